@@ -1,0 +1,220 @@
+"""The intent classifier that `training` makes and `serving` uses: a transformer body, pooling, a linear head.
+
+On disk it is a folder: `training.json` (labels, base model, how to pool), `head.safetensors`, and, for
+LoRA and QLoRA, PEFT's `adapter_config.json` and `adapter_model.safetensors` beside them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from bankllm import models
+from bankllm.errors import ModelError
+
+TRAINING_FILE = "training.json"
+HEAD_FILE = "head.safetensors"
+ADAPTER_FILE = "adapter_config.json"
+Pooling = Literal["mean", "cls", "last"]
+
+
+class Artefact(BaseModel):
+    """What `training.json` says: all that is needed to use the weights again, and where they came from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    label_names: tuple[str, ...]
+    base_model: str
+    """What `models.resolve` takes: `minilm`, a Hub id or a folder."""
+    base_sha256: str | None
+    pooling: Pooling
+    logit_scale: float
+    max_length: int
+    quantised: bool
+    """The base was loaded in 4 bits (QLoRA) and is loaded so again."""
+    method: str
+    threshold: float = 0.0
+    """Answers below this confidence are abstentions; calibrated on validation data."""
+    training: dict[str, Any] = {}
+    """The training configuration and the data's name, counts and sha256."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one pass of the encoder gives for n texts."""
+
+    probabilities: np.ndarray
+    """(n, classes) float32, each row sums to 1."""
+    embeddings: np.ndarray
+    """(n, hidden) float32, unit length: the pooled output before the head."""
+
+
+class EncoderWithHead(nn.Module):
+    """Body → pooled, unit-length embedding → `logit_scale` × linear head."""
+
+    def __init__(self, body: nn.Module, classes: int, pooling: Pooling, logit_scale: float) -> None:
+        super().__init__()
+        self.body = body
+        hidden: int = body.config.hidden_size  # type: ignore[union-attr,assignment]
+        self.head = nn.Linear(hidden, classes)
+        self.pooling: Pooling = pooling
+        self.logit_scale = logit_scale
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(n, tokens) ids and mask → (n, hidden) unit-length embeddings."""
+        hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return functional.normalize(pool(hidden, attention_mask, self.pooling).float(), dim=-1)
+
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """(n, hidden) embeddings → (n, classes) logits."""
+        return functional.linear(self.logit_scale * embeddings, self.head.weight, self.head.bias)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
+    ) -> SequenceClassifierOutput:
+        logits = self.classify(self.embed(input_ids, attention_mask))
+        loss = None if labels is None else functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+    """(n, tokens, hidden) → (n, hidden): mean over the real tokens, the first token, or the last real one."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last":
+        positions = torch.arange(attention_mask.shape[1], device=hidden.device)
+        last = (attention_mask * positions).argmax(dim=1)
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+class IntentClassifier:
+    """Texts in, probabilities and embeddings out. Make one with `load`, or from a freshly trained module."""
+
+    def __init__(
+        self, module: EncoderWithHead, tokenizer: PreTrainedTokenizerBase, artefact: Artefact, device: str
+    ) -> None:
+        self.module = module.eval()
+        self.tokenizer = tokenizer
+        self.artefact = artefact
+        self.device = device
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self.artefact.label_names
+
+    @property
+    def shares_base_embedding(self) -> bool:
+        """Whether `Prediction.embeddings` are the plain base model's, so that search can use them as they are."""
+        return self.artefact.method == "probe" and self.artefact.pooling == "mean"
+
+    @classmethod
+    def load(cls, folder: Path) -> "IntentClassifier":
+        """Load an artefact folder. Raises `ModelError` if it is damaged or made for another base model."""
+        artefact = read_artefact(folder)
+        base = models.resolve(artefact.base_model)
+        if artefact.base_sha256 and base.sha256 != artefact.base_sha256:
+            raise ModelError(
+                f"{folder.name} was trained on a base model with sha256 {artefact.base_sha256}, but {base.name} here "
+                f"has {base.sha256}. Use the base model that training.json names."
+            )
+        device = models.device()
+        body = load_body(base, quantised=artefact.quantised, device=device)
+        if (folder / ADAPTER_FILE).exists():
+            from peft import PeftModel
+
+            body = PeftModel.from_pretrained(body, str(folder))
+            if not artefact.quantised:
+                body = body.merge_and_unload()
+        module = EncoderWithHead(body, len(artefact.label_names), artefact.pooling, artefact.logit_scale)
+        try:
+            module.head.load_state_dict(load_file(folder / HEAD_FILE))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ModelError(f"{folder.name}/{HEAD_FILE} does not fit training.json ({error}). Train again.") from error
+        module.head.to(device)
+        return cls(module, load_tokenizer(base), artefact, device)
+
+    def predict(self, texts: Sequence[str], batch_size: int = 64) -> Prediction:
+        """Classify n texts; sorted by length inside, so that little time goes into padding."""
+        classes, hidden = len(self.label_names), self.module.head.in_features
+        probabilities = np.empty((len(texts), classes), dtype=np.float32)
+        embeddings = np.empty((len(texts), hidden), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        with torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                batch = self.tokenizer(
+                    [texts[i] for i in rows],
+                    padding=True,
+                    truncation=True,
+                    max_length=self.artefact.max_length,
+                    return_tensors="pt",
+                ).to(self.device)
+                vectors = self.module.embed(batch["input_ids"], batch["attention_mask"])
+                embeddings[rows] = vectors.cpu().numpy()
+                probabilities[rows] = self.module.classify(vectors).softmax(dim=-1).cpu().numpy()
+        return Prediction(probabilities, embeddings)
+
+    def save(self, folder: Path) -> None:
+        """Write the artefact; `training.json` comes last, so that a folder without it is known to be incomplete."""
+        folder.mkdir(parents=True, exist_ok=True)
+        body = self.module.body
+        if hasattr(body, "peft_config"):
+            body.save_pretrained(str(folder))  # type: ignore[operator]
+        head = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.head.state_dict().items()}
+        save_file(head, folder / HEAD_FILE)
+        (folder / TRAINING_FILE).write_text(self.artefact.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_artefact(folder: Path) -> Artefact:
+    """What `training.json` says. Raises `ModelError` where there is none or it cannot be read."""
+    path = folder / TRAINING_FILE
+    if not path.exists():
+        raise ModelError(
+            f"No trained classifier in {folder}: {TRAINING_FILE} is missing. Expected a folder that `bankllm train` "
+            "or notebook 03 wrote."
+        )
+    try:
+        return Artefact.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise ModelError(f"{path} cannot be used: {fault['msg']} at {fault['loc']}. Train again.") from error
+
+
+def load_body(base: models.BaseModel, *, quantised: bool, device: str) -> Any:
+    """The base model without a head, in 4 bits if asked. Raises `ModelError` where it cannot be loaded."""
+    options: dict[str, Any] = {"quantization_config": models.quantisation_config()} if quantised else {}
+    try:
+        body = AutoModel.from_pretrained(base.location, **options)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"The base model {base.name} cannot be loaded ({str(error).splitlines()[0]}). Expected a Hugging Face id "
+            "that is cached or reachable, or a local folder with config.json and weights."
+        ) from error
+    return body if quantised else body.to(device)
+
+
+def load_tokenizer(base: models.BaseModel) -> PreTrainedTokenizerBase:
+    """The tokenizer; decoders without a padding token pad with their end-of-text token, on the right."""
+    tokenizer = AutoTokenizer.from_pretrained(base.location)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def describe(artefact: Artefact) -> str:
+    """One line for `bankllm doctor` and the server's log."""
+    data = artefact.training.get("dataset", "unknown data")
+    return f"{artefact.method} on {artefact.base_model}, {len(artefact.label_names)} intents, trained on {data}"

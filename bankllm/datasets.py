@@ -1,0 +1,278 @@
+"""Banking77 and Teller77: where they come from, and proof that they are what they claim to be.
+
+`load("banking77")` takes `BANKLLM_BANKING77` or the published files through Hugging Face `datasets`;
+`load("teller77")` the packaged set; `load("auto")` Banking77 where it can be had, else Teller77.
+Any other name is a folder with `train.csv` and `test.csv` of columns `text,category`.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from bankllm.errors import DataError, DataMissing
+from bankllm.settings import Settings, get_settings
+
+TELLER77_FOLDER = Path(__file__).parent / "data" / "teller77"
+ASSISTANT_INTENTS = (
+    "account_balance",
+    "account_details",
+    "goodbye",
+    "greeting",
+    "human_agent",
+    "out_of_scope",
+    "recent_transactions",
+)
+BANKING77_SHA256 = {
+    "train": "b06e26ac675513959a63135f11b94ea7786ed02da65db93a5650d8838cbc664b",
+    "test": "d12d6e3bc4c3103966ae786dc435913c0c563dfa328f5a3646d0e62cfeeb474d",
+}
+BANKING77_URL = (
+    "https://raw.githubusercontent.com/PolyAI-LDN/task-specific-datasets/"
+    "b30ebac2744f9b815c3ea3b9aff331c09b6b6b13/banking_data/{split}.csv"
+)
+COLUMNS = ["text", "category"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Parallel texts and integer labels (positions in `Dataset.label_names`)."""
+
+    texts: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A train and a test split that share one list of label names."""
+
+    name: str
+    label_names: tuple[str, ...]
+    train: Split
+    test: Split
+    sha256: dict[str, str]
+    """Of the two files as they were read, before any selection."""
+    source: str
+    """Where the files came from, in words and without a path."""
+
+    def conditions(self) -> dict[str, object]:
+        """What a measurement record says about the data."""
+        return {
+            "dataset": self.name,
+            "train_rows": len(self.train),
+            "test_rows": len(self.test),
+            "intents": len(self.label_names),
+            "train_sha256": self.sha256["train"],
+            "test_sha256": self.sha256["test"],
+        }
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.name} ({self.source}): {len(self.train):,} train and {len(self.test):,} test texts, "
+            f"{len(self.label_names)} intents"
+        )
+
+    def select(self, label_names: Sequence[str], suffix: str) -> "Dataset":
+        """Only these labels, in this order; `suffix` goes into the name, so that no figure passes for the whole."""
+        new_id = {self.label_names.index(label): position for position, label in enumerate(label_names)}
+
+        def pick(split: Split) -> Split:
+            kept = [(t, new_id[y]) for t, y in zip(split.texts, split.labels, strict=True) if y in new_id]
+            return Split(tuple(t for t, _ in kept), tuple(y for _, y in kept))
+
+        return replace(
+            self,
+            name=f"{self.name}[{suffix}]",
+            label_names=tuple(label_names),
+            train=pick(self.train),
+            test=pick(self.test),
+        )
+
+    def first_intents(self, count: int | None) -> "Dataset":
+        """The first `count` labels alone (smoke runs); None returns the whole set."""
+        if count is None or count >= len(self.label_names):
+            return self
+        return self.select(self.label_names[:count], f"{count} intents")
+
+
+def normalise(text: str) -> str:
+    """Lower case, letters and digits alone: the form in which two texts count as the same."""
+    folded = unicodedata.normalize("NFKC", text).lower()
+    return " ".join(re.findall(r"\w+", folded))
+
+
+def load(name: str = "auto", settings: Settings | None = None) -> Dataset:
+    """Load a data set by name (see the module's docstring). Raises `DataError` if it is missing or damaged."""
+    settings = settings or get_settings()
+    if name == "teller77":
+        return _read_folder(TELLER77_FOLDER, "teller77", "packaged")
+    if name == "banking77":
+        return _banking77(settings)
+    if name == "assistant":
+        return _assistant(settings)
+    if name == "auto":
+        try:
+            return _banking77(settings)
+        except DataMissing:  # a damaged copy is an error, not a reason to take another set
+            return load("teller77", settings)
+    folder = Path(name)
+    if folder.is_dir():
+        return _read_folder(folder, folder.resolve().name, "folder")
+    raise DataError(
+        f"Unknown data set {name!r}. Expected auto, banking77, teller77, assistant, or a folder with train.csv "
+        "and test.csv (columns text,category)."
+    )
+
+
+@cache
+def intent_definitions() -> dict[str, str]:
+    """What each of Banking77's 77 and the assistant's 7 intents means, in one line each."""
+    definitions: dict[str, str] = json.loads((TELLER77_FOLDER / "intents.json").read_text(encoding="utf-8"))
+    return definitions
+
+
+def banking77_labels() -> tuple[str, ...]:
+    """Banking77's 77 labels in alphabetical order."""
+    return tuple(sorted(set(intent_definitions()) - set(ASSISTANT_INTENTS)))
+
+
+def _assistant(settings: Settings) -> Dataset:
+    """What the serving model learns: `auto`, plus Teller77 (all of it, or its assistant intents)."""
+    teller = load("teller77", settings)
+    main = load("auto", settings)
+    if main.name == "teller77":
+        return replace(main, name="assistant(teller77)")
+    names = (*main.label_names, *ASSISTANT_INTENTS)
+    extra = teller.select(ASSISTANT_INTENTS, "assistant intents")
+    offset = len(main.label_names)
+
+    def join(a: Split, b: Split) -> Split:
+        return Split((*a.texts, *b.texts), (*a.labels, *(y + offset for y in b.labels)))
+
+    return Dataset(
+        name="assistant(banking77+teller77)",
+        label_names=names,
+        train=join(main.train, extra.train),
+        test=join(main.test, extra.test),
+        sha256={s: hashlib.sha256((main.sha256[s] + teller.sha256[s]).encode()).hexdigest() for s in main.sha256},
+        source=f"{main.source} and packaged",
+    )
+
+
+def _banking77(settings: Settings) -> Dataset:
+    if settings.banking77 is not None:
+        folder, source = settings.banking77, "folder"
+        paths = {split: folder / f"{split}.csv" for split in BANKING77_SHA256}
+    else:
+        paths, source = _fetch_banking77(settings), "published files"
+    return _read_files(
+        paths, "banking77", source, allowed=frozenset(banking77_labels()), expected_sha256=BANKING77_SHA256
+    )
+
+
+def _fetch_banking77(settings: Settings) -> dict[str, Path]:
+    missing = (
+        "Banking77 is not here: BANKLLM_BANKING77 is not set (a folder with the published train.csv and test.csv), "
+        "and the Hugging Face cache does not hold the files"
+    )
+    hint = "Set BANKLLM_BANKING77, or connect once so that they can be fetched, or use the packaged set teller77."
+    if settings.offline:
+        raise DataMissing(f"{missing}; BANKLLM_OFFLINE=1 forbids fetching them. {hint}")
+    from datasets import DownloadConfig, DownloadManager
+
+    config = DownloadConfig(max_retries=1, disable_tqdm=True)
+    try:
+        return {
+            split: Path(str(DownloadManager(download_config=config).download(BANKING77_URL.format(split=split))))
+            for split in BANKING77_SHA256
+        }
+    except Exception as error:
+        raise DataMissing(f"{missing}, nor could they be fetched ({type(error).__name__}). {hint}") from error
+
+
+def _read_folder(folder: Path, name: str, source: str) -> Dataset:
+    return _read_files({split: folder / f"{split}.csv" for split in ("train", "test")}, name, source)
+
+
+def _read_files(
+    paths: dict[str, Path],
+    name: str,
+    source: str,
+    allowed: frozenset[str] | None = None,
+    expected_sha256: dict[str, str] | None = None,
+) -> Dataset:
+    rows, sha256 = {}, {}
+    for split, path in paths.items():
+        content = _read_bytes(path, name)
+        rows[split] = _parse(content, path, allowed)
+        sha256[split] = hashlib.sha256(content).hexdigest()
+        if expected_sha256 and sha256[split] != expected_sha256[split]:
+            raise DataError(
+                f"{path} is not the published {name} file: expected sha256 {expected_sha256[split]}, found "
+                f"{sha256[split]}. Restore the published file, or load your own version as a folder, "
+                f'load("{path.parent}"), so that no figure of it passes for {name}.'
+            )
+    label_names = tuple(sorted({label for _, label in rows["train"]}))
+    unknown = sorted({label for _, label in rows["test"]} - set(label_names))
+    if unknown:
+        raise DataError(
+            f"{paths['test']} has labels that {paths['train'].name} never shows: {', '.join(unknown[:5])}. "
+            "Every test label must occur in the training file; correct the labels or the split."
+        )
+    ids = {label: position for position, label in enumerate(label_names)}
+    splits = {
+        split: Split(tuple(text for text, _ in pairs), tuple(ids[label] for _, label in pairs))
+        for split, pairs in rows.items()
+    }
+    return Dataset(name, label_names, splits["train"], splits["test"], sha256, source)
+
+
+def _read_bytes(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{name} needs {path}, which cannot be read ({os.strerror(error.errno or 0)}). Expected a folder with "
+            "train.csv and test.csv; check BANKLLM_BANKING77 or the folder you named."
+        ) from error
+
+
+def _parse(content: bytes, path: Path, allowed: frozenset[str] | None) -> list[tuple[str, str]]:
+    """(text, label) pairs of one CSV file; every fault is named with its row (the header is row 1)."""
+    try:
+        lines = content.decode("utf-8").splitlines(keepends=True)
+    except UnicodeDecodeError as error:
+        row = content[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}, row {row}: not UTF-8. Save the file as UTF-8.") from error
+    reader = csv.reader(lines, strict=True)
+    try:
+        header = next(reader, [])
+        if header != COLUMNS:
+            raise DataError(f"{path}: expected the columns text,category, found {','.join(header) or 'nothing'}.")
+        pairs = [_check_row(row, reader.line_num, path, allowed) for row in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}, row {reader.line_num}: not valid CSV ({error}). Restore the file.") from error
+    if not pairs:
+        raise DataError(f"{path}: no rows below the header. Restore the file.")
+    return pairs
+
+
+def _check_row(row: list[str], number: int, path: Path, allowed: frozenset[str] | None) -> tuple[str, str]:
+    if len(row) != len(COLUMNS):
+        raise DataError(f"{path}, row {number}: expected 2 columns (text,category), found {len(row)}.")
+    text, label = row[0].strip(), row[1].strip()
+    if not text or not label:
+        raise DataError(f"{path}, row {number}: empty {'text' if not text else 'category'}. Fill or remove the row.")
+    if allowed is not None and label not in allowed:
+        raise DataError(f"{path}, row {number}: unknown label {label!r}. Expected one of the 77 published intents.")
+    return text, label

@@ -1,0 +1,142 @@
+"""The measurement record, and the raw rows it is computed from.
+
+One way leads to a number: write rows (`write_rows`), then apply a named statistic to the file
+(`compute`). Whoever has the file can do it again; `bankllm verify` does.
+"""
+
+import contextlib
+import csv
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bankllm.errors import RunError
+from bankllm.evidence.statistics import STATISTICS, Estimate
+
+
+class Raw(BaseModel):
+    """The rows behind a record: a CSV file of the run, and which of its rows count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    """Relative to the run's folder, with forward slashes."""
+    sha256: str
+    where: dict[str, str] = {}
+    """Only rows that hold these values, compared as text."""
+
+
+class Record(BaseModel):
+    """One measured (or not measured) number. See the contract in DESIGN: every field stands in `records.jsonl`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    """Dotted, e.g. `chat.c100.p95_ms`."""
+    title: str
+    """For people, e.g. `Chat latency, p95`."""
+    notebook: str
+    value: float | None
+    unit: str
+    n: int
+    ci95: tuple[float, float] | None
+    why_no_ci95: str | None
+    statistic: str | None
+    """A name in `STATISTICS`; None where nothing was measured."""
+    parameters: dict[str, Any]
+    """Keyword arguments of the statistic."""
+    raw: Raw | None
+    conditions: dict[str, Any]
+    valid: bool
+    invalid_because: str | None
+
+    @property
+    def status(self) -> str:
+        """`measured`, `invalid`, or `not measured`."""
+        if self.raw is None:
+            return "not measured"
+        return "measured" if self.valid else "invalid"
+
+
+def compute(folder: Path, raw: Raw, statistic: str, parameters: Mapping[str, Any]) -> Estimate:
+    """Apply a statistic to a raw file. Raises `RunError` where the file or a column is not what the record says."""
+    if statistic not in STATISTICS:
+        raise RunError(f"Unknown statistic {statistic!r}. Expected one of: {', '.join(STATISTICS)}.")
+    rows = read_rows(folder, raw)
+    try:
+        return STATISTICS[statistic](rows, **parameters)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{raw.path}: {statistic}({dict(parameters)}) cannot be applied: {error!r}.") from error
+
+
+def read_rows(folder: Path, raw: Raw) -> list[dict[str, str]]:
+    """The rows of a raw file that count. Raises `RunError` if it left the folder, is missing or was changed."""
+    path = (folder / raw.path).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise RunError(f"{raw.path} lies outside the run's folder. Raw files must lie in it.")
+    if not path.is_file():
+        raise RunError(f"{raw.path} is missing. A record without its raw file cannot be checked.")
+    if (found := sha256_file(path)) != raw.sha256:
+        raise RunError(f"{raw.path} was changed: expected sha256 {raw.sha256[:12]}…, found {found[:12]}….")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = set(raw.where) - set(reader.fieldnames or ())
+        if missing:
+            raise RunError(f"{raw.path} has no column {', '.join(sorted(missing))}.")
+        return [row for row in reader if all(row[key] == value for key, value in raw.where.items())]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows as CSV, whole or not at all. Columns are the first row's; floats keep every digit."""
+    iterator: Iterator[Mapping[str, object]] = iter(rows)
+    first = next(iterator, None)
+    if first is None:
+        raise RunError(f"No rows to write to {path.name}. A measurement needs at least one.")
+    with atomic_writer(path) as file:
+        writer = csv.DictWriter(file, fieldnames=list(first), lineterminator="\n")
+        writer.writeheader()
+        writer.writerow(first)
+        writer.writerows(iterator)
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
+    """A text file that appears under its name whole, or not at all (temporary name, fsync, rename).
+
+    Raises `RunError` if it cannot be written: a missing right, a full disk.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with open(handle, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123  an open descriptor
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({os.strerror(error.errno or 0)}). Nothing was changed; check the folder's "
+            "rights and free space, or choose another with --output."
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file, whole or not at all."""
+    with atomic_writer(path) as file:
+        file.write(text)

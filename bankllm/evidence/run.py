@@ -1,0 +1,165 @@
+"""A run's folder as a notebook sees it: write rows, measure, plot.
+
+run = open_run("01_local_validation", profile, run_dir)
+run.write_rows("chat", rows)
+run.measure("chat.p95_ms", "percentile", "chat", title="Chat latency, p95", unit="ms", column="total_ms", q=0.95)
+"""
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bankllm.errors import RunError
+from bankllm.evidence.records import Raw, Record, compute, sha256_file, write_rows, write_text
+from bankllm.settings import Profile, get_profile, get_settings, project_root
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Run:
+    """One notebook's hand on the run's folder."""
+
+    def __init__(self, folder: Path, notebook: str, profile: Profile) -> None:
+        self.folder = folder
+        self.notebook = notebook
+        self.profile = profile
+        self.conditions: dict[str, Any] = {"profile": profile.name, "host": host_line()}
+        """Added to every record; notebooks put the data set and the model here."""
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
+        """Write `raw/<notebook number>_<name>.csv`."""
+        write_rows(self.raw_path(name), rows)
+
+    def raw_path(self, name: str) -> Path:
+        """Where the rows of that name lie."""
+        return self.folder / "raw" / f"{self.notebook[:2]}_{name}.csv"
+
+    def measure(
+        self,
+        id: str,
+        statistic: str,
+        raw: str,
+        *,
+        title: str,
+        unit: str,
+        where: dict[str, str] | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        invalid_because: str | None = None,
+        **parameters: Any,
+    ) -> Record:
+        """Apply `statistic` to the rows written as `raw` and keep the record.
+
+        `invalid_because` marks a number that must not be used (an overloaded generator, say); what the
+        statistic itself finds wanting is added to it. Raises `RunError` if the rows do not fit.
+        """
+        path = self.raw_path(raw)
+        if not path.exists():
+            raise RunError(f"{id}: no rows named {raw!r} were written. Call write_rows({raw!r}, …) first.")
+        source = Raw(path=path.relative_to(self.folder).as_posix(), sha256=sha256_file(path), where=where or {})
+        estimate = compute(self.folder, source, statistic, parameters)
+        because = "; ".join(filter(None, (invalid_because, estimate.invalid_because))) or None
+        return self._keep(
+            Record(
+                id=id,
+                title=title,
+                notebook=self.notebook,
+                value=estimate.value,
+                unit=unit,
+                n=estimate.n,
+                ci95=estimate.ci95,
+                why_no_ci95=estimate.why_no_ci95,
+                statistic=statistic,
+                parameters=parameters,
+                raw=source,
+                conditions={**self.conditions, **(conditions or {})},
+                valid=because is None,
+                invalid_because=because,
+            )
+        )
+
+    def not_measured(self, id: str, *, title: str, unit: str, why: str) -> Record:
+        """Keep the fact that a number could not be measured here, and why."""
+        return self._keep(
+            Record(
+                id=id,
+                title=title,
+                notebook=self.notebook,
+                value=None,
+                unit=unit,
+                n=0,
+                ci95=None,
+                why_no_ci95=None,
+                statistic=None,
+                parameters={},
+                raw=None,
+                conditions=self.conditions,
+                valid=False,
+                invalid_because=why,
+            )
+        )
+
+    def save_plot(self, name: str, figure: "Figure") -> Path:
+        """Save a figure as `plots/<notebook number>_<name>.png`."""
+        path = self.folder / "plots" / f"{self.notebook[:2]}_{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150, bbox_inches="tight")
+        return path
+
+    def _keep(self, record: Record) -> Record:
+        others = [r for r in read_records(self.folder) if r.id != record.id]
+        write_records(self.folder, [*others, record])
+        return record
+
+
+def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
+    """Open the run's folder for one notebook, dropping what an earlier execution of it recorded.
+
+    An empty `profile` takes `BANKLLM_PROFILE`, else smoke; an empty `run_dir` takes
+    `outputs/interactive-<profile>`, which notebooks opened by hand share.
+    """
+    settings = get_settings()
+    chosen = get_profile(profile or settings.profile)
+    folder = Path(run_dir) if run_dir else project_root() / settings.output / f"interactive-{chosen.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"The run's folder {folder} cannot be made ({os.strerror(error.errno or 0)}). "
+            "Choose another with --output or BANKLLM_OUTPUT."
+        ) from error
+    kept = [record for record in read_records(folder) if record.notebook != notebook]
+    write_records(folder, kept)
+    return Run(folder, notebook, chosen)
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Every record of a run; none where the file is not there yet. Raises `RunError` naming an unreadable line."""
+    path = folder / "records.jsonl"
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records.append(Record.model_validate_json(line))
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            raise RunError(
+                f"{path.name}, line {number}: not a measurement record ({fault['msg']} at "
+                f"{'.'.join(map(str, fault['loc'])) or 'the line'}). The run was edited or cut short; run it again."
+            ) from error
+    return records
+
+
+def write_records(folder: Path, records: Iterable[Record]) -> None:
+    """Write `records.jsonl`, whole or not at all."""
+    write_text(folder / "records.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
+
+
+def host_line() -> str:
+    """The machine in a few words; the manifest holds the whole capsule."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"

@@ -1,0 +1,175 @@
+"""The statistics that a record may name: pure functions from the rows of a raw CSV file to an `Estimate`.
+
+Standard library alone, so that a sceptic can check a run without installing anything. Rows are
+`dict[str, str]` as `csv.DictReader` gives them. `STATISTICS` is the list of all that may be named.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean, stdev
+
+Rows = Sequence[dict[str, str]]
+Z95 = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its number of samples and 95 % interval; `why_no_ci95` or `invalid_because` say what is missing."""
+
+    value: float | None
+    n: int
+    ci95: tuple[float, float] | None = None
+    why_no_ci95: str | None = None
+    invalid_because: str | None = None
+
+
+def count(rows: Rows) -> Estimate:
+    """How many rows there are."""
+    return Estimate(len(rows), len(rows), why_no_ci95="a count, not a sample")
+
+
+def single(rows: Rows, column: str) -> Estimate:
+    """The one value of a column, for things measured once (a file's bytes, a training run's seconds)."""
+    if len(rows) != 1:
+        return Estimate(None, len(rows), invalid_because=f"expected one row, found {len(rows)}")
+    return Estimate(float(rows[0][column]), 1, why_no_ci95="measured once")
+
+
+def maximum(rows: Rows, column: str) -> Estimate:
+    """The largest value of a column."""
+    if not rows:
+        return _no_rows()
+    return Estimate(max(_column(rows, column)), len(rows), why_no_ci95="a maximum has no interval")
+
+
+def mean(rows: Rows, column: str) -> Estimate:
+    """Arithmetic mean; the interval is mean ± 1.96 s/√n (central limit theorem), from 30 samples on."""
+    if not rows:
+        return _no_rows()
+    values = _column(rows, column)
+    average = fmean(values)
+    if len(values) < 30:
+        return Estimate(average, len(values), why_no_ci95="fewer than 30 samples")
+    half = Z95 * stdev(values) / math.sqrt(len(values))
+    return Estimate(average, len(values), (average - half, average + half))
+
+
+def percentile(rows: Rows, column: str, q: float) -> Estimate:
+    """The empirical percentile (nearest rank) with its order-statistic interval.
+
+    Below `samples_needed(q)` rows the value is None: MLPerf Inference's early-stopping rule at 99 %
+    confidence. The interval takes the ranks nq ± 1.96 √(nq(1 − q)), the normal approximation of the
+    binomial interval for a quantile (Conover, Practical Nonparametric Statistics, 3.2).
+    """
+    needed = samples_needed(q)
+    n = len(rows)
+    if n < needed:
+        return Estimate(None, n, invalid_because=f"p{100 * q:g} needs {needed} samples, there are {n}")
+    values = sorted(_column(rows, column))
+    spread = Z95 * math.sqrt(n * q * (1 - q))
+    low = max(1, math.floor(n * q - spread))
+    high = min(n, math.ceil(n * q + spread) + 1)
+    return Estimate(values[max(1, math.ceil(n * q)) - 1], n, (values[low - 1], values[high - 1]))
+
+
+def samples_needed(q: float) -> int:
+    """The fewest samples for a percentile: P(Binomial(n, 1 − q) ≤ 1) ≤ 0.01.
+
+    Source: MLCommons Inference rules, "early stopping", c = 0.99, d = 0, one sample over the bound.
+    """
+    if not 0 < q < 1:
+        raise ValueError(f"q must lie between 0 and 1, found {q}")
+    n = 1
+    while q**n + n * (1 - q) * q ** (n - 1) > 0.01:
+        n += 1
+    return n
+
+
+def proportion(rows: Rows, column: str, equals: str) -> Estimate:
+    """Share of rows in which `column` is `equals`, with Wilson's score interval."""
+    return _wilson(sum(row[column] == equals for row in rows), len(rows))
+
+
+def accuracy(rows: Rows, predicted: str = "predicted", actual: str = "actual") -> Estimate:
+    """Share of rows whose prediction is right, with Wilson's score interval."""
+    return _wilson(sum(row[predicted] == row[actual] for row in rows), len(rows))
+
+
+def macro_f1(rows: Rows, predicted: str = "predicted", actual: str = "actual") -> Estimate:
+    """Mean over the classes of 2TP / (2TP + FP + FN); classes are those that occur as `actual` or `predicted`."""
+    if not rows:
+        return _no_rows()
+    true = Counter(row[actual] for row in rows if row[predicted] == row[actual])
+    said = Counter(row[predicted] for row in rows)
+    real = Counter(row[actual] for row in rows)
+    scores = [2 * true[label] / (said[label] + real[label]) for label in sorted(said | real)]
+    return Estimate(fmean(scores), len(rows), why_no_ci95="macro-F1 has no closed-form interval")
+
+
+def throughput(rows: Rows, start: str, end: str) -> Estimate:
+    """Rows a second between the first start and the last end (columns in seconds on one clock)."""
+    if not rows:
+        return _no_rows()
+    span = max(_column(rows, end)) - min(_column(rows, start))
+    if span <= 0:
+        return Estimate(None, len(rows), invalid_because="the rows span no time")
+    return Estimate(len(rows) / span, len(rows), why_no_ci95="one run; its requests are not independent")
+
+
+def histogram_quantile(rows: Rows, bound: str, cumulative: str, q: float) -> Estimate:
+    """A quantile from cumulative buckets, interpolated as PromQL's `histogram_quantile` does it.
+
+    Each row is one bucket: its upper bound (`+Inf` for the last) and how many observations lie at or below it.
+    """
+    buckets = sorted((float(row[bound]), float(row[cumulative])) for row in rows)
+    n = round(buckets[-1][1]) if buckets else 0
+    if n < samples_needed(q):
+        because = f"p{100 * q:g} needs {samples_needed(q)} samples, there are {n}"
+        return Estimate(None, n, invalid_because=because)
+    rank = q * buckets[-1][1]
+    below, lower = 0.0, 0.0
+    for upper, reached in buckets:
+        if reached >= rank:
+            break
+        below, lower = reached, upper
+    if math.isinf(upper):
+        return Estimate(lower, n, why_no_ci95="above the last finite bucket")
+    value = lower + (upper - lower) * (rank - below) / (reached - below)
+    return Estimate(value, n, why_no_ci95=f"read off buckets: it lies between {lower:g} and {upper:g}")
+
+
+def _wilson(hits: int, n: int) -> Estimate:
+    """Wilson's score interval (Wilson 1927), which stays inside 0 … 1."""
+    if n == 0:
+        return _no_rows()
+    share = hits / n
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    return Estimate(share, n, (max(0.0, centre - half), min(1.0, centre + half)))
+
+
+def _column(rows: Rows, column: str) -> list[float]:
+    return [float(row[column]) for row in rows]
+
+
+def _no_rows() -> Estimate:
+    return Estimate(None, 0, invalid_because="no rows")
+
+
+STATISTICS: dict[str, Callable[..., Estimate]] = {
+    function.__name__: function
+    for function in (
+        count,
+        single,
+        maximum,
+        mean,
+        percentile,
+        proportion,
+        accuracy,
+        macro_f1,
+        throughput,
+        histogram_quantile,
+    )
+}

@@ -1,0 +1,161 @@
+"""Settings from the environment, and the three profiles that scale every notebook.
+
+`get_settings()` reads the environment when it is called, never at import. `bankllm doctor` prints the result.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bankllm.errors import UsageError
+
+ProfileName = Literal["smoke", "quick", "full"]
+
+
+class TrainingRun(BaseModel):
+    """One line of notebook 03's table: a method, its rank and how many passes over the training set."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: Literal["probe", "lora", "qlora", "full"]
+    rank: int = 0
+    epochs: float = 1
+    seeds: tuple[int, ...] = (0,)
+
+
+class Profile(BaseModel):
+    """How much work a run does. Notebooks take every size from here."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: ProfileName
+    dataset: str
+    """`teller77`, or `auto`: Banking77 where it can be had."""
+    intents: int | None
+    """Train and test on the first so many intents alone; None takes all."""
+    training: tuple[TrainingRun, ...]
+    chat_requests: int
+    """Sequential chat requests that notebook 01 times."""
+    load_users: int
+    load_requests: int
+    """Requests of each load driver in notebook 02."""
+    memory_messages: int
+    """Messages that notebook 04 stores before it searches."""
+    search_queries: int
+    scrape_seconds: float
+    """Length of the load under which notebook 05 scrapes the server."""
+    cell_timeout_s: int
+    """Papermill stops a cell that runs longer."""
+
+
+PROFILES: dict[str, Profile] = {
+    "smoke": Profile(
+        name="smoke",
+        dataset="teller77",
+        intents=8,
+        training=(
+            TrainingRun(method="probe"),
+            TrainingRun(method="lora", rank=8, epochs=2),
+            TrainingRun(method="qlora", rank=8, epochs=1),
+        ),
+        chat_requests=40,
+        load_users=5,
+        load_requests=50,
+        memory_messages=200,
+        search_queries=50,
+        scrape_seconds=3,
+        cell_timeout_s=180,
+    ),
+    "quick": Profile(
+        name="quick",
+        dataset="auto",
+        intents=None,
+        training=(
+            TrainingRun(method="probe"),
+            TrainingRun(method="lora", rank=8, epochs=2),
+            TrainingRun(method="qlora", rank=8, epochs=1),
+        ),
+        chat_requests=200,
+        load_users=100,
+        load_requests=1000,
+        memory_messages=5000,
+        search_queries=1000,
+        scrape_seconds=20,
+        cell_timeout_s=900,
+    ),
+    "full": Profile(
+        name="full",
+        dataset="auto",
+        intents=None,
+        training=(
+            TrainingRun(method="probe"),
+            *(TrainingRun(method="lora", rank=r, epochs=4, seeds=(0, 1, 2)) for r in (4, 8, 16, 32)),
+            *(TrainingRun(method="qlora", rank=r, epochs=4, seeds=(0, 1, 2)) for r in (8, 16)),
+        ),
+        chat_requests=2000,
+        load_users=100,
+        load_requests=10_000,
+        memory_messages=13_000,
+        search_queries=5000,
+        scrape_seconds=600,
+        cell_timeout_s=6 * 3600,
+    ),
+}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name. Raises `UsageError` for an unknown one."""
+    if name not in PROFILES:
+        raise UsageError(f"Unknown profile {name!r}. Expected one of: {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+class Settings(BaseSettings):
+    """What the environment decides. Names take the prefix `BANKLLM_`, or the alias shown."""
+
+    model_config = SettingsConfigDict(env_prefix="BANKLLM_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    banking77: Path | None = None
+    """Folder with the published `train.csv` and `test.csv` (`BANKLLM_BANKING77`)."""
+    profile: ProfileName = "smoke"
+    output: Path = Path("outputs")
+    """Where runs are written; a relative path counts from the project root (`BANKLLM_OUTPUT`)."""
+    offline: bool = False
+    """Do not try model or data hubs at all (`BANKLLM_OFFLINE=1`)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    environment: Literal["development", "production"] = Field(
+        "development", validation_alias=AliasChoices("ENVIRONMENT", "BANKLLM_ENVIRONMENT")
+    )
+    """In production the server refuses to start without `BANKLLM_API_KEY` (`ENVIRONMENT`)."""
+    api_key: SecretStr | None = None
+    """Requests under `/api` must carry it as `Authorization: Bearer …` (`BANKLLM_API_KEY`)."""
+    pinecone_api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("PINECONE_API_KEY", "BANKLLM_PINECONE_API_KEY")
+    )
+    pinecone_index_name: str = Field(
+        "bankllm", validation_alias=AliasChoices("PINECONE_INDEX_NAME", "BANKLLM_PINECONE_INDEX_NAME")
+    )
+    pinecone_host: str | None = Field(
+        None, validation_alias=AliasChoices("PINECONE_CONTROLLER_HOST", "BANKLLM_PINECONE_HOST")
+    )
+
+
+def get_settings() -> Settings:
+    """Read the environment now. Raises `UsageError` naming each variable that does not fit."""
+    try:
+        return Settings()  # type: ignore[call-arg]  # every field has a default; mypy misses validation aliases
+    except ValidationError as error:
+        # Never echo the input: a variable may hold a secret.
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise UsageError(
+            f"An environment variable does not fit the settings: {faults}. "
+            "Names take the prefix BANKLLM_ (see bankllm/settings.py); correct or unset it."
+        ) from None
+
+
+def project_root() -> Path:
+    """The checkout that this package runs from; the caller's folder where it was installed as a wheel."""
+    checkout = Path(__file__).resolve().parents[1]
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
