@@ -1,17 +1,19 @@
 """The intent classifier that `training` makes and `serving` uses: a transformer body, pooling, a linear head.
 
 On disk it is a folder: `training.json` (labels, base model, how to pool), `head.safetensors`, and, for
-LoRA and QLoRA, PEFT's `adapter_config.json` and `adapter_model.safetensors` beside them.
+LoRA and QLoRA, PEFT's `adapter_config.json` and `adapter_model.safetensors` beside them; after full
+fine-tuning the body's own weights in `body/`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,6 +26,7 @@ from bankllm.errors import ModelError
 TRAINING_FILE = "training.json"
 HEAD_FILE = "head.safetensors"
 ADAPTER_FILE = "adapter_config.json"
+BODY_FOLDER = "body"
 Pooling = Literal["mean", "cls", "last"]
 
 
@@ -130,17 +133,20 @@ class IntentClassifier:
                 f"has {base.sha256}. Use the base model that training.json names."
             )
         device = models.device()
-        body = load_body(base, quantised=artefact.quantised, device=device)
+        body_folder = folder / BODY_FOLDER
+        trained = replace(base, location=str(body_folder)) if body_folder.is_dir() else base
+        body = load_body(trained, quantised=artefact.quantised, device=device)
         if (folder / ADAPTER_FILE).exists():
-            from peft import PeftModel
+            with models.quiet_loading():
+                from peft import PeftModel
 
-            body = PeftModel.from_pretrained(body, str(folder))
+                body = PeftModel.from_pretrained(body, str(folder))
             if not artefact.quantised:
                 body = body.merge_and_unload()
         module = EncoderWithHead(body, len(artefact.label_names), artefact.pooling, artefact.logit_scale)
         try:
             module.head.load_state_dict(load_file(folder / HEAD_FILE))
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"{folder.name}/{HEAD_FILE} does not fit training.json ({error}). Train again.") from error
         module.head.to(device)
         return cls(module, load_tokenizer(base), artefact, device)
@@ -171,7 +177,11 @@ class IntentClassifier:
         folder.mkdir(parents=True, exist_ok=True)
         body = self.module.body
         if hasattr(body, "peft_config"):
-            body.save_pretrained(str(folder))  # type: ignore[operator]
+            # "auto" would ask the Hub whether the vocabulary grew.
+            body.save_pretrained(str(folder), save_embedding_layers=False)  # type: ignore[operator]
+        elif self.artefact.method == "full":
+            with models.quiet_loading():
+                body.save_pretrained(str(folder / BODY_FOLDER))  # type: ignore[operator]
         head = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.head.state_dict().items()}
         save_file(head, folder / HEAD_FILE)
         (folder / TRAINING_FILE).write_text(self.artefact.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -196,7 +206,8 @@ def load_body(base: models.BaseModel, *, quantised: bool, device: str) -> Any:
     """The base model without a head, in 4 bits if asked. Raises `ModelError` where it cannot be loaded."""
     options: dict[str, Any] = {"quantization_config": models.quantisation_config()} if quantised else {}
     try:
-        body = AutoModel.from_pretrained(base.location, **options)
+        with models.quiet_loading():
+            body = AutoModel.from_pretrained(base.location, **options)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"The base model {base.name} cannot be loaded ({str(error).splitlines()[0]}). Expected a Hugging Face id "

@@ -6,6 +6,10 @@ any Hugging Face id or local folder works in its place.
 
 import hashlib
 import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -129,3 +133,28 @@ def quantisation_config() -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute,
     )
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Import and load without lines on stderr that report no fault here.
+
+    They are the bar over weights, bitsandbytes' note on an optional kernel, and a deprecation inside PEFT.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_not_about_kernels)
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _not_about_kernels(record: logging.LogRecord) -> bool:
+    # Without the package `kernels` one CPU operation takes bitsandbytes' own code, which is part of the install.
+    return "gemm_4bit_forward" not in str(record.msg)

@@ -21,8 +21,13 @@ class TrainingRun(BaseModel):
 
     method: Literal["probe", "lora", "qlora", "full"]
     rank: int = 0
-    epochs: float = 1
+    epochs: int = 1
     seeds: tuple[int, ...] = (0,)
+
+    def label(self, seed: int) -> str:
+        """What the configuration is called on every page, e.g. `lora r=8`, or `lora r=8 seed 2` among several."""
+        rank = f" r={self.rank}" if self.rank else ""
+        return f"{self.method}{rank}" + (f" seed {seed}" if len(self.seeds) > 1 else "")
 
 
 class Profile(BaseModel):
@@ -80,7 +85,7 @@ PROFILES: dict[str, Profile] = {
         chat_requests=200,
         load_users=100,
         load_requests=1000,
-        memory_messages=5000,
+        memory_messages=16_000,
         search_queries=1000,
         scrape_seconds=20,
         cell_timeout_s=900,
@@ -97,7 +102,7 @@ PROFILES: dict[str, Profile] = {
         chat_requests=2000,
         load_users=100,
         load_requests=10_000,
-        memory_messages=13_000,
+        memory_messages=16_000,
         search_queries=5000,
         scrape_seconds=600,
         cell_timeout_s=6 * 3600,

@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bankllm.errors import RunError
 from bankllm.evidence.statistics import STATISTICS, Estimate
@@ -140,3 +140,26 @@ def write_text(path: Path, text: str) -> None:
     """Write a small text file, whole or not at all."""
     with atomic_writer(path) as file:
         file.write(text)
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Every record of a run; none where the file is not there yet. Raises `RunError` naming an unreadable line."""
+    path = folder / "records.jsonl"
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records.append(Record.model_validate_json(line))
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            raise RunError(
+                f"{path.name}, line {number}: not a measurement record ({fault['msg']} at "
+                f"{'.'.join(map(str, fault['loc'])) or 'the line'}). The run was edited or cut short; run it again."
+            ) from error
+    return records
+
+
+def write_records(folder: Path, records: Iterable[Record]) -> None:
+    """Write `records.jsonl`, whole or not at all."""
+    write_text(folder / "records.jsonl", "".join(record.model_dump_json() + "\n" for record in records))

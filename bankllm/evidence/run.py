@@ -7,18 +7,31 @@ run.measure("chat.p95_ms", "percentile", "chat", title="Chat latency, p95", unit
 
 import os
 import platform
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from bankllm.errors import RunError
-from bankllm.evidence.records import Raw, Record, compute, sha256_file, write_rows, write_text
+from bankllm.evidence.records import (
+    Raw,
+    Record,
+    compute,
+    read_records,
+    sha256_file,
+    write_records,
+    write_rows,
+)
+from bankllm.evidence.words import show_interval, show_value
 from bankllm.settings import Profile, get_profile, get_settings, project_root
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
+
+
+PERCENTILES = (0.5, 0.95, 0.99)
 
 
 class Run:
@@ -30,6 +43,7 @@ class Run:
         self.profile = profile
         self.conditions: dict[str, Any] = {"profile": profile.name, "host": host_line()}
         """Added to every record; notebooks put the data set and the model here."""
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Write `raw/<notebook number>_<name>.csv`."""
@@ -82,6 +96,22 @@ class Run:
             )
         )
 
+    def measure_percentiles(self, prefix: str, raw: str, *, title: str, column: str, **options: Any) -> list[Record]:
+        """p50, p95 and p99 of a column in ms, as `<prefix>.p50_ms` …; `options` go to `measure`."""
+        return [
+            self.measure(
+                f"{prefix}.p{100 * q:.0f}_ms",
+                "percentile",
+                raw,
+                title=f"{title}, p{100 * q:.0f}",
+                unit="ms",
+                column=column,
+                q=q,
+                **options,
+            )
+            for q in PERCENTILES
+        ]
+
     def not_measured(self, id: str, *, title: str, unit: str, why: str) -> Record:
         """Keep the fact that a number could not be measured here, and why."""
         return self._keep(
@@ -102,6 +132,41 @@ class Run:
                 invalid_because=why,
             )
         )
+
+    def records(self) -> list[Record]:
+        """What this notebook has recorded so far."""
+        return [record for record in read_records(self.folder) if record.notebook == self.notebook]
+
+    def table(self) -> "pd.DataFrame":
+        """This notebook's records as people read them, one a row."""
+        import pandas as pd
+
+        rows = [
+            {
+                "id": record.id,
+                "what": record.title,
+                "value": show_value(record),
+                "95 % interval": show_interval(record),
+                "n": record.n,
+                "status": record.status,
+            }
+            for record in self.records()
+        ]
+        return pd.DataFrame(rows).set_index("id")
+
+    def scratch(self, name: str) -> Path:
+        """A temporary folder for files that are not evidence (a store, a tool's logs); gone with this object."""
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="bankllm-")
+        folder = Path(self._scratch.name) / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def fresh(self, name: str) -> Path:
+        """A path in the run's folder at which nothing stands: what an earlier execution left there is removed."""
+        path = self.folder / name
+        shutil.rmtree(path, ignore_errors=True)
+        return path
 
     def save_plot(self, name: str, figure: "Figure") -> Path:
         """Save a figure as `plots/<notebook number>_<name>.png`."""
@@ -135,29 +200,6 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
     kept = [record for record in read_records(folder) if record.notebook != notebook]
     write_records(folder, kept)
     return Run(folder, notebook, chosen)
-
-
-def read_records(folder: Path) -> list[Record]:
-    """Every record of a run; none where the file is not there yet. Raises `RunError` naming an unreadable line."""
-    path = folder / "records.jsonl"
-    if not path.exists():
-        return []
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            records.append(Record.model_validate_json(line))
-        except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
-            raise RunError(
-                f"{path.name}, line {number}: not a measurement record ({fault['msg']} at "
-                f"{'.'.join(map(str, fault['loc'])) or 'the line'}). The run was edited or cut short; run it again."
-            ) from error
-    return records
-
-
-def write_records(folder: Path, records: Iterable[Record]) -> None:
-    """Write `records.jsonl`, whole or not at all."""
-    write_text(folder / "records.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
 
 
 def host_line() -> str:

@@ -1,0 +1,47 @@
+# Two commands matter: `make run` does the whole job, `make test` runs every test. Both make .venv first.
+# A second call installs nothing unless requirements.lock or pyproject.toml changed.
+
+PYTHON ?= python3
+PROFILE ?= quick
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH := $(shell grep '^torch==' requirements.lock)
+
+.PHONY: run test lint lock clean
+.DELETE_ON_ERROR:
+
+run: $(STAMP)
+	$(BIN)/bankllm run --profile $(PROFILE)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest tests
+	rm -rf outputs/interactive-smoke
+	BANKLLM_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax -p no:cacheprovider -o addopts= --durations=6 notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# torch alone and first, so that the build already chosen is kept by everything that depends on it.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "bankllm needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $(STAMP)
+
+# Resolve pyproject.toml's ranges anew in an empty environment and pin what came out.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet $(TORCH)
+	build/lock/bin/python -m pip install --quiet '.[offline,dev]'
+	build/lock/bin/python -m pip freeze --exclude bankllm | sed -E 's/^(torch==[0-9.]+).*/\1/' > requirements.lock
+	rm -rf build/lock
+
+clean:
+	rm -rf $(VENV) build dist outputs/interactive-*
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,330 @@
+"""The command `bankllm`: thin wrappers that parse, call a room, and print.
+
+Exit codes: 0 done, 1 the thing asked for failed or does not hold, 2 bad usage.
+"""
+
+import json
+import os
+import sys
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bankllm import __version__
+from bankllm.errors import BankLLMError, DataError, RunError, UsageError
+from bankllm.settings import get_profile, get_settings, project_root
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A banking assistant from built to proven: train, serve, search, load-test, verify.",
+)
+
+OutputOption = Annotated[Path | None, typer.Option(help="Folder for runs.", show_default="outputs/")]
+ProfileOption = Annotated[
+    str | None, typer.Option(help="smoke, quick or full.", show_default="BANKLLM_PROFILE, else smoke")
+]
+StoreOption = Annotated[Path, typer.Option(help="SQLite file of the vector store.")]
+AdapterOption = Annotated[Path | None, typer.Option(help="Classifier folder.", show_default="the packaged one")]
+
+
+def main() -> None:
+    """Run the command line; every error that is meant ends in one paragraph and its exit code."""
+    try:
+        app()
+    except BankLLMError as error:
+        _fail(error, error.exit_code)
+    except OSError as error:
+        _fail(RunError(f"{error.filename or 'A file'} could not be read or written: {error.strerror}."), 1)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(130)
+
+
+def _fail(error: Exception, code: int) -> None:
+    if "--debug" in sys.argv:
+        raise error
+    width = min(100, os.get_terminal_size().columns if sys.stderr.isatty() else 100)
+    message = textwrap.fill(f"Error: {error}", width, break_long_words=False, break_on_hyphens=False)
+    sys.stderr.write(message + "\n")
+    sys.exit(code)
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    """Options that every command takes."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has, what will be used, and why."""
+    from bankllm.doctor import examine
+
+    findings = examine(get_settings())
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.ok else 'none'}  {finding.what:<{width}}  {finding.said}")
+    if any(finding.required and not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    profile: ProfileOption = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this notebook, e.g. 03; may be repeated.")] = None,
+    output: OutputOption = None,
+    resume: Annotated[str | None, typer.Option(help="Carry on with this run id.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value for the notebooks.")
+    ] = None,
+) -> None:
+    """Run the notebooks in order into outputs/<run-id>/ and print where the report is."""
+    from bankllm import pipeline
+
+    name = profile or get_settings().profile
+    get_profile(name)
+    typer.echo(f"profile {name}; data: {_data_line(name)}")
+    folder, manifest = pipeline.run(
+        name,
+        _output(output),
+        only=only or (),
+        resume=resume,
+        parameters=_parameters(parameter or []),
+        report=typer.echo,
+    )
+    failed = [entry for entry in manifest.notebooks if entry.status != "done"]
+    typer.echo(f"{sum(entry.seconds for entry in manifest.notebooks):.0f} s in all, in {folder}")
+    if failed:
+        typer.echo(f"Failed or skipped: {', '.join(entry.name for entry in failed)}.", err=True)
+        typer.echo(f"Carry on after mending: bankllm run --resume {folder.name}", err=True)
+        raise typer.Exit(1)
+    if (folder / "RESULTS.html").exists():
+        typer.echo(f"Report: {folder / 'RESULTS.html'}\nCheck every number: bankllm verify {folder}")
+
+
+@app.command()
+def verify(
+    run_dir: Annotated[
+        Path | None, typer.Argument(help="A run's folder.", show_default="the newest complete run")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Recompute every number of a run from its raw rows; exit 1 if any does not hold."""
+    from bankllm.evidence.verify import verify as check
+
+    verdict = check(run_dir or _latest())
+    if as_json:
+        findings = [vars(finding) for finding in verdict.findings]
+        typer.echo(json.dumps({"holds": verdict.holds, "findings": findings}, indent=2))
+    else:
+        width = max(len(finding.subject) for finding in verdict.findings)
+        for finding in verdict.findings:
+            typer.echo(f"{finding.status:<13}  {finding.subject:<{width}}  {finding.detail}")
+        typer.echo(verdict.summary())
+    if not verdict.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(run_dir: Annotated[Path | None, typer.Argument(help="A run's folder.")] = None) -> None:
+    """Write a run's RESULTS.md, RESULTS.html and RESUME.md again, after checking that the run holds."""
+    from bankllm.evidence.manifest import finish, read_manifest
+    from bankllm.evidence.render import render
+    from bankllm.evidence.verify import verify as check
+
+    folder = run_dir or _latest()
+    if not (verdict := check(folder)).holds:
+        raise RunError(f"{folder} {verdict.summary()}. No report is written of a run that does not hold.")
+    for page in render(folder):
+        typer.echo(page)
+    manifest = read_manifest(folder)
+    finish(folder, manifest, complete=manifest.complete)
+
+
+@app.command()
+def claims(
+    files: Annotated[list[Path], typer.Argument(help="Markdown files.")],
+    write: Annotated[bool, typer.Option("--write", help="Fill the claims in; otherwise check them.")] = False,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run", help="A run's folder.", show_default="newest complete")
+    ] = None,
+) -> None:
+    """Check (or fill in) numbers that Markdown files bind to records: <!-- claim: ID -->…<!-- /claim -->."""
+    from bankllm.evidence.claims import check_claims, write_claims
+
+    folder = run_dir or _latest()
+    faults = []
+    for file in files:
+        if write:
+            typer.echo(f"{file}: {write_claims(file, folder)} claims written")
+        else:
+            faults += check_claims(file, folder)
+    for fault in faults:
+        typer.echo(fault, err=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    output: Annotated[Path, typer.Argument(help="Folder for the trained classifier; must not exist.")],
+    method: Annotated[str, typer.Option(help="probe, lora, qlora or full.")] = "lora",
+    rank: Annotated[int, typer.Option(help="Rank of the adapter.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 2,
+    dataset: Annotated[str, typer.Option(help="auto, banking77, teller77, assistant or a folder.")] = "auto",
+    base_model: Annotated[str, typer.Option(help="minilm, a Hugging Face id or a folder.")] = "minilm",
+    seed: int = 0,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Choose the abstention threshold on a validation split first.")
+    ] = False,
+) -> None:
+    """Train one classifier and print what it reached."""
+    from bankllm import datasets
+    from bankllm.training.config import TrainConfig
+    from bankllm.training.split import calibrate_threshold, split_validation
+    from bankllm.training.train import train as fit
+
+    config = TrainConfig.model_validate(
+        {"method": method, "rank": rank, "epochs": epochs, "base_model": base_model, "seed": seed}
+    )
+    data = datasets.load(dataset)
+    typer.echo(data.describe())
+    if calibrate:
+        threshold = calibrate_threshold(fit(config, split_validation(data)).predictions)
+        typer.echo(f"abstains below a confidence of {threshold:.3f}")
+        config = config.model_copy(update={"threshold": threshold})
+    result = fit(config, data, output)
+    right = sum(row["actual"] == row["predicted"] for row in result.predictions)
+    typer.echo(
+        f"accuracy {right / len(result.predictions):.4f} on {len(result.predictions)} test texts, "
+        f"{result.seconds:.1f} s, peak memory {result.peak_memory_bytes / 2**20:.0f} MiB, "
+        f"{result.trainable_parameters:,} trainable parameters"
+    )
+    typer.echo(f"Written to {output}")
+
+
+@app.command()
+def benchmark(profile: ProfileOption = None, output: OutputOption = None) -> None:
+    """Train and compare every configuration of the profile (notebook 03, headless) and print the table."""
+    from bankllm import pipeline
+    from bankllm.evidence.records import read_records
+    from bankllm.evidence.words import show_interval, show_value
+
+    name = profile or get_settings().profile
+    folder, manifest = pipeline.run(name, _output(output), only=["03"], report=typer.echo)
+    if any(entry.status != "done" for entry in manifest.notebooks):
+        raise typer.Exit(1)
+    for record in read_records(folder):
+        typer.echo(f"{record.title:<45} {show_value(record):>22}  {show_interval(record)}")
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    store: StoreOption = Path("bankllm-memory.sqlite"),
+    adapter: AdapterOption = None,
+) -> None:
+    """Serve the assistant over HTTP."""
+    from bankllm.serving.app import serve as serve_app
+
+    serve_app(host, port, store, adapter, get_settings())
+
+
+@app.command()
+def loadtest(
+    output: Annotated[Path, typer.Argument(help="CSV file for the per-request rows.")],
+    url: Annotated[
+        str | None, typer.Option(help="A running server on loopback.", show_default="starts its own")
+    ] = None,
+    driver: Annotated[str, typer.Option(help="ab or locust.")] = "ab",
+    users: Annotated[int, typer.Option(min=1)] = 100,
+    requests: Annotated[int, typer.Option(min=1)] = 1000,
+) -> None:
+    """Drive a server and keep one row a request; prints throughput, percentiles and errors."""
+    from bankllm.loadtest.report import drive
+
+    for line in drive(output, url=url, driver=driver, users=users, requests=requests, settings=get_settings()):
+        typer.echo(line)
+
+
+@app.command()
+def index(
+    source: Annotated[
+        str, typer.Argument(help="A data set (teller77, banking77, auto) or a text file, one text a line.")
+    ],
+    user: Annotated[str, typer.Option(help="Whose memory the texts go into.")],
+    store: StoreOption = Path("bankllm-memory.sqlite"),
+) -> None:
+    """Store texts in a customer's memory."""
+    from bankllm import datasets
+    from bankllm.vectors.service import Message, open_service
+
+    path = Path(source)
+    if path.is_file():
+        try:
+            texts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is not UTF-8 text. Expected one text a line; convert it first.") from error
+    else:
+        data = datasets.load(source)
+        texts = [*data.train.texts, *data.test.texts]
+    with open_service(store, get_settings()) as service:
+        stored = service.store_many(user, [Message(text) for text in texts], progress=True)
+    typer.echo(f"{len(stored):,} texts stored for {user}")
+
+
+@app.command()
+def search(
+    query: str,
+    user: Annotated[str, typer.Option(help="Whose memory to search.")],
+    store: StoreOption = Path("bankllm-memory.sqlite"),
+    top_k: Annotated[int, typer.Option(min=1)] = 5,
+) -> None:
+    """Search a customer's memory by meaning."""
+    from bankllm.vectors.service import open_service
+
+    with open_service(store, get_settings()) as service:
+        for match in service.semantic_search(query, top_k, user_id=user):
+            typer.echo(f"{match.score:.3f}  {match.text}")
+
+
+def _output(chosen: Path | None) -> Path:
+    return chosen.resolve() if chosen else project_root() / get_settings().output
+
+
+def _latest() -> Path:
+    output = _output(None)
+    latest = output / "LATEST"
+    if not latest.is_file():
+        raise RunError(f"No complete run in {output}. Make one with `bankllm run`, or name a run's folder.")
+    return output / latest.read_text(encoding="utf-8").strip()
+
+
+def _parameters(pairs: list[str]) -> dict[str, object]:
+    """`name=value` pairs; a value that is JSON (a number, true, null) is taken as such."""
+    parsed: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--parameter {pair!r}: expected name=value.")
+        try:
+            parsed[name] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[name] = value
+    return parsed
+
+
+def _data_line(profile: str) -> str:
+    from bankllm import datasets
+
+    return datasets.load(get_profile(profile).dataset).describe()

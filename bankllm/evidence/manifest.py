@@ -1,0 +1,90 @@
+"""`manifest.json`: what was run, where, on what, and the sha256 of every file that came out.
+
+The pipeline writes it after each notebook (so that a run can be resumed) and once more at the end.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from bankllm.errors import RunError
+from bankllm.evidence.records import read_records, sha256_file, write_text
+
+MANIFEST = "manifest.json"
+DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256")
+
+
+class NotebookRun(BaseModel):
+    """What became of one notebook."""
+
+    name: str
+    status: Literal["done", "failed", "skipped"]
+    seconds: float
+    error: str | None = None
+
+
+class Manifest(BaseModel):
+    """See the contract in DESIGN: a run that a reader can place in time, on a machine, at a commit."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    profile: str
+    command: str
+    started: datetime
+    finished: datetime | None = None
+    complete: bool = False
+    """Every one of the six notebooks is done."""
+    git_commit: str | None
+    git_dirty: bool | None
+    environment: dict[str, Any]
+    data: dict[str, dict[str, Any]] = {}
+    """Every data set that a record names, with its row counts and sha256."""
+    models: dict[str, str | None] = {}
+    """Every base model that a record names, with the sha256 of its weights."""
+    notebooks: list[NotebookRun] = []
+    files: dict[str, str] = {}
+    """Path relative to the run's folder → sha256; empty until the run is sealed."""
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`, whole or not at all."""
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+
+
+def finish(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
+    """Seal the run: take every file's sha256 and the time."""
+    files = {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    conditions = [record.conditions for record in read_records(folder)]
+    data = {c["dataset"]: {key: c[key] for key in DATA_KEYS if key in c} for c in conditions if "dataset" in c}
+    models = {c["model"]: c.get("model_sha256") for c in conditions if "model" in c}
+    done = manifest.model_copy(
+        update={
+            "complete": complete,
+            "finished": datetime.now(UTC),
+            "data": data,
+            "models": models,
+            "files": files,
+        }
+    )
+    write_manifest(folder, done)
+    return done
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises `RunError` where there is no readable manifest."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise RunError(f"{folder} is not a run: {MANIFEST} is missing. Expected outputs/<run-id>; see outputs/LATEST.")
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        fault = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else "not UTF-8"
+        raise RunError(
+            f"{path} cannot be read ({fault}). It was cut short, edited, or written by a newer bankllm."
+        ) from error

@@ -1,0 +1,36 @@
+"""How a record reads: the same words on every page, in notebooks and in bound claims."""
+
+from bankllm.evidence.records import Record
+
+
+def show_value(record: Record) -> str:
+    """`93.5 %`, `12.4 ms`, `1.2 MiB`; `not measured` where there is no value."""
+    if record.value is None:
+        return record.status if record.status == "not measured" else "too few samples"
+    return _quantity(record.value, record.unit)
+
+
+def show_interval(record: Record) -> str:
+    """The 95 % interval in the record's unit, or why there is none."""
+    if record.ci95 is None:
+        return f"none: {record.why_no_ci95}" if record.why_no_ci95 else "–"
+    low, high = (_quantity(end, record.unit) for end in record.ci95)
+    unit = low.rpartition(" ")[2]
+    return f"{low.removesuffix(' ' + unit)} – {high}" if high.endswith(unit) else f"{low} – {high}"
+
+
+def describe_how(record: Record) -> str:
+    """The statistic and its parameters in a few words, e.g. `percentile q=0.95`."""
+    shown = {key: value for key, value in record.parameters.items() if key in ("q", "equals")}
+    return " ".join([record.statistic or "–", *(f"{key}={value}" for key, value in shown.items())])
+
+
+def _quantity(value: float, unit: str) -> str:
+    if unit == "share":
+        return f"{100 * value:.1f} %"
+    if unit == "bytes":
+        return f"{value / 2**20:,.1f} MiB" if value >= 2**20 else f"{value / 2**10:,.1f} KiB"
+    if unit in ("parameters", "requests", "texts", "vectors", "messages"):
+        return f"{value:,.0f} {unit}"
+    digits = 0 if value >= 1000 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {unit}"

@@ -1,0 +1,85 @@
+"""Child processes that end when they should: on request, on an error, and when their parent dies.
+
+Each child leads a process group of its own, so that its own children end with it. Where `setpriv` (util-linux) is
+there, the kernel also sends it SIGTERM when the *thread* that started it ends, whatever ended it, SIGKILL included.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a child ended. `cpu_s` includes its own children; None where it timed out and was stopped."""
+
+    returncode: int
+    cpu_s: float | None
+    wall_s: float
+
+
+def start(
+    command: Sequence[str], log: IO[bytes], env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a child whose output goes to `log`. `env` is added to this process' environment."""
+    tie = [setpriv, "--pdeathsig", "TERM", "--"] if (setpriv := shutil.which("setpriv")) else []
+    return subprocess.Popen(
+        [*tie, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+        start_new_session=True,
+    )
+
+
+def stop(process: "subprocess.Popen[bytes]", patience_s: float = 10) -> int:
+    """End a child and its group: SIGTERM, after `patience_s` SIGKILL. Gives its exit code."""
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience_s)
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+def run(command: Sequence[str], log: Path, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
+    """Run a child to its end, in the folder of its log. Whatever interrupts the wait ends the child too."""
+    began = time.perf_counter()
+    with log.open("wb") as file:
+        process = start(command, file, env, log.parent)
+    try:
+        while time.perf_counter() - began < timeout_s:
+            # wait4 gives this child's CPU time alone; Popen.wait would throw it away.
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                cpu_s = usage.ru_utime + usage.ru_stime
+                return Finished(process.returncode, cpu_s, time.perf_counter() - began)
+            time.sleep(0.02)
+        return Finished(stop(process), None, time.perf_counter() - began)
+    except BaseException:
+        stop(process)
+        raise
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log, or `(empty)`."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or "(empty)"

@@ -1,0 +1,73 @@
+"""What `bankllm loadtest` prints: one load, its rows as CSV, and figures computed from that file.
+
+bankllm loadtest rows.csv --driver locust --users 20 --requests 500
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast, get_args
+
+from bankllm import datasets
+from bankllm.errors import RunError, UsageError
+from bankllm.evidence.records import Raw, compute, sha256_file, write_rows
+from bankllm.loadtest.runner import Driver, LoadResult, run_load
+from bankllm.loadtest.server import ServerProcess
+from bankllm.settings import Settings
+
+CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
+"""The demo ledger's."""
+
+
+def drive(
+    output: Path, *, url: str | None, driver: str, users: int, requests: int, settings: Settings
+) -> Iterator[str]:
+    """Load the server at `url`, or one started for it, with Teller77's test texts; write the rows to `output`.
+
+    Gives lines to print. Raises what `run_load` and `ServerProcess` raise, and `RunError` once the lines are out if
+    the load is invalid; its rows are kept.
+    """
+    if driver not in get_args(Driver):
+        raise UsageError(f"Unknown load driver {driver!r}. Expected one of: {', '.join(get_args(Driver))}.")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
+        if url is None:
+            url = stack.enter_context(ServerProcess(store=folder / "memory.sqlite")).url
+        result = run_load(
+            url,
+            cast(Driver, driver),
+            messages=datasets.load("teller77").test.texts,
+            customers=CUSTOMERS,
+            output=folder,
+            users=users,
+            requests=requests,
+            token=settings.api_key.get_secret_value() if settings.api_key else None,
+        )
+    write_rows(output, result.rows)
+    yield from describe(result, output)
+    if result.invalid_because:
+        raise RunError(f"The load is invalid: {result.invalid_because}. Its {len(result.rows):,} rows are in {output}.")
+
+
+def describe(result: LoadResult, rows: Path) -> Iterator[str]:
+    """Throughput, errors and percentiles, the latter as `verify` would compute them from the file of the rows."""
+    figures = result.summary()
+    yield (
+        f"{result.driver}, {result.users} users, closed loop: {figures['requests']:,} requests in "
+        f"{result.seconds:.1f} s, {figures['requests_per_s']:.1f} a second"
+    )
+    yield f"failed: {figures['failed']:,}" + "".join(f", {n} × {kind}" for kind, n in result.errors.items())
+    for kind in sorted({str(row["kind"]) for row in result.rows}):
+        raw = Raw(path=rows.name, sha256=sha256_file(rows), where={"kind": kind})
+        yield f"{kind}: " + ", ".join(_percentile(rows.parent, raw, q) for q in (0.5, 0.95, 0.99))
+    if result.generator_cpu_share is not None:
+        yield f"load generator: busy for {result.generator_cpu_share:.0%} of a core, on the server's machine"
+    yield f"{result.driver}'s limits: {'; '.join(result.limits)}"
+
+
+def _percentile(folder: Path, raw: Raw, q: float) -> str:
+    estimate = compute(folder, raw, "percentile", {"column": "latency_ms", "q": q})
+    if estimate.value is None:
+        return f"p{100 * q:g} not measured ({estimate.invalid_because})"
+    return f"p{100 * q:g} {estimate.value:.1f} ms"

@@ -1,0 +1,133 @@
+"""The server under test, as a real process on a free port.
+
+with ServerProcess(store=folder / "memory.db") as server:
+    run_load(server.url, ...)
+"""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+
+from bankllm.errors import ServerError
+from bankllm.loadtest.processes import free_port, start, stop, tail
+
+
+class ServerProcess:
+    """`bankllm serve` on 127.0.0.1, ready for requests inside the `with` block and gone after it.
+
+    `port=0` takes a free one; `env` is added to this process' environment; `log` keeps the server's output
+    (a temporary file otherwise); `program` is what takes the options of `bankllm serve`. `processes` says
+    how orphans are prevented. Entering raises `ServerError`, with the end of the server's log, if the port is
+    in use, the server ends, or `/health/ready` does not answer 200 within `timeout_s`.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        store: Path | None = None,
+        adapter: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        timeout_s: float = 120,
+        program: Sequence[str] = (sys.executable, "-m", "bankllm", "serve"),
+    ) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.returncode: int | None = None
+        self._command = [*program, "--host", "127.0.0.1", "--port", str(self.port)]
+        self._command += ["--store", str(store)] if store else []
+        self._command += ["--adapter", str(adapter)] if adapter else []
+        self._env = env
+        self._log = log
+        self._timeout_s = timeout_s
+        self._cleanup = contextlib.ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start without a `with` block (in a notebook, say); call `stop` afterwards."""
+        self._check_port()
+        if self._log is None:
+            folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-server-"))
+            self._log = Path(folder) / "server.log"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("wb") as file:
+            self._process = start(self._command, file, self._env)
+        try:
+            self._wait_until_ready(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ask the server to finish (SIGTERM), insist after 10 s (SIGKILL); `returncode` is its exit code then."""
+        if self._process is not None:
+            self.returncode = stop(self._process)
+        self._cleanup.close()
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._running().pid
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the server and its workers, in bytes."""
+        server = psutil.Process(self.pid)
+        return sum(process.memory_info().rss for process in (server, *server.children(recursive=True)))
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines that the server wrote. A temporary log is gone after the `with` block."""
+        return tail(self._log, lines) if self._log and self._log.exists() else "(empty)"
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            raise ServerError("The server was not started. Use `with ServerProcess(…) as server:`.")
+        return self._process
+
+    def _check_port(self) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError as error:
+                raise ServerError(
+                    f"Port {self.port} of 127.0.0.1 cannot be used ({error.strerror}). Stop the program that listens "
+                    "there, choose another port, or leave it out to take a free one."
+                ) from error
+
+    def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + self._timeout_s
+        with httpx.Client(trust_env=False, timeout=5) as client:
+            while time.monotonic() < deadline:
+                if process.poll() is not None:
+                    raise ServerError(
+                        f"The server ended with exit code {process.returncode} before it was ready. Its log ends:\n"
+                        f"{self.log_tail()}"
+                    )
+                with contextlib.suppress(httpx.HTTPError):
+                    if client.get(f"{self.url}/health/ready").status_code == 200:
+                        return
+                time.sleep(0.1)
+        raise ServerError(
+            f"The server did not become ready within {self._timeout_s:g} s: expected 200 from {self.url}/health/ready. "
+            f"Allow more time, or see what it waits for. Its log ends:\n{self.log_tail()}"
+        )

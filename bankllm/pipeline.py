@@ -1,0 +1,220 @@
+"""Run the notebooks in order with papermill, into one folder, so that a stranger can check what came out.
+
+`bankllm run --profile quick` from a shell. A run that stopped carries on with `--resume RUN_ID`.
+"""
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bankllm.errors import RunError, UsageError
+from bankllm.evidence.manifest import Manifest, NotebookRun, finish, read_manifest, write_manifest
+from bankllm.evidence.records import write_text
+from bankllm.settings import Profile, get_profile, project_root
+
+NOTEBOOKS = (
+    "01_local_validation",
+    "02_load_testing",
+    "03_finetuning_benchmark",
+    "04_vector_search",
+    "05_metrics_collection",
+    "06_evidence_report",
+)
+REPORT = NOTEBOOKS[-1]
+KERNEL = "python3"
+Report = Callable[[str], None]
+
+
+def notebook_folder() -> Path:
+    """Where the notebooks lie: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    candidates = (package.parent / "notebooks", package / "notebooks")
+    for folder in candidates:
+        if (folder / f"{NOTEBOOKS[0]}.ipynb").exists():
+            return folder
+    raise RunError(f"The notebooks are missing. Expected them in {candidates[0]} or {candidates[1]}; reinstall.")
+
+
+def select(only: Sequence[str]) -> tuple[str, ...]:
+    """Names for `--only` values such as `03` or `03_finetuning_benchmark`. Raises `UsageError` for an unknown one."""
+    if not only:
+        return NOTEBOOKS
+    chosen = {name for wanted in only for name in NOTEBOOKS if wanted in (name, name[:2], name[:2].lstrip("0"))}
+    unknown = [wanted for wanted in only if not any(wanted in (n, n[:2], n[:2].lstrip("0")) for n in NOTEBOOKS)]
+    if unknown:
+        raise UsageError(f"Unknown notebook {', '.join(unknown)}. Expected one of: {', '.join(NOTEBOOKS)}.")
+    return tuple(name for name in NOTEBOOKS if name in chosen)
+
+
+def run(
+    profile: str,
+    output: Path,
+    *,
+    only: Sequence[str] = (),
+    resume: str | None = None,
+    parameters: dict[str, Any] | None = None,
+    report: Report = lambda line: None,
+) -> tuple[Path, Manifest]:
+    """Execute notebooks into `output/<run-id>`; returns the folder and its manifest.
+
+    A failed notebook does not stop those that do not need it; the manifest tells which failed and why.
+    `parameters` go to every chosen notebook and must be declared in its `parameters` cell.
+    Raises `UsageError` for an unknown profile, notebook or parameter, `RunError` for an unusable folder.
+    """
+    chosen = select(only)
+    if resume is None:
+        settings = get_profile(profile)
+        check_parameters(chosen, parameters or {})
+        folder, manifest = _start(settings, output)
+    else:
+        check_parameters(chosen, parameters or {})
+        folder = output / resume
+        manifest = read_manifest(folder).model_copy(update={"complete": False, "finished": None, "files": {}})
+        settings = get_profile(manifest.profile)
+        write_manifest(folder, manifest)
+    done = {entry.name: entry for entry in manifest.notebooks if entry.status == "done"}
+    for name in chosen:
+        if name in done and not (name == REPORT and len(done) < len(NOTEBOOKS)):
+            report(f"{name}: done before, {done[name].seconds:.1f} s")
+            continue
+        entry = _execute_or_skip(name, folder, settings, manifest, parameters or {}, report)
+        others = [e for e in manifest.notebooks if e.name != name]
+        manifest = manifest.model_copy(update={"notebooks": sorted([*others, entry], key=lambda e: e.name)})
+        write_manifest(folder, manifest)
+    statuses = {entry.name: entry.status for entry in manifest.notebooks}
+    if all(statuses.get(name) == "done" for name in chosen):
+        manifest = finish(folder, manifest, complete=all(statuses.get(name) == "done" for name in NOTEBOOKS))
+    if manifest.complete:
+        write_text(output / "LATEST", folder.name + "\n")
+    return folder, manifest
+
+
+def check_parameters(notebooks: Sequence[str], parameters: dict[str, Any]) -> None:
+    """Refuse a parameter that a notebook does not declare: papermill would only warn and run the defaults."""
+    import papermill
+
+    for name in notebooks:
+        declared = papermill.inspect_notebook(str(notebook_folder() / f"{name}.ipynb"))
+        unknown = sorted(set(parameters) - set(declared))
+        if unknown:
+            raise UsageError(
+                f"{name} does not take the parameter {', '.join(unknown)}. It takes: {', '.join(declared)}."
+            )
+
+
+def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:
+    from bankllm.telemetry.capsule import capsule
+
+    started = datetime.now(UTC)
+    folder = _make_folder(output, f"{started:%Y%m%dT%H%M%SZ}-{profile.name}")
+    commit, dirty = git_state()
+    manifest = Manifest(
+        run_id=folder.name,
+        profile=profile.name,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        started=started,
+        git_commit=commit,
+        git_dirty=dirty,
+        environment=capsule(),
+    )
+    write_manifest(folder, manifest)
+    return folder, manifest
+
+
+def _make_folder(output: Path, run_id: str) -> Path:
+    """A new folder; runs that start in the same second get their own."""
+    for name in (run_id, *(f"{run_id}-{n}" for n in range(2, 100))):
+        folder = output / name
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not output.is_dir():
+                break
+            continue
+        except OSError as error:
+            raise RunError(
+                f"No run can be written to {output} ({os.strerror(error.errno or 0)}). "
+                "Expected a folder that can be written; choose another with --output."
+            ) from error
+        return folder
+    raise RunError(f"No run can be written to {output}: it is not a folder, or full. Choose another with --output.")
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit and whether the tree differs from it; (None, None) outside a checkout."""
+    try:
+        commit, status = (
+            subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=True).stdout
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return commit.strip(), bool(status.strip())
+
+
+def _execute_or_skip(
+    name: str, folder: Path, profile: Profile, manifest: Manifest, parameters: dict[str, Any], report: Report
+) -> NotebookRun:
+    failed = [entry.name for entry in manifest.notebooks if entry.status != "done"]
+    if name == REPORT and failed:
+        report(f"{name}: skipped, it needs {', '.join(failed)}")
+        return NotebookRun(name=name, status="skipped", seconds=0, error=f"needs {', '.join(failed)}")
+    report(f"{name}: running …")
+    began = time.monotonic()
+    error = _execute(name, folder, profile, parameters)
+    seconds = time.monotonic() - began
+    report(f"{name}: {'failed' if error else 'done'}, {seconds:.1f} s" + (f"\n  {error}" if error else ""))
+    return NotebookRun(name=name, status="failed" if error else "done", seconds=round(seconds, 2), error=error)
+
+
+def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, Any]) -> str | None:
+    """Execute one notebook; the copy in the run's folder is written even when a cell fails. Returns what failed."""
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    target = folder / "notebooks" / f"{name}.ipynb"
+    target.parent.mkdir(exist_ok=True)
+    try:
+        with _quiet_papermill():
+            papermill.execute_notebook(
+                str(notebook_folder() / f"{name}.ipynb"),
+                str(target),
+                parameters={**parameters, "profile": profile.name, "run_dir": str(folder.resolve())},
+                kernel_name=KERNEL,
+                execution_timeout=profile.cell_timeout_s,
+                progress_bar=False,
+            )
+    except PapermillExecutionError as error:
+        return f"cell {error.cell_index} of {target.name}: {error.ename}: {error.evalue}"
+    except CellTimeoutError:
+        return f"{target.name}: a cell ran longer than {profile.cell_timeout_s} s and was stopped"
+    except DeadKernelError:
+        return f"{target.name}: the kernel died (out of memory, or killed)"
+    except OSError as error:
+        return f"{target.name} cannot be written ({os.strerror(error.errno or 0)})"
+    return None
+
+
+@contextlib.contextmanager
+def _quiet_papermill() -> Iterator[None]:
+    """Papermill logs each notebook's name and warns of its own internals; the progress lines say it better."""
+    import logging
+    import warnings
+
+    logger = logging.getLogger("papermill")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(before)

@@ -1,0 +1,6 @@
+"""Serving: a customer's message in, an answer that rests on named facts out.
+
+In: a trained `IntentClassifier`, a memory (`VectorService`), a ledger of accounts. Out: a `ChatReply`
+(`engine`), worded by a responder (`responder`) from the ledger (`ledger`) and the knowledge articles
+(`knowledge`), and the HTTP service around it (`app`, errors in `problems`).
+"""

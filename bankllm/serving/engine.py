@@ -1,0 +1,236 @@
+"""The chat engine: one pass of the encoder tells the intent and, where it can, finds earlier messages too.
+
+with ChatEngine.load(None, Path("memory.sqlite"), get_settings()) as engine:
+    engine.chat("What is my account balance?", "CUST001").reply
+"""
+
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bankllm import models
+from bankllm.classifier import Artefact, IntentClassifier, Prediction
+from bankllm.errors import ModelError, UsageError
+from bankllm.serving.knowledge import load_knowledge
+from bankllm.serving.ledger import Ledger
+from bankllm.serving.responder import Facts, Responder, TemplateResponder
+from bankllm.settings import Settings
+from bankllm.vectors.rows import Match
+from bankllm.vectors.service import VectorService, open_service
+
+DEFAULT_ADAPTER = Path(__file__).parents[1] / "data" / "assistant"
+LEDGER_INTENTS = frozenset({"account_balance", "account_details", "recent_transactions"})
+SMALL_TALK = frozenset({"goodbye", "greeting", "human_agent", "out_of_scope"})
+ABSTAINED = "out_of_scope"
+MAX_MESSAGE_CHARACTERS = 2000
+RECALLED = 5
+"""How many of the customer's nearest earlier messages are looked at."""
+RELATED = 0.6
+"""Cosine from which an earlier message counts as being about the same thing."""
+
+
+class Latency(BaseModel):
+    """Where the time of one message went, in ms. The stages follow each other and add up to `total`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    queue: float
+    """Checking the customer and waiting for the encoder."""
+    encode: float
+    """Tokenizer, encoder and head."""
+    classify: float
+    """From probabilities to an intent or an abstention."""
+    retrieve: float
+    """Memory search, ledger and knowledge."""
+    respond: float
+    """Wording the reply and committing the turn to memory."""
+    total: float
+
+
+class ChatReply(BaseModel):
+    """An answer and what it rests on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reply: str
+    intent: str
+    """`out_of_scope` also where the classifier abstained."""
+    confidence: float
+    """Probability of the likeliest intent, 0 to 1."""
+    sources: tuple[str, ...]
+    responder: str
+    model: str
+    conversation_id: str
+    latency_ms: Latency
+
+
+class ChatEngine:
+    """Answers messages, from any number of threads. Owns its memory and ledger: `close` closes them."""
+
+    def __init__(
+        self, classifier: IntentClassifier, memory: VectorService, ledger: Ledger, responder: Responder
+    ) -> None:
+        """Raises `ModelError` if the classifier knows an intent that nothing here answers."""
+        self.classifier = classifier
+        self.memory = memory
+        self.ledger = ledger
+        self.responder = responder
+        self.model = model_name(classifier.artefact)
+        self._knowledge = load_knowledge()
+        unanswered = sorted(set(classifier.label_names) - LEDGER_INTENTS - set(self._knowledge))
+        if unanswered:
+            raise ModelError(
+                f"The classifier has intents without an answer: {', '.join(unanswered[:5])}. Expected Banking77's "
+                "intents and the assistant's; train on the data set `assistant`, or add articles to knowledge.json."
+            )
+        # Concurrent passes would only fight for the same cores, and the tokenizer keeps state between calls.
+        self._encoder = threading.Lock()
+        self._shares_embedding = _same_embedding(classifier, memory)
+
+    @classmethod
+    def load(cls, adapter: Path | None, store_path: Path | None, settings: Settings) -> Self:
+        """Load an adapter (None: the packaged one) and a memory (None: lost on `close`), and warm up.
+
+        Raises `ModelError` or `StoreError` where one of them is missing or damaged.
+        """
+        classifier = IntentClassifier.load(adapter or DEFAULT_ADAPTER)
+        memory = open_service(store_path, settings)
+        try:
+            engine = cls(classifier, memory, Ledger(), TemplateResponder())
+            classifier.predict(["warm up"])
+        except BaseException:
+            memory.close()
+            raise
+        return engine
+
+    def chat(self, message: str, customer_id: str, conversation_id: str | None = None) -> ChatReply:
+        """Answer one message; when this returns, the turn is in the customer's memory.
+
+        Raises `UsageError` for an empty or overlong message, `UnknownCustomer`, `StoreError`.
+        """
+        if not message.strip() or len(message) > MAX_MESSAGE_CHARACTERS:
+            raise UsageError(
+                f"A message takes 1 to {MAX_MESSAGE_CHARACTERS} characters, not only spaces; got {len(message)}."
+            )
+        clock = _Stopwatch()
+        self.ledger.require(customer_id)
+        with self._encoder:
+            clock.lap("queue")
+            prediction = self.classifier.predict([message])
+            vector = self._memory_vector(message, prediction)
+        clock.lap("encode")
+        intent, confidence, alternatives = self._decide(prediction.probabilities[0])
+        clock.lap("classify")
+        facts = self._gather(message, customer_id, intent, alternatives, vector)
+        clock.lap("retrieve")
+        reply = self.responder.respond(facts)
+        self.memory.store_message(customer_id, message, reply.text, intent, vector=vector)
+        clock.lap("respond")
+        return ChatReply(
+            reply=reply.text,
+            intent=intent,
+            confidence=confidence,
+            sources=reply.sources,
+            responder=self.responder.name,
+            model=self.model,
+            conversation_id=conversation_id or uuid.uuid4().hex,
+            latency_ms=clock.latency(),
+        )
+
+    def close(self) -> None:
+        """Close memory and ledger."""
+        self.memory.close()
+        self.ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _decide(self, probabilities: np.ndarray) -> tuple[str, float, tuple[str, ...]]:
+        """(classes,) probabilities → intent, confidence, and the titles of the two likeliest topics if unsure."""
+        names = [self.classifier.label_names[i] for i in np.argsort(-probabilities)]
+        confidence = float(probabilities.max())
+        if confidence >= self.classifier.artefact.threshold:
+            return names[0], confidence, ()
+        topics = [name for name in names if name not in SMALL_TALK]
+        return ABSTAINED, confidence, tuple(self._title(topic) for topic in topics[:2])
+
+    def _title(self, intent: str) -> str:
+        article = self._knowledge.get(intent)
+        return article.title if article else f"Your {intent.replace('_', ' ')}"
+
+    def _gather(
+        self, message: str, customer_id: str, intent: str, alternatives: tuple[str, ...], vector: np.ndarray | None
+    ) -> Facts:
+        """Look up, for this customer alone, what a reply may rest on."""
+        matches = self.memory.semantic_search(message, RECALLED, user_id=customer_id, vector=vector)
+        return Facts(
+            message=message,
+            intent=intent,
+            article=self._knowledge.get(intent),
+            accounts=self.ledger.accounts(customer_id) if intent in LEDGER_INTENTS else (),
+            transactions=self.ledger.transactions(customer_id) if intent == "recent_transactions" else (),
+            alternatives=alternatives,
+            earlier=_related(matches, intent, hand_over=intent == "human_agent" or bool(alternatives)),
+        )
+
+    def _memory_vector(self, message: str, prediction: Prediction) -> np.ndarray | None:
+        """The message's embedding where memory would compute the same; None lets memory embed it itself.
+
+        Call it with the encoder's lock held.
+        """
+        if not self._shares_embedding:
+            return None
+        limit = self.classifier.artefact.max_length
+        tokens = self.classifier.tokenizer(message, truncation=True, max_length=limit + 1)["input_ids"]
+        # Beyond its limit the classifier drops text that memory's embedder may still read.
+        return prediction.embeddings[0] if len(tokens) <= limit else None
+
+
+class _Stopwatch:
+    """Splits a stretch of time into consecutive stages."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._stages_ms: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._stages_ms[stage] = 1000 * (now - self._last)
+        self._last = now
+
+    def latency(self) -> Latency:
+        total = 1000 * (self._last - self._start)
+        return Latency(**{stage: round(ms, 3) for stage, ms in self._stages_ms.items()}, total=round(total, 3))
+
+
+def model_name(artefact: Artefact) -> str:
+    """For responses and metrics, e.g. `all-MiniLM-L6-v2+probe`; a base model's folder is named without its path."""
+    return f"{models.resolve(artefact.base_model).name}+{artefact.method}"
+
+
+def _same_embedding(classifier: IntentClassifier, memory: VectorService) -> bool:
+    """Whether classifier and memory turn a text into the same vector."""
+    sha256 = classifier.artefact.base_sha256
+    return (
+        classifier.shares_base_embedding and sha256 is not None and memory.embedder.model_id.endswith(f"@{sha256[:12]}")
+    )
+
+
+def _related(matches: list[Match], intent: str, hand_over: bool) -> Match | None:
+    """The nearest earlier message about the same thing: of the same intent or, where a person takes over, of any."""
+    for match in matches:
+        topic = match.metadata["intent"]
+        if match.score >= RELATED and topic not in SMALL_TALK and (hand_over or topic == intent):
+            return match
+    return None

@@ -1,0 +1,108 @@
+"""What the server counts about itself, for Prometheus and for a person in a hurry.
+
+Histograms keep OpenTelemetry's boundaries: with coarser ones a 10 ms service reads as p95 = 95 ms.
+Labels take the route's template, never a raw path or a customer, so that the number of series stays small.
+Nothing here is global: each `ServerMetrics` has its own registry, and counts one worker process.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from bankllm import __version__
+
+Stage = Literal["queue", "encode", "classify", "retrieve", "respond"]
+
+# OpenTelemetry's semantic conventions for http.server.request.duration, in seconds; likewise `_OTHER` below.
+HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+STAGE_BUCKETS = (0.0005, 0.001, 0.0025, *HTTP_BUCKETS)
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+
+PERCENTILES = {"latency_p50_ms": (0.50, 11), "latency_p95_ms": (0.95, 130), "latency_p99_ms": (0.99, 662)}
+"""Each percentile of `summary` and the requests it needs (MLPerf Inference's early-stopping rule, c = 0.99)."""
+
+
+class ServerMetrics:
+    """Metrics of one worker process. `window` bounds how many raw durations `summary` looks back on."""
+
+    def __init__(self, model: str, version: str = __version__, window: int = 10_000) -> None:
+        self._registry = CollectorRegistry()
+        labels = ("route", "method", "status")
+        self._requests = Counter("http_requests", "Requests answered.", labels, registry=self._registry)
+        self._durations = Histogram(
+            "http_request_duration_seconds",
+            "Time from the request's first byte in to the reply's last byte out.",
+            labels,
+            buckets=HTTP_BUCKETS,
+            registry=self._registry,
+        )
+        self._stages = Histogram(
+            "bankllm_stage_duration_seconds",
+            "Time that a chat request spent in one stage.",
+            ("stage",),
+            buckets=STAGE_BUCKETS,
+            registry=self._registry,
+        )
+        for name in get_args(Stage):
+            self._stages.labels(name)  # a series from the start on, so that a rate over it is 0 and not absent
+        info = Gauge("bankllm_build_info", "Always 1; the labels tell.", ("version", "model"), registry=self._registry)
+        info.labels(version, model).set(1)
+        ProcessCollector(registry=self._registry)
+        self._recent: deque[tuple[float, bool]] = deque(maxlen=window)
+        self._served = 0
+        self._lock = threading.Lock()
+
+    def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one answered request. `route` is the template (`/api/v1/chat`), one fixed word where none matched."""
+        labels = (route, method if method in METHODS else "_OTHER", str(status))
+        self._requests.labels(*labels).inc()
+        self._durations.labels(*labels).observe(seconds)
+        if not route.startswith(("/health", "/metrics")):
+            with self._lock:
+                self._served += 1
+                self._recent.append((seconds, status >= 500))
+
+    def observe_stage(self, stage: Stage, seconds: float) -> None:
+        """Count a stage's duration that was timed elsewhere (waiting in a queue, say)."""
+        self._stages.labels(stage).observe(seconds)
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        """Time the block as a stage of a request; a block that raises counts too."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.observe_stage(name, time.perf_counter() - start)
+
+    def render(self) -> tuple[bytes, str]:
+        """The metrics in Prometheus' text format, and its content type."""
+        return generate_latest(self._registry), TEXT_FORMAT
+
+    def summary(self) -> dict[str, int | float | None]:
+        """A few figures over the most recent requests of this worker, without those for health and metrics.
+
+        Percentiles are empirical (nearest rank), in ms, and None below the samples in `PERCENTILES`;
+        `error_rate` is the share answered with 5xx, None before the first request; `requests_total` counts since
+        the start, `window` is how many requests the other figures rest on, `workers` how many processes (one).
+        """
+        with self._lock:
+            served, recent = self._served, list(self._recent)
+        durations = sorted(seconds for seconds, _ in recent)
+        figures: dict[str, int | float | None] = {
+            name: round(1000 * durations[math.ceil(q * len(durations)) - 1], 3) if len(durations) >= needed else None
+            for name, (q, needed) in PERCENTILES.items()
+        }
+        return figures | {
+            "requests_total": served,
+            "error_rate": sum(failed for _, failed in recent) / len(recent) if recent else None,
+            "window": len(recent),
+            "workers": 1,
+        }

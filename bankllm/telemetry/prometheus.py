@@ -1,0 +1,198 @@
+"""Read metrics back: from an endpoint directly, or through a real Prometheus that scrapes it every second.
+
+with PrometheusServer(8000, folder) as prometheus:
+    ...  # put the server on port 8000 under load
+    prometheus.wait_for_scrape()
+    prometheus.query("histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket))")
+"""
+
+import math
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from bankllm.errors import NotMeasured, ServerError, UsageError
+
+JOB = "bankllm"
+INSTALL = (
+    "prometheus binary not found; install it (apt-get install prometheus, or prometheus.io/download) and run again"
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One value of one series. `name` is empty where PromQL dropped it."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+def scrape(url: str) -> list[Sample]:
+    """Fetch and parse an endpoint in Prometheus' text format. Raises `ServerError` if it gives anything else."""
+    try:
+        reply = httpx.get(url, timeout=10, trust_env=False)
+        reply.raise_for_status()
+        families = list(text_string_to_metric_families(reply.text))
+    except (httpx.HTTPError, ValueError) as error:
+        raise ServerError(
+            f"{url} did not give Prometheus metrics ({error or type(error).__name__}). "
+            "Expected the server's /metrics; check the address and that the server runs."
+        ) from error
+    return [Sample(s.name, s.labels, s.value) for family in families for s in family.samples]
+
+
+class PrometheusServer:
+    """A Prometheus process that scrapes `127.0.0.1:target_port/metrics` every second, as a context manager.
+
+    Its configuration, data and log lie in `folder`. Where `setpriv` (util-linux) is there, the process is
+    also stopped when the thread that started it ends without leaving the `with` block.
+    Raises `NotMeasured` without the binary, `ServerError` if it does not start or cannot scrape its target.
+    """
+
+    def __init__(self, target_port: int, folder: Path, timeout_s: float = 20) -> None:
+        self.folder = folder
+        self.target_port = target_port
+        self.timeout_s = timeout_s
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        program = shutil.which("prometheus")
+        if program is None:
+            raise NotMeasured(INSTALL)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "prometheus.yml"
+        config.write_text(configuration(self.target_port), encoding="utf-8")
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        tie = [setpriv, "--pdeathsig", "TERM"] if (setpriv := shutil.which("setpriv")) else []
+        with (self.folder / "prometheus.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    *tie,
+                    program,
+                    f"--config.file={config}",
+                    f"--storage.tsdb.path={self.folder / 'data'}",
+                    f"--web.listen-address=127.0.0.1:{port}",
+                    "--log.level=warn",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            self.wait_for_scrape()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def query(self, promql: str) -> list[Sample]:
+        """Answer an instant query; a scalar is one sample without labels.
+
+        Raises `UsageError` for PromQL that Prometheus refuses or that asks for a range,
+        `ServerError` if it does not answer.
+        """
+        try:
+            reply = httpx.get(f"{self.url}/api/v1/query", params={"query": promql}, timeout=10, trust_env=False)
+            body = reply.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise ServerError(f"Prometheus did not answer ({error!r}). Its log ends: {self._log_tail()}") from error
+        if body["status"] != "success":
+            raise UsageError(f"Prometheus refused {promql!r}: {body['error']}.")
+        return _samples(promql, body["data"])
+
+    def wait_for_scrape(self) -> None:
+        """Wait until a scrape that began after this call is in, so that queries see all that happened before it.
+
+        Raises `ServerError` on time-out, naming what is wrong with the target or with Prometheus.
+        """
+        called = time.time()
+        deadline = time.monotonic() + self.timeout_s
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if self._last_scrape() > called:
+                return
+            time.sleep(0.1)
+        raise ServerError(
+            f"Prometheus has no scrape of 127.0.0.1:{self.target_port}/metrics after {self.timeout_s:g} s. Expected "
+            f"a server there; check that it runs. Prometheus' log ends: {self._log_tail()}"
+        )
+
+    def _last_scrape(self) -> float:
+        """When the last successful scrape began, in Unix seconds; -inf before the first."""
+        try:
+            # timestamp() of a bare selector is the scrape's; of an expression it would be the query's.
+            found = self.query(f'timestamp(up{{job="{JOB}"}}) and up{{job="{JOB}"}} == 1')
+        except ServerError:  # not listening yet
+            return -math.inf
+        return found[0].value if found else -math.inf
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _log_tail(self) -> str:
+        lines = (self.folder / "prometheus.log").read_text(errors="replace").splitlines()
+        return " | ".join(lines[-5:]) or "(empty)"
+
+
+def configuration(target_port: int) -> str:
+    """A Prometheus configuration with one job, `bankllm`, and one target on this machine."""
+    return (
+        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n"
+        f"scrape_configs:\n  - job_name: {JOB}\n    static_configs:\n"
+        f"      - targets: ['127.0.0.1:{target_port}']\n"
+    )
+
+
+def _samples(promql: str, data: dict[str, Any]) -> list[Sample]:
+    if data["resultType"] == "scalar":
+        return [Sample("", {}, float(data["result"][1]))]
+    if data["resultType"] != "vector":
+        raise UsageError(f"{promql!r} gives a {data['resultType']}, expected one value a series; wrap it in rate(…).")
+    samples = []
+    for series in data["result"]:
+        labels = dict(series["metric"])
+        samples.append(Sample(labels.pop("__name__", ""), labels, float(series["value"][1])))
+    return samples
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def bucket_rows(before: Sequence[Sample], after: Sequence[Sample], *, route: str) -> list[dict[str, str | float]]:
+    """What a route's latency histogram gained between two scrapes: rows of `le_ms` (upper bound) and `requests`.
+
+    Methods and statuses are summed; `requests` is cumulative over the bounds, as Prometheus keeps it.
+    """
+    gained: dict[float, float] = {}
+    for samples, sign in ((after, 1), (before, -1)):
+        for sample in samples:
+            if sample.name == "http_request_duration_seconds_bucket" and sample.labels["route"] == route:
+                bound = float(sample.labels["le"])
+                gained[bound] = gained.get(bound, 0.0) + sign * sample.value
+    return [
+        {"le_ms": "+Inf" if math.isinf(bound) else round(1000 * bound, 6), "requests": count}
+        for bound, count in sorted(gained.items())
+    ]

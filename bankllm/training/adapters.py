@@ -1,0 +1,125 @@
+"""Which weights of a bare transformer body train: none, low-rank adapters through PEFT, or all.
+
+LoRA is arXiv 2106.09685, QLoRA arXiv 2305.14314.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from bankllm import models
+from bankllm.classifier import load_body
+from bankllm.errors import NotMeasured, UsageError
+from bankllm.training.config import TrainConfig
+
+POOLER = "pooler"
+
+
+def load_trainable_body(base: models.BaseModel, config: TrainConfig, device: str) -> Any:
+    """The body in the precision that training needs; its weights are frozen, but for `full`."""
+    body = load_body(base, quantised=config.method == "qlora", device=device)
+    if config.method == "qlora":
+        from peft import prepare_model_for_kbit_training
+
+        return prepare_model_for_kbit_training(body, use_gradient_checkpointing=False)
+    if config.method == "full" or device == "cpu":
+        body = body.float()
+    for name, parameter in body.named_parameters():
+        # Embeddings are pooled from the last hidden state: a model's own pooler would never get a gradient.
+        parameter.requires_grad = config.method == "full" and POOLER not in name.split(".")
+    return body
+
+
+def attach_adapter(body: Any, config: TrainConfig, published_as: str) -> Any:
+    """Wrap the body with LoRA matrices; its own weights freeze.
+
+    `published_as` goes into `adapter_config.json` as the base model. Raises `UsageError` for a target module
+    that the model does not have, or a rank above the width of a targeted layer.
+    """
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    names = sorted({layer.rpartition(".")[2] for layer in _linear_layers(body)})
+    lora = LoraConfig(
+        task_type=TaskType.FEATURE_EXTRACTION,
+        r=config.rank,
+        lora_alpha=config.scaling_alpha,
+        target_modules=_target_modules(body, config, names),
+        exclude_modules=[layer for layer in _linear_layers(body) if POOLER in layer.split(".")],
+    )
+    try:
+        with models.quiet_loading():
+            adapted = get_peft_model(body, lora)
+    except ValueError as error:
+        raise _no_target(config.base_model, "that PEFT adapts by default", names) from error
+    _check_rank(adapted, config.rank)
+    # PEFT notes the folder that the body was loaded from: true on this machine alone.
+    adapted.peft_config["default"].base_model_name_or_path = published_as
+    return adapted
+
+
+def check_four_bits(device: str) -> None:
+    """One tiny 4-bit layer forward and backward. Raises `NotMeasured` where bitsandbytes has no kernel for it."""
+    options = models.quantisation_config()
+    try:
+        with models.quiet_loading():
+            import bitsandbytes
+
+        layer = bitsandbytes.nn.Linear4bit(64, 64, quant_type="nf4", compute_dtype=options.bnb_4bit_compute_dtype)
+        texts = torch.ones(1, 64, device=device, requires_grad=True)
+        layer.to(device)(texts).sum().backward()
+    except (ImportError, OSError, RuntimeError, AttributeError, NotImplementedError) as error:
+        raise NotMeasured(
+            f"QLoRA cannot run on this {device}: bitsandbytes has no working 4-bit kernel ({error}). Install a build "
+            "of bitsandbytes for this machine, or train with method lora."
+        ) from error
+
+
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """(trainable, total); a 4-bit tensor counts the weights that are packed into it."""
+    trainable = total = 0
+    for parameter in module.parameters():
+        packed = getattr(parameter, "quant_state", None)
+        size = packed.shape.numel() if packed is not None else parameter.numel()
+        total += size
+        trainable += size if parameter.requires_grad else 0
+    return trainable, total
+
+
+def _linear_layers(body: nn.Module) -> list[str]:
+    return [name for name, layer in body.named_modules() if isinstance(layer, nn.Linear | Conv1D)]
+
+
+def _target_modules(body: Any, config: TrainConfig, names: list[str]) -> list[str] | str | None:
+    """What `LoraConfig` takes. PEFT passes over an unknown name if another one fits; here it is an error."""
+    if config.target_modules == "all-linear":
+        return "all-linear"
+    if config.target_modules is None:
+        return ["query", "value"] if {"query", "value"} <= set(names) else None
+    layers = _linear_layers(body)
+    for target in config.target_modules:
+        if not any(layer == target or layer.endswith(f".{target}") for layer in layers):
+            raise _no_target(config.base_model, f"named {target}", names)
+    return list(config.target_modules)
+
+
+def _no_target(base_model: str, which: str, names: list[str]) -> UsageError:
+    return UsageError(
+        f"{base_model} has no linear layer {which}. It has: {', '.join(names)}. Name some of these in "
+        "target_modules, or take all-linear."
+    )
+
+
+def _check_rank(adapted: nn.Module, rank: int) -> None:
+    from peft.tuners.lora import LoraLayer
+
+    for name, layer in adapted.named_modules():
+        if not isinstance(layer, LoraLayer):
+            continue
+        width = min(side for side in (layer.in_features, layer.out_features) if side)
+        if rank > width:
+            raise UsageError(
+                f"Rank {rank} is above the width of {name} ({width}): such an adapter is larger than the layer "
+                f"itself. Expected a rank from 1 to {width}; published adapters use 4 to 64."
+            )

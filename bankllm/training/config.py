@@ -1,0 +1,78 @@
+"""What can be chosen about a training run. LoRA, QLoRA, full fine-tuning and the probe differ by one field.
+
+TrainConfig(method="lora", rank=8, epochs=2)
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+
+from bankllm.errors import UsageError
+
+Method = Literal["probe", "lora", "qlora", "full"]
+
+
+class TrainConfig(BaseModel):
+    """Every choice of a training run; a value that does not fit raises `UsageError`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = "lora"
+    """`probe`: logistic regression on frozen embeddings; `lora`; `qlora`: LoRA on a base in 4 bits; `full`: all
+    weights."""
+    base_model: str = "minilm"
+    """What `models.resolve` takes: `minilm`, a Hugging Face id or a folder; encoder or decoder."""
+    rank: int = Field(8, ge=0)
+    """LoRA's r (arXiv 2106.09685). `probe` and `full` have none and ignore it."""
+    alpha: int | None = Field(None, gt=0)
+    """LoRA's scaling numerator; None means 2 × rank, so that the scale stays 2 whatever the rank."""
+    target_modules: tuple[str, ...] | Literal["all-linear"] | None = None
+    """Names of the linear layers that get an adapter; None means query and value where the model has them, else
+    PEFT's choice for the architecture."""
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    """How token vectors become one; `last` is for decoders."""
+    head_init: Literal["class-means", "random"] = "class-means"
+    """`class-means` starts the head as a nearest-centroid classifier on the frozen embeddings."""
+    logit_scale: float = Field(20, gt=0)
+    """Multiplies the cosines: without it softmax over values in −1 … 1 could not become confident."""
+    lr_adapter: float = Field(2e-3, gt=0)
+    """Of LoRA's matrices."""
+    lr_head: float = Field(1e-2, gt=0)
+    lr_body: float = Field(1e-4, gt=0)
+    """Of the pretrained weights; `full` alone trains them."""
+    epochs: int = Field(2, ge=1)
+    batch_size: int = Field(32, ge=1)
+    max_length: int = Field(64, ge=4)
+    """Tokens; longer texts are cut."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of the steps over which the learning rates rise; they then fall linearly to 0."""
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    """`auto` takes what the hardware runs natively: bf16, fp16 on a T4, fp32 on a CPU."""
+    threshold: float = Field(0.0, ge=0, le=1)
+    """Written to the artefact: answers below this confidence are abstentions (see `split.calibrate_threshold`)."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the method adds LoRA matrices."""
+        return self.method in ("lora", "qlora")
+
+    @property
+    def scaling_alpha(self) -> int:
+        """`alpha`, with its rule applied."""
+        return 2 * self.rank if self.alpha is None else self.alpha
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            config = handler(values)
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise UsageError(
+                f"The training configuration does not fit: {faults}. See bankllm/training/config.py."
+            ) from None
+        if config.adapts and config.rank == 0:
+            raise UsageError(f"{config.method} needs a rank of 1 or more, got 0. Set rank, or train a probe.")
+        return config

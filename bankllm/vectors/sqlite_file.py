@@ -1,0 +1,141 @@
+"""Open a vector store's SQLite file without trusting it, and run transactions that keep every promise.
+
+The settings follow measurements and SQLite's own bug list: a rollback journal where this SQLite's WAL mode
+can lose a commit, every commit synced, no memory-mapped reads, deleted bytes overwritten.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from bankllm.errors import StoreError
+
+APPLICATION_ID = 0x42564543
+"""Stands in the file's header (`PRAGMA application_id`) and tells our files from other programs'."""
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS rows (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        namespace TEXT NOT NULL,
+        id TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        vector BLOB NOT NULL,
+        text TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        UNIQUE (namespace, id)
+    )""",
+)
+
+_ADVICE = {
+    "SQLITE_BUSY": f"Another process has held the file for over {BUSY_TIMEOUT_S:.0f} s; end it, or try again.",
+    "SQLITE_CANTOPEN": "Expected a path in a folder that exists and can be written.",
+    "SQLITE_CORRUPT": "The file is damaged or cut short; put it aside and restore a backup.",
+    "SQLITE_FULL": "Free some disk space, then repeat the call.",
+    "SQLITE_NOTADB": "Expected a file that bankllm wrote; give another path, or put this file aside.",
+    "SQLITE_READONLY": "Expected a file and a folder that this user can write; change the permissions or the path.",
+}
+
+
+def wal_is_safe(version: tuple[int, int, int]) -> bool:
+    """Whether this SQLite has the fix for commits lost when two connections write and checkpoint in WAL mode.
+
+    Fixed in 3.51.3, and in 3.50.7 and 3.44.6 of the older lines (https://sqlite.org/wal.html, the WAL-reset bug).
+    """
+    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
+
+
+def open_file(path: Path | None, dim: int, embedder_id: str) -> sqlite3.Connection:
+    """Open or create a store's file; `None` opens a private one in memory.
+
+    Raises `StoreError` for a file that is damaged, another program's, of another schema, read-only, or that
+    holds another embedder's vectors; such a file is left as it is.
+    """
+    with store_errors(path):
+        db = sqlite3.connect(path or ":memory:", timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA mmap_size = 0")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA secure_delete = ON")
+            new = _is_new(db, path)
+            _set_journal(db, path)
+            # IMMEDIATE on a complete file too: it shows at once whether the file can be written.
+            with transaction(db, "IMMEDIATE"):
+                if new:
+                    _create(db, dim, embedder_id)
+                kept = dict(db.execute("SELECT key, value FROM meta").fetchall())
+            if kept != _meta(dim, embedder_id):
+                raise StoreError(
+                    f"{path} holds vectors of {kept.get('embedder')} (dim {kept.get('dim')}), but this embedder is "
+                    f"{embedder_id} (dim {dim}); their vectors cannot be compared. Use that embedder, or a new file."
+                )
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[None]:
+    """Commit what is done inside, all of it or nothing."""
+    db.execute(f"BEGIN {kind}")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+@contextmanager
+def store_errors(path: Path | None) -> Iterator[None]:
+    """Turn SQLite's errors into a `StoreError` that says what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")  # such as SQLITE_READONLY_DIRECTORY
+        advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), "")
+        message = f"The vector store {path or 'in memory'} failed: {error}. What was committed before is unchanged."
+        raise StoreError(f"{message} {advice}".rstrip()) from error
+
+
+def _is_new(db: sqlite3.Connection, path: Path | None) -> bool:
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    if application == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return True
+    if application != APPLICATION_ID:
+        raise StoreError(f"{path} is another program's SQLite file. {_ADVICE['SQLITE_NOTADB']}")
+    schema = db.execute("PRAGMA user_version").fetchone()[0]
+    if schema != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema {schema}, but this bankllm reads schema {SCHEMA_VERSION}. Upgrade bankllm, or give "
+            "another path."
+        )
+    return False
+
+
+def _set_journal(db: sqlite3.Connection, path: Path | None) -> None:
+    wanted = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "truncate"
+    got = db.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]
+    if got != wanted and path is not None:
+        raise StoreError(
+            f"{path} is in journal mode {got} and could not be set to {wanted}. Close the other programs that have it "
+            "open, then try again."
+        )
+
+
+def _create(db: sqlite3.Connection, dim: int, embedder_id: str) -> None:
+    # Another process may have got here first: every statement leaves what it wrote.
+    for statement in _TABLES:
+        db.execute(statement)
+    db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", _meta(dim, embedder_id).items())
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _meta(dim: int, embedder_id: str) -> dict[str, str]:
+    return {"dim": str(dim), "embedder": embedder_id}

@@ -1,0 +1,34 @@
+"""Fixtures that several rooms' tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bankllm.evidence.run import Run
+from bankllm.settings import PROFILES
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see no settings of the person who runs them, but where Banking77 lies; no hub is asked."""
+    for name in list(os.environ):
+        if name.startswith(("BANKLLM_", "PINECONE_")) and name != "BANKLLM_BANKING77":
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("ENVIRONMENT", raising=False)
+    monkeypatch.setenv("BANKLLM_OFFLINE", "1")
+
+
+@pytest.fixture
+def banking77() -> Path:
+    """The folder with the published files; the test is skipped where there is none."""
+    folder = os.environ.get("BANKLLM_BANKING77")
+    if not folder:
+        pytest.skip("BANKLLM_BANKING77 is not set")
+    return Path(folder)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """An empty run folder in the hands of notebook 01."""
+    return Run(tmp_path / "run", "01_local_validation", PROFILES["smoke"])

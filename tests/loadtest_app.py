@@ -1,0 +1,64 @@
+"""A stand-in for `bankllm serve` with the same options and routes, for tests of the load room.
+
+What a chat message says decides the reply: `fail` gives 503, `hang` a reply after 3 s. `--behave` makes the
+server crash or never become ready.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+
+def create_app(ready: bool) -> FastAPI:
+    app = FastAPI()
+    seen: list[dict[str, str]] = []
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        seen.append({"kind": "health"})
+        return {"status": "healthy"}
+
+    @app.get("/health/ready")
+    async def readiness(response: Response) -> None:
+        response.status_code = 200 if ready else 503
+
+    @app.post("/api/v1/chat")
+    async def chat(request: Request, response: Response) -> dict[str, str]:
+        body = await request.json()
+        seen.append({"kind": "chat", "authorization": request.headers.get("authorization", ""), **body})
+        if body["message"] == "hang":
+            await asyncio.sleep(3)
+        response.status_code = 503 if body["message"] == "fail" else 200
+        return {"reply": body["message"]}
+
+    @app.get("/seen")
+    async def everything_seen() -> list[dict[str, str]]:
+        return seen
+
+    return app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--store", type=Path)
+    parser.add_argument("--adapter", type=Path)
+    parser.add_argument("--behave", default="well")
+    options = parser.parse_args()
+    print("options:", options.store, options.adapter, os.environ.get("BANKLLM_MARK"), flush=True)
+    if options.behave == "crash":
+        sys.exit("the memory is on fire")
+    config = uvicorn.Config(
+        create_app(options.behave != "never ready"), options.host, options.port, log_level="warning"
+    )
+    uvicorn.Server(config).run()
+
+
+if __name__ == "__main__":
+    main()

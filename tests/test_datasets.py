@@ -1,0 +1,142 @@
+"""Data sets are what they claim to be, or there is an error that says what to do."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bankllm import datasets
+from bankllm.datasets import BANKING77_SHA256, Dataset, Split, load, normalise
+from bankllm.errors import DataError, DataMissing
+
+
+def write(folder: Path, train: str, test: str = "text,category\nhello there,greeting\n") -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / "train.csv").write_text(train, encoding="utf-8")
+    (folder / "test.csv").write_text(test, encoding="utf-8")
+    return str(folder)
+
+
+def test_banking77_is_the_published_one(banking77: Path) -> None:
+    data = load("banking77")
+    assert (len(data.train), len(data.test), len(data.label_names)) == (10_003, 3_080, 77)
+    assert data.sha256 == BANKING77_SHA256
+    assert data.label_names == datasets.banking77_labels()
+    assert {data.test.labels.count(label) for label in range(77)} == {40}
+    train = [normalise(text) for text in data.train.texts]
+    assert len(train) - len(set(train)) == 9
+    assert sum(normalise(text) in set(train) for text in data.test.texts) == 11
+
+
+def test_a_changed_banking77_is_refused(banking77: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "test"):
+        shutil.copy(banking77 / f"{split}.csv", tmp_path)
+        (tmp_path / f"{split}.csv").chmod(0o644)
+    with (tmp_path / "train.csv").open("a") as file:
+        file.write("one more,age_limit\n")
+    monkeypatch.setenv("BANKLLM_BANKING77", str(tmp_path))
+    for name in ("banking77", "auto"):  # auto must not take another set in silence either
+        with pytest.raises(DataError, match=r"is not the published banking77 file: expected sha256 b06e26ac.*found"):
+            load(name)
+    own = load(str(tmp_path))
+    assert (own.name, len(own.train)) == (tmp_path.name, 10_004)
+
+
+def test_auto_falls_back_only_where_nothing_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BANKLLM_BANKING77", raising=False)
+    assert load("auto").name == "teller77"
+    with pytest.raises(DataMissing, match=r"BANKLLM_BANKING77 is not set.*BANKLLM_OFFLINE=1"):
+        load("banking77")
+
+
+def test_the_hub_side_goes_through_datasets_and_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The published address is fetched by `datasets`; what comes back must have the published hash."""
+    import datasets as hf
+
+    monkeypatch.delenv("BANKLLM_BANKING77", raising=False)
+    monkeypatch.setenv("BANKLLM_OFFLINE", "0")
+    asked: list[str] = []
+    fetched = tmp_path / "cached.csv"
+    fetched.write_text("text,category\nhow old must I be,age_limit\n")
+
+    def download(self: object, url: str) -> str:
+        asked.append(url)
+        return str(fetched)
+
+    monkeypatch.setattr(hf.DownloadManager, "download", download)
+    with pytest.raises(DataError, match="is not the published banking77 file"):
+        load("auto")
+    assert [url.rpartition("/")[2] for url in asked] == ["train.csv", "test.csv"]
+
+    def refuse(self: object, url: str) -> str:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(hf.DownloadManager, "download", refuse)
+    with pytest.raises(DataMissing, match=r"nor could they be fetched \(ConnectionError\)"):
+        load("banking77")
+    assert load("auto").name == "teller77"
+
+
+GOOD = "text,category\nhello you,greeting\n"
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ("query,intent\nhi,greeting\n", r"expected the columns text,category, found query,intent"),
+        ("", r"expected the columns text,category, found nothing"),
+        ("text,category\n", r"no rows below the header"),
+        ("text,category\nhi,greeting\n\n", r"row 3: expected 2 columns \(text,category\), found 0"),
+        ("text,category\nhi,greeting,now\n", r"row 2: expected 2 columns .* found 3"),
+        ("text,category\n  ,greeting\n", r"row 2: empty text"),
+        ("text,category\nhi,\n", r"row 2: empty category"),
+        ('text,category\n"hi,greeting\n', r"not valid CSV"),
+    ],
+)
+def test_faults_are_named_by_row(tmp_path: Path, train: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(write(tmp_path / "own", train))
+
+
+def test_bytes_that_are_not_utf8_are_named_by_row(tmp_path: Path) -> None:
+    folder = write(tmp_path / "own", GOOD)
+    (tmp_path / "own" / "train.csv").write_bytes(b"text,category\nhello,greeting\ncaf\xe9,greeting\n")
+    with pytest.raises(DataError, match=r"row 3: not UTF-8"):
+        load(folder)
+
+
+def test_an_unknown_label_a_missing_file_and_an_unknown_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"labels that train\.csv never shows|never shows: goodbye"):
+        load(write(tmp_path / "own", GOOD, "text,category\nbye,goodbye\n"))
+    monkeypatch.setenv("BANKLLM_BANKING77", write(tmp_path / "b77", "text,category\nhi,greetings\n"))
+    with pytest.raises(DataError, match=r"row 2: unknown label 'greetings'\. Expected one of the 77 published"):
+        load("banking77")
+    monkeypatch.setenv("BANKLLM_BANKING77", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\).*train\.csv and test\.csv"):
+        load("banking77")
+    with pytest.raises(DataError, match=r"Unknown data set 'banking78'\. Expected auto, banking77, teller77"):
+        load("banking78")
+
+
+def test_a_selection_says_so_in_its_name() -> None:
+    data = Dataset("d", ("a", "b", "c"), Split(("1", "2", "3"), (0, 1, 2)), Split(("4", "5"), (2, 0)), {}, "here")
+    some = data.first_intents(2)
+    assert some.name == "d[2 intents]"
+    assert (some.train, some.test) == (Split(("1", "2"), (0, 1)), Split(("5",), (0,)))
+    assert data.first_intents(None) is data
+    picked = data.select(("c", "a"), "picked")
+    assert picked.test == Split(("4", "5"), (0, 1))
+
+
+def test_the_assistants_set_joins_both(banking77: Path) -> None:
+    data = load("assistant")
+    assert data.name == "assistant(banking77+teller77)"
+    assert set(data.label_names) == set(datasets.intent_definitions())
+    teller = load("teller77")
+    position = data.train.texts.index(next(t for t, y in _labelled(teller.train, teller) if y == "account_balance"))
+    assert data.label_names[data.train.labels[position]] == "account_balance"
+    assert len(data.train) == 10_003 + sum(y in datasets.ASSISTANT_INTENTS for _, y in _labelled(teller.train, teller))
+
+
+def _labelled(split: Split, data: Dataset) -> list[tuple[str, str]]:
+    return [(text, data.label_names[label]) for text, label in zip(split.texts, split.labels, strict=True)]

@@ -1,0 +1,133 @@
+"""Records: written whole or not at all, and never without their raw rows."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import RunError, UsageError
+from bankllm.evidence.records import Raw, compute, read_records, sha256_file, write_rows
+from bankllm.evidence.run import Run, open_run
+
+
+def test_measure_computes_from_the_file(run: Run) -> None:
+    run.write_rows("chat", ({"ms": i, "status": 200 if i % 10 else 500} for i in range(1, 201)))
+    p95 = run.measure("chat.p95_ms", "percentile", "chat", title="p95", unit="ms", column="ms", q=0.95)
+    errors = run.measure(
+        "chat.ok",
+        "proportion",
+        "chat",
+        title="ok",
+        unit="share",
+        where={"status": "500"},
+        column="status",
+        equals="500",
+    )
+    assert (p95.value, p95.n, p95.status) == (190.0, 200, "measured")
+    assert (errors.value, errors.n) == (1.0, 20)
+    assert p95.conditions["profile"] == "smoke"
+    assert [r.id for r in read_records(run.folder)] == ["chat.p95_ms", "chat.ok"]
+
+
+def test_measuring_again_replaces_the_record(run: Run) -> None:
+    run.write_rows("chat", [{"ms": 1}])
+    for _ in range(2):
+        run.measure("chat.n", "count", "chat", title="n", unit="requests")
+    assert len(read_records(run.folder)) == 1
+
+
+def test_an_invalid_number_keeps_its_reasons(run: Run) -> None:
+    run.write_rows("chat", [{"ms": 1}] * 20)
+    record = run.measure(
+        "p99",
+        "percentile",
+        "chat",
+        title="p99",
+        unit="ms",
+        column="ms",
+        q=0.99,
+        invalid_because="the generator was busy",
+    )
+    assert record.status == "invalid"
+    assert record.invalid_because is not None
+    assert record.invalid_because.startswith("the generator was busy; p99 needs")
+
+
+def test_not_measured_has_no_value(run: Run) -> None:
+    record = run.not_measured("load.ab.p95_ms", title="p95", unit="ms", why="ab is not installed")
+    assert (record.status, record.value, record.raw) == ("not measured", None, None)
+
+
+def test_unknown_rows_statistic_and_column_are_named(run: Run) -> None:
+    with pytest.raises(RunError, match="no rows named 'nothing' were written"):
+        run.measure("x", "count", "nothing", title="x", unit="ms")
+    run.write_rows("chat", [{"ms": 1}])
+    with pytest.raises(RunError, match=r"Unknown statistic 'median'\. Expected one of: count"):
+        run.measure("x", "median", "chat", title="x", unit="ms")
+    with pytest.raises(RunError, match=r"mean\(.*'seconds'.*cannot be applied: KeyError"):
+        run.measure("x", "mean", "chat", title="x", unit="s", column="seconds")
+    with pytest.raises(RunError, match="has no column driver"):
+        run.measure("x", "count", "chat", title="x", unit="s", where={"driver": "ab"})
+    assert read_records(run.folder) == []
+
+
+def test_raw_rows_must_lie_in_the_folder_and_be_unchanged(run: Run, tmp_path: Path) -> None:
+    run.write_rows("chat", [{"ms": 1}])
+    path = run.raw_path("chat")
+    raw = Raw(path="raw/01_chat.csv", sha256=sha256_file(path))
+    assert compute(run.folder, raw, "count", {}).value == 1
+    with pytest.raises(RunError, match="lies outside the run's folder"):
+        compute(run.folder, Raw(path="../secret.csv", sha256="0"), "count", {})
+    path.write_text("ms\n2\n")
+    with pytest.raises(RunError, match="was changed: expected sha256"):
+        compute(run.folder, raw, "count", {})
+    path.unlink()
+    with pytest.raises(RunError, match="is missing"):
+        compute(run.folder, raw, "count", {})
+
+
+def test_rows_that_fail_half_way_leave_nothing(tmp_path: Path) -> None:
+    def broken() -> object:
+        yield {"ms": 1}
+        raise RuntimeError("cut")
+
+    with pytest.raises(RuntimeError, match="cut"):
+        write_rows(tmp_path / "rows.csv", broken())  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RunError, match="No rows to write"):
+        write_rows(tmp_path / "rows.csv", [])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.csv"
+    write_rows(path, [{"ms": 1}])
+    before = path.read_bytes()
+    monkeypatch.setattr("tempfile.mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / "none")))
+    with pytest.raises(RunError, match=r"No space left on device.*free space"):
+        write_rows(path, ({"ms": i} for i in range(100_000)))
+    assert path.read_bytes() == before
+
+
+def test_an_unreadable_line_is_named(run: Run) -> None:
+    run.not_measured("a", title="a", unit="ms", why="-")
+    path = run.folder / "records.jsonl"
+    path.write_text(path.read_text() + '{"id": "cut\n')
+    with pytest.raises(RunError, match=r"records\.jsonl, line 2: not a measurement record"):
+        read_records(run.folder)
+
+
+def test_opening_a_notebook_again_drops_what_it_recorded(tmp_path: Path) -> None:
+    first = open_run("01_local_validation", "smoke", tmp_path)
+    first.not_measured("chat.a", title="a", unit="ms", why="-")
+    open_run("02_load_testing", "smoke", tmp_path).not_measured("load.b", title="b", unit="ms", why="-")
+    open_run("01_local_validation", "smoke", tmp_path)
+    assert [r.id for r in read_records(tmp_path)] == ["load.b"]
+
+
+def test_an_unknown_profile_and_an_unusable_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Unknown profile 'fast'\. Expected one of: smoke, quick, full"):
+        open_run("01_local_validation", "fast", tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be made"):
+        open_run("01_local_validation", "smoke", tmp_path / "file" / "run")

@@ -1,0 +1,54 @@
+"""What the command line says of a load, and that its figures come from the file of the rows."""
+
+import csv
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import RunError, UsageError
+from bankllm.loadtest.report import drive
+from bankllm.loadtest.runner import LoadResult
+from bankllm.loadtest.server import ServerProcess
+from bankllm.settings import get_settings
+
+APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))
+
+
+@pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
+def test_a_load_is_told_in_lines_and_kept_in_rows(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    with ServerProcess(program=APP) as server:
+        lines = list(drive(rows, url=server.url, driver="ab", users=2, requests=40, settings=get_settings()))
+    assert re.fullmatch(r"ab, 2 users, closed loop: 40 requests in \d+\.\d s, [\d.]+ a second", lines[0])
+    assert lines[1] == "failed: 0"
+    with rows.open(newline="") as file:
+        latencies = sorted(int(row["latency_ms"]) for row in csv.DictReader(file))
+    assert len(latencies) == 40
+    assert lines[2].startswith(
+        f"chat: p50 {latencies[19]:.1f} ms, p95 not measured (p95 needs 130 samples, there are 40)"
+    )
+    assert "limits: one body, sent every time" in lines[4]
+
+
+def test_an_invalid_load_keeps_its_rows_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row: dict[str, str | int | float] = {"kind": "chat", "sent_s": 0.0, "latency_ms": 5.0, "error": "HTTP 503"}
+    result = LoadResult(
+        "locust", [row], {"HTTP 503": 1}, 1, 0.5, None, ("none",), "Locust ended after 1 of 20 requests"
+    )
+    monkeypatch.setattr("bankllm.loadtest.report.run_load", lambda *_, **__: result)
+    lines = drive(
+        tmp_path / "rows.csv", url="http://127.0.0.1:1", driver="locust", users=1, requests=20, settings=get_settings()
+    )
+    said: list[str] = []
+    with pytest.raises(RunError, match=r"The load is invalid: Locust ended after 1 of 20 requests\. Its 1 rows are in"):
+        said.extend(lines)
+    assert said[1] == "failed: 1, 1 × HTTP 503"
+    assert (tmp_path / "rows.csv").read_text() == "kind,sent_s,latency_ms,error\nchat,0.0,5.0,HTTP 503\n"
+
+
+def test_an_unknown_driver_is_refused_before_a_server_starts(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Unknown load driver 'wrk'\. Expected one of: ab, locust"):
+        next(drive(tmp_path / "rows.csv", url=None, driver="wrk", users=1, requests=1, settings=get_settings()))

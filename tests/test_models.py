@@ -1,0 +1,119 @@
+"""Base models are found, and proved to be the ones meant."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bankllm import models
+from bankllm.classifier import Artefact, EncoderWithHead, IntentClassifier, load_body, load_tokenizer, pool
+from bankllm.errors import ModelError
+
+
+def test_minilm_is_the_published_one() -> None:
+    base = models.resolve("minilm")
+    assert base.sha256 == models.MINILM_SHA256
+    assert models.resolve(models.MINILM_ID) == base
+
+
+def test_other_weights_under_minilms_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / models.WEIGHTS).write_bytes(b"other weights")
+    with pytest.raises(
+        ModelError, match=r"minilm: expected weights with sha256 53aa.*found .*damaged or another model"
+    ):
+        models.check_weights(tmp_path, models.MINILM_SHA256, "minilm")
+    with pytest.raises(ModelError, match="is missing"):
+        models.check_weights(tmp_path / "none", models.MINILM_SHA256, "minilm")
+
+
+def test_folders_and_hub_ids_work_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / models.WEIGHTS).write_bytes(b"weights")
+    own = models.resolve(str(tmp_path))
+    assert (own.name, own.sha256) == (tmp_path.name, models.sha256_of(str(tmp_path / models.WEIGHTS)))
+    assert models.resolve("org/model") == models.BaseModel("org/model", "org/model", None)
+    with pytest.raises(ModelError, match=r"No model folder at \./nowhere"):
+        models.resolve("./nowhere")
+
+
+def test_a_model_that_is_nowhere_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tmp_path.joinpath("config.json").write_text("{}")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_body(models.resolve(str(tmp_path)), quantised=False, device="cpu")
+
+
+def test_cuda_is_not_taken_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert models.device() == "cpu"
+    assert models.precision("cpu") == "fp32"
+    monkeypatch.setenv("BANKLLM_DEVICE", "cuda")
+    with pytest.raises(ModelError, match="torch sees no CUDA device"):
+        models.device()
+
+
+def test_pooling_looks_at_real_tokens_alone() -> None:
+    import torch
+
+    hidden = torch.tensor([[[1.0], [3.0], [100.0]], [[2.0], [4.0], [6.0]]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert pool(hidden, mask, "mean").flatten().tolist() == [2.0, 4.0]
+    assert pool(hidden, mask, "last").flatten().tolist() == [3.0, 6.0]
+    assert pool(hidden, mask, "cls").flatten().tolist() == [1.0, 2.0]
+
+
+@pytest.fixture(scope="module")
+def classifier() -> IntentClassifier:
+    base = models.resolve("minilm")
+    module = EncoderWithHead(load_body(base, quantised=False, device="cpu"), 3, "mean", 20.0)
+    artefact = Artefact(
+        label_names=("a", "b", "c"),
+        base_model="minilm",
+        base_sha256=base.sha256,
+        pooling="mean",
+        logit_scale=20.0,
+        max_length=64,
+        quantised=False,
+        method="probe",
+    )
+    return IntentClassifier(module, load_tokenizer(base), artefact, "cpu")
+
+
+def test_a_classifier_survives_the_disk(classifier: IntentClassifier, tmp_path: Path) -> None:
+    texts = ["where is my card", "a much longer sentence about a cash machine that kept my card", "hi"]
+    before = classifier.predict(texts, batch_size=2)
+    classifier.save(tmp_path)
+    after = IntentClassifier.load(tmp_path).predict(texts)
+    np.testing.assert_allclose(after.probabilities, before.probabilities, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(after.embeddings, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(after.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert classifier.shares_base_embedding
+
+
+def test_the_probes_embedding_is_sentence_transformers(classifier: IntentClassifier) -> None:
+    """Search relies on it: one pass of the encoder serves the intent and the memory."""
+    from sentence_transformers import SentenceTransformer
+
+    texts = ["where is my card", "I lost my phone on the tram yesterday"]
+    encoder = SentenceTransformer(models.resolve("minilm").location, device="cpu")
+    np.testing.assert_allclose(classifier.predict(texts).embeddings, encoder.encode(texts), atol=1e-4)
+
+
+def test_a_damaged_or_foreign_artefact_is_refused(classifier: IntentClassifier, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"No trained classifier in .*training\.json is missing"):
+        IntentClassifier.load(tmp_path)
+    classifier.save(tmp_path)
+    foreign = tmp_path / "foreign"
+    shutil.copytree(tmp_path, foreign)
+    text = (foreign / "training.json").read_text()
+    (foreign / "training.json").write_text(text.replace(models.MINILM_SHA256, "0" * 64))
+    with pytest.raises(ModelError, match=r"foreign was trained on a base model with sha256 0000"):
+        IntentClassifier.load(foreign)
+    (tmp_path / "head.safetensors").write_bytes(b"cut")
+    with pytest.raises(ModelError, match=r"head\.safetensors does not fit training\.json"):
+        IntentClassifier.load(tmp_path)
+    (tmp_path / "training.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"training\.json cannot be used"):
+        IntentClassifier.load(tmp_path)

@@ -1,0 +1,304 @@
+"""The HTTP service: routes, problems, authorisation, metrics and the life of the process.
+
+The classifier and embedder are deterministic stand-ins here; store, ledger, responder and uvicorn are real.
+"""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from bankllm import __version__
+from bankllm.errors import ModelError, ServerError, StoreError, UsageError
+from bankllm.serving import app as app_module
+from bankllm.serving.app import create_app, listen, serve
+from bankllm.serving.engine import ChatEngine
+from bankllm.serving.ledger import Ledger
+from bankllm.serving.responder import TemplateResponder
+from bankllm.settings import Settings
+from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.vectors.service import VectorService
+from bankllm.vectors.store import SQLiteStore
+
+BALANCE = {"message": "What is my account balance?", "customer_id": "CUST001"}
+JSON = {"content-type": "application/json"}
+
+
+class KeywordClassifier:
+    """Sees `account_balance` in a text with "balance", else `card_arrival`."""
+
+    label_names = ("account_balance", "card_arrival")
+    shares_base_embedding = False
+    artefact = SimpleNamespace(threshold=0.0, base_model="keywords", method="none", base_sha256=None)
+
+    def predict(self, texts):
+        sure = [[0.9, 0.1] if "balance" in text else [0.2, 0.8] for text in texts]
+        return SimpleNamespace(probabilities=np.array(sure), embeddings=np.ones((len(texts), 4)))
+
+
+class LetterEmbedder:
+    model_id, dim = "letters", 4
+
+    def encode(self, texts, progress=False):
+        return np.array([[1.0, len(text), text.count(" "), text.count("a")] for text in texts], dtype=np.float32)
+
+
+@pytest.fixture
+def engine():
+    embedder = LetterEmbedder()
+    memory = VectorService(SQLiteStore(None, embedder.dim, embedder.model_id), embedder)
+    with ChatEngine(KeywordClassifier(), memory, Ledger(), TemplateResponder()) as made:
+        yield made
+
+
+@pytest.fixture
+def client(engine):
+    with TestClient(create_app(engine, Settings())) as made:
+        yield made
+
+
+def assert_problem(response, status, *words):
+    body = response.json()
+    assert response.status_code == body["status"] == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert set(body) == {"type", "title", "status", "detail", "request_id", "errors"}
+    assert all(word in json.dumps(body) for word in words), body
+    return body
+
+
+def test_health_is_exactly_this(client):
+    body = client.get("/health").json()
+    assert set(body) == {"status", "timestamp", "version"}
+    assert (body["status"], body["version"]) == ("healthy", "0.1.0")
+    stamp = datetime.fromisoformat(body["timestamp"])
+    assert stamp.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - stamp) < timedelta(minutes=1)
+
+
+def test_chat_answers_from_the_ledger(client, engine):
+    response = client.post("/api/v1/chat", json=BALANCE | {"conversation_id": "talk-1"})
+    body = response.json()
+    assert response.status_code == 200
+    assert "£4,907.60" in body["reply"]
+    assert set(body) == {
+        *("reply", "intent", "confidence", "sources", "responder"),
+        *("model", "conversation_id", "request_id", "latency_ms"),
+    }
+    assert (body["intent"], body["confidence"]) == ("account_balance", 0.9)
+    assert body["sources"] == ["ledger:ACC00101", "ledger:ACC00102"]
+    assert body["conversation_id"] == "talk-1"
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert set(body["latency_ms"]) == {"queue", "encode", "classify", "retrieve", "respond", "total"}
+    assert engine.memory.export_user("CUST001")[0]["assistant_response"] == body["reply"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"customer_id": "CUST001"}, ["/message", "required"]),
+        ({"message": "hi"}, ["/customer_id", "required"]),
+        (BALANCE | {"message": ""}, ["/message", "at least 1 character"]),
+        (BALANCE | {"message": " \n "}, ["/message", "at least 1 character"]),
+        (BALANCE | {"message": "\x1c"}, ["1 to 2000 characters"]),
+        (BALANCE | {"message": "x" * 2001}, ["/message", "at most 2000 characters"]),
+        (BALANCE | {"message": 7}, ["/message", "valid string"]),
+        (BALANCE | {"message": "\ud800"}, ["/message", "valid string"]),
+        (BALANCE | {"customer_id": "x" * 129}, ["/customer_id", "at most 128"]),
+        (BALANCE | {"conversation_id": "a b"}, ["/conversation_id", "match"]),
+        ([1], ["dictionary"]),
+    ],
+)
+def test_unfit_requests_are_named(client, engine, body, words):
+    assert_problem(client.post("/api/v1/chat", content=json.dumps(body), headers=JSON), 422, *words)
+    assert engine.memory.store.count() == 0
+
+
+def test_body_that_is_not_json(client):
+    body = assert_problem(client.post("/api/v1/chat", content=b"{nope", headers=JSON), 422, "JSON decode error")
+    assert body["errors"][0]["pointer"] == ""
+
+
+@pytest.mark.parametrize("customer_id", ["CUST999", "CUST001 ", "' OR 1=1 --", "\x00"])
+def test_unknown_customer_is_404(client, customer_id):
+    assert_problem(client.post("/api/v1/chat", json=BALANCE | {"customer_id": customer_id}), 404, "CUST001 to CUST010")
+
+
+def test_unknown_paths_and_methods(client):
+    assert_problem(client.get("/nowhere"), 404, "Not Found")
+    assert_problem(client.get("/api/v1/chat"), 405, "Method Not Allowed")
+
+
+def test_api_key_guards_the_api_alone(engine):
+    with TestClient(create_app(engine, Settings(api_key="kéy"))) as client:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic a2V5"}):
+            response = client.post("/api/v1/chat", json=BALANCE, headers=headers)
+            assert_problem(response, 401, "Authorization: Bearer")
+            assert response.headers["www-authenticate"] == "Bearer"
+        assert client.get("/health").status_code == client.get("/metrics").status_code == 200
+    with TestClient(create_app(engine, Settings(api_key="right"))) as client:
+        assert client.post("/api/v1/chat", json=BALANCE, headers={"Authorization": "Bearer right"}).status_code == 200
+
+
+def test_production_without_a_key_is_refused(engine):
+    production = Settings(ENVIRONMENT="production")
+    for start in (lambda: create_app(engine, production), lambda: serve("127.0.0.1", 0, None, None, production)):
+        with pytest.raises(UsageError, match=r"BANKLLM_API_KEY is not set.*ENVIRONMENT=development"):
+            start()
+    create_app(engine, Settings(ENVIRONMENT="production", api_key="long"))
+
+
+def test_request_ids_are_kept_only_if_fit_for_a_log(client):
+    assert client.get("/health", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    for unfit in ("a b", "x" * 65, 'a";drop'):
+        assert client.get("/health", headers={"x-request-id": unfit}).headers["x-request-id"] != unfit
+
+
+def test_not_ready_until_the_engine_is_there(engine):
+    loading = Future()
+    with TestClient(create_app(loading, Settings())) as client:
+        assert client.get("/health").status_code == 200
+        for response in (client.get("/health/ready"), client.post("/api/v1/chat", json=BALANCE)):
+            assert_problem(response, 503, "still loading")
+            assert response.headers["retry-after"] == "1"
+        loading.set_result(engine)
+        assert client.get("/health/ready").json() == {"status": "ready", "model": "keywords+none"}
+        assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
+
+
+def test_faults_inside_stay_inside_and_are_counted(engine, monkeypatch, caplog):
+    metrics = ServerMetrics("test")
+    with TestClient(create_app(engine, Settings(), metrics)) as client:
+        monkeypatch.setattr(engine.responder, "respond", lambda facts: 1 / 0)
+        response = client.post("/api/v1/chat", json=BALANCE)
+        body = assert_problem(response, 500)
+        assert "division" not in response.text
+        assert "division by zero" in caplog.text
+        assert body["request_id"] in caplog.text
+        monkeypatch.setattr(engine.memory, "semantic_search", fail_to_read)
+        assert "/secret/path" not in client.post("/api/v1/chat", json=BALANCE).text
+        assert_problem(client.post("/api/v1/chat", json=BALANCE), 503, "memory does not answer")
+    assert "/secret/path" in caplog.text
+    assert metrics.summary()["error_rate"] == 1.0
+
+
+def fail_to_read(*_, **__):
+    raise StoreError("/secret/path cannot be read")
+
+
+def test_metrics_count_by_route_template(client):
+    for _ in range(3):
+        client.post("/api/v1/chat", json=BALANCE)
+    client.post("/api/v1/chat", json={})
+    client.get("/wp-login.php")
+    text = client.get("/metrics").text
+    counted = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+    assert counted['http_requests_total{method="POST",route="/api/v1/chat",status="200"}'] == 3
+    assert counted['http_requests_total{method="POST",route="/api/v1/chat",status="422"}'] == 1
+    assert counted['http_requests_total{method="GET",route="unmatched",status="404"}'] == 1
+    assert "wp-login" not in text
+    for stage in ("queue", "encode", "classify", "retrieve", "respond"):
+        assert counted[f'bankllm_stage_duration_seconds_count{{stage="{stage}"}}'] == 3
+    assert counted[f'bankllm_build_info{{model="keywords+none",version="{__version__}"}}'] == 1
+    summary = client.get("/health/metrics").json()
+    assert {"latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "requests_total", "error_rate"} <= set(summary)
+    assert summary["requests_total"] == 5
+
+
+def test_openapi_documents_the_problems(client):
+    chat = client.get("/openapi.json").json()["paths"]["/api/v1/chat"]["post"]
+    assert set(chat["responses"]) == {"200", "401", "404", "422", "500", "503"}
+    for status in ("401", "404", "422", "500", "503"):
+        assert set(chat["responses"][status]["content"]) == {"application/problem+json"}
+
+
+def test_listen_says_what_is_wrong_with_the_port():
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerError, match=rf"Port {port} on 127\.0\.0\.1 is in use\. Stop the other server"):
+            listen("127.0.0.1", port)
+    with pytest.raises(ServerError, match="a port from 0 to 65535"):
+        listen("127.0.0.1", 70000)
+    with pytest.raises(ServerError, match="Expected an address of this machine"):
+        listen("203.0.113.1", 0)
+
+
+@pytest.fixture
+def fast_serve(monkeypatch):
+    """`serve` with the engine's loading replaced, and what it sets in this process put back afterwards."""
+    import torch
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(app_module, "read_artefact", lambda folder: KeywordClassifier.artefact)
+    yield monkeypatch
+    torch.set_num_threads(threads)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_serve_answers_while_loading_then_drains_on_sigterm(fast_serve, engine, capfd):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    seen, loaded = [], threading.Event()
+
+    def load(*_):
+        loaded.wait(20)
+        return engine
+
+    def drive():
+        """A client: ready? no; let it load; ready? yes; chat; then end the server as an operator would."""
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            for _ in range(200):
+                try:
+                    seen.append(client.get("/health/ready").status_code)
+                except httpx.TransportError:
+                    time.sleep(0.05)
+                    continue
+                loaded.set()
+                if seen[-1] == 200:
+                    break
+                time.sleep(0.05)
+            seen.append(client.post("/api/v1/chat", json=BALANCE).json()["intent"])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    closed = []
+    fast_serve.setattr(ChatEngine, "load", load)
+    fast_serve.setattr(ChatEngine, "close", lambda self: closed.append(True))
+    client = threading.Thread(target=drive)
+    client.start()
+    serve("127.0.0.1", port, None, None, Settings())
+    client.join()
+    assert seen[0] == 503
+    assert seen[-2:] == [200, "account_balance"]
+    assert closed == [True]
+    assert "ready" in capfd.readouterr().err
+
+
+def test_serve_ends_with_the_error_that_loading_met(fast_serve):
+    def load(*_):
+        raise ModelError("the head does not fit")
+
+    fast_serve.setattr(ChatEngine, "load", load)
+    with pytest.raises(ModelError, match="the head does not fit"):
+        serve("127.0.0.1", 0, None, None, Settings())
+
+
+def test_serve_checks_adapter_and_port_before_it_loads(fast_serve, tmp_path):
+    fast_serve.setattr(ChatEngine, "load", lambda *_: pytest.fail("loaded too early"))
+    with listen("127.0.0.1", 0) as taken, pytest.raises(ServerError, match="is in use"):
+        serve("127.0.0.1", taken.getsockname()[1], None, None, Settings())
+    fast_serve.undo()
+    with pytest.raises(ModelError, match="No trained classifier"):
+        serve("127.0.0.1", 0, None, tmp_path, Settings())

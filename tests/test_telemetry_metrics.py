@@ -1,0 +1,96 @@
+"""The server's own figures: what is counted, under which labels, and when a percentile is withheld."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bankllm.evidence.statistics import samples_needed
+from bankllm.telemetry.metrics import HTTP_BUCKETS, PERCENTILES, ServerMetrics
+
+
+def samples(metrics: ServerMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text, _ = metrics.render()
+    families = text_string_to_metric_families(text.decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def test_a_request_lands_in_its_bucket_under_route_method_and_status() -> None:
+    metrics = ServerMetrics("minilm", "0.1.0")
+    metrics.observe_request("/api/v1/chat", "POST", 200, 0.03)
+    found = samples(metrics)
+    labels = (("method", "POST"), ("route", "/api/v1/chat"), ("status", "200"))
+    assert found["http_requests_total", labels] == 1
+    buckets = {
+        dict(key)["le"]: value for (name, key), value in found.items() if name == "http_request_duration_seconds_bucket"
+    }
+    assert buckets["0.025"] == 0
+    assert buckets["0.05"] == 1
+    assert [float(bound) for bound in buckets] == [*HTTP_BUCKETS, float("inf")]
+    assert found["bankllm_build_info", (("model", "minilm"), ("version", "0.1.0"))] == 1
+    assert found["process_resident_memory_bytes", ()] > 0
+
+
+def test_a_made_up_method_adds_no_series_of_its_own() -> None:
+    metrics = ServerMetrics("minilm")
+    for method in ("BREW", "PROPFIND"):
+        metrics.observe_request("unmatched", method, 405, 0.001)
+    labels = (("method", "_OTHER"), ("route", "unmatched"), ("status", "405"))
+    assert samples(metrics)["http_requests_total", labels] == 2
+
+
+def test_every_stage_is_there_from_the_start_and_a_failing_block_counts() -> None:
+    metrics = ServerMetrics("minilm")
+
+    def counts() -> dict[str, float]:
+        found = samples(metrics).items()
+        return {
+            dict(key)["stage"]: value for (name, key), value in found if name.endswith("stage_duration_seconds_count")
+        }
+
+    assert counts() == dict.fromkeys(("queue", "encode", "classify", "retrieve", "respond"), 0)
+    with pytest.raises(RuntimeError, match="no index"), metrics.stage("retrieve"):
+        raise RuntimeError("no index")
+    metrics.observe_stage("queue", 0.002)
+    assert counts() == {"queue": 1, "encode": 0, "classify": 0, "retrieve": 1, "respond": 0}
+
+
+def test_two_instances_share_nothing() -> None:
+    first, second = ServerMetrics("minilm"), ServerMetrics("minilm")
+    first.observe_request("/api/v1/chat", "POST", 200, 0.03)
+    assert first.summary()["requests_total"] == 1
+    assert second.summary()["requests_total"] == 0
+
+
+def test_percentiles_wait_for_the_samples_that_the_records_ask_for() -> None:
+    assert dict(PERCENTILES.values()) == {q: samples_needed(q) for q in (0.5, 0.95, 0.99)}
+    metrics = ServerMetrics("minilm")
+    for milliseconds in range(1, 201):
+        metrics.observe_request("/api/v1/chat", "POST", 200, milliseconds / 1000)
+    summary = metrics.summary()
+    assert summary["latency_p50_ms"] == 100
+    assert summary["latency_p95_ms"] == 190
+    assert summary["latency_p99_ms"] is None
+
+
+def test_the_summary_looks_back_on_a_bounded_window() -> None:
+    metrics = ServerMetrics("minilm", window=20)
+    for _ in range(30):
+        metrics.observe_request("/api/v1/chat", "POST", 200, 9.0)
+    for status in [200] * 15 + [404] * 3 + [500, 503]:
+        metrics.observe_request("/api/v1/chat", "POST", status, 0.01)
+    assert metrics.summary() == {
+        "latency_p50_ms": 10.0,
+        "latency_p95_ms": None,
+        "latency_p99_ms": None,
+        "requests_total": 50,
+        "error_rate": 0.1,
+        "window": 20,
+        "workers": 1,
+    }
+
+
+def test_health_checks_do_not_flatter_the_summary() -> None:
+    metrics = ServerMetrics("minilm")
+    for route in ("/health", "/health/ready", "/health/metrics", "/metrics"):
+        metrics.observe_request(route, "GET", 200, 0.0001)
+    assert metrics.summary()["requests_total"] == 0
+    assert metrics.summary()["error_rate"] is None

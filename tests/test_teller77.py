@@ -1,0 +1,65 @@
+"""Teller77: counts, labels and splits as promised, and written independently of Banking77."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bankllm import models
+from bankllm.datasets import ASSISTANT_INTENTS, Dataset, banking77_labels, intent_definitions, load, normalise
+
+
+@pytest.fixture(scope="module")
+def teller77() -> Dataset:
+    return load("teller77")
+
+
+def test_labels_are_banking77s_and_the_assistants(teller77: Dataset) -> None:
+    assert len(banking77_labels()) == 77
+    assert set(teller77.label_names) == set(banking77_labels()) | set(ASSISTANT_INTENTS) == set(intent_definitions())
+
+
+def test_counts_are_as_designed(teller77: Dataset) -> None:
+    train, test = (
+        Counter(teller77.label_names[label] for label in split.labels) for split in (teller77.train, teller77.test)
+    )
+    for label in banking77_labels():
+        assert train[label] >= 20, label
+        assert test[label] >= 6, label
+    for label in ASSISTANT_INTENTS:
+        assert train[label] + test[label] >= (200 if label == "out_of_scope" else 40), label
+
+
+def test_no_text_repeats(teller77: Dataset) -> None:
+    counts = Counter(normalise(text) for text in (*teller77.train.texts, *teller77.test.texts))
+    assert [text for text, count in counts.items() if count > 1] == []
+
+
+def test_the_language_varies(teller77: Dataset) -> None:
+    """No template grid: lengths spread, and within a label hardly two texts open alike."""
+    texts = (*teller77.train.texts, *teller77.test.texts)
+    lengths = np.array([len(text.split()) for text in texts])
+    assert np.quantile(lengths, 0.1) <= 7
+    assert np.quantile(lengths, 0.9) >= 25
+    pairs = zip(texts, (*teller77.train.labels, *teller77.test.labels), strict=True)
+    openings = Counter((label, tuple(normalise(text).split()[:4])) for text, label in pairs)
+    assert sum(count - 1 for count in openings.values()) <= 0.01 * len(texts)
+
+
+def test_nothing_was_taken_from_banking77(teller77: Dataset, banking77: Path) -> None:
+    theirs = load("banking77")
+    published = [*theirs.train.texts, *theirs.test.texts]
+    ours = [*teller77.train.texts, *teller77.test.texts]
+    assert {normalise(text) for text in ours} & {normalise(text) for text in published} == set()
+
+    from sentence_transformers import SentenceTransformer
+
+    encoder = SentenceTransformer(models.resolve("minilm").location, device="cpu")
+    mine, other = (
+        encoder.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
+        for texts in (ours, published)
+    )
+    nearest = (mine @ other.T).max(axis=1)
+    close = [text for text, cosine in zip(ours, nearest, strict=True) if cosine >= 0.95]
+    assert len(close) <= 0.01 * len(ours), close

@@ -1,0 +1,197 @@
+"""Real trainings at a tiny scale: MiniLM by each method, and a random-weight decoder."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.trainers import WordLevelTrainer
+from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+
+from bankllm.classifier import IntentClassifier
+from bankllm.datasets import Dataset, Split, load
+from bankllm.errors import NotMeasured, UsageError
+from bankllm.training.config import TrainConfig
+from bankllm.training.train import PROBE_C, PeakMemory, TrainResult, train
+
+WEIGHTS = {
+    "probe": {"head.safetensors"},
+    "lora": {"head.safetensors", "adapter_model.safetensors"},
+    "qlora": {"head.safetensors", "adapter_model.safetensors"},
+    "full": {"head.safetensors", "body/model.safetensors"},
+}
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    """Three intents, 12 training and 6 test texts each: the shorter ones, so that a pass takes a second."""
+    whole = load("teller77").first_intents(3)
+    return replace(whole, train=shortest(whole.train, 12), test=shortest(whole.test, 6))
+
+
+def shortest(split: Split, per_label: int) -> Split:
+    rows = sorted(zip(split.texts, split.labels, strict=True), key=lambda row: len(row[0]))
+    kept = [row for label in sorted(set(split.labels)) for row in [r for r in rows if r[1] == label][:per_label]]
+    return Split(tuple(text for text, _ in kept), tuple(label for _, label in kept))
+
+
+def accuracy(result: TrainResult) -> float:
+    return float(np.mean([row["predicted"] == row["actual"] for row in result.predictions]))
+
+
+def confidences(result: TrainResult) -> list[float]:
+    return [float(str(row["confidence"])) for row in result.predictions]
+
+
+@pytest.mark.parametrize("method", ["probe", "lora", "qlora", "full"])
+def test_each_method_learns_and_its_artefact_says_the_same_again(method, data, tmp_path):
+    output = tmp_path / "adapters" / method
+    result = train(TrainConfig(method=method, rank=4, epochs=1), data, output, progress=False)
+
+    assert accuracy(result) >= 0.7
+    again = IntentClassifier.load(output).predict(data.test.texts).probabilities
+    np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
+    assert [data.label_names[i] for i in again.argmax(axis=1)] == [row["predicted"] for row in result.predictions]
+
+    weights = {path.relative_to(output).as_posix(): path.stat().st_size for path in output.rglob("*.safetensors")}
+    assert set(weights) == WEIGHTS[method]
+    assert result.adapter_bytes == sum(weights.values())
+    assert result.classifier.artefact.training["dataset"] == data.name
+    assert TrainConfig(**result.classifier.artefact.training["config"]) == result.config
+    assert [row["text_id"] for row in result.predictions] == list(range(18))
+    assert [row["actual"] for row in result.predictions] == [data.label_names[y] for y in data.test.labels]
+    assert result.rows_seen == 36
+
+
+def test_the_parameters_that_train_are_adapter_and_head(data):
+    lora = train(TrainConfig(rank=4, epochs=1, head_init="random"), data, progress=False)
+    assert lora.trainable_parameters == 6 * 2 * 4 * (384 + 384) + 384 * 3 + 3
+    assert lora.total_parameters > 22_000_000
+    assert (lora.adapter_bytes, lora.encode_seconds) == (0, 0)
+    assert lora.peak_memory_bytes > 80 * 2**20  # the weights alone are 87 MiB
+
+
+def test_the_head_starts_as_a_nearest_centroid_classifier(data):
+    still = TrainConfig(method="lora", epochs=1, lr_adapter=1e-12, lr_head=1e-12)
+    result = train(still, data, progress=False)
+    texts, labels = data.train.texts, np.array(data.train.labels)
+    vectors = result.classifier.predict(texts).embeddings
+    centroids = np.stack([vectors[labels == label].mean(axis=0) for label in range(3)])
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    logits = 20 * result.classifier.predict(data.test.texts).embeddings @ centroids.T
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(softmax.max(axis=1), confidences(result), atol=1e-4)
+
+
+@pytest.mark.parametrize("intents", [2, 3])
+def test_the_probe_is_scikit_learns_regression_on_frozen_embeddings(intents, data):
+    some = data.first_intents(intents)
+    result = train(TrainConfig(method="probe", rank=0), some, progress=False)
+    train_vectors, test_vectors = (result.classifier.predict(s.texts).embeddings for s in (some.train, some.test))
+    probe = LogisticRegression(C=PROBE_C, max_iter=2000).fit(train_vectors, some.train.labels)
+    np.testing.assert_allclose(probe.predict_proba(test_vectors).max(axis=1), confidences(result), atol=1e-3)
+    assert result.classifier.shares_base_embedding
+
+
+def test_the_seed_decides_the_result(data):
+    def run(seed: int) -> list[float]:
+        return confidences(train(TrainConfig(rank=2, epochs=1, seed=seed), data, progress=False))
+
+    first = run(1)
+    assert first == pytest.approx(run(1), abs=1e-6)
+    assert first != pytest.approx(run(2), abs=1e-6)
+
+
+def test_a_decoder_trains_with_last_token_pooling_and_loads_again(data, tmp_path):
+    base = tiny_decoder(tmp_path / "tiny-llama", data.train.texts)
+    config = TrainConfig(base_model=str(base), pooling="last", rank=2, epochs=8, lr_adapter=1e-2, batch_size=8)
+    result = train(config, data, tmp_path / "adapter", progress=False)
+    untrained = 1 / 3
+    assert accuracy(result) > untrained
+    again = IntentClassifier.load(tmp_path / "adapter").predict(data.test.texts).probabilities
+    np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
+    assert str(tmp_path) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
+
+
+def tiny_decoder(folder: Path, texts: tuple[str, ...]) -> Path:
+    words = Tokenizer(WordLevel(unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    words.train_from_iterator(texts, WordLevelTrainer(special_tokens=["<unk>", "</s>"], show_progress=False))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="</s>")
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    LlamaModel(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            intermediate_size=64,
+        )
+    ).save_pretrained(folder)
+    return folder
+
+
+def test_an_error_leaves_no_output(data, tmp_path):
+    with pytest.raises(UsageError, match="no linear layer named q_proj"):
+        train(TrainConfig(target_modules=("q_proj",)), data, tmp_path / "adapter", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_qlora_without_bitsandbytes_is_not_measured(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(NotMeasured, match="pip install bitsandbytes"):
+        train(TrainConfig(method="qlora"), data, progress=False)
+
+
+def test_qlora_without_a_kernel_is_not_measured(data, monkeypatch):
+    import bitsandbytes
+
+    def no_kernel(self, x):
+        raise RuntimeError("no native library")
+
+    monkeypatch.setattr(bitsandbytes.nn.Linear4bit, "forward", no_kernel)
+    with pytest.raises(NotMeasured, match=r"no working 4-bit kernel \(no native library\).*train with method lora"):
+        train(TrainConfig(method="qlora"), data, progress=False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU trains in fp16")
+def test_fp16_on_a_cpu_is_refused(data):
+    with pytest.raises(UsageError, match="fp16 cannot be trained on a CPU"):
+        train(TrainConfig(precision="fp16"), data, progress=False)
+
+
+def test_peak_memory_counts_what_is_freed_before_the_end():
+    with PeakMemory("cpu") as memory:
+        np.ones(64 * 2**20, dtype=np.uint8)
+        block = np.ones(128 * 2**20, dtype=np.uint8)
+        torch.from_numpy(block).sum()
+        del block
+    assert 100 * 2**20 < memory.peak_bytes < 400 * 2**20
+
+
+def test_a_training_prints_nothing_without_progress(tmp_path):
+    """In a process of its own: some libraries speak when they are first imported."""
+    code = """
+from pathlib import Path
+from bankllm.classifier import IntentClassifier
+from bankllm.datasets import Split, load
+from bankllm.training.config import TrainConfig
+from bankllm.training.train import train
+from dataclasses import replace
+data = load("teller77").first_intents(2)
+data = replace(data, train=Split(data.train.texts[::6], data.train.labels[::6]))
+for method in ("qlora", "full"):
+    train(TrainConfig(method=method, rank=2, epochs=1), data, Path(method), progress=False)
+    IntentClassifier.load(Path(method))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

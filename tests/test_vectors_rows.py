@@ -1,0 +1,66 @@
+"""The checks that every store makes before it writes or searches."""
+
+import numpy as np
+import pytest
+
+from bankllm.errors import UsageError
+from bankllm.vectors.rows import Row, check_namespace, check_rows, check_top_k, unit_vector
+
+VECTOR = np.array([3, 4], dtype=np.float32)
+
+
+def test_unit_vector_keeps_the_direction() -> None:
+    found = unit_vector(np.array([3e30, 4e30]), 2)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [0.6, 0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("vector", "message"),
+    [
+        (np.ones(3), r"shape \(2,\), got \(3,\)"),
+        (np.ones((1, 2)), r"shape \(2,\), got \(1, 2\)"),
+        (np.array([np.nan, 1]), "finite numbers"),
+        (np.array([np.inf, 1]), "finite numbers"),
+        (np.zeros(2), "not all zero"),
+    ],
+)
+def test_unit_vector_refuses_what_has_no_direction(vector: np.ndarray, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        unit_vector(vector, 2)
+
+
+@pytest.mark.parametrize("namespace", ["", "__default__"])
+def test_namespaces_that_customers_would_share_are_refused(namespace: str) -> None:
+    with pytest.raises(UsageError, match="all customers would share"):
+        check_namespace(namespace)
+
+
+def test_a_namespace_is_measured_percent_encoded() -> None:
+    check_namespace("€" * 56)  # 9 characters each
+    with pytest.raises(UsageError, match="at most 512"):
+        check_namespace("€" * 57)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 2.0, True, "5"])
+def test_top_k_is_a_whole_number_of_at_least_one(top_k: int) -> None:
+    with pytest.raises(UsageError, match="whole number ≥ 1"):
+        check_top_k(top_k)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (Row("", "t", VECTOR), "row id of 1–512 ASCII"),
+        (Row("é", "t", VECTOR), "row id of 1–512 ASCII"),
+        (Row("x" * 513, "t", VECTOR), "row id of 1–512 ASCII"),
+        (Row("a", "t", VECTOR, {"customer_id": "CUST002"}), "'customer_id' is reserved"),
+        (Row("a", "t", VECTOR, {"x": {"y": 1}}), "bool or list of str, got dict"),  # type: ignore[dict-item]
+        (Row("a", "t", VECTOR, {"x": [1]}), "bool or list of str, got list"),  # type: ignore[list-item]
+        (Row("a", "t", VECTOR, {"x": float("nan")}), "cannot be written as JSON"),
+        (Row("a", "half an emoji \ud83d", VECTOR), "cannot be written as JSON"),
+    ],
+)
+def test_rows_that_a_store_could_not_keep_are_refused(row: Row, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_rows([Row("good", "t", VECTOR), row], 2)

@@ -1,0 +1,119 @@
+"""Files that a store must not open, and that it leaves as they are."""
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bankllm.errors import StoreError
+from bankllm.vectors.rows import Row
+from bankllm.vectors.sqlite_file import open_file, transaction, wal_is_safe
+from bankllm.vectors.store import SQLiteStore
+
+DIM = 8
+EMBEDDER = "test-embedder@0123"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store's file with 50 rows."""
+    path = tmp_path / "memory.sqlite"
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("CUST001", [Row(str(i), "text " * 100, np.ones(DIM)) for i in range(50)])
+    return path
+
+
+def assert_refused(path: Path, message: str, dim: int = DIM, embedder_id: str = EMBEDDER) -> None:
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=message):
+        open_file(path, dim, embedder_id)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_not_sqlite(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, just some notes that are long enough to look at\n" * 20)
+    assert_refused(path, "file is not a database.*Expected a file that bankllm wrote")
+
+
+def test_another_programs_sqlite_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    assert_refused(path, "another program's SQLite file")
+
+
+def test_a_truncated_file(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    assert_refused(path, "malformed.*restore a backup")
+
+
+def test_a_file_of_a_newer_schema(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 2")
+    assert_refused(path, "has schema 2, but this bankllm reads schema 1. Upgrade bankllm")
+
+
+def test_another_embedders_vectors(path: Path) -> None:
+    assert_refused(
+        path, "holds vectors of test-embedder@0123.*but this embedder is other@4567", embedder_id="other@4567"
+    )
+    assert_refused(path, r"\(dim 8\), but this embedder is test-embedder@0123 \(dim 9\)", dim=9)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"unable to open database file.*a folder that exists"):
+        open_file(tmp_path / "nowhere" / "memory.sqlite", DIM, EMBEDDER)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes read-only files too")
+def test_a_read_only_file(path: Path) -> None:
+    path.chmod(0o444)
+    assert_refused(path, "readonly.*change the permissions")
+
+
+def test_a_store_that_has_become_read_only_keeps_its_rows(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store._db.execute("PRAGMA query_only = ON")
+        with pytest.raises(StoreError, match=r"readonly.*change the permissions"):
+            store.upsert("CUST001", [Row("late", "t", np.ones(DIM))])
+        assert store.count() == 50
+
+
+def test_an_interrupted_transaction_leaves_nothing(path: Path) -> None:
+    with closing(open_file(path, DIM, EMBEDDER)) as db:
+        with suppress(KeyboardInterrupt), transaction(db, "IMMEDIATE"):
+            db.execute("DELETE FROM rows")
+            raise KeyboardInterrupt
+        assert db.execute("SELECT count(*) FROM rows").fetchone()[0] == 50
+
+
+def test_every_promise_of_durability_is_set(path: Path) -> None:
+    with closing(open_file(path, DIM, EMBEDDER)) as db:
+        settings = {
+            name: db.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous", "mmap_size")
+        }
+    wanted = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "truncate"
+    assert settings == {"journal_mode": (wanted,), "synchronous": (2,), "mmap_size": (0,)}
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 0), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 52, 0), True),
+    ],
+)
+def test_wal_is_used_only_where_the_fix_is_in(version: tuple[int, int, int], safe: bool) -> None:
+    assert wal_is_safe(version) is safe
