@@ -182,6 +182,7 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 2,
     dataset: Annotated[str, typer.Option(help="auto, banking77, teller77, assistant or a folder.")] = "auto",
     base_model: Annotated[str, typer.Option(help="minilm, a Hugging Face id or a folder.")] = "minilm",
+    max_length: Annotated[int, typer.Option(help="Tokens; longer texts are cut.")] = 64,
     seed: int = 0,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Choose the abstention threshold on a validation split first.")
@@ -194,7 +195,14 @@ def train(
     from bankllm.training.train import train as fit
 
     config = TrainConfig.model_validate(
-        {"method": method, "rank": rank, "epochs": epochs, "base_model": base_model, "seed": seed}
+        {
+            "method": method,
+            "rank": rank,
+            "epochs": epochs,
+            "base_model": base_model,
+            "max_length": max_length,
+            "seed": seed,
+        }
     )
     data = datasets.load(dataset)
     typer.echo(data.describe())

@@ -80,10 +80,12 @@ def run(
         settings = get_profile(manifest.profile)
         write_manifest(folder, manifest)
     done = {entry.name: entry for entry in manifest.notebooks if entry.status == "done"}
+    anything_new = False
     for name in chosen:
-        if name in done and not (name == REPORT and len(done) < len(NOTEBOOKS)):
+        if name in done and not (name == REPORT and anything_new):
             report(f"{name}: done before, {done[name].seconds:.1f} s")
             continue
+        anything_new = True
         entry = _execute_or_skip(name, folder, settings, manifest, parameters or {}, report)
         others = [e for e in manifest.notebooks if e.name != name]
         manifest = manifest.model_copy(update={"notebooks": sorted([*others, entry], key=lambda e: e.name)})
@@ -162,7 +164,7 @@ def git_state() -> tuple[str | None, bool | None]:
 def _execute_or_skip(
     name: str, folder: Path, profile: Profile, manifest: Manifest, parameters: dict[str, Any], report: Report
 ) -> NotebookRun:
-    failed = [entry.name for entry in manifest.notebooks if entry.status != "done"]
+    failed = [entry.name for entry in manifest.notebooks if entry.status != "done" and entry.name != name]
     if name == REPORT and failed:
         report(f"{name}: skipped, it needs {', '.join(failed)}")
         return NotebookRun(name=name, status="skipped", seconds=0, error=f"needs {', '.join(failed)}")
@@ -191,6 +193,7 @@ def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, An
                 kernel_name=KERNEL,
                 execution_timeout=profile.cell_timeout_s,
                 progress_bar=False,
+                config=_kernel_config(),
             )
     except PapermillExecutionError as error:
         return f"cell {error.cell_index} of {target.name}: {error.ename}: {error.evalue}"
@@ -201,6 +204,13 @@ def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, An
     except OSError as error:
         return f"{target.name} cannot be written ({os.strerror(error.errno or 0)})"
     return None
+
+
+def _kernel_config() -> Any:
+    """Kernels talk over Unix sockets where there are any, so that nobody else on the machine can listen in."""
+    from traitlets.config import Config
+
+    return Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
 
 
 @contextlib.contextmanager

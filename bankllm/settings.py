@@ -25,9 +25,15 @@ class TrainingRun(BaseModel):
     seeds: tuple[int, ...] = (0,)
 
     def label(self, seed: int) -> str:
-        """What the configuration is called on every page, e.g. `lora r=8`, or `lora r=8 seed 2` among several."""
+        """What the configuration is called on every page, e.g. `LoRA r=8`, or `LoRA r=8 seed 2` among several."""
+        name = {"probe": "linear probe", "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}[self.method]
         rank = f" r={self.rank}" if self.rank else ""
-        return f"{self.method}{rank}" + (f" seed {seed}" if len(self.seeds) > 1 else "")
+        return f"{name}{rank}" + (f" seed {seed}" if len(self.seeds) > 1 else "")
+
+    def key(self, seed: int) -> str:
+        """The same as part of a file name or a record's id, e.g. `lora_r8` or `lora_r8_s2`."""
+        rank = f"_r{self.rank}" if self.rank else ""
+        return f"{self.method}{rank}" + (f"_s{seed}" if len(self.seeds) > 1 else "")
 
 
 class Profile(BaseModel):
@@ -49,8 +55,6 @@ class Profile(BaseModel):
     memory_messages: int
     """Messages that notebook 04 stores before it searches."""
     search_queries: int
-    scrape_seconds: float
-    """Length of the load under which notebook 05 scrapes the server."""
     cell_timeout_s: int
     """Papermill stops a cell that runs longer."""
 
@@ -70,7 +74,6 @@ PROFILES: dict[str, Profile] = {
         load_requests=50,
         memory_messages=200,
         search_queries=50,
-        scrape_seconds=3,
         cell_timeout_s=180,
     ),
     "quick": Profile(
@@ -87,7 +90,6 @@ PROFILES: dict[str, Profile] = {
         load_requests=1000,
         memory_messages=16_000,
         search_queries=1000,
-        scrape_seconds=20,
         cell_timeout_s=900,
     ),
     "full": Profile(
@@ -104,7 +106,6 @@ PROFILES: dict[str, Profile] = {
         load_requests=10_000,
         memory_messages=16_000,
         search_queries=5000,
-        scrape_seconds=600,
         cell_timeout_s=6 * 3600,
     ),
 }

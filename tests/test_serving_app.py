@@ -222,6 +222,11 @@ def test_openapi_documents_the_problems(client):
         assert set(chat["responses"][status]["content"]) == {"application/problem+json"}
 
 
+def test_connections_answer_at_once_instead_of_waiting_for_an_acknowledgement():
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
 def test_listen_says_what_is_wrong_with_the_port():
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Dataset, Split, load
 from bankllm.errors import NotMeasured, UsageError
 from bankllm.training.config import TrainConfig
-from bankllm.training.train import PROBE_C, PeakMemory, TrainResult, train
+from bankllm.training.train import PROBE_C, SAMPLE_S, PeakMemory, TrainResult, train
 
 WEIGHTS = {
     "probe": {"head.safetensors"},
@@ -101,8 +102,10 @@ def test_the_probe_is_scikit_learns_regression_on_frozen_embeddings(intents, dat
 
 
 def test_the_seed_decides_the_result(data):
+    two = data.first_intents(2)
+
     def run(seed: int) -> list[float]:
-        return confidences(train(TrainConfig(rank=2, epochs=1, seed=seed), data, progress=False))
+        return confidences(train(TrainConfig(rank=2, epochs=1, seed=seed), two, progress=False))
 
     first = run(1)
     assert first == pytest.approx(run(1), abs=1e-6)
@@ -113,8 +116,7 @@ def test_a_decoder_trains_with_last_token_pooling_and_loads_again(data, tmp_path
     base = tiny_decoder(tmp_path / "tiny-llama", data.train.texts)
     config = TrainConfig(base_model=str(base), pooling="last", rank=2, epochs=8, lr_adapter=1e-2, batch_size=8)
     result = train(config, data, tmp_path / "adapter", progress=False)
-    untrained = 1 / 3
-    assert accuracy(result) > untrained
+    assert accuracy(result) > 1 / 3  # chance
     again = IntentClassifier.load(tmp_path / "adapter").predict(data.test.texts).probabilities
     np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
     assert str(tmp_path) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
@@ -171,9 +173,8 @@ def test_fp16_on_a_cpu_is_refused(data):
 
 def test_peak_memory_counts_what_is_freed_before_the_end():
     with PeakMemory("cpu") as memory:
-        np.ones(64 * 2**20, dtype=np.uint8)
         block = np.ones(128 * 2**20, dtype=np.uint8)
-        torch.from_numpy(block).sum()
+        time.sleep(5 * SAMPLE_S)
         del block
     assert 100 * 2**20 < memory.peak_bytes < 400 * 2**20
 

@@ -168,12 +168,11 @@ class Run:
         shutil.rmtree(path, ignore_errors=True)
         return path
 
-    def save_plot(self, name: str, figure: "Figure") -> Path:
+    def save_plot(self, name: str, figure: "Figure") -> None:
         """Save a figure as `plots/<notebook number>_<name>.png`."""
         path = self.folder / "plots" / f"{self.notebook[:2]}_{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150, bbox_inches="tight")
-        return path
 
     def _keep(self, record: Record) -> Record:
         others = [r for r in read_records(self.folder) if r.id != record.id]

@@ -118,9 +118,16 @@ def serve(host: str, port: int, store_path: Path | None, adapter: Path | None, s
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `ServerError` where the port is taken or the address is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only on sockets that name their protocol, as socket.create_server's do not: without
+    # it each reply on a kept connection waits about 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        return listener
     except (OSError, OverflowError) as error:
+        listener.close()
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         advice = (
             "Stop the other server, or choose another port with --port."

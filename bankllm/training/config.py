@@ -38,16 +38,21 @@ class TrainConfig(BaseModel):
     lr_adapter: float = Field(2e-3, gt=0)
     """Of LoRA's matrices."""
     lr_head: float = Field(1e-2, gt=0)
+    """Of the linear head: higher, for it is small and starts near its goal."""
     lr_body: float = Field(1e-4, gt=0)
     """Of the pretrained weights; `full` alone trains them."""
     epochs: int = Field(2, ge=1)
+    """Passes over the training texts."""
     batch_size: int = Field(32, ge=1)
+    """Texts a step."""
     max_length: int = Field(64, ge=4)
     """Tokens; longer texts are cut."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread over all labels."""
     warmup: float = Field(0.0, ge=0, lt=1)
     """Share of the steps over which the learning rates rise; they then fall linearly to 0."""
     seed: int = Field(0, ge=0)
+    """Of adapters, dropout and the order of batches."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     """`auto` takes what the hardware runs natively: bf16, fp16 on a T4, fp32 on a CPU."""
     threshold: float = Field(0.0, ge=0, le=1)

@@ -194,7 +194,7 @@ def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, obje
 class PeakMemory:
     """`with PeakMemory("cpu") as memory: …`, then `memory.peak_bytes`.
 
-    On a CPU the peak resident memory above the level before, sampled every 20 ms; on a GPU the allocator's peak.
+    The peak above the level before: on a CPU of resident memory, sampled every 20 ms; on a GPU of what torch allocated.
     """
 
     def __init__(self, device: str) -> None:
@@ -207,6 +207,7 @@ class PeakMemory:
         _release_freed_memory()
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
+            self._level = torch.cuda.memory_allocated()
         else:
             self._process = psutil.Process()
             self._level = self._process.memory_info().rss
@@ -217,7 +218,7 @@ class PeakMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.device == "cuda":
-            self.peak_bytes = torch.cuda.max_memory_allocated()
+            self.peak_bytes = torch.cuda.max_memory_allocated() - self._level
         else:
             self._done.set()
             self._sampler.join()

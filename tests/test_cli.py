@@ -1,0 +1,130 @@
+"""The command line as a user meets it: exit codes, and errors in one paragraph without a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bankllm.evidence.run import Run
+
+
+def bankllm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bankllm", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run", "--profile", "fast"], 2, "Unknown profile 'fast'. Expected one of: smoke, quick, full."),
+        (["run", "--only", "9"], 2, "Unknown notebook 9."),
+        (["run", "-p", "nonsense"], 2, "expected name=value"),
+        (["run", "-p", "siez=3"], 2, "does not take the parameter siez"),
+        (["run", "--resume", "none"], 1, "is not a run: manifest.json is missing"),
+        (["run", "--output", "/dev/null/x"], 1, "No run can be written"),
+        (["verify", "/nowhere"], 1, "is not a run"),
+        (["train", "out", "--method", "magic"], 2, "method"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_bad_input_ends_in_one_paragraph(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    result = bankllm(*arguments, BANKLLM_OUTPUT=str(tmp_path), BANKLLM_PROFILE="smoke")
+    assert result.returncode == code, result.stderr
+    assert said in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = bankllm("--debug", "run", "--profile", "fast")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "UsageError" in result.stderr
+
+
+def test_a_damaged_data_folder_stops_a_run_at_once(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("query,intent\n")
+    (tmp_path / "test.csv").write_text("text,category\n")
+    result = bankllm("run", "--profile", "quick", BANKLLM_BANKING77=str(tmp_path), BANKLLM_OUTPUT=str(tmp_path / "out"))
+    assert result.returncode == 1
+    assert "expected the columns text,category, found query,intent" in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_doctor_says_what_is_there_and_what_is_not() -> None:
+    result = bankllm("doctor", PATH="/nowhere")
+    assert result.returncode == 0, result.stdout
+    lines = {line[4:].split("  ")[1].strip() or line: line for line in result.stdout.splitlines()}
+    assert "will be recorded as not measured; install apache2-utils" in result.stdout
+    assert "PINECONE_API_KEY is not set: the embedded SQLite store is used" in result.stdout
+    assert any("all-MiniLM-L6-v2, sha256 53aa51172d14" in line for line in lines.values())
+    assert "pc-secret" not in bankllm("doctor", PINECONE_API_KEY="pc-secret").stdout
+
+
+def test_doctor_fails_where_the_data_is_damaged(tmp_path: Path) -> None:
+    result = bankllm("doctor", BANKLLM_BANKING77=str(tmp_path))
+    assert result.returncode == 1
+    assert "train.csv, which cannot be read" in result.stdout
+
+
+def test_index_and_search_a_customers_memory(tmp_path: Path) -> None:
+    texts, store = tmp_path / "texts.txt", str(tmp_path / "memory.sqlite")
+    texts.write_text("my card was swallowed by the machine\n\nI would like to close my account\n", encoding="utf-8")
+    stored = bankllm("index", str(texts), "--user", "CUST001", "--store", store)
+    assert stored.stdout.strip() == "2 texts stored for CUST001"
+    found = bankllm("search", "the ATM ate my card", "--user", "CUST001", "--store", store, "--top-k", "1")
+    assert found.stdout.strip().endswith("my card was swallowed by the machine")
+    assert bankllm("search", "card", "--user", "CUST002", "--store", store).stdout == ""
+    refused = bankllm("search", "card", "--user", "__default__", "--store", store)
+    assert refused.returncode == 2
+    texts.write_bytes(b"\xff\xfe")
+    assert bankllm("index", str(texts), "--user", "CUST001", "--store", store).returncode == 1
+
+
+def test_claims_are_filled_and_checked(run: Run, tmp_path: Path) -> None:
+    run.write_rows("chat", ({"ms": i} for i in range(1, 201)))
+    run.measure("chat.p95_ms", "percentile", "chat", title="p95", unit="ms", column="ms", q=0.95)
+    page = tmp_path / "README.md"
+    page.write_text("p95 is <!-- claim: chat.p95_ms -->?<!-- /claim --> here.\n")
+    folder = ["--run", str(run.folder)]
+    wrong = bankllm("claims", str(page), *folder)
+    assert wrong.returncode == 1
+    assert f"{page}:1: chat.p95_ms says '?', the record '190.0 ms'" in wrong.stderr
+    assert bankllm("claims", "--write", str(page), *folder).returncode == 0
+    assert page.read_text() == "p95 is <!-- claim: chat.p95_ms -->190.0 ms<!-- /claim --> here.\n"
+    assert bankllm("claims", str(page), *folder).returncode == 0
+    page.write_text("<!-- claim: chat.p50_ms -->1 ms<!-- /claim -->")
+    assert "is not measured (or not valid)" in bankllm("claims", str(page), *folder).stderr
+    refused = bankllm("claims", "--write", str(page), *folder)
+    assert (refused.returncode, page.read_text()) == (1, "<!-- claim: chat.p50_ms -->1 ms<!-- /claim -->")
+
+
+def test_verify_prints_json(run: Run) -> None:
+    run.not_measured("a.b", title="t", unit="ms", why="no tool")
+    (run.folder / "manifest.json").write_text(
+        json.dumps(
+            {
+                "run_id": "run",
+                "profile": "smoke",
+                "command": "c",
+                "started": "2026-01-01T00:00:00Z",
+                "git_commit": None,
+                "git_dirty": None,
+                "environment": {},
+            }
+        )
+    )
+    result = bankllm("verify", str(run.folder), "--json")
+    assert result.returncode == 1
+    verdict = json.loads(result.stdout)
+    assert verdict["holds"] is False
+    assert verdict["findings"][0] == {"subject": "a.b", "status": "not measured", "detail": "no tool"}

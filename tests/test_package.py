@@ -1,0 +1,98 @@
+"""The house as a whole: imports are light, arrows go one way, and the address stands in one place."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import bankllm
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ADDRESS = PYPROJECT["project"]["urls"]["Repository"]
+ROOMS = {"serving", "loadtest", "training", "vectors", "telemetry", "evidence"}
+GROUND_FLOOR = {"errors", "settings", "datasets", "models", "classifier", "plots"}
+ALLOWED = {("serving", "vectors"), ("serving", "telemetry")}
+HEAVY = {"torch", "transformers", "pinecone", "peft", "locust", "pandas", "numpy", "matplotlib", "pydantic", "datasets"}
+
+
+def test_importing_bankllm_loads_nothing_heavy() -> None:
+    code = "import bankllm, sys; print(' '.join(m for m in sys.modules if '.' not in m))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "bankllm" in loaded
+    assert HEAVY & set(loaded) == set()
+
+
+def test_each_name_of_the_face_is_there_and_documented() -> None:
+    for name in bankllm.__all__:
+        assert getattr(bankllm, name) is not None
+        if name != "__version__":
+            assert getattr(bankllm, name).__doc__, name
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        bankllm.nothing  # noqa: B018
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of bankllm that a file imports, e.g. `vectors.service`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bankllm."):
+            found.add(node.module.removeprefix("bankllm."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "bankllm":
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bankllm").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows_go_one_way(path: Path) -> None:
+    home = path.relative_to(ROOT / "bankllm").parts[0].removesuffix(".py")
+    for module in imports(path):
+        target = module.split(".")[0]
+        if home in ROOMS and target in ROOMS - {home}:
+            assert (home, target) in ALLOWED or module == "evidence.records", f"{home} imports {module}"
+        if home in GROUND_FLOOR:
+            assert target not in ROOMS, f"the ground floor ({home}) imports {module}"
+        if home in ROOMS | GROUND_FLOOR:
+            assert target not in {"cli", "pipeline", "doctor"}, f"{home} imports {module}"
+
+
+def test_every_module_says_why_it_exists_in_a_few_lines() -> None:
+    for path in (ROOT / "bankllm").rglob("*.py"):
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        assert docstring, path
+        assert len(docstring.splitlines()) <= 9, path
+
+
+def test_the_address_stands_in_one_place() -> None:
+    owner_and_name = ADDRESS.removeprefix("https://github.com/")
+    found = set()
+    for path in (*ROOT.glob("notebooks/*.ipynb"), ROOT / "README.md"):
+        found |= set(re.findall(r"github\.com/([\w-]+/bankllm)\b", path.read_text()))
+        found |= set(re.findall(r"research\.google\.com/github/([\w-]+/bankllm)/", path.read_text()))
+    assert found == {owner_and_name}
+
+
+def test_the_lock_pins_everything_that_pyproject_asks_for() -> None:
+    lines = (ROOT / "requirements.lock").read_text().split()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][\w.]*", line) for line in lines)
+    pinned = {re.sub(r"[._]", "-", line.split("==")[0].lower()) for line in lines}
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    asked = [*PYPROJECT["project"]["dependencies"], *extras["offline"], *extras["dev"]]
+    names = {re.sub(r"[._]", "-", re.split(r"[<>=\[;]", item)[0].lower()) for item in asked}
+    assert names <= pinned
+    assert "torch==2.13.0" in lines
+
+
+def test_conda_and_ci_files_parse_and_list_nothing_twice() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["dependencies"][-1] == {"pip": ["-r requirements.lock", "-e ."]}
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    steps = json.dumps(workflow["jobs"]["test"]["steps"])
+    assert all(command in steps for command in ("make lint", "make test", "make run PROFILE=smoke", "bankllm verify"))

@@ -1,0 +1,121 @@
+"""The runner with small notebooks of its own: strict parameters, failures named, runs resumed."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from bankllm import pipeline
+from bankllm.errors import RunError, UsageError
+from bankllm.evidence.manifest import read_manifest
+from bankllm.evidence.verify import verify
+
+OPEN = "import bankllm\nrun = bankllm.open_run({name!r}, profile, run_dir)"
+
+
+@pytest.fixture
+def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six notebooks that record one number each."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for name in pipeline.NOTEBOOKS:
+        cells = [
+            OPEN.format(name=name),
+            "run.write_rows('rows', [{'x': 1}])",
+            f"run.measure('t{name[:2]}.n', 'count', 'rows', title='n', unit='rows')",
+        ]
+        write(folder / f"{name}.ipynb", cells)
+    monkeypatch.setattr(pipeline, "notebook_folder", lambda: folder)
+    return folder
+
+
+def write(path: Path, cells: list[str]) -> None:
+    parameters = new_code_cell("profile = ''\nrun_dir = ''\nsize = 1", metadata={"tags": ["parameters"]})
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=[parameters, *map(new_code_cell, cells)], metadata=kernel), path)
+
+
+@pytest.mark.slow
+def test_a_failure_is_named_and_the_run_resumed(notebooks: Path, tmp_path: Path) -> None:
+    broken = notebooks / "02_load_testing.ipynb"
+    write(broken, ["print('before')", "raise ValueError('the server is gone')"])
+    said: list[str] = []
+    folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["01", "02", "06"], report=said.append)
+    status = {entry.name[:2]: (entry.status, entry.error) for entry in manifest.notebooks}
+    assert status["01"] == ("done", None)
+    assert status["02"][0] == "failed"
+    assert "ValueError: the server is gone" in str(status["02"][1])
+    assert status["06"] == ("skipped", "needs 02_load_testing")
+    assert any(line.startswith("06_evidence_report: skipped") for line in said)
+    kept = nbformat.read(folder / "notebooks" / "02_load_testing.ipynb", as_version=4)
+    assert any("before" in str(cell.get("outputs")) for cell in kept.cells)
+    assert not (tmp_path / "out" / "LATEST").exists()
+    assert not verify(folder).holds
+
+    write(broken, [OPEN.format(name="02_load_testing")])
+    said.clear()
+    again, manifest = pipeline.run("smoke", tmp_path / "out", resume=folder.name, report=said.append)
+    assert again == folder
+    assert said[0].startswith("01_local_validation: done before")
+    assert {entry.status for entry in manifest.notebooks} == {"done"}
+    assert manifest.complete
+    assert (tmp_path / "out" / "LATEST").read_text() == f"{folder.name}\n"
+    assert verify(folder).holds
+
+
+@pytest.mark.slow
+def test_parameters_reach_the_notebook_and_the_manifest_tells_the_story(notebooks: Path, tmp_path: Path) -> None:
+    write(notebooks / "01_local_validation.ipynb", [OPEN.format(name="01_local_validation"), "assert size == 7"])
+    folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["1"], parameters={"size": 7})
+    assert [entry.status for entry in manifest.notebooks] == ["done"]
+    assert not manifest.complete
+    stored = read_manifest(folder)
+    assert stored == manifest
+    assert stored.files.keys() == {"notebooks/01_local_validation.ipynb", "records.jsonl"}
+    assert {"cpu", "cores", "python", "libraries"} <= stored.environment.keys()
+    assert stored.profile == "smoke"
+    assert folder.name == stored.run_id
+
+
+def test_unknown_names_are_refused_before_anything_is_written(notebooks: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(UsageError, match=r"01_local_validation does not take the parameter siez\. It takes: .*size"):
+        pipeline.run("smoke", output, parameters={"siez": 2})
+    with pytest.raises(UsageError, match=r"Unknown profile 'fast'"):
+        pipeline.run("fast", output)
+    with pytest.raises(UsageError, match=r"Unknown notebook 07"):
+        pipeline.run("smoke", output, only=["07"])
+    with pytest.raises(RunError, match=r"is not a run: manifest\.json is missing"):
+        pipeline.run("smoke", output, resume="20200101T000000Z-smoke")
+    assert not output.exists()
+
+
+def test_an_output_folder_that_cannot_be_written_is_an_error(notebooks: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RunError, match=r"No run can be written to .*--output"):
+            pipeline.run("smoke", output)
+
+
+def test_runs_of_the_same_second_get_their_own_folders(tmp_path: Path) -> None:
+    names = [pipeline._make_folder(tmp_path, "20260101T000000Z-smoke").name for _ in range(3)]
+    assert names == ["20260101T000000Z-smoke", "20260101T000000Z-smoke-2", "20260101T000000Z-smoke-3"]
+
+
+def test_git_state_outside_a_checkout_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "project_root", lambda: tmp_path)
+    assert pipeline.git_state() == (None, None)
+
+
+def test_the_manifest_names_every_data_set_and_model(notebooks: Path, tmp_path: Path) -> None:
+    cell = "run.conditions |= {'dataset': 'd', 'train_rows': 3, 'model': 'm', 'model_sha256': 'f00'}"
+    write(
+        notebooks / "01_local_validation.ipynb",
+        [OPEN.format(name="01_local_validation"), cell, "run.not_measured('a.b', title='t', unit='ms', why='-')"],
+    )
+    folder, _ = pipeline.run("smoke", tmp_path / "out", only=["01"])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["data"] == {"d": {"train_rows": 3}}
+    assert manifest["models"] == {"m": "f00"}

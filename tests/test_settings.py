@@ -1,0 +1,50 @@
+"""Settings come from the environment, and never give a secret away."""
+
+import pytest
+
+from bankllm.errors import UsageError
+from bankllm.settings import PROFILES, TrainingRun, get_profile, get_settings
+
+
+def test_the_names_that_users_know_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("PINECONE_API_KEY", "pc-secret")
+    monkeypatch.setenv("PINECONE_INDEX_NAME", "mine")
+    monkeypatch.setenv("BANKLLM_API_KEY", "api-secret")
+    settings = get_settings()
+    assert (settings.environment, settings.pinecone_index_name) == ("production", "mine")
+    assert settings.pinecone_api_key is not None
+    assert settings.pinecone_api_key.get_secret_value() == "pc-secret"
+    assert "secret" not in repr(settings)
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PINECONE_API_KEY", "")
+    monkeypatch.setenv("BANKLLM_PROFILE", "")
+    assert get_settings().pinecone_api_key is None
+    assert get_settings().profile == "smoke"
+
+
+def test_a_value_that_does_not_fit_is_named_but_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANKLLM_PROFILE", "hunter2")
+    with pytest.raises(UsageError, match=r"profile: Input should be 'smoke', 'quick' or 'full'") as caught:
+        get_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_profiles_keep_their_promises() -> None:
+    smoke, quick, full = (get_profile(name) for name in ("smoke", "quick", "full"))
+    assert smoke.dataset == "teller77"
+    assert quick.intents is full.intents is None
+    assert (quick.load_users, quick.load_requests, quick.chat_requests) == (100, 1000, 200)
+    assert all(len(entry.seeds) >= 3 for entry in full.training if entry.method in ("lora", "qlora"))
+    for profile in PROFILES.values():
+        assert {"lora", "qlora"} <= {entry.method for entry in profile.training}
+        names = [entry.key(seed) for entry in profile.training for seed in entry.seeds]
+        assert len(names) == len(set(names))
+
+
+def test_a_configuration_has_one_name() -> None:
+    entry = TrainingRun(method="qlora", rank=8, seeds=(0, 1))
+    assert (entry.label(1), entry.key(1)) == ("QLoRA r=8 seed 1", "qlora_r8_s1")
+    assert TrainingRun(method="probe").label(0) == "linear probe"
