@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-.PHONY: run test lint lock clean
+.PHONY: run test lint notebooks lock clean
 .DELETE_ON_ERROR:
 
 run: $(STAMP)
@@ -23,6 +23,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Execute the committed notebooks in place (smoke profile), so that nbval has outputs to compare with.
+notebooks: $(STAMP)
+	rm -rf outputs/interactive-smoke
+	BANKLLM_PROFILE=smoke $(BIN)/jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=auto notebooks/*.ipynb
 
 # torch alone and first, so that the build already chosen is kept by everything that depends on it.
 $(STAMP): requirements.lock pyproject.toml

@@ -207,10 +207,10 @@ def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, An
 
 
 def _kernel_config() -> Any:
-    """Kernels talk over Unix sockets where there are any, so that nobody else on the machine can listen in."""
+    """Kernels talk over encrypted sockets where jupyter_client can, so that nobody else on the machine listens in."""
     from traitlets.config import Config
 
-    return Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
+    return Config({"KernelManager": {"transport_encryption": "auto"}})
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from bankllm.errors import NotMeasured, ServerError, UsageError
 from bankllm.telemetry.metrics import HTTP_BUCKETS, ServerMetrics
-from bankllm.telemetry.prometheus import PrometheusServer, Sample, scrape
+from bankllm.telemetry.prometheus import PrometheusServer, Sample, bucket_rows, scrape
 
 
 class Endpoint(ThreadingHTTPServer):
@@ -105,3 +105,20 @@ def test_a_target_that_does_not_answer_is_named_and_prometheus_stopped(tmp_path:
     with pytest.raises(ServerError, match=r"no scrape of 127\.0\.0\.1:9/metrics after 3 s"), server:
         pass
     assert server._process.poll() is not None
+
+
+def test_bucket_rows_are_what_was_gained_between_two_scrapes() -> None:
+    def bucket(le: str, count: float, method: str = "POST", route: str = "/chat") -> Sample:
+        return Sample("http_request_duration_seconds_bucket", {"le": le, "route": route, "method": method}, count)
+
+    before = [bucket("0.1", 2), bucket("+Inf", 3)]
+    after = [
+        bucket("0.1", 5),
+        bucket("+Inf", 9),
+        bucket("0.1", 1, method="GET"),
+        bucket("+Inf", 1, method="GET"),
+        bucket("0.1", 7, route="/health"),
+        Sample("http_requests_total", {"route": "/chat"}, 10),
+    ]
+    rows = bucket_rows(before, after, route="/chat")
+    assert rows == [{"le_ms": 100.0, "requests": 4}, {"le_ms": "+Inf", "requests": 7}]

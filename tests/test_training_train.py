@@ -101,6 +101,17 @@ def test_the_probe_is_scikit_learns_regression_on_frozen_embeddings(intents, dat
     assert result.classifier.shares_base_embedding
 
 
+def test_frozen_embeddings_can_be_shared_but_not_mixed_up(data):
+    config = TrainConfig(method="probe")
+    first = train(config, data, progress=False)
+    again = train(config, data, progress=False, frozen=first.frozen)
+    assert again.frozen is first.frozen
+    assert again.encode_seconds == first.encode_seconds > 0
+    assert confidences(again) == pytest.approx(confidences(first))
+    with pytest.raises(UsageError, match=r"The frozen embeddings are of .*'mean', 64\), this training needs .*32"):
+        train(TrainConfig(method="probe", max_length=32), data, progress=False, frozen=first.frozen)
+
+
 def test_the_seed_decides_the_result(data):
     two = data.first_intents(2)
 

@@ -35,10 +35,13 @@ TRAINING_COLUMNS = {
 }
 """Last part of a training record's id → column of the table that compares the configurations."""
 
+HEADLINES = ("chat.sequential.p95_ms", "load.ab.throughput", "load.locust.p95_ms", "vectors.total.p95_ms")
+"""Records that the head of the results page shows after the best accuracy, where they were measured."""
+
 REPORTED_BY_OTHERS = (
     ("claimed leaderboard best", 94.94),
     ("RoBERTa-large, full fine-tune", 94.32),
-    ("BERT-large tuned (Casanueva et al. 2020)", 93.66),
+    ("BERT-large tuned (arXiv 2003.04807)", 93.66),
     ("bge-small frozen + linear SVC", 93.08),
     ("LoRA on RoBERTa-base", 92.05),
     ("Qwen3-8B QLoRA r=16 (A100)", 91.85),
@@ -74,6 +77,7 @@ def render(folder: Path) -> list[Path]:
     context = {
         "run": _about(folder, records),
         "sections": sections(folder, records),
+        "headlines": headlines(records),
         "training": training_table(records),
         "training_columns": TRAINING_COLUMNS,
         "others": REPORTED_BY_OTHERS,
@@ -100,6 +104,14 @@ def sections(folder: Path, records: Sequence[Record]) -> list[Section]:
         if mine:
             found.append(Section(title, mine, tuple(plot for plot in plots if plot.name[:2] in numbers)))
     return found
+
+
+def headlines(records: Sequence[Record]) -> list[Record]:
+    """The few numbers that a reader in a hurry looks for."""
+    measured = {record.id: record for record in records if record.status == "measured"}
+    accuracies = [record for id, record in measured.items() if id.startswith("training.") and id.endswith(".accuracy")]
+    best = sorted(accuracies, key=lambda record: record.value or 0, reverse=True)[:1]
+    return [*best, *(measured[id] for id in HEADLINES if id in measured)]
 
 
 def training_table(records: Sequence[Record]) -> dict[str, dict[str, Record]]:
@@ -129,6 +141,7 @@ def _about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
     if (folder / MANIFEST).exists():
         manifest = read_manifest(folder)
         about |= {
+            "id": manifest.run_id,
             "commit": manifest.git_commit,
             "dirty": manifest.git_dirty,
             "environment": manifest.environment,

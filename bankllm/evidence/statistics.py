@@ -61,7 +61,7 @@ def percentile(rows: Rows, column: str, q: float) -> Estimate:
 
     Below `samples_needed(q)` rows the value is None: MLPerf Inference's early-stopping rule at 99 %
     confidence. The interval takes the ranks nq ± 1.96 √(nq(1 − q)), the normal approximation of the
-    binomial interval for a quantile (Conover, Practical Nonparametric Statistics, 3.2).
+    binomial interval for a quantile (Practical Nonparametric Statistics, 3rd ed., section 3.2).
     """
     needed = samples_needed(q)
     n = len(rows)
@@ -141,7 +141,7 @@ def histogram_quantile(rows: Rows, bound: str, cumulative: str, q: float) -> Est
 
 
 def _wilson(hits: int, n: int) -> Estimate:
-    """Wilson's score interval (Wilson 1927), which stays inside 0 … 1."""
+    """Wilson's score interval (doi 10.1080/01621459.1927.10502953), which stays inside 0 … 1."""
     if n == 0:
         return _no_rows()
     share = hits / n

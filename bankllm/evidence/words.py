@@ -20,9 +20,15 @@ def show_interval(record: Record) -> str:
 
 
 def describe_how(record: Record) -> str:
-    """The statistic and its parameters in a few words, e.g. `percentile q=0.95`."""
-    shown = {key: value for key, value in record.parameters.items() if key in ("q", "equals")}
-    return " ".join([record.statistic or "–", *(f"{key}={value}" for key, value in shown.items())])
+    """The statistic and what it was applied to, e.g. `percentile of latency_ms, q = 0.95`."""
+    if record.statistic is None:
+        return "–"
+    parameters = record.parameters
+    column = f" of {parameters['column']}" if "column" in parameters else ""
+    value = f" = {parameters['equals'] or '(empty)'}" if "equals" in parameters else ""
+    q = f", q = {parameters['q']}" if "q" in parameters else ""
+    name = "value" if record.statistic == "single" else record.statistic
+    return f"{name}{column}{value}{q}"
 
 
 def _quantity(value: float, unit: str) -> str:

@@ -38,6 +38,18 @@ PROBE_C = 30.0
 SAMPLE_S = 0.02
 
 
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """The training texts as the frozen base embeds them; several trainings on one base and data set can share it."""
+
+    vectors: np.ndarray
+    """(n, hidden) float32, unit length."""
+    seconds: float
+    """What embedding them took."""
+    made_from: tuple[str | None, str, str, int]
+    """Base model's sha256, data set's name, pooling and max length: another training must have the same."""
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """A trained classifier, what it cost, and what it says about the test split."""
@@ -46,8 +58,11 @@ class TrainResult:
     config: TrainConfig
     device: str
     precision: str
+    frozen: Frozen | None
+    """Pass it to the next training on the same base and data; None where the method does without."""
     encode_seconds: float
-    """Embedding the training texts once with the frozen base; 0 where the method does without."""
+    """Embedding the training texts once with the frozen base; 0 where the method does without. Where `frozen` was
+    given, what it took then."""
     seconds: float
     """The optimisation alone: no loading, embedding or testing."""
     rows_seen: int
@@ -62,9 +77,17 @@ class TrainResult:
     """A row a test text: `text_id` (position), `actual`, `predicted` (label names), `confidence` (0 … 1)."""
 
 
-def train(config: TrainConfig, data: Dataset, output: Path | None = None, progress: bool = True) -> TrainResult:
+def train(
+    config: TrainConfig,
+    data: Dataset,
+    output: Path | None = None,
+    progress: bool = True,
+    frozen: Frozen | None = None,
+) -> TrainResult:
     """Train on `data.train`, then classify `data.test` once; with `output`, leave an artefact folder there.
 
+    `frozen` (of an earlier result) spares embedding the training texts again. QLoRA may take those of the base in
+    full precision: they only decide where its head starts.
     Raises `DataError` for data that cannot be learnt from, `UsageError` for a configuration that does not fit the
     model or machine, `NotMeasured` where QLoRA cannot run, and `RunError` where `output` cannot be written.
     """
@@ -81,14 +104,15 @@ def train(config: TrainConfig, data: Dataset, output: Path | None = None, progre
     torch.manual_seed(config.seed)  # adapters and a random head; Trainer seeds the rest
     with PeakMemory(device) as memory:
         classifier = _untrained(config, data, device)
-        encode_seconds = seconds = 0.0
         if config.method == "probe" or config.head_init == "class-means":
-            embeddings, encode_seconds = _encode(classifier, data.train, progress)
-        if config.method == "probe":
-            seconds = _fit_probe(classifier.module.head, embeddings, data.train, config.seed)
+            frozen = _encode(classifier, data, progress, frozen)
         else:
-            if config.head_init == "class-means":
-                _start_from_class_means(classifier.module.head, embeddings, data.train)
+            frozen = None
+        if config.method == "probe" and frozen is not None:
+            seconds = _fit_probe(classifier.module.head, frozen.vectors, data.train, config.seed)
+        else:
+            if frozen is not None:
+                _start_from_class_means(classifier.module.head, frozen.vectors, data.train)
             if config.adapts:
                 body = attach_adapter(classifier.module.body, config, published_name(config.base_model))
                 classifier.module.body = body
@@ -101,7 +125,8 @@ def train(config: TrainConfig, data: Dataset, output: Path | None = None, progre
         config=config,
         device=device,
         precision=precision,
-        encode_seconds=encode_seconds,
+        frozen=frozen,
+        encode_seconds=frozen.seconds if frozen else 0.0,
         seconds=seconds,
         rows_seen=len(data.train) * (1 if config.method == "probe" else config.epochs),
         peak_memory_bytes=memory.peak_bytes,
@@ -140,13 +165,23 @@ def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassif
     return IntentClassifier(module, load_tokenizer(base), artefact, device)
 
 
-def _encode(classifier: IntentClassifier, split: Split, progress: bool) -> tuple[np.ndarray, float]:
-    """(n, hidden) embeddings of the frozen base, and the seconds they took."""
+def _encode(classifier: IntentClassifier, data: Dataset, progress: bool, frozen: Frozen | None) -> Frozen:
+    """Embed the training texts with the frozen base, or check that what was given is of the same making."""
+    artefact = classifier.artefact
+    made_from = (artefact.base_sha256, data.name, artefact.pooling, artefact.max_length)
+    if frozen is not None:
+        if frozen.made_from != made_from:
+            raise UsageError(
+                f"The frozen embeddings are of {frozen.made_from}, this training needs {made_from} (base model, data "
+                "set, pooling, max_length). Leave `frozen` out, and they are computed."
+            )
+        return frozen
     _keep_four_bits_trainable(classifier.module.body)
+    texts = data.train.texts
     start = time.perf_counter()
-    starts = tqdm(range(0, len(split), ENCODE_ROWS), desc="embed", leave=False, disable=not progress)
-    blocks = [classifier.predict(split.texts[i : i + ENCODE_ROWS]).embeddings for i in starts]
-    return np.concatenate(blocks), time.perf_counter() - start
+    starts = tqdm(range(0, len(texts), ENCODE_ROWS), desc="embed", leave=False, disable=not progress)
+    blocks = [classifier.predict(texts[i : i + ENCODE_ROWS]).embeddings for i in starts]
+    return Frozen(np.concatenate(blocks), time.perf_counter() - start, made_from)
 
 
 def _keep_four_bits_trainable(body: nn.Module) -> None:

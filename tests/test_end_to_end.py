@@ -1,0 +1,73 @@
+"""The whole job at its smallest: real server, real load, real training, one run that verifies; twice at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bankllm.evidence.manifest import read_manifest
+from bankllm.evidence.records import read_records
+from bankllm.evidence.verify import verify
+from bankllm.pipeline import NOTEBOOKS
+
+COMMAND = [sys.executable, "-m", "bankllm"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_smoke_run_ends_in_a_report_that_verifies(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = [*COMMAND, "run", "--profile", "smoke", "--output", str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / (tmp_path / "LATEST").read_text().strip()
+    assert f"Report: {folder / 'RESULTS.html'}" in done.stdout
+    for name in NOTEBOOKS:
+        assert f"{name}: done, " in done.stdout
+        assert (folder / "notebooks" / f"{name}.ipynb").exists()
+
+    verdict = verify(folder)
+    assert verdict.holds, verdict.findings
+    records = {record.id: record for record in read_records(folder)}
+    assert len(verdict.findings) == len(records) >= 50
+    for must in ("chat.sequential.p50_ms", "load.locust.throughput", "vectors.search.p50_ms"):
+        assert records[must].status == "measured"
+    for configuration in ("probe", "lora_r8", "qlora_r8"):
+        assert records[f"training.{configuration}.accuracy"].value > 0.6
+        card = folder / "adapters" / configuration / "README.md"
+        assert card.read_text(encoding="utf-8").startswith("---")
+    assert {record.conditions["dataset"].split("[")[0] for record in records.values()} == {"teller77"}
+
+    manifest = read_manifest(folder)
+    assert manifest.complete
+    assert manifest.files.keys() == {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    } - {"manifest.json"}
+    results = (folder / "RESULTS.md").read_text(encoding="utf-8")
+    assert "LoRA r=8" in results
+    assert "Reported by others" not in results  # those figures are of Banking77, these are not
+    assert "data:image/png;base64," in (folder / "RESULTS.html").read_text(encoding="utf-8")
+
+    raw = folder / "raw" / "03_predictions.csv"
+    raw.write_text(raw.read_text().replace("greeting", "goodbye", 1).replace("age_limit", "atm_support", 1))
+    tampered = subprocess.run([*COMMAND, "verify", str(folder)], capture_output=True, text=True, check=False)
+    assert tampered.returncode == 1
+    assert "training.lora_r8.accuracy" in tampered.stdout
+    assert "DOES NOT HOLD" in tampered.stdout
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    run = [*COMMAND, "run", "--profile", "smoke", "--only", "01", "--output", str(tmp_path)]
+    both = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    folders = sorted(path for path in tmp_path.iterdir() if path.is_dir())
+    assert len(folders) == 2
+    for folder in folders:
+        assert verify(folder).holds
+        counts = json.loads((folder / "manifest.json").read_text())["notebooks"]
+        assert [entry["status"] for entry in counts] == ["done"]

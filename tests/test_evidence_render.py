@@ -1,0 +1,99 @@
+"""The pages: numbers as their records have them, and what is missing said to be missing."""
+
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import RunError
+from bankllm.evidence.render import render
+from bankllm.evidence.run import Run
+from bankllm.evidence.words import describe_how, show_interval, show_value
+
+DATA = {
+    "dataset": "banking77",
+    "train_rows": 10003,
+    "test_rows": 3080,
+    "intents": 77,
+    "train_sha256": "a" * 64,
+    "test_sha256": "b" * 64,
+    "model": "all-MiniLM-L6-v2",
+    "model_sha256": "c" * 64,
+}
+
+
+@pytest.fixture
+def filled(run: Run) -> Run:
+    run.conditions |= DATA
+    run.write_rows("predictions", [{"actual": "a", "predicted": "a"}] * 93 + [{"actual": "b", "predicted": "a"}] * 7)
+    how = {"configuration": "LoRA r=8"}
+    run.measure(
+        "training.lora_r8.accuracy", "accuracy", "predictions", title="LoRA: accuracy", unit="share", conditions=how
+    )
+    run.write_rows("chat", ({"ms": i} for i in range(1, 201)))
+    run.measure_percentiles("chat.sequential", "chat", title="Chat", column="ms")
+    run.not_measured("load.ab.p95_ms", title="ab, p95", unit="ms", why="ab is not installed <apt>")
+    return run
+
+
+def test_markdown_shows_values_intervals_and_what_is_missing(filled: Run) -> None:
+    render(filled.folder)
+    text = (filled.folder / "RESULTS.md").read_text(encoding="utf-8")
+    assert "| LoRA r=8 | 93.0 % (86.3 – 96.6 %) |" in text
+    assert "| Chat, p95 | **190.0 ms** | 183.0 – 198.0 ms | 200 | percentile of ms, q = 0.95 |" in text
+    assert "| ab, p95 (`load.ab.p95_ms`) | not measured: ab is not installed <apt> |" in text
+    assert "| Chat, p99 (`chat.sequential.p99_ms`) | invalid: p99 needs" in text
+    assert "**Not measured here.**" in text
+
+
+def test_html_is_one_escaped_file(filled: Run) -> None:
+    pytest.importorskip("matplotlib")
+    from bankllm import plots
+
+    figure, (axis,) = plots.new_figure()
+    plots.latency_distribution(axis, {"a": [1.0, 2.0, 30.0]}, "Latency")
+    filled.save_plot("latency", figure)
+    render(filled.folder)
+    page = (filled.folder / "RESULTS.html").read_text(encoding="utf-8")
+    assert "ab is not installed &lt;apt&gt;" in page
+    assert 'src="data:image/png;base64,' in page
+    assert "http" not in page.replace("https://", "http").split("<body>")[0].replace("http-equiv", "")
+
+
+def test_the_resume_names_its_records_and_what_was_not_measured(filled: Run) -> None:
+    render(filled.folder)
+    text = (filled.folder / "RESUME.md").read_text(encoding="utf-8")
+    assert "93.0 % test accuracy (95 % interval 86.3 – 96.6 %, n = 100) [`training.lora_r8.accuracy`]" in " ".join(
+        text.split()
+    )
+    assert "p50 100.0 ms, p95 190.0 ms one request at a time" in text
+    assert "(not measured) with ab" in text
+
+
+def test_rendering_twice_gives_the_same_bytes(filled: Run) -> None:
+    first = {page: page.read_bytes() for page in render(filled.folder)}
+    assert {page: page.read_bytes() for page in render(filled.folder)} == first
+
+
+def test_nothing_is_rendered_from_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no records"):
+        render(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (0.93456, "share", "93.5 %"),
+        (1234.5, "ms", "1,234 ms"),
+        (12.345, "ms", "12.3 ms"),
+        (0.345, "ms", "0.34 ms"),
+        (3 * 2**20, "bytes", "3.0 MiB"),
+        (2048, "bytes", "2.0 KiB"),
+        (76808, "parameters", "76,808 parameters"),
+    ],
+)
+def test_values_read_as_people_write_them(run: Run, value: float, unit: str, shown: str) -> None:
+    run.write_rows("one", [{"x": value}])
+    record = run.measure("a.b", "single", "one", title="t", unit=unit, column="x")
+    assert show_value(record) == shown
+    assert show_interval(record) == "none: measured once"
+    assert describe_how(record) == "value of x"

@@ -1,0 +1,116 @@
+"""The committed notebooks: readable, executed, really compared by nbval, and usable on Colab."""
+
+import json
+import re
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from bankllm.pipeline import NOTEBOOKS, notebook_folder
+from bankllm.settings import project_root
+
+PATHS = [notebook_folder() / f"{name}.ipynb" for name in NOTEBOOKS]
+CHECKED = "NBVAL_CHECK_OUTPUT"
+
+
+def code_cells(path: Path) -> list[Any]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+class TestEachNotebook:
+    def test_nbval_compares_at_least_two_cells(self, path: Path) -> None:
+        """A checked cell without an execution count, or without an output, would be compared with nothing."""
+        checked = [cell for cell in code_cells(path) if CHECKED in cell.source]
+        assert len(checked) >= 2
+        for cell in checked:
+            assert cell.execution_count, cell.source
+            assert [out for out in cell.outputs if out.output_type in ("stream", "execute_result")], cell.source
+
+    def test_it_was_executed_in_order_without_errors_or_warnings(self, path: Path) -> None:
+        cells = code_cells(path)
+        assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+        outputs = [output for cell in cells for output in cell.outputs]
+        assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+
+    def test_it_reads_well(self, path: Path) -> None:
+        cells = nbformat.read(path, as_version=4).cells
+        assert cells[0].cell_type == "markdown"
+        assert cells[0].source.startswith("# ")
+        for cell in code_cells(path):
+            assert len(cell.source.splitlines()) <= 25
+            assert not re.search(r"^(def|class) ", cell.source, re.MULTILINE)
+        prose = sum(cell.cell_type == "markdown" for cell in cells)
+        assert prose >= 0.6 * len(code_cells(path))
+
+    def test_its_parameters_are_declared_first(self, path: Path) -> None:
+        tagged = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+        assert len(tagged) == 1
+        assert tagged[0].source.startswith('profile = ""')
+        assert 'run_dir = ""' in tagged[0].source
+
+    def test_no_path_of_this_machine_is_in_it(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        for place in (project_root(), Path.home()):
+            assert f"{place}/" not in text
+
+
+def test_the_bootstrap_is_the_same_in_all_six() -> None:
+    assert len({code_cells(path)[0].source for path in PATHS}) == 1
+
+
+@pytest.fixture
+def colab(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A pretended Colab with a GPU: what the bootstrap asks of pip and Drive is written down."""
+    said: list[str] = []
+    shell = types.SimpleNamespace(run_line_magic=lambda magic, line: said.append(f"{magic} {line}"))
+    drive = types.ModuleType("google.colab.drive")
+    drive.mount = lambda where: said.append(f"mount {where}")  # type: ignore[attr-defined]
+    package = types.ModuleType("google.colab")
+    package.drive = drive  # type: ignore[attr-defined]
+    torch = types.ModuleType("torch")
+    torch.cuda = types.SimpleNamespace(is_available=lambda: True)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google.colab", package)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    monkeypatch.setattr("builtins.get_ipython", lambda: shell, raising=False)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (None, ["pip install --quiet 'bankllm[offline] @ git+https://github.com/bankllm/bankllm'"]),
+        ("/content/bankllm.whl", ["pip install --quiet '/content/bankllm.whl[offline]'"]),
+        (
+            "/content/drive/MyDrive/bankllm",
+            ["mount /content/drive", "pip install --quiet '/content/drive/MyDrive/bankllm[offline]'"],
+        ),
+    ],
+)
+def test_the_bootstrap_installs_on_colab(
+    colab: list[str], monkeypatch: pytest.MonkeyPatch, source: str | None, said: list[str]
+) -> None:
+    import os
+
+    if source:
+        monkeypatch.setenv("BANKLLM_SOURCE", source)
+    exec(code_cells(PATHS[0])[0].source, {})
+    assert colab == said
+    assert os.environ.pop("BANKLLM_PROFILE") == "full"
+
+
+def test_the_bootstrap_does_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    exec(code_cells(PATHS[0])[0].source, {"get_ipython": None})
+
+
+def test_stored_outputs_are_of_the_smoke_profile() -> None:
+    for path in PATHS[:5]:
+        text = json.dumps([cell.outputs for cell in code_cells(path)])
+        assert "teller77" in text
+        assert "banking77 (" not in text

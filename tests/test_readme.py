@@ -1,0 +1,45 @@
+"""The README's snippets run as they stand, and its commands and files exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_there_are_snippets() -> None:
+    assert len(SNIPPETS) == 3
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_a_snippet_runs(tmp_path: Path, number: int) -> None:
+    *body, last = SNIPPETS[number].rstrip().splitlines()
+    indent = re.match(r" *", last).group()  # type: ignore[union-attr]
+    code = "\n".join([*body, f"{indent}print({last.split('  #')[0].strip()})"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = ["(1, 5)", "the cash machine kept my card", "mine.p95_ms"][number]
+    assert expected in done.stdout
+
+
+def test_linked_files_exist() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_every_command_of_the_readme_is_one() -> None:
+    from typer.main import get_command
+
+    from bankllm.cli import app
+
+    commands = set(get_command(app).commands)  # type: ignore[attr-defined]
+    shown = set(re.findall(r"^(?:\.venv/bin/)?bankllm (\w+)", README, re.MULTILINE))
+    assert shown <= commands
+    assert commands - shown == {"version"}
