@@ -79,6 +79,7 @@ def run(
         manifest = read_manifest(folder).model_copy(update={"complete": False, "finished": None, "files": {}})
         settings = get_profile(manifest.profile)
         write_manifest(folder, manifest)
+    report(f"run {folder.name}, notebooks {', '.join(name[:2] for name in chosen)}")
     done = {entry.name: entry for entry in manifest.notebooks if entry.status == "done"}
     anything_new = False
     for name in chosen:

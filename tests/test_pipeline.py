@@ -58,7 +58,8 @@ def test_a_failure_is_named_and_the_run_resumed(notebooks: Path, tmp_path: Path)
     said.clear()
     again, manifest = pipeline.run("smoke", tmp_path / "out", resume=folder.name, report=said.append)
     assert again == folder
-    assert said[0].startswith("01_local_validation: done before")
+    assert said[0] == f"run {folder.name}, notebooks 01, 02, 03, 04, 05, 06"
+    assert said[1].startswith("01_local_validation: done before")
     assert {entry.status for entry in manifest.notebooks} == {"done"}
     assert manifest.complete
     assert (tmp_path / "out" / "LATEST").read_text() == f"{folder.name}\n"

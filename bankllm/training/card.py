@@ -67,7 +67,7 @@ def model_card(artefact: Artefact, right: int, tested: int) -> str:
 Sorts a customer's message into one of {len(artefact.label_names)} intents. Result on the test split,
 which training did not see: {score}.
 
-| trained on | rows | sha256 of the file |
+| data | rows | sha256 |
 |---|---|---|
 | {data["dataset"]}, train | {data["train_rows"]:,} | `{data["train_sha256"]}` |
 | {data["dataset"]}, test | {data["test_rows"]:,} | `{data["test_sha256"]}` |
