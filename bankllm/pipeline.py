@@ -203,6 +203,7 @@ def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, An
     except DeadKernelError:
         return f"{target.name}: the kernel died (out of memory, or killed)"
     except OSError as error:
+        target.unlink(missing_ok=True)  # half of a notebook helps nobody
         return f"{target.name} cannot be written ({os.strerror(error.errno or 0)})"
     return None
 

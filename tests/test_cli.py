@@ -60,6 +60,21 @@ def test_a_damaged_data_folder_stops_a_run_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_port_in_use_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = bankllm("serve", "--port", str(port), "--store", str(tmp_path / "memory.sqlite"))
+    assert result.returncode == 1
+    assert f"Port {port} on 127.0.0.1 is in use. Stop the other server, or choose another" in " ".join(
+        result.stderr.split()
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_doctor_says_what_is_there_and_what_is_not() -> None:
     result = bankllm("doctor", PATH="/nowhere")
     assert result.returncode == 0, result.stdout

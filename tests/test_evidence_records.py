@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.records import Raw, compute, read_records, sha256_file, write_rows
+from bankllm.evidence.records import Raw, compute, read_records, sha256_file, write_rows, write_text
 from bankllm.evidence.run import Run, open_run
 
 
@@ -106,6 +106,8 @@ def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypa
     monkeypatch.setattr("tempfile.mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / "none")))
     with pytest.raises(RunError, match=r"No space left on device.*free space"):
         write_rows(path, ({"ms": i} for i in range(100_000)))
+    with pytest.raises(RunError, match=r"No space left on device"):
+        write_text(path, "x" * 100_000)
     assert path.read_bytes() == before
 
 

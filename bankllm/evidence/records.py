@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -99,10 +99,13 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     if first is None:
         raise RunError(f"No rows to write to {path.name}. A measurement needs at least one.")
     with atomic_writer(path) as file:
-        writer = csv.DictWriter(file, fieldnames=list(first), lineterminator="\n")
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.DictWriter(text, fieldnames=list(first), lineterminator="\n")
         writer.writeheader()
         writer.writerow(first)
         writer.writerows(iterator)
+        text.flush()
+        text.detach()  # the file is closed by its own writer
 
 
 def sha256_file(path: Path) -> str:
@@ -111,8 +114,8 @@ def sha256_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
-    """A text file that appears under its name whole, or not at all (temporary name, fsync, rename).
+def atomic_writer(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name whole, or not at all (temporary name, fsync, rename).
 
     Raises `RunError` if it cannot be written: a missing right, a full disk.
     """
@@ -120,7 +123,7 @@ def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with open(handle, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123  an open descriptor
+        with open(handle, "wb") as file:  # noqa: PTH123  an open descriptor
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -139,7 +142,7 @@ def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
 def write_text(path: Path, text: str) -> None:
     """Write a small text file, whole or not at all."""
     with atomic_writer(path) as file:
-        file.write(text)
+        file.write(text.encode("utf-8"))
 
 
 def read_records(folder: Path) -> list[Record]:

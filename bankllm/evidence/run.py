@@ -17,6 +17,7 @@ from bankllm.errors import RunError
 from bankllm.evidence.records import (
     Raw,
     Record,
+    atomic_writer,
     compute,
     read_records,
     sha256_file,
@@ -170,9 +171,8 @@ class Run:
 
     def save_plot(self, name: str, figure: "Figure") -> None:
         """Save a figure as `plots/<notebook number>_<name>.png`."""
-        path = self.folder / "plots" / f"{self.notebook[:2]}_{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, bbox_inches="tight")
+        with atomic_writer(self.folder / "plots" / f"{self.notebook[:2]}_{name}.png") as file:
+            figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
 
     def _keep(self, record: Record) -> Record:
         others = [r for r in read_records(self.folder) if r.id != record.id]
