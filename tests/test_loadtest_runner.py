@@ -12,9 +12,9 @@ import pytest
 from bankllm.errors import NotMeasured, ServerError, UsageError
 from bankllm.loadtest import drivers, runner
 from bankllm.loadtest.drivers import Driven, Load
-from bankllm.loadtest.processes import free_port
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server import ServerProcess
+from bankllm.processes import free_port
 
 APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))
 COLUMNS = ["driver", "worker", "kind", "sent_s", "latency_ms", "status", "bytes", "error"]

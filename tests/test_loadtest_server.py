@@ -13,8 +13,8 @@ import httpx
 import psutil
 import pytest
 
+from bankllm import processes
 from bankllm.errors import ServerError
-from bankllm.loadtest import processes
 from bankllm.loadtest.server import ServerProcess
 
 APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))
@@ -77,7 +77,7 @@ def test_stop_insists_and_takes_the_whole_group(tmp_path: Path) -> None:
 def test_no_orphan_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     parent = (
-        "import sys, time; from bankllm.loadtest import processes;"
+        "import sys, time; from bankllm import processes;"
         f"child = processes.start(['sleep', '300'], open({str(log)!r}, 'wb')); print(child.pid, flush=True);"
         "time.sleep(300)"
     )

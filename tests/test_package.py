@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ADDRESS = PYPROJECT["project"]["urls"]["Repository"]
 ROOMS = {"serving", "loadtest", "training", "vectors", "telemetry", "evidence"}
-GROUND_FLOOR = {"errors", "settings", "datasets", "models", "classifier", "plots"}
+GROUND_FLOOR = {"errors", "settings", "datasets", "models", "classifier", "plots", "processes"}
 ALLOWED = {("serving", "vectors"), ("serving", "telemetry")}
 HEAVY = {"torch", "transformers", "pinecone", "peft", "locust", "pandas", "numpy", "matplotlib", "pydantic", "datasets"}
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bankllm import processes
 from bankllm.errors import NotMeasured, ServerError
-from bankllm.loadtest import processes
 
 Row = dict[str, str | int | float]
 Kind = Literal["chat", "health"]

@@ -19,7 +19,7 @@ import httpx
 import psutil
 
 from bankllm.errors import ServerError
-from bankllm.loadtest.processes import free_port, start, stop, tail
+from bankllm.processes import free_port, start, stop, tail
 
 
 class ServerProcess:

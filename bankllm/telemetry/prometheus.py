@@ -8,8 +8,6 @@ with PrometheusServer(8000, folder) as prometheus:
 
 import math
 import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any, Self
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from bankllm import processes
 from bankllm.errors import NotMeasured, ServerError, UsageError
 
 JOB = "bankllm"
@@ -54,8 +53,7 @@ def scrape(url: str) -> list[Sample]:
 class PrometheusServer:
     """A Prometheus process that scrapes `127.0.0.1:target_port/metrics` every second, as a context manager.
 
-    Its configuration, data and log lie in `folder`. Where `setpriv` (util-linux) is there, the process is
-    also stopped when the thread that started it ends without leaving the `with` block.
+    Its configuration, data and log lie in `folder`; `processes` says how orphans are prevented.
     Raises `NotMeasured` without the binary, `ServerError` if it does not start or cannot scrape its target.
     """
 
@@ -72,34 +70,28 @@ class PrometheusServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "prometheus.yml"
         config.write_text(configuration(self.target_port), encoding="utf-8")
-        port = _free_port()
+        port = processes.free_port()
         self.url = f"http://127.0.0.1:{port}"
-        tie = [setpriv, "--pdeathsig", "TERM"] if (setpriv := shutil.which("setpriv")) else []
+        command = [
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={self.folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=warn",
+        ]
         with (self.folder / "prometheus.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    *tie,
-                    program,
-                    f"--config.file={config}",
-                    f"--storage.tsdb.path={self.folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{port}",
-                    "--log.level=warn",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            self._process = processes.start(command, log)
         try:
             self.wait_for_scrape()
         except BaseException:
-            self._stop()
+            processes.stop(self._process)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        processes.stop(self._process)
 
     def query(self, promql: str) -> list[Sample]:
         """Answer an instant query; a scalar is one sample without labels.
@@ -141,14 +133,6 @@ class PrometheusServer:
             return -math.inf
         return found[0].value if found else -math.inf
 
-    def _stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
     def _log_tail(self) -> str:
         lines = (self.folder / "prometheus.log").read_text(errors="replace").splitlines()
         return " | ".join(lines[-5:]) or "(empty)"
@@ -173,12 +157,6 @@ def _samples(promql: str, data: dict[str, Any]) -> list[Sample]:
         labels = dict(series["metric"])
         samples.append(Sample(labels.pop("__name__", ""), labels, float(series["value"][1])))
     return samples
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def bucket_rows(before: Sequence[Sample], after: Sequence[Sample], *, route: str) -> list[dict[str, str | float]]:
