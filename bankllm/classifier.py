@@ -223,9 +223,3 @@ def load_tokenizer(base: models.BaseModel) -> PreTrainedTokenizerBase:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     return tokenizer
-
-
-def describe(artefact: Artefact) -> str:
-    """One line for `bankllm doctor` and the server's log."""
-    data = artefact.training.get("dataset", "unknown data")
-    return f"{artefact.method} on {artefact.base_model}, {len(artefact.label_names)} intents, trained on {data}"

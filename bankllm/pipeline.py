@@ -46,10 +46,12 @@ def select(only: Sequence[str]) -> tuple[str, ...]:
     """Names for `--only` values such as `03` or `03_finetuning_benchmark`. Raises `UsageError` for an unknown one."""
     if not only:
         return NOTEBOOKS
-    chosen = {name for wanted in only for name in NOTEBOOKS if wanted in (name, name[:2], name[:2].lstrip("0"))}
-    unknown = [wanted for wanted in only if not any(wanted in (n, n[:2], n[:2].lstrip("0")) for n in NOTEBOOKS)]
-    if unknown:
-        raise UsageError(f"Unknown notebook {', '.join(unknown)}. Expected one of: {', '.join(NOTEBOOKS)}.")
+    chosen = set()
+    for wanted in only:
+        found = {name for name in NOTEBOOKS if wanted in (name, name[:2], name[:2].lstrip("0"))}
+        if not found:
+            raise UsageError(f"Unknown notebook {wanted}. Expected one of: {', '.join(NOTEBOOKS)}.")
+        chosen |= found
     return tuple(name for name in NOTEBOOKS if name in chosen)
 
 
@@ -69,12 +71,11 @@ def run(
     Raises `UsageError` for an unknown profile, notebook or parameter, `RunError` for an unusable folder.
     """
     chosen = select(only)
+    check_parameters(chosen, parameters or {})
     if resume is None:
         settings = get_profile(profile)
-        check_parameters(chosen, parameters or {})
         folder, manifest = _start(settings, output)
     else:
-        check_parameters(chosen, parameters or {})
         folder = output / resume
         manifest = read_manifest(folder).model_copy(update={"complete": False, "finished": None, "files": {}})
         settings = get_profile(manifest.profile)

@@ -10,10 +10,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from bankllm.errors import RunError
-from bankllm.evidence.records import read_records, sha256_file, write_text
+from bankllm.evidence.records import data_of, models_of, read_records, sha256_file, write_text
 
 MANIFEST = "manifest.json"
-DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256")
 
 
 class NotebookRun(BaseModel):
@@ -60,15 +59,13 @@ def finish(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    conditions = [record.conditions for record in read_records(folder)]
-    data = {c["dataset"]: {key: c[key] for key in DATA_KEYS if key in c} for c in conditions if "dataset" in c}
-    models = {c["model"]: c.get("model_sha256") for c in conditions if "model" in c}
+    records = read_records(folder)
     done = manifest.model_copy(
         update={
             "complete": complete,
             "finished": datetime.now(UTC),
-            "data": data,
-            "models": models,
+            "data": data_of(records),
+            "models": models_of(records),
             "files": files,
         }
     )

@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bankllm.errors import RunError
 from bankllm.evidence.statistics import STATISTICS, Estimate
 
+DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256")
+
 
 class Raw(BaseModel):
     """The rows behind a record: a CSV file of the run, and which of its rows count."""
@@ -166,3 +168,18 @@ def read_records(folder: Path) -> list[Record]:
 def write_records(folder: Path, records: Iterable[Record]) -> None:
     """Write `records.jsonl`, whole or not at all."""
     write_text(folder / "records.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
+
+
+def data_of(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
+    """Every data set that the records name, with its row counts and sha256 (`Dataset.conditions`)."""
+    return {
+        record.conditions["dataset"]: {key: record.conditions[key] for key in DATA_KEYS if key in record.conditions}
+        for record in records
+        if "dataset" in record.conditions
+    }
+
+
+def models_of(records: Iterable[Record]) -> dict[str, str | None]:
+    """Every base model that the records name, with the sha256 of its weights."""
+    conditions = [record.conditions for record in records if "model" in record.conditions]
+    return {mine["model"]: mine.get("model_sha256") for mine in conditions}

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bankllm.errors import RunError
 from bankllm.evidence.manifest import MANIFEST, read_manifest
-from bankllm.evidence.records import Record, read_records, write_text
+from bankllm.evidence.records import Record, data_of, models_of, read_records, write_text
 from bankllm.evidence.words import describe_how, show_interval, show_value
 
 SECTIONS = {
@@ -126,13 +126,12 @@ def training_table(records: Sequence[Record]) -> dict[str, dict[str, Record]]:
 
 def _about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
     """What the head of a page says: which run, where, on what; less where notebooks were opened by hand."""
-    datasets = {r.conditions["dataset"]: r.conditions for r in records if "dataset" in r.conditions}
     about: dict[str, Any] = {
         "id": folder.name,
         "profile": records[0].conditions["profile"],
         "host": records[0].conditions["host"],
-        "datasets": datasets,
-        "models": {r.conditions["model"]: r.conditions.get("model_sha256") for r in records if "model" in r.conditions},
+        "datasets": data_of(records),
+        "models": models_of(records),
         "commit": None,
         "dirty": None,
         "environment": {},
