@@ -88,14 +88,15 @@ def run(
     ] = None,
 ) -> None:
     """Run the notebooks in order into outputs/<run-id>/ and print where the report is."""
-    from bankllm import pipeline
+    from bankllm import datasets, pipeline
+    from bankllm.evidence.manifest import read_manifest
 
-    name = profile or get_settings().profile
-    get_profile(name)
-    typer.echo(f"profile {name}; data: {_data_line(name)}")
+    runs = _output(output)
+    name = read_manifest(runs / resume).profile if resume else profile or get_settings().profile
+    typer.echo(f"profile {name}; data: {datasets.load(get_profile(name).dataset).describe()}")
     folder, manifest = pipeline.run(
         name,
-        _output(output),
+        runs,
         only=only or (),
         resume=resume,
         parameters=_parameters(parameter or []),
@@ -330,9 +331,3 @@ def _parameters(pairs: list[str]) -> dict[str, object]:
         except json.JSONDecodeError:
             parsed[name] = value
     return parsed
-
-
-def _data_line(profile: str) -> str:
-    from bankllm import datasets
-
-    return datasets.load(get_profile(profile).dataset).describe()

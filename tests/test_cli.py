@@ -123,9 +123,10 @@ def test_claims_are_filled_and_checked(run: Run, tmp_path: Path) -> None:
     assert (refused.returncode, page.read_text()) == (1, "<!-- claim: chat.p50_ms -->1 ms<!-- /claim -->")
 
 
-def test_verify_prints_json(run: Run) -> None:
-    run.not_measured("a.b", title="t", unit="ms", why="no tool")
-    (run.folder / "manifest.json").write_text(
+def write_manifest(folder: Path) -> None:
+    """The manifest of a smoke run that did not finish."""
+    folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").write_text(
         json.dumps(
             {
                 "run_id": "run",
@@ -138,6 +139,18 @@ def test_verify_prints_json(run: Run) -> None:
             }
         )
     )
+
+
+def test_a_resumed_run_is_announced_with_its_own_profile(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "run")
+    result = bankllm("run", "--resume", "run", "--only", "9", BANKLLM_OUTPUT=str(tmp_path), BANKLLM_PROFILE="quick")
+    assert result.returncode == 2
+    assert result.stdout.startswith("profile smoke; data: teller77")
+
+
+def test_verify_prints_json(run: Run) -> None:
+    run.not_measured("a.b", title="t", unit="ms", why="no tool")
+    write_manifest(run.folder)
     result = bankllm("verify", str(run.folder), "--json")
     assert result.returncode == 1
     verdict = json.loads(result.stdout)
