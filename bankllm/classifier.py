@@ -54,6 +54,17 @@ class Artefact(BaseModel):
 
 @dataclass(frozen=True)
 class Prediction:
+    """What the classifier says about one text."""
+
+    intent: str
+    confidence: float
+    """The intent's probability, 0 … 1."""
+    abstains: bool
+    """The confidence lies below the artefact's calibrated threshold: hand over to a person."""
+
+
+@dataclass(frozen=True)
+class Scores:
     """What one pass of the encoder gives for n texts."""
 
     probabilities: np.ndarray
@@ -119,7 +130,7 @@ class IntentClassifier:
 
     @property
     def shares_base_embedding(self) -> bool:
-        """Whether `Prediction.embeddings` are the plain base model's, so that search can use them as they are."""
+        """Whether `Scores.embeddings` are the plain base model's, so that search can use them as they are."""
         return self.artefact.method == "probe" and self.artefact.pooling == "mean"
 
     @classmethod
@@ -151,8 +162,16 @@ class IntentClassifier:
         module.head.to(device)
         return cls(module, load_tokenizer(base), artefact, device)
 
-    def predict(self, texts: Sequence[str], batch_size: int = 64) -> Prediction:
-        """Classify n texts; sorted by length inside, so that little time goes into padding."""
+    def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
+        """The likeliest intent of each text, in order."""
+        probabilities = self.score(texts, batch_size).probabilities
+        return [
+            Prediction(self.label_names[row.argmax()], float(row.max()), bool(row.max() < self.artefact.threshold))
+            for row in probabilities
+        ]
+
+    def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
+        """Probabilities and embeddings of n texts; sorted by length inside, so that little time goes into padding."""
         classes, hidden = len(self.label_names), self.module.head.in_features
         probabilities = np.empty((len(texts), classes), dtype=np.float32)
         embeddings = np.empty((len(texts), hidden), dtype=np.float32)
@@ -170,7 +189,7 @@ class IntentClassifier:
                 vectors = self.module.embed(batch["input_ids"], batch["attention_mask"])
                 embeddings[rows] = vectors.cpu().numpy()
                 probabilities[rows] = self.module.classify(vectors).softmax(dim=-1).cpu().numpy()
-        return Prediction(probabilities, embeddings)
+        return Scores(probabilities, embeddings)
 
     def save(self, folder: Path) -> None:
         """Write the artefact; `training.json` comes last, so that a folder without it is known to be incomplete."""

@@ -83,9 +83,9 @@ def classifier() -> IntentClassifier:
 
 def test_a_classifier_survives_the_disk(classifier: IntentClassifier, tmp_path: Path) -> None:
     texts = ["where is my card", "a much longer sentence about a cash machine that kept my card", "hi"]
-    before = classifier.predict(texts, batch_size=2)
+    before = classifier.score(texts, batch_size=2)
     classifier.save(tmp_path)
-    after = IntentClassifier.load(tmp_path).predict(texts)
+    after = IntentClassifier.load(tmp_path).score(texts)
     np.testing.assert_allclose(after.probabilities, before.probabilities, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(after.embeddings, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(after.probabilities.sum(axis=1), 1, atol=1e-5)
@@ -98,7 +98,7 @@ def test_the_probes_embedding_is_sentence_transformers(classifier: IntentClassif
 
     texts = ["where is my card", "I lost my phone on the tram yesterday"]
     encoder = SentenceTransformer(models.resolve("minilm").location, device="cpu")
-    np.testing.assert_allclose(classifier.predict(texts).embeddings, encoder.encode(texts), atol=1e-4)
+    np.testing.assert_allclose(classifier.score(texts).embeddings, encoder.encode(texts), atol=1e-4)
 
 
 def test_a_damaged_or_foreign_artefact_is_refused(classifier: IntentClassifier, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def classifier():
     )
     module = EncoderWithHead(load_body(base, quantised=False, device="cpu"), len(INTENTS), "mean", 1.0)
     made = IntentClassifier(module, load_tokenizer(base), artefact, "cpu")
-    embeddings = made.predict(data.train.texts).embeddings
+    embeddings = made.score(data.train.texts).embeddings
     probe = LogisticRegression(C=10, max_iter=300).fit(embeddings, data.train.labels)
     with torch.no_grad():
         module.head.weight.copy_(torch.from_numpy(probe.coef_))
@@ -144,7 +144,7 @@ def test_one_encoder_pass_serves_intent_and_memory(engine):
 
 def test_shared_vector_equals_memorys_own(engine):
     text = "Where is the card I ordered?"
-    shared = engine._memory_vector(text, engine.classifier.predict([text]))
+    shared = engine._memory_vector(text, engine.classifier.score([text]))
     np.testing.assert_allclose(shared, engine.memory.embedder.encode([text])[0], atol=1e-5)
 
 

@@ -57,7 +57,7 @@ def test_each_method_learns_and_its_artefact_says_the_same_again(method, data, t
     result = train(TrainConfig(method=method, rank=4, epochs=1), data, output, progress=False)
 
     assert accuracy(result) >= 0.7
-    again = IntentClassifier.load(output).predict(data.test.texts).probabilities
+    again = IntentClassifier.load(output).score(data.test.texts).probabilities
     np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
     assert [data.label_names[i] for i in again.argmax(axis=1)] == [row["predicted"] for row in result.predictions]
 
@@ -83,10 +83,10 @@ def test_the_head_starts_as_a_nearest_centroid_classifier(data):
     still = TrainConfig(method="lora", epochs=1, lr_adapter=1e-12, lr_head=1e-12)
     result = train(still, data, progress=False)
     texts, labels = data.train.texts, np.array(data.train.labels)
-    vectors = result.classifier.predict(texts).embeddings
+    vectors = result.classifier.score(texts).embeddings
     centroids = np.stack([vectors[labels == label].mean(axis=0) for label in range(3)])
     centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    logits = 20 * result.classifier.predict(data.test.texts).embeddings @ centroids.T
+    logits = 20 * result.classifier.score(data.test.texts).embeddings @ centroids.T
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(softmax.max(axis=1), confidences(result), atol=1e-4)
 
@@ -95,7 +95,7 @@ def test_the_head_starts_as_a_nearest_centroid_classifier(data):
 def test_the_probe_is_scikit_learns_regression_on_frozen_embeddings(intents, data):
     some = data.first_intents(intents)
     result = train(TrainConfig(method="probe", rank=0), some, progress=False)
-    train_vectors, test_vectors = (result.classifier.predict(s.texts).embeddings for s in (some.train, some.test))
+    train_vectors, test_vectors = (result.classifier.score(s.texts).embeddings for s in (some.train, some.test))
     probe = LogisticRegression(C=PROBE_C, max_iter=2000).fit(train_vectors, some.train.labels)
     np.testing.assert_allclose(probe.predict_proba(test_vectors).max(axis=1), confidences(result), atol=1e-3)
     assert result.classifier.shares_base_embedding
@@ -128,7 +128,7 @@ def test_a_decoder_trains_with_last_token_pooling_and_loads_again(data, tmp_path
     config = TrainConfig(base_model=str(base), pooling="last", rank=2, epochs=8, lr_adapter=1e-2, batch_size=8)
     result = train(config, data, tmp_path / "adapter", progress=False)
     assert accuracy(result) > 1 / 3  # chance
-    again = IntentClassifier.load(tmp_path / "adapter").predict(data.test.texts).probabilities
+    again = IntentClassifier.load(tmp_path / "adapter").score(data.test.texts).probabilities
     np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
     assert str(tmp_path) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bankllm import models
-from bankllm.classifier import Artefact, IntentClassifier, Prediction
+from bankllm.classifier import Artefact, IntentClassifier, Scores
 from bankllm.errors import ModelError, UsageError
 from bankllm.serving.knowledge import load_knowledge
 from bankllm.serving.ledger import Ledger
@@ -103,7 +103,7 @@ class ChatEngine:
         memory = open_service(store_path, settings)
         try:
             engine = cls(classifier, memory, Ledger(), TemplateResponder())
-            classifier.predict(["warm up"])
+            classifier.score(["warm up"])
         except BaseException:
             memory.close()
             raise
@@ -122,7 +122,7 @@ class ChatEngine:
         self.ledger.require(customer_id)
         with self._encoder:
             clock.lap("queue")
-            prediction = self.classifier.predict([message])
+            prediction = self.classifier.score([message])
             vector = self._memory_vector(message, prediction)
         clock.lap("encode")
         intent, confidence, alternatives = self._decide(prediction.probabilities[0])
@@ -184,7 +184,7 @@ class ChatEngine:
             earlier=_related(matches, intent, hand_over=intent == "human_agent" or bool(alternatives)),
         )
 
-    def _memory_vector(self, message: str, prediction: Prediction) -> np.ndarray | None:
+    def _memory_vector(self, message: str, prediction: Scores) -> np.ndarray | None:
         """The message's embedding where memory would compute the same; None lets memory embed it itself.
 
         Call it with the encoder's lock held.

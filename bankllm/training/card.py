@@ -80,8 +80,7 @@ from pathlib import Path
 from bankllm import IntentClassifier
 
 classifier = IntentClassifier.load(Path("."))  # this folder
-probabilities = classifier.predict(["My card has not arrived yet"]).probabilities
-print(classifier.label_names[probabilities[0].argmax()])
+print(classifier.predict(["My card has not arrived yet"]))
 ```
 
 `training.json` holds the labels, the pooling and every training choice; `head.safetensors` the linear head.

@@ -29,10 +29,17 @@ class TrainConfig(BaseModel):
     target_modules: tuple[str, ...] | Literal["all-linear"] | None = None
     """Names of the linear layers that get an adapter; None means query and value where the model has them, else
     PEFT's choice for the architecture."""
+    top_layers: int | None = Field(None, ge=1)
+    """Adapt the last so many transformer layers alone; the layers below are computed once and kept. None: all."""
+    rslora: bool = False
+    """Scale by alpha / √rank instead of alpha / rank (arXiv 2312.03732)."""
+    dora: bool = False
+    """Train magnitude and direction apart (DoRA, arXiv 2402.09353); slower."""
     pooling: Literal["mean", "cls", "last"] = "mean"
     """How token vectors become one; `last` is for decoders."""
-    head_init: Literal["class-means", "random"] = "class-means"
-    """`class-means` starts the head as a nearest-centroid classifier on the frozen embeddings."""
+    head_init: Literal["class-means", "probe", "random"] = "class-means"
+    """`class-means` starts the head as a nearest-centroid classifier on the frozen embeddings, `probe` as logistic
+    regression on them."""
     logit_scale: float = Field(20, gt=0)
     """Multiplies the cosines: without it softmax over values in −1 … 1 could not become confident."""
     lr_adapter: float = Field(2e-3, gt=0)
@@ -49,6 +56,10 @@ class TrainConfig(BaseModel):
     """Tokens; longer texts are cut."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread over all labels."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Inside the transformer. On a CPU it costs a sixth of the time, and a few passes hardly overfit."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: for large models on a small GPU."""
     warmup: float = Field(0.0, ge=0, lt=1)
     """Share of the steps over which the learning rates rise; they then fall linearly to 0."""
     seed: int = Field(0, ge=0)

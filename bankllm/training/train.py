@@ -180,7 +180,7 @@ def _encode(classifier: IntentClassifier, data: Dataset, progress: bool, frozen:
     texts = data.train.texts
     start = time.perf_counter()
     starts = tqdm(range(0, len(texts), ENCODE_ROWS), desc="embed", leave=False, disable=not progress)
-    blocks = [classifier.predict(texts[i : i + ENCODE_ROWS]).embeddings for i in starts]
+    blocks = [classifier.score(texts[i : i + ENCODE_ROWS]).embeddings for i in starts]
     return Frozen(np.concatenate(blocks), time.perf_counter() - start, made_from)
 
 
@@ -214,7 +214,7 @@ def _start_from_class_means(head: nn.Linear, embeddings: np.ndarray, split: Spli
 
 
 def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, object]]:
-    probabilities = classifier.predict(data.test.texts).probabilities
+    probabilities = classifier.score(data.test.texts).probabilities
     return [
         {
             "text_id": text_id,
