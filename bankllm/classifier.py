@@ -5,7 +5,7 @@ LoRA and QLoRA, PEFT's `adapter_config.json` and `adapter_model.safetensors` bes
 fine-tuning the body's own weights in `body/`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bankllm import models
-from bankllm.errors import ModelError
+from bankllm.errors import ModelError, UsageError
 
 TRAINING_FILE = "training.json"
 HEAD_FILE = "head.safetensors"
@@ -134,25 +134,26 @@ class IntentClassifier:
         return self.artefact.method == "probe" and self.artefact.pooling == "mean"
 
     @classmethod
-    def load(cls, folder: Path) -> "IntentClassifier":
-        """Load an artefact folder. Raises `ModelError` if it is damaged or made for another base model."""
+    def load(cls, folder: Path, *, dequantise: bool = False) -> "IntentClassifier":
+        """Load an artefact folder. Raises `ModelError` if it is damaged or made for another base model.
+
+        `dequantise` expands a base in 4 bits to fp32 and merges the adapter into it, so that plain layers remain.
+        """
         artefact = read_artefact(folder)
-        base = models.resolve(artefact.base_model)
-        if artefact.base_sha256 and base.sha256 != artefact.base_sha256:
-            raise ModelError(
-                f"{folder.name} was trained on a base model with sha256 {artefact.base_sha256}, but {base.name} here "
-                f"has {base.sha256}. Use the base model that training.json names."
-            )
+        base = resolve_base(artefact, folder.name)
         device = models.device()
         body_folder = folder / BODY_FOLDER
         trained = replace(base, location=str(body_folder)) if body_folder.is_dir() else base
         body = load_body(trained, quantised=artefact.quantised, device=device)
+        if artefact.quantised and dequantise:
+            with models.quiet_loading():
+                body = body.dequantize().float()
         if (folder / ADAPTER_FILE).exists():
             with models.quiet_loading():
                 from peft import PeftModel
 
                 body = PeftModel.from_pretrained(body, str(folder))
-            if not artefact.quantised:
+            if dequantise or not artefact.quantised:
                 body = body.merge_and_unload()
         module = EncoderWithHead(body, len(artefact.label_names), artefact.pooling, artefact.logit_scale)
         try:
@@ -163,33 +164,20 @@ class IntentClassifier:
         return cls(module, load_tokenizer(base), artefact, device)
 
     def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
-        """The likeliest intent of each text, in order."""
-        probabilities = self.score(texts, batch_size).probabilities
-        return [
-            Prediction(self.label_names[row.argmax()], float(row.max()), bool(row.max() < self.artefact.threshold))
-            for row in probabilities
-        ]
+        """The likeliest intent of each text, in order. Raises `UsageError` for an item that is no string."""
+        return predictions(self.artefact, self.score(texts, batch_size))
 
     def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
-        """Probabilities and embeddings of n texts; sorted by length inside, so that little time goes into padding."""
-        classes, hidden = len(self.label_names), self.module.head.in_features
-        probabilities = np.empty((len(texts), classes), dtype=np.float32)
-        embeddings = np.empty((len(texts), hidden), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        """Probabilities and embeddings of n texts. Raises `UsageError` for an item that is no string."""
+        return score_in_batches(
+            texts, self._run, len(self.label_names), self.module.head.in_features, batch_size=batch_size
+        )
+
+    def _run(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        batch = tokenise(self.tokenizer, texts, self.artefact.max_length, "pt").to(self.device)
         with torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                batch = self.tokenizer(
-                    [texts[i] for i in rows],
-                    padding=True,
-                    truncation=True,
-                    max_length=self.artefact.max_length,
-                    return_tensors="pt",
-                ).to(self.device)
-                vectors = self.module.embed(batch["input_ids"], batch["attention_mask"])
-                embeddings[rows] = vectors.cpu().numpy()
-                probabilities[rows] = self.module.classify(vectors).softmax(dim=-1).cpu().numpy()
-        return Scores(probabilities, embeddings)
+            vectors = self.module.embed(batch["input_ids"], batch["attention_mask"])
+            return self.module.classify(vectors).softmax(dim=-1).cpu().numpy(), vectors.cpu().numpy()
 
     def save(self, folder: Path) -> None:
         """Write the artefact; `training.json` comes last, so that a folder without it is known to be incomplete."""
@@ -204,6 +192,62 @@ class IntentClassifier:
         head = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.head.state_dict().items()}
         save_file(head, folder / HEAD_FILE)
         (folder / TRAINING_FILE).write_text(self.artefact.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def score_in_batches(
+    texts: Sequence[str],
+    run: Callable[[list[str]], tuple[np.ndarray, np.ndarray]],
+    classes: int,
+    hidden: int,
+    *,
+    batch_size: int,
+) -> Scores:
+    """Apply `run` (texts → probabilities, embeddings) to texts sorted by length: little time goes into padding.
+
+    The rows come back in the order of `texts`. Raises `UsageError` for an item that is no string.
+    """
+    _check_texts(texts)
+    probabilities = np.empty((len(texts), classes), dtype=np.float32)
+    embeddings = np.empty((len(texts), hidden), dtype=np.float32)
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        probabilities[rows], embeddings[rows] = run([texts[i] for i in rows])
+    return Scores(probabilities, embeddings)
+
+
+def predictions(artefact: Artefact, scores: Scores) -> list[Prediction]:
+    """What the scores mean: the likeliest intent of each text, and whether it lies below the threshold."""
+    return [
+        Prediction(artefact.label_names[row.argmax()], float(row.max()), bool(row.max() < artefact.threshold))
+        for row in scores.probabilities
+    ]
+
+
+def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, tensors: str) -> BatchEncoding:
+    """(n, tokens) ids and mask as `pt` or `np`, padded to the longest text and cut at `max_length`."""
+    return tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors=tensors)
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise UsageError("Expected a list of texts, got one string. Put it into a list: predict([text]).")
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UsageError(
+                f"Text {position} is of type {type(text).__name__}. Expected a list of strings; the first is text 0."
+            )
+
+
+def resolve_base(artefact: Artefact, name: str) -> models.BaseModel:
+    """The base model that the artefact needs. Raises `ModelError` where the one here has other weights."""
+    base = models.resolve(artefact.base_model)
+    if artefact.base_sha256 and base.sha256 != artefact.base_sha256:
+        raise ModelError(
+            f"{name} was trained on a base model with sha256 {artefact.base_sha256}, but {base.name} here has "
+            f"{base.sha256}. Use the base model that training.json names."
+        )
+    return base
 
 
 def read_artefact(folder: Path) -> Artefact:

@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from bankllm import __version__
-from bankllm.errors import BankLLMError, DataError, RunError, UsageError
-from bankllm.settings import get_profile, get_settings, project_root
+from bankllm.errors import BankLLMError, DataError, RunError
+from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
+from bankllm.training.command import train
 
 app = typer.Typer(
     add_completion=False,
@@ -99,7 +100,7 @@ def run(
         runs,
         only=only or (),
         resume=resume,
-        parameters=_parameters(parameter or []),
+        parameters=parse_assignments(parameter or []),
         report=typer.echo,
     )
     failed = [entry for entry in manifest.notebooks if entry.status != "done"]
@@ -175,65 +176,40 @@ def claims(
         raise typer.Exit(1)
 
 
+app.command()(train)
+
+
 @app.command()
-def train(
-    output: Annotated[Path, typer.Argument(help="Folder for the trained classifier; must not exist.")],
-    method: Annotated[str, typer.Option(help="probe, lora, qlora or full.")] = "lora",
-    rank: Annotated[int, typer.Option(help="Rank of the adapter.")] = 8,
-    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 2,
-    dataset: Annotated[str, typer.Option(help="auto, banking77, teller77, assistant or a folder.")] = "auto",
-    base_model: Annotated[str, typer.Option(help="minilm, a Hugging Face id or a folder.")] = "minilm",
-    max_length: Annotated[int, typer.Option(help="Tokens; longer texts are cut.")] = 64,
-    seed: int = 0,
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Choose the abstention threshold on a validation split first.")
-    ] = False,
+def benchmark(
+    profile: ProfileOption = None,
+    output: OutputOption = None,
+    resume: Annotated[str | None, typer.Option(help="Carry on with this run id; what is trained stays.")] = None,
 ) -> None:
-    """Train one classifier and print what it reached."""
-    from bankllm import datasets
-    from bankllm.training.config import TrainConfig
-    from bankllm.training.split import calibrate_threshold, split_validation
-    from bankllm.training.train import train as fit
-
-    config = TrainConfig.model_validate(
-        {
-            "method": method,
-            "rank": rank,
-            "epochs": epochs,
-            "base_model": base_model,
-            "max_length": max_length,
-            "seed": seed,
-        }
-    )
-    data = datasets.load(dataset)
-    typer.echo(data.describe())
-    if calibrate:
-        threshold = calibrate_threshold(fit(config, split_validation(data)).predictions)
-        typer.echo(f"abstains below a confidence of {threshold:.3f}")
-        config = config.model_copy(update={"threshold": threshold})
-    result = fit(config, data, output)
-    right = sum(row["actual"] == row["predicted"] for row in result.predictions)
-    typer.echo(
-        f"accuracy {right / len(result.predictions):.4f} on {len(result.predictions)} test texts, "
-        f"{result.seconds:.1f} s, peak memory {result.peak_memory_bytes / 2**20:.0f} MiB, "
-        f"{result.trainable_parameters:,} trainable parameters"
-    )
-    typer.echo(f"Written to {output}")
-
-
-@app.command()
-def benchmark(profile: ProfileOption = None, output: OutputOption = None) -> None:
     """Train and compare every configuration of the profile (notebook 03, headless) and print the table."""
     from bankllm import pipeline
     from bankllm.evidence.records import read_records
     from bankllm.evidence.words import show_interval, show_value
 
     name = profile or get_settings().profile
-    folder, manifest = pipeline.run(name, _output(output), only=["03"], report=typer.echo)
-    if any(entry.status != "done" for entry in manifest.notebooks):
+    folder, manifest = pipeline.run(name, _output(output), only=["03"], resume=resume, report=typer.echo)
+    if failed := [entry for entry in manifest.notebooks if entry.name.startswith("03") and entry.status != "done"]:
+        typer.echo(f"Failed: {failed[0].error}", err=True)
+        typer.echo(f"Carry on after mending: bankllm benchmark --resume {folder.name}", err=True)
         raise typer.Exit(1)
-    for record in read_records(folder):
+    for record in (record for record in read_records(folder) if record.notebook.startswith("03")):
         typer.echo(f"{record.title:<45} {show_value(record):>22}  {show_interval(record)}")
+
+
+@app.command()
+def export(
+    adapter: Annotated[Path, typer.Argument(help="Classifier folder.")],
+    output: Annotated[Path, typer.Argument(help="ONNX file to write.")],
+) -> None:
+    """Write a classifier as one ONNX graph: backbone, adapter, pooling and head."""
+    from bankllm.training.export import export_onnx
+
+    written = export_onnx(adapter, output)
+    typer.echo(f"Written to {written} ({written.stat().st_size / 2**20:.1f} MiB)")
 
 
 @app.command()
@@ -317,17 +293,3 @@ def _latest() -> Path:
     if not latest.is_file():
         raise RunError(f"No complete run in {output}. Make one with `bankllm run`, or name a run's folder.")
     return output / latest.read_text(encoding="utf-8").strip()
-
-
-def _parameters(pairs: list[str]) -> dict[str, object]:
-    """`name=value` pairs; a value that is JSON (a number, true, null) is taken as such."""
-    parsed: dict[str, object] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(f"--parameter {pair!r}: expected name=value.")
-        try:
-            parsed[name] = json.loads(value)
-        except json.JSONDecodeError:
-            parsed[name] = value
-    return parsed

@@ -7,6 +7,7 @@ Any other name is a folder with `train.csv` and `test.csv` of columns `text,cate
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 
 from bankllm.errors import DataError, DataMissing
@@ -41,11 +43,45 @@ COLUMNS = ["text", "category"]
 
 
 @dataclass(frozen=True)
+class Licence:
+    """Under which terms a data set is published, and what its licence asks to be said."""
+
+    id: str
+    """As the Hugging Face Hub writes it."""
+    notice: str
+    """One line of Markdown: the source and the licence."""
+
+
+_CC_BY = Licence(
+    "cc-by-4.0",
+    "Trained on Banking77 by PolyAI (Casanueva et al., 2020, *Efficient Intent Detection with Dual Sentence Encoders*, "
+    "[arXiv 2003.04807](https://arxiv.org/abs/2003.04807)), licensed "
+    "[CC BY 4.0](https://creativecommons.org/licenses/by/4.0/).",
+)
+_CC0 = Licence(
+    "cc0-1.0",
+    "Trained on Teller77 by the bankllm authors, dedicated to the public domain "
+    "([CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/)).",
+)
+LICENCES = {
+    "banking77": _CC_BY,
+    "teller77": _CC0,
+    "assistant(banking77+teller77)": _CC_BY,
+    "assistant(teller77)": _CC0,
+}
+"""Of the data sets that `load` knows by name; no other set may carry one of these names."""
+
+
+@dataclass(frozen=True)
 class Split:
     """Parallel texts and integer labels (positions in `Dataset.label_names`)."""
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.texts) != len(self.labels):
+            raise DataError(f"A split needs a label for each text, got {len(self.texts)} and {len(self.labels)}.")
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -63,6 +99,20 @@ class Dataset:
     """Of the two files as they were read, before any selection."""
     source: str
     """Where the files came from, in words and without a path."""
+
+    def __post_init__(self) -> None:
+        """Raise `DataError` naming the first row that is blank or has a label outside `label_names`."""
+        if len(set(self.label_names)) < len(self.label_names):
+            raise DataError(f"{self.name} names a label twice: {', '.join(self.label_names)}.")
+        for name, split in (("train", self.train), ("test", self.test)):
+            for row, (text, label) in enumerate(zip(split.texts, split.labels, strict=True)):
+                if not isinstance(text, str) or not text.strip():
+                    raise DataError(f"{self.name}, {name} text {row} (counted from 0): expected words, got {text!r}.")
+                if not isinstance(label, Integral) or not 0 <= label < len(self.label_names):
+                    raise DataError(
+                        f"{self.name}, {name} text {row} (counted from 0): expected a label from 0 to "
+                        f"{len(self.label_names) - 1} (a position in label_names), got {label!r}."
+                    )
 
     def conditions(self) -> dict[str, object]:
         """What a measurement record says about the data."""
@@ -105,6 +155,11 @@ class Dataset:
         return self.select(self.label_names[:count], f"{count} intents")
 
 
+def licence(name: str) -> Licence | None:
+    """The licence of a data set by `Dataset.name`, selections of it included; None claims nothing."""
+    return LICENCES.get(name.partition("[")[0])
+
+
 def normalise(text: str) -> str:
     """Lower case, letters and digits alone: the form in which two texts count as the same."""
     folded = unicodedata.normalize("NFKC", text).lower()
@@ -127,7 +182,8 @@ def load(name: str = "auto", settings: Settings | None = None) -> Dataset:
             return load("teller77", settings)
     folder = Path(name)
     if folder.is_dir():
-        return _read_folder(folder, folder.resolve().name, "folder")
+        own = folder.resolve().name
+        return _read_folder(folder, f"folder {own}" if licence(own) else own, "folder")
     raise DataError(
         f"Unknown data set {name!r}. Expected auto, banking77, teller77, assistant, or a folder with train.csv "
         "and test.csv (columns text,category)."
@@ -225,8 +281,9 @@ def _read_files(
     label_names = tuple(sorted({label for _, label in rows["train"]}))
     unknown = sorted({label for _, label in rows["test"]} - set(label_names))
     if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise DataError(
-            f"{paths['test']} has labels that {paths['train'].name} never shows: {', '.join(unknown[:5])}. "
+            f"{paths['test']} has labels that {paths['train'].name} never shows: {', '.join(unknown[:5])}{more}. "
             "Every test label must occur in the training file; correct the labels or the split."
         )
     ids = {label: position for position, label in enumerate(label_names)}
@@ -250,11 +307,11 @@ def _read_bytes(path: Path, name: str) -> bytes:
 def _parse(content: bytes, path: Path, allowed: frozenset[str] | None) -> list[tuple[str, str]]:
     """(text, label) pairs of one CSV file; every fault is named with its row (the header is row 1)."""
     try:
-        lines = content.decode("utf-8").splitlines(keepends=True)
+        text = content.decode("utf-8-sig")  # spreadsheets write a byte-order mark
     except UnicodeDecodeError as error:
-        row = content[: error.start].count(b"\n") + 1
+        row = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, row {row}: not UTF-8. Save the file as UTF-8.") from error
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
         if header != COLUMNS:
@@ -271,6 +328,8 @@ def _check_row(row: list[str], number: int, path: Path, allowed: frozenset[str] 
     if len(row) != len(COLUMNS):
         raise DataError(f"{path}, row {number}: expected 2 columns (text,category), found {len(row)}.")
     text, label = row[0].strip(), row[1].strip()
+    if "\0" in text or "\0" in label:
+        raise DataError(f"{path}, row {number}: a NUL byte. The file is damaged or UTF-16; save it as UTF-8.")
     if not text or not label:
         raise DataError(f"{path}, row {number}: empty {'text' if not text else 'category'}. Fill or remove the row.")
     if allowed is not None and label not in allowed:

@@ -79,6 +79,7 @@ def run(
         folder = output / resume
         manifest = read_manifest(folder).model_copy(update={"complete": False, "finished": None, "files": {}})
         settings = get_profile(manifest.profile)
+        _remove_half_written(folder)
         write_manifest(folder, manifest)
     report(f"run {folder.name}, notebooks {', '.join(name[:2] for name in chosen)}")
     done = {entry.name: entry for entry in manifest.notebooks if entry.status == "done"}
@@ -149,6 +150,13 @@ def _make_folder(output: Path, run_id: str) -> Path:
             ) from error
         return folder
     raise RunError(f"No run can be written to {output}: it is not a folder, or full. Choose another with --output.")
+
+
+def _remove_half_written(folder: Path) -> None:
+    """What `atomic_writer` had not finished when the run was killed: it would be sealed as evidence."""
+    for path in folder.rglob(".*.????????"):
+        if path.is_file():
+            path.unlink()
 
 
 def git_state() -> tuple[str | None, bool | None]:

@@ -3,8 +3,11 @@
 `get_settings()` reads the environment when it is called, never at import. `bankllm doctor` prints the result.
 """
 
+import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,23 +20,29 @@ ProfileName = Literal["smoke", "quick", "full"]
 class TrainingRun(BaseModel):
     """One line of notebook 03's table: a method, its rank and how many passes over the training set."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["probe", "lora", "qlora", "full"]
     rank: int = 0
+    """Of `lora` and `qlora`."""
     epochs: int = 1
     seeds: tuple[int, ...] = (0,)
+    name: str | None = None
+    """What people call it, where method and rank do not tell it from the others."""
+    options: dict[str, Any] = {}
+    """Fields of `TrainConfig` that differ from its defaults, where they are chosen for every other training."""
 
     def label(self, seed: int) -> str:
         """What the configuration is called on every page, e.g. `LoRA r=8`, or `LoRA r=8 seed 2` among several."""
-        name = {"probe": "linear probe", "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}[self.method]
-        rank = f" r={self.rank}" if self.rank else ""
-        return f"{name}{rank}" + (f" seed {seed}" if len(self.seeds) > 1 else "")
+        method = {"probe": "linear probe", "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}[self.method]
+        name = self.name or method + (f" r={self.rank}" if self.rank else "")
+        return name + (f" seed {seed}" if len(self.seeds) > 1 else "")
 
     def key(self, seed: int) -> str:
         """The same as part of a file name or a record's id, e.g. `lora_r8` or `lora_r8_s2`."""
-        rank = f"_r{self.rank}" if self.rank else ""
-        return f"{self.method}{rank}" + (f"_s{seed}" if len(self.seeds) > 1 else "")
+        name = re.sub(r"\W+", "_", self.name.lower(), flags=re.ASCII).strip("_") if self.name else self.method
+        rank = f"_r{self.rank}" if self.rank and not self.name else ""
+        return f"{name}{rank}" + (f"_s{seed}" if len(self.seeds) > 1 else "")
 
 
 class Profile(BaseModel):
@@ -59,6 +68,16 @@ class Profile(BaseModel):
     """Papermill stops a cell that runs longer."""
 
 
+def _every_method(epochs: int, seeds: tuple[int, ...]) -> tuple[TrainingRun, ...]:
+    """The whole table. The probe has no randomness that a second seed could show."""
+    return (
+        TrainingRun(method="probe"),
+        *(TrainingRun(method="lora", rank=rank, epochs=epochs, seeds=seeds) for rank in (4, 8, 16, 32)),
+        *(TrainingRun(method="qlora", rank=rank, epochs=epochs, seeds=seeds) for rank in (8, 16)),
+        TrainingRun(method="full", epochs=epochs, seeds=seeds),
+    )
+
+
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(
         name="smoke",
@@ -80,11 +99,7 @@ PROFILES: dict[str, Profile] = {
         name="quick",
         dataset="auto",
         intents=None,
-        training=(
-            TrainingRun(method="probe"),
-            TrainingRun(method="lora", rank=8, epochs=2),
-            TrainingRun(method="qlora", rank=8, epochs=1),
-        ),
+        training=_every_method(epochs=1, seeds=(0,)),
         chat_requests=200,
         load_users=100,
         load_requests=1000,
@@ -96,11 +111,7 @@ PROFILES: dict[str, Profile] = {
         name="full",
         dataset="auto",
         intents=None,
-        training=(
-            TrainingRun(method="probe"),
-            *(TrainingRun(method="lora", rank=r, epochs=4, seeds=(0, 1, 2)) for r in (4, 8, 16, 32)),
-            *(TrainingRun(method="qlora", rank=r, epochs=4, seeds=(0, 1, 2)) for r in (8, 16)),
-        ),
+        training=_every_method(epochs=2, seeds=(0, 1, 2)),
         chat_requests=2000,
         load_users=100,
         load_requests=10_000,
@@ -165,3 +176,17 @@ def project_root() -> Path:
     """The checkout that this package runs from; the caller's folder where it was installed as a wheel."""
     checkout = Path(__file__).resolve().parents[1]
     return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+def parse_assignments(pairs: Iterable[str]) -> dict[str, object]:
+    """`name=value` pairs of a command line; a value that is JSON (a number, true, a list) is taken as such."""
+    parsed: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"{pair!r}: expected name=value.")
+        try:
+            parsed[name] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[name] = value
+    return parsed

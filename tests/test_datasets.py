@@ -91,6 +91,7 @@ GOOD = "text,category\nhello you,greeting\n"
         ("text,category\n  ,greeting\n", r"row 2: empty text"),
         ("text,category\nhi,\n", r"row 2: empty category"),
         ('text,category\n"hi,greeting\n', r"not valid CSV"),
+        ("text,category\nhi,greeting\nh\0i,greeting\n", r"row 3: a NUL byte\. The file is damaged or UTF-16"),
     ],
 )
 def test_faults_are_named_by_row(tmp_path: Path, train: str, message: str) -> None:
@@ -101,13 +102,69 @@ def test_faults_are_named_by_row(tmp_path: Path, train: str, message: str) -> No
 def test_bytes_that_are_not_utf8_are_named_by_row(tmp_path: Path) -> None:
     folder = write(tmp_path / "own", GOOD)
     (tmp_path / "own" / "train.csv").write_bytes(b"text,category\nhello,greeting\ncaf\xe9,greeting\n")
-    with pytest.raises(DataError, match=r"row 3: not UTF-8"):
+    with pytest.raises(DataError, match=r"train\.csv, row 3: not UTF-8\. Save the file as UTF-8"):
         load(folder)
 
 
+def test_marks_of_spreadsheets_and_odd_line_separators_are_read(tmp_path: Path) -> None:
+    train = '\ufefftext,category\r\none\u2028text,greeting\r\n"two\nlines",greeting\r\n'
+    data = load(write(tmp_path / "own", train))
+    assert data.train.texts == ("one\u2028text", "two\nlines")
+    (tmp_path / "own" / "train.csv").write_bytes(b"\xef\xbb\xbftext,category\na,greeting\nb\xe9,greeting\n")
+    with pytest.raises(DataError, match="row 3: not UTF-8"):
+        load(str(tmp_path / "own"))
+
+
+def test_a_folder_cannot_pass_for_a_known_set(tmp_path: Path) -> None:
+    for name in ("banking77", "teller77[2 intents]"):
+        data = load(write(tmp_path / name, GOOD))
+        assert data.name == f"folder {name}"
+        assert datasets.licence(data.name) is None
+    assert datasets.licence(load(write(tmp_path / "mine", GOOD)).name) is None
+
+
+def test_licences_follow_the_data() -> None:
+    teller = load("teller77")
+    assert [datasets.licence(d.name) for d in (teller, teller.first_intents(2))] == [datasets.LICENCES["teller77"]] * 2
+    assert datasets.LICENCES["teller77"].id == "cc0-1.0"
+    for name in ("banking77", "banking77[validation 0.1, seed 0]", "assistant(banking77+teller77)"):
+        found = datasets.licence(name)
+        assert found is not None
+        assert found.id == "cc-by-4.0"
+        assert all(word in found.notice for word in ("PolyAI", "Casanueva et al., 2020", "2003.04807", "CC BY 4.0"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "train", "message"),
+    [
+        (("a", "b"), Split(("one", " \n"), (0, 1)), r"d, train text 1 \(counted from 0\): expected words, got ' \\n'"),
+        (("a", "b"), Split(("one", None), (0, 1)), r"train text 1 .*expected words, got None"),  # type: ignore[arg-type]
+        (("a", "b"), Split(("one", "two"), (0, 2)), r"train text 1 .*a label from 0 to 1 .*got 2"),
+        (("a", "b"), Split(("one",), (-1,)), r"train text 0 .*got -1"),
+        (("a", "b"), Split(("one",), ("a",)), r"train text 0 .*a position in label_names\), got 'a'"),  # type: ignore[arg-type]
+        (("a", "a"), Split(("one",), (0,)), r"d names a label twice: a, a"),
+    ],
+)
+def test_faults_of_a_set_made_by_hand_are_named(labels: tuple[str, ...], train: Split, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Dataset("d", labels, train, Split((), ()), {}, "here")
+    with pytest.raises(DataError, match=message.replace("train", "test")):
+        Dataset("d", labels, Split((), ()), train, {}, "here")
+
+
+def test_a_split_needs_a_label_for_each_text() -> None:
+    with pytest.raises(DataError, match="a label for each text, got 2 and 1"):
+        Split(("one", "two"), (0,))
+
+
 def test_an_unknown_label_a_missing_file_and_an_unknown_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"labels that train\.csv never shows|never shows: goodbye"):
-        load(write(tmp_path / "own", GOOD, "text,category\nbye,goodbye\n"))
+    with pytest.raises(
+        DataError, match=r"test\.csv has labels that train\.csv never shows: goodbye\. Every test label"
+    ):
+        load(write(tmp_path / "own", GOOD, "text,category\nbye,goodbye\nhi,greeting\n"))
+    seven = "".join(f"text,label{i}\n" for i in range(7))
+    with pytest.raises(DataError, match=r"never shows: label0, label1, label2, label3, label4 and 2 more\."):
+        load(write(tmp_path / "own", GOOD, f"text,category\n{seven}"))
     monkeypatch.setenv("BANKLLM_BANKING77", write(tmp_path / "b77", "text,category\nhi,greetings\n"))
     with pytest.raises(DataError, match=r"row 2: unknown label 'greetings'\. Expected one of the 77 published"):
         load("banking77")

@@ -1,14 +1,16 @@
 """Base models are found, and proved to be the ones meant."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bankllm import models
+from bankllm import models, training
 from bankllm.classifier import Artefact, EncoderWithHead, IntentClassifier, load_body, load_tokenizer, pool
-from bankllm.errors import ModelError
+from bankllm.errors import ModelError, UsageError
 
 
 def test_minilm_is_the_published_one() -> None:
@@ -90,6 +92,54 @@ def test_a_classifier_survives_the_disk(classifier: IntentClassifier, tmp_path: 
     np.testing.assert_allclose(np.linalg.norm(after.embeddings, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(after.probabilities.sum(axis=1), 1, atol=1e-5)
     assert classifier.shares_base_embedding
+
+
+def test_predictions_come_in_order_and_abstain_below_the_threshold(classifier: IntentClassifier) -> None:
+    texts = ["where is my card", "a much longer sentence about a cash machine that kept my card", "hi", ""]
+    scores = classifier.score(texts).probabilities
+    threshold = float(np.sort(scores.max(axis=1))[1:3].mean())  # between the second and the third
+    artefact = classifier.artefact.model_copy(update={"threshold": threshold})
+    careful = IntentClassifier(classifier.module, classifier.tokenizer, artefact, "cpu")
+    for batch_size in (1, 3, 64):
+        found = careful.predict(texts, batch_size=batch_size)
+        assert [p.intent for p in found] == ["abc"[row.argmax()] for row in scores]
+        assert [p.confidence for p in found] == pytest.approx(scores.max(axis=1).tolist(), abs=1e-5)
+        assert [p.abstains for p in found] == (scores.max(axis=1) < threshold).tolist()
+        assert sum(p.abstains for p in found) == 2
+    assert [p.intent for p in careful.predict(texts[::-1])] == [p.intent for p in found[::-1]]
+
+
+def test_no_texts_give_no_predictions_and_empty_arrays(classifier: IntentClassifier) -> None:
+    assert classifier.predict([]) == []
+    scores = classifier.score([])
+    assert (scores.probabilities.shape, scores.embeddings.shape) == ((0, 3), (0, 384))
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["fine", None], r"Text 1 is of type NoneType\. Expected a list of strings; the first is text 0"),
+        ([b"bytes", "fine"], r"Text 0 is of type bytes"),
+        (["fine", ["nested"]], r"Text 1 is of type list"),
+        ("one string", r"Expected a list of texts, got one string\. Put it into a list"),
+    ],
+)
+def test_an_item_that_is_no_text_is_named(classifier: IntentClassifier, texts: list[str], message: str) -> None:
+    for call in (classifier.predict, classifier.score):
+        with pytest.raises(UsageError, match=message):
+            call(texts)
+
+
+def test_training_load_is_light_until_it_is_called(classifier: IntentClassifier, tmp_path: Path) -> None:
+    classifier.save(tmp_path / "mine")
+    loaded = training.load(str(tmp_path / "mine"))
+    assert isinstance(loaded, IntentClassifier)
+    assert loaded.predict(["hi"])[0].intent == classifier.predict(["hi"])[0].intent
+    code = "import sys, bankllm.training; bankllm.training.load; print({'torch', 'numpy', 'pydantic'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    with pytest.raises(ModelError, match=r"No trained classifier in .*none: training\.json is missing"):
+        training.load(tmp_path / "none")
 
 
 def test_the_probes_embedding_is_sentence_transformers(classifier: IntentClassifier) -> None:

@@ -1,13 +1,19 @@
 """The runner with small notebooks of its own: strict parameters, failures named, runs resumed."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from typer.testing import CliRunner
 
-from bankllm import pipeline
+from bankllm import cli, pipeline
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.verify import verify
@@ -64,6 +70,64 @@ def test_a_failure_is_named_and_the_run_resumed(notebooks: Path, tmp_path: Path)
     assert manifest.complete
     assert (tmp_path / "out" / "LATEST").read_text() == f"{folder.name}\n"
     assert verify(folder).holds
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_inside_a_notebook_carries_on(notebooks: Path, tmp_path: Path) -> None:
+    """The second kernel finds what the first one left, and the first one is gone: no two work in one folder."""
+    wait = [
+        "import os, time\nfrom pathlib import Path\nkept = Path(run_dir) / 'kept'\nfound = kept.exists()",
+        "kept.write_text(str(os.getpid()))\nwhile not found:\n    time.sleep(0.1)",
+    ]
+    write(notebooks / "03_finetuning_benchmark.ipynb", [OPEN.format(name="03_finetuning_benchmark"), *wait])
+    script = f"""
+from pathlib import Path
+from bankllm import pipeline
+pipeline.notebook_folder = lambda: Path({str(notebooks)!r})
+pipeline.run("smoke", Path({str(tmp_path / "out")!r}), only=["01", "03"])
+"""
+    process = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        give_up = time.monotonic() + 100
+        while not (kept := list((tmp_path / "out").glob("*/kept"))) or not kept[0].read_text():
+            assert process.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    kernel, folder = int(kept[0].read_text()), kept[0].parent
+    (folder / "raw" / ".01_rows.csv.ab12cd_9").write_text("half of a f")  # as a write that was killed leaves it
+    assert [entry.name[:2] for entry in read_manifest(folder).notebooks] == ["01"]
+
+    said: list[str] = []
+    again, manifest = pipeline.run("smoke", tmp_path / "out", only=["01", "03"], resume=folder.name, report=said.append)
+    assert again == folder
+    assert said[1].startswith("01_local_validation: done before")
+    assert [(entry.name[:2], entry.status) for entry in manifest.notebooks] == [("01", "done"), ("03", "done")]
+    assert int(kept[0].read_text()) != kernel
+    assert not psutil.pid_exists(kernel)
+    assert not [name for name in manifest.files if Path(name).name.startswith(".")]
+    assert verify(folder).holds
+
+
+@pytest.mark.slow
+def test_a_benchmark_that_stopped_says_how_to_carry_on_and_does(notebooks: Path, tmp_path: Path) -> None:
+    name = "03_finetuning_benchmark"
+    whole = (notebooks / f"{name}.ipynb").read_text()
+    write(notebooks / f"{name}.ipynb", [OPEN.format(name=name), "raise ValueError('no room')"])
+    output = ["--output", str(tmp_path / "out")]
+    stopped = CliRunner().invoke(cli.app, ["benchmark", "--profile", "smoke", *output])
+    (folder,) = (tmp_path / "out").iterdir()
+    assert stopped.exit_code == 1
+    assert "ValueError: no room" in stopped.stderr
+    assert f"bankllm benchmark --resume {folder.name}" in stopped.stderr
+
+    (notebooks / f"{name}.ipynb").write_text(whole)
+    resumed = CliRunner().invoke(cli.app, ["benchmark", "--resume", folder.name, *output])
+    assert resumed.exit_code == 0, resumed.output
+    assert resumed.stdout.splitlines()[-1].split()[:3] == ["n", "1.00", "rows"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [folder.name]
 
 
 @pytest.mark.slow

@@ -37,7 +37,15 @@ def test_profiles_keep_their_promises() -> None:
     assert smoke.dataset == "teller77"
     assert quick.intents is full.intents is None
     assert (quick.load_users, quick.load_requests, quick.chat_requests) == (100, 1000, 200)
-    assert all(len(entry.seeds) >= 3 for entry in full.training if entry.method in ("lora", "qlora"))
+    assert all(len(entry.seeds) >= 3 for entry in full.training if entry.method != "probe")
+    for profile in (quick, full):
+        assert [(entry.method, entry.rank) for entry in profile.training] == [
+            ("probe", 0),
+            *(("lora", rank) for rank in (4, 8, 16, 32)),
+            *(("qlora", rank) for rank in (8, 16)),
+            ("full", 0),
+        ]
+    assert all(entry.seeds == (0,) for entry in quick.training)
     for profile in PROFILES.values():
         assert {"lora", "qlora"} <= {entry.method for entry in profile.training}
         names = [entry.key(seed) for entry in profile.training for seed in entry.seeds]
@@ -48,3 +56,5 @@ def test_a_configuration_has_one_name() -> None:
     entry = TrainingRun(method="qlora", rank=8, seeds=(0, 1))
     assert (entry.label(1), entry.key(1)) == ("QLoRA r=8 seed 1", "qlora_r8_s1")
     assert TrainingRun(method="probe").label(0) == "linear probe"
+    best = TrainingRun(method="lora", rank=16, name="LoRA r=16, all linear layers", seeds=(0, 1))
+    assert (best.label(1), best.key(1)) == ("LoRA r=16, all linear layers seed 1", "lora_r_16_all_linear_layers_s1")

@@ -20,7 +20,9 @@ from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Dataset, Split, load
 from bankllm.errors import NotMeasured, UsageError
 from bankllm.training.config import TrainConfig
-from bankllm.training.train import PROBE_C, SAMPLE_S, PeakMemory, TrainResult, train
+from bankllm.training.head import PROBE_C
+from bankllm.training.memory import SAMPLE_S, PeakMemory
+from bankllm.training.train import TrainResult, train
 
 WEIGHTS = {
     "probe": {"head.safetensors"},
@@ -133,7 +135,7 @@ def test_a_decoder_trains_with_last_token_pooling_and_loads_again(data, tmp_path
     assert str(tmp_path) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
 
 
-def tiny_decoder(folder: Path, texts: tuple[str, ...]) -> Path:
+def tiny_decoder(folder: Path, texts: tuple[str, ...], layers: int = 1) -> Path:
     words = Tokenizer(WordLevel(unk_token="<unk>"))
     words.pre_tokenizer = Whitespace()
     words.train_from_iterator(texts, WordLevelTrainer(special_tokens=["<unk>", "</s>"], show_progress=False))
@@ -144,7 +146,7 @@ def tiny_decoder(folder: Path, texts: tuple[str, ...]) -> Path:
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=32,
-            num_hidden_layers=1,
+            num_hidden_layers=layers,
             num_attention_heads=2,
             num_key_value_heads=2,
             intermediate_size=64,

@@ -5,24 +5,23 @@ Standard library alone, so that a sceptic can check a run without installing any
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from collections.abc import Callable
+from statistics import fmean, stdev
 
-Rows = Sequence[dict[str, str]]
-Z95 = NormalDist().inv_cdf(0.975)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its number of samples and 95 % interval; `why_no_ci95` or `invalid_because` say what is missing."""
-
-    value: float | None
-    n: int
-    ci95: tuple[float, float] | None = None
-    why_no_ci95: str | None = None
-    invalid_because: str | None = None
+from bankllm.evidence.classification import (
+    accuracy,
+    accuracy_difference,
+    accuracy_over_seeds,
+    accuracy_sd_over_seeds,
+    aurc,
+    auroc,
+    expected_calibration_error,
+    macro_f1,
+    mcnemar,
+    recall_at_false_rejects,
+    rejected,
+)
+from bankllm.evidence.estimate import Z95, Estimate, Rows, no_rows, numbers, wilson
 
 
 def count(rows: Rows) -> Estimate:
@@ -40,15 +39,15 @@ def single(rows: Rows, column: str) -> Estimate:
 def maximum(rows: Rows, column: str) -> Estimate:
     """The largest value of a column."""
     if not rows:
-        return _no_rows()
-    return Estimate(max(_column(rows, column)), len(rows), why_no_ci95="a maximum has no interval")
+        return no_rows()
+    return Estimate(max(numbers(rows, column)), len(rows), why_no_ci95="a maximum has no interval")
 
 
 def mean(rows: Rows, column: str) -> Estimate:
     """Arithmetic mean; the interval is mean ± 1.96 s/√n (central limit theorem), from 30 samples on."""
     if not rows:
-        return _no_rows()
-    values = _column(rows, column)
+        return no_rows()
+    values = numbers(rows, column)
     average = fmean(values)
     if len(values) < 30:
         return Estimate(average, len(values), why_no_ci95="fewer than 30 samples")
@@ -67,7 +66,7 @@ def percentile(rows: Rows, column: str, q: float) -> Estimate:
     n = len(rows)
     if n < needed:
         return Estimate(None, n, invalid_because=f"p{100 * q:g} needs {needed} samples, there are {n}")
-    values = sorted(_column(rows, column))
+    values = sorted(numbers(rows, column))
     spread = Z95 * math.sqrt(n * q * (1 - q))
     low = max(1, math.floor(n * q - spread))
     high = min(n, math.ceil(n * q + spread) + 1)
@@ -89,30 +88,14 @@ def samples_needed(q: float) -> int:
 
 def proportion(rows: Rows, column: str, equals: str) -> Estimate:
     """Share of rows in which `column` is `equals`, with Wilson's score interval."""
-    return _wilson(sum(row[column] == equals for row in rows), len(rows))
-
-
-def accuracy(rows: Rows, predicted: str = "predicted", actual: str = "actual") -> Estimate:
-    """Share of rows whose prediction is right, with Wilson's score interval."""
-    return _wilson(sum(row[predicted] == row[actual] for row in rows), len(rows))
-
-
-def macro_f1(rows: Rows, predicted: str = "predicted", actual: str = "actual") -> Estimate:
-    """Mean over the classes of 2TP / (2TP + FP + FN); classes are those that occur as `actual` or `predicted`."""
-    if not rows:
-        return _no_rows()
-    true = Counter(row[actual] for row in rows if row[predicted] == row[actual])
-    said = Counter(row[predicted] for row in rows)
-    real = Counter(row[actual] for row in rows)
-    scores = [2 * true[label] / (said[label] + real[label]) for label in sorted(said | real)]
-    return Estimate(fmean(scores), len(rows), why_no_ci95="macro-F1 has no closed-form interval")
+    return wilson(sum(row[column] == equals for row in rows), len(rows))
 
 
 def throughput(rows: Rows, start: str, end: str) -> Estimate:
     """Rows a second between the first start and the last end (columns in seconds on one clock)."""
     if not rows:
-        return _no_rows()
-    span = max(_column(rows, end)) - min(_column(rows, start))
+        return no_rows()
+    span = max(numbers(rows, end)) - min(numbers(rows, start))
     if span <= 0:
         return Estimate(None, len(rows), invalid_because="the rows span no time")
     return Estimate(len(rows) / span, len(rows), why_no_ci95="one run; its requests are not independent")
@@ -140,24 +123,6 @@ def histogram_quantile(rows: Rows, bound: str, cumulative: str, q: float) -> Est
     return Estimate(value, n, why_no_ci95=f"read off buckets: it lies between {lower:g} and {upper:g}")
 
 
-def _wilson(hits: int, n: int) -> Estimate:
-    """Wilson's score interval (doi 10.1080/01621459.1927.10502953), which stays inside 0 … 1."""
-    if n == 0:
-        return _no_rows()
-    share = hits / n
-    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
-    return Estimate(share, n, (max(0.0, centre - half), min(1.0, centre + half)))
-
-
-def _column(rows: Rows, column: str) -> list[float]:
-    return [float(row[column]) for row in rows]
-
-
-def _no_rows() -> Estimate:
-    return Estimate(None, 0, invalid_because="no rows")
-
-
 STATISTICS: dict[str, Callable[..., Estimate]] = {
     function.__name__: function
     for function in (
@@ -167,9 +132,18 @@ STATISTICS: dict[str, Callable[..., Estimate]] = {
         mean,
         percentile,
         proportion,
-        accuracy,
-        macro_f1,
         throughput,
         histogram_quantile,
+        accuracy,
+        macro_f1,
+        accuracy_over_seeds,
+        accuracy_sd_over_seeds,
+        mcnemar,
+        accuracy_difference,
+        expected_calibration_error,
+        aurc,
+        rejected,
+        recall_at_false_rejects,
+        auroc,
     )
 }

@@ -1,20 +1,26 @@
-"""Recompute every record of a run from its raw file, and check that no file was changed since.
+"""Recompute every record of a run, or of a trained classifier, and check that no file was changed since.
 
-`bankllm verify outputs/<run-id>` prints one line a record and exits 1 if any does not hold.
+`bankllm verify outputs/<run-id>` prints one line a record and exits 1 if any does not hold; a folder that a training
+wrote carries its own records, weights' hashes and model card, and is checked the same way.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from bankllm.errors import RunError
-from bankllm.evidence.manifest import read_manifest
+from bankllm.evidence.claims import CLAIM, check_claims
+from bankllm.evidence.manifest import MANIFEST, read_manifest
 from bankllm.evidence.records import Record, compute, read_records, sha256_file
 
 RELATIVE_TOLERANCE = 1e-9
 """Between a recorded and a recomputed value: nothing but the last digits of a float may differ."""
+
+TRAINING_FILE = "training.json"
+"""Marks a trained classifier; the name is `bankllm.classifier`'s, whose import would load torch."""
+CARD = "README.md"
 
 Status = Literal["ok", "does not hold", "invalid", "not measured"]
 
@@ -51,11 +57,13 @@ class Verdict:
 
 
 def verify(folder: str | Path) -> Verdict:
-    """Check a finished run: its records and every file that the manifest lists.
+    """Check a finished run (its records and every file that the manifest lists), or a trained classifier.
 
-    Raises `RunError` where there is no run to check.
+    Raises `RunError` where there is neither.
     """
     folder = Path(folder)
+    if (folder / TRAINING_FILE).is_file() and not (folder / MANIFEST).exists():
+        return _verify_artefact(folder)
     manifest = read_manifest(folder)
     findings = [*verify_records(folder).findings]
     if not manifest.files:
@@ -69,8 +77,45 @@ def verify_records(folder: Path) -> Verdict:
     """Check the records alone, as notebook 06 does before the run is finished."""
     records = read_records(folder)
     if not records:
-        raise RunError(f"{folder} holds no records. Expected the folder of a run, such as outputs/<run-id>.")
+        raise RunError(
+            f"{folder} holds no records. Expected the folder of a run, such as outputs/<run-id>, or of a classifier "
+            "that `bankllm train` wrote."
+        )
     return Verdict((*(_check(folder, record) for record in records), *_repeated(records)))
+
+
+def _verify_artefact(folder: Path) -> Verdict:
+    """Records, the weights that they speak of, and the model card."""
+    findings = [*verify_records(folder).findings]
+    records = read_records(folder)
+    files = {name: sha256 for record in records for name, sha256 in record.conditions.get("files", {}).items()}
+    if not files:
+        findings.append(Finding(TRAINING_FILE, "does not hold", "no record says of which weights it speaks"))
+    for name, expected in sorted(files.items()):
+        findings += _check_file(folder, name, expected, "the records speak of it")
+    return Verdict((*findings, *_check_card(folder, records)))
+
+
+def _check_card(folder: Path, records: Sequence[Record]) -> list[Finding]:
+    """Numbers in the card's `model-index` equal the records digit by digit; those in its text read as they do."""
+    from huggingface_hub import ModelCard, ModelCardData
+    from yaml import YAMLError
+
+    path = folder / CARD
+    try:
+        text = path.read_text(encoding="utf-8")
+        results = cast(ModelCardData, ModelCard(text).data).eval_results or []
+        faults = check_claims(path, folder)
+    except (RunError, ValueError, OSError, YAMLError) as error:
+        return [Finding(CARD, "does not hold", f"the model card cannot be read ({type(error).__name__}: {error})")]
+    measured = {record.title: record.value for record in records if record.status == "measured"}
+    for result in results:
+        if (value := measured.get(result.metric_name or "")) != result.metric_value:
+            faults.append(f"model-index says {result.metric_name} {result.metric_value}, the records {value}")
+    if faults:
+        return [Finding(CARD, "does not hold", fault) for fault in faults]
+    numbers = len(results) + len(CLAIM.findall(text))
+    return [Finding(CARD, "ok", f"{numbers} numbers equal their records")]
 
 
 def _check(folder: Path, record: Record) -> Finding:
@@ -113,13 +158,13 @@ def _repeated(records: Sequence[Record]) -> list[Finding]:
     return repeated
 
 
-def _check_file(folder: Path, name: str, expected: str) -> list[Finding]:
-    """A finding for a file that is not what the manifest says; nothing where all is well."""
+def _check_file(folder: Path, name: str, expected: str, why: str = "the manifest lists it") -> list[Finding]:
+    """A finding for a file that is not what the manifest (or a record) says; nothing where all is well."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        return [Finding(name, "does not hold", "the manifest names a file outside the run's folder")]
+        return [Finding(name, "does not hold", f"{why}, but it lies outside the run's folder")]
     if not path.is_file():
-        return [Finding(name, "does not hold", "the manifest lists it, but it is missing")]
+        return [Finding(name, "does not hold", f"{why}, but it is missing")]
     if (found := sha256_file(path)) != expected:
         return [Finding(name, "does not hold", f"expected sha256 {expected[:12]}…, found {found[:12]}…")]
     return []

@@ -13,6 +13,7 @@ from bankllm import models
 from bankllm.classifier import load_body
 from bankllm.errors import NotMeasured, UsageError
 from bankllm.training.config import TrainConfig
+from bankllm.training.prefix import first_adapted, layer_list
 
 POOLER = "pooler"
 
@@ -20,6 +21,9 @@ POOLER = "pooler"
 def load_trainable_body(base: models.BaseModel, config: TrainConfig, device: str) -> Any:
     """The body in the precision that training needs; its weights are frozen, but for `full`."""
     body = load_body(base, quantised=config.method == "qlora", device=device)
+    _set_dropout(body, config.dropout)
+    if config.gradient_checkpointing:
+        body.gradient_checkpointing_enable({"use_reentrant": False})
     if config.method == "qlora":
         from peft import prepare_model_for_kbit_training
 
@@ -45,6 +49,8 @@ def attach_adapter(body: Any, config: TrainConfig, published_as: str) -> Any:
         task_type=TaskType.FEATURE_EXTRACTION,
         r=config.rank,
         lora_alpha=config.scaling_alpha,
+        use_rslora=config.rslora,
+        use_dora=config.dora,
         target_modules=_target_modules(body, config, names),
         exclude_modules=[layer for layer in _linear_layers(body) if POOLER in layer.split(".")],
     )
@@ -87,21 +93,49 @@ def count_parameters(module: nn.Module) -> tuple[int, int]:
     return trainable, total
 
 
+def _set_dropout(body: nn.Module, share: float) -> None:
+    """Architectures keep it in `nn.Dropout` modules or in a number of their own."""
+    for module in body.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        for name, value in vars(module).items():
+            if name.endswith(("dropout", "dropout_prob")) and isinstance(value, float):
+                setattr(module, name, share)
+
+
 def _linear_layers(body: nn.Module) -> list[str]:
     return [name for name, layer in body.named_modules() if isinstance(layer, nn.Linear | Conv1D)]
 
 
 def _target_modules(body: Any, config: TrainConfig, names: list[str]) -> list[str] | str | None:
     """What `LoraConfig` takes. PEFT passes over an unknown name if another one fits; here it is an error."""
-    if config.target_modules == "all-linear":
-        return "all-linear"
-    if config.target_modules is None:
-        return ["query", "value"] if {"query", "value"} <= set(names) else None
+    wanted = config.target_modules
+    if wanted is None:
+        wanted = ("query", "value") if {"query", "value"} <= set(names) else _peft_targets(body)
     layers = _linear_layers(body)
-    for target in config.target_modules:
-        if not any(layer == target or layer.endswith(f".{target}") for layer in layers):
+    for target in wanted if isinstance(wanted, tuple) else ():
+        if not any(_matches(layer, target) for layer in layers):
             raise _no_target(config.base_model, f"named {target}", names)
-    return list(config.target_modules)
+    if config.top_layers is None:
+        return list(wanted) if isinstance(wanted, tuple) else wanted
+    where, blocks = layer_list(body)
+    top = tuple(f"{where}.{i}." for i in range(first_adapted(body, config.top_layers), len(blocks)))
+    return [
+        layer
+        for layer in layers
+        if layer.startswith(top) and (wanted == "all-linear" or any(_matches(layer, t) for t in wanted or ()))
+    ]
+
+
+def _peft_targets(body: Any) -> tuple[str, ...] | None:
+    """PEFT's choice for the architecture, where it has one."""
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICES
+
+    return tuple(CHOICES[body.config.model_type]) if body.config.model_type in CHOICES else None
+
+
+def _matches(layer: str, target: str) -> bool:
+    return layer == target or layer.endswith(f".{target}")
 
 
 def _no_target(base_model: str, which: str, names: list[str]) -> UsageError:

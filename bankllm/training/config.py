@@ -30,7 +30,8 @@ class TrainConfig(BaseModel):
     """Names of the linear layers that get an adapter; None means query and value where the model has them, else
     PEFT's choice for the architecture."""
     top_layers: int | None = Field(None, ge=1)
-    """Adapt the last so many transformer layers alone; the layers below are computed once and kept. None: all."""
+    """LoRA and QLoRA adapt the last so many transformer layers alone; what the layers below give is computed once and
+    kept. None: all."""
     rslora: bool = False
     """Scale by alpha / √rank instead of alpha / rank (arXiv 2312.03732)."""
     dora: bool = False

@@ -6,48 +6,32 @@ Why so, with figures: a head that starts from class means is nearly right before
 like lengths spend little on padding (DESIGN.md, decision 1).
 """
 
-import ctypes
-import gc
-import sys
-import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
-import psutil
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import nn
-from torch.nn import functional
 from tqdm.auto import tqdm
 
 from bankllm import models
 from bankllm.classifier import Artefact, EncoderWithHead, IntentClassifier, load_tokenizer
-from bankllm.datasets import Dataset, Split
-from bankllm.errors import UsageError
+from bankllm.datasets import Dataset
+from bankllm.errors import ModelError, UsageError
+from bankllm.training import distributed, prefix
 from bankllm.training.adapters import attach_adapter, check_four_bits, count_parameters, load_trainable_body
 from bankllm.training.card import check_output, published_name, write_artefact
+from bankllm.training.checkpoints import Checkpoints, SoFar
 from bankllm.training.config import TrainConfig
+from bankllm.training.head import Frozen, start_from_class_means, start_from_probe
+from bankllm.training.measured import Costs
+from bankllm.training.memory import PeakMemory
 from bankllm.training.split import check_trainable
 
 ENCODE_ROWS = 1024
-PROBE_C = 30.0
-SAMPLE_S = 0.02
-
-
-@dataclass(frozen=True, eq=False)
-class Frozen:
-    """The training texts as the frozen base embeds them; several trainings on one base and data set can share it."""
-
-    vectors: np.ndarray
-    """(n, hidden) float32, unit length."""
-    seconds: float
-    """What embedding them took."""
-    made_from: tuple[str | None, str, str, int]
-    """Base model's sha256, data set's name, pooling and max length: another training must have the same."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +48,28 @@ class TrainResult:
     """Embedding the training texts once with the frozen base; 0 where the method does without. Where `frozen` was
     given, what it took then."""
     seconds: float
-    """The optimisation alone: no loading, embedding or testing."""
+    """The optimisation alone, the start of the head included: no loading, embedding or testing."""
     rows_seen: int
     """Training texts times epochs."""
+    truncated: int
+    """Texts of both splits that are longer than `max_length` tokens and were cut there."""
     peak_memory_bytes: int
     """Of loading, embedding and training together; see `PeakMemory`."""
+    reserved_memory_bytes: int
+    """What torch held on the GPU; 0 on a CPU."""
     trainable_parameters: int
     total_parameters: int
     adapter_bytes: int
     """Weights on disk, adapter (or body) and head; 0 if nothing was saved."""
     predictions: list[dict[str, object]]
     """A row a test text: `text_id` (position), `actual`, `predicted` (label names), `confidence` (0 … 1)."""
+    curve: list[dict[str, float]]
+    """A row an evaluation: `examples` seen, `seconds` of optimisation until then, `accuracy` on the test split."""
+
+    @property
+    def examples_per_second(self) -> float:
+        """Training texts a second of optimisation."""
+        return self.rows_seen / self.seconds
 
 
 def train(
@@ -83,64 +78,178 @@ def train(
     output: Path | None = None,
     progress: bool = True,
     frozen: Frozen | None = None,
+    checkpoints: Path | None = None,
+    curve: int = 0,
 ) -> TrainResult:
     """Train on `data.train`, then classify `data.test` once; with `output`, leave an artefact folder there.
 
     `frozen` (of an earlier result) spares embedding the training texts again. QLoRA may take those of the base in
-    full precision: they only decide where its head starts.
+    full precision: they only decide where its head starts. `checkpoints` is a folder of its own in which the state is
+    kept after each epoch; a call with the same folder, configuration and data carries on from there. Remove it when
+    the result is safe. `curve` asks for so many evaluations an epoch: do that on `split_validation(data)` alone.
     Raises `DataError` for data that cannot be learnt from, `UsageError` for a configuration that does not fit the
-    model or machine, `NotMeasured` where QLoRA cannot run, and `RunError` where `output` cannot be written.
+    model, machine or checkpoint, `NotMeasured` where QLoRA cannot run, `ModelError` where memory does not suffice or
+    the training diverges, and `RunError` where `output` cannot be written.
     """
     with models.quiet_loading():
-        from bankllm.training.loop import fit  # here, so that the memory of imports is not the training's
+        from bankllm.training import loop  # noqa: F401  now, so that the memory of imports is not the training's
 
     check_trainable(data)
-    if output is not None:
+    if output is not None and distributed.is_main():
         check_output(output)
     device = models.device()
     precision = _precision(config, device)
     if config.method == "qlora":
         check_four_bits(device)
+    distributed.connect(on_cpu=device == "cpu")
+    saved = _open_checkpoints(checkpoints, config, data)
     torch.manual_seed(config.seed)  # adapters and a random head; Trainer seeds the rest
-    with PeakMemory(device) as memory:
+    with _out_of_memory_explained(config), PeakMemory(device) as memory:
         classifier = _untrained(config, data, device)
-        if config.method == "probe" or config.head_init == "class-means":
-            frozen = _encode(classifier, data, progress, frozen)
-        else:
-            frozen = None
-        if config.method == "probe" and frozen is not None:
-            seconds = _fit_probe(classifier.module.head, frozen.vectors, data.train, config.seed)
-        else:
-            if frozen is not None:
-                _start_from_class_means(classifier.module.head, frozen.vectors, data.train)
-            if config.adapts:
-                body = attach_adapter(classifier.module.body, config, published_name(config.base_model))
-                classifier.module.body = body
-            seconds = fit(classifier, config, data.train, precision, progress)
+        run = _Training(config, data, classifier, precision, progress, memory, saved)
+        run.start_head(frozen)
+        run.fit(curve)
     predictions = _predict(classifier, data)
-    right = sum(row["predicted"] == row["actual"] for row in predictions)
     trainable, total = count_parameters(classifier.module)
-    return TrainResult(
+    result = TrainResult(
         classifier=classifier,
         config=config,
         device=device,
         precision=precision,
-        frozen=frozen,
-        encode_seconds=frozen.seconds if frozen else 0.0,
-        seconds=seconds,
+        frozen=run.frozen,
+        encode_seconds=run.encode_seconds,
+        seconds=run.seconds,
         rows_seen=len(data.train) * (1 if config.method == "probe" else config.epochs),
-        peak_memory_bytes=memory.peak_bytes,
+        truncated=_truncated(classifier, data),
+        peak_memory_bytes=run.peak_bytes(),
+        reserved_memory_bytes=memory.reserved_bytes,
         trainable_parameters=trainable,
         total_parameters=total,
-        adapter_bytes=0 if output is None else write_artefact(classifier, output, right, len(predictions)),
+        adapter_bytes=0,
         predictions=predictions,
+        curve=run.curve,
     )
+    if output is not None:
+        result = replace(result, adapter_bytes=_write(result, output))
+    distributed.wait_for_everyone()
+    return result
+
+
+class _Training:
+    """One training under way: start the head, optimise, and keep count of what it cost."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        classifier: IntentClassifier,
+        precision: str,
+        progress: bool,
+        memory: PeakMemory,
+        saved: Checkpoints | None,
+    ) -> None:
+        self.config, self.data, self.classifier, self.precision = config, data, classifier, precision
+        self.progress, self.memory, self.saved = progress, memory, saved
+        latest = saved.latest() if saved else None
+        self.before = latest[1] if latest else None
+        self.frozen: Frozen | None = None
+        self.encode_seconds = 0.0
+        self.shared_bytes = 0
+        """Of embeddings that another training made: they are needed here as well."""
+        self.start_seconds = 0.0
+        self.seconds = 0.0
+        self.curve: list[dict[str, float]] = []
+
+    def start_head(self, frozen: Frozen | None) -> None:
+        """Set the head from the frozen embeddings; a random head and a checkpoint need none."""
+        kind = "probe" if self.config.method == "probe" else self.config.head_init
+        if self.before is not None and not _replays(self.config):
+            self.frozen, self.encode_seconds = frozen, self.before.encode_seconds
+            return
+        if kind == "random" and not _replays(self.config):
+            return
+        self.frozen = _encode(self.classifier, self.config, self.data, self.progress, frozen)
+        self.encode_seconds = self.frozen.seconds
+        self.shared_bytes = self.frozen.nbytes if self.frozen is frozen else 0
+        if self.before is not None or kind == "random":
+            return
+        began = time.perf_counter()
+        head, scale = self.classifier.module.head, self.classifier.module.logit_scale
+        if kind == "probe":
+            start_from_probe(head, self.frozen.vectors, self.data.train, scale, self.config.seed)
+        else:
+            start_from_class_means(head, self.frozen.vectors, self.data.train)
+        self.start_seconds = time.perf_counter() - began
+
+    def fit(self, evaluations: int) -> None:
+        """Everything that is trained by gradients."""
+        self.seconds = self.start_seconds
+        if self.config.method == "probe":
+            return
+        with models.quiet_loading():
+            from bankllm.training.loop import Watch, fit
+        if self.config.adapts:
+            body = attach_adapter(self.classifier.module.body, self.config, published_name(self.config.base_model))
+            self.classifier.module.body = body
+        watch = Watch(
+            progress=self.progress,
+            checkpoints=self.saved,
+            seconds_before=self.before.seconds if self.before else self.start_seconds,
+            so_far=self._so_far,
+            evaluations=evaluations,
+            evaluate=self._accuracy,
+        )
+        below = self.frozen.below if self.frozen and _replays(self.config) else None
+        self.seconds, self.curve = fit(self.classifier, self.config, self.data.train, self.precision, watch, below)
+
+    def peak_bytes(self) -> int:
+        """The highest peak, an interrupted part of the training included."""
+        here = self.memory.peak_bytes + self.shared_bytes
+        return max(here, self.before.peak_memory_bytes if self.before else 0)
+
+    def _so_far(self, seconds: float, epochs: int) -> SoFar:
+        return SoFar(
+            epochs=epochs,
+            encode_seconds=self.encode_seconds,
+            seconds=seconds,
+            peak_memory_bytes=max(self.peak_bytes(), self.memory.now()),
+        )
+
+    def _accuracy(self) -> float:
+        module = self.classifier.module.eval()
+        _keep_four_bits_trainable(module)
+        probabilities = distributed.score(self.classifier, self.data.test.texts).probabilities
+        module.train()
+        return float(np.mean(probabilities.argmax(axis=1) == np.array(self.data.test.labels)))
 
 
 def _precision(config: TrainConfig, device: str) -> str:
     if device == "cpu" and config.precision == "fp16":
         raise UsageError("fp16 cannot be trained on a CPU. Set precision to auto (fp32 here), or use a GPU.")
     return models.precision(device) if config.precision == "auto" else config.precision
+
+
+def _open_checkpoints(folder: Path | None, config: TrainConfig, data: Dataset) -> Checkpoints | None:
+    if folder is None or config.method == "probe":
+        return None
+    made_from = {**config.model_dump(mode="json"), **data.conditions(), "processes": distributed.world_size()}
+    made_from["base_sha256"] = models.resolve(config.base_model).sha256
+    return Checkpoints(folder, made_from)
+
+
+@contextmanager
+def _out_of_memory_explained(config: TrainConfig) -> Iterator[None]:
+    """torch's own message speaks of allocators; what helps are three settings."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise ModelError(
+            f"Out of memory while training {config.method} on {config.base_model} with batch_size={config.batch_size}, "
+            f"max_length={config.max_length}, gradient_checkpointing={config.gradient_checkpointing}. Lower batch_size "
+            "or max_length, or set gradient_checkpointing=True; method qlora needs a fraction of it for the weights."
+        ) from error
 
 
 def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassifier:
@@ -165,9 +274,11 @@ def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassif
     return IntentClassifier(module, load_tokenizer(base), artefact, device)
 
 
-def _encode(classifier: IntentClassifier, data: Dataset, progress: bool, frozen: Frozen | None) -> Frozen:
+def _encode(
+    classifier: IntentClassifier, config: TrainConfig, data: Dataset, progress: bool, frozen: Frozen | None
+) -> Frozen:
     """Embed the training texts with the frozen base, or check that what was given is of the same making."""
-    artefact = classifier.artefact
+    artefact, top_layers = classifier.artefact, config.top_layers if _replays(config) else None
     made_from = (artefact.base_sha256, data.name, artefact.pooling, artefact.max_length)
     if frozen is not None:
         if frozen.made_from != made_from:
@@ -175,13 +286,24 @@ def _encode(classifier: IntentClassifier, data: Dataset, progress: bool, frozen:
                 f"The frozen embeddings are of {frozen.made_from}, this training needs {made_from} (base model, data "
                 "set, pooling, max_length). Leave `frozen` out, and they are computed."
             )
-        return frozen
+        if top_layers is None or (frozen.top_layers, frozen.quantised) == (top_layers, artefact.quantised):
+            return frozen
+    classifier.module.eval()
     _keep_four_bits_trainable(classifier.module.body)
-    texts = data.train.texts
+    texts, below = data.train.texts, None
+    progress = progress and distributed.is_main()
     start = time.perf_counter()
-    starts = tqdm(range(0, len(texts), ENCODE_ROWS), desc="embed", leave=False, disable=not progress)
-    blocks = [classifier.score(texts[i : i + ENCODE_ROWS]).embeddings for i in starts]
-    return Frozen(np.concatenate(blocks), time.perf_counter() - start, made_from)
+    if top_layers is None:
+        starts = tqdm(range(0, len(texts), ENCODE_ROWS), desc="embed", leave=False, disable=not progress)
+        vectors = np.concatenate([distributed.score(classifier, texts[i : i + ENCODE_ROWS]).embeddings for i in starts])
+    else:
+        vectors, below = prefix.encode(classifier, texts, top_layers, progress)
+    return Frozen(vectors, time.perf_counter() - start, made_from, artefact.quantised, top_layers, below)
+
+
+def _replays(config: TrainConfig) -> bool:
+    """Several processes would each have to keep the whole: they run the frozen layers anew instead."""
+    return config.adapts and config.top_layers is not None and distributed.world_size() == 1
 
 
 def _keep_four_bits_trainable(body: nn.Module) -> None:
@@ -191,30 +313,8 @@ def _keep_four_bits_trainable(body: nn.Module) -> None:
             layer.train()
 
 
-def _fit_probe(head: nn.Linear, embeddings: np.ndarray, split: Split, seed: int) -> float:
-    """Multinomial logistic regression, copied into the head; returns the seconds it took."""
-    start = time.perf_counter()
-    probe = LogisticRegression(C=PROBE_C, max_iter=2000, random_state=seed).fit(embeddings, split.labels)
-    weight, bias = probe.coef_, probe.intercept_
-    if len(probe.classes_) == 2:  # then scikit-learn keeps one row, the second class against the first
-        weight, bias = np.vstack([0 * weight, weight]), np.append(0 * bias, bias)
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weight))
-        head.bias.copy_(torch.from_numpy(bias))
-    return time.perf_counter() - start
-
-
-def _start_from_class_means(head: nn.Linear, embeddings: np.ndarray, split: Split) -> None:
-    """Each row of the head becomes its class's mean embedding, at unit length: a nearest-centroid classifier."""
-    vectors, labels = torch.from_numpy(embeddings), torch.tensor(split.labels)
-    sums = torch.zeros(head.weight.shape).index_add_(0, labels, vectors)
-    with torch.no_grad():
-        head.weight.copy_(functional.normalize(sums, dim=-1))
-        head.bias.zero_()
-
-
 def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, object]]:
-    probabilities = classifier.score(data.test.texts).probabilities
+    probabilities = distributed.score(classifier, data.test.texts).probabilities
     return [
         {
             "text_id": text_id,
@@ -226,49 +326,26 @@ def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, obje
     ]
 
 
-class PeakMemory:
-    """`with PeakMemory("cpu") as memory: …`, then `memory.peak_bytes`.
-
-    The peak above the level before: on a CPU of resident memory, sampled every 20 ms; on a GPU of what torch allocated.
-    """
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.peak_bytes = 0
-        self._done = threading.Event()
-        self._sampler = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> Self:
-        _release_freed_memory()
-        if self.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            self._level = torch.cuda.memory_allocated()
-        else:
-            self._process = psutil.Process()
-            self._level = self._process.memory_info().rss
-            self._sampler.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.device == "cuda":
-            self.peak_bytes = torch.cuda.max_memory_allocated() - self._level
-        else:
-            self._done.set()
-            self._sampler.join()
-
-    def _sample(self) -> None:
-        finished = False
-        while not finished:  # so that the last sample comes after the work
-            finished = self._done.wait(SAMPLE_S)
-            self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss - self._level)
+def _truncated(classifier: IntentClassifier, data: Dataset) -> int:
+    texts = [*data.train.texts, *data.test.texts]
+    lengths = classifier.tokenizer(texts, truncation=False, verbose=False, return_length=True)["length"]
+    return sum(length > classifier.artefact.max_length for length in lengths)
 
 
-def _release_freed_memory() -> None:
-    """Give back what earlier work freed: glibc keeps it, and a second training in a process would look free."""
-    gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
-        if trim is not None:
-            trim(0)
+def _write(result: TrainResult, output: Path) -> int:
+    """The artefact with its evidence, by one process for all of them; returns the bytes of its weights."""
+    if not distributed.is_main():
+        return 0
+    costs = Costs(
+        device=result.device,
+        precision=result.precision,
+        encode_s=result.encode_seconds,
+        optimise_s=result.seconds,
+        rows_seen=result.rows_seen,
+        truncated=result.truncated,
+        peak_memory_bytes=result.peak_memory_bytes,
+        reserved_memory_bytes=result.reserved_memory_bytes,
+        trainable_parameters=result.trainable_parameters,
+        total_parameters=result.total_parameters,
+    )
+    return write_artefact(result.classifier, output, result.predictions, costs)

@@ -1,0 +1,66 @@
+"""The command that trains one classifier: `bankllm train`, and over several processes
+
+accelerate launch --num_processes 2 -m bankllm.training adapters/lora-r8 --rank 8
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bankllm.settings import parse_assignments
+
+
+def train(
+    output: Annotated[Path, typer.Argument(help="Folder for the trained classifier; new, empty, or an earlier one.")],
+    method: Annotated[str, typer.Option(help="probe, lora, qlora or full.")] = "lora",
+    rank: Annotated[int, typer.Option(help="Rank of the adapter.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 2,
+    dataset: Annotated[str, typer.Option(help="auto, banking77, teller77, assistant or a folder.")] = "auto",
+    base_model: Annotated[str, typer.Option(help="minilm, a Hugging Face id or a folder.")] = "minilm",
+    max_length: Annotated[int, typer.Option(help="Tokens; longer texts are cut.")] = 64,
+    seed: int = 0,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="Any other field of TrainConfig, as name=value.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Keep the state after each epoch here, and carry on from it.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Choose the abstention threshold on a validation split first.")
+    ] = False,
+) -> None:
+    """Train one classifier and print what it reached."""
+    from bankllm import datasets
+    from bankllm.training import distributed
+    from bankllm.training.config import TrainConfig
+    from bankllm.training.split import calibrate_threshold, split_validation
+    from bankllm.training.train import train as fit
+
+    config = TrainConfig.model_validate(
+        {
+            "method": method,
+            "rank": rank,
+            "epochs": epochs,
+            "base_model": base_model,
+            "max_length": max_length,
+            "seed": seed,
+            **parse_assignments(option or []),
+        }
+    )
+    say = typer.echo if distributed.is_main() else lambda line: None
+    data = datasets.load(dataset)
+    say(data.describe())
+    if calibrate:
+        threshold = calibrate_threshold(fit(config, split_validation(data)).predictions)
+        say(f"abstains below a confidence of {threshold:.3f}")
+        config = config.model_copy(update={"threshold": threshold})
+    result = fit(config, data, output, checkpoints=checkpoints)
+    right = sum(row["actual"] == row["predicted"] for row in result.predictions)
+    cut = f", {result.truncated} texts cut at {config.max_length} tokens" if result.truncated else ""
+    say(
+        f"accuracy {right / len(result.predictions):.4f} on {len(result.predictions)} test texts, "
+        f"{result.seconds:.1f} s ({result.examples_per_second:.0f} texts/s), peak memory "
+        f"{result.peak_memory_bytes / 2**20:.0f} MiB, {result.trainable_parameters:,} trainable parameters{cut}"
+    )
+    say(f"Written to {output}")

@@ -1,0 +1,151 @@
+"""The evidence that an artefact folder carries: raw rows, and the records computed from them.
+
+`raw/predictions.csv` holds one row a test text (no texts), `raw/cost.csv` one row of costs; `records.jsonl` holds
+what the model card says. `bankllm verify FOLDER` recomputes every number.
+"""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bankllm.classifier import TRAINING_FILE, Artefact
+from bankllm.evidence.records import Raw, Record, compute, sha256_file, write_records, write_rows
+
+PREDICTIONS = "raw/predictions.csv"
+COST = "raw/cost.csv"
+QUALITY = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro-F1",
+    "expected_calibration_error": "Expected calibration error",
+}
+"""Statistic and id of a record → its title."""
+COSTS = {
+    "train_s": ("Training time, embedding included", "s", "total_s"),
+    "peak_memory": ("Peak memory over the level before", "bytes", "peak_memory_bytes"),
+    "trainable": ("Trainable parameters", "parameters", "trainable_parameters"),
+    "adapter": ("Weights on disk", "bytes", "adapter_bytes"),
+    "truncated": ("Texts cut at the maximum length", "texts", "truncated"),
+}
+"""Id of a record → title, unit, and column of the cost file."""
+LIBRARIES = ("torch", "transformers", "peft", "bankllm")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a training took; the columns of `raw/cost.csv`."""
+
+    device: str
+    precision: str
+    encode_s: float
+    """Embedding the training texts with the frozen base."""
+    optimise_s: float
+    rows_seen: int
+    """Training texts times passes."""
+    truncated: int
+    """Texts of both splits that were cut at `max_length` tokens."""
+    peak_memory_bytes: int
+    reserved_memory_bytes: int
+    """What torch held on the GPU; 0 on a CPU."""
+    trainable_parameters: int
+    total_parameters: int
+
+
+def write_evidence(
+    folder: Path, artefact: Artefact, model: str, predictions: Sequence[Mapping[str, object]], costs: Costs
+) -> list[Record]:
+    """Write raw rows and `records.jsonl` into a saved artefact; `model` is the base model's published name.
+
+    `predictions` are rows as `TrainResult.predictions` has them; where there are none, quality is *not measured*.
+    """
+    weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
+    size = sum((folder / name).stat().st_size for name in weights)
+    row = {**asdict(costs), "total_s": costs.encode_s + costs.optimise_s, "adapter_bytes": size}
+    write_rows(folder / COST, [row])
+    if predictions:
+        write_rows(folder / PREDICTIONS, predictions)
+    conditions = {
+        **{key: value for key, value in artefact.training.items() if key != "config"},
+        "model": model,
+        "model_sha256": artefact.base_sha256,
+        "config": {**artefact.training["config"], "base_model": model},  # never a path of this machine
+        "host": _host(costs),
+        "files": {name: sha256_file(folder / name) for name in (*weights, TRAINING_FILE)},
+    }
+    cost = Raw(path=COST, sha256=sha256_file(folder / COST))
+    records = [
+        _measure(folder, id, title, "share", id, {}, Raw(path=PREDICTIONS, sha256=sha256_file(folder / PREDICTIONS)))
+        if predictions
+        else _not_measured(id, title, "the data set has no test texts")
+        for id, title in QUALITY.items()
+    ] + [
+        _measure(folder, id, title, unit, "single", {"column": column}, cost)
+        for id, (title, unit, column) in COSTS.items()
+    ]
+    records = [record.model_copy(update={"conditions": conditions}) for record in records]
+    write_records(folder, records)
+    return records
+
+
+def _measure(
+    folder: Path, id: str, title: str, unit: str, statistic: str, parameters: dict[str, Any], raw: Raw
+) -> Record:
+    estimate = compute(folder, raw, statistic, parameters)
+    return Record(
+        id=id,
+        title=title,
+        notebook="training",
+        value=estimate.value,
+        unit=unit,
+        n=estimate.n,
+        ci95=estimate.ci95,
+        why_no_ci95=estimate.why_no_ci95,
+        statistic=statistic,
+        parameters=parameters,
+        raw=raw,
+        conditions={},
+        valid=estimate.invalid_because is None,
+        invalid_because=estimate.invalid_because,
+    )
+
+
+def _not_measured(id: str, title: str, why: str) -> Record:
+    return Record(
+        id=id,
+        title=title,
+        notebook="training",
+        value=None,
+        unit="share",
+        n=0,
+        ci95=None,
+        why_no_ci95=None,
+        statistic=None,
+        parameters={},
+        raw=None,
+        conditions={},
+        valid=False,
+        invalid_because=why,
+    )
+
+
+def _host(costs: Costs) -> dict[str, object]:
+    """The machine and the libraries, without a name or a path."""
+    gpu = {}
+    if costs.device == "cuda":
+        import torch
+
+        gpu = {"gpu": torch.cuda.get_device_name()}
+    return {
+        "device": costs.device,
+        "precision": costs.precision,
+        **gpu,
+        "cores": os.cpu_count(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,156 @@
+"""Time to a test accuracy on full Banking77: the textbook LoRA recipe and ours, side by side in one process.
+
+python tests/benchmarks/finetuning.py                 # about an hour on two cores
+python tests/benchmarks/finetuning.py --passes 2      # a shorter look
+
+Textbook: AutoModelForSequenceClassification, PEFT's and Trainer's defaults, random head, batch 32; of three learning
+rates the one that is best after a pass goes on. Evaluation costs no time in either; ours includes embedding the texts.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from bankllm import datasets, models
+from bankllm.datasets import Dataset
+
+with models.quiet_loading():
+    from peft import LoraConfig, TaskType, get_peft_model
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    from bankllm.training import loop  # noqa: F401  imported before any clock runs
+
+from bankllm.training.config import TrainConfig
+from bankllm.training.train import train
+
+LEARNING_RATES = (5e-4, 1e-3, 2e-3)
+Point = tuple[float, float]
+"""Seconds of training so far, test accuracy."""
+
+
+class Textbook(TrainerCallback):
+    """What a tutorial shows, stopped after some passes; `points` has one a pass."""
+
+    def __init__(self, data: Dataset, learning_rate: float, passes: int, folder: Path) -> None:
+        base = models.resolve("minilm")
+        tokenizer = AutoTokenizer.from_pretrained(base.location)
+        with models.quiet_loading():
+            plain = AutoModelForSequenceClassification.from_pretrained(base.location, num_labels=len(data.label_names))
+            model = get_peft_model(plain, LoraConfig(task_type=TaskType.SEQ_CLS, target_modules=["query", "value"]))
+        tokens = tokenizer(list(data.train.texts), truncation=True)
+        rows = [
+            {"input_ids": ids, "attention_mask": mask, "labels": label}
+            for ids, mask, label in zip(tokens["input_ids"], tokens["attention_mask"], data.train.labels, strict=True)
+        ]
+        test = tokenizer(list(data.test.texts), truncation=True)
+        questions = [
+            {"input_ids": ids, "attention_mask": mask}
+            for ids, mask in zip(test["input_ids"], test["attention_mask"], strict=True)
+        ]
+        self.points: list[Point] = []
+        self._stop_after = 1
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            learning_rate=learning_rate,
+            per_device_train_batch_size=32,
+            per_device_eval_batch_size=64,
+            num_train_epochs=passes,
+            save_strategy="epoch",
+            save_total_limit=1,
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=models.device() == "cpu",
+        )
+        self._trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            data_collator=DataCollatorWithPadding(tokenizer),
+            callbacks=[self],
+        )
+        self._questions, self._labels = questions, np.array(data.test.labels)
+
+    def go_on(self, until_pass: int, enough: float) -> None:
+        """Train up to a pass of the whole schedule, or until the accuracy is enough."""
+        self._stop_after, self._enough = until_pass, enough
+        self._trainer.train(resume_from_checkpoint=bool(self.points))
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        before = self.points[-1][0] if self.points else 0.0
+        seconds = before + time.perf_counter() - self._began
+        answers = self._trainer.predict(self._questions).predictions.argmax(axis=1)
+        self.points.append((seconds, float(np.mean(answers == self._labels))))
+        self._trainer.model.train()
+        show(f"textbook, learning rate {args.learning_rate:g}, pass {len(self.points)}", self.points[-1])
+        if len(self.points) >= self._stop_after or self.points[-1][1] >= self._enough:
+            control.should_training_stop = True
+
+
+def ours(data: Dataset, evaluations: int) -> list[Point]:
+    """`TrainConfig`'s defaults; the first point is the start of the head."""
+    result = train(TrainConfig(), data, progress=False, curve=evaluations)
+    points = [(result.encode_seconds + row["seconds"], row["accuracy"]) for row in result.curve]
+    for row, point in zip(result.curve, points, strict=True):
+        show(f"ours, {row['examples'] / len(data.train):.2f} passes", point)
+    return points
+
+
+def show(what: str, point: Point) -> None:
+    print(f"{what:<45} {point[0]:8.1f} s   {point[1]:.2%}", flush=True)
+
+
+def reached(points: list[Point], accuracy: float) -> float | None:
+    return next((seconds for seconds, found in points if found >= accuracy), None)
+
+
+def main(say: Callable[[str], None] = print) -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--accuracy", type=float, default=0.921, help="the goal on the test split")
+    options.add_argument("--passes", type=int, default=8, help="the textbook's schedule")
+    options.add_argument("--dataset", default="banking77")
+    options.add_argument("--intents", type=int, default=None, help="only the first so many")
+    chosen = options.parse_args()
+    data = datasets.load(chosen.dataset).first_intents(chosen.intents)
+    say(data.describe())
+    mine = ours(data, evaluations=4)
+    with TemporaryDirectory() as folder:
+        textbooks = {rate: Textbook(data, rate, chosen.passes, Path(folder) / f"{rate:g}") for rate in LEARNING_RATES}
+        for textbook in textbooks.values():
+            textbook.go_on(1, chosen.accuracy)
+        best = max(textbooks, key=lambda rate: textbooks[rate].points[-1][1])
+        textbooks[best].go_on(chosen.passes, chosen.accuracy)
+        theirs = textbooks[best].points
+    goal = chosen.accuracy
+    if reached(theirs, goal) is None:
+        goal = max(found for _, found in theirs)
+        say(
+            f"The textbook recipe does not reach {chosen.accuracy:.1%} in {len(theirs)} passes; compared at {goal:.2%}."
+        )
+    slow, fast = reached(theirs, goal), reached(mine, goal)
+    trained = reached(mine[1:], goal)
+    if slow is None or fast is None or trained is None:
+        say(f"Ours does not reach {goal:.2%}: it ends at {mine[-1][1]:.2%}.")
+        raise SystemExit(1)
+    say(
+        f"to {goal:.2%}: textbook (learning rate {best:g}) {slow:.1f} s, ours {fast:.1f} s: {slow / fast:.1f} times faster"
+    )
+    say(f"counting ours only once gradients have run: {trained:.1f} s, a ratio of {slow / trained:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""A training that is stopped carries on from its last epoch and ends as if nothing had happened."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bankllm.datasets import Dataset, load
+from bankllm.errors import RunError, UsageError
+from bankllm.training.checkpoints import SO_FAR, Checkpoints, SoFar
+from bankllm.training.config import TrainConfig
+from bankllm.training.train import TrainResult, train
+from tests.test_training_train import confidences, shortest
+
+CONFIG = TrainConfig(rank=2, epochs=2, batch_size=8, top_layers=1)
+
+
+class Stopped(Exception):
+    """What a test raises in the place of a SIGKILL; `test_training_sweep` sends real ones."""
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    whole = load("teller77").first_intents(3)
+    return replace(whole, train=shortest(whole.train, 8), test=shortest(whole.test, 6))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Dataset) -> TrainResult:
+    return train(CONFIG, data, progress=False)
+
+
+def stop_after_the_first_epoch(monkeypatch: pytest.MonkeyPatch, *, whole: bool) -> None:
+    mark = Checkpoints.mark
+
+    def stop(state: Path, so_far: SoFar) -> None:
+        if whole:
+            mark(state, so_far)
+        raise Stopped
+
+    monkeypatch.setattr(Checkpoints, "mark", staticmethod(stop))
+
+
+@pytest.mark.parametrize(("whole", "epochs_kept"), [(True, 1), (False, 0)])
+def test_it_carries_on_from_the_last_whole_state(whole, epochs_kept, data, undisturbed, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_the_first_epoch(patch, whole=whole)
+        with pytest.raises(Stopped):
+            train(CONFIG, data, progress=False, checkpoints=tmp_path)
+    states = [json.loads(path.read_text()) for path in tmp_path.glob(f"*/{SO_FAR}")]
+    assert [state["epochs"] for state in states] == [1] * epochs_kept
+
+    resumed = train(CONFIG, data, progress=False, checkpoints=tmp_path)
+    assert confidences(resumed) == pytest.approx(confidences(undisturbed), abs=1e-5)
+    if whole:
+        assert resumed.seconds > states[0]["seconds"] > 0
+        assert resumed.peak_memory_bytes >= states[0]["peak_memory_bytes"]
+
+
+def test_a_finished_training_is_only_read_again(data, undisturbed, tmp_path):
+    first = train(CONFIG, data, progress=False, checkpoints=tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_the_first_epoch(patch, whole=False)  # would fail if an epoch ran
+        again = train(CONFIG, data, progress=False, checkpoints=tmp_path)
+    assert confidences(again) == pytest.approx(confidences(first), abs=1e-6)
+    assert confidences(first) == pytest.approx(confidences(undisturbed), abs=1e-5)
+
+
+def test_the_checkpoint_holds_what_trains_alone(data, tmp_path):
+    train(CONFIG, data, progress=False, checkpoints=tmp_path)
+    sizes = {path.name: path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
+    assert sizes["trained.safetensors"] < 100_000  # the body has 90 MB
+    assert sum(sizes.values()) < 2**20
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"rank": 4}, "rank 2 there, 4 here"), ({"lr_head": 0.5}, r"lr_head 0\.\d+ there, 0\.5 here")],
+)
+def test_a_checkpoint_of_another_configuration_is_refused(change, said, data, tmp_path):
+    train(CONFIG, data, progress=False, checkpoints=tmp_path)
+    with pytest.raises(UsageError, match=f"of another training: {said}.*remove the folder"):
+        train(CONFIG.model_copy(update=change), data, progress=False, checkpoints=tmp_path)
+
+
+def test_a_checkpoint_of_other_data_is_refused(data, tmp_path):
+    train(CONFIG, data, progress=False, checkpoints=tmp_path)
+    with pytest.raises(UsageError, match=r"of another training: dataset 'teller77\[3 intents\]' there"):
+        train(CONFIG, data.select(data.label_names[:2], "two"), progress=False, checkpoints=tmp_path)
+
+
+def test_a_folder_with_something_else_is_refused(data, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="holds something that is not a checkpoint"):
+        train(CONFIG, data, progress=False, checkpoints=tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_damaged_checkpoint_is_named(data, tmp_path):
+    (tmp_path / "made_from.json").write_text('{"rank": ')
+    with pytest.raises(RunError, match=r"made_from.json is damaged"):
+        train(CONFIG, data, progress=False, checkpoints=tmp_path)

@@ -1,0 +1,154 @@
+"""What is asked beyond the test split: never what was learnt, and every answer in a row that statistics can read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bankllm import datasets
+from bankllm.datasets import Dataset, Split
+from bankllm.errors import DataError, UsageError
+from bankllm.evidence.records import write_rows
+from bankllm.evidence.run import Run
+from bankllm.training.config import TrainConfig
+from bankllm.training.evaluate import confused_pairs, evaluate, hold_out, near_duplicates, question_sets
+from bankllm.training.train import TrainResult, train
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return datasets.load("teller77").first_intents(8)
+
+
+@pytest.fixture(scope="module")
+def result(data: Dataset) -> TrainResult:
+    return train(TrainConfig(method="probe"), data, progress=False)
+
+
+def made(train: list[str], test: list[str]) -> Dataset:
+    sides = [Split(tuple(texts), tuple(i % 2 for i in range(len(texts)))) for texts in (train, test)]
+    return Dataset("made", ("a", "b"), *sides, {"train": "1", "test": "2"}, "test")
+
+
+def test_near_duplicates_differ_in_case_spaces_and_punctuation_alone() -> None:
+    data = made(
+        ["How do I top up?", "It's gone", "Where is it"],
+        ["how do I  top up", "How do I top-up?", "Its gone!!", "Where is it now", "\nWhere, is it"],
+    )
+    assert near_duplicates(data) == {0, 2, 4}
+
+
+def test_banking77_has_eleven_near_duplicates_and_all_have_their_twins_label(banking77: Path) -> None:
+    data = datasets.load("banking77")
+    found = near_duplicates(data)
+    assert len(found) == 11
+    labels = {datasets.normalise(t): y for t, y in zip(data.train.texts, data.train.labels, strict=True)}
+    assert all(labels[datasets.normalise(data.test.texts[i])] == data.test.labels[i] for i in found)
+
+
+def test_a_model_of_banking77_is_asked_all_of_teller77(banking77: Path) -> None:
+    data, teller = datasets.load("banking77"), datasets.load("teller77")
+    test, other_words, far = question_sets(data)
+    assert [(s.name, s.in_scope) for s in (test, other_words, far)] == [
+        ("test", True),
+        ("teller77", True),
+        ("out_of_scope", False),
+    ]
+    assert (test.texts, len(test.actual)) == (data.test.texts, 3080)
+    assert set(other_words.actual) == set(data.label_names)
+    assert set(other_words.texts) <= set(teller.test.texts)
+    assert len(far.texts) >= 200
+    assert set(far.actual) == {"out_of_scope"}
+
+
+def test_what_was_learnt_is_never_asked_as_foreign(banking77: Path) -> None:
+    """Teller77 itself has neither set; the assistant learnt 7 of its intents, and the other 77 stay foreign words."""
+    assert [s.name for s in question_sets(datasets.load("teller77"))] == ["test"]
+    test, other_words = question_sets(datasets.load("assistant"))
+    assert (test.name, other_words.name) == ("test", "teller77")
+    assert set(other_words.actual) == set(datasets.banking77_labels())
+
+
+def test_a_selection_of_teller77_is_asked_far_questions_but_not_its_own(data: Dataset) -> None:
+    assert [s.name for s in question_sets(data)] == ["test", "out_of_scope"]
+
+
+def test_answers_stand_in_rows_that_statistics_read(data: Dataset, result: TrainResult, run: Run) -> None:
+    known_words = replace(data, train=Split((*data.train.texts, data.test.texts[3].upper()), (*data.train.labels, 0)))
+    rows = evaluate(result.classifier, known_words)
+    sets = {name: [row for row in rows if row["set"] == name] for name in ("test", "out_of_scope")}
+    assert len(sets["test"]) + len(sets["out_of_scope"]) == len(rows)
+    assert [row["text_id"] for row in sets["out_of_scope"]] == list(range(len(sets["out_of_scope"])))
+    assert [row["near_duplicate"] for row in sets["test"]].index("yes") == 3
+    assert {row["in_scope"] for row in sets["out_of_scope"]} == {"no"}
+    shown = [{key: row[key] for key in ("text_id", "actual", "predicted")} for row in sets["test"]]
+    assert shown == [{key: row[key] for key in ("text_id", "actual", "predicted")} for row in result.predictions]
+
+    run.write_rows("answers", rows)
+    measured = {
+        statistic: run.measure(statistic, statistic, "answers", title="t", unit="share", **options)
+        for statistic, options in {
+            "accuracy": {"where": {"set": "test", "near_duplicate": "no"}},
+            "recall_at_false_rejects": {},
+            "auroc": {"column": "set", "inside": "test", "outside": "out_of_scope"},
+        }.items()
+    }
+    assert measured["accuracy"].n == len(data.test) - 1
+    assert measured["recall_at_false_rejects"].n == len(sets["out_of_scope"])
+    assert 0.8 < (measured["auroc"].value or 0) <= 1
+
+
+def test_given_predictions_are_taken_and_those_of_other_texts_refused(data: Dataset, result: TrainResult) -> None:
+    marked = [{**row, "confidence": 0.25} for row in result.predictions]
+    rows = evaluate(result.classifier, data, predictions=marked)
+    assert {row["confidence"] for row in rows if row["set"] == "test"} == {0.25}
+    assert len({row["confidence"] for row in rows if row["set"] == "out_of_scope"}) > 100
+    with pytest.raises(
+        DataError, match=rf"The {len(marked) - 1} predictions given are not of these {len(marked)} test"
+    ):
+        evaluate(result.classifier, data, predictions=marked[1:])
+    with pytest.raises(UsageError, match=r"knows 8 labels, teller77\[5 intents\] has 5"):
+        evaluate(result.classifier, datasets.load("teller77").first_intents(5))
+
+
+def test_held_out_intents_are_asked_but_not_learnt(data: Dataset) -> None:
+    known, held_out = hold_out(data, count=3, seed=1)
+    assert known.name == "teller77[8 intents][3 intents held out, seed 1]"
+    assert len(known.label_names) == 5
+    gone = set(data.label_names) - set(known.label_names)
+    assert set(held_out.actual) == gone
+    assert len(held_out.texts) + len(known.test) == len(data.test)
+    assert not set(held_out.texts) & set(known.test.texts)
+    assert hold_out(data, 3, seed=1)[1] == held_out
+    assert any(hold_out(data, 3, seed)[1] != held_out for seed in range(2, 6))
+
+    classifier = train(TrainConfig(method="probe"), known, progress=False).classifier
+    rows = [row for row in evaluate(classifier, known, held_out) if row["set"] == "held_out"]
+    assert [row["actual"] for row in rows] == list(held_out.actual)
+    assert {row["in_scope"] for row in rows} == {"no"}
+    assert not gone & {row["predicted"] for row in rows}
+
+
+def test_out_of_scope_is_no_intent_to_hold_out_and_two_must_remain(data: Dataset) -> None:
+    small = datasets.load("teller77").select(("out_of_scope", "greeting", "goodbye", "human_agent"), "4")
+    assert all("out_of_scope" in hold_out(small, 1, seed)[0].label_names for seed in range(10))
+    with pytest.raises(UsageError, match=r"2 intents cannot be held out of teller77\[4\]: it has 3, of which 1 to 1"):
+        hold_out(small, 2)
+    with pytest.raises(UsageError, match="0 intents cannot be held out"):
+        hold_out(data, 0)
+
+
+def test_confused_pairs_count_both_ways(tmp_path: Path) -> None:
+    mistakes = [("pin", "card")] * 3 + [("card", "pin")] * 2 + [("fee", "rate")] * 4 + [("cash", "fee")]
+    rows = [{"actual": a, "predicted": p} for a, p in [*mistakes, ("pin", "pin"), ("fee", "fee")]]
+    pairs = confused_pairs(rows)
+    assert pairs == [
+        {"intent_a": "pin", "intent_b": "card", "a_as_b": 3, "b_as_a": 2, "errors": 5},
+        {"intent_a": "fee", "intent_b": "rate", "a_as_b": 4, "b_as_a": 0, "errors": 4},
+        {"intent_a": "cash", "intent_b": "fee", "a_as_b": 1, "b_as_a": 0, "errors": 1},
+    ]
+    assert confused_pairs(reversed(rows), top=2) == pairs[:2]
+    write_rows(tmp_path / "pairs.csv", pairs)
+    even = confused_pairs([{"actual": "b", "predicted": "a"}, {"actual": "a", "predicted": "b"}])
+    assert [(pair["intent_a"], pair["intent_b"]) for pair in even] == [("a", "b")]
+    assert confused_pairs([{"actual": "a", "predicted": "a"}]) == []

@@ -1,0 +1,143 @@
+"""The ONNX graph says what torch says, stands alone, and is written whole or not at all."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import bankllm
+from bankllm.classifier import IntentClassifier
+from bankllm.datasets import Split, load
+from bankllm.errors import ModelError, RunError, UsageError
+from bankllm.training.config import TrainConfig
+from bankllm.training.export import OnnxClassifier, export_onnx
+from bankllm.training.train import train
+
+ASSISTANT = Path(bankllm.__file__).parent / "data" / "assistant"
+TEXTS = ["my card never came", "hi", "where is my money? " * 60, ""]
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged assistant as ONNX."""
+    return export_onnx(ASSISTANT, tmp_path_factory.mktemp("onnx") / "assistant.onnx")
+
+
+@pytest.fixture(scope="module")
+def assistant(graph: Path) -> OnnxClassifier:
+    return OnnxClassifier.load(graph)
+
+
+def test_labels_agree_with_torch_on_the_whole_test_split(assistant: OnnxClassifier) -> None:
+    data = load("auto")  # Banking77 where it can be had, else Teller77
+    assert len(data.test) == 3080 if data.name == "banking77" else data.name == "teller77"
+    ours, theirs = assistant.score(data.test.texts), IntentClassifier.load(ASSISTANT).score(data.test.texts)
+    labels, expected = ours.probabilities.argmax(axis=1), theirs.probabilities.argmax(axis=1)
+    assert np.mean(labels != expected) <= 0.01
+    assert len(set(expected.tolist())) > 50  # not one label for all
+    np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
+    np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-4)
+
+
+def test_predict_is_the_torch_classifiers(assistant: OnnxClassifier) -> None:
+    classifier = IntentClassifier.load(ASSISTANT)
+    ours, theirs = assistant.predict(TEXTS), classifier.predict(TEXTS)
+    assert [(p.intent, p.abstains) for p in ours] == [(p.intent, p.abstains) for p in theirs]
+    assert [p.confidence for p in ours] == pytest.approx([p.confidence for p in theirs], abs=1e-5)
+    assert ours[0].intent == "card_arrival"
+    assert assistant.predict([]) == []
+    assert assistant.label_names == classifier.label_names
+    one_by_one = [assistant.predict([text])[0].confidence for text in TEXTS]  # other axes: batch 1, each its length
+    assert one_by_one == pytest.approx([p.confidence for p in ours], abs=1e-5)
+    with pytest.raises(UsageError, match=r"Text 1 is of type int\. Expected a list of strings"):
+        assistant.predict(["card", 3])  # type: ignore[list-item]
+
+
+def test_the_graph_has_dynamic_axes_and_logits_and_embeddings(graph: Path) -> None:
+    model = onnx.load(graph)
+    onnx.checker.check_model(model)
+    axes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert axes == {
+        "input_ids": ["batch", "sequence"],
+        "attention_mask": ["batch", "sequence"],
+        "logits": ["batch", 84],
+        "embeddings": ["batch", 384],
+    }
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_an_adapter_is_merged_and_a_base_in_four_bits_expanded(method: str, tmp_path: Path) -> None:
+    whole = load("teller77").first_intents(3)
+    some = replace(whole, train=Split(whole.train.texts[::8], whole.train.labels[::8]))
+    result = train(TrainConfig(method=method, rank=2, epochs=1, threshold=0.6), some, tmp_path / "mine", progress=False)
+    again = OnnxClassifier.load(export_onnx(tmp_path / "mine", tmp_path / "mine.onnx")).predict(some.test.texts)
+    assert [p.intent for p in again] == [row["predicted"] for row in result.predictions]
+    assert [p.confidence for p in again] == pytest.approx([row["confidence"] for row in result.predictions], abs=1e-3)
+    abstained = [p.abstains for p in again]
+    assert abstained == [p.confidence < 0.6 for p in again]
+
+
+def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for package in ("onnx", "onnxscript"):
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, package, None)
+            with pytest.raises(UsageError, match=rf"ONNX needs the package {package}, .*pip install 'bankllm\[onnx\]'"):
+                export_onnx(ASSISTANT, tmp_path / "out.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UsageError, match=r"ONNX needs the package onnxruntime, .*pip install 'bankllm\[onnx\]'"):
+        OnnxClassifier.load(tmp_path / "out.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_too_large_for_one_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("bankllm.training.export.MAX_BYTES", 50_000_000)
+    with pytest.raises(UsageError, match=r"assistant has weights of 0\.1 GiB in fp32, and one ONNX file holds 2 GiB"):
+        export_onnx(ASSISTANT, tmp_path / "out.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_loaded_is_said(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"none\.onnx cannot be read \(No such file or directory\)"):
+        OnnxClassifier.load(tmp_path / "none.onnx")
+    (tmp_path / "cut.onnx").write_bytes(graph.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"cut\.onnx is no ONNX model that can be run"):
+        OnnxClassifier.load(tmp_path / "cut.onnx")
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    foreign = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", [x], [y]), opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
+    )
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    with pytest.raises(ModelError, match=r"foreign\.onnx was not written by `bankllm export`"):
+        OnnxClassifier.load(tmp_path / "foreign.onnx")
+
+
+def test_the_command_writes_one_file_and_an_error_leaves_none(tmp_path: Path) -> None:
+    shutil.copytree(ASSISTANT, tmp_path / "mine")
+    command = [sys.executable, "-m", "bankllm", "export", "mine", "mine.onnx"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Written to mine.onnx (86.")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.onnx"]
+    refused = subprocess.run(
+        [*command[:-2], "none", "x.onnx"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "No trained classifier in none" in " ".join(refused.stderr.split())
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"cannot be written"):
+        export_onnx(ASSISTANT, tmp_path / "file" / "out.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
