@@ -184,6 +184,7 @@ def benchmark(
     profile: ProfileOption = None,
     output: OutputOption = None,
     resume: Annotated[str | None, typer.Option(help="Carry on with this run id; what is trained stays.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this configuration, e.g. lora_r8; repeatable.")] = None,
 ) -> None:
     """Train and compare every configuration of the profile (notebook 03, headless) and print the table."""
     from bankllm import pipeline
@@ -191,7 +192,14 @@ def benchmark(
     from bankllm.evidence.words import show_interval, show_value
 
     name = profile or get_settings().profile
-    folder, manifest = pipeline.run(name, _output(output), only=["03"], resume=resume, report=typer.echo)
+    folder, manifest = pipeline.run(
+        name,
+        _output(output),
+        only=["03"],
+        resume=resume,
+        parameters={"only": ",".join(only)} if only else {},
+        report=typer.echo,
+    )
     if failed := [entry for entry in manifest.notebooks if entry.name.startswith("03") and entry.status != "done"]:
         typer.echo(f"Failed: {failed[0].error}", err=True)
         typer.echo(f"Carry on after mending: bankllm benchmark --resume {folder.name}", err=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -154,15 +154,15 @@ def confused_pairs(axis: "Axes", pairs: Sequence[Mapping[str, object]], *, title
     forth, back = (np.array([int(str(pair[key])) for pair in pairs]) for key in ("a_as_b", "b_as_a"))
     axis.barh(names, forth, color=BLUE, height=0.65, label="as written →")
     both = np.flatnonzero(back)
-    axis.barh(
-        both, back[both], left=forth[both], color="white", edgecolor=ORANGE, hatch="////", height=0.65, label="back ←"
-    )
+    if len(both):
+        look: dict[str, Any] = {"color": "white", "edgecolor": ORANGE, "hatch": "////"}
+        axis.barh(both, back[both], left=forth[both], height=0.65, label="back ←", **look)
+        axis.legend(loc="lower right", frameon=False)
     label(axis, title, "test texts")
     axis.set_ylim(len(pairs) - 0.4, -0.6)
     axis.tick_params(axis="y", labelsize=8)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(visible=False, axis="y")
-    axis.legend(loc="lower right", frameon=False)
 
 
 def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:

@@ -32,17 +32,24 @@ class TrainingRun(BaseModel):
     options: dict[str, Any] = {}
     """Fields of `TrainConfig` that differ from its defaults, where they are chosen for every other training."""
 
-    def label(self, seed: int) -> str:
-        """What the configuration is called on every page, e.g. `LoRA r=8`, or `LoRA r=8 seed 2` among several."""
+    def name_of(self) -> str:
+        """What the configuration is called on every page, whatever the seed: `LoRA r=8`."""
         method = {"probe": "linear probe", "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}[self.method]
-        name = self.name or method + (f" r={self.rank}" if self.rank else "")
-        return name + (f" seed {seed}" if len(self.seeds) > 1 else "")
+        return self.name or method + (f" r={self.rank}" if self.rank else "")
+
+    def id_of(self) -> str:
+        """The same as part of a record's id: `lora_r8`."""
+        if self.name:
+            return re.sub(r"\W+", "_", self.name.lower(), flags=re.ASCII).strip("_")
+        return self.method + (f"_r{self.rank}" if self.rank else "")
+
+    def label(self, seed: int) -> str:
+        """The name, with the seed where there are several: `LoRA r=8 seed 2`."""
+        return self.name_of() + (f" seed {seed}" if len(self.seeds) > 1 else "")
 
     def key(self, seed: int) -> str:
-        """The same as part of a file name or a record's id, e.g. `lora_r8` or `lora_r8_s2`."""
-        name = re.sub(r"\W+", "_", self.name.lower(), flags=re.ASCII).strip("_") if self.name else self.method
-        rank = f"_r{self.rank}" if self.rank and not self.name else ""
-        return f"{name}{rank}" + (f"_s{seed}" if len(self.seeds) > 1 else "")
+        """The same as the name of a file or folder: `lora_r8_s2`."""
+        return self.id_of() + (f"_s{seed}" if len(self.seeds) > 1 else "")
 
 
 class Profile(BaseModel):
@@ -56,6 +63,12 @@ class Profile(BaseModel):
     intents: int | None
     """Train and test on the first so many intents alone; None takes all."""
     training: tuple[TrainingRun, ...]
+    curve_intents: int | None
+    """Notebook 03 compares the starts of the head on the first so many intents; None takes all."""
+    held_out: int
+    """Intents that notebook 03 holds out of one more training, for near out-of-scope questions; 0 leaves it out."""
+    audit: bool
+    """Whether notebook 03 looks for wrong labels: the training texts are embedded once more."""
     chat_requests: int
     """Sequential chat requests that notebook 01 times."""
     load_users: int
@@ -71,10 +84,10 @@ class Profile(BaseModel):
 def _every_method(epochs: int, seeds: tuple[int, ...]) -> tuple[TrainingRun, ...]:
     """The whole table. The probe has no randomness that a second seed could show."""
     return (
-        TrainingRun(method="probe"),
         *(TrainingRun(method="lora", rank=rank, epochs=epochs, seeds=seeds) for rank in (4, 8, 16, 32)),
         *(TrainingRun(method="qlora", rank=rank, epochs=epochs, seeds=seeds) for rank in (8, 16)),
         TrainingRun(method="full", epochs=epochs, seeds=seeds),
+        TrainingRun(method="probe"),
     )
 
 
@@ -84,10 +97,13 @@ PROFILES: dict[str, Profile] = {
         dataset="teller77",
         intents=8,
         training=(
-            TrainingRun(method="probe"),
             TrainingRun(method="lora", rank=8, epochs=2),
             TrainingRun(method="qlora", rank=8, epochs=1),
+            TrainingRun(method="probe"),
         ),
+        curve_intents=8,
+        held_out=2,
+        audit=True,
         chat_requests=40,
         load_users=5,
         load_requests=50,
@@ -100,6 +116,9 @@ PROFILES: dict[str, Profile] = {
         dataset="auto",
         intents=None,
         training=_every_method(epochs=1, seeds=(0,)),
+        curve_intents=20,
+        held_out=0,
+        audit=False,
         chat_requests=200,
         load_users=100,
         load_requests=1000,
@@ -112,6 +131,9 @@ PROFILES: dict[str, Profile] = {
         dataset="auto",
         intents=None,
         training=_every_method(epochs=2, seeds=(0, 1, 2)),
+        curve_intents=None,
+        held_out=7,
+        audit=True,
         chat_requests=2000,
         load_users=100,
         load_requests=10_000,

@@ -28,7 +28,19 @@ from bankllm.training.config import TrainConfig
 from bankllm.training.measured import Costs
 from bankllm.training.train import TrainResult, train
 
-COSTS = Costs("cpu", "fp32", 1.5, 10.25, 4000, 3, 300 * 2**20, 0, 1234, 5678)
+COSTS = Costs(
+    device="cpu",
+    precision="fp32",
+    encode_seconds=1.5,
+    seconds=10.25,
+    rows_seen=4000,
+    truncated=3,
+    peak_memory_bytes=300 * 2**20,
+    reserved_memory_bytes=0,
+    trainable_parameters=1234,
+    total_parameters=5678,
+    adapter_bytes=0,
+)
 PREDICTIONS: list[dict[str, object]] = [
     {"text_id": i, "actual": "card", "predicted": "card" if i < 3 else "cash", "confidence": 0.75} for i in range(4)
 ]

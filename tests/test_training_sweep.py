@@ -19,7 +19,7 @@ from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.settings import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
 from bankllm.training.outcomes import Outcome
-from bankllm.training.sweep import plan, sweep
+from bankllm.training.sweep import Planned, plan, sweep
 from bankllm.training.time_left import SweepBar, work
 
 PLAN = {
@@ -271,14 +271,16 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
 
 def test_a_profile_becomes_a_plan():
     made = plan(PROFILES["full"])
-    labels = [label for label, _ in made.values()]
+    labels = [planned.label for planned in made.values()]
     assert labels[:3] == ["linear probe", "LoRA r=4 seed 0", "LoRA r=4 seed 1"]
     assert len(labels) == len(set(labels)) == 1 + 3 * 7
-    assert made["qlora_r16_s2"] == ("QLoRA r=16 seed 2", TrainConfig(method="qlora", rank=16, epochs=2, seed=2))
+    config = TrainConfig(method="qlora", rank=16, epochs=2, seed=2)
+    assert made["qlora_r16_s2"] == Planned("QLoRA r=16", "qlora_r16", "QLoRA r=16 seed 2", config)
     best = TrainingRun(method="lora", rank=16, name="LoRA r=16, all linear", options={"target_modules": "all-linear"})
     profile: Profile = PROFILES["smoke"].model_copy(update={"training": (best,)})
     expected = TrainConfig(rank=16, epochs=1, target_modules="all-linear")
-    assert plan(profile) == {"lora_r_16_all_linear": ("LoRA r=16, all linear", expected)}
+    name, id = "LoRA r=16, all linear", "lora_r_16_all_linear"
+    assert plan(profile) == {id: Planned(name, id, name, expected)}
     wrong = best.model_copy(update={"options": {"learning_rate": 1}})
     with pytest.raises(UsageError, match="learning_rate: Extra inputs"):
         plan(profile.model_copy(update={"training": (wrong,)}))

@@ -1,5 +1,6 @@
 """Real trainings at a tiny scale: MiniLM by each method, and a random-weight decoder."""
 
+import json
 import subprocess
 import sys
 import time
@@ -18,7 +19,8 @@ from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Dataset, Split, load
-from bankllm.errors import NotMeasured, UsageError
+from bankllm.errors import ModelError, NotMeasured, UsageError
+from bankllm.evidence.records import read_records
 from bankllm.training.config import TrainConfig
 from bankllm.training.head import PROBE_C
 from bankllm.training.memory import SAMPLE_S, PeakMemory
@@ -75,14 +77,17 @@ def test_each_method_learns_and_its_artefact_says_the_same_again(method, data, t
 
 def test_the_parameters_that_train_are_adapter_and_head(data):
     lora = train(TrainConfig(rank=4, epochs=1, head_init="random"), data, progress=False)
-    assert lora.trainable_parameters == 6 * 2 * 4 * (384 + 384) + 384 * 3 + 3
+    assert lora.trainable_parameters == 3 * 2 * 4 * (384 + 384) + 384 * 3 + 3
     assert lora.total_parameters > 22_000_000
-    assert (lora.adapter_bytes, lora.encode_seconds) == (0, 0)
+    assert lora.adapter_bytes == 0
+    whole = train(TrainConfig(rank=4, epochs=1, head_init="random", top_layers=None), data, progress=False)
+    assert whole.trainable_parameters == 6 * 2 * 4 * (384 + 384) + 384 * 3 + 3
+    assert whole.encode_seconds == 0  # nothing to embed
     assert lora.peak_memory_bytes > 80 * 2**20  # the weights alone are 87 MiB
 
 
 def test_the_head_starts_as_a_nearest_centroid_classifier(data):
-    still = TrainConfig(method="lora", epochs=1, lr_adapter=1e-12, lr_head=1e-12)
+    still = TrainConfig(head_init="class-means", epochs=1, lr_adapter=1e-12, lr_head=1e-12)
     result = train(still, data, progress=False)
     texts, labels = data.train.texts, np.array(data.train.labels)
     vectors = result.classifier.score(texts).embeddings
@@ -91,6 +96,12 @@ def test_the_head_starts_as_a_nearest_centroid_classifier(data):
     logits = 20 * result.classifier.score(data.test.texts).embeddings @ centroids.T
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(softmax.max(axis=1), confidences(result), atol=1e-4)
+
+
+def test_the_head_starts_as_the_probe(data):
+    still = train(TrainConfig(head_init="probe", epochs=1, lr_adapter=1e-12, lr_head=1e-12), data, progress=False)
+    probe = train(TrainConfig(method="probe"), data, progress=False)
+    assert confidences(still) == pytest.approx(confidences(probe), abs=1e-4)
 
 
 @pytest.mark.parametrize("intents", [2, 3])
@@ -153,6 +164,59 @@ def tiny_decoder(folder: Path, texts: tuple[str, ...], layers: int = 1) -> Path:
         )
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize("switch", ["rslora", "dora", "gradient_checkpointing"])
+def test_pefts_switches_reach_it(switch, data, tmp_path):
+    plain = train(TrainConfig(rank=4, epochs=1), data, progress=False)
+    result = train(TrainConfig.model_validate({"rank": 4, "epochs": 1, switch: True}), data, tmp_path / "a", False)
+    if switch == "gradient_checkpointing":  # the same sums, computed twice
+        assert confidences(result) == pytest.approx(confidences(plain), abs=1e-4)
+        return
+    told = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert told[f"use_{switch}"] is True
+    assert confidences(result) != pytest.approx(confidences(plain), abs=1e-6)
+    again = IntentClassifier.load(tmp_path / "a").score(data.test.texts).probabilities
+    np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
+
+
+def test_a_text_of_ten_thousand_words_is_cut_and_counted(data, tmp_path):
+    long = replace(data.train, texts=("card " * 10_000, *data.train.texts[1:]))
+    result = train(TrainConfig(rank=2, epochs=1), replace(data, train=long), tmp_path / "adapter", progress=False)
+    assert result.truncated == 1
+    (record,) = [record for record in read_records(tmp_path / "adapter") if record.id == "truncated"]
+    assert (record.title, record.value, record.unit) == ("Texts cut at the maximum length", 1, "texts")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_names_the_three_knobs(error, data, monkeypatch, tmp_path):
+    def exhausted(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("bankllm.training.loop.fit", exhausted)
+    with pytest.raises(ModelError, match=r"Lower batch_size or max_length, or set gradient_checkpointing=True"):
+        train(TrainConfig(rank=2), data, tmp_path / "adapter", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_fault_while_training_keeps_its_name(data, monkeypatch):
+    def broken(*arguments, **options):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("bankllm.training.loop.fit", broken)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        train(TrainConfig(rank=2), data, progress=False)
+
+
+def test_a_rank_above_the_width_is_refused(data):
+    with pytest.raises(UsageError, match=r"Rank 385 is above the width of .*\(384\)"):
+        train(TrainConfig(rank=385), data, progress=False)
 
 
 def test_an_error_leaves_no_output(data, tmp_path):

@@ -134,8 +134,8 @@ def with_suspicion(
     Accuracy over the rows that are not suspected is a second line, never the headline: where the judge is the
     classifier itself, its own confident mistakes are the first to be left out.
     """
-    suspected = {row["text_id"]: row["suspected"] for row in judged if row.get("split", "test") == "test"}
+    suspected = {str(row["text_id"]): row["suspected"] for row in judged if row.get("split", "test") == "test"}
     rows = [dict(row) for row in predictions]
-    if {row["text_id"] for row in rows} != set(suspected):
+    if {str(row["text_id"]) for row in rows} != set(suspected):
         raise UsageError(f"{len(rows)} predictions and {len(suspected)} audited test texts are not the same texts.")
-    return [{**row, "suspected": suspected[row["text_id"]]} for row in rows]
+    return [{**row, "suspected": suspected[str(row["text_id"])]} for row in rows]

@@ -1,6 +1,8 @@
 """The command that trains one classifier: `bankllm train`, and over several processes
 
-accelerate launch --num_processes 2 -m bankllm.training adapters/lora-r8 --rank 8
+accelerate launch --multi_gpu --num_processes 2 -m bankllm.training adapters/lora-r8 --rank 8
+
+Without `--multi_gpu` accelerate starts a single process where there is no GPU; with it, processes share CPUs too.
 """
 
 from pathlib import Path
@@ -51,6 +53,8 @@ def train(
     say = typer.echo if distributed.is_main() else lambda line: None
     data = datasets.load(dataset)
     say(data.describe())
+    if distributed.world_size() > 1:
+        say(f"{distributed.world_size()} processes share each batch")
     if calibrate:
         threshold = calibrate_threshold(fit(config, split_validation(data)).predictions)
         say(f"abstains below a confidence of {threshold:.3f}")

@@ -29,7 +29,7 @@ class Frozen:
     """Base model's sha256, data set's name, pooling and max length: another training must have the same."""
     quantised: bool = False
     """The base was loaded in 4 bits."""
-    top_layers: int | None = None
+    top_layers: int | str | None = None
     below: list[torch.Tensor] | None = None
     """For each text the (tokens, hidden) input of the first of the top layers; None where all layers are adapted."""
 

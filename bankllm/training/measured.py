@@ -7,11 +7,12 @@ what the model card says. `bankllm verify FOLDER` recomputes every number.
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from bankllm.classifier import TRAINING_FILE, Artefact
 from bankllm.evidence.records import Raw, Record, compute, sha256_file, write_records, write_rows
@@ -25,25 +26,29 @@ QUALITY = {
 }
 """Statistic and id of a record → its title."""
 COSTS = {
-    "train_s": ("Training time, embedding included", "s", "total_s"),
-    "peak_memory": ("Peak memory over the level before", "bytes", "peak_memory_bytes"),
-    "trainable": ("Trainable parameters", "parameters", "trainable_parameters"),
-    "adapter": ("Weights on disk", "bytes", "adapter_bytes"),
-    "truncated": ("Texts cut at the maximum length", "texts", "truncated"),
+    "train_s": ("training time, embedding included", "s", "total_seconds"),
+    "examples_per_s": ("training texts a second of optimisation", "texts/s", "examples_per_second"),
+    "peak_memory": ("peak memory over the level before", "bytes", "peak_memory_bytes"),
+    "trainable": ("trainable parameters", "parameters", "trainable_parameters"),
+    "trainable_share": ("trainable share of all parameters", "share", "trainable_share"),
+    "adapter": ("weights on disk", "bytes", "adapter_bytes"),
+    "truncated": ("texts cut at the maximum length", "texts", "truncated"),
 }
-"""Id of a record → title, unit, and column of the cost file."""
+"""Id of a record → title, unit, and column of `Costs.row`."""
 LIBRARIES = ("torch", "transformers", "peft", "bankllm")
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What a training took; the columns of `raw/cost.csv`."""
+class Costs(BaseModel):
+    """What a training took; the fields are those of `TrainResult`."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
     device: str
     precision: str
-    encode_s: float
+    encode_seconds: float
     """Embedding the training texts with the frozen base."""
-    optimise_s: float
+    seconds: float
+    """Optimisation."""
     rows_seen: int
     """Training texts times passes."""
     truncated: int
@@ -53,6 +58,21 @@ class Costs:
     """What torch held on the GPU; 0 on a CPU."""
     trainable_parameters: int
     total_parameters: int
+    adapter_bytes: int
+
+    @property
+    def total_seconds(self) -> float:
+        """Embedding and optimisation together, as if the configuration had been trained alone."""
+        return self.encode_seconds + self.seconds
+
+    def row(self) -> dict[str, object]:
+        """Everything, as the one row of a cost file."""
+        return {
+            **self.model_dump(),
+            "total_seconds": self.total_seconds,
+            "examples_per_second": self.rows_seen / self.seconds,
+            "trainable_share": self.trainable_parameters / self.total_parameters,
+        }
 
 
 def write_evidence(
@@ -64,8 +84,7 @@ def write_evidence(
     """
     weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
     size = sum((folder / name).stat().st_size for name in weights)
-    row = {**asdict(costs), "total_s": costs.encode_s + costs.optimise_s, "adapter_bytes": size}
-    write_rows(folder / COST, [row])
+    write_rows(folder / COST, [costs.model_copy(update={"adapter_bytes": size}).row()])
     if predictions:
         write_rows(folder / PREDICTIONS, predictions)
     conditions = {
@@ -83,7 +102,7 @@ def write_evidence(
         else _not_measured(id, title, "the data set has no test texts")
         for id, title in QUALITY.items()
     ] + [
-        _measure(folder, id, title, unit, "single", {"column": column}, cost)
+        _measure(folder, id, title[0].upper() + title[1:], unit, "single", {"column": column}, cost)
         for id, (title, unit, column) in COSTS.items()
     ]
     records = [record.model_copy(update={"conditions": conditions}) for record in records]

@@ -19,37 +19,10 @@ from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.evidence.records import write_text
 from bankllm.training.checkpoints import MADE_FROM, SO_FAR
 from bankllm.training.config import TrainConfig
+from bankllm.training.measured import Costs
 
 RESULT = "result.json"
 ROWS = "rows.csv"
-
-
-class Costs(BaseModel):
-    """What a training took; the fields are those of `TrainResult`."""
-
-    model_config = ConfigDict(frozen=True, from_attributes=True)
-
-    encode_seconds: float
-    seconds: float
-    rows_seen: int
-    truncated: int
-    peak_memory_bytes: int
-    reserved_memory_bytes: int
-    trainable_parameters: int
-    total_parameters: int
-    adapter_bytes: int
-    device: str
-    precision: str
-
-    @property
-    def total_seconds(self) -> float:
-        """Embedding and optimisation together, as if the configuration had been trained alone."""
-        return self.encode_seconds + self.seconds
-
-    @property
-    def examples_per_second(self) -> float:
-        """Training texts a second of optimisation."""
-        return self.rows_seen / self.seconds
 
 
 class Result(BaseModel):
@@ -98,6 +71,12 @@ class Outcome:
         if self.result.costs is None:
             raise NotMeasured(f"{self.key} was not measured: {self.reason}")
         return self.result.costs
+
+    def summary(self) -> str:
+        """One line for people."""
+        if not self.measured:
+            return f"not measured: {self.reason}"
+        return f"trained in {self.costs.seconds:.1f} s, after {self.costs.encode_seconds:.1f} s of embedding"
 
     @property
     def rows(self) -> list[dict[str, str]]:

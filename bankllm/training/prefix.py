@@ -7,7 +7,7 @@ layers in one list, which is how the Auto classes build encoders and decoders al
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from bankllm.classifier import EncoderWithHead, IntentClassifier
 from bankllm.errors import UsageError
 
 BATCH = 64
+TopLayers = int | Literal["half"]
 
 
 def layer_list(body: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -30,16 +31,18 @@ def layer_list(body: nn.Module) -> tuple[str, nn.ModuleList]:
     return max(lists, key=lambda item: len(item[1]))
 
 
-def first_adapted(body: nn.Module, top_layers: int) -> int:
+def first_adapted(body: nn.Module, top_layers: TopLayers) -> int:
     """Position of the first of the top layers. Raises `UsageError` where there are fewer layers."""
     _, layers = layer_list(body)
+    if top_layers == "half":
+        return len(layers) // 2
     if top_layers > len(layers):
         raise UsageError(f"top_layers={top_layers}, but the model has {len(layers)} layers. Set 1 to {len(layers)}.")
     return len(layers) - top_layers
 
 
 def encode(
-    classifier: IntentClassifier, texts: tuple[str, ...], top_layers: int, progress: bool
+    classifier: IntentClassifier, texts: tuple[str, ...], top_layers: TopLayers, progress: bool
 ) -> tuple[np.ndarray, list[Tensor]]:
     """Embeddings (n, hidden), and for each text the (tokens, hidden) input of the first of the top layers."""
     module, tokenizer = classifier.module, classifier.tokenizer
@@ -73,7 +76,7 @@ class Replayed(nn.Module):
     Use it as a context: inside, the body is short; on leaving it has all of its layers again.
     """
 
-    def __init__(self, module: EncoderWithHead, top_layers: int) -> None:
+    def __init__(self, module: EncoderWithHead, top_layers: TopLayers) -> None:
         super().__init__()
         self.module = module
         name, layers = layer_list(module.body)

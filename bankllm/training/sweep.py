@@ -1,6 +1,6 @@
 """Many trainings in one folder, each with all of its result on disk before the next begins.
 
-outcomes = sweep({key: config for key, (label, config) in plan(profile).items()}, data, run.folder / "adapters")
+outcomes = sweep({key: planned.config for key, planned in plan(profile).items()}, data, run.folder / "adapters")
 
 Why: a sweep takes minutes to hours, and machines stop. Called again with the same folder, even after SIGKILL, it
 skips what is finished and carries the interrupted configuration on from its last epoch.
@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bankllm.datasets import Dataset
@@ -20,9 +21,9 @@ from bankllm.evidence.records import write_rows
 from bankllm.settings import Profile
 from bankllm.training.config import TrainConfig
 from bankllm.training.head import Frozen
+from bankllm.training.measured import Costs
 from bankllm.training.outcomes import (
     ROWS,
-    Costs,
     Outcome,
     Result,
     checkpoint_folder,
@@ -43,10 +44,33 @@ PATIENCE_S = 20.0
 Evaluate = Callable[[TrainResult], Sequence[Mapping[str, object]]]
 
 
-def plan(profile: Profile) -> dict[str, tuple[str, TrainConfig]]:
-    """Key → (label for people, configuration) of every training that the profile asks for, in its order."""
+@dataclass(frozen=True)
+class Planned:
+    """One training that a profile asks for."""
+
+    name: str
+    """What people call the configuration, whatever the seed: `LoRA r=8`."""
+    id: str
+    """The same as part of a record's id: `lora_r8`."""
+    label: str
+    """With the seed, where there are several: `LoRA r=8 seed 2`."""
+    config: TrainConfig
+
+
+def plan(profile: Profile, only: Sequence[str] = ()) -> dict[str, Planned]:
+    """Key (a folder's name) → training, in the profile's order; the seeds of a configuration follow each other.
+
+    `only` names configurations by their id, and leaves out the others. Raises `UsageError` for an unknown one.
+    """
+    ids = [entry.id_of() for entry in profile.training]
+    if unknown := sorted(set(only) - set(ids)):
+        raise UsageError(
+            f"The profile {profile.name} has no configuration {', '.join(unknown)}. It has: {', '.join(ids)}."
+        )
     return {
-        entry.key(seed): (
+        entry.key(seed): Planned(
+            entry.name_of(),
+            entry.id_of(),
             entry.label(seed),
             TrainConfig.model_validate(
                 {
@@ -60,6 +84,7 @@ def plan(profile: Profile) -> dict[str, tuple[str, TrainConfig]]:
         )
         for entry in profile.training
         for seed in entry.seeds
+        if not only or entry.id_of() in only
     }
 
 
@@ -86,7 +111,7 @@ def sweep(
     with only_sweep(folder):
         remove_strays(folder)
         finished = {key: read_outcome(key, config, data, folder) for key, config in plan.items()}
-        embeddings = _SharedEmbeddings(list(plan.values()), data)
+        embeddings = _SharedEmbeddings()
         outcomes = []
         with SweepBar(plan, progress) as bar:
             for key, config in plan.items():
@@ -198,39 +223,20 @@ def _locked(handle: int) -> bool:
 
 
 class _SharedEmbeddings:
-    """Frozen embeddings by what they are of.
+    """Frozen embeddings by what they are of. QLoRA's are of the base in 4 bits, so it has its own."""
 
-    QLoRA's head may start from those of the base in full precision. It does so if an earlier configuration of the
-    plan makes them, even where that one finished before a restart: an interruption must not change a result.
-    """
-
-    def __init__(self, plan: Sequence[TrainConfig], data: Dataset) -> None:
-        self.plan, self.data = plan, data
+    def __init__(self) -> None:
         self._made: dict[tuple[object, ...], Frozen] = {}
 
     def get(self, config: TrainConfig) -> Frozen | None:
-        """What `config` is to be trained with; None where it makes its own."""
-        if config.method != "qlora" or config.top_layers is not None or not self._needs(config):
-            return self._made.get(self._of(config))
-        before = self.plan[: self.plan.index(config)]
-        full = [c for c in before if c.method != "qlora" and self._needs(c) and self._of(c)[1:] == self._of(config)[1:]]
-        if not full:
-            return self._made.get(self._of(config))
-        if self._of(full[0]) not in self._made:
-            probe = full[0].model_copy(update={"method": "probe"})
-            self.keep(full[0], train(probe, self.data, progress=False).frozen)
-        return self._made[self._of(full[0])]
+        """What `config` may be trained with, if something was made; `train` checks that it suffices."""
+        return self._made.get(self._of(config))
 
     def keep(self, config: TrainConfig, frozen: Frozen | None) -> None:
         """Keep what a training made or was given."""
         if frozen is not None:
-            self._made.setdefault(self._of(config), frozen)
-
-    @staticmethod
-    def _needs(config: TrainConfig) -> bool:
-        return config.method == "probe" or config.head_init != "random"
+            self._made[self._of(config)] = frozen
 
     @staticmethod
     def _of(config: TrainConfig) -> tuple[object, ...]:
-        top_layers = config.top_layers if config.adapts else None
-        return config.method == "qlora", config.base_model, config.pooling, config.max_length, top_layers
+        return config.method == "qlora", config.base_model, config.pooling, config.max_length

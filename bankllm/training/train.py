@@ -170,7 +170,8 @@ class _Training:
             return
         self.frozen = _encode(self.classifier, self.config, self.data, self.progress, frozen)
         self.encode_seconds = self.frozen.seconds
-        self.shared_bytes = self.frozen.nbytes if self.frozen is frozen else 0
+        if self.frozen is frozen:
+            self.shared_bytes = frozen.nbytes if _replays(self.config) else frozen.vectors.nbytes
         if self.before is not None or kind == "random":
             return
         began = time.perf_counter()
@@ -336,16 +337,4 @@ def _write(result: TrainResult, output: Path) -> int:
     """The artefact with its evidence, by one process for all of them; returns the bytes of its weights."""
     if not distributed.is_main():
         return 0
-    costs = Costs(
-        device=result.device,
-        precision=result.precision,
-        encode_s=result.encode_seconds,
-        optimise_s=result.seconds,
-        rows_seen=result.rows_seen,
-        truncated=result.truncated,
-        peak_memory_bytes=result.peak_memory_bytes,
-        reserved_memory_bytes=result.reserved_memory_bytes,
-        trainable_parameters=result.trainable_parameters,
-        total_parameters=result.total_parameters,
-    )
-    return write_artefact(result.classifier, output, result.predictions, costs)
+    return write_artefact(result.classifier, output, result.predictions, Costs.model_validate(result))
