@@ -81,11 +81,11 @@ class Profile(BaseModel):
     """Papermill stops a cell that runs longer."""
 
 
-def _every_method(epochs: int, seeds: tuple[int, ...]) -> tuple[TrainingRun, ...]:
+def _every_method(epochs: int, seeds: tuple[int, ...], qlora: tuple[int, ...]) -> tuple[TrainingRun, ...]:
     """The whole table. The probe has no randomness that a second seed could show."""
     return (
         *(TrainingRun(method="lora", rank=rank, epochs=epochs, seeds=seeds) for rank in (4, 8, 16, 32)),
-        *(TrainingRun(method="qlora", rank=rank, epochs=epochs, seeds=seeds) for rank in (8, 16)),
+        *(TrainingRun(method="qlora", rank=rank, epochs=epochs, seeds=seeds) for rank in qlora),
         TrainingRun(method="full", epochs=epochs, seeds=seeds),
         TrainingRun(method="probe"),
     )
@@ -115,7 +115,7 @@ PROFILES: dict[str, Profile] = {
         name="quick",
         dataset="auto",
         intents=None,
-        training=_every_method(epochs=1, seeds=(0,)),
+        training=_every_method(epochs=1, seeds=(0,), qlora=(8,)),
         curve_intents=20,
         held_out=0,
         audit=False,
@@ -130,7 +130,17 @@ PROFILES: dict[str, Profile] = {
         name="full",
         dataset="auto",
         intents=None,
-        training=_every_method(epochs=2, seeds=(0, 1, 2)),
+        training=(
+            *_every_method(epochs=2, seeds=(0, 1, 2), qlora=(8, 16)),
+            TrainingRun(
+                method="lora",
+                rank=16,
+                epochs=4,
+                seeds=(0, 1, 2),
+                name="LoRA r=16, query/key/value, four passes",
+                options={"target_modules": ("query", "key", "value")},
+            ),
+        ),
         curve_intents=None,
         held_out=7,
         audit=True,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bankllm.datasets import load
 from bankllm.training.config import TrainConfig
-from bankllm.training.study import CANDIDATES, compare, kept
+from bankllm.training.study import CANDIDATES, START, compare, kept
 from tests.test_training_train import shortest
 
 
@@ -12,7 +12,7 @@ def test_candidates_are_compared_on_validation_texts_alone():
     whole = load("teller77").first_intents(3)
     data = replace(whole, train=shortest(whole.train, 10), test=shortest(whole.test, 2))
     told: list[dict[str, object]] = []
-    some = {"the defaults (LoRA r=8)": {"epochs": 1}, "no adapter (linear probe)": {"method": "probe"}}
+    some = {"start: one pass": {"epochs": 1}, "no adapter (linear probe)": {"method": "probe"}}
     rows = compare(data, some, told.append)
     assert rows == told
     assert [row["candidate"] for row in rows] == list(some)
@@ -28,4 +28,6 @@ def test_every_candidate_is_a_configuration_and_was_tried():
     assert [row["candidate"] for row in rows] == list(CANDIDATES)
     assert {row["texts"] for row in rows} == {"1003"}
     accuracies = {row["candidate"]: float(row["validation accuracy"]) for row in rows}
-    assert accuracies["the defaults (LoRA r=8)"] > accuracies["random head"]
+    chosen = TrainConfig.model_validate({**START, **CANDIDATES["adapter rate 4e-3 (chosen)"]})
+    assert chosen == TrainConfig(top_layers=3)  # MiniLM's upper half
+    assert max(accuracies, key=lambda name: accuracies[name]) == "adapter rate 4e-3 (chosen)"

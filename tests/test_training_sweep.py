@@ -272,8 +272,11 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
 def test_a_profile_becomes_a_plan():
     made = plan(PROFILES["full"])
     labels = [planned.label for planned in made.values()]
-    assert labels[:3] == ["linear probe", "LoRA r=4 seed 0", "LoRA r=4 seed 1"]
-    assert len(labels) == len(set(labels)) == 1 + 3 * 7
+    assert labels[:3] == ["LoRA r=4 seed 0", "LoRA r=4 seed 1", "LoRA r=4 seed 2"]
+    assert len(labels) == len(set(labels)) == 1 + 3 * 8
+    assert list(plan(PROFILES["full"], only=["probe", "qlora_r8"])) == [*(f"qlora_r8_s{n}" for n in range(3)), "probe"]
+    with pytest.raises(UsageError, match=r"full has no configuration lora_r9. It has: lora_r4, lora_r8, .*probe"):
+        plan(PROFILES["full"], only=["probe", "lora_r9"])
     config = TrainConfig(method="qlora", rank=16, epochs=2, seed=2)
     assert made["qlora_r16_s2"] == Planned("QLoRA r=16", "qlora_r16", "QLoRA r=16 seed 2", config)
     best = TrainingRun(method="lora", rank=16, name="LoRA r=16, all linear", options={"target_modules": "all-linear"})

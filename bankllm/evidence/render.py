@@ -27,6 +27,7 @@ SECTIONS = {
 
 TRAINING_COLUMNS = {
     "accuracy": "accuracy",
+    "accuracy_over_seeds": "mean of the seeds",
     "macro_f1": "macro-F1",
     "train_s": "training",
     "peak_memory": "peak memory",
@@ -78,8 +79,12 @@ def render(folder: Path) -> list[Path]:
         "run": _about(folder, records),
         "sections": sections(folder, records),
         "headlines": headlines(records),
-        "training": training_table(records),
-        "training_columns": TRAINING_COLUMNS,
+        "training": (training := training_table(records)),
+        "training_columns": {
+            column: title
+            for column, title in TRAINING_COLUMNS.items()
+            if any(column in row for row in training.values())
+        },
         "others": REPORTED_BY_OTHERS,
         "on_banking77": any(
             r.id.startswith("training.") and r.conditions.get("dataset") == "banking77" for r in records
