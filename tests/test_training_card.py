@@ -147,7 +147,7 @@ def test_the_evidence_holds_and_its_records_are_the_cards_numbers(lora) -> None:
     folder, result, data = lora
     verdict = verify(folder)
     assert verdict.holds, verdict.findings
-    assert verdict.findings[-1] == Finding("README.md", "ok", "11 numbers equal their records")
+    assert verdict.findings[-1] == Finding("README.md", "ok", "13 numbers equal their records")
     records = {record.id: record for record in read_records(folder)}
     right = sum(row["actual"] == row["predicted"] for row in result.predictions)
     assert records["accuracy"].value == right / len(data.test)
@@ -244,7 +244,7 @@ def test_the_front_matter_is_the_hubs_and_the_text_says_what_was_done(tmp_path: 
     assert [model["name"] for model in index] == ["LoRA (r = 4) on sentence-transformers/all-MiniLM-L6-v2"]
     assert index[0]["results"][0]["dataset"] == {"type": "teller77", "name": "teller77[2 intents]", "split": "test"}
     assert f"| teller77[2 intents], train | 2,000 | `{'a' * 64}` |" in card.text
-    assert "| Accuracy | <!-- claim: accuracy -->75.0 %<!-- /claim --> | 30.1 % – 95.4 % |" in card.text
+    assert "| Accuracy | <!-- claim: accuracy -->75.0 %<!-- /claim --> | 30.1 – 95.4 % |" in card.text
     assert "| Training time, embedding included | <!-- claim: train_s -->11.8 s<!-- /claim --> |" in card.text
     assert "device cpu, precision fp32, cores" in card.text
     assert '"rank": 4' in card.text
@@ -274,7 +274,7 @@ def test_without_test_texts_the_card_claims_nothing(tmp_path: Path) -> None:
     assert card.data.eval_results is None
     assert "| Accuracy | not measured: the data set has no test texts | – |" in card.text
     verdict = verify(tmp_path / "mine")
-    assert (verdict.holds, verdict.count("not measured"), verdict.count("ok")) == (True, 3, 6)
+    assert (verdict.holds, verdict.count("not measured"), verdict.count("ok")) == (True, 3, 8)
 
 
 def test_no_path_of_this_machine_is_published(tmp_path: Path) -> None:

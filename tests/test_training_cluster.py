@@ -129,7 +129,7 @@ def test_a_task_whose_node_is_killed_is_run_again_elsewhere(cluster, data_folder
     assert {row["node"] for outcome in outcomes for row in outcome.rows} == {cluster.head_node.node_id}
     for outcome in outcomes[:2]:
         assert killer.kept[outcome.key]["epochs"] < EPOCHS
-        # The embedding was not made again: the task carried on from the checkpoint.
+        # The task carried on from the checkpoint and counts what that had cost.
         assert outcome.costs.encode_seconds == killer.kept[outcome.key]["encode_seconds"]
     assert {path.name for path in folder.iterdir()} == set(PLAN)
 

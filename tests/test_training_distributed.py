@@ -40,16 +40,7 @@ def write(path: Path, split: Split, names: tuple[str, ...]) -> None:
 
 
 def launch(folder: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--num_processes",
-        "2",
-        "--cpu",
-        "--num_machines",
-        "1",
-    ]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     arguments = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "bankllm.training"]
     return subprocess.run(
         [*command, *arguments, str(output), "--dataset", str(folder), *OPTIONS, *options],

@@ -10,15 +10,15 @@ from tests.test_training_train import shortest
 
 def test_candidates_are_compared_on_validation_texts_alone():
     whole = load("teller77").first_intents(3)
-    data = replace(whole, train=shortest(whole.train, 10), test=shortest(whole.test, 2))
+    data = replace(whole, train=shortest(whole.train, 10), test=shortest(whole.test, 1))
     told: list[dict[str, object]] = []
     some = {"start: one pass": {"epochs": 1}, "no adapter (linear probe)": {"method": "probe"}}
     rows = compare(data, some, told.append)
     assert rows == told
     assert [row["candidate"] for row in rows] == list(some)
     for row in rows:
-        assert row["texts"] == 3  # a tenth of each intent's ten training texts; the test split has six
-        assert float(str(row["validation accuracy"])) in (0.0, 0.3333, 0.6667, 1.0)
+        assert row["texts"] == 6  # a fifth of each intent's ten training texts; the test split has three
+        assert float(str(row["validation accuracy"])) in (0.5, 0.6667, 0.8333, 1.0)
 
 
 def test_every_candidate_is_a_configuration_and_was_tried():
@@ -26,8 +26,9 @@ def test_every_candidate_is_a_configuration_and_was_tried():
         TrainConfig.model_validate(options)
     rows = kept()
     assert [row["candidate"] for row in rows] == list(CANDIDATES)
-    assert {row["texts"] for row in rows} == {"1003"}
+    assert len({row["texts"] for row in rows}) == 1
+    assert int(rows[0]["texts"]) > 1900
+    assert TrainConfig.model_validate(START) == TrainConfig(top_layers=3)  # MiniLM's upper half
     accuracies = {row["candidate"]: float(row["validation accuracy"]) for row in rows}
-    chosen = TrainConfig.model_validate({**START, **CANDIDATES["adapter rate 4e-3 (chosen)"]})
-    assert chosen == TrainConfig(top_layers=3)  # MiniLM's upper half
-    assert max(accuracies, key=lambda name: accuracies[name]) == "adapter rate 4e-3 (chosen)"
+    # The start is the default because no candidate is better by more than chance: two standard errors.
+    assert accuracies[next(iter(CANDIDATES))] > max(accuracies.values()) - 0.012

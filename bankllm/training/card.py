@@ -18,6 +18,7 @@ from bankllm.classifier import TRAINING_FILE, Artefact, IntentClassifier
 from bankllm.datasets import licence
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import Record
+from bankllm.evidence.words import show_interval, show_value
 from bankllm.training.measured import COSTS, QUALITY, Costs, write_evidence
 
 HUB_METRICS = {"macro_f1": "f1"}
@@ -84,7 +85,7 @@ def model_card(artefact: Artefact, records: Iterable[Record]) -> str:
     terms = licence(data["dataset"])
     has_adapter = artefact.method in ("lora", "qlora")
     plain = f"\nWith PEFT alone:\n\n{_peft_snippet(artefact, base)}\n" if has_adapter else ""
-    quality = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} | {_interval(by_id[id])} |" for id in QUALITY)
+    quality = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} | {show_interval(by_id[id])} |" for id in QUALITY)
     costs = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} |" for id in COSTS)
     conditions = by_id["train_s"].conditions
     return f"""---
@@ -170,26 +171,10 @@ def _front_matter(artefact: Artefact, records: Mapping[str, Record]) -> str:
 
 
 def _claim(record: Record) -> str:
-    """The value, bound to its record; `evidence.words` reads it the same way, and `bankllm verify` compares."""
+    """The value, bound to its record: `bankllm verify` compares."""
     if record.status != "measured" or record.value is None:
         return f"{record.status}: {record.invalid_because}"
-    return f"<!-- claim: {record.id} -->{_quantity(record.value, record.unit)}<!-- /claim -->"
-
-
-def _interval(record: Record) -> str:
-    if record.ci95 is None:
-        return f"none: {record.why_no_ci95}" if record.why_no_ci95 else "–"
-    return " – ".join(f"{100 * end:.1f} %" for end in record.ci95)
-
-
-def _quantity(value: float, unit: str) -> str:
-    if unit == "share":
-        return f"{100 * value:.1f} %"
-    if unit == "bytes":
-        return f"{value / 2**20:,.1f} MiB" if value >= 2**20 else f"{value / 2**10:,.1f} KiB"
-    if unit == "s":
-        return f"{value:,.{0 if value >= 1000 else 1 if value >= 10 else 2}f} s"
-    return f"{value:,.0f} {unit}"
+    return f"<!-- claim: {record.id} -->{show_value(record)}<!-- /claim -->"
 
 
 def _method(artefact: Artefact) -> str:

@@ -45,10 +45,10 @@ class TrainConfig(BaseModel):
     regression on them."""
     logit_scale: float = Field(20, gt=0)
     """Multiplies the cosines: without it softmax over values in −1 … 1 could not become confident."""
-    lr_adapter: float = Field(4e-3, gt=0)
+    lr_adapter: float = Field(1e-3, gt=0)
     """Of LoRA's matrices."""
-    lr_head: float = Field(1e-2, gt=0)
-    """Of the linear head: higher, for it is small and starts near its goal."""
+    lr_head: float = Field(1e-3, gt=0)
+    """Of the linear head. It starts near its goal; rates that suit a random head (1e-2) throw the start away."""
     lr_body: float = Field(2e-4, gt=0)
     """Of the pretrained weights; `full` alone trains them."""
     epochs: int = Field(2, ge=1)

@@ -2,7 +2,7 @@
 
 python -m bankllm.training.study              # on full Banking77: about a quarter of an hour on two cores
 
-Every candidate trains on nine tenths of the training split and answers the other tenth; the test split is never
+Every candidate trains on four fifths of the training split and answers the other fifth; the test split is never
 read. The result is kept in the package (`study.csv`), and `kept()` reads it.
 """
 
@@ -20,22 +20,25 @@ from bankllm.training.split import split_validation
 
 KEPT = Path(__file__).with_name("study.csv")
 
-START: dict[str, Any] = {"lr_adapter": 2e-3, "top_layers": 3}
-"""Where the study began: LoRA r=8 on query and value, and otherwise the defaults."""
+START: dict[str, Any] = {"lr_adapter": 1e-3, "lr_head": 1e-3, "top_layers": 3}
+"""Where the study began: LoRA r=8 on query and value, two passes, and otherwise the defaults."""
 
+FAST_RATES = {"lr_adapter": 4e-3, "lr_head": 1e-2}
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "start: LoRA r=8, top three layers, adapter rate 2e-3": {},
-    "all six layers": {"top_layers": None},
-    "top two layers": {"top_layers": 2},
-    "head from class means": {"head_init": "class-means"},
-    "random head": {"head_init": "random"},
-    "query, key and value": {"target_modules": ("query", "key", "value")},
-    "all linear layers": {"target_modules": "all-linear"},
-    "adapter rate 1e-3": {"lr_adapter": 1e-3},
-    "adapter rate 4e-3 (chosen)": {"lr_adapter": 4e-3},
+    "start: LoRA r=8 from the probe's head, top three layers, rates 1e-3": {},
     "no adapter (linear probe)": {"method": "probe"},
+    "rates 3e-4": {"lr_adapter": 3e-4, "lr_head": 3e-4},
+    "rates 4e-3 (adapter) and 1e-2 (head)": FAST_RATES,
+    "head from class means, rates 4e-3 and 1e-2": {"head_init": "class-means", **FAST_RATES},
+    "random head, rates 4e-3 and 1e-2": {"head_init": "random", **FAST_RATES},
+    "query, key and value": {"target_modules": ("query", "key", "value")},
+    "label smoothing 0.05": {"label_smoothing": 0.05},
+    "four passes": {"epochs": 4},
+    "all six layers": {"top_layers": None},
 }
 """What differs from the start, for each candidate."""
+SHARE = 0.2
+"""Of the training split that is held out: with 2,000 texts an accuracy of 92 % is known to ± 1.2 points."""
 
 
 def compare(
@@ -47,7 +50,7 @@ def compare(
     """
     from bankllm.training.train import train
 
-    chosen, rows, frozen = split_validation(data), [], None
+    chosen, rows, frozen = split_validation(data, SHARE), [], None
     for name, options in candidates.items():
         config = TrainConfig.model_validate({"seed": seed, **START, **options})
         result = train(config, chosen, progress=False, frozen=frozen)

@@ -169,7 +169,7 @@ class _Training:
         if kind == "random" and not _replays(self.config):
             return
         self.frozen = _encode(self.classifier, self.config, self.data, self.progress, frozen)
-        self.encode_seconds = self.frozen.seconds
+        self.encode_seconds = self.before.encode_seconds if self.before else self.frozen.seconds
         if self.frozen is frozen:
             self.shared_bytes = frozen.nbytes if _replays(self.config) else frozen.vectors.nbytes
         if self.before is not None or kind == "random":

@@ -4,7 +4,8 @@ python tests/benchmarks/finetuning.py                 # about an hour on two cor
 python tests/benchmarks/finetuning.py --passes 2      # a shorter look
 
 Textbook: AutoModelForSequenceClassification, PEFT's and Trainer's defaults, random head, batch 32; of three learning
-rates the one that is best after a pass goes on. Evaluation costs no time in either; ours includes embedding the texts.
+rates the one that is best after a pass goes on, until it is there or `--give-up` times slower. Evaluation costs no
+time in either; ours includes embedding the texts.
 """
 
 import argparse
@@ -28,12 +29,14 @@ with models.quiet_loading():
         TrainerCallback,
         TrainingArguments,
     )
+    from transformers.utils import logging as transformers_logging
 
     from bankllm.training import loop  # noqa: F401  imported before any clock runs
 
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
 
+transformers_logging.set_verbosity_error()
 LEARNING_RATES = (5e-4, 1e-3, 2e-3)
 Point = tuple[float, float]
 """Seconds of training so far, test accuracy."""
@@ -82,9 +85,9 @@ class Textbook(TrainerCallback):
         )
         self._questions, self._labels = questions, np.array(data.test.labels)
 
-    def go_on(self, until_pass: int, enough: float) -> None:
-        """Train up to a pass of the whole schedule, or until the accuracy is enough."""
-        self._stop_after, self._enough = until_pass, enough
+    def go_on(self, until_pass: int, enough: float, too_long: float = float("inf")) -> None:
+        """Train up to a pass of the whole schedule, or until the accuracy is enough or too many seconds went by."""
+        self._stop_after, self._enough, self._too_long = until_pass, enough, too_long
         self._trainer.train(resume_from_checkpoint=bool(self.points))
 
     def on_epoch_begin(self, args, state, control, **kwargs):
@@ -97,7 +100,7 @@ class Textbook(TrainerCallback):
         self.points.append((seconds, float(np.mean(answers == self._labels))))
         self._trainer.model.train()
         show(f"textbook, learning rate {args.learning_rate:g}, pass {len(self.points)}", self.points[-1])
-        if len(self.points) >= self._stop_after or self.points[-1][1] >= self._enough:
+        if len(self.points) >= self._stop_after or self.points[-1][1] >= self._enough or seconds >= self._too_long:
             control.should_training_stop = True
 
 
@@ -122,32 +125,30 @@ def main(say: Callable[[str], None] = print) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--accuracy", type=float, default=0.921, help="the goal on the test split")
     options.add_argument("--passes", type=int, default=8, help="the textbook's schedule")
+    options.add_argument("--give-up", type=float, default=25, help="stop the textbook at so many times our time")
     options.add_argument("--dataset", default="banking77")
     options.add_argument("--intents", type=int, default=None, help="only the first so many")
     chosen = options.parse_args()
     data = datasets.load(chosen.dataset).first_intents(chosen.intents)
     say(data.describe())
     mine = ours(data, evaluations=4)
+    fast, trained = reached(mine, chosen.accuracy), reached(mine[1:], chosen.accuracy)
+    if fast is None or trained is None:
+        say(f"Ours does not reach {chosen.accuracy:.2%}: it ends at {mine[-1][1]:.2%}.")
+        raise SystemExit(1)
     with TemporaryDirectory() as folder:
         textbooks = {rate: Textbook(data, rate, chosen.passes, Path(folder) / f"{rate:g}") for rate in LEARNING_RATES}
         for textbook in textbooks.values():
             textbook.go_on(1, chosen.accuracy)
         best = max(textbooks, key=lambda rate: textbooks[rate].points[-1][1])
-        textbooks[best].go_on(chosen.passes, chosen.accuracy)
+        textbooks[best].go_on(chosen.passes, chosen.accuracy, too_long=chosen.give_up * trained)
         theirs = textbooks[best].points
-    goal = chosen.accuracy
-    if reached(theirs, goal) is None:
-        goal = max(found for _, found in theirs)
-        say(
-            f"The textbook recipe does not reach {chosen.accuracy:.1%} in {len(theirs)} passes; compared at {goal:.2%}."
-        )
-    slow, fast = reached(theirs, goal), reached(mine, goal)
-    trained = reached(mine[1:], goal)
-    if slow is None or fast is None or trained is None:
-        say(f"Ours does not reach {goal:.2%}: it ends at {mine[-1][1]:.2%}.")
-        raise SystemExit(1)
-    say(f"to {goal:.2%}: textbook (learning rate {best:g}) {slow:.1f} s, ours {fast:.1f} s, ratio {slow / fast:.1f}")
-    say(f"counting ours only once gradients have run: {trained:.1f} s, ratio {slow / trained:.1f}")
+    slow = reached(theirs, chosen.accuracy)
+    least = "" if slow else "more than "
+    slow = slow or theirs[-1][0]
+    say(f"to {chosen.accuracy:.1%}: textbook (learning rate {best:g}) {least}{slow:.0f} s, at {theirs[-1][1]:.2%}")
+    say(f"ours, from the start of the head on: {fast:.1f} s, ratio {least}{slow / fast:.1f}")
+    say(f"ours, counted only after gradient steps: {trained:.1f} s, ratio {least}{slow / trained:.1f}")
 
 
 if __name__ == "__main__":
