@@ -20,7 +20,7 @@ from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.evidence.records import write_rows
 from bankllm.settings import Profile
 from bankllm.training.config import TrainConfig
-from bankllm.training.head import Frozen
+from bankllm.training.frozen import Frozen
 from bankllm.training.measured import Costs
 from bankllm.training.outcomes import (
     ROWS,

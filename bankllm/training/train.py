@@ -1,9 +1,8 @@
-"""Train an intent classifier: class-mean head, length-grouped batches, a learning rate each for body and head.
+"""Train an intent classifier: a head that starts nearly right, the upper layers adapted, batches of like lengths.
 
 result = train(TrainConfig(method="lora", rank=8, epochs=2), load("teller77"), Path("adapters/lora-r8"))
 
-Why so, with figures: a head that starts from class means is nearly right before the first step, and batches of
-like lengths spend little on padding (DESIGN.md, decision 1).
+Why so, with figures: see `study.py`.
 """
 
 import time
@@ -14,24 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from tqdm.auto import tqdm
 
 from bankllm import models
 from bankllm.classifier import Artefact, EncoderWithHead, IntentClassifier, load_tokenizer
 from bankllm.datasets import Dataset
 from bankllm.errors import ModelError, UsageError
-from bankllm.training import distributed, prefix
+from bankllm.training import distributed
 from bankllm.training.adapters import attach_adapter, check_four_bits, count_parameters, load_trainable_body
 from bankllm.training.card import check_output, published_name, write_artefact
 from bankllm.training.checkpoints import Checkpoints, SoFar
 from bankllm.training.config import TrainConfig
-from bankllm.training.head import Frozen, start_from_class_means, start_from_probe
+from bankllm.training.frozen import Frozen, encode, keep_four_bits_trainable, replays
+from bankllm.training.head import start_from_class_means, start_from_probe
 from bankllm.training.measured import Costs
 from bankllm.training.memory import PeakMemory
 from bankllm.training.split import check_trainable
-
-ENCODE_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -163,15 +159,15 @@ class _Training:
     def start_head(self, frozen: Frozen | None) -> None:
         """Set the head from the frozen embeddings; a random head and a checkpoint need none."""
         kind = "probe" if self.config.method == "probe" else self.config.head_init
-        if self.before is not None and not _replays(self.config):
+        if self.before is not None and not replays(self.config):
             self.frozen, self.encode_seconds = frozen, self.before.encode_seconds
             return
-        if kind == "random" and not _replays(self.config):
+        if kind == "random" and not replays(self.config):
             return
-        self.frozen = _encode(self.classifier, self.config, self.data, self.progress, frozen)
+        self.frozen = encode(self.classifier, self.config, self.data, self.progress, frozen)
         self.encode_seconds = self.before.encode_seconds if self.before else self.frozen.seconds
         if self.frozen is frozen:
-            self.shared_bytes = frozen.nbytes if _replays(self.config) else frozen.vectors.nbytes
+            self.shared_bytes = frozen.nbytes if replays(self.config) else frozen.vectors.nbytes
         if self.before is not None or kind == "random":
             return
         began = time.perf_counter()
@@ -200,7 +196,7 @@ class _Training:
             evaluations=evaluations,
             evaluate=self._accuracy,
         )
-        below = self.frozen.below if self.frozen and _replays(self.config) else None
+        below = self.frozen.below if self.frozen and replays(self.config) else None
         self.seconds, self.curve = fit(self.classifier, self.config, self.data.train, self.precision, watch, below)
 
     def peak_bytes(self) -> int:
@@ -218,7 +214,7 @@ class _Training:
 
     def _accuracy(self) -> float:
         module = self.classifier.module.eval()
-        _keep_four_bits_trainable(module)
+        keep_four_bits_trainable(module)
         probabilities = distributed.score(self.classifier, self.data.test.texts).probabilities
         module.train()
         return float(np.mean(probabilities.argmax(axis=1) == np.array(self.data.test.labels)))
@@ -273,45 +269,6 @@ def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassif
         training={**data.conditions(), "config": config.model_dump(mode="json")},
     )
     return IntentClassifier(module, load_tokenizer(base), artefact, device)
-
-
-def _encode(
-    classifier: IntentClassifier, config: TrainConfig, data: Dataset, progress: bool, frozen: Frozen | None
-) -> Frozen:
-    """Embed the training texts with the frozen base, or check that what was given is of the same making."""
-    artefact, top_layers = classifier.artefact, config.top_layers if _replays(config) else None
-    made_from = (artefact.base_sha256, data.name, artefact.pooling, artefact.max_length)
-    if frozen is not None:
-        if frozen.made_from != made_from:
-            raise UsageError(
-                f"The frozen embeddings are of {frozen.made_from}, this training needs {made_from} (base model, data "
-                "set, pooling, max_length). Leave `frozen` out, and they are computed."
-            )
-        if top_layers is None or (frozen.top_layers, frozen.quantised) == (top_layers, artefact.quantised):
-            return frozen
-    classifier.module.eval()
-    _keep_four_bits_trainable(classifier.module.body)
-    texts, below = data.train.texts, None
-    progress = progress and distributed.is_main()
-    start = time.perf_counter()
-    if top_layers is None:
-        starts = tqdm(range(0, len(texts), ENCODE_ROWS), desc="embed", leave=False, disable=not progress)
-        vectors = np.concatenate([distributed.score(classifier, texts[i : i + ENCODE_ROWS]).embeddings for i in starts])
-    else:
-        vectors, below = prefix.encode(classifier, texts, top_layers, progress)
-    return Frozen(vectors, time.perf_counter() - start, made_from, artefact.quantised, top_layers, below)
-
-
-def _replays(config: TrainConfig) -> bool:
-    """Several processes would each have to keep the whole: they run the frozen layers anew instead."""
-    return config.adapts and config.top_layers is not None and distributed.world_size() == 1
-
-
-def _keep_four_bits_trainable(body: nn.Module) -> None:
-    """On some CPUs a 4-bit layer in eval mode repacks its weights for inference, and has no gradient ever after."""
-    for layer in body.modules():
-        if isinstance(layer, nn.Linear) and hasattr(layer.weight, "quant_state"):
-            layer.train()
 
 
 def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, object]]:
