@@ -49,7 +49,7 @@ def test_a_smoke_run_ends_in_a_report_that_verifies(tmp_path: Path) -> None:
     assert "Reported by others" not in results  # those figures are of Banking77, these are not
     assert "data:image/png;base64," in (folder / "RESULTS.html").read_text(encoding="utf-8")
 
-    raw = folder / "raw" / "03_predictions.csv"
+    raw = folder / "raw" / "03_answers.csv"
     raw.write_text(raw.read_text().replace("greeting", "goodbye", 1).replace("age_limit", "atm_support", 1))
     tampered = subprocess.run([*COMMAND, "verify", str(folder)], capture_output=True, text=True, check=False)
     assert tampered.returncode == 1
