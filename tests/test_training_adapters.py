@@ -65,9 +65,10 @@ def test_a_rank_above_the_width_is_refused():
         attach_adapter(bert(), TrainConfig(rank=17), "some/base")
 
 
-def test_only_the_adapter_trains_and_its_size_is_the_formula():
-    model = attach_adapter(bert(), TrainConfig(rank=2), "some/base")
+@pytest.mark.parametrize(("top_layers", "layers"), [("half", 1), (None, 2)])
+def test_only_the_adapter_trains_and_its_size_is_the_formula(top_layers, layers):
+    model = attach_adapter(bert(), TrainConfig(rank=2, top_layers=top_layers), "some/base")
     trainable, total = count_parameters(model)
-    assert trainable == 2 * 2 * (2 * 16 + 16 * 2)  # layers × targets × (A + B)
+    assert trainable == layers * 2 * (2 * 16 + 16 * 2)  # layers × targets × (A + B)
     assert total == trainable + sum(p.numel() for p in bert().parameters())
     assert model.peft_config["default"].base_model_name_or_path == "some/base"
