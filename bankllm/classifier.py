@@ -1,4 +1,4 @@
-"""The intent classifier that `training` makes and `serving` uses: a transformer body, pooling, a linear head.
+"""The intent classifier that `training` makes and `serving` uses: a transformer body, pooling, a head.
 
 On disk it is a folder: `training.json` (labels, base model, how to pool), `head.safetensors`, and, for
 LoRA and QLoRA, PEFT's `adapter_config.json` and `adapter_model.safetensors` beside them; after full
@@ -42,6 +42,8 @@ class Artefact(BaseModel):
     base_sha256: str | None
     pooling: Pooling
     logit_scale: float
+    kernel_gamma: float | None = None
+    """Width of a kernel head; None where the head is linear."""
     max_length: int
     quantised: bool
     """The base was loaded in 4 bits (QLoRA) and is loaded so again."""
@@ -73,14 +75,44 @@ class Scores:
     """(n, hidden) float32, unit length: the pooled output before the head."""
 
 
+class KernelHead(nn.Module):
+    """Weighs the classes of known texts by how like them a text is: Σ weight · exp(−gamma ‖embedding − landmark‖²).
+
+    Fitted in closed form (see `training.head`), never by gradients, so its numbers are buffers. They are rounded to
+    half precision, in which they are saved.
+    """
+
+    landmarks: Tensor
+    """(m, hidden) unit-length embeddings of known texts."""
+    weight: Tensor
+    """(classes, m)"""
+    bias: Tensor
+    """(classes,)"""
+
+    def __init__(self, landmarks: Tensor, weight: Tensor, bias: Tensor, gamma: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+        for name, values in (("landmarks", landmarks), ("weight", weight), ("bias", bias)):
+            self.register_buffer(name, values.half().float())
+
+    @property
+    def in_features(self) -> int:
+        return self.landmarks.shape[1]
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(n, hidden) unit-length embeddings → (n, classes)."""
+        likeness = torch.exp(2 * self.gamma * (embeddings @ self.landmarks.T - 1))
+        return functional.linear(likeness, self.weight, self.bias)
+
+
 class EncoderWithHead(nn.Module):
-    """Body → pooled, unit-length embedding → `logit_scale` × linear head."""
+    """Body → pooled, unit-length embedding → `logit_scale` × head."""
 
     def __init__(self, body: nn.Module, classes: int, pooling: Pooling, logit_scale: float) -> None:
         super().__init__()
         self.body = body
         hidden: int = body.config.hidden_size  # type: ignore[union-attr,assignment]
-        self.head = nn.Linear(hidden, classes)
+        self.head: nn.Linear | KernelHead = nn.Linear(hidden, classes)
         self.pooling: Pooling = pooling
         self.logit_scale = logit_scale
 
@@ -91,6 +123,8 @@ class EncoderWithHead(nn.Module):
 
     def classify(self, embeddings: Tensor) -> Tensor:
         """(n, hidden) embeddings → (n, classes) logits."""
+        if isinstance(self.head, KernelHead):
+            return self.logit_scale * self.head(embeddings)
         return functional.linear(self.logit_scale * embeddings, self.head.weight, self.head.bias)
 
     def forward(
@@ -157,8 +191,8 @@ class IntentClassifier:
                 body = body.merge_and_unload()
         module = EncoderWithHead(body, len(artefact.label_names), artefact.pooling, artefact.logit_scale)
         try:
-            module.head.load_state_dict(load_file(folder / HEAD_FILE))
-        except (OSError, RuntimeError, SafetensorError) as error:
+            _load_head(module, load_file(folder / HEAD_FILE), artefact)
+        except (OSError, RuntimeError, KeyError, SafetensorError) as error:
             raise ModelError(f"{folder.name}/{HEAD_FILE} does not fit training.json ({error}). Train again.") from error
         module.head.to(device)
         return cls(module, load_tokenizer(base), artefact, device)
@@ -190,8 +224,22 @@ class IntentClassifier:
             with models.quiet_loading():
                 body.save_pretrained(str(folder / BODY_FOLDER))  # type: ignore[operator]
         head = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.head.state_dict().items()}
+        if isinstance(self.module.head, KernelHead):
+            head = {name: tensor.half() for name, tensor in head.items()}
         save_file(head, folder / HEAD_FILE)
         (folder / TRAINING_FILE).write_text(self.artefact.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artefact: Artefact) -> None:
+    """Raises `KeyError` or `RuntimeError` where the tensors do not fit."""
+    if artefact.kernel_gamma is None:
+        module.head.load_state_dict(tensors)
+        return
+    kernel = KernelHead(tensors["landmarks"], tensors["weight"], tensors["bias"], artefact.kernel_gamma)
+    expected = (len(artefact.label_names), len(kernel.landmarks))
+    if tuple(kernel.weight.shape) != expected or kernel.in_features != module.head.in_features:
+        raise RuntimeError(f"weight of shape {tuple(kernel.weight.shape)}, expected {expected}")
+    module.head = kernel
 
 
 def score_in_batches(

@@ -82,12 +82,13 @@ class Profile(BaseModel):
 
 
 def _every_method(epochs: int, seeds: tuple[int, ...], qlora: tuple[int, ...]) -> tuple[TrainingRun, ...]:
-    """The whole table. The probe has no randomness that a second seed could show."""
+    """The whole table. Without an adapter there is no randomness that a second seed could show."""
     return (
         *(TrainingRun(method="lora", rank=rank, epochs=epochs, seeds=seeds) for rank in (4, 8, 16, 32)),
         *(TrainingRun(method="qlora", rank=rank, epochs=epochs, seeds=seeds) for rank in qlora),
         TrainingRun(method="full", epochs=epochs, seeds=seeds),
-        TrainingRun(method="probe"),
+        TrainingRun(method="probe", name="kernel head alone"),
+        TrainingRun(method="probe", options={"head": "linear"}),
     )
 
 
@@ -99,7 +100,7 @@ PROFILES: dict[str, Profile] = {
         training=(
             TrainingRun(method="lora", rank=8, epochs=2),
             TrainingRun(method="qlora", rank=8, epochs=1),
-            TrainingRun(method="probe"),
+            TrainingRun(method="probe", options={"head": "linear"}),
         ),
         curve_intents=8,
         held_out=2,

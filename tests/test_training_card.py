@@ -151,11 +151,11 @@ def test_the_evidence_holds_and_its_records_are_the_cards_numbers(lora) -> None:
     records = {record.id: record for record in read_records(folder)}
     right = sum(row["actual"] == row["predicted"] for row in result.predictions)
     assert records["accuracy"].value == right / len(data.test)
-    assert records["train_s"].value == pytest.approx(result.encode_seconds + result.seconds)
-    assert records["adapter"].value == result.adapter_bytes > 0
-    assert records["trainable"].value == result.trainable_parameters
+    assert records["train_s"].value == pytest.approx(result.costs.encode_seconds + result.costs.seconds)
+    assert records["adapter"].value == result.costs.adapter_bytes > 0
+    assert records["trainable"].value == result.costs.trainable_parameters
     assert records["accuracy"].conditions.items() >= data.conditions().items()
-    assert records["accuracy"].conditions["host"]["device"] == result.device
+    assert records["accuracy"].conditions["host"]["device"] == result.costs.device
 
     card = ModelCard.load(folder / "README.md")
     found = {(r.metric_type, r.metric_name): r.metric_value for r in card.data.eval_results}

@@ -54,8 +54,8 @@ def test_it_carries_on_from_the_last_whole_state(whole, epochs_kept, data, undis
     resumed = train(CONFIG, data, progress=False, checkpoints=tmp_path)
     assert confidences(resumed) == pytest.approx(confidences(undisturbed), abs=1e-5)
     if whole:
-        assert resumed.seconds > states[0]["seconds"] > 0
-        assert resumed.peak_memory_bytes >= states[0]["peak_memory_bytes"]
+        assert resumed.costs.seconds > states[0]["seconds"] > 0
+        assert resumed.costs.peak_memory_bytes >= states[0]["peak_memory_bytes"]
 
 
 def test_a_finished_training_is_only_read_again(data, undisturbed, tmp_path):

@@ -24,7 +24,7 @@ def data() -> Dataset:
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_replayed_and_computed_anew_end_alike(method, data, monkeypatch, tmp_path):
-    config = TrainConfig(method=method, rank=2, epochs=1, batch_size=8, top_layers=2)
+    config = TrainConfig(method=method, rank=2, epochs=1, batch_size=8, top_layers=2, head="linear")
     replayed = train(config, data, tmp_path / "adapter", progress=False)
     assert replayed.frozen is not None
     assert [len(hidden) for hidden in replayed.frozen.below or []] == [
@@ -39,18 +39,31 @@ def test_replayed_and_computed_anew_end_alike(method, data, monkeypatch, tmp_pat
     assert anew.frozen is not None
     assert anew.frozen.below is None
     assert confidences(anew) == pytest.approx(confidences(replayed), abs=1e-4)
-    assert anew.trainable_parameters == replayed.trainable_parameters == 2 * 2 * 2 * (384 + 384) + 384 * 3 + 3
+    trained = 2 * 2 * 2 * (384 + 384) + 384 * 3 + 3
+    assert anew.costs.trainable_parameters == replayed.costs.trainable_parameters == trained
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_the_kernel_head_sees_the_adapted_embeddings(method, data, tmp_path):
+    config = TrainConfig(method=method, rank=2, epochs=2, batch_size=8, top_layers=2, lr_adapter=1e-2)
+    result = train(config, data, tmp_path / "adapter", progress=False)
+    assert result.frozen is not None
+    vectors = IntentClassifier.load(tmp_path / "adapter").score(data.train.texts).embeddings
+    landmarks = result.classifier.module.head.landmarks
+    np.testing.assert_allclose(landmarks, vectors, atol=2e-3)
+    assert np.abs(result.frozen.vectors - vectors).max() > 1e-2  # they moved
 
 
 def test_evaluations_in_between_see_the_whole_model(data):
-    config = TrainConfig(rank=2, epochs=1, batch_size=8, top_layers=1, lr_adapter=1e-12, lr_head=1e-12)
+    still = {"lr_adapter": 1e-12, "lr_head": 1e-12, "head": "linear"}
+    config = TrainConfig.model_validate({"rank": 2, "epochs": 1, "batch_size": 8, "top_layers": 1, **still})
     result = train(config, data, progress=False, curve=3)
     assert [row["examples"] for row in result.curve] == [0, 8, 16, 24]
     still = np.mean([row["actual"] == row["predicted"] for row in result.predictions])
     assert {row["accuracy"] for row in result.curve} == {still}
     seconds = [row["seconds"] for row in result.curve]
     assert seconds == sorted(seconds)
-    assert seconds[-1] <= result.seconds
+    assert seconds[-1] <= result.costs.seconds
 
 
 def test_a_decoder_keeps_its_lower_layers_too(data, tmp_path):

@@ -67,27 +67,28 @@ def test_each_method_learns_and_its_artefact_says_the_same_again(method, data, t
 
     weights = {path.relative_to(output).as_posix(): path.stat().st_size for path in output.rglob("*.safetensors")}
     assert set(weights) == WEIGHTS[method]
-    assert result.adapter_bytes == sum(weights.values())
+    assert result.costs.adapter_bytes == sum(weights.values())
     assert result.classifier.artefact.training["dataset"] == data.name
     assert TrainConfig(**result.classifier.artefact.training["config"]) == result.config
     assert [row["text_id"] for row in result.predictions] == list(range(18))
     assert [row["actual"] for row in result.predictions] == [data.label_names[y] for y in data.test.labels]
-    assert result.rows_seen == 36
+    assert result.costs.rows_seen == 36
 
 
-def test_the_parameters_that_train_are_adapter_and_head(data):
-    lora = train(TrainConfig(rank=4, epochs=1, head_init="random"), data, progress=False)
-    assert lora.trainable_parameters == 3 * 2 * 4 * (384 + 384) + 384 * 3 + 3
-    assert lora.total_parameters > 22_000_000
-    assert lora.adapter_bytes == 0
-    whole = train(TrainConfig(rank=4, epochs=1, head_init="random", top_layers=None), data, progress=False)
-    assert whole.trainable_parameters == 6 * 2 * 4 * (384 + 384) + 384 * 3 + 3
-    assert whole.encode_seconds == 0  # nothing to embed
-    assert lora.peak_memory_bytes > 80 * 2**20  # the weights alone are 87 MiB
+def test_the_parameters_that_train_are_adapter_and_linear_head(data):
+    lora = train(TrainConfig(rank=4, epochs=1, head_init="random", head="linear"), data, progress=False)
+    assert lora.costs.trainable_parameters == 3 * 2 * 4 * (384 + 384) + 384 * 3 + 3
+    assert lora.costs.total_parameters > 22_000_000
+    assert lora.costs.adapter_bytes == 0
+    some = TrainConfig(rank=4, epochs=1, head_init="random", top_layers=None, head="linear")
+    whole = train(some, data, progress=False)
+    assert whole.costs.trainable_parameters == 6 * 2 * 4 * (384 + 384) + 384 * 3 + 3
+    assert whole.costs.encode_seconds == 0  # nothing to embed
+    assert lora.costs.peak_memory_bytes > 80 * 2**20  # the weights alone are 87 MiB
 
 
 def test_the_head_starts_as_a_nearest_centroid_classifier(data):
-    still = TrainConfig(head_init="class-means", epochs=1, lr_adapter=1e-12, lr_head=1e-12)
+    still = TrainConfig(head_init="class-means", epochs=1, lr_adapter=1e-12, lr_head=1e-12, head="linear")
     result = train(still, data, progress=False)
     texts, labels = data.train.texts, np.array(data.train.labels)
     vectors = result.classifier.score(texts).embeddings
@@ -99,15 +100,16 @@ def test_the_head_starts_as_a_nearest_centroid_classifier(data):
 
 
 def test_the_head_starts_as_the_probe(data):
-    still = train(TrainConfig(head_init="probe", epochs=1, lr_adapter=1e-12, lr_head=1e-12), data, progress=False)
-    probe = train(TrainConfig(method="probe"), data, progress=False)
+    config = TrainConfig(head_init="probe", epochs=1, lr_adapter=1e-12, lr_head=1e-12, head="linear")
+    still = train(config, data, progress=False)
+    probe = train(TrainConfig(method="probe", head="linear"), data, progress=False)
     assert confidences(still) == pytest.approx(confidences(probe), abs=1e-4)
 
 
 @pytest.mark.parametrize("intents", [2, 3])
 def test_the_probe_is_scikit_learns_regression_on_frozen_embeddings(intents, data):
     some = data.first_intents(intents)
-    result = train(TrainConfig(method="probe", rank=0), some, progress=False)
+    result = train(TrainConfig(method="probe", rank=0, head="linear"), some, progress=False)
     train_vectors, test_vectors = (result.classifier.score(s.texts).embeddings for s in (some.train, some.test))
     probe = LogisticRegression(C=PROBE_C, max_iter=2000).fit(train_vectors, some.train.labels)
     np.testing.assert_allclose(probe.predict_proba(test_vectors).max(axis=1), confidences(result), atol=1e-3)
@@ -119,7 +121,7 @@ def test_frozen_embeddings_can_be_shared_but_not_mixed_up(data):
     first = train(config, data, progress=False)
     again = train(config, data, progress=False, frozen=first.frozen)
     assert again.frozen is first.frozen
-    assert again.encode_seconds == first.encode_seconds > 0
+    assert again.costs.encode_seconds == first.costs.encode_seconds > 0
     assert confidences(again) == pytest.approx(confidences(first))
     with pytest.raises(UsageError, match=r"The frozen embeddings are of .*'mean', 64\), this training needs .*32"):
         train(TrainConfig(method="probe", max_length=32), data, progress=False, frozen=first.frozen)
@@ -183,7 +185,7 @@ def test_pefts_switches_reach_it(switch, data, tmp_path):
 def test_a_text_of_ten_thousand_words_is_cut_and_counted(data, tmp_path):
     long = replace(data.train, texts=("card " * 10_000, *data.train.texts[1:]))
     result = train(TrainConfig(rank=2, epochs=1), replace(data, train=long), tmp_path / "adapter", progress=False)
-    assert result.truncated == 1
+    assert result.costs.truncated == 1
     (record,) = [record for record in read_records(tmp_path / "adapter") if record.id == "truncated"]
     assert (record.title, record.value, record.unit) == ("Texts cut at the maximum length", 1, "texts")
 

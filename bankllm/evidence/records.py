@@ -66,6 +66,63 @@ class Record(BaseModel):
         return "measured" if self.valid else "invalid"
 
 
+def measure(
+    folder: Path,
+    id: str,
+    statistic: str,
+    raw: Raw,
+    *,
+    title: str,
+    notebook: str,
+    unit: str,
+    parameters: Mapping[str, Any],
+    conditions: Mapping[str, Any],
+    invalid_because: str | None = None,
+) -> Record:
+    """The record of a statistic applied to a raw file of `folder`; what the statistic finds wanting makes it invalid.
+
+    Raises `RunError` where the rows do not fit.
+    """
+    estimate = compute(folder, raw, statistic, parameters)
+    because = "; ".join(filter(None, (invalid_because, estimate.invalid_because))) or None
+    return Record(
+        id=id,
+        title=title,
+        notebook=notebook,
+        value=estimate.value,
+        unit=unit,
+        n=estimate.n,
+        ci95=estimate.ci95,
+        why_no_ci95=estimate.why_no_ci95,
+        statistic=statistic,
+        parameters=dict(parameters),
+        raw=raw,
+        conditions=dict(conditions),
+        valid=because is None,
+        invalid_because=because,
+    )
+
+
+def not_measured(id: str, *, title: str, notebook: str, unit: str, conditions: Mapping[str, Any], why: str) -> Record:
+    """The record of a number that could not be had, and why."""
+    return Record(
+        id=id,
+        title=title,
+        notebook=notebook,
+        value=None,
+        unit=unit,
+        n=0,
+        ci95=None,
+        why_no_ci95=None,
+        statistic=None,
+        parameters={},
+        raw=None,
+        conditions=dict(conditions),
+        valid=False,
+        invalid_because=why,
+    )
+
+
 def compute(folder: Path, raw: Raw, statistic: str, parameters: Mapping[str, Any]) -> Estimate:
     """Apply a statistic to a raw file. Raises `RunError` where the file or a column is not what the record says."""
     if statistic not in STATISTICS:

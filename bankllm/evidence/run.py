@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bankllm.errors import RunError
+from bankllm.evidence import records
 from bankllm.evidence.records import (
     Raw,
     Record,
     atomic_writer,
-    compute,
     read_records,
     sha256_file,
     write_records,
@@ -76,24 +76,18 @@ class Run:
         if not path.exists():
             raise RunError(f"{id}: no rows named {raw!r} were written. Call write_rows({raw!r}, …) first.")
         source = Raw(path=path.relative_to(self.folder).as_posix(), sha256=sha256_file(path), where=where or {})
-        estimate = compute(self.folder, source, statistic, parameters)
-        because = "; ".join(filter(None, (invalid_because, estimate.invalid_because))) or None
         return self._keep(
-            Record(
-                id=id,
+            records.measure(
+                self.folder,
+                id,
+                statistic,
+                source,
                 title=title,
                 notebook=self.notebook,
-                value=estimate.value,
                 unit=unit,
-                n=estimate.n,
-                ci95=estimate.ci95,
-                why_no_ci95=estimate.why_no_ci95,
-                statistic=statistic,
                 parameters=parameters,
-                raw=source,
                 conditions={**self.conditions, **(conditions or {})},
-                valid=because is None,
-                invalid_because=because,
+                invalid_because=invalid_because,
             )
         )
 
@@ -116,21 +110,8 @@ class Run:
     def not_measured(self, id: str, *, title: str, unit: str, why: str) -> Record:
         """Keep the fact that a number could not be measured here, and why."""
         return self._keep(
-            Record(
-                id=id,
-                title=title,
-                notebook=self.notebook,
-                value=None,
-                unit=unit,
-                n=0,
-                ci95=None,
-                why_no_ci95=None,
-                statistic=None,
-                parameters={},
-                raw=None,
-                conditions=self.conditions,
-                valid=False,
-                invalid_because=why,
+            records.not_measured(
+                id, title=title, notebook=self.notebook, unit=unit, conditions=self.conditions, why=why
             )
         )
 

@@ -117,7 +117,7 @@ classifier = load(".")  # this folder
 print(classifier.predict(["My card has not arrived yet"]))
 ```
 {plain}
-`training.json` holds the labels, the pooling and every training choice; `head.safetensors` the linear head.
+`training.json` holds the labels, the pooling and every training choice; `head.safetensors` the {_head(artefact)}.
 
 ## Limits
 
@@ -177,8 +177,18 @@ def _claim(record: Record) -> str:
     return f"<!-- claim: {record.id} -->{show_value(record)}<!-- /claim -->"
 
 
+def _head(artefact: Artefact) -> str:
+    if artefact.kernel_gamma is None:
+        return "linear head"
+    return (
+        "kernel head: for each training text its embedding, and what it says for each intent. Whoever has the base "
+        "model can guess at a training text from it: publish it only where the texts may be published"
+    )
+
+
 def _method(artefact: Artefact) -> str:
-    names = {"probe": "a linear probe", "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
+    probe = "a linear probe" if artefact.kernel_gamma is None else "a kernel head"
+    names = {"probe": probe, "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
     name = names[artefact.method]
     return f"{name} (r = {artefact.training['config']['rank']})" if artefact.method in ("lora", "qlora") else name
 
@@ -199,6 +209,11 @@ def _peft_snippet(artefact: Artefact, base: str) -> str:
         )
         options = ", quantization_config=four_bits"
     config = ", BitsAndBytesConfig" if artefact.quantised else ""
+    logits = f'logits = {artefact.logit_scale} * embedding @ head["weight"].T + head["bias"]'
+    if artefact.kernel_gamma is not None:
+        logits = f"""head = {{name: values.float() for name, values in head.items()}}
+likeness = (2 * {artefact.kernel_gamma} * (embedding @ head["landmarks"].T - 1)).exp()
+logits = {artefact.logit_scale} * (likeness @ head["weight"].T + head["bias"])"""
     return f"""```python
 import json
 
@@ -215,6 +230,6 @@ batch = tokenizer("My card has not arrived yet", truncation=True, max_length={ar
 hidden = model(**batch).last_hidden_state
 embedding = normalize({pooled}.float(), dim=-1)  # one text, so no padding to leave out
 head = load_file("head.safetensors")
-logits = {artefact.logit_scale} * embedding @ head["weight"].T + head["bias"]
+{logits}
 print(json.load(open("training.json"))["label_names"][logits.argmax()])
 ```"""

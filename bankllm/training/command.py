@@ -61,10 +61,11 @@ def train(
         config = config.model_copy(update={"threshold": threshold})
     result = fit(config, data, output, checkpoints=checkpoints)
     right = sum(row["actual"] == row["predicted"] for row in result.predictions)
-    cut = f", {result.truncated} texts cut at {config.max_length} tokens" if result.truncated else ""
+    costs = result.costs
+    cut = f", {costs.truncated} texts cut at {config.max_length} tokens" if costs.truncated else ""
     say(
         f"accuracy {right / len(result.predictions):.4f} on {len(result.predictions)} test texts, "
-        f"{result.seconds:.1f} s ({result.examples_per_second:.0f} texts/s), peak memory "
-        f"{result.peak_memory_bytes / 2**20:.0f} MiB, {result.trainable_parameters:,} trainable parameters{cut}"
+        f"{costs.seconds:.1f} s ({costs.examples_per_second:.0f} texts/s), peak memory "
+        f"{costs.peak_memory_bytes / 2**20:.0f} MiB, {costs.trainable_parameters:,} trainable parameters{cut}"
     )
     say(f"Written to {output}")

@@ -70,7 +70,7 @@ def export_onnx(folder: Path, output: Path) -> Path:
     with _quiet_export():
         classifier = IntentClassifier.load(folder, dequantise=True)
     module = classifier.module.float().cpu()
-    size = sum(parameter.nbytes for parameter in module.parameters())
+    size = sum(tensor.nbytes for tensor in module.state_dict().values())
     if size > MAX_BYTES:
         raise UsageError(
             f"{folder.name} has weights of {size / 2**30:.1f} GiB in fp32, and one ONNX file holds 2 GiB. Export a "

@@ -15,7 +15,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from bankllm.classifier import TRAINING_FILE, Artefact
-from bankllm.evidence.records import Raw, Record, compute, sha256_file, write_records, write_rows
+from bankllm.evidence.records import (
+    Raw,
+    Record,
+    measure,
+    not_measured,
+    sha256_file,
+    write_records,
+    write_rows,
+)
 
 PREDICTIONS = "raw/predictions.csv"
 COST = "raw/cost.csv"
@@ -39,38 +47,46 @@ LIBRARIES = ("torch", "transformers", "peft", "bankllm")
 
 
 class Costs(BaseModel):
-    """What a training took; the fields are those of `TrainResult`."""
+    """What a training took."""
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    model_config = ConfigDict(frozen=True)
 
     device: str
     precision: str
     encode_seconds: float
-    """Embedding the training texts with the frozen base."""
+    """Embedding the training texts once with the frozen base; 0 where the method does without. Where another training
+    had made the embeddings, what it took then."""
     seconds: float
-    """Optimisation."""
+    """The optimisation alone, the start of the head included: no loading, embedding or testing."""
     rows_seen: int
-    """Training texts times passes."""
+    """Training texts times epochs."""
     truncated: int
-    """Texts of both splits that were cut at `max_length` tokens."""
+    """Texts of both splits that are longer than `max_length` tokens and were cut there."""
     peak_memory_bytes: int
+    """Of loading, embedding and training together; see `PeakMemory`."""
     reserved_memory_bytes: int
     """What torch held on the GPU; 0 on a CPU."""
     trainable_parameters: int
     total_parameters: int
     adapter_bytes: int
+    """Weights on disk, adapter (or body) and head; 0 if nothing was saved."""
 
     @property
     def total_seconds(self) -> float:
         """Embedding and optimisation together, as if the configuration had been trained alone."""
         return self.encode_seconds + self.seconds
 
+    @property
+    def examples_per_second(self) -> float:
+        """Training texts a second of optimisation."""
+        return self.rows_seen / self.seconds
+
     def row(self) -> dict[str, object]:
         """Everything, as the one row of a cost file."""
         return {
             **self.model_dump(),
             "total_seconds": self.total_seconds,
-            "examples_per_second": self.rows_seen / self.seconds,
+            "examples_per_second": self.examples_per_second,
             "trainable_share": self.trainable_parameters / self.total_parameters,
         }
 
@@ -95,60 +111,32 @@ def write_evidence(
         "host": _host(costs),
         "files": {name: sha256_file(folder / name) for name in (*weights, TRAINING_FILE)},
     }
+    facts: dict[str, Any] = {"notebook": "training", "conditions": conditions}
+    if predictions:
+        answers = Raw(path=PREDICTIONS, sha256=sha256_file(folder / PREDICTIONS))
+        records = [
+            measure(folder, id, id, answers, title=title, unit="share", parameters={}, **facts)
+            for id, title in QUALITY.items()
+        ]
+    else:
+        why = "the data set has no test texts"
+        records = [not_measured(id, title=title, unit="share", why=why, **facts) for id, title in QUALITY.items()]
     cost = Raw(path=COST, sha256=sha256_file(folder / COST))
-    records = [
-        _measure(folder, id, title, "share", id, {}, Raw(path=PREDICTIONS, sha256=sha256_file(folder / PREDICTIONS)))
-        if predictions
-        else _not_measured(id, title, "the data set has no test texts")
-        for id, title in QUALITY.items()
-    ] + [
-        _measure(folder, id, title[0].upper() + title[1:], unit, "single", {"column": column}, cost)
+    records += [
+        measure(
+            folder,
+            id,
+            "single",
+            cost,
+            title=title[0].upper() + title[1:],
+            unit=unit,
+            parameters={"column": column},
+            **facts,
+        )
         for id, (title, unit, column) in COSTS.items()
     ]
-    records = [record.model_copy(update={"conditions": conditions}) for record in records]
     write_records(folder, records)
     return records
-
-
-def _measure(
-    folder: Path, id: str, title: str, unit: str, statistic: str, parameters: dict[str, Any], raw: Raw
-) -> Record:
-    estimate = compute(folder, raw, statistic, parameters)
-    return Record(
-        id=id,
-        title=title,
-        notebook="training",
-        value=estimate.value,
-        unit=unit,
-        n=estimate.n,
-        ci95=estimate.ci95,
-        why_no_ci95=estimate.why_no_ci95,
-        statistic=statistic,
-        parameters=parameters,
-        raw=raw,
-        conditions={},
-        valid=estimate.invalid_because is None,
-        invalid_because=estimate.invalid_because,
-    )
-
-
-def _not_measured(id: str, title: str, why: str) -> Record:
-    return Record(
-        id=id,
-        title=title,
-        notebook="training",
-        value=None,
-        unit="share",
-        n=0,
-        ci95=None,
-        why_no_ci95=None,
-        statistic=None,
-        parameters={},
-        raw=None,
-        conditions={},
-        valid=False,
-        invalid_because=why,
-    )
 
 
 def _host(costs: Costs) -> dict[str, object]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
+from transformers import BatchEncoding
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bankllm.classifier import EncoderWithHead, IntentClassifier
@@ -45,29 +46,50 @@ def encode(
     classifier: IntentClassifier, texts: tuple[str, ...], top_layers: TopLayers, progress: bool
 ) -> tuple[np.ndarray, list[Tensor]]:
     """Embeddings (n, hidden), and for each text the (tokens, hidden) input of the first of the top layers."""
-    module, tokenizer = classifier.module, classifier.tokenizer
+    module = classifier.module
     _, layers = layer_list(module.body)
     caught: list[Tensor] = []
     hook = layers[first_adapted(module.body, top_layers)].register_forward_pre_hook(
         lambda layer, args, kwargs: caught.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
     )
-    tokens = tokenizer(list(texts), truncation=True, max_length=classifier.artefact.max_length)["input_ids"]
-    order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
     embeddings = np.empty((len(texts), module.head.in_features), dtype=np.float32)
     below: list[Tensor] = [torch.empty(0)] * len(texts)
     try:
         with torch.inference_mode():
-            for start in tqdm(range(0, len(order), BATCH), desc="embed", leave=False, disable=not progress):
-                rows = order[start : start + BATCH]
-                batch = tokenizer.pad({"input_ids": [tokens[i] for i in rows]}, return_tensors="pt")
-                batch = batch.to(classifier.device)
+            for rows, batch in _batches(classifier, texts, progress):
                 embeddings[rows] = module.embed(batch["input_ids"], batch["attention_mask"]).cpu().numpy()
-                hidden = caught.pop().cpu()
-                for row, i in enumerate(rows):
-                    below[i] = hidden[row, : len(tokens[i])].clone()
+                hidden, lengths = caught.pop().cpu(), batch["attention_mask"].sum(dim=1).tolist()
+                for row, (i, length) in enumerate(zip(rows, lengths, strict=True)):
+                    below[i] = hidden[row, :length].clone()
     finally:
         hook.remove()
     return embeddings, below
+
+
+def embed_above(
+    classifier: IntentClassifier, texts: tuple[str, ...], top_layers: TopLayers, below: list[Tensor], progress: bool
+) -> np.ndarray:
+    """Embeddings (n, hidden) of the same texts by the adapted layers, from what `encode` kept."""
+    module = classifier.module
+    embeddings = np.empty((len(texts), module.head.in_features), dtype=np.float32)
+    with Replayed(module, top_layers) as replayed, torch.inference_mode():
+        for rows, batch in _batches(classifier, texts, progress):
+            replayed.replay.hidden = pad_sequence([below[i] for i in rows], batch_first=True).to(classifier.device)
+            embeddings[rows] = module.embed(batch["input_ids"], batch["attention_mask"]).cpu().numpy()
+    return embeddings
+
+
+def _batches(
+    classifier: IntentClassifier, texts: tuple[str, ...], progress: bool
+) -> Iterator[tuple[list[int], BatchEncoding]]:
+    """Texts of like lengths together: their positions and their tokens."""
+    tokenizer = classifier.tokenizer
+    tokens = tokenizer(list(texts), truncation=True, max_length=classifier.artefact.max_length)["input_ids"]
+    order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+    for start in tqdm(range(0, len(order), BATCH), desc="embed", leave=False, disable=not progress):
+        rows = order[start : start + BATCH]
+        padded = tokenizer.pad({"input_ids": [tokens[i] for i in rows]}, return_tensors="pt")
+        yield rows, padded.to(classifier.device)
 
 
 class Replayed(nn.Module):

@@ -21,7 +21,6 @@ from bankllm.evidence.records import write_rows
 from bankllm.settings import Profile
 from bankllm.training.config import TrainConfig
 from bankllm.training.frozen import Frozen
-from bankllm.training.measured import Costs
 from bankllm.training.outcomes import (
     ROWS,
     Outcome,
@@ -168,8 +167,7 @@ def train_one(
         )
         write_result(outcome)
         return outcome, frozen
-    costs = Costs.model_validate(result)
-    outcome = Outcome(key, home, Result(status="done", config=config, data=identity(data), costs=costs))
+    outcome = Outcome(key, home, Result(status="done", config=config, data=identity(data), costs=result.costs))
     write_rows(home / ROWS, result.predictions if evaluate is None else evaluate(result))
     write_result(outcome)
     remove_leftovers(key, folder, finished=True)  # only now: until here, the checkpoint is all that counts

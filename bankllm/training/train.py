@@ -8,23 +8,24 @@ Why so, with figures: see `study.py`.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from bankllm import models
 from bankllm.classifier import Artefact, EncoderWithHead, IntentClassifier, load_tokenizer
 from bankllm.datasets import Dataset
 from bankllm.errors import ModelError, UsageError
-from bankllm.training import distributed
+from bankllm.training import distributed, prefix
 from bankllm.training.adapters import attach_adapter, check_four_bits, count_parameters, load_trainable_body
 from bankllm.training.card import check_output, published_name, write_artefact
 from bankllm.training.checkpoints import Checkpoints, SoFar
 from bankllm.training.config import TrainConfig
 from bankllm.training.frozen import Frozen, encode, keep_four_bits_trainable, replays
-from bankllm.training.head import start_from_class_means, start_from_probe
+from bankllm.training.head import fit_kernel_head, start_from_class_means, start_from_probe
 from bankllm.training.measured import Costs
 from bankllm.training.memory import PeakMemory
 from bankllm.training.split import check_trainable
@@ -36,36 +37,13 @@ class TrainResult:
 
     classifier: IntentClassifier
     config: TrainConfig
-    device: str
-    precision: str
+    costs: Costs
     frozen: Frozen | None
     """Pass it to the next training on the same base and data; None where the method does without."""
-    encode_seconds: float
-    """Embedding the training texts once with the frozen base; 0 where the method does without. Where `frozen` was
-    given, what it took then."""
-    seconds: float
-    """The optimisation alone, the start of the head included: no loading, embedding or testing."""
-    rows_seen: int
-    """Training texts times epochs."""
-    truncated: int
-    """Texts of both splits that are longer than `max_length` tokens and were cut there."""
-    peak_memory_bytes: int
-    """Of loading, embedding and training together; see `PeakMemory`."""
-    reserved_memory_bytes: int
-    """What torch held on the GPU; 0 on a CPU."""
-    trainable_parameters: int
-    total_parameters: int
-    adapter_bytes: int
-    """Weights on disk, adapter (or body) and head; 0 if nothing was saved."""
     predictions: list[dict[str, object]]
     """A row a test text: `text_id` (position), `actual`, `predicted` (label names), `confidence` (0 … 1)."""
     curve: list[dict[str, float]]
     """A row an evaluation: `examples` seen, `seconds` of optimisation until then, `accuracy` on the test split."""
-
-    @property
-    def examples_per_second(self) -> float:
-        """Training texts a second of optimisation."""
-        return self.rows_seen / self.seconds
 
 
 def train(
@@ -105,14 +83,13 @@ def train(
         run = _Training(config, data, classifier, precision, progress, memory, saved)
         run.start_head(frozen)
         run.fit(curve)
+        if config.head == "kernel":
+            run.fit_kernel_head(curve)
     predictions = _predict(classifier, data)
     trainable, total = count_parameters(classifier.module)
-    result = TrainResult(
-        classifier=classifier,
-        config=config,
+    costs = Costs(
         device=device,
         precision=precision,
-        frozen=run.frozen,
         encode_seconds=run.encode_seconds,
         seconds=run.seconds,
         rows_seen=len(data.train) * (1 if config.method == "probe" else config.epochs),
@@ -122,13 +99,12 @@ def train(
         trainable_parameters=trainable,
         total_parameters=total,
         adapter_bytes=0,
-        predictions=predictions,
-        curve=run.curve,
     )
-    if output is not None:
-        result = replace(result, adapter_bytes=_write(result, output))
+    if output is not None and distributed.is_main():
+        written = write_artefact(classifier, output, predictions, costs)
+        costs = costs.model_copy(update={"adapter_bytes": written})
     distributed.wait_for_everyone()
-    return result
+    return TrainResult(classifier, config, costs, run.frozen, predictions, run.curve)
 
 
 class _Training:
@@ -168,10 +144,12 @@ class _Training:
         self.encode_seconds = self.before.encode_seconds if self.before else self.frozen.seconds
         if self.frozen is frozen:
             self.shared_bytes = frozen.nbytes if replays(self.config) else frozen.vectors.nbytes
-        if self.before is not None or kind == "random":
+        linear_is_kept = self.config.head == "linear" or self.config.method != "probe"
+        if self.before is not None or kind == "random" or not linear_is_kept:
             return
         began = time.perf_counter()
         head, scale = self.classifier.module.head, self.classifier.module.logit_scale
+        assert isinstance(head, nn.Linear)  # a kernel head comes after training
         if kind == "probe":
             start_from_probe(head, self.frozen.vectors, self.data.train, scale, self.config.seed)
         else:
@@ -198,6 +176,37 @@ class _Training:
         )
         below = self.frozen.below if self.frozen and replays(self.config) else None
         self.seconds, self.curve = fit(self.classifier, self.config, self.data.train, self.precision, watch, below)
+
+    def fit_kernel_head(self, evaluations: int) -> None:
+        """Put a kernel head on the adapted embeddings of the training texts, in place of the linear one."""
+        config, classifier = self.config, self.classifier
+        began = time.perf_counter()
+        head, scale = fit_kernel_head(
+            self._embeddings(),
+            self.data.train,
+            len(self.data.label_names),
+            config.kernel_gamma,
+            config.kernel_ridge,
+            config.seed,
+        )
+        classifier.module.head, classifier.module.logit_scale = head.to(classifier.device), scale
+        described = {"kernel_gamma": config.kernel_gamma, "logit_scale": scale}
+        classifier.artefact = classifier.artefact.model_copy(update=described)
+        self.seconds += time.perf_counter() - began
+        if evaluations:
+            examples = config.epochs * len(self.data.train)
+            self.curve.append({"examples": examples, "seconds": self.seconds, "accuracy": self._accuracy()})
+            classifier.module.eval()
+
+    def _embeddings(self) -> np.ndarray:
+        """(n, hidden): the training texts as the classifier embeds them now."""
+        classifier, texts, top_layers = self.classifier, self.data.train.texts, self.config.top_layers
+        if self.config.method == "probe" and self.frozen is not None:
+            return self.frozen.vectors
+        classifier.module.eval()
+        if self.frozen and self.frozen.below is not None and top_layers is not None and replays(self.config):
+            return prefix.embed_above(classifier, texts, top_layers, self.frozen.below, self.progress)
+        return distributed.score(classifier, texts).embeddings
 
     def peak_bytes(self) -> int:
         """The highest peak, an interrupted part of the training included."""
@@ -288,10 +297,3 @@ def _truncated(classifier: IntentClassifier, data: Dataset) -> int:
     texts = [*data.train.texts, *data.test.texts]
     lengths = classifier.tokenizer(texts, truncation=False, verbose=False, return_length=True)["length"]
     return sum(length > classifier.artefact.max_length for length in lengths)
-
-
-def _write(result: TrainResult, output: Path) -> int:
-    """The artefact with its evidence, by one process for all of them; returns the bytes of its weights."""
-    if not distributed.is_main():
-        return 0
-    return write_artefact(result.classifier, output, result.predictions, Costs.model_validate(result))

@@ -107,7 +107,7 @@ class Textbook(TrainerCallback):
 def ours(data: Dataset, evaluations: int) -> list[Point]:
     """`TrainConfig`'s defaults; the first point is the start of the head."""
     result = train(TrainConfig(), data, progress=False, curve=evaluations)
-    points = [(result.encode_seconds + row["seconds"], row["accuracy"]) for row in result.curve]
+    points = [(result.costs.encode_seconds + row["seconds"], row["accuracy"]) for row in result.curve]
     for row, point in zip(result.curve, points, strict=True):
         show(f"ours, {row['examples'] / len(data.train):.2f} passes", point)
     return points

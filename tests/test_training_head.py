@@ -1,0 +1,92 @@
+"""The kernel head: scikit-learn's own kernel ridge regression, left-one-out by brute force, and its file."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.kernel_ridge import KernelRidge
+
+from bankllm.classifier import IntentClassifier
+from bankllm.datasets import Split, load
+from bankllm.errors import ModelError
+from bankllm.training import head
+from bankllm.training.config import TrainConfig
+from bankllm.training.head import fit_kernel_head
+from bankllm.training.train import train
+
+GAMMA, RIDGE = 1.0, 0.2
+
+
+@pytest.fixture
+def problem() -> tuple[np.ndarray, Split]:
+    """60 unit vectors of three classes, one of them in two places; two labels are wrong."""
+    chooser = np.random.default_rng(0)
+    places = np.repeat(np.eye(4, 8), 15, axis=0)
+    vectors = places + chooser.normal(0, 0.2, places.shape)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
+    labels = np.repeat([0, 1, 2, 0], 15)
+    labels[[3, 40]] = 1
+    return vectors, Split(tuple(f"text {i}" for i in range(60)), tuple(labels.tolist()))
+
+
+def ridge_regression(vectors: np.ndarray, labels: np.ndarray, priors: np.ndarray) -> KernelRidge:
+    return KernelRidge(alpha=RIDGE, kernel="rbf", gamma=GAMMA).fit(vectors, np.eye(3)[labels] - priors)
+
+
+def test_it_is_kernel_ridge_regression(problem):
+    vectors, split = problem
+    labels = np.array(split.labels)
+    kernel, _ = fit_kernel_head(vectors, split, 3, GAMMA, RIDGE, seed=0)
+    priors = np.eye(3)[labels].mean(axis=0)
+    expected = ridge_regression(vectors, labels, priors).predict(vectors) + priors
+    np.testing.assert_allclose(kernel(torch.from_numpy(vectors)), expected, atol=5e-3)  # half precision
+    assert kernel(torch.from_numpy(vectors)).argmax(dim=1)[[0, 59]].tolist() == [0, 0]  # both places of the class
+    assert not list(kernel.parameters())
+
+
+def test_its_scale_fits_the_answers_to_texts_left_out(problem):
+    vectors, split = problem
+    labels = np.array(split.labels)
+    priors = np.eye(3)[labels].mean(axis=0)
+    left_out = np.empty((len(labels), 3))
+    for i in range(len(labels)):
+        others = np.arange(len(labels)) != i
+        left_out[i] = ridge_regression(vectors[others], labels[others], priors).predict(vectors[[i]])[0] + priors
+
+    def loss(scale: float) -> float:
+        return float(-log_softmax(scale * left_out, axis=1)[np.arange(len(labels)), labels].mean())
+
+    _, scale = fit_kernel_head(vectors, split, 3, GAMMA, RIDGE, seed=0)
+    assert scale == pytest.approx(minimize_scalar(loss, bounds=(1, 100), method="bounded").x, rel=0.01)
+
+
+def test_of_too_many_texts_a_share_makes_the_head(problem, monkeypatch):
+    vectors, split = problem
+    monkeypatch.setattr(head, "MAX_LANDMARKS", 40)
+    kernel, _ = fit_kernel_head(vectors, split, 3, GAMMA, RIDGE, seed=0)
+    again, _ = fit_kernel_head(vectors, split, 3, GAMMA, RIDGE, seed=0)
+    assert kernel.landmarks.shape == (40, 8)
+    assert torch.equal(kernel.landmarks, again.landmarks)
+    answers = kernel(torch.from_numpy(vectors)).argmax(dim=1).numpy()
+    assert np.mean(answers == np.array(split.labels)) > 0.9
+
+
+@pytest.mark.parametrize("fault", ["a tensor is missing", "of another classifier"])
+def test_a_head_that_does_not_fit_is_refused(fault, tmp_path):
+    two = load("teller77").first_intents(2)
+    some = replace(two, train=Split(two.train.texts[::4], two.train.labels[::4]))
+    folder = tmp_path / "adapter"
+    train(TrainConfig(method="probe"), some, folder, progress=False)
+    tensors = load_file(folder / "head.safetensors")
+    assert {str(tensor.dtype) for tensor in tensors.values()} == {"torch.float16"}
+    if fault == "a tensor is missing":
+        del tensors["landmarks"]
+    else:
+        tensors["weight"] = torch.zeros(3, len(tensors["landmarks"]), dtype=torch.float16)
+    save_file(tensors, folder / "head.safetensors")
+    with pytest.raises(ModelError, match=r"adapter/head.safetensors does not fit training.json .*Train again"):
+        IntentClassifier.load(folder)
