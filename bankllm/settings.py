@@ -81,15 +81,18 @@ class Profile(BaseModel):
     """Papermill stops a cell that runs longer."""
 
 
-def _every_method(epochs: int, seeds: tuple[int, ...], qlora: tuple[int, ...]) -> tuple[TrainingRun, ...]:
-    """The whole table. Without an adapter there is no randomness that a second seed could show."""
+def _adapters(epochs: int, seeds: tuple[int, ...], qlora: tuple[int, ...]) -> tuple[TrainingRun, ...]:
     return (
         *(TrainingRun(method="lora", rank=rank, epochs=epochs, seeds=seeds) for rank in (4, 8, 16, 32)),
         *(TrainingRun(method="qlora", rank=rank, epochs=epochs, seeds=seeds) for rank in qlora),
-        TrainingRun(method="full", epochs=epochs, seeds=seeds),
-        TrainingRun(method="probe", name="kernel head alone"),
-        TrainingRun(method="probe", options={"head": "linear"}),
     )
+
+
+_WITHOUT_ADAPTER = (
+    TrainingRun(method="probe", name="kernel head alone"),
+    TrainingRun(method="probe", options={"head": "linear"}),
+)
+"""There is no randomness in them that a second seed could show."""
 
 
 PROFILES: dict[str, Profile] = {
@@ -116,7 +119,7 @@ PROFILES: dict[str, Profile] = {
         name="quick",
         dataset="auto",
         intents=None,
-        training=_every_method(epochs=1, seeds=(0,), qlora=(8,)),
+        training=(*_adapters(epochs=1, seeds=(0,), qlora=(8,)), *_WITHOUT_ADAPTER),
         curve_intents=20,
         held_out=0,
         audit=False,
@@ -132,7 +135,9 @@ PROFILES: dict[str, Profile] = {
         dataset="auto",
         intents=None,
         training=(
-            *_every_method(epochs=2, seeds=(0, 1, 2), qlora=(8, 16)),
+            *_adapters(epochs=2, seeds=(0, 1, 2), qlora=(8, 16)),
+            TrainingRun(method="full", epochs=2, seeds=(0, 1, 2)),
+            *_WITHOUT_ADAPTER,
             TrainingRun(
                 method="lora",
                 rank=16,

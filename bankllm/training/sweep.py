@@ -123,7 +123,7 @@ def sweep(
                         config,
                         data,
                         folder,
-                        frozen=embeddings.get(config) if fresh or config.top_layers is not None else None,
+                        frozen=embeddings.get(config),
                         evaluate=evaluate,
                         progress=progress,
                     )
