@@ -9,8 +9,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from bankllm import models
-from bankllm.classifier import Artefact, EncoderWithHead, IntentClassifier, load_body, load_tokenizer
+from bankllm.classifier import Artefact, IntentClassifier, load_body, load_tokenizer
 from bankllm.datasets import load
+from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError
 from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.serving.ledger import CUSTOMERS, Ledger, UnknownCustomer, format_money

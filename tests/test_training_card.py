@@ -17,8 +17,9 @@ from torch.nn.functional import normalize
 from transformers import AutoModel, BertConfig, BertModel
 
 from bankllm import models, training
-from bankllm.classifier import Artefact, EncoderWithHead, IntentClassifier, Pooling, pool
+from bankllm.classifier import Artefact, IntentClassifier
 from bankllm.datasets import LICENCES, Dataset, Split, load
+from bankllm.encoder import EncoderWithHead, Pooling, pool
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.claims import CLAIM
 from bankllm.evidence.records import read_records

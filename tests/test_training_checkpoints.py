@@ -90,6 +90,12 @@ def test_a_checkpoint_of_other_data_is_refused(data, tmp_path):
         train(CONFIG, data.select(data.label_names[:2], "two"), progress=False, checkpoints=tmp_path)
 
 
+def test_a_training_killed_before_its_folder_says_what_it_is_of_can_start_again(tmp_path):
+    (tmp_path / ".made_from.json.ab12cd_9").write_text('{"rank": ')
+    assert Checkpoints(tmp_path, {"rank": 8}).latest() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["made_from.json"]
+
+
 def test_a_folder_with_something_else_is_refused(data, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UsageError, match="holds something that is not a checkpoint"):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bankllm import models
-from bankllm.classifier import load_body, load_tokenizer, pool
+from bankllm.classifier import load_body, load_tokenizer
+from bankllm.encoder import pool
 from bankllm.errors import ModelError, UsageError
 from bankllm.vectors.embedder import Embedder
 

@@ -35,6 +35,8 @@ class Checkpoints:
         wanted = json.loads(json.dumps(made_from))
         path = folder / MADE_FROM
         if not path.exists():
+            for half_written in folder.glob(f".{MADE_FROM}.*"):  # by a training that was killed right then
+                half_written.unlink()
             if folder.is_dir() and any(folder.iterdir()):
                 raise UsageError(f"{folder} holds something that is not a checkpoint. Name a new or empty folder.")
             write_text(path, json.dumps(wanted, indent=2) + "\n")

@@ -22,7 +22,6 @@ from transformers import PreTrainedTokenizerBase
 from bankllm import models
 from bankllm.classifier import (
     Artefact,
-    EncoderWithHead,
     IntentClassifier,
     Prediction,
     Scores,
@@ -32,6 +31,7 @@ from bankllm.classifier import (
     score_in_batches,
     tokenise,
 )
+from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError
 from bankllm.evidence.records import atomic_writer
 

@@ -29,8 +29,9 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from bankllm.classifier import EncoderWithHead, IntentClassifier
+from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Split
+from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError
 from bankllm.training import distributed
 from bankllm.training.checkpoints import Checkpoints, SoFar

@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 from transformers import BatchEncoding
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from bankllm.classifier import EncoderWithHead, IntentClassifier
+from bankllm.classifier import IntentClassifier
+from bankllm.encoder import EncoderWithHead
 from bankllm.errors import UsageError
 
 BATCH = 64

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from bankllm import models
-from bankllm.classifier import Artefact, EncoderWithHead, IntentClassifier, load_tokenizer
+from bankllm.classifier import Artefact, IntentClassifier, load_tokenizer
 from bankllm.datasets import Dataset
+from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError
 from bankllm.training import distributed, prefix
 from bankllm.training.adapters import attach_adapter, check_four_bits, count_parameters, load_trainable_body

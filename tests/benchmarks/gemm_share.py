@@ -17,8 +17,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from bankllm import datasets, models
-from bankllm.classifier import EncoderWithHead, load_tokenizer
+from bankllm.classifier import load_tokenizer
 from bankllm.datasets import Dataset, Split
+from bankllm.encoder import EncoderWithHead
 from bankllm.training.adapters import attach_adapter, load_trainable_body
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
