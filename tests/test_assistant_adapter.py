@@ -1,4 +1,4 @@
-"""The adapter that the package carries: small, with evidence that holds, and right about the most ordinary questions."""
+"""The adapter that the package carries is small, its evidence holds, and ordinary questions get the right intent."""
 
 import numpy as np
 import pytest
