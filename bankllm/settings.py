@@ -183,9 +183,13 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = Field(
         "development", validation_alias=AliasChoices("ENVIRONMENT", "BANKLLM_ENVIRONMENT")
     )
-    """In production the server refuses to start without `BANKLLM_API_KEY` (`ENVIRONMENT`)."""
-    api_key: SecretStr | None = None
-    """Requests under `/api` must carry it as `Authorization: Bearer …` (`BANKLLM_API_KEY`)."""
+    """In production the server refuses to start unless it can check tokens (`ENVIRONMENT`)."""
+    jwt_secret: SecretStr | None = None
+    """Signs the customers' tokens, HS256 (`BANKLLM_JWT_SECRET`)."""
+    jwks_url: str | None = None
+    """Where an identity provider publishes the keys that its tokens are signed with (`BANKLLM_JWKS_URL`)."""
+    jwt_audience: str | None = None
+    """What a token's `aud` must hold; unset, it is not looked at (`BANKLLM_JWT_AUDIENCE`)."""
     pinecone_api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("PINECONE_API_KEY", "BANKLLM_PINECONE_API_KEY")
     )

@@ -19,7 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bankllm import __version__
-from bankllm.errors import ModelError, ServerError, StoreError, UsageError
+from bankllm.errors import ModelError, ServerError, StoreError
 from bankllm.serving import app as app_module
 from bankllm.serving.app import create_app, listen, serve
 from bankllm.serving.engine import ChatEngine
@@ -139,23 +139,24 @@ def test_unknown_paths_and_methods(client):
     assert_problem(client.get("/api/v1/chat"), 405, "Method Not Allowed")
 
 
-def test_api_key_guards_the_api_alone(engine):
-    with TestClient(create_app(engine, Settings(api_key="kéy"))) as client:
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic a2V5"}):
-            response = client.post("/api/v1/chat", json=BALANCE, headers=headers)
-            assert_problem(response, 401, "Authorization: Bearer")
-            assert response.headers["www-authenticate"] == "Bearer"
-        assert client.get("/health").status_code == client.get("/metrics").status_code == 200
-    with TestClient(create_app(engine, Settings(api_key="right"))) as client:
-        assert client.post("/api/v1/chat", json=BALANCE, headers={"Authorization": "Bearer right"}).status_code == 200
+def test_a_customer_sees_and_removes_what_is_kept(client, engine):
+    for customer in ("CUST001", "CUST002"):
+        client.post("/api/v1/chat", json=BALANCE | {"customer_id": customer})
+    body = client.get("/api/v1/customers/CUST001/memory").json()
+    (turn,) = body["messages"]
+    assert body["customer_id"] == "CUST001"
+    assert turn["user_message"] == BALANCE["message"]
+    assert "£4,907.60" in turn["assistant_response"]
+    for _ in range(2):  # asked again it is no error
+        response = client.delete("/api/v1/customers/CUST001/memory")
+        assert (response.status_code, response.content) == (204, b"")
+    assert client.get("/api/v1/customers/CUST001/memory").json()["messages"] == []
+    assert len(engine.memory.export_user("CUST002")) == 1
 
 
-def test_production_without_a_key_is_refused(engine):
-    production = Settings(ENVIRONMENT="production")
-    for start in (lambda: create_app(engine, production), lambda: serve("127.0.0.1", 0, None, None, production)):
-        with pytest.raises(UsageError, match=r"BANKLLM_API_KEY is not set.*ENVIRONMENT=development"):
-            start()
-    create_app(engine, Settings(ENVIRONMENT="production", api_key="long"))
+def test_memory_of_nobody(client):
+    for call in (client.get, client.delete):
+        assert_problem(call("/api/v1/customers/CUST999/memory"), 404, "no customer of that id")
 
 
 def test_request_ids_are_kept_only_if_fit_for_a_log(client):
@@ -217,8 +218,8 @@ def test_metrics_count_by_route_template(client):
 
 def test_openapi_documents_the_problems(client):
     chat = client.get("/openapi.json").json()["paths"]["/api/v1/chat"]["post"]
-    assert set(chat["responses"]) == {"200", "401", "404", "422", "500", "503"}
-    for status in ("401", "404", "422", "500", "503"):
+    assert set(chat["responses"]) == {"200", "401", "403", "404", "422", "500", "503"}
+    for status in ("401", "403", "404", "422", "500", "503"):
         assert set(chat["responses"][status]["content"]) == {"application/problem+json"}
 
 

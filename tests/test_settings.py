@@ -8,14 +8,14 @@ from bankllm.settings import PROFILES, TrainingRun, get_profile, get_settings
 
 def test_the_names_that_users_know_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT", "production")
-    monkeypatch.setenv("PINECONE_API_KEY", "pc-secret")
+    monkeypatch.setenv("PINECONE_API_KEY", "pc-hush")
     monkeypatch.setenv("PINECONE_INDEX_NAME", "mine")
-    monkeypatch.setenv("BANKLLM_API_KEY", "api-secret")
+    monkeypatch.setenv("BANKLLM_JWT_SECRET", "api-hush")
     settings = get_settings()
     assert (settings.environment, settings.pinecone_index_name) == ("production", "mine")
     assert settings.pinecone_api_key is not None
-    assert settings.pinecone_api_key.get_secret_value() == "pc-secret"
-    assert "secret" not in repr(settings)
+    assert settings.pinecone_api_key.get_secret_value() == "pc-hush"
+    assert "hush" not in repr(settings)
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:

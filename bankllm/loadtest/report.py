@@ -5,9 +5,12 @@ bankllm loadtest rows.csv --driver locust --users 20 --requests 500
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast, get_args
+
+import jwt
 
 from bankllm import datasets
 from bankllm.errors import RunError, UsageError
@@ -18,6 +21,8 @@ from bankllm.settings import Settings
 
 CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
 """The demo ledger's."""
+TOKEN_SECONDS = 3600
+"""How long a load may take that a guarded server answers."""
 
 
 def drive(
@@ -30,6 +35,7 @@ def drive(
     """
     if driver not in get_args(Driver):
         raise UsageError(f"Unknown load driver {driver!r}. Expected one of: {', '.join(get_args(Driver))}.")
+    token = _token(settings, CUSTOMERS[0])
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
         if url is None:
@@ -38,16 +44,24 @@ def drive(
             url,
             cast(Driver, driver),
             messages=datasets.load("teller77").test.texts,
-            customers=CUSTOMERS,
+            customers=CUSTOMERS if token is None else CUSTOMERS[:1],
             output=folder,
             users=users,
             requests=requests,
-            token=settings.api_key.get_secret_value() if settings.api_key else None,
+            token=token,
         )
     write_rows(output, result.rows)
     yield from describe(result, output)
     if result.invalid_because:
         raise RunError(f"The load is invalid: {result.invalid_because}. Its {len(result.rows):,} rows are in {output}.")
+
+
+def _token(settings: Settings, customer: str) -> str | None:
+    """A token of the one customer that the load comes from, where the server's secret is known."""
+    if settings.jwt_secret is None:
+        return None
+    claims = {"sub": customer, "exp": time.time() + TOKEN_SECONDS, "aud": settings.jwt_audience or "bankllm"}
+    return jwt.encode(claims, settings.jwt_secret.get_secret_value(), algorithm="HS256")
 
 
 def describe(result: LoadResult, rows: Path) -> Iterator[str]:

@@ -8,7 +8,6 @@
 import copy
 import errno
 import logging
-import secrets
 import signal
 import socket
 from collections.abc import Callable
@@ -17,14 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, get_args
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 
 from bankllm import __version__
 from bankllm.classifier import read_artefact
-from bankllm.errors import ServerError, UsageError
+from bankllm.errors import ServerError
 from bankllm.serving.engine import DEFAULT_ADAPTER, MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, model_name
+from bankllm.serving.identity import check_identity, check_own, customer_of_token
 from bankllm.serving.problems import Observe, documented, install_handlers
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics, Stage
@@ -35,11 +34,14 @@ DRAIN_SECONDS = 10
 """How long requests in flight may take to finish after SIGTERM."""
 
 
+CustomerId = Annotated[str, Field(min_length=1, max_length=128)]
+
+
 class ChatRequest(BaseModel):
     """A customer's message."""
 
     message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
-    customer_id: Annotated[str, Field(min_length=1, max_length=128)]
+    customer_id: CustomerId
     conversation_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
     """Given back in the reply; a new one is made where it is absent."""
 
@@ -50,14 +52,32 @@ class ChatResponse(ChatReply):
     request_id: str
 
 
+class Turn(BaseModel):
+    """A message of the customer's and its answer, as they are kept."""
+
+    message_id: str
+    created_at: str
+    """ISO 8601, UTC."""
+    user_message: str
+    assistant_response: str
+    intent: str
+
+
+class Memory(BaseModel):
+    """All that is kept about a customer but the messages' embeddings."""
+
+    customer_id: str
+    messages: list[Turn]
+
+
 def create_app(
     engine: ChatEngine | Future[ChatEngine], settings: Settings, metrics: ServerMetrics | None = None
 ) -> FastAPI:
     """The application around an engine, or around one that is still loading (503 until it is there).
 
-    Whoever made the engine closes it. Raises `UsageError` in production without an API key.
+    Whoever made the engine closes it. Raises `UsageError` in production without a way to check tokens.
     """
-    check_production(settings)
+    check_identity(settings)
     if metrics is None:
         metrics = ServerMetrics("loading" if isinstance(engine, Future) else engine.model)
     app = FastAPI(title="bankllm", version=__version__, summary="A banking assistant that names its sources.")
@@ -69,15 +89,6 @@ def create_app(
     return app
 
 
-def check_production(settings: Settings) -> None:
-    """Raises `UsageError` where customers' data would be open to everyone."""
-    if settings.environment == "production" and settings.api_key is None:
-        raise UsageError(
-            "ENVIRONMENT=production needs an API key, and BANKLLM_API_KEY is not set: anyone could read the "
-            "customers' accounts. Set it to a long random value, or ENVIRONMENT=development for the demo."
-        )
-
-
 def serve(host: str, port: int, store_path: Path | None, adapter: Path | None, settings: Settings) -> None:
     """Run the service in this process (main thread) until SIGTERM or Ctrl-C, then drain and return.
 
@@ -87,7 +98,7 @@ def serve(host: str, port: int, store_path: Path | None, adapter: Path | None, s
     import torch
     import uvicorn
 
-    check_production(settings)
+    check_identity(settings, host)
     adapter = adapter or DEFAULT_ADAPTER
     metrics = ServerMetrics(model_name(read_artefact(adapter)))
     # A message is too little work to share: with more threads every layer waits for the slowest one, and where
@@ -111,6 +122,8 @@ def serve(host: str, port: int, store_path: Path | None, adapter: Path | None, s
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         loading.add_done_callback(lambda done: stop() if done.exception() else logger.info("ready"))
+        if settings.jwt_secret is None and settings.jwks_url is None:
+            logger.warning("demo: customers need no token, so this server is for this machine alone")
         server.run(sockets=[listener])
         loading.result().close()
 
@@ -162,32 +175,31 @@ def _health_routes(current: Callable[[], ChatEngine], metrics: ServerMetrics) ->
 
 
 def _chat_routes(current: Callable[[], ChatEngine], settings: Settings, metrics: ServerMetrics) -> APIRouter:
-    router = APIRouter(prefix="/api/v1", tags=["chat"], dependencies=[Depends(_authorisation(settings))])
+    router = APIRouter(prefix="/api/v1", tags=["chat"])
+    Customer = Annotated[str | None, Depends(customer_of_token(settings))]
 
     # Not async: Starlette runs it in its threadpool, and the event loop stays free for the other requests.
-    @router.post("/chat", responses=documented(401, 404, 422, 500, 503))
-    def chat(body: ChatRequest, request: Request) -> ChatResponse:
+    @router.post("/chat", responses=documented(401, 403, 404, 422, 500, 503))
+    def chat(body: ChatRequest, request: Request, customer: Customer) -> ChatResponse:
+        check_own(customer, body.customer_id)
         reply = current().chat(body.message, body.customer_id, body.conversation_id)
         for stage in get_args(Stage):
             metrics.observe_stage(stage, getattr(reply.latency_ms, stage) / 1000)
         return ChatResponse(request_id=request.state.request_id, **dict(reply))
 
+    @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 500, 503))
+    def kept(customer_id: CustomerId, customer: Customer) -> Memory:
+        """What is kept about this customer, oldest first."""
+        check_own(customer, customer_id)
+        return Memory(customer_id=customer_id, messages=[Turn(**turn) for turn in current().export(customer_id)])
+
+    @router.delete("/customers/{customer_id}/memory", status_code=204, responses=documented(401, 403, 404, 422, 503))
+    def forget(customer_id: CustomerId, customer: Customer) -> None:
+        """Forget this customer. Asked again, there is nothing to forget, and that is no error."""
+        check_own(customer, customer_id)
+        current().forget(customer_id)
+
     return router
-
-
-def _authorisation(settings: Settings) -> Callable:
-    """A dependency that lets a request pass only with the API key, where one is set."""
-    expected = settings.api_key.get_secret_value().encode() if settings.api_key else None
-    bearer = HTTPBearer(auto_error=False, description="BANKLLM_API_KEY, where the server has one")
-
-    async def authorise(given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]) -> None:
-        if expected is None:
-            return
-        # Constant time, so that the key cannot be guessed byte by byte.
-        if given is None or not secrets.compare_digest(given.credentials.encode(), expected):
-            raise HTTPException(401, "Send the API key as Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
-
-    return authorise
 
 
 def _engine_source(engine: ChatEngine | Future[ChatEngine]) -> Callable[[], ChatEngine]:

@@ -143,6 +143,16 @@ class ChatEngine:
             latency_ms=clock.latency(),
         )
 
+    def export(self, customer_id: str) -> list[dict[str, str]]:
+        """What is kept about a customer, see `VectorService.export_user`. Raises `UnknownCustomer`, `StoreError`."""
+        self.ledger.require(customer_id)
+        return self.memory.export_user(customer_id)
+
+    def forget(self, customer_id: str) -> None:
+        """Remove what is kept about a customer. Raises `UnknownCustomer`, `StoreError`."""
+        self.ledger.require(customer_id)
+        self.memory.forget_user(customer_id)
+
     def close(self) -> None:
         """Close memory and ledger."""
         self.memory.close()
