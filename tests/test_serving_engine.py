@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -75,6 +76,15 @@ def with_artefact(classifier, **changes):
     return IntentClassifier(classifier.module, classifier.tokenizer, artefact, "cpu")
 
 
+def test_account_numbers_are_said_but_not_kept(engine):
+    engine.chat("my new card 4111 1111 1111 1111 has not arrived", "CUST002")
+    assert "IBAN GB" in engine.chat("what is my IBAN?", "CUST002").reply
+    first, second = engine.memory.export_user("CUST002")
+    assert first["user_message"] == "my new card [card …1111] has not arrived"
+    assert "[IBAN …" in second["assistant_response"]
+    assert "IBAN GB" not in second["assistant_response"]
+
+
 def test_balance_is_the_ledgers(engine):
     for customer in CUSTOMERS[:3]:
         reply = engine.chat("What is my account balance?", customer)
@@ -145,7 +155,7 @@ def test_one_encoder_pass_serves_intent_and_memory(engine):
 
 def test_shared_vector_equals_memorys_own(engine):
     text = "Where is the card I ordered?"
-    shared = engine._memory_vector(text, engine.classifier.score([text]))
+    _, shared = engine._encode([text])[0]
     np.testing.assert_allclose(shared, engine.memory.embedder.encode([text])[0], atol=1e-5)
 
 
@@ -203,6 +213,16 @@ def test_concurrent_chats_keep_customers_apart(engine):
         own = {f"ledger:{a.account_id}" for a in Ledger().accounts(customer)}
         assert set(replies[customer].sources) == own
         assert len(engine.memory.export_user(customer)) == 1
+
+
+def test_concurrent_chats_share_passes_of_the_encoder(engine):
+    sizes = []
+    engine.observe_batch = sizes.append
+    with ThreadPoolExecutor(20) as pool:
+        replies = list(pool.map(lambda n: engine.chat("What is my account balance?", CUSTOMERS[n % 10]), range(60)))
+    assert sum(sizes) == len(replies) == 60
+    assert max(sizes) > 1
+    assert {reply.intent for reply in replies} == {"account_balance"}
 
 
 def test_classifier_with_an_unanswerable_intent_is_refused(classifier, engine):

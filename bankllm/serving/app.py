@@ -83,6 +83,10 @@ def create_app(
     app = FastAPI(title="bankllm", version=__version__, summary="A banking assistant that names its sources.")
     app.add_middleware(Observe, metrics=metrics)
     install_handlers(app)
+    if isinstance(engine, Future):
+        engine.add_done_callback(lambda done: None if done.exception() else _count_batches(done.result(), metrics))
+    else:
+        _count_batches(engine, metrics)
     current = _engine_source(engine)
     app.include_router(_health_routes(current, metrics))
     app.include_router(_chat_routes(current, settings, metrics))
@@ -200,6 +204,10 @@ def _chat_routes(current: Callable[[], ChatEngine], settings: Settings, metrics:
         current().forget(customer_id)
 
     return router
+
+
+def _count_batches(engine: ChatEngine, metrics: ServerMetrics) -> None:
+    engine.observe_batch = metrics.observe_batch
 
 
 def _engine_source(engine: ChatEngine | Future[ChatEngine]) -> Callable[[], ChatEngine]:

@@ -4,9 +4,9 @@ with ChatEngine.load(None, Path("memory.sqlite"), get_settings()) as engine:
     engine.chat("What is my account balance?", "CUST001").reply
 """
 
-import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,10 +15,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bankllm import models
-from bankllm.classifier import Artefact, IntentClassifier, Scores
+from bankllm.classifier import Artefact, IntentClassifier
 from bankllm.errors import ModelError, UsageError
+from bankllm.serving.batcher import Batcher
 from bankllm.serving.knowledge import load_knowledge
 from bankllm.serving.ledger import Ledger
+from bankllm.serving.privacy import mask
 from bankllm.serving.responder import Facts, Responder, TemplateResponder
 from bankllm.settings import Settings
 from bankllm.vectors.rows import Match
@@ -31,6 +33,8 @@ ABSTAINED = "out_of_scope"
 MAX_MESSAGE_CHARACTERS = 2000
 RECALLED = 5
 """How many of the customer's nearest earlier messages are looked at."""
+SPECIAL_TOKENS = 2
+"""Around a text: [CLS] and [SEP]."""
 RELATED = 0.6
 """Cosine from which an earlier message counts as being about the same thing."""
 
@@ -43,7 +47,7 @@ class Latency(BaseModel):
     queue: float
     """Checking the customer and waiting for the encoder."""
     encode: float
-    """Tokenizer, encoder and head."""
+    """Tokenizer, encoder and head, for all messages of the batch."""
     classify: float
     """From probabilities to an intent or an abstention."""
     retrieve: float
@@ -89,9 +93,11 @@ class ChatEngine:
                 f"The classifier has intents without an answer: {', '.join(unanswered[:5])}. Expected Banking77's "
                 "intents and the assistant's; train on the data set `assistant`, or add articles to knowledge.json."
             )
-        # Concurrent passes would only fight for the same cores, and the tokenizer keeps state between calls.
-        self._encoder = threading.Lock()
         self._shares_embedding = _same_embedding(classifier, memory)
+        # Concurrent passes would only fight for the same cores, and the tokenizer keeps state between calls.
+        self._encoder = Batcher(self._encode, observe=lambda size: self.observe_batch(size))
+        self.observe_batch: Callable[[int], None] = lambda size: None
+        """Hears how many messages each pass of the encoder has; for metrics."""
 
     @classmethod
     def load(cls, adapter: Path | None, store_path: Path | None, settings: Settings) -> Self:
@@ -110,27 +116,26 @@ class ChatEngine:
         return engine
 
     def chat(self, message: str, customer_id: str, conversation_id: str | None = None) -> ChatReply:
-        """Answer one message; when this returns, the turn is in the customer's memory.
+        """Answer one message; when this returns, the turn is in the customer's memory, account numbers masked.
 
-        Raises `UsageError` for an empty or overlong message, `UnknownCustomer`, `StoreError`.
+        Raises `UsageError` for an empty or overlong message, `UnknownCustomer`, `Overloaded`, `StoreError`.
         """
         if not message.strip() or len(message) > MAX_MESSAGE_CHARACTERS:
             raise UsageError(
                 f"A message takes 1 to {MAX_MESSAGE_CHARACTERS} characters, not only spaces; got {len(message)}."
             )
+        message = mask(message)
         clock = _Stopwatch()
         self.ledger.require(customer_id)
-        with self._encoder:
-            clock.lap("queue")
-            prediction = self.classifier.score([message])
-            vector = self._memory_vector(message, prediction)
-        clock.lap("encode")
-        intent, confidence, alternatives = self._decide(prediction.probabilities[0])
+        clock.lap("queue")
+        (probabilities, vector), waited_s = self._encoder.process(message)
+        clock.lap("encode", of_which=("queue", waited_s))
+        intent, confidence, alternatives = self._decide(probabilities)
         clock.lap("classify")
         facts = self._gather(message, customer_id, intent, alternatives, vector)
         clock.lap("retrieve")
         reply = self.responder.respond(facts)
-        self.memory.store_message(customer_id, message, reply.text, intent, vector=vector)
+        self.memory.store_message(customer_id, message, mask(reply.text), intent, vector=vector)
         clock.lap("respond")
         return ChatReply(
             reply=reply.text,
@@ -154,7 +159,8 @@ class ChatEngine:
         self.memory.forget_user(customer_id)
 
     def close(self) -> None:
-        """Close memory and ledger."""
+        """Answer what waits for the encoder, then close memory and ledger."""
+        self._encoder.close()
         self.memory.close()
         self.ledger.close()
 
@@ -180,7 +186,7 @@ class ChatEngine:
         return article.title if article else f"Your {intent.replace('_', ' ')}"
 
     def _gather(
-        self, message: str, customer_id: str, intent: str, alternatives: tuple[str, ...], vector: np.ndarray | None
+        self, message: str, customer_id: str, intent: str, alternatives: tuple[str, ...], vector: np.ndarray
     ) -> Facts:
         """Look up, for this customer alone, what a reply may rest on."""
         matches = self.memory.semantic_search(message, RECALLED, user_id=customer_id, vector=vector)
@@ -194,17 +200,13 @@ class ChatEngine:
             earlier=_related(matches, intent, hand_over=intent == "human_agent" or bool(alternatives)),
         )
 
-    def _memory_vector(self, message: str, prediction: Scores) -> np.ndarray | None:
-        """The message's embedding where memory would compute the same; None lets memory embed it itself.
-
-        Call it with the encoder's lock held.
-        """
-        if not self._shares_embedding:
-            return None
-        limit = self.classifier.artefact.max_length
-        tokens = self.classifier.tokenizer(message, truncation=True, max_length=limit + 1)["input_ids"]
-        # Beyond its limit the classifier drops text that memory's embedder may still read.
-        return prediction.embeddings[0] if len(tokens) <= limit else None
+    def _encode(self, messages: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each message (classes,) probabilities, and the (dim,) vector under which memory keeps it."""
+        scores = self.classifier.score(messages)
+        # A token is a character at least. Beyond its limit the classifier drops text that memory would still read.
+        whole = max(map(len, messages)) + SPECIAL_TOKENS <= self.classifier.artefact.max_length
+        vectors = scores.embeddings if self._shares_embedding and whole else self.memory.embedder.encode(messages)
+        return list(zip(scores.probabilities, vectors, strict=True))
 
 
 class _Stopwatch:
@@ -214,9 +216,12 @@ class _Stopwatch:
         self._start = self._last = time.perf_counter()
         self._stages_ms: dict[str, float] = {}
 
-    def lap(self, stage: str) -> None:
+    def lap(self, stage: str, of_which: tuple[str, float] | None = None) -> None:
+        """End a stage; of it, so many seconds belong to another one that came before."""
         now = time.perf_counter()
-        self._stages_ms[stage] = 1000 * (now - self._last)
+        other, seconds = of_which or (stage, 0.0)
+        self._stages_ms[stage] = 1000 * (now - self._last - seconds)
+        self._stages_ms[other] += 1000 * seconds
         self._last = now
 
     def latency(self) -> Latency:

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.errors import StoreError, UsageError
+from bankllm.serving.batcher import Overloaded
 from bankllm.serving.ledger import UnknownCustomer
 from bankllm.telemetry.metrics import ServerMetrics
 
@@ -123,6 +124,10 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(UnknownCustomer)
     async def unknown_customer(request: Request, error: UnknownCustomer) -> JSONResponse:
         return problem(request.state.request_id, 404, str(error))
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(request: Request, error: Overloaded) -> JSONResponse:
+        return problem(request.state.request_id, 503, str(error), headers={"Retry-After": "1"})
 
     @app.exception_handler(UsageError)
     async def unusable(request: Request, error: UsageError) -> JSONResponse:

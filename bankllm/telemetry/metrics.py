@@ -52,6 +52,12 @@ class ServerMetrics:
         )
         for name in get_args(Stage):
             self._stages.labels(name)  # a series from the start on, so that a rate over it is 0 and not absent
+        self._batches = Histogram(
+            "bankllm_batch_size",
+            "Messages that one pass of the encoder had.",
+            buckets=(1, 2, 4, 8, 16, 32),
+            registry=self._registry,
+        )
         info = Gauge("bankllm_build_info", "Always 1; the labels tell.", ("version", "model"), registry=self._registry)
         info.labels(version, model).set(1)
         ProcessCollector(registry=self._registry)
@@ -72,6 +78,10 @@ class ServerMetrics:
     def observe_stage(self, stage: Stage, seconds: float) -> None:
         """Count a stage's duration that was timed elsewhere (waiting in a queue, say)."""
         self._stages.labels(stage).observe(seconds)
+
+    def observe_batch(self, size: int) -> None:
+        """Count one pass of the encoder and its messages."""
+        self._batches.observe(size)
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
