@@ -24,6 +24,7 @@ from bankllm.classifier import read_artefact
 from bankllm.errors import ServerError
 from bankllm.serving.engine import DEFAULT_ADAPTER, MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, model_name
 from bankllm.serving.identity import check_identity, check_own, customer_of_token
+from bankllm.serving.pages import page_routes
 from bankllm.serving.problems import Observe, documented, install_handlers
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics, Stage
@@ -90,6 +91,7 @@ def create_app(
     current = _engine_source(engine)
     app.include_router(_health_routes(current, metrics))
     app.include_router(_chat_routes(current, settings, metrics))
+    app.include_router(page_routes())
     return app
 
 

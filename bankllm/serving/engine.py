@@ -204,8 +204,11 @@ class ChatEngine:
         """For each message (classes,) probabilities, and the (dim,) vector under which memory keeps it."""
         scores = self.classifier.score(messages)
         # A token is a character at least. Beyond its limit the classifier drops text that memory would still read.
-        whole = max(map(len, messages)) + SPECIAL_TOKENS <= self.classifier.artefact.max_length
-        vectors = scores.embeddings if self._shares_embedding and whole else self.memory.embedder.encode(messages)
+        longest = max(map(len, messages)) + SPECIAL_TOKENS
+        if self._shares_embedding and longest <= self.classifier.artefact.max_length:
+            vectors = scores.embeddings
+        else:
+            vectors = self.memory.embedder.encode(messages)
         return list(zip(scores.probabilities, vectors, strict=True))
 
 
