@@ -5,6 +5,8 @@ LoRA and QLoRA, PEFT's `adapter_config.json` and `adapter_model.safetensors` bes
 fine-tuning the body's own weights in `body/`.
 """
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
 from bankllm import models
-from bankllm.encoder import EncoderWithHead, KernelHead, Pooling
+from bankllm.encoder import EncoderWithHead, KernelHead, PlainUpperLayers, Pooling, layer_list
 from bankllm.errors import ModelError, UsageError
 
 TRAINING_FILE = "training.json"
@@ -71,15 +73,23 @@ class Scores:
     """(n, classes) float32, each row sums to 1."""
     embeddings: np.ndarray
     """(n, hidden) float32, unit length: the pooled output before the head."""
+    base_embeddings: np.ndarray | None = None
+    """The same of the plain base model, where it comes without another pass; see `shares_base_embedding`."""
 
 
 class IntentClassifier:
     """Texts in, probabilities and embeddings out. Make one with `load`, or from a freshly trained module."""
 
     def __init__(
-        self, module: EncoderWithHead, tokenizer: PreTrainedTokenizerBase, artefact: Artefact, device: str
+        self,
+        module: EncoderWithHead,
+        tokenizer: PreTrainedTokenizerBase,
+        artefact: Artefact,
+        device: str,
+        plain: PlainUpperLayers | None = None,
     ) -> None:
         self.module = module.eval()
+        self._plain = plain
         self.tokenizer = tokenizer
         self.artefact = artefact
         self.device = device
@@ -90,8 +100,8 @@ class IntentClassifier:
 
     @property
     def shares_base_embedding(self) -> bool:
-        """Whether `Scores.embeddings` are the plain base model's, so that search can use them as they are."""
-        return self.artefact.method == "probe" and self.artefact.pooling == "mean"
+        """Whether `Scores.base_embeddings` are there: mean-pooled, so that search can use them as they are."""
+        return (self.artefact.method == "probe" or self._plain is not None) and self.artefact.pooling == "mean"
 
     @classmethod
     def load(cls, folder: Path, *, dequantise: bool = False) -> "IntentClassifier":
@@ -108,7 +118,9 @@ class IntentClassifier:
         if artefact.quantised and dequantise:
             with models.quiet_loading():
                 body = body.dequantize().float()
+        plain = None
         if (folder / ADAPTER_FILE).exists():
+            plain = None if artefact.quantised else _plain_upper_layers(body, folder, device)
             with models.quiet_loading():
                 from peft import PeftModel
 
@@ -121,7 +133,7 @@ class IntentClassifier:
         except (OSError, RuntimeError, KeyError, SafetensorError) as error:
             raise ModelError(f"{folder.name}/{HEAD_FILE} does not fit training.json ({error}). Train again.") from error
         module.head.to(device)
-        return cls(module, load_tokenizer(base), artefact, device)
+        return cls(module, load_tokenizer(base), artefact, device, plain)
 
     def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
         """The likeliest intent of each text, in order. Raises `UsageError` for an item that is no string."""
@@ -133,11 +145,17 @@ class IntentClassifier:
             texts, self._run, len(self.label_names), self.module.head.in_features, batch_size=batch_size
         )
 
-    def _run(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, texts: list[str]) -> Scores:
         batch = tokenise(self.tokenizer, texts, self.artefact.max_length, "pt").to(self.device)
+        inputs, module = (batch["input_ids"], batch["attention_mask"]), self.module
         with torch.inference_mode():
-            vectors = self.module.embed(batch["input_ids"], batch["attention_mask"])
-            return self.module.classify(vectors).softmax(dim=-1).cpu().numpy(), vectors.cpu().numpy()
+            if self._plain is None:
+                vectors = module.embed(*inputs)
+                plain = vectors if self.shares_base_embedding else None
+            else:
+                vectors, plain = (module.pool(hidden, inputs[1]) for hidden in self._plain.hidden(module.body, *inputs))
+            probabilities = module.classify(vectors).softmax(dim=-1)
+        return Scores(*(None if found is None else found.cpu().numpy() for found in (probabilities, vectors, plain)))
 
     def save(self, folder: Path) -> None:
         """Write the artefact; `training.json` comes last, so that a folder without it is known to be incomplete."""
@@ -156,6 +174,23 @@ class IntentClassifier:
         (folder / TRAINING_FILE).write_text(self.artefact.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+def _plain_upper_layers(body: Any, folder: Path, device: str) -> PlainUpperLayers | None:
+    """The layers that the adapter is going to change, as they are now; None where it changes the lowest, too."""
+    try:
+        targets = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["target_modules"]
+    except (ValueError, KeyError):
+        return None  # PEFT reads it next, and says what is wrong with it
+    where, layers = layer_list(body)
+    numbers = [re.match(rf"{re.escape(where)}\.(\d+)\.", str(target)) for target in targets]
+    adapted = [int(number[1]) for number in numbers if number]
+    if not adapted or len(adapted) < len(numbers) or not 0 < min(adapted) < len(layers):
+        return None
+    plain = PlainUpperLayers(body, min(adapted))
+    ids = torch.ones(1, 2, dtype=torch.long, device=device)
+    with torch.inference_mode():
+        return plain if plain.fits(body.eval(), ids, ids) else None
+
+
 def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artefact: Artefact) -> None:
     """Raises `KeyError` or `RuntimeError` where the tensors do not fit."""
     if artefact.kernel_gamma is None:
@@ -170,24 +205,28 @@ def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artefact: Ar
 
 def score_in_batches(
     texts: Sequence[str],
-    run: Callable[[list[str]], tuple[np.ndarray, np.ndarray]],
+    run: Callable[[list[str]], Scores],
     classes: int,
     hidden: int,
     *,
     batch_size: int,
 ) -> Scores:
-    """Apply `run` (texts → probabilities, embeddings) to texts sorted by length: little time goes into padding.
+    """Apply `run` to texts sorted by length: little time goes into padding.
 
     The rows come back in the order of `texts`. Raises `UsageError` for an item that is no string.
     """
     _check_texts(texts)
-    probabilities = np.empty((len(texts), classes), dtype=np.float32)
-    embeddings = np.empty((len(texts), hidden), dtype=np.float32)
+    if not texts:
+        return Scores(np.empty((0, classes), dtype=np.float32), np.empty((0, hidden), dtype=np.float32))
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        probabilities[rows], embeddings[rows] = run([texts[i] for i in rows])
-    return Scores(probabilities, embeddings)
+    parts = [run([texts[i] for i in order[start : start + batch_size]]) for start in range(0, len(order), batch_size)]
+    back = np.argsort(order)
+    base = [part.base_embeddings for part in parts if part.base_embeddings is not None]
+    return Scores(
+        np.concatenate([part.probabilities for part in parts])[back],
+        np.concatenate([part.embeddings for part in parts])[back],
+        np.concatenate(base)[back] if base else None,
+    )
 
 
 def predictions(artefact: Artefact, scores: Scores) -> list[Prediction]:

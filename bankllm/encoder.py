@@ -1,11 +1,14 @@
 """What runs in torch: a transformer body, pooling to one unit-length embedding a text, and a head on it."""
 
-from typing import Literal
+import copy
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from bankllm.errors import UsageError
 
 Pooling = Literal["mean", "cls", "last"]
 
@@ -54,6 +57,10 @@ class EncoderWithHead(nn.Module):
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(n, tokens) ids and mask → (n, hidden) unit-length embeddings."""
         hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.pool(hidden, attention_mask)
+
+    def pool(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        """(n, tokens, hidden) last hidden states → (n, hidden) unit-length embeddings."""
         return functional.normalize(pool(hidden, attention_mask, self.pooling).float(), dim=-1)
 
     def classify(self, embeddings: Tensor) -> Tensor:
@@ -80,3 +87,47 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
         return hidden[torch.arange(len(hidden), device=hidden.device), last]
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+def layer_list(body: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Name and list of the transformer layers: the longest list of modules that the body has."""
+    lists = [(name, module) for name, module in body.named_modules() if isinstance(module, nn.ModuleList)]
+    if not lists:
+        raise UsageError("This model keeps no list of layers, so top_layers cannot be told apart. Leave it out.")
+    return max(lists, key=lambda item: len(item[1]))
+
+
+class PlainUpperLayers:
+    """What the plain base model makes of a text, beside an adapter on its upper layers, in one pass of the lower ones.
+
+    Make it of the body before the adapter is merged into it: it keeps the layers from `first` on as they are then.
+    """
+
+    def __init__(self, body: nn.Module, first: int) -> None:
+        self._first = first
+        self._layers = copy.deepcopy(layer_list(body)[1][first:])
+        self._entered: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+
+    def hidden(self, body: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, tokens, hidden) last hidden states of the body, and of the plain base."""
+        hook = layer_list(body)[1][self._first].register_forward_pre_hook(self._enter, with_kwargs=True)
+        try:
+            adapted = body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        finally:
+            hook.remove()
+        (hidden, *args), kwargs = self._entered
+        for layer in self._layers:
+            output = layer(hidden, *args, **kwargs)
+            hidden = output[0] if isinstance(output, tuple) else output
+        return adapted, hidden
+
+    def fits(self, body: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> bool:
+        """Whether the layers kept give what the unadapted body gives: not where something follows the last layer."""
+        expected, found = self.hidden(body, input_ids, attention_mask)
+        return torch.allclose(expected, found, atol=1e-5)
+
+    def _enter(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not args:
+            kwargs = dict(kwargs)
+            args = (kwargs.pop("hidden_states"),)
+        self._entered = (args, kwargs)

@@ -205,9 +205,8 @@ class ChatEngine:
         scores = self.classifier.score(messages)
         # A token is a character at least. Beyond its limit the classifier drops text that memory would still read.
         longest = max(map(len, messages)) + SPECIAL_TOKENS
-        if self._shares_embedding and longest <= self.classifier.artefact.max_length:
-            vectors = scores.embeddings
-        else:
+        vectors = scores.base_embeddings if self._shares_embedding else None
+        if vectors is None or longest > self.classifier.artefact.max_length:
             vectors = self.memory.embedder.encode(messages)
         return list(zip(scores.probabilities, vectors, strict=True))
 

@@ -11,9 +11,10 @@ from transformers.pytorch_utils import Conv1D
 
 from bankllm import models
 from bankllm.classifier import load_body
+from bankllm.encoder import layer_list
 from bankllm.errors import NotMeasured, UsageError
 from bankllm.training.config import TrainConfig
-from bankllm.training.prefix import first_adapted, layer_list
+from bankllm.training.prefix import first_adapted
 
 POOLER = "pooler"
 

@@ -140,11 +140,11 @@ class OnnxClassifier:
         hidden: int = self.session.get_outputs()[1].shape[1]
         return score_in_batches(texts, self._run, len(self.label_names), hidden, batch_size=batch_size)
 
-    def _run(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, texts: list[str]) -> Scores:
         batch = tokenise(self.tokenizer, texts, self.artefact.max_length, "np")
         logits, embeddings = self.session.run(OUTPUTS, {name: batch[name].astype(np.int64) for name in INPUTS})
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return odds / odds.sum(axis=1, keepdims=True), embeddings
+        return Scores(odds / odds.sum(axis=1, keepdims=True), embeddings)
 
 
 def _need(package: str) -> Any:

@@ -18,19 +18,11 @@ from transformers import BatchEncoding
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bankllm.classifier import IntentClassifier
-from bankllm.encoder import EncoderWithHead
+from bankllm.encoder import EncoderWithHead, layer_list
 from bankllm.errors import UsageError
 
 BATCH = 64
 TopLayers = int | Literal["half"]
-
-
-def layer_list(body: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Name and list of the transformer layers: the longest list of modules that the body has."""
-    lists = [(name, module) for name, module in body.named_modules() if isinstance(module, nn.ModuleList)]
-    if not lists:
-        raise UsageError("This model keeps no list of layers, so top_layers cannot be told apart. Leave it out.")
-    return max(lists, key=lambda item: len(item[1]))
 
 
 def first_adapted(body: nn.Module, top_layers: TopLayers) -> int:
