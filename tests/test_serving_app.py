@@ -22,6 +22,7 @@ from bankllm import __version__
 from bankllm.errors import ModelError, ServerError, StoreError
 from bankllm.serving import app as app_module
 from bankllm.serving.app import create_app, listen, serve
+from bankllm.serving.batcher import Overloaded
 from bankllm.serving.engine import ChatEngine
 from bankllm.serving.ledger import Ledger
 from bankllm.serving.responder import TemplateResponder
@@ -152,6 +153,21 @@ def test_a_customer_sees_and_removes_what_is_kept(client, engine):
         assert (response.status_code, response.content) == (204, b"")
     assert client.get("/api/v1/customers/CUST001/memory").json()["messages"] == []
     assert len(engine.memory.export_user("CUST002")) == 1
+
+
+def test_too_many_requests_are_told_to_come_back(client, engine, monkeypatch):
+    def full(text):
+        raise Overloaded("Too many requests are waiting. Try again in a moment.")
+
+    monkeypatch.setattr(engine._encoder, "process", full)
+    response = client.post("/api/v1/chat", json=BALANCE)
+    assert_problem(response, 503, "Too many requests are waiting")
+    assert response.headers["retry-after"] == "1"
+
+
+def test_batches_are_counted(client):
+    client.post("/api/v1/chat", json=BALANCE)
+    assert "bankllm_batch_size_sum 1.0" in client.get("/metrics").text
 
 
 def test_memory_of_nobody(client):
