@@ -155,7 +155,9 @@ class IntentClassifier:
             else:
                 vectors, plain = (module.pool(hidden, inputs[1]) for hidden in self._plain.hidden(module.body, *inputs))
             probabilities = module.classify(vectors).softmax(dim=-1)
-        return Scores(*(None if found is None else found.cpu().numpy() for found in (probabilities, vectors, plain)))
+        return Scores(
+            probabilities.cpu().numpy(), vectors.cpu().numpy(), None if plain is None else plain.cpu().numpy()
+        )
 
     def save(self, folder: Path) -> None:
         """Write the artefact; `training.json` comes last, so that a folder without it is known to be incomplete."""
