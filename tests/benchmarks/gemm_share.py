@@ -86,6 +86,7 @@ def main() -> None:
     whole = datasets.load(chosen.dataset)
     rows = random.Random(0).sample(range(len(whole.train)), min(chosen.texts, len(whole.train)))
     texts, labels = whole.train.texts, whole.train.labels
+    rows += [labels.index(label) for label in set(labels) - {labels[i] for i in rows}]  # train() wants each label
     some = replace(whole, train=Split(tuple(texts[i] for i in rows), tuple(labels[i] for i in rows)))
     peak = peak_gflops()
     print(f"peak {peak:.0f} GFLOP/s on {torch.get_num_threads()} threads; {len(some.train)} texts of {whole.name}")
