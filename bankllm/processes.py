@@ -5,6 +5,7 @@ there, the kernel also sends it SIGTERM when the *thread* that started it ends, 
 """
 
 import contextlib
+import ipaddress
 import os
 import shutil
 import signal
@@ -83,3 +84,11 @@ def free_port() -> int:
 def tail(log: Path, lines: int = 15) -> str:
     """The last lines of a log, or `(empty)`."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or "(empty)"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether that address, or name, is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

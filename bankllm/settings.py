@@ -88,10 +88,8 @@ def _adapters(epochs: int, seeds: tuple[int, ...], qlora: tuple[int, ...]) -> tu
     )
 
 
-_WITHOUT_ADAPTER = (
-    TrainingRun(method="probe", name="kernel head alone"),
-    TrainingRun(method="probe", options={"head": "linear"}),
-)
+_LINEAR_PROBE = TrainingRun(method="probe", options={"head": "linear"})
+_WITHOUT_ADAPTER = (TrainingRun(method="probe", name="kernel head alone"), _LINEAR_PROBE)
 """There is no randomness in them that a second seed could show."""
 
 
@@ -103,7 +101,7 @@ PROFILES: dict[str, Profile] = {
         training=(
             TrainingRun(method="lora", rank=8, epochs=2),
             TrainingRun(method="qlora", rank=8, epochs=1),
-            TrainingRun(method="probe", options={"head": "linear"}),
+            _LINEAR_PROBE,
         ),
         curve_intents=8,
         held_out=2,

@@ -5,7 +5,6 @@ with ServerProcess(store=folder / "memory.db") as server:
 run.write_rows("load", result.rows)
 """
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import httpx
 
 from bankllm.errors import ServerError, UsageError
 from bankllm.loadtest.drivers import Driven, Kind, Load, Row, run_ab, run_locust
+from bankllm.processes import is_loopback
 
 Driver = Literal["ab", "locust"]
 DRIVERS: dict[Driver, Callable[[Load, Path], Driven]] = {"ab": run_ab, "locust": run_locust}
@@ -123,7 +123,7 @@ def _check(
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url!r} is not an HTTP address. Expected something like http://127.0.0.1:8000.")
-    if not allow_remote and not _is_loopback(parts.hostname):
+    if not allow_remote and not is_loopback(parts.hostname):
         raise UsageError(
             f"{parts.hostname} is not this machine. Load goes to loopback unless you say that the host is yours "
             "(allow_remote=True)."
@@ -138,13 +138,6 @@ def _check(
         raise UsageError(f"Expected messages and customers; found {len(messages)} and {len(customers)}.")
     if not 0 <= wait_s[0] <= wait_s[1]:
         raise UsageError(f"Expected wait_s as (shortest, longest) in seconds; found {wait_s}.")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_answers(url: str) -> None:

@@ -23,7 +23,7 @@ from bankllm import __version__
 from bankllm.classifier import read_artefact
 from bankllm.errors import ServerError
 from bankllm.serving.engine import DEFAULT_ADAPTER, MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, model_name
-from bankllm.serving.identity import check_identity, check_own, customer_of_token
+from bankllm.serving.identity import check_identity, check_own, customer_of_token, is_guarded
 from bankllm.serving.pages import page_routes
 from bankllm.serving.problems import Observe, documented, install_handlers
 from bankllm.settings import Settings
@@ -128,7 +128,7 @@ def serve(host: str, port: int, store_path: Path | None, adapter: Path | None, s
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         loading.add_done_callback(lambda done: stop() if done.exception() else logger.info("ready"))
-        if settings.jwt_secret is None and settings.jwks_url is None:
+        if not is_guarded(settings):
             logger.warning("demo: customers need no token, so this server is for this machine alone")
         server.run(sockets=[listener])
         loading.result().close()

@@ -5,7 +5,6 @@ at `BANKLLM_JWKS_URL` (RS256, ES256). Without either, in development, the demo c
 server listens on loopback alone. RFC 7519, and RFC 8725 on how tokens are got wrong.
 """
 
-import ipaddress
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from fastapi import HTTPException, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from bankllm.errors import UsageError
+from bankllm.processes import is_loopback
 from bankllm.settings import Settings
 
 SHORTEST_SECRET = 32
@@ -34,7 +34,7 @@ def check_identity(settings: Settings, host: str = "127.0.0.1") -> None:
             f"BANKLLM_JWT_SECRET has {len(secret.encode())} bytes, expected at least {SHORTEST_SECRET}. Make one with: "
             "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
-    if _is_guarded(settings):
+    if is_guarded(settings):
         return
     if settings.environment == "production":
         raise UsageError(
@@ -42,7 +42,7 @@ def check_identity(settings: Settings, host: str = "127.0.0.1") -> None:
             "BANKLLM_JWKS_URL is set: anyone could read the accounts. Set one of them, or ENVIRONMENT=development for "
             "the demo."
         )
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise UsageError(
             f"Without tokens the server listens on this machine's loopback alone, not on {host}. Set "
             "BANKLLM_JWT_SECRET or BANKLLM_JWKS_URL, or leave --host out."
@@ -59,7 +59,7 @@ def customer_of_token(settings: Settings) -> Callable[..., str | None]:
 
     # Not async: the identity provider's keys are fetched over the network, in Starlette's threadpool.
     def customer(given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]) -> str | None:
-        if not _is_guarded(settings):
+        if not is_guarded(settings):
             return None
         if given is None:
             raise HTTPException(401, WANTED, {"WWW-Authenticate": "Bearer"})
@@ -102,15 +102,9 @@ def _keys(settings: Settings) -> tuple[Callable[[str], Any], list[str]]:
     return lambda token: secret, ["HS256"]
 
 
-def _is_guarded(settings: Settings) -> bool:
+def is_guarded(settings: Settings) -> bool:
+    """Whether customers come with tokens."""
     return bool(settings.jwt_secret or settings.jwks_url)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _refused(why: str) -> HTTPException:

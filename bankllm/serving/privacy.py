@@ -24,8 +24,7 @@ def mask(text: str) -> str:
     for start, stop, kind in found:
         if start < end:
             continue
-        digits = re.sub(r"[ -]", "", text[start:stop])
-        masked += [text[end:start], f"[{kind} …{digits[-SHOWN:]}]"]
+        masked += [text[end:start], f"[{kind} …{_compact(text[start:stop])[-SHOWN:]}]"]
         end = stop
     return "".join([*masked, text[end:]])
 
@@ -33,7 +32,7 @@ def mask(text: str) -> str:
 def _found(text: str) -> Iterator[tuple[int, int, str]]:
     """(start, stop, kind) of each number that its check digits confirm."""
     for match in CARD.finditer(text):
-        if luhn.is_valid(re.sub(r"[ -]", "", match[0])):
+        if luhn.is_valid(_compact(match[0])):
             yield match.start(), match.end(), "card"
     for match in IBAN.finditer(text):
         # The pattern runs on into the words that follow: the longest beginning that is an IBAN counts.
@@ -44,3 +43,7 @@ def _found(text: str) -> Iterator[tuple[int, int, str]]:
     for match in SSN.finditer(text):
         if ssn.is_valid(match[0]):
             yield match.start(), match.end(), "SSN"
+
+
+def _compact(number: str) -> str:
+    return number.replace(" ", "").replace("-", "")

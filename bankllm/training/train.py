@@ -145,8 +145,8 @@ class _Training:
         self.encode_seconds = self.before.encode_seconds if self.before else self.frozen.seconds
         if self.frozen is frozen:
             self.shared_bytes = frozen.nbytes if replays(self.config) else frozen.vectors.nbytes
-        linear_is_kept = self.config.head == "linear" or self.config.method != "probe"
-        if self.before is not None or kind == "random" or not linear_is_kept:
+        never_used = self.config.method == "probe" and self.config.head == "kernel"
+        if self.before is not None or kind == "random" or never_used:
             return
         began = time.perf_counter()
         head, scale = self.classifier.module.head, self.classifier.module.logit_scale
@@ -175,8 +175,9 @@ class _Training:
             evaluations=evaluations,
             evaluate=self._accuracy,
         )
-        below = self.frozen.below if self.frozen and replays(self.config) else None
-        self.seconds, self.curve = fit(self.classifier, self.config, self.data.train, self.precision, watch, below)
+        self.seconds, self.curve = fit(
+            self.classifier, self.config, self.data.train, self.precision, watch, self._below
+        )
 
     def fit_kernel_head(self, evaluations: int) -> None:
         """Put a kernel head on the adapted embeddings of the training texts, in place of the linear one."""
@@ -205,9 +206,14 @@ class _Training:
         if self.config.method == "probe" and self.frozen is not None:
             return self.frozen.vectors
         classifier.module.eval()
-        if self.frozen and self.frozen.below is not None and top_layers is not None and replays(self.config):
-            return prefix.embed_above(classifier, texts, top_layers, self.frozen.below, self.progress)
+        if self._below is not None and top_layers is not None:
+            return prefix.embed_above(classifier, texts, top_layers, self._below, self.progress)
         return distributed.score(classifier, texts).embeddings
+
+    @property
+    def _below(self) -> list[torch.Tensor] | None:
+        """What the frozen lower layers gave, where they are not run again."""
+        return self.frozen.below if self.frozen and replays(self.config) else None
 
     def peak_bytes(self) -> int:
         """The highest peak, an interrupted part of the training included."""
