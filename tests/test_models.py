@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bankllm import models, training
-from bankllm.classifier import Artefact, IntentClassifier, load_body, load_tokenizer
+from bankllm.artefact import Artefact
+from bankllm.classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.encoder import EncoderWithHead, pool
 from bankllm.errors import ModelError, UsageError
 

@@ -10,7 +10,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from bankllm import models
-from bankllm.classifier import Artefact, IntentClassifier, load_body, load_tokenizer
+from bankllm.artefact import Artefact
+from bankllm.classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.datasets import load
 from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError

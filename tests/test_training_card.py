@@ -17,9 +17,10 @@ from torch.nn.functional import normalize
 from transformers import AutoModel, BertConfig, BertModel
 
 from bankllm import models, training
-from bankllm.classifier import Artefact, IntentClassifier
+from bankllm.artefact import Artefact, Pooling
+from bankllm.classifier import IntentClassifier
 from bankllm.datasets import LICENCES, Dataset, Split, load
-from bankllm.encoder import EncoderWithHead, Pooling, pool
+from bankllm.encoder import EncoderWithHead, pool
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.claims import CLAIM
 from bankllm.evidence.records import read_records

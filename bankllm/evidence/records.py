@@ -4,20 +4,18 @@ One way leads to a number: write rows (`write_rows`), then apply a named statist
 (`compute`). Whoever has the file can do it again; `bankllm verify` does.
 """
 
-import contextlib
 import csv
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bankllm.errors import RunError
 from bankllm.evidence.statistics import STATISTICS, Estimate
+from bankllm.files import atomic_writer
 
 DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256")
 
@@ -170,32 +168,6 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 def sha256_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name whole, or not at all (temporary name, fsync, rename).
-
-    Raises `RunError` if it cannot be written: a missing right, a full disk.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with open(handle, "wb") as file:  # noqa: PTH123  an open descriptor
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({os.strerror(error.errno or 0)}). Nothing was changed; check the folder's "
-            "rights and free space, or choose another with --output."
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,13 +18,13 @@ from bankllm.evidence import records
 from bankllm.evidence.records import (
     Raw,
     Record,
-    atomic_writer,
     read_records,
     sha256_file,
     write_records,
     write_rows,
 )
 from bankllm.evidence.words import show_interval, show_value
+from bankllm.files import atomic_writer
 from bankllm.settings import Profile, get_profile, get_settings, project_root
 
 if TYPE_CHECKING:

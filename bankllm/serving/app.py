@@ -20,7 +20,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from pydantic import BaseModel, Field, StringConstraints
 
 from bankllm import __version__
-from bankllm.classifier import read_artefact
+from bankllm.artefact import read_artefact
 from bankllm.errors import ServerError
 from bankllm.serving.engine import DEFAULT_ADAPTER, MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, model_name
 from bankllm.serving.identity import check_identity, check_own, customer_of_token, is_guarded
@@ -101,15 +101,11 @@ def serve(host: str, port: int, store_path: Path | None, adapter: Path | None, s
     It listens at once and answers `/health/ready` with 503 while the models load. Port 0 takes a free one.
     Raises `UsageError`, `ModelError` or `StoreError` for parts that cannot be used, `ServerError` for the port.
     """
-    import torch
     import uvicorn
 
     check_identity(settings, host)
     adapter = adapter or DEFAULT_ADAPTER
     metrics = ServerMetrics(model_name(read_artefact(adapter)))
-    # A message is too little work to share: with more threads every layer waits for the slowest one, and where
-    # something else wants the cores (a load generator, say) that wait is nearly all of the time.
-    torch.set_num_threads(1)
     with listen(host, port) as listener, ThreadPoolExecutor(1, "load") as loader:
         loading = loader.submit(ChatEngine.load, adapter, store_path, settings)
         server = uvicorn.Server(

@@ -15,9 +15,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bankllm import models
-from bankllm.classifier import Artefact, IntentClassifier
+from bankllm.artefact import Artefact, Classifier
 from bankllm.errors import ModelError, UsageError
 from bankllm.serving.batcher import Batcher
+from bankllm.serving.inference import load_classifier, shared_embedder
 from bankllm.serving.knowledge import load_knowledge
 from bankllm.serving.ledger import Ledger
 from bankllm.serving.privacy import mask
@@ -35,6 +36,8 @@ RECALLED = 5
 """How many of the customer's nearest earlier messages are looked at."""
 SPECIAL_TOKENS = 2
 """Around a text: [CLS] and [SEP]."""
+PASS = 8
+"""Texts that go through the encoder together, the shortest first: more would be padded more."""
 RELATED = 0.6
 """Cosine from which an earlier message counts as being about the same thing."""
 
@@ -77,9 +80,7 @@ class ChatReply(BaseModel):
 class ChatEngine:
     """Answers messages, from any number of threads. Owns its memory and ledger: `close` closes them."""
 
-    def __init__(
-        self, classifier: IntentClassifier, memory: VectorService, ledger: Ledger, responder: Responder
-    ) -> None:
+    def __init__(self, classifier: Classifier, memory: VectorService, ledger: Ledger, responder: Responder) -> None:
         """Raises `ModelError` if the classifier knows an intent that nothing here answers."""
         self.classifier = classifier
         self.memory = memory
@@ -105,8 +106,8 @@ class ChatEngine:
 
         Raises `ModelError` or `StoreError` where one of them is missing or damaged.
         """
-        classifier = IntentClassifier.load(adapter or DEFAULT_ADAPTER)
-        memory = open_service(store_path, settings)
+        classifier = load_classifier(adapter or DEFAULT_ADAPTER, settings)
+        memory = open_service(store_path, settings, embedder=shared_embedder(classifier, settings))
         try:
             engine = cls(classifier, memory, Ledger(), TemplateResponder())
             classifier.score(["warm up"])
@@ -202,7 +203,7 @@ class ChatEngine:
 
     def _encode(self, messages: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each message (classes,) probabilities, and the (dim,) vector under which memory keeps it."""
-        scores = self.classifier.score(messages)
+        scores = self.classifier.score(messages, PASS)
         # A token is a character at least. Beyond its limit the classifier drops text that memory would still read.
         longest = max(map(len, messages)) + SPECIAL_TOKENS
         vectors = scores.base_embeddings if self._shares_embedding else None
@@ -236,12 +237,13 @@ def model_name(artefact: Artefact) -> str:
     return f"{models.resolve(artefact.base_model).name}+{artefact.method}"
 
 
-def _same_embedding(classifier: IntentClassifier, memory: VectorService) -> bool:
+def _same_embedding(classifier: Classifier, memory: VectorService) -> bool:
     """Whether classifier and memory turn a text into the same vector."""
     sha256 = classifier.artefact.base_sha256
-    return (
-        classifier.shares_base_embedding and sha256 is not None and memory.embedder.model_id.endswith(f"@{sha256[:12]}")
-    )
+    if not classifier.shares_base_embedding or sha256 is None:
+        return False
+    variant = f"+{classifier.variant}" if classifier.variant else ""
+    return memory.embedder.model_id.endswith(f"@{sha256[:12]}{variant}")
 
 
 def _related(matches: list[Match], intent: str, hand_over: bool) -> Match | None:

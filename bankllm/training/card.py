@@ -14,7 +14,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from safetensors import SafetensorError
 
 from bankllm import models
-from bankllm.classifier import TRAINING_FILE, Artefact, IntentClassifier
+from bankllm.artefact import TRAINING_FILE, Artefact
+from bankllm.classifier import IntentClassifier
 from bankllm.datasets import licence
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import Record

@@ -8,7 +8,8 @@ import os
 
 import numpy as np
 
-from bankllm.classifier import IntentClassifier, Scores
+from bankllm.artefact import Scores
+from bankllm.classifier import IntentClassifier
 
 
 def world_size() -> int:

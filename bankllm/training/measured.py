@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bankllm.classifier import TRAINING_FILE, Artefact
+from bankllm.artefact import TRAINING_FILE, Artefact
 from bankllm.evidence.records import (
     Raw,
     Record,

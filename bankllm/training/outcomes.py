@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bankllm.classifier import TRAINING_FILE
+from bankllm.artefact import TRAINING_FILE
 from bankllm.datasets import Dataset
 from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.evidence.records import write_text

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from bankllm import models
-from bankllm.classifier import Artefact, IntentClassifier, load_tokenizer
+from bankllm.artefact import Artefact
+from bankllm.classifier import IntentClassifier, load_tokenizer
 from bankllm.datasets import Dataset
 from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError

@@ -5,15 +5,17 @@ Embedder().encode(["my card is lost"])  # (1, 384) float32
 
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
 
 import numpy as np
 
 from bankllm import models
 from bankllm.errors import ModelError, UsageError
 from bankllm.settings import Settings
+
+Encode = Callable[[list[str], bool], np.ndarray]
+"""Texts, and whether to show a progress bar → (n, dim) unit vectors."""
 
 
 class Embedder:
@@ -24,14 +26,25 @@ class Embedder:
     """
 
     def __init__(
-        self, base_model: str = "minilm", cache_bytes: int = 64 * 2**20, settings: Settings | None = None
+        self,
+        base_model: str = "minilm",
+        cache_bytes: int = 64 * 2**20,
+        settings: Settings | None = None,
+        *,
+        encode: Encode | None = None,
+        variant: str = "",
     ) -> None:
-        """Load the model. Raises `ModelError` where it is missing or damaged."""
+        """Load the model, or take what somebody else has loaded of it.
+
+        `encode` makes the same unit vectors as sentence-transformers would; where it rounds, `variant` says how.
+        Raises `ModelError` where the model is missing or damaged.
+        """
         base = models.resolve(base_model, settings)
-        self.model_id = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
+        name = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
+        self.model_id = f"{name}+{variant}" if variant else name
         """Name and hash of the weights: vectors of different ids must never be mixed."""
-        self._model = _load(base, models.device(settings))
-        self.dim = int(self._model.encode(["warm up"], show_progress_bar=False).shape[1])
+        self._encode = encode or _sentence_transformer(base, models.device(settings))
+        self.dim = int(self._encode(["warm up"], False).shape[1])
         self.cache_bytes = cache_bytes
         self.hits = 0
         """Texts answered without the model: from the cache, or repeated within one batch."""
@@ -66,7 +79,7 @@ class Embedder:
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         if missing:
             with self._model_lock:
-                vectors = self._model.encode(missing, normalize_embeddings=True, show_progress_bar=progress)
+                vectors = self._encode(missing, progress)
             # Copies, so that one cached row does not keep its whole batch in memory.
             found.update((text, vector.astype(np.float32)) for text, vector in zip(missing, vectors, strict=True))
         self._remember(missing, found, asked=len(texts))
@@ -101,14 +114,19 @@ def _size(text: str, vector: np.ndarray) -> int:
     return sys.getsizeof(text) + sys.getsizeof(vector)
 
 
-def _load(base: models.BaseModel, device: str) -> Any:
+def _sentence_transformer(base: models.BaseModel, device: str) -> Encode:
     with models.quiet_loading():
         from sentence_transformers import SentenceTransformer
 
         try:
-            return SentenceTransformer(base.location, device=device)
+            model = SentenceTransformer(base.location, device=device)
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"The embedding model {base.name} cannot be loaded ({str(error).splitlines()[0]}). Expected a Hugging "
                 "Face id that is cached or reachable, or a local folder with config.json and weights."
             ) from error
+
+    def encode(texts: list[str], progress: bool) -> np.ndarray:
+        return model.encode(texts, normalize_embeddings=True, show_progress_bar=progress)
+
+    return encode

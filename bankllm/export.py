@@ -1,0 +1,171 @@
+"""One ONNX graph of a trained classifier (backbone, adapter, pooling, head), for `bankllm.onnx_classifier`.
+
+    export_onnx(Path("adapters/mine"), Path("mine.onnx"), "int8")
+
+Batch and sequence are dynamic; labels, threshold and tokenizer travel in the file.
+"""
+
+import hashlib
+import logging
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime
+import platformdirs
+
+from bankllm import models
+from bankllm.artefact import Artefact, read_artefact, resolve_base
+from bankllm.errors import ModelError, UsageError
+from bankllm.files import atomic_writer
+from bankllm.onnx_classifier import INPUTS, METADATA, OUTPUTS, Notes, Precision
+from bankllm.settings import Settings
+
+if TYPE_CHECKING:
+    from bankllm.classifier import IntentClassifier
+
+FORMAT = 1
+"""Goes up when what `export_onnx` writes changes, so that kept graphs are made anew."""
+MAX_BYTES = 2**31 - 1
+"""Protocol buffers, and with them a single ONNX file, end there."""
+EXAMPLE = ["my card has not arrived yet", "hello"]
+"""Two texts of unlike length: the exporter takes an axis of size 1 for a constant."""
+TALKATIVE = ("torch.onnx._internal.exporter._registration", "transformers.integrations.bitsandbytes", "root")
+
+
+def export_onnx(folder: Path, output: Path, precision: Precision = "fp32") -> Path:
+    """Write the merged model of an artefact folder as one ONNX file, whole or not at all.
+
+    A base in 4 bits is expanded first. `int8`: the matrices' weights are rounded to 8 bits, each column by a scale
+    of its own, and activations when it runs. Raises `UsageError` where the model is too large for one file,
+    `ModelError` for a folder that holds no classifier, and `RunError` where `output` cannot be written.
+    """
+    from bankllm.classifier import IntentClassifier
+
+    with _quiet_export():
+        classifier = IntentClassifier.load(folder, dequantise=True)
+    size = sum(tensor.nbytes for tensor in classifier.module.state_dict().values())
+    if size > MAX_BYTES:
+        raise UsageError(
+            f"{folder.name} has weights of {size / 2**30:.1f} GiB in fp32, and one ONNX file holds 2 GiB. Export a "
+            "classifier of a smaller base model, or serve this one as it is."
+        )
+    with atomic_writer(output) as file:  # first, so that a place that cannot be written is known before the work
+        model = _graph(classifier)
+        if precision == "int8":
+            model = _quantised(model)
+        notes = Notes(
+            artefact=classifier.artefact,
+            tokenizer=classifier.tokenizer.backend_tokenizer.to_str(),
+            padding=str(classifier.tokenizer.pad_token),
+            embedding_length=classifier.embedding_length,
+            precision=precision,
+        )
+        model.metadata_props.add(key=METADATA, value=notes.model_dump_json())
+        file.write(model.SerializeToString())
+    return output
+
+
+def exported(folder: Path, precision: Precision, settings: Settings) -> Path:
+    """The graph of an artefact folder: the one kept from before, else a new one, made by a process of its own.
+
+    It lies in `BANKLLM_CACHE`, under a name that changes with the artefact, the base model and ONNX Runtime.
+    Raises `ModelError` for a folder that holds no classifier, or where the export fails.
+    """
+    artefact = read_artefact(folder)
+    path = _cache_folder(settings) / f"{_key(folder, artefact)}-{precision}.onnx"
+    if path.exists():
+        return path
+    # Torch and the exporter would stay in this process' memory for good.
+    command = [sys.executable, "-m", "bankllm", "export", str(folder), str(path), "--precision", precision]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ModelError(f"{folder} could not be exported to ONNX. {done.stderr.strip()[-2000:]}")
+    return path
+
+
+def _cache_folder(settings: Settings) -> Path:
+    return settings.cache or Path(platformdirs.user_cache_dir("bankllm"))
+
+
+def _key(folder: Path, artefact: Artefact) -> str:
+    """A hash of all that decides what the graph computes."""
+    digest = hashlib.sha256(f"{FORMAT} {onnxruntime.__version__} {resolve_base(artefact, folder.name).sha256}".encode())
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
+        digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _graph(classifier: "IntentClassifier") -> Any:
+    """The classifier as an ONNX model in fp32, with the plain base's embedding where one pass gives both."""
+    import torch
+    from torch import Tensor, nn
+
+    from bankllm.classifier import tokenise
+
+    class Graph(nn.Module):
+        """(n, tokens) int64 ids and mask → (n, classes) logits and (n, hidden) unit-length embeddings."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = classifier.module.float().cpu()
+            # Registered here, so that their weights are the graph's constants.
+            self.layers = classifier.plain.layers.float().cpu() if classifier.plain else None
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+            module, plain = self.module, classifier.plain
+            if plain is None:
+                embeddings = module.embed(input_ids, attention_mask)
+                return module.classify(embeddings), embeddings
+            hidden = plain.hidden(module.body, input_ids, attention_mask)
+            embeddings, base = (module.pool(states, attention_mask) for states in hidden)
+            return module.classify(embeddings), embeddings, base
+
+    batch = tokenise(classifier.tokenizer, EXAMPLE, classifier.artefact.max_length, "pt")
+    with _quiet_export():
+        program = torch.onnx.export(
+            Graph().eval(),
+            kwargs={name: batch[name].cpu() for name in INPUTS},
+            input_names=INPUTS,
+            output_names=OUTPUTS if classifier.plain else OUTPUTS[:2],
+            dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in INPUTS},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # `dynamo=True` gives a program
+    return program.model_proto
+
+
+def _quantised(model: Any) -> Any:
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory(prefix="bankllm-export-") as folder, _quiet_export():
+        rounded = Path(folder) / "int8.onnx"
+        # Seven bits: without VNNI, x86 adds pairs of products in 16 bits, which eight-bit weights overflow.
+        quantize_dynamic(model, rounded, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        return onnx.load(str(rounded))
+
+
+@contextmanager
+def _quiet_export() -> Iterator[None]:
+    """Without torchvision's absence, axis names that are shared on purpose, and torch's notes on itself."""
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with models.quiet_loading(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "# The axis name: .* will not be used", UserWarning)
+            warnings.filterwarnings("ignore", "While compiling, we found certain side effects", UserWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

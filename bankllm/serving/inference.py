@@ -1,0 +1,59 @@
+"""What runs the served classifier: one ONNX graph on a CPU, torch on a GPU (`BANKLLM_INFERENCE`).
+
+`tests/benchmarks/inference_paths.py` measures the choices; the README has the table. The memory's embeddings come
+from the same model where the adapter leaves the plain base's layers to be shared.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from bankllm import models
+from bankllm.artefact import Classifier
+from bankllm.settings import Settings
+from bankllm.vectors.embedder import Embedder
+
+logger = logging.getLogger(__name__)
+
+
+def load_classifier(folder: Path, settings: Settings) -> Classifier:
+    """The classifier in a folder, in the runtime that the settings choose; exported first where that is still to do.
+
+    Raises `ModelError` for a folder that holds none, or one whose base model is missing or another one.
+    """
+    runtime = settings.inference
+    if runtime == "auto":
+        runtime = "torch" if _has_gpu(settings) else "onnx"
+    if runtime == "torch":
+        import torch
+
+        from bankllm.classifier import IntentClassifier
+
+        # A message is too little work to share: with more threads every layer waits for the slowest one, and where
+        # something else wants the cores (a load generator, say) that wait is nearly all of the time.
+        torch.set_num_threads(settings.encoder_threads)
+        return IntentClassifier.load(folder)
+    from bankllm.export import exported
+    from bankllm.onnx_classifier import OnnxClassifier
+
+    graph = exported(folder, "int8" if runtime == "onnx-int8" else "fp32", settings)
+    return OnnxClassifier.load(graph, settings.encoder_threads)
+
+
+def shared_embedder(classifier: Classifier, settings: Settings) -> Embedder | None:
+    """An embedder that runs the classifier's own model; None where it would give other vectors than the base model."""
+    base = models.resolve(classifier.artefact.base_model, settings)
+    if not (classifier.shares_base_embedding and models.is_mean_pooled(base)):
+        return None
+
+    def encode(texts: list[str], progress: bool) -> np.ndarray:
+        return classifier.embed(texts)
+
+    return Embedder(classifier.artefact.base_model, settings=settings, encode=encode, variant=classifier.variant)
+
+
+def _has_gpu(settings: Settings) -> bool:
+    if settings.device == "cpu" or not (settings.device == "cuda" or models.has_cuda_driver()):
+        return False
+    return models.device(settings) == "cuda"
