@@ -203,6 +203,14 @@ class Settings(BaseSettings):
     pinecone_host: str | None = Field(
         None, validation_alias=AliasChoices("PINECONE_CONTROLLER_HOST", "BANKLLM_PINECONE_HOST")
     )
+    responder: str = "template"
+    """Who words the replies, see `serving.generation.make_responder` (`BANKLLM_RESPONDER`)."""
+    responder_timeout_s: float = Field(20, gt=0)
+    """How long one attempt at a generated reply may take, the last word included (`BANKLLM_RESPONDER_TIMEOUT_S`)."""
+    openai_api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("OPENAI_API_KEY", "BANKLLM_OPENAI_API_KEY")
+    )
+    """For a responder that speaks OpenAI's protocol; a server on one's own machine needs none (`OPENAI_API_KEY`)."""
 
 
 def get_settings() -> Settings:

@@ -13,7 +13,7 @@ from bankllm.settings import PROFILES
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see no settings of the person who runs them, but where Banking77 lies; no hub is asked."""
     for name in list(os.environ):
-        if name.startswith(("BANKLLM_", "PINECONE_")) and name != "BANKLLM_BANKING77":
+        if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_")) and name != "BANKLLM_BANKING77":
             monkeypatch.delenv(name)
     monkeypatch.delenv("ENVIRONMENT", raising=False)
     monkeypatch.setenv("BANKLLM_OFFLINE", "1")

@@ -18,11 +18,12 @@ from bankllm import models
 from bankllm.artefact import Artefact, Classifier
 from bankllm.errors import ModelError, UsageError
 from bankllm.serving.batcher import Batcher
+from bankllm.serving.generation import make_responder
 from bankllm.serving.inference import load_classifier, shared_embedder
 from bankllm.serving.knowledge import load_knowledge
 from bankllm.serving.ledger import Ledger
 from bankllm.serving.privacy import mask
-from bankllm.serving.responder import Facts, Responder, TemplateResponder
+from bankllm.serving.responder import Facts, Responder
 from bankllm.settings import Settings
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import VectorService, open_service
@@ -72,6 +73,9 @@ class ChatReply(BaseModel):
     """Probability of the likeliest intent, 0 to 1."""
     sources: tuple[str, ...]
     responder: str
+    """Who worded it: `template`, or the language model."""
+    fallback: str | None = None
+    """Why the template worded it though a language model was asked, e.g. `time-out`."""
     model: str
     conversation_id: str
     latency_ms: Latency
@@ -101,15 +105,19 @@ class ChatEngine:
         """Hears how many messages each pass of the encoder has; for metrics."""
 
     @classmethod
-    def load(cls, adapter: Path | None, store_path: Path | None, settings: Settings) -> Self:
-        """Load an adapter (None: the packaged one) and a memory (None: lost on `close`), and warm up.
+    def load(
+        cls, adapter: Path | None, store_path: Path | None, settings: Settings, responder: str | None = None
+    ) -> Self:
+        """Load an adapter (None: the packaged one), a memory (None: lost on `close`), a responder (None: the
+        settings'), and warm up.
 
-        Raises `ModelError` or `StoreError` where one of them is missing or damaged.
+        Raises `ModelError` or `StoreError` where one of them is missing or damaged, `UsageError` for the responder.
         """
+        words = make_responder(responder or settings.responder, settings)
         classifier = load_classifier(adapter or DEFAULT_ADAPTER, settings)
         memory = open_service(store_path, settings, embedder=shared_embedder(classifier, settings))
         try:
-            engine = cls(classifier, memory, Ledger(), TemplateResponder())
+            engine = cls(classifier, memory, Ledger(), words)
             classifier.score(["warm up"])
         except BaseException:
             memory.close()
@@ -143,7 +151,8 @@ class ChatEngine:
             intent=intent,
             confidence=confidence,
             sources=reply.sources,
-            responder=self.responder.name,
+            responder=reply.responder,
+            fallback=reply.fallback,
             model=self.model,
             conversation_id=conversation_id or uuid.uuid4().hex,
             latency_ms=clock.latency(),

@@ -1,11 +1,13 @@
 """Responders word a reply from facts that the engine has gathered; they look nothing up themselves.
 
-`TemplateResponder` states the facts in fixed sentences, so it can state nothing that is not among them.
+`TemplateResponder` states the facts in fixed sentences, so it can state nothing that is not among them. A language
+model words them more freely (`generation`), and where it fails or invents the template's sentences stand in.
 """
 
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from bankllm.serving.knowledge import Article
 from bankllm.serving.ledger import Account, Transaction, format_money
@@ -13,6 +15,8 @@ from bankllm.vectors.rows import Match
 
 QUOTED_CHARACTERS = 160
 """An earlier message is quoted up to this length."""
+Fallback = Literal["abstained", "cut off", "empty", "failed", "not grounded", "refused", "time-out", "unreachable"]
+"""Why the template worded a reply that a language model was there to word."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,26 @@ class Reply:
     text: str
     sources: tuple[str, ...]
     """What the text rests on: `ledger:<account>`, `knowledge:<intent>`, `memory:<id>`."""
+    responder: str = "template"
+    """Who worded it in the end, whoever was asked first."""
+    fallback: Fallback | None = None
+    """Why that is not who was asked; None where it is."""
 
 
 class Responder(Protocol):
-    """Words a reply. `name` goes into the response, so that it is known who worded it."""
+    """Words a reply."""
 
     @property
     def name(self) -> str: ...
 
     def respond(self, facts: Facts) -> Reply: ...
+
+    def stream(self, facts: Facts) -> Iterator[str | Reply]:
+        """The text in pieces as they come, and the `Reply` last.
+
+        The reply's text is the pieces joined or, where its `fallback` is set, replaces what was shown of them.
+        """
+        ...
 
 
 class TemplateResponder:
@@ -65,6 +80,11 @@ class TemplateResponder:
         if facts.intent == "human_agent":
             return _with_earlier(reply, facts, "I will pass on what you wrote before: “{text}”.")
         return _with_earlier(reply, facts, "You asked about this before; if it is still open, ask me for a person.")
+
+    def stream(self, facts: Facts) -> Iterator[str | Reply]:
+        reply = self.respond(facts)
+        yield reply.text
+        yield reply
 
 
 def _balance(facts: Facts) -> Reply:
