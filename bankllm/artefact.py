@@ -94,6 +94,9 @@ class Classifier(Protocol):
 
     def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores: ...
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that the encoder reads of these texts, special ones included."""
+
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The plain base model's (n, hidden) embeddings, where `shares_base_embedding` says that they are there."""
 

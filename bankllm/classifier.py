@@ -111,6 +111,10 @@ class IntentClassifier:
         stated = models.sentence_length(models.resolve(self.artefact.base_model))
         return min(stated or self.tokenizer.model_max_length, positions)
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that the encoder reads of these texts, special ones included."""
+        return int(tokenise(self.tokenizer, list(texts), self.artefact.max_length, "np")["attention_mask"].sum())
+
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The plain base model's (n, hidden) unit-length embeddings; only where `shares_base_embedding`."""
         run = partial(self._run, plain_layers=self.plain, max_length=self.embedding_length)

@@ -227,13 +227,21 @@ def export(
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    store: StoreOption = Path("bankllm-memory.sqlite"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    store: Annotated[Path | None, typer.Option(help="SQLite file of the vector store.")] = None,
     adapter: AdapterOption = None,
+    responder: Annotated[
+        str | None,
+        typer.Option(help="Who words the replies: template, transformers:MODEL, openai:BASE-URL#MODEL."),
+    ] = None,
+    log_file: Annotated[Path | None, typer.Option(help="Log here too, e.g. logs/app.log.")] = None,
 ) -> None:
-    """Serve the assistant over HTTP."""
-    from bankllm.serving.app import serve as serve_app
+    """Serve the assistant over HTTP. What is not given here is read from the environment (BANKLLM_…)."""
+    from bankllm.serving.server import serve as serve_app
 
-    serve_app(host, port, store, adapter, get_settings())
+    given = {"store": store, "adapter": adapter, "responder": responder, "log_file": log_file}
+    settings = get_settings().model_copy(update={name: value for name, value in given.items() if value})
+    serve_app(host, port, settings, workers)
 
 
 @app.command()

@@ -90,6 +90,10 @@ class OnnxClassifier:
         run = partial(self._run, self._tokenizer)
         return score_in_batches(texts, run, len(self.label_names), self._hidden, batch_size=batch_size)
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that the encoder reads of these texts, special ones included."""
+        return sum(sum(row.attention_mask) for row in self._tokenizer.encode_batch(list(texts)))
+
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The plain base model's (n, hidden) unit-length embeddings; only where `shares_base_embedding`."""
         run = partial(self._run, self._embedding_tokenizer)

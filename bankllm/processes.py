@@ -86,6 +86,11 @@ def tail(log: Path, lines: int = 15) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or "(empty)"
 
 
+def usable_cores() -> int:
+    """Cores that this process may use; where the system does not say (macOS), all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_loopback(host: str) -> bool:
     """Whether that address, or name, is this machine alone."""
     try:

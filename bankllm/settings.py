@@ -180,8 +180,8 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     inference: Literal["auto", "onnx", "onnx-int8", "torch"] = "auto"
     """What runs the served classifier (`BANKLLM_INFERENCE`); auto: torch on a GPU, ONNX Runtime in fp32 otherwise."""
-    encoder_threads: int = Field(1, ge=1)
-    """Cores that one pass of the served classifier uses (`BANKLLM_ENCODER_THREADS`)."""
+    encoder_threads: int = Field(0, ge=0)
+    """Cores that the served classifier uses at once (`BANKLLM_ENCODER_THREADS`); 0: all that this process may use."""
     cache: Path | None = None
     """Where graphs exported for serving are kept (`BANKLLM_CACHE`); unset, the user's own cache folder."""
     environment: Literal["development", "production"] = Field(
@@ -194,6 +194,15 @@ class Settings(BaseSettings):
     """Where an identity provider publishes the keys that its tokens are signed with (`BANKLLM_JWKS_URL`)."""
     jwt_audience: str | None = None
     """What a token's `aud` must hold; unset, it is not looked at (`BANKLLM_JWT_AUDIENCE`)."""
+    rate_limit: str | None = None
+    """Requests of one customer that a worker takes (`BANKLLM_RATE_LIMIT`), such as 60/minute, or off; unset: 120 a
+    minute where customers come with tokens, off in the demo."""
+    store: Path = Path("bankllm-memory.sqlite")
+    """SQLite file of the vector store that a server uses (`BANKLLM_STORE`)."""
+    adapter: Path | None = None
+    """Classifier folder that a server uses (`BANKLLM_ADAPTER`); unset, the packaged one."""
+    log_file: Path | None = None
+    """Where a server writes its log beside stderr (`BANKLLM_LOG_FILE`)."""
     pinecone_api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("PINECONE_API_KEY", "BANKLLM_PINECONE_API_KEY")
     )

@@ -4,24 +4,17 @@ The classifier and embedder are deterministic stand-ins here; store, ledger, res
 """
 
 import json
-import os
-import signal
-import socket
-import threading
-import time
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
-import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from bankllm import __version__
-from bankllm.errors import ModelError, ServerError, StoreError
-from bankllm.serving import app as app_module
-from bankllm.serving.app import create_app, listen, serve
+from bankllm.errors import StoreError
+from bankllm.serving.app import create_app
 from bankllm.serving.batcher import Overloaded
 from bankllm.serving.engine import ChatEngine
 from bankllm.serving.ledger import Ledger
@@ -93,7 +86,7 @@ def test_chat_answers_from_the_ledger(client, engine):
     assert response.status_code == 200
     assert "£4,907.60" in body["reply"]
     assert set(body) == {
-        *("reply", "intent", "confidence", "sources", "responder"),
+        *("reply", "intent", "confidence", "sources", "responder", "fallback", "unavailable"),
         *("model", "conversation_id", "request_id", "latency_ms"),
     }
     assert (body["intent"], body["confidence"]) == ("account_balance", 0.9)
@@ -159,7 +152,7 @@ def test_too_many_requests_are_told_to_come_back(client, engine, monkeypatch):
     def full(text):
         raise Overloaded("Too many requests are waiting. Try again in a moment.")
 
-    monkeypatch.setattr(engine._encoder, "process", full)
+    monkeypatch.setattr(engine._encoder, "submit", full)
     response = client.post("/api/v1/chat", json=BALANCE)
     assert_problem(response, 503, "Too many requests are waiting")
     assert response.headers["retry-after"] == "1"
@@ -193,6 +186,19 @@ def test_not_ready_until_the_engine_is_there(engine):
         assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
 
 
+def test_chat_does_without_its_memory_and_says_so(client, engine, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(engine.memory, "semantic_search", fail_to_read)
+        broken.setattr(engine.memory, "store_many", fail_to_read)
+        response = client.post("/api/v1/chat", json=BALANCE)
+        assert response.status_code == 200
+        assert response.json()["reply"].startswith("Your account balance")
+        assert response.json()["unavailable"] == ["memory", "storing"]
+        assert "/secret/path" not in response.text
+    assert client.post("/api/v1/chat", json=BALANCE).json()["unavailable"] == []  # it recovers by itself
+    assert len(client.get("/api/v1/customers/CUST001/memory").json()["messages"]) == 1
+
+
 def test_faults_inside_stay_inside_and_are_counted(engine, monkeypatch, caplog):
     metrics = ServerMetrics("test")
     with TestClient(create_app(engine, Settings(), metrics)) as client:
@@ -202,9 +208,9 @@ def test_faults_inside_stay_inside_and_are_counted(engine, monkeypatch, caplog):
         assert "division" not in response.text
         assert "division by zero" in caplog.text
         assert body["request_id"] in caplog.text
-        monkeypatch.setattr(engine.memory, "semantic_search", fail_to_read)
+        monkeypatch.setattr(engine.ledger, "require", fail_to_read)
         assert "/secret/path" not in client.post("/api/v1/chat", json=BALANCE).text
-        assert_problem(client.post("/api/v1/chat", json=BALANCE), 503, "memory does not answer")
+        assert_problem(client.post("/api/v1/chat", json=BALANCE), 503, "does not answer")
     assert "/secret/path" in caplog.text
     assert metrics.summary()["error_rate"] == 1.0
 
@@ -234,93 +240,7 @@ def test_metrics_count_by_route_template(client):
 
 def test_openapi_documents_the_problems(client):
     chat = client.get("/openapi.json").json()["paths"]["/api/v1/chat"]["post"]
-    assert set(chat["responses"]) == {"200", "401", "403", "404", "422", "500", "503"}
-    for status in ("401", "403", "404", "422", "500", "503"):
+    problems = {"400", "401", "403", "404", "413", "422", "429", "500", "503"}
+    assert set(chat["responses"]) == {"200", *problems}
+    for status in problems:
         assert set(chat["responses"][status]["content"]) == {"application/problem+json"}
-
-
-def test_connections_answer_at_once_instead_of_waiting_for_an_acknowledgement():
-    with listen("127.0.0.1", 0) as listener:
-        assert listener.proto == socket.IPPROTO_TCP
-
-
-def test_listen_says_what_is_wrong_with_the_port():
-    with listen("127.0.0.1", 0) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(ServerError, match=rf"Port {port} on 127\.0\.0\.1 is in use\. Stop the other server"):
-            listen("127.0.0.1", port)
-    with pytest.raises(ServerError, match="a port from 0 to 65535"):
-        listen("127.0.0.1", 70000)
-    with pytest.raises(ServerError, match="Expected an address of this machine"):
-        listen("203.0.113.1", 0)
-
-
-@pytest.fixture
-def fast_serve(monkeypatch):
-    """`serve` with the engine's loading replaced, and what it sets in this process put back afterwards."""
-    import torch
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    threads = torch.get_num_threads()
-    monkeypatch.setattr(app_module, "read_artefact", lambda folder: KeywordClassifier.artefact)
-    yield monkeypatch
-    torch.set_num_threads(threads)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def test_serve_answers_while_loading_then_drains_on_sigterm(fast_serve, engine, capfd):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    seen, loaded = [], threading.Event()
-
-    def load(*_):
-        loaded.wait(20)
-        return engine
-
-    def drive():
-        """A client: ready? no; let it load; ready? yes; chat; then end the server as an operator would."""
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            for _ in range(200):
-                try:
-                    seen.append(client.get("/health/ready").status_code)
-                except httpx.TransportError:
-                    time.sleep(0.05)
-                    continue
-                loaded.set()
-                if seen[-1] == 200:
-                    break
-                time.sleep(0.05)
-            seen.append(client.post("/api/v1/chat", json=BALANCE).json()["intent"])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    closed = []
-    fast_serve.setattr(ChatEngine, "load", load)
-    fast_serve.setattr(ChatEngine, "close", lambda self: closed.append(True))
-    client = threading.Thread(target=drive)
-    client.start()
-    serve("127.0.0.1", port, None, None, Settings())
-    client.join()
-    assert seen[0] == 503
-    assert seen[-2:] == [200, "account_balance"]
-    assert closed == [True]
-    assert "ready" in capfd.readouterr().err
-
-
-def test_serve_ends_with_the_error_that_loading_met(fast_serve):
-    def load(*_):
-        raise ModelError("the head does not fit")
-
-    fast_serve.setattr(ChatEngine, "load", load)
-    with pytest.raises(ModelError, match="the head does not fit"):
-        serve("127.0.0.1", 0, None, None, Settings())
-
-
-def test_serve_checks_adapter_and_port_before_it_loads(fast_serve, tmp_path):
-    fast_serve.setattr(ChatEngine, "load", lambda *_: pytest.fail("loaded too early"))
-    with listen("127.0.0.1", 0) as taken, pytest.raises(ServerError, match="is in use"):
-        serve("127.0.0.1", taken.getsockname()[1], None, None, Settings())
-    fast_serve.undo()
-    with pytest.raises(ModelError, match="No trained classifier"):
-        serve("127.0.0.1", 0, None, tmp_path, Settings())

@@ -1,7 +1,6 @@
 """Batches form under load, hold their order, and a fault stays with its own request."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -28,37 +27,51 @@ def encoder():
     return Encoder()
 
 
-def ask_while_busy(batcher, encoder, texts, then=lambda: None):
+def ask_while_busy(batcher, encoder, texts, then=lambda jobs: None):
     """Ask for `first`, and for `texts` while it is under way; the outcomes of `texts` in order."""
-    with ThreadPoolExecutor(len(texts) + 1) as pool:
-        first = pool.submit(batcher.process, "first")
-        assert encoder.busy.wait(10)
-        asked = []
-        for position, text in enumerate(texts):
-            asked.append(pool.submit(batcher.process, text))
-            while batcher.waiting <= position and not asked[-1].done():
-                pass  # so that they wait in this order
-        then()
-        encoder.go.set()
-        assert first.result(10)[0] == "FIRST"
-        return [future.exception(10) or future.result() for future in asked]
+    first = batcher.submit("first")
+    assert encoder.busy.wait(10)
+    jobs = [batcher.submit(text) for text in texts]
+    then(jobs)
+    encoder.go.set()
+    assert first.done.result(10) == "FIRST"
+    return [None if job.done.cancelled() else job.done.exception(10) or job.done.result() for job in jobs]
 
 
-def test_what_waits_shares_the_next_pass_oldest_first(encoder):
+def ask(batcher, text):
+    return batcher.submit(text).done.result(10)
+
+
+def test_what_waits_shares_passes_oldest_batch_first_and_the_shortest_together(encoder):
     sizes = []
-    with Batcher(encoder, max_batch=3, observe=sizes.append) as batcher:
-        outcomes = ask_while_busy(batcher, encoder, ["a", "b", "c", "d"])
-    assert [result for result, _ in outcomes] == ["A", "B", "C", "D"]
-    assert encoder.batches == [["first"], ["a", "b", "c"], ["d"]]
-    assert sizes == [1, 3, 1]
-    assert all(waited > 0 for _, waited in outcomes)
+    texts = ["a long one", "b", "another long one", "c", "last"]
+    with Batcher(encoder, max_batch=4, at_once=2, observe=sizes.append) as batcher:
+        outcomes = ask_while_busy(batcher, encoder, texts)
+    assert outcomes == [text.upper() for text in texts]
+    assert encoder.batches == [["first"], ["b", "c"], ["a long one", "another long one"], ["last"]]
+    assert sizes == [1, 2, 2, 1]
+
+
+def test_several_threads_share_what_waits(encoder):
+    encoder.go.set()
+    with Batcher(encoder, threads=3) as batcher:
+        jobs = [batcher.submit(str(number)) for number in range(100)]
+        assert [job.done.result(10) for job in jobs] == [str(number) for number in range(100)]
+        assert all(job.asked <= job.began <= job.ended for job in jobs)
+
+
+def test_what_nobody_waits_for_any_more_is_left_out(encoder):
+    with Batcher(encoder) as batcher:
+        outcomes = ask_while_busy(batcher, encoder, ["stays", "leaves"], then=lambda jobs: jobs[1].done.cancel())
+    assert outcomes == ["STAYS", None]
+    assert encoder.batches == [["first"], ["stays"]]
 
 
 def test_a_fault_stays_with_its_own_request(encoder):
     with Batcher(encoder) as batcher:
         good, bad, other = ask_while_busy(batcher, encoder, ["good", "bad", "other"])
-        assert batcher.process("after")[0] == "AFTER"
-    assert (good[0], other[0]) == ("GOOD", "OTHER")
+        assert ask(batcher, "after") == "AFTER"
+    assert (good, other) == ("GOOD", "OTHER")
     assert isinstance(bad, ValueError)
     assert str(bad) == "cannot encode bad"
 
@@ -66,30 +79,30 @@ def test_a_fault_stays_with_its_own_request(encoder):
 def test_a_full_queue_refuses_at_once(encoder):
     refused = []
 
-    def one_too_many():
+    def one_too_many(_):
         with pytest.raises(Overloaded, match="Too many requests are waiting"):
-            batcher.process("third")
+            batcher.submit("third")
         refused.append(True)
 
     with Batcher(encoder, max_waiting=2) as batcher:
         outcomes = ask_while_busy(batcher, encoder, ["a", "b"], then=one_too_many)
     assert refused == [True]
-    assert [result for result, _ in outcomes] == ["A", "B"]
+    assert outcomes == ["A", "B"]
 
 
 def test_closing_answers_what_waits_and_refuses_the_rest(encoder):
     batcher = Batcher(encoder)
     closer = threading.Thread(target=batcher.close)
 
-    def close_and_ask():
+    def close_and_ask(_):
         closer.start()
         while not batcher._closed:
             pass
         with pytest.raises(Overloaded, match="shutting down"):
-            batcher.process("late")
+            batcher.submit("late")
 
     (outcome,) = ask_while_busy(batcher, encoder, ["waiting"], then=close_and_ask)
     closer.join(10)
     assert not closer.is_alive()
-    assert outcome[0] == "WAITING"
+    assert outcome == "WAITING"
     batcher.close()  # again is no error

@@ -16,6 +16,7 @@ from bankllm.datasets import load
 from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError
 from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
+from bankllm.serving.generation import GeneratingResponder
 from bankllm.serving.ledger import CUSTOMERS, Ledger, UnknownCustomer, format_money
 from bankllm.serving.responder import TemplateResponder
 from bankllm.settings import Settings
@@ -95,6 +96,26 @@ def test_balance_is_the_ledgers(engine):
         assert reply.sources == tuple(f"ledger:{a.account_id}" for a in accounts)
     assert (reply.responder, reply.model) == ("template", "all-MiniLM-L6-v2+probe")
     assert 0.5 < reply.confidence <= 1
+
+
+def test_a_reply_says_when_the_template_stands_in_for_a_model(engine):
+    class Silent:
+        name, is_remote = "silent", False
+
+        def write(self, messages, emit, stop):
+            assert "£" in messages[1]["content"]
+
+    engine.responder = GeneratingResponder(Silent(), timeout_s=5)
+    reply = engine.chat("What is my account balance?", "CUST001")
+    assert (reply.responder, reply.fallback) == ("template", "empty")
+    assert reply.reply.startswith("Your account balance")
+
+
+def test_an_unknown_responder_is_refused_before_anything_loads(tmp_path):
+    with pytest.raises(UsageError, match="not one of the three forms"):
+        ChatEngine.load(tmp_path / "nothing", None, Settings(), responder="gpt")
+    with pytest.raises(UsageError, match="not one of the three forms"):
+        ChatEngine.load(tmp_path / "nothing", None, Settings(responder="gpt"))
 
 
 def test_each_kind_of_intent_gets_its_kind_of_answer(engine):

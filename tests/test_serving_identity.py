@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi.testclient import TestClient
 
 from bankllm.errors import UsageError
-from bankllm.serving.app import create_app, serve
+from bankllm.serving.app import create_app
 from bankllm.serving.identity import check_identity
+from bankllm.serving.server import serve
 from bankllm.settings import Settings
 from tests.test_serving_app import BALANCE, assert_problem, engine  # noqa: F401  a fixture
 
@@ -165,7 +166,7 @@ def test_an_identity_provider_that_does_not_answer(engine):  # noqa: F811
 )
 def test_a_server_that_would_be_open_does_not_start(settings, host, said):
     with pytest.raises(UsageError, match=said) as caught:
-        serve(host, 0, None, None, settings)
+        serve(host, 0, settings)
     assert "short" not in str(caught.value)
 
 

@@ -10,7 +10,8 @@ import pytest
 import uvicorn
 from playwright.sync_api import expect, sync_playwright
 
-from bankllm.serving.app import create_app, listen
+from bankllm.serving.app import create_app
+from bankllm.serving.server import listen
 from bankllm.settings import Settings
 from tests.test_serving_app import engine  # noqa: F401  a fixture
 

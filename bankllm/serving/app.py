@@ -1,39 +1,36 @@
-"""The chat service over HTTP: `create_app` makes the application, `serve` runs it as a process.
+"""The chat service over HTTP: `create_app` makes the application, `bankllm.serving.server` runs it.
 
-    bankllm serve --port 8000
+    bankllm serve --port 8000            # or: uvicorn bankllm.serving.app:app
     curl -d '{"message": "What is my account balance?", "customer_id": "CUST001"}' \\
          -H 'content-type: application/json' http://127.0.0.1:8000/api/v1/chat
 """
 
-import copy
-import errno
+import asyncio
+import json
 import logging
-import signal
-import socket
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, StringConstraints
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from bankllm import __version__
-from bankllm.artefact import read_artefact
-from bankllm.errors import ServerError
-from bankllm.serving.engine import DEFAULT_ADAPTER, MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, model_name
-from bankllm.serving.identity import check_identity, check_own, customer_of_token, is_guarded
+from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, Exchange
+from bankllm.serving.identity import check_identity, check_own, customer_of_token
+from bankllm.serving.limits import BodyLimit, RateLimit
+from bankllm.serving.openai_routes import openai_routes
 from bankllm.serving.pages import page_routes
-from bankllm.serving.problems import Observe, documented, install_handlers
+from bankllm.serving.problems import Observe, documented, install_handlers, problem_of
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics, Stage
 
 logger = logging.getLogger(__name__)
-
-DRAIN_SECONDS = 10
-"""How long requests in flight may take to finish after SIGTERM."""
-
 
 CustomerId = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -53,6 +50,12 @@ class ChatResponse(ChatReply):
     request_id: str
 
 
+REFUSALS = (400, 401, 403, 404, 413, 422, 429, 500, 503)
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+
+
 class Turn(BaseModel):
     """A message of the customer's and its answer, as they are kept."""
 
@@ -62,6 +65,7 @@ class Turn(BaseModel):
     user_message: str
     assistant_response: str
     intent: str
+    conversation_id: str = ""
 
 
 class Memory(BaseModel):
@@ -81,79 +85,41 @@ def create_app(
     check_identity(settings)
     if metrics is None:
         metrics = ServerMetrics("loading" if isinstance(engine, Future) else engine.model)
-    app = FastAPI(title="bankllm", version=__version__, summary="A banking assistant that names its sources.")
+    app = FastAPI(
+        title="bankllm",
+        version=__version__,
+        summary="A banking assistant that names its sources.",
+        lifespan=_lifespan,
+        # Their scripts lie on another host, and the page's policy refuses those.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(BodyLimit)
     app.add_middleware(Observe, metrics=metrics)
     install_handlers(app)
     if isinstance(engine, Future):
         engine.add_done_callback(lambda done: None if done.exception() else _count_batches(done.result(), metrics))
     else:
         _count_batches(engine, metrics)
-    current = _engine_source(engine)
-    app.include_router(_health_routes(current, metrics))
-    app.include_router(_chat_routes(current, settings, metrics))
+    current, limit = _engine_source(engine), RateLimit(settings)
+    customer = customer_of_token(settings)
+    app.include_router(_health_routes(app, current, metrics))
+    app.include_router(_chat_routes(current, customer, limit, metrics))
+    app.include_router(openai_routes(current, customer, limit))
     app.include_router(page_routes())
     return app
 
 
-def serve(host: str, port: int, store_path: Path | None, adapter: Path | None, settings: Settings) -> None:
-    """Run the service in this process (main thread) until SIGTERM or Ctrl-C, then drain and return.
-
-    It listens at once and answers `/health/ready` with 503 while the models load. Port 0 takes a free one.
-    Raises `UsageError`, `ModelError` or `StoreError` for parts that cannot be used, `ServerError` for the port.
-    """
-    import uvicorn
-
-    check_identity(settings, host)
-    adapter = adapter or DEFAULT_ADAPTER
-    metrics = ServerMetrics(model_name(read_artefact(adapter)))
-    with listen(host, port) as listener, ThreadPoolExecutor(1, "load") as loader:
-        loading = loader.submit(ChatEngine.load, adapter, store_path, settings)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(loading, settings, metrics),
-                access_log=False,
-                log_config=_log_config(),
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-            )
-        )
-
-        def stop(*_: object) -> None:
-            server.should_exit = True
-
-        # uvicorn raises the signal again once it has drained; with the default handler that would not be exit 0.
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        loading.add_done_callback(lambda done: stop() if done.exception() else logger.info("ready"))
-        if not is_guarded(settings):
-            logger.warning("demo: customers need no token, so this server is for this machine alone")
-        server.run(sockets=[listener])
-        loading.result().close()
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.stopping = False
+    yield
+    app.state.stopping = True
+    if close := getattr(app.state, "close", None):
+        await run_in_threadpool(close)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `ServerError` where the port is taken or the address is not this machine's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only on sockets that name their protocol, as socket.create_server's do not: without
-    # it each reply on a kept connection waits about 40 ms for the client's delayed acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-        return listener
-    except (OSError, OverflowError) as error:
-        listener.close()
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        advice = (
-            "Stop the other server, or choose another port with --port."
-            if taken
-            else "Expected an address of this machine, such as 127.0.0.1, and a port from 0 to 65535."
-        )
-        fault = "is in use" if taken else f"cannot be used ({error})"
-        raise ServerError(f"Port {port} on {host} {fault}. {advice}") from error
-
-
-def _health_routes(current: Callable[[], ChatEngine], metrics: ServerMetrics) -> APIRouter:
+def _health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: ServerMetrics) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/health")
@@ -162,46 +128,108 @@ def _health_routes(current: Callable[[], ChatEngine], metrics: ServerMetrics) ->
 
     @router.get("/health/ready", responses=documented(503))
     async def ready() -> dict[str, str]:
+        if getattr(app.state, "stopping", False):
+            raise HTTPException(503, "The server is shutting down.")
         return {"status": "ready", "model": current().model}
 
+    # Not async: with several workers they read all of their files.
     @router.get("/health/metrics")
-    async def summary() -> dict[str, int | float | None]:
+    def summary() -> dict[str, int | float | None]:
         return metrics.summary()
 
     @router.get("/metrics", response_class=Response)
-    async def prometheus() -> Response:
+    def prometheus() -> Response:
         content, media_type = metrics.render()
         return Response(content, media_type=media_type)
 
     return router
 
 
-def _chat_routes(current: Callable[[], ChatEngine], settings: Settings, metrics: ServerMetrics) -> APIRouter:
+def _chat_routes(
+    current: Callable[[], ChatEngine],
+    customer_of: Callable[..., Any],
+    limit: RateLimit,
+    metrics: ServerMetrics,
+) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["chat"])
-    Customer = Annotated[str | None, Depends(customer_of_token(settings))]
+    Customer = Annotated[str | None, Depends(customer_of)]
 
-    # Not async: Starlette runs it in its threadpool, and the event loop stays free for the other requests.
-    @router.post("/chat", responses=documented(401, 403, 404, 422, 500, 503))
-    def chat(body: ChatRequest, request: Request, customer: Customer) -> ChatResponse:
+    def begin(body: ChatRequest, customer: str | None) -> Exchange:
         check_own(customer, body.customer_id)
-        reply = current().chat(body.message, body.customer_id, body.conversation_id)
+        limit.check(body.customer_id)
+        return current().begin(body.message, body.customer_id, body.conversation_id)
+
+    def response(reply: ChatReply, request: Request) -> ChatResponse:
         for stage in get_args(Stage):
             metrics.observe_stage(stage, getattr(reply.latency_ms, stage) / 1000)
-        return ChatResponse(request_id=request.state.request_id, **dict(reply))
+        return ChatResponse.model_construct(request_id=request.state.request_id, **dict(reply))
 
-    @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 500, 503))
+    @router.post("/chat", response_model=ChatResponse, responses=documented(*REFUSALS))
+    async def chat(body: ChatRequest, request: Request, customer: Customer) -> Response:
+        exchange = begin(body, customer)
+        await encoded(exchange, request)
+        reply = await run_in_threadpool(current().finish, exchange)
+        # What FastAPI would do with the model itself, without checking it once more.
+        return Response(response(reply, request).model_dump_json(), media_type="application/json")
+
+    @router.post("/chat/stream", response_class=StreamingResponse, responses=documented(*REFUSALS) | STREAMED)
+    async def stream(body: ChatRequest, request: Request, customer: Customer) -> StreamingResponse:
+        """The reply as it is worded: events `token`, then one `reply`, or one `error`."""
+        exchange = begin(body, customer)
+        await encoded(exchange, request)
+
+        def events() -> Iterator[str]:
+            try:
+                for item in current().stream(exchange):
+                    if isinstance(item, str):
+                        yield event("token", json.dumps({"text": item}))
+                    else:
+                        yield event("reply", response(item, request).model_dump_json())
+            except Exception as error:  # noqa: BLE001  the status is sent; what is known of it follows as an event
+                yield event("error", problem_of(request.state.request_id, error).model_dump_json())
+
+        return StreamingResponse(iterate_in_threadpool(events()), media_type="text/event-stream")
+
+    @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 429, 500, 503))
     def kept(customer_id: CustomerId, customer: Customer) -> Memory:
         """What is kept about this customer, oldest first."""
         check_own(customer, customer_id)
+        limit.check(customer_id)
         return Memory(customer_id=customer_id, messages=[Turn(**turn) for turn in current().export(customer_id)])
 
-    @router.delete("/customers/{customer_id}/memory", status_code=204, responses=documented(401, 403, 404, 422, 503))
+    @router.delete(
+        "/customers/{customer_id}/memory", status_code=204, responses=documented(401, 403, 404, 422, 429, 500, 503)
+    )
     def forget(customer_id: CustomerId, customer: Customer) -> None:
         """Forget this customer. Asked again, there is nothing to forget, and that is no error."""
         check_own(customer, customer_id)
+        limit.check(customer_id)
         current().forget(customer_id)
 
     return router
+
+
+async def encoded(exchange: Exchange, request: Request) -> None:
+    """Wait for the encoder, and take the message out of its queue if the client leaves meanwhile."""
+    done = asyncio.wrap_future(exchange.job.done)
+    left = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((done, left), return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            raise ClientDisconnect
+    finally:
+        left.cancel()
+        done.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def event(kind: str, data: str) -> str:
+    """A server-sent event. `data` is JSON, so it has no line breaks."""
+    return f"event: {kind}\ndata: {data}\n\n"
 
 
 def _count_batches(engine: ChatEngine, metrics: ServerMetrics) -> None:
@@ -221,10 +249,10 @@ def _engine_source(engine: ChatEngine | Future[ChatEngine]) -> Callable[[], Chat
     return current
 
 
-def _log_config() -> dict:
-    """uvicorn's own logging (stderr), with this package's loggers beside it."""
-    from uvicorn.config import LOGGING_CONFIG
+def __getattr__(name: str) -> Any:
+    """`app`, for `uvicorn bankllm.serving.app:app`: made of the environment's settings when it is asked for."""
+    if name == "app":
+        from bankllm.serving.server import app_from_environment
 
-    config = copy.deepcopy(LOGGING_CONFIG)
-    config["loggers"]["bankllm"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
-    return config
+        return app_from_environment()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

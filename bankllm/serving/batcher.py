@@ -1,10 +1,11 @@
-"""Micro-batching: requests that arrive while the encoder is busy share its next pass.
+"""Micro-batching: requests that arrive while the encoder is busy share its next passes.
 
 with Batcher(encode) as batcher:          # encode: list of texts → list of results, in order
-    result, waited_s = batcher.process("where is my card")
+    result = batcher.submit("where is my card").done.result()
 
-One thread owns the encoder. It never waits for company: an idle server answers at once, and under load the next
-batch fills while the last one runs. A batch holds what has waited longest, so nobody is passed over.
+Threads of its own own the encoder. They never wait for company: an idle server answers at once, and under load the
+next batch fills while the last one runs. A batch holds what has waited longest, so nobody is passed over; within it
+texts of like length go through together, so that little time goes into padding.
 """
 
 import queue
@@ -19,8 +20,10 @@ from bankllm.errors import BankLLMError
 
 Result = TypeVar("Result")
 
-MAX_BATCH = 32
-"""Texts a pass: beyond it a pass takes longer and no more texts a second come out."""
+MAX_BATCH = 64
+"""Texts taken from the queue at once: the more there are, the more are alike in length."""
+PASS = 8
+"""Texts that go through the encoder together: beyond it no more texts a second come out."""
 MAX_WAITING = 256
 """Requests in the queue: at some hundred a second the last one would wait a few seconds."""
 
@@ -30,52 +33,62 @@ class Overloaded(BankLLMError):
 
 
 @dataclass
-class _Request(Generic[Result]):
+class Job(Generic[Result]):
+    """One text on its way through the encoder; times are `time.perf_counter`'s."""
+
     text: str
     asked: float = field(default_factory=time.perf_counter)
     began: float = 0.0
+    ended: float = 0.0
     done: Future[Result] = field(default_factory=Future)
+    """Cancelled before its pass begins, the text is left out."""
 
 
 class Batcher(Generic[Result]):
-    """Calls `run` from a thread of its own with up to `max_batch` texts; close it when done."""
+    """Calls `run` from `threads` threads of its own with up to `at_once` texts each; close it when done."""
 
     def __init__(
         self,
         run: Callable[[list[str]], Sequence[Result]],
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
+        at_once: int = PASS,
+        threads: int = 1,
         observe: Callable[[int], None] = lambda size: None,
     ) -> None:
-        """`observe` hears the size of each batch."""
+        """`observe` hears how many texts each pass has."""
         self._run = run
         self._max_batch = max_batch
+        self._at_once = at_once
         self._observe = observe
-        self._waiting: queue.Queue[_Request[Result] | None] = queue.Queue(max_waiting)
+        self._waiting: queue.Queue[Job[Result] | None] = queue.Queue(max_waiting)
         self._closed = False
         self._closing = threading.Lock()
-        self._thread = threading.Thread(target=self._work, name="encoder", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"encoder-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def waiting(self) -> int:
         """Requests in the queue now, about."""
         return self._waiting.qsize()
 
-    def process(self, text: str) -> tuple[Result, float]:
-        """The text's result, and for how many seconds it waited for its batch. Blocks until it is there.
+    def submit(self, text: str) -> Job[Result]:
+        """Ask for the text's result; `done` holds it, or what `run` raised for this text alone.
 
-        Raises `Overloaded` where the queue is full or closed, and what `run` raises for this text alone.
+        Raises `Overloaded` where the queue is full or closed.
         """
-        request: _Request[Result] = _Request(text)
+        job: Job[Result] = Job(text)
         with self._closing:
             if self._closed:
                 raise Overloaded("The server is shutting down. Try again in a moment.")
             try:
-                self._waiting.put_nowait(request)
+                self._waiting.put_nowait(job)
             except queue.Full:
                 raise Overloaded("Too many requests are waiting. Try again in a moment.") from None
-        return request.done.result(), request.began - request.asked
+        return job
 
     def close(self) -> None:
         """Answer what waits, then end. What is asked from now on is refused."""
@@ -83,8 +96,10 @@ class Batcher(Generic[Result]):
             if self._closed:
                 return
             self._closed = True
-        self._waiting.put(None)
-        self._thread.join()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -96,36 +111,43 @@ class Batcher(Generic[Result]):
         last = False
         while not last:
             batch, last = self._next_batch()
-            if batch:
-                self._observe(len(batch))
-                self._answer(batch)
+            for start in range(0, len(batch), self._at_once):
+                together = [
+                    job for job in batch[start : start + self._at_once] if job.done.set_running_or_notify_cancel()
+                ]
+                if together:
+                    self._observe(len(together))
+                    self._answer(together)
 
-    def _next_batch(self) -> tuple[list[_Request[Result]], bool]:
-        """The requests that wait, oldest first, and whether they are the last ones."""
-        batch: list[_Request[Result]] = []
-        request = self._waiting.get()
-        while request is not None:
-            batch.append(request)
-            if len(batch) == self._max_batch:
-                return batch, False
+    def _next_batch(self) -> tuple[list[Job[Result]], bool]:
+        """This thread's share of what waits, oldest first, sorted by length; and whether the queue was closed."""
+        batch: list[Job[Result]] = []
+        job = self._waiting.get()
+        share = min(self._max_batch, 1 + -(-self._waiting.qsize() // len(self._threads)))
+        while job is not None:
+            batch.append(job)
+            if len(batch) >= share:
+                break
             try:
-                request = self._waiting.get_nowait()
+                job = self._waiting.get_nowait()
             except queue.Empty:
-                return batch, False
-        return batch, True
+                break
+        return sorted(batch, key=lambda job: len(job.text)), job is None
 
-    def _answer(self, batch: list[_Request[Result]]) -> None:
+    def _answer(self, together: list[Job[Result]]) -> None:
         now = time.perf_counter()
-        for request in batch:
-            request.began = request.began or now
+        for job in together:
+            job.began = job.began or now
         try:
-            results = self._run([request.text for request in batch])
+            results = self._run([job.text for job in together])
         except Exception as error:  # noqa: BLE001  whatever it is, the one who asked gets it
-            if len(batch) == 1:
-                batch[0].done.set_exception(error)
+            if len(together) == 1:
+                together[0].done.set_exception(error)
                 return
-            for request in batch:  # one of them is at fault, the others must not pay for it
-                self._answer([request])
+            for job in together:  # one of them is at fault, the others must not pay for it
+                self._answer([job])
             return
-        for request, result in zip(batch, results, strict=True):
-            request.done.set_result(result)
+        ended = time.perf_counter()
+        for job, result in zip(together, results, strict=True):
+            job.ended = ended
+            job.done.set_result(result)

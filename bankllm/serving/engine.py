@@ -4,20 +4,22 @@ with ChatEngine.load(None, Path("memory.sqlite"), get_settings()) as engine:
     engine.chat("What is my account balance?", "CUST001").reply
 """
 
+import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bankllm import models
 from bankllm.artefact import Artefact, Classifier
-from bankllm.errors import ModelError, UsageError
-from bankllm.serving.batcher import Batcher
+from bankllm.errors import ModelError, StoreError, UsageError
+from bankllm.serving.batcher import Batcher, Job
+from bankllm.serving.followups import is_follow_up, wanted_count
 from bankllm.serving.generation import make_responder
 from bankllm.serving.inference import load_classifier, shared_embedder
 from bankllm.serving.knowledge import load_knowledge
@@ -26,7 +28,9 @@ from bankllm.serving.privacy import mask
 from bankllm.serving.responder import Facts, Responder
 from bankllm.settings import Settings
 from bankllm.vectors.rows import Match
-from bankllm.vectors.service import VectorService, open_service
+from bankllm.vectors.service import Message, VectorService, open_service
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_ADAPTER = Path(__file__).parents[1] / "data" / "assistant"
 LEDGER_INTENTS = frozenset({"account_balance", "account_details", "recent_transactions"})
@@ -37,8 +41,10 @@ RECALLED = 5
 """How many of the customer's nearest earlier messages are looked at."""
 SPECIAL_TOKENS = 2
 """Around a text: [CLS] and [SEP]."""
-PASS = 8
-"""Texts that go through the encoder together, the shortest first: more would be padded more."""
+TRANSACTIONS = 5
+"""Listed where the customer does not say how many."""
+CONTEXT = 20
+"""Of the customer's latest turns, in which the conversation's last one is looked for."""
 RELATED = 0.6
 """Cosine from which an earlier message counts as being about the same thing."""
 
@@ -49,11 +55,11 @@ class Latency(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     queue: float
-    """Checking the customer and waiting for the encoder."""
+    """Checking the customer, waiting for the encoder, and for a thread that goes on."""
     encode: float
-    """Tokenizer, encoder and head, for all messages of the batch."""
+    """Tokenizer, encoder and head, for all messages of the pass."""
     classify: float
-    """From probabilities to an intent or an abstention."""
+    """From probabilities to an intent or an abstention; a follow-up goes through the encoder again."""
     retrieve: float
     """Memory search, ledger and knowledge."""
     respond: float
@@ -76,16 +82,59 @@ class ChatReply(BaseModel):
     """Who worded it: `template`, or the language model."""
     fallback: str | None = None
     """Why the template worded it though a language model was asked, e.g. `time-out`."""
+    unavailable: tuple[str, ...] = ()
+    """What did not answer: `memory` (earlier messages were not looked at) or `storing` (this turn is not kept)."""
     model: str
     conversation_id: str
     latency_ms: Latency
 
 
+@dataclass
+class Exchange:
+    """A message on its way to its answer: `ChatEngine.begin` makes it, `finish` or `stream` ends it."""
+
+    message: str
+    """Account numbers masked."""
+    customer_id: str
+    conversation_id: str | None
+    """None where a conversation begins."""
+    job: Job["Encoded"]
+    started: float = field(default_factory=time.perf_counter)
+
+
+class Encoded(NamedTuple):
+    """What the encoder gives for one message."""
+
+    probabilities: np.ndarray
+    """(classes,)"""
+    vector: np.ndarray
+    """(dim,) under which memory keeps it."""
+
+
+class Decision(NamedTuple):
+    """What a message is taken to be about."""
+
+    intent: str
+    confidence: float
+    alternatives: tuple[str, ...]
+    """Titles of the likeliest topics, where the classifier abstained."""
+
+
 class ChatEngine:
     """Answers messages, from any number of threads. Owns its memory and ledger: `close` closes them."""
 
-    def __init__(self, classifier: Classifier, memory: VectorService, ledger: Ledger, responder: Responder) -> None:
-        """Raises `ModelError` if the classifier knows an intent that nothing here answers."""
+    def __init__(
+        self,
+        classifier: Classifier,
+        memory: VectorService,
+        ledger: Ledger,
+        responder: Responder,
+        encoder_threads: int = 1,
+    ) -> None:
+        """`encoder_threads` passes of the classifier run at once.
+
+        Raises `ModelError` if the classifier knows an intent that nothing here answers.
+        """
         self.classifier = classifier
         self.memory = memory
         self.ledger = ledger
@@ -99,8 +148,7 @@ class ChatEngine:
                 "intents and the assistant's; train on the data set `assistant`, or add articles to knowledge.json."
             )
         self._shares_embedding = _same_embedding(classifier, memory)
-        # Concurrent passes would only fight for the same cores, and the tokenizer keeps state between calls.
-        self._encoder = Batcher(self._encode, observe=lambda size: self.observe_batch(size))
+        self._encoder = Batcher(self._encode, threads=encoder_threads, observe=lambda size: self.observe_batch(size))
         self.observe_batch: Callable[[int], None] = lambda size: None
         """Hears how many messages each pass of the encoder has; for metrics."""
 
@@ -114,11 +162,11 @@ class ChatEngine:
         Raises `ModelError` or `StoreError` where one of them is missing or damaged, `UsageError` for the responder.
         """
         words = make_responder(responder or settings.responder, settings)
-        classifier = load_classifier(adapter or DEFAULT_ADAPTER, settings)
+        classifier, threads = load_classifier(adapter or DEFAULT_ADAPTER, settings)
         memory = open_service(store_path, settings, embedder=shared_embedder(classifier, settings))
         try:
-            engine = cls(classifier, memory, Ledger(), words)
-            classifier.score(["warm up"])
+            engine = cls(classifier, memory, Ledger(), words, threads)
+            engine.embed(["warm up"])
         except BaseException:
             memory.close()
             raise
@@ -127,36 +175,66 @@ class ChatEngine:
     def chat(self, message: str, customer_id: str, conversation_id: str | None = None) -> ChatReply:
         """Answer one message; when this returns, the turn is in the customer's memory, account numbers masked.
 
-        Raises `UsageError` for an empty or overlong message, `UnknownCustomer`, `Overloaded`, `StoreError`.
+        Raises `UsageError` for an empty or overlong message, `UnknownCustomer`, `Overloaded`, `StoreError` where
+        the ledger fails. A memory that fails does not: see `ChatReply.unavailable`.
         """
+        return self.finish(self.begin(message, customer_id, conversation_id))
+
+    def begin(self, message: str, customer_id: str, conversation_id: str | None = None) -> Exchange:
+        """Check a message and hand it to the encoder, without waiting. Raises as `chat` does."""
         if not message.strip() or len(message) > MAX_MESSAGE_CHARACTERS:
             raise UsageError(
                 f"A message takes 1 to {MAX_MESSAGE_CHARACTERS} characters, not only spaces; got {len(message)}."
             )
         message = mask(message)
-        clock = _Stopwatch()
         self.ledger.require(customer_id)
-        clock.lap("queue")
-        (probabilities, vector), waited_s = self._encoder.process(message)
-        clock.lap("encode", of_which=("queue", waited_s))
-        intent, confidence, alternatives = self._decide(probabilities)
+        return Exchange(message, customer_id, conversation_id, self._encoder.submit(message))
+
+    def finish(self, exchange: Exchange) -> ChatReply:
+        """Wait for the encoder, look the facts up, word the reply and keep the turn."""
+        return [item for item in self._answer(exchange, streamed=False) if isinstance(item, ChatReply)][-1]
+
+    def stream(self, exchange: Exchange) -> Iterator[str | ChatReply]:
+        """The reply in pieces as they are worded, and the whole of it last.
+
+        Where that one's `fallback` is set, its text replaces the pieces. A turn that nobody waited for to its end is
+        not kept.
+        """
+        return self._answer(exchange, streamed=True)
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, dim) vectors under which memory would keep these texts. Raises `Overloaded`."""
+        jobs = [self._encoder.submit(text) for text in texts]
+        return np.stack([job.done.result().vector for job in jobs])
+
+    def _answer(self, exchange: Exchange, streamed: bool) -> Iterator[str | ChatReply]:
+        encoded = exchange.job.done.result()
+        clock = _Stopwatch(exchange)
+        decision = self._decide(encoded.probabilities)
+        if exchange.conversation_id and (decision.alternatives or is_follow_up(exchange.message)):
+            decision = self._decide_in_context(exchange, decision)
         clock.lap("classify")
-        facts = self._gather(message, customer_id, intent, alternatives, vector)
+        facts, unavailable = self._gather(exchange, decision, encoded.vector)
         clock.lap("retrieve")
-        reply = self.responder.respond(facts)
-        self.memory.store_message(customer_id, message, mask(reply.text), intent, vector=vector)
-        clock.lap("respond")
-        return ChatReply(
-            reply=reply.text,
-            intent=intent,
-            confidence=confidence,
-            sources=reply.sources,
-            responder=reply.responder,
-            fallback=reply.fallback,
-            model=self.model,
-            conversation_id=conversation_id or uuid.uuid4().hex,
-            latency_ms=clock.latency(),
-        )
+        for item in self.responder.stream(facts) if streamed else [self.responder.respond(facts)]:
+            if isinstance(item, str):
+                yield item
+                continue
+            conversation_id = exchange.conversation_id or uuid.uuid4().hex
+            kept = self._keep(exchange, conversation_id, item.text, decision.intent, encoded.vector)
+            clock.lap("respond")
+            yield ChatReply(
+                reply=item.text,
+                intent=decision.intent,
+                confidence=decision.confidence,
+                sources=item.sources,
+                responder=item.responder,
+                fallback=item.fallback,
+                unavailable=unavailable if kept else (*unavailable, "storing"),
+                model=self.model,
+                conversation_id=conversation_id,
+                latency_ms=clock.latency(),
+            )
 
     def export(self, customer_id: str) -> list[dict[str, str]]:
         """What is kept about a customer, see `VectorService.export_user`. Raises `UnknownCustomer`, `StoreError`."""
@@ -177,68 +255,94 @@ class ChatEngine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _decide(self, probabilities: np.ndarray) -> tuple[str, float, tuple[str, ...]]:
-        """(classes,) probabilities → intent, confidence, and the titles of the two likeliest topics if unsure."""
+    def _decide(self, probabilities: np.ndarray) -> Decision:
+        """(classes,) probabilities → the likeliest intent or, below the calibrated threshold, an abstention."""
         names = [self.classifier.label_names[i] for i in np.argsort(-probabilities)]
         confidence = float(probabilities.max())
         if confidence >= self.classifier.artefact.threshold:
-            return names[0], confidence, ()
+            return Decision(names[0], confidence, ())
         topics = [name for name in names if name not in SMALL_TALK]
-        return ABSTAINED, confidence, tuple(self._title(topic) for topic in topics[:2])
+        return Decision(ABSTAINED, confidence, tuple(self._title(topic) for topic in topics[:2]))
+
+    def _decide_in_context(self, exchange: Exchange, alone: Decision) -> Decision:
+        """Read a message as the continuation of the one before it, where that makes it clearer."""
+        try:
+            turns = self.memory.recent(exchange.customer_id, CONTEXT)
+        except StoreError:
+            return alone
+        before = next((turn for turn in turns if turn.conversation_id == exchange.conversation_id), None)
+        if before is None:
+            return alone
+        message = f"{before.user_message} {exchange.message}"[-MAX_MESSAGE_CHARACTERS:]
+        together = self._decide(self._encoder.submit(message).done.result().probabilities)
+        return together if not together.alternatives and together.confidence > alone.confidence else alone
 
     def _title(self, intent: str) -> str:
         article = self._knowledge.get(intent)
         return article.title if article else f"Your {intent.replace('_', ' ')}"
 
-    def _gather(
-        self, message: str, customer_id: str, intent: str, alternatives: tuple[str, ...], vector: np.ndarray
-    ) -> Facts:
-        """Look up, for this customer alone, what a reply may rest on."""
-        matches = self.memory.semantic_search(message, RECALLED, user_id=customer_id, vector=vector)
-        return Facts(
-            message=message,
+    def _gather(self, exchange: Exchange, decision: Decision, vector: np.ndarray) -> tuple[Facts, tuple[str, ...]]:
+        """Look up, for this customer alone, what a reply may rest on; and name what did not answer."""
+        intent, customer_id = decision.intent, exchange.customer_id
+        unavailable: tuple[str, ...] = ()
+        try:
+            matches = self.memory.semantic_search(exchange.message, RECALLED, user_id=customer_id, vector=vector)
+        except StoreError as error:
+            logger.error("answering without memory: %s", error)
+            matches, unavailable = [], ("memory",)
+        count = wanted_count(exchange.message, TRANSACTIONS)
+        facts = Facts(
+            message=exchange.message,
             intent=intent,
             article=self._knowledge.get(intent),
             accounts=self.ledger.accounts(customer_id) if intent in LEDGER_INTENTS else (),
-            transactions=self.ledger.transactions(customer_id) if intent == "recent_transactions" else (),
-            alternatives=alternatives,
-            earlier=_related(matches, intent, hand_over=intent == "human_agent" or bool(alternatives)),
+            transactions=self.ledger.transactions(customer_id, count) if intent == "recent_transactions" else (),
+            alternatives=decision.alternatives,
+            earlier=_related(matches, intent, hand_over=intent == "human_agent" or bool(decision.alternatives)),
         )
+        return facts, unavailable
 
-    def _encode(self, messages: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each message (classes,) probabilities, and the (dim,) vector under which memory keeps it."""
-        scores = self.classifier.score(messages, PASS)
+    def _keep(self, exchange: Exchange, conversation_id: str, reply: str, intent: str, vector: np.ndarray) -> bool:
+        """Keep the turn, account numbers masked; False where memory does not take it."""
+        turn = Message(exchange.message, mask(reply), intent, conversation_id)
+        try:
+            self.memory.store_many(exchange.customer_id, [turn], vectors=vector[None])
+        except StoreError as error:
+            logger.error("a turn was answered and not kept: %s", error)
+            return False
+        return True
+
+    def _encode(self, messages: list[str]) -> list[Encoded]:
+        """One pass for a few messages."""
+        scores = self.classifier.score(messages)
         # A token is a character at least. Beyond its limit the classifier drops text that memory would still read.
         longest = max(map(len, messages)) + SPECIAL_TOKENS
         vectors = scores.base_embeddings if self._shares_embedding else None
         if vectors is None or longest > self.classifier.artefact.max_length:
             vectors = self.memory.embedder.encode(messages)
-        return list(zip(scores.probabilities, vectors, strict=True))
+        return [Encoded(*row) for row in zip(scores.probabilities, vectors, strict=True)]
 
 
 class _Stopwatch:
-    """Splits a stretch of time into consecutive stages."""
+    """Splits an exchange into consecutive stages, from its start on."""
 
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self._stages_ms: dict[str, float] = {}
+    def __init__(self, exchange: Exchange) -> None:
+        self._start, self._last = exchange.started, time.perf_counter()
+        encode = exchange.job.ended - exchange.job.began
+        self._stages = {"queue": self._last - self._start - encode, "encode": encode}
 
-    def lap(self, stage: str, of_which: tuple[str, float] | None = None) -> None:
-        """End a stage; of it, so many seconds belong to another one that came before."""
+    def lap(self, stage: str) -> None:
+        """End a stage."""
         now = time.perf_counter()
-        other, seconds = of_which or (stage, 0.0)
-        self._stages_ms[stage] = 1000 * (now - self._last - seconds)
-        self._stages_ms[other] += 1000 * seconds
+        self._stages[stage] = now - self._last
         self._last = now
 
     def latency(self) -> Latency:
-        total = 1000 * (self._last - self._start)
-        return Latency(**{stage: round(ms, 3) for stage, ms in self._stages_ms.items()}, total=round(total, 3))
+        stages = {stage: round(1000 * seconds, 3) for stage, seconds in self._stages.items()}
+        return Latency(**stages, total=round(1000 * (self._last - self._start), 3))
 
 
 def model_name(artefact: Artefact) -> str:

@@ -36,16 +36,26 @@ _NUMBER_WORDS = {
 }
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _SCALE_MARKS = {"k": 1000, "m": 10**6, "mn": 10**6, "bn": 10**9, **_SCALES}
+_MONEY_WORDS = {
+    **dict.fromkeys(("pound", "pounds", "quid"), "GBP"),
+    **dict.fromkeys(("euro", "euros"), "EUR"),
+    **dict.fromkeys(("dollar", "dollars", "buck", "bucks"), "USD"),
+    "yen": "JPY",
+    # No facts here are stated in these, so each is a unit of its own.
+    **{
+        f"{word}{s}": word
+        for word in ("franc", "rupee", "rouble", "dirham", "lira", "peso", "grand")
+        for s in ("", "s")
+    },
+    **dict.fromkeys(("krona", "kronor", "krone", "kroner", "yuan", "zloty", "rand"), "other"),
+}
 _UNITS = {
+    **_MONEY_WORDS,
     **{symbol: code for code, symbol in SYMBOLS.items()},
     "US$": "USD",
-    **dict.fromkeys(("pound", "pounds", "quid"), "GBP"),
     **dict.fromkeys(("p", "penny", "pence"), "pence"),
-    **dict.fromkeys(("euro", "euros"), "EUR"),
-    **dict.fromkeys(("dollar", "dollars"), "USD"),
     **dict.fromkeys(("percent", "per cent", "%"), "%"),
     **dict.fromkeys(("cent", "cents"), "cents"),
-    "yen": "JPY",
 }
 _MONTHS = [
     *("january", "february", "march", "april", "may", "june"),
@@ -60,6 +70,7 @@ def _any_of(words: Iterable[str]) -> str:
 _SYMBOL = "[$¢£¤¥\u20a0-\u20cf]"  # the last is Unicode's block of currency symbols
 _CODE = "(?<![^\\W_])[A-Z]{3}(?![A-Za-z])"
 _UNIT_WORD = rf"(?i:{_any_of(unit for unit in _UNITS if unit.isascii() and unit[0].islower())})\b"
+_MONEY_WORD = rf"(?i:{_any_of(_MONEY_WORDS)})\b"
 _MONTH = rf"(?P<m>(?i:{_any_of(_MONTHS)}|{_any_of(month[:3] for month in _MONTHS)}|sept))\b\.?"
 _DAY = r"(?<!\d)(?P<d>\d{1,2})(?:st|nd|rd|th)?(?![\d.,]*\d)"
 _YEAR = r"(?:,? (?P<y>\d{4})\b(?![.,]\d))?"
@@ -130,7 +141,9 @@ def _with_digits(text: str) -> str:
     def digits(match: re.Match[str]) -> str:
         money = match["money"] or ""
         words = re.findall(r"[a-z]+", match[0].removesuffix(money).lower())
-        if words == ["one"] and not money:
+        before = text[max(0, match.start() - 2) : match.start()]
+        scales_digits = len(words) == 1 and words[0] in _SCALES and re.search(r"\d ?$", before)
+        if (words == ["one"] and not money) or scales_digits:
             return match[0]
         total = current = 0
         for word in words:
@@ -158,6 +171,8 @@ def _date(match: re.Match[str]) -> Figure:
 def _number(match: re.Match[str]) -> Figure:
     """An amount where a currency stands beside it, else a number."""
     units = {_UNITS.get(unit, _UNITS.get(unit.lower(), unit)) for unit in match.group("before", "after") if unit}
+    if not units and match["later"]:
+        units = {_UNITS[match["later"].lower()]}
     value = _decimal(match["number"])
     if value is None or len(units) > 1:
         return Figure("unclear", match[0])
@@ -210,9 +225,10 @@ _READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Figure]], ...] 
     (
         re.compile(
             rf"(?P<sign>(?<!\w)[-‐−–]|\b(?i:minus|negative) )?"
-            rf"(?:(?P<before>[A-Z]{{0,3}}{_SYMBOL}|{_CODE})\s{{0,2}}|(?<![^\W_]))(?P<sign_after>[-‐−–])?"
+            rf"(?:(?P<before>[A-Z]{{0,3}}{_SYMBOL}|{_CODE}|\b{_MONEY_WORD})[):\s]{{0,3}}|(?<![^\W_]))(?P<sign_after>[-‐−–])?"
             rf"(?P<number>{_NUMBER})(?:\s?(?P<scale>(?i:{_any_of(_SCALE_MARKS)}))\b)?"
             rf"(?:\s{{0,2}}(?P<after>(?:{_SYMBOL}|[A-Z]{{3}}(?![A-Za-z]))(?!\s{{0,2}}\d)|%|{_UNIT_WORD}))?(?![^\W_])"
+            rf"(?:\s(?:[A-Za-z]+\s){{1,2}}(?P<later>{_MONEY_WORD}))?"  # 10 or so pounds
         ),
         _number,
     ),

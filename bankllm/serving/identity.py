@@ -5,12 +5,15 @@ at `BANKLLM_JWKS_URL` (RS256, ES256). Without either, in development, the demo c
 server listens on loopback alone. RFC 7519, and RFC 8725 on how tokens are got wrong.
 """
 
-from collections.abc import Callable
+import contextlib
+import ipaddress
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import jwt
-from fastapi import HTTPException, Security
+from fastapi import HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from bankllm.errors import UsageError
 from bankllm.processes import is_loopback
@@ -49,7 +52,7 @@ def check_identity(settings: Settings, host: str = "127.0.0.1") -> None:
         )
 
 
-def customer_of_token(settings: Settings) -> Callable[..., str | None]:
+def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]]:
     """A dependency that gives the customer whom the token names; None where the settings ask for no token.
 
     401 for a token that is absent, expired, badly signed or signed in another way than the settings say.
@@ -57,9 +60,11 @@ def customer_of_token(settings: Settings) -> Callable[..., str | None]:
     bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description=WANTED)
     key, algorithms = _keys(settings)
 
-    # Not async: the identity provider's keys are fetched over the network, in Starlette's threadpool.
-    def customer(given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]) -> str | None:
+    async def customer(
+        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+    ) -> str | None:
         if not is_guarded(settings):
+            _check_reached_by_loopback(request)
             return None
         if given is None:
             raise HTTPException(401, WANTED, {"WWW-Authenticate": "Bearer"})
@@ -68,7 +73,7 @@ def customer_of_token(settings: Settings) -> Callable[..., str | None]:
         try:
             claims = jwt.decode(
                 given.credentials,
-                key(given.credentials),
+                await key(given.credentials),
                 algorithms=algorithms,
                 audience=settings.jwt_audience,
                 leeway=LEEWAY_S,
@@ -93,13 +98,32 @@ def check_own(customer: str | None, wanted: str) -> None:
         raise HTTPException(403, "The token does not give access to that customer.")
 
 
-def _keys(settings: Settings) -> tuple[Callable[[str], Any], list[str]]:
+def _keys(settings: Settings) -> tuple[Callable[[str], Awaitable[Any]], list[str]]:
     """From a token to the key that must have signed it, and how."""
     if settings.jwks_url:
         provider = jwt.PyJWKClient(settings.jwks_url, timeout=5)
-        return lambda token: provider.get_signing_key_from_jwt(token).key, ["RS256", "ES256"]
+
+        async def published(token: str) -> Any:
+            # It may have to ask the identity provider, over the network.
+            return (await run_in_threadpool(provider.get_signing_key_from_jwt, token)).key
+
+        return published, ["RS256", "ES256"]
     secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else ""
-    return lambda token: secret, ["HS256"]
+
+    async def shared(token: str) -> Any:
+        return secret
+
+    return shared, ["HS256"]
+
+
+def _check_reached_by_loopback(request: Request) -> None:
+    """403 where a server without tokens was made to listen to others (by `uvicorn --host`, say)."""
+    address = (request.scope.get("server") or ("",))[0]
+    with contextlib.suppress(ValueError):  # a socket's path, or a name: not an address that others reach
+        if not ipaddress.ip_address(address).is_loopback:
+            raise HTTPException(
+                403, "Without tokens this server answers its own machine alone. Set BANKLLM_JWT_SECRET."
+            )
 
 
 def is_guarded(settings: Settings) -> bool:

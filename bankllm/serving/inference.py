@@ -4,25 +4,24 @@
 from the same model where the adapter leaves the plain base's layers to be shared.
 """
 
-import logging
 from pathlib import Path
 
 import numpy as np
 
 from bankllm import models
 from bankllm.artefact import Classifier
+from bankllm.processes import usable_cores
 from bankllm.settings import Settings
 from bankllm.vectors.embedder import Embedder
 
-logger = logging.getLogger(__name__)
 
+def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
+    """The classifier in a folder, in the runtime that the settings choose, and how many passes it may run at once.
 
-def load_classifier(folder: Path, settings: Settings) -> Classifier:
-    """The classifier in a folder, in the runtime that the settings choose; exported first where that is still to do.
-
-    Raises `ModelError` for a folder that holds none, or one whose base model is missing or another one.
+    A graph that is not there yet is exported first. Raises `ModelError` for a folder that holds none, or one whose
+    base model is missing or another one.
     """
-    runtime = settings.inference
+    runtime, threads = settings.inference, settings.encoder_threads or usable_cores()
     if runtime == "auto":
         runtime = "torch" if _has_gpu(settings) else "onnx"
     if runtime == "torch":
@@ -30,15 +29,15 @@ def load_classifier(folder: Path, settings: Settings) -> Classifier:
 
         from bankllm.classifier import IntentClassifier
 
-        # A message is too little work to share: with more threads every layer waits for the slowest one, and where
-        # something else wants the cores (a load generator, say) that wait is nearly all of the time.
-        torch.set_num_threads(settings.encoder_threads)
-        return IntentClassifier.load(folder)
+        # Its tokenizer keeps state between calls, so that passes take turns.
+        torch.set_num_threads(threads)
+        return IntentClassifier.load(folder), 1
     from bankllm.export import exported
     from bankllm.onnx_classifier import OnnxClassifier
 
     graph = exported(folder, "int8" if runtime == "onnx-int8" else "fp32", settings)
-    return OnnxClassifier.load(graph, settings.encoder_threads)
+    # A pass is too little work to share: with more threads every layer waits for the slowest one.
+    return OnnxClassifier.load(graph, threads=1), threads
 
 
 def shared_embedder(classifier: Classifier, settings: Settings) -> Embedder | None:

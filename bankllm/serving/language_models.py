@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any, Protocol
 
 from bankllm import models
@@ -133,7 +134,8 @@ class OpenAIModel:
         # Retries are the responder's: the client's own would sleep for as long as a server asks.
         self._client = OpenAI(base_url=base_url, api_key=key, timeout=settings.responder_timeout_s, max_retries=0)
         self._model = model
-        self.name = f"openai:{model}"
+        # A server may know its model by a folder; its path is no one else's business.
+        self.name = f"openai:{PurePath(model).name if model.startswith('/') else model}"
 
     def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
         import openai

@@ -16,15 +16,17 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.errors import StoreError, UsageError
 from bankllm.serving.batcher import Overloaded
 from bankllm.serving.ledger import UnknownCustomer
-from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.telemetry.metrics import METHODS, ServerMetrics, is_upkeep
 
 logger = logging.getLogger(__name__)
+access = logging.getLogger("bankllm.access")
 
 MEDIA_TYPE = "application/problem+json"
 SECURITY_HEADERS = {
@@ -57,7 +59,7 @@ class Problem(BaseModel):
 
 
 class Observe:
-    """Pure ASGI middleware: gives every request an id, counts and times it, answers what nobody caught.
+    """Pure ASGI middleware: gives every request an id, counts, times and logs it, answers what nobody caught.
 
     It stands outside the exception handlers, so that a request that fails is counted and answered alike.
     """
@@ -87,30 +89,23 @@ class Observe:
 
         try:
             await self.app(scope, receive, send_with_id)
-        except Exception:
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
+        except Exception as error:
             if status:  # the reply has begun, nothing can be put right
                 raise
-            logger.exception("request %s failed", request_id)
-            response = problem(request_id, 500, "Something went wrong here; the log has it under this request id.")
-            await response(scope, receive, send_with_id)
+            await _response(problem_of(request_id, error))(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             # No status: the client left before there was one (499, as nginx counts it).
-            self.metrics.observe_request(route, scope["method"], status or 499, time.perf_counter() - start)
+            answered, seconds = status or 499, time.perf_counter() - start
+            self.metrics.observe_request(route, scope["method"], answered, seconds)
+            _log_request(request_id, route, scope["method"], answered, seconds)
 
 
-def problem(
-    request_id: str,
-    status: int,
-    detail: str,
-    errors: list[Fault] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
+def problem(request_id: str, status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The response for a problem."""
-    body = Problem(
-        title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id, errors=errors or []
-    )
-    return JSONResponse(body.model_dump(), status, headers=headers, media_type=MEDIA_TYPE)
+    return _response(_problem(request_id, status, detail), headers)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -122,32 +117,58 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install_handlers(app: FastAPI) -> None:
     """Answer refused requests and the library's own errors as problems. The rest is for the middleware."""
 
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        return problem(request.state.request_id, error.status_code, str(error.detail), headers=error.headers)
+    async def refused(request: Request, error: Exception) -> JSONResponse:
+        headers = error.headers if isinstance(error, HTTPException) else None
+        if isinstance(error, Overloaded):
+            headers = {"Retry-After": "1"}
+        return _response(problem_of(request.state.request_id, error), headers)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [Fault(pointer=_pointer(fault["loc"]), detail=fault["msg"]) for fault in error.errors()]
-        return problem(request.state.request_id, 422, "The request does not fit; see errors.", faults)
+    for kind in (HTTPException, RequestValidationError, UnknownCustomer, Overloaded, UsageError, StoreError):
+        app.add_exception_handler(kind, refused)
 
-    @app.exception_handler(UnknownCustomer)
-    async def unknown_customer(request: Request, error: UnknownCustomer) -> JSONResponse:
-        return problem(request.state.request_id, 404, str(error))
 
-    @app.exception_handler(Overloaded)
-    async def overloaded(request: Request, error: Overloaded) -> JSONResponse:
-        return problem(request.state.request_id, 503, str(error), headers={"Retry-After": "1"})
+def problem_of(request_id: str, error: Exception) -> Problem:
+    """What a caller learns of an error. What only the log may know is logged here."""
+    match error:
+        case HTTPException():
+            return _problem(request_id, error.status_code, str(error.detail))
+        case RequestValidationError():
+            faults = [Fault(pointer=_pointer(fault["loc"]), detail=fault["msg"]) for fault in error.errors()]
+            return _problem(request_id, 422, "The request does not fit; see errors.", faults)
+        case UnknownCustomer():
+            return _problem(request_id, 404, str(error))
+        case Overloaded():
+            return _problem(request_id, 503, str(error))
+        case UsageError():
+            return _problem(request_id, 422, str(error))
+        case StoreError():  # its message names files of the server
+            logger.error("request %s: %s", request_id, error, extra={"request_id": request_id})
+            return _problem(request_id, 503, "What the assistant keeps does not answer. Try again later.")
+    logger.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
+    return _problem(request_id, 500, "Something went wrong here; the log has it under this request id.")
 
-    @app.exception_handler(UsageError)
-    async def unusable(request: Request, error: UsageError) -> JSONResponse:
-        return problem(request.state.request_id, 422, str(error))
 
-    @app.exception_handler(StoreError)
-    async def store_failed(request: Request, error: StoreError) -> JSONResponse:
-        # The message names files of the server.
-        logger.error("request %s: %s", request.state.request_id, error)
-        return problem(request.state.request_id, 503, "The assistant's memory does not answer. Try again later.")
+def _problem(request_id: str, status: int, detail: str, errors: list[Fault] | None = None) -> Problem:
+    title = HTTPStatus(status).phrase
+    return Problem(title=title, status=status, detail=detail, request_id=request_id, errors=errors or [])
+
+
+def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(problem.model_dump(), problem.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _log_request(request_id: str, route: str, method: str, status: int, seconds: float) -> None:
+    """The line of one request. Never its path, query, headers or body: those can hold what is the customer's."""
+    level = logging.DEBUG if is_upkeep(route) else logging.INFO
+    if access.isEnabledFor(level):
+        fields = {
+            "request_id": request_id,
+            "route": route,
+            "method": method if method in METHODS else "_OTHER",
+            "status": status,
+            "duration_ms": round(1000 * seconds, 3),
+        }
+        access.log(level, "request", extra=fields)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

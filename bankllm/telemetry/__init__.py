@@ -1,6 +1,6 @@
 """Telemetry: what the server and the machine say about themselves.
 
 In: durations that the server observes, the machine it runs on. Out: Prometheus metrics and a short
-summary (`metrics`), a description of the machine for every record (`capsule`), and samples read
-back from an endpoint or from a real Prometheus (`prometheus`).
+summary (`metrics`) over all worker processes (`workers`, `recent`), a description of the machine for
+every record (`capsule`), and samples read back from an endpoint or from a real Prometheus (`prometheus`).
 """

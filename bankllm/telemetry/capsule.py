@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from bankllm.processes import usable_cores
 from bankllm.settings import project_root
 
 LIBRARIES = (
@@ -42,7 +43,7 @@ def capsule() -> dict[str, object]:
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
-        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores_usable": usable_cores(),
         "cpu_limit": cpu_limit(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "memory_limit_gib": memory_limit_gib(),

@@ -2,20 +2,22 @@
 
 Histograms keep OpenTelemetry's boundaries: with coarser ones a 10 ms service reads as p95 = 95 ms.
 Labels take the route's template, never a raw path or a customer, so that the number of series stays small.
-Nothing here is global: each `ServerMetrics` has its own registry, and counts one worker process.
+Each `ServerMetrics` has its own registry and counts for itself. Where workers share a folder (`workers`), each
+speaks for all of them, and a process has one: prometheus_client keeps its values there by process.
 """
 
 import math
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from bankllm import __version__
+from bankllm.telemetry.recent import Recent
+from bankllm.telemetry.workers import AllWorkers, shared_folder
 
 Stage = Literal["queue", "encode", "classify", "retrieve", "respond"]
 
@@ -30,9 +32,15 @@ PERCENTILES = {"latency_p50_ms": (0.50, 11), "latency_p95_ms": (0.95, 130), "lat
 
 
 class ServerMetrics:
-    """Metrics of one worker process. `window` bounds how many raw durations `summary` looks back on."""
+    """Metrics of this process, or of all workers that share its folder.
+
+    `window` bounds how many raw durations `summary` looks back on. Raises `UsageError` for a folder that cannot be
+    used, or for a second `ServerMetrics` of the same process in it.
+    """
 
     def __init__(self, model: str, version: str = __version__, window: int = 10_000) -> None:
+        folder = shared_folder()
+        self._recent = Recent(window, folder)
         self._registry = CollectorRegistry()
         labels = ("route", "method", "status")
         self._requests = Counter("http_requests", "Requests answered.", labels, registry=self._registry)
@@ -43,41 +51,52 @@ class ServerMetrics:
             buckets=HTTP_BUCKETS,
             registry=self._registry,
         )
-        self._stages = Histogram(
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        stages = Histogram(
             "bankllm_stage_duration_seconds",
             "Time that a chat request spent in one stage.",
             ("stage",),
             buckets=STAGE_BUCKETS,
             registry=self._registry,
         )
-        for name in get_args(Stage):
-            self._stages.labels(name)  # a series from the start on, so that a rate over it is 0 and not absent
+        # A series from the start on, so that a rate over it is 0 and not absent.
+        self._stages: dict[Stage, Histogram] = {name: stages.labels(name) for name in get_args(Stage)}
         self._batches = Histogram(
             "bankllm_batch_size",
             "Messages that one pass of the encoder had.",
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self._registry,
         )
-        info = Gauge("bankllm_build_info", "Always 1; the labels tell.", ("version", "model"), registry=self._registry)
+        info = Gauge(
+            "bankllm_build_info",
+            "Always 1; the labels tell.",
+            ("version", "model"),
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
         info.labels(version, model).set(1)
-        ProcessCollector(registry=self._registry)
-        self._recent: deque[tuple[float, bool]] = deque(maxlen=window)
-        self._served = 0
-        self._lock = threading.Lock()
+        self._shown = self._registry
+        if folder is None:
+            ProcessCollector(registry=self._registry)
+        else:
+            self._shown = CollectorRegistry()
+            self._shown.register(AllWorkers(folder))
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request. `route` is the template (`/api/v1/chat`), one fixed word where none matched."""
-        labels = (route, method if method in METHODS else "_OTHER", str(status))
-        self._requests.labels(*labels).inc()
-        self._durations.labels(*labels).observe(seconds)
-        if not route.startswith(("/health", "/metrics")):
-            with self._lock:
-                self._served += 1
-                self._recent.append((seconds, status >= 500))
+        labels = (route, method if method in METHODS else "_OTHER", status)
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = (self._requests.labels(*labels), self._durations.labels(*labels))
+        requests, durations = series
+        requests.inc()
+        durations.observe(seconds)
+        if not is_upkeep(route):
+            self._recent.add(seconds, status >= 500)
 
     def observe_stage(self, stage: Stage, seconds: float) -> None:
         """Count a stage's duration that was timed elsewhere (waiting in a queue, say)."""
-        self._stages.labels(stage).observe(seconds)
+        self._stages[stage].observe(seconds)
 
     def observe_batch(self, size: int) -> None:
         """Count one pass of the encoder and its messages."""
@@ -94,25 +113,31 @@ class ServerMetrics:
 
     def render(self) -> tuple[bytes, str]:
         """The metrics in Prometheus' text format, and its content type."""
-        return generate_latest(self._registry), TEXT_FORMAT
+        return generate_latest(self._shown), TEXT_FORMAT
 
     def summary(self) -> dict[str, int | float | None]:
-        """A few figures over the most recent requests of this worker, without those for health and metrics.
+        """A few figures over the most recent requests of all workers, without those for health and metrics.
 
         Percentiles are empirical (nearest rank), in ms, and None below the samples in `PERCENTILES`;
         `error_rate` is the share answered with 5xx, None before the first request; `requests_total` counts since
-        the start, `window` is how many requests the other figures rest on, `workers` how many processes (one).
+        the start, those of ended workers too, `window` is how many requests the other figures rest on, `workers`
+        how many processes are at work.
         """
-        with self._lock:
-            served, recent = self._served, list(self._recent)
-        durations = sorted(seconds for seconds, _ in recent)
+        total, recent = self._recent.read()
+        durations = np.sort(recent["seconds"])
+        count = len(durations)
         figures: dict[str, int | float | None] = {
-            name: round(1000 * durations[math.ceil(q * len(durations)) - 1], 3) if len(durations) >= needed else None
+            name: round(1000 * float(durations[math.ceil(q * count) - 1]), 3) if count >= needed else None
             for name, (q, needed) in PERCENTILES.items()
         }
         return figures | {
-            "requests_total": served,
-            "error_rate": sum(failed for _, failed in recent) / len(recent) if recent else None,
-            "window": len(recent),
-            "workers": 1,
+            "requests_total": total,
+            "error_rate": float(recent["failed"].mean()) if count else None,
+            "window": count,
+            "workers": self._recent.workers(),
         }
+
+
+def is_upkeep(route: str) -> bool:
+    """Whether a route is asked by machines that watch the service, and not by customers."""
+    return route.startswith(("/health", "/metrics"))

@@ -106,6 +106,10 @@ class PineconeStore:
                 rows.extend(_row(namespace, vector) for vector in fetched.vectors.values())
         return sorted(rows, key=lambda row: row.created_at)
 
+    def recent(self, namespace: str, limit: int) -> list[Row]:
+        """The `limit` newest rows of a namespace, the newest first. Pinecone has no order: all of them are fetched."""
+        return self.export(namespace)[-limit:][::-1]
+
     def count(self, namespace: str | None = None) -> int:
         """How many rows Pinecone has counted so far; may lag behind the writes."""
         with self._errors():

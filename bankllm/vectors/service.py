@@ -33,6 +33,12 @@ class Message:
     user_message: str
     assistant_response: str = ""
     intent: str = ""
+    conversation_id: str = ""
+
+    def metadata(self) -> dict[str, str]:
+        """What is kept beside the text and its vector."""
+        kept = {"assistant_response": self.assistant_response, "intent": self.intent}
+        return kept | ({"conversation_id": self.conversation_id} if self.conversation_id else {})
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class VectorService:
                 id=uuid4().hex,
                 text=message.user_message,
                 vector=vector,
-                metadata={"assistant_response": message.assistant_response, "intent": message.intent},
+                metadata=message.metadata(),
             )
             for message, vector in zip(messages, vectors, strict=True)
         ]
@@ -124,6 +130,11 @@ class VectorService:
             vector = self.embedder.encode([query])[0]
         return self.store.search(user_id, vector, top_k)
 
+    def recent(self, user_id: str, limit: int) -> list[Message]:
+        """This customer's latest `limit` turns, the newest first."""
+        check_user_id(user_id)
+        return [_message(row) for row in self.store.recent(user_id, limit)]
+
     def forget_user(self, user_id: str) -> None:
         """Remove everything kept for this customer; one that is not known is no error."""
         check_user_id(user_id)
@@ -137,8 +148,7 @@ class VectorService:
                 "message_id": row.id,
                 "created_at": row.created_at,
                 "user_message": row.text,
-                "assistant_response": str(row.metadata["assistant_response"]),
-                "intent": str(row.metadata["intent"]),
+                **_message(row).metadata(),
             }
             for row in self.store.export(user_id)
         ]
@@ -185,6 +195,11 @@ def open_service(
         host=settings.pinecone_host,
     )
     return VectorService(store, embedder)
+
+
+def _message(row: Row) -> Message:
+    kept = {name: str(value) for name, value in row.metadata.items()}
+    return Message(row.text, kept["assistant_response"], kept["intent"], kept.get("conversation_id", ""))
 
 
 def check_user_id(user_id: str) -> None:

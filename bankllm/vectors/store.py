@@ -25,6 +25,9 @@ BLOB = np.dtype("<f4")
 """How a vector's numbers stand in the file, whatever the machine."""
 
 
+_ROWS = "SELECT id, text, vector, metadata, created_at FROM rows WHERE namespace = ?"
+
+
 class VectorStore(Protocol):
     """What a store of vectors does. Namespaces never mix; vectors are unit length, scores are cosines.
 
@@ -46,6 +49,9 @@ class VectorStore(Protocol):
 
     def export(self, namespace: str) -> list[Row]:
         """All rows of a namespace, oldest first."""
+
+    def recent(self, namespace: str, limit: int) -> list[Row]:
+        """The `limit` rows of a namespace that were written last, the newest first."""
 
     def count(self, namespace: str | None = None) -> int:
         """How many rows a namespace holds, or the whole store."""
@@ -127,13 +133,15 @@ class SQLiteStore:
         """All rows of a namespace, in the order they were first written."""
         check_namespace(namespace)
         with self._transaction("DEFERRED") as db:
-            found = db.execute(
-                "SELECT id, text, vector, metadata, created_at FROM rows WHERE namespace = ? ORDER BY seq", (namespace,)
-            ).fetchall()
-        return [
-            Row(id_, text, np.frombuffer(vector, dtype=BLOB), json.loads(metadata), created_at)
-            for id_, text, vector, metadata, created_at in found
-        ]
+            found = db.execute(f"{_ROWS} ORDER BY seq", (namespace,)).fetchall()
+        return [_row(*columns) for columns in found]
+
+    def recent(self, namespace: str, limit: int) -> list[Row]:
+        """The `limit` rows of a namespace that were first written last, the newest first."""
+        check_namespace(namespace)
+        with self._transaction("DEFERRED") as db:
+            found = db.execute(f"{_ROWS} ORDER BY seq DESC LIMIT ?", (namespace, limit)).fetchall()
+        return [_row(*columns) for columns in found]
 
     def count(self, namespace: str | None = None) -> int:
         """How many rows a namespace holds, or the whole file."""
@@ -190,6 +198,10 @@ class SQLiteStore:
     def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[sqlite3.Connection]:
         with self._lock, store_errors(self.path), transaction(self._db, kind):
             yield self._db
+
+
+def _row(id_: str, text: str, vector: bytes, metadata: str, created_at: str) -> Row:
+    return Row(id_, text, np.frombuffer(vector, dtype=BLOB), json.loads(metadata), created_at)
 
 
 def _best(scores: np.ndarray, top_k: int) -> list[int]:

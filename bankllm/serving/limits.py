@@ -1,0 +1,82 @@
+"""How much one caller may ask: bytes in a body, and requests of one customer in a time."""
+
+from fastapi import HTTPException
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bankllm.errors import UsageError
+from bankllm.serving.identity import is_guarded
+from bankllm.serving.problems import problem
+from bankllm.settings import Settings
+
+MAX_BODY_BYTES = 128 * 1024
+"""Room for the longest message, or 32 of them, in any script and with every character escaped."""
+DEFAULT_RATE = "120/minute"
+
+
+class BodyLimit:
+    """Pure ASGI middleware: refuses a body beyond `MAX_BODY_BYTES` with 413, before it is in memory."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        too_large = problem(
+            scope["state"]["request_id"],
+            413,
+            f"The body is larger than {MAX_BODY_BYTES} bytes. Shorten the message or send several requests.",
+            headers={"Connection": "close"},
+        )
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+            await too_large(scope, receive, send)
+            return
+        seen, refused = 0, False
+
+        async def receive_counted() -> Message:
+            nonlocal seen, refused
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > MAX_BODY_BYTES:
+                refused = True
+                return {"type": "http.disconnect"}
+            return message
+
+        async def send_unless_refused(message: Message) -> None:
+            if not refused:
+                await send(message)
+
+        try:
+            await self.app(scope, receive_counted, send_unless_refused)
+        finally:
+            if refused:
+                await too_large(scope, receive, send)
+
+
+class RateLimit:
+    """So many requests of one customer in a moving window; each worker process counts for itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `UsageError` for a rate that cannot be read."""
+        rate = settings.rate_limit or (DEFAULT_RATE if is_guarded(settings) else "off")
+        self._rate: RateLimitItem | None = None
+        if rate != "off":
+            try:
+                self._rate = parse(rate)
+            except ValueError as error:
+                raise UsageError(
+                    f"BANKLLM_RATE_LIMIT is {rate!r}. Expected a number a time, such as 120/minute, or off."
+                ) from error
+        self._window = MovingWindowRateLimiter(MemoryStorage())
+
+    def check(self, customer_id: str) -> None:
+        """Count a request of this customer's; 429 beyond the rate."""
+        if self._rate is not None and not self._window.hit(self._rate, customer_id):
+            wait = max(1, round(self._rate.get_expiry() / self._rate.amount))
+            raise HTTPException(429, f"More than {self._rate}. Wait and try again.", {"Retry-After": str(wait)})

@@ -1,0 +1,304 @@
+"""The log: every line is one JSON object, from however many processes, and holds nothing of the customer's."""
+
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.testclient import TestClient
+from pydantic import BaseModel, ValidationError
+
+from bankllm import processes
+from bankllm.errors import ServerError
+from bankllm.serving import logs
+from bankllm.serving.logs import JsonLines, Lines, SharedFile, describe, log_config, names_no_target
+from bankllm.serving.problems import Observe, install_handlers
+from bankllm.telemetry.metrics import ServerMetrics
+
+SECRET = "my-secret-words"
+
+
+class Amount(BaseModel):
+    pounds: int
+
+
+class Captured(logging.StreamHandler):
+    """Keeps what the formatter makes of every record of this package."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__(io.StringIO())
+        self.setFormatter(formatter)
+
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    def lines(self) -> list[dict]:
+        return [json.loads(line) for line in self.text().splitlines()]
+
+
+@pytest.fixture
+def captured() -> Iterator[Captured]:
+    logger, handler = logging.getLogger("bankllm"), Captured(JsonLines())
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    app = FastAPI()
+    app.add_middleware(Observe, metrics=ServerMetrics("test"))
+    install_handlers(app)
+
+    @app.post("/pay/{who}")
+    def pay(who: str, amount: Amount) -> Amount:
+        return amount
+
+    @app.post("/broken")
+    async def broken(request: Request) -> None:
+        try:
+            Amount.model_validate(await request.json())
+        except ValidationError as error:
+            raise RuntimeError("could not pay") from error
+
+    @app.get("/health")
+    def health() -> None:
+        pass
+
+    with TestClient(app) as made:
+        yield made
+
+
+def test_a_request_is_one_line_with_the_route_and_nothing_of_the_customers(client, captured) -> None:
+    url = f"/pay/{SECRET}?token={SECRET}"
+    headers = {"authorization": f"Bearer {SECRET}", "x-request-id": "mine-1"}
+    client.post(url, json={"pounds": 5}, headers=headers)
+    client.post(url, json={"pounds": SECRET}, headers=headers)
+    client.request(SECRET.upper(), f"/{SECRET}")
+    first, unfit, unmatched = captured.lines()
+    assert abs(datetime.fromisoformat(first.pop("ts")) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert 0 < first.pop("duration_ms") < 10_000
+    assert first == {
+        "level": "INFO",
+        "logger": "bankllm.access",
+        "message": "request",
+        "pid": os.getpid(),
+        "request_id": "mine-1",
+        "route": "/pay/{who}",
+        "method": "POST",
+        "status": 200,
+    }
+    assert unfit["status"] == 422
+    assert (unmatched["route"], unmatched["method"], unmatched["status"]) == ("unmatched", "_OTHER", 404)
+    assert SECRET not in captured.text().lower()
+
+
+def test_health_checks_do_not_flood_the_log(client, captured) -> None:
+    client.get("/health")
+    assert captured.text() == ""
+    logging.getLogger("bankllm").setLevel(logging.DEBUG)
+    client.get("/health")
+    [line] = captured.lines()
+    assert (line["level"], line["route"]) == ("DEBUG", "/health")
+
+
+def test_a_traceback_says_where_and_not_what_the_customer_sent(client, captured) -> None:
+    response = client.post("/broken", json={"pounds": SECRET})
+    failed, request = captured.lines()
+    assert failed["request_id"] == request["request_id"] == response.headers["x-request-id"]
+    assert request["status"] == 500
+    assert "in broken" in failed["exception"]
+    assert "ValidationError: values that do not fit (int_parsing)" in failed["exception"]
+    assert failed["exception"].endswith("RuntimeError: could not pay")
+    assert SECRET not in captured.text()
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:  # noqa: BLE001
+        return caught
+
+
+def test_what_exceptions_quote_is_left_out() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Amount.model_validate({"pounds": SECRET})
+    for error in (
+        refused.value,
+        RequestValidationError([{"type": "int_parsing", "loc": ("body", SECRET), "input": SECRET}], body=SECRET),
+        ValueError(f"cannot pay: {refused.value}"),
+        ValueError(f"GET https://example.org/v1?key={SECRET} gave 500"),
+        ValueError(f"refused: Authorization: Bearer {SECRET}"),
+        ExceptionGroup("several", [refused.value]),
+    ):
+        told = describe(raised(error))
+        assert SECRET not in told, told
+        assert type(error).__name__ in told
+    assert "[card …1111]" in describe(ValueError("no card 4111 1111 1111 1111"))
+    assert "int_parsing" in describe(ExceptionGroup("several", [refused.value]))
+
+
+def test_a_chain_of_exceptions_ends_even_where_it_is_a_circle() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert describe(first).count("ValueError: ") == 2
+
+
+def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
+    info = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord("bankllm", logging.INFO, "app.py", 1, message, arguments, info)
+
+
+FORGED = 'x\n{"level": "INFO", "message": "forged"}\r\x1b[2J\u2028\x85\ud800"'
+
+
+def test_no_line_can_be_forged() -> None:
+    line = JsonLines().format(record("said %s", FORGED, error=raised(ValueError(FORGED))))
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == f"said {FORGED}"
+    shown = Lines().format(record("said %s", FORGED, error=raised(ValueError(FORGED))))
+    first, *rest = shown.splitlines()
+    assert "forged" in first
+    assert all(line.startswith("    ") for line in rest)
+    assert all(line.isprintable() for line in (first, *rest))
+
+
+def test_lines_for_people_show_the_extras() -> None:
+    made = record("request")
+    made.status, made.duration_ms = 200, 3.5
+    assert Lines().format(made).endswith("INFO bankllm: request status=200 duration_ms=3.5")
+
+
+@pytest.mark.parametrize("letter", ["a", "£", "\x00", "\U0001f600"])
+def test_a_long_line_keeps_what_matters_and_fits_a_pipe(letter: str) -> None:
+    line = JsonLines().format(record(letter * 9000, error=raised(ValueError(letter * 9000 + "the end"))))
+    assert len(line) < logs.LINE_BYTES
+    fields = json.loads(line)
+    assert fields["message"].startswith(letter)
+    assert fields["exception"].endswith("the end")
+    alone = json.loads(JsonLines().format(record("short", error=raised(ValueError(letter * 9000 + "the end")))))
+    assert alone["message"] == "short"
+    assert alone["exception"].endswith("the end")
+
+
+def test_websocket_lines_of_uvicorn_are_dropped_for_their_query_strings() -> None:
+    assert not names_no_target(record('%s - "WebSocket %s" 403', "127.0.0.1", f"/x?token={SECRET}"))
+    assert names_no_target(record("Started server process [%d]", 7))
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_server_starts(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ServerError, match="name another one, or none"):
+        log_config(tmp_path / "taken" / "app.log")
+    assert "file" in log_config(tmp_path / "logs" / "app.log")["handlers"]
+    assert "file" not in log_config()["handlers"]
+
+
+WRITER = """
+import logging, sys
+from bankllm.serving.logs import JsonLines, SharedFile
+path, name, count, max_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+file = SharedFile(path, max_bytes=max_bytes, kept=50, look_s=0)
+both = [file, logging.StreamHandler()]
+for handler in both:
+    handler.setFormatter(JsonLines())
+for number in range(count):
+    made = logging.makeLogRecord({"name": name, "msg": f"{number} " + "x" * (number * 37 % 3000), "levelno": 20})
+    for handler in both:
+        handler.emit(made)
+"""
+
+
+@pytest.mark.slow
+def test_processes_share_a_file_that_is_moved_aside_and_a_pipe_without_tearing_a_line(tmp_path: Path) -> None:
+    names, count = ("one", "two", "three"), 400
+    path = tmp_path / "app.log"
+    read_end, write_end = os.pipe()
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), name, str(count), "100000"], stderr=write_end)
+        for name in names
+    ]
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        piped = pipe.read().splitlines()
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    files = sorted(tmp_path.iterdir())
+    filed = [line for file in files for line in file.read_text().splitlines()]
+    assert len(files) > 10
+    assert all(file.stat().st_size < 100_000 + len(names) * logs.LINE_BYTES for file in files)
+    expected = sorted((name, number) for name in names for number in range(count))
+    for lines in (piped, filed):
+        found = [json.loads(line) for line in lines]
+        assert sorted((line["logger"], int(line["message"].split()[0])) for line in found) == expected
+
+
+def test_only_so_many_old_files_are_kept_and_a_removed_file_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    file = SharedFile(str(path), max_bytes=1, kept=2, look_s=0)
+    for number in range(5):
+        file.emit(record("%d", number))
+    assert [name.read_text().strip() for name in sorted(tmp_path.iterdir())] == ["4", "3", "2"]
+    path.unlink()
+    file.emit(record("again"))
+    assert path.read_text() == "again\n"
+    file.close()
+
+
+SERVER = """
+import sys
+from pathlib import Path
+import uvicorn
+from fastapi import FastAPI
+from bankllm.serving.logs import log_config
+from bankllm.serving.problems import Observe
+from bankllm.telemetry.metrics import ServerMetrics
+app = FastAPI()
+app.add_middleware(Observe, metrics=ServerMetrics("test"))
+@app.get("/hello")
+def hello(): return {}
+uvicorn.run(app, port=int(sys.argv[1]), log_config=log_config(Path(sys.argv[2])))
+"""
+
+
+@pytest.mark.slow
+def test_uvicorn_logs_in_the_same_form_and_no_query_string(tmp_path: Path) -> None:
+    port, path = processes.free_port(), tmp_path / "logs" / "app.log"
+    with (tmp_path / "stderr").open("wb") as stderr:
+        server = processes.start([sys.executable, "-c", SERVER, str(port), str(path)], stderr)
+    try:
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        headers = {"authorization": f"Bearer {SECRET}"}
+        upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+        upgrade["sec-websocket-key"] = "x3JJHMbDL1EzLkh9GBhXDw=="
+        for more in ({}, upgrade):
+            httpx.get(f"http://127.0.0.1:{port}/hello?q={SECRET}", headers=headers | more, trust_env=False)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+        processes.stop(server)
+    text = (tmp_path / "stderr").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert path.read_text() == text
+    assert SECRET not in text
+    assert {"bankllm.access", "uvicorn.error"} <= {line["logger"] for line in lines}
+    assert next(line["route"] for line in lines if line["logger"] == "bankllm.access") == "/hello"

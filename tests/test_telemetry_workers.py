@@ -1,0 +1,197 @@
+"""Several worker processes, one answer: sums, percentiles over all, and what stays of a worker that was killed."""
+
+import multiprocessing
+import shutil
+import subprocess
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bankllm.errors import UsageError
+from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.telemetry.workers import FOLDER_VARIABLE, shared_folder, worker_ended
+
+
+def serve_commands(pipe: Connection, window: int) -> None:
+    """A worker: does with its `ServerMetrics` what the test asks, until the pipe closes."""
+    metrics = ServerMetrics("minilm", "0.1.0", window)
+    pipe.send("ready")
+    while True:
+        try:
+            name, *arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = ServerMetrics("again") if name == "make another" else getattr(metrics, name)(*arguments)
+        except UsageError as error:
+            answer = str(error)
+        pipe.send(answer)
+
+
+class Worker:
+    """The test's end of a worker process."""
+
+    def __init__(self, window: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve_commands, args=(theirs, window), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, name: str, *arguments: object):
+        self.pipe.send((name, *arguments))
+        return self.answer()
+
+    def answer(self):
+        assert self.pipe.poll(60), "the worker does not answer"
+        return self.pipe.recv()
+
+    def requests(self, *seconds: float, status: int = 200) -> None:
+        for duration in seconds:
+            self.ask("observe_request", "/api/v1/chat", "POST", status, duration)
+
+    def samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        families = text_string_to_metric_families(self.ask("render")[0].decode())
+        return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator:
+    """Starts so many workers that share `tmp_path`, and ends them."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    started: list[Worker] = []
+
+    def start_workers(count: int, window: int = 10_000) -> list[Worker]:
+        workers = [Worker(window) for _ in range(count)]
+        started.extend(workers)
+        for worker in workers:
+            assert worker.answer() == "ready"
+        return workers
+
+    yield start_workers
+    for worker in started:
+        worker.kill()
+
+
+LABELS = (("method", "POST"), ("route", "/api/v1/chat"), ("status", "200"))
+
+
+@pytest.mark.slow
+def test_each_worker_speaks_for_all_and_a_killed_one_stays_counted(start, tmp_path: Path) -> None:
+    first, second, third = start(3)
+    first.requests(*[0.01] * 6)
+    second.requests(*[0.03] * 4)
+    third.requests(*[0.2] * 2)
+    third.requests(0.4, status=503)
+    for worker in (first, second, third):
+        found = worker.samples()
+        assert found["http_requests_total", LABELS] == 12
+        assert found["http_request_duration_seconds_count", LABELS] == 12
+        assert found["http_request_duration_seconds_bucket", (("le", "0.025"), *LABELS)] == 6
+        assert found["bankllm_build_info", (("model", "minilm"), ("version", "0.1.0"))] == 1
+        assert found["bankllm_stage_duration_seconds_count", (("stage", "queue"),)] == 0
+        assert pids(found) == {str(w.process.pid) for w in (first, second, third)}
+        assert worker.ask("summary") == {
+            "latency_p50_ms": 30.0,
+            "latency_p95_ms": None,
+            "latency_p99_ms": None,
+            "requests_total": 13,
+            "error_rate": pytest.approx(1 / 13),
+            "window": 13,
+            "workers": 3,
+        }
+
+    third.kill()
+    assert third.process.pid is not None
+    worker_ended(tmp_path, third.process.pid)
+    found = first.samples()
+    assert found["http_requests_total", LABELS] == 12
+    assert pids(found) == {str(w.process.pid) for w in (first, second)}
+    summary = second.ask("summary")
+    assert (summary["requests_total"], summary["window"], summary["workers"]) == (13, 13, 2)
+
+    [fourth] = start(1)
+    fourth.requests(0.01)
+    assert first.ask("summary")["requests_total"] == 14
+    assert first.ask("summary")["workers"] == 3
+
+
+def pids(found: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -> set[str]:
+    """The processes whose own figures are shown, each positive."""
+    names = ("process_resident_memory_bytes", "process_cpu_seconds_total")
+    shown = [{dict(labels)["pid"]: value for (n, labels), value in found.items() if n == name} for name in names]
+    assert shown[0].keys() == shown[1].keys()
+    assert all(value > 0 for values in shown for value in values.values())
+    return set(shown[0])
+
+
+@pytest.mark.slow
+def test_gauges_of_the_last_ended_worker_go(start, tmp_path: Path) -> None:
+    first, second = start(2)
+    second.kill()
+    assert second.process.pid is not None
+    assert list(tmp_path.glob(f"gauge_*_{second.process.pid}.db"))
+    worker_ended(tmp_path, second.process.pid)
+    assert not list(tmp_path.glob(f"gauge_*_{second.process.pid}.db"))
+    assert first.samples()["bankllm_build_info", (("model", "minilm"), ("version", "0.1.0"))] == 1
+
+
+@pytest.mark.slow
+def test_the_window_holds_the_most_recent_of_all_and_an_ended_workers_age(start) -> None:
+    first, second = start(2, 20)
+    first.requests(*[0.5] * 20)
+    first.kill()
+    second.requests(*[0.01] * 12)
+    assert second.ask("summary")["latency_p50_ms"] == 10.0
+    assert second.ask("summary")["window"] == 20
+    second.requests(*[0.02] * 20)
+    summary = second.ask("summary")
+    assert (summary["latency_p50_ms"], summary["requests_total"]) == (20.0, 52)
+
+
+@pytest.mark.slow
+def test_percentiles_are_those_of_all_durations_together(start) -> None:
+    first, second = start(2)
+    first.requests(*[ms / 1000 for ms in range(1, 201, 2)])
+    second.requests(*[ms / 1000 for ms in range(2, 201, 2)])
+    for worker in (first, second):
+        summary = worker.ask("summary")
+        assert (summary["latency_p50_ms"], summary["latency_p95_ms"]) == (100.0, 190.0)
+        assert (summary["latency_p99_ms"], summary["window"]) == (None, 200)
+
+
+@pytest.mark.slow
+def test_a_second_one_of_the_same_process_is_refused(start) -> None:
+    [worker] = start(1)
+    assert "Expected one ServerMetrics a worker process" in worker.ask("make another")
+    assert worker.ask("summary")["workers"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool")
+def test_promtool_accepts_the_sums(start) -> None:
+    workers = start(2)
+    for worker in workers:
+        worker.requests(0.01)
+    text, _ = workers[0].ask("render")
+    result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_folder_must_be_there_when_the_process_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shared_folder() is None
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    with pytest.raises(UsageError, match="set it in the environment of the process"):
+        ServerMetrics("minilm")
+    monkeypatch.setattr("prometheus_client.values.ValueClass._multiprocess", True)
+    assert shared_folder() == tmp_path
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "absent"))
+    with pytest.raises(UsageError, match="make it first"):
+        shared_folder()

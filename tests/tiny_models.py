@@ -1,0 +1,67 @@
+"""Small causal language models that have learnt to say one text whatever they are asked, saved as real folders."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from bankllm.serving.knowledge import Article
+from bankllm.serving.prompts import INSTRUCTIONS, make_prompt
+from bankllm.serving.responder import Facts
+
+SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLATE) -> Path:
+    """Train a model of some hundred thousand weights until it says `text`, and save it with its tokenizer."""
+    tokenizer = _tokenizer([text, INSTRUCTIONS], template)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=2048,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    answer = tokenizer(text + tokenizer.eos_token)["input_ids"]
+    assert len(set(answer)) == len(answer), "a text that says no word twice is learnt at once"
+    prompts = [make_prompt(Facts(message="x " * n, intent="a", article=Article("A", "b")), False) for n in (1, 30)]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for step in range(60):
+        asked = tokenizer.apply_chat_template(
+            prompts[step % 2].messages(), tokenize=False, add_generation_prompt=True, chat_template=TEMPLATE
+        )
+        asked = tokenizer(asked if template else "Reply: ")["input_ids"]
+        ids = torch.tensor([asked + answer])
+        labels = ids.clone()
+        labels[:, : len(asked)] = -100
+        optimiser.zero_grad()
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimiser.step()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(texts: list[str], template: str | None) -> PreTrainedTokenizerFast:
+    """Byte-level BPE, so that any text can be encoded, in which the texts' own words are single tokens."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        texts * 5, trainers.BpeTrainer(vocab_size=4000, special_tokens=SPECIAL, initial_alphabet=alphabet)
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, pad_token=SPECIAL[0], eos_token=SPECIAL[1], chat_template=template
+    )
