@@ -1,10 +1,10 @@
-"""Where our server's time goes while it is under load: py-spy's samples by thread, by module, and by function.
+"""Where our server's time goes under load: CPU seconds by thread, py-spy's samples by module and by function.
 
-python tests/benchmarks/profile_server.py --seconds 15            # needs ptrace: root, or a parent of the server
-python tests/benchmarks/profile_server.py --native --top 30       # with the frames of C and C++ code
+python tests/benchmarks/profile_server.py --seconds 15          # needs ptrace: root, or kernel.yama.ptrace_scope=0
+python tests/benchmarks/profile_server.py --native --top 30     # the frames of C and C++ code too
 
-A sample is a thread that was running, not one that waited. A share is of all samples: 100 % is all that the server's
-processes did. A module's and a function's share is what they did themselves, without what they called.
+A sample is a thread that ran, not one that waited; a module's and a function's share leaves out what they called.
+py-spy must pause the server to see native frames: few samples a second then, and the rate of chats means nothing.
 """
 
 import argparse
@@ -12,12 +12,14 @@ import re
 import shutil
 import sys
 import sysconfig
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
 import servers
 import wrk
 from serving import random_queries
@@ -25,69 +27,93 @@ from serving import random_queries
 from bankllm import datasets, processes
 from bankllm.errors import BankLLMError, NotMeasured, ServerError
 
-SAMPLES_A_SECOND = 100
+SAMPLES_A_SECOND, NATIVE_SAMPLES_A_SECOND = 100, 5
 WARM_UP_S = 5
-Stack = tuple[tuple[str, ...], int]
-"""Frames from the outermost on, the thread's name first, and how many samples had them."""
+WAITING = re.compile(
+    r"^((Condition\.)?wait|(Epoll)?Selector\.select|select|epoll_wait|_worker|0x[0-9a-f]+) "
+    r"\((threading\.py|selectors\.py|concurrent/futures/thread\.py|libc\.so).*\)$"
+)
+"""Innermost frames of a thread that has nothing to do. A paused thread looks like a running one to py-spy; in libc
+the nameless call is the futex that locks wait with."""
 
 
-def record(pid: int, output: Path, seconds: int, native: bool) -> list[Stack]:
-    """Sample a process and its children. Raises `NotMeasured` without py-spy, `ServerError` if it may not look."""
-    program = shutil.which("py-spy", path=sysconfig.get_path("scripts")) or shutil.which("py-spy")
-    if program is None:
-        raise NotMeasured("py-spy not found; install it (pip install py-spy) and run again.")
-    command = [program, "record", "--pid", str(pid), "--duration", str(seconds), "--rate", str(SAMPLES_A_SECOND)]
-    command += ["--format", "raw", "--output", str(output), "--threads", "--subprocesses"]
-    child = processes.run([*command, *(["--native"] if native else [])], output.with_suffix(".log"), seconds + 60)
-    if child.returncode or not output.exists():
-        said = processes.tail(output.with_suffix(".log"))
-        raise ServerError(f"py-spy recorded nothing; it may need root, or ptrace to be allowed. It said:\n{said}")
-    return list(read_stacks(output.read_text(encoding="utf-8")))
+@dataclass(frozen=True)
+class Stack:
+    """A thread at some moments: its number and name, the frame it was in (the innermost), how many samples."""
+
+    thread: int
+    name: str
+    frame: str
+    samples: int
 
 
 def read_stacks(text: str) -> Iterator[Stack]:
-    """Lines of py-spy's `raw` format: frames between semicolons, a space, a count."""
+    """Lines of py-spy's `raw` format, outermost frame first: `thread (17): encoder;run (a.py:3);score (b.py:9) 4`."""
     for line in text.splitlines():
         frames, _, count = line.rpartition(" ")
-        if frames:
-            yield tuple(frames.split(";")), int(count)
+        found = re.search(r"(?:^|;)thread \((\d+)\)(?:: ([^;]*))?;", frames)
+        frame = re.sub(r":\d+\)$", ")", frames.rpartition(";")[2])
+        if found and not WAITING.match(frame):
+            yield Stack(int(found[1]), _pool_name(found[2] or "unnamed"), frame, int(count))
 
 
-def thread_of(stack: Stack) -> str:
-    """The thread's name without its number, so that a pool counts as one."""
-    name = next((frame for frame in stack[0] if frame.startswith("thread (")), "thread (): unnamed")
-    name = re.sub(r"^thread \([^)]*\)(: )?", "", name) or "unnamed (native)"
+def _pool_name(name: str) -> str:
+    """Without the number of the thread, so that a pool counts as one."""
     return re.sub(r"[-_ ]*\d+$", "", name)
 
 
 def module_of(frame: str) -> str:
-    """`score (bankllm/encoder.py:31)` → `bankllm/encoder.py`; a native frame keeps its library."""
-    place = frame.rpartition("(")[2].rstrip(")")
-    return re.sub(r":\d+$", "", place) or "unknown"
+    """`score (bankllm/encoder.py)` → `bankllm/encoder.py`; a native frame gives its library."""
+    return frame.rpartition("(")[2].rstrip(")")
 
 
-def function_of(frame: str) -> str:
-    return re.sub(r":\d+\)$", ")", frame)
+def record(pid: int, output: Path, seconds: int, native: bool) -> str:
+    """Sample a process and its children. Raises `NotMeasured` without py-spy, `ServerError` if it may not look."""
+    program = shutil.which("py-spy", path=sysconfig.get_path("scripts")) or shutil.which("py-spy")
+    if program is None:
+        raise NotMeasured("py-spy not found; install it (pip install py-spy) and run again.")
+    rate = NATIVE_SAMPLES_A_SECOND if native else SAMPLES_A_SECOND
+    command = [program, "record", "--pid", str(pid), "--duration", str(seconds), "--rate", str(rate)]
+    command += ["--format", "raw", "--output", str(output), "--threads", "--subprocesses"]
+    log = output.with_suffix(".log")
+    child = processes.run([*command, "--native" if native else "--nonblocking"], log, seconds + 60)
+    if child.returncode or not output.exists():
+        raise ServerError(
+            f"py-spy recorded nothing; run as root, or allow ptrace. Expected {output.name}; it said:\n"
+            f"{processes.tail(log)}"
+        )
+    return output.read_text(encoding="utf-8")
 
 
-def shares(stacks: Sequence[Stack], what: str, top: int) -> Iterator[str]:
-    """Lines of a table, largest first; `what` is thread, module or function."""
-    counted: Counter[str] = Counter()
+def cpu_seconds(pid: int) -> dict[int, float]:
+    """CPU time so far of each thread of a process and its children, by the thread's number."""
+    server = psutil.Process(pid)
+    found = [thread for process in (server, *server.children(recursive=True)) for thread in process.threads()]
+    return {thread.id: thread.user_time + thread.system_time for thread in found}
+
+
+def by_thread(spent: Mapping[int, float], stacks: Sequence[Stack]) -> dict[str, float]:
+    """CPU seconds by thread name; a thread that py-spy never saw run has no name."""
+    names = {stack.thread: stack.name for stack in stacks}
+    summed: defaultdict[str, float] = defaultdict(float)
+    for thread, seconds in spent.items():
+        summed[names.get(thread, "(no sample)")] += seconds
+    return dict(summed)
+
+
+def by_frame(stacks: Sequence[Stack], said: Callable[[str], str]) -> dict[str, float]:
+    """Samples by thread name and what `said` makes of the frame."""
+    summed: defaultdict[str, float] = defaultdict(float)
     for stack in stacks:
-        name = {"thread": thread_of, "module": leaf_module, "function": leaf_function}[what](stack)
-        counted[name] += stack[1]
-    total = counted.total()
-    yield f"by {what} ({total:,} samples)"
-    for name, count in counted.most_common(top):
-        yield f"  {count / total:6.1%}  {name}"
+        summed[f"{stack.name}: {said(stack.frame)}"] += stack.samples
+    return dict(summed)
 
 
-def leaf_module(stack: Stack) -> str:
-    return f"{thread_of(stack)}: {module_of(stack[0][-1])}"
-
-
-def leaf_function(stack: Stack) -> str:
-    return f"{thread_of(stack)}: {function_of(stack[0][-1])}"
+def show(title: str, parts: Mapping[str, float], top: int) -> None:
+    """Shares of the whole, largest first."""
+    print(title)
+    for name, part in sorted(parts.items(), key=lambda item: -item[1])[:top]:
+        print(f"  {part / sum(parts.values()):6.1%}  {name[:150]}")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -96,22 +122,25 @@ def run(options: argparse.Namespace) -> None:
     calls = servers.chats(random_queries(texts, seed=0), servers.CUSTOMERS[: options.customers])
     mine = servers.ours(options)
     with (
-        TemporaryDirectory(prefix="bankllm-profile-") as folder,
-        servers.start(mine, Path(folder)) as server,
+        TemporaryDirectory(prefix="bankllm-profile-") as name,
+        servers.start(mine, Path(name)) as server,
         ThreadPoolExecutor(1, "load") as pool,
     ):
-        url, connections = server.url + mine.path, options.connections
-        wrk.drive(calls, url, Path(folder), seconds=WARM_UP_S, connections=connections)
-        load = pool.submit(
-            wrk.drive, calls, url, Path(folder), seconds=options.seconds + WARM_UP_S, connections=connections
-        )
-        stacks = record(server.pid, Path(folder) / "stacks.txt", options.seconds, options.native)
+        folder, url, connections = Path(name), server.url + mine.path, options.connections
+        wrk.drive(calls, url, folder, seconds=WARM_UP_S, connections=connections)
+        length = options.seconds + WARM_UP_S
+        load = pool.submit(wrk.drive, calls, url, folder, seconds=length, connections=connections)
+        before = cpu_seconds(server.pid)
+        stacks = list(read_stacks(record(server.pid, folder / "stacks.txt", options.seconds, options.native)))
+        spent = {thread: seconds - before.get(thread, 0.0) for thread, seconds in cpu_seconds(server.pid).items()}
         window = load.result()
     if not stacks:
         raise ServerError(f"py-spy saw no thread run in {options.seconds} s. Sample for longer (--seconds).")
     print(f"{window.per_second:.1f} chats/s while sampled, errors {window.errors or 0}")
-    for what in ("thread", "module", "function"):
-        print("\n".join(shares(stacks, what, options.top)))
+    show(f"CPU by thread: {sum(spent.values()):.1f} s, all of it", by_thread(spent, stacks), options.top)
+    samples = sum(stack.samples for stack in stacks)
+    show(f"samples by module: {samples:,}", by_frame(stacks, module_of), options.top)
+    show(f"samples by function: {samples:,}", by_frame(stacks, str), options.top)
 
 
 def main() -> None:

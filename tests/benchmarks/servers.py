@@ -75,9 +75,9 @@ def ours(options: argparse.Namespace) -> Contender:
     )
 
 
-def peers() -> list[Contender]:
+def peers(options: argparse.Namespace) -> list[Contender]:
     folder = models.resolve("minilm").location
-    return [pipeline_per_request(folder), litserve(folder)]
+    return [pipeline_per_request(folder), litserve(folder, shlex.split(options.litserve_args))]
 
 
 @contextmanager

@@ -37,6 +37,7 @@ ZIPF_QUERIES = 200
 HEALTH_BEFORE = 1243
 """Requests a second of `/health` that the project set out from."""
 WRK_CORE = 1
+SETTLE_S = 60
 IDLE_WARM_UP, IDLE_CHATS = 20, 300
 Row = dict[str, object]
 
@@ -77,6 +78,8 @@ def measure(plan: Plan, part: str, contender: servers.Contender, calls: Sequence
     with servers.start(contender, plan.folder) as server:
         url = server.url + contender.path
         wrk.drive(calls, url, plan.folder, seconds=plan.options.warm_up, connections=connections, core=core)
+        # What the warm-up left in the server's queue is answered first: it must not be paid for in the window.
+        list(ask_one_by_one(server.port, contender.path, calls[:1], timeout_s=SETTLE_S))
         window = wrk.drive(calls, url, plan.folder, seconds=seconds, connections=connections, core=core)
         rss_mib = server.rss_bytes() / 2**20
         if not window.answered:
@@ -100,7 +103,7 @@ def take_turns(plan: Plan) -> float | None:
     """The contenders in turn, then the ratios of their medians; gives our median."""
     only = plan.options.only
     mine = servers.ours(plan.options)
-    contenders = (servers.peers() if "peers" in only else []) + ([mine] if "ours" in only else [])
+    contenders = (servers.peers(plan.options) if "peers" in only else []) + ([mine] if "ours" in only else [])
     rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for round_ in range(1, plan.options.rounds + 1):
         queries = servers.chats(random_queries(plan.texts, seed=round_), plan.customers)
@@ -144,7 +147,7 @@ def idle(plan: Plan) -> None:
     mine = servers.ours(plan.options)
     chats = servers.chats(random_queries(plan.texts, seed=0)[: IDLE_WARM_UP + IDLE_CHATS], plan.customers)
     with servers.start(mine, plan.folder) as server:
-        milliseconds = list(ask_one_by_one(server.port, mine.path, chats))[IDLE_WARM_UP:]
+        milliseconds = list(ask_one_by_one(server.port, mine.path, chats, wrk.REPLY_TIMEOUT_S))[IDLE_WARM_UP:]
         rss_mib = server.rss_bytes() / 2**20
     p50, p95, p99 = (float(value) for value in np.percentile(milliseconds, [50, 95, 99]))
     figures = {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "min_ms": min(milliseconds), "rss_mib": rss_mib}
@@ -156,9 +159,9 @@ def idle(plan: Plan) -> None:
     )
 
 
-def ask_one_by_one(port: int, path: str, calls: Sequence[Call]) -> Iterator[float]:
+def ask_one_by_one(port: int, path: str, calls: Sequence[Call], timeout_s: float) -> Iterator[float]:
     """Milliseconds from sending to the last byte. Raises `ServerError` at the first reply that is not 200."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=wrk.REPLY_TIMEOUT_S)
+    connection = HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     for call in calls:
         body = json.dumps(call.body).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {call.token}"}
@@ -181,6 +184,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dataset", default="auto")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the results as JSON lines")
+    parser.add_argument("--litserve-args", default="", help='for peers/litserve_app.py, as in "--fast-queue "')
     servers.add_options(parser)
     return parser.parse_args(arguments)
 
@@ -188,7 +192,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> None:
     wrk.require()
     data = datasets.load(options.dataset)
-    configured = {"ours_args": options.ours_args, "ours_env": options.ours_env, "customers": options.customers}
+    chosen = ("ours_args", "ours_env", "customers", "litserve_args")
+    configured = {name: getattr(options, name) for name in chosen}
     label = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "cores": os.cpu_count(), **configured}
 
     def keep(row: Row) -> None:

@@ -3,7 +3,9 @@
 with TemporaryDirectory() as folder:
     window = drive(calls, server.url + "/api/v1/chat", Path(folder), seconds=20)
 
-wrk keeps one latency per reply. Its command line has no p95, so the figures come from its Lua hook `done`.
+Its command line has no p95, so the figures come from its Lua hook `done`. wrk corrects percentiles for coordinated
+omission (`stats_correct`): a reply slower than twice a connection's mean counts again for each request it held up.
+So they are higher than percentiles of the replies alone, where latency is uneven; rates, errors and `max` are as seen.
 """
 
 import json

@@ -44,7 +44,6 @@ def main() -> None:
     parser.add_argument("--max-batch-size", type=int, default=32)
     parser.add_argument("--batch-timeout", type=float, default=0.005, help="seconds a batch waits for company")
     parser.add_argument("--fast-queue", action="store_true", help="ZeroMQ between the processes")
-    parser.add_argument("--threads", type=int, default=None, help="torch's threads; its own choice by default")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()

@@ -1,0 +1,171 @@
+"""Does our server stay as it is for minutes on end? Memory every 5 s, errors and p99 under a steady load.
+
+python tests/benchmarks/soak.py --minutes 10 [--connections 20]
+
+Flat means: leave out the first minute, or the first fifth of a shorter run, in which allocators and caches fill; of
+what is left, the median memory of the last third is at most 5 % above that of the first third. A chat is kept, and
+kept data is no leak: the customers are forgotten once every `--forget-every` seconds, through the API.
+Exit code 1 if memory is not flat or a request failed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+
+import httpx
+import servers
+import wrk
+from serving import random_queries
+from wrk import Window
+
+from bankllm import datasets
+from bankllm.errors import BankLLMError, NotMeasured, ServerError
+from bankllm.loadtest.server import ServerProcess
+
+SAMPLE_S = 5
+WARM_UP_S = 60
+MOST_WARM_UP = 0.2
+"""Of the run, where it is short."""
+MOST_GROWTH = 0.05
+FEWEST_SAMPLES = 6
+Sample = tuple[float, float]
+"""Seconds since the load began, MiB resident."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Medians in MiB: of the first and last quarter of the run, and of the thirds that the rule compares."""
+
+    first_quarter_mib: float
+    last_quarter_mib: float
+    first_third_mib: float
+    last_third_mib: float
+    samples: int
+
+    @property
+    def growth(self) -> float:
+        """From the first third after warming up to the last one, as a share."""
+        return self.last_third_mib / self.first_third_mib - 1
+
+    @property
+    def flat(self) -> bool:
+        return self.growth <= MOST_GROWTH
+
+
+def judge(samples: Sequence[Sample], seconds: float) -> Memory:
+    """Apply the rule. Raises `NotMeasured` where too few samples are left after warming up."""
+    warm = min(WARM_UP_S, MOST_WARM_UP * seconds)
+    mib, kept = [mib for _, mib in samples], [mib for at, mib in samples if at >= warm]
+    if len(kept) < FEWEST_SAMPLES:
+        raise NotMeasured(
+            f"Expected at least {FEWEST_SAMPLES} samples of memory after {warm:.0f} s of warm-up, found {len(kept)}. "
+            "Run for longer (--minutes)."
+        )
+    quarter, third = max(1, len(mib) // 4), len(kept) // 3
+    return Memory(
+        first_quarter_mib=statistics.median(mib[:quarter]),
+        last_quarter_mib=statistics.median(mib[-quarter:]),
+        first_third_mib=statistics.median(kept[:third]),
+        last_third_mib=statistics.median(kept[-third:]),
+        samples=len(samples),
+    )
+
+
+def sample(server: ServerProcess, over: Event, customers: Sequence[str], forget_every: float) -> list[Sample]:
+    """Memory until the load is over; between two samples the customers may be forgotten."""
+    began = time.monotonic()
+    forgotten, samples = began, list[Sample]()
+    while not over.wait(max(0.0, began + len(samples) * SAMPLE_S - time.monotonic())):
+        samples.append((time.monotonic() - began, server.rss_bytes() / 2**20))
+        print(f"{samples[-1][0]:6.0f} s  {samples[-1][1]:7.1f} MiB", flush=True)
+        if forget_every and time.monotonic() - forgotten >= forget_every:
+            forget(server.url, customers)
+            forgotten = time.monotonic()
+    return samples
+
+
+def forget(url: str, customers: Sequence[str]) -> None:
+    """Raises `ServerError` where the server does not forget: without it the growth of kept data would be a leak."""
+    for customer in customers:
+        headers = {"Authorization": f"Bearer {servers.token(customer)}"}
+        address = f"{url}/api/v1/customers/{customer}/memory"
+        try:
+            status = httpx.delete(address, headers=headers, timeout=wrk.REPLY_TIMEOUT_S, trust_env=False).status_code
+        except httpx.HTTPError as error:
+            raise ServerError(f"DELETE {address} failed ({type(error).__name__}); see that the server runs.") from error
+        if status != 204:
+            raise ServerError(f"DELETE {address}: expected 204, found {status}. Use --forget-every 0 to keep all.")
+
+
+def run(options: argparse.Namespace) -> bool:
+    """Whether all is well."""
+    wrk.require()
+    customers = servers.CUSTOMERS[: options.customers]
+    calls = servers.chats(random_queries(datasets.load(options.dataset).test.texts, seed=0), customers)
+    mine, seconds = servers.ours(options), 60 * options.minutes
+    with (
+        TemporaryDirectory(prefix="bankllm-soak-") as name,
+        servers.start(mine, Path(name)) as server,
+        ThreadPoolExecutor(1, "memory") as pool,
+    ):
+        if options.forget_every:
+            forget(server.url, customers)  # finds out now, not after minutes, whether the server can
+        over = Event()
+        sampling = pool.submit(sample, server, over, customers, options.forget_every)
+        try:
+            url = server.url + mine.path
+            window = wrk.drive(calls, url, Path(name), seconds=seconds, connections=options.connections)
+        finally:
+            over.set()
+        samples = sampling.result()
+    memory = judge(samples, seconds)
+    tell(window, memory)
+    if options.json:
+        figures = {**asdict(window), **asdict(memory), "growth": memory.growth, "flat": memory.flat}
+        settings = {"ours_args": options.ours_args, "ours_env": options.ours_env, "customers": options.customers}
+        with options.json.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"part": "soak", **settings, **figures, "memory": samples}) + "\n")
+    return memory.flat and not window.errors and window.answered > 0
+
+
+def tell(window: Window, memory: Memory) -> None:
+    drift = memory.last_quarter_mib / memory.first_quarter_mib - 1
+    print(
+        f"{window.answered:,} chats answered in {window.seconds:.0f} s, {window.per_second:.1f}/s, "
+        f"p50 {window.p50_ms:.1f}  p99 {window.p99_ms:.1f} ms, errors {window.errors or 0}"
+    )
+    print(
+        f"memory, {memory.samples} samples: median of the first quarter {memory.first_quarter_mib:.1f} MiB, of the "
+        f"last {memory.last_quarter_mib:.1f} MiB, drift {drift:+.1%} with the warm-up in it"
+    )
+    print(
+        f"after the warm-up, last third against first: {memory.growth:+.1%}, "
+        f"{'flat' if memory.flat else 'NOT flat'} (at most {MOST_GROWTH:+.0%})"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--connections", type=int, default=20)
+    parser.add_argument("--forget-every", type=float, default=30, metavar="SECONDS", help="0: never")
+    parser.add_argument("--dataset", default="auto")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add the result as a JSON line")
+    servers.add_options(parser)
+    try:
+        well = run(parser.parse_args())
+    except BankLLMError as error:
+        sys.exit(f"Error: {error}")
+    sys.exit(not well)
+
+
+if __name__ == "__main__":
+    main()
