@@ -28,7 +28,7 @@ from bankllm.settings import project_root
 
 PEERS = Path(__file__).parent / "peers"
 LITSERVE_FOLDER = project_root() / "build" / "peers"
-"""Apart from our environment: LitServe brings uvloop and httptools, and our uvicorn would take them up unasked."""
+"""Apart from our environment, which the lock pins."""
 INSTALL_LITSERVE = f"pip install --target {LITSERVE_FOLDER} -c requirements.lock litserve==0.2.19"
 CUSTOMERS = tuple(f"CUST{number:03d}" for number in range(1, 11))
 TOKEN_SECONDS = 24 * 3600
@@ -70,7 +70,7 @@ def ours(options: argparse.Namespace) -> Contender:
         "bankllm serve",
         (sys.executable, "-m", "bankllm", "serve", *shlex.split(options.ours_args)),
         path="/api/v1/chat",
-        environment={"BANKLLM_JWT_SECRET": SECRET, **environment(options.ours_env)},
+        environment={"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off", **environment(options.ours_env)},
         keeps=True,
     )
 
