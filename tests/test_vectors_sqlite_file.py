@@ -54,8 +54,8 @@ def test_a_truncated_file(path: Path) -> None:
 
 def test_a_file_of_a_newer_schema(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 2")
-    assert_refused(path, "has schema 2, but this bankllm reads schema 1. Upgrade bankllm")
+        db.execute("PRAGMA user_version = 3")
+    assert_refused(path, "has schema 3, but this bankllm reads schemas 1 to 2. Upgrade bankllm")
 
 
 def test_another_embedders_vectors(path: Path) -> None:

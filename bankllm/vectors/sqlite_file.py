@@ -14,10 +14,11 @@ from bankllm.errors import StoreError
 
 APPLICATION_ID = 0x42564543
 """Stands in the file's header (`PRAGMA application_id`) and tells our files from other programs'."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: `meta` and `rows` alone. 2: also the index and `generations`, whose triggers tell what was removed or replaced."""
 BUSY_TIMEOUT_S = 30.0
 
-_TABLES = (
+_SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE IF NOT EXISTS rows (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -29,6 +30,24 @@ _TABLES = (
         metadata TEXT NOT NULL,
         UNIQUE (namespace, id)
     )""",
+    # Holds seq too, as every index does: finds a namespace's rows after a given seq.
+    "CREATE INDEX IF NOT EXISTS rows_by_namespace ON rows (namespace)",
+    # How often a row of the namespace was removed or got another vector. A namespace without rows has no line here,
+    # so that a forgotten customer's name does not stay behind. Triggers, so that whoever writes cannot forget it.
+    """CREATE TABLE IF NOT EXISTS generations (
+        namespace TEXT PRIMARY KEY,
+        generation INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TRIGGER IF NOT EXISTS row_removed AFTER DELETE ON rows BEGIN
+        INSERT INTO generations VALUES (OLD.namespace, 1)
+            ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;
+        DELETE FROM generations WHERE namespace = OLD.namespace
+            AND NOT EXISTS (SELECT 1 FROM rows WHERE namespace = OLD.namespace);
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS row_replaced AFTER UPDATE OF vector ON rows BEGIN
+        INSERT INTO generations VALUES (NEW.namespace, 1)
+            ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;
+    END""",
 )
 
 _ADVICE = {
@@ -50,9 +69,9 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
 
 
 def open_file(path: Path | None, dim: int, embedder_id: str) -> sqlite3.Connection:
-    """Open or create a store's file; `None` opens a private one in memory.
+    """Open or create a store's file; `None` opens a private one in memory. One of an older schema is brought up to date.
 
-    Raises `StoreError` for a file that is damaged, another program's, of another schema, read-only, or that
+    Raises `StoreError` for a file that is damaged, another program's, of a newer schema, read-only, or that
     holds another embedder's vectors; such a file is left as it is.
     """
     with store_errors(path):
@@ -61,18 +80,18 @@ def open_file(path: Path | None, dim: int, embedder_id: str) -> sqlite3.Connecti
             db.execute("PRAGMA mmap_size = 0")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA secure_delete = ON")
-            new = _is_new(db, path)
+            schema = _schema(db, path)
             _set_journal(db, path)
             # IMMEDIATE on a complete file too: it shows at once whether the file can be written.
             with transaction(db, "IMMEDIATE"):
-                if new:
-                    _create(db, dim, embedder_id)
+                if schema < SCHEMA_VERSION:
+                    _create_or_migrate(db, dim, embedder_id)
                 kept = dict(db.execute("SELECT key, value FROM meta").fetchall())
-            if kept != _meta(dim, embedder_id):
-                raise StoreError(
-                    f"{path} holds vectors of {kept.get('embedder')} (dim {kept.get('dim')}), but this embedder is "
-                    f"{embedder_id} (dim {dim}); their vectors cannot be compared. Use that embedder, or a new file."
-                )
+                if kept != _meta(dim, embedder_id):
+                    raise StoreError(
+                        f"{path} holds vectors of {kept.get('embedder')} (dim {kept.get('dim')}), but this embedder is "
+                        f"{embedder_id} (dim {dim}); their vectors cannot be compared. Use that embedder, or a new file."
+                    )
         except BaseException:
             db.close()
             raise
@@ -103,19 +122,20 @@ def store_errors(path: Path | None) -> Iterator[None]:
         raise StoreError(f"{message} {advice}".rstrip()) from error
 
 
-def _is_new(db: sqlite3.Connection, path: Path | None) -> bool:
+def _schema(db: sqlite3.Connection, path: Path | None) -> int:
+    """Which schema the file has; 0 for a new one."""
     application = db.execute("PRAGMA application_id").fetchone()[0]
     if application == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        return True
+        return 0
     if application != APPLICATION_ID:
         raise StoreError(f"{path} is another program's SQLite file. {_ADVICE['SQLITE_NOTADB']}")
     schema = db.execute("PRAGMA user_version").fetchone()[0]
-    if schema != SCHEMA_VERSION:
+    if not 1 <= schema <= SCHEMA_VERSION:
         raise StoreError(
-            f"{path} has schema {schema}, but this bankllm reads schema {SCHEMA_VERSION}. Upgrade bankllm, or give "
-            "another path."
+            f"{path} has schema {schema}, but this bankllm reads schemas 1 to {SCHEMA_VERSION}. Upgrade bankllm, or "
+            "give another path."
         )
-    return False
+    return schema
 
 
 def _set_journal(db: sqlite3.Connection, path: Path | None) -> None:
@@ -128,9 +148,9 @@ def _set_journal(db: sqlite3.Connection, path: Path | None) -> None:
         )
 
 
-def _create(db: sqlite3.Connection, dim: int, embedder_id: str) -> None:
-    # Another process may have got here first: every statement leaves what it wrote.
-    for statement in _TABLES:
+def _create_or_migrate(db: sqlite3.Connection, dim: int, embedder_id: str) -> None:
+    # Each schema only adds to the one before. Another process may have got here first: all of it leaves what is there.
+    for statement in _SCHEMA:
         db.execute(statement)
     db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", _meta(dim, embedder_id).items())
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")

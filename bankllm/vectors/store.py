@@ -11,18 +11,22 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from bankllm.vectors.blocks import BLOB, Block
+from bankllm.vectors.group_commit import GroupCommit
 from bankllm.vectors.rows import Match, Row, check_namespace, check_rows, check_top_k, unit_vector
 from bankllm.vectors.sqlite_file import open_file, store_errors, transaction
 
-BLOB = np.dtype("<f4")
-"""How a vector's numbers stand in the file, whatever the machine."""
+_UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (namespace, id) DO UPDATE SET
+    created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata"""
+_VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
+    (SELECT generation FROM generations WHERE namespace = :namespace)"""
 
 
 _ROWS = "SELECT id, text, vector, metadata, created_at FROM rows WHERE namespace = ?"
@@ -60,14 +64,6 @@ class VectorStore(Protocol):
         """Let go of files and connections; the store cannot be used afterwards."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """One namespace in memory: `matrix` is (n, dim) float32, `seqs` names its rows in the file."""
-
-    seqs: list[int]
-    matrix: np.ndarray
-
-
 class SQLiteStore:
     """A `VectorStore` in one SQLite file, for several threads and processes at once.
 
@@ -82,14 +78,14 @@ class SQLiteStore:
         self.dim = dim
         self.embedder_id = embedder_id
         self._cache_bytes = cache_bytes
-        self._blocks: OrderedDict[str, _Block] = OrderedDict()
+        self._blocks: OrderedDict[str, Block] = OrderedDict()
         self._cached_bytes = 0
-        self._data_version = -1
         self._lock = RLock()
         self._db = open_file(path, dim, embedder_id)
+        self._commits = GroupCommit(self._db, self._lock)
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
-        """Write all rows in one transaction, or none. Returns once it is on disk."""
+        """Write all rows or none. Returns once they are on disk; calls that wait at the same time share a commit."""
         check_namespace(namespace)
         values = [
             (
@@ -102,51 +98,46 @@ class SQLiteStore:
             )
             for row in check_rows(rows, self.dim)
         ]
-        with self._writing(namespace) as db:
-            db.executemany(
-                "INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (namespace, id) DO UPDATE SET created_at = excluded.created_at, "
-                "vector = excluded.vector, text = excluded.text, metadata = excluded.metadata",
-                values,
-            )
+        self._write(_UPSERT, values)
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
         """Exact nearest neighbours by cosine among the namespace's rows; equal scores come oldest first."""
         check_namespace(namespace)
         check_top_k(top_k)
         query = unit_vector(vector, self.dim)
-        with self._transaction("DEFERRED") as db:
-            block = self._block(namespace)
+        with self._reading() as db:
+            block = self._block(db, namespace)
             scores = block.matrix @ query
             return [self._match(db, block.seqs[i], float(scores[i])) for i in _best(scores, top_k)]
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
         """Remove rows; their bytes in the file are overwritten (`PRAGMA secure_delete`)."""
         check_namespace(namespace)
-        with self._writing(namespace) as db:
-            if ids is None:
-                db.execute("DELETE FROM rows WHERE namespace = ?", (namespace,))
-            else:
-                db.executemany("DELETE FROM rows WHERE namespace = ? AND id = ?", ((namespace, id_) for id_ in ids))
+        if ids is None:
+            self._write("DELETE FROM rows WHERE namespace = ?", [(namespace,)])
+        else:
+            self._write("DELETE FROM rows WHERE namespace = ? AND id = ?", [(namespace, id_) for id_ in ids])
+        with self._lock:
+            self._drop_block(namespace)  # a search would see that it is out of date; until then it holds what is gone
 
     def export(self, namespace: str) -> list[Row]:
         """All rows of a namespace, in the order they were first written."""
         check_namespace(namespace)
-        with self._transaction("DEFERRED") as db:
+        with self._reading() as db:
             found = db.execute(f"{_ROWS} ORDER BY seq", (namespace,)).fetchall()
         return [_row(*columns) for columns in found]
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
         """The `limit` rows of a namespace that were first written last, the newest first."""
         check_namespace(namespace)
-        with self._transaction("DEFERRED") as db:
+        with self._reading() as db:
             found = db.execute(f"{_ROWS} ORDER BY seq DESC LIMIT ?", (namespace, limit)).fetchall()
         return [_row(*columns) for columns in found]
 
     def count(self, namespace: str | None = None) -> int:
         """How many rows a namespace holds, or the whole file."""
         where, values = ("", ()) if namespace is None else (" WHERE namespace = ?", (namespace,))
-        with self._transaction("DEFERRED") as db:
+        with self._reading() as db:
             return int(db.execute("SELECT count(*) FROM rows" + where, values).fetchone()[0])
 
     def close(self) -> None:
@@ -154,32 +145,33 @@ class SQLiteStore:
         with self._lock:
             self._db.close()
 
-    def _block(self, namespace: str) -> _Block:
-        """The namespace's vectors. Call it inside a transaction, so that it matches the rows read with it."""
-        # data_version moves when another connection has committed; our own writes drop their block themselves.
-        version = self._db.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._data_version:
-            while self._blocks:
-                self._drop_block(next(iter(self._blocks)))
-            self._data_version = version
-        if namespace in self._blocks:
-            self._blocks.move_to_end(namespace)
-            return self._blocks[namespace]
-        found = self._db.execute(
-            "SELECT seq, vector FROM rows WHERE namespace = ? ORDER BY seq", (namespace,)
+    def _block(self, db: sqlite3.Connection, namespace: str) -> Block:
+        """The namespace's vectors as the transaction sees them: only rows that are not in memory yet are read."""
+        # Removed and replaced rows move the generation on, until the namespace is empty; rows after that are newer
+        # than any before, since no seq comes twice (AUTOINCREMENT). So the two numbers never come again together.
+        version = db.execute(_VERSION, {"namespace": namespace}).fetchone()
+        block = self._blocks.pop(namespace, None)
+        if block is not None: self._cached_bytes -= block.nbytes
+        if block is None or block.version != version:
+            block = Block(self.dim, version)
+        found = db.execute(
+            "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq", (namespace, block.last_seq)
         ).fetchall()
-        flat = np.frombuffer(b"".join(vector for _, vector in found), dtype=BLOB)
-        block = _Block([seq for seq, _ in found], flat.reshape(-1, self.dim))
-        self._blocks[namespace] = block
-        self._cached_bytes += block.matrix.nbytes
+        if found:
+            block.append(found)
+        self._keep_block(namespace, block)
+        return block
+
+    def _keep_block(self, namespace, block):
+        self._blocks[namespace] = block  # the one used last stands last
+        self._cached_bytes += block.nbytes
         while self._cached_bytes > self._cache_bytes and len(self._blocks) > 1:
             self._drop_block(next(iter(self._blocks)))
-        return block
 
     def _drop_block(self, namespace: str) -> None:
         block = self._blocks.pop(namespace, None)
         if block is not None:
-            self._cached_bytes -= block.matrix.nbytes
+            self._cached_bytes -= block.nbytes
 
     @staticmethod
     def _match(db: sqlite3.Connection, seq: int, score: float) -> Match:
@@ -188,15 +180,13 @@ class SQLiteStore:
         ).fetchone()
         return Match(id_, score, text, json.loads(metadata), created_at)
 
-    @contextmanager
-    def _writing(self, namespace: str) -> Iterator[sqlite3.Connection]:
-        with self._transaction("IMMEDIATE") as db:
-            self._drop_block(namespace)
-            yield db
+    def _write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
+        with store_errors(self.path):
+            self._commits.write(sql, values)
 
     @contextmanager
-    def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[sqlite3.Connection]:
-        with self._lock, store_errors(self.path), transaction(self._db, kind):
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, store_errors(self.path), transaction(self._db, "DEFERRED"):
             yield self._db
 
 
