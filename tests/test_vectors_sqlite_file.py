@@ -58,6 +58,91 @@ def test_a_file_of_a_newer_schema(path: Path) -> None:
     assert_refused(path, "has schema 3, but this bankllm reads schemas 1 to 2. Upgrade bankllm")
 
 
+VERSION_1 = """
+PRAGMA application_id = 1112950083;
+PRAGMA user_version = 1;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE rows (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL,
+    id TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    vector BLOB NOT NULL,
+    text TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    UNIQUE (namespace, id)
+);
+INSERT INTO meta VALUES ('dim', '8'), ('embedder', 'test-embedder@0123');
+"""
+
+
+@pytest.fixture
+def old_path(tmp_path: Path) -> Path:
+    """A file as version 1 of the schema wrote it, with three rows of two customers."""
+    path = tmp_path / "old.sqlite"
+    vector = np.eye(DIM, dtype="<f4")[0].tobytes()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(VERSION_1)
+        db.executemany(
+            "INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, '2026', ?, ?, '{}')",
+            [("CUST001", "a", vector, "first"), ("CUST002", "a", vector, "other"), ("CUST001", "b", vector, "second")],
+        )
+        db.commit()
+    return path
+
+
+def test_a_file_of_schema_1_keeps_its_rows(old_path: Path) -> None:
+    query = np.eye(DIM)[0]
+    with closing(SQLiteStore(old_path, DIM, EMBEDDER)) as store:
+        assert [match.text for match in store.search("CUST001", query, 5)] == ["first", "second"]
+        store.upsert("CUST001", [Row("c", "third", query)])
+        store.upsert("CUST001", [Row("a", "replaced", -query)])
+        store.delete("CUST001", ["b"])
+        assert [match.text for match in store.search("CUST001", query, 5)] == ["third", "replaced"]
+    with closing(SQLiteStore(old_path, DIM, EMBEDDER)) as again:
+        assert [row.text for row in again.export("CUST001")] == ["replaced", "third"]
+        assert again.count() == 3
+        assert again._db.execute("PRAGMA user_version").fetchone()[0] == 2
+
+
+def test_a_new_file_and_a_migrated_one_have_the_same_schema(path: Path, old_path: Path) -> None:
+    schemas = []
+    for file in (path, old_path):
+        with closing(open_file(file, DIM, EMBEDDER)) as db:
+            found = db.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+            schemas.append([(kind, name, " ".join((sql or "").split())) for kind, name, sql in found])
+    assert schemas[0] == schemas[1]
+
+
+def test_a_process_that_still_runs_version_1_goes_on_and_is_seen(old_path: Path) -> None:
+    query = np.eye(DIM)[0]
+    with (
+        closing(sqlite3.connect(old_path, isolation_level=None)) as old,
+        closing(SQLiteStore(old_path, DIM, EMBEDDER)) as store,
+    ):
+        assert len(store.search("CUST001", query, 5)) == 2
+        old.execute("DELETE FROM rows WHERE id = 'b'")
+        assert [match.id for match in store.search("CUST001", query, 5)] == ["a"]
+        old.execute("UPDATE rows SET vector = ? WHERE id = 'a'", ((-query).astype("<f4").tobytes(),))
+        assert store.search("CUST001", query, 5)[0].score == -1
+
+
+def test_a_file_of_schema_1_with_another_embedders_vectors_is_not_migrated(old_path: Path) -> None:
+    assert_refused(old_path, "holds vectors of test-embedder@0123", embedder_id="other@4567")
+
+
+def test_a_forgotten_customers_name_is_gone_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "memory.sqlite"
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        for name in ("forgotten-at-once", "forgotten-by-id"):
+            for text in ("old", "replaced"):
+                store.upsert(name, [Row("a", text, np.ones(DIM)), Row("b", text, np.ones(DIM))])
+        store.delete("forgotten-by-id", ["a"])
+        store.delete("forgotten-by-id", ["b"])
+        store.delete("forgotten-at-once")
+    assert b"forgotten" not in path.read_bytes()
+
+
 def test_another_embedders_vectors(path: Path) -> None:
     assert_refused(
         path, "holds vectors of test-embedder@0123.*but this embedder is other@4567", embedder_id="other@4567"

@@ -1,19 +1,57 @@
-"""Group commit: writes that arrive while another is synced to disk share the next transaction, and its one sync.
+"""Group commit: writes that wait for the connection share the next transaction, and its one sync to disk.
 
-commits = GroupCommit(db, lock)
+commits = GroupCommit(db, lock := FairLock())
 commits.write("DELETE FROM rows WHERE seq = ?", [(1,), (2,)])   # returns once it is on disk
 
-There is no thread of its own. Whoever finds nobody committing leads: it commits everything that waits, so a lone
-caller waits for nobody, and no write waits for more than the commit that runs and its own.
+There is no thread of its own: who gets the lock commits its own write and all that wait behind it, which then find
+theirs done. A lone caller waits for nobody. The lock is fair, so that whoever searches in between is not passed over,
+and what it stores afterwards still joins the group.
 """
 
 import sqlite3
+from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from threading import Condition
+from threading import Lock
 
 from bankllm.vectors.sqlite_file import transaction
+
+
+class FairLock:
+    """A lock that threads get in the order in which they asked; `threading.Lock` lets newcomers barge in."""
+
+    def __init__(self) -> None:
+        self._guard = Lock()  # held for a moment, around the two below
+        self._held = False
+        self._gates: deque[Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not self._held:
+                self._held = True
+                return
+            gate = Lock()
+            gate.acquire()
+            self._gates.append(gate)
+        try:
+            gate.acquire()  # until __exit__ opens it
+        except BaseException:  # interrupted
+            with self._guard:
+                if gate in self._gates:
+                    self._gates.remove(gate)
+                else:
+                    self._pass_on()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._gates:
+            self._gates.popleft().release()
+        else:
+            self._held = False
 
 
 @dataclass(eq=False)
@@ -25,64 +63,44 @@ class _Write:
 
 
 class GroupCommit:
-    """Runs the writes of many threads on one connection, each all or nothing."""
+    """Runs the writes of many threads on one connection, each of them all or nothing."""
 
-    def __init__(self, db: sqlite3.Connection, lock: AbstractContextManager[object]) -> None:
-        """`lock` is held while `db` is used."""
+    def __init__(self, db: sqlite3.Connection, lock: FairLock) -> None:
+        """`lock` is held while `db` is used, by others as well."""
         self._db = db
         self._lock = lock
-        self._turn = Condition()  # guards the two below
-        self._waiting: list[_Write] = []
-        self._leading = False
+        self._waiting: deque[_Write] = deque()
 
     def write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
         """Run `sql` once for each of `values` and return when all of it is committed and synced.
 
-        Raises what SQLite raises for this write; the others of its group are not touched by it.
+        Raises what SQLite raises for this write; the others of its group are not touched by that.
         """
-        write = _Write(sql, values)
-        with self._turn:
-            self._waiting.append(write)
-            try:
-                self._turn.wait_for(lambda: write.done or not self._leading)
-            except BaseException:  # interrupted: nobody will hear of this write, so it is not made
-                if write in self._waiting:
-                    self._waiting.remove(write)
-                raise
-            lead = not write.done
-            if lead:
-                self._leading = True
-        if lead:
-            self._lead(write)
-        if write.error is not None:
-            raise write.error
-
-    def _lead(self, own: _Write) -> None:
-        batch: list[_Write] = []
+        own = _Write(sql, values)
+        self._waiting.append(own)
         try:
             with self._lock:
-                with self._turn:
-                    batch, self._waiting = self._waiting, batch
-                self._commit(batch)
+                if not own.done:
+                    waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                    # Its own write even where a leader took it off the queue and was interrupted.
+                    self._commit([own, *(write for write in waiting if write is not own and not write.done)])
         finally:
-            with self._turn:
-                own.done = True
-                # Left over where this thread was interrupted: the next leader's. Repeating a write changes nothing.
-                self._waiting[:0] = [write for write in batch if not write.done]
-                self._leading = False
-                self._turn.notify_all()
+            own.done = True  # if this thread was interrupted, nobody else shall make its write
+        if own.error is not None:
+            raise own.error
 
-    def _commit(self, batch: list[_Write]) -> None:
+    def _commit(self, group: list[_Write]) -> None:
         try:
             with transaction(self._db, "IMMEDIATE"):
-                for write in batch:
+                for write in group:
                     self._db.executemany(write.sql, write.values)
         except Exception as error:  # noqa: BLE001  whatever it is, the one who asked gets it
-            if len(batch) > 1 and not getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
-                for write in batch:  # one of them is at fault, the others must not pay for it
+            busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")  # for all, and after a long wait
+            if len(group) > 1 and not busy:
+                for write in group:  # one of them is at fault, the others must not pay for it
                     self._commit([write])
                 return
-            for write in batch:
+            for write in group:
                 write.error = error
-        for write in batch:
+        for write in group:
             write.done = True

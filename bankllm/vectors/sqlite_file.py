@@ -69,7 +69,7 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
 
 
 def open_file(path: Path | None, dim: int, embedder_id: str) -> sqlite3.Connection:
-    """Open or create a store's file; `None` opens a private one in memory. One of an older schema is brought up to date.
+    """Open or create a store's file, or bring an older one up to date; `None` opens a private one in memory.
 
     Raises `StoreError` for a file that is damaged, another program's, of a newer schema, read-only, or that
     holds another embedder's vectors; such a file is left as it is.
@@ -86,12 +86,7 @@ def open_file(path: Path | None, dim: int, embedder_id: str) -> sqlite3.Connecti
             with transaction(db, "IMMEDIATE"):
                 if schema < SCHEMA_VERSION:
                     _create_or_migrate(db, dim, embedder_id)
-                kept = dict(db.execute("SELECT key, value FROM meta").fetchall())
-                if kept != _meta(dim, embedder_id):
-                    raise StoreError(
-                        f"{path} holds vectors of {kept.get('embedder')} (dim {kept.get('dim')}), but this embedder is "
-                        f"{embedder_id} (dim {dim}); their vectors cannot be compared. Use that embedder, or a new file."
-                    )
+                _check_embedder(db, path, dim, embedder_id)
         except BaseException:
             db.close()
             raise
@@ -155,6 +150,15 @@ def _create_or_migrate(db: sqlite3.Connection, dim: int, embedder_id: str) -> No
     db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", _meta(dim, embedder_id).items())
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _check_embedder(db: sqlite3.Connection, path: Path | None, dim: int, embedder_id: str) -> None:
+    kept = dict(db.execute("SELECT key, value FROM meta").fetchall())
+    if kept != _meta(dim, embedder_id):
+        raise StoreError(
+            f"{path} holds vectors of {kept.get('embedder')} (dim {kept.get('dim')}), but this embedder is "
+            f"{embedder_id} (dim {dim}); their vectors cannot be compared. Use that embedder, or a new file."
+        )
 
 
 def _meta(dim: int, embedder_id: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Where vectors are kept: the protocol that every store follows, and its embedded form on SQLite.
 
 `SQLiteStore` acknowledges a write once it is committed and synced to disk, and searches exactly: one
-matrix product over the namespace's own rows, which stay in memory until this or another process writes.
+matrix product over the namespace's own rows. They stay in memory; a search reads what was written since, by whomever.
 
     SQLiteStore(Path("memory.sqlite"), dim=384, embedder_id=embedder.model_id).upsert("CUST001", rows)
 """
@@ -12,15 +12,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
 from typing import Protocol
 
 import numpy as np
 
 from bankllm.vectors.blocks import BLOB, Block
-from bankllm.vectors.group_commit import GroupCommit
+from bankllm.vectors.group_commit import FairLock, GroupCommit
 from bankllm.vectors.rows import Match, Row, check_namespace, check_rows, check_top_k, unit_vector
-from bankllm.vectors.sqlite_file import open_file, store_errors, transaction
+from bankllm.vectors.sqlite_file import open_file, store_errors, transaction, wal_is_safe
 
 _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (namespace, id) DO UPDATE SET
@@ -80,9 +79,13 @@ class SQLiteStore:
         self._cache_bytes = cache_bytes
         self._blocks: OrderedDict[str, Block] = OrderedDict()
         self._cached_bytes = 0
-        self._lock = RLock()
+        self._lock = FairLock()
         self._db = open_file(path, dim, embedder_id)
         self._commits = GroupCommit(self._db, self._lock)
+        # Readers pass a committing writer in WAL mode alone; elsewhere a second connection would wait for the file.
+        self._reader, self._reader_lock = self._db, self._lock
+        if path is not None and wal_is_safe(sqlite3.sqlite_version_info):
+            self._reader, self._reader_lock = open_file(path, dim, embedder_id), FairLock()
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
         """Write all rows or none. Returns once they are on disk; calls that wait at the same time share a commit."""
@@ -117,7 +120,7 @@ class SQLiteStore:
             self._write("DELETE FROM rows WHERE namespace = ?", [(namespace,)])
         else:
             self._write("DELETE FROM rows WHERE namespace = ? AND id = ?", [(namespace, id_) for id_ in ids])
-        with self._lock:
+        with self._reader_lock:
             self._drop_block(namespace)  # a search would see that it is out of date; until then it holds what is gone
 
     def export(self, namespace: str) -> list[Row]:
@@ -144,14 +147,15 @@ class SQLiteStore:
         """Close the file; a second call does nothing."""
         with self._lock:
             self._db.close()
+        with self._reader_lock:
+            self._reader.close()
 
     def _block(self, db: sqlite3.Connection, namespace: str) -> Block:
         """The namespace's vectors as the transaction sees them: only rows that are not in memory yet are read."""
         # Removed and replaced rows move the generation on, until the namespace is empty; rows after that are newer
         # than any before, since no seq comes twice (AUTOINCREMENT). So the two numbers never come again together.
         version = db.execute(_VERSION, {"namespace": namespace}).fetchone()
-        block = self._blocks.pop(namespace, None)
-        if block is not None: self._cached_bytes -= block.nbytes
+        block = self._drop_block(namespace)
         if block is None or block.version != version:
             block = Block(self.dim, version)
         found = db.execute(
@@ -159,19 +163,18 @@ class SQLiteStore:
         ).fetchall()
         if found:
             block.append(found)
-        self._keep_block(namespace, block)
-        return block
-
-    def _keep_block(self, namespace, block):
-        self._blocks[namespace] = block  # the one used last stands last
-        self._cached_bytes += block.nbytes
+        if block.nbytes:
+            self._blocks[namespace] = block  # the last one used stands last
+            self._cached_bytes += block.nbytes
         while self._cached_bytes > self._cache_bytes and len(self._blocks) > 1:
             self._drop_block(next(iter(self._blocks)))
+        return block
 
-    def _drop_block(self, namespace: str) -> None:
+    def _drop_block(self, namespace: str) -> Block | None:
         block = self._blocks.pop(namespace, None)
         if block is not None:
             self._cached_bytes -= block.nbytes
+        return block
 
     @staticmethod
     def _match(db: sqlite3.Connection, seq: int, score: float) -> Match:
@@ -186,8 +189,8 @@ class SQLiteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, store_errors(self.path), transaction(self._db, "DEFERRED"):
-            yield self._db
+        with self._reader_lock, store_errors(self.path), transaction(self._reader, "DEFERRED"):
+            yield self._reader
 
 
 def _row(id_: str, text: str, vector: bytes, metadata: str, created_at: str) -> Row:

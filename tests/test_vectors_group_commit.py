@@ -1,0 +1,164 @@
+"""Turns in order, writes that share a transaction, and what happens to the others when one of them goes wrong."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bankllm.vectors import group_commit
+from bankllm.vectors.group_commit import FairLock, GroupCommit
+
+INSERT = "INSERT INTO kept VALUES (?)"
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    path = tmp_path / "kept.sqlite"
+    with closing(sqlite3.connect(path, timeout=0.1, isolation_level=None, check_same_thread=False)) as opened:
+        opened.execute("CREATE TABLE kept (value INTEGER PRIMARY KEY CHECK (value < 100))")
+        yield opened
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as opened:
+        yield opened
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def kept(db: sqlite3.Connection) -> list[int]:
+    return [value for (value,) in db.execute("SELECT value FROM kept ORDER BY value")]
+
+
+def write_together(
+    pool: ThreadPoolExecutor, commits: GroupCommit, lock: FairLock, values: list[int]
+) -> list[Future[None]]:
+    """One write a value, all of them waiting before the first begins."""
+    with lock:
+        futures = []
+        for n, value in enumerate(values, 1):
+            futures.append(pool.submit(commits.write, INSERT, [(value,)]))
+            until(lambda n=n: len(commits._waiting) == n == len(lock._gates))
+    return futures
+
+
+def test_the_lock_is_given_in_the_order_of_asking(pool: ThreadPoolExecutor) -> None:
+    lock, order = FairLock(), []
+
+    def take(number: int) -> None:
+        with lock:
+            order.append(number)
+
+    with lock:
+        futures = []
+        for number in range(8):
+            futures.append(pool.submit(take, number))
+            until(lambda n=number: len(lock._gates) == n + 1)
+    for future in futures:
+        future.result(10)
+    assert order == list(range(8))
+    assert not lock._held
+
+
+def test_who_is_interrupted_while_waiting_holds_nobody_up(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gate:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def acquire(self) -> None:
+            self.asked += 1
+            if self.asked == 2:
+                raise KeyboardInterrupt
+
+        def release(self) -> None: ...
+
+    lock = FairLock()
+    with lock:
+        with monkeypatch.context() as patched:
+            patched.setattr(group_commit, "Lock", Gate)
+            with pytest.raises(KeyboardInterrupt), lock:
+                raise AssertionError("the lock was never free")
+        assert not lock._gates
+        waiting = pool.submit(lock.__enter__)
+        until(lambda: len(lock._gates) == 1)
+    waiting.result(10)
+
+
+def test_waiting_writes_share_one_transaction(db: sqlite3.Connection, pool: ThreadPoolExecutor) -> None:
+    lock, statements = FairLock(), []
+    commits = GroupCommit(db, lock)
+    commits.write(INSERT, [(0,)])
+    db.set_trace_callback(statements.append)
+    for future in write_together(pool, commits, lock, list(range(1, 9))):
+        future.result(10)
+    assert (statements.count("BEGIN IMMEDIATE"), statements.count("COMMIT")) == (1, 1)
+    assert kept(db) == list(range(9))
+
+
+def test_a_bad_write_fails_alone(db: sqlite3.Connection, pool: ThreadPoolExecutor) -> None:
+    lock = FairLock()
+    commits = GroupCommit(db, lock)
+    good_one, bad, good_two, twice = write_together(pool, commits, lock, [1, 100, 2, 1])
+    assert (good_one.result(10), good_two.result(10)) == (None, None)
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+        bad.result(10)
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        twice.result(10)
+    with pytest.raises(sqlite3.Error, match="type"):
+        commits.write(INSERT, [(object(),)])
+    commits.write(INSERT, [(3,)])
+    assert kept(db) == [1, 2, 3]
+
+
+def test_a_busy_file_fails_the_group_after_one_wait(
+    db: sqlite3.Connection, pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    lock = FairLock()
+    commits = GroupCommit(db, lock)
+    with closing(sqlite3.connect(tmp_path / "kept.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun = []
+        db.set_trace_callback(begun.append)
+        for future in write_together(pool, commits, lock, [1, 2, 3]):
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                future.result(10)
+        db.set_trace_callback(None)
+        assert len([statement for statement in begun if statement.startswith("BEGIN")]) <= 1
+        other.execute("ROLLBACK")
+    commits.write(INSERT, [(4,)])
+    assert kept(db) == [4]
+
+
+def test_an_interrupted_leader_leaves_the_others_to_write_theirs(
+    db: sqlite3.Connection, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = FairLock()
+    commits = GroupCommit(db, lock)
+    commit, calls = GroupCommit._commit, []
+
+    def interrupted_first(self: GroupCommit, group: list) -> None:
+        calls.append(len(group))
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        commit(self, group)
+
+    monkeypatch.setattr(GroupCommit, "_commit", interrupted_first)
+    leader, *others = write_together(pool, commits, lock, [1, 2, 3])
+    with pytest.raises(KeyboardInterrupt):
+        leader.result(10)
+    for future in others:
+        future.result(10)
+    assert kept(db) == [2, 3]
+    assert calls == [3, 1, 1]
