@@ -162,3 +162,20 @@ def test_an_interrupted_leader_leaves_the_others_to_write_theirs(
         future.result(10)
     assert kept(db) == [2, 3]
     assert calls == [3, 1, 1]
+
+
+def test_a_write_whose_caller_was_interrupted_is_not_made_by_another(db: sqlite3.Connection) -> None:
+    class InterruptedOnce(FairLock):
+        asked = 0
+
+        def __enter__(self) -> None:
+            self.asked += 1
+            if self.asked == 1:
+                raise KeyboardInterrupt
+            super().__enter__()
+
+    commits = GroupCommit(db, InterruptedOnce())
+    with pytest.raises(KeyboardInterrupt):
+        commits.write(INSERT, [(1,)])
+    commits.write(INSERT, [(2,)])
+    assert kept(db) == [2]

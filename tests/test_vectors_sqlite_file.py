@@ -82,6 +82,7 @@ def old_path(tmp_path: Path) -> Path:
     path = tmp_path / "old.sqlite"
     vector = np.eye(DIM, dtype="<f4")[0].tobytes()
     with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA journal_mode = {'wal' if wal_is_safe(sqlite3.sqlite_version_info) else 'truncate'}")
         db.executescript(VERSION_1)
         db.executemany(
             "INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, '2026', ?, ?, '{}')",
