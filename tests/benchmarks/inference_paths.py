@@ -1,0 +1,116 @@
+"""Texts a second through the served classifier by every runtime, and how often each says what eager torch says.
+
+python tests/benchmarks/inference_paths.py    # about six minutes; OpenVINO and torch.compile where they are here
+
+One process, one core a path (the server runs as many passes at once as it has cores). Random test queries, in passes
+of 1, 8 and 32 as they come, and as served: 64 at a time, sorted by length, in passes of 8. Logits and the plain
+base's embedding come from the same pass in every path.
+"""
+
+import argparse
+import importlib.util
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bankllm import datasets
+from bankllm.artefact import Scores
+from bankllm.classifier import IntentClassifier
+from bankllm.export import export_onnx
+from bankllm.onnx_classifier import OnnxClassifier
+from bankllm.serving.batcher import MAX_BATCH, PASS
+from bankllm.serving.engine import DEFAULT_ADAPTER
+
+TEXTS = 512
+REFERENCE = "torch, eager, fp32"
+Run = Callable[[Sequence[str]], Scores]
+
+
+class OpenVinoSession:
+    """What `OnnxClassifier` asks of ONNX Runtime's session, answered by OpenVINO."""
+
+    def __init__(self, graph: Path, like: Any) -> None:
+        import openvino
+
+        options = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
+        self._model = openvino.Core().compile_model(str(graph), "CPU", options)
+        self.get_outputs = like.get_outputs
+
+    def run(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        found = self._model(inputs)
+        return [found[name] for name in outputs]
+
+
+def paths(folder: Path) -> Iterator[tuple[str, Run]]:
+    torch.set_num_threads(1)
+    classifier = IntentClassifier.load(DEFAULT_ADAPTER)
+    yield REFERENCE, lambda texts: classifier.score(texts, batch_size=len(texts))
+    fp32 = export_onnx(DEFAULT_ADAPTER, folder / "fp32.onnx")
+    graph = OnnxClassifier.load(fp32, threads=1)
+    yield "ONNX Runtime, fp32", lambda texts: graph.score(texts, batch_size=len(texts))
+    int8 = OnnxClassifier.load(export_onnx(DEFAULT_ADAPTER, folder / "int8.onnx", "int8"), threads=1)
+    yield "ONNX Runtime, int8", lambda texts: int8.score(texts, batch_size=len(texts))
+    if importlib.util.find_spec("openvino"):
+        graph.session = OpenVinoSession(fp32, graph.session)
+        yield "OpenVINO, fp32", lambda texts: graph.score(texts, batch_size=len(texts))
+    else:
+        print("OpenVINO is not installed; its row is left out (pip install openvino)")
+    classifier.module.body = torch.compile(classifier.module.body, dynamic=True)
+    try:
+        classifier.predict(["warm up", "twice as long a text"])
+    except Exception as error:  # noqa: BLE001  it wants a C++ compiler, and says so in many ways
+        print(f"torch.compile does not work here ({type(error).__name__}); its row is left out")
+    else:
+        yield "torch.compile, fp32", lambda texts: classifier.score(texts, batch_size=len(texts))
+
+
+def chunks(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (texts[start : start + size] for start in range(0, len(texts), size))
+
+
+def as_served(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for batch in chunks(texts, MAX_BATCH):
+        yield from chunks(sorted(batch, key=len), PASS)
+
+
+def speed(run: Run, passes: Sequence[Sequence[str]]) -> float:
+    """Texts a second, the better of two rounds."""
+    best = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        for texts in passes:
+            run(texts)
+        best = max(best, sum(map(len, passes)) / (time.perf_counter() - start))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="auto")
+    data = datasets.load(parser.parse_args().dataset)
+    print(data.describe())
+    queries = random.Random(0).choices(data.test.texts, k=TEXTS)
+    everything = list(chunks(sorted(data.test.texts, key=len), PASS))
+    reference: np.ndarray | None = None
+    print(
+        f"{'texts a second on one core, in passes of':40} {'1':>6} {'8':>6} {'32':>6} {'served':>7}  {'agreement':>9}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name, run in paths(Path(folder)):
+            run(queries[:PASS])
+            speeds = [speed(run, list(chunks(queries[: TEXTS if size > 1 else 128], size))) for size in (1, 8, 32)]
+            speeds.append(speed(run, list(as_served(queries))))
+            labels = np.concatenate([run(texts).probabilities.argmax(axis=1) for texts in everything])
+            reference = labels if reference is None else reference
+            shown = "".join(f" {figure:6.0f}" for figure in speeds)
+            print(f"{name:40}{shown}   {np.mean(labels == reference):9.2%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
