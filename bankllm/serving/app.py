@@ -90,9 +90,6 @@ def create_app(
         version=__version__,
         summary="A banking assistant that names its sources.",
         lifespan=_lifespan,
-        # Their scripts lie on another host, and the page's policy refuses those.
-        docs_url=None,
-        redoc_url=None,
     )
     app.add_middleware(BodyLimit)
     app.add_middleware(Observe, metrics=metrics)
