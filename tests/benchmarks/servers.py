@@ -17,8 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import jwt
+import psutil
 from wrk import Call
 
 from bankllm import models
@@ -90,6 +92,22 @@ def start(contender: Contender, folder: Path) -> Iterator[ServerProcess]:
     finally:
         for file in folder.glob("store.sqlite*"):
             file.unlink()
+
+
+@dataclass(frozen=True)
+class CpuClock:
+    """CPU seconds so far, of the whole machine (what the hypervisor took included) and of a server with its workers."""
+
+    machine: float
+    server: float
+
+    @classmethod
+    def read(cls, server: ServerProcess) -> Self:
+        all_ = psutil.cpu_times()
+        process = psutil.Process(server.pid)
+        times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
+        busy = all_.user + all_.nice + all_.system + all_.irq + all_.softirq + all_.steal
+        return cls(busy, sum(each.user + each.system for each in times))
 
 
 def token(customer: str) -> str:

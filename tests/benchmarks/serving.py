@@ -5,7 +5,7 @@ python tests/benchmarks/serving.py --only ours --ours-args="--adapter FOLDER"
 
 Servers take turns, each freshly started and warmed up: a, b, c, a, b, c. The peers classify with a head of random
 weights and do nothing else; ours checks a token, classifies, searches and writes its memory, and words the answer.
-wrk, the server and all it starts share the machine. No cache is on: a text asked again is computed again.
+wrk shares the machine with them; a window in which anything else took part of it is called noisy. No cache is on.
 """
 
 import argparse
@@ -37,6 +37,8 @@ ZIPF_QUERIES = 200
 HEALTH_BEFORE = 1243
 """Requests a second of `/health` that the project set out from."""
 WRK_CORE = 1
+QUIET_CORES = 0.1
+"""What other programs may take of the machine before a window is called noisy."""
 SETTLE_S = 60
 IDLE_WARM_UP, IDLE_CHATS = 20, 300
 Row = dict[str, object]
@@ -80,20 +82,28 @@ def measure(plan: Plan, part: str, contender: servers.Contender, calls: Sequence
         wrk.drive(calls, url, plan.folder, seconds=plan.options.warm_up, connections=connections, core=core)
         # What the warm-up left in the server's queue is answered first: it must not be paid for in the window.
         list(ask_one_by_one(server.port, contender.path, calls[:1], timeout_s=SETTLE_S))
+        before, began = servers.CpuClock.read(server), time.perf_counter()
         window = wrk.drive(calls, url, plan.folder, seconds=seconds, connections=connections, core=core)
+        after, took = servers.CpuClock.read(server), time.perf_counter() - began
         rss_mib = server.rss_bytes() / 2**20
         if not window.answered:
             raise ServerError(
                 f"{contender.name}: no request was answered in {seconds} s; wrk counted {window.errors}. Allow it more "
                 f"--seconds, or see its log, which ends:\n{server.log_tail()}"
             )
-    figures = {"requests_per_s": window.per_second, **asdict(window), "rss_mib": rss_mib}
+    server_cores = (after.server - before.server) / took
+    others = max(0.0, (after.machine - before.machine) / took - server_cores - window.generator_cpu_share)
+    cores = {"server_cores": server_cores, "others_cores": others}
+    figures = {"requests_per_s": window.per_second, **asdict(window), "rss_mib": rss_mib, **cores}
     plan.keep({"part": part, "server": contender.name, "round": round_, "connections": connections, **figures})
     faults = ", ".join(f"{count} × {kind}" for kind, count in window.errors.items())
-    busy = f"  wrk busy for {window.generator_cpu_share:.0%} of a core" * (window.generator_cpu_share > wrk.MOST_BUSY)
+    notes = f"  NOISY: others took {others:.2f} cores" if others > QUIET_CORES else ""
+    if window.generator_cpu_share > wrk.MOST_BUSY:
+        notes += f"  wrk was busy for {window.generator_cpu_share:.0%} of a core"
     print(
         f"{contender.name:<22} {part:<6} round {round_}  {window.per_second:8.1f}/s  p50 {window.p50_ms:7.1f}  "
-        f"p95 {window.p95_ms:7.1f}  p99 {window.p99_ms:7.1f} ms  errors {faults or 0}  {rss_mib:6.0f} MiB{busy}",
+        f"p95 {window.p95_ms:7.1f}  p99 {window.p99_ms:7.1f} ms  errors {faults or 0}  {rss_mib:6.0f} MiB  "
+        f"CPU {1000 * server_cores / window.per_second:.2f} ms each, {server_cores:.2f} cores{notes}",
         flush=True,
     )
     return window.per_second
