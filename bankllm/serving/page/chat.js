@@ -30,24 +30,50 @@ function facts(answer) {
     Intent: `${answer.intent.replaceAll("_", " ")}, ${Math.round(100 * answer.confidence)} % sure`,
     Sources: answer.sources.join(", ") || "none",
     Time: `${answer.latency_ms.total.toFixed(1)} ms (${stages.map(([name, ms]) => `${name} ${ms.toFixed(1)}`).join(", ")})`,
-    "Worded by": `${answer.responder}, ${answer.model}`,
+    "Worded by": answer.responder + (answer.fallback ? ` (language model: ${answer.fallback})` : ""),
+    "Understood by": answer.model,
   };
+  if (answer.unavailable.length) rows.Unavailable = answer.unavailable.join(", ");
   for (const [name, value] of Object.entries(rows)) list.append(element("dt", "", name), element("dd", "", value));
   return list;
 }
 
-async function ask(text) {
+// Server-sent events of a response, as [event, data] pairs.
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text += value;
+    const complete = text.split("\n\n");
+    text = complete.pop();
+    for (const lines of complete) {
+      const [event, data] = lines.split("\n").map((line) => line.slice(line.indexOf(": ") + 2));
+      yield [event, JSON.parse(data)];
+    }
+  }
+}
+
+function complaint(problem) {
+  const faults = (problem.errors || []).map((fault) => `${fault.pointer}: ${fault.detail}`).join("; ");
+  return new Error([problem.detail, faults].filter(Boolean).join(" "));
+}
+
+// Shows the reply in `bubble` as it is worded, and gives the whole answer.
+async function ask(text, bubble) {
   const headers = { "Content-Type": "application/json" };
   if (token.value) headers.Authorization = `Bearer ${token.value}`;
   const body = { message: text, customer_id: customer.value.trim() };
   if (conversation) body.conversation_id = conversation;
-  const response = await fetch("api/v1/chat", { method: "POST", headers, body: JSON.stringify(body) });
-  const answer = await response.json();
-  if (!response.ok) {
-    const faults = (answer.errors || []).map((fault) => `${fault.pointer}: ${fault.detail}`).join("; ");
-    throw new Error([answer.detail, faults].filter(Boolean).join(" "));
+  const response = await fetch("api/v1/chat/stream", { method: "POST", headers, body: JSON.stringify(body) });
+  if (!response.ok) throw complaint(await response.json());
+  for await (const [event, data] of events(response)) {
+    if (event === "token") bubble().textContent += data.text;
+    else if (event === "error") throw complaint(data);
+    else return data;
   }
-  return answer;
+  throw new Error("The answer broke off. Ask again.");
 }
 
 form.addEventListener("submit", async (event) => {
@@ -57,11 +83,15 @@ form.addEventListener("submit", async (event) => {
   show("mine", text);
   message.value = "";
   send.disabled = true;
+  let shown = null;
+  const bubble = () => (shown ??= show("theirs", ""));
   try {
-    const answer = await ask(text);
+    const answer = await ask(text, bubble);
     conversation = answer.conversation_id;
-    show("theirs", answer.reply).append(facts(answer));
+    bubble().textContent = answer.reply;
+    bubble().append(facts(answer));
   } catch (error) {
+    shown?.remove();
     const why = error instanceof TypeError ? "The server does not answer. Is it still running?" : error.message;
     show("alarm", why).setAttribute("role", "alert");
     message.value = text;
