@@ -45,6 +45,8 @@ TRANSACTIONS = 5
 """Listed where the customer does not say how many."""
 CONTEXT = 20
 """Of the customer's latest turns, in which the conversation's last one is looked for."""
+CLEAR = 0.8
+"""Confidence from which even a message worded as a follow-up is read by itself."""
 RELATED = 0.6
 """Cosine from which an earlier message counts as being about the same thing."""
 
@@ -211,7 +213,8 @@ class ChatEngine:
         encoded = exchange.job.done.result()
         clock = _Stopwatch(exchange)
         decision = self._decide(encoded.probabilities)
-        if exchange.conversation_id and (decision.alternatives or is_follow_up(exchange.message)):
+        unclear = decision.alternatives or (decision.confidence < CLEAR and is_follow_up(exchange.message))
+        if exchange.conversation_id and unclear:
             decision = self._decide_in_context(exchange, decision)
         clock.lap("classify")
         facts, unavailable = self._gather(exchange, decision, encoded.vector)
