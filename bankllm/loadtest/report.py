@@ -39,7 +39,8 @@ def drive(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
         if url is None:
-            url = stack.enter_context(ServerProcess(store=folder / "memory.sqlite")).url
+            own = ServerProcess(store=folder / "memory.sqlite", env={"BANKLLM_RATE_LIMIT": "off"})
+            url = stack.enter_context(own).url
         result = run_load(
             url,
             cast(Driver, driver),
