@@ -98,7 +98,7 @@ def test_who_is_interrupted_while_waiting_holds_nobody_up(
 
 def test_waiting_writes_share_one_transaction(db: sqlite3.Connection, pool: ThreadPoolExecutor) -> None:
     lock, statements = FairLock(), []
-    commits = GroupCommit(db, lock)
+    commits = GroupCommit(db, lambda: lock)
     commits.write(INSERT, [(0,)])
     db.set_trace_callback(statements.append)
     for future in write_together(pool, commits, lock, list(range(1, 9))):
@@ -109,7 +109,7 @@ def test_waiting_writes_share_one_transaction(db: sqlite3.Connection, pool: Thre
 
 def test_a_bad_write_fails_alone(db: sqlite3.Connection, pool: ThreadPoolExecutor) -> None:
     lock = FairLock()
-    commits = GroupCommit(db, lock)
+    commits = GroupCommit(db, lambda: lock)
     good_one, bad, good_two, twice = write_together(pool, commits, lock, [1, 100, 2, 1])
     assert (good_one.result(10), good_two.result(10)) == (None, None)
     with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
@@ -126,7 +126,7 @@ def test_a_busy_file_fails_the_group_after_one_wait(
     db: sqlite3.Connection, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     lock = FairLock()
-    commits = GroupCommit(db, lock)
+    commits = GroupCommit(db, lambda: lock)
     with closing(sqlite3.connect(tmp_path / "kept.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         begun = []
@@ -145,7 +145,7 @@ def test_an_interrupted_leader_leaves_the_others_to_write_theirs(
     db: sqlite3.Connection, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = FairLock()
-    commits = GroupCommit(db, lock)
+    commits = GroupCommit(db, lambda: lock)
     commit, calls = GroupCommit._commit, []
 
     def interrupted_first(self: GroupCommit, group: list) -> None:

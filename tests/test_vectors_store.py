@@ -2,9 +2,11 @@
 then what is SQLite's alone: several connections, the cache, a killed process."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -200,6 +202,17 @@ def test_a_full_disk_is_an_error_and_keeps_earlier_rows(path: Path) -> None:
         assert len(store.search("CUST001", vectors[0], 10)) == 3
         store.upsert("CUST001", [Row("small", "t", vectors[5])])
         assert store.count() == 4
+
+
+def test_calls_of_many_threads_wait_in_vain_for_a_store_that_another_program_holds(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER, wait_s=0.5)) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(8) as threads:
+            other.execute("BEGIN EXCLUSIVE")
+            waiting = [threads.submit(store.count) for _ in range(8)]
+            errors = [call.exception() for call in waiting]
+            other.execute("ROLLBACK")
+        assert all(isinstance(error, StoreError) for error in errors)
+        assert store.count() == 0
 
 
 def test_deleted_text_is_gone_from_the_file(path: Path) -> None:

@@ -37,6 +37,9 @@ LEDGER_INTENTS = frozenset({"account_balance", "account_details", "recent_transa
 SMALL_TALK = frozenset({"goodbye", "greeting", "human_agent", "out_of_scope"})
 ABSTAINED = "out_of_scope"
 MAX_MESSAGE_CHARACTERS = 2000
+STORE_WAIT_S = 3.0
+"""For a memory that others use. A chat asks it twice, a follow-up three times, and answers without it: a customer
+waits, and so do all whose turns come after."""
 RECALLED = 5
 """How many of the customer's nearest earlier messages are looked at."""
 SPECIAL_TOKENS = 2
@@ -165,7 +168,8 @@ class ChatEngine:
         """
         words = make_responder(responder or settings.responder, settings)
         classifier, threads = load_classifier(adapter or DEFAULT_ADAPTER, settings)
-        memory = open_service(store_path, settings, embedder=shared_embedder(classifier, settings))
+        embedder = shared_embedder(classifier, settings)
+        memory = open_service(store_path, settings, embedder=embedder, wait_s=STORE_WAIT_S)
         try:
             engine = cls(classifier, memory, Ledger(), words, threads)
             engine.embed(["warm up"])

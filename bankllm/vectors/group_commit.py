@@ -1,6 +1,7 @@
 """Group commit: writes that wait for the connection share the next transaction, and its one sync to disk.
 
-commits = GroupCommit(db, lock := FairLock())
+lock = FairLock()
+commits = GroupCommit(db, lambda: lock)
 commits.write("DELETE FROM rows WHERE seq = ?", [(1,), (2,)])   # returns once it is on disk
 
 There is no thread of its own: who gets the lock commits its own write and all that wait behind it, which then find
@@ -10,7 +11,8 @@ and what it stores afterwards still joins the group.
 
 import sqlite3
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Lock
 
@@ -25,27 +27,37 @@ class FairLock:
         self._held = False
         self._gates: deque[Lock] = deque()
 
-    def __enter__(self) -> None:
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Wait for the lock, `timeout` seconds at most; whether it was got."""
         with self._guard:
             if not self._held:
                 self._held = True
-                return
+                return True
             gate = Lock()
             gate.acquire()
             self._gates.append(gate)
+        opened = False
         try:
-            gate.acquire()  # until __exit__ opens it
-        except BaseException:  # interrupted
-            with self._guard:
-                if gate in self._gates:
-                    self._gates.remove(gate)
-                else:
-                    self._pass_on()
-            raise
+            opened = gate.acquire(timeout=-1 if timeout is None else timeout)  # until `release` opens it
+        finally:
+            if not opened:  # too late, or interrupted
+                with self._guard:
+                    if gate in self._gates:
+                        self._gates.remove(gate)
+                    else:
+                        self._pass_on()
+        return opened
 
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
+        """Give the lock to whoever has waited longest."""
         with self._guard:
             self._pass_on()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def _pass_on(self) -> None:
         if self._gates:
@@ -65,10 +77,10 @@ class _Write:
 class GroupCommit:
     """Runs the writes of many threads on one connection, each of them all or nothing."""
 
-    def __init__(self, db: sqlite3.Connection, lock: FairLock) -> None:
-        """`lock` is held while `db` is used, by others as well."""
+    def __init__(self, db: sqlite3.Connection, held: Callable[[], AbstractContextManager[None]]) -> None:
+        """`held` gives this thread the connection for itself, others being kept from it by the same."""
         self._db = db
-        self._lock = lock
+        self._held = held
         self._waiting: deque[_Write] = deque()
 
     def write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
@@ -79,7 +91,7 @@ class GroupCommit:
         own = _Write(sql, values)
         self._waiting.append(own)
         try:
-            with self._lock:
+            with self._held():
                 if not own.done:
                     waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
                     # Its own write even where a leader took it off the queue and was interrupted.

@@ -17,6 +17,7 @@ from bankllm.errors import UsageError
 from bankllm.settings import Settings, get_settings
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Match, Row
+from bankllm.vectors.sqlite_file import BUSY_TIMEOUT_S
 from bankllm.vectors.store import SQLiteStore, VectorStore
 
 MessageId = NewType("MessageId", str)
@@ -178,13 +179,20 @@ class VectorService:
 
 
 def open_service(
-    path: Path | None = None, settings: Settings | None = None, *, embedder: Embedder | None = None
+    path: Path | None = None,
+    settings: Settings | None = None,
+    *,
+    embedder: Embedder | None = None,
+    wait_s: float = BUSY_TIMEOUT_S,
 ) -> VectorService:
-    """Memory in Pinecone where `PINECONE_API_KEY` is set, else in the SQLite file `path` (None: lost on close)."""
+    """Memory in Pinecone where `PINECONE_API_KEY` is set, else in the SQLite file `path` (None: lost on close).
+
+    A call of SQLite's waits up to `wait_s` for others that use the file.
+    """
     settings = settings or get_settings()
     embedder = embedder or Embedder(settings=settings)
     if settings.pinecone_api_key is None:
-        return VectorService(SQLiteStore(path, embedder.dim, embedder.model_id), embedder)
+        return VectorService(SQLiteStore(path, embedder.dim, embedder.model_id, wait_s=wait_s), embedder)
     from bankllm.vectors.pinecone_store import PineconeStore
 
     store = PineconeStore(

@@ -17,6 +17,7 @@ APPLICATION_ID = 0x42564543
 SCHEMA_VERSION = 2
 """1: `meta` and `rows` alone. 2: also the index and `generations`, whose triggers tell what was removed or replaced."""
 BUSY_TIMEOUT_S = 30.0
+"""How long one call waits for other threads and processes that use the file."""
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -51,7 +52,7 @@ _SCHEMA = (
 )
 
 _ADVICE = {
-    "SQLITE_BUSY": f"Another process has held the file for over {BUSY_TIMEOUT_S:.0f} s; end it, or try again.",
+    "SQLITE_BUSY": "Another process holds the file; end it, or try again.",
     "SQLITE_CANTOPEN": "Expected a path in a folder that exists and can be written.",
     "SQLITE_CORRUPT": "The file is damaged or cut short; put it aside and restore a backup.",
     "SQLITE_FULL": "Free some disk space, then repeat the call.",
@@ -68,14 +69,14 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
 
 
-def open_file(path: Path | None, dim: int, embedder_id: str) -> sqlite3.Connection:
+def open_file(path: Path | None, dim: int, embedder_id: str, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     """Open or create a store's file, or bring an older one up to date; `None` opens a private one in memory.
 
     Raises `StoreError` for a file that is damaged, another program's, of a newer schema, read-only, or that
     holds another embedder's vectors; such a file is left as it is.
     """
     with store_errors(path):
-        db = sqlite3.connect(path or ":memory:", timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path or ":memory:", timeout=wait_s, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA mmap_size = 0")
             db.execute("PRAGMA synchronous = FULL")

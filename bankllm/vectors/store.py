@@ -8,6 +8,7 @@ matrix product over the namespace's own rows. They stay in memory; a search read
 
 import json
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,11 @@ from typing import Protocol
 
 import numpy as np
 
+from bankllm.errors import StoreError
 from bankllm.vectors.blocks import BLOB, Block
 from bankllm.vectors.group_commit import FairLock, GroupCommit
 from bankllm.vectors.rows import Match, Row, check_namespace, check_rows, check_top_k, unit_vector
-from bankllm.vectors.sqlite_file import open_file, store_errors, transaction, wal_is_safe
+from bankllm.vectors.sqlite_file import BUSY_TIMEOUT_S, open_file, store_errors, transaction, wal_is_safe
 
 _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (namespace, id) DO UPDATE SET
@@ -71,21 +73,32 @@ class SQLiteStore:
 
     kind = "sqlite"
 
-    def __init__(self, path: Path | None, dim: int, embedder_id: str, cache_bytes: int = 256 * 2**20) -> None:
-        """Open or create the file. Raises `StoreError` where it cannot serve as this embedder's store."""
+    def __init__(
+        self,
+        path: Path | None,
+        dim: int,
+        embedder_id: str,
+        cache_bytes: int = 256 * 2**20,
+        wait_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
+        """Open or create the file. Raises `StoreError` where it cannot serve as this embedder's store.
+
+        A call waits up to `wait_s` for other threads and processes, then raises `StoreError`.
+        """
         self.path = path
         self.dim = dim
         self.embedder_id = embedder_id
         self._cache_bytes = cache_bytes
+        self._wait_s = wait_s
         self._blocks: OrderedDict[str, Block] = OrderedDict()
         self._cached_bytes = 0
         self._lock = FairLock()
-        self._db = open_file(path, dim, embedder_id)
-        self._commits = GroupCommit(self._db, self._lock)
+        self._db = open_file(path, dim, embedder_id, wait_s)
+        self._commits = GroupCommit(self._db, lambda: self._held(self._db, self._lock))
         # Readers pass a committing writer in WAL mode alone; elsewhere a second connection would wait for the file.
         self._reader, self._reader_lock = self._db, self._lock
         if path is not None and wal_is_safe(sqlite3.sqlite_version_info):
-            self._reader, self._reader_lock = open_file(path, dim, embedder_id), FairLock()
+            self._reader, self._reader_lock = open_file(path, dim, embedder_id, wait_s), FairLock()
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
         """Write all rows or none. Returns once they are on disk; calls that wait at the same time share a commit."""
@@ -189,8 +202,23 @@ class SQLiteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._reader_lock, store_errors(self.path), transaction(self._reader, "DEFERRED"):
-            yield self._reader
+        reader = self._reader
+        with self._held(reader, self._reader_lock), store_errors(self.path), transaction(reader, "DEFERRED"):
+            yield reader
+
+    @contextmanager
+    def _held(self, db: sqlite3.Connection, lock: FairLock) -> Iterator[None]:
+        """A connection for this thread alone. Raises `StoreError` where it waits too long for the other threads."""
+        until = time.monotonic() + self._wait_s
+        if not lock.acquire(self._wait_s):
+            raise StoreError(f"The vector store {self.path or 'in memory'} is busy for longer than {self._wait_s:g} s.")
+        try:
+            # The thread before this one may have waited in vain for another process: this one does not begin anew.
+            left_ms = max(0, round(1000 * (until - time.monotonic())))
+            db.execute(f"PRAGMA busy_timeout = {left_ms}")
+            yield
+        finally:
+            lock.release()
 
 
 def _row(id_: str, text: str, vector: bytes, metadata: str, created_at: str) -> Row:
