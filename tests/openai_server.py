@@ -31,6 +31,7 @@ class OpenAIServer:
         """Answers to the next requests, in turn; then 200."""
         self.stalls_after: int | None = None
         """Pieces before it hangs."""
+        self.stall_s = 3.0
         self.body: str | None = None
         """In place of a stream of chunks."""
         self.requests: list[dict[str, Any]] = []
@@ -65,7 +66,7 @@ class OpenAIServer:
         words = self.says.split(" ")
         for number, word in enumerate(words):
             if number == self.stalls_after:
-                await asyncio.sleep(3)
+                await asyncio.sleep(self.stall_s)
             yield _chunk({"content": word + (" " if number < len(words) - 1 else "")}, None)
         if self.finish_reason:
             yield _chunk({}, self.finish_reason)

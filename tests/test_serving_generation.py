@@ -15,7 +15,7 @@ from tiny_models import save_model_that_says
 
 from bankllm.errors import ModelError, UsageError
 from bankllm.processes import free_port, start, stop, tail
-from bankllm.serving.generation import GeneratingResponder, make_responder
+from bankllm.serving.generation import AT_ONCE, GeneratingResponder, make_responder
 from bankllm.serving.knowledge import Article
 from bankllm.serving.language_models import GenerationFailed
 from bankllm.serving.ledger import Account
@@ -233,6 +233,27 @@ def test_a_text_that_breaks_off_is_replaced(server: OpenAIServer, reason: str | 
 def test_an_answer_that_is_no_chat_is_replaced(server: OpenAIServer, body: str) -> None:
     server.body = body
     assert openai(server).respond(CARD).fallback in ("failed", "cut off", "empty")
+
+
+def test_a_model_that_keeps_failing_is_left_alone_and_a_refusal_is_no_such_failure() -> None:
+    lost, refused = GenerationFailed("unreachable", transient=True), GenerationFailed("refused")
+    model = FakeModel(lost, lost, refused, lost, lost, lost, lost, is_remote=True)
+    responder = GeneratingResponder(model, 5)
+    reasons = [responder.respond(CARD).fallback for _ in range(5)]
+    assert reasons == ["unreachable", "refused", "unreachable", "unreachable", "resting"]
+    assert len(model.asked) == 7
+    assert responder.respond(CARD) == template(CARD, "resting")
+
+
+def test_beyond_so_many_at_once_the_template_replies_and_every_place_is_given_back() -> None:
+    model = FakeModel(*[TRUTH] * (AT_ONCE + 1))
+    responder = GeneratingResponder(model, 5)
+    begun = [responder.stream(BALANCE) for _ in range(AT_ONCE)]
+    assert {next(reply) for reply in begun} == {"You"}
+    assert responder.respond(BALANCE) == template(BALANCE, "busy")
+    for reply in begun:  # its reader leaves
+        reply.close()
+    assert responder.respond(BALANCE).responder == "fake"
 
 
 def test_a_server_that_goes_and_comes_back() -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from bankllm.errors import UsageError
+from bankllm.serving.breaker import Breaker
 from bankllm.serving.grounding import HeldBack, NotGrounded, grounded_in
 from bankllm.serving.language_models import GenerationFailed, LanguageModel, OpenAIModel, TransformersModel
 from bankllm.serving.prompts import make_prompt
@@ -24,6 +25,11 @@ from bankllm.settings import Settings
 
 ATTEMPTS = 2
 """One retry, of a server alone and only where asking again may help."""
+AT_ONCE = 24
+"""Replies in the making. Each holds one of the 40 threads that answer requests: the others stay free of a model that
+hangs, and the template words what is asked beyond that."""
+FAILURES, REST_S = 4, 5.0
+"""After so many time-outs or refused connections in a row the model is not asked for so long."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +60,8 @@ class GeneratingResponder:
         self._model = model
         self._timeout_s = timeout_s
         self._template = TemplateResponder()
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._breaker = Breaker(FAILURES, REST_S)
 
     def respond(self, facts: Facts) -> Reply:
         return [item for item in self.stream(facts) if isinstance(item, Reply)][-1]
@@ -65,24 +73,51 @@ class GeneratingResponder:
             # No facts, only a question back and a promise to hand over: the bank's own words.
             yield from self._fall_back(plain, "abstained", shown=False)
             return
+        if not self._places.acquire(blocking=False):
+            yield from self._fall_back(plain, "busy", shown=False)
+            return
+        try:
+            yield from self._generate(facts, plain)
+        finally:
+            self._places.release()
+
+    def _generate(self, facts: Facts, plain: Reply) -> Iterator[str | Reply]:
         shown: list[str] = []
-        attempts = ATTEMPTS if self._model.is_remote else 1
-        for attempt in range(1, attempts + 1):
+        reason: Fallback = "resting"
+        for _ in range(ATTEMPTS if self._model.is_remote else 1):
+            if not self._breaker.allows():
+                break
             try:
-                for piece in self._write(facts):
+                for piece in self._watched(facts):
                     shown.append(piece)
                     yield piece
             except NotGrounded:
-                yield from self._fall_back(plain, "not grounded", bool(shown))
-                return
+                reason = "not grounded"
+                break
             except GenerationFailed as failure:
+                reason = failure.reason
                 # Another attempt may be worded otherwise, so it must not follow what was shown of this one.
-                if attempt == attempts or shown or not failure.transient:
-                    yield from self._fall_back(plain, failure.reason, bool(shown))
-                    return
+                if shown or not failure.transient:
+                    break
             else:
                 yield replace(plain, text="".join(shown), responder=self.name)
                 return
+        yield from self._fall_back(plain, reason, bool(shown))
+
+    def _watched(self, facts: Facts) -> Iterator[str]:
+        """`_write`, and the breaker hears how it went: whatever a model answers, it is there."""
+        try:
+            yield from self._write(facts)
+        except GenerationFailed as failure:
+            (self._breaker.failed if failure.transient else self._breaker.succeeded)()
+            raise
+        except NotGrounded:
+            self._breaker.succeeded()
+            raise
+        except BaseException:  # the reader has gone, or a fault of ours
+            self._breaker.abandoned()
+            raise
+        self._breaker.succeeded()
 
     def _write(self, facts: Facts) -> Iterator[str]:
         """One attempt: pieces that hold no figure but the facts'. Raises `NotGrounded`, `GenerationFailed`."""

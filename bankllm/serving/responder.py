@@ -15,7 +15,9 @@ from bankllm.vectors.rows import Match
 
 QUOTED_CHARACTERS = 160
 """An earlier message is quoted up to this length."""
-Fallback = Literal["abstained", "cut off", "empty", "failed", "not grounded", "refused", "time-out", "unreachable"]
+Fallback = Literal[
+    "abstained", "busy", "cut off", "empty", "failed", "not grounded", "refused", "resting", "time-out", "unreachable"
+]
 """Why the template worded a reply that a language model was there to word."""
 
 
