@@ -28,7 +28,8 @@ class ServerProcess:
     `port=0` takes a free one; `env` is added to this process' environment; `log` keeps the server's output
     (a temporary file otherwise); `program` is what takes the options of `bankllm serve`. `processes` says
     how orphans are prevented. Entering raises `ServerError`, with the end of the server's log, if the port is
-    in use, the server ends, or `/health/ready` does not answer 200 within `timeout_s`.
+    in use, the server ends, or `/health/ready` does not answer 200 within `timeout_s`. That one speaks for the
+    worker that answers, so of several `/health/metrics` must count all.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class ServerProcess:
         port: int = 0,
         store: Path | None = None,
         adapter: Path | None = None,
+        workers: int = 1,
+        options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
         timeout_s: float = 120,
@@ -48,6 +51,9 @@ class ServerProcess:
         self._command = [*program, "--host", "127.0.0.1", "--port", str(self.port)]
         self._command += ["--store", str(store)] if store else []
         self._command += ["--adapter", str(adapter)] if adapter else []
+        self._command += ["--workers", str(workers)] if workers > 1 else []
+        self._command += options
+        self._workers = workers
         self._env = env
         self._log = log
         self._timeout_s = timeout_s
@@ -124,10 +130,15 @@ class ServerProcess:
                         f"{self.log_tail()}"
                     )
                 with contextlib.suppress(httpx.HTTPError):
-                    if client.get(f"{self.url}/health/ready").status_code == 200:
+                    if client.get(f"{self.url}/health/ready").status_code == 200 and self._has_all_workers(client):
                         return
                 time.sleep(0.1)
+        wanted = f" and {self._workers} workers from /health/metrics" if self._workers > 1 else ""
         raise ServerError(
-            f"The server did not become ready within {self._timeout_s:g} s: expected 200 from {self.url}/health/ready. "
+            f"The server did not become ready within {self._timeout_s:g} s: expected 200 from {self.url}/health/ready"
+            f"{wanted}. "
             f"Allow more time, or see what it waits for. Its log ends:\n{self.log_tail()}"
         )
+
+    def _has_all_workers(self, client: httpx.Client) -> bool:
+        return self._workers == 1 or client.get(f"{self.url}/health/metrics").json()["workers"] == self._workers

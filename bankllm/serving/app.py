@@ -110,8 +110,11 @@ def create_app(
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.stopping = False
+    begun = asyncio.create_task(begin()) if (begin := getattr(app.state, "begin", None)) else None
     yield
     app.state.stopping = True
+    if begun:
+        begun.cancel()
     if close := getattr(app.state, "close", None):
         await run_in_threadpool(close)
 
@@ -125,6 +128,7 @@ def _health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: Ser
 
     @router.get("/health/ready", responses=documented(503))
     async def ready() -> dict[str, str]:
+        """Whether the process that answers can chat; how many do, `/health/metrics` tells."""
         if getattr(app.state, "stopping", False):
             raise HTTPException(503, "The server is shutting down.")
         return {"status": "ready", "model": current().model}

@@ -1,32 +1,29 @@
 """The chat service as a process: listen, load, answer, drain.
 
-`serve` answers from this process, or from several workers that uvicorn watches over; all share one store and one
-listening socket. `/health/ready` says 503 until the models are there.
+`serve` answers from this process, where `/health/ready` says 503 until the models are there, or from several workers
+(`workers`), which share one store and one listening socket.
 """
 
+import asyncio
 import errno
 import logging
 import os
 import signal
 import socket
-import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
 from bankllm.artefact import read_artefact
-from bankllm.errors import ServerError
-from bankllm.processes import usable_cores
+from bankllm.errors import BankLLMError, ServerError
 from bankllm.serving.app import create_app
 from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.serving.identity import check_identity, is_guarded
 from bankllm.serving.logs import log_config
+from bankllm.serving.workers import NOT_LOADED, serve_with_workers
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
-from bankllm.telemetry.workers import FOLDER_VARIABLE, worker_ended
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +35,7 @@ def serve(host: str, port: int, settings: Settings, workers: int = 1) -> None:
     """Run the service (main thread) until SIGTERM or Ctrl-C, then drain and return.
 
     Port 0 takes a free one. Raises `UsageError`, `ModelError` or `StoreError` for parts that cannot be used,
-    `ServerError` for the port.
+    `ServerError` for the port, or where none of several workers can load.
     """
     check_identity(settings, host)
     read_artefact(settings.adapter or DEFAULT_ADAPTER)  # better said before a port is taken
@@ -46,7 +43,8 @@ def serve(host: str, port: int, settings: Settings, workers: int = 1) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with listen(host, port) as listener:
         if workers > 1:
-            _serve_with_workers(listener, settings, workers)
+            _announce(settings)
+            serve_with_workers(listener, _config("bankllm.serving.workers:worker_app", settings, workers), settings)
         else:
             _serve_alone(listener, settings)
 
@@ -91,18 +89,31 @@ class LoadingApp:
 
 
 def app_from_environment() -> FastAPI:
-    """For uvicorn in a process that we did not start: loads in the background, closes when the server stops."""
+    """For uvicorn in a process that we did not start: loads in the background, closes when the server stops.
+
+    Where it cannot load, the process says why and ends with the exit code of uvicorn's own failed starts.
+    """
     loading = LoadingApp(get_settings())
 
-    def tell(done: Future[ChatEngine]) -> None:
-        if error := done.exception():
-            logger.error("the models cannot be loaded: %s", error)
-            os.kill(os.getpid(), signal.SIGTERM)
+    async def tell() -> None:
+        try:
+            await asyncio.wrap_future(loading.engine)
+        except Exception as error:
+            unforeseen = None if isinstance(error, BankLLMError) else error
+            logger.error("the models cannot be loaded: %s", error, exc_info=unforeseen)
+            signal.raise_signal(signal.SIGTERM)  # uvicorn drains
         else:
             logger.info("ready")
 
-    loading.engine.add_done_callback(tell)
-    loading.app.state.close = loading.close
+    def close() -> None:
+        if loading.engine.done() and loading.engine.exception():
+            # uvicorn would end by the signal it was sent, as if somebody had wanted this end.
+            logging.shutdown()
+            os._exit(NOT_LOADED)
+        loading.close()
+
+    loading.app.state.begin = tell
+    loading.app.state.close = close
     return loading.app
 
 
@@ -124,36 +135,11 @@ def _serve_alone(listener: socket.socket, settings: Settings) -> None:
         loading.close()
 
 
-def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int) -> None:
-    """uvicorn starts the workers, and one anew where it ended; each reads its settings from the environment."""
-    with tempfile.TemporaryDirectory(prefix="bankllm-workers-") as shared:
-        cores = settings.encoder_threads or max(1, usable_cores() // workers)
-        os.environ |= {FOLDER_VARIABLE: shared, "BANKLLM_ENCODER_THREADS": str(cores)}
-        os.environ |= _environment(settings)
-        config = _config("bankllm.serving.app:app", settings, workers)
-        _announce(settings)
-        Supervisor(config, listener, Path(shared)).run()
-
-
-class Supervisor(Multiprocess):
-    """uvicorn's, which also takes an ended worker's gauges out of the metrics."""
-
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, shared: Path) -> None:
-        super().__init__(config, [listener])
-        self._shared = shared
-
-    def keep_subprocess_alive(self) -> None:
-        before = {process.pid for process in self.processes}
-        super().keep_subprocess_alive()
-        for pid in before - {process.pid for process in self.processes}:
-            if pid is not None:
-                worker_ended(self._shared, pid)
-
-
 def _config(app: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         workers=workers,
+        factory=isinstance(app, str),
         access_log=False,
         log_config=log_config(settings.log_file),
         timeout_graceful_shutdown=DRAIN_SECONDS,
@@ -164,9 +150,3 @@ def _config(app: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn
 def _announce(settings: Settings) -> None:
     if not is_guarded(settings):
         logger.warning("demo: customers need no token, so this server is for this machine alone")
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """What a command line may have changed, for the workers, which read their settings anew."""
-    names = ("store", "adapter", "responder", "log_file")
-    return {f"BANKLLM_{name.upper()}": str(value) for name in names if (value := getattr(settings, name))}

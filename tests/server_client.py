@@ -1,0 +1,56 @@
+"""A client of a running chat service for tests of real processes: a new connection for every request."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bankllm.loadtest.server import ServerProcess
+
+BALANCE = "What is my account balance?"
+
+
+class Client:
+    def __init__(self, server: ServerProcess) -> None:
+        self._url = server.url
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self._url + path, trust_env=False, timeout=60)
+
+    def post(self, text: str = BALANCE, customer_id: str = "CUST001") -> httpx.Response:
+        body = {"message": text, "customer_id": customer_id}
+        return httpx.post(f"{self._url}/api/v1/chat", json=body, trust_env=False, timeout=60)
+
+    def chat(self, text: str = BALANCE, customer_id: str = "CUST001") -> dict[str, Any]:
+        """The reply, which must be a 200."""
+        response = self.post(text, customer_id)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def kept(self, customer_id: str = "CUST001") -> set[str]:
+        """The customer's messages in memory."""
+        response = self.get(f"/api/v1/customers/{customer_id}/memory")
+        assert response.status_code == 200, response.text
+        return {turn["user_message"] for turn in response.json()["messages"]}
+
+    def workers(self) -> int:
+        return self.get("/health/metrics").json()["workers"]
+
+
+def log_lines(log: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a server's log; those of before its logging began are left out."""
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+
+def answered_by(log: Path) -> dict[str, int]:
+    """request id → the process that answered it."""
+    return {line["request_id"]: line["pid"] for line in log_lines(log) if line["logger"] == "bankllm.access"}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it; the test's own time-out is the limit."""
+    while not condition():
+        time.sleep(0.05)
