@@ -41,8 +41,8 @@ class Client:
 
 
 def log_lines(log: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a server's log; those of before its logging began are left out."""
-    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    """The JSON lines of a server's log; those of before its logging began are left out, and one not yet whole."""
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
 
 
 def answered_by(log: Path) -> dict[str, int]:

@@ -154,7 +154,7 @@ def test_below_a_uvicorn_of_somebody_else(tmp_path: Path) -> None:
         watcher.join()
         client = Client(server)
         assert client.chat()["unavailable"] == []
-        assert client.get("/health/metrics").json()["requests_total"] == 1
+        until(lambda: client.get("/health/metrics").json()["requests_total"] == 1)
         os.kill(server.pid, signal.SIGTERM)
         # uvicorn drains, then dies of the signal it was sent.
         assert psutil.Process(server.pid).wait(20) == -signal.SIGTERM

@@ -61,8 +61,10 @@ def test_two_workers_answer_share_a_store_and_speak_for_each_other(tmp_path: Pat
         while seen_by != pids:
             response = client.get("/api/v1/customers/CUST001/memory")
             assert "Where is my new card?" in {turn["user_message"] for turn in response.json()["messages"]}
-            seen_by.add(answered_by(log)[response.headers["x-request-id"]])
+            seen_by.add(worker_of(response, log))
             reads += 1
+        # A request is counted once its answer is out.
+        until(lambda: client.get("/health/metrics").json()["requests_total"] == chats + 1 + reads)
         figures = [client.get("/health/metrics").json() for _ in range(10)]
         assert {(each["workers"], each["requests_total"]) for each in figures} == {(2, chats + 1 + reads)}
         for _ in range(5):
@@ -176,6 +178,13 @@ def test_a_single_process_that_cannot_load_says_why_once(tmp_path: Path, foreign
         ServerProcess(store=foreign_store, log=log).start()
     assert log.read_text().replace("\n", " ").count(FOREIGN) == 1
     assert "Traceback" not in log.read_text()
+
+
+def worker_of(response: httpx.Response, log: Path) -> int:
+    """The process that answered. Its line follows the answer."""
+    request_id = response.headers["x-request-id"]
+    until(lambda: request_id in answered_by(log))
+    return answered_by(log)[request_id]
 
 
 @contextlib.contextmanager

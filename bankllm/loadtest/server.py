@@ -21,6 +21,9 @@ import psutil
 from bankllm.errors import ServerError
 from bankllm.processes import free_port, start, stop, tail
 
+PATIENCE_S = 15
+"""More than the service takes to drain (10 s) and to close."""
+
 
 class ServerProcess:
     """`bankllm serve` on 127.0.0.1, ready for requests inside the `with` block and gone after it.
@@ -85,9 +88,9 @@ class ServerProcess:
         self.stop()
 
     def stop(self) -> None:
-        """Ask the server to finish (SIGTERM), insist after 10 s (SIGKILL); `returncode` is its exit code then."""
+        """Ask the server to finish (SIGTERM), insist after 15 s (SIGKILL); `returncode` is its exit code then."""
         if self._process is not None:
-            self.returncode = stop(self._process)
+            self.returncode = stop(self._process, PATIENCE_S)
         self._cleanup.close()
 
     @property
