@@ -174,7 +174,8 @@ def test_a_write_whose_caller_was_interrupted_is_not_made_by_another(db: sqlite3
                 raise KeyboardInterrupt
             super().__enter__()
 
-    commits = GroupCommit(db, InterruptedOnce())
+    lock = InterruptedOnce()
+    commits = GroupCommit(db, lambda: lock)
     with pytest.raises(KeyboardInterrupt):
         commits.write(INSERT, [(1,)])
     commits.write(INSERT, [(2,)])
