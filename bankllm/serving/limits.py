@@ -28,7 +28,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         too_large = problem(
-            scope["state"]["request_id"],
+            scope,
             413,
             f"The body is larger than {MAX_BODY_BYTES} bytes. Shorten the message or send several requests.",
             headers={"Connection": "close"},

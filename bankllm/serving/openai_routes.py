@@ -22,12 +22,12 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, Exchange
 from bankllm.serving.identity import check_own
 from bankllm.serving.limits import RateLimit
-from bankllm.serving.problems import documented, problem_of
+from bankllm.serving.problems import OPENAI_PREFIX, OpenAIProblem, documented, openai_error, problem_of
 
 MAX_INPUTS = 64
 """Texts of one request for embeddings."""
 CORRECTION = "\n\nI have to correct myself. "
-REFUSALS = (400, 401, 403, 404, 413, 422, 429, 500, 503)
+REFUSALS = documented(400, 401, 403, 404, 413, 422, 429, 500, 503, shape=OpenAIProblem)
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
 
@@ -66,6 +66,8 @@ class EmbeddingRequest(BaseModel):
     input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
     model: str = ""
     encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    """Taken where it is what the vectors have; they cannot be shortened."""
 
 
 class Usage(BaseModel):
@@ -124,18 +126,22 @@ class ModelList(BaseModel):
 
 def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., Any], limit: RateLimit) -> APIRouter:
     """`/v1/models`, `/v1/embeddings` and `/v1/chat/completions`."""
-    router = APIRouter(prefix="/v1", tags=["OpenAI's shape"])
+    router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI's shape"])
     Customer = Annotated[str | None, Depends(customer_of)]
 
-    @router.get("/models", responses=documented(401, 403, 503))
+    @router.get("/models", responses=documented(401, 403, 500, 503, shape=OpenAIProblem))
     async def models(customer: Customer) -> ModelList:
         return ModelList(data=[Model(id=current().model)])
 
-    @router.post("/embeddings", responses=documented(*REFUSALS))
+    @router.post("/embeddings", responses=REFUSALS)
     async def embeddings(body: EmbeddingRequest, customer: Customer) -> EmbeddingList:
         if customer is not None:
             limit.check(customer)
         engine, texts = current(), [body.input] if isinstance(body.input, str) else body.input
+        if body.dimensions not in (None, engine.memory.embedder.dim):
+            raise HTTPException(
+                422, f"dimensions is {body.dimensions}. Expected {engine.memory.embedder.dim}, or none."
+            )
         vectors = await run_in_threadpool(engine.embed, texts)
         data = [
             Embedding(index=index, embedding=_encoded(vector, body.encoding_format))
@@ -147,7 +153,7 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
     @router.post(
         "/chat/completions",
         response_model=Completion,
-        responses=documented(*REFUSALS) | {200: {"content": {"text/event-stream": {}}}},
+        responses=REFUSALS | {200: {"content": {"text/event-stream": {}}}},
     )
     async def completions(
         body: CompletionRequest, request: Request, customer: Customer
@@ -204,7 +210,7 @@ def _chunks(
         yield "data: [DONE]\n\n"
     except Exception as error:  # noqa: BLE001  the status is sent; OpenAI's clients raise on an event with `error`
         fault = problem_of(request_id, error)
-        yield f"data: {json.dumps({'error': {'message': fault.detail, 'code': fault.status}})}\n\n"
+        yield f"data: {json.dumps({'error': openai_error(fault).model_dump()})}\n\n"
 
 
 def _usage(engine: ChatEngine, message: str, reply: str) -> Usage:

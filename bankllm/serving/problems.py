@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 access = logging.getLogger("bankllm.access")
 
 MEDIA_TYPE = "application/problem+json"
+OPENAI_PREFIX = "/v1"
+"""Under it a problem also says what OpenAI's clients look for."""
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -56,6 +58,22 @@ class Problem(BaseModel):
     detail: str
     request_id: str
     errors: list[Fault] = []
+
+
+class OpenAIError(BaseModel):
+    """Where OpenAI's clients look for the words of their exceptions."""
+
+    message: str
+    type: Literal["invalid_request_error", "server_error"]
+    param: str | None
+    """JSON Pointer of the first field that does not fit."""
+    code: str
+
+
+class OpenAIProblem(Problem):
+    """The problem document of the routes in OpenAI's shape."""
+
+    error: OpenAIError
 
 
 class Observe:
@@ -94,7 +112,7 @@ class Observe:
         except Exception as error:
             if status:  # the reply has begun, nothing can be put right
                 raise
-            await _response(problem_of(request_id, error))(scope, receive, send_with_id)
+            await _response(scope, problem_of(request_id, error))(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             # No status: the client left before there was one (499, as nginx counts it).
@@ -103,14 +121,25 @@ class Observe:
             _log_request(request_id, route, scope["method"], answered, seconds)
 
 
-def problem(request_id: str, status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response for a problem."""
-    return _response(_problem(request_id, status, detail), headers)
+def problem(scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response for a problem of this request."""
+    return _response(scope, _problem(scope["state"]["request_id"], status, detail), headers)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def openai_error(problem: Problem) -> OpenAIError:
+    """A problem in the words that OpenAI's clients show."""
+    faults = [f"{fault.pointer}: {fault.detail}" for fault in problem.errors]
+    return OpenAIError(
+        message=" ".join([problem.detail, *faults]),
+        type="invalid_request_error" if problem.status < 500 else "server_error",
+        param=problem.errors[0].pointer if problem.errors else None,
+        code=str(problem.status),
+    )
+
+
+def documented(*statuses: int, shape: type[Problem] = Problem) -> dict[int | str, dict[str, Any]]:
     """Problem responses for a route's OpenAPI description."""
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    content = {MEDIA_TYPE: {"schema": shape.model_json_schema()}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
@@ -121,7 +150,7 @@ def install_handlers(app: FastAPI) -> None:
         headers = error.headers if isinstance(error, HTTPException) else None
         if isinstance(error, Overloaded):
             headers = {"Retry-After": "1"}
-        return _response(problem_of(request.state.request_id, error), headers)
+        return _response(request.scope, problem_of(request.state.request_id, error), headers)
 
     for kind in (HTTPException, RequestValidationError, UnknownCustomer, Overloaded, UsageError, StoreError):
         app.add_exception_handler(kind, refused)
@@ -153,7 +182,9 @@ def _problem(request_id: str, status: int, detail: str, errors: list[Fault] | No
     return Problem(title=title, status=status, detail=detail, request_id=request_id, errors=errors or [])
 
 
-def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _response(scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    if scope["path"].startswith(OPENAI_PREFIX + "/"):
+        problem = OpenAIProblem(**dict(problem), error=openai_error(problem))
     return JSONResponse(problem.model_dump(), problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
