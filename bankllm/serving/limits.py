@@ -1,7 +1,11 @@
 """How much one caller may ask: bytes in a body, and requests of one customer in a time."""
 
+import contextlib
+import math
+import time
+
 from fastapi import HTTPException
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers
@@ -64,19 +68,25 @@ class RateLimit:
 
     def __init__(self, settings: Settings) -> None:
         """Raises `UsageError` for a rate that cannot be read."""
-        rate = settings.rate_limit or (DEFAULT_RATE if is_guarded(settings) else "off")
-        self._rate: RateLimitItem | None = None
-        if rate != "off":
-            try:
-                self._rate = parse(rate)
-            except ValueError as error:
-                raise UsageError(
-                    f"BANKLLM_RATE_LIMIT is {rate!r}. Expected a number a time, such as 120/minute, or off."
-                ) from error
+        self._rate = wanted_rate(settings)
         self._window = MovingWindowRateLimiter(MemoryStorage())
 
     def check(self, customer_id: str) -> None:
         """Count a request of this customer's; 429 beyond the rate."""
         if self._rate is not None and not self._window.hit(self._rate, customer_id):
-            wait = max(1, round(self._rate.get_expiry() / self._rate.amount))
+            # When the oldest request that counts leaves the window.
+            free_at = self._window.get_window_stats(self._rate, customer_id).reset_time
+            wait = max(1, math.ceil(free_at - time.time()))
             raise HTTPException(429, f"More than {self._rate}. Wait and try again.", {"Retry-After": str(wait)})
+
+
+def wanted_rate(settings: Settings) -> RateLimitItem | None:
+    """The rate of the settings, None for off. Raises `UsageError` for one that cannot be read."""
+    wanted = settings.rate_limit or (DEFAULT_RATE if is_guarded(settings) else "off")
+    if wanted == "off":
+        return None
+    with contextlib.suppress(ValueError):  # also for several rates
+        (rate,) = parse_many(wanted)
+        if rate.amount > 0:
+            return rate
+    raise UsageError(f"BANKLLM_RATE_LIMIT is {wanted!r}. Expected one rate, such as 120/minute, or off.")

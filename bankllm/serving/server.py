@@ -20,6 +20,7 @@ from bankllm.errors import BankLLMError, ServerError
 from bankllm.serving.app import create_app
 from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.serving.identity import check_identity, is_guarded
+from bankllm.serving.limits import wanted_rate
 from bankllm.serving.logs import log_config
 from bankllm.serving.workers import NOT_LOADED, serve_with_workers
 from bankllm.settings import Settings, get_settings
@@ -37,8 +38,10 @@ def serve(host: str, port: int, settings: Settings, workers: int = 1) -> None:
     Port 0 takes a free one. Raises `UsageError`, `ModelError` or `StoreError` for parts that cannot be used,
     `ServerError` for the port, or where none of several workers can load.
     """
+    # Better said before a port is taken, and once instead of by every worker.
     check_identity(settings, host)
-    read_artefact(settings.adapter or DEFAULT_ADAPTER)  # better said before a port is taken
+    wanted_rate(settings)
+    read_artefact(settings.adapter or DEFAULT_ADAPTER)
     # Its threads would fight with the encoder's for the same cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with listen(host, port) as listener:
