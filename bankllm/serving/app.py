@@ -8,20 +8,20 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, StringConstraints
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from bankllm import __version__
 from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, Exchange
+from bankllm.serving.events import EventStream, event
 from bankllm.serving.identity import check_identity, check_own, customer_of_token
 from bankllm.serving.limits import BodyLimit, RateLimit
 from bankllm.serving.openai_routes import openai_routes
@@ -173,13 +173,13 @@ def _chat_routes(
         # What FastAPI would do with the model itself, without checking it once more.
         return Response(response(reply, request).model_dump_json(), media_type="application/json")
 
-    @router.post("/chat/stream", response_class=StreamingResponse, responses=documented(*REFUSALS) | STREAMED)
-    async def stream(body: ChatRequest, request: Request, customer: Customer) -> StreamingResponse:
+    @router.post("/chat/stream", response_class=EventStream, responses=documented(*REFUSALS) | STREAMED)
+    async def stream(body: ChatRequest, request: Request, customer: Customer) -> EventStream:
         """The reply as it is worded: events `token`, then one `reply`, or one `error`."""
         exchange = begin(body, customer)
         await encoded(exchange, request)
 
-        def events() -> Iterator[str]:
+        def events() -> Generator[str]:
             try:
                 for item in current().stream(exchange):
                     if isinstance(item, str):
@@ -189,7 +189,7 @@ def _chat_routes(
             except Exception as error:  # noqa: BLE001  the status is sent; what is known of it follows as an event
                 yield event("error", problem_of(request.state.request_id, error).model_dump_json())
 
-        return StreamingResponse(iterate_in_threadpool(events()), media_type="text/event-stream")
+        return EventStream(events())
 
     @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 429, 500, 503))
     def kept(customer_id: CustomerId, customer: Customer) -> Memory:
@@ -226,11 +226,6 @@ async def encoded(exchange: Exchange, request: Request) -> None:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def event(kind: str, data: str) -> str:
-    """A server-sent event. `data` is JSON, so it has no line breaks."""
-    return f"event: {kind}\ndata: {data}\n\n"
 
 
 def _count_batches(engine: ChatEngine, metrics: ServerMetrics) -> None:

@@ -10,16 +10,16 @@ read: the assistant has a memory of its own. Options that choose how a model sam
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, StringConstraints
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.concurrency import run_in_threadpool
 
 from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, Exchange
+from bankllm.serving.events import EventStream
 from bankllm.serving.identity import check_own
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.problems import OPENAI_PREFIX, OpenAIProblem, documented, openai_error, problem_of
@@ -155,9 +155,7 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
         response_model=Completion,
         responses=REFUSALS | {200: {"content": {"text/event-stream": {}}}},
     )
-    async def completions(
-        body: CompletionRequest, request: Request, customer: Customer
-    ) -> Completion | StreamingResponse:
+    async def completions(body: CompletionRequest, request: Request, customer: Customer) -> Completion | EventStream:
         """Answers the last message, which must be the user's."""
         whose = body.user or customer
         if whose is None:
@@ -171,7 +169,7 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
         name, created = f"chatcmpl-{request.state.request_id}", int(time.time())
         if body.stream:
             chunks = _chunks(engine, exchange, name, created, body, request.state.request_id)
-            return StreamingResponse(iterate_in_threadpool(chunks), media_type="text/event-stream")
+            return EventStream(chunks)
         reply = await run_in_threadpool(engine.finish, exchange)
         choice = Choice(message=Answer(content=reply.reply))
         usage = _usage(engine, exchange.message, reply.reply)
@@ -182,7 +180,7 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
 
 def _chunks(
     engine: ChatEngine, exchange: Exchange, name: str, created: int, body: CompletionRequest, request_id: str
-) -> Iterator[str]:
+) -> Generator[str]:
     """Server-sent events as OpenAI sends them. What was shown cannot be taken back there: a template that has to
     stand in for the rest follows as a correction."""
 

@@ -1,0 +1,34 @@
+"""`bankllm serve` with a responder that takes its time, for tests of what happens meanwhile.
+
+python -m tests.slow_server --port 8000
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+
+from bankllm.cli import main
+from bankllm.serving import engine
+from bankllm.serving.responder import Facts, Reply
+
+PIECES = ("One moment. ", "I am looking. ", "Still looking. ", "Here it is.")
+PAUSE_S = 0.4
+
+
+class SlowResponder:
+    name = "slow"
+
+    def respond(self, facts: Facts) -> Reply:
+        return [item for item in self.stream(facts) if isinstance(item, Reply)][-1]
+
+    def stream(self, facts: Facts) -> Iterator[str | Reply]:
+        for piece in PIECES:
+            yield piece
+            time.sleep(PAUSE_S)
+        yield Reply("".join(PIECES), (), self.name)
+
+
+if __name__ == "__main__":
+    engine.make_responder = lambda spec, settings: SlowResponder()
+    sys.argv.insert(1, "serve")
+    main()

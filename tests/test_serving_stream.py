@@ -1,0 +1,210 @@
+"""Streams of server-sent events over real connections: to their end, with errors in them, and left in the middle."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from bankllm.errors import StoreError
+from bankllm.loadtest.server import ServerProcess
+from bankllm.serving.app import ChatResponse
+from bankllm.serving.generation import GeneratingResponder
+from bankllm.serving.openai_routes import CORRECTION
+from bankllm.serving.problems import Problem
+from bankllm.serving.responder import Reply, TemplateResponder
+from bankllm.settings import Settings
+from tests.live_server import CHAT, bank, connect, errors_of, logged, request_bytes, served
+from tests.slow_server import PIECES
+from tests.test_serving_app import BALANCE, assert_problem, engine  # noqa: F401  a fixture
+
+STREAM = f"{CHAT}/stream"
+TRUE = "Your balances: £4,907.60 and £2,833.83."
+
+
+class Model:
+    """A language model that writes what it is told, word by word."""
+
+    name, is_remote = "stub", False
+
+    def __init__(self, says):
+        self.says = says
+
+    def write(self, messages, emit, stop):
+        for word in self.says.split(" "):
+            emit(f"{word} ")
+
+
+class Stub:
+    """A responder that streams pieces, then its last item: a reply, or an error to raise."""
+
+    name = "stub"
+
+    def __init__(self, *pieces, last):
+        self.pieces, self.last = pieces, last
+        self.shown, self.left = threading.Event(), threading.Event()
+        self.pause_s = 0.0
+
+    def stream(self, facts):
+        try:
+            for piece in self.pieces:
+                yield piece
+                self.shown.set()
+                time.sleep(self.pause_s)
+            if isinstance(self.last, Exception):
+                raise self.last
+            yield self.last
+        finally:
+            self.left.set()
+
+    respond = TemplateResponder().respond
+
+
+@pytest.fixture
+def url(engine, caplog):  # noqa: F811
+    caplog.set_level(logging.INFO)
+    with served(engine, Settings()) as address:
+        yield address
+
+
+def ask(url, body=BALANCE):
+    with httpx.stream("POST", url + STREAM, json=body, timeout=60, trust_env=False) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        return events_in(response.read().decode())
+
+
+def events_in(text):
+    """(kind, data) of each event."""
+    assert text.endswith("\n\n")
+    parts = [event.split("\n") for event in text.removesuffix("\n\n").split("\n\n")]
+    return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in parts]
+
+
+def test_a_real_server_streams_what_it_would_answer(tmp_path):
+    with bank(tmp_path) as server:
+        *tokens, (kind, reply) = ask(server.url, BALANCE | {"conversation_id": "talk-1"})
+        plain = httpx.post(server.url + CHAT, json=BALANCE | {"conversation_id": "talk-2"}, trust_env=False).json()
+        kept = httpx.get(f"{server.url}/api/v1/customers/CUST001/memory", trust_env=False).json()["messages"]
+    assert ({kind for kind, _ in tokens}, kind) == ({"token"}, "reply")
+    assert "".join(data["text"] for _, data in tokens) == reply["reply"]
+    assert ChatResponse.model_validate(reply).model_dump(mode="json") == reply
+    own = {"conversation_id", "request_id", "latency_ms"}
+    assert {name: reply[name] for name in reply.keys() - own} == {name: plain[name] for name in plain.keys() - own}
+    assert (reply["conversation_id"], len(kept)) == ("talk-1", 2)
+    assert kept[0]["assistant_response"] == reply["reply"]
+
+
+def test_a_models_words_come_one_by_one(url, engine):  # noqa: F811
+    engine.responder = GeneratingResponder(Model(TRUE), timeout_s=10)
+    *tokens, (kind, reply) = ask(url)
+    assert len(tokens) > 2
+    assert "".join(data["text"] for _, data in tokens).strip() == TRUE
+    assert kind == "reply"
+    assert (reply["reply"].strip(), reply["responder"], reply["fallback"]) == (TRUE, "stub", None)
+    assert engine.memory.export_user("CUST001")[0]["assistant_response"] == reply["reply"]
+
+
+def test_a_model_that_lies_is_replaced(url, engine):  # noqa: F811
+    engine.responder = GeneratingResponder(Model("Of course. Your balance is £1,000,000.00 today."), timeout_s=10)
+    *tokens, (_, reply) = ask(url)
+    assert "1,000,000" not in json.dumps(tokens) + json.dumps(reply)
+    assert (reply["responder"], reply["fallback"]) == ("template", "not grounded")
+    assert "£4,907.60" in reply["reply"]
+    assert engine.memory.export_user("CUST001")[0]["assistant_response"] == reply["reply"]
+
+
+def test_in_openais_shape_the_truth_follows_as_a_correction(url, engine):  # noqa: F811
+    engine.responder = Stub("I think ", "it is ", last=Reply("It is £4,907.60.", (), fallback="cut off"))
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        talk = [{"role": "user", "content": BALANCE["message"]}]
+        chunks = client.chat.completions.create(model="any", messages=talk, user="CUST001", stream=True)
+        assert (
+            "".join(c.choices[0].delta.content or "" for c in chunks) == f"I think it is {CORRECTION}It is £4,907.60."
+        )
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "detail"),
+    [
+        (ZeroDivisionError("secret detail"), 500, "the log has it under this request id"),
+        (StoreError("/secret/path cannot be read"), 503, "does not answer. Try again later"),
+    ],
+)
+def test_an_error_in_the_middle_is_an_event(url, engine, caplog, fault, status, detail):  # noqa: F811
+    engine.responder = Stub("Your ", "balance ", last=fault)
+    *tokens, (kind, problem) = ask(url)
+    assert [data["text"] for _, data in tokens] == ["Your ", "balance "]
+    assert kind == "error"
+    assert Problem.model_validate(problem).model_dump() == problem
+    assert problem["status"] == status
+    assert detail in problem["detail"]
+    assert "secret" not in json.dumps(problem)
+    assert problem["request_id"] in " ".join(errors_of(caplog))
+    assert engine.memory.export_user("CUST001") == [], "an answer that nobody got is not kept"
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        talk = [{"role": "user", "content": BALANCE["message"]}]
+        with pytest.raises(openai.APIError, match=r"log has it|Try again later") as caught:
+            list(client.chat.completions.create(model="any", messages=talk, user="CUST001", stream=True))
+        assert caught.value.code == str(status)
+    assert len(errors_of(caplog)) == 2
+    engine.responder = TemplateResponder()
+    assert ask(url)[-1][0] == "reply"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"), [({"customer_id": "CUST999"}, 404), ({"message": ""}, 422), ({"message": 7}, 422)]
+)
+def test_what_is_refused_does_not_begin_a_stream(url, engine, change, status):  # noqa: F811
+    assert_problem(httpx.post(url + STREAM, json=BALANCE | change, trust_env=False), status)
+    assert engine.memory.export_user("CUST001") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (STREAM, BALANCE),
+        ("/v1/chat/completions", {"stream": True, "user": "CUST001", "messages": [{"role": "user", "content": "hi"}]}),
+    ],
+)
+def test_who_leaves_in_the_middle_leaves_nothing_behind(url, engine, caplog, path, body):  # noqa: F811
+    engine.responder = left = Stub(*["word "] * 50, last=Reply("word " * 50, ()))
+    left.pause_s = 0.05
+    with contextlib.closing(connect(url)) as line:
+        line.sendall(request_bytes(path, json.dumps(body).encode()))
+        assert line.recv(100).startswith(b"HTTP/1.1 200 OK")
+        assert left.shown.wait(10)
+    assert left.left.wait(2), "the responder goes on for nobody"
+    engine.responder = TemplateResponder()
+    assert ask(url)[-1][0] == "reply"
+    assert [turn["user_message"] for turn in engine.memory.export_user("CUST001")] == [BALANCE["message"]]
+    assert errors_of(caplog) == []
+    lines = [record.route for record in caplog.records if record.name == "bankllm.access"]
+    assert lines[:1] == [path], "the request that was left has its line as well"
+
+
+def test_a_stream_under_way_is_finished_after_sigterm(tmp_path):
+    log = tmp_path / "server.log"
+    program = (sys.executable, "-m", "tests.slow_server")
+    with ServerProcess(program=program, store=tmp_path / "memory.sqlite", log=log) as server:
+        process = psutil.Process(server.pid)
+        with httpx.stream("POST", server.url + STREAM, json=BALANCE, timeout=60, trust_env=False) as response:
+            text = ""
+            for part in response.iter_text():
+                if not text:
+                    os.kill(server.pid, signal.SIGTERM)
+                text += part
+        process.wait(10)
+    *tokens, (kind, reply) = events_in(text)
+    assert [data["text"] for _, data in tokens] == list(PIECES)
+    assert (kind, reply["reply"], reply["unavailable"]) == ("reply", "".join(PIECES), [])
+    assert server.returncode == 0
+    assert logged(log, "ERROR") == []
