@@ -192,6 +192,8 @@ class ChatEngine:
             raise UsageError(
                 f"A message takes 1 to {MAX_MESSAGE_CHARACTERS} characters, not only spaces; got {len(message)}."
             )
+        if not is_text(message):
+            raise UsageError("The message holds half of a surrogate pair, which is no character. Send valid Unicode.")
         message = mask(message)
         self.ledger.require(customer_id)
         return Exchange(message, customer_id, conversation_id, self._encoder.submit(message))
@@ -350,6 +352,15 @@ class _Stopwatch:
     def latency(self) -> Latency:
         stages = {stage: round(1000 * seconds, 3) for stage, seconds in self._stages.items()}
         return Latency(**stages, total=round(1000 * (self._last - self._start), 3))
+
+
+def is_text(message: str) -> bool:
+    """Whether a message is Unicode throughout; JSON's escapes can also write half of a character."""
+    try:
+        message.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def model_name(artefact: Artefact) -> str:
