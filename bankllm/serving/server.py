@@ -22,6 +22,7 @@ from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.serving.identity import check_identity, is_guarded
 from bankllm.serving.limits import wanted_rate
 from bankllm.serving.logs import log_config
+from bankllm.serving.protocol import LimitedHead
 from bankllm.serving.workers import NOT_LOADED, serve_with_workers
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
@@ -146,6 +147,7 @@ def _config(app: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn
         access_log=False,
         log_config=log_config(settings.log_file),
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        http=LimitedHead,
         ws="none",
     )
 
