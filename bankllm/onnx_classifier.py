@@ -69,6 +69,7 @@ class OnnxClassifier:
         """
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # a bank's server reports to nobody
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:

@@ -131,6 +131,7 @@ def test_unknown_customer_is_404(client, customer_id):
 def test_unknown_paths_and_methods(client):
     assert_problem(client.get("/nowhere"), 404, "Not Found")
     assert_problem(client.get("/api/v1/chat"), 405, "Method Not Allowed")
+    assert client.put("/api/v1/customers/CUST001/memory").headers["allow"] == "DELETE, GET"
 
 
 def test_a_customer_sees_and_removes_what_is_kept(client, engine):
@@ -244,3 +245,20 @@ def test_openapi_documents_the_problems(client):
     assert set(chat["responses"]) == {"200", *problems}
     for status in problems:
         assert set(chat["responses"][status]["content"]) == {"application/problem+json"}
+
+
+def test_every_reference_of_the_description_leads_somewhere(client):
+    def references(node):
+        if isinstance(node, dict):
+            yield from [node["$ref"]] if "$ref" in node else []
+            node = list(node.values())
+        for part in node if isinstance(node, list) else []:
+            yield from references(part)
+
+    document = client.get("/openapi.json").json()
+    found = set(references(document))
+    assert {"#/components/schemas/Problem", "#/components/schemas/Fault"} < found
+    for reference in found:
+        node = document
+        for step in reference.removeprefix("#/").split("/"):
+            node = node[step]

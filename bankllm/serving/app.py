@@ -21,12 +21,20 @@ from starlette.requests import ClientDisconnect
 
 from bankllm import __version__
 from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, Exchange
-from bankllm.serving.events import EventStream, event
+from bankllm.serving.events import EventStream, described_events, event
 from bankllm.serving.identity import check_identity, check_own, customer_of_token
 from bankllm.serving.limits import BodyLimit, RateLimit
 from bankllm.serving.openai_routes import openai_routes
 from bankllm.serving.pages import page_routes
-from bankllm.serving.problems import Observe, documented, install_handlers, problem_of
+from bankllm.serving.problems import (
+    COMPONENT,
+    Observe,
+    Problem,
+    describe_problems,
+    documented,
+    install_handlers,
+    problem_of,
+)
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics, Stage
 
@@ -51,8 +59,15 @@ class ChatResponse(ChatReply):
 
 
 REFUSALS = (400, 401, 403, 404, 413, 422, 429, 500, 503)
-STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"description": "Server-sent events."}}
+STREAMED[200]["content"] = {
+    "text/event-stream": {
+        "itemSchema": described_events(
+            token={"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+            reply={"$ref": COMPONENT.format(model=ChatResponse.__name__)},
+            error={"$ref": COMPONENT.format(model=Problem.__name__)},
+        )
+    }
 }
 
 
@@ -94,6 +109,7 @@ def create_app(
     app.add_middleware(BodyLimit)
     app.add_middleware(Observe, metrics=metrics)
     install_handlers(app)
+    describe_problems(app)
     if isinstance(engine, Future):
         engine.add_done_callback(lambda done: None if done.exception() else _count_batches(done.result(), metrics))
     else:

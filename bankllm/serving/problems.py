@@ -14,10 +14,12 @@ from typing import Any, Literal
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.errors import StoreError, UsageError
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 access = logging.getLogger("bankllm.access")
 
 MEDIA_TYPE = "application/problem+json"
+COMPONENT = "#/components/schemas/{model}"
 OPENAI_PREFIX = "/v1"
 """Under it a problem also says what OpenAI's clients look for."""
 SECURITY_HEADERS = {
@@ -139,8 +142,21 @@ def openai_error(problem: Problem) -> OpenAIError:
 
 def documented(*statuses: int, shape: type[Problem] = Problem) -> dict[int | str, dict[str, Any]]:
     """Problem responses for a route's OpenAPI description."""
-    content = {MEDIA_TYPE: {"schema": shape.model_json_schema()}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": COMPONENT.format(model=shape.__name__)}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def describe_problems(app: FastAPI) -> None:
+    """Put into the application's OpenAPI description what `documented` refers to."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        shapes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(s, "serialization") for s in (Problem, OpenAIProblem)]
+        document = describe()
+        document["components"]["schemas"] |= models_json_schema(shapes, ref_template=COMPONENT)[1]["$defs"]
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]  # as FastAPI's manual has it
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -150,6 +166,8 @@ def install_handlers(app: FastAPI) -> None:
         headers = error.headers if isinstance(error, HTTPException) else None
         if isinstance(error, Overloaded):
             headers = {"Retry-After": "1"}
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            headers = {"Allow": ", ".join(_methods(app, request.scope))}
         return _response(request.scope, problem_of(request.state.request_id, error), headers)
 
     for kind in (HTTPException, RequestValidationError, UnknownCustomer, Overloaded, UsageError, StoreError):
@@ -186,6 +204,15 @@ def _response(scope: Scope, problem: Problem, headers: Mapping[str, str] | None 
     if scope["path"].startswith(OPENAI_PREFIX + "/"):
         problem = OpenAIProblem(**dict(problem), error=openai_error(problem))
     return JSONResponse(problem.model_dump(), problem.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """What may be asked of this path; the router names the methods of the first route alone."""
+    return [
+        method
+        for method in sorted(METHODS)
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
 
 
 def _log_request(request_id: str, route: str, method: str, status: int, seconds: float) -> None:
