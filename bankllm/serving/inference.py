@@ -10,9 +10,12 @@ import numpy as np
 
 from bankllm import models
 from bankllm.artefact import Classifier
+from bankllm.onnx_classifier import Precision
 from bankllm.processes import usable_cores
 from bankllm.settings import Settings
 from bankllm.vectors.embedder import Embedder
+
+PRECISIONS: dict[str, Precision] = {"onnx": "fp32", "onnx-int8": "int8"}
 
 
 def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
@@ -21,9 +24,7 @@ def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
     A graph that is not there yet is exported first. Raises `ModelError` for a folder that holds none, or one whose
     base model is missing or another one.
     """
-    runtime, threads = settings.inference, settings.encoder_threads or usable_cores()
-    if runtime == "auto":
-        runtime = "torch" if _has_gpu(settings) else "onnx"
+    runtime, threads = _runtime(settings), settings.encoder_threads or usable_cores()
     if runtime == "torch":
         import torch
 
@@ -35,7 +36,7 @@ def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
     from bankllm.export import exported
     from bankllm.onnx_classifier import OnnxClassifier
 
-    graph = exported(folder, "int8" if runtime == "onnx-int8" else "fp32", settings)
+    graph = exported(folder, PRECISIONS[runtime], settings)
     # A pass is too little work to share: with more threads every layer waits for the slowest one.
     return OnnxClassifier.load(graph, threads=1), threads
 
@@ -50,6 +51,20 @@ def shared_embedder(classifier: Classifier, settings: Settings) -> Embedder | No
         return classifier.embed(texts)
 
     return Embedder(classifier.artefact.base_model, settings=settings, encode=encode, variant=classifier.variant)
+
+
+def prepare(folder: Path, settings: Settings) -> None:
+    """Export the graph if it is not there yet, so that several workers do not do so at once. Raises `ModelError`."""
+    if (runtime := _runtime(settings)) in PRECISIONS:
+        from bankllm.export import exported
+
+        exported(folder, PRECISIONS[runtime], settings)
+
+
+def _runtime(settings: Settings) -> str:
+    if settings.inference == "auto":
+        return "torch" if _has_gpu(settings) else "onnx"
+    return settings.inference
 
 
 def _has_gpu(settings: Settings) -> bool:

@@ -26,6 +26,7 @@ from bankllm.errors import BankLLMError, ServerError
 from bankllm.processes import usable_cores
 from bankllm.serving.app import create_app
 from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
+from bankllm.serving.inference import prepare
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
 from bankllm.telemetry.recent import live_workers
@@ -42,8 +43,9 @@ PAUSE_S = 5.0
 def serve_with_workers(listener: socket.socket, config: uvicorn.Config, settings: Settings) -> None:
     """Run until SIGTERM or Ctrl-C. The workers read their settings from the environment.
 
-    Raises `ServerError` where no worker can load.
+    Raises `ModelError` or `ServerError` where no worker can load.
     """
+    prepare(settings.adapter or DEFAULT_ADAPTER, settings)
     with tempfile.TemporaryDirectory(prefix="bankllm-workers-") as shared:
         cores = settings.encoder_threads or max(1, usable_cores() // config.workers)
         os.environ |= {FOLDER_VARIABLE: shared, "BANKLLM_ENCODER_THREADS": str(cores)}
