@@ -20,7 +20,7 @@ from bankllm.errors import BankLLMError
 
 Result = TypeVar("Result")
 
-MAX_BATCH = 64
+MAX_BATCH = 32
 """Texts taken from the queue at once: the more there are, the more are alike in length."""
 PASS = 8
 """Texts that go through the encoder together: beyond it no more texts a second come out."""
