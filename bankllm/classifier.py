@@ -135,9 +135,8 @@ class IntentClassifier:
                 vectors = module.embed(*inputs)
                 plain = vectors if self.artefact.is_base_embedding else None
             else:
-                vectors, plain = (
-                    module.pool(hidden, inputs[1]) for hidden in plain_layers.hidden(module.body, *inputs)
-                )
+                states = plain_layers.hidden(module.body, input_ids=inputs[0], attention_mask=inputs[1])
+                vectors, plain = (module.pool(hidden, inputs[1]) for hidden in states)
             probabilities = module.classify(vectors).softmax(dim=-1)
         return Scores(
             probabilities.cpu().numpy(), vectors.cpu().numpy(), None if plain is None else plain.cpu().numpy()

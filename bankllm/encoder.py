@@ -107,11 +107,11 @@ class PlainUpperLayers:
         self.layers = copy.deepcopy(layer_list(body)[1][first:])
         self._entered: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
-    def hidden(self, body: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, tokens, hidden) last hidden states of the body, and of the plain base."""
+    def hidden(self, body: nn.Module, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, tokens, hidden) last hidden states of the body for these inputs, and of the plain base."""
         hook = layer_list(body)[1][self._first].register_forward_pre_hook(self._enter, with_kwargs=True)
         try:
-            adapted = body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            adapted = body(**inputs).last_hidden_state
         finally:
             hook.remove()
         (hidden, *args), kwargs = self._entered
@@ -122,7 +122,7 @@ class PlainUpperLayers:
 
     def fits(self, body: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> bool:
         """Whether the layers kept give what the unadapted body gives: not where something follows the last layer."""
-        expected, found = self.hidden(body, input_ids, attention_mask)
+        expected, found = self.hidden(body, input_ids=input_ids, attention_mask=attention_mask)
         return torch.allclose(expected, found, atol=1e-5)
 
     def _enter(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -23,18 +23,18 @@ from bankllm import models
 from bankllm.artefact import Artefact, read_artefact, resolve_base
 from bankllm.errors import ModelError, UsageError
 from bankllm.files import atomic_writer
-from bankllm.onnx_classifier import INPUTS, METADATA, OUTPUTS, Notes, Precision
+from bankllm.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, Notes, Precision
 from bankllm.settings import Settings
 
 if TYPE_CHECKING:
     from bankllm.classifier import IntentClassifier
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when what `export_onnx` writes changes, so that kept graphs are made anew."""
 MAX_BYTES = 2**31 - 1
 """Protocol buffers, and with them a single ONNX file, end there."""
-EXAMPLE = ["my card has not arrived yet", "hello"]
-"""Two texts of unlike length: the exporter takes an axis of size 1 for a constant."""
+EXAMPLE = ["my card has not arrived yet", "hello", "where is it?"]
+"""Texts of unlike length: the exporter takes an axis of size 1 for a constant."""
 TALKATIVE = ("torch.onnx._internal.exporter._registration", "transformers.integrations.bitsandbytes", "root")
 
 
@@ -103,38 +103,38 @@ def _key(folder: Path, artefact: Artefact) -> str:
 
 
 def _graph(classifier: "IntentClassifier") -> Any:
-    """The classifier as an ONNX model in fp32, with the plain base's embedding where one pass gives both."""
+    """The classifier as an ONNX model in fp32, with the plain base's embedding where one pass gives both.
+
+    Texts lie packed one behind the other where the model gives the same answers so, and padded to the longest of
+    them where it does not.
+    """
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from bankllm.classifier import tokenise
+    from bankllm.graphs import PackedGraph, PaddedGraph, pack
 
-    class Graph(nn.Module):
-        """(n, tokens) int64 ids and mask → (n, classes) logits and (n, hidden) unit-length embeddings."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = classifier.module.float().cpu()
-            # Registered here, so that their weights are the graph's constants.
-            self.layers = classifier.plain.layers.float().cpu() if classifier.plain else None
-
-        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-            module, plain = self.module, classifier.plain
-            if plain is None:
-                embeddings = module.embed(input_ids, attention_mask)
-                return module.classify(embeddings), embeddings
-            hidden = plain.hidden(module.body, input_ids, attention_mask)
-            embeddings, base = (module.pool(states, attention_mask) for states in hidden)
-            return module.classify(embeddings), embeddings, base
-
-    batch = tokenise(classifier.tokenizer, EXAMPLE, classifier.artefact.max_length, "pt")
+    batch = tokenise(classifier.tokenizer, EXAMPLE, classifier.artefact.max_length, "pt").to("cpu")
+    padded = PaddedGraph(classifier).eval()
+    inputs: tuple[Tensor, ...] = (batch["input_ids"], batch["attention_mask"])
+    packed = PackedGraph(classifier).eval() if classifier.artefact.pooling == "mean" else None
+    graph: PaddedGraph | PackedGraph = padded
+    sizes = {name: {0: "batch", 1: "sequence"} for name in PADDED_INPUTS}
+    with torch.inference_mode():
+        expected = padded(*inputs)
+    in_a_row = pack(batch["input_ids"], batch["attention_mask"])
+    if packed is not None and packed.gives(expected, *in_a_row):
+        graph, inputs = packed, in_a_row
+        sizes = {name: {1: "tokens"} for name in PACKED_INPUTS[:2]}
+        sizes |= {"segments": {0: "tokens"}, "lengths": {0: "batch"}}
+    names = PACKED_INPUTS if graph is packed else PADDED_INPUTS
     with _quiet_export():
         program = torch.onnx.export(
-            Graph().eval(),
-            kwargs={name: batch[name].cpu() for name in INPUTS},
-            input_names=INPUTS,
-            output_names=OUTPUTS if classifier.plain else OUTPUTS[:2],
-            dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in INPUTS},
+            graph,
+            kwargs=dict(zip(names, inputs, strict=True)),
+            input_names=names,
+            output_names=OUTPUTS[: len(expected)],
+            dynamic_shapes=sizes,
             dynamo=True,
             verbose=False,
         )

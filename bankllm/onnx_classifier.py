@@ -6,7 +6,7 @@ The file stands alone: labels, threshold and tokenizer travel in its metadata.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +22,15 @@ Precision = Literal["fp32", "int8"]
 
 METADATA = "bankllm"
 """Key of the model's metadata under which `Notes` lie as JSON."""
-INPUTS = ("input_ids", "attention_mask")
+PADDED_INPUTS = ("input_ids", "attention_mask")
+PACKED_INPUTS = ("input_ids", "position_ids", "segments", "lengths")
+"""See `bankllm.graphs`."""
 OUTPUTS = ("logits", "embeddings", "base_embeddings")
 """The last one only where the plain base model's embedding comes without another pass."""
+
+
+PACK_TOKENS = 128
+"""In one pass of a packed graph: beyond it, attention between texts that do not concern each other begins to cost."""
 
 
 class Notes(BaseModel):
@@ -49,6 +55,9 @@ class OnnxClassifier:
         self.variant = "" if notes.precision == "fp32" else notes.precision
         self._tokenizer = _tokenizer(notes, notes.artefact.max_length)
         self._embedding_tokenizer = _tokenizer(notes, notes.embedding_length)
+        self._pad_token = notes.padding
+        self._pad_id = self._tokenizer.token_to_id(notes.padding)
+        self._packed = [given.name for given in session.get_inputs()] == list(PACKED_INPUTS)
         self._outputs = [output.name for output in session.get_outputs()]
         self._hidden: int = session.get_outputs()[1].shape[1]
 
@@ -88,8 +97,7 @@ class OnnxClassifier:
 
     def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
         """Probabilities and embeddings of n texts. Raises `UsageError` for an item that is no string."""
-        run = partial(self._run, self._tokenizer)
-        return score_in_batches(texts, run, len(self.label_names), self._hidden, batch_size=batch_size)
+        return self._score(self._tokenizer, texts, batch_size)
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Tokens that the encoder reads of these texts, special ones included."""
@@ -97,24 +105,57 @@ class OnnxClassifier:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The plain base model's (n, hidden) unit-length embeddings; only where `shares_base_embedding`."""
-        run = partial(self._run, self._embedding_tokenizer)
-        scores = score_in_batches(texts, run, len(self.label_names), self._hidden, batch_size=16)
+        scores = self._score(self._embedding_tokenizer, texts, batch_size=16)
         return scores.embeddings if scores.base_embeddings is None else scores.base_embeddings
 
-    def _run(self, tokenizer: Tokenizer, texts: list[str]) -> Scores:
-        encoded = tokenizer.encode_batch(texts)
-        inputs = (
-            np.array([row.ids for row in encoded], dtype=np.int64),
-            np.array([row.attention_mask for row in encoded], dtype=np.int64),
-        )
-        logits, embeddings, *base = self.session.run(self._outputs, dict(zip(INPUTS, inputs, strict=True)))
+    def _score(self, tokenizer: Tokenizer, texts: Sequence[str], batch_size: int) -> Scores:
+        run = partial(self._run_packed if self._packed else self._run_padded, tokenizer)
+        return score_in_batches(texts, run, len(self.label_names), self._hidden, batch_size=batch_size)
+
+    def _run_padded(self, tokenizer: Tokenizer, texts: list[str]) -> Scores:
+        rows = tokenizer.encode_batch(texts)
+        longest = max(len(row.ids) for row in rows)
+        for row in rows:
+            row.pad(longest, pad_id=self._pad_id, pad_token=self._pad_token)
+        ids, mask = [row.ids for row in rows], [row.attention_mask for row in rows]
+        return self._scores(self._run(PADDED_INPUTS, ids, mask))
+
+    def _run_packed(self, tokenizer: Tokenizer, texts: list[str]) -> Scores:
+        rows = [row.ids for row in tokenizer.encode_batch(texts)]
+        outputs = []
+        for pack in _packs(rows):
+            ids, lengths = np.concatenate(pack), [len(row) for row in pack]
+            positions = np.concatenate([np.arange(length) for length in lengths])
+            segments = np.repeat(np.arange(len(pack)), lengths)
+            outputs.append(self._run(PACKED_INPUTS, ids[None], positions[None], segments, lengths))
+        return self._scores([np.concatenate(parts) for parts in zip(*outputs, strict=True)])
+
+    def _run(self, names: Sequence[str], *inputs: Any) -> list[np.ndarray]:
+        arrays = [np.asarray(values, dtype=np.int64) for values in inputs]
+        return self.session.run(self._outputs, dict(zip(names, arrays, strict=True)))
+
+    def _scores(self, outputs: list[np.ndarray]) -> Scores:
+        logits, embeddings, *base = outputs
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         plain = embeddings if self.artefact.is_base_embedding else base[0] if base else None
         return Scores(odds / odds.sum(axis=1, keepdims=True), embeddings, plain)
 
 
+def _packs(rows: list[list[int]]) -> Iterator[list[list[int]]]:
+    """Texts that go through together, in order: up to `PACK_TOKENS`, and one at least."""
+    pack: list[list[int]] = []
+    tokens = 0
+    for row in rows:
+        if pack and tokens + len(row) > PACK_TOKENS:
+            yield pack
+            pack, tokens = [], 0
+        pack.append(row)
+        tokens += len(row)
+    yield pack
+
+
 def _tokenizer(notes: Notes, max_length: int) -> Tokenizer:
     tokenizer = Tokenizer.from_str(notes.tokenizer)
+    tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    tokenizer.enable_padding(pad_id=tokenizer.token_to_id(notes.padding), pad_token=notes.padding)
     return tokenizer

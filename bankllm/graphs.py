@@ -1,0 +1,67 @@
+"""The classifier's forward pass in the two forms that are exported: texts padded to one length, or packed.
+
+Packed, the texts lie one behind the other in a single row, and each token looks at its own text's alone. Nothing is
+computed for padding: random queries are half as long as the longest of eight.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from bankllm.classifier import IntentClassifier
+
+Packed = tuple[Tensor, Tensor, Tensor, Tensor]
+"""(1, t) token ids, (1, t) positions, (t) which text a token is of, (n) tokens of each text."""
+
+
+class _Graph(nn.Module):
+    def __init__(self, classifier: IntentClassifier) -> None:
+        super().__init__()
+        self.module = classifier.module.float().cpu()
+        self._plain = classifier.plain
+        # Registered here, so that their weights are the graph's constants.
+        self.layers = classifier.plain.layers.float().cpu() if classifier.plain else None
+
+    def _hidden(self, **inputs: Tensor) -> tuple[Tensor, ...]:
+        """Last hidden states, and the plain base's where they come with them."""
+        if self._plain is not None:
+            return self._plain.hidden(self.module.body, **inputs)
+        return (self.module.body(**inputs).last_hidden_state,)
+
+
+class PaddedGraph(_Graph):
+    """(n, t) ids and mask → (n, classes) logits, (n, hidden) embeddings, and the plain base's if there are any."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        states = self._hidden(input_ids=input_ids, attention_mask=attention_mask)
+        embeddings = [self.module.pool(hidden, attention_mask) for hidden in states]
+        return self.module.classify(embeddings[0]), *embeddings
+
+
+class PackedGraph(_Graph):
+    """The same of `Packed` texts, for a model that takes positions and pools by the mean."""
+
+    def forward(self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        own = (segments[:, None] == segments[None, :])[None, None]
+        states = self._hidden(input_ids=input_ids, position_ids=position_ids, attention_mask=own)
+        of_text = torch.arange(lengths.shape[0], device=segments.device)[:, None] == segments[None, :]
+        means = [of_text.to(hidden.dtype) @ hidden[0] / lengths[:, None] for hidden in states]
+        embeddings = [nn.functional.normalize(mean, dim=-1) for mean in means]
+        return self.module.classify(embeddings[0]), *embeddings
+
+    def gives(self, expected: tuple[Tensor, ...], *packed: Tensor) -> bool:
+        """Whether the outputs are these: not where the model counts positions in a way of its own, or takes none."""
+        try:
+            with torch.inference_mode():
+                found = self(*packed)
+        except (TypeError, ValueError, RuntimeError):
+            return False
+        return all(torch.allclose(*pair, atol=1e-4) for pair in zip(expected, found, strict=True))
+
+
+def pack(input_ids: Tensor, attention_mask: Tensor) -> Packed:
+    """Padded texts, packed."""
+    lengths = attention_mask.sum(dim=1)
+    real = attention_mask.bool()
+    positions = torch.arange(input_ids.shape[1]).expand_as(input_ids)[real]
+    segments = torch.arange(len(lengths)).repeat_interleave(lengths)
+    return input_ids[real][None], positions[None], segments, lengths
