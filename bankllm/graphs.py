@@ -4,6 +4,8 @@ Packed, the texts lie one behind the other in a single row, and each token looks
 computed for padding: random queries are half as long as the longest of eight.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +24,9 @@ class _Graph(nn.Module):
         self.layers = classifier.plain.layers.float().cpu() if classifier.plain else None
         # Fused attention is exported with a guard against rows that see nothing, which costs a tenth of the time.
         for part in self.modules():
-            if hasattr(getattr(part, "config", None), "_attn_implementation"):
-                part.config._attn_implementation = "eager"
+            config: Any = getattr(part, "config", None)
+            if hasattr(config, "_attn_implementation"):
+                config._attn_implementation = "eager"
 
     def _hidden(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         """Last hidden states, and the plain base's where they come with them."""

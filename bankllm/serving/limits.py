@@ -31,15 +31,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        too_large = problem(
-            scope,
-            413,
-            f"The body is larger than {MAX_BODY_BYTES} bytes. Shorten the message or send several requests.",
-            headers={"Connection": "close"},
-        )
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-            await too_large(scope, receive, send)
+            await _too_large(scope)(scope, receive, send)
             return
         seen, refused = 0, False
 
@@ -60,7 +54,12 @@ class BodyLimit:
             await self.app(scope, receive_counted, send_unless_refused)
         finally:
             if refused:
-                await too_large(scope, receive, send)
+                await _too_large(scope)(scope, receive, send)
+
+
+def _too_large(scope: Scope) -> ASGIApp:
+    detail = f"The body is larger than {MAX_BODY_BYTES} bytes. Shorten the message or send several requests."
+    return problem(scope, 413, detail, headers={"Connection": "close"})
 
 
 class RateLimit:
