@@ -71,12 +71,29 @@ def test_the_graph_has_dynamic_axes_logits_and_both_embeddings(graph: Path) -> N
         for value in (*model.graph.input, *model.graph.output)
     }
     assert axes == {
-        "input_ids": ["batch", "sequence"],
-        "attention_mask": ["batch", "sequence"],
+        "input_ids": [1, "tokens"],
+        "position_ids": [1, "tokens"],
+        "segments": ["tokens"],
+        "lengths": ["batch"],
         "logits": ["batch", 84],
         "embeddings": ["batch", 384],
         "base_embeddings": ["batch", 384],
     }
+
+
+def test_what_the_adapter_left_alone_is_there_once(graph: Path) -> None:
+    plain = sum(tensor.nbytes for tensor in IntentClassifier.load(ASSISTANT).module.state_dict().values())
+    one_matrix = 4 * 384 * 1536
+    assert graph.stat().st_size < plain + one_matrix + 2**20  # the tokenizer travels along
+
+
+def test_a_pooling_that_packing_does_not_know_is_padded(tmp_path: Path) -> None:
+    data = load("teller77").first_intents(3)
+    config = TrainConfig(method="lora", rank=2, epochs=1, pooling="cls", head="linear")
+    result = train(config, data, tmp_path / "mine", progress=False)
+    classifier = OnnxClassifier.load(export_onnx(tmp_path / "mine", tmp_path / "mine.onnx"))
+    assert [given.name for given in classifier.session.get_inputs()] == ["input_ids", "attention_mask"]
+    assert [p.intent for p in classifier.predict(data.test.texts)] == [row["predicted"] for row in result.predictions]
 
 
 def test_memory_reads_as_much_of_a_text_as_the_embedder(assistant: OnnxClassifier) -> None:
