@@ -77,10 +77,11 @@ def test_who_is_interrupted_while_waiting_holds_nobody_up(
         def __init__(self) -> None:
             self.asked = 0
 
-        def acquire(self) -> None:
+        def acquire(self, timeout: float = -1) -> bool:
             self.asked += 1
             if self.asked == 2:
                 raise KeyboardInterrupt
+            return True
 
         def release(self) -> None: ...
 

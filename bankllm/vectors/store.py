@@ -215,7 +215,8 @@ class SQLiteStore:
         try:
             # The thread before this one may have waited in vain for another process: this one does not begin anew.
             left_ms = max(0, round(1000 * (until - time.monotonic())))
-            db.execute(f"PRAGMA busy_timeout = {left_ms}")
+            with store_errors(self.path):
+                db.execute(f"PRAGMA busy_timeout = {left_ms}")
             yield
         finally:
             lock.release()
