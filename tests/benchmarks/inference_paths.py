@@ -1,6 +1,6 @@
 """Texts a second through the served classifier by every runtime, and how often each says what eager torch says.
 
-python tests/benchmarks/inference_paths.py    # about six minutes; OpenVINO and torch.compile where they are here
+python tests/benchmarks/inference_paths.py    # a few minutes; OpenVINO and torch.compile where they are here
 
 One process, one core a path (the server runs as many passes at once as it has cores). Random test queries, in passes
 of 1, 8 and 32 as they come, and as served: 64 at a time, sorted by length, in passes of 8. Logits and the plain
@@ -27,7 +27,7 @@ from bankllm.onnx_classifier import OnnxClassifier
 from bankllm.serving.batcher import MAX_BATCH, PASS
 from bankllm.serving.engine import DEFAULT_ADAPTER
 
-TEXTS = 512
+TEXTS = 256
 REFERENCE = "torch, eager, fp32"
 Run = Callable[[Sequence[str]], Scores]
 
