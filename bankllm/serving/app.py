@@ -11,7 +11,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
@@ -20,8 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from bankllm import __version__
-from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, Exchange
+from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.serving.events import EventStream, described_events, event
+from bankllm.serving.exchange import ChatReply, Exchange
+from bankllm.serving.health import health_routes
 from bankllm.serving.identity import check_identity, check_own, customer_of_token
 from bankllm.serving.limits import BodyLimit, RateLimit
 from bankllm.serving.openai_routes import openai_routes
@@ -116,7 +117,7 @@ def create_app(
         _count_batches(engine, metrics)
     current, limit = _engine_source(engine), RateLimit(settings)
     customer = customer_of_token(settings)
-    app.include_router(_health_routes(app, current, metrics))
+    app.include_router(health_routes(app, current, metrics))
     app.include_router(_chat_routes(current, customer, limit, metrics))
     app.include_router(openai_routes(current, customer, limit))
     app.include_router(page_routes())
@@ -133,33 +134,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         begun.cancel()
     if close := getattr(app.state, "close", None):
         await run_in_threadpool(close)
-
-
-def _health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: ServerMetrics) -> APIRouter:
-    router = APIRouter(tags=["health"])
-
-    @router.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "healthy", "timestamp": datetime.now(UTC).isoformat(), "version": __version__}
-
-    @router.get("/health/ready", responses=documented(503))
-    async def ready() -> dict[str, str]:
-        """Whether the process that answers can chat; how many do, `/health/metrics` tells."""
-        if getattr(app.state, "stopping", False):
-            raise HTTPException(503, "The server is shutting down.")
-        return {"status": "ready", "model": current().model}
-
-    # Not async: with several workers they read all of their files.
-    @router.get("/health/metrics")
-    def summary() -> dict[str, int | float | None]:
-        return metrics.summary()
-
-    @router.get("/metrics", response_class=Response)
-    def prometheus() -> Response:
-        content, media_type = metrics.render()
-        return Response(content, media_type=media_type)
-
-    return router
 
 
 def _chat_routes(

@@ -5,20 +5,18 @@ with ChatEngine.load(None, Path("memory.sqlite"), get_settings()) as engine:
 """
 
 import logging
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from bankllm import models
 from bankllm.artefact import Artefact, Classifier
 from bankllm.errors import ModelError, StoreError, UsageError
-from bankllm.serving.batcher import Batcher, Job
+from bankllm.serving.batcher import Batcher
+from bankllm.serving.exchange import ChatReply, Decision, Encoded, Exchange, Stopwatch
 from bankllm.serving.followups import is_follow_up, wanted_count
 from bankllm.serving.generation import make_responder
 from bankllm.serving.inference import load_classifier, shared_embedder
@@ -52,77 +50,6 @@ CLEAR = 0.8
 """Confidence from which even a message worded as a follow-up is read by itself."""
 RELATED = 0.6
 """Cosine from which an earlier message counts as being about the same thing."""
-
-
-class Latency(BaseModel):
-    """Where the time of one message went, in ms. The stages follow each other and add up to `total`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    queue: float
-    """Checking the customer, waiting for the encoder, and for a thread that goes on."""
-    encode: float
-    """Tokenizer, encoder and head, for all messages of the pass."""
-    classify: float
-    """From probabilities to an intent or an abstention; a follow-up goes through the encoder again."""
-    retrieve: float
-    """Memory search, ledger and knowledge."""
-    respond: float
-    """Wording the reply and committing the turn to memory."""
-    total: float
-
-
-class ChatReply(BaseModel):
-    """An answer and what it rests on."""
-
-    model_config = ConfigDict(frozen=True)
-
-    reply: str
-    intent: str
-    """`out_of_scope` also where the classifier abstained."""
-    confidence: float
-    """Probability of the likeliest intent, 0 to 1."""
-    sources: tuple[str, ...]
-    responder: str
-    """Who worded it: `template`, or the language model."""
-    fallback: str | None = None
-    """Why the template worded it though a language model was asked, e.g. `time-out`."""
-    unavailable: tuple[str, ...] = ()
-    """What did not answer: `memory` (earlier messages were not looked at) or `storing` (this turn is not kept)."""
-    model: str
-    conversation_id: str
-    latency_ms: Latency
-
-
-@dataclass
-class Exchange:
-    """A message on its way to its answer: `ChatEngine.begin` makes it, `finish` or `stream` ends it."""
-
-    message: str
-    """Account numbers masked."""
-    customer_id: str
-    conversation_id: str | None
-    """None where a conversation begins."""
-    job: Job["Encoded"]
-    started: float = field(default_factory=time.perf_counter)
-
-
-class Encoded(NamedTuple):
-    """What the encoder gives for one message."""
-
-    probabilities: np.ndarray
-    """(classes,)"""
-    vector: np.ndarray
-    """(dim,) under which memory keeps it."""
-
-
-class Decision(NamedTuple):
-    """What a message is taken to be about."""
-
-    intent: str
-    confidence: float
-    alternatives: tuple[str, ...]
-    """Titles of the likeliest topics, where the classifier abstained."""
 
 
 class ChatEngine:
@@ -217,7 +144,7 @@ class ChatEngine:
 
     def _answer(self, exchange: Exchange, streamed: bool) -> Iterator[str | ChatReply]:
         encoded = exchange.job.done.result()
-        clock = _Stopwatch(exchange)
+        clock = Stopwatch(exchange)
         decision = self._decide(encoded.probabilities)
         unclear = decision.alternatives or (decision.confidence < CLEAR and is_follow_up(exchange.message))
         if exchange.conversation_id and unclear:
@@ -333,25 +260,6 @@ class ChatEngine:
         if vectors is None or longest > self.classifier.artefact.max_length:
             vectors = self.memory.embedder.encode(messages)
         return [Encoded(*row) for row in zip(scores.probabilities, vectors, strict=True)]
-
-
-class _Stopwatch:
-    """Splits an exchange into consecutive stages, from its start on."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._start, self._last = exchange.started, time.perf_counter()
-        encode = exchange.job.ended - exchange.job.began
-        self._stages = {"queue": self._last - self._start - encode, "encode": encode}
-
-    def lap(self, stage: str) -> None:
-        """End a stage."""
-        now = time.perf_counter()
-        self._stages[stage] = now - self._last
-        self._last = now
-
-    def latency(self) -> Latency:
-        stages = {stage: round(1000 * seconds, 3) for stage, seconds in self._stages.items()}
-        return Latency(**stages, total=round(1000 * (self._last - self._start), 3))
 
 
 def is_text(message: str) -> bool:

@@ -18,8 +18,9 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
-from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine, ChatReply, Exchange
+from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.serving.events import EventStream
+from bankllm.serving.exchange import ChatReply, Exchange
 from bankllm.serving.identity import check_own
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.problems import OPENAI_PREFIX, OpenAIProblem, documented, openai_error, problem_of

@@ -1,0 +1,38 @@
+"""Routes that tell how the service is: alive, ready, and what it measured of itself."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, FastAPI, HTTPException, Response
+
+from bankllm import __version__
+from bankllm.serving.engine import ChatEngine
+from bankllm.serving.problems import documented
+from bankllm.telemetry.metrics import ServerMetrics
+
+
+def health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: ServerMetrics) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "healthy", "timestamp": datetime.now(UTC).isoformat(), "version": __version__}
+
+    @router.get("/health/ready", responses=documented(503))
+    async def ready() -> dict[str, str]:
+        """Whether the process that answers can chat; how many do, `/health/metrics` tells."""
+        if getattr(app.state, "stopping", False):
+            raise HTTPException(503, "The server is shutting down.")
+        return {"status": "ready", "model": current().model}
+
+    # Not async: with several workers they read all of their files.
+    @router.get("/health/metrics")
+    def summary() -> dict[str, int | float | None]:
+        return metrics.summary()
+
+    @router.get("/metrics", response_class=Response)
+    def prometheus() -> Response:
+        content, media_type = metrics.render()
+        return Response(content, media_type=media_type)
+
+    return router
