@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from bankllm.artefact import read_artefact
 from bankllm.errors import BankLLMError, ServerError
+from bankllm.serving.allocator import keep_memory_flat
 from bankllm.serving.app import create_app
 from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.serving.identity import check_identity, is_guarded
@@ -80,6 +81,7 @@ class LoadingApp:
     """The application of a process that loads its own engine in the background."""
 
     def __init__(self, settings: Settings) -> None:
+        keep_memory_flat()
         adapter = settings.adapter or DEFAULT_ADAPTER
         metrics = ServerMetrics(model_name(read_artefact(adapter)))
         self._loader = ThreadPoolExecutor(1, "load")
