@@ -1,7 +1,10 @@
 """Data sets are what they claim to be, or there is an error that says what to do."""
 
 import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -75,6 +78,25 @@ def test_the_hub_side_goes_through_datasets_and_is_checked(monkeypatch: pytest.M
     with pytest.raises(DataMissing, match=r"nor could they be fetched \(ConnectionError\)"):
         load("banking77")
     assert load("auto").name == "teller77"
+
+
+def test_the_published_address_is_really_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Over HTTP, with all that `datasets` needs for it installed."""
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text("text,category\nhow old must I be,age_limit\n")
+    monkeypatch.delenv("BANKLLM_BANKING77", raising=False)
+    monkeypatch.setenv("BANKLLM_OFFLINE", "0")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.DOWNLOADED_DATASETS_PATH", tmp_path / "cache")
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/{{split}}.csv"
+        monkeypatch.setattr("bankllm.datasets.BANKING77_URL", address)
+        with pytest.raises(DataError, match="is not the published banking77 file"):
+            load("banking77")
+        server.shutdown()
+    assert list((tmp_path / "cache").iterdir())
 
 
 GOOD = "text,category\nhello you,greeting\n"
