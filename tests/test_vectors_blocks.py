@@ -1,51 +1,117 @@
-"""A namespace's matrix in memory while rows are appended."""
+"""A namespace's matrices in memory while rows are appended, and the nearest of their rows."""
 
 import numpy as np
 import pytest
 
-from bankllm.vectors.blocks import BLOB, Block
+from bankllm.vectors import blocks
+from bankllm.vectors.blocks import Block, BlockCache, best
 
 DIM = 3
 
 
-def stored(vectors: np.ndarray, first_seq: int) -> list[tuple[int, bytes]]:
-    return [(first_seq + i, vector.astype(BLOB).tobytes()) for i, vector in enumerate(vectors)]
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(blocks, "SEGMENT_ROWS", 100)
+    return 100
+
+
+def random_vectors(n: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, DIM)).astype(np.float32)
+
+
+def filled(vectors: np.ndarray, sizes: tuple[int, ...] = ()) -> Block:
+    block, done = Block(DIM, (10, None)), 0
+    for size in sizes or (len(vectors),):
+        block.append(range(10 + done, 10 + done + size), vectors[done : done + size])
+        done += size
+    return block
+
+
+def matrix(block: Block) -> np.ndarray:
+    return np.concatenate([np.empty((0, DIM)), *block.snapshot().segments])
 
 
 def test_an_empty_block_holds_nothing() -> None:
     block = Block(DIM, (None, None))
-    assert (block.matrix.shape, block.nbytes, block.last_seq) == ((0, DIM), 0, 0)
+    assert (len(block), block.nbytes, block.last_seq, block.snapshot().segments) == (0, 0, 0, ())
+    assert block.snapshot().nearest(np.ones(DIM, np.float32), 5) == ([], [])
 
 
-@pytest.mark.parametrize("sizes", [(5,), (1, 1, 1, 1, 1), (4, 1, 300, 2), (100, 30)])
-def test_rows_stay_in_order_however_they_come(sizes: tuple[int, ...]) -> None:
-    vectors = np.random.default_rng(0).normal(size=(sum(sizes), DIM)).astype(np.float32)
-    block = Block(DIM, (10, None))
-    done = 0
-    for size in sizes:
-        block.append(stored(vectors[done : done + size], 10 + done))
-        done += size
-        np.testing.assert_array_equal(block.matrix, vectors[:done])
-        assert list(block.seqs) == list(range(10, 10 + done))
-        assert block.last_seq == 9 + done
-        assert block.matrix.nbytes <= block.nbytes <= 1.25 * block.matrix.nbytes
+@pytest.mark.parametrize("sizes", [(5,), (1, 1, 1, 1, 1), (4, 1, 300, 2), (100, 30), (100, 100), (250,)])
+def test_rows_stay_in_order_however_they_come(sizes: tuple[int, ...], small_segments: int) -> None:
+    vectors = random_vectors(sum(sizes))
+    for n in range(1, len(sizes) + 1):
+        block, count = filled(vectors, sizes[:n]), sum(sizes[:n])
+        np.testing.assert_array_equal(matrix(block), vectors[:count])
+        assert list(block.seqs) == list(range(10, 10 + count))
+        assert (len(block), block.last_seq) == (count, 9 + count)
+        assert vectors[:count].nbytes <= block.nbytes <= 1.25 * vectors[:count].nbytes
 
 
-def test_growing_copies_seldom() -> None:
-    block = Block(DIM, (1, None))
-    block.append(stored(np.ones((1000, DIM)), 1))
-    assert block.nbytes == block.matrix.nbytes
+def test_growing_copies_seldom_and_a_full_segment_never(small_segments: int) -> None:
+    block = filled(random_vectors(20))
     buffers = set()
-    for seq in range(1001, 3001):
-        block.append(stored(np.ones((1, DIM)), seq))
+    for seq in range(30, 230):
+        block.append([seq], np.ones((1, DIM), np.float32))
         buffers.add(block.nbytes)
-    assert len(buffers) == 5  # 1.25 ** 5 > 3
+    assert len(buffers) < 25
+    first = block.snapshot().segments[0]
+    block.append(range(230, 500), np.ones((270, DIM), np.float32))
+    assert block.snapshot().segments[0] is first
 
 
-def test_a_view_taken_before_stays_as_it_was() -> None:
-    block = Block(DIM, (1, None))
-    block.append(stored(np.zeros((4, DIM)), 1))
-    before = block.matrix
-    block.append(stored(np.ones((2, DIM)), 5))
-    assert before.shape == (4, DIM)
-    assert not before.any()
+def test_room_made_before_is_filled_without_copying(small_segments: int) -> None:
+    block = Block(DIM, (10, None))
+    for start in range(0, 300, 20):
+        if block.spare < 20:
+            block.reserve(300 - start)
+        before = block.nbytes
+        block.append(range(start, start + 20), np.full((20, DIM), start, np.float32))
+        assert block.nbytes == before
+    assert block.nbytes == 300 * DIM * 4
+    assert matrix(block)[::20, 0].tolist() == list(range(0, 300, 20))
+
+
+def test_a_snapshot_stays_as_it_was(small_segments: int) -> None:
+    block = filled(np.zeros((4, DIM), np.float32))
+    before = block.snapshot()
+    block.append(range(14, 164), np.ones((150, DIM), np.float32))
+    assert len(before) == 4
+    assert before.nearest(np.ones(DIM, np.float32), 9) == ([10, 11, 12, 13], [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("top_k", [1, 10, 249, 250, 1000])
+def test_the_nearest_are_those_of_one_product(top_k: int, small_segments: int) -> None:
+    vectors, query = random_vectors(250), np.ones(DIM, np.float32)
+    seqs, scores = filled(vectors).snapshot().nearest(query, top_k)
+    wanted = np.argsort(-(vectors @ query), kind="stable")[:top_k]
+    assert seqs == (wanted + 10).tolist()
+    np.testing.assert_allclose(scores, (vectors @ query)[wanted], rtol=1e-6)
+
+
+def test_equal_scores_come_in_order_whatever_is_cut_off() -> None:
+    scores = np.array([0.5, 0.9, 0.5, 0.1, 0.5, 0.9], np.float32)
+    assert [best(scores, k) for k in (1, 2, 3, 4, 6, 9)] == [
+        [1],
+        [1, 5],
+        [1, 5, 0],
+        [1, 5, 0, 2],
+        [1, 5, 0, 2, 4, 3],
+        [1, 5, 0, 2, 4, 3],
+    ]
+
+
+def test_the_cache_drops_what_was_not_used_for_longest() -> None:
+    cache = BlockCache(3 * 5 * DIM * 4)
+    for name in "abc":
+        cache.put(name, filled(random_vectors(5)))
+    a = cache.take("a")
+    assert a is not None
+    assert cache.nbytes == 2 * a.nbytes
+    cache.put("a", a)
+    cache.put("d", filled(random_vectors(5)))
+    assert list(cache.blocks) == ["c", "a", "d"]
+    cache.put("large", filled(random_vectors(100)))
+    assert (list(cache.blocks), cache.nbytes) == (["large"], 100 * DIM * 4)
+    cache.put("empty", Block(DIM, (None, None)))
+    assert cache.take("empty") is None

@@ -54,8 +54,8 @@ def test_a_truncated_file(path: Path) -> None:
 
 def test_a_file_of_a_newer_schema(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 3")
-    assert_refused(path, "has schema 3, but this bankllm reads schemas 1 to 2. Upgrade bankllm")
+        db.execute("PRAGMA user_version = 4")
+    assert_refused(path, "has schema 4, but this bankllm reads schemas 1 to 3. Upgrade bankllm")
 
 
 VERSION_1 = """
@@ -103,7 +103,7 @@ def test_a_file_of_schema_1_keeps_its_rows(old_path: Path) -> None:
     with closing(SQLiteStore(old_path, DIM, EMBEDDER)) as again:
         assert [row.text for row in again.export("CUST001")] == ["replaced", "third"]
         assert again.count() == 3
-        assert again._db.execute("PRAGMA user_version").fetchone()[0] == 2
+        assert again._db.execute("PRAGMA user_version").fetchone()[0] == 3
 
 
 def test_a_new_file_and_a_migrated_one_have_the_same_schema(path: Path, old_path: Path) -> None:

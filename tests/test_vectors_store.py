@@ -181,8 +181,8 @@ def test_the_cache_stays_within_its_bytes_and_answers_alike(path: Path) -> None:
             store.upsert(f"CUST{customer}", rows_of(vectors, prefix=f"{customer}-"))
         for customer in (0, 1, 2, 3, 4, 0, 4):
             assert store.search(f"CUST{customer}", vectors[3], 1)[0].id == f"{customer}-3"
-        assert list(store._blocks) == ["CUST0", "CUST4"]
-        assert store._cached_bytes == sum(block.matrix.nbytes for block in store._blocks.values())
+        assert list(store._blocks.blocks) == ["CUST0", "CUST4"]
+        assert store._blocks.nbytes == sum(block.nbytes for block in store._blocks.blocks.values())
 
 
 def test_equal_scores_come_oldest_first() -> None:

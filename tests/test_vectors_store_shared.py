@@ -62,14 +62,14 @@ def test_a_search_reads_only_what_is_new(path: Path, journal: str) -> None:
         one.upsert("CUST002", [row("a", 1)])
         texts(one, "CUST001")
         texts(one, "CUST002")
-        kept = dict(one._blocks)
+        kept = dict(one._blocks.blocks)
         other.upsert("CUST001", [row("late", 60)])
         one.upsert("CUST001", [row("later", 61)])
         other.upsert("CUST002", [row("a", 2)])
         assert len(texts(one, "CUST001")) == 52
         assert texts(one, "CUST002") == ["text 2"]
-        assert one._blocks["CUST001"] is kept["CUST001"]
-        assert one._blocks["CUST002"] is not kept["CUST002"]
+        assert one._blocks.blocks["CUST001"] is kept["CUST001"]
+        assert one._blocks.blocks["CUST002"] is not kept["CUST002"]
 
 
 def test_the_cache_counts_what_its_blocks_hold(path: Path, journal: str) -> None:
@@ -82,10 +82,10 @@ def test_the_cache_counts_what_its_blocks_hold(path: Path, journal: str) -> None
             if generator.random() < 0.05:
                 store.delete(customer)
             texts(store, generator.choice([customer, "CUST404"]))
-            assert store._cached_bytes == sum(block.nbytes for block in store._blocks.values())
-            assert store._cached_bytes <= limit or len(store._blocks) == 1
-        assert "CUST404" not in store._blocks
-        assert len(store._blocks) > 1
+            assert store._blocks.nbytes == sum(block.nbytes for block in store._blocks.blocks.values())
+            assert store._blocks.nbytes <= limit or len(store._blocks.blocks) == 1
+        assert "CUST404" not in store._blocks.blocks
+        assert len(store._blocks.blocks) > 1
 
 
 def test_a_forgotten_customer_leaves_memory_at_once(path: Path, journal: str) -> None:
@@ -93,7 +93,7 @@ def test_a_forgotten_customer_leaves_memory_at_once(path: Path, journal: str) ->
         store.upsert("CUST001", [row("a", 1)])
         texts(store, "CUST001")
         store.delete("CUST001")
-        assert (dict(store._blocks), store._cached_bytes) == ({}, 0)
+        assert (dict(store._blocks.blocks), store._blocks.nbytes) == ({}, 0)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -77,10 +77,19 @@ class _Write:
 class GroupCommit:
     """Runs the writes of many threads on one connection, each of them all or nothing."""
 
-    def __init__(self, db: sqlite3.Connection, held: Callable[[], AbstractContextManager[None]]) -> None:
-        """`held` gives this thread the connection for itself, others being kept from it by the same."""
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        held: Callable[[], AbstractContextManager[None]],
+        check: Callable[[sqlite3.Connection], None] = lambda db: None,
+    ) -> None:
+        """`held` gives this thread the connection for itself, others being kept from it by the same.
+
+        `check` comes first in every transaction; what it raises is raised by every write in it.
+        """
         self._db = db
         self._held = held
+        self._check = check
         self._waiting: deque[_Write] = deque()
 
     def write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
@@ -104,6 +113,7 @@ class GroupCommit:
     def _commit(self, group: list[_Write]) -> None:
         try:
             with transaction(self._db, "IMMEDIATE"):
+                self._check(self._db)
                 for write in group:
                     self._db.executemany(write.sql, write.values)
         except Exception as error:  # noqa: BLE001  whatever it is, the one who asked gets it

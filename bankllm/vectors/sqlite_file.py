@@ -5,17 +5,19 @@ can lose a commit, every commit synced, no memory-mapped reads, deleted bytes ov
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from bankllm.errors import StoreError
+from bankllm.vectors.precision import Precision
 
 APPLICATION_ID = 0x42564543
 """Stands in the file's header (`PRAGMA application_id`) and tells our files from other programs'."""
-SCHEMA_VERSION = 2
-"""1: `meta` and `rows` alone. 2: also the index and `generations`, whose triggers tell what was removed or replaced."""
+SCHEMA_VERSION = 3
+"""1: `meta` and `rows` alone. 2: also the index and `generations`, whose triggers tell what was removed or replaced.
+3: also the vectors' precision in `meta`, and `reindexed`, where another embedder's vectors wait to take over."""
 BUSY_TIMEOUT_S = 30.0
 """How long one call waits for other threads and processes that use the file."""
 
@@ -49,12 +51,21 @@ _SCHEMA = (
         INSERT INTO generations VALUES (NEW.namespace, 1)
             ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;
     END""",
+    # What `reindex` has embedded so far. A row that is removed, or gets another text, takes its line away.
+    "CREATE TABLE IF NOT EXISTS reindexed (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+    """CREATE TRIGGER IF NOT EXISTS reindexed_removed AFTER DELETE ON rows BEGIN
+        DELETE FROM reindexed WHERE seq = OLD.seq;
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS reindexed_replaced AFTER UPDATE OF text ON rows BEGIN
+        DELETE FROM reindexed WHERE seq = NEW.seq;
+    END""",
 )
 
 _ADVICE = {
     "SQLITE_BUSY": "Another process holds the file; end it, or try again.",
     "SQLITE_CANTOPEN": "Expected a path in a folder that exists and can be written.",
     "SQLITE_CORRUPT": "The file is damaged or cut short; put it aside and restore a backup.",
+    "SQLITE_IOERR": "Check the disk: its space, its health, and the limits on this user's files; then repeat the call.",
     "SQLITE_FULL": "Free some disk space, then repeat the call.",
     "SQLITE_NOTADB": "Expected a file that bankllm wrote; give another path, or put this file aside.",
     "SQLITE_READONLY": "Expected a file and a folder that this user can write; change the permissions or the path.",
@@ -69,12 +80,39 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
 
 
-def open_file(path: Path | None, dim: int, embedder_id: str, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+def open_file(
+    path: Path | None, dim: int, embedder_id: str, wait_s: float = BUSY_TIMEOUT_S, precision: Precision | None = None
+) -> sqlite3.Connection:
     """Open or create a store's file, or bring an older one up to date; `None` opens a private one in memory.
 
-    Raises `StoreError` for a file that is damaged, another program's, of a newer schema, read-only, or that
-    holds another embedder's vectors; such a file is left as it is.
+    A new file keeps vectors in `precision` (float32 if none is given), an old one in what it was made with.
+    Raises `StoreError` for a file that is damaged, another program's, of a newer schema, read-only, of another
+    precision than the one asked for, or that holds another embedder's vectors; such a file is left as it is.
     """
+    # IMMEDIATE on a complete file too: it shows at once whether the file can be written.
+    with _connected(path, wait_s) as (db, schema), transaction(db, "IMMEDIATE"):
+        if schema < SCHEMA_VERSION:
+            _create_or_migrate(db, {"dim": str(dim), "embedder": embedder_id, "precision": precision or "float32"})
+        check_vectors(db, path, dim, embedder_id, precision)
+    return db
+
+
+def open_existing(path: Path, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+    """Open a store's file whichever embedder it is for, an older one brought up to date. Raises as `open_file` does."""
+    if not path.is_file():
+        raise StoreError(f"There is no file {path}. Expected one that bankllm wrote; check the path.")
+    with _connected(path, wait_s) as (db, schema):
+        if not schema:
+            raise StoreError(f"{path} is empty. Expected a store with rows; check the path.")
+        with transaction(db, "IMMEDIATE"):
+            if schema < SCHEMA_VERSION:
+                _create_or_migrate(db, {"precision": "float32"})
+    return db
+
+
+@contextmanager
+def _connected(path: Path | None, wait_s: float) -> Iterator[tuple[sqlite3.Connection, int]]:
+    """A connection that keeps every promise, and the file's schema; closed again where what follows fails."""
     with store_errors(path):
         db = sqlite3.connect(path or ":memory:", timeout=wait_s, isolation_level=None, check_same_thread=False)
         try:
@@ -83,15 +121,10 @@ def open_file(path: Path | None, dim: int, embedder_id: str, wait_s: float = BUS
             db.execute("PRAGMA secure_delete = ON")
             schema = _schema(db, path)
             _set_journal(db, path)
-            # IMMEDIATE on a complete file too: it shows at once whether the file can be written.
-            with transaction(db, "IMMEDIATE"):
-                if schema < SCHEMA_VERSION:
-                    _create_or_migrate(db, dim, embedder_id)
-                _check_embedder(db, path, dim, embedder_id)
+            yield db, schema
         except BaseException:
             db.close()
             raise
-    return db
 
 
 @contextmanager
@@ -144,23 +177,36 @@ def _set_journal(db: sqlite3.Connection, path: Path | None) -> None:
         )
 
 
-def _create_or_migrate(db: sqlite3.Connection, dim: int, embedder_id: str) -> None:
+def _create_or_migrate(db: sqlite3.Connection, meta: Mapping[str, str]) -> None:
     # Each schema only adds to the one before. Another process may have got here first: all of it leaves what is there.
     for statement in _SCHEMA:
         db.execute(statement)
-    db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", _meta(dim, embedder_id).items())
+    db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", meta.items())
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def _check_embedder(db: sqlite3.Connection, path: Path | None, dim: int, embedder_id: str) -> None:
-    kept = dict(db.execute("SELECT key, value FROM meta").fetchall())
-    if kept != _meta(dim, embedder_id):
+def read_meta(db: sqlite3.Connection) -> dict[str, str]:
+    """What the file says of its vectors: `dim`, `embedder`, `precision`."""
+    return dict(db.execute("SELECT key, value FROM meta WHERE key IN ('dim', 'embedder', 'precision')").fetchall())
+
+
+def check_vectors(
+    db: sqlite3.Connection, path: Path | None, dim: int, embedder_id: str, precision: Precision | None
+) -> None:
+    """Raises `StoreError` where the file holds another embedder's vectors, or of another precision than is expected.
+
+    That may come while the file is open, since `reindex` replaces the vectors; so it belongs into each transaction.
+    """
+    kept = read_meta(db)
+    if (kept.get("embedder"), kept.get("dim")) != (embedder_id, str(dim)):
         raise StoreError(
             f"{path} holds vectors of {kept.get('embedder')} (dim {kept.get('dim')}), but this embedder is "
-            f"{embedder_id} (dim {dim}); their vectors cannot be compared. Use that embedder, or a new file."
+            f"{embedder_id} (dim {dim}); their vectors cannot be compared. Use that embedder, or a new file, or embed "
+            "its texts anew: bankllm memory reindex."
         )
-
-
-def _meta(dim: int, embedder_id: str) -> dict[str, str]:
-    return {"dim": str(dim), "embedder": embedder_id}
+    if precision not in (None, kept["precision"]):
+        raise StoreError(
+            f"{path} keeps its vectors as {kept['precision']}, not {precision}. Open it without naming a precision, "
+            f"or write a new file, or change this one: bankllm memory reindex --precision {precision}."
+        )

@@ -1,15 +1,14 @@
 """Where vectors are kept: the protocol that every store follows, and its embedded form on SQLite.
 
 `SQLiteStore` acknowledges a write once it is committed and synced to disk, and searches exactly: one
-matrix product over the namespace's own rows. They stay in memory; a search reads what was written since, by whomever.
+matrix product over the namespace's own rows. They stay in memory; a search reads what was written since, by whomever,
+and multiplies a large namespace while others go on.
 
     SQLiteStore(Path("memory.sqlite"), dim=384, embedder_id=embedder.model_id).upsert("CUST001", rows)
 """
 
-import json
 import sqlite3
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,19 +17,29 @@ from typing import Protocol
 import numpy as np
 
 from bankllm.errors import StoreError
-from bankllm.vectors.blocks import BLOB, Block
+from bankllm.vectors.backup import copy_file, copy_open
+from bankllm.vectors.blocks import Block, BlockCache
 from bankllm.vectors.group_commit import FairLock, GroupCommit
-from bankllm.vectors.rows import Match, Row, check_namespace, check_rows, check_top_k, unit_vector
-from bankllm.vectors.sqlite_file import BUSY_TIMEOUT_S, open_file, store_errors, transaction, wal_is_safe
+from bankllm.vectors.precision import Precision, check_precision, encode
+from bankllm.vectors.reading import read_matches, read_on, read_rows, version_of
+from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, checked, unit_vector
+from bankllm.vectors.sqlite_file import (
+    BUSY_TIMEOUT_S,
+    check_vectors,
+    open_file,
+    read_meta,
+    store_errors,
+    transaction,
+    wal_is_safe,
+)
 
 _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (namespace, id) DO UPDATE SET
     created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata"""
-_VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
-    (SELECT generation FROM generations WHERE namespace = :namespace)"""
-
-
-_ROWS = "SELECT id, text, vector, metadata, created_at FROM rows WHERE namespace = ?"
+SMALL_ROWS = 2048
+"""Up to so many rows are multiplied within the turn: it takes less time than a second turn."""
+PATIENCE = 3
+"""How often a search begins anew because rows were removed or replaced under it; after that nobody may."""
 
 
 class VectorStore(Protocol):
@@ -80,81 +89,112 @@ class SQLiteStore:
         embedder_id: str,
         cache_bytes: int = 256 * 2**20,
         wait_s: float = BUSY_TIMEOUT_S,
+        *,
+        precision: Precision | None = None,
     ) -> None:
         """Open or create the file. Raises `StoreError` where it cannot serve as this embedder's store.
 
-        A call waits up to `wait_s` for other threads and processes, then raises `StoreError`.
+        A call waits up to `wait_s` for other threads and processes, then raises `StoreError`. `precision` is how a
+        new file keeps its vectors, float32 where none is given; a file that is there keeps what it was made with.
         """
+        if precision is not None:
+            check_precision(precision)
         self.path = path
         self.dim = dim
         self.embedder_id = embedder_id
-        self._cache_bytes = cache_bytes
         self._wait_s = wait_s
-        self._blocks: OrderedDict[str, Block] = OrderedDict()
-        self._cached_bytes = 0
+        self._blocks = BlockCache(cache_bytes)
         self._lock = FairLock()
-        self._db = open_file(path, dim, embedder_id, wait_s)
-        self._commits = GroupCommit(self._db, lambda: self._held(self._db, self._lock))
+        self._db = open_file(path, dim, embedder_id, wait_s, precision)
+        self.precision: Precision = read_meta(self._db)["precision"]  # type: ignore[assignment]
+        self._commits = GroupCommit(self._db, lambda: self._held(self._db, self._lock), self._check)
         # Readers pass a committing writer in WAL mode alone; elsewhere a second connection would wait for the file.
         self._reader, self._reader_lock = self._db, self._lock
-        if path is not None and wal_is_safe(sqlite3.sqlite_version_info):
+        self._wal = path is not None and wal_is_safe(sqlite3.sqlite_version_info)
+        if self._wal:
             self._reader, self._reader_lock = open_file(path, dim, embedder_id, wait_s), FairLock()
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
         """Write all rows or none. Returns once they are on disk; calls that wait at the same time share a commit."""
         check_namespace(namespace)
+        fit = checked(rows, self.dim)
         values = [
-            (
-                namespace,
-                row.id,
-                row.created_at,
-                row.vector.astype(BLOB).tobytes(),
-                row.text,
-                json.dumps(dict(row.metadata), ensure_ascii=False),
-            )
-            for row in check_rows(rows, self.dim)
+            (namespace, row.id, row.created_at, vector, row.text, metadata)
+            for row, vector, metadata in zip(rows, encode(fit.unit, self.precision), fit.metadata, strict=True)
         ]
         self._write(_UPSERT, values)
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
-        """Exact nearest neighbours by cosine among the namespace's rows; equal scores come oldest first."""
+        """Exact nearest neighbours by cosine among the namespace's rows; equal scores come oldest first.
+
+        What is found is what one moment's rows give, whoever writes meanwhile.
+        """
         check_namespace(namespace)
         check_top_k(top_k)
         query = unit_vector(vector, self.dim)
-        with self._reading() as db:
-            block = self._block(db, namespace)
-            scores = block.matrix @ query
-            return [self._match(db, block.seqs[i], float(scores[i])) for i in _best(scores, top_k)]
+        block: Block | None = None
+        restarts = 0
+        while True:
+            alone = restarts >= PATIENCE
+            with self._reading() as db:
+                known, (block, complete) = block, self._read_on(db, namespace, block, to_the_end=alone)
+                if complete and (alone or len(block) <= SMALL_ROWS):
+                    return read_matches(db, *block.snapshot().nearest(query, top_k))
+                snapshot = block.snapshot()
+            if complete:
+                nearest = snapshot.nearest(query, top_k)
+                with self._reading() as db:
+                    if version_of(db, namespace) == snapshot.version:
+                        return read_matches(db, *nearest)
+                block = None
+            if block is None or (known is not None and known.version != block.version):
+                restarts += 1
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
-        """Remove rows; their bytes in the file are overwritten (`PRAGMA secure_delete`)."""
+        """Remove rows, and every byte of their texts and vectors.
+
+        When the call returns, the file holds them no more (`PRAGMA secure_delete`), nor does its rollback journal; a
+        WAL beside it may, while another process reads the state before, until the last store on it is closed.
+        """
         check_namespace(namespace)
         if ids is None:
             self._write("DELETE FROM rows WHERE namespace = ?", [(namespace,)])
         else:
             self._write("DELETE FROM rows WHERE namespace = ? AND id = ?", [(namespace, id_) for id_ in ids])
         with self._reader_lock:
-            self._drop_block(namespace)  # a search would see that it is out of date; until then it holds what is gone
+            self._blocks.take(namespace)  # a search would see that it is out of date; until then it holds what is gone
+        if self._wal:
+            with self._held(self._db, self._lock), store_errors(self.path):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def export(self, namespace: str) -> list[Row]:
         """All rows of a namespace, in the order they were first written."""
         check_namespace(namespace)
         with self._reading() as db:
-            found = db.execute(f"{_ROWS} ORDER BY seq", (namespace,)).fetchall()
-        return [_row(*columns) for columns in found]
+            return read_rows(db, namespace, self.dim, self.precision)
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
         """The `limit` rows of a namespace that were first written last, the newest first."""
         check_namespace(namespace)
         with self._reading() as db:
-            found = db.execute(f"{_ROWS} ORDER BY seq DESC LIMIT ?", (namespace, limit)).fetchall()
-        return [_row(*columns) for columns in found]
+            return read_rows(db, namespace, self.dim, self.precision, latest=limit)
 
     def count(self, namespace: str | None = None) -> int:
         """How many rows a namespace holds, or the whole file."""
         where, values = ("", ()) if namespace is None else (" WHERE namespace = ?", (namespace,))
         with self._reading() as db:
             return int(db.execute("SELECT count(*) FROM rows" + where, values).fetchone()[0])
+
+    def backup(self, target: Path) -> None:
+        """Copy everything into a new file, as it stands at one moment, while others go on.
+
+        Raises `StoreError` where `target` is there already or cannot be written; nothing is left then.
+        """
+        if self.path is not None:
+            copy_file(self.path, target, self._wait_s)
+        else:
+            with self._held(self._db, self._lock):
+                copy_open(self._db, target)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -163,38 +203,17 @@ class SQLiteStore:
         with self._reader_lock:
             self._reader.close()
 
-    def _block(self, db: sqlite3.Connection, namespace: str) -> Block:
-        """The namespace's vectors as the transaction sees them: only rows that are not in memory yet are read."""
-        # Removed and replaced rows move the generation on, until the namespace is empty; rows after that are newer
-        # than any before, since no seq comes twice (AUTOINCREMENT). So the two numbers never come again together.
-        version = db.execute(_VERSION, {"namespace": namespace}).fetchone()
-        block = self._drop_block(namespace)
-        if block is None or block.version != version:
-            block = Block(self.dim, version)
-        found = db.execute(
-            "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq", (namespace, block.last_seq)
-        ).fetchall()
-        if found:
-            block.append(found)
-        if block.nbytes:
-            self._blocks[namespace] = block  # the last one used stands last
-            self._cached_bytes += block.nbytes
-        while self._cached_bytes > self._cache_bytes and len(self._blocks) > 1:
-            self._drop_block(next(iter(self._blocks)))
-        return block
+    def _read_on(
+        self, db: sqlite3.Connection, namespace: str, block: Block | None, *, to_the_end: bool
+    ) -> tuple[Block, bool]:
+        """The namespace's block with more of its rows, and whether it now has all that the transaction sees."""
+        block = self._blocks.take(namespace) or block  # the cache may have dropped it since this search began
+        block, complete = read_on(db, namespace, block, self.dim, self.precision, to_the_end=to_the_end)
+        self._blocks.put(namespace, block)
+        return block, complete
 
-    def _drop_block(self, namespace: str) -> Block | None:
-        block = self._blocks.pop(namespace, None)
-        if block is not None:
-            self._cached_bytes -= block.nbytes
-        return block
-
-    @staticmethod
-    def _match(db: sqlite3.Connection, seq: int, score: float) -> Match:
-        id_, text, metadata, created_at = db.execute(
-            "SELECT id, text, metadata, created_at FROM rows WHERE seq = ?", (seq,)
-        ).fetchone()
-        return Match(id_, score, text, json.loads(metadata), created_at)
+    def _check(self, db: sqlite3.Connection) -> None:
+        check_vectors(db, self.path, self.dim, self.embedder_id, self.precision)
 
     def _write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
         with store_errors(self.path):
@@ -204,6 +223,7 @@ class SQLiteStore:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         reader = self._reader
         with self._held(reader, self._reader_lock), store_errors(self.path), transaction(reader, "DEFERRED"):
+            self._check(reader)
             yield reader
 
     @contextmanager
@@ -220,18 +240,3 @@ class SQLiteStore:
             yield
         finally:
             lock.release()
-
-
-def _row(id_: str, text: str, vector: bytes, metadata: str, created_at: str) -> Row:
-    return Row(id_, text, np.frombuffer(vector, dtype=BLOB), json.loads(metadata), created_at)
-
-
-def _best(scores: np.ndarray, top_k: int) -> list[int]:
-    """Positions of the `top_k` highest of (n,) scores, best first, equal scores in order."""
-    if top_k < len(scores):
-        threshold = np.partition(scores, -top_k)[-top_k]
-        candidates = np.flatnonzero(scores >= threshold)
-    else:
-        candidates = np.arange(len(scores))
-    order = np.argsort(-scores[candidates], kind="stable")[:top_k]
-    return candidates[order].tolist()
