@@ -16,6 +16,7 @@ from bankllm import __version__
 from bankllm.errors import BankLLMError, DataError, RunError, UsageError
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
+from bankllm.vectors.command import memory
 
 app = typer.Typer(
     add_completion=False,
@@ -177,6 +178,7 @@ def claims(
 
 
 app.command()(train)
+app.add_typer(memory, name="memory")
 
 
 @app.command()

@@ -15,10 +15,12 @@ STEPS = 127
 """An int8 row's largest magnitude becomes this number of steps."""
 
 
-def check_precision(precision: str) -> None:
-    """Raises `UsageError` for a name that is none of the three."""
-    if precision not in get_args(Precision):
-        raise UsageError(f"Expected a precision of {', '.join(get_args(Precision))}; got {precision!r}.")
+def precision_of(name: str) -> Precision:
+    """The precision of this name. Raises `UsageError` for one that is none of the three."""
+    for known in get_args(Precision):
+        if name == known:
+            return known
+    raise UsageError(f"Expected a precision of {', '.join(get_args(Precision))}; got {name!r}.")
 
 
 def row_type(dim: int, precision: Precision) -> np.dtype:

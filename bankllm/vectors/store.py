@@ -20,7 +20,7 @@ from bankllm.errors import StoreError
 from bankllm.vectors.backup import copy_file, copy_open
 from bankllm.vectors.blocks import Block, BlockCache
 from bankllm.vectors.group_commit import FairLock, GroupCommit
-from bankllm.vectors.precision import Precision, check_precision, encode
+from bankllm.vectors.precision import Precision, encode, precision_of
 from bankllm.vectors.reading import read_matches, read_on, read_rows, version_of
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, checked, unit_vector
 from bankllm.vectors.sqlite_file import (
@@ -98,7 +98,7 @@ class SQLiteStore:
         new file keeps its vectors, float32 where none is given; a file that is there keeps what it was made with.
         """
         if precision is not None:
-            check_precision(precision)
+            precision_of(precision)
         self.path = path
         self.dim = dim
         self.embedder_id = embedder_id
@@ -106,7 +106,7 @@ class SQLiteStore:
         self._blocks = BlockCache(cache_bytes)
         self._lock = FairLock()
         self._db = open_file(path, dim, embedder_id, wait_s, precision)
-        self.precision: Precision = read_meta(self._db)["precision"]  # type: ignore[assignment]
+        self.precision = precision_of(read_meta(self._db)["precision"])
         self._commits = GroupCommit(self._db, lambda: self._held(self._db, self._lock), self._check)
         # Readers pass a committing writer in WAL mode alone; elsewhere a second connection would wait for the file.
         self._reader, self._reader_lock = self._db, self._lock
