@@ -17,7 +17,18 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ADDRESS = PYPROJECT["project"]["urls"]["Repository"]
 ROOMS = {"serving", "loadtest", "training", "vectors", "telemetry", "evidence"}
-GROUND_FLOOR = {"artefact", "classifier", "datasets", "encoder", "errors", "export", "files", "graphs", "models"}
+GROUND_FLOOR = {
+    "artefact",
+    "breaker",
+    "classifier",
+    "datasets",
+    "encoder",
+    "errors",
+    "export",
+    "files",
+    "graphs",
+    "models",
+}
 GROUND_FLOOR |= {"onnx_classifier", "plots", "processes", "settings"}
 LEAVES = {"evidence.records", "evidence.words"}  # what a record is, and how it reads
 ALLOWED = {("serving", "vectors"), ("serving", "telemetry")}

@@ -15,8 +15,8 @@ from contextlib import closing
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from bankllm.breaker import Breaker
 from bankllm.errors import UsageError
-from bankllm.serving.breaker import Breaker
 from bankllm.serving.grounding import HeldBack, NotGrounded, grounded_in
 from bankllm.serving.language_models import GenerationFailed, LanguageModel, OpenAIModel, TransformersModel
 from bankllm.serving.prompts import make_prompt

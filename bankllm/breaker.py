@@ -21,6 +21,12 @@ class Breaker:
         self._rest_until = 0.0
         self._trying = False
 
+    @property
+    def tripped(self) -> bool:
+        """Whether it has failed so often that only single tries are allowed."""
+        with self._lock:
+            return self._failed >= self._failures
+
     def allows(self) -> bool:
         """Whether to try now."""
         with self._lock:
