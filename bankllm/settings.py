@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from bankllm.errors import UsageError
 
 ProfileName = Literal["smoke", "quick", "full"]
+PineconeNamespaces = Literal["customer", "shared"]
 
 
 class TrainingRun(BaseModel):
@@ -212,6 +213,9 @@ class Settings(BaseSettings):
     pinecone_host: str | None = Field(
         None, validation_alias=AliasChoices("PINECONE_CONTROLLER_HOST", "BANKLLM_PINECONE_HOST")
     )
+    pinecone_namespaces: PineconeNamespaces = "customer"
+    """A Pinecone namespace for each customer, or one for all, where the plan limits their number
+    (`BANKLLM_PINECONE_NAMESPACES`)."""
     responder: str = "template"
     """Who words the replies, see `serving.generation.make_responder` (`BANKLLM_RESPONDER`)."""
     responder_timeout_s: float = Field(20, gt=0)

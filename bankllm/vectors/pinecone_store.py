@@ -1,33 +1,40 @@
 """The same `VectorStore` in Pinecone, for more customers and machines than one file serves.
 
-Writes are synchronous: `upsert` returns once Pinecone has acknowledged every batch, and there is no local
-outbox, so an outage is a `StoreError` at once. Pinecone is eventually consistent: a search may miss rows
-acknowledged a moment ago. Set `PINECONE_API_KEY` and `open_service` takes this store.
+Calls are synchronous: an outage is a `StoreError` at once. Pinecone is eventually consistent: a search may miss rows
+acknowledged a moment ago. `replicated.ReplicatedStore` puts a local file in front, which cures both; that is the
+store that `open_service` takes where `PINECONE_API_KEY` is set.
 """
 
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bankllm.errors import StoreError, UsageError
-from bankllm.vectors.rows import RESERVED_METADATA, Match, Row, check_namespace, check_rows, check_top_k, unit_vector
+from bankllm.errors import StoreError
+from bankllm.settings import PineconeNamespaces
+from bankllm.vectors.pinecone_errors import IndexMismatch, pinecone_errors
+from bankllm.vectors.pinecone_records import BATCH_RECORDS, Place, batches, match_of, place_of, record_of, row_of
+from bankllm.vectors.rows import Match, Row, check_rows, check_top_k, unit_vector
 
 VECTOR_FIELD = "_values"
 """The one field name that makes an index of vectors; any other makes one of documents, with another API."""
-BATCH_RECORDS = 1000
-BATCH_BYTES = 1_900_000
-"""Pinecone takes 1,000 records and 2 MB a call."""
 PAGE_IDS = 100
+MAX_TOP_K = 10_000
 READY_TIMEOUT_S = 120.0
 
 
+class Found(NamedTuple):
+    """What a search of Pinecone gives."""
+
+    matches: list[Match]
+    indexed: int | None
+    """Up to which log position (LSN) the answer holds every write of its Pinecone namespace; None: not told."""
+
+
 class PineconeStore:
-    """A `VectorStore` in one serverless Pinecone index; each namespace of ours is one of Pinecone's."""
+    """A `VectorStore` in one serverless Pinecone index."""
 
     kind = "pinecone"
 
@@ -38,6 +45,7 @@ class PineconeStore:
         dim: int,
         embedder_id: str,
         *,
+        layout: PineconeNamespaces = "customer",
         host: str | None = None,
         cloud: str = "aws",
         region: str = "us-east-1",
@@ -46,14 +54,15 @@ class PineconeStore:
         """Open the index; create it if there is none, and wait until it is ready.
 
         `host` is the control plane's address where it is not Pinecone's own. `timeout_s` is for one attempt;
-        the SDK makes up to four. Raises `StoreError` for a refused key, no answer, or an index that keeps
-        other vectors than this embedder's.
+        the SDK makes up to four. Raises `KeyRefused`, `IndexMismatch` for an index that keeps other vectors than this
+        embedder's or in another layout, and `StoreError` for no answer.
         """
         from pinecone import Pinecone
 
         self.dim = dim
         self.embedder_id = embedder_id
         self.index_name = index_name
+        self.layout = layout
         with self._errors():
             self._client = Pinecone(api_key=api_key, host=host, timeout=timeout_s)
             found = self._find_or_create({"deployment_type": "managed", "cloud": cloud, "region": region})
@@ -65,45 +74,67 @@ class PineconeStore:
 
         A failure may leave earlier batches written; the same call again writes all rows once, for ids replace.
         """
-        check_namespace(namespace)
-        records = [_record(namespace, row) for row in check_rows(rows, self.dim)]
+        place = place_of(namespace, self.layout)
+        self.put([record_of(place, row) for row in check_rows(rows, self.dim)], place.namespace)
+
+    def put(self, records: Sequence[dict[str, Any]], pinecone_namespace: str) -> int | None:
+        """Write records that `record_of` made; the log position of the last of them, where Pinecone tells it."""
+        written = None
         with self._errors():
-            for batch in _batches(records):
-                self._index.upsert(vectors=batch, namespace=_encode(namespace))
+            for batch in batches(records):
+                answer = self._index.upsert(vectors=batch, namespace=pinecone_namespace)
+                written = answer.response_info.lsn_committed if answer.response_info else None
+        return written
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
         """Approximate nearest neighbours by cosine; `top_k` at most 10,000."""
-        check_namespace(namespace)
+        return self.find(namespace, vector, top_k).matches
+
+    def find(self, namespace: str, vector: np.ndarray, top_k: int) -> Found:
+        """As `search`, and how fresh the answer is."""
+        place = place_of(namespace, self.layout)
         check_top_k(top_k)
         query = unit_vector(vector, self.dim).tolist()
         with self._errors():
             found = self._index.query(
-                vector=query, top_k=int(top_k), namespace=_encode(namespace), include_metadata=True
+                vector=query, top_k=int(top_k), namespace=place.namespace, filter=place.filter, include_metadata=True
             )
-        return [_match(namespace, match) for match in found.matches]
+        indexed = found.response_info.lsn_reconciled if found.response_info else None
+        return Found([match_of(place, match) for match in found.matches], indexed)
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
         """Remove the rows with these ids, or all of the namespace."""
+        place = place_of(namespace, self.layout)
+        if ids is None:
+            self._delete(place.namespace, {"filter": place.filter} if place.filter else {"delete_all": True})
+        else:
+            self.remove([place.id_of(id_) for id_ in ids], place.namespace)
+
+    def remove(self, record_ids: Sequence[str], pinecone_namespace: str) -> None:
+        """Remove records by Pinecone's ids."""
+        for start in range(0, len(record_ids), BATCH_RECORDS):
+            self._delete(pinecone_namespace, {"ids": list(record_ids[start : start + BATCH_RECORDS])})
+
+    def _delete(self, pinecone_namespace: str, what: Mapping[str, Any]) -> None:
         from pinecone import NotFoundError
 
-        check_namespace(namespace)
-        calls: list[dict[str, Any]] = [{"delete_all": True}]
-        if ids is not None:
-            calls = [{"ids": list(ids[start : start + BATCH_RECORDS])} for start in range(0, len(ids), BATCH_RECORDS)]
         # Not found: a namespace that was never written.
         with self._errors(), suppress(NotFoundError):
-            for call in calls:
-                self._index.delete(**call, namespace=_encode(namespace))
+            self._index.delete(**what, namespace=pinecone_namespace)
 
     def export(self, namespace: str) -> list[Row]:
         """All rows of a namespace, oldest first."""
-        check_namespace(namespace)
+        return self.export_without(namespace, ())
+
+    def export_without(self, namespace: str, known: Collection[str]) -> list[Row]:
+        """All rows of a namespace whose ids are not `known`, oldest first; only these are fetched."""
+        place = place_of(namespace, self.layout)
         rows: list[Row] = []
         with self._errors():
-            for page in self._index.list(namespace=_encode(namespace), limit=PAGE_IDS):
-                ids = [item.id for item in page.vectors if item.id]
-                fetched = self._index.fetch(ids=ids, namespace=_encode(namespace))
-                rows.extend(_row(namespace, vector) for vector in fetched.vectors.values())
+            for ids in self._pages(place):
+                if wanted := [id_ for id_ in ids if id_.removeprefix(place.prefix) not in known]:
+                    fetched = self._index.fetch(ids=wanted, namespace=place.namespace)
+                    rows.extend(row_of(place, vector) for vector in fetched.vectors.values())
         return sorted(rows, key=lambda row: row.created_at)
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
@@ -111,18 +142,28 @@ class PineconeStore:
         return self.export(namespace)[-limit:][::-1]
 
     def count(self, namespace: str | None = None) -> int:
-        """How many rows Pinecone has counted so far; may lag behind the writes."""
+        """How many rows Pinecone has counted so far; may lag behind the writes.
+
+        In the layout `shared` one customer's are counted by listing their ids, 100 a call.
+        """
+        place = place_of(namespace, self.layout) if namespace is not None else None
         with self._errors():
+            if place and place.prefix:
+                return sum(map(len, self._pages(place)))
             stats = self._index.describe_index_stats()
-        if namespace is None:
+        if place is None:
             return int(stats.total_vector_count)
-        summary = stats.namespaces.get(_encode(namespace))
+        summary = stats.namespaces.get(place.namespace)
         return int(summary.vector_count) if summary else 0
 
     def close(self) -> None:
         """Close the connections."""
         self._index.close()
         self._client.close()
+
+    def _pages(self, place: Place) -> Iterator[list[str]]:
+        for page in self._index.list(namespace=place.namespace, limit=PAGE_IDS, prefix=place.prefix or None):
+            yield [item.id for item in page.vectors if item.id]
 
     def _find_or_create(self, deployment: Mapping[str, str]) -> Any:
         from pinecone import ConflictError, NotFoundError
@@ -137,7 +178,7 @@ class PineconeStore:
                     name=self.index_name,
                     schema={"fields": {VECTOR_FIELD: field}},
                     deployment=dict(deployment),
-                    tags={"embedder": self.embedder_id},
+                    tags={"embedder": self.embedder_id, "namespaces": self.layout},
                     timeout=-1,
                 )
             except ConflictError:  # another process has created it just now
@@ -158,82 +199,16 @@ class PineconeStore:
         # An index made by hand has no tag; one that we made always says whose vectors it holds.
         embedder = (found.tags or {}).get("embedder", self.embedder_id)
         if kept != (self.dim, "cosine") or embedder != self.embedder_id:
-            raise StoreError(
+            raise IndexMismatch(
                 f"Pinecone's index {self.index_name!r} keeps vectors of {embedder} with dimension and metric {kept}; "
                 f"expected {self.embedder_id} with {(self.dim, 'cosine')}. Set PINECONE_INDEX_NAME to another index."
             )
+        layout = (found.tags or {}).get("namespaces", "customer")  # there was no other before there was the tag
+        if layout != self.layout:
+            raise IndexMismatch(
+                f"Pinecone's index {self.index_name!r} keeps customers in the layout {layout!r}; expected "
+                f"{self.layout!r}. Set BANKLLM_PINECONE_NAMESPACES={layout}, or PINECONE_INDEX_NAME to a new index."
+            )
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn the SDK's errors into ours, without the key."""
-        from pinecone.errors import (
-            ForbiddenError,
-            PineconeConnectionError,
-            PineconeError,
-            PineconeTimeoutError,
-            PineconeTypeError,
-            PineconeValueError,
-            UnauthorizedError,
-        )
-
-        name = f"Pinecone (index {self.index_name!r})"
-        try:
-            yield
-        except (UnauthorizedError, ForbiddenError) as error:
-            raise StoreError(
-                f"{name} refused the key. Check PINECONE_API_KEY and the project it belongs to."
-            ) from error
-        except (PineconeConnectionError, PineconeTimeoutError) as error:
-            raise StoreError(f"{name} does not answer ({error}). Check the network and try again.") from error
-        except (PineconeTypeError, PineconeValueError) as error:
-            raise UsageError(f"{name} does not take this call: {error}.") from error
-        except PineconeError as error:
-            raise StoreError(
-                f"{name} failed: {error}. Try again later; Pinecone's status page may say more."
-            ) from error
-
-
-def _encode(namespace: str) -> str:
-    """Percent-encoded, so that any text is a legal name and two names never become one."""
-    return quote(namespace, safe="")
-
-
-def _record(namespace: str, row: Row) -> dict[str, Any]:
-    own = {"customer_id": namespace, "text": row.text, "created_at": row.created_at}
-    return {"id": row.id, "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
-
-
-def _batches(records: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    total = 0
-    for record in records:
-        size = len(json.dumps(record))  # escapes make it an upper bound of what is sent
-        if batch and (len(batch) == BATCH_RECORDS or total + size > BATCH_BYTES):
-            yield batch
-            batch, total = [], 0
-        batch.append(record)
-        total += size
-    if batch:
-        yield batch
-
-
-def _match(namespace: str, match: Any) -> Match:
-    metadata = _own_metadata(namespace, match)
-    return Match(match.id, float(match.score), match.metadata["text"], metadata, match.metadata["created_at"])
-
-
-def _row(namespace: str, vector: Any) -> Row:
-    metadata = _own_metadata(namespace, vector)
-    values = np.asarray(vector.values, dtype=np.float32)
-    return Row(vector.id, vector.metadata["text"], values, metadata, vector.metadata["created_at"])
-
-
-def _own_metadata(namespace: str, record: Any) -> dict[str, Any]:
-    """The caller's metadata. Another customer's record is an error and is never handed on."""
-    metadata = record.metadata or {}
-    if metadata.get("customer_id") != namespace:
-        raise StoreError(
-            f"Pinecone returned record {record.id} for {namespace!r}, but it is not that customer's. Nothing was "
-            "handed on; look for another program that writes into this index."
-        )
-    return {key: value for key, value in metadata.items() if key not in RESERVED_METADATA}
+    def _errors(self) -> AbstractContextManager[None]:
+        return pinecone_errors(self.index_name)
