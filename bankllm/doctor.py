@@ -74,7 +74,8 @@ def _model(settings: Settings) -> Finding:
 def _pinecone(settings: Settings) -> Finding:
     if settings.pinecone_api_key is None:
         return Finding("pinecone", False, "PINECONE_API_KEY is not set: the embedded SQLite store is used")
-    return Finding("pinecone", True, f"index {settings.pinecone_index_name}")
+    layout = {"customer": "a namespace each customer", "shared": "one namespace for all"}[settings.pinecone_namespaces]
+    return Finding("pinecone", True, f"the SQLite store replicates to index {settings.pinecone_index_name}, {layout}")
 
 
 def _output(settings: Settings) -> Finding:

@@ -1,9 +1,11 @@
 """A small server that speaks enough of Pinecone's REST protocol for the real SDK to run against it.
 
-Cosine search is exact and writes are visible at once. `PineconeServer.leak` makes queries ignore the
-namespace, which no real server should do: it shows that the store checks whose records come back.
+Cosine search is exact, and writes are visible at once unless `lag_s` or `lag_queries` say otherwise. Data-plane calls
+can be made to fail: `fail`, `delay_s`, `drop`, `key`, `poison`, and `stop` and `start` on the same port.
+`leak` makes queries ignore the namespace, which no real server should do.
 """
 
+import asyncio
 import threading
 import time
 from collections import defaultdict
@@ -15,8 +17,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 API_KEY = "test-key"
+Records = dict[str, dict[str, Any]]
 
 
 class PineconeServer:
@@ -24,16 +28,44 @@ class PineconeServer:
 
     def __init__(self) -> None:
         self.indexes: dict[str, dict[str, Any]] = {}
-        self.namespaces: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+        self.namespaces: dict[str, Records] = defaultdict(dict)
+        """What was written, whether searches show it yet or not."""
         self.upserts: list[tuple[int, int]] = []
         """(records, bytes) of each upsert that came."""
+        self.written: list[tuple[str, str]] = []
+        """(namespace, id) of each record that an upsert wrote, in order."""
+        self.calls: list[str] = []
+        """Paths of the data-plane calls that came, those that were failed too."""
         self.polls_until_ready = 0
         self.leak = False
+        self.key = API_KEY
+        self.poison: set[str] = set()
+        """Ids of records that no upsert may hold."""
+        self.delay_s = 0.0
+        self.drop = False
+        """Close the connection in the middle of each reply."""
+        self.lag_s = 0.0
+        """How long what was written is not found yet."""
+        self.lag_queries = 0
+        """How many queries do not find it yet."""
+        self.headers = True
+        """Tell positions in the log."""
+        self._failing: tuple[int, int, str] = (0, 0, "")
+        self._shown: dict[str, Records] = defaultdict(dict)
+        self._log: dict[str, list[tuple[int, float, int, dict[str, Any]]]] = defaultdict(list)
+        self._lsn: dict[str, int] = defaultdict(int)
+        self._queries = 0
+        self._port = 0
 
-    def __enter__(self) -> Self:
+    def fail(self, status: int, times: int = 10**9, path: str = "") -> None:
+        """Answer the next so many data-plane calls (whose path begins so) with a status."""
+        self._failing = (status, times, path)
+
+    def start(self) -> None:
         routes = [
             Route("/indexes", self._create, methods=["POST"]),
             Route("/indexes/{name}", self._describe),
+            Route("/indexes/{name}", self._drop_index, methods=["DELETE"]),
             Route("/vectors/upsert", self._upsert, methods=["POST"]),
             Route("/query", self._query, methods=["POST"]),
             Route("/vectors/fetch", self._fetch),
@@ -41,24 +73,38 @@ class PineconeServer:
             Route("/vectors/delete", self._delete, methods=["POST"]),
             Route("/describe_index_stats", self._stats, methods=["POST"]),
         ]
-        config = uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=0, log_level="critical")
+        app = _Faults(Starlette(routes=routes), self)
+        config = uvicorn.Config(app, host="127.0.0.1", port=self._port, log_level="critical", lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         while not self._server.started:
             assert self._thread.is_alive(), "the Pinecone test server did not start"
             time.sleep(0.01)
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        self._port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def stop(self) -> None:
+        """Close the port and all connections; what was written stays."""
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join()
+        self.stop()
+
+    def fault(self, path: str) -> tuple[int, str] | None:
+        """The status and message with which to answer this call, if it is to fail."""
+        status, times, failing = self._failing
+        if times and path.startswith(failing):
+            self._failing = (status, times - 1, failing)
+            return status, f"failing with {status} as told"
+        return None
 
     async def _create(self, request: Request) -> JSONResponse:
-        if request.headers["api-key"] != API_KEY:
-            return _control_error(401, "UNAUTHENTICATED", "Invalid API key")
         body = await request.json()
         if body["name"] in self.indexes:
             return _control_error(409, "ALREADY_EXISTS", "Resource already exists")
@@ -66,13 +112,15 @@ class PineconeServer:
         return JSONResponse(self._index(body["name"]), status_code=201)
 
     async def _describe(self, request: Request) -> JSONResponse:
-        if request.headers["api-key"] != API_KEY:
-            return _control_error(401, "UNAUTHENTICATED", "Invalid API key")
         name = request.path_params["name"]
         if name not in self.indexes:
             return _control_error(404, "NOT_FOUND", f"Resource {name} not found")
         self.polls_until_ready -= 1
         return JSONResponse(self._index(name))
+
+    async def _drop_index(self, request: Request) -> JSONResponse:
+        self.indexes.pop(request.path_params["name"], None)
+        return JSONResponse({}, status_code=202)
 
     def _index(self, name: str) -> dict[str, Any]:
         ready = self.polls_until_ready <= 0
@@ -83,14 +131,39 @@ class PineconeServer:
         self.upserts.append((len(body["vectors"]), len(raw)))
         if len(body["vectors"]) > 1000 or len(raw) > 2_000_000:
             return _data_error(400, "Request size exceeds 1000 records or 2MB")
-        space = self.namespaces[body.get("namespace", "")]
-        space.update((vector["id"], vector) for vector in body["vectors"])
-        return JSONResponse({"upsertedCount": len(body["vectors"])})
+        if refused := self.poison & {vector["id"] for vector in body["vectors"]}:
+            return _data_error(400, f"Record {min(refused)} is not allowed")
+        name = body.get("namespace", "")
+        self.written += [(name, vector["id"]) for vector in body["vectors"]]
+        return self._commit(name, body, {"upsertedCount": len(body["vectors"])})
+
+    async def _delete(self, request: Request) -> JSONResponse:
+        body = await request.json()
+        if body["namespace"] not in self.namespaces:
+            return _data_error(404, "Namespace not found")
+        return self._commit(body["namespace"], body, {})
+
+    def _commit(self, name: str, body: dict[str, Any], reply: dict[str, Any]) -> JSONResponse:
+        """Write; searches show it at once, or as late as the server was told."""
+        self._lsn[name] += 1
+        _apply(self.namespaces, name, body)
+        self._log[name].append((self._lsn[name], time.monotonic() + self.lag_s, self._queries + self.lag_queries, body))
+        headers = {"x-pinecone-request-lsn": str(self._lsn[name])} if self.headers else None
+        return JSONResponse(reply, headers=headers)
+
+    def _visible(self, name: str) -> Records:
+        """What searches of a namespace show."""
+        log = self._log[name]
+        while log and log[0][1] <= time.monotonic() and log[0][2] <= self._queries:
+            _apply(self._shown, name, log.pop(0)[3])
+        return self._shown.get(name, {})
 
     async def _query(self, request: Request) -> JSONResponse:
         body = await request.json()
-        spaces = self.namespaces.values() if self.leak else [self.namespaces.get(body.get("namespace", ""), {})]
-        query = np.asarray(body["vector"])
+        name = body.get("namespace", "")
+        spaces = [self._visible(each) for each in (list(self._log) if self.leak else [name])]
+        self._queries += 1
+        query, wanted = np.asarray(body["vector"]), {} if self.leak else body.get("filter")
         matches = [
             {
                 "id": vector["id"],
@@ -99,40 +172,70 @@ class PineconeServer:
             }
             for space in spaces
             for vector in space.values()
+            if _fits(vector, wanted)
         ]
         matches.sort(key=lambda match: -match["score"])
-        found = matches[: body["topK"]]
-        return JSONResponse({"matches": found, "namespace": body.get("namespace", ""), "usage": {"readUnits": 1}})
+        reply = {"matches": matches[: body["topK"]], "namespace": name, "usage": {"readUnits": 1}}
+        indexed = self._log[name][0][0] - 1 if self._log[name] else self._lsn[name]
+        return JSONResponse(reply, headers={"x-pinecone-max-indexed-lsn": str(indexed)} if self.headers else None)
 
     async def _fetch(self, request: Request) -> JSONResponse:
         namespace = request.query_params.get("namespace", "")
-        space = self.namespaces.get(namespace, {})
+        space = self._visible(namespace)
         vectors = {id_: space[id_] for id_ in request.query_params.getlist("ids") if id_ in space}
         return JSONResponse({"vectors": vectors, "namespace": namespace})
 
     async def _list(self, request: Request) -> JSONResponse:
-        namespace = request.query_params.get("namespace", "")
-        ids = sorted(self.namespaces.get(namespace, {}))
+        namespace, prefix = request.query_params.get("namespace", ""), request.query_params.get("prefix", "")
+        ids = sorted(id_ for id_ in self._visible(namespace) if id_.startswith(prefix))
         start, limit = int(request.query_params.get("paginationToken", 0)), int(request.query_params["limit"])
         body: dict[str, Any] = {"vectors": [{"id": id_} for id_ in ids[start : start + limit]], "namespace": namespace}
         if start + limit < len(ids):
             body["pagination"] = {"next": str(start + limit)}
         return JSONResponse(body)
 
-    async def _delete(self, request: Request) -> JSONResponse:
-        body = await request.json()
-        if body["namespace"] not in self.namespaces:
-            return _data_error(404, "Namespace not found")
-        if body.get("deleteAll"):
-            del self.namespaces[body["namespace"]]
-        for id_ in body.get("ids", ()):
-            self.namespaces[body["namespace"]].pop(id_, None)
-        return JSONResponse({})
-
     async def _stats(self, request: Request) -> JSONResponse:
-        counts = {name: {"vectorCount": len(space)} for name, space in self.namespaces.items()}
+        counts = {name: {"vectorCount": len(self._visible(name))} for name in list(self._log)}
+        counts = {name: count for name, count in counts.items() if count["vectorCount"]}
         total = sum(count["vectorCount"] for count in counts.values())
         return JSONResponse({"namespaces": counts, "dimension": 8, "indexFullness": 0, "totalVectorCount": total})
+
+
+class _Faults:
+    """ASGI middleware: the key, and what the server was told to do wrong."""
+
+    def __init__(self, app: Starlette, server: PineconeServer) -> None:
+        self._app, self._server = app, server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server, path = self._server, scope["path"]
+        headers = dict(scope["headers"])
+        answer: JSONResponse | None = None
+        if not path.startswith("/indexes"):
+            server.calls.append(path)
+            await asyncio.sleep(server.delay_s)
+            if server.drop:
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+                return
+            if fault := server.fault(path):
+                answer = _data_error(*fault)
+        if headers[b"api-key"].decode() != server.key:
+            answer = _control_error(401, "UNAUTHENTICATED", "Invalid API key")
+        await (answer or self._app)(scope, receive, send)
+
+
+def _apply(spaces: dict[str, Records], name: str, body: dict[str, Any]) -> None:
+    spaces[name].update((vector["id"], vector) for vector in body.get("vectors", ()))
+    for id_ in body.get("ids", ()):
+        spaces[name].pop(id_, None)
+    if "filter" in body:
+        spaces[name] = {id_: vector for id_, vector in spaces[name].items() if not _fits(vector, body["filter"])}
+    if body.get("deleteAll"):
+        del spaces[name]
+
+
+def _fits(vector: dict[str, Any], wanted: dict[str, dict[str, Any]] | None) -> bool:
+    return all(vector["metadata"].get(key) == condition["$eq"] for key, condition in (wanted or {}).items())
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from pinecone_server import API_KEY, PineconeServer
 
 from bankllm import __version__
 from bankllm.errors import StoreError
@@ -21,6 +22,9 @@ from bankllm.serving.ledger import Ledger
 from bankllm.serving.responder import TemplateResponder
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.vectors.outbox import OutboxStore
+from bankllm.vectors.pinecone_store import PineconeStore
+from bankllm.vectors.replicated import ReplicatedStore
 from bankllm.vectors.service import VectorService
 from bankllm.vectors.store import SQLiteStore
 
@@ -69,6 +73,27 @@ def assert_problem(response, status, *words):
     assert set(body) == {"type", "title", "status", "detail", "request_id", "errors"}
     assert all(word in json.dumps(body) for word in words), body
     return body
+
+
+def test_the_outbox_of_a_memory_that_replicates_is_among_the_metrics(client, tmp_path, monkeypatch):
+    monkeypatch.setattr("bankllm.vectors.pusher.LONGEST_PAUSE_S", 0.2)
+    assert "bankllm_outbox" not in client.get("/metrics").text
+    embedder = LetterEmbedder()
+    with PineconeServer() as server:
+        local = OutboxStore(tmp_path / "memory.sqlite", embedder.dim, embedder.model_id, target="index (customer)")
+        store = ReplicatedStore(
+            local, lambda: PineconeStore(API_KEY, "index", 4, "letters", host=server.url), "customer"
+        )
+        with (
+            ChatEngine(KeywordClassifier(), VectorService(store, embedder), Ledger(), TemplateResponder()) as engine,
+            TestClient(create_app(engine, Settings())) as client,
+        ):
+            server.key = "rotated"
+            assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
+            assert "\nbankllm_outbox_depth 1.0\n" in client.get("/metrics").text
+            server.key = API_KEY
+            store.drain(10)
+            assert "\nbankllm_outbox_depth 0.0\n" in client.get("/metrics").text
 
 
 def test_health_is_exactly_this(client):

@@ -3,6 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bankllm.errors import StoreError
 from bankllm.evidence.statistics import samples_needed
 from bankllm.telemetry.metrics import HTTP_BUCKETS, PERCENTILES, ServerMetrics
 
@@ -94,3 +95,20 @@ def test_health_checks_do_not_flatter_the_summary() -> None:
         metrics.observe_request(route, "GET", 200, 0.0001)
     assert metrics.summary()["requests_total"] == 0
     assert metrics.summary()["error_rate"] is None
+
+
+def test_the_outbox_is_looked_at_when_the_metrics_are() -> None:
+    metrics = ServerMetrics("minilm")
+    assert "bankllm_outbox" not in metrics.render()[0].decode()
+    backlog = [(3.0, 1.5), (0.0, 0.0)]
+
+    def read() -> tuple[float, float]:
+        if not backlog:
+            raise StoreError("busy")
+        return backlog.pop(0)
+
+    metrics.watch_outbox(read)
+    shown = [metrics.render()[0].decode() for _ in range(3)]
+    for page, depth, age in zip(shown, ("3.0", "0.0", "NaN"), ("1.5", "0.0", "NaN"), strict=True):
+        assert f"\nbankllm_outbox_depth {depth}\n" in page
+        assert f"\nbankllm_outbox_oldest_seconds {age}\n" in page

@@ -4,6 +4,7 @@ import multiprocessing
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -195,3 +196,13 @@ def test_the_folder_must_be_there_when_the_process_starts(tmp_path: Path, monkey
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "absent"))
     with pytest.raises(UsageError, match="make it first"):
         shared_folder()
+
+
+@pytest.mark.slow
+def test_the_worker_that_is_asked_tells_the_outbox_that_all_share(start) -> None:
+    first, second = start(2)
+    first.ask("watch_outbox", partial(tuple, (5.0, 2.0)))
+    second.ask("watch_outbox", partial(tuple, (3.0, 1.0)))
+    for worker, depth, age in ((first, 5, 2), (second, 3, 1), (first, 5, 2)):
+        found = worker.samples()
+        assert (found["bankllm_outbox_depth", ()], found["bankllm_outbox_oldest_seconds", ()]) == (depth, age)

@@ -12,6 +12,7 @@ from pinecone_server import API_KEY, PineconeServer
 from bankllm.errors import UsageError
 from bankllm.settings import get_settings
 from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.replicated import ReplicatedStore
 from bankllm.vectors.service import Message, VectorService, open_service
 from bankllm.vectors.store import SQLiteStore
 
@@ -139,15 +140,38 @@ def test_a_store_of_another_embedder_is_refused(embedder: Embedder) -> None:
         VectorService(store, embedder)
 
 
-def test_a_pinecone_key_chooses_pinecone(embedder: Embedder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def replicating(monkeypatch: pytest.MonkeyPatch) -> Iterator[PineconeServer]:
     with PineconeServer() as server:
         monkeypatch.setenv("PINECONE_API_KEY", API_KEY)
         monkeypatch.setenv("PINECONE_CONTROLLER_HOST", server.url)
         monkeypatch.setenv("PINECONE_INDEX_NAME", "assistant")
-        with open_service(tmp_path / "unused.sqlite", get_settings(), embedder=embedder) as memory:
-            memory.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
-            assert memory.semantic_search("card missing", user_id="CUST001")[0].text == "I lost my card"
-            assert memory.export_user("CUST001")[0]["assistant_response"] == "Frozen."
-            assert memory.stats().store == "pinecone"
-        assert list(server.indexes) == ["assistant"]
-    assert not (tmp_path / "unused.sqlite").exists()
+        yield server
+
+
+def test_a_pinecone_key_makes_two_machines_share_their_memory(
+    embedder: Embedder, replicating: PineconeServer, tmp_path: Path
+) -> None:
+    with (
+        open_service(tmp_path / "one.sqlite", get_settings(), embedder=embedder) as one,
+        open_service(tmp_path / "other.sqlite", get_settings(), embedder=embedder) as other,
+    ):
+        one.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
+        assert isinstance(one.store, ReplicatedStore)
+        one.store.drain(5)
+        assert other.semantic_search("card missing", user_id="CUST001")[0].text == "I lost my card"
+        assert other.export_user("CUST001")[0]["assistant_response"] == "Frozen."
+        assert other.recent("CUST001", 1)[0].user_message == "I lost my card"
+        stats = one.stats()
+        assert (stats.store, stats.messages, other.stats().messages) == ("pinecone", 1, 1)
+        assert stats.replication is not None
+        assert (stats.replication.outbox_depth, stats.replication.pushed, stats.replication.fallbacks) == (0, 1, 0)
+        other.forget_user("CUST001")
+        assert other.export_user("CUST001") == []
+    assert list(replicating.indexes) == ["assistant"]
+    assert replicating.namespaces["CUST001"] == {}
+
+
+def test_without_a_key_nothing_is_replicated(memory: VectorService) -> None:
+    memory.store_message("CUST001", "hello", "Hello!", "greeting")
+    assert (memory.replication(), memory.stats().replication, memory.backlog()) == (None, None, (0, 0.0))

@@ -1,21 +1,27 @@
-"""What every `VectorStore` must do, run against SQLite and against Pinecone's own SDK on a local server;
-then what is SQLite's alone: several connections, the cache, a killed process."""
+"""What every `VectorStore` must do, run against SQLite, against Pinecone's own SDK on a local server in both layouts,
+and against the two of them together; then what is SQLite's alone: several connections, the cache, a killed process."""
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
+from pinecone import Pinecone
 from pinecone_server import API_KEY, PineconeServer
 
 from bankllm.errors import StoreError, UsageError
+from bankllm.vectors.outbox import OutboxStore
 from bankllm.vectors.pinecone_store import PineconeStore
+from bankllm.vectors.replicated import ReplicatedStore
 from bankllm.vectors.rows import Row, unit_vector
 from bankllm.vectors.store import SQLiteStore, VectorStore
 
@@ -23,17 +29,61 @@ DIM = 8
 EMBEDDER = "test-embedder@0123"
 
 
-@pytest.fixture(params=["sqlite", "pinecone"])
+HOSTED = {name: os.environ.get(name) for name in ("PINECONE_API_KEY", "PINECONE_CONTROLLER_HOST")}
+"""Read at import, since no test sees the settings of the person who runs it."""
+LOCAL = ["sqlite", "pinecone", "pinecone shared", "replicated", "replicated shared"]
+
+
+class PatientStore(ReplicatedStore):
+    """Counts when the hosted service has caught up: it counts what was written only after some seconds."""
+
+    def count(self, namespace: str | None = None) -> int:
+        self.drain(60)
+        if HOSTED["PINECONE_CONTROLLER_HOST"] is None:
+            time.sleep(10)
+        return super().count(namespace)
+
+
+@pytest.fixture(scope="module")
+def hosted() -> Iterator[Callable[[], PineconeStore]]:
+    """Opens an index of the hosted service that is removed in the end."""
+    key, host, name = HOSTED["PINECONE_API_KEY"], HOSTED["PINECONE_CONTROLLER_HOST"], f"bankllm-test-{uuid4().hex[:8]}"
+    if key is None:
+        pytest.skip("PINECONE_API_KEY is not set: the hosted service is not tested")
+    yield lambda: PineconeStore(key, name, DIM, EMBEDDER, host=host)
+    with closing(Pinecone(api_key=key, host=host)) as client:
+        client.indexes.delete(name)
+
+
+@pytest.fixture(params=[*LOCAL, pytest.param("hosted", marks=pytest.mark.network)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStore]:
-    if request.param == "sqlite":
+    kind, _, layout = request.param.partition(" ")
+    if kind == "hosted":
+        connect_hosted = request.getfixturevalue("hosted")
+        local = OutboxStore(tmp_path / "memory.sqlite", DIM, EMBEDDER, target="hosted")
+        with closing(PatientStore(local, connect_hosted, "customer", search_s=10)) as patient:
+            yield patient
+            for namespace in [namespace for (namespace,) in local._db.execute("SELECT DISTINCT namespace FROM rows")]:
+                patient.delete(namespace)
+            assert patient.count() == 0
+        return
+    if kind == "sqlite":
         with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as opened:
             yield opened
         return
-    with (
-        PineconeServer() as server,
-        closing(PineconeStore(API_KEY, "test", DIM, EMBEDDER, host=server.url)) as pinecone,
-    ):
-        yield pinecone
+    with PineconeServer() as server:
+        layout = layout or "customer"
+
+        def connect() -> PineconeStore:
+            return PineconeStore(API_KEY, "test", DIM, EMBEDDER, layout=layout, host=server.url)
+
+        if kind == "pinecone":
+            with closing(connect()) as pinecone:
+                yield pinecone
+            return
+        local = OutboxStore(tmp_path / "memory.sqlite", DIM, EMBEDDER, target="test")
+        with closing(ReplicatedStore(local, connect, layout)) as replicated:
+            yield replicated
 
 
 def rows_of(vectors: np.ndarray, prefix: str = "m") -> list[Row]:

@@ -112,9 +112,9 @@ def create_app(
     install_handlers(app)
     describe_problems(app)
     if isinstance(engine, Future):
-        engine.add_done_callback(lambda done: None if done.exception() else _count_batches(done.result(), metrics))
+        engine.add_done_callback(lambda done: None if done.exception() else _observe(done.result(), metrics))
     else:
-        _count_batches(engine, metrics)
+        _observe(engine, metrics)
     current, limit = _engine_source(engine), RateLimit(settings)
     customer = customer_of_token(settings)
     app.include_router(health_routes(app, current, metrics))
@@ -218,8 +218,10 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _count_batches(engine: ChatEngine, metrics: ServerMetrics) -> None:
+def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
     engine.observe_batch = metrics.observe_batch
+    if engine.memory.replication() is not None:
+        metrics.watch_outbox(engine.memory.backlog)
 
 
 def _engine_source(engine: ChatEngine | Future[ChatEngine]) -> Callable[[], ChatEngine]:

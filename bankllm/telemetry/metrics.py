@@ -8,7 +8,7 @@ speaks for all of them, and a process has one: prometheus_client keeps its value
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
@@ -16,6 +16,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from bankllm import __version__
+from bankllm.errors import StoreError
 from bankllm.telemetry.recent import Recent
 from bankllm.telemetry.workers import AllWorkers, shared_folder
 
@@ -75,6 +76,7 @@ class ServerMetrics:
             multiprocess_mode="livemax",
         )
         info.labels(version, model).set(1)
+        self._look: Callable[[], None] = lambda: None
         self._shown = self._registry
         if folder is None:
             ProcessCollector(registry=self._registry)
@@ -102,6 +104,31 @@ class ServerMetrics:
         """Count one pass of the encoder and its messages."""
         self._batches.observe(size)
 
+    def watch_outbox(self, read: Callable[[], tuple[float, float]]) -> None:
+        """Show how many changes of the memory Pinecone was not told of yet, and for how many s the oldest waits.
+
+        `read` is asked whenever the metrics are; NaN stands where it raises `StoreError`. The workers share the
+        outbox, so that the one that looked last speaks for all.
+        """
+        texts = {
+            "bankllm_outbox_depth": "Changes of the memory that Pinecone was not told of yet.",
+            "bankllm_outbox_oldest_seconds": "For how long the oldest of them waits.",
+        }
+        gauges = [
+            Gauge(name, text, registry=self._registry, multiprocess_mode="livemostrecent")
+            for name, text in texts.items()
+        ]
+
+        def look() -> None:
+            try:
+                values = read()
+            except StoreError:
+                values = (math.nan, math.nan)
+            for gauge, value in zip(gauges, values, strict=True):
+                gauge.set(value)
+
+        self._look = look
+
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
         """Time the block as a stage of a request; a block that raises counts too."""
@@ -113,6 +140,7 @@ class ServerMetrics:
 
     def render(self) -> tuple[bytes, str]:
         """The metrics in Prometheus' text format, and its content type."""
+        self._look()
         return generate_latest(self._shown), TEXT_FORMAT
 
     def summary(self) -> dict[str, int | float | None]:

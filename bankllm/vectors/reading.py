@@ -21,7 +21,7 @@ _VECTORS = "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER B
 _COMING = "SELECT count(*) FROM (SELECT 1 FROM rows WHERE namespace = ? AND seq > ? LIMIT ?)"
 _MATCHES = """SELECT seq, id, text, metadata, created_at FROM rows
     WHERE seq IN (SELECT value FROM json_each(?))"""
-_ROWS = "SELECT id, text, vector, metadata, created_at FROM rows WHERE namespace = ? ORDER BY seq"
+_ROWS = "SELECT id, text, vector, metadata, created_at FROM rows WHERE namespace = ?"
 
 
 def version_of(db: sqlite3.Connection, namespace: str) -> Version:
@@ -70,9 +70,21 @@ def read_rows(
 ) -> list[Row]:
     """All rows of a namespace in the order they were first written, or the `latest` ones, the newest first."""
     if latest is None:
-        found = db.execute(_ROWS, (namespace,)).fetchall()
+        found = db.execute(f"{_ROWS} ORDER BY seq", (namespace,)).fetchall()
     else:
-        found = db.execute(f"{_ROWS} DESC LIMIT ?", (namespace, latest)).fetchall()
+        found = db.execute(f"{_ROWS} ORDER BY seq DESC LIMIT ?", (namespace, latest)).fetchall()
+    return _rows(found, dim, precision)
+
+
+def fetch_rows(
+    db: sqlite3.Connection, namespace: str, ids: Sequence[str], dim: int, precision: Precision
+) -> list[Row]:
+    """The rows with these ids, as many as there are, in no order."""
+    wanted = f"{_ROWS} AND id IN (SELECT value FROM json_each(?))"
+    return _rows(db.execute(wanted, (namespace, json.dumps(ids))).fetchall(), dim, precision)
+
+
+def _rows(found: Sequence[tuple[str, str, bytes, str, str]], dim: int, precision: Precision) -> list[Row]:
     vectors = decode([columns[2] for columns in found], dim, precision)
     return [
         Row(id_, text, vector, json.loads(metadata), created_at)

@@ -16,6 +16,9 @@ import numpy as np
 from bankllm.errors import UsageError
 from bankllm.settings import Settings, get_settings
 from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.outbox import OutboxStore
+from bankllm.vectors.pinecone_store import PineconeStore
+from bankllm.vectors.replicated import ReplicatedStore, ReplicationStats
 from bankllm.vectors.rows import Match, Row
 from bankllm.vectors.sqlite_file import BUSY_TIMEOUT_S
 from bankllm.vectors.store import SQLiteStore, VectorStore
@@ -47,7 +50,7 @@ class ServiceStats:
     """What `VectorService.stats` tells."""
 
     store: str
-    """`sqlite` or `pinecone`."""
+    """`sqlite`, or `pinecone` where the SQLite file replicates."""
     messages: int
     embedder: str
     dim: int
@@ -56,6 +59,8 @@ class ServiceStats:
     cache_hit_rate: float
     """Share of texts embedded without the model since the start; 0 before the first."""
     cache_bytes: int
+    replication: ReplicationStats | None = None
+    """How Pinecone keeps up with the file; None where the memory is in SQLite alone."""
 
 
 class VectorService:
@@ -165,7 +170,17 @@ class VectorService:
             cache_misses=self.embedder.misses,
             cache_hit_rate=self.embedder.hit_rate,
             cache_bytes=self.embedder.cached_bytes,
+            replication=self.replication(),
         )
+
+    def replication(self) -> ReplicationStats | None:
+        """How Pinecone keeps up with the local file; None where the memory is in SQLite alone."""
+        return self.store.replication() if isinstance(self.store, ReplicatedStore) else None
+
+    def backlog(self) -> tuple[int, float]:
+        """How many changes Pinecone was not told of yet, and for how many s the oldest of them waits."""
+        replication = self.replication()
+        return (replication.outbox_depth, replication.oldest_s) if replication else (0, 0.0)
 
     def close(self) -> None:
         """Close the store."""
@@ -185,24 +200,24 @@ def open_service(
     embedder: Embedder | None = None,
     wait_s: float = BUSY_TIMEOUT_S,
 ) -> VectorService:
-    """Memory in Pinecone where `PINECONE_API_KEY` is set, else in the SQLite file `path` (None: lost on close).
+    """Memory in the SQLite file `path` (None: lost on close), which replicates where `PINECONE_API_KEY` is set.
 
-    A call of SQLite's waits up to `wait_s` for others that use the file.
+    Then searches find what other machines wrote too. A call of SQLite's waits up to `wait_s` for others that use the
+    file. Raises `StoreError` for a file or an index that does not fit; an outage of Pinecone's does not keep it shut.
     """
     settings = settings or get_settings()
     embedder = embedder or Embedder(settings=settings)
+    dim, model_id = embedder.dim, embedder.model_id
     if settings.pinecone_api_key is None:
-        return VectorService(SQLiteStore(path, embedder.dim, embedder.model_id, wait_s=wait_s), embedder)
-    from bankllm.vectors.pinecone_store import PineconeStore
+        return VectorService(SQLiteStore(path, dim, model_id, wait_s=wait_s), embedder)
+    key, index, layout = settings.pinecone_api_key, settings.pinecone_index_name, settings.pinecone_namespaces
 
-    store = PineconeStore(
-        settings.pinecone_api_key.get_secret_value(),
-        settings.pinecone_index_name,
-        embedder.dim,
-        embedder.model_id,
-        host=settings.pinecone_host,
-    )
-    return VectorService(store, embedder)
+    def connect() -> PineconeStore:
+        secret = key.get_secret_value()
+        return PineconeStore(secret, index, dim, model_id, layout=layout, host=settings.pinecone_host)
+
+    local = OutboxStore(path, dim, model_id, target=f"{index} ({layout})", wait_s=wait_s)
+    return VectorService(ReplicatedStore(local, connect, layout), embedder)
 
 
 def _message(row: Row) -> Message:

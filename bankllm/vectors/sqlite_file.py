@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 from bankllm.errors import StoreError
+from bankllm.vectors.outbox_schema import OUTBOX_SCHEMA
 from bankllm.vectors.precision import Precision
 
 APPLICATION_ID = 0x42564543
 """Stands in the file's header (`PRAGMA application_id`) and tells our files from other programs'."""
 SCHEMA_VERSION = 3
 """1: `meta` and `rows` alone. 2: also the index and `generations`, whose triggers tell what was removed or replaced.
-3: also the vectors' precision in `meta`, and `reindexed`, where another embedder's vectors wait to take over."""
+3: also the vectors' precision in `meta`, `reindexed`, where another embedder's vectors wait to take over, and the
+outbox, see `outbox_schema`."""
 BUSY_TIMEOUT_S = 30.0
 """How long one call waits for other threads and processes that use the file."""
 
@@ -59,6 +61,7 @@ _SCHEMA = (
     """CREATE TRIGGER IF NOT EXISTS reindexed_replaced AFTER UPDATE OF text ON rows BEGIN
         DELETE FROM reindexed WHERE seq = NEW.seq;
     END""",
+    *OUTBOX_SCHEMA,
 )
 
 _ADVICE = {

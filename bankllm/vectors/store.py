@@ -21,7 +21,7 @@ from bankllm.vectors.backup import copy_file, copy_open
 from bankllm.vectors.blocks import Block, BlockCache
 from bankllm.vectors.group_commit import FairLock, GroupCommit
 from bankllm.vectors.precision import Precision, encode, precision_of
-from bankllm.vectors.reading import read_matches, read_on, read_rows, version_of
+from bankllm.vectors.reading import fetch_rows, read_matches, read_on, read_rows, version_of
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, checked, unit_vector
 from bankllm.vectors.sqlite_file import (
     BUSY_TIMEOUT_S,
@@ -36,6 +36,8 @@ from bankllm.vectors.sqlite_file import (
 _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (namespace, id) DO UPDATE SET
     created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata"""
+_REMOVE = "INSERT INTO removals VALUES (?, ?)"
+"""Into a view: one row goes, or all of the namespace for NULL, and the outbox hears of it (`outbox_schema`)."""
 SMALL_ROWS = 2048
 """Up to so many rows are multiplied within the turn: it takes less time than a second turn."""
 PATIENCE = 3
@@ -158,9 +160,9 @@ class SQLiteStore:
         """
         check_namespace(namespace)
         if ids is None:
-            self._write("DELETE FROM rows WHERE namespace = ?", [(namespace,)])
+            self._write(_REMOVE, [(namespace, None)])
         else:
-            self._write("DELETE FROM rows WHERE namespace = ? AND id = ?", [(namespace, id_) for id_ in ids])
+            self._write(_REMOVE, [(namespace, id_) for id_ in ids])
         with self._reader_lock:
             self._blocks.take(namespace)  # a search would see that it is out of date; until then it holds what is gone
         if self._wal:
@@ -172,6 +174,11 @@ class SQLiteStore:
         check_namespace(namespace)
         with self._reading() as db:
             return read_rows(db, namespace, self.dim, self.precision)
+
+    def fetch(self, namespace: str, ids: Sequence[str]) -> list[Row]:
+        """The rows with these ids, as many as there are, in no order."""
+        with self._reading() as db:
+            return fetch_rows(db, namespace, list(ids), self.dim, self.precision)
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
         """The `limit` rows of a namespace that were first written last, the newest first."""

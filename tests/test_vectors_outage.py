@@ -1,0 +1,19 @@
+"""An outage of Pinecone's, with the real SDK in processes of their own: nothing is lost, doubled or out of order."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kill", "layout"), [(False, "customer"), (True, "customer"), (True, "shared")])
+def test_an_outage_loses_doubles_and_disorders_nothing(
+    kill: bool, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")
+    import pinecone_outage
+
+    outcome = pinecone_outage.measure(tmp_path, seconds=3, kill=kill, layout=layout)
+
+    assert outcome.during > 20
+    assert (outcome.lost, outcome.doubled, outcome.disordered) == (0, 0, 0)
