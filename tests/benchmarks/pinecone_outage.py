@@ -110,42 +110,50 @@ def tell(what: object) -> None:
     os.write(1, (json.dumps(what) + "\n").encode())
 
 
-def start(path: Path, url: str, layout: str, first: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, __file__, "--write", str(path), url, layout, str(first)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def start(path: Path, url: str, layout: str, first: int, told: Path) -> subprocess.Popen[str]:
+    """The writer, whose lines go to a file: a pipe that nobody reads would soon hold it up."""
+    with told.open("ab") as lines:
+        return subprocess.Popen(
+            [sys.executable, __file__, "--write", str(path), url, layout, str(first)],
+            stdin=subprocess.PIPE,
+            stdout=lines,
+            text=True,
+        )
+
+
+def read(told: Path) -> list[Any]:
+    """What the writer has told so far."""
+    return [json.loads(line) for line in told.read_text().splitlines()]
 
 
 def measure(folder: Path, seconds: float, kill: bool, layout: Any = "customer") -> Outcome:
     """Run it all and compare what was acknowledged with what the file and Pinecone hold in the end."""
-    path, lines, killed_in = folder / "memory.sqlite", [], None
+    path, told, killed_in = folder / "memory.sqlite", folder / "told.jsonl", None
     with PineconeServer() as server:
-        writer = start(path, server.url, layout, 0)
-        assert writer.stdout is not None
-        lines += [writer.stdout.readline() for _ in range(50)]
+        writer = start(path, server.url, layout, 0, told)
+        while len(read(told)) < 50:
+            if writer.poll() is not None:
+                sys.exit("Expected the writer to start; its error stands above.")
+            time.sleep(0.05)
         away = time.time()
         server.stop()
         if kill:
             time.sleep(seconds / 2)
             writer.kill()
-            lines += writer.communicate()[0].splitlines()
-            killed_in = 1 + max(turn[0] for turn in map(json.loads, filter(str.strip, lines)) if isinstance(turn, list))
-            writer = start(path, server.url, layout, killed_in + 1)
+            writer.wait()
+            killed_in = 1 + max(turn[0] for turn in read(told) if isinstance(turn, list))
+            writer = start(path, server.url, layout, killed_in + 1, told)
             time.sleep(seconds / 2)
         else:
             time.sleep(seconds)
         server.start()
         back = time.time()
-        told, _ = writer.communicate("over\n")
-        lines += told.splitlines()
+        writer.communicate("over\n")
         if writer.returncode:
             sys.exit(f"Expected the writer to end well, got {writer.returncode}; its error stands above.")
-        turns = [json.loads(line) for line in lines if line.strip()]
-        drained = next(turn for turn in turns if isinstance(turn, float))
-        return judge(turns, killed_in, server, path, layout, away, back, drained)
+        lines = read(told)
+        drained = next(line for line in lines if isinstance(line, float))
+        return judge(lines, killed_in, server, path, layout, away, back, drained)
 
 
 def judge(
