@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -313,8 +313,8 @@ def test_another_customers_record_is_an_error_and_no_fallback(server: PineconeSe
 
 
 def test_one_process_pushes_at_a_time(server: PineconeServer, store: ReplicatedStore, tmp_path: Path) -> None:
-    with sole_pusher(tmp_path / "one.sqlite") as sole:
-        assert sole
+    with ExitStack() as held:
+        until(lambda: held.enter_context(sole_pusher(tmp_path / "one.sqlite")))  # the store's own turns are short
         store.upsert("CUST001", [row("a", 1)])
         time.sleep(0.2)
         assert not server.written

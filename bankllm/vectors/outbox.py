@@ -219,7 +219,7 @@ def sole_pusher(path: Path | None) -> Iterator[bool]:
     with path.with_name(path.name + "-pusher").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sole = True
         except BlockingIOError:
-            yield False
-            return
-        yield True
+            sole = False
+        yield sole

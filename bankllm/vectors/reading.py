@@ -76,9 +76,7 @@ def read_rows(
     return _rows(found, dim, precision)
 
 
-def fetch_rows(
-    db: sqlite3.Connection, namespace: str, ids: Sequence[str], dim: int, precision: Precision
-) -> list[Row]:
+def fetch_rows(db: sqlite3.Connection, namespace: str, ids: Sequence[str], dim: int, precision: Precision) -> list[Row]:
     """The rows with these ids, as many as there are, in no order."""
     wanted = f"{_ROWS} AND id IN (SELECT value FROM json_each(?))"
     return _rows(db.execute(wanted, (namespace, json.dumps(ids))).fetchall(), dim, precision)

@@ -178,9 +178,11 @@ def judge(
     for number, kind, customer, id_, *_ in turns:
         if killed_in is not None and number > killed_in:
             model.pop(deed(killed_in)[1:], None)
-            killed_in = None
+            killed_in = None  # what a later turn did to the same row is known
         model[customer, id_] = f"text {number}" if kind == "upsert" else None
         first.setdefault(id_, number)
+    if killed_in is not None:  # no turn followed
+        model.pop(deed(killed_in)[1:], None)
     with closing(OutboxStore(path, DIM, EMBEDDER, target=layout)) as local:
         names = [f"CUST{n}" for n in range(CUSTOMERS)]
         here = {(name, row.id): row.text for name in names for row in local.export(name)}
