@@ -100,6 +100,10 @@ class Classifier(Protocol):
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The plain base model's (n, hidden) embeddings, where `shares_base_embedding` says that they are there."""
 
+    @property
+    def embedding_tokenise(self) -> models.Tokenise | None:
+        """What `embed` reads of texts; None where no fast tokenizer tells it."""
+
 
 def score_in_batches(
     texts: Sequence[str],

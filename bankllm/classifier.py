@@ -122,6 +122,11 @@ class IntentClassifier:
         scores = score_in_batches(texts, run, len(self.label_names), hidden, batch_size=16)
         return scores.embeddings if scores.base_embeddings is None else scores.base_embeddings
 
+    @cached_property
+    def embedding_tokenise(self) -> models.Tokenise | None:
+        """What `embed` reads of texts; None where no fast tokenizer tells it."""
+        return models.tokeniser(self.tokenizer, self.embedding_length)
+
     def _score(self, texts: Sequence[str], batch_size: int, plain: PlainUpperLayers | None) -> Scores:
         """Without the plain base's layers there are no embeddings of it, and a third of the time is saved."""
         run = partial(self._run, plain_layers=plain)

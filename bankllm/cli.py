@@ -13,10 +13,11 @@ from typing import Annotated
 import typer
 
 from bankllm import __version__
-from bankllm.errors import BankLLMError, DataError, RunError, UsageError
+from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
-from bankllm.vectors.command import memory
+from bankllm.vectors.command import index, search
+from bankllm.vectors.memory_command import memory
 
 app = typer.Typer(
     add_completion=False,
@@ -29,7 +30,6 @@ OutputOption = Annotated[Path | None, typer.Option(help="Folder for runs.", show
 ProfileOption = Annotated[
     str | None, typer.Option(help="smoke, quick or full.", show_default="BANKLLM_PROFILE, else smoke")
 ]
-StoreOption = Annotated[Path, typer.Option(help="SQLite file of the vector store.")]
 AdapterOption = Annotated[Path | None, typer.Option(help="Classifier folder.", show_default="the packaged one")]
 
 
@@ -263,45 +263,8 @@ def loadtest(
         typer.echo(line)
 
 
-@app.command()
-def index(
-    source: Annotated[
-        str, typer.Argument(help="A data set (teller77, banking77, auto) or a text file, one text a line.")
-    ],
-    user: Annotated[str, typer.Option(help="Whose memory the texts go into.")],
-    store: StoreOption = Path("bankllm-memory.sqlite"),
-) -> None:
-    """Store texts in a customer's memory."""
-    from bankllm import datasets
-    from bankllm.vectors.service import Message, open_service
-
-    path = Path(source)
-    if path.is_file():
-        try:
-            texts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not UTF-8 text. Expected one text a line; convert it first.") from error
-    else:
-        data = datasets.load(source)
-        texts = [*data.train.texts, *data.test.texts]
-    with open_service(store, get_settings()) as service:
-        stored = service.store_many(user, [Message(text) for text in texts], progress=True)
-    typer.echo(f"{len(stored):,} texts stored for {user}")
-
-
-@app.command()
-def search(
-    query: str,
-    user: Annotated[str, typer.Option(help="Whose memory to search.")],
-    store: StoreOption = Path("bankllm-memory.sqlite"),
-    top_k: Annotated[int, typer.Option(min=1)] = 5,
-) -> None:
-    """Search a customer's memory by meaning."""
-    from bankllm.vectors.service import open_service
-
-    with open_service(store, get_settings()) as service:
-        for match in service.semantic_search(query, top_k, user_id=user):
-            typer.echo(f"{match.score:.3f}  {match.text}")
+app.command()(index)
+app.command()(search)
 
 
 def _output(chosen: Path | None) -> Path:

@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +23,9 @@ from bankllm.settings import Settings, get_settings
 MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHTS = "model.safetensors"
+
+Tokenise = Callable[[list[str]], list[list[int]]]
+"""Texts → the token ids that a model reads of each, cut where it cuts, without padding. Safe from several threads."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,21 @@ def sentence_length(base: BaseModel) -> int | None:
     """Tokens that sentence-transformers reads of a text with this model; None where its folder does not say."""
     config = Path(base.location) / "sentence_bert_config.json"
     return json.loads(config.read_text(encoding="utf-8")).get("max_seq_length") if config.exists() else None
+
+
+def tokeniser(tokenizer: Any, max_length: int | None) -> Tokenise | None:
+    """What a transformers tokenizer reads of texts, cut at `max_length`; None where it is not a fast one."""
+    from tokenizers import Tokenizer
+
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(fast, Tokenizer):
+        return None
+    own = Tokenizer.from_str(fast.to_str())  # the given one keeps state between calls
+    own.no_padding()
+    own.no_truncation()
+    if max_length is not None:
+        own.enable_truncation(max_length)
+    return lambda texts: [row.ids for row in own.encode_batch(texts)]
 
 
 def is_mean_pooled(base: BaseModel) -> bool:

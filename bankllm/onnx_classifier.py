@@ -108,6 +108,10 @@ class OnnxClassifier:
         scores = self._score(self._embedding_tokenizer, texts, batch_size=16)
         return scores.embeddings if scores.base_embeddings is None else scores.base_embeddings
 
+    def embedding_tokenise(self, texts: list[str]) -> list[list[int]]:
+        """The token ids that `embed` reads of each text."""
+        return [row.ids for row in self._embedding_tokenizer.encode_batch(texts)]
+
     def _score(self, tokenizer: Tokenizer, texts: Sequence[str], batch_size: int) -> Scores:
         run = partial(self._run_packed if self._packed else self._run_padded, tokenizer)
         return score_in_batches(texts, run, len(self.label_names), self._hidden, batch_size=batch_size)

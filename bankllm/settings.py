@@ -200,6 +200,8 @@ class Settings(BaseSettings):
     minute where customers come with tokens, off in the demo."""
     store: Path = Path("bankllm-memory.sqlite")
     """SQLite file of the vector store that a server uses (`BANKLLM_STORE`)."""
+    embedding_cache_bytes: int = Field(64 * 2**20, ge=0)
+    """Of that file for cached embeddings, which its processes share; 0: none (`BANKLLM_EMBEDDING_CACHE_BYTES`)."""
     adapter: Path | None = None
     """Classifier folder that a server uses (`BANKLLM_ADAPTER`); unset, the packaged one."""
     log_file: Path | None = None

@@ -258,7 +258,7 @@ class ChatEngine:
         longest = max(map(len, messages)) + SPECIAL_TOKENS
         vectors = scores.base_embeddings if self._shares_embedding else None
         if vectors is None or longest > self.classifier.artefact.max_length:
-            vectors = self.memory.embedder.encode(messages)
+            vectors = self.memory.embedder.encode(messages, share=False)  # each turn is kept with its vector
         return [Encoded(*row) for row in zip(scores.probabilities, vectors, strict=True)]
 
 

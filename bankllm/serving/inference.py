@@ -6,8 +6,6 @@ from the same model where the adapter leaves the plain base's layers to be share
 
 from pathlib import Path
 
-import numpy as np
-
 from bankllm import models
 from bankllm.artefact import Classifier
 from bankllm.onnx_classifier import Precision
@@ -46,11 +44,13 @@ def shared_embedder(classifier: Classifier, settings: Settings) -> Embedder | No
     base = models.resolve(classifier.artefact.base_model, settings)
     if not (classifier.shares_base_embedding and models.is_mean_pooled(base)):
         return None
-
-    def encode(texts: list[str], progress: bool) -> np.ndarray:
-        return classifier.embed(texts)
-
-    return Embedder(classifier.artefact.base_model, settings=settings, encode=encode, variant=classifier.variant)
+    return Embedder(
+        classifier.artefact.base_model,
+        settings=settings,
+        encode=classifier.embed,
+        tokenise=classifier.embedding_tokenise,
+        variant=classifier.variant,
+    )
 
 
 def prepare(folder: Path, settings: Settings) -> None:

@@ -1,52 +1,81 @@
-"""Commands that look after a memory file: `bankllm memory backup` and `bankllm memory reindex`."""
+"""The commands `bankllm index` and `bankllm search`: a customer's memory, or a collection that all share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bankllm.errors import DataError, UsageError
 from bankllm.settings import get_settings
 
-memory = typer.Typer(no_args_is_help=True, help="Look after a memory file: copy it, embed it anew.")
-
 StoreOption = Annotated[Path, typer.Option(help="SQLite file of the vector store.")]
+UserOption = Annotated[str | None, typer.Option(help="Whose memory; a customer's id.")]
+CollectionOption = Annotated[str | None, typer.Option(help="Name of a shared collection, such as intents.")]
 
 
-@memory.command()
-def backup(
-    target: Annotated[Path, typer.Argument(help="The copy; a new file.")],
+def index(
+    source: Annotated[
+        str, typer.Argument(help="A data set (teller77, banking77, auto) or a text file, one text a line.")
+    ],
+    user: UserOption = None,
+    collection: CollectionOption = None,
     store: StoreOption = Path("bankllm-memory.sqlite"),
 ) -> None:
-    """Copy the memory as it stands at one moment, while others use it. The copy is a store like any other."""
-    from bankllm.vectors.backup import copy_file
+    """Store texts in a customer's memory or in a shared collection."""
+    from bankllm.vectors.service import Message, open_service
 
-    copy_file(store, target)
-    typer.echo(f"{store} copied to {target} ({target.stat().st_size / 2**20:.1f} MiB), checked")
+    _check_target(user, collection)
+    texts, intents = _read(source)
+    with open_service(store, get_settings()) as service:
+        if user is not None:
+            turns = [Message(text, intent=intent) for text, intent in zip(texts, intents, strict=True)]
+            stored = len(service.store_many(user, turns, progress=True))
+        elif collection is not None:
+            metadata = [{"intent": intent} if intent else {} for intent in intents]
+            stored = len(set(service.collection(collection).add(texts, metadata=metadata, progress=True)))
+    typer.echo(f"{stored:,} texts stored {f'for {user}' if user else f'in the collection {collection}'}")
 
 
-@memory.command()
-def reindex(
+def search(
+    query: str,
+    user: UserOption = None,
+    collection: CollectionOption = None,
     store: StoreOption = Path("bankllm-memory.sqlite"),
-    base_model: Annotated[
-        str, typer.Option(help="The new embedder: minilm, a Hugging Face id or a folder.")
-    ] = "minilm",
-    precision: Annotated[
-        str | None, typer.Option(help="float32, float16 or int8.", show_default="the file's own")
-    ] = None,
+    top_k: Annotated[int, typer.Option(min=1)] = 5,
 ) -> None:
-    """Embed all texts anew with another embedder, while others use the file. Killed, it carries on when repeated."""
-    from bankllm.vectors.embedder import Embedder
-    from bankllm.vectors.precision import precision_of
-    from bankllm.vectors.reindex import reindex as embed_anew
+    """Search a customer's memory or a shared collection by meaning."""
+    from bankllm.vectors.service import open_service
 
-    chosen = precision_of(precision) if precision is not None else None
-    embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)
-    count = embed_anew(
-        store,
-        embedder.encode,
-        embedder.dim,
-        embedder.model_id,
-        precision=chosen,
-        progress=True,
-    )
-    typer.echo(f"{count:,} texts embedded anew with {embedder.model_id}" if count else f"{store} has these vectors")
+    _check_target(user, collection)
+    if not store.is_file() and get_settings().pinecone_api_key is None:
+        raise UsageError(f"No vector store at {store}. Fill one with `bankllm index`, or name another with --store.")
+    with open_service(store, get_settings()) as service:
+        space = service.collection(collection) if collection is not None else service.for_user(user or "")
+        for match in space.search(query, top_k):
+            intent = match.metadata.get("intent")
+            typer.echo(f"{match.score:.3f}  {match.text}" + (f"  ({intent})" if intent else ""))
+
+
+def _check_target(user: str | None, collection: str | None) -> None:
+    if (user is None) == (collection is None):
+        raise UsageError(
+            f"Expected either a customer or a shared collection, got {'neither' if user is None else 'both'}. Give "
+            "--user CUST001 or --collection intents."
+        )
+
+
+def _read(source: str) -> tuple[list[str], list[str]]:
+    """Texts and their intents; empty intents where the source is a text file."""
+    from bankllm import datasets
+
+    path = Path(source)
+    if not path.is_file():
+        data = datasets.load(source)
+        labels = [*data.train.labels, *data.test.labels]
+        return [*data.train.texts, *data.test.texts], [data.label_names[label] for label in labels]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text. Expected one text a line; convert it first.") from error
+    texts = [line.strip() for line in lines if line.strip()]
+    return texts, [""] * len(texts)

@@ -1,120 +1,171 @@
 """Text to unit vectors through sentence-transformers, with a cache in front and honest counts of its hits.
 
-Embedder().encode(["my card is lost"])  # (1, 384) float32
+    Embedder().encode(["my card is lost"])  # (1, 384) float32
+
+Two texts share a cached vector only where the model reads the same: a key is a hash of the token ids. Vectors lie
+in memory and, where there is a `SharedCache`, with the store for other processes.
 """
 
-import sys
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+import copy
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
+from typing import Any, Self
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from bankllm import models
 from bankllm.errors import ModelError, UsageError
 from bankllm.settings import Settings
+from bankllm.vectors.file_cache import MAX_BYTES, SharedCache
+from bankllm.vectors.memory_cache import CacheCounts, MemoryCache
 
-Encode = Callable[[list[str], bool], np.ndarray]
-"""Texts, and whether to show a progress bar → (n, dim) unit vectors."""
+Encode = Callable[[list[str]], np.ndarray]
+"""Texts → (n, dim) unit vectors."""
+
+CHUNK = 128
+"""Texts between two steps of the progress bar; others get their turn at the model in between."""
+PROBES = ["My card is LOST!", "Où  est\tma carte ?\n", "", "💳 [CLS] 中文", "a long one " * 2000]
+"""The tokenizer must read these as the model's own input does, before cache keys are made with it."""
 
 
 class Embedder:
     """Encodes texts with a sentence-transformers model; a plain encoder folder is pooled by its mean.
 
-    Safe to use from several threads. The cache maps the exact text to its vector and drops the least
-    recently used ones beyond `cache_bytes`.
+    Safe to use from several threads. Beyond `cache_bytes` the least recently used vectors leave memory.
     """
 
     def __init__(
         self,
         base_model: str = "minilm",
-        cache_bytes: int = 64 * 2**20,
+        cache_bytes: int = MAX_BYTES,
         settings: Settings | None = None,
         *,
         encode: Encode | None = None,
+        tokenise: models.Tokenise | None = None,
         variant: str = "",
+        shared: SharedCache | None = None,
     ) -> None:
         """Load the model, or take what somebody else has loaded of it.
 
         `encode` makes the same unit vectors as sentence-transformers would; where it rounds, `variant` says how.
-        Raises `ModelError` where the model is missing or damaged.
+        Without `tokenise` (a model with no fast tokenizer, or one that puts a prompt before each text) only texts
+        that are equal to the letter share a vector. Raises `ModelError` where the model is missing or damaged.
         """
         base = models.resolve(base_model, settings)
         name = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
         self.model_id = f"{name}+{variant}" if variant else name
         """Name and hash of the weights: vectors of different ids must never be mixed."""
-        self._encode = encode or _sentence_transformer(base, models.device(settings))
-        self.dim = int(self._encode(["warm up"], False).shape[1])
-        self.cache_bytes = cache_bytes
-        self.hits = 0
-        """Texts answered without the model: from the cache, or repeated within one batch."""
-        self.misses = 0
-        """Texts that the model encoded."""
-        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._cached_bytes = 0
-        self._cache_lock = Lock()
-        # The tokenizer keeps padding state between calls, so one batch at a time goes through the model.
+        if encode is None:
+            encode, tokenise = _sentence_transformer(base, models.device(settings))
+        self._encode, self._tokenise = encode, tokenise
+        self.dim = int(encode(["warm up"]).shape[1])
+        self.counts = CacheCounts()
+        self.memory = MemoryCache(cache_bytes)
+        self.shared = shared
+        self._epoch: int | None = None
+        # The model's tokenizer keeps padding state between calls, so one batch at a time goes through the model.
         self._model_lock = Lock()
 
-    @property
-    def hit_rate(self) -> float:
-        """Hits as a share of all texts asked for; 0 before the first one."""
-        asked = self.hits + self.misses
-        return self.hits / asked if asked else 0.0
+    def with_shared(self, shared: SharedCache | None) -> Self:
+        """The same model, memory and counts in front of a store's own shared layer."""
+        other = copy.copy(self)
+        other.shared, other._epoch = shared, None
+        return other
 
     @property
-    def cached_bytes(self) -> int:
-        """What the cached vectors and their texts take in memory."""
-        return self._cached_bytes
+    def hits(self) -> int:
+        """Texts answered without the model: from memory (or repeated within one batch), or from the shared layer."""
+        return self.counts.memory + self.counts.shared
 
-    def encode(self, texts: Sequence[str], progress: bool = False) -> np.ndarray:
-        """n texts → (n, dim) float32, each row of unit length; equal texts are encoded once.
+    @property
+    def misses(self) -> int:
+        """Texts that the model encoded."""
+        return self.counts.missed
 
-        Text beyond the model's own length limit (256 tokens for MiniLM) does not count.
-        Raises `UsageError` for anything but texts.
+    def encode(self, texts: Sequence[str], progress: bool = False, *, share: bool = True) -> np.ndarray:
+        """n texts → (n, dim) float32, each row of unit length; what the model reads alike is encoded once.
+
+        Text beyond the model's own length limit (256 tokens for MiniLM) does not count. `share=False` leaves new
+        vectors out of the shared layer: for texts that are stored with their vectors anyway. A batch that is
+        interrupted has its finished part in memory. Raises `UsageError` for anything but texts.
         """
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise UsageError("encode takes a list of texts, for example encode(['my card is lost']).")
-        found = self._look_up(texts)
-        missing = [text for text in dict.fromkeys(texts) if text not in found]
-        if missing:
-            with self._model_lock:
-                vectors = self._encode(missing, progress)
-            # Copies, so that one cached row does not keep its whole batch in memory.
-            found.update((text, vector.astype(np.float32)) for text, vector in zip(missing, vectors, strict=True))
-        self._remember(missing, found, asked=len(texts))
-        return np.stack([found[text] for text in texts]) if len(texts) else np.empty((0, self.dim), dtype=np.float32)
+        keys = self._keys(texts)
+        wanted = dict(zip(keys, texts, strict=True))
+        found = self.memory.get(wanted)
+        in_memory = list(found)
+        shared = self._from_shared([key for key in wanted if key not in found])
+        found |= shared
+        new = self._run({key: text for key, text in wanted.items() if key not in found}, progress)
+        found |= new
+        if self.shared is not None:
+            self.shared.touch(in_memory)
+            if share:
+                self.shared.put(new)
+        self.counts.add(memory=len(keys) - len(shared) - len(new), shared=len(shared), missed=len(new))
+        return np.stack([found[key] for key in keys]) if keys else np.empty((0, self.dim), dtype=np.float32)
+
+    def forget(self, texts: Sequence[str]) -> None:
+        """Remove these texts' vectors from memory and from the shared layer; a vector tells much of its text.
+
+        Other processes drop theirs at their next look into the shared layer. Raises `StoreError` where that fails.
+        """
+        keys = self._keys(texts)
+        self.memory.forget(keys)
+        if self.shared is not None:
+            self.shared.forget(keys)
 
     def clear_cache(self) -> None:
-        """Forget all vectors and start the counts again."""
-        with self._cache_lock:
-            self._cache.clear()
-            self._cached_bytes = self.hits = self.misses = 0
+        """Forget all vectors, the shared ones too, and start the counts again."""
+        self.memory.clear()
+        self.counts.reset()
+        if self.shared is not None:
+            self.shared.clear()
 
-    def _look_up(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        with self._cache_lock:
-            found = {text: self._cache[text] for text in texts if text in self._cache}
-            for text in found:
-                self._cache.move_to_end(text)
-            return found
+    def _keys(self, texts: Sequence[str]) -> list[bytes]:
+        """A hash for each text: of the model and of what it reads. Raises `UsageError` for anything but texts."""
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise UsageError("encode takes a list of texts, for example encode(['my card is lost']).")
+        try:
+            exact = [text.encode() for text in texts]
+        except UnicodeEncodeError as error:
+            raise UsageError("A text holds half of a surrogate pair, which is no character. Send valid Unicode.") from (
+                error
+            )
+        if self._tokenise is not None:
+            exact = [np.asarray(ids, "<u4").tobytes() for ids in self._tokenise(list(texts))] if exact else []
+        model = self.model_id.encode() + b"\0"
+        return [hashlib.sha256(model + read).digest() for read in exact]
 
-    def _remember(self, encoded: list[str], vectors: dict[str, np.ndarray], asked: int) -> None:
-        with self._cache_lock:
-            self.misses += len(encoded)
-            self.hits += asked - len(encoded)
-            for text in encoded:
-                if text not in self._cache:  # another thread may have encoded it meanwhile
-                    self._cache[text] = vectors[text]
-                    self._cached_bytes += _size(text, vectors[text])
-            while self._cached_bytes > self.cache_bytes:
-                self._cached_bytes -= _size(*self._cache.popitem(last=False))
+    def _from_shared(self, keys: list[bytes]) -> dict[bytes, np.ndarray]:
+        if self.shared is None or not keys:
+            return {}
+        found = self.shared.get(keys)
+        if self.shared.epoch != self._epoch:
+            if self._epoch is not None:
+                self.memory.clear()  # another process has forgotten something; which texts, nobody may know
+            self._epoch = self.shared.epoch
+        self.memory.put(found)
+        return found
+
+    def _run(self, missing: Mapping[bytes, str], progress: bool) -> dict[bytes, np.ndarray]:
+        order = sorted(missing, key=lambda key: len(missing[key]), reverse=True)  # like lengths need little padding
+        vectors: dict[bytes, np.ndarray] = {}
+        with tqdm(total=len(order), desc="embed", unit="text", disable=not progress) as bar:
+            for start in range(0, len(order), CHUNK):
+                chunk = order[start : start + CHUNK]
+                with self._model_lock:
+                    rows = self._encode([missing[key] for key in chunk])
+                # Copies, so that one cached row does not keep its whole batch in memory.
+                done = {key: row.astype(np.float32) for key, row in zip(chunk, rows, strict=True)}
+                self.memory.put(done)
+                vectors |= done
+                bar.update(len(chunk))
+        return vectors
 
 
-def _size(text: str, vector: np.ndarray) -> int:
-    return sys.getsizeof(text) + sys.getsizeof(vector)
-
-
-def _sentence_transformer(base: models.BaseModel, device: str) -> Encode:
+def _sentence_transformer(base: models.BaseModel, device: str) -> tuple[Encode, models.Tokenise | None]:
     with models.quiet_loading():
         from sentence_transformers import SentenceTransformer
 
@@ -126,7 +177,17 @@ def _sentence_transformer(base: models.BaseModel, device: str) -> Encode:
                 "Face id that is cached or reachable, or a local folder with config.json and weights."
             ) from error
 
-    def encode(texts: list[str], progress: bool) -> np.ndarray:
-        return model.encode(texts, normalize_embeddings=True, show_progress_bar=progress)
+    def encode(texts: list[str]) -> np.ndarray:
+        return model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
 
-    return encode
+    return encode, _tokeniser(model)
+
+
+def _tokeniser(model: Any) -> models.Tokenise | None:
+    """What the model reads, without its padding; None where there is no fast tokenizer that reads just that."""
+    tokenise = models.tokeniser(model.tokenizer, model.max_seq_length)
+    if tokenise is None or model.default_prompt_name is not None:
+        return None
+    preprocess = getattr(model, "preprocess", None) or model.tokenize  # its older name
+    read = [preprocess([text])["input_ids"][0].tolist() for text in PROBES]
+    return tokenise if tokenise(PROBES) == read else None

@@ -60,7 +60,8 @@ def time_searches(
     """Search `count` times for random users. `distinct` asks no query twice (at most `len(queries)` searches);
     `repeated` draws queries by Zipf's law. One row a search:
 
-    - `workload`, `user_id`, `cached`: whether the embedding came from the cache;
+    - `workload`, `user_id`;
+    - `cached`: where the embedding came from: `memory`, `shared` (the store's file), or `no` (the model);
     - `embed_ms`, `search_ms`, `total_ms`: their sum;
     - `matches`, `foreign_matches`: how many came back, and how many of them are not this user's (must be 0);
     - `top_score`: cosine of the best match; `same_intent`: whether it shares the query's intent.
@@ -80,7 +81,8 @@ def time_searches(
 def _time_one(
     service: VectorService, query: Query, user: str, own_ids: set[str], workload: Workload, top_k: int
 ) -> dict[str, object]:
-    hits = service.embedder.hits
+    counts = service.embedder.counts
+    in_memory, shared = counts.memory, counts.shared
     start = time.perf_counter()
     vector = service.embedder.encode([query.text])[0]
     embedded = time.perf_counter()
@@ -89,7 +91,7 @@ def _time_one(
     return {
         "workload": workload,
         "user_id": user,
-        "cached": service.embedder.hits > hits,
+        "cached": "memory" if counts.memory > in_memory else "shared" if counts.shared > shared else "no",
         "embed_ms": 1000 * (embedded - start),
         "search_ms": 1000 * (done - embedded),
         "total_ms": 1000 * (done - start),

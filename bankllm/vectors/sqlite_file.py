@@ -18,8 +18,8 @@ APPLICATION_ID = 0x42564543
 """Stands in the file's header (`PRAGMA application_id`) and tells our files from other programs'."""
 SCHEMA_VERSION = 3
 """1: `meta` and `rows` alone. 2: also the index and `generations`, whose triggers tell what was removed or replaced.
-3: also the vectors' precision in `meta`, `reindexed`, where another embedder's vectors wait to take over, and the
-outbox, see `outbox_schema`."""
+3: also the vectors' precision in `meta`, `reindexed`, where another embedder's vectors wait to take over, the outbox
+(`outbox_schema`), and `embeddings` with its epoch, the cache of `file_cache`."""
 BUSY_TIMEOUT_S = 30.0
 """How long one call waits for other threads and processes that use the file."""
 
@@ -62,6 +62,15 @@ _SCHEMA = (
         DELETE FROM reindexed WHERE seq = NEW.seq;
     END""",
     *OUTBOX_SCHEMA,
+    # The embedder's cache. A key is a hash, so that no text lies here in clear; `used` is in ms since 1970.
+    """CREATE TABLE IF NOT EXISTS embeddings (
+        key BLOB PRIMARY KEY,
+        vector BLOB NOT NULL,
+        used INTEGER NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS embeddings_by_use ON embeddings (used)",
+    # One line, once something was forgotten: how often.
+    "CREATE TABLE IF NOT EXISTS embeddings_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL)",
 )
 
 _ADVICE = {

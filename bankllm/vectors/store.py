@@ -19,6 +19,7 @@ import numpy as np
 from bankllm.errors import StoreError
 from bankllm.vectors.backup import copy_file, copy_open
 from bankllm.vectors.blocks import Block, BlockCache
+from bankllm.vectors.file_cache import WAIT_S, FileCache
 from bankllm.vectors.group_commit import FairLock, GroupCommit
 from bankllm.vectors.precision import Precision, encode, precision_of
 from bankllm.vectors.reading import fetch_rows, read_matches, read_on, read_rows, version_of
@@ -110,6 +111,9 @@ class SQLiteStore:
         self._db = open_file(path, dim, embedder_id, wait_s, precision)
         self.precision = precision_of(read_meta(self._db)["precision"])
         self._commits = GroupCommit(self._db, lambda: self._held(self._db, self._lock), self._check)
+        self.embeddings = FileCache(dim, lambda: self._reading(WAIT_S), self._write, self._flush)
+        """Vectors of texts that any process has embedded; an `Embedder` takes it as `shared`."""
+        self._commits.rider = self.embeddings
         # Readers pass a committing writer in WAL mode alone; elsewhere a second connection would wait for the file.
         self._reader, self._reader_lock = self._db, self._lock
         self._wal = path is not None and wal_is_safe(sqlite3.sqlite_version_info)
@@ -205,6 +209,7 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
+        self.embeddings.flush()
         with self._lock:
             self._db.close()
         with self._reader_lock:
@@ -226,19 +231,24 @@ class SQLiteStore:
         with store_errors(self.path):
             self._commits.write(sql, values)
 
+    def _flush(self) -> None:
+        with store_errors(self.path):
+            self._commits.flush(lambda: self._held(self._db, self._lock, WAIT_S))
+
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self, wait_s: float | None = None) -> Iterator[sqlite3.Connection]:
         reader = self._reader
-        with self._held(reader, self._reader_lock), store_errors(self.path), transaction(reader, "DEFERRED"):
+        with self._held(reader, self._reader_lock, wait_s), store_errors(self.path), transaction(reader, "DEFERRED"):
             self._check(reader)
             yield reader
 
     @contextmanager
-    def _held(self, db: sqlite3.Connection, lock: FairLock) -> Iterator[None]:
+    def _held(self, db: sqlite3.Connection, lock: FairLock, wait_s: float | None = None) -> Iterator[None]:
         """A connection for this thread alone. Raises `StoreError` where it waits too long for the other threads."""
-        until = time.monotonic() + self._wait_s
-        if not lock.acquire(self._wait_s):
-            raise StoreError(f"The vector store {self.path or 'in memory'} is busy for longer than {self._wait_s:g} s.")
+        wait_s = self._wait_s if wait_s is None else min(wait_s, self._wait_s)
+        until = time.monotonic() + wait_s
+        if not lock.acquire(wait_s):
+            raise StoreError(f"The vector store {self.path or 'in memory'} is busy for longer than {wait_s:g} s.")
         try:
             # The thread before this one may have waited in vain for another process: this one does not begin anew.
             left_ms = max(0, round(1000 * (until - time.monotonic())))

@@ -1,0 +1,185 @@
+"""The layer of the embedder's cache that processes share: vectors in the store's file, under hashes of their texts.
+
+A query never pays for a commit: what is new waits in memory, rides along with the next rows that are stored, and is
+committed alone only when much has gathered or at close. It is a cache: a file that is damaged or busy is a miss,
+said once in the log, and a crash loses what waited. Only `forget` and `clear` raise, since they make a promise.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from sqlite3 import Connection
+from threading import Lock
+from typing import Protocol
+
+import numpy as np
+
+from bankllm.errors import StoreError
+from bankllm.vectors.blocks import BLOB
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 64 * 2**20
+ENTRY_OVERHEAD = 512
+"""Bytes that an entry takes beside its vector: key, index, and what is left over of SQLite's pages."""
+WAIT_S = 0.1
+"""Longer than a commit, shorter than anybody should wait for a cache."""
+FLUSH_ENTRIES = 256
+FLUSH_TOUCHES = 4096
+READ_KEYS = 500
+
+_EPOCH = "coalesce((SELECT epoch FROM embeddings_epoch), 0)"
+# An entry is as old as the epoch that was read before its text was embedded: what was forgotten since stays away.
+_PUT = f"""INSERT INTO embeddings SELECT ?, ?, ? WHERE {_EPOCH} = ?
+    ON CONFLICT (key) DO UPDATE SET vector = excluded.vector, used = excluded.used"""
+_TOUCH = "UPDATE embeddings SET used = ? WHERE key = ?"
+_TRIM = """DELETE FROM embeddings WHERE rowid IN
+    (SELECT rowid FROM embeddings ORDER BY used DESC LIMIT -1 OFFSET ?)"""
+_NEXT_EPOCH = """INSERT INTO embeddings_epoch VALUES (1, 1)
+    ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1"""
+_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_NOTADB")
+
+
+class SharedCache(Protocol):
+    """What an `Embedder` asks of vectors that are kept outside its process. Keys are hashes of texts."""
+
+    epoch: int | None
+    """Moves on when any process forgets texts, as `get` last saw it; older vectors in memory are to be dropped."""
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
+        """The vectors that are there; fewer, or none, where they cannot be read."""
+
+    def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
+        """Keep vectors, at some time later on."""
+
+    def touch(self, keys: Iterable[bytes]) -> None:
+        """These were used elsewhere: drop others first."""
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Remove vectors here and now, and what other processes would write of them. Raises `StoreError`."""
+
+    def clear(self) -> None:
+        """Remove all vectors. Raises `StoreError`."""
+
+
+class FileCache:
+    """A `SharedCache` in a store's file, on the store's own connections."""
+
+    def __init__(
+        self,
+        dim: int,
+        reading: Callable[[], AbstractContextManager[Connection]],
+        write: Callable[[str, Sequence[tuple[object, ...]]], None],
+        flush: Callable[[], None],
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        """`reading` opens a transaction, `write` commits, `flush` commits what `take` gives; as `SQLiteStore` does."""
+        self.max_bytes = max_bytes
+        """The least recently used go first; 0 keeps nothing."""
+        self.epoch: int | None = None
+        self._dim = dim
+        self._reading, self._write, self._flush = reading, write, flush
+        self._lock = Lock()  # held for a moment; never while the file is read or written
+        self._new: dict[bytes, tuple[bytes, int, int]] = {}
+        self._used: dict[bytes, int] = {}
+        self._said = self._damaged = False
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
+        """The vectors that are there and whole."""
+        wanted = list(keys)
+        found: list[tuple[bytes, bytes]] = []
+        if self._damaged or not wanted or not self.max_bytes:
+            return {}
+        try:
+            with self._reading() as db:
+                epoch = int(db.execute(f"SELECT {_EPOCH}").fetchone()[0])
+                for start in range(0, len(wanted), READ_KEYS):
+                    part = wanted[start : start + READ_KEYS]
+                    marks = ",".join("?" * len(part))
+                    found += db.execute(f"SELECT key, vector FROM embeddings WHERE key IN ({marks})", part).fetchall()
+        except StoreError as error:
+            self.failed(error)
+            return {}
+        self.epoch = epoch
+        size = BLOB.itemsize * self._dim
+        vectors = {key: np.frombuffer(blob, BLOB).astype(np.float32) for key, blob in found if len(blob) == size}
+        whole = {key: vector for key, vector in vectors.items() if abs(float(vector @ vector) - 1) < 1e-3}
+        self.touch(whole)
+        return whole
+
+    def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
+        """Let vectors wait for the next commit; at once if there are many."""
+        if self.epoch is None or self._damaged or not self.max_bytes:
+            return
+        epoch, now = self.epoch, _now_ms()
+        with self._lock:
+            for key, vector in vectors.items():
+                self._new[key] = (vector.astype(BLOB).tobytes(), now, epoch)
+            full = len(self._new) >= FLUSH_ENTRIES
+        if full:
+            self.flush()
+
+    def touch(self, keys: Iterable[bytes]) -> None:
+        """Remember that these were used, without a commit of its own unless there are very many."""
+        now = _now_ms()
+        with self._lock:
+            self._used.update((key, now) for key in keys)
+            full = len(self._used) >= FLUSH_TOUCHES
+        if full:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit what waits."""
+        if not (self._new or self._used):
+            return
+        try:
+            self._flush()
+        except StoreError as error:
+            self.failed(error)
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Remove vectors: waiting, in the file, and, by the epoch, what waits in other processes."""
+        gone = list(keys)
+        if not gone:
+            return
+        with self._lock:
+            for key in gone:
+                self._new.pop(key, None)
+                self._used.pop(key, None)
+        self._write(_NEXT_EPOCH, [()])
+        self._write("DELETE FROM embeddings WHERE key = ?", [(key,) for key in gone])
+
+    def clear(self) -> None:
+        """Remove all vectors, those that wait in other processes too."""
+        with self._lock:
+            self._new, self._used = {}, {}
+        self._write(_NEXT_EPOCH, [()])
+        self._write("DELETE FROM embeddings", [()])
+
+    def take(self) -> list[tuple[str, Sequence[tuple[object, ...]]]]:
+        """What waits, for whoever commits next (`group_commit.Rider`)."""
+        with self._lock:
+            new, self._new = self._new, {}
+            used, self._used = self._used, {}
+        writes: list[tuple[str, Sequence[tuple[object, ...]]]] = []
+        if self._damaged:
+            return writes
+        if used:
+            writes.append((_TOUCH, [(when, key) for key, when in used.items()]))
+        if new:
+            writes.append((_PUT, [(key, blob, when, epoch) for key, (blob, when, epoch) in new.items()]))
+            writes.append((_TRIM, [(self.max_bytes // (BLOB.itemsize * self._dim + ENTRY_OVERHEAD),)]))
+        return writes
+
+    def failed(self, error: Exception) -> None:
+        """Say once what is wrong, and leave a damaged table alone from then on."""
+        cause = error if error.__cause__ is None else error.__cause__
+        self._damaged = self._damaged or getattr(cause, "sqlite_errorname", "").startswith(_DAMAGE)
+        if not self._said:
+            self._said = True
+            logger.warning("texts are embedded again where the cache in the store's file fails: %s", error)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
