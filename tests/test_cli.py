@@ -34,6 +34,10 @@ def bankllm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         (["verify", "/nowhere"], 1, "is not a run"),
         (["train", "out", "--method", "magic"], 2, "method"),
         (["nonsense"], 2, "No such command"),
+        (["search", "card"], 2, "got neither. Give --user CUST001 or --collection intents."),
+        (["search", "card", "--user", "a", "--collection", "b"], 2, "got both. Give --user CUST001 or --collection"),
+        (["index", "teller77"], 2, "got neither. Give --user CUST001 or --collection intents."),
+        (["search", "card", "--user", "a", "--store", "/nowhere/x.sqlite"], 2, "Fill one with `bankllm index`"),
     ],
 )
 def test_bad_input_ends_in_one_paragraph(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
@@ -101,8 +105,29 @@ def test_index_and_search_a_customers_memory(tmp_path: Path) -> None:
     assert bankllm("search", "card", "--user", "CUST002", "--store", store).stdout == ""
     refused = bankllm("search", "card", "--user", "__default__", "--store", store)
     assert refused.returncode == 2
+    texts.write_text("short\n" + "x" * 5000, encoding="utf-8")
+    long = bankllm("index", str(texts), "--user", "CUST001", "--store", store)
+    assert long.returncode == 1
+    assert "line 2 has 5000 characters: expected at most 4000; split it into several lines." in " ".join(
+        long.stderr.split()
+    )
     texts.write_bytes(b"\xff\xfe")
     assert bankllm("index", str(texts), "--user", "CUST001", "--store", store).returncode == 1
+
+
+def test_index_and_search_a_collection(tmp_path: Path) -> None:
+    texts, store = tmp_path / "texts.txt", str(tmp_path / "memory.sqlite")
+    texts.write_text("how to report a lost card\nopening hours\nopening hours\n", encoding="utf-8")
+    stored = bankllm("index", str(texts), "--collection", "knowledge", "--store", store)
+    assert stored.stdout.strip() == "2 texts stored in the collection knowledge", stored.stderr
+    assert "embed:" in stored.stderr
+    found = bankllm("search", "my card is gone", "--collection", "knowledge", "--store", store, "--top-k", "1")
+    assert found.stdout.strip().endswith("how to report a lost card")
+    refused = bankllm("search", "card", "--collection", "two words", "--store", store)
+    assert refused.returncode == 2
+    assert "Expected a collection name of 1–128 printable ASCII characters without spaces" in " ".join(
+        refused.stderr.split()
+    )
 
 
 def test_claims_are_filled_and_checked(run: Run, tmp_path: Path) -> None:

@@ -101,9 +101,13 @@ def test_memory_reads_as_much_of_a_text_as_the_embedder(assistant: OnnxClassifie
     classifier = IntentClassifier.load(ASSISTANT)
     narrow = classifier.artefact.model_copy(update={"max_length": 16})
     classifier.artefact = narrow
-    expected = Embedder().encode(texts)
+    embedder = Embedder()
+    expected = embedder.encode(texts)
     np.testing.assert_allclose(classifier.embed(texts), expected, atol=1e-4)
     np.testing.assert_allclose(assistant.embed(texts), expected, atol=1e-4)
+    assert embedder._tokenise is not None
+    assert classifier.embedding_tokenise is not None
+    assert embedder._tokenise(texts) == classifier.embedding_tokenise(texts) == assistant.embedding_tokenise(texts)
 
 
 def test_eight_bits_are_a_variant_that_is_nearly_the_same(graph: Path, tmp_path: Path) -> None:

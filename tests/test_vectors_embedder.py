@@ -1,16 +1,20 @@
 """The embedder with the real MiniLM: vectors, cache and counts."""
 
 import threading
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bankllm import models
 from bankllm.classifier import load_body, load_tokenizer
 from bankllm.encoder import pool
 from bankllm.errors import ModelError, UsageError
-from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.embedder import CHUNK, Embedder
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,7 @@ def loaded() -> Embedder:
 @pytest.fixture
 def embedder(loaded: Embedder) -> Embedder:
     loaded.clear_cache()
-    loaded.cache_bytes = 64 * 2**20
+    loaded.memory.max_bytes = 64 * 2**20
     return loaded
 
 
@@ -45,19 +49,94 @@ def test_hits_and_misses_are_counted_by_text(embedder: Embedder) -> None:
     first = embedder.encode(["a", "b", "a"])
     assert (embedder.hits, embedder.misses) == (1, 2)
     again = embedder.encode(["b", "a"])
-    assert (embedder.hits, embedder.misses, embedder.hit_rate) == (3, 2, 0.6)
+    assert (embedder.hits, embedder.misses, embedder.counts.hit_rate) == (3, 2, 0.6)
     np.testing.assert_array_equal(again, first[[1, 0]])
-    embedder.encode(["A"])  # other letters are another text
+    embedder.encode(["c"])
     assert embedder.misses == 3
+
+
+def test_what_the_model_reads_alike_is_encoded_once(embedder: Embedder) -> None:
+    first, *others = embedder.encode(["Où est ma carte?", "ou est  ma\tCARTE?", " où est ma carte ?\n"])
+    assert (embedder.hits, embedder.misses) == (2, 1)
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+    embedder.encode(["ou est ma carte!"])
+    assert embedder.misses == 2
+
+
+SPECIAL = ["[CLS]", "[cls]", "[SEP]", "[PAD]", " ", "  ", "\t", "\u00a0", "\u200b", "\0", "é", "e\u0301", "İ", "ß", "ﬁ"]
+WORDS = st.lists(st.one_of(st.sampled_from([*SPECIAL, "card", "CARD", "中", "💳", "a" * 300]), st.text(max_size=4)))
+CHANGES: list[Callable[[str], str]] = [
+    str.upper,
+    str.lower,
+    str.casefold,
+    str.strip,
+    lambda text: text.replace(" ", "  "),
+    lambda text: unicodedata.normalize("NFD", text),
+    lambda text: unicodedata.normalize("NFKC", text),
+    lambda text: "".join(text.split()),
+    lambda text: text + " more",
+]
+
+
+def test_equal_keys_mean_equal_tokens(loaded: Embedder) -> None:
+    """And equal tokens an equal key: the model reads nothing else."""
+    tokenizer = load_tokenizer(models.resolve("minilm"))
+    seen = {"same": 0, "other": 0}
+
+    @settings(max_examples=1500, deadline=None, derandomize=True)
+    @given(WORDS.map("".join), st.sampled_from(CHANGES))
+    def check(text: str, change: Callable[[str], str]) -> None:
+        pair = [text, change(text)]
+        one, other = (tokenizer(text, truncation=True, max_length=256)["input_ids"] for text in pair)
+        keys = loaded._keys(pair)
+        assert (keys[0] == keys[1]) == (one == other)
+        if pair[0] != pair[1]:
+            seen["same" if one == other else "other"] += 1
+
+    check()
+    assert min(seen.values()) > 100, seen
+
+
+def test_without_a_fast_tokenizer_only_equal_texts_share_a_vector(loaded: Embedder) -> None:
+    exact = Embedder(encode=loaded._encode)
+    exact.encode(["card", "Card", "card"])
+    assert (exact.hits, exact.misses) == (1, 2)
+
+
+def test_half_a_character_is_refused(embedder: Embedder) -> None:
+    with pytest.raises(UsageError, match="half of a surrogate pair"):
+        embedder.encode(["\ud83d"])
+
+
+def test_a_batch_goes_through_in_parts_and_an_interrupted_one_is_half_done(loaded: Embedder, capsys) -> None:
+    parts: list[list[str]] = []
+
+    def encode(texts: list[str]) -> np.ndarray:
+        parts.append(texts)
+        if len(parts) == 4:
+            raise KeyboardInterrupt
+        return np.ones((len(texts), 3), np.float32)
+
+    embedder = Embedder(encode=encode)
+    texts = ["x" * (n % 40) + str(n) for n in range(2 * CHUNK + 10)]
+    with pytest.raises(KeyboardInterrupt):
+        embedder.encode(texts, progress=True)
+    assert "embed:" in capsys.readouterr().err
+    assert [len(part) for part in parts[1:]] == [CHUNK, CHUNK, 10]
+    lengths = [len(text) for part in parts[1:] for text in part]
+    assert lengths == sorted(lengths, reverse=True)
+    embedder.encode(texts)
+    assert parts[4:] == [parts[3]]
 
 
 def test_the_cache_drops_the_least_recently_used(embedder: Embedder) -> None:
     embedder.encode(["one"])
-    embedder.cache_bytes = 2 * embedder.cached_bytes
+    embedder.memory.max_bytes = 2 * embedder.memory.nbytes
     embedder.encode(["two"])
     embedder.encode(["one"])
     embedder.encode(["six"])  # "two" has to go
-    assert embedder.cached_bytes <= embedder.cache_bytes
+    assert embedder.memory.nbytes <= embedder.memory.max_bytes
     misses = embedder.misses
     embedder.encode(["one", "six"])
     assert embedder.misses == misses
@@ -66,14 +145,14 @@ def test_the_cache_drops_the_least_recently_used(embedder: Embedder) -> None:
 
 
 def test_without_room_everything_is_still_answered(embedder: Embedder) -> None:
-    embedder.cache_bytes = 0
+    embedder.memory.max_bytes = 0
     assert embedder.encode(["a", "b", "a"]).shape == (3, 384)
-    assert embedder.cached_bytes == 0
+    assert embedder.memory.nbytes == 0
 
 
 def test_no_texts_give_no_vectors(embedder: Embedder) -> None:
     assert embedder.encode([]).shape == (0, 384)
-    assert embedder.hit_rate == 0
+    assert embedder.counts.hit_rate == 0
 
 
 def test_threads_share_one_embedder(embedder: Embedder) -> None:

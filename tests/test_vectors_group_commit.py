@@ -181,3 +181,41 @@ def test_a_write_whose_caller_was_interrupted_is_not_made_by_another(db: sqlite3
         commits.write(INSERT, [(1,)])
     commits.write(INSERT, [(2,)])
     assert kept(db) == [2]
+
+
+class Passenger:
+    """Brings values along, and hears which could not be kept."""
+
+    def __init__(self, *values: int) -> None:
+        self.values = list(values)
+        self.errors: list[Exception] = []
+
+    def take(self) -> list[tuple[str, list[tuple[object, ...]]]]:
+        taken, self.values = self.values, []
+        return [(INSERT, [(value,)]) for value in taken]
+
+    def failed(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+def test_a_rider_goes_along_and_is_waited_for_by_nobody(db: sqlite3.Connection) -> None:
+    lock, begun = FairLock(), []
+    commits = GroupCommit(db, lambda: lock)
+    commits.rider = rider = Passenger(7, 8)
+    db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+    commits.write(INSERT, [(1,)])
+    assert (kept(db), len(begun), rider.errors) == ([1, 7, 8], 1, [])
+    commits.write(INSERT, [(2,)])
+    rider.values = [9]
+    commits.flush(lambda: lock)
+    commits.flush(lambda: lock)
+    assert (kept(db), len(begun)) == ([1, 2, 7, 8, 9], 3)
+
+
+def test_a_rider_that_fails_costs_nobody_a_write(db: sqlite3.Connection) -> None:
+    lock = FairLock()
+    commits = GroupCommit(db, lambda: lock)
+    commits.rider = rider = Passenger(100, 7)
+    commits.write(INSERT, [(1,)])
+    assert kept(db) == [1, 7]
+    assert [str(error) for error in rider.errors] == ["CHECK constraint failed: value < 100"]

@@ -1,5 +1,7 @@
 """Dealing out texts and timing searches: nothing twice, nobody else's, and honest cache counts."""
 
+from pathlib import Path
+
 import pytest
 
 from bankllm.datasets import load, normalise
@@ -31,8 +33,8 @@ def test_searches_are_rows_and_the_cache_is_counted_by_workload() -> None:
         service.embedder.clear_cache()
         repeated = time_searches(service, queries[:12], list(messages), "repeated", count=20)
     assert (len(distinct), len(repeated)) == (12, 20)
-    assert not any(row["cached"] for row in distinct)
-    assert 8 <= sum(bool(row["cached"]) for row in repeated) < 20
+    assert {row["cached"] for row in distinct} == {"no"}
+    assert 8 <= sum(row["cached"] == "memory" for row in repeated) < 20
     for row in (*distinct, *repeated):
         assert row["foreign_matches"] == 0
         assert row["matches"] == 5
@@ -49,3 +51,15 @@ def test_a_neighbour_of_the_same_intent_is_seen() -> None:
         assert (alike["same_intent"], other["same_intent"]) == (True, False)
         with pytest.raises(UsageError, match="found 0 and 1"):
             time_searches(service, [], ["u"], "distinct", count=1)
+
+
+def test_a_query_that_another_process_embedded_is_told_apart(tmp_path: Path) -> None:
+    path, query = tmp_path / "memory.sqlite", [Query("card eaten by ATM", "card_swallowed")]
+    with open_service(path) as service:
+        first = time_searches(service, query, ["u"], "distinct", count=1)
+        embedder = service.embedder
+    embedder.memory.clear()  # as in a new process
+    with open_service(path, embedder=embedder) as service:
+        second = time_searches(service, query, ["u"], "distinct", count=1)
+        third = time_searches(service, query, ["u"], "distinct", count=1)
+    assert [rows[0]["cached"] for rows in (first, second, third)] == ["no", "shared", "memory"]

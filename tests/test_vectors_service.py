@@ -93,7 +93,7 @@ def test_stats_tell_store_embedder_and_cache(embedder: Embedder) -> None:
 def test_user_ids_that_do_not_fit_are_refused(memory: VectorService, user_id: str) -> None:
     for call in (
         lambda: memory.store_message(user_id, "hello", "Hello!", "greeting"),
-        lambda: memory.semantic_search("hello", user_id=user_id),
+        lambda: memory.for_user(user_id),
         lambda: memory.export_user(user_id),
         lambda: memory.forget_user(user_id),
     ):
@@ -128,7 +128,7 @@ def test_a_reply_may_be_missing_but_not_too_long(memory: VectorService) -> None:
 
 
 def test_vectors_and_messages_must_be_as_many(memory: VectorService) -> None:
-    with pytest.raises(UsageError, match="2 messages, 1 vectors"):
+    with pytest.raises(UsageError, match="2 texts, 1 vectors"):
         memory.store_many("CUST001", [Message("a", "b", "c")] * 2, vectors=np.ones((1, 384)))
 
 

@@ -57,16 +57,24 @@ def search(
 
 
 def _check_target(user: str | None, collection: str | None) -> None:
+    """Before the model is loaded, which takes a while."""
+    from bankllm.vectors.space import check_name
+
     if (user is None) == (collection is None):
         raise UsageError(
             f"Expected either a customer or a shared collection, got {'neither' if user is None else 'both'}. Give "
             "--user CUST001 or --collection intents."
         )
+    if user is not None:
+        check_name("user_id", user)
+    if collection is not None:
+        check_name("collection name", collection)
 
 
 def _read(source: str) -> tuple[list[str], list[str]]:
     """Texts and their intents; empty intents where the source is a text file."""
     from bankllm import datasets
+    from bankllm.vectors.space import MAX_TEXT_CHARACTERS
 
     path = Path(source)
     if not path.is_file():
@@ -77,5 +85,11 @@ def _read(source: str) -> tuple[list[str], list[str]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text. Expected one text a line; convert it first.") from error
+    for number, line in enumerate(lines, 1):
+        if len(line.strip()) > MAX_TEXT_CHARACTERS:
+            raise DataError(
+                f"{path}, line {number} has {len(line.strip())} characters: expected at most {MAX_TEXT_CHARACTERS}; "
+                "split it into several lines."
+            )
     texts = [line.strip() for line in lines if line.strip()]
     return texts, [""] * len(texts)

@@ -6,6 +6,7 @@ said once in the log, and a crash loses what waited. Only `forget` and `clear` r
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,10 +22,12 @@ from bankllm.vectors.blocks import BLOB
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 2**20
-ENTRY_OVERHEAD = 512
-"""Bytes that an entry takes beside its vector: key, index, and what is left over of SQLite's pages."""
+ENTRY_OVERHEAD = 640
+"""Bytes that an entry takes beside its vector: key, two indexes, and what is left over of SQLite's pages."""
 WAIT_S = 0.1
 """Longer than a commit, shorter than anybody should wait for a cache."""
+PAUSE_S = 1.0
+"""After a failure the file is left alone for so long, so that a busy one is not waited for by every text."""
 FLUSH_ENTRIES = 256
 FLUSH_TOUCHES = 4096
 READ_KEYS = 500
@@ -83,13 +86,19 @@ class FileCache:
         self._lock = Lock()  # held for a moment; never while the file is read or written
         self._new: dict[bytes, tuple[bytes, int, int]] = {}
         self._used: dict[bytes, int] = {}
-        self._said = self._damaged = False
+        self._said = False
+        self._paused_until = -math.inf
+
+    @property
+    def _room(self) -> int:
+        """Entries that fit."""
+        return self.max_bytes // (BLOB.itemsize * self._dim + ENTRY_OVERHEAD)
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
         """The vectors that are there and whole."""
         wanted = list(keys)
         found: list[tuple[bytes, bytes]] = []
-        if self._damaged or not wanted or not self.max_bytes:
+        if not wanted or not self._room or time.monotonic() < self._paused_until:
             return {}
         try:
             with self._reading() as db:
@@ -110,7 +119,7 @@ class FileCache:
 
     def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
         """Let vectors wait for the next commit; at once if there are many."""
-        if self.epoch is None or self._damaged or not self.max_bytes:
+        if self.epoch is None or not self._room:
             return
         epoch, now = self.epoch, _now_ms()
         with self._lock:
@@ -163,19 +172,22 @@ class FileCache:
             new, self._new = self._new, {}
             used, self._used = self._used, {}
         writes: list[tuple[str, Sequence[tuple[object, ...]]]] = []
-        if self._damaged:
+        if self._paused_until == math.inf:
             return writes
         if used:
             writes.append((_TOUCH, [(when, key) for key, when in used.items()]))
         if new:
-            writes.append((_PUT, [(key, blob, when, epoch) for key, (blob, when, epoch) in new.items()]))
-            writes.append((_TRIM, [(self.max_bytes // (BLOB.itemsize * self._dim + ENTRY_OVERHEAD),)]))
+            room = self._room
+            rows = [(key, blob, when, epoch) for key, (blob, when, epoch) in new.items()][-room:]
+            writes.append((_TRIM, [(room - len(rows),)]))  # first, so that the new ones take the pages of the old
+            writes.append((_PUT, rows))
         return writes
 
     def failed(self, error: Exception) -> None:
         """Say once what is wrong, and leave a damaged table alone from then on."""
         cause = error if error.__cause__ is None else error.__cause__
-        self._damaged = self._damaged or getattr(cause, "sqlite_errorname", "").startswith(_DAMAGE)
+        damaged = getattr(cause, "sqlite_errorname", "").startswith(_DAMAGE)
+        self._paused_until = max(self._paused_until, math.inf if damaged else time.monotonic() + PAUSE_S)
         if not self._said:
             self._said = True
             logger.warning("texts are embedded again where the cache in the store's file fails: %s", error)
