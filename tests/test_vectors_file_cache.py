@@ -147,9 +147,9 @@ def test_the_files_bytes_stay_within_the_bound(path: Path) -> None:
     with closing(SQLiteStore(path, wide, MODEL)) as store:
         empty = path.stat().st_size
         store.embeddings.max_bytes = 2**20
-        store.embeddings.get([b"nothing yet"])
+        _, epoch = store.embeddings.get([b"nothing yet"])
         for number, vector in enumerate(rows):
-            store.embeddings.put({number.to_bytes(32, "big"): vector})
+            store.embeddings.put({number.to_bytes(32, "big"): vector}, epoch)
     assert path.stat().st_size - empty <= 2**20
     assert cached(path) == 2**20 // (4 * wide + ENTRY_OVERHEAD)
 
@@ -196,6 +196,21 @@ def test_what_waits_in_another_process_is_forgotten_too(path: Path) -> None:
         two.semantic_search(SECRET, user_id="CUST002")  # somebody else asks the same afterwards
         two.for_user("CUST002").store("good night", "Bye!", "goodbye")
         assert cached(path) == 2
+
+
+def test_what_was_being_embedded_while_it_was_forgotten_is_not_kept(path: Path, store: SQLiteStore) -> None:
+    embedder, other = fake_embedder(store.embeddings), fake_embedder(store.embeddings)
+
+    def encode(texts: list[str]) -> np.ndarray:
+        other.forget([SECRET])
+        other.encode(["somebody else looks into the file meanwhile"])
+        return vectors(texts)
+
+    embedder._encode = encode
+    embedder.encode([SECRET])
+    store.embeddings.flush()
+    assert cached(path) == 1
+    assert store.embeddings.get(embedder._keys([SECRET]))[0] == {}
 
 
 def test_clearing_empties_the_file_and_the_counts(path: Path, store: SQLiteStore) -> None:

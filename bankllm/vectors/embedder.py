@@ -95,14 +95,14 @@ class Embedder:
         wanted = dict(zip(keys, texts, strict=True))
         found = self.memory.get(wanted)
         in_memory = list(found)
-        shared = self._from_shared([key for key in wanted if key not in found])
+        shared, epoch = self._from_shared([key for key in wanted if key not in found])
         found |= shared
         new = self._run({key: text for key, text in wanted.items() if key not in found}, progress)
         found |= new
         if self.shared is not None:
             self.shared.touch(in_memory)
             if share:
-                self.shared.put(new)
+                self.shared.put(new, epoch)
         self.counts.add(memory=len(keys) - len(shared) - len(new), shared=len(shared), missed=len(new))
         return np.stack([found[key] for key in keys]) if keys else np.empty((0, self.dim), dtype=np.float32)
 
@@ -138,16 +138,16 @@ class Embedder:
         model = self.model_id.encode() + b"\0"
         return [hashlib.sha256(model + read).digest() for read in exact]
 
-    def _from_shared(self, keys: list[bytes]) -> dict[bytes, np.ndarray]:
+    def _from_shared(self, keys: list[bytes]) -> tuple[dict[bytes, np.ndarray], int | None]:
         if self.shared is None or not keys:
-            return {}
-        found = self.shared.get(keys)
-        if self.shared.epoch != self._epoch:
+            return {}, None
+        found, epoch = self.shared.get(keys)
+        if epoch is not None and (self._epoch is None or epoch > self._epoch):
             if self._epoch is not None:
-                self.memory.clear()  # another process has forgotten something; which texts, nobody may know
-            self._epoch = self.shared.epoch
+                self.memory.clear()  # somebody has forgotten something; which texts, nobody may know
+            self._epoch = epoch
         self.memory.put(found)
-        return found
+        return found, epoch
 
     def _run(self, missing: Mapping[bytes, str], progress: bool) -> dict[bytes, np.ndarray]:
         order = sorted(missing, key=lambda key: len(missing[key]), reverse=True)  # like lengths need little padding

@@ -47,14 +47,14 @@ _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_NOTADB")
 class SharedCache(Protocol):
     """What an `Embedder` asks of vectors that are kept outside its process. Keys are hashes of texts."""
 
-    epoch: int | None
-    """Moves on when any process forgets texts, as `get` last saw it; older vectors in memory are to be dropped."""
+    def get(self, keys: Iterable[bytes]) -> tuple[dict[bytes, np.ndarray], int | None]:
+        """The vectors that are there (fewer, or none, where they cannot be read), and the epoch as last seen.
 
-    def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """The vectors that are there; fewer, or none, where they cannot be read."""
+        It moves on when any process forgets texts: vectors in memory from before are to be dropped.
+        """
 
-    def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
-        """Keep vectors, at some time later on."""
+    def put(self, vectors: Mapping[bytes, np.ndarray], epoch: int | None) -> None:
+        """Keep vectors, at some time later on, unless the epoch that `get` gave for them is over by then."""
 
     def touch(self, keys: Iterable[bytes]) -> None:
         """These were used elsewhere: drop others first."""
@@ -80,8 +80,8 @@ class FileCache:
         """`reading` opens a transaction, `write` commits, `flush` commits what `take` gives; as `SQLiteStore` does."""
         self.max_bytes = max_bytes
         """The least recently used go first; 0 keeps nothing."""
-        self.epoch: int | None = None
         self._dim = dim
+        self._epoch: int | None = None
         self._reading, self._write, self._flush = reading, write, flush
         self._lock = Lock()  # held for a moment; never while the file is read or written
         self._new: dict[bytes, tuple[bytes, int, int]] = {}
@@ -94,12 +94,12 @@ class FileCache:
         """Entries that fit."""
         return self.max_bytes // (BLOB.itemsize * self._dim + ENTRY_OVERHEAD)
 
-    def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """The vectors that are there and whole."""
+    def get(self, keys: Iterable[bytes]) -> tuple[dict[bytes, np.ndarray], int | None]:
+        """The vectors that are there and whole, and the epoch as last seen."""
         wanted = list(keys)
         found: list[tuple[bytes, bytes]] = []
         if not wanted or not self._room or time.monotonic() < self._paused_until:
-            return {}
+            return {}, self._epoch
         try:
             with self._reading() as db:
                 epoch = int(db.execute(f"SELECT {_EPOCH}").fetchone()[0])
@@ -109,19 +109,19 @@ class FileCache:
                     found += db.execute(f"SELECT key, vector FROM embeddings WHERE key IN ({marks})", part).fetchall()
         except StoreError as error:
             self.failed(error)
-            return {}
-        self.epoch = epoch
+            return {}, self._epoch
+        self._epoch = epoch
         size = BLOB.itemsize * self._dim
         vectors = {key: np.frombuffer(blob, BLOB).astype(np.float32) for key, blob in found if len(blob) == size}
         whole = {key: vector for key, vector in vectors.items() if abs(float(vector @ vector) - 1) < 1e-3}
         self.touch(whole)
-        return whole
+        return whole, epoch
 
-    def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
+    def put(self, vectors: Mapping[bytes, np.ndarray], epoch: int | None) -> None:
         """Let vectors wait for the next commit; at once if there are many."""
-        if self.epoch is None or not self._room:
+        if epoch is None or not self._room:
             return
-        epoch, now = self.epoch, _now_ms()
+        now = _now_ms()
         with self._lock:
             for key, vector in vectors.items():
                 self._new[key] = (vector.astype(BLOB).tobytes(), now, epoch)
@@ -131,6 +131,8 @@ class FileCache:
 
     def touch(self, keys: Iterable[bytes]) -> None:
         """Remember that these were used, without a commit of its own unless there are very many."""
+        if not self._room:
+            return
         now = _now_ms()
         with self._lock:
             self._used.update((key, now) for key in keys)
@@ -176,8 +178,7 @@ class FileCache:
             return writes
         if used:
             writes.append((_TOUCH, [(when, key) for key, when in used.items()]))
-        if new:
-            room = self._room
+        if new and (room := self._room):
             rows = [(key, blob, when, epoch) for key, (blob, when, epoch) in new.items()][-room:]
             writes.append((_TRIM, [(room - len(rows),)]))  # first, so that the new ones take the pages of the old
             writes.append((_PUT, rows))

@@ -50,8 +50,9 @@ class Space:
 
     def forget(self, ids: Sequence[str] | None = None) -> None:
         """Remove the rows with these ids, or all, and what the embedder's cache holds of their texts."""
+        chosen = None if ids is None else set(ids)
         rows = self.store.export(self.namespace)
-        texts = [row.text for row in rows if ids is None or row.id in ids]
+        texts = [row.text for row in rows if chosen is None or row.id in chosen]
         try:
             self.embedder.forget(texts)
         finally:  # a cache that fails is told, and the rows go nevertheless
