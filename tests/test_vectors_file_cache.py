@@ -16,9 +16,8 @@ from fake_embedder import DIM, fake_embedder, vectors
 from bankllm.errors import StoreError
 from bankllm.settings import Settings
 from bankllm.vectors import file_cache
-from bankllm.vectors.blocks import BLOB
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.file_cache import ENTRY_OVERHEAD, FLUSH_ENTRIES
+from bankllm.vectors.file_cache import BLOB, ENTRY_OVERHEAD, FLUSH_ENTRIES
 from bankllm.vectors.rows import Row
 from bankllm.vectors.service import VectorService, open_service
 from bankllm.vectors.store import SQLiteStore

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from pinecone_server import API_KEY, PineconeServer
 
 from bankllm.vectors.customer import Message
+from bankllm.vectors.outbox import OutboxStore
 from bankllm.vectors.pinecone_store import PineconeStore
+from bankllm.vectors.replicated import ReplicatedStore
 from bankllm.vectors.rows import Match, Row
 from bankllm.vectors.service import VectorService
 from bankllm.vectors.store import SQLiteStore, VectorStore
@@ -36,10 +38,26 @@ def pinecone(folder: Path) -> Iterator[Opener]:
         yield lambda: PineconeStore(API_KEY, "test", DIM, EMBEDDER.model_id, host=server.url)
 
 
+@contextmanager
+def replicated(folder: Path) -> Iterator[Opener]:
+    """One file that replicates: two machines would rightly disagree for a moment, and each row is compared here."""
+    with PineconeServer() as server:
+
+        def connect() -> PineconeStore:
+            return PineconeStore(API_KEY, "test", DIM, EMBEDDER.model_id, layout="shared", host=server.url)
+
+        def opened() -> VectorStore:
+            local = OutboxStore(folder / "memory.sqlite", DIM, EMBEDDER.model_id, target="test (shared)")
+            return ReplicatedStore(local, connect, "shared", search_s=5.0)
+
+        yield opened
+
+
 STORES: list[tuple[Callable[[Path], AbstractContextManager[Opener]], int, int, int]] = [
     # how to open it, customers to begin with, lives, matches that must be checked
     (sqlite, 2000, 160, 5000),
     (pinecone, 200, 40, 500),
+    (replicated, 200, 40, 500),
 ]
 
 TEXTS = [f"question {number} about my card" for number in range(12)]

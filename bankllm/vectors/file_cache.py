@@ -17,10 +17,11 @@ from typing import Protocol
 import numpy as np
 
 from bankllm.errors import StoreError
-from bankllm.vectors.blocks import BLOB
 
 logger = logging.getLogger(__name__)
 
+BLOB = np.dtype("<f4")
+"""How a vector's numbers stand in the table, whatever the machine and the rows' precision."""
 MAX_BYTES = 64 * 2**20
 ENTRY_OVERHEAD = 640
 """Bytes that an entry takes beside its vector: key, two indexes, and what is left over of SQLite's pages."""
