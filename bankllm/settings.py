@@ -75,9 +75,14 @@ class Profile(BaseModel):
     load_users: int
     load_requests: int
     """Requests of each load driver in notebook 02."""
-    memory_messages: int
-    """Messages that notebook 04 stores before it searches."""
+    memory_intents: int | None
+    """Notebook 04 stores the texts of the first so many intents; None takes all."""
     search_queries: int
+    """Searches of each of notebook 04's workloads."""
+    map_texts: int
+    """Texts on notebook 04's map; t-SNE takes most of a minute for ten thousand."""
+    growth_rows: tuple[int, ...]
+    """Sizes to which notebook 04 fills a file with random vectors."""
     cell_timeout_s: int
     """Papermill stops a cell that runs longer."""
 
@@ -110,8 +115,10 @@ PROFILES: dict[str, Profile] = {
         chat_requests=40,
         load_users=5,
         load_requests=50,
-        memory_messages=200,
-        search_queries=50,
+        memory_intents=20,
+        search_queries=140,
+        map_texts=1000,
+        growth_rows=(1000, 3000),
         cell_timeout_s=180,
     ),
     "quick": Profile(
@@ -125,8 +132,10 @@ PROFILES: dict[str, Profile] = {
         chat_requests=200,
         load_users=100,
         load_requests=1000,
-        memory_messages=16_000,
-        search_queries=1000,
+        memory_intents=None,
+        search_queries=700,
+        map_texts=3000,
+        growth_rows=(1000, 5000, 15_000, 50_000, 100_000),
         cell_timeout_s=900,
     ),
     "full": Profile(
@@ -152,8 +161,10 @@ PROFILES: dict[str, Profile] = {
         chat_requests=2000,
         load_users=100,
         load_requests=10_000,
-        memory_messages=16_000,
-        search_queries=5000,
+        memory_intents=None,
+        search_queries=3000,
+        map_texts=6000,
+        growth_rows=(1000, 5000, 15_000, 50_000, 100_000, 300_000, 1_000_000),
         cell_timeout_s=6 * 3600,
     ),
 }

@@ -94,6 +94,11 @@ def test_throughput_counts_from_first_start_to_last_end() -> None:
     assert s.throughput(rows(t0=[1.0], t1=[1.0]), "t0", "t1").invalid_because == "the rows span no time"
 
 
+def test_rate_is_all_that_was_done_over_all_the_time_it_took() -> None:
+    assert s.rate(rows(done=[1000, 500], seconds=[2.0, 3.0]), "done", "seconds").value == 300
+    assert s.rate(rows(done=[1], seconds=[0.0]), "done", "seconds").invalid_because == "the rows took no time"
+
+
 def test_single_wants_one_row() -> None:
     assert s.single(rows(x=[2.5]), "x").value == 2.5
     assert s.single(rows(x=[1, 2]), "x").invalid_because == "expected one row, found 2"
@@ -113,7 +118,7 @@ SAY_MORE_OF_NO_ROWS = {"count", "single", "percentile", "histogram_quantile", "r
 @pytest.mark.parametrize("name", sorted(set(s.STATISTICS) - SAY_MORE_OF_NO_ROWS))
 def test_no_rows_give_no_value(name: str) -> None:
     arguments = {"maximum": ["x"], "mean": ["x"], "throughput": ["a", "b"], "proportion": ["x", "1"], "rejected": [0.5]}
-    arguments |= {"mcnemar": ["a", "b"], "accuracy_difference": ["a", "b"]}
+    arguments |= {"rate": ["a", "b"], "mcnemar": ["a", "b"], "accuracy_difference": ["a", "b"]}
     assert s.STATISTICS[name]([], *arguments.get(name, [])).invalid_because == "no rows"
 
 

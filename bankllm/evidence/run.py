@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +91,17 @@ class Run:
             )
         )
 
-    def measure_percentiles(self, prefix: str, raw: str, *, title: str, column: str, **options: Any) -> list[Record]:
-        """p50, p95 and p99 of a column in ms, as `<prefix>.p50_ms` …; `options` go to `measure`."""
+    def measure_percentiles(
+        self,
+        prefix: str,
+        raw: str,
+        *,
+        title: str,
+        column: str,
+        percentiles: Sequence[float] = PERCENTILES,
+        **options: Any,
+    ) -> list[Record]:
+        """p50, p95 and p99 (or others) of a column in ms, as `<prefix>.p50_ms` …; `options` go to `measure`."""
         return [
             self.measure(
                 f"{prefix}.p{100 * q:.0f}_ms",
@@ -104,7 +113,7 @@ class Run:
                 q=q,
                 **options,
             )
-            for q in PERCENTILES
+            for q in percentiles
         ]
 
     def not_measured(self, id: str, *, title: str, unit: str, why: str) -> Record:

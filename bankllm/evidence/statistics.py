@@ -101,6 +101,18 @@ def throughput(rows: Rows, start: str, end: str) -> Estimate:
     return Estimate(len(rows) / span, len(rows), why_no_ci95="one run; its requests are not independent")
 
 
+def rate(rows: Rows, amount: str, seconds: str) -> Estimate:
+    """How much was done a second: one column's sum over the sum of another, for work done piece after piece."""
+    if not rows:
+        return no_rows()
+    spent = math.fsum(numbers(rows, seconds))
+    if spent <= 0:
+        return Estimate(None, len(rows), invalid_because="the rows took no time")
+    return Estimate(
+        math.fsum(numbers(rows, amount)) / spent, len(rows), why_no_ci95="one run; its pieces are not alike"
+    )
+
+
 def histogram_quantile(rows: Rows, bound: str, cumulative: str, q: float) -> Estimate:
     """A quantile from cumulative buckets, interpolated as PromQL's `histogram_quantile` does it.
 
@@ -133,6 +145,7 @@ STATISTICS: dict[str, Callable[..., Estimate]] = {
         percentile,
         proportion,
         throughput,
+        rate,
         histogram_quantile,
         accuracy,
         macro_f1,
