@@ -23,6 +23,8 @@ COLOURS = dict(
 """Theme → colour on the map."""
 FEWEST_ON_AN_ISLAND = 4
 """Texts that an intent needs on the map to be named."""
+LINE = 18
+"""Characters of a name on one line, about."""
 ROADMAP_MS = 100
 WAYS = {"no": "new", "shared": "in the file's cache", "memory": "in memory"}
 """Where an embedding came from, in people's words."""
@@ -35,10 +37,11 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
 
     named = np.array(intents)
     themes = np.array([theme(intent) for intent in intents])
+    size = float(np.clip(30_000 / len(named), 8, 40))  # few texts would be lost in the white
     for name, colour in COLOURS.items():
         mine = themes == name
         if mine.any():
-            axis.scatter(places[mine, 0], places[mine, 1], s=11, color=colour, alpha=0.6, linewidths=0, label=name)
+            axis.scatter(places[mine, 0], places[mine, 1], s=size, color=colour, alpha=0.6, linewidths=0, label=name)
     axis.set_title(title, loc="left", fontsize=12, fontweight="bold")
     axis.set(xticks=[], yticks=[])
     axis.grid(visible=False)
@@ -55,9 +58,14 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
     for intent, place in _islands(places, named):
         look: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center", "linespacing": 1.0, "zorder": 5}
         halo = [withStroke(linewidth=3, foreground="white")]
-        words = wrap(intent.rstrip("?").replace("_", " ").lower(), 18)
         text = axis.text(
-            place[0], place[1], words, color=COLOURS[theme(intent)], path_effects=halo, weight="bold", **look
+            place[0],
+            place[1],
+            _in_lines(intent),
+            color=COLOURS[theme(intent)],
+            path_effects=halo,
+            weight="bold",
+            **look,
         )
         box = text.get_window_extent().expanded(1.02, 1.05)
         if any(box.overlaps(other) for other in taken):
@@ -95,7 +103,9 @@ def hit_rates(axis: "Axes", layers: Mapping[str, tuple[float, float]], expected:
     names = list(layers)
     axis.barh(names, memory, color=plots.BLUE, height=0.6, label="from memory")
     look: dict[str, Any] = {"color": "white", "edgecolor": plots.ORANGE, "hatch": "////"}
-    axis.barh(names, shared, left=memory, height=0.6, label="from the store's file", **look)
+    some = np.flatnonzero(shared)
+    if len(some):
+        axis.barh(some, shared[some], left=memory[some], height=0.6, label="from the store's file", **look)
     for row, total in enumerate(memory + shared):
         offset = {"xytext": (9, 0), "textcoords": "offset points"}
         axis.annotate(f"{total:.1f} %", (total, row), va="center", fontsize=9, **offset)  # type: ignore[arg-type]
@@ -107,7 +117,7 @@ def hit_rates(axis: "Axes", layers: Mapping[str, tuple[float, float]], expected:
     axis.set_xticks(range(0, 101, 20))
     axis.invert_yaxis()
     axis.grid(visible=False, axis="y")
-    axis.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=3, frameon=False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=3, frameon=False, fontsize=9, columnspacing=1)
 
 
 def growth_times(axis: "Axes", searches: Rows, *, aims: Mapping[int, float]) -> None:
@@ -130,7 +140,7 @@ def growth_times(axis: "Axes", searches: Rows, *, aims: Mapping[int, float]) -> 
     axis.axhline(ROADMAP_MS, color="black", linewidth=0.8, linestyle="--")
     note = f"the roadmap's {ROADMAP_MS} ms"
     axis.annotate(note, (sizes[0], ROADMAP_MS), xytext=(0, 3), textcoords="offset points", fontsize=8)
-    _log_axes(axis, "How a search grows", "search (ms)")
+    _log_axes(axis, "How a search grows", "search (ms)", sizes)
 
 
 def growth_bytes(axis: "Axes", sizes: Rows) -> None:
@@ -140,15 +150,28 @@ def growth_bytes(axis: "Axes", sizes: Rows) -> None:
         colour, line = plots.PALETTE[number], plots.LINES[number]
         amounts = [row[column] / 2**20 for row in sizes]
         axis.plot(rows, amounts, "o", color=colour, linestyle=line, label=name, markersize=4)
-    _log_axes(axis, "What it takes", "MiB")
+    _log_axes(axis, "What it takes", "MiB", rows)
 
 
-def _log_axes(axis: "Axes", title: str, unit: str) -> None:
+def _log_axes(axis: "Axes", title: str, unit: str, sizes: Sequence[int]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
     plots.label(axis, title, "rows of random unit vectors (log)", f"{unit}, log")
     axis.set(xscale="log", yscale="log")
-    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=25, ha="right", rotation_mode="anchor")
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
     axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
     axis.legend(loc="best", frameon=False, fontsize=8)
+
+
+def _in_lines(intent: str) -> str:
+    """An intent's name in words, on lines of about equal length."""
+    words = intent.rstrip("?").replace("_", " ").lower()
+    lines = -(-len(words) // LINE)
+    return wrap(words, max(LINE // 2, len(words) // lines + 4))
 
 
 def _islands(places: np.ndarray, intents: np.ndarray) -> list[tuple[str, np.ndarray]]:
