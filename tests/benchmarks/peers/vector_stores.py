@@ -1,0 +1,163 @@
+"""Ours and the databases it is compared with, behind one small face; `vector_indexes` has the libraries without a log.
+
+store = Chroma(folder, dim=384)
+store.insert("all", rows)
+store.search("all", query, 10)
+
+Each is used as its documentation says, and imported where one is opened, for they stand in a folder of their own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is stored together. FAISS and usearch keep ids and vectors alone."""
+
+    ids: np.ndarray
+    """(n,) int64."""
+    vectors: np.ndarray
+    """(n, dim) float32 of unit length."""
+    texts: Sequence[str]
+    customers: Sequence[str]
+
+
+class Customer(NamedTuple):
+    """Whose rows a search is confined to; FAISS, which keeps no names, is told their ids."""
+
+    name: str
+    ids: np.ndarray
+
+
+class Store(Protocol):
+    """A partition is a namespace, an index, a collection or a table: whatever the library keeps apart."""
+
+    saves_itself: ClassVar[bool]
+    """Whether an insert is kept without `save`."""
+
+    def insert(self, partition: str, rows: Rows) -> None:
+        """Add rows; with those that save themselves, they are kept when this returns."""
+
+    def save(self, partition: str) -> None:
+        """Write and sync the partition's file anew; nothing to do for those that save themselves."""
+
+    def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
+        """Ids of the nearest rows, best first."""
+
+    def count(self) -> int:
+        """Rows in all partitions."""
+
+
+class Ours:
+    """`SQLiteStore`; a partition is a namespace."""
+
+    saves_itself = True
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        from bankllm.vectors.rows import Row
+        from bankllm.vectors.store import SQLiteStore
+
+        self._row = Row
+        self._store = SQLiteStore(folder / "memory.sqlite", dim, "benchmark@0")
+
+    def insert(self, partition: str, rows: Rows) -> None:
+        columns = zip(rows.ids, rows.vectors, rows.texts, rows.customers, strict=True)
+        self._store.upsert(
+            partition, [self._row(str(id_), text, vector, {"customer": who}) for id_, vector, text, who in columns]
+        )
+
+    def save(self, partition: str) -> None:
+        pass
+
+    def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
+        return [int(match.id) for match in self._store.search(partition, query, top_k)]
+
+    def count(self) -> int:
+        return self._store.count()
+
+
+class Chroma:
+    """Chroma's `PersistentClient`; a partition is a collection."""
+
+    saves_itself = True
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        import chromadb
+
+        settings = chromadb.Settings(anonymized_telemetry=False)
+        self._client = chromadb.PersistentClient(path=str(folder), settings=settings)
+        self._collections: dict[str, Any] = {}
+
+    def _collection(self, partition: str) -> Any:
+        if partition not in self._collections:
+            self._collections[partition] = self._client.get_or_create_collection(
+                partition, embedding_function=None, configuration={"hnsw": {"space": "ip", "num_threads": 1}}
+            )
+        return self._collections[partition]
+
+    def insert(self, partition: str, rows: Rows) -> None:
+        most = self._client.get_max_batch_size()
+        for start in range(0, len(rows.ids), most):
+            part = slice(start, start + most)
+            self._collection(partition).add(
+                ids=[str(id_) for id_ in rows.ids[part]],
+                embeddings=rows.vectors[part],
+                documents=list(rows.texts[part]),
+                metadatas=[{"customer": customer} for customer in rows.customers[part]],
+            )
+
+    def save(self, partition: str) -> None:
+        pass
+
+    def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
+        where = {"customer": customer.name} if customer else None
+        found = self._collection(partition).query(query_embeddings=[query], n_results=top_k, where=where)
+        return [int(id_) for id_ in found["ids"][0]]
+
+    def count(self) -> int:
+        return sum(collection.count() for collection in self._client.list_collections())
+
+
+class Lance:
+    """LanceDB without a vector index, as it advises up to 100,000 rows; customers by an indexed column."""
+
+    saves_itself = True
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        import lancedb
+        import pyarrow
+
+        self._arrow, self._db = pyarrow, lancedb.connect(str(folder))
+        vector = pyarrow.list_(pyarrow.float32(), dim)
+        names = {"id": pyarrow.int64(), "vector": vector, "text": pyarrow.string(), "customer": pyarrow.string()}
+        self._schema = pyarrow.schema(names.items())
+        self._tables = {path.stem: self._db.open_table(path.stem) for path in folder.glob("*.lance")}
+
+    def insert(self, partition: str, rows: Rows) -> None:
+        columns = [rows.ids, list(rows.vectors), list(rows.texts), list(rows.customers)]
+        table = self._arrow.Table.from_arrays(
+            [self._arrow.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)],
+            schema=self._schema,
+        )
+        if partition in self._tables:
+            self._tables[partition].add(table)
+        else:
+            self._tables[partition] = self._db.create_table(partition, table)
+            self._tables[partition].create_scalar_index("customer", index_type="BITMAP")
+
+    def save(self, partition: str) -> None:
+        pass
+
+    def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
+        asked = self._tables[partition].search(query, vector_column_name="vector").distance_type("dot").limit(top_k)
+        if customer:
+            asked = asked.where(f"customer = '{customer.name}'", prefilter=True)
+        return [row["id"] for row in asked.select(["id", "text", "_distance"]).to_list()]
+
+    def count(self) -> int:
+        return sum(table.count_rows() for table in self._tables.values())

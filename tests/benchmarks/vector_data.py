@@ -1,0 +1,122 @@
+"""The vectors that the memory's benchmarks share: real messages embedded by MiniLM, and more made from them.
+
+sample = prepare(100_000)            # kept in build/vectors, so that each text is embedded once
+recall(sample, found)                # of the exact top 10
+
+Beyond the real ones, a vector is a real one plus noise: as far from it as two wordings of one question are.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bankllm.datasets import load
+from bankllm.settings import project_root
+from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.measure import deal_out
+
+CACHE = project_root() / "build" / "vectors"
+QUERIES = 500
+"""Texts of Banking77's test split that are asked and not stored."""
+NOISE = 0.3
+"""Length of the noise beside a unit vector: a cosine of about 0.96 with the real one."""
+CUSTOMER_ROWS = 200
+TOP_K = 10
+TIE = 1e-6
+"""Scores this close are equal: libraries round differently, and texts that differ in case alone embed alike."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`size` stored vectors in a folder, and the queries for them; children read the same folder."""
+
+    folder: Path
+    real: int
+    """So many of the rows are real; the others have noise."""
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """(size, 384) float32 of unit length, read from the file where they are touched."""
+        return np.load(self.folder / "vectors.npy", mmap_mode="r")
+
+    @property
+    def queries(self) -> np.ndarray:
+        """(QUERIES, 384) float32 of unit length."""
+        return np.load(self.folder / "queries.npy")
+
+    @property
+    def texts(self) -> list[str]:
+        return json.loads((self.folder / "texts.json").read_text(encoding="utf-8"))
+
+    def describe(self) -> str:
+        size = len(self.vectors)
+        made = f", {size - self.real:,} of them a real one plus noise of length {NOISE}, renormalised"
+        return f"{size:,} MiniLM vectors{made if size > self.real else ', all real'}; {QUERIES} queries, none stored"
+
+
+def prepare(size: int | None, cache: Path = CACHE) -> Sample:
+    """Write a sample of `size` rows (None: all real ones) where it is not there yet."""
+    messages, queries = deal_out(load("auto"), limit=10**9, customers=1)
+    texts = [message.user_message for turns in messages.values() for message in turns]
+    texts += [query.text for query in queries]
+    vectors = _embed(texts, cache)
+    stored, asked = vectors[:-QUERIES], vectors[-QUERIES:]
+    size = len(stored) if size is None else size
+    folder = cache / f"{size}-{_key([str(vectors.tobytes()[:4096]), str(len(vectors))])}"
+    if not (folder / "vectors.npy").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "texts.json").write_text(json.dumps([texts[i % len(stored)] for i in range(size)]), encoding="utf-8")
+        np.save(folder / "queries.npy", asked)
+        np.save(folder / "writing.npy", grow(stored, size))
+        (folder / "writing.npy").replace(folder / "vectors.npy")  # last: a folder that has it is complete
+    return Sample(folder, min(size, len(stored)))
+
+
+def grow(real: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
+    """(n, dim) unit vectors → (size, dim): the first ones, then noisy copies of them in turn."""
+    grown = np.empty((size, real.shape[1]), np.float32)
+    grown[: len(real)] = real[:size]
+    random = np.random.default_rng(seed)
+    for start in range(len(real), size, len(real)):
+        copies = real[: size - start]
+        noisy = copies + NOISE / np.sqrt(real.shape[1]) * random.standard_normal(copies.shape, np.float32)
+        grown[start : start + len(copies)] = noisy / np.linalg.norm(noisy, axis=1, keepdims=True)
+    return grown
+
+
+def customers(size: int) -> dict[str, np.ndarray]:
+    """Rows dealt to customers in turn, about `CUSTOMER_ROWS` each."""
+    count = max(1, size // CUSTOMER_ROWS)
+    return {f"CUST{number:05d}": np.arange(number, size, count) for number in range(count)}
+
+
+def recall(vectors: np.ndarray, query: np.ndarray, found: Sequence[int], top_k: int = TOP_K) -> float:
+    """Share of the exact `top_k` that `found` has; a row as near as the last of them counts as well as it."""
+    wanted = min(top_k, len(vectors))
+    scores = vectors @ query
+    threshold = np.partition(scores, -wanted)[-wanted] - TIE
+    return float(np.count_nonzero(scores[list(dict.fromkeys(found))] >= threshold)) / wanted
+
+
+def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    p50, p95 = (float(value) for value in np.percentile(milliseconds, [50, 95]))
+    return {"p50_ms": p50, "p95_ms": p95}
+
+
+def _embed(texts: list[str], cache: Path) -> np.ndarray:
+    embedder = None
+    path = cache / f"real-{_key(texts)}.npy"
+    if not path.exists():
+        embedder = Embedder("minilm")
+        print(f"embedding {len(texts):,} texts once, into {path.name}", flush=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        np.save(path, embedder.encode(texts))
+    return np.load(path)
+
+
+def _key(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
