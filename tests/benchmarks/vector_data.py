@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bankllm import models
 from bankllm.datasets import load
 from bankllm.settings import project_root
 from bankllm.vectors.embedder import Embedder
@@ -63,10 +64,12 @@ def prepare(size: int | None, cache: Path = CACHE) -> Sample:
     messages, queries = deal_out(load("auto"), limit=10**9, customers=1)
     texts = [message.user_message for turns in messages.values() for message in turns]
     texts += [query.text for query in queries]
-    vectors = _embed(texts, cache)
+    base = models.resolve("minilm")
+    key = hashlib.sha256("\0".join([base.sha256 or base.name, *texts]).encode()).hexdigest()[:12]
+    vectors = _embed(texts, cache / f"real-{key}.npy")
     stored, asked = vectors[:-QUERIES], vectors[-QUERIES:]
     size = len(stored) if size is None else size
-    folder = cache / f"{size}-{_key([str(vectors.tobytes()[:4096]), str(len(vectors))])}"
+    folder = cache / f"{size}-{key}"
     if not (folder / "vectors.npy").exists():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "texts.json").write_text(json.dumps([texts[i % len(stored)] for i in range(size)]), encoding="utf-8")
@@ -107,16 +110,9 @@ def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
     return {"p50_ms": p50, "p95_ms": p95}
 
 
-def _embed(texts: list[str], cache: Path) -> np.ndarray:
-    embedder = None
-    path = cache / f"real-{_key(texts)}.npy"
+def _embed(texts: list[str], path: Path) -> np.ndarray:
     if not path.exists():
-        embedder = Embedder("minilm")
         print(f"embedding {len(texts):,} texts once, into {path.name}", flush=True)
-        cache.mkdir(parents=True, exist_ok=True)
-        np.save(path, embedder.encode(texts))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, Embedder("minilm").encode(texts))
     return np.load(path)
-
-
-def _key(parts: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
