@@ -4,7 +4,11 @@
 from the same model where the adapter leaves the plain base's layers to be shared.
 """
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
 
 from bankllm import models
 from bankllm.artefact import Classifier
@@ -13,6 +17,8 @@ from bankllm.processes import usable_cores
 from bankllm.settings import Settings
 from bankllm.vectors.embedder import Embedder
 
+WORTH_SHARING = 32
+"""Texts from which an embedder splits them between the cores; fewer are done before the threads have met."""
 PRECISIONS: dict[str, Precision] = {"onnx": "fp32", "onnx-int8": "int8"}
 
 
@@ -39,18 +45,45 @@ def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
     return OnnxClassifier.load(graph, threads=1), threads
 
 
-def shared_embedder(classifier: Classifier, settings: Settings) -> Embedder | None:
-    """An embedder that runs the classifier's own model; None where it would give other vectors than the base model."""
+def served_embedder(folder: Path, settings: Settings) -> Embedder:
+    """The memory's embedder as a server has it that serves the classifier in `folder`. Raises `ModelError`."""
+    classifier, threads = load_classifier(folder, settings)
+    return shared_embedder(classifier, settings, threads) or Embedder(settings=settings)
+
+
+def shared_embedder(classifier: Classifier, settings: Settings, threads: int = 1) -> Embedder | None:
+    """An embedder that runs the classifier's own model; None where it would give other vectors than the base model.
+
+    Many texts at once go through `threads` passes side by side.
+    """
     base = models.resolve(classifier.artefact.base_model, settings)
     if not (classifier.shares_base_embedding and models.is_mean_pooled(base)):
         return None
     return Embedder(
         classifier.artefact.base_model,
         settings=settings,
-        encode=classifier.embed,
+        encode=_ManyAtOnce(classifier, threads).encode if threads > 1 else classifier.embed,
         tokenise=classifier.embedding_tokenise,
         variant=classifier.variant,
     )
+
+
+class _ManyAtOnce:
+    """Embeds every second text in one thread and the others in the next, where there are two."""
+
+    def __init__(self, classifier: Classifier, threads: int) -> None:
+        self._classifier = classifier
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, "embed")
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        if len(texts) < WORTH_SHARING:
+            return self._classifier.embed(texts)
+        parts = list(self._pool.map(self._classifier.embed, [texts[i :: self._threads] for i in range(self._threads)]))
+        vectors = np.empty((len(texts), parts[0].shape[1]), parts[0].dtype)
+        for i, part in enumerate(parts):
+            vectors[i :: self._threads] = part
+        return vectors
 
 
 def prepare(folder: Path, settings: Settings) -> None:
