@@ -124,3 +124,23 @@ def test_samples_of_waiting_threads_are_left_out_and_pools_count_as_one() -> Non
         "pool": 1.0,
         "(no sample)": 0.5,
     }
+
+
+@pytest.mark.slow
+def test_writers_that_are_killed_lose_nothing_acknowledged(tmp_path: Path) -> None:
+    import store_kill
+
+    found = store_kill.kill_rounds(tmp_path / "memory.sqlite", 2, threads=3, seed=0)
+    for one in found:
+        assert (one.lost, one.returned, one.halves, one.sound) == (0, 0, 0, True)
+    assert sum(one.acknowledged for one in found) > 20
+
+
+def test_a_small_store_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import store_scale
+
+    monkeypatch.setattr(store_scale, "beside", lambda store, queries: {"p50": 1.0})
+    line = store_scale.measure_size(tmp_path / "scale.sqlite", 50, "int8")
+    assert (line["rows"], list(line["top_k ms"])) == (50, [1, 10, 1000, 51])
+    assert line["search"]["p50"] <= line["search"]["p95"] <= line["search"]["max"]
+    assert "rows 50 | " in store_scale.show(line)

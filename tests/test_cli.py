@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bankllm.evidence.run import Run
+from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.rows import Row
+from bankllm.vectors.store import SQLiteStore
 
 
 def bankllm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -128,6 +133,25 @@ def test_index_and_search_a_collection(tmp_path: Path) -> None:
     assert "Expected a collection name of 1–128 printable ASCII characters without spaces" in " ".join(
         refused.stderr.split()
     )
+
+
+def test_a_memory_is_copied_embedded_anew_and_compacted(tmp_path: Path) -> None:
+    store, copy = str(tmp_path / "memory.sqlite"), str(tmp_path / "copy.sqlite")
+    embedder = Embedder()
+    with closing(SQLiteStore(Path(store), 8, "former@1")) as former:
+        former.upsert("CUST001", [Row(text, text, np.ones(8)) for text in ("my card is lost", "hello")])
+        former.delete("CUST001", ["hello"])
+    assert "bankllm memory reindex" in bankllm("search", "card", "--user", "CUST001", "--store", store).stderr
+    assert "checked" in bankllm("memory", "backup", copy, "--store", store).stdout
+    assert bankllm("memory", "backup", copy, "--store", store).returncode == 1
+    anew = bankllm("memory", "reindex", "--store", store, "--precision", "int8")
+    assert anew.stdout.strip() == f"1 texts embedded anew with {embedder.model_id}"
+    assert "my card is lost" in bankllm("search", "card", "--user", "CUST001", "--store", store).stdout
+    assert bankllm("memory", "reindex", "--store", store, "--precision", "int4").returncode == 2
+    assert "no trace" in bankllm("memory", "compact", "--store", store).stdout
+    with closing(SQLiteStore(Path(copy), 8, "former@1")) as kept:
+        assert kept.count() == 1
+    assert "There is no file" in bankllm("memory", "compact", "--store", str(tmp_path / "none")).stderr
 
 
 def test_claims_are_filled_and_checked(run: Run, tmp_path: Path) -> None:

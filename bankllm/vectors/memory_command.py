@@ -1,4 +1,4 @@
-"""Commands that look after a memory file: `bankllm memory backup` and `bankllm memory reindex`."""
+"""Commands that look after a memory file: `bankllm memory backup`, `reindex` and `compact`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +22,19 @@ def backup(
 
     copy_file(store, target)
     typer.echo(f"{store} copied to {target} ({target.stat().st_size / 2**20:.1f} MiB), checked")
+
+
+@memory.command()
+def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
+    """Write the file anew, so that no trace of removed messages is left in it; others wait meanwhile."""
+    from contextlib import closing
+
+    from bankllm.vectors.compaction import compact as write_anew
+    from bankllm.vectors.sqlite_file import open_existing
+
+    with closing(open_existing(store)) as db:
+        done = write_anew(db, store)
+    typer.echo(f"{store} is compacted" if done else f"{store} holds no trace of removed messages")
 
 
 @memory.command()

@@ -18,8 +18,9 @@ APPLICATION_ID = 0x42564543
 """Stands in the file's header (`PRAGMA application_id`) and tells our files from other programs'."""
 SCHEMA_VERSION = 3
 """1: `meta` and `rows` alone. 2: also the index and `generations`, whose triggers tell what was removed or replaced.
-3: also the vectors' precision in `meta`, `reindexed`, where another embedder's vectors wait to take over, the outbox
-(`outbox_schema`), and `embeddings` with its epoch, the cache of `file_cache`."""
+3: also the vectors' precision in `meta`, `reindexed`, where another embedder's vectors wait to take over, how many rows
+were `removed` or replaced since the file was last compacted, in `meta`, the outbox (`outbox_schema`), and `embeddings`
+with its epoch, the cache of `file_cache`."""
 BUSY_TIMEOUT_S = 30.0
 """How long one call waits for other threads and processes that use the file."""
 
@@ -53,13 +54,16 @@ _SCHEMA = (
         INSERT INTO generations VALUES (NEW.namespace, 1)
             ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;
     END""",
-    # What `reindex` has embedded so far. A row that is removed, or gets another text, takes its line away.
+    # What `reindex` has embedded so far. A row that is removed, or gets another text, takes its line away, and leaves
+    # a count for `compaction`.
     "CREATE TABLE IF NOT EXISTS reindexed (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
     """CREATE TRIGGER IF NOT EXISTS reindexed_removed AFTER DELETE ON rows BEGIN
         DELETE FROM reindexed WHERE seq = OLD.seq;
+        INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
     END""",
     """CREATE TRIGGER IF NOT EXISTS reindexed_replaced AFTER UPDATE OF text ON rows BEGIN
         DELETE FROM reindexed WHERE seq = NEW.seq;
+        INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
     END""",
     *OUTBOX_SCHEMA,
     # The embedder's cache. A key is a hash, so that no text lies here in clear; `used` is in ms since 1970.
@@ -77,7 +81,8 @@ _ADVICE = {
     "SQLITE_BUSY": "Another process holds the file; end it, or try again.",
     "SQLITE_CANTOPEN": "Expected a path in a folder that exists and can be written.",
     "SQLITE_CORRUPT": "The file is damaged or cut short; put it aside and restore a backup.",
-    "SQLITE_IOERR": "Check the disk: its space, its health, and the limits on this user's files; then repeat the call.",
+    "SQLITE_IOERR": "Check the disk (its space, its health, limits on this user's files), and that this user can write "
+    "the file and those beside it; then repeat the call.",
     "SQLITE_FULL": "Free some disk space, then repeat the call.",
     "SQLITE_NOTADB": "Expected a file that bankllm wrote; give another path, or put this file aside.",
     "SQLITE_READONLY": "Expected a file and a folder that this user can write; change the permissions or the path.",
@@ -101,10 +106,11 @@ def open_file(
     Raises `StoreError` for a file that is damaged, another program's, of a newer schema, read-only, of another
     precision than the one asked for, or that holds another embedder's vectors; such a file is left as it is.
     """
-    # IMMEDIATE on a complete file too: it shows at once whether the file can be written.
     with _connected(path, wait_s) as (db, schema), transaction(db, "IMMEDIATE"):
+        _check_size(db, path)
         if schema < SCHEMA_VERSION:
             _create_or_migrate(db, {"dim": str(dim), "embedder": embedder_id, "precision": precision or "float32"})
+        db.execute("DELETE FROM meta WHERE false")  # shows at once whether the file can be written: BEGIN does not
         check_vectors(db, path, dim, embedder_id, precision)
     return db
 
@@ -117,6 +123,7 @@ def open_existing(path: Path, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connect
         if not schema:
             raise StoreError(f"{path} is empty. Expected a store with rows; check the path.")
         with transaction(db, "IMMEDIATE"):
+            _check_size(db, path)
             if schema < SCHEMA_VERSION:
                 _create_or_migrate(db, {"precision": "float32"})
     return db
@@ -196,6 +203,14 @@ def _create_or_migrate(db: sqlite3.Connection, meta: Mapping[str, str]) -> None:
     db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", meta.items())
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _check_size(db: sqlite3.Connection, path: Path | None) -> None:
+    """SQLite itself takes what was cut off the last page for zeros."""
+    pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    journal = db.execute("PRAGMA journal_mode").fetchone()[0]  # in WAL mode pages may be in the log alone
+    if path is not None and journal != "wal" and 0 < path.stat().st_size < pages * size:
+        raise StoreError(f"{path} ends within its last page. {_ADVICE['SQLITE_CORRUPT']}")
 
 
 def read_meta(db: sqlite3.Connection) -> dict[str, str]:

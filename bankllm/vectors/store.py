@@ -19,6 +19,7 @@ import numpy as np
 from bankllm.errors import StoreError
 from bankllm.vectors.backup import copy_file, copy_open
 from bankllm.vectors.blocks import Block, BlockCache
+from bankllm.vectors.compaction import compact, compact_on_close
 from bankllm.vectors.file_cache import WAIT_S, FileCache
 from bankllm.vectors.group_commit import FairLock, GroupCommit
 from bankllm.vectors.precision import Precision, encode, precision_of
@@ -107,6 +108,7 @@ class SQLiteStore:
         self.embedder_id = embedder_id
         self._wait_s = wait_s
         self._blocks = BlockCache(cache_bytes)
+        self._closed = False
         self._lock = FairLock()
         self._db = open_file(path, dim, embedder_id, wait_s, precision)
         self.precision = precision_of(read_meta(self._db)["precision"])
@@ -157,10 +159,11 @@ class SQLiteStore:
                 restarts += 1
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
-        """Remove rows, and every byte of their texts and vectors.
+        """Remove rows. No search finds them any more, and SQLite has overwritten their bytes (`PRAGMA secure_delete`).
 
-        When the call returns, the file holds them no more (`PRAGMA secure_delete`), nor does its rollback journal; a
-        WAL beside it may, while another process reads the state before, until the last store on it is closed.
+        A copy that SQLite left of a row it had moved between pages stays until the file is written anew: by `close`,
+        or by `compact` where it is larger than `COMPACT_ON_CLOSE_BYTES`. A WAL beside it may hold the rows while
+        another process reads the state before.
         """
         check_namespace(namespace)
         if ids is None:
@@ -197,20 +200,25 @@ class SQLiteStore:
             return int(db.execute("SELECT count(*) FROM rows" + where, values).fetchone()[0])
 
     def backup(self, target: Path) -> None:
-        """Copy everything into a new file, as it stands at one moment, while others go on.
-
-        Raises `StoreError` where `target` is there already or cannot be written; nothing is left then.
-        """
+        """Copy everything into a new file while others go on. Raises `StoreError` as `copy_file` does."""
         if self.path is not None:
             copy_file(self.path, target, self._wait_s)
         else:
             with self._held(self._db, self._lock):
                 copy_open(self._db, target)
 
+    def compact(self) -> bool:
+        """Write the file anew without any trace of removed rows, if there are any; whether it was. Others wait."""
+        with self._held(self._db, self._lock):
+            return compact(self._db, self.path)
+
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file, compacted if rows were removed; a second call does nothing."""
         self.embeddings.flush()
         with self._lock:
+            if self.path is not None and not self._closed:
+                compact_on_close(self._db, self.path)
+            self._closed = True
             self._db.close()
         with self._reader_lock:
             self._reader.close()
