@@ -17,12 +17,12 @@ import numpy as np
 from bankllm import models
 from bankllm.datasets import load
 from bankllm.settings import project_root
+from bankllm.vectors.corpus import gather
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.measure import deal_out
 
 CACHE = project_root() / "build" / "vectors"
 QUERIES = 500
-"""Texts of Banking77's test split that are asked and not stored."""
+"""Texts of the data set's test split that are asked and not stored."""
 NOISE = 0.3
 """Length of the noise beside a unit vector: a cosine of about 0.96 with the real one."""
 CUSTOMER_ROWS = 200
@@ -61,9 +61,10 @@ class Sample:
 
 def prepare(size: int | None, cache: Path = CACHE) -> Sample:
     """Write a sample of `size` rows (None: all real ones) where it is not there yet."""
-    messages, queries = deal_out(load("auto"), limit=10**9, customers=1)
-    texts = [message.user_message for turns in messages.values() for message in turns]
-    texts += [query.text for query in queries]
+    data = load("auto")
+    # Its test texts come last: the queries are of them.
+    gathered = sorted(gather(data), key=lambda text: (text.dataset, text.split) == (data.name, "test"))
+    texts = [text.text for text in gathered]
     base = models.resolve("minilm")
     key = hashlib.sha256("\0".join([base.sha256 or base.name, *texts]).encode()).hexdigest()[:12]
     vectors = _embed(texts, cache / f"real-{key}.npy")
