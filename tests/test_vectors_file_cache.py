@@ -17,7 +17,8 @@ from bankllm.errors import StoreError
 from bankllm.settings import Settings
 from bankllm.vectors import file_cache
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.file_cache import BLOB, ENTRY_OVERHEAD, FLUSH_ENTRIES
+from bankllm.vectors.file_cache import ENTRY_OVERHEAD, FLUSH_ENTRIES
+from bankllm.vectors.precision import FLOAT32
 from bankllm.vectors.rows import Row
 from bankllm.vectors.service import VectorService, open_service
 from bankllm.vectors.store import SQLiteStore
@@ -123,7 +124,7 @@ def test_stored_messages_take_no_room_in_the_shared_cache(path: Path) -> None:
 
 
 def test_the_least_recently_used_leave_the_file(path: Path) -> None:
-    entry = DIM * BLOB.itemsize + ENTRY_OVERHEAD
+    entry = DIM * FLOAT32.itemsize + ENTRY_OVERHEAD
     with closing(open_store(path)) as store:
         store.embeddings.max_bytes = 3 * entry
         embedder = fake_embedder(store.embeddings)
@@ -162,7 +163,7 @@ def test_no_text_lies_in_the_file_in_clear(path: Path) -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_forgetting_leaves_neither_text_nor_vector_in_the_file(path: Path, whole: bool) -> None:
-    vector = vectors([SECRET])[0].astype(BLOB).tobytes()
+    vector = vectors([SECRET])[0].astype(FLOAT32).tobytes()
     with open_service(path, embedder=fake_embedder()) as service:
         memory, other = service.for_user("CUST001"), service.for_user("CUST002")
         memory.search(SECRET.upper())

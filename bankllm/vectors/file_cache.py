@@ -17,11 +17,10 @@ from typing import Protocol
 import numpy as np
 
 from bankllm.errors import StoreError
+from bankllm.vectors.precision import FLOAT32
 
 logger = logging.getLogger(__name__)
 
-BLOB = np.dtype("<f4")
-"""How a vector's numbers stand in the table, whatever the machine and the rows' precision."""
 MAX_BYTES = 64 * 2**20
 ENTRY_OVERHEAD = 640
 """Bytes that an entry takes beside its vector: key, two indexes, and what is left over of SQLite's pages."""
@@ -93,7 +92,7 @@ class FileCache:
     @property
     def _room(self) -> int:
         """Entries that fit."""
-        return self.max_bytes // (BLOB.itemsize * self._dim + ENTRY_OVERHEAD)
+        return self.max_bytes // (FLOAT32.itemsize * self._dim + ENTRY_OVERHEAD)
 
     def get(self, keys: Iterable[bytes]) -> tuple[dict[bytes, np.ndarray], int | None]:
         """The vectors that are there and whole, and the epoch as last seen."""
@@ -112,8 +111,8 @@ class FileCache:
             self.failed(error)
             return {}, self._epoch
         self._epoch = epoch
-        size = BLOB.itemsize * self._dim
-        vectors = {key: np.frombuffer(blob, BLOB).astype(np.float32) for key, blob in found if len(blob) == size}
+        size = FLOAT32.itemsize * self._dim
+        vectors = {key: np.frombuffer(blob, FLOAT32).astype(np.float32) for key, blob in found if len(blob) == size}
         whole = {key: vector for key, vector in vectors.items() if abs(float(vector @ vector) - 1) < 1e-3}
         self.touch(whole)
         return whole, epoch
@@ -125,7 +124,7 @@ class FileCache:
         now = _now_ms()
         with self._lock:
             for key, vector in vectors.items():
-                self._new[key] = (vector.astype(BLOB).tobytes(), now, epoch)
+                self._new[key] = (vector.astype(FLOAT32).tobytes(), now, epoch)
             full = len(self._new) >= FLUSH_ENTRIES
         if full:
             self.flush()

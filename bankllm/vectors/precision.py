@@ -11,6 +11,8 @@ import numpy as np
 from bankllm.errors import StoreError, UsageError
 
 Precision: TypeAlias = Literal["float32", "float16", "int8"]
+FLOAT32 = np.dtype("<f4")
+"""A number that is not rounded, little-endian on every machine."""
 STEPS = 127
 """An int8 row's largest magnitude becomes this number of steps."""
 
@@ -26,8 +28,8 @@ def precision_of(name: str) -> Precision:
 def row_type(dim: int, precision: Precision) -> np.dtype:
     """One vector's bytes, little-endian on every machine."""
     if precision == "int8":
-        return np.dtype([("scale", "<f4"), ("steps", "i1", (dim,))])
-    return np.dtype(("<f4" if precision == "float32" else "<f2", (dim,)))
+        return np.dtype([("scale", FLOAT32), ("steps", "i1", (dim,))])
+    return np.dtype((FLOAT32 if precision == "float32" else "<f2", (dim,)))
 
 
 def encode(unit: np.ndarray, precision: Precision) -> list[bytes]:
