@@ -10,50 +10,11 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from bankllm import processes
 from bankllm.errors import NotMeasured, ServerError
-
-Row = dict[str, str | int | float]
-Kind = Literal["chat", "health"]
-PATHS: dict[Kind, str] = {"chat": "/api/v1/chat", "health": "/health"}
-
-
-@dataclass(frozen=True)
-class Load:
-    """What to ask of the server. `wait_s` bounds the pause of a Locust user between requests, in seconds."""
-
-    url: str
-    users: int
-    requests: int
-    messages: Sequence[str]
-    customers: Sequence[str]
-    kind: Kind
-    wait_s: tuple[float, float]
-    timeout_s: float
-    seed: int
-    token: str | None = field(default=None, repr=False)
-
-    def longest_s(self) -> float:
-        """When even a server that lets every request time out would be through, with a minute for the start."""
-        rounds = self.requests / self.users + 1
-        return 60 + rounds * (self.timeout_s + self.wait_s[1])
-
-
-@dataclass(frozen=True)
-class Driven:
-    """What a driver saw. `generator_cpu_share` is of one core, over the load alone; None where it was cut short."""
-
-    rows: list[Row]
-    errors: dict[str, int]
-    seconds: float
-    generator_cpu_share: float | None
-    limits: tuple[str, ...]
-    invalid_because: str | None = None
+from bankllm.loadtest.load import PATHS, Driven, Kind, Load, Row
 
 
 def run_ab(load: Load, folder: Path) -> Driven:

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from bankllm.errors import ServerError, UsageError
-from bankllm.loadtest.drivers import Driven, Kind, Load, Row, run_ab, run_locust
+from bankllm.loadtest.drivers import run_ab, run_locust
+from bankllm.loadtest.load import Driven, Kind, Load, Row
 from bankllm.processes import is_loopback
 
 Driver = Literal["ab", "locust"]
