@@ -3,7 +3,6 @@
 Exit codes: 0 done, 1 the thing asked for failed or does not hold, 2 bad usage.
 """
 
-import json
 import os
 import sys
 import textwrap
@@ -122,17 +121,12 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recompute every number of a run from its raw rows; exit 1 if any does not hold."""
+    from bankllm.evidence.run_checks import as_json as to_json
+    from bankllm.evidence.run_checks import lines
     from bankllm.evidence.verify import verify as check
 
     verdict = check(run_dir or _latest())
-    if as_json:
-        findings = [vars(finding) for finding in verdict.findings]
-        typer.echo(json.dumps({"holds": verdict.holds, "findings": findings}, indent=2))
-    else:
-        width = max(len(finding.subject) for finding in verdict.findings)
-        for finding in verdict.findings:
-            typer.echo(f"{finding.status:<13}  {finding.subject:<{width}}  {finding.detail}")
-        typer.echo(verdict.summary())
+    typer.echo(to_json(verdict) if as_json else "\n".join(lines(verdict)))
     if not verdict.holds:
         raise typer.Exit(1)
 

@@ -77,7 +77,9 @@ def run(
         folder, manifest = _start(settings, output)
     else:
         folder = output / resume
-        manifest = read_manifest(folder).model_copy(update={"complete": False, "finished": None, "files": {}})
+        manifest = read_manifest(folder).model_copy(
+            update={"complete": False, "finished": None, "files": {}, "seal": None}
+        )
         settings = get_profile(manifest.profile)
         _remove_half_written(folder)
         write_manifest(folder, manifest)

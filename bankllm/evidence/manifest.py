@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bankllm.errors import RunError
 from bankllm.evidence.records import data_of, models_of, read_records, sha256_file, write_text
-
-MANIFEST = "manifest.json"
+from bankllm.evidence.run_checks import MANIFEST, UNSEALED, VERIFIER, seal_of
+from bankllm.evidence.standalone import standalone
 
 
 class NotebookRun(BaseModel):
     """What became of one notebook."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: str
     status: Literal["done", "failed", "skipped"]
@@ -26,6 +28,8 @@ class NotebookRun(BaseModel):
 
 class Manifest(BaseModel):
     """See the contract in DESIGN: a run that a reader can place in time, on a machine, at a commit."""
+
+    model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -45,19 +49,29 @@ class Manifest(BaseModel):
     notebooks: list[NotebookRun] = []
     files: dict[str, str] = {}
     """Path relative to the run's folder → sha256; empty until the run is sealed."""
+    seal: str | None = None
+    """sha256 of this very file with zeros in the seal's place: an edit of the manifest alone is found.
+
+    It is no signature: who makes a new seal, too, has made another run, whose numbers must still be recomputable.
+    """
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json`, whole or not at all."""
-    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    write_text(folder / MANIFEST, _text(manifest))
+
+
+def _text(manifest: Manifest) -> str:
+    return manifest.model_dump_json(indent=2) + "\n"
 
 
 def finish(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
-    """Seal the run: take every file's sha256 and the time."""
+    """Seal the run: add its own verifier, and take every file's sha256 and the time."""
+    write_text(folder / VERIFIER, standalone())
     files = {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path != folder / MANIFEST
     }
     records = read_records(folder)
     done = manifest.model_copy(
@@ -67,8 +81,10 @@ def finish(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
             "data": data_of(records),
             "models": models_of(records),
             "files": files,
+            "seal": UNSEALED,
         }
     )
+    done = done.model_copy(update={"seal": seal_of(_text(done).encode("utf-8"), UNSEALED)})
     write_manifest(folder, done)
     return done
 

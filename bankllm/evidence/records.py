@@ -7,20 +7,22 @@ One way leads to a number: write rows (`write_rows`), then apply a named statist
 import contextlib
 import csv
 import gzip
-import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bankllm.errors import RunError
-from bankllm.evidence.rows import Table, inside, needed_columns, read_table
-from bankllm.evidence.statistics import STATISTICS, Estimate
+from bankllm.evidence.estimate import Estimate
+from bankllm.evidence.recompute import RawFiles
+from bankllm.evidence.recompute import sha256_file as sha256_file
+from bankllm.evidence.rows import Table
+from bankllm.evidence.run_checks import data_of as data_of
+from bankllm.evidence.run_checks import models_of as models_of
+from bankllm.evidence.validity import load_faults, reasons
 from bankllm.files import atomic_writer
-
-DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256")
 
 
 class Raw(BaseModel):
@@ -40,6 +42,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    schema_version: Literal[1] = 1
     id: str
     """Dotted, e.g. `chat.c100.p95_ms`."""
     title: str
@@ -47,7 +50,7 @@ class Record(BaseModel):
     notebook: str
     value: float | None
     unit: str
-    n: int
+    n: int = Field(ge=0)
     ci95: tuple[float, float] | None
     why_no_ci95: str | None
     statistic: str | None
@@ -80,12 +83,12 @@ def measure(
     conditions: Mapping[str, Any],
     invalid_because: str | None = None,
 ) -> Record:
-    """The record of a statistic applied to a raw file of `folder`; what the statistic finds wanting makes it invalid.
+    """The record of a statistic applied to a raw file of `folder`; what `validity` finds wanting makes it invalid.
 
     Raises `RunError` where the rows do not fit.
     """
     estimate = compute(folder, raw, statistic, parameters)
-    because = "; ".join(filter(None, (invalid_because, estimate.invalid_because))) or None
+    because = reasons(invalid_because, load_faults(folder, raw.path), estimate.invalid_because)
     return Record(
         id=id,
         title=title,
@@ -126,28 +129,15 @@ def not_measured(id: str, *, title: str, notebook: str, unit: str, conditions: M
 
 def compute(folder: Path, raw: Raw, statistic: str, parameters: Mapping[str, Any]) -> Estimate:
     """Apply a statistic to a raw file. Raises `RunError` where the file or a column is not what the record says."""
-    if statistic not in STATISTICS:
-        raise RunError(f"Unknown statistic {statistic!r}. Expected one of: {', '.join(STATISTICS)}.")
-    function = STATISTICS[statistic]
-    rows = read_rows(folder, raw, needed_columns(function, parameters))
-    try:
-        return function(rows, **parameters)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{raw.path}: {statistic}({dict(parameters)}) cannot be applied: {error!r}.") from error
+    return RawFiles(folder).estimate(raw.path, raw.sha256, raw.where, statistic, parameters)
 
 
-def read_rows(folder: Path, raw: Raw, columns: Collection[str] | None = None) -> Table:
-    """The rows of a raw file, plain or gzip, that count; of `columns` those that it has, or all.
+def read_rows(folder: Path, raw: Raw) -> Table:
+    """The rows of a raw file, plain or gzip, that count.
 
     Raises `RunError` if the file left the folder, is missing, was changed or cannot be read.
     """
-    path = inside(folder, raw.path)
-    if not path.is_file():
-        raise RunError(f"{raw.path} is missing. A record without its raw file cannot be checked.")
-    if (found := sha256_file(path)) != raw.sha256:
-        raise RunError(f"{raw.path} was changed: expected sha256 {raw.sha256[:12]}…, found {found[:12]}….")
-    wanted = None if columns is None else {*columns, *raw.where}
-    return read_table(path, raw.path, wanted).where(raw.where, raw.path)
+    return RawFiles(folder).rows(raw.path, raw.sha256, raw.where, None)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
@@ -170,11 +160,6 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
         writer.writerows(iterator)
         text.flush()
         text.detach()  # the file is closed by its own writer
-
-
-def sha256_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -204,18 +189,3 @@ def read_records(folder: Path) -> list[Record]:
 def write_records(folder: Path, records: Iterable[Record]) -> None:
     """Write `records.jsonl`, whole or not at all."""
     write_text(folder / "records.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
-
-
-def data_of(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
-    """Every data set that the records name, with its row counts and sha256 (`Dataset.conditions`)."""
-    return {
-        record.conditions["dataset"]: {key: record.conditions[key] for key in DATA_KEYS if key in record.conditions}
-        for record in records
-        if "dataset" in record.conditions
-    }
-
-
-def models_of(records: Iterable[Record]) -> dict[str, str | None]:
-    """Every base model that the records name, with the sha256 of its weights."""
-    conditions = [record.conditions for record in records if "model" in record.conditions]
-    return {mine["model"]: mine.get("model_sha256") for mine in conditions}

@@ -6,10 +6,9 @@ Standard library alone; a part of every run's own `verify.py`.
 
 import csv
 import gzip
-import inspect
 import sys
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ FILE_BYTES = 256 * 2**20
 """The most that a raw file may hold once it is unpacked."""
 HELD_BYTES = 128 * 2**20
 """The most memory that the cells of one table may take."""
+ROWS = 1_000_000
+"""The most rows of a raw file."""
 LINE_CHARACTERS = 2**17
 SHARED_VALUES = 4096
 """Of each column, so many distinct values are kept once however often they occur (labels, statuses)."""
@@ -49,6 +50,10 @@ class Table(Sequence[dict[str, str]]):
         names = list(self._columns)
         return (dict(zip(names, cells, strict=True)) for cells in zip(*self._columns.values(), strict=True))
 
+    def select(self, columns: Collection[str]) -> "Table":
+        """Only these columns, where there are such."""
+        return Table({name: cells for name, cells in self._columns.items() if name in columns}, self._length)
+
     def where(self, values: Mapping[str, str], name: str) -> "Table":
         """Only rows that hold these values, compared as text. Raises `RunError` for a column that `name` lacks."""
         missing = sorted(set(values) - set(self._columns))
@@ -71,12 +76,6 @@ def inside(folder: Path, name: str) -> Path:
     if any((folder / Path(*parts[:depth])).is_symlink() for depth in range(1, len(parts) + 1)):
         raise RunError(f"{name} is a link. The files of a run must lie in its folder, which can then be copied.")
     return path
-
-
-def needed_columns(statistic: Callable[..., object], parameters: Mapping[str, Any]) -> set[str]:
-    """Every text among a statistic's arguments: what may name a column."""
-    defaults = (p.default for p in inspect.signature(statistic).parameters.values())
-    return {value for value in (*defaults, *parameters.values()) if isinstance(value, str)}
 
 
 def read_table(path: Path, name: str, columns: Collection[str] | None = None) -> Table:
@@ -130,6 +129,8 @@ def _collect(reader: Any, name: str, columns: Collection[str] | None) -> Table:
                     cell = old
                 column.append(cell)
             held += 8 * len(places)
+            if length > ROWS:
+                raise RunError(f"{name} holds more than {ROWS:,} rows; split it into parts.")
             if held > HELD_BYTES:
                 raise RunError(f"{name} needs more than {HELD_BYTES // 2**20} MiB of memory; split it into parts.")
     except csv.Error as error:

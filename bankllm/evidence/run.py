@@ -24,6 +24,8 @@ from bankllm.evidence.records import (
     write_records,
     write_rows,
 )
+from bankllm.evidence.rows import read_table
+from bankllm.evidence.validity import MARKS
 from bankllm.evidence.words import show_interval, show_value
 from bankllm.files import atomic_writer
 from bankllm.settings import Profile, get_profile, get_settings, project_root
@@ -90,20 +92,20 @@ class Run:
         if not path.exists():
             raise RunError(f"{id}: no rows named {raw!r} were written. Call write_rows({raw!r}, …) first.")
         source = Raw(path=path.relative_to(self.folder).as_posix(), sha256=sha256_file(path), where=where or {})
-        return self._keep(
-            records.measure(
-                self.folder,
-                id,
-                statistic,
-                source,
-                title=title,
-                notebook=self.notebook,
-                unit=unit,
-                parameters=parameters,
-                conditions={**self.conditions, **(conditions or {})},
-                invalid_because=invalid_because,
-            )
+        record = records.measure(
+            self.folder,
+            id,
+            statistic,
+            source,
+            title=title,
+            notebook=self.notebook,
+            unit=unit,
+            parameters=parameters,
+            conditions={**self.conditions, **(conditions or {})},
+            invalid_because=invalid_because,
         )
+        self._mark(id, invalid_because)
+        return self._keep(record)
 
     def measure_percentiles(
         self,
@@ -178,6 +180,17 @@ class Run:
         with atomic_writer(self.folder / "plots" / f"{self.notebook[:2]}_{name}.png") as file:
             figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
 
+    def _mark(self, id: str, because: str | None) -> None:
+        """Write down beside the rows that a number must not be used, so that the mark cannot be taken off unseen."""
+        path = self.folder / "raw" / f"{self.notebook[:2]}{MARKS}"
+        marks = [mark for mark in read_table(path, path.name) if mark["id"] != id] if path.exists() else []
+        if because:
+            marks.append({"id": id, "invalid_because": because})
+        if marks:
+            write_rows(path, marks)
+        else:
+            path.unlink(missing_ok=True)
+
     def _keep(self, record: Record) -> Record:
         others = [r for r in read_records(self.folder) if r.id != record.id]
         write_records(self.folder, [*others, record])
@@ -202,6 +215,7 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
         ) from error
     kept = [record for record in read_records(folder) if record.notebook != notebook]
     write_records(folder, kept)
+    (folder / "raw" / f"{notebook[:2]}{MARKS}").unlink(missing_ok=True)
     return Run(folder, notebook, chosen)
 
 

@@ -1,0 +1,134 @@
+"""What a record may say beside its number: the unit that fits the statistic, and data that are what they are called.
+
+Standard library alone; a part of every run's own `verify.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+SHARES = frozenset(
+    [
+        "proportion",
+        "accuracy",
+        "macro_f1",
+        "accuracy_over_seeds",
+        "accuracy_sd_over_seeds",
+        "accuracy_difference",
+        "expected_calibration_error",
+        "aurc",
+        "rejected",
+        "recall_at_false_rejects",
+        "auroc",
+        "growth",
+    ]
+)
+"""Statistics whose unit is `share`."""
+RATES = frozenset(("throughput", "goodput", "knee"))
+"""Statistics whose unit is something a second."""
+COLUMN_UNITS = {
+    "ms": "ms",
+    "s": "s",
+    "seconds": "s",
+    "bytes": "bytes",
+    "share": "share",
+    "accuracy": "share",
+    "recall": "share",
+    "parameters": "parameters",
+    "truncated": "texts",
+    "error": "cosine",
+}
+"""Last word of a column's name → the unit of what it holds."""
+QUANTITIES = frozenset(("ms", "s", "bytes", "share", "p", "cosine", "%"))
+"""Units that no plain count may carry."""
+
+MOST_BUSY = 0.9
+"""The share of a core above which a load generator's own delay is in the figures."""
+
+KNOWN_DATA: dict[str, dict[str, Any]] = {
+    "banking77": {
+        "train_sha256": "b06e26ac675513959a63135f11b94ea7786ed02da65db93a5650d8838cbc664b",
+        "test_sha256": "d12d6e3bc4c3103966ae786dc435913c0c563dfa328f5a3646d0e62cfeeb474d",
+        "train_rows": 10003,
+        "test_rows": 3080,
+        "intents": 77,
+    },
+    "teller77": {
+        "train_sha256": "735d190ab79c8afa1a7ec76e4bb903f837d6e660e505df973a1f7c0098a636ce",
+        "test_sha256": "5c36acf6cd16d2e36ec3d6faa03169163b9f59754f8b9aeacd882f89ce4f3b27",
+        "train_rows": 2091,
+        "test_rows": 697,
+        "intents": 84,
+    },
+    "assistant(banking77+teller77)": {
+        "train_sha256": "1c5e775ddc75b704791c234e428f6be42396002eb9c9db16b046d3a4fbdb35fc",
+        "test_sha256": "836f369494558c868dbd3027b25950602b7ad606a30060437cd4f7d04d573238",
+        "train_rows": 10477,
+        "test_rows": 3238,
+        "intents": 84,
+    },
+}
+"""The data sets that `bankllm.datasets` knows by name: what `Dataset.conditions` says of each, whole."""
+KNOWN_DATA["assistant(teller77)"] = KNOWN_DATA["teller77"]
+HASHES = ("train_sha256", "test_sha256")
+OWNERS = {facts["test_sha256"]: name for name, facts in reversed(KNOWN_DATA.items())}
+
+KNOWN_MODELS = {"all-MiniLM-L6-v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
+"""Last part of a base model's id → sha256 of its weights."""
+
+
+def unit_fault(statistic: str, parameters: Mapping[str, Any], unit: str) -> str | None:
+    """Why a record of that statistic cannot be in that unit; None where it can, or nothing is known of it."""
+    expected = None
+    if statistic == "across":
+        if parameters.get("pick") != "spread":
+            return unit_fault(str(parameters.get("of")), parameters, unit)
+        expected = "share"
+    elif statistic in SHARES:
+        expected = "share"
+    elif statistic == "mcnemar":
+        expected = "p"
+    elif statistic in RATES:
+        return None if unit.endswith("/s") else f"{statistic} gives something a second, not {unit}"
+    elif statistic == "rate":
+        expected = f"{parameters.get('amount')}/s"
+    elif statistic == "count":
+        return f"a count is not in {unit}" if _is_quantity(unit) else None
+    else:
+        column = str(parameters.get("column") or parameters.get("bound") or "")
+        if column.endswith(("_per_s", "_per_second")):
+            return None if unit.endswith("/s") else f"{column} is something a second, not {unit}"
+        expected = COLUMN_UNITS.get(column.rpartition("_")[2])
+        if expected is None and _is_quantity(unit) and len(column) > 1:
+            return f"{column} says nothing of {unit}"
+    return f"the unit is {expected}, not {unit}" if expected not in (None, unit) else None
+
+
+def data_fault(conditions: Mapping[str, Any]) -> str | None:
+    """Why the data set cannot be the one that it is called; None where it can."""
+    name = str(conditions.get("dataset", ""))
+    base, _, selection = name.partition("[")
+    facts = KNOWN_DATA.get(base)
+    if facts is None:
+        owner = OWNERS.get(str(conditions.get("test_sha256")))
+        return f"the files of {owner} are called {name or 'nothing'}" if owner else None
+    checked = HASHES if selection else tuple(facts)
+    for key in checked:
+        if conditions.get(key) != facts[key]:
+            return f"{name} has {key} {facts[key]}, not {conditions.get(key)}"
+    return None
+
+
+def model_fault(conditions: Mapping[str, Any]) -> str | None:
+    """Why the base model cannot be the one that it is called; None where it can."""
+    name = str(conditions.get("model", ""))
+    expected = KNOWN_MODELS.get(name.rpartition("/")[2])
+    found = conditions.get("model_sha256")
+    if expected and found != expected:
+        return f"{name} has weights with sha256 {expected[:12]}…, not {str(found)[:12]}…"
+    if not expected and found in KNOWN_MODELS.values():
+        return f"the weights of {next(iter(KNOWN_MODELS))} are called {name or 'nothing'}"
+    return None
+
+
+def _is_quantity(unit: str) -> bool:
+    return unit in QUANTITIES or unit.endswith("/s")
