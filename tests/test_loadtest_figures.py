@@ -77,7 +77,7 @@ def test_a_sweep_of_which_nothing_stood_has_no_knee(steps: list[Step]) -> None:
     _, axes = plots.new_figure(columns=2)
     figures.throughput_sweep(axes[0], above, "Rates")
     figures.latency_sweep(axes[1], {"chat": above}, "p95")
-    assert axes[0].texts == []
+    assert not axes[0].texts
     assert legend(axes[1]) == ["chat"]
 
 

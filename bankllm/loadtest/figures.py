@@ -1,6 +1,5 @@
 """Pictures of loads: closed beside open loop, latency over time, the sweep to its knee, the soak, runs side by side."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +128,7 @@ def _judged(steps: Sequence[Step]) -> list[Step]:
 
 def _mark_knee(axis: "Axes", steps: Sequence[Step]) -> None:
     knee = knee_of(steps)
-    if knee is None or math.isnan(knee):
+    if knee is None:
         return
     axis.axvline(knee, color=plots.PURPLE, linestyle="-.", linewidth=1.2)
     axis.annotate(

@@ -13,8 +13,8 @@ from bankllm.evidence.statistics import Rows, percentile
 from bankllm.loadtest.load import Row, measured
 from bankllm.loadtest.runner import LoadResult
 
-Ask = Callable[[int], LoadResult]
-"""Makes one load; takes the number of the run, from 1, for its seed."""
+Ask = Callable[..., LoadResult]
+"""Makes one load; takes `seed`, which is the number of the run, from 1."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def run_session(asks: Mapping[str, Ask], runs: int) -> Session:
             if driver in missing:
                 continue
             try:
-                results.setdefault(driver, []).append(ask(run))
+                results.setdefault(driver, []).append(ask(seed=run))
             except NotMeasured as reason:
                 missing[driver] = str(reason)
                 results.pop(driver)

@@ -143,7 +143,7 @@ def step_of(rate: float, result: LoadResult) -> Step:
 def rows_of(steps: Sequence[Step], name: str) -> Iterator[dict[str, object]]:
     """The raw rows of a sweep, with `SWEEP_COLUMNS`."""
     for step in sorted(steps, key=lambda step: step.rate):
-        about = {"sweep": name, "offered_per_s": step.rate, "judged": "no" if step.invalid_because else "yes"}
+        about = {"sweep": name, "offered_per_s": float(step.rate), "judged": "no" if step.invalid_because else "yes"}
         for row in step.rows:
             yield about | {column: row[column] for column in SWEEP_COLUMNS if column not in about}
 
