@@ -10,6 +10,7 @@ from bankllm.loadtest.sweep import OBJECTIVE_MS, Step, knee_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import LogLocator
 
 Rows = Sequence[Mapping[str, Any]]
 MIB = 2**20
@@ -25,6 +26,7 @@ def closed_and_open(
     ends = [end for axis, series in ((left, closed), (right, opened)) if series for end in axis.get_xlim()]
     for axis in axes:
         axis.set_xlim(min(ends), max(ends))
+        axis.xaxis.set_major_locator(_decades(min(ends), max(ends)))
 
 
 def over_time(axis: "Axes", rows: Rows, title: str) -> None:
@@ -52,11 +54,13 @@ def throughput_sweep(axis: "Axes", steps: Sequence[Step], title: str) -> None:
     plots.label(axis, title, "offered (requests/s)", "requests/s")
     axis.set(xlim=(0, None), ylim=(0, 1.05 * max(*achieved, max(good))))
     _mark_knee(axis, steps)
-    axis.legend(frameon=False, loc="best", fontsize=9)
+    axis.legend(frameon=False, loc="upper left", fontsize=9)
 
 
 def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str) -> None:
     """p95 against the offered rate, both on log axes, one line a sweep, with the objective and each knee."""
+    from matplotlib.ticker import NullFormatter
+
     for number, (name, steps) in enumerate(series.items()):
         colour, line = plots.PALETTE[number % 5], plots.LINES[number % 4]
         judged = _judged(steps)
@@ -73,8 +77,10 @@ def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str
     )
     plots.label(axis, title, "offered (requests/s, log)", "p95 (ms, log)")
     axis.set(xscale="log", yscale="log")
-    for scale in (axis.xaxis, axis.yaxis):
+    for scale, ends in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
+        scale.set_major_locator(_decades(*ends))
         scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter(NullFormatter())
     axis.legend(frameon=False, loc="best", fontsize=9)
 
 
@@ -119,6 +125,13 @@ def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, uni
     axis.set_yticks(range(len(runs)), list(runs))
     axis.set_ylim(len(runs) - 0.5, -0.7)
     axis.set_xlim(0, 1.15 * max((max(values) for values in runs.values()), default=1))
+
+
+def _decades(low: float, high: float) -> "LogLocator":
+    """Ticks at 1, 2 and 5 of each decade, or at 1 alone where there are many."""
+    from matplotlib.ticker import LogLocator
+
+    return LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,))
 
 
 def _judged(steps: Sequence[Step]) -> list[Step]:
