@@ -163,6 +163,8 @@ def knee(
     Source: the Server scenario of MLPerf Inference (arXiv 1911.02549), whose figure is the highest Poisson rate at
     which a percentile of the latency is within a bound.
     """
+    if not rows:
+        return no_rows()
     steps: dict[float, list[dict[str, str]]] = {}
     for row in rows:
         steps.setdefault(float(row[offered]), []).append(row)
