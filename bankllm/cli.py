@@ -42,7 +42,7 @@ def main() -> None:
     except OSError as error:
         _fail(RunError(f"{error.filename or 'A file'} could not be read or written: {error.strerror}."), 1)
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. A run carries on with: bankllm run --resume RUN_ID\n")
+        sys.stderr.write("Interrupted. A run of the notebooks carries on with: bankllm run --resume RUN_ID\n")
         sys.exit(130)
 
 
@@ -252,14 +252,34 @@ def loadtest(
     url: Annotated[
         str | None, typer.Option(help="A running server on loopback.", show_default="starts its own")
     ] = None,
-    driver: Annotated[str, typer.Option(help="ab or locust.")] = "ab",
-    users: Annotated[int, typer.Option(min=1)] = 100,
-    requests: Annotated[int, typer.Option(min=1)] = 1000,
+    driver: Annotated[str, typer.Option(help="ab, locust or open-loop.")] = "ab",
+    users: Annotated[int, typer.Option(help="Closed loops: how many ask at once.")] = 100,
+    requests: Annotated[int, typer.Option(help="How many are measured.")] = 1000,
+    rate: Annotated[float | None, typer.Option(help="Open loop: requests due a second.")] = None,
+    arrivals: Annotated[str, typer.Option(help="Open loop: poisson or constant.")] = "poisson",
+    warm_up: Annotated[int, typer.Option(help="Requests before the measured ones.")] = 0,
+    kind: Annotated[str | None, typer.Option(help="chat, health or mix.", show_default="the driver's own")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Of the server that is started.")] = 1,
+    own_host: Annotated[bool, typer.Option("--i-own-this-host", help="Allow an address beyond loopback.")] = False,
 ) -> None:
     """Drive a server and keep one row a request; prints throughput, percentiles and errors."""
     from bankllm.loadtest.report import drive
 
-    for line in drive(output, url=url, driver=driver, users=users, requests=requests, settings=get_settings()):
+    lines = drive(
+        output,
+        url=url,
+        driver=driver,
+        users=users,
+        requests=requests,
+        settings=get_settings(),
+        rate=rate,
+        arrivals=arrivals,
+        warm_up=warm_up,
+        kind=kind,
+        workers=workers,
+        own_host=own_host,
+    )
+    for line in lines:
         typer.echo(line)
 
 

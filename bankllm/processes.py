@@ -20,11 +20,13 @@ from typing import IO
 
 @dataclass(frozen=True)
 class Finished:
-    """How a child ended. `cpu_s` includes its own children; None where it timed out and was stopped."""
+    """How a child ended. `cpu_s` includes its own children; None where it was stopped."""
 
     returncode: int
     cpu_s: float | None
     wall_s: float
+    interrupted: bool = False
+    """Ctrl-C came, and the child was asked to end."""
 
 
 def start(
@@ -43,19 +45,29 @@ def start(
     )
 
 
-def stop(process: "subprocess.Popen[bytes]", patience_s: float = 10) -> int:
-    """End a child and its group: SIGTERM, after `patience_s` SIGKILL. Gives its exit code."""
+def stop(process: "subprocess.Popen[bytes]", patience_s: float = 10, ask: signal.Signals = signal.SIGTERM) -> int:
+    """End a child and its group: SIGTERM (or `ask`), after `patience_s` SIGKILL. Gives its exit code."""
     with contextlib.suppress(ProcessLookupError):
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, ask)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience_s)
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
 
 
-def run(command: Sequence[str], log: Path, timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
-    """Run a child to its end, in the folder of its log. Whatever interrupts the wait ends the child too."""
+def run(
+    command: Sequence[str],
+    log: Path,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    ask: signal.Signals | None = None,
+) -> Finished:
+    """Run a child to its end, in the folder of its log. Whatever interrupts the wait ends the child too.
+
+    With `ask`, Ctrl-C sends the child that signal and is told by `Finished.interrupted`: the caller keeps what the
+    child left, and must then end as Ctrl-C demands. Without, it goes on its way as `KeyboardInterrupt`.
+    """
     began = time.perf_counter()
     with log.open("wb") as file:
         process = start(command, file, env, log.parent)
@@ -68,7 +80,12 @@ def run(command: Sequence[str], log: Path, timeout_s: float, env: Mapping[str, s
                 cpu_s = usage.ru_utime + usage.ru_stime
                 return Finished(process.returncode, cpu_s, time.perf_counter() - began)
             time.sleep(0.02)
-        return Finished(stop(process), None, time.perf_counter() - began)
+        return Finished(stop(process, ask=ask or signal.SIGTERM), None, time.perf_counter() - began)
+    except KeyboardInterrupt:
+        code = stop(process, ask=ask or signal.SIGTERM)
+        if ask is None:
+            raise
+        return Finished(code, None, time.perf_counter() - began, interrupted=True)
     except BaseException:
         stop(process)
         raise

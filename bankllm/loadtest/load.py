@@ -3,14 +3,19 @@
 The rows of all drivers share `COLUMNS`, so that one statistic reads them all.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-Row = dict[str, str | int | float]
+Value = str | int | float
+Row = dict[str, Value]
 Kind = Literal["chat", "health"]
+Mix = Literal["chat", "health", "mix"]
 Arrivals = Literal["poisson", "constant"]
 PATHS: dict[Kind, str] = {"chat": "/api/v1/chat", "health": "/health"}
+HEALTH_SHARE: dict[Mix, float] = {"chat": 0.0, "health": 1.0, "mix": 1 / 3}
+"""Of each mix; `mix` is the roadmap's: one health check to two chats, in random order."""
 
 COLUMNS = {
     "driver": "ab, locust or open-loop",
@@ -18,7 +23,8 @@ COLUMNS = {
     "kind": "chat or health",
     "phase": "warm_up, opening (a closed-loop user's first request after no warm-up) or steady; empty: not told",
     "scheduled_s": "open loop: when the request was due; empty in a closed loop, where nothing is ever due",
-    "sent_s": "when it was sent, in seconds on one clock since the load began, as is every column in s",
+    "sent_s": "when it was taken up, connecting included, in seconds on one clock since the load began, as is every "
+    "column in s",
     "first_byte_s": "when the reply's head was there; empty where the driver cannot tell",
     "done_s": "when the reply's last byte was there, or the failure",
     "latency_ms": "what a user waited: from due (open loop) or sent (closed loop) to done",
@@ -30,21 +36,28 @@ COLUMNS = {
 """The columns of the per-request table, in order, and what they hold."""
 
 
+def row(*values: Value) -> Row:
+    """A row of the table, its values in the order of `COLUMNS`."""
+    return dict(zip(COLUMNS, values, strict=True))
+
+
 @dataclass(frozen=True)
 class Load:
     """What to ask of the server. `wait_s` bounds the pause of a Locust user between requests, in seconds."""
 
     url: str
     users: int
+    """0 in an open loop."""
     requests: int
     """Measured ones; those of the warm-up come before them."""
     messages: Sequence[str]
     customers: Sequence[str]
-    kind: Kind
+    mix: Mix
     wait_s: tuple[float, float]
     timeout_s: float
     seed: int
-    token: str | None = field(default=None, repr=False)
+    token: str | Mapping[str, str] | None = field(default=None, repr=False)
+    """One for all, or one for each customer."""
     warm_up: int = 0
     """Requests sent before the measured ones, handed over without a pause."""
     rate: float | None = None
@@ -53,8 +66,32 @@ class Load:
 
     def longest_s(self) -> float:
         """When even a server that lets every request time out would be through, with a minute for the start."""
-        rounds = (self.warm_up + self.requests) / self.users + 1
-        return 60 + rounds * (self.timeout_s + self.wait_s[1])
+        everything = self.warm_up + self.requests
+        if self.rate is not None:
+            return 60 + 2 * everything / self.rate + self.timeout_s
+        return 60 + (everything / self.users + 1) * (self.timeout_s + self.wait_s[1])
+
+    def tokens(self) -> dict[str, str]:
+        """The token of each customer; none where the server asks for none."""
+        if isinstance(self.token, str):
+            return dict.fromkeys(self.customers, self.token)
+        return dict(self.token or {})
+
+    def plan(self) -> dict[str, Any]:
+        """What a generator in another process must know, as JSON takes it; tokens go another way."""
+        return {
+            "url": self.url,
+            "requests": self.requests,
+            "warm_up": self.warm_up,
+            "rate": self.rate,
+            "arrivals": self.arrivals,
+            "health_share": HEALTH_SHARE[self.mix],
+            "messages": list(self.messages),
+            "customers": list(self.customers),
+            "wait_s": list(self.wait_s),
+            "timeout_s": self.timeout_s,
+            "seed": self.seed,
+        }
 
 
 @dataclass(frozen=True)
@@ -63,7 +100,30 @@ class Driven:
 
     rows: list[Row]
     errors: dict[str, int]
+    """Of the measured requests, by kind."""
     seconds: float
+    """From the first measured request to the last reply to one."""
     generator_cpu_share: float | None
     limits: tuple[str, ...]
     invalid_because: str | None = None
+    interrupted: bool = False
+    """By Ctrl-C."""
+
+
+def measured(rows: Sequence[Row]) -> list[Row]:
+    """The rows that figures are made of: all but the warm-up's."""
+    return [each for each in rows if each["phase"] != "warm_up"]
+
+
+def errors_of(rows: Sequence[Row]) -> dict[str, int]:
+    """How many measured requests failed, by kind."""
+    return dict(Counter(str(each["error"]) for each in measured(rows) if each["error"]))
+
+
+def span_s(rows: Sequence[Row]) -> float:
+    """From the first measured request (due, in an open loop) to the last reply; 0 without any."""
+    mine = measured(rows)
+    if not mine:
+        return 0.0
+    began = min(float(each["sent_s"] if each["scheduled_s"] == "" else each["scheduled_s"]) for each in mine)
+    return max(float(each["done_s"]) for each in mine) - began
