@@ -72,7 +72,7 @@ class Figure:
 
 
 def find_figures(text: str) -> Iterator[Figure]:
-    """Every unbound figure of a text, in order; those in blocks marked `<!-- not measured here: source -->` excepted."""
+    """Every unbound figure of a text, in order, but those in blocks marked `<!-- not measured here: source -->`."""
     exempt = _exempt_lines(text)
     for number, line in enumerate(prose(text).splitlines(), start=1):
         for match in FIGURE.finditer(line) if number not in exempt else ():

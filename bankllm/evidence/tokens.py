@@ -2,7 +2,7 @@ r"""The marks that bind a number on a page to its record. Standard library alone
 
 Markdown  <!-- claim: chat.sequential.p95_ms dataset=banking77 profile=quick -->12.3 ms<!-- /claim -->
 HTML      <data class="claim" value="chat.sequential.p95_ms">12.3 ms</data>
-LaTeX     \claim{chat.sequential.p95_ms}{12.3~ms}, with \newcommand{\claim}[2]{#2}
+LaTeX     \claim{chat.sequential.p95_ms}{12.3~ms}, with \providecommand{\claim}[2]{#2}
 
 An id may be followed by `#ci95` or `#n`. In Markdown conditions may follow that the record must fulfil.
 """
@@ -19,9 +19,7 @@ CLAIM = re.compile(
     r"(?P<text>.*?)(?P<close><!-- /claim -->)",
     re.DOTALL,
 )
-HTML_CLAIM = re.compile(
-    rf'<data class="claim" value="(?P<id>{ID})(?:#(?P<part>\w+))?">(?P<text>.*?)</data>', re.DOTALL
-)
+HTML_CLAIM = re.compile(rf'<data class="claim" value="(?P<id>{ID})(?:#(?P<part>\w+))?">(?P<text>.*?)</data>', re.DOTALL)
 LATEX_CLAIM = re.compile(rf"\\claim\{{(?P<id>{ID})(?:\\?#(?P<part>\w+))?\}}\{{(?P<text>[^{{}}]*(?:\{{\}}[^{{}}]*)*)\}}")
 RUN = re.compile(r"<!-- claims-run: (?P<run>\S+)(?P<conditions>(?: [^>]*?)?) -->")
 
