@@ -1,50 +1,143 @@
 """Bind numbers in Markdown to records: `<!-- claim: chat.sequential.p95_ms -->12.3 ms<!-- /claim -->`.
 
-`bankllm claims README.md` checks every bound number against a run; `--write` fills them in.
+`bankllm claims README.md` checks every bound number against a run; `--write` fills them in. A file may name its run
+once (`<!-- claims-run: outputs/reference profile=quick -->`, relative to the file), and a claim may carry conditions
+that its record must fulfil (`<!-- claim: ID dataset=banking77 -->`).
 """
 
+import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from bankllm import __version__
 from bankllm.errors import RunError
+from bankllm.evidence.figures_in_text import figures_in_results
+from bankllm.evidence.manifest import MANIFEST, read_manifest
 from bankllm.evidence.records import Record, read_records, write_text
-from bankllm.evidence.words import show_value
-
-CLAIM = re.compile(r"(<!-- claim: (?P<id>[\w.@-]+) -->)(?P<text>.*?)(<!-- /claim -->)", re.DOTALL)
+from bankllm.evidence.tokens import CLAIM, RUN, Token, find_tokens, parse_conditions
+from bankllm.evidence.words import PARTS, show
 
 
 def check_claims(file: Path, folder: Path) -> list[str]:
-    """One line for each claim that its record does not bear out."""
-    records = _measured(folder)
+    """One line for each claim that its record does not bear out: value, interval, n, conditions, data set.
+
+    Whether the records themselves hold is `verify`'s to say; `audit_claims` asks it too.
+    """
+    text = read_markdown(file)
+    measured = _measured(folder)
+    everywhere = run_named_in(text)[1]
+    return [
+        f"{file}:{token.line}: {fault}"
+        for token in find_tokens(text)
+        for fault in _faults(token, measured, everywhere, text.splitlines()[token.line - 1], folder.name)
+    ]
+
+
+def audit_claims(file: Path, folder: Path) -> list[str]:
+    """All that keeps a reader from believing a page: stale claims, claims without a record, figures without a claim.
+
+    Claims are stale when the file names another run, when the run does not hold (a raw file that changed is found so),
+    did not finish, or was made by another minor version of bankllm. Raises `RunError` where file or run is unreadable.
+    """
+    from bankllm.evidence.verify import verify
+
+    text = read_markdown(file)
+    named = run_named_in(text)[0]
     faults = []
-    for match in CLAIM.finditer(_read(file)):
-        line = match.string.count("\n", 0, match.start()) + 1
-        record = records.get(match["id"])
-        if record is None:
-            faults.append(f"{file}:{line}: {match['id']} is not measured (or not valid) in run {folder.name}")
-        elif match["text"] != show_value(record):
-            faults.append(f"{file}:{line}: {match['id']} says {match['text']!r}, the record {show_value(record)!r}")
+    if named and (file.parent / named).resolve() != folder.resolve():
+        faults.append(f"{file}: stale: it names the run {named}, and was checked against {folder}")
+    if not (verdict := verify(folder)).holds:
+        broken = [finding for finding in verdict.findings if not finding.holds]
+        faults += [f"{file}: stale: {f.subject} of {folder.name} does not hold: {f.detail}" for f in broken[:5]]
+        if len(broken) > 5:
+            faults.append(f"{file}: stale: {len(broken) - 5} more findings; see bankllm verify {folder}")
+    faults += [f"{file}: stale: {why}" for why in _outdated(folder)]
+    faults += check_claims(file, folder)
+    faults += [
+        f"{file}:{figure.line}: {figure.text!r} stands in a results section and is bound to no record; bind it with "
+        "<!-- claim: ID -->, or say whose it is with <!-- not measured here: source -->"
+        for figure in figures_in_results(text)
+    ]
     return faults
 
 
 def write_claims(file: Path, folder: Path) -> int:
-    """Fill every claim from its record; returns how many. Raises `RunError` if one has no valid record."""
-    records = _measured(folder)
-    text = _read(file)
-    unknown = sorted({match["id"] for match in CLAIM.finditer(text)} - set(records))
-    if unknown:
+    """Fill every claim from its record, and the file's `claims-run` with the run; returns how many claims.
+
+    Raises `RunError` if one has no valid record or its record breaks a condition; nothing is written then.
+    """
+    measured = _measured(folder)
+    text = read_markdown(file)
+    everywhere = run_named_in(text)[1]
+    tokens = list(find_tokens(text))
+    if unknown := sorted({token.id for token in tokens} - set(measured)):
         raise RunError(f"{file}: run {folder.name} has no valid record for {', '.join(unknown)}. Nothing was written.")
-    filled, count = CLAIM.subn(lambda match: f"{match[1]}{show_value(records[match['id']])}{match[4]}", text)
+    if unfit := [fault for token in tokens for fault in _unfit(token, measured[token.id], everywhere)]:
+        raise RunError(f"{file}: {'; '.join(unfit)}. Nothing was written.")
+
+    def fill(match: re.Match[str]) -> str:
+        return f"{match['open']}{show(measured[match['id']], match['part'] or '')}{match['close']}"
+
+    filled, count = CLAIM.subn(fill, text)
+    place = Path(os.path.relpath(folder.resolve(), file.parent.resolve())).as_posix()
+    filled = RUN.sub(lambda match: f"<!-- claims-run: {place}{match['conditions']} -->", filled)
     write_text(file, filled)
     return count
 
 
-def _measured(folder: Path) -> dict[str, Record]:
-    return {record.id: record for record in read_records(folder) if record.status == "measured"}
+def run_named_in(text: str) -> tuple[str, str]:
+    """The run that a file names for its claims, and the conditions that hold for all of them; empty where none."""
+    match = RUN.search(text)
+    return (match["run"], match["conditions"]) if match else ("", "")
 
 
-def _read(file: Path) -> str:
+def read_markdown(file: Path) -> str:
+    """Raises `RunError` for what is not UTF-8 text."""
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{file} cannot be read as UTF-8 text ({error}). Expected a Markdown file.") from error
+
+
+def _faults(token: Token, measured: Mapping[str, Record], everywhere: str, line: str, run: str) -> Iterator[str]:
+    record = measured.get(token.id)
+    if record is None:
+        yield f"{token.id} is not measured (or not valid) in run {run}"
+        return
+    unfit = list(_unfit(token, record, everywhere))
+    yield from unfit
+    if token.part in PARTS and token.text != (shown := show(record, token.part)):
+        yield f"{token.id} says {token.text!r}, the record {shown!r}"
+    dataset = str(record.conditions.get("dataset", ""))
+    if not unfit and dataset.startswith("teller77") and "banking77" in line.lower() and "teller77" not in line.lower():
+        yield f"{token.id} was measured on {dataset}, and its line speaks of Banking77"
+
+
+def _unfit(token: Token, record: Record, everywhere: str) -> Iterator[str]:
+    """What the claim asks of its record and the record does not fulfil."""
+    if token.part not in PARTS:
+        yield f"{token.id}#{token.part}: expected #ci95, #n, or no part"
+    try:
+        wanted = parse_conditions(everywhere) | parse_conditions(token.conditions)
+    except ValueError as error:
+        yield f"{token.id}: {error}"
+        return
+    for name, value in wanted.items():
+        if (found := str(record.conditions.get(name))) != value:
+            yield f"{token.id} claims {name}={value}, the record has {name}={found}"
+
+
+def _outdated(folder: Path) -> Iterator[str]:
+    if not (folder / MANIFEST).exists():
+        return
+    manifest = read_manifest(folder)
+    if not manifest.complete:
+        yield f"run {manifest.run_id} is not complete; carry on with bankllm run --resume {manifest.run_id}"
+    made_by = str(manifest.environment.get("libraries", {}).get("bankllm"))
+    if made_by.split(".")[:2] != __version__.split(".")[:2]:
+        yield f"run {manifest.run_id} was made by bankllm {made_by}, this is {__version__}; measure again"
+
+
+def _measured(folder: Path) -> dict[str, Record]:
+    return {record.id: record for record in read_records(folder) if record.status == "measured"}

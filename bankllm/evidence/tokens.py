@@ -2,7 +2,7 @@ r"""The marks that bind a number on a page to its record. Standard library alone
 
 Markdown  <!-- claim: chat.sequential.p95_ms dataset=banking77 profile=quick -->12.3 ms<!-- /claim -->
 HTML      <data class="claim" value="chat.sequential.p95_ms">12.3 ms</data>
-LaTeX     \claim{chat.sequential.p95_ms}{12.3~ms}, with \newcommand{\claim}[2]{#2}
+LaTeX     \claim{chat.sequential.p95_ms}{12.3~ms}, with \providecommand{\claim}[2]{#2}
 
 An id may be followed by `#ci95` or `#n`. In Markdown conditions may follow that the record must fulfil.
 """

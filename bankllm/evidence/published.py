@@ -1,0 +1,45 @@
+"""Figures that others reported, and those that this project was planned with: none of them was measured here.
+
+They stand on the pages under a heading of their own, never in a table with measured numbers.
+"""
+
+from dataclasses import dataclass
+
+REPORTED_BY_OTHERS = (
+    ("claimed leaderboard best", 94.94),
+    ("RoBERTa-large, full fine-tune", 94.32),
+    ("BERT-large tuned (arXiv 2003.04807)", 93.66),
+    ("bge-small frozen + linear SVC", 93.08),
+    ("LoRA on RoBERTa-base", 92.05),
+    ("Qwen3-8B QLoRA r=16 (A100)", 91.85),
+    ("Llama-3.2-1B QLoRA (T4, about 50 min)", 90.21),
+    ("DistilBERT LoRA r=8 (T4, about 3 h)", 88.25),
+)
+"""Published accuracies in % on the full Banking77 test set."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One figure of the roadmap: what it said, and the record that can bear it out."""
+
+    said: str
+    what: str
+    record: str
+    at_least: float | None = None
+    at_most: float | None = None
+    """Bounds in the record's unit that the figure sets; an accuracy is kept when it is reached."""
+    dataset: str | None = None
+    """Only a number on these data answers it."""
+
+
+ROADMAP = (
+    Promise("89.3 %", "LoRA r=4, accuracy", "training.lora_r4.accuracy", at_least=0.893, dataset="banking77"),
+    Promise("91.2 %", "LoRA r=8, accuracy", "training.lora_r8.accuracy", at_least=0.912, dataset="banking77"),
+    Promise("92.1 %", "LoRA r=16, accuracy", "training.lora_r16.accuracy", at_least=0.921, dataset="banking77"),
+    Promise("90.8 %", "QLoRA r=8, accuracy", "training.qlora_r8.accuracy", at_least=0.908, dataset="banking77"),
+    Promise("1–2 s", "one chat, p95", "chat.sequential.p95_ms", at_most=2000),
+    Promise("under 100 ms", "vector search end to end, p95", "vectors.total.p95_ms", at_most=100),
+    Promise("15,000 or more", "messages indexed", "vectors.indexed", at_least=15000),
+    Promise("1,243 requests/s", "/health under load", "load.health.throughput", at_least=1243),
+)
+"""What the roadmap wrote down before anything was measured."""
