@@ -14,7 +14,7 @@ from bankllm.evidence.conform import fault, parse_json
 from bankllm.evidence.estimate import Estimate
 from bankllm.evidence.recompute import RawFiles, needed_columns
 from bankllm.evidence.rows import inside
-from bankllm.evidence.rules import data_fault, model_fault, unit_fault
+from bankllm.evidence.rules import data_fault, model_fault, name_fault, unit_fault
 from bankllm.evidence.validity import load_faults, marks, reasons
 
 RELATIVE_TOLERANCE = 1e-9
@@ -182,6 +182,7 @@ def check_record(files: RawFiles, record: Claimed, mark: str | None) -> Finding:
         _unlike(record, again)
         or _validity_fault(record, because)
         or unit_fault(record.statistic, record.parameters, record.unit)
+        or name_fault(record.id, record.parameters)
         or data_fault(record.conditions)
         or model_fault(record.conditions)
         or _foreign(record)

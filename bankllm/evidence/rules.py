@@ -3,6 +3,7 @@
 Standard library alone; a part of every run's own `verify.py`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,8 @@ COLUMN_UNITS = {
 """Last word of a column's name → the unit of what it holds."""
 QUANTITIES = frozenset(("ms", "s", "bytes", "share", "p", "cosine", "%"))
 """Units that no plain count may carry."""
+
+PERCENTILE_ID = re.compile(r"\bp(\d+(?:\.\d+)?)_ms\b")
 
 MOST_BUSY = 0.9
 """The share of a core above which a load generator's own delay is in the figures."""
@@ -101,6 +104,14 @@ def unit_fault(statistic: str, parameters: Mapping[str, Any], unit: str) -> str 
         if expected is None and _is_quantity(unit) and len(column) > 1:
             return f"{column} says nothing of {unit}"
     return f"the unit is {expected}, not {unit}" if expected not in (None, unit) else None
+
+
+def name_fault(id: str, parameters: Mapping[str, Any]) -> str | None:
+    """Why a record cannot have its id: `p95_ms` names percentile 0.95."""
+    named = PERCENTILE_ID.search(id)
+    if named and "q" in parameters and abs(float(named[1]) - 100 * parameters["q"]) > 1e-9:
+        return f"is called p{named[1]}, but is percentile {100 * parameters['q']:g}"
+    return None
 
 
 def data_fault(conditions: Mapping[str, Any]) -> str | None:

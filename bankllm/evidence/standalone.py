@@ -25,12 +25,14 @@ Below stand, text for text, the modules of bankllm that `bankllm verify` uses. A
 replace this file, too, can make it say anything. Take it from a run or an installation that you trust, or read it.
 """
 
+import os
 import sys
 
 if sys.version_info < (3, 11):
     sys.exit("verify.py needs Python 3.11 or newer.")
-if __name__ == "__main__":
-    sys.path = [place for place in sys.path if place and "site-packages" not in place and place != sys.path[0]]
+if __name__ == "__main__":  # a csv.py that somebody put beside this file is evidence, and no module
+    HERE = os.path.dirname(os.path.realpath(__file__))
+    sys.path = [place for place in sys.path if os.path.realpath(place) != HERE]
 
 import json
 import types

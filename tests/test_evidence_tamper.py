@@ -1,0 +1,449 @@
+"""Every tampering with a run is found and named, by `bankllm verify` and by the run's own `verify.py` alike.
+
+Three forgers: one edits a file; one also writes its new sha256 into the manifest; one also rewrites the records' sha256
+and the manifest's seal, so that only recomputation, rules and comparison can find what was changed.
+"""
+
+import gzip
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pytest
+from evidence_run import make_run
+
+from bankllm.evidence.recompute import sha256_file
+from bankllm.evidence.rules import KNOWN_DATA
+from bankllm.evidence.run_checks import UNSEALED, seal_of
+from bankllm.evidence.tokens import CLAIM, HTML_CLAIM
+from bankllm.evidence.verify import verify
+
+Forger = Literal["edits", "lists", "seals"]
+Change = Callable[[Path], object]
+Edit = Callable[[list[str]], list[str]]
+SEAL = "manifest.json: was edited"
+FORGERS: dict[Forger, str | None] = {"edits": None, "lists": SEAL, "seals": None}
+"""What names the change of a file that the second forger hides; the others' is named by the file."""
+RAW = ("raw/01_chat.csv", "raw/02_load_locust.csv.gz", "raw/03_answers.csv")
+NOTEBOOKS = tuple(
+    f"notebooks/{name}.ipynb" for name in ("01_local_validation", "02_load_testing", "03_finetuning_benchmark")
+)
+UNBOUND = frozenset(("title", "id", "notebook"))
+"""Fields of records whose change the pages and notebooks betray, not the record itself."""
+
+
+@dataclass(frozen=True)
+class Tampering:
+    """What was done, by which forger, and what at least one finding must name."""
+
+    what: str
+    forger: Forger
+    change: Change
+    names: str
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="module")
+def own(whole: Path) -> ModuleType:
+    """The run's own verifier, loaded from its file."""
+    spec = importlib.util.spec_from_file_location("own_verifier", whole / "verify.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_tampering_is_found_and_named_by_both(whole: Path, own: ModuleType, tmp_path: Path) -> None:
+    missed, unlike, made = [], [], 0
+    for tampering in tamperings(whole):
+        made += 1
+        folder = tmp_path / "run"
+        shutil.copytree(whole, folder)
+        tampering.change(folder)
+        cover(folder, tampering.forger)
+        verdict = verify(folder)
+        named = [f"{f.subject}: {f.detail}" for f in verdict.findings if not f.holds]
+        if not any(tampering.names in name for name in named):
+            missed.append((tampering.what, tampering.forger, tampering.names, named[:3]))
+        again = own.run_checks.check_run(folder, own.SCHEMAS)
+        if [vars(f) for f in verdict.findings] != [vars(f) for f in again.findings]:
+            unlike.append(tampering.what)
+        shutil.rmtree(folder)
+    assert missed == []
+    assert unlike == []
+    assert made >= 200
+
+
+def test_the_run_itself_holds_and_so_does_one_that_was_sealed_anew(whole: Path, tmp_path: Path) -> None:
+    assert verify(whole).holds
+    shutil.copytree(whole, tmp_path / "run")
+    cover(tmp_path / "run", "seals")
+    assert verify(tmp_path / "run").holds
+
+
+@pytest.mark.parametrize("change", ["none", "row", "module beside it"])
+def test_the_own_verifier_runs_with_nothing_installed(whole: Path, tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    if change == "row":
+        words(RAW[0], "200", "500")(folder)
+    if change == "module beside it":
+        (folder / "csv.py").write_text("raise SystemExit('all holds')")
+    alone = ["-S"] if change == "module beside it" else ["-I", "-S"]
+    done = subprocess.run(
+        [sys.executable, *alone, folder / "verify.py", "--json"], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert done.stderr == ""
+    assert done.returncode == (change != "none")
+    said = json.loads(done.stdout)
+    assert said["findings"] == [vars(finding) for finding in verify(folder).findings]
+
+
+def cover(folder: Path, forger: Forger) -> None:
+    """Make hashes fit the changed files, as far as that forger goes."""
+    path = folder / "manifest.json"
+    if forger == "edits" or not path.is_file():
+        return
+    if forger == "seals":
+        records = read_records(folder)
+        for record in records:
+            raw = record.get("raw")
+            if raw and (folder / raw["path"]).is_file():
+                raw["sha256"] = sha256_file(folder / raw["path"])
+        write_records(folder, records)
+    manifest = json.loads(path.read_text())
+    manifest["files"] = {
+        file.relative_to(folder).as_posix(): sha256_file(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file != path
+    }
+    if forger == "seals":
+        manifest["seal"] = UNSEALED
+    text = json.dumps(manifest, indent=2) + "\n"
+    if forger == "seals":
+        text = text.replace(UNSEALED, seal_of(text.encode(), UNSEALED))
+    path.write_text(text)
+
+
+def tamperings(whole: Path) -> Iterator[Tampering]:
+    yield from of_rows(whole)
+    yield from of_records(whole)
+    yield from of_pages(whole)
+    yield from of_notebooks(whole)
+    yield from of_files(whole)
+    yield from of_manifest(whole)
+
+
+def of_rows(whole: Path) -> Iterator[Tampering]:
+    """A digit here and there, rows that are dropped or doubled, columns that are renamed."""
+    edits: dict[str, Edit] = {
+        "dropped row": lambda ls: ls[:5] + ls[6:],
+        "doubled row": lambda ls: [*ls, ls[-1]],
+        "rows all but ten dropped": lambda ls: ls[:11],
+        "a column renamed": lambda ls: [re.sub("latency_ms|predicted", "said", ls[0]), *ls[1:]],
+        "a cell too many": lambda ls: [*ls[:-1], ls[-1] + ",1"],
+    }
+    for name, record in zip(RAW, ("chat.sequential", "load.locust", "training.lora_r8"), strict=True):
+        for number in (1, 60, 120):
+            change = lines(name, bump_line(number))
+            yield Tampering(f"a digit of line {number} of {name}", "edits", change, name)
+            yield Tampering(f"a digit of line {number} of {name}", "lists", change, SEAL)
+        for what, edit in edits.items():
+            yield Tampering(f"{what} in {name}", "edits", lines(name, edit), name)
+            yield Tampering(f"{what} in {name}", "seals", lines(name, edit), record)
+    faster = lines(RAW[0], lambda ls: [ls[0], *(re.sub(r"^\d+\.", "1.", line) for line in ls[1:])])
+    yield Tampering("faster answers", "seals", faster, "chat.sequential.p95_ms")
+    better = lines(RAW[2], lambda ls: [re.sub(r"(intent_\d),intent_\d", r"\1,\1", line) for line in ls])
+    yield Tampering("better answers", "seals", better, "training.lora_r8.accuracy")
+    yield Tampering("a shorter training", "seals", words("raw/03_costs.csv", "61.25", "51.25"), "train_s: value")
+    summary = "raw/02_load_openloop_summary.csv"
+    yield Tampering("an idle generator", "edits", words(summary, "0.97", "0.37"), summary)
+    yield Tampering("an idle generator", "seals", words(summary, "0.97", "0.37"), "load.openloop.p50_ms")
+    yield Tampering("no marks", "seals", lambda f: (f / "raw/02_marks.csv").unlink(), "load.soak.memory")
+    yield Tampering("another mark", "seals", words("raw/02_marks.csv", "cut short", "fine"), "load.soak.memory")
+
+
+def of_records(whole: Path) -> Iterator[Tampering]:
+    """Each field of several records, and lines that go, come twice, are cut short or change places."""
+    records = read_records(whole)
+    by_id = {record["id"]: (index, record) for index, record in enumerate(records)}
+    for id in ("chat.sequential.p95_ms", "training.lora_r8.accuracy", "load.openloop.throughput"):
+        index, record = by_id[id]
+        for field, value in record.items():
+            change = record_fields(index, {field: other(value)})
+            if id == "chat.sequential.p95_ms":
+                yield Tampering(f"{field} of {id}", "edits", change, "records.jsonl")
+                yield Tampering(f"{field} of {id}", "lists", change, SEAL)
+            named = {"schema_version": "records.jsonl, line", "conditions": "manifest.json"}.get(field, id)
+            if field not in UNBOUND:
+                yield Tampering(f"{field} of {id}", "seals", change, named)
+    yield from of_one_record(by_id)
+    edits: dict[str, tuple[Edit, str]] = {
+        "a record dropped": (lambda ls: ls[:1] + ls[2:], "RESULTS"),
+        "an invalid record dropped": (lambda ls: [x for x in ls if "soak" not in x], "load.soak.memory"),
+        "a record twice": (lambda ls: [*ls, ls[1]], records[1]["id"]),
+        "all gone": (lambda ls: ls[:0], "RESULTS"),
+        "a line cut short": (lambda ls: [*ls[:1], ls[1][:80], *ls[2:]], "line 2"),
+        "a key twice": (lambda ls: [*ls[:1], ls[1][:-1] + ',"value":1.0}', *ls[2:]], "line 2"),
+        "no JSON": (lambda ls: [*ls[:1], re.sub(r'"value":[\d.]+', '"value":NaN', ls[1]), *ls[2:]], "line 2"),
+    }
+    for what, (edit, named) in edits.items():
+        yield Tampering(what, "edits", lines("records.jsonl", edit), named)
+        if named != "line 2":  # this forger reads the records, and what it writes is JSON
+            yield Tampering(what, "seals", lines("records.jsonl", edit), named)
+
+
+def of_one_record(by_id: dict[str, tuple[int, dict[str, Any]]]) -> Iterator[Tampering]:
+    """Lies that fit the schema and are sealed."""
+    banking77 = {"dataset": "banking77", **KNOWN_DATA["banking77"]}
+    p95, accuracy, soak = "chat.sequential.p95_ms", "training.lora_r8.accuracy", "load.soak.memory"
+    spared = {"valid": True, "invalid_because": None}
+    lies: list[tuple[str, str, dict[str, Any]]] = [
+        (p95, "a percentile that was shifted", {"parameters": {"column": "latency_ms", "q": 0.9}}),
+        (p95, "a percentile called another", {"id": "chat.sequential.p90_ms"}),
+        (p95, "seconds for milliseconds", {"unit": "s"}),
+        (p95, "bytes for milliseconds", {"unit": "bytes"}),
+        (p95, "a mean for a percentile", {"statistic": "mean", "parameters": {"column": "latency_ms"}}),
+        (p95, "other rows alone", {"raw": {**by_id[p95][1]["raw"], "where": {"status": "500"}}}),
+        (p95, "rows of another file", {"raw": {**by_id[p95][1]["raw"], "path": "raw/02_load_openloop.csv"}}),
+        (p95, "a path that leads out", {"raw": {**by_id[p95][1]["raw"], "path": "../run/raw/01_chat.csv"}}),
+        (p95, "an absolute path", {"raw": {**by_id[p95][1]["raw"], "path": "/etc/passwd"}}),
+        (p95, "no raw file", {"raw": None}),
+        (p95, "a narrower interval", {"ci95": [by_id[p95][1]["value"]] * 2}),
+        (p95, "no interval", {"ci95": None, "why_no_ci95": "one run"}),
+        (p95, "a value a little lower", {"value": by_id[p95][1]["value"] * 0.999}),
+        (p95, "marked invalid for nothing", {"valid": False, "invalid_because": "too slow"}),
+        (accuracy, "a rounded share", {"value": round(by_id[accuracy][1]["value"], 1)}),
+        (accuracy, "per cent for a share", {"unit": "%"}),
+        (accuracy, "the column of the answers for the prediction", {"parameters": {"predicted": "actual"}}),
+        (accuracy, "another profile", {"conditions": {**by_id[accuracy][1]["conditions"], "profile": "full"}}),
+        (accuracy, "a forged data set", {"conditions": {**by_id[accuracy][1]["conditions"], "dataset": "banking77"}}),
+        (accuracy, "a hidden data set", {"conditions": {**by_id[accuracy][1]["conditions"], "dataset": "ours"}}),
+        (accuracy, "another model", {"conditions": {**by_id[accuracy][1]["conditions"], "model": "bge-large"}}),
+        (accuracy, "other rows of the data", {"conditions": {**by_id[accuracy][1]["conditions"], "test_rows": 3080}}),
+        (accuracy, "all of the data forged", {"conditions": {**by_id[accuracy][1]["conditions"], **banking77}}),
+        ("chat.sequential.p99_ms", "a removed mark: too few samples", spared),
+        ("chat.sequential.p99_ms", "a value from too few samples", {**spared, "value": 22.0}),
+        ("load.openloop.p50_ms", "a removed mark: busy generator", spared),
+        ("load.health.p95_ms", "a removed mark: the load's own", spared),
+        (soak, "a removed mark: the notebook's own", spared),
+        (soak, "a mark in other words", {"invalid_because": "nothing to see"}),
+        ("load.ab.p95_ms", "a value for what was not measured", {"value": 31.0}),
+        ("load.ab.p95_ms", "valid without a measurement", spared),
+        ("load.ab.p95_ms", "not measured for no reason", {"invalid_because": None}),
+        ("load.locust.throughput", "a rate in milliseconds", {"unit": "ms"}),
+        ("training.lora_r8.train_s", "minutes for seconds", {"unit": "min"}),
+    ]
+    for id, what, lie in lies:
+        index = by_id[id][0]
+        named = str(lie.get("id", id))
+        if "profile" in what or "all of the data" in what:
+            named = "manifest.json"
+        yield Tampering(f"{what} ({id})", "seals", record_fields(index, lie), named)
+
+
+def of_pages(whole: Path) -> Iterator[Tampering]:
+    """Bound numbers of each page, rounded up or bound to another record; and figures that no record has."""
+    for page, pattern in (("RESULTS.md", CLAIM), ("RESULTS.html", HTML_CLAIM), ("RESUME.md", CLAIM)):
+        text = (whole / page).read_text()
+        once = {(m["id"], m["part"]): m for m in pattern.finditer(text) if re.search(r"\d", m["text"])}
+        for match in once.values():
+            rounded = match[0].replace(f">{match['text']}<", f">{bump(match['text'])}<")
+            yield Tampering(f"{match['id']} in {page}", "seals", splice(page, match.span(), rounded), page)
+        praise = (
+            ("</body>", "<p>Answers in 3.14 ms.</p></body>") if page.endswith("html") else ("\n#", "\n3.14 ms\n\n#")
+        )
+        for forger, named in FORGERS.items():
+            unbound = words(page, *praise)
+            yield Tampering(f"an unbound figure in {page}", forger, unbound, named or page)
+            match = next(iter(once.values()))
+            foreign = splice(page, match.span(), match[0].replace(match["id"], "chat.none.p50_ms"))
+            yield Tampering(f"a number bound to no record in {page}", forger, foreign, named or page)
+
+
+def of_notebooks(whole: Path) -> Iterator[Tampering]:
+    """Values, intervals and titles of the tables that the notebooks show, and the notebooks as such."""
+    for name, kind in zip(NOTEBOOKS, ("chat", "load", "training"), strict=True):
+        text = (whole / name).read_text()
+        cells = [match for match in re.finditer(r"<td>(\d[^<]*)</td>", text) if not match[1].isdigit()][:4]
+        for match in cells:
+            change = splice(name, match.span(), f"<td>{bump(match[1])}</td>")
+            yield Tampering(f"{match[1]} in {name}", "edits", change, name)
+            yield Tampering(f"{match[1]} in {name}", "seals", change, name)
+        yield Tampering(f"a status in {name}", "seals", words(name, "<td>measured</td>", "<td>invalid</td>"), name)
+        yield Tampering(f"a title in {name}", "seals", words(name, "<td>", "<td>Fast "), name)
+        yield Tampering(f"an id in {name}", "seals", words(name, f"<th>{kind}.", "<th>best."), name)
+        cut = bytes_of(name, lambda content: content[:-50])
+        yield Tampering(f"{name} cut short", "seals", cut, name)
+
+    text = (whole / NOTEBOOKS[0]).read_text()
+    plain = re.search(r"\d+\.\d ms", text[text.index("text/plain") :])
+    assert plain
+    at = text.rindex(plain[0])
+    change = splice(NOTEBOOKS[0], (at, at + len(plain[0])), "9.9 ms")
+    yield Tampering(f"{plain[0]} in plain text", "seals", change, NOTEBOOKS[0])
+
+
+def of_files(whole: Path) -> Iterator[Tampering]:
+    """Each file changed by a byte; some removed, renamed or made a link; files added, or that change places."""
+    names = [path.relative_to(whole).as_posix() for path in sorted(whole.rglob("*")) if path.is_file()]
+    for name in names:
+        if name != "manifest.json":
+            yield Tampering(f"the last byte of {name}", "edits", bytes_of(name, lambda c: c[:-1] + b"~"), name)
+    for name in (*RAW, "records.jsonl", "RESULTS.md", "verify.py", "plots/01_latency.png", NOTEBOOKS[0]):
+        yield Tampering(f"{name} renamed", "edits", lambda f, n=name: (f / n).rename(f / f"{n}.old"), name)
+        yield Tampering(f"{name} removed", "edits", lambda f, n=name: (f / n).unlink(), name)
+        yield Tampering(f"{name} a link", "edits", lambda f, n=name: link(f / n), name)
+    edited = bytes_of("plots/01_latency.png", lambda content: content[:100] + b"x" * 50)
+    yield Tampering("an edited plot", "edits", edited, "plots/01_latency.png")
+    yield Tampering("an edited plot", "lists", edited, SEAL)
+    for added in ("raw/04_more.csv", "notes.txt", "raw/manifest.json", ".hidden", "notebooks/x/y.txt"):
+        yield Tampering(f"{added} added", "edits", lambda f, n=added: write(f / n, "a\n1\n"), added)
+        yield Tampering(f"{added} added", "lists", lambda f, n=added: write(f / n, "a\n1\n"), SEAL)
+    for one, two in ((RAW[0], "raw/02_load_openloop.csv"), ("RESULTS.md", "RESUME.md"), NOTEBOOKS[:2]):
+        yield Tampering(f"{one} and {two} swapped", "edits", lambda f, a=one, b=two: swap(f / a, f / b), one)
+    swapped = "raw/02_load_openloop.csv"
+    yield Tampering("raw files swapped", "seals", lambda f: swap(f / RAW[0], f / swapped), "chat.sequential.p50_ms")
+    for raw in RAW:
+        yield Tampering(f"{raw} removed", "seals", lambda f, n=raw: (f / n).unlink(), f"{raw} is missing")
+
+
+def of_manifest(whole: Path) -> Iterator[Tampering]:
+    """Each field of the manifest, and what is in it about data, models, notebooks and files."""
+    manifest = json.loads((whole / "manifest.json").read_text())
+    plain: dict[str, dict[str, Any]] = {
+        "another commit": {"git_commit": "f" * 40},
+        "a dirty tree": {"git_dirty": True},
+        "another command": {"command": "bankllm run --profile full"},
+        "another machine": {"environment": {"cpu": "a faster CPU"}},
+        "a file less": {"files": {k: v for k, v in manifest["files"].items() if k != RAW[0]}},
+        "another hash": {"files": manifest["files"] | {RAW[0]: "0" * 64}},
+        "no seal": {"seal": None},
+    }
+    plain |= {f"{field} of the manifest": {field: other(value)} for field, value in manifest.items()}
+    sealed: dict[str, dict[str, Any]] = {
+        "a data set less": {"data": {}},
+        "other data": {"data": {"teller77": manifest["data"]["teller77"] | {"test_rows": 1}}},
+        "another model": {"models": {"bge-large": None}},
+        "another profile": {"profile": "full"},
+        "a run that is complete": {"complete": True, "finished": None},
+        "a notebook that was not run": {"notebooks": [{"name": "04_vector_search", "status": "done", "seconds": 1.0}]},
+        "a field that is not known": {"stars": 5},
+        "a newer schema": {"schema_version": 2},
+    }
+    for what, changes in plain.items():
+        yield Tampering(what, "edits", manifest_fields(changes), "manifest.json")
+    for what, changes in sealed.items():
+        yield Tampering(what, "seals", manifest_fields(changes), "manifest.json")
+    yield Tampering("a space at its end", "edits", bytes_of("manifest.json", lambda c: c + b" "), "manifest.json")
+    yield Tampering("half a manifest", "edits", bytes_of("manifest.json", lambda c: c[:40]), "manifest.json")
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+
+
+def write_records(folder: Path, records: list[dict[str, Any]]) -> None:
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def record_fields(index: int, changes: dict[str, Any]) -> Change:
+    def change(folder: Path) -> None:
+        records = read_records(folder)
+        records[index] |= changes
+        write_records(folder, records)
+
+    return change
+
+
+def manifest_fields(changes: dict[str, Any]) -> Change:
+    return bytes_of("manifest.json", lambda content: json.dumps(json.loads(content) | changes, indent=2).encode())
+
+
+def bytes_of(name: str, edit: Callable[[bytes], bytes]) -> Change:
+    """Change the content of a file; a change that changes nothing would be no test."""
+
+    def change(folder: Path) -> None:
+        before = (folder / name).read_bytes()
+        after = edit(before)
+        assert after != before
+        (folder / name).write_bytes(after)
+
+    return change
+
+
+def lines(name: str, edit: Edit) -> Change:
+    """Change the lines of a text file, which may be compressed."""
+
+    def content(before: bytes) -> bytes:
+        plain = gzip.decompress(before) if name.endswith(".gz") else before
+        after = "".join(f"{line}\n" for line in edit(plain.decode().splitlines())).encode()
+        return gzip.compress(after) if name.endswith(".gz") else after
+
+    return bytes_of(name, content)
+
+
+def words(name: str, old: str, new: str) -> Change:
+    return bytes_of(name, lambda content: content.replace(old.encode(), new.encode(), 1))
+
+
+def splice(name: str, span: tuple[int, int], new: str) -> Change:
+    def content(before: bytes) -> bytes:
+        text = before.decode()
+        return (text[: span[0]] + new + text[span[1] :]).encode()
+
+    return bytes_of(name, content)
+
+
+def bump(text: str) -> str:
+    """The text with its first digit raised by one."""
+    return re.sub(r"\d", lambda match: str((int(match[0]) + 1) % 10), text, count=1)
+
+
+def bump_line(number: int) -> Edit:
+    return lambda ls: [*ls[:number], bump(ls[number]), *ls[number + 1 :]]
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if value is None:
+        return "for no reason"
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, list):
+        return [*map(other, value)] or [1]
+    if isinstance(value, dict):
+        return {key: other(part) for key, part in value.items()} or {"more": 1}
+    return f"{value}x"
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+
+def swap(one: Path, two: Path) -> None:
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+
+
+def link(path: Path) -> None:
+    elsewhere = path.parents[2] / f"{path.name}.elsewhere"
+    path.replace(elsewhere)
+    path.symlink_to(elsewhere)
