@@ -86,7 +86,7 @@ def _training(run: Run, dice: random.Random) -> None:
     ]
     run.write_rows("answers", [row | {"confidence": dice.random()} for row in rows])
     how = {"unit": "share", "conditions": {"configuration": "LoRA r=8"}}
-    for metric in ("accuracy", "macro_f1", "expected_calibration_error"):
+    for metric in ("accuracy", "macro_f1"):
         run.measure(f"training.lora_r8.{metric}", metric, "answers", title=f"LoRA r=8: {metric}", **how)
     run.write_rows("costs", [{"total_seconds": 61.25, "adapter_bytes": 191232}])
     cost = {"conditions": how["conditions"], "title": "LoRA r=8: training"}

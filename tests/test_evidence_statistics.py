@@ -116,7 +116,7 @@ SAY_MORE_OF_NO_ROWS = {"count", "single", "percentile", "histogram_quantile", "r
 SAY_MORE_OF_NO_ROWS |= {"across", "growth"}
 
 
-@pytest.mark.parametrize("name", sorted(set(s.STATISTICS) - SAY_MORE_OF_NO_ROWS))
+@pytest.mark.parametrize("name", sorted(set(s.STATISTICS) - SAY_MORE_OF_NO_ROWS - {"bootstrap"}))
 def test_no_rows_give_no_value(name: str) -> None:
     arguments = {"maximum": ["x"], "mean": ["x"], "throughput": ["a", "b"], "proportion": ["x", "1"], "rejected": [0.5]}
     arguments |= {"goodput": [*"abcd", 500], "knee": [*"abcde", 500]}
@@ -300,3 +300,26 @@ def test_a_float_survives_the_way_through_csv() -> None:
     buffer = io.StringIO()
     csv.writer(buffer).writerow([value])
     assert s.single([{"x": buffer.getvalue().strip()}], "x").value == value
+
+
+def test_bootstrap_agrees_with_scipy_and_gives_the_same_again() -> None:
+    generator = random.Random(5)
+    values = [generator.lognormvariate(0, 0.5) for _ in range(200)]
+    estimate = s.bootstrap(rows(x=values), "mean", column="x", resamples=1000)
+    interval = stats.bootstrap((values,), np.mean, n_resamples=1000, method="percentile", rng=1).confidence_interval
+    assert estimate.value == pytest.approx(np.mean(values))
+    assert estimate.ci95 == pytest.approx((interval.low, interval.high), rel=0.03)
+    assert s.bootstrap(rows(x=values), "mean", column="x", resamples=1000) == estimate
+    assert s.bootstrap(rows(x=values), "mean", column="x", resamples=1000, seed=1) != estimate
+
+
+def test_bootstrap_gives_macro_f1_an_interval_and_few_rows_none() -> None:
+    generator = random.Random(6)
+    actual = [f"c{i % 4}" for i in range(120)]
+    predicted = [label if generator.random() < 0.8 else "c0" for label in actual]
+    estimate = s.bootstrap(rows(actual=actual, predicted=predicted), "macro_f1", resamples=300)
+    assert estimate.value == s.macro_f1(rows(actual=actual, predicted=predicted)).value
+    assert estimate.ci95 is not None
+    assert estimate.ci95[0] < estimate.value < estimate.ci95[1]
+    assert s.bootstrap(rows(x=[1, 2]), "mean", column="x").why_no_ci95 == "fewer than 30 samples"
+    assert s.bootstrap([], "mean", column="x").invalid_because == "no rows"

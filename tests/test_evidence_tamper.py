@@ -157,12 +157,11 @@ def of_rows(whole: Path) -> Iterator[Tampering]:
         "a cell too many": lambda ls: [*ls[:-1], ls[-1] + ",1"],
     }
     for name, record in zip(RAW, ("chat.sequential", "load.locust", "training.lora_r8"), strict=True):
-        for number in (1, 60, 120):
+        for number in (1, 120):
             change = lines(name, bump_line(number))
             yield Tampering(f"a digit of line {number} of {name}", "edits", change, name)
             yield Tampering(f"a digit of line {number} of {name}", "lists", change, SEAL)
         for what, edit in edits.items():
-            yield Tampering(f"{what} in {name}", "edits", lines(name, edit), name)
             yield Tampering(f"{what} in {name}", "seals", lines(name, edit), record)
     faster = lines(RAW[0], lambda ls: [ls[0], *(re.sub(r"^\d+\.", "1.", line) for line in ls[1:])])
     yield Tampering("faster answers", "seals", faster, "chat.sequential.p95_ms")
@@ -171,7 +170,7 @@ def of_rows(whole: Path) -> Iterator[Tampering]:
     yield Tampering("a shorter training", "seals", words("raw/03_costs.csv", "61.25", "51.25"), "train_s: value")
     summary = "raw/02_load_openloop_summary.csv"
     yield Tampering("an idle generator", "edits", words(summary, "0.97", "0.37"), summary)
-    yield Tampering("an idle generator", "seals", words(summary, "0.97", "0.37"), "load.openloop.p50_ms")
+    yield Tampering("an idle generator", "seals", words(summary, "0.97", "0.37"), "load.openloop.p95_ms")
     yield Tampering("no marks", "seals", lambda f: (f / "raw/02_marks.csv").unlink(), "load.soak.memory")
     yield Tampering("another mark", "seals", words("raw/02_marks.csv", "cut short", "fine"), "load.soak.memory")
 
@@ -185,7 +184,6 @@ def of_records(whole: Path) -> Iterator[Tampering]:
         for field, value in record.items():
             change = record_fields(index, {field: other(value)})
             if id == "chat.sequential.p95_ms":
-                yield Tampering(f"{field} of {id}", "edits", change, "records.jsonl")
                 yield Tampering(f"{field} of {id}", "lists", change, SEAL)
             named = {"schema_version": "records.jsonl, line", "conditions": "manifest.json"}.get(field, id)
             if field not in UNBOUND:
@@ -237,7 +235,7 @@ def of_one_record(by_id: dict[str, tuple[int, dict[str, Any]]]) -> Iterator[Tamp
         (accuracy, "all of the data forged", {"conditions": {**by_id[accuracy][1]["conditions"], **banking77}}),
         ("chat.sequential.p99_ms", "a removed mark: too few samples", spared),
         ("chat.sequential.p99_ms", "a value from too few samples", {**spared, "value": 22.0}),
-        ("load.openloop.p50_ms", "a removed mark: busy generator", spared),
+        ("load.openloop.p95_ms", "a removed mark: busy generator", spared),
         ("load.health.p95_ms", "a removed mark: the load's own", spared),
         (soak, "a removed mark: the notebook's own", spared),
         (soak, "a mark in other words", {"invalid_because": "nothing to see"}),
@@ -278,7 +276,7 @@ def of_notebooks(whole: Path) -> Iterator[Tampering]:
     """Values, intervals and titles of the tables that the notebooks show, and the notebooks as such."""
     for name, kind in zip(NOTEBOOKS, ("chat", "load", "training"), strict=True):
         text = (whole / name).read_text()
-        cells = [match for match in re.finditer(r"<td>(\d[^<]*)</td>", text) if not match[1].isdigit()][:4]
+        cells = [match for match in re.finditer(r"<td>(\d[^<]*)</td>", text) if not match[1].isdigit()][:3]
         for match in cells:
             change = splice(name, match.span(), f"<td>{bump(match[1])}</td>")
             yield Tampering(f"{match[1]} in {name}", "edits", change, name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from bankllm.errors import RunError
 from bankllm.evidence.estimate import Estimate
-from bankllm.evidence.rows import Table, inside, read_table
+from bankllm.evidence.rows import FILE_BYTES, Table, inside, read_table
 from bankllm.evidence.statistics import STATISTICS
 
 
@@ -26,12 +26,14 @@ class RawFiles:
         self._last: tuple[str, Table] | None = None
 
     def sha256(self, name: str) -> str:
-        """Of a file of the run. Raises `RunError` where it is missing, or lies elsewhere."""
+        """Of a file of the run. Raises `RunError` where it is missing, too large, or lies elsewhere."""
         if name not in self._hashes:
             path = inside(self.folder, name)
             if not path.is_file():
                 raise RunError(f"{name} is missing. A record without its raw file cannot be checked.")
             try:
+                if (size := path.stat().st_size) > FILE_BYTES:
+                    raise RunError(f"{name} holds {size // 2**20} MiB; so large a file is not read.")
                 self._hashes[name] = sha256_file(path)
             except OSError as error:
                 raise RunError(f"{name} cannot be read ({error}).") from error

@@ -82,7 +82,7 @@ KNOWN_MODELS = {"all-MiniLM-L6-v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895
 def unit_fault(statistic: str, parameters: Mapping[str, Any], unit: str) -> str | None:
     """Why a record of that statistic cannot be in that unit; None where it can, or nothing is known of it."""
     expected = None
-    if statistic == "across":
+    if statistic in ("across", "bootstrap"):
         if parameters.get("pick") != "spread":
             return unit_fault(str(parameters.get("of")), parameters, unit)
         expected = "share"
