@@ -14,6 +14,7 @@ import typer
 
 from bankllm import __version__
 from bankllm.errors import BankLLMError, RunError, UsageError
+from bankllm.loadtest.command import loadtest
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
 from bankllm.vectors.command import index, search
@@ -246,23 +247,7 @@ def serve(
     serve_app(host, port, settings, workers)
 
 
-@app.command()
-def loadtest(
-    output: Annotated[Path, typer.Argument(help="CSV file for the per-request rows.")],
-    url: Annotated[
-        str | None, typer.Option(help="A running server on loopback.", show_default="starts its own")
-    ] = None,
-    driver: Annotated[str, typer.Option(help="ab or locust.")] = "ab",
-    users: Annotated[int, typer.Option(min=1)] = 100,
-    requests: Annotated[int, typer.Option(min=1)] = 1000,
-) -> None:
-    """Drive a server and keep one row a request; prints throughput, percentiles and errors."""
-    from bankllm.loadtest.report import drive
-
-    for line in drive(output, url=url, driver=driver, users=users, requests=requests, settings=get_settings()):
-        typer.echo(line)
-
-
+app.command()(loadtest)
 app.command()(index)
 app.command()(search)
 

@@ -1,15 +1,21 @@
 """What the command line says of a load, and that its figures come from the file of the rows."""
 
 import csv
+import gzip
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
+import httpx
+import jwt
 import pytest
+from pydantic import SecretStr
 
 from bankllm.errors import RunError, UsageError
-from bankllm.loadtest.report import drive
+from bankllm.loadtest.load import row
+from bankllm.loadtest.report import drive, tokens
 from bankllm.loadtest.runner import LoadResult
 from bankllm.loadtest.server import ServerProcess
 from bankllm.settings import get_settings
@@ -31,12 +37,48 @@ def test_a_load_is_told_in_lines_and_kept_in_rows(tmp_path: Path) -> None:
         f"chat: p50 {latencies[19]:.1f} ms, p95 not measured (p95 needs 130 samples, there are 40)"
     )
     assert "limits: one body, sent every time" in lines[4]
+    assert lines[5] == f"Its 40 rows are in {rows}."
+
+
+@pytest.mark.slow
+def test_an_open_loop_shows_corrected_and_uncorrected_beside_each_other(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv.gz"
+    with ServerProcess(program=APP) as server:
+        ask = {"driver": "open-loop", "rate": 200.0, "requests": 150, "warm_up": 30, "settings": get_settings()}
+        lines = list(drive(rows, url=server.url, repeat_one=True, **ask))
+        said = {each["message"] for each in httpx.get(f"{server.url}/seen").json() if each["kind"] == "chat"}
+    assert len(said) == 1
+    assert lines[0].startswith("open-loop, open loop, 200 a second due (poisson): 150 requests in")
+    assert lines[1] == "warm-up before them: 30 requests, 0 failed"
+    assert re.match(r"chat, from due: p50 [\d.]+ ms, p95 [\d.]+ ms, p99 not measured", lines[3])
+    assert re.match(r"chat, from sent \(uncorrected\): p50 [\d.]+ ms", lines[4])
+    with gzip.open(rows, "rt", newline="") as file:
+        assert sum(row["phase"] == "steady" for row in csv.DictReader(file)) == 150
+
+
+def test_each_customer_comes_with_a_token_of_its_own() -> None:
+    assert tokens(get_settings(), ["CUST001"]) is None
+    secret = "k" * 40
+    settings = get_settings().model_copy(update={"jwt_secret": SecretStr(secret)})
+    mine = tokens(settings, ["CUST001", "CUST002"])
+    assert mine is not None
+    told = [jwt.decode(mine[name], secret, algorithms=["HS256"], audience="bankllm") for name in mine]
+    assert [each["sub"] for each in told] == ["CUST001", "CUST002"]
+    assert all(each["exp"] > time.time() + 3000 for each in told)
 
 
 def test_an_invalid_load_keeps_its_rows_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row: dict[str, str | int | float] = {"kind": "chat", "sent_s": 0.0, "latency_ms": 5.0, "error": "HTTP 503"}
+    kept = row("locust", 0, "chat", "steady", "", 0.0, "", 0.005, 5.0, 5.0, 503, 0, "HTTP 503")
     result = LoadResult(
-        "locust", [row], {"HTTP 503": 1}, 1, 0.5, None, ("none",), "Locust ended after 1 of 20 requests"
+        driver="locust",
+        rows=[kept],
+        errors={"HTTP 503": 1},
+        users=1,
+        rate=None,
+        seconds=0.5,
+        generator_cpu_share=None,
+        limits=("none",),
+        invalid_because="Locust ended after 1 of 20 requests",
     )
     monkeypatch.setattr("bankllm.loadtest.report.run_load", lambda *_, **__: result)
     lines = drive(
@@ -46,9 +88,12 @@ def test_an_invalid_load_keeps_its_rows_and_fails(tmp_path: Path, monkeypatch: p
     with pytest.raises(RunError, match=r"The load is invalid: Locust ended after 1 of 20 requests\. Its 1 rows are in"):
         said.extend(lines)
     assert said[1] == "failed: 1, 1 × HTTP 503"
-    assert (tmp_path / "rows.csv").read_text() == "kind,sent_s,latency_ms,error\nchat,0.0,5.0,HTTP 503\n"
+    assert not any("p50" in line for line in said)
+    assert (tmp_path / "rows.csv").read_text().splitlines()[1:] == [
+        "locust,0,chat,steady,,0.0,,0.005,5.0,5.0,503,0,HTTP 503"
+    ]
 
 
 def test_an_unknown_driver_is_refused_before_a_server_starts(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"Unknown load driver 'wrk'\. Expected one of: ab, locust"):
+    with pytest.raises(UsageError, match=r"Unknown load driver 'wrk'\. Expected one of: ab, locust, open-loop"):
         next(drive(tmp_path / "rows.csv", url=None, driver="wrk", users=1, requests=1, settings=get_settings()))

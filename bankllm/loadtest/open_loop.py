@@ -11,12 +11,13 @@ from pathlib import Path
 
 from bankllm import processes
 from bankllm.errors import ServerError
-from bankllm.evidence.statistics import samples_needed
 from bankllm.loadtest.banking_users import read_rows
 from bankllm.loadtest.load import Driven, Load, Row, errors_of, measured, span_s
 
 MOST_LATE_MS = 2.0
 MOST_LATE_SHARE = 0.1
+ENOUGH_FOR_P99 = 662
+"""Samples, as `evidence.statistics.samples_needed` has it."""
 
 
 def run_open_loop(load: Load, folder: Path) -> Driven:
@@ -51,10 +52,17 @@ def run_open_loop(load: Load, folder: Path) -> Driven:
         errors=errors_of(rows),
         seconds=span_s(rows),
         generator_cpu_share=told["cpu_s"] / told["wall_s"] if told else None,
-        limits=(f"sent {_lateness(mine):.2f} ms after due at p99, which latency_ms includes",) if mine else (),
+        limits=_limits(told, mine),
         invalid_because="; ".join(because) or None,
         interrupted=child.interrupted,
     )
+
+
+def _limits(told: dict | None, mine: list[Row]) -> tuple[str, ...]:
+    limits = [f"sent {_lateness(mine):.2f} ms after due at p99, which latency_ms includes"] if mine else []
+    if told and not told["comes_first"]:
+        limits.append("waited for a core like any process: only root's generator comes before the server")
+    return tuple(limits)
 
 
 def _ended_early(told: dict | None, landed: int, asked: int) -> str:
@@ -70,7 +78,7 @@ def lateness_fault(rows: list[Row]) -> str | None:
     Not judged where there are too few requests for a p99.
     """
     mine = measured(rows)
-    if len(mine) < samples_needed(0.99):
+    if len(mine) < ENOUGH_FOR_P99:
         return None
     late, latency = _lateness(mine), _p99([float(each["latency_ms"]) for each in mine])
     if late <= MOST_LATE_MS or late <= MOST_LATE_SHARE * latency:

@@ -1,22 +1,24 @@
-"""What `bankllm loadtest` prints: one load, its rows as CSV, and figures computed from that file.
+"""What `bankllm loadtest` does and prints: a server, one load, its rows in a file, and figures computed from them.
 
-bankllm loadtest rows.csv --driver locust --users 20 --requests 500
+bankllm loadtest rows.csv --driver open-loop --rate 50 --requests 2000 --warm-up 200
 """
 
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import jwt
 
 from bankllm import datasets
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.records import Raw, compute, sha256_file, write_rows
-from bankllm.loadtest.runner import Driver, LoadResult, run_load
+from bankllm.evidence.records import STATISTICS
+from bankllm.loadtest.load import Row
+from bankllm.loadtest.runner import Driver, LoadInterrupted, LoadResult, run_load
 from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.table import check_ending, write_table
 from bankllm.settings import Settings
 
 CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
@@ -26,63 +28,112 @@ TOKEN_SECONDS = 3600
 
 
 def drive(
-    output: Path, *, url: str | None, driver: str, users: int, requests: int, settings: Settings
+    output: Path,
+    *,
+    url: str | None,
+    driver: str,
+    settings: Settings,
+    workers: int = 1,
+    texts: str = "teller77",
+    repeat_one: bool = False,
+    **ask: Any,
 ) -> Iterator[str]:
-    """Load the server at `url`, or one started for it, with Teller77's test texts; write the rows to `output`.
+    """Load the server at `url`, or one started for it with so many workers; write the rows to `output`.
 
-    Gives lines to print. Raises what `run_load` and `ServerProcess` raise, and `RunError` once the lines are out if
-    the load is invalid; its rows are kept.
+    `ask` is what `run_load` takes beside; texts are the test texts of a data set, only the first with `repeat_one`.
+    Gives lines to print. Raises what `run_load` and `ServerProcess` raise, and once the lines are out `RunError` if
+    the load is invalid, `KeyboardInterrupt` if it was interrupted; the rows are kept.
     """
     if driver not in get_args(Driver):
         raise UsageError(f"Unknown load driver {driver!r}. Expected one of: {', '.join(get_args(Driver))}.")
-    token = _token(settings, CUSTOMERS[0])
+    check_ending(output)
+    messages = datasets.load(texts, settings).test.texts
+    interrupted = False
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
-        if url is None:
-            own = ServerProcess(store=folder / "memory.sqlite", env={"BANKLLM_RATE_LIMIT": "off"})
-            url = stack.enter_context(own).url
-        result = run_load(
-            url,
-            cast(Driver, driver),
-            messages=datasets.load("teller77").test.texts,
-            customers=CUSTOMERS if token is None else CUSTOMERS[:1],
-            output=folder,
-            users=users,
-            requests=requests,
-            token=token,
-        )
-    write_rows(output, result.rows)
-    yield from describe(result, output)
+        address = url or stack.enter_context(own_server(folder, workers)).url
+        try:
+            result = run_load(
+                address,
+                cast(Driver, driver),
+                messages=messages[:1] if repeat_one else messages,
+                customers=CUSTOMERS,
+                output=folder,
+                token=tokens(settings, CUSTOMERS),
+                **ask,
+            )
+        except LoadInterrupted as interruption:
+            result, interrupted = interruption.result, True
+    if result.rows:
+        write_table(output, result.rows)
+    yield from describe(result)
+    kept = f"Its {len(result.rows):,} rows are in {output}." if result.rows else "There are no rows to keep."
+    if interrupted:
+        yield f"Interrupted. {kept}"
+        raise KeyboardInterrupt
     if result.invalid_because:
-        raise RunError(f"The load is invalid: {result.invalid_because}. Its {len(result.rows):,} rows are in {output}.")
+        raise RunError(f"The load is invalid: {result.invalid_because}. {kept}")
+    yield kept
 
 
-def _token(settings: Settings, customer: str) -> str | None:
-    """A token of the one customer that the load comes from, where the server's secret is known."""
+def own_server(folder: Path, workers: int = 1) -> ServerProcess:
+    """A server for this load alone: an empty memory, no limit of requests."""
+    return ServerProcess(store=folder / "memory.sqlite", workers=workers, env={"BANKLLM_RATE_LIMIT": "off"})
+
+
+def tokens(settings: Settings, customers: Sequence[str]) -> Mapping[str, str] | None:
+    """A token of each customer, where the server's secret is known."""
     if settings.jwt_secret is None:
         return None
-    claims = {"sub": customer, "exp": time.time() + TOKEN_SECONDS, "aud": settings.jwt_audience or "bankllm"}
-    return jwt.encode(claims, settings.jwt_secret.get_secret_value(), algorithm="HS256")
+    secret = settings.jwt_secret.get_secret_value()
+    claims = {"exp": time.time() + TOKEN_SECONDS, "aud": settings.jwt_audience or "bankllm"}
+    return {customer: jwt.encode(claims | {"sub": customer}, secret, algorithm="HS256") for customer in customers}
 
 
-def describe(result: LoadResult, rows: Path) -> Iterator[str]:
-    """Throughput, errors and percentiles, the latter as `verify` would compute them from the file of the rows."""
+def describe(result: LoadResult) -> Iterator[str]:
+    """Throughput, errors and percentiles, the latter as `verify` would compute them from the rows' file.
+
+    An invalid load has no percentiles to show.
+    """
     figures = result.summary()
+    pace = f"{result.users} users, closed loop"
+    if result.rate is not None:
+        pace = f"open loop, {result.rate:g} a second due ({result.arrivals})"
     yield (
-        f"{result.driver}, {result.users} users, closed loop: {figures['requests']:,} requests in "
-        f"{result.seconds:.1f} s, {figures['requests_per_s']:.1f} a second"
+        f"{result.driver}, {pace}: {figures['requests']:,} requests in {result.seconds:.1f} s, "
+        f"{figures['requests_per_s']:.1f} a second"
     )
+    if figures["warm_up"]:
+        failed = sum(bool(each["error"]) for each in result.rows if each["phase"] == "warm_up")
+        yield f"warm-up before them: {figures['warm_up']:,} requests, {failed:,} failed"
     yield f"failed: {figures['failed']:,}" + "".join(f", {n} × {kind}" for kind, n in result.errors.items())
-    for kind in sorted({str(row["kind"]) for row in result.rows}):
-        raw = Raw(path=rows.name, sha256=sha256_file(rows), where={"kind": kind})
-        yield f"{kind}: " + ", ".join(_percentile(rows.parent, raw, q) for q in (0.5, 0.95, 0.99))
+    if not result.invalid_because:
+        yield from _latencies(result)
     if result.generator_cpu_share is not None:
-        yield f"load generator: busy for {result.generator_cpu_share:.0%} of a core, on the server's machine"
+        yield f"load generator: busy for {result.generator_cpu_share:.0%} of a core, on this machine"
     yield f"{result.driver}'s limits: {'; '.join(result.limits)}"
 
 
-def _percentile(folder: Path, raw: Raw, q: float) -> str:
-    estimate = compute(folder, raw, "percentile", {"column": "latency_ms", "q": q})
+def _latencies(result: LoadResult) -> Iterator[str]:
+    for kind in sorted({str(each["kind"]) for each in result.measured}):
+        for phase in ("", "opening", "steady"):
+            rows = [each for each in result.measured if each["kind"] == kind and each["phase"] == phase]
+            if not rows:
+                continue
+            what = f"{kind}, opening wave" if phase == "opening" else kind
+            if result.rate is None:
+                yield f"{what}: {_percentiles(rows, 'latency_ms')}"
+            else:
+                yield f"{what}, from due: {_percentiles(rows, 'latency_ms')}"
+                yield f"{what}, from sent (uncorrected): {_percentiles(rows, 'service_ms')}"
+
+
+def _percentiles(rows: Sequence[Row], column: str) -> str:
+    return ", ".join(_percentile([{column: str(each[column])} for each in rows], column, q) for q in (0.5, 0.95, 0.99))
+
+
+def _percentile(rows: list[dict[str, str]], column: str, q: float) -> str:
+    estimate = STATISTICS["percentile"](rows, column=column, q=q)
     if estimate.value is None:
         return f"p{100 * q:g} not measured ({estimate.invalid_because})"
     return f"p{100 * q:g} {estimate.value:.1f} ms"

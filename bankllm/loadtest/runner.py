@@ -6,6 +6,7 @@ run.write_rows("load", result.rows)
 """
 
 import math
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,7 @@ def run_load(
     answers there, `NotMeasured` if the tool is not installed, `LoadInterrupted` with what there is on Ctrl-C.
     """
     url = url.rstrip("/")
-    _check_address(url, allow_remote)
+    check_address(url, allow_remote)
     if driver not in DRIVERS:
         raise UsageError(f"Unknown load driver {driver!r}. Expected one of: {', '.join(DRIVERS)}.")
     mix = kind or OWN_MIX[driver]
@@ -173,7 +174,8 @@ def run_load(
     return result
 
 
-def _check_address(url: str, allow_remote: bool) -> None:
+def check_address(url: str, allow_remote: bool) -> None:
+    """Raise `UsageError` unless `url` is an HTTP address, of this machine where no other is allowed."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url!r} is not an HTTP address. Expected something like http://127.0.0.1:8000.")
@@ -222,7 +224,9 @@ def _check_rate(load: Load) -> None:
 def check_answers(url: str) -> None:
     """Raise `ServerError`, saying why, unless something answers at `url` over HTTP."""
     try:
-        httpx.get(f"{url}/health", timeout=10, trust_env=False)
+        # The system's authorities and SSL_CERT_FILE, as the open loop has it.
+        verify = ssl.create_default_context()
+        httpx.get(f"{url}/health", timeout=10, trust_env=False, verify=verify)
     except httpx.RemoteProtocolError as error:
         raise ServerError(f"What listens at {url} does not speak HTTP ({error}). Correct the address.") from error
     except httpx.HTTPError as error:
