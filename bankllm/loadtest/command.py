@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bankllm.errors import UsageError
+from bankllm.loadtest.load import Arrivals, Driver, Mix
 from bankllm.settings import get_settings, project_root
 
 
@@ -18,15 +19,15 @@ def loadtest(
     url: Annotated[
         str | None, typer.Option(help="A running server on loopback.", show_default="starts its own")
     ] = None,
-    driver: Annotated[str, typer.Option(help="ab, locust or open-loop.")] = "ab",
+    driver: Annotated[Driver, typer.Option(help="ab, locust or open-loop.")] = "ab",
     users: Annotated[int, typer.Option(help="Closed loops: how many at once.")] = 100,
     requests: Annotated[int, typer.Option(help="Measured requests.")] = 1000,
     rate: Annotated[float | None, typer.Option(help="Open loop: requests a second that become due.")] = None,
-    arrivals: Annotated[str, typer.Option(help="Open loop: poisson or constant.")] = "poisson",
+    arrivals: Annotated[Arrivals, typer.Option(help="Open loop: poisson or constant.")] = "poisson",
     duration: Annotated[float | None, typer.Option(help="Open loop: seconds, instead of --requests.")] = None,
     warm_up: Annotated[int, typer.Option(help="Requests before the measured ones; no figure counts them.")] = 0,
     kind: Annotated[
-        str | None,
+        Mix | None,
         typer.Option(
             help="chat, health or mix (one health check to two chats).", show_default="locust: mix, else chat"
         ),

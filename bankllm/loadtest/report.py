@@ -8,15 +8,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import jwt
 
 from bankllm import datasets
-from bankllm.errors import RunError, UsageError
+from bankllm.errors import RunError
 from bankllm.evidence.records import STATISTICS
-from bankllm.loadtest.load import Row
-from bankllm.loadtest.runner import Driver, LoadInterrupted, LoadResult, run_load
+from bankllm.loadtest.load import Driver, Row
+from bankllm.loadtest.planning import plan
+from bankllm.loadtest.runner import LoadInterrupted, LoadResult, run_load
 from bankllm.loadtest.server import ServerProcess
 from bankllm.loadtest.table import check_ending, write_table
 from bankllm.settings import Settings
@@ -31,7 +32,7 @@ def drive(
     output: Path,
     *,
     url: str | None,
-    driver: str,
+    driver: Driver,
     settings: Settings,
     workers: int = 1,
     texts: str = "teller77",
@@ -44,10 +45,10 @@ def drive(
     Gives lines to print. Raises what `run_load` and `ServerProcess` raise, and once the lines are out `RunError` if
     the load is invalid, `KeyboardInterrupt` if it was interrupted; the rows are kept.
     """
-    if driver not in get_args(Driver):
-        raise UsageError(f"Unknown load driver {driver!r}. Expected one of: {', '.join(get_args(Driver))}.")
     check_ending(output)
     messages = datasets.load(texts, settings).test.texts
+    mine = {"messages": messages[:1] if repeat_one else messages, "customers": CUSTOMERS} | ask
+    plan(url or "http://127.0.0.1", driver, **mine)  # before a server is started for nothing
     interrupted = False
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
@@ -55,12 +56,10 @@ def drive(
         try:
             result = run_load(
                 address,
-                cast(Driver, driver),
-                messages=messages[:1] if repeat_one else messages,
-                customers=CUSTOMERS,
+                driver,
                 output=folder,
                 token=tokens(settings, CUSTOMERS),
-                **ask,
+                **mine,
             )
         except LoadInterrupted as interruption:
             result, interrupted = interruption.result, True

@@ -10,8 +10,9 @@ from pathlib import Path
 from bankllm import datasets, processes
 from bankllm.errors import ServerError
 from bankllm.loadtest.banking_users import LOCUST
+from bankllm.loadtest.planning import check_address
 from bankllm.loadtest.report import CUSTOMERS, own_server, tokens
-from bankllm.loadtest.runner import check_address, check_answers
+from bankllm.loadtest.runner import check_answers
 from bankllm.settings import Settings
 
 
