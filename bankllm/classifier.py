@@ -200,7 +200,9 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: i
 
 def load_body(base: models.BaseModel, *, quantised: bool, device: str) -> Any:
     """The base model without a head, in 4 bits if asked. Raises `ModelError` where it cannot be loaded."""
-    options: dict[str, Any] = {"quantization_config": models.quantisation_config()} if quantised else {}
+    options: dict[str, Any] = {}
+    if quantised:  # transformers puts 4 bits on the first GPU unless told otherwise, and they do not move afterwards
+        options = {"quantization_config": models.quantisation_config(), "device_map": {"": device}}
     try:
         with models.quiet_loading():
             body = AutoModel.from_pretrained(base.location, **options)

@@ -43,7 +43,7 @@ def main() -> None:
     except OSError as error:
         _fail(RunError(f"{error.filename or 'A file'} could not be read or written: {error.strerror}."), 1)
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. A run carries on with: bankllm run --resume RUN_ID\n")
+        sys.stderr.write("Interrupted. A run of the notebooks carries on with: bankllm run --resume RUN_ID\n")
         sys.exit(130)
 
 

@@ -74,7 +74,24 @@ class Profile(BaseModel):
     """Sequential chat requests that notebook 01 times."""
     load_users: int
     load_requests: int
-    """Requests of each load driver in notebook 02."""
+    """Requests of each load driver in notebook 02's first run."""
+    sweeps: tuple[tuple[Literal["chat", "health"], int], ...]
+    """What notebook 02 offers more and more of, and how many workers the server has."""
+    sweep_step_s: float
+    """How long it offers each rate, or for as long as a p95 takes."""
+    sweep_steps: int
+    sweep_s: float
+    """No step of a sweep begins later."""
+    cache_requests: int
+    """Requests of each workload of notebook 02's look for a cache."""
+    crosscheck_requests: int
+    """Requests of each driver where notebook 02 compares them, one at a time."""
+    session_runs: int
+    """How often notebook 02 repeats each driver; 0 leaves the session out."""
+    session_requests: int
+    """Of each driver in each of these runs."""
+    soak_s: float
+    """How long notebook 02 holds a steady load; 0 leaves it out."""
     memory_intents: int | None
     """Notebook 04 stores the texts of the first so many intents; None takes all."""
     search_queries: int
@@ -114,7 +131,16 @@ PROFILES: dict[str, Profile] = {
         audit=True,
         chat_requests=40,
         load_users=5,
-        load_requests=50,
+        load_requests=100,
+        sweeps=(("chat", 1),),
+        sweep_step_s=1,
+        sweep_steps=3,
+        sweep_s=8,
+        cache_requests=40,
+        crosscheck_requests=140,
+        session_runs=0,
+        session_requests=0,
+        soak_s=0,
         memory_intents=20,
         search_queries=140,
         map_texts=1000,
@@ -132,6 +158,15 @@ PROFILES: dict[str, Profile] = {
         chat_requests=200,
         load_users=100,
         load_requests=1000,
+        sweeps=(("chat", 1), ("health", 1), ("chat", 2), ("health", 2)),
+        sweep_step_s=3,
+        sweep_steps=7,
+        sweep_s=25,
+        cache_requests=150,
+        crosscheck_requests=200,
+        session_runs=0,
+        session_requests=0,
+        soak_s=20,
         memory_intents=None,
         search_queries=700,
         map_texts=3000,
@@ -160,7 +195,16 @@ PROFILES: dict[str, Profile] = {
         audit=True,
         chat_requests=2000,
         load_users=100,
-        load_requests=10_000,
+        load_requests=1000,
+        sweeps=(("chat", 1), ("health", 1), ("chat", 2), ("health", 2)),
+        sweep_step_s=12,
+        sweep_steps=10,
+        sweep_s=150,
+        cache_requests=700,
+        crosscheck_requests=1000,
+        session_runs=3,
+        session_requests=5000,
+        soak_s=600,
         memory_intents=None,
         search_queries=3000,
         map_texts=6000,

@@ -113,11 +113,13 @@ def test_histogram_quantile_interpolates_like_prometheus() -> None:
 
 
 SAY_MORE_OF_NO_ROWS = {"count", "single", "percentile", "histogram_quantile", "recall_at_false_rejects", "auroc"}
+SAY_MORE_OF_NO_ROWS |= {"across", "growth"}
 
 
 @pytest.mark.parametrize("name", sorted(set(s.STATISTICS) - SAY_MORE_OF_NO_ROWS))
 def test_no_rows_give_no_value(name: str) -> None:
     arguments = {"maximum": ["x"], "mean": ["x"], "throughput": ["a", "b"], "proportion": ["x", "1"], "rejected": [0.5]}
+    arguments |= {"goodput": [*"abcd", 500], "knee": [*"abcde", 500]}
     arguments |= {"rate": ["a", "b"], "mcnemar": ["a", "b"], "accuracy_difference": ["a", "b"]}
     assert s.STATISTICS[name]([], *arguments.get(name, [])).invalid_because == "no rows"
 

@@ -58,6 +58,20 @@ def test_cuda_is_not_taken_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
         models.device()
 
 
+def test_four_bits_lie_on_the_device_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`BANKLLM_DEVICE=cpu` on a machine with a GPU: transformers would put them there all the same."""
+    import bitsandbytes  # noqa: F401  both look for a GPU when they are imported
+    import torch
+    import transformers.integrations.bitsandbytes  # noqa: F401
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setenv("BANKLLM_DEVICE", "cpu")
+    body = load_body(models.resolve("minilm"), quantised=True, device="cpu")
+    assert {str(parameter.device) for parameter in body.parameters()} == {"cpu"}
+    assert "Params4bit" in {type(parameter).__name__ for parameter in body.parameters()}
+
+
 def test_pooling_looks_at_real_tokens_alone() -> None:
     import torch
 

@@ -30,7 +30,8 @@ GROUND_FLOOR = {
     "models",
 }
 GROUND_FLOOR |= {"onnx_classifier", "plots", "processes", "settings"}
-LEAVES = {"evidence.records", "evidence.words"}  # what a record is, and how it reads
+# What a record is, how it reads, and the arithmetic that it may name.
+LEAVES = {"evidence.records", "evidence.statistics", "evidence.words"}
 ALLOWED = {("serving", "vectors"), ("serving", "telemetry")}
 HEAVY = {"torch", "transformers", "pinecone", "peft", "locust", "pandas", "numpy", "matplotlib", "pydantic", "datasets"}
 

@@ -4,16 +4,19 @@ One way leads to a number: write rows (`write_rows`), then apply a named statist
 (`compute`). Whoever has the file can do it again; `bankllm verify` does.
 """
 
+import contextlib
 import csv
+import gzip
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bankllm.errors import RunError
+from bankllm.evidence.rows import Table, inside, needed_columns, read_table
 from bankllm.evidence.statistics import STATISTICS, Estimate
 from bankllm.files import atomic_writer
 
@@ -21,7 +24,7 @@ DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256"
 
 
 class Raw(BaseModel):
-    """The rows behind a record: a CSV file of the run, and which of its rows count."""
+    """The rows behind a record: a CSV file of the run, plain or gzip, and which of its rows count."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -125,37 +128,41 @@ def compute(folder: Path, raw: Raw, statistic: str, parameters: Mapping[str, Any
     """Apply a statistic to a raw file. Raises `RunError` where the file or a column is not what the record says."""
     if statistic not in STATISTICS:
         raise RunError(f"Unknown statistic {statistic!r}. Expected one of: {', '.join(STATISTICS)}.")
-    rows = read_rows(folder, raw)
+    function = STATISTICS[statistic]
+    rows = read_rows(folder, raw, needed_columns(function, parameters))
     try:
-        return STATISTICS[statistic](rows, **parameters)
+        return function(rows, **parameters)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{raw.path}: {statistic}({dict(parameters)}) cannot be applied: {error!r}.") from error
 
 
-def read_rows(folder: Path, raw: Raw) -> list[dict[str, str]]:
-    """The rows of a raw file that count. Raises `RunError` if it left the folder, is missing or was changed."""
-    path = (folder / raw.path).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise RunError(f"{raw.path} lies outside the run's folder. Raw files must lie in it.")
+def read_rows(folder: Path, raw: Raw, columns: Collection[str] | None = None) -> Table:
+    """The rows of a raw file, plain or gzip, that count; of `columns` those that it has, or all.
+
+    Raises `RunError` if the file left the folder, is missing, was changed or cannot be read.
+    """
+    path = inside(folder, raw.path)
     if not path.is_file():
         raise RunError(f"{raw.path} is missing. A record without its raw file cannot be checked.")
     if (found := sha256_file(path)) != raw.sha256:
         raise RunError(f"{raw.path} was changed: expected sha256 {raw.sha256[:12]}…, found {found[:12]}….")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = set(raw.where) - set(reader.fieldnames or ())
-        if missing:
-            raise RunError(f"{raw.path} has no column {', '.join(sorted(missing))}.")
-        return [row for row in reader if all(row[key] == value for key, value in raw.where.items())]
+    wanted = None if columns is None else {*columns, *raw.where}
+    return read_table(path, raw.path, wanted).where(raw.where, raw.path)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows as CSV, whole or not at all. Columns are the first row's; floats keep every digit."""
+    """Write rows as CSV, whole or not at all; as gzip where the name ends in `.gz`, equal rows as equal bytes.
+
+    Columns are the first row's; floats keep every digit.
+    """
     iterator: Iterator[Mapping[str, object]] = iter(rows)
     first = next(iterator, None)
     if first is None:
         raise RunError(f"No rows to write to {path.name}. A measurement needs at least one.")
-    with atomic_writer(path) as file:
+    with contextlib.ExitStack() as stack:
+        file: BinaryIO = stack.enter_context(atomic_writer(path))
+        if path.suffix == ".gz":
+            file = cast(BinaryIO, stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0)))
         text = TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.DictWriter(text, fieldnames=list(first), lineterminator="\n")
         writer.writeheader()

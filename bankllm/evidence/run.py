@@ -10,6 +10,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 
 PERCENTILES = (0.5, 0.95, 0.99)
+GZIP_FROM = 5000
+"""From so many rows on, a raw file is compressed: thousands of them go into a repository."""
 
 
 class Run:
@@ -46,13 +49,24 @@ class Run:
         """Added to every record; notebooks put the data set and the model here."""
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
-    def write_rows(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
-        """Write `raw/<notebook number>_<name>.csv`."""
-        write_rows(self.raw_path(name), rows)
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, object]], *, compress: bool | None = None) -> None:
+        """Write `raw/<notebook number>_<name>.csv`; as `.csv.gz` where told, else from `GZIP_FROM` rows on."""
+        iterator = iter(rows)
+        first = list(islice(iterator, GZIP_FROM))
+        if compress is None:
+            compress = len(first) == GZIP_FROM
+        plain, packed = self._raw_paths(name)
+        write_rows(packed if compress else plain, chain(first, iterator))
+        (plain if compress else packed).unlink(missing_ok=True)
 
     def raw_path(self, name: str) -> Path:
-        """Where the rows of that name lie."""
-        return self.folder / "raw" / f"{self.notebook[:2]}_{name}.csv"
+        """Where the rows of that name lie, or would lie if there were few."""
+        plain, packed = self._raw_paths(name)
+        return packed if packed.exists() else plain
+
+    def _raw_paths(self, name: str) -> tuple[Path, Path]:
+        plain = self.folder / "raw" / f"{self.notebook[:2]}_{name}.csv"
+        return plain, plain.with_name(f"{plain.name}.gz")
 
     def measure(
         self,

@@ -6,7 +6,8 @@ Standard library alone, so that a sceptic can check a run without installing any
 
 import math
 from collections.abc import Callable
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
+from typing import Any
 
 from bankllm.evidence.classification import (
     accuracy,
@@ -22,6 +23,9 @@ from bankllm.evidence.classification import (
     rejected,
 )
 from bankllm.evidence.estimate import Z95, Estimate, Rows, no_rows, numbers, wilson
+
+STANDS = 0.95
+"""Of an offered rate that must be achieved, for `knee`."""
 
 
 def count(rows: Rows) -> Estimate:
@@ -135,6 +139,84 @@ def histogram_quantile(rows: Rows, bound: str, cumulative: str, q: float) -> Est
     return Estimate(value, n, why_no_ci95=f"read off buckets: it lies between {lower:g} and {upper:g}")
 
 
+def goodput(rows: Rows, start: str, end: str, latency: str, error: str, objective_ms: float) -> Estimate:
+    """Requests a second that were answered without an error and within the objective (times in seconds, one clock).
+
+    What "goodput" means in vLLM's and NVIDIA's serving benchmarks: those that miss the objective count for nothing.
+    """
+    if not rows:
+        return no_rows()
+    span = max(numbers(rows, end)) - min(numbers(rows, start))
+    if span <= 0:
+        return Estimate(None, len(rows), invalid_because="the rows span no time")
+    good = sum(not row[error] and float(row[latency]) <= objective_ms for row in rows)
+    return Estimate(good / span, len(rows), why_no_ci95="one run; its requests are not independent")
+
+
+def knee(
+    rows: Rows, offered: str, start: str, end: str, latency: str, error: str, objective_ms: float, q: float = 0.95
+) -> Estimate:
+    """The highest offered rate that the server stood, below the first that it did not; one sweep's rows.
+
+    A rate stands if percentile `q` of the latency is within the objective, no request failed, and the last reply
+    came soon enough after the last request was due that `STANDS` of the rate was achieved (no queue was left over).
+    Source: the Server scenario of MLPerf Inference (arXiv 1911.02549), whose figure is the highest Poisson rate at
+    which a percentile of the latency is within a bound.
+    """
+    if not rows:
+        return no_rows()
+    steps: dict[float, list[dict[str, str]]] = {}
+    for row in rows:
+        steps.setdefault(float(row[offered]), []).append(row)
+    highest = None
+    for rate in sorted(steps):
+        found = percentile(steps[rate], latency, q)
+        if found.value is None:
+            return Estimate(None, len(rows), invalid_because=f"at {rate:g}/s {found.invalid_because}")
+        due = numbers(steps[rate], start)
+        achieved = (max(due) - min(due)) / (max(numbers(steps[rate], end)) - min(due))
+        if found.value > objective_ms or achieved < STANDS or any(row[error] for row in steps[rate]):
+            if highest is None:
+                return Estimate(None, len(rows), invalid_because=f"{rate:g}/s, the lowest rate, was already too much")
+            return Estimate(highest, len(rows), why_no_ci95=f"one sweep: {rate:g}/s was too much, none between")
+        highest = rate
+    return Estimate(highest, len(rows), invalid_because="no rate was too much: the knee lies higher")
+
+
+def growth(rows: Rows, at: str, value: str) -> Estimate:
+    """By what share a column grew: the median of the last third over that of the first, less 1.
+
+    The first minute, or the first fifth of a shorter series, is left out: allocators and caches fill in it.
+    """
+    last = max(numbers(rows, at), default=0.0)
+    kept = [float(row[value]) for row in rows if float(row[at]) >= min(60.0, 0.2 * last)]
+    if len(kept) < 6:
+        return Estimate(None, len(kept), invalid_because=f"6 samples are needed after warming up, found {len(kept)}")
+    third = len(kept) // 3
+    share = median(kept[-third:]) / median(kept[:third]) - 1
+    return Estimate(share, len(kept), why_no_ci95="one series; its samples are not independent")
+
+
+def across(rows: Rows, group: str, pick: str, of: str, **parameters: Any) -> Estimate:
+    """Another statistic applied to each group of rows: the `min`, `median` or `max` of what it gives, or the `spread`.
+
+    The spread is (largest − smallest) / median: by how much repeated runs, or tools that measure the same, disagree.
+    """
+    groups: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(row[group], []).append(row)
+    found = {name: STATISTICS[of](mine, **parameters) for name, mine in groups.items()}
+    values = [estimate.value for estimate in found.values() if estimate.value is not None]
+    if len(values) < max(2, len(found)):
+        because = [f"{name}: {estimate.invalid_because}" for name, estimate in found.items() if estimate.value is None]
+        return Estimate(
+            None, len(rows), invalid_because="; ".join(because) or f"two groups are needed, found {len(found)}"
+        )
+    picks = {"min": min(values), "median": median(values), "max": max(values)}
+    picks["spread"] = (picks["max"] - picks["min"]) / picks["median"] if picks["median"] else math.inf
+    return Estimate(picks[pick], len(rows), why_no_ci95=f"{pick} of {len(values)}: {group} {', '.join(found)}")
+
+
 STATISTICS: dict[str, Callable[..., Estimate]] = {
     function.__name__: function
     for function in (
@@ -158,5 +240,9 @@ STATISTICS: dict[str, Callable[..., Estimate]] = {
         rejected,
         recall_at_false_rejects,
         auroc,
+        goodput,
+        knee,
+        growth,
+        across,
     )
 }

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from bankllm import processes
 from bankllm.errors import ServerError
+from bankllm.evidence.statistics import samples_needed
 from bankllm.loadtest.banking_users import read_rows
 from bankllm.loadtest.load import Driven, Load, Row, errors_of, measured, span_s
 
 MOST_LATE_MS = 2.0
 MOST_LATE_SHARE = 0.1
-ENOUGH_FOR_P99 = 662
-"""Samples, as `evidence.statistics.samples_needed` has it."""
 
 
 def run_open_loop(load: Load, folder: Path) -> Driven:
@@ -78,7 +77,7 @@ def lateness_fault(rows: list[Row]) -> str | None:
     Not judged where there are too few requests for a p99.
     """
     mine = measured(rows)
-    if len(mine) < ENOUGH_FOR_P99:
+    if len(mine) < samples_needed(0.99):
         return None
     late, latency = _lateness(mine), _p99([float(each["latency_ms"]) for each in mine])
     if late <= MOST_LATE_MS or late <= MOST_LATE_SHARE * latency:

@@ -14,7 +14,7 @@ import jwt
 
 from bankllm import datasets
 from bankllm.errors import RunError
-from bankllm.evidence.records import STATISTICS
+from bankllm.evidence.statistics import percentile
 from bankllm.loadtest.load import Driver, Row
 from bankllm.loadtest.planning import plan
 from bankllm.loadtest.runner import LoadInterrupted, LoadResult, run_load
@@ -132,7 +132,7 @@ def _percentiles(rows: Sequence[Row], column: str) -> str:
 
 
 def _percentile(rows: list[dict[str, str]], column: str, q: float) -> str:
-    estimate = STATISTICS["percentile"](rows, column=column, q=q)
+    estimate = percentile(rows, column, q)
     if estimate.value is None:
         return f"p{100 * q:g} not measured ({estimate.invalid_because})"
     return f"p{100 * q:g} {estimate.value:.1f} ms"

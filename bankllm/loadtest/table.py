@@ -1,13 +1,11 @@
 """The per-request table as a file: CSV, compressed CSV or Parquet, by the name's ending; whole or not at all."""
 
-import csv
-import gzip
 from collections.abc import Sequence
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from bankllm.errors import NotMeasured, UsageError
+from bankllm.evidence.records import write_rows
 from bankllm.files import atomic_writer
 from bankllm.loadtest.load import COLUMNS, Row
 
@@ -26,27 +24,14 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write rows with the columns of `COLUMNS`; floats keep every digit. In Parquet, what is empty is null.
 
     Raises `UsageError` for another ending, `NotMeasured` where Parquet is asked for without pyarrow, `RunError` if
-    the file cannot be written.
+    there are no rows or the file cannot be written.
     """
     check_ending(path)
+    if not path.name.endswith(".parquet"):
+        write_rows(path, rows)
+        return
     with atomic_writer(path) as file:
-        if path.name.endswith(".parquet"):
-            _write_parquet(file, rows)
-        elif path.name.endswith(".gz"):
-            # No time and no name inside: the same rows give the same bytes.
-            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-                _write_csv(cast(IO[bytes], packed), rows)
-        else:
-            _write_csv(file, rows)
-
-
-def _write_csv(file: IO[bytes], rows: Sequence[Row]) -> None:
-    text = TextIOWrapper(file, encoding="utf-8", newline="")
-    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    text.flush()
-    text.detach()  # the file is closed by its own writer
+        _write_parquet(file, rows)
 
 
 def _write_parquet(file: IO[bytes], rows: Sequence[Row]) -> None:
