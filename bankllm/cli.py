@@ -14,6 +14,7 @@ import typer
 
 from bankllm import __version__
 from bankllm.errors import BankLLMError, RunError, UsageError
+from bankllm.evidence.command import claims, latest_run, report, reproduce
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
 from bankllm.vectors.command import index, search
@@ -124,7 +125,7 @@ def verify(
     """Recompute every number of a run from its raw rows; exit 1 if any does not hold."""
     from bankllm.evidence.verify import verify as check
 
-    verdict = check(run_dir or _latest())
+    verdict = check(run_dir or latest_run())
     if as_json:
         findings = [vars(finding) for finding in verdict.findings]
         typer.echo(json.dumps({"holds": verdict.holds, "findings": findings}, indent=2))
@@ -137,46 +138,9 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
-def report(run_dir: Annotated[Path | None, typer.Argument(help="A run's folder.")] = None) -> None:
-    """Write a run's RESULTS.md, RESULTS.html and RESUME.md again, after checking that the run holds."""
-    from bankllm.evidence.manifest import finish, read_manifest
-    from bankllm.evidence.render import render
-    from bankllm.evidence.verify import verify as check
-
-    folder = run_dir or _latest()
-    if not (verdict := check(folder)).holds:
-        raise RunError(f"{folder} {verdict.summary()}. No report is written of a run that does not hold.")
-    for page in render(folder):
-        typer.echo(page)
-    manifest = read_manifest(folder)
-    finish(folder, manifest, complete=manifest.complete)
-
-
-@app.command()
-def claims(
-    files: Annotated[list[Path], typer.Argument(help="Markdown files.")],
-    write: Annotated[bool, typer.Option("--write", help="Fill the claims in; otherwise check them.")] = False,
-    run_dir: Annotated[
-        Path | None, typer.Option("--run", help="A run's folder.", show_default="newest complete")
-    ] = None,
-) -> None:
-    """Check (or fill in) numbers that Markdown files bind to records: <!-- claim: ID -->…<!-- /claim -->."""
-    from bankllm.evidence.claims import check_claims, write_claims
-
-    folder = run_dir or _latest()
-    faults = []
-    for file in files:
-        if write:
-            typer.echo(f"{file}: {write_claims(file, folder)} claims written")
-        else:
-            faults += check_claims(file, folder)
-    for fault in faults:
-        typer.echo(fault, err=True)
-    if faults:
-        raise typer.Exit(1)
-
-
+app.command()(report)
+app.command()(claims)
+app.command()(reproduce)
 app.command()(train)
 app.add_typer(memory, name="memory")
 
@@ -289,11 +253,3 @@ app.command()(search)
 
 def _output(chosen: Path | None) -> Path:
     return chosen.resolve() if chosen else project_root() / get_settings().output
-
-
-def _latest() -> Path:
-    output = _output(None)
-    latest = output / "LATEST"
-    if not latest.is_file():
-        raise RunError(f"No complete run in {output}. Make one with `bankllm run`, or name a run's folder.")
-    return output / latest.read_text(encoding="utf-8").strip()
