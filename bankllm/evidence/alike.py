@@ -41,9 +41,15 @@ def unlike_records(a: Record, b: Record) -> str:
 
 
 def _differences(a: Record, b: Record) -> Iterator[str]:
-    for name, record in (("first", a), ("second", b)):
-        if record.status != "measured":
-            yield f"{record.status} in the {name} run ({record.invalid_because})"
+    unusable = {
+        name: f"{record.status}: {record.invalid_because}"
+        for name, record in (("first", a), ("second", b))
+        if record.status != "measured"
+    }
+    if len(set(unusable.values())) == 1 and len(unusable) == 2:
+        yield f"{unusable['first']} (both runs)"
+    else:
+        yield from (f"{why} ({name} run)" for name, why in unusable.items())
     for field in ("unit", "statistic", "parameters"):
         if getattr(a, field) != getattr(b, field):
             yield f"{field} {getattr(a, field)} / {getattr(b, field)}"
