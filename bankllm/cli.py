@@ -14,7 +14,7 @@ import typer
 
 from bankllm import __version__
 from bankllm.errors import BankLLMError, RunError, UsageError
-from bankllm.evidence.command import claims, latest_run, report, reproduce
+from bankllm.evidence.command import claims, holding, latest_run, report
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
 from bankllm.vectors.command import index, search
@@ -140,7 +140,31 @@ def verify(
 
 app.command()(report)
 app.command()(claims)
-app.command()(reproduce)
+
+
+@app.command()
+def reproduce(
+    run_dir: Annotated[Path, typer.Argument(help="The run's folder.")],
+    output: OutputOption = None,
+) -> None:
+    """Run the same notebooks at the same profile here, and judge each record: within tolerance, outside, or neither."""
+    from bankllm import pipeline
+    from bankllm.evidence.reproduce import reproduce as repeat
+
+    again, judged = repeat(
+        holding(run_dir),
+        lambda profile, only, parameters: pipeline.run(
+            profile, _output(output), only=only, parameters=parameters, report=typer.echo
+        ),
+    )
+    for one in judged:
+        typer.echo(f"{one.outcome:<14}  {one.id}: {one.why}")
+    within, outside = (sum(one.outcome == outcome for one in judged) for outcome in ("within", "outside"))
+    typer.echo(f"{within} within, {outside} outside, {len(judged) - within - outside} not comparable, in {again}")
+    if outside or not within:
+        raise typer.Exit(1)
+
+
 app.command()(train)
 app.add_typer(memory, name="memory")
 

@@ -37,6 +37,7 @@ def test_a_figure_is_found(text: str, figure: str, unit: str) -> None:
         "a 95 % interval, 99 % confidence, the 95 % CI",
         "`sleep 5 s` and\n```\n100 ms\n```",
         "version 3.11, 77 intents, 15,000 messages, item 2 s.",
+        "15,000 × 384 floats, 5 x 5",
         "https://example.org/10%20ms",
         "<!-- not measured here: the roadmap --> hoped for 100 ms",
         "<!-- not measured here: the roadmap -->\n\n| hoped |\n| 100 ms |\n| 1 s |",

@@ -1,4 +1,4 @@
-"""Commands that turn a run into pages, bind and check numbers, measure again: `report`, `claims`, `reproduce`."""
+"""Commands that turn a run into pages, compare it, and bind and check numbers: `report`, `claims`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ def report(
     if compare:
         _compare(*compare)
         return
-    folder = _holding(run_dir or latest_run())
+    folder = holding(run_dir or latest_run())
     if mlflow:
         from bankllm.evidence.mlflow_log import log_run
 
@@ -44,7 +44,7 @@ def report(
 def _compare(first: Path, second: Path) -> None:
     from bankllm.evidence.compare import compare
 
-    comparison = compare(_holding(first), _holding(second))
+    comparison = compare(holding(first), holding(second))
     for line in comparison.lines():
         typer.echo(line)
     if not comparison.compared:
@@ -84,26 +84,6 @@ def claims(
         raise typer.Exit(1)
 
 
-def reproduce(
-    run_dir: Annotated[Path, typer.Argument(help="The run's folder.")],
-    output: Annotated[Path | None, typer.Option(help="Folder for the new run.", show_default="outputs/")] = None,
-) -> None:
-    """Run the same notebooks at the same profile here, and judge each record: within tolerance, outside, or neither."""
-    from bankllm.evidence.reproduce import reproduce as repeat
-
-    runs = output.resolve() if output else project_root() / get_settings().output
-    again, judged = repeat(_holding(run_dir), runs, report=typer.echo)
-    width = max(len(one.id) for one in judged)
-    for one in judged:
-        typer.echo(f"{one.outcome:<14}  {one.id:<{width}}  {one.why}")
-    counts = {
-        outcome: sum(one.outcome == outcome for one in judged) for outcome in ("within", "outside", "not comparable")
-    }
-    typer.echo(f"{', '.join(f'{count} {outcome}' for outcome, count in counts.items())}; the new run: {again}")
-    if counts["outside"] or not counts["within"]:
-        raise typer.Exit(1)
-
-
 def latest_run() -> Path:
     """The newest complete run. Raises `RunError` where there is none."""
     output = project_root() / get_settings().output
@@ -113,7 +93,7 @@ def latest_run() -> Path:
     return output / latest.read_text(encoding="utf-8").strip()
 
 
-def _holding(folder: Path) -> Path:
+def holding(folder: Path) -> Path:
     from bankllm.evidence.verify import verify
 
     if not (verdict := verify(folder)).holds:

@@ -6,18 +6,19 @@ the same machine alone.
 
 import itertools
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bankllm.errors import RunError
 from bankllm.evidence.alike import QUALITY_UNITS, machine_of, unlike_machines, unlike_records
-from bankllm.evidence.manifest import read_manifest
+from bankllm.evidence.manifest import Manifest, read_manifest
 from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.words import show_value
 
 Outcome = Literal["within", "outside", "not comparable"]
+Repeat = Callable[[str, Sequence[str], dict[str, Any]], tuple[Path, Manifest]]
 
 POINTS = 0.02
 """A share without an interval (macro-F1, a hit rate read once) may differ by 2 points."""
@@ -54,22 +55,17 @@ class Reproduced:
     why: str
 
 
-def reproduce(
-    folder: Path, output: Path, *, report: Callable[[str], None] = lambda line: None
-) -> tuple[Path, list[Reproduced]]:
-    """Run the same notebooks with the same profile and parameters into `output`; returns the new run and the judgement.
+def reproduce(folder: Path, repeat: Repeat) -> tuple[Path, list[Reproduced]]:
+    """Have the same notebooks run with the same profile and parameters; returns the new run and the judgement.
 
+    `repeat` is `pipeline.run` for a folder of runs, told the profile, the notebooks and their parameters.
     Raises `RunError` where the original has no finished notebook, or the repetition fails.
     """
-    from bankllm import pipeline
-
     manifest = read_manifest(folder)
     done = [entry.name for entry in manifest.notebooks if entry.status == "done"]
     if not done:
         raise RunError(f"{folder} has no notebook that is done. Nothing can be reproduced; resume it first.")
-    again, repeated = pipeline.run(
-        manifest.profile, output, only=done, parameters=parameters_of(manifest.command), report=report
-    )
+    again, repeated = repeat(manifest.profile, done, parameters_of(manifest.command))
     if failed := [entry.name for entry in repeated.notebooks if entry.status != "done"]:
         raise RunError(f"{again}: {', '.join(failed)} failed here. Carry on with bankllm run --resume {again.name}.")
     return again, judge_repetition(folder, again)
