@@ -13,6 +13,7 @@ import typer
 
 from bankllm import __version__
 from bankllm.errors import BankLLMError, RunError, UsageError
+from bankllm.evidence.command import claims, holding, latest_run, report
 from bankllm.loadtest.command import loadtest
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
@@ -126,49 +127,36 @@ def verify(
     from bankllm.evidence.run_checks import lines
     from bankllm.evidence.verify import verify as check
 
-    verdict = check(run_dir or _latest())
+    verdict = check(run_dir or latest_run())
     typer.echo(to_json(verdict) if as_json else "\n".join(lines(verdict)))
     if not verdict.holds:
         raise typer.Exit(1)
 
 
-@app.command()
-def report(run_dir: Annotated[Path | None, typer.Argument(help="A run's folder.")] = None) -> None:
-    """Write a run's RESULTS.md, RESULTS.html and RESUME.md again, after checking that the run holds."""
-    from bankllm.evidence.manifest import finish, read_manifest
-    from bankllm.evidence.render import render
-    from bankllm.evidence.verify import verify as check
-
-    folder = run_dir or _latest()
-    if not (verdict := check(folder)).holds:
-        raise RunError(f"{folder} {verdict.summary()}. No report is written of a run that does not hold.")
-    for page in render(folder):
-        typer.echo(page)
-    manifest = read_manifest(folder)
-    finish(folder, manifest, complete=manifest.complete)
+app.command()(report)
+app.command()(claims)
 
 
 @app.command()
-def claims(
-    files: Annotated[list[Path], typer.Argument(help="Markdown files.")],
-    write: Annotated[bool, typer.Option("--write", help="Fill the claims in; otherwise check them.")] = False,
-    run_dir: Annotated[
-        Path | None, typer.Option("--run", help="A run's folder.", show_default="newest complete")
-    ] = None,
+def reproduce(
+    run_dir: Annotated[Path, typer.Argument(help="The run's folder.")],
+    output: OutputOption = None,
 ) -> None:
-    """Check (or fill in) numbers that Markdown files bind to records: <!-- claim: ID -->…<!-- /claim -->."""
-    from bankllm.evidence.claims import check_claims, write_claims
+    """Run the same notebooks at the same profile here, and judge each record: within tolerance, outside, or neither."""
+    from bankllm import pipeline
+    from bankllm.evidence.reproduce import reproduce as repeat
 
-    folder = run_dir or _latest()
-    faults = []
-    for file in files:
-        if write:
-            typer.echo(f"{file}: {write_claims(file, folder)} claims written")
-        else:
-            faults += check_claims(file, folder)
-    for fault in faults:
-        typer.echo(fault, err=True)
-    if faults:
+    again, judged = repeat(
+        holding(run_dir),
+        lambda profile, only, parameters: pipeline.run(
+            profile, _output(output), only=only, parameters=parameters, report=typer.echo
+        ),
+    )
+    for one in judged:
+        typer.echo(f"{one.outcome:<14}  {one.id}: {one.why}")
+    within, outside = (sum(one.outcome == outcome for one in judged) for outcome in ("within", "outside"))
+    typer.echo(f"{within} within, {outside} outside, {len(judged) - within - outside} not comparable, in {again}")
+    if outside or not within:
         raise typer.Exit(1)
 
 
@@ -248,11 +236,3 @@ app.command()(search)
 
 def _output(chosen: Path | None) -> Path:
     return chosen.resolve() if chosen else project_root() / get_settings().output
-
-
-def _latest() -> Path:
-    output = _output(None)
-    latest = output / "LATEST"
-    if not latest.is_file():
-        raise RunError(f"No complete run in {output}. Make one with `bankllm run`, or name a run's folder.")
-    return output / latest.read_text(encoding="utf-8").strip()

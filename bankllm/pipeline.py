@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError, UsageError
+from bankllm.evidence.crate import write_crate
 from bankllm.evidence.manifest import Manifest, NotebookRun, finish, read_manifest, write_manifest
 from bankllm.evidence.records import write_text
 from bankllm.settings import Profile, get_profile, project_root
@@ -97,6 +98,7 @@ def run(
         write_manifest(folder, manifest)
     statuses = {entry.name: entry.status for entry in manifest.notebooks}
     if all(statuses.get(name) == "done" for name in chosen):
+        write_crate(folder, manifest)
         manifest = finish(folder, manifest, complete=all(statuses.get(name) == "done" for name in NOTEBOOKS))
     if manifest.complete:
         write_text(output / "LATEST", folder.name + "\n")

@@ -1,13 +1,17 @@
 """The pages: numbers as their records have them, and what is missing said to be missing."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from bankllm.errors import RunError
+from bankllm.evidence.records import read_records
 from bankllm.evidence.render import render
 from bankllm.evidence.run import Run
-from bankllm.evidence.words import describe_how, show_interval, show_value
+from bankllm.evidence.tokens import find_tokens
+from bankllm.evidence.words import describe_how, show, show_interval, show_value
 
 DATA = {
     "dataset": "banking77",
@@ -35,14 +39,40 @@ def filled(run: Run) -> Run:
     return run
 
 
+def as_read(page: Path) -> str:
+    """What a reader sees: comments are not shown."""
+    return re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"))
+
+
 def test_markdown_shows_values_intervals_and_what_is_missing(filled: Run) -> None:
     render(filled.folder)
-    text = (filled.folder / "RESULTS.md").read_text(encoding="utf-8")
+    text = as_read(filled.folder / "RESULTS.md")
     assert "| LoRA r=8 | 93.0 % (86.3 – 96.6 %) |" in text
     assert "| Chat, p95 | **190.0 ms** | 183.0 – 198.0 ms | 200 | percentile of ms, q = 0.95 |" in text
-    assert "| ab, p95 (`load.ab.p95_ms`) | not measured: ab is not installed <apt> |" in text
-    assert "| Chat, p99 (`chat.sequential.p99_ms`) | invalid: p99 needs" in text
+    assert "| ab, p95 | *not measured* | | | [load.ab.p95_ms](records.jsonl#L5) | ab is not installed <apt> |" in text
+    assert "| Chat, p99 ([chat.sequential.p99_ms](records.jsonl#L4)) | invalid: p99 needs" in text
     assert "**Not measured here.**" in text
+
+
+def test_each_figure_links_to_its_record_and_its_raw_rows(filled: Run) -> None:
+    render(filled.folder)
+    lines = (filled.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    links = re.findall(r"\[([\w.]+)\]\(records\.jsonl#L(\d+)\)", as_read(filled.folder / "RESULTS.md"))
+    assert {id for id, _ in links} == {record.id for record in read_records(filled.folder)}
+    for id, number in links:
+        assert json.loads(lines[int(number) - 1])["id"] == id
+    page = (filled.folder / "RESULTS.html").read_text(encoding="utf-8")
+    assert '<a href="raw/01_chat.csv">' in page
+    assert '<a href="records.jsonl#L3">' in page
+
+
+def test_every_number_of_the_tables_is_bound(filled: Run) -> None:
+    render(filled.folder)
+    records = {record.id: record for record in read_records(filled.folder)}
+    for name in ("RESULTS.md", "RESULTS.html", "RESUME.md"):
+        tokens = list(find_tokens((filled.folder / name).read_text(encoding="utf-8")))
+        assert {token.id for token in tokens} >= {"training.lora_r8.accuracy", "chat.sequential.p95_ms"}
+        assert all(token.text == show(records[token.id], token.part) for token in tokens)
 
 
 def test_html_is_one_escaped_file(filled: Run) -> None:
@@ -56,17 +86,20 @@ def test_html_is_one_escaped_file(filled: Run) -> None:
     page = (filled.folder / "RESULTS.html").read_text(encoding="utf-8")
     assert "ab is not installed &lt;apt&gt;" in page
     assert 'src="data:image/png;base64,' in page
-    assert "http" not in page.replace("https://", "http").split("<body>")[0].replace("http-equiv", "")
+    assert re.findall(r'(?:src|href)="(?!data:|#|raw/|records\.jsonl)[^"]*', page) == []
 
 
-def test_the_resume_names_its_records_and_what_was_not_measured(filled: Run) -> None:
+def test_a_part_of_a_record_that_does_not_exist_is_refused(filled: Run) -> None:
+    with pytest.raises(ValueError, match="Unknown part 'm' of a record"):
+        show(read_records(filled.folder)[0], "m")
+
+
+def test_the_resume_says_what_was_left_out(filled: Run) -> None:
     render(filled.folder)
-    text = (filled.folder / "RESUME.md").read_text(encoding="utf-8")
-    assert "93.0 % test accuracy (95 % interval 86.3 – 96.6 %, n = 100) [`training.lora_r8.accuracy`]" in " ".join(
-        text.split()
-    )
-    assert "p50 100.0 ms, p95 190.0 ms one request at a time" in text
-    assert "(not measured) with ab" in text
+    text = as_read(filled.folder / "RESUME.md")
+    assert "to 93.0 % test accuracy on banking77 (95 % interval 86.3 – 96.6 %, n = 100)." in text
+    assert "p50 100.0 ms and p95 190.0 ms one request at a time" in text
+    assert re.search(r"Not measured in this run, or not valid: .*`load\.ab\.throughput`", text)
 
 
 def test_rendering_twice_gives_the_same_bytes(filled: Run) -> None:

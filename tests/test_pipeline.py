@@ -151,7 +151,12 @@ def test_parameters_reach_the_notebook_and_the_manifest_tells_the_story(notebook
     assert not manifest.complete
     stored = read_manifest(folder)
     assert stored == manifest
-    assert stored.files.keys() == {"notebooks/01_local_validation.ipynb", "records.jsonl", "verify.py"}
+    assert stored.files.keys() == {
+        "notebooks/01_local_validation.ipynb",
+        "records.jsonl",
+        "ro-crate-metadata.json",
+        "verify.py",
+    }
     assert {"cpu", "cores", "python", "libraries"} <= stored.environment.keys()
     assert stored.profile == "smoke"
     assert folder.name == stored.run_id

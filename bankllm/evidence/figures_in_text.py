@@ -51,6 +51,8 @@ FIGURE = re.compile(
 )
 LEVEL = re.compile(r" ?(?:confidence\b|intervals?\b|CI\b)")
 """What follows the 95 % of an interval, which is a convention and not a measurement."""
+SIZE = re.compile(r" ?\d")
+"""What follows the × of a size such as 15,000 × 384, which is no ratio."""
 
 NOT_PROSE = re.compile(
     r"<!--.*?-->|```.*?```|`[^`\n]*`|\]\([^)\n]*\)|https?://\S+|\\label\{[^}]*\}|<style>.*?</style>", re.DOTALL
@@ -76,8 +78,10 @@ def find_figures(text: str) -> Iterator[Figure]:
     exempt = _exempt_lines(text)
     for number, line in enumerate(prose(text).splitlines(), start=1):
         for match in FIGURE.finditer(line) if number not in exempt else ():
-            if not (match["unit"] == "%" and LEVEL.match(line, match.end())):
-                yield Figure(number, match.start(), match[0].strip(), UNITS[match["unit"]])
+            unit = UNITS[match["unit"]]
+            convention = {"share": LEVEL, "ratio": SIZE}.get(unit)
+            if not (convention and convention.match(line, match.end())):
+                yield Figure(number, match.start(), match[0].strip(), unit)
 
 
 def figures_in_results(text: str) -> Iterator[Figure]:

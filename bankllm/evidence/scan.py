@@ -44,7 +44,7 @@ ALIKE = {
     "retrieval": "search",
     "embeddings": "indexed",
     "api": "chat",
-    "memory": "memory",
+    "latency": "chat",
     "rank": "r",
 }
 """Words of résumés → the words that records use for the same thing."""

@@ -20,7 +20,9 @@ CLAIM = re.compile(
     re.DOTALL,
 )
 HTML_CLAIM = re.compile(rf'<data class="claim" value="(?P<id>{ID})(?:#(?P<part>\w+))?">(?P<text>.*?)</data>', re.DOTALL)
-LATEX_CLAIM = re.compile(rf"\\claim\{{(?P<id>{ID})(?:\\?#(?P<part>\w+))?\}}\{{(?P<text>[^{{}}]*(?:\{{\}}[^{{}}]*)*)\}}")
+LATEX_CLAIM = re.compile(
+    rf"\\claim\{{(?P<id>{ID})(?:\\?#(?P<part>\w+))?\}}\{{(?P<text>(?:\\.|[^{{}}\\]|\{{\}})*)\}}", re.DOTALL
+)
 RUN = re.compile(r"<!-- claims-run: (?P<run>\S+)(?P<conditions>(?: [^>]*?)?) -->")
 
 TEX = {
@@ -41,6 +43,9 @@ TEX = {
     "≤": r"$\leq$",
 }
 """Characters that LaTeX reads as its own, and how they are written."""
+
+PLAIN = {written: plain for plain, written in TEX.items()}
+WRITTEN = re.compile("|".join(re.escape(written) for written in sorted(PLAIN, key=len, reverse=True)))
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,4 @@ def _name(id: str, part: str) -> str:
 
 
 def _untex(text: str) -> str:
-    for plain, written in TEX.items():
-        if plain != "\\":
-            text = text.replace(written, plain)
-    return text.replace(TEX["\\"], "\\")
+    return WRITTEN.sub(lambda match: PLAIN[match[0]], text)

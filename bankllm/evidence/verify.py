@@ -3,9 +3,9 @@
 `bankllm verify outputs/<run-id>` prints one line a record and exits 1 if any does not hold; a folder that a training
 wrote carries its own records, weights' hashes and model card, and is checked the same way.
 
-What this cannot find: a hash is no signature. Who changes a run and makes its hashes and seal anew has made another run;
-its numbers must still follow from its rows, fit their units and data sets, and stand alike on every page. Rows that
-were invented, and a commit or machine that was never used, look like any other.
+What this cannot find: a hash is no signature. Who changes a run and makes its hashes and seal anew has made another
+run; its numbers must still follow from its rows, fit their units and data sets, and stand alike on every page. Rows
+that were invented, and a commit or machine that was never used, look like any other.
 """
 
 from pathlib import Path

@@ -1,0 +1,112 @@
+"""Two runs side by side: only like with like, and no difference that the intervals do not show."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import RunError
+from bankllm.evidence.compare import compare, direction
+from bankllm.evidence.records import read_records
+from tests.sealed_run import ENVIRONMENT, TELLER77, sealed_run
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    return sealed_run(tmp_path / "first")
+
+
+def outcome(first: Path, second: Path, id: str) -> tuple[str, str]:
+    (found,) = [entry for entry in compare(first, second).compared if entry.id == id]
+    return found.outcome, found.why
+
+
+def test_equal_runs_show_no_difference(first: Path, tmp_path: Path) -> None:
+    comparison = compare(first, sealed_run(tmp_path / "second"))
+    assert {entry.outcome for entry in comparison.compared} == {"no detectable difference"}
+    assert [(entry.id, entry.why) for entry in comparison.unlike] == [
+        ("chat.sequential.p99_ms", "invalid: p99 needs 662 samples, there are 200 (both runs)"),
+        ("load.locust.p95_ms", "not measured: locust is not here <apt> (both runs)"),
+    ]
+
+
+@pytest.mark.parametrize(("slower", "said"), [(2.0, "worse"), (0.5, "better"), (1.01, "no detectable difference")])
+def test_latency_is_judged_by_its_interval_and_less_is_better(first, tmp_path, slower: float, said: str) -> None:
+    second = sealed_run(tmp_path / "second", slower=slower)
+    assert outcome(first, second, "chat.sequential.p95_ms")[0] == said
+
+
+def test_the_same_texts_are_judged_by_mcnemar_where_intervals_overlap(first: Path, tmp_path: Path) -> None:
+    """14 wrong of 200 against 5 of the same 14: the Wilson intervals overlap, the paired test does not hesitate."""
+    second = sealed_run(tmp_path / "second", wrong=range(5))
+    a, b = (next(r for r in read_records(f) if r.id == "training.lora_r8.accuracy") for f in (first, second))
+    assert a.ci95
+    assert b.ci95
+    assert a.ci95[1] > b.ci95[0]
+    assert outcome(first, second, a.id) == ("better", "exact McNemar on 200 texts, p = 0.0039")
+    assert outcome(second, first, a.id)[0] == "worse"
+
+
+def test_other_errors_on_as_many_texts_are_no_difference(first: Path, tmp_path: Path) -> None:
+    second = sealed_run(tmp_path / "second", wrong=range(100, 114))
+    assert outcome(first, second, "training.lora_r8.accuracy")[0] == "no detectable difference"
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"data": TELLER77}, "dataset banking77 / teller77"),
+        ({"environment": ENVIRONMENT | {"cpu": "Another CPU"}}, "machine: cpu Sample CPU / Another CPU"),
+        ({"environment": ENVIRONMENT | {"gpus": [{"name": "T4"}]}}, "machine: gpus [] / [{'name': 'T4'}]"),
+    ],
+)
+def test_unlike_data_and_machines_are_not_compared(first: Path, tmp_path: Path, how, said: str) -> None:
+    comparison = compare(first, sealed_run(tmp_path / "second", **how))
+    assert comparison.compared == ()
+    assert len(comparison.unlike) == 8
+    assert all(said in entry.why for entry in comparison.unlike)
+    assert comparison.lines()[-1] == "nothing compared; 8 not comparable"
+
+
+def test_a_record_of_one_run_alone_stands_apart(first: Path, tmp_path: Path) -> None:
+    second = sealed_run(tmp_path / "second")
+    lines = (second / "records.jsonl").read_text().splitlines(keepends=True)
+    (second / "records.jsonl").write_text("".join(lines[1:]))
+    (alone,) = [entry for entry in compare(first, second).unlike if "only" in entry.why]
+    assert (alone.id, alone.why) == ("training.lora_r8.accuracy", "only in the first run")
+
+
+def test_which_way_is_better(first: Path) -> None:
+    directions = {record.id: direction(record) for record in read_records(first)}
+    assert directions["training.lora_r8.accuracy"] == directions["load.ab.throughput"] == 1
+    assert directions["chat.sequential.p50_ms"] == directions["training.lora_r8.adapter"] == -1
+
+
+def test_without_records_there_is_nothing_to_compare(first: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no records"):
+        compare(first, tmp_path)
+
+
+def bankllm(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bankllm", "report", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_refuses_unlike_runs_and_prints_them_apart(first: Path, tmp_path: Path) -> None:
+    done = bankllm("--compare", first, sealed_run(tmp_path / "second", data=TELLER77))
+    assert done.returncode == 1
+    assert "no record in common that was measured under the same conditions" in " ".join(done.stderr.split())
+    assert "    first run: 93.0 % [88.6 – 95.8 %]\n    second run: 93.0 % [88.6 – 95.8 %]\n" in done.stdout
+
+
+def test_the_command_judges_like_runs(first: Path, tmp_path: Path) -> None:
+    done = bankllm("--compare", first, sealed_run(tmp_path / "second", slower=2.0))
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "2 worse, 4 no detectable difference; 2 not comparable"
+
+
+def test_comparing_takes_no_third_run(first: Path) -> None:
+    done = bankllm(first, "--compare", first, first)
+    assert done.returncode == 2
+    assert "--compare takes two runs and stands alone" in done.stderr
