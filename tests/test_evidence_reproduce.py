@@ -42,6 +42,11 @@ def test_tolerances(folder: Path, tmp_path: Path, how: dict[str, Any], id: str, 
     assert judged(folder, sealed_run(tmp_path / "again", **how))[id][0] == outcome
 
 
+def test_all_right_twice_is_within(tmp_path: Path) -> None:
+    first, again = (sealed_run(tmp_path / name, wrong=()) for name in ("first", "again"))
+    assert judged(first, again)["training.lora_r8.accuracy"][0] == "within"
+
+
 def test_another_machine_is_judged_by_quality_alone(folder: Path, tmp_path: Path) -> None:
     found = judged(folder, sealed_run(tmp_path / "again", environment=ENVIRONMENT | {"cpu": "Another"}))
     assert found["training.lora_r8.accuracy"][0] == "within"
@@ -75,7 +80,7 @@ def test_a_repetition_that_fails_says_how_to_carry_on(folder: Path, tmp_path: Pa
     again = sealed_run(tmp_path / "again")
     failed = [NotebookRun(name="01_local_validation", status="failed", seconds=1, error="cell 3")]
     manifest = read_manifest(again).model_copy(update={"notebooks": failed})
-    with pytest.raises(RunError, match="01_local_validation failed here. Carry on with bankllm run --resume again"):
+    with pytest.raises(RunError, match=r"01_local_validation failed here\. Carry on with bankllm run --resume again"):
         reproduce(folder, lambda *how: (again, manifest))
 
 

@@ -40,6 +40,6 @@ ROADMAP = (
     Promise("1–2 s", "one chat, p95", "chat.sequential.p95_ms", at_most=2000),
     Promise("under 100 ms", "vector search end to end, p95", "vectors.total.p95_ms", at_most=100),
     Promise("15,000 or more", "messages indexed", "vectors.indexed", at_least=15000),
-    Promise("1,243 requests/s", "/health under load", "load.health.throughput", at_least=1243),
+    Promise("1,243 requests/s", "/health, the highest rate kept up with", "load.sweep.health_w1.knee", at_least=1243),
 )
 """What the roadmap wrote down before anything was measured."""

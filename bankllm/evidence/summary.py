@@ -23,7 +23,6 @@ API = (
     "load.openloop.[opt]*",
     "load.sweep.*.knee",
     "load.session.*.p95_ms",
-    "load.health.throughput",
     "telemetry.histogram.p95_ms",
     "telemetry.rss",
 )
