@@ -35,7 +35,7 @@ def make_run(folder: Path) -> Path:
     render(folder)
     names = ("01_local_validation", "02_load_testing", "03_finetuning_benchmark")
     for name in names:
-        _write_notebook(folder, name)
+        write_notebook(folder, name)
     manifest = Manifest(
         run_id=folder.name,
         profile="smoke",
@@ -93,7 +93,8 @@ def _training(run: Run, dice: random.Random) -> None:
     run.measure("training.lora_r8.train_s", "single", "costs", unit="s", column="total_seconds", **cost)
 
 
-def _write_notebook(folder: Path, name: str) -> None:
+def write_notebook(folder: Path, name: str) -> None:
+    """An executed notebook of the run that shows its table."""
     table = Run(folder, name, PROFILES["smoke"]).table()
     bundle = {"text/html": table._repr_html_(), "text/plain": table.to_string()}
     cell = new_code_cell("run.table()", outputs=[new_output("execute_result", data=bundle, execution_count=1)])

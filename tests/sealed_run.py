@@ -9,20 +9,18 @@ from bankllm import __version__
 from bankllm.evidence.crate import write_crate
 from bankllm.evidence.manifest import Manifest, NotebookRun, finish, write_manifest
 from bankllm.evidence.render import render
+from bankllm.evidence.rules import KNOWN_DATA
 from bankllm.evidence.run import Run
 from bankllm.settings import PROFILES
+from tests.evidence_run import MODEL, write_notebook
 
 BANKING77 = {
     "dataset": "banking77",
-    "train_rows": 10003,
-    "test_rows": 3080,
+    **KNOWN_DATA["banking77"],
     "intents": 77,
-    "train_sha256": "a" * 64,
-    "test_sha256": "b" * 64,
-    "model": "all-MiniLM-L6-v2",
-    "model_sha256": "c" * 64,
+    **MODEL,
 }
-TELLER77 = BANKING77 | {"dataset": "teller77", "train_rows": 2091, "test_rows": 697, "intents": 84}
+TELLER77 = BANKING77 | {"dataset": "teller77", **KNOWN_DATA["teller77"], "intents": 84}
 ENVIRONMENT = {
     "cpu": "Sample CPU",
     "cores_usable": 2,
@@ -84,6 +82,7 @@ def sealed_run(folder: Path, *, environment: dict[str, Any] = ENVIRONMENT, compl
     )
     write_manifest(folder, manifest)
     render(folder)
+    write_notebook(folder, run.notebook)
     write_crate(folder, manifest)
     finish(folder, manifest, complete=complete)
     return folder
