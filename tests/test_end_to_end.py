@@ -30,7 +30,11 @@ def test_a_smoke_run_ends_in_a_report_that_verifies(tmp_path: Path) -> None:
     verdict = verify(folder)
     assert verdict.holds, verdict.findings
     records = {record.id: record for record in read_records(folder)}
-    assert len(verdict.findings) == len(records) >= 50
+    assert len(records) >= 50
+    pages = {"RESULTS.md", "RESULTS.html", "RESUME.md", *(f"notebooks/{name}.ipynb" for name in NOTEBOOKS)}
+    assert {finding.subject for finding in verdict.findings} == records.keys() | pages
+    own = subprocess.run([sys.executable, "-I", folder / "verify.py"], capture_output=True, text=True, check=False)
+    assert own.stdout.splitlines()[-1] == verdict.summary()
     for must in ("chat.sequential.p50_ms", "load.locust.throughput", "vectors.search.p50_ms"):
         assert records[must].status == "measured"
     for configuration in ("probe", "lora_r8", "qlora_r8"):
