@@ -13,7 +13,7 @@ import typer
 
 from bankllm import __version__
 from bankllm.errors import BankLLMError, RunError, UsageError
-from bankllm.evidence.command import claims, holding, latest_run, report
+from bankllm.evidence.command import claims, holding, latest_run, publish, report
 from bankllm.loadtest.command import loadtest
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
@@ -134,6 +134,7 @@ def verify(
 
 
 app.command()(report)
+app.command()(publish)
 app.command()(claims)
 
 

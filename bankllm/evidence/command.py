@@ -1,4 +1,4 @@
-"""Commands that turn a run into pages, compare it, and bind and check numbers: `report`, `claims`."""
+"""Commands that turn a run into pages, compare and publish it, and bind numbers: `report`, `publish`, `claims`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +49,17 @@ def _compare(first: Path, second: Path) -> None:
         typer.echo(line)
     if not comparison.compared:
         raise RunError("The two runs have no record in common that was measured under the same conditions.")
+
+
+def publish(
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder.")],
+    target: Annotated[Path, typer.Argument(help="Where the copy goes, e.g. outputs/reference.")],
+) -> None:
+    """Copy a run that holds, without weights, to where a repository keeps it."""
+    from bankllm.evidence.publish import publish as copy
+
+    left_out = copy(run_dir, target).left_out
+    typer.echo(f"{target}: {len(left_out)} files with weights left out. Check it: bankllm verify {target}")
 
 
 def claims(

@@ -49,6 +49,8 @@ class Manifest(BaseModel):
     notebooks: list[NotebookRun] = []
     files: dict[str, str] = {}
     """Path relative to the run's folder → sha256; empty until the run is sealed."""
+    left_out: dict[str, str] = {}
+    """The same of files that the run had and that this copy of it does not carry (`publish`)."""
     seal: str | None = None
     """sha256 of this very file with zeros in the seal's place: an edit of the manifest alone is found.
 
