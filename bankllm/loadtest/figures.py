@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 MIB = 2**20
+BELOW: dict[str, Any] = {"frameon": False, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
+BELOW |= {"fontsize": 9}
+"""A legend out of the way of lines that may go anywhere."""
 
 
 def closed_and_open(
@@ -54,7 +57,7 @@ def throughput_sweep(axis: "Axes", steps: Sequence[Step], title: str) -> None:
     plots.label(axis, title, "offered (requests/s)", "requests/s")
     axis.set(xlim=(0, None), ylim=(0, 1.05 * max(*achieved, max(good))))
     _mark_knee(axis, steps)
-    axis.legend(frameon=False, loc="upper left", fontsize=9)
+    axis.legend(**BELOW)
 
 
 def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str) -> None:
@@ -81,7 +84,7 @@ def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str
         scale.set_major_locator(_decades(*ends))
         scale.set_major_formatter("{x:g}")
         scale.set_minor_formatter(NullFormatter())
-    axis.legend(frameon=False, loc="best", fontsize=9)
+    axis.legend(**BELOW)
 
 
 def memory_over_time(axis: "Axes", memory: Rows, most_growth: float) -> None:
