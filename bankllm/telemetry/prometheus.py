@@ -6,6 +6,7 @@ with PrometheusServer(8000, folder) as prometheus:
     prometheus.query("histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket))")
 """
 
+import json
 import math
 import shutil
 import time
@@ -53,14 +54,16 @@ def scrape(url: str) -> list[Sample]:
 class PrometheusServer:
     """A Prometheus process that scrapes `127.0.0.1:target_port/metrics` every second, as a context manager.
 
-    Its configuration, data and log lie in `folder`; `processes` says how orphans are prevented.
+    Its configuration, data and log lie in `folder`; `rules` are files of recording and alerting rules, evaluated as
+    often. `processes` says how orphans are prevented.
     Raises `NotMeasured` without the binary, `ServerError` if it does not start or cannot scrape its target.
     """
 
-    def __init__(self, target_port: int, folder: Path, timeout_s: float = 20) -> None:
+    def __init__(self, target_port: int, folder: Path, timeout_s: float = 20, rules: Sequence[Path] = ()) -> None:
         self.folder = folder
         self.target_port = target_port
         self.timeout_s = timeout_s
+        self.rules = rules
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -69,7 +72,7 @@ class PrometheusServer:
             raise NotMeasured(INSTALL)
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "prometheus.yml"
-        config.write_text(configuration(self.target_port), encoding="utf-8")
+        config.write_text(configuration(self.target_port, self.rules), encoding="utf-8")
         port = processes.free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [
@@ -93,14 +96,15 @@ class PrometheusServer:
     ) -> None:
         processes.stop(self._process)
 
-    def query(self, promql: str) -> list[Sample]:
-        """Answer an instant query; a scalar is one sample without labels.
+    def query(self, promql: str, at: float | None = None) -> list[Sample]:
+        """Answer an instant query, of now or of the Unix time `at`; a scalar is one sample without labels.
 
         Raises `UsageError` for PromQL that Prometheus refuses or that asks for a range,
         `ServerError` if it does not answer.
         """
+        asked = {"query": promql} | ({} if at is None else {"time": str(at)})
         try:
-            reply = httpx.get(f"{self.url}/api/v1/query", params={"query": promql}, timeout=10, trust_env=False)
+            reply = httpx.get(f"{self.url}/api/v1/query", params=asked, timeout=10, trust_env=False)
             body = reply.json()
         except (httpx.HTTPError, ValueError) as error:
             raise ServerError(f"Prometheus did not answer ({error!r}). Its log ends: {self._log_tail()}") from error
@@ -138,10 +142,11 @@ class PrometheusServer:
         return " | ".join(lines[-5:]) or "(empty)"
 
 
-def configuration(target_port: int) -> str:
-    """A Prometheus configuration with one job, `bankllm`, and one target on this machine."""
+def configuration(target_port: int, rules: Sequence[Path] = ()) -> str:
+    """A Prometheus configuration with one job, `bankllm`, one target on this machine, and these files of rules."""
     return (
-        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n"
+        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n"
+        f"rule_files: {json.dumps([str(path.resolve()) for path in rules])}\n"
         f"scrape_configs:\n  - job_name: {JOB}\n    static_configs:\n"
         f"      - targets: ['127.0.0.1:{target_port}']\n"
     )
