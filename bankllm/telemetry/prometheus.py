@@ -67,6 +67,11 @@ class PrometheusServer:
         self.url = ""
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start without a `with` block (in a notebook, say), and wait for a first scrape; call `stop` afterwards."""
         program = shutil.which("prometheus")
         if program is None:
             raise NotMeasured(INSTALL)
@@ -87,13 +92,16 @@ class PrometheusServer:
         try:
             self.wait_for_scrape()
         except BaseException:
-            processes.stop(self._process)
+            self.stop()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process; its data stay in `folder`."""
         processes.stop(self._process)
 
     def query(self, promql: str, at: float | None = None) -> list[Sample]:
@@ -164,18 +172,30 @@ def _samples(promql: str, data: dict[str, Any]) -> list[Sample]:
     return samples
 
 
-def bucket_rows(before: Sequence[Sample], after: Sequence[Sample], *, route: str) -> list[dict[str, str | float]]:
-    """What a route's latency histogram gained between two scrapes: rows of `le_ms` (upper bound) and `requests`.
+def bucket_rows(
+    before: Sequence[Sample], after: Sequence[Sample], metric: str = "http_request_duration_seconds", **labels: str
+) -> list[dict[str, str | float]]:
+    """What a histogram of seconds gained between two scrapes, over all series that have these labels.
 
-    Methods and statuses are summed; `requests` is cumulative over the bounds, as Prometheus keeps it.
+    Rows of `le_ms` (upper bound) and `requests`, which is cumulative over the bounds, as Prometheus keeps it.
     """
     gained: dict[float, float] = {}
     for samples, sign in ((after, 1), (before, -1)):
         for sample in samples:
-            if sample.name == "http_request_duration_seconds_bucket" and sample.labels["route"] == route:
+            if sample.name == f"{metric}_bucket" and labels.items() <= sample.labels.items():
                 bound = float(sample.labels["le"])
                 gained[bound] = gained.get(bound, 0.0) + sign * sample.value
     return [
         {"le_ms": "+Inf" if math.isinf(bound) else round(1000 * bound, 6), "requests": count}
         for bound, count in sorted(gained.items())
     ]
+
+
+def gained(before: Sequence[Sample], after: Sequence[Sample], name: str, **labels: str) -> float:
+    """By how much the series of that name with these labels grew between two scrapes, in sum."""
+    return sum(
+        sign * sample.value
+        for samples, sign in ((after, 1), (before, -1))
+        for sample in samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
