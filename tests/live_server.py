@@ -27,11 +27,11 @@ from tests.test_serving_identity import SECRET, bearer, token
 CHAT = "/api/v1/chat"
 
 
-def bank(folder: Path, **env: str) -> ServerProcess:
+def bank(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
     """A server with a log and a store in `folder`, which sees no settings but these."""
     theirs = {name: "" for name in os.environ if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_"))}
     settings = theirs | {"ENVIRONMENT": "development", "BANKLLM_OFFLINE": "1"} | env
-    return ServerProcess(store=folder / "memory.sqlite", log=folder / "server.log", env=settings)
+    return ServerProcess(store=folder / "memory.sqlite", log=folder / "server.log", env=settings, workers=workers)
 
 
 def guarded(folder: Path, **env: str) -> ServerProcess:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def test_the_capsule_is_json_and_names_no_host_user_or_path() -> None:
         assert secret not in text
     assert getpass.getuser() not in json.dumps({**found, "libraries": None}).split()
     assert found["cores"] == os.cpu_count()
+    assert found["uname"] == subprocess.run(["uname", "-srvm"], capture_output=True, text=True).stdout.strip()
     libraries = found["libraries"]
     assert isinstance(libraries, dict)
     assert libraries["numpy"] == version("numpy")

@@ -25,6 +25,7 @@ from bankllm.evidence.records import (
     write_rows,
 )
 from bankllm.evidence.rows import read_table
+from bankllm.evidence.summary import by_room
 from bankllm.evidence.validity import MARKS
 from bankllm.evidence.words import show_interval, show_value
 from bankllm.files import atomic_writer
@@ -146,20 +147,15 @@ class Run:
 
     def table(self) -> "pd.DataFrame":
         """This notebook's records as people read them, one a row."""
+        return _frame(self.records())
+
+    def others_by_room(self) -> "pd.DataFrame":
+        """What the run's other notebooks recorded, under (room, id), in the pages' order; empty where they did not."""
         import pandas as pd
 
-        rows = [
-            {
-                "id": record.id,
-                "what": record.title,
-                "value": show_value(record),
-                "95 % interval": show_interval(record),
-                "n": record.n,
-                "status": record.status,
-            }
-            for record in self.records()
-        ]
-        return pd.DataFrame(rows).set_index("id")
+        others = [record for record in read_records(self.folder) if record.notebook != self.notebook]
+        rooms = {title: _frame(mine) for title, mine in by_room(others).items()}
+        return pd.concat(rooms, names=["room"]) if rooms else _frame([])
 
     def scratch(self, name: str) -> Path:
         """A temporary folder for files that are not evidence (a store, a tool's logs); gone with this object."""
@@ -217,6 +213,23 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
     write_records(folder, kept)
     (folder / "raw" / f"{notebook[:2]}{MARKS}").unlink(missing_ok=True)
     return Run(folder, notebook, chosen)
+
+
+def _frame(records: Sequence[Record]) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = [
+        {
+            "id": record.id,
+            "what": record.title,
+            "value": show_value(record),
+            "95 % interval": show_interval(record),
+            "n": record.n,
+            "status": record.status,
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows, columns=["id", "what", "value", "95 % interval", "n", "status"]).set_index("id")
 
 
 def host_line() -> str:

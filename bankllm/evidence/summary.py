@@ -65,13 +65,20 @@ class Section:
 def sections(folder: Path, records: Sequence[Record]) -> list[Section]:
     """The records by the first part of their id, in the pages' order, with their notebooks' plots."""
     plots = sorted((folder / "plots").glob("*.png"))
-    others = sorted({record.id.split(".")[0] for record in records} - set(SECTIONS))
     found = []
-    for prefix, title in (SECTIONS | {name: name for name in others}).items():
-        mine = tuple(record for record in records if record.id.split(".")[0] == prefix)
+    for title, mine in by_room(records).items():
         numbers = {record.notebook[:2] for record in mine}
-        if mine:
-            found.append(Section(title, mine, tuple(plot for plot in plots if plot.name[:2] in numbers)))
+        found.append(Section(title, mine, tuple(plot for plot in plots if plot.name[:2] in numbers)))
+    return found
+
+
+def by_room(records: Sequence[Record]) -> dict[str, tuple[Record, ...]]:
+    """Heading → records by the first part of their id, in the pages' order; rooms without any are left out."""
+    others = sorted({record.id.split(".")[0] for record in records} - set(SECTIONS))
+    found = {}
+    for prefix, title in (SECTIONS | {name: name for name in others}).items():
+        if mine := tuple(record for record in records if record.id.split(".")[0] == prefix):
+            found[title] = mine
     return found
 
 

@@ -23,14 +23,17 @@ LIBRARIES = (
     "bitsandbytes",
     "datasets",
     "fastapi",
+    "httpx",
     "locust",
     "numpy",
+    "onnxruntime",
     "pandas",
     "peft",
     "pinecone",
     "prometheus-client",
     "scikit-learn",
     "sentence-transformers",
+    "tokenizers",
     "torch",
     "transformers",
     "uvicorn",
@@ -50,6 +53,7 @@ def capsule() -> dict[str, object]:
         "gpus": gpus(),
         "os": os_name(),
         "kernel": f"{platform.system()} {platform.release()}",
+        "uname": uname(),
         "machine": platform.machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "sqlite": sqlite3.sqlite_version,
@@ -111,6 +115,12 @@ def os_name() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return platform.platform(terse=True)
+
+
+def uname() -> str:
+    """`uname -srvm`: kernel, release, build and machine, without the host's name."""
+    found = platform.uname()
+    return f"{found.system} {found.release} {found.version} {found.machine}"
 
 
 def installed(package: str) -> str | None:

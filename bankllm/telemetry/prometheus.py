@@ -6,6 +6,7 @@ with PrometheusServer(8000, folder) as prometheus:
     prometheus.query("histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket))")
 """
 
+import json
 import math
 import shutil
 import time
@@ -53,23 +54,30 @@ def scrape(url: str) -> list[Sample]:
 class PrometheusServer:
     """A Prometheus process that scrapes `127.0.0.1:target_port/metrics` every second, as a context manager.
 
-    Its configuration, data and log lie in `folder`; `processes` says how orphans are prevented.
+    Its configuration, data and log lie in `folder`; `rules` are files of recording and alerting rules, evaluated as
+    often. `processes` says how orphans are prevented.
     Raises `NotMeasured` without the binary, `ServerError` if it does not start or cannot scrape its target.
     """
 
-    def __init__(self, target_port: int, folder: Path, timeout_s: float = 20) -> None:
+    def __init__(self, target_port: int, folder: Path, timeout_s: float = 20, rules: Sequence[Path] = ()) -> None:
         self.folder = folder
         self.target_port = target_port
         self.timeout_s = timeout_s
+        self.rules = rules
         self.url = ""
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start without a `with` block (in a notebook, say), and wait for a first scrape; call `stop` afterwards."""
         program = shutil.which("prometheus")
         if program is None:
             raise NotMeasured(INSTALL)
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "prometheus.yml"
-        config.write_text(configuration(self.target_port), encoding="utf-8")
+        config.write_text(configuration(self.target_port, self.rules), encoding="utf-8")
         port = processes.free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [
@@ -84,23 +92,27 @@ class PrometheusServer:
         try:
             self.wait_for_scrape()
         except BaseException:
-            processes.stop(self._process)
+            self.stop()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process; its data stay in `folder`."""
         processes.stop(self._process)
 
-    def query(self, promql: str) -> list[Sample]:
-        """Answer an instant query; a scalar is one sample without labels.
+    def query(self, promql: str, at: float | None = None) -> list[Sample]:
+        """Answer an instant query, of now or of the Unix time `at`; a scalar is one sample without labels.
 
         Raises `UsageError` for PromQL that Prometheus refuses or that asks for a range,
         `ServerError` if it does not answer.
         """
+        asked = {"query": promql} | ({} if at is None else {"time": str(at)})
         try:
-            reply = httpx.get(f"{self.url}/api/v1/query", params={"query": promql}, timeout=10, trust_env=False)
+            reply = httpx.get(f"{self.url}/api/v1/query", params=asked, timeout=10, trust_env=False)
             body = reply.json()
         except (httpx.HTTPError, ValueError) as error:
             raise ServerError(f"Prometheus did not answer ({error!r}). Its log ends: {self._log_tail()}") from error
@@ -138,10 +150,11 @@ class PrometheusServer:
         return " | ".join(lines[-5:]) or "(empty)"
 
 
-def configuration(target_port: int) -> str:
-    """A Prometheus configuration with one job, `bankllm`, and one target on this machine."""
+def configuration(target_port: int, rules: Sequence[Path] = ()) -> str:
+    """A Prometheus configuration with one job, `bankllm`, one target on this machine, and these files of rules."""
     return (
-        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n"
+        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n"
+        f"rule_files: {json.dumps([str(path.resolve()) for path in rules])}\n"
         f"scrape_configs:\n  - job_name: {JOB}\n    static_configs:\n"
         f"      - targets: ['127.0.0.1:{target_port}']\n"
     )
@@ -159,18 +172,30 @@ def _samples(promql: str, data: dict[str, Any]) -> list[Sample]:
     return samples
 
 
-def bucket_rows(before: Sequence[Sample], after: Sequence[Sample], *, route: str) -> list[dict[str, str | float]]:
-    """What a route's latency histogram gained between two scrapes: rows of `le_ms` (upper bound) and `requests`.
+def bucket_rows(
+    before: Sequence[Sample], after: Sequence[Sample], metric: str = "http_request_duration_seconds", **labels: str
+) -> list[dict[str, str | float]]:
+    """What a histogram of seconds gained between two scrapes, over all series that have these labels.
 
-    Methods and statuses are summed; `requests` is cumulative over the bounds, as Prometheus keeps it.
+    Rows of `le_ms` (upper bound) and `requests`, which is cumulative over the bounds, as Prometheus keeps it.
     """
     gained: dict[float, float] = {}
     for samples, sign in ((after, 1), (before, -1)):
         for sample in samples:
-            if sample.name == "http_request_duration_seconds_bucket" and sample.labels["route"] == route:
+            if sample.name == f"{metric}_bucket" and labels.items() <= sample.labels.items():
                 bound = float(sample.labels["le"])
                 gained[bound] = gained.get(bound, 0.0) + sign * sample.value
     return [
         {"le_ms": "+Inf" if math.isinf(bound) else round(1000 * bound, 6), "requests": count}
         for bound, count in sorted(gained.items())
     ]
+
+
+def gained(before: Sequence[Sample], after: Sequence[Sample], name: str, **labels: str) -> float:
+    """By how much the series of that name with these labels grew between two scrapes, in sum."""
+    return sum(
+        sign * sample.value
+        for samples, sign in ((after, 1), (before, -1))
+        for sample in samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
