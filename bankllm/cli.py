@@ -14,6 +14,7 @@ import typer
 
 from bankllm import __version__
 from bankllm.errors import BankLLMError, RunError, UsageError
+from bankllm.loadtest.command import loadtest
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
 from bankllm.vectors.command import index, search
@@ -246,43 +247,7 @@ def serve(
     serve_app(host, port, settings, workers)
 
 
-@app.command()
-def loadtest(
-    output: Annotated[Path, typer.Argument(help="CSV file for the per-request rows.")],
-    url: Annotated[
-        str | None, typer.Option(help="A running server on loopback.", show_default="starts its own")
-    ] = None,
-    driver: Annotated[str, typer.Option(help="ab, locust or open-loop.")] = "ab",
-    users: Annotated[int, typer.Option(help="Closed loops: how many ask at once.")] = 100,
-    requests: Annotated[int, typer.Option(help="How many are measured.")] = 1000,
-    rate: Annotated[float | None, typer.Option(help="Open loop: requests due a second.")] = None,
-    arrivals: Annotated[str, typer.Option(help="Open loop: poisson or constant.")] = "poisson",
-    warm_up: Annotated[int, typer.Option(help="Requests before the measured ones.")] = 0,
-    kind: Annotated[str | None, typer.Option(help="chat, health or mix.", show_default="the driver's own")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Of the server that is started.")] = 1,
-    own_host: Annotated[bool, typer.Option("--i-own-this-host", help="Allow an address beyond loopback.")] = False,
-) -> None:
-    """Drive a server and keep one row a request; prints throughput, percentiles and errors."""
-    from bankllm.loadtest.report import drive
-
-    lines = drive(
-        output,
-        url=url,
-        driver=driver,
-        users=users,
-        requests=requests,
-        settings=get_settings(),
-        rate=rate,
-        arrivals=arrivals,
-        warm_up=warm_up,
-        kind=kind,
-        workers=workers,
-        own_host=own_host,
-    )
-    for line in lines:
-        typer.echo(line)
-
-
+app.command()(loadtest)
 app.command()(index)
 app.command()(search)
 

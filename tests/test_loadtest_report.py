@@ -1,20 +1,21 @@
 """What the command line says of a load, and that its figures come from the file of the rows."""
 
 import csv
+import gzip
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import httpx
-import psutil
+import jwt
 import pytest
+from pydantic import SecretStr
 
 from bankllm.errors import RunError, UsageError
-from bankllm.loadtest.report import drive
+from bankllm.loadtest.load import row
+from bankllm.loadtest.report import drive, tokens
 from bankllm.loadtest.runner import LoadResult
 from bankllm.loadtest.server import ServerProcess
 from bankllm.settings import get_settings
@@ -36,50 +37,48 @@ def test_a_load_is_told_in_lines_and_kept_in_rows(tmp_path: Path) -> None:
         f"chat: p50 {latencies[19]:.1f} ms, p95 not measured (p95 needs 130 samples, there are 40)"
     )
     assert "limits: one body, sent every time" in lines[4]
-
-
-def test_an_open_load_shows_what_waiting_users_saw_and_what_a_tool_would_show(tmp_path: Path) -> None:
-    rows = tmp_path / "rows.csv"
-    load = {"driver": "open-loop", "users": 1, "requests": 140, "rate": 200.0, "warm_up": 20, "kind": "health"}
-    with ServerProcess(program=APP) as server:
-        lines = list(drive(rows, url=server.url, settings=get_settings(), **load))  # type: ignore[arg-type]
-    assert lines[0].startswith("open-loop, 200 due a second, open loop: 140 requests in ")
-    assert re.match(r"health, steady: p50 [\d.]+ ms, p95 [\d.]+ ms, p99 not measured", lines[2])
-    assert lines[3].startswith("health, steady, not counting the wait before sending: p50 ")
-    assert len(rows.read_text().splitlines()) == 1 + 160
+    assert lines[5] == f"Its 40 rows are in {rows}."
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_the_rows_and_leaves_no_process(tmp_path: Path) -> None:
-    rows = tmp_path / "rows.csv"
+def test_an_open_loop_shows_corrected_and_uncorrected_beside_each_other(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv.gz"
     with ServerProcess(program=APP) as server:
-        load = ["--driver", "open-loop", "--rate", "50", "--requests", "5000", "--url", server.url]
-        command = [sys.executable, "-m", "bankllm", "loadtest", str(rows), *load]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while len(httpx.get(f"{server.url}/seen").json()) < 20:
-            assert child.poll() is None
-            time.sleep(0.1)
-        generators = psutil.Process(child.pid).children(recursive=True)
-        assert generators
-        child.send_signal(signal.SIGINT)
-        said, errors = child.communicate(timeout=30)
-    assert child.returncode == 130, errors
-    kept = rows.read_text().splitlines()
-    assert f"Interrupted: {len(kept) - 1:,} rows are in {rows}." in said
-    assert 10 < len(kept) < 5000
-    assert not [process for process in generators if process.is_running()]
+        ask = {"driver": "open-loop", "rate": 200.0, "requests": 150, "warm_up": 30, "settings": get_settings()}
+        lines = list(drive(rows, url=server.url, repeat_one=True, **ask))
+        said = {each["message"] for each in httpx.get(f"{server.url}/seen").json() if each["kind"] == "chat"}
+    assert len(said) == 1
+    assert lines[0].startswith("open-loop, open loop, 200 a second due (poisson): 150 requests in")
+    assert lines[1] == "warm-up before them: 30 requests, 0 failed"
+    assert re.match(r"chat, from due: p50 [\d.]+ ms, p95 [\d.]+ ms, p99 not measured", lines[3])
+    assert re.match(r"chat, from sent \(uncorrected\): p50 [\d.]+ ms", lines[4])
+    with gzip.open(rows, "rt", newline="") as file:
+        assert sum(row["phase"] == "steady" for row in csv.DictReader(file)) == 150
+
+
+def test_each_customer_comes_with_a_token_of_its_own() -> None:
+    assert tokens(get_settings(), ["CUST001"]) is None
+    secret = "k" * 40
+    settings = get_settings().model_copy(update={"jwt_secret": SecretStr(secret)})
+    mine = tokens(settings, ["CUST001", "CUST002"])
+    assert mine is not None
+    told = [jwt.decode(mine[name], secret, algorithms=["HS256"], audience="bankllm") for name in mine]
+    assert [each["sub"] for each in told] == ["CUST001", "CUST002"]
+    assert all(each["exp"] > time.time() + 3000 for each in told)
 
 
 def test_an_invalid_load_keeps_its_rows_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row: dict[str, str | int | float] = {
-        "kind": "chat",
-        "phase": "steady",
-        "sent_s": 0.0,
-        "latency_ms": 5.0,
-        "error": "HTTP 503",
-    }
+    kept = row("locust", 0, "chat", "steady", "", 0.0, "", 0.005, 5.0, 5.0, 503, 0, "HTTP 503")
     result = LoadResult(
-        "locust", [row], {"HTTP 503": 1}, 1, None, 0.5, None, ("none",), "Locust ended after 1 of 20 requests"
+        driver="locust",
+        rows=[kept],
+        errors={"HTTP 503": 1},
+        users=1,
+        rate=None,
+        seconds=0.5,
+        generator_cpu_share=None,
+        limits=("none",),
+        invalid_because="Locust ended after 1 of 20 requests",
     )
     monkeypatch.setattr("bankllm.loadtest.report.run_load", lambda *_, **__: result)
     lines = drive(
@@ -89,7 +88,10 @@ def test_an_invalid_load_keeps_its_rows_and_fails(tmp_path: Path, monkeypatch: p
     with pytest.raises(RunError, match=r"The load is invalid: Locust ended after 1 of 20 requests\. Its 1 rows are in"):
         said.extend(lines)
     assert said[1] == "failed: 1, 1 × HTTP 503"
-    assert (tmp_path / "rows.csv").read_text() == "kind,phase,sent_s,latency_ms,error\nchat,steady,0.0,5.0,HTTP 503\n"
+    assert not any("p50" in line for line in said)
+    assert (tmp_path / "rows.csv").read_text().splitlines()[1:] == [
+        "locust,0,chat,steady,,0.0,,0.005,5.0,5.0,503,0,HTTP 503"
+    ]
 
 
 def test_an_unknown_driver_is_refused_before_a_server_starts(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from bankllm.datasets import Dataset, Split, load
 from bankllm.errors import ModelError, NotMeasured, UsageError
 from bankllm.evidence.records import read_records
 from bankllm.training.config import TrainConfig
+from bankllm.training.frozen import encode
 from bankllm.training.head import PROBE_C
 from bankllm.training.memory import SAMPLE_S, PeakMemory
-from bankllm.training.train import TrainResult, train
+from bankllm.training.train import TrainResult, _Training, _untrained, train
 
 WEIGHTS = {
     "probe": {"head.safetensors"},
@@ -53,6 +54,19 @@ def accuracy(result: TrainResult) -> float:
 
 def confidences(result: TrainResult) -> list[float]:
     return [float(str(row["confidence"])) for row in result.predictions]
+
+
+@pytest.mark.parametrize(("device", "counted"), [("cpu", True), ("cuda", False)])
+def test_shared_embeddings_count_only_in_the_memory_where_they_lie(data, device, counted):
+    """On a GPU the peak is torch's own, and the embeddings stay outside."""
+    config = TrainConfig(method="lora", top_layers=1)
+    classifier = _untrained(config, data, "cpu")
+    made = encode(classifier, config, data, progress=False, frozen=None)
+    training = _Training(config, data, classifier, "fp32", False, PeakMemory(device), saved=None)
+    training.start_head(made)
+    assert training.frozen is made
+    assert training.peak_bytes() == (made.nbytes if counted else 0)
+    assert made.nbytes > len(data.train) * 384 * 4
 
 
 @pytest.mark.parametrize("method", ["probe", "lora", "qlora", "full"])

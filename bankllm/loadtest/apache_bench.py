@@ -55,7 +55,7 @@ def run_ab(load: Load, folder: Path) -> Driven:
         limits=(
             "one body, sent every time",
             "sent_s and done_s to the second, latency_ms in whole milliseconds",
-            "no status, error or bytes of a single request; a server that dies leaves no row at all",
+            "no status, error or bytes of a single request",
             f"HTTP/1.0: {_figure(report, 'Keep-Alive requests'):.0f} requests on a connection kept alive",
             *(("a warm-up ends with the second in which its last request was sent",) if load.warm_up else ()),
         ),

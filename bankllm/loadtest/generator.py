@@ -123,9 +123,22 @@ def _most_connections() -> int:
     return allowed
 
 
+def come_first() -> bool:
+    """Be scheduled before ordinary processes, as a client on another machine would be; whether the system lets us.
+
+    It does so for root. Beside a server that takes every core, requests are then sent on time all the same.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except (AttributeError, OSError):  # not Linux; not allowed
+        return False
+    return True
+
+
 async def drive(plan: dict[str, Any], tokens: dict[str, str]) -> None:
     """Run the plan; leave its rows and what it cost as files."""
     generator = Generator(plan, tokens)
+    first = come_first()
     # A collection would hold up every request that is due; the rows form no cycles.
     gc.freeze()
     gc.disable()
@@ -136,7 +149,7 @@ async def drive(plan: dict[str, Any], tokens: dict[str, str]) -> None:
         writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept for _, kept in sorted(generator.rows, key=lambda numbered: numbered[0]))
-    told = busy | {"sent": generator.sent, "ended": generator.ended, "connections": generator.client.opened}
+    told = busy | {"ended": generator.ended, "connections": generator.client.opened, "comes_first": first}
     Path(plan["generator"]).write_text(json.dumps(told), encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 Value = str | int | float
 Row = dict[str, Value]
+Driver = Literal["ab", "locust", "open-loop"]
 Kind = Literal["chat", "health"]
 Mix = Literal["chat", "health", "mix"]
 Arrivals = Literal["poisson", "constant"]
@@ -46,16 +47,16 @@ class Load:
     """What to ask of the server. `wait_s` bounds the pause of a Locust user between requests, in seconds."""
 
     url: str
-    users: int
-    """0 in an open loop."""
-    requests: int
-    """Measured ones; those of the warm-up come before them."""
     messages: Sequence[str]
     customers: Sequence[str]
     mix: Mix
-    wait_s: tuple[float, float]
-    timeout_s: float
-    seed: int
+    users: int = 100
+    """0 in an open loop."""
+    requests: int = 1000
+    """Measured ones; those of the warm-up come before them."""
+    wait_s: tuple[float, float] = (1, 3)
+    timeout_s: float = 30
+    seed: int = 0
     token: str | Mapping[str, str] | None = field(default=None, repr=False)
     """One for all, or one for each customer."""
     warm_up: int = 0

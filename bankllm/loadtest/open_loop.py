@@ -51,10 +51,17 @@ def run_open_loop(load: Load, folder: Path) -> Driven:
         errors=errors_of(rows),
         seconds=span_s(rows),
         generator_cpu_share=told["cpu_s"] / told["wall_s"] if told else None,
-        limits=(f"sent {_lateness(mine):.2f} ms after due at p99, which latency_ms includes",) if mine else (),
+        limits=_limits(told, mine),
         invalid_because="; ".join(because) or None,
         interrupted=child.interrupted,
     )
+
+
+def _limits(told: dict | None, mine: list[Row]) -> tuple[str, ...]:
+    limits = [f"sent {_lateness(mine):.2f} ms after due at p99, which latency_ms includes"] if mine else []
+    if told and not told["comes_first"]:
+        limits.append("waited for a core like any process: only root's generator comes before the server")
+    return tuple(limits)
 
 
 def _ended_early(told: dict | None, landed: int, asked: int) -> str:

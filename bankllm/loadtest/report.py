@@ -1,4 +1,4 @@
-"""What `bankllm loadtest` prints: one load, its rows as CSV, and figures computed from that file.
+"""What `bankllm loadtest` does and prints: a server, one load, its rows in a file, and figures computed from them.
 
 bankllm loadtest rows.csv --driver open-loop --rate 50 --requests 2000 --warm-up 200
 """
@@ -6,18 +6,20 @@ bankllm loadtest rows.csv --driver open-loop --rate 50 --requests 2000 --warm-up
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any
 
 import jwt
 
 from bankllm import datasets
-from bankllm.errors import RunError, UsageError
-from bankllm.evidence.records import Raw, compute, sha256_file, write_rows
-from bankllm.loadtest.load import Arrivals, Mix
-from bankllm.loadtest.runner import Driver, LoadInterrupted, LoadResult, run_load
+from bankllm.errors import RunError
+from bankllm.evidence.statistics import percentile
+from bankllm.loadtest.load import Driver, Row
+from bankllm.loadtest.planning import plan
+from bankllm.loadtest.runner import LoadInterrupted, LoadResult, run_load
 from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.table import check_ending, write_table
 from bankllm.settings import Settings
 
 CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
@@ -30,92 +32,107 @@ def drive(
     output: Path,
     *,
     url: str | None,
-    driver: str,
-    users: int,
-    requests: int,
+    driver: Driver,
     settings: Settings,
-    rate: float | None = None,
-    arrivals: str = "poisson",
-    warm_up: int = 0,
-    kind: str | None = None,
     workers: int = 1,
-    own_host: bool = False,
+    texts: str = "teller77",
+    repeat_one: bool = False,
+    **ask: Any,
 ) -> Iterator[str]:
-    """Load the server at `url`, or one started for it, with Teller77's test texts; write the rows to `output`.
+    """Load the server at `url`, or one started for it with so many workers; write the rows to `output`.
 
-    Gives lines to print. Raises what `run_load` and `ServerProcess` raise, and `RunError` once the lines are out if
-    the load is invalid; its rows are kept, as are those of a load that Ctrl-C ended (`LoadInterrupted`).
+    `ask` is what `run_load` takes beside; texts are the test texts of a data set, only the first with `repeat_one`.
+    Gives lines to print. Raises what `run_load` and `ServerProcess` raise, and once the lines are out `RunError` if
+    the load is invalid, `KeyboardInterrupt` if it was interrupted; the rows are kept.
     """
-    if driver not in get_args(Driver):
-        raise UsageError(f"Unknown load driver {driver!r}. Expected one of: {', '.join(get_args(Driver))}.")
-    tokens = _tokens(settings)
+    check_ending(output)
+    messages = datasets.load(texts, settings).test.texts
+    mine = {"messages": messages[:1] if repeat_one else messages, "customers": CUSTOMERS} | ask
+    plan(url or "http://127.0.0.1", driver, **mine)  # before a server is started for nothing
+    interrupted = False
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
-        if url is None:
-            own = ServerProcess(store=folder / "memory.sqlite", workers=workers, env={"BANKLLM_RATE_LIMIT": "off"})
-            url = stack.enter_context(own).url
+        address = url or stack.enter_context(own_server(folder, workers)).url
         try:
             result = run_load(
-                url,
-                cast(Driver, driver),
-                messages=datasets.load("teller77").test.texts,
-                customers=CUSTOMERS,
+                address,
+                driver,
                 output=folder,
-                users=users,
-                requests=requests,
-                kind=cast(Mix | None, kind),
-                token=tokens,
-                allow_remote=own_host,
-                warm_up=warm_up,
-                rate=rate,
-                arrivals=cast(Arrivals, arrivals),
+                token=tokens(settings, CUSTOMERS),
+                **mine,
             )
-        except LoadInterrupted as stop:
-            if stop.result.rows:
-                write_rows(output, stop.result.rows)
-                yield f"Interrupted: {len(stop.result.rows):,} rows are in {output}."
-            raise
-    write_rows(output, result.rows)
-    yield from describe(result, output)
+        except LoadInterrupted as interruption:
+            result, interrupted = interruption.result, True
+    if result.rows:
+        write_table(output, result.rows)
+    yield from describe(result)
+    kept = f"Its {len(result.rows):,} rows are in {output}." if result.rows else "There are no rows to keep."
+    if interrupted:
+        yield f"Interrupted. {kept}"
+        raise KeyboardInterrupt
     if result.invalid_because:
-        raise RunError(f"The load is invalid: {result.invalid_because}. Its {len(result.rows):,} rows are in {output}.")
+        raise RunError(f"The load is invalid: {result.invalid_because}. {kept}")
+    yield kept
 
 
-def _tokens(settings: Settings) -> dict[str, str] | None:
-    """A token of each customer that the load comes from, where the server's secret is known."""
+def own_server(folder: Path, workers: int = 1) -> ServerProcess:
+    """A server for this load alone: an empty memory, no limit of requests."""
+    return ServerProcess(store=folder / "memory.sqlite", workers=workers, env={"BANKLLM_RATE_LIMIT": "off"})
+
+
+def tokens(settings: Settings, customers: Sequence[str]) -> Mapping[str, str] | None:
+    """A token of each customer, where the server's secret is known."""
     if settings.jwt_secret is None:
         return None
-    secret, expires = settings.jwt_secret.get_secret_value(), time.time() + TOKEN_SECONDS
-    audience = settings.jwt_audience or "bankllm"
-    return {
-        customer: jwt.encode({"sub": customer, "exp": expires, "aud": audience}, secret, algorithm="HS256")
-        for customer in CUSTOMERS
-    }
+    secret = settings.jwt_secret.get_secret_value()
+    claims = {"exp": time.time() + TOKEN_SECONDS, "aud": settings.jwt_audience or "bankllm"}
+    return {customer: jwt.encode(claims | {"sub": customer}, secret, algorithm="HS256") for customer in customers}
 
 
-def describe(result: LoadResult, rows: Path) -> Iterator[str]:
-    """Throughput, errors and percentiles, the latter as `verify` would compute them from the file of the rows."""
+def describe(result: LoadResult) -> Iterator[str]:
+    """Throughput, errors and percentiles, the latter as `verify` would compute them from the rows' file.
+
+    An invalid load has no percentiles to show.
+    """
     figures = result.summary()
-    loop = f"{result.users} users, closed loop" if result.rate is None else f"{result.rate:g} due a second, open loop"
+    pace = f"{result.users} users, closed loop"
+    if result.rate is not None:
+        pace = f"open loop, {result.rate:g} a second due ({result.arrivals})"
     yield (
-        f"{result.driver}, {loop}: {figures['requests']:,} requests in {result.seconds:.1f} s, "
+        f"{result.driver}, {pace}: {figures['requests']:,} requests in {result.seconds:.1f} s, "
         f"{figures['requests_per_s']:.1f} a second"
     )
+    if figures["warm_up"]:
+        failed = sum(bool(each["error"]) for each in result.rows if each["phase"] == "warm_up")
+        yield f"warm-up before them: {figures['warm_up']:,} requests, {failed:,} failed"
     yield f"failed: {figures['failed']:,}" + "".join(f", {n} × {kind}" for kind, n in result.errors.items())
-    for kind, phase in sorted({(str(row["kind"]), str(row["phase"])) for row in result.measured}):
-        raw = Raw(path=rows.name, sha256=sha256_file(rows), where={"kind": kind, "phase": phase})
-        name = f"{kind}, {phase}" if phase else kind
-        yield f"{name}: " + ", ".join(_percentile(rows.parent, raw, "latency_ms", q) for q in (0.5, 0.95, 0.99))
-        if result.rate is not None:
-            uncorrected = ", ".join(_percentile(rows.parent, raw, "service_ms", q) for q in (0.5, 0.95, 0.99))
-            yield f"{name}, not counting the wait before sending: {uncorrected}"
+    if not result.invalid_because:
+        yield from _latencies(result)
     if result.generator_cpu_share is not None:
-        yield f"load generator: busy for {result.generator_cpu_share:.0%} of a core, on the server's machine"
+        yield f"load generator: busy for {result.generator_cpu_share:.0%} of a core, on this machine"
     yield f"{result.driver}'s limits: {'; '.join(result.limits)}"
 
 
-def _percentile(folder: Path, raw: Raw, column: str, q: float) -> str:
-    estimate = compute(folder, raw, "percentile", {"column": column, "q": q})
+def _latencies(result: LoadResult) -> Iterator[str]:
+    for kind in sorted({str(each["kind"]) for each in result.measured}):
+        for phase in ("", "opening", "steady"):
+            rows = [each for each in result.measured if each["kind"] == kind and each["phase"] == phase]
+            if not rows:
+                continue
+            what = f"{kind}, opening wave" if phase == "opening" else kind
+            if result.rate is None:
+                yield f"{what}: {_percentiles(rows, 'latency_ms')}"
+            else:
+                yield f"{what}, from due: {_percentiles(rows, 'latency_ms')}"
+                yield f"{what}, from sent (uncorrected): {_percentiles(rows, 'service_ms')}"
+
+
+def _percentiles(rows: Sequence[Row], column: str) -> str:
+    return ", ".join(_percentile([{column: str(each[column])} for each in rows], column, q) for q in (0.5, 0.95, 0.99))
+
+
+def _percentile(rows: list[dict[str, str]], column: str, q: float) -> str:
+    estimate = percentile(rows, column, q)
     if estimate.value is None:
         return f"p{100 * q:g} not measured ({estimate.invalid_because})"
     return f"p{100 * q:g} {estimate.value:.1f} ms"

@@ -5,32 +5,26 @@ with ServerProcess(store=folder / "memory.db") as server:
 run.write_rows("load", result.rows)
 """
 
-import math
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
-from urllib.parse import urlsplit
 
 import httpx
 
-from bankllm.errors import ServerError, UsageError
+from bankllm.errors import ServerError
 from bankllm.loadtest.apache_bench import run_ab
 from bankllm.loadtest.banking_users import run_locust
-from bankllm.loadtest.load import Arrivals, Driven, Load, Mix, Row, Value, measured
+from bankllm.loadtest.load import Arrivals, Driven, Driver, Load, Mix, Row, Value, measured
 from bankllm.loadtest.open_loop import run_open_loop
-from bankllm.processes import is_loopback
+from bankllm.loadtest.planning import plan
 
-Driver = Literal["ab", "locust", "open-loop"]
 DRIVERS: dict[Driver, Callable[[Load, Path], Driven]] = {
     "ab": run_ab,
     "locust": run_locust,
     "open-loop": run_open_loop,
 }
-OWN_MIX: dict[Driver, Mix] = {"ab": "chat", "locust": "mix", "open-loop": "chat"}
 MOST_BUSY = 0.9
-MOST_RATE = 20_000
-"""Far above what one generator process holds on any machine."""
 
 
 @dataclass(frozen=True)
@@ -124,36 +118,31 @@ def run_load(
     Raises `UsageError` for arguments that do not fit or an address beyond this machine, `ServerError` if nothing
     answers there, `NotMeasured` if the tool is not installed, `LoadInterrupted` with what there is on Ctrl-C.
     """
-    url = url.rstrip("/")
-    _check_address(url, allow_remote)
-    if driver not in DRIVERS:
-        raise UsageError(f"Unknown load driver {driver!r}. Expected one of: {', '.join(DRIVERS)}.")
-    mix = kind or OWN_MIX[driver]
-    open_loop = driver == "open-loop"
-    load = Load(
-        url=url,
-        users=0 if open_loop else users,
-        requests=requests,
+    load = plan(
+        url,
+        driver,
+        kind,
+        allow_remote=allow_remote,
         messages=messages,
         customers=customers,
-        mix=mix,
+        users=users,
+        requests=requests,
         wait_s=wait_s,
         timeout_s=timeout_s,
-        seed=seed,
         token=token,
+        seed=seed,
         warm_up=warm_up,
         rate=rate,
         arrivals=arrivals,
     )
-    _check(load, driver)
-    check_answers(url)
+    check_answers(load.url)
     output.mkdir(parents=True, exist_ok=True)
     driven = DRIVERS[driver](load, output)
     because = [driven.invalid_because] if driven.invalid_because else []
     share = driven.generator_cpu_share
     if share is not None and share > MOST_BUSY:
         because.append(f"the load generator was busy for {share:.0%} of a core, over {MOST_BUSY:.0%}")
-    if not driven.interrupted and (gone := _gone(url)):
+    if not driven.interrupted and (gone := _gone(load.url)):
         because.append(gone)
     result = LoadResult(
         driver=driver,
@@ -165,64 +154,20 @@ def run_load(
         generator_cpu_share=share,
         limits=driven.limits,
         invalid_because="; ".join(because) or None,
-        mix=mix,
-        arrivals=arrivals if open_loop else None,
+        mix=load.mix,
+        arrivals=None if rate is None else arrivals,
     )
     if driven.interrupted:
         raise LoadInterrupted(result)
     return result
 
 
-def _check_address(url: str, allow_remote: bool) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{url!r} is not an HTTP address. Expected something like http://127.0.0.1:8000.")
-    if not allow_remote and not is_loopback(parts.hostname):
-        raise UsageError(
-            f"{parts.hostname} is not this machine. Load goes to loopback unless you say that the host is yours "
-            "(--i-own-this-host, allow_remote=True)."
-        )
-
-
-def _check(load: Load, driver: Driver) -> None:
-    if load.mix not in get_args(Mix):
-        raise UsageError(f"Unknown kind of load {load.mix!r}. Expected one of: {', '.join(get_args(Mix))}.")
-    if driver == "ab" and load.mix == "mix":
-        raise UsageError("ab asks one endpoint. Expected kind chat or health, or the driver locust or open-loop.")
-    if driver == "open-loop":
-        _check_rate(load)
-    elif load.rate is not None:
-        raise UsageError(f"{driver} is a closed loop: its users set the pace. Leave the rate out, or use open-loop.")
-    elif not 1 <= load.users <= load.requests:
-        raise UsageError(
-            f"Expected at least one user and a request for each; found users={load.users}, requests={load.requests}."
-        )
-    if load.requests < 1 or load.warm_up < 0:
-        raise UsageError(
-            f"Expected a request or more and no fewer than 0 to warm up; found requests={load.requests}, "
-            f"warm_up={load.warm_up}."
-        )
-    if not load.messages or not load.customers:
-        raise UsageError(f"Expected messages and customers; found {len(load.messages)} and {len(load.customers)}.")
-    if not 0 <= load.wait_s[0] <= load.wait_s[1]:
-        raise UsageError(f"Expected wait_s as (shortest, longest) in seconds; found {load.wait_s}.")
-    if not 0 < load.timeout_s < math.inf:
-        raise UsageError(f"Expected a timeout_s above 0; found {load.timeout_s}.")
-
-
-def _check_rate(load: Load) -> None:
-    if load.rate is None or not 0 < load.rate <= MOST_RATE:
-        raise UsageError(
-            f"An open loop needs a rate above 0 and up to {MOST_RATE:,} requests a second; found {load.rate}."
-        )
-    if load.arrivals not in get_args(Arrivals):
-        raise UsageError(f"Unknown arrivals {load.arrivals!r}. Expected one of: {', '.join(get_args(Arrivals))}.")
-
-
 def check_answers(url: str) -> None:
     """Raise `ServerError`, saying why, unless something answers at `url` over HTTP."""
     try:
-        httpx.get(f"{url}/health", timeout=10, trust_env=False)
+        # The system's authorities and SSL_CERT_FILE, as the open loop has it.
+        verify = ssl.create_default_context()
+        httpx.get(f"{url}/health", timeout=10, trust_env=False, verify=verify)
     except httpx.RemoteProtocolError as error:
         raise ServerError(f"What listens at {url} does not speak HTTP ({error}). Correct the address.") from error
     except httpx.HTTPError as error:

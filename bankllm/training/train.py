@@ -129,7 +129,7 @@ class _Training:
         self.frozen: Frozen | None = None
         self.encode_seconds = 0.0
         self.shared_bytes = 0
-        """Of embeddings that another training made: they are needed here as well."""
+        """Of embeddings that another training made: they are needed here as well, and are in the level before."""
         self.start_seconds = 0.0
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
@@ -144,7 +144,7 @@ class _Training:
             return
         self.frozen = encode(self.classifier, self.config, self.data, self.progress, frozen)
         self.encode_seconds = self.before.encode_seconds if self.before else self.frozen.seconds
-        if self.frozen is frozen:
+        if self.frozen is frozen and self.memory.device == "cpu":  # they never lie in a GPU's memory
             self.shared_bytes = frozen.nbytes if replays(self.config) else frozen.vectors.nbytes
         never_used = self.config.method == "probe" and self.config.head == "kernel"
         if self.before is not None or kind == "random" or never_used:

@@ -1,0 +1,54 @@
+"""The per-request table as a file: CSV, compressed CSV or Parquet, by the name's ending; whole or not at all."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from bankllm.errors import NotMeasured, UsageError
+from bankllm.evidence.records import write_rows
+from bankllm.files import atomic_writer
+from bankllm.loadtest.load import COLUMNS, Row
+
+ENDINGS = (".csv", ".csv.gz", ".parquet")
+_TEXT = ("driver", "kind", "phase", "status", "error")
+_WHOLE = ("worker", "bytes")
+
+
+def check_ending(path: Path) -> None:
+    """Raise `UsageError` unless the table can be written under that name, before a load is made for it."""
+    if not path.name.endswith(ENDINGS):
+        raise UsageError(f"{path.name}: expected a file that ends in {', '.join(ENDINGS)}.")
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows with the columns of `COLUMNS`; floats keep every digit. In Parquet, what is empty is null.
+
+    Raises `UsageError` for another ending, `NotMeasured` where Parquet is asked for without pyarrow, `RunError` if
+    there are no rows or the file cannot be written.
+    """
+    check_ending(path)
+    if not path.name.endswith(".parquet"):
+        write_rows(path, rows)
+        return
+    with atomic_writer(path) as file:
+        _write_parquet(file, rows)
+
+
+def _write_parquet(file: IO[bytes], rows: Sequence[Row]) -> None:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise NotMeasured("pyarrow not found; install it (pip install pyarrow) or choose a name in .csv.gz.") from error
+    types = {name: pyarrow.string() for name in _TEXT} | {name: pyarrow.int64() for name in _WHOLE}
+    columns = {
+        name: pyarrow.array([_cell(each[name], name) for each in rows], types.get(name, pyarrow.float64()))
+        for name in COLUMNS
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+
+
+def _cell(value: object, name: str) -> object:
+    if name in _TEXT:
+        return str(value)
+    return None if value == "" else value

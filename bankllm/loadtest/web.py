@@ -1,0 +1,43 @@
+"""Locust's own page before a server, for those who want to turn the knobs by hand; no rows are kept."""
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bankllm import datasets, processes
+from bankllm.errors import ServerError
+from bankllm.loadtest.banking_users import LOCUST
+from bankllm.loadtest.planning import check_address
+from bankllm.loadtest.report import CUSTOMERS, own_server, tokens
+from bankllm.loadtest.runner import check_answers
+from bankllm.settings import Settings
+
+
+def serve_page(*, url: str | None, settings: Settings, workers: int = 1, allow_remote: bool = False) -> Iterator[str]:
+    """Open the page on a free port of loopback and wait until it ends, by Ctrl-C as a rule; gives lines to print.
+
+    Raises `ServerError` with Locust's words if it ended by itself, and what `ServerProcess` raises.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-web-")))
+        if url is not None:
+            check_address(url, allow_remote)
+            check_answers(url.rstrip("/"))
+        address = url.rstrip("/") if url else stack.enter_context(own_server(folder, workers)).url
+        plan = {"messages": list(datasets.load("teller77", settings).test.texts), "customers": CUSTOMERS}
+        (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+        environment = {"BANKLLM_LOAD_PLAN": str(folder / "plan.json")}
+        environment["BANKLLM_LOAD_TOKENS"] = json.dumps(tokens(settings, CUSTOMERS) or {})
+        port = processes.free_port()
+        command = [*LOCUST, "--web-host", "127.0.0.1", "--web-port", str(port), "--host", address]
+        log = folder / "locust.log"
+        with log.open("wb") as file:
+            locust = processes.start(command, file, environment)
+        stack.callback(processes.stop, locust)
+        yield f"Locust's page: http://127.0.0.1:{port} for {address}; end it with Ctrl-C"
+        while locust.poll() is None:
+            time.sleep(0.2)
+        raise ServerError(f"Locust ended with exit code {locust.returncode}. It said:\n{processes.tail(log)}")
