@@ -74,6 +74,8 @@ class Scores:
     """(n, hidden) float32, unit length: the pooled output before the head."""
     base_embeddings: np.ndarray | None = None
     """The same of the plain base model, where it comes without another pass; see `shares_base_embedding`."""
+    tokenise_s: float = 0.0
+    """What the tokenizer took of the time."""
 
 
 class Classifier(Protocol):
@@ -128,6 +130,7 @@ def score_in_batches(
         np.concatenate([part.probabilities for part in parts])[back],
         np.concatenate([part.embeddings for part in parts])[back],
         np.concatenate(base)[back] if base else None,
+        sum(part.tokenise_s for part in parts),
     )
 
 

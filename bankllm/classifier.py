@@ -5,6 +5,7 @@
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -133,7 +134,10 @@ class IntentClassifier:
         return score_in_batches(texts, run, len(self.label_names), self.module.head.in_features, batch_size=batch_size)
 
     def _run(self, texts: list[str], plain_layers: PlainUpperLayers | None, max_length: int | None = None) -> Scores:
-        batch = tokenise(self.tokenizer, texts, max_length or self.artefact.max_length, "pt").to(self.device)
+        start = time.perf_counter()
+        batch = tokenise(self.tokenizer, texts, max_length or self.artefact.max_length, "pt")
+        tokenise_s = time.perf_counter() - start
+        batch = batch.to(self.device)
         inputs, module = (batch["input_ids"], batch["attention_mask"]), self.module
         with torch.inference_mode():
             if plain_layers is None:
@@ -143,9 +147,8 @@ class IntentClassifier:
                 states = plain_layers.hidden(module.body, input_ids=inputs[0], attention_mask=inputs[1])
                 vectors, plain = (module.pool(hidden, inputs[1]) for hidden in states)
             probabilities = module.classify(vectors).softmax(dim=-1)
-        return Scores(
-            probabilities.cpu().numpy(), vectors.cpu().numpy(), None if plain is None else plain.cpu().numpy()
-        )
+        base = None if plain is None else plain.cpu().numpy()
+        return Scores(probabilities.cpu().numpy(), vectors.cpu().numpy(), base, tokenise_s)
 
     def save(self, folder: Path) -> None:
         """Write the artefact; `training.json` comes last, so that a folder without it is known to be incomplete."""

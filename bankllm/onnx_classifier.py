@@ -6,6 +6,7 @@ The file stands alone: labels, threshold and tokenizer travel in its metadata.
 """
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -117,32 +118,36 @@ class OnnxClassifier:
         return score_in_batches(texts, run, len(self.label_names), self._hidden, batch_size=batch_size)
 
     def _run_padded(self, tokenizer: Tokenizer, texts: list[str]) -> Scores:
+        start = time.perf_counter()
         rows = tokenizer.encode_batch(texts)
+        tokenise_s = time.perf_counter() - start
         longest = max(len(row.ids) for row in rows)
         for row in rows:
             row.pad(longest, pad_id=self._pad_id, pad_token=self._pad_token)
         ids, mask = [row.ids for row in rows], [row.attention_mask for row in rows]
-        return self._scores(self._run(PADDED_INPUTS, ids, mask))
+        return self._scores(self._run(PADDED_INPUTS, ids, mask), tokenise_s)
 
     def _run_packed(self, tokenizer: Tokenizer, texts: list[str]) -> Scores:
+        start = time.perf_counter()
         rows = [row.ids for row in tokenizer.encode_batch(texts)]
+        tokenise_s = time.perf_counter() - start
         outputs = []
         for pack in _packs(rows):
             ids, lengths = np.concatenate(pack), [len(row) for row in pack]
             positions = np.concatenate([np.arange(length) for length in lengths])
             segments = np.repeat(np.arange(len(pack)), lengths)
             outputs.append(self._run(PACKED_INPUTS, ids[None], positions[None], segments, lengths))
-        return self._scores([np.concatenate(parts) for parts in zip(*outputs, strict=True)])
+        return self._scores([np.concatenate(parts) for parts in zip(*outputs, strict=True)], tokenise_s)
 
     def _run(self, names: Sequence[str], *inputs: Any) -> list[np.ndarray]:
         arrays = [np.asarray(values, dtype=np.int64) for values in inputs]
         return self.session.run(self._outputs, dict(zip(names, arrays, strict=True)))
 
-    def _scores(self, outputs: list[np.ndarray]) -> Scores:
+    def _scores(self, outputs: list[np.ndarray], tokenise_s: float) -> Scores:
         logits, embeddings, *base = outputs
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         plain = embeddings if self.artefact.is_base_embedding else base[0] if base else None
-        return Scores(odds / odds.sum(axis=1, keepdims=True), embeddings, plain)
+        return Scores(odds / odds.sum(axis=1, keepdims=True), embeddings, plain, tokenise_s)
 
 
 def _packs(rows: list[list[int]]) -> Iterator[list[list[int]]]:

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from pinecone_server import API_KEY, PineconeServer
 
 from bankllm import __version__
+from bankllm.artefact import Scores
 from bankllm.errors import StoreError
 from bankllm.serving.app import create_app
 from bankllm.serving.batcher import Overloaded
@@ -22,6 +23,7 @@ from bankllm.serving.ledger import Ledger
 from bankllm.serving.responder import TemplateResponder
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.vectors.memory_cache import CacheCounts
 from bankllm.vectors.outbox import OutboxStore
 from bankllm.vectors.pinecone_store import PineconeStore
 from bankllm.vectors.replicated import ReplicatedStore
@@ -41,11 +43,14 @@ class KeywordClassifier:
 
     def score(self, texts, batch_size=64):
         sure = [[0.9, 0.1] if "balance" in text else [0.2, 0.8] for text in texts]
-        return SimpleNamespace(probabilities=np.array(sure), embeddings=np.ones((len(texts), 4)))
+        return Scores(np.array(sure), np.ones((len(texts), 4)))
 
 
 class LetterEmbedder:
     model_id, dim = "letters", 4
+
+    def __init__(self):
+        self.counts = CacheCounts()
 
     def encode(self, texts, progress=False, share=True):
         return np.array([[1.0, len(text), text.count(" "), text.count("a")] for text in texts], dtype=np.float32)
@@ -121,7 +126,7 @@ def test_chat_answers_from_the_ledger(client, engine):
     assert body["sources"] == ["ledger:ACC00101", "ledger:ACC00102"]
     assert body["conversation_id"] == "talk-1"
     assert body["request_id"] == response.headers["x-request-id"]
-    assert set(body["latency_ms"]) == {"queue", "encode", "classify", "retrieve", "respond", "total"}
+    assert set(body["latency_ms"]) == {"queue", "tokenise", "encode", "classify", "retrieve", "respond", "total"}
     assert engine.memory.export_user("CUST001")[0]["assistant_response"] == body["reply"]
 
 
@@ -259,7 +264,10 @@ def test_metrics_count_by_route_template(client):
     assert counted['http_requests_total{method="POST",route="/api/v1/chat",status="422"}'] == 1
     assert counted['http_requests_total{method="GET",route="unmatched",status="404"}'] == 1
     assert "wp-login" not in text
-    for stage in ("queue", "encode", "classify", "retrieve", "respond"):
+    assert counted['bankllm_replies_total{fallback="none",responder="template"}'] == 3
+    assert counted["bankllm_queue_depth"] == 0
+    assert "bankllm_model_info{" in text
+    for stage in ("queue", "tokenise", "encode", "classify", "retrieve", "respond"):
         assert counted[f'bankllm_stage_duration_seconds_count{{stage="{stage}"}}'] == 3
     assert counted[f'bankllm_build_info{{model="keywords+none",version="{__version__}"}}'] == 1
     summary = client.get("/health/metrics").json()

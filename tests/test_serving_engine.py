@@ -177,7 +177,7 @@ def test_one_encoder_pass_serves_intent_and_memory(engine):
 
 def test_shared_vector_equals_memorys_own(engine):
     text = "Where is the card I ordered?"
-    _, shared = engine._encode([text])[0]
+    shared = engine._encode([text])[0].vector
     np.testing.assert_allclose(shared, engine.memory.embedder.encode([text])[0], atol=1e-5)
 
 
@@ -191,7 +191,7 @@ def test_other_embeddings_are_not_shared(classifier, engine, change):
 def test_stages_add_up_to_the_total(engine):
     latency = engine.chat("What is my account balance?", "CUST001").latency_ms.model_dump()
     total = latency.pop("total")
-    assert set(latency) == {"queue", "encode", "classify", "retrieve", "respond"}
+    assert set(latency) == {"queue", "tokenise", "encode", "classify", "retrieve", "respond"}
     assert all(stage >= 0 for stage in latency.values())
     assert sum(latency.values()) == pytest.approx(total, abs=0.01)
 

@@ -1,11 +1,11 @@
 """The server's own figures: what is counted, under which labels, and when a percentile is withheld."""
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bankllm.errors import StoreError
 from bankllm.evidence.statistics import samples_needed
 from bankllm.telemetry.metrics import HTTP_BUCKETS, PERCENTILES, ServerMetrics
+from bankllm.vectors.memory_cache import CacheCounts
 
 
 def samples(metrics: ServerMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -38,20 +38,59 @@ def test_a_made_up_method_adds_no_series_of_its_own() -> None:
     assert samples(metrics)["http_requests_total", labels] == 2
 
 
-def test_every_stage_is_there_from_the_start_and_a_failing_block_counts() -> None:
+def test_a_reply_counts_its_stages_and_who_worded_it() -> None:
     metrics = ServerMetrics("minilm")
 
-    def counts() -> dict[str, float]:
+    def stages() -> dict[str, float]:
         found = samples(metrics).items()
         return {
             dict(key)["stage"]: value for (name, key), value in found if name.endswith("stage_duration_seconds_count")
         }
 
-    assert counts() == dict.fromkeys(("queue", "encode", "classify", "retrieve", "respond"), 0)
-    with pytest.raises(RuntimeError, match="no index"), metrics.stage("retrieve"):
-        raise RuntimeError("no index")
-    metrics.observe_stage("queue", 0.002)
-    assert counts() == {"queue": 1, "encode": 0, "classify": 0, "retrieve": 1, "respond": 0}
+    assert stages() == dict.fromkeys(("queue", "tokenise", "encode", "classify", "retrieve", "respond"), 0)
+    for fallback in (None, "time-out", "time-out"):
+        metrics.observe_reply({"queue": 0.002, "tokenise": 0.0002}, "template", fallback)
+    metrics.observe_unavailable("memory")
+    assert stages() == {"queue": 3, "tokenise": 3, "encode": 0, "classify": 0, "retrieve": 0, "respond": 0}
+    found = samples(metrics)
+    assert found["bankllm_stage_duration_seconds_bucket", (("le", "0.00025"), ("stage", "tokenise"))] == 3
+    assert found["bankllm_replies_total", (("fallback", "none"), ("responder", "template"))] == 1
+    assert found["bankllm_replies_total", (("fallback", "time-out"), ("responder", "template"))] == 2
+    assert found["bankllm_unavailable_total", (("what", "memory"),)] == 1
+    assert found["bankllm_unavailable_total", (("what", "storing"),)] == 0
+
+
+def test_the_queue_is_looked_at_by_every_pass_and_every_reader() -> None:
+    metrics = ServerMetrics("minilm")
+    waiting = [5, 3, 0]
+    seen: list[int] = []
+
+    def read() -> int:
+        seen.append(waiting.pop(0))
+        return seen[-1]
+
+    metrics.watch_queue(read)
+    metrics.observe_batch(8)
+    assert seen == [5]
+    assert samples(metrics)["bankllm_queue_depth", ()] == 3
+    assert samples(metrics)["bankllm_queue_depth", ()] == 0
+
+
+def test_lookups_are_counted_by_where_the_embedding_came_from() -> None:
+    counts, metrics = CacheCounts(), ServerMetrics("minilm")
+    counts.observe = metrics.observe_lookups
+    counts.add(memory=3, shared=0, missed=2)
+    counts.add(memory=1, shared=1, missed=0)
+    found = samples(metrics)
+    lookups = {found["bankllm_embedding_lookups_total", (("found", name),)] for name in ("memory", "shared", "miss")}
+    assert lookups == {4, 1, 2}
+    assert (counts.memory, counts.shared, counts.missed) == (4, 1, 2)
+
+
+def test_the_model_is_told_as_labels() -> None:
+    metrics = ServerMetrics("minilm")
+    metrics.tell_model({"model": "minilm+lora", "intents": "84"})
+    assert samples(metrics)["bankllm_model_info", (("intents", "84"), ("model", "minilm+lora"))] == 1
 
 
 def test_two_instances_share_nothing() -> None:

@@ -206,3 +206,25 @@ def test_the_worker_that_is_asked_tells_the_outbox_that_all_share(start) -> None
     for worker, depth, age in ((first, 5, 2), (second, 3, 1), (first, 5, 2)):
         found = worker.samples()
         assert (found["bankllm_outbox_depth", ()], found["bankllm_outbox_oldest_seconds", ()]) == (depth, age)
+
+
+@pytest.mark.slow
+def test_queues_of_live_workers_add_up_and_replies_of_all(start, tmp_path: Path) -> None:
+    first, second = start(2)
+    for worker, depth in ((first, 5), (second, 3)):
+        worker.ask("watch_queue", partial(int, depth))
+        worker.ask("observe_batch", 8)
+        worker.ask("observe_reply", {"tokenise": 0.0002}, "template")
+        worker.ask("observe_lookups", 2, 0, 1)
+        worker.ask("tell_model", {"model": "minilm+lora"})
+    found = first.samples()
+    assert found["bankllm_queue_depth", ()] == 8
+    assert found["bankllm_replies_total", (("fallback", "none"), ("responder", "template"))] == 2
+    assert found["bankllm_stage_duration_seconds_count", (("stage", "tokenise"),)] == 2
+    assert found["bankllm_embedding_lookups_total", (("found", "memory"),)] == 4
+    assert found["bankllm_model_info", (("model", "minilm+lora"),)] == 1
+    second.kill()
+    assert second.process.pid is not None
+    worker_ended(tmp_path, second.process.pid)
+    assert first.samples()["bankllm_queue_depth", ()] == 5
+    assert first.samples()["bankllm_replies_total", (("fallback", "none"), ("responder", "template"))] == 2

@@ -12,7 +12,7 @@ import httpx
 from bankllm.errors import ServerError
 
 WARM_UP = 5
-STAGES = ("queue", "encode", "classify", "retrieve", "respond", "total")
+STAGES = ("queue", "tokenise", "encode", "classify", "retrieve", "respond", "total")
 
 
 def time_requests(

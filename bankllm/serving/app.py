@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
@@ -37,7 +37,7 @@ from bankllm.serving.problems import (
     problem_of,
 )
 from bankllm.settings import Settings
-from bankllm.telemetry.metrics import ServerMetrics, Stage
+from bankllm.telemetry.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def create_app(
     current, limit = _engine_source(engine), RateLimit(settings)
     customer = customer_of_token(settings)
     app.include_router(health_routes(app, current, metrics))
-    app.include_router(_chat_routes(current, customer, limit, metrics))
+    app.include_router(_chat_routes(current, customer, limit))
     app.include_router(openai_routes(current, customer, limit))
     app.include_router(page_routes())
     return app
@@ -140,7 +140,6 @@ def _chat_routes(
     current: Callable[[], ChatEngine],
     customer_of: Callable[..., Any],
     limit: RateLimit,
-    metrics: ServerMetrics,
 ) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["chat"])
     Customer = Annotated[str | None, Depends(customer_of)]
@@ -151,8 +150,6 @@ def _chat_routes(
         return current().begin(body.message, body.customer_id, body.conversation_id)
 
     def response(reply: ChatReply, request: Request) -> ChatResponse:
-        for stage in get_args(Stage):
-            metrics.observe_stage(stage, getattr(reply.latency_ms, stage) / 1000)
         return ChatResponse.model_construct(request_id=request.state.request_id, **dict(reply))
 
     @router.post("/chat", response_model=ChatResponse, responses=documented(*REFUSALS))
@@ -219,7 +216,16 @@ async def _disconnected(request: Request) -> None:
 
 
 def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
+    def observe_reply(reply: ChatReply) -> None:
+        metrics.observe_reply(reply.latency_ms.stages_s(), reply.responder, reply.fallback)
+        for what in reply.unavailable:
+            metrics.observe_unavailable(what)
+
+    engine.observe_reply = observe_reply
     engine.observe_batch = metrics.observe_batch
+    engine.memory.embedder.counts.observe = metrics.observe_lookups
+    metrics.watch_queue(lambda: engine.waiting)
+    metrics.tell_model(engine.describe())
     if engine.memory.replication() is not None:
         metrics.watch_outbox(engine.memory.backlog)
 

@@ -83,6 +83,8 @@ class ChatEngine:
         self._encoder = Batcher(self._encode, threads=encoder_threads, observe=lambda size: self.observe_batch(size))
         self.observe_batch: Callable[[int], None] = lambda size: None
         """Hears how many messages each pass of the encoder has; for metrics."""
+        self.observe_reply: Callable[[ChatReply], None] = lambda reply: None
+        """Hears each reply once it is complete, whatever route asked for it; for metrics."""
 
     @classmethod
     def load(
@@ -159,7 +161,7 @@ class ChatEngine:
             conversation_id = exchange.conversation_id or uuid.uuid4().hex
             kept = self._keep(exchange, conversation_id, item.text, decision.intent, encoded.vector)
             clock.lap("respond")
-            yield ChatReply(
+            reply = ChatReply(
                 reply=item.text,
                 intent=decision.intent,
                 confidence=decision.confidence,
@@ -171,6 +173,23 @@ class ChatEngine:
                 conversation_id=conversation_id,
                 latency_ms=clock.latency(),
             )
+            self.observe_reply(reply)
+            yield reply
+
+    def describe(self) -> dict[str, str]:
+        """What answers, in a few words; for metrics."""
+        return {
+            "model": self.model,
+            "base_sha256": (self.classifier.artefact.base_sha256 or "")[:12],
+            "intents": str(len(self.classifier.label_names)),
+            "embedding": self.memory.embedder.model_id,
+            "responder": self.responder.name,
+        }
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for the encoder now, about."""
+        return self._encoder.waiting
 
     def export(self, customer_id: str) -> list[dict[str, str]]:
         """What is kept about a customer, see `VectorService.export_user`. Raises `UnknownCustomer`, `StoreError`."""
@@ -259,7 +278,7 @@ class ChatEngine:
         vectors = scores.base_embeddings if self._shares_embedding else None
         if vectors is None or longest > self.classifier.artefact.max_length:
             vectors = self.memory.embedder.encode(messages, share=False)  # each turn is kept with its vector
-        return [Encoded(*row) for row in zip(scores.probabilities, vectors, strict=True)]
+        return [Encoded(*row, scores.tokenise_s) for row in zip(scores.probabilities, vectors, strict=True)]
 
 
 def is_text(message: str) -> bool:

@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bankllm.serving.batcher import Job
+from bankllm.telemetry.metrics import Stage
 
 
 class Latency(BaseModel):
@@ -17,8 +18,10 @@ class Latency(BaseModel):
 
     queue: float
     """Checking the customer, waiting for the encoder, and for a thread that goes on."""
+    tokenise: float
+    """Tokenizer, for all messages of the pass."""
     encode: float
-    """Tokenizer, encoder and head, for all messages of the pass."""
+    """Encoder and head, for all messages of the pass."""
     classify: float
     """From probabilities to an intent or an abstention; a follow-up goes through the encoder again."""
     retrieve: float
@@ -26,6 +29,10 @@ class Latency(BaseModel):
     respond: float
     """Wording the reply and committing the turn to memory."""
     total: float
+
+    def stages_s(self) -> dict[Stage, float]:
+        """The stages in seconds, as the metrics count them."""
+        return {stage: getattr(self, stage) / 1000 for stage in get_args(Stage)}
 
 
 class ChatReply(BaseModel):
@@ -70,6 +77,8 @@ class Encoded(NamedTuple):
     """(classes,)"""
     vector: np.ndarray
     """(dim,) under which memory keeps it."""
+    tokenise_s: float = 0.0
+    """What the tokenizer took of the pass."""
 
 
 class Decision(NamedTuple):
@@ -86,8 +95,9 @@ class Stopwatch:
 
     def __init__(self, exchange: Exchange) -> None:
         self._start, self._last = exchange.started, time.perf_counter()
-        encode = exchange.job.ended - exchange.job.began
-        self._stages = {"queue": self._last - self._start - encode, "encode": encode}
+        in_pass, tokenise = exchange.job.ended - exchange.job.began, exchange.job.done.result().tokenise_s
+        queue = self._last - self._start - in_pass
+        self._stages = {"queue": queue, "tokenise": tokenise, "encode": in_pass - tokenise}
 
     def lap(self, stage: str) -> None:
         """End a stage."""

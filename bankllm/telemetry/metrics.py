@@ -7,9 +7,7 @@ speaks for all of them, and a process has one: prometheus_client keeps its value
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,11 +18,11 @@ from bankllm.errors import StoreError
 from bankllm.telemetry.recent import Recent
 from bankllm.telemetry.workers import AllWorkers, shared_folder
 
-Stage = Literal["queue", "encode", "classify", "retrieve", "respond"]
+Stage = Literal["queue", "tokenise", "encode", "classify", "retrieve", "respond"]
 
 # OpenTelemetry's semantic conventions for http.server.request.duration, in seconds; likewise `_OTHER` below.
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-STAGE_BUCKETS = (0.0005, 0.001, 0.0025, *HTTP_BUCKETS)
+STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *HTTP_BUCKETS)
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
@@ -76,7 +74,29 @@ class ServerMetrics:
             multiprocess_mode="livemax",
         )
         info.labels(version, model).set(1)
-        self._look: Callable[[], None] = lambda: None
+        self._replies = Counter(
+            "bankllm_replies",
+            "Chats answered, by who worded the reply and why it was not who was asked (none where it was).",
+            ("responder", "fallback"),
+            registry=self._registry,
+        )
+        self._reply_series: dict[tuple[str, str], Counter] = {}
+        unavailable = Counter(
+            "bankllm_unavailable",
+            "Chats answered without something that did not answer: memory to read, or storing the turn.",
+            ("what",),
+            registry=self._registry,
+        )
+        self._unavailable = {what: unavailable.labels(what) for what in ("memory", "storing")}
+        lookups = Counter(
+            "bankllm_embedding_lookups",
+            "Texts whose embedding was asked for, by where it came from; a miss is one that the model encoded.",
+            ("found",),
+            registry=self._registry,
+        )
+        self._lookups = [lookups.labels(found) for found in ("memory", "shared", "miss")]
+        self._waiting: Callable[[], int] | None = None
+        self._looks: list[Callable[[], None]] = []
         self._shown = self._registry
         if folder is None:
             ProcessCollector(registry=self._registry)
@@ -96,13 +116,60 @@ class ServerMetrics:
         if not is_upkeep(route):
             self._recent.add(seconds, status >= 500)
 
-    def observe_stage(self, stage: Stage, seconds: float) -> None:
-        """Count a stage's duration that was timed elsewhere (waiting in a queue, say)."""
-        self._stages[stage].observe(seconds)
-
     def observe_batch(self, size: int) -> None:
-        """Count one pass of the encoder and its messages."""
+        """Count one pass of the encoder and its messages, and look at the queue that it leaves behind."""
         self._batches.observe(size)
+        self._look_at_queue()
+
+    def observe_reply(self, stages: Mapping[Stage, float], responder: str, fallback: str | None = None) -> None:
+        """Count one answered chat: its stages in seconds, who worded it, and why that is not who was asked."""
+        for stage, seconds in stages.items():
+            self._stages[stage].observe(seconds)
+        labels = (responder, fallback or "none")
+        series = self._reply_series.get(labels)
+        if series is None:
+            series = self._reply_series[labels] = self._replies.labels(*labels)
+        series.inc()
+
+    def observe_unavailable(self, what: str) -> None:
+        """Count one chat that was answered without `memory`, or without `storing`."""
+        self._unavailable[what].inc()
+
+    def observe_lookups(self, memory: int, shared: int, missed: int) -> None:
+        """Count texts whose embedding the process had, other processes had, or the model had to make."""
+        for counter, count in zip(self._lookups, (memory, shared, missed), strict=True):
+            if count:
+                counter.inc(count)
+
+    def tell_model(self, facts: Mapping[str, str]) -> None:
+        """Show what answers, as the labels of one series whose value is always 1. Once, when the models are there."""
+        info = Gauge(
+            "bankllm_model_info",
+            "Always 1; the labels tell.",
+            tuple(facts),
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        info.labels(*facts.values()).set(1)
+
+    def watch_queue(self, read: Callable[[], int]) -> None:
+        """Show how many messages wait for the encoder; of several workers, of all that live.
+
+        `read` is asked at every pass of the encoder and whenever the metrics are, so that another worker's part is
+        as old as its last pass.
+        """
+        self._depth = Gauge(
+            "bankllm_queue_depth",
+            "Messages that wait for the encoder.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._waiting = read
+        self._looks.append(self._look_at_queue)
+
+    def _look_at_queue(self) -> None:
+        if self._waiting is not None:
+            self._depth.set(self._waiting())
 
     def watch_outbox(self, read: Callable[[], tuple[float, float]]) -> None:
         """Show how many changes of the memory Pinecone was not told of yet, and for how many s the oldest waits.
@@ -127,20 +194,12 @@ class ServerMetrics:
             for gauge, value in zip(gauges, values, strict=True):
                 gauge.set(value)
 
-        self._look = look
-
-    @contextmanager
-    def stage(self, name: Stage) -> Iterator[None]:
-        """Time the block as a stage of a request; a block that raises counts too."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.observe_stage(name, time.perf_counter() - start)
+        self._looks.append(look)
 
     def render(self) -> tuple[bytes, str]:
         """The metrics in Prometheus' text format, and its content type."""
-        self._look()
+        for look in self._looks:
+            look()
         return generate_latest(self._shown), TEXT_FORMAT
 
     def summary(self) -> dict[str, int | float | None]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -17,6 +17,8 @@ class CacheCounts:
     shared: int = 0
     missed: int = 0
     """The model encoded them."""
+    observe: Callable[[int, int, int], None] = field(default=lambda *counts: None, repr=False, compare=False)
+    """Hears what `add` adds; for metrics."""
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def add(self, *, memory: int, shared: int, missed: int) -> None:
@@ -24,6 +26,7 @@ class CacheCounts:
             self.memory += memory
             self.shared += shared
             self.missed += missed
+        self.observe(memory, shared, missed)
 
     def reset(self) -> None:
         with self._lock:

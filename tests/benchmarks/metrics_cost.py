@@ -12,8 +12,9 @@ import tempfile
 import time
 import timeit
 from collections.abc import Callable
+from typing import get_args
 
-from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.telemetry.metrics import ServerMetrics, Stage
 from bankllm.telemetry.workers import FOLDER_VARIABLE
 
 WORKERS = 4
@@ -36,10 +37,11 @@ def report(name: str) -> None:
     metrics = ServerMetrics("minilm")
     fill(metrics)
     request = best_us(lambda: metrics.observe_request("/api/v1/chat", "POST", 200, 0.03), REQUESTS)
-    stage = best_us(lambda: metrics.observe_stage("queue", 0.002), REQUESTS)
+    stages = dict.fromkeys(get_args(Stage), 0.002)
+    reply = best_us(lambda: metrics.observe_reply(stages, "template"), REQUESTS)
     render, summary = (best_us(work, 20) / 1000 for work in (metrics.render, metrics.summary))
     print(
-        f"{name:<12} request {request:5.2f} us (limit {LIMIT_US:g})   stage {stage:5.2f} us   "
+        f"{name:<12} request {request:5.2f} us (limit {LIMIT_US:g})   reply {reply:5.2f} us   "
         f"/metrics {render:5.2f} ms   /health/metrics {summary:5.2f} ms"
     )
     if request > LIMIT_US:
