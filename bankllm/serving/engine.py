@@ -149,7 +149,7 @@ class ChatEngine:
         """`finish` for several at once, in a fraction of the time: their turns share one commit.
 
         For each what `finish` gives or raises; None, and nothing done, where only `finish` itself can answer without
-        holding up the others.
+        holding up the others. Raises what memory says of an argument that does not fit, and then has kept nothing.
         """
         done: list[ChatReply | Exception | None] = [None] * len(exchanges)
         decided: dict[int, Decided] = {}

@@ -46,8 +46,8 @@ async def _finish(engine: ChatEngine, ready: list[tuple[Exchange, Answer]]) -> N
     answers: list[ChatReply | Exception | None]
     try:
         answers = await run_in_threadpool(engine.finish_together, [exchange for exchange, _ in ready])
-    except Exception as error:  # noqa: BLE001  all of them hear of it
-        answers = [error] * len(ready)
+    except Exception:  # noqa: BLE001  one of them is at fault, and nothing was kept: by itself it hears of it
+        answers = [None] * len(ready)
     for (_, waiting), answer in zip(ready, answers, strict=True):
         if waiting.done():  # the client has left
             continue
