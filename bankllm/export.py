@@ -29,7 +29,7 @@ from bankllm.settings import Settings
 if TYPE_CHECKING:
     from bankllm.classifier import IntentClassifier
 
-FORMAT = 3
+FORMAT = 4
 """Goes up when what `export_onnx` writes changes, so that kept graphs are made anew."""
 MAX_BYTES = 2**31 - 1
 """Protocol buffers, and with them a single ONNX file, end there."""
@@ -114,6 +114,7 @@ def _graph(classifier: "IntentClassifier") -> Any:
 
     from bankllm.classifier import tokenise
     from bankllm.graphs import PackedGraph, PaddedGraph, pack
+    from bankllm.twins import share_twins
 
     batch = tokenise(classifier.tokenizer, EXAMPLE, classifier.artefact.max_length, "pt").to("cpu")
     padded = PaddedGraph(classifier).eval()
@@ -143,6 +144,7 @@ def _graph(classifier: "IntentClassifier") -> Any:
     # What the adapter left alone in its layers is there twice, computed from the same: once is enough.
     DeduplicateInitializersPass(size_limit=2**32)(program.model)
     CommonSubexpressionEliminationPass()(program.model)
+    share_twins(program.model)
     return program.model_proto
 
 

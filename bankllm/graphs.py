@@ -22,6 +22,7 @@ class _Graph(nn.Module):
         self._plain = classifier.plain
         # Registered here, so that their weights are the graph's constants.
         self.layers = classifier.plain.layers.float().cpu() if classifier.plain else None
+        _spread_norms(self)
         # Fused attention is exported with a guard against rows that see nothing, which costs a tenth of the time.
         for part in self.modules():
             config: Any = getattr(part, "config", None)
@@ -33,6 +34,32 @@ class _Graph(nn.Module):
         if self._plain is not None:
             return self._plain.hidden(self.module.body, **inputs)
         return (self.module.body(**inputs).last_hidden_state,)
+
+
+class SpreadNorm(nn.Module):
+    """Layer normalisation over the last dimension, in steps that ONNX Runtime has vectorised.
+
+    Its own operator goes number by number on a CPU and takes three times as long: 9 % of a pass of MiniLM.
+    """
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(…, size) → (…, size)"""
+        centred = hidden - hidden.mean(dim=-1, keepdim=True)
+        # Not a power of two: ONNX Runtime would know the steps again and put its operator in their place.
+        spread = torch.sqrt((centred * centred).mean(dim=-1, keepdim=True) + self.eps)
+        return centred / spread * self.weight + self.bias
+
+
+def _spread_norms(module: nn.Module) -> None:
+    for name, part in module.named_children():
+        if isinstance(part, nn.LayerNorm) and len(part.normalized_shape) == 1 and part.bias is not None:
+            setattr(module, name, SpreadNorm(part))
+        else:
+            _spread_norms(part)
 
 
 class PaddedGraph(_Graph):

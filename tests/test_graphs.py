@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import bankllm
 from bankllm.classifier import IntentClassifier, tokenise
-from bankllm.graphs import PackedGraph, PaddedGraph, pack
+from bankllm.graphs import PackedGraph, PaddedGraph, SpreadNorm, pack
 
 ASSISTANT = Path(bankllm.__file__).parent / "data" / "assistant"
 TEXTS = ["my card never came", "hi", "where is my money? " * 20]
@@ -67,3 +67,18 @@ def test_a_model_that_counts_positions_otherwise_is_found_out(classifier: Intent
     with torch.inference_mode():
         expected = PaddedGraph(classifier).eval()(*inputs)
     assert not PackedGraph(classifier).eval().gives(expected, *pack(*inputs))
+
+
+def test_the_norm_in_steps_is_the_norm() -> None:
+    norm = nn.LayerNorm(16, eps=1e-6)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    hidden = 50 * torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0)) + 7
+    with torch.inference_mode():
+        assert torch.allclose(SpreadNorm(norm)(hidden), norm(hidden), atol=1e-5)
+
+
+def test_no_norm_of_the_graph_is_left_to_the_slow_operator(classifier: IntentClassifier) -> None:
+    graph = PackedGraph(classifier)
+    assert any(isinstance(part, SpreadNorm) for part in graph.modules())
+    assert not any(isinstance(part, nn.LayerNorm) for part in graph.modules())

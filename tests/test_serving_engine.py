@@ -98,6 +98,38 @@ def test_balance_is_the_ledgers(engine):
     assert 0.5 < reply.confidence <= 1
 
 
+def test_chats_finished_together_are_answered_as_each_alone(engine, monkeypatch):
+    asked = [("What is my account balance?", "CUST001"), ("where is my new card?", "CUST002"), ("hello", "CUST003")]
+    alone = [engine.chat(*each) for each in asked]
+    assert engine.answers_together
+    commits = []
+    monkeypatch.setattr(
+        engine.memory.store, "_write", lambda *args, w=engine.memory.store._write: commits.append(w(*args))
+    )
+    together = engine.finish_together([engine.begin(*each) for each in asked])
+    assert len(commits) == 1
+    for reply, expected in zip(together, alone, strict=True):
+        assert reply.reply.startswith(expected.reply)  # which may go on: “You asked about this before”
+        assert (reply.intent, reply.confidence, reply.unavailable) == (expected.intent, expected.confidence, ())
+        parts = [value for name, value in reply.latency_ms if name != "total"]
+        assert sum(parts) == pytest.approx(reply.latency_ms.total, abs=0.01)
+    for message, customer in asked:
+        assert [turn["user_message"] for turn in engine.memory.export_user(customer)] == [message] * 2
+
+
+def test_of_chats_finished_together_one_fails_alone_and_an_unclear_one_waits(engine, monkeypatch):
+    talk = engine.chat("What is my account balance?", "CUST001").conversation_id
+    asked = [("hello", "CUST002"), ("and the last three?", "CUST001", talk), ("what is my IBAN?", "CUST003")]
+    exchanges = [engine.begin(*each) for each in asked]
+    monkeypatch.setattr(engine.ledger, "accounts", lambda customer_id: 1 / 0)
+    monkeypatch.setattr("bankllm.serving.engine.CLEAR", 1.1)
+    clear, unclear, failed = engine.finish_together(exchanges)
+    assert clear.intent == "greeting"
+    assert unclear is None
+    assert isinstance(failed, ZeroDivisionError)
+    assert [len(engine.memory.export_user(customer)) for customer in ("CUST002", "CUST001", "CUST003")] == [1, 1, 0]
+
+
 def test_a_reply_says_when_the_template_stands_in_for_a_model(engine):
     class Silent:
         name, is_remote = "silent", False
@@ -106,6 +138,7 @@ def test_a_reply_says_when_the_template_stands_in_for_a_model(engine):
             assert "£" in messages[1]["content"]
 
     engine.responder = GeneratingResponder(Silent(), timeout_s=5)
+    assert not engine.answers_together
     reply = engine.chat("What is my account balance?", "CUST001")
     assert (reply.responder, reply.fallback) == ("template", "empty")
     assert reply.reply.startswith("Your account balance")

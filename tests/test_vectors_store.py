@@ -106,6 +106,18 @@ def test_search_is_exact_and_best_first(store: VectorStore) -> None:
     np.testing.assert_allclose([match.score for match in found], cosines[expected], atol=1e-6)
 
 
+def test_several_namespaces_at_once_are_as_each_by_itself(store: VectorStore) -> None:
+    vectors, queries = random_vectors(40), random_vectors(3, seed=1)
+    names = ["CUST001", "CUST002", "CUST003"]
+    store.upsert_many([("CUST001", rows_of(vectors[:25], "a")), ("CUST002", rows_of(vectors[25:], "b"))])
+    found = store.search_many(list(zip(names, queries, strict=True)), 4)
+    assert found == [store.search(name, query, 4) for name, query in zip(names, queries, strict=True)]
+    assert [{match.id[0] for match in matches} for matches in found] == [{"a"}, {"b"}, set()]
+    assert store.search_many([], 4) == []
+    store.upsert_many([])
+    assert len(store.export("CUST001")) == 25
+
+
 def test_a_match_carries_what_was_stored(store: VectorStore) -> None:
     metadata = {"intent": "card", "confidence": 0.5, "turns": 3, "open": True, "tags": ["a", "b"]}
     store.upsert(
@@ -311,3 +323,23 @@ def test_rows_acknowledged_by_two_killed_writers_are_kept(path: Path) -> None:
         assert len(acknowledged) >= 40
         assert set(acknowledged) <= kept
         assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def test_all_namespaces_are_kept_or_none(tmp_path: Path) -> None:
+    with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as store:
+        good, bad = rows_of(random_vectors(2)), [Row("bad", "text", np.full(DIM, np.nan, np.float32))]
+        with pytest.raises(UsageError, match="NaN"):
+            store.upsert_many([("CUST001", good), ("CUST002", bad)])
+        with pytest.raises(UsageError, match="default"):
+            store.upsert_many([("CUST001", good), ("__default__", good)])
+        assert store.count() == 0
+
+
+def test_a_large_namespace_among_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bankllm.vectors.store.SMALL_ROWS", 10)
+    query = random_vectors(1, seed=1)[0]
+    with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as store:
+        store.upsert_many([("large", rows_of(random_vectors(30), "a")), ("small", rows_of(random_vectors(5), "b"))])
+        large, small = store.search_many([("large", query), ("small", query)], 3)
+        assert (large, small) == (store.search("large", query, 3), store.search("small", query, 3))
+        assert {match.id[0] for match in large} == {"a"}

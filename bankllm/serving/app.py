@@ -22,6 +22,7 @@ from bankllm import __version__
 from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.serving.events import EventStream, described_events, event
 from bankllm.serving.exchange import ChatReply, Exchange
+from bankllm.serving.finisher import Finisher
 from bankllm.serving.health import health_routes
 from bankllm.serving.identity import check_identity, check_own, customer_of_token
 from bankllm.serving.limits import BodyLimit, RateLimit
@@ -142,6 +143,7 @@ def _chat_routes(
     limit: RateLimit,
 ) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["chat"])
+    finisher = Finisher()
     Customer = Annotated[str | None, Depends(customer_of)]
 
     def begin(body: ChatRequest, customer: str | None) -> Exchange:
@@ -156,7 +158,7 @@ def _chat_routes(
     async def chat(body: ChatRequest, request: Request, customer: Customer) -> Response:
         exchange = begin(body, customer)
         await encoded(exchange, request)
-        reply = await run_in_threadpool(current().finish, exchange)
+        reply = await finisher.finish(current(), exchange)
         # What FastAPI would do with the model itself, without checking it once more.
         return Response(response(reply, request).model_dump_json(), media_type="application/json")
 

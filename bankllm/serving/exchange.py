@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bankllm.serving.batcher import Job
+from bankllm.serving.responder import Facts
 from bankllm.telemetry.metrics import Stage
 
 
@@ -108,3 +109,24 @@ class Stopwatch:
     def latency(self) -> Latency:
         stages = {stage: round(1000 * seconds, 3) for stage, seconds in self._stages.items()}
         return Latency(**stages, total=round(1000 * (self._last - self._start), 3))
+
+
+@dataclass(frozen=True)
+class Decided:
+    """An exchange of which the intent is known."""
+
+    exchange: Exchange
+    vector: np.ndarray
+    """(dim,) under which memory keeps the message."""
+    decision: Decision
+    clock: Stopwatch
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An exchange of which everything is known but the words of its reply."""
+
+    decided: Decided
+    facts: Facts
+    unavailable: tuple[str, ...]
+    """See `ChatReply.unavailable`."""

@@ -68,13 +68,16 @@ class CustomerMemory:
     ) -> list[MessageId]:
         """Keep turns in order; `vectors` is (n, dim), one a message. SQLite keeps all or none."""
         for message in messages:
-            check_text("user_message", message.user_message)
-            if message.assistant_response:
-                check_text("assistant_response", message.assistant_response)
+            _check(message)
         ids = [MessageId(uuid4().hex) for _ in messages]
         texts = [message.user_message for message in messages]
         self._space.write(ids, texts, [message.metadata() for message in messages], vectors, progress)
         return ids
+
+    def row(self, message: Message, vector: np.ndarray) -> Row:
+        """A turn as `VectorStore.upsert_many` keeps it, under an id of its own."""
+        _check(message)
+        return Row(uuid4().hex, message.user_message, vector, message.metadata())
 
     def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
         """The `top_k` messages nearest in meaning, best first; fewer where there are fewer.
@@ -107,6 +110,12 @@ class CustomerMemory:
         text; nothing there says whose it was. Anybody who asks the same text afterwards puts its vector there again.
         """
         self._space.forget(message_ids)
+
+
+def _check(message: Message) -> None:
+    check_text("user_message", message.user_message)
+    if message.assistant_response:
+        check_text("assistant_response", message.assistant_response)
 
 
 def _message(row: Row) -> Message:

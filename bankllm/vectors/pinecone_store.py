@@ -77,6 +77,11 @@ class PineconeStore:
         place = place_of(namespace, self.layout)
         self.put([record_of(place, row) for row in check_rows(rows, self.dim)], place.namespace)
 
+    def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
+        """Write one namespace's rows after the other's; a failure may leave earlier ones written."""
+        for namespace, rows in groups:
+            self.upsert(namespace, rows)
+
     def put(self, records: Sequence[dict[str, Any]], pinecone_namespace: str) -> int | None:
         """Write records that `record_of` made; the log position of the last of them, where Pinecone tells it."""
         written = None
@@ -89,6 +94,10 @@ class PineconeStore:
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
         """Approximate nearest neighbours by cosine; `top_k` at most 10,000."""
         return self.find(namespace, vector, top_k).matches
+
+    def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
+        """`search` for each, one after the other."""
+        return [self.search(namespace, vector, top_k) for namespace, vector in queries]
 
     def find(self, namespace: str, vector: np.ndarray, top_k: int) -> Found:
         """As `search`, and how fresh the answer is."""

@@ -79,10 +79,15 @@ class ReplicatedStore:
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
         """Write all rows or none. Returns once they are on the local disk; Pinecone is told in the background."""
-        place = place_of(namespace, self._layout)
-        for row in rows:
-            place.id_of(row.id)
-        self._local.upsert(namespace, rows)
+        self.upsert_many([(namespace, rows)])
+
+    def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
+        """Write all rows of all namespaces or none, as `upsert` does."""
+        for namespace, rows in groups:
+            place = place_of(namespace, self._layout)
+            for row in rows:
+                place.id_of(row.id)
+        self._local.upsert_many(groups)
         self._pusher.wake()
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
@@ -109,6 +114,10 @@ class ReplicatedStore:
         hidden = before.ids | after.ids | own
         others = [match for match in found.matches if match.id not in hidden]
         return sorted([*matches, *others], key=lambda match: -match.score)[:top_k]
+
+    def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
+        """`search` for each, one after the other."""
+        return [self.search(namespace, vector, top_k) for namespace, vector in queries]
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
         """Remove rows, other machines' too. They are found here no more at once, elsewhere once Pinecone was told."""

@@ -9,7 +9,7 @@ with open_service(Path("memory.sqlite")) as memory:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, overload
+from typing import NamedTuple, Self, overload
 
 import numpy as np
 
@@ -25,7 +25,16 @@ from bankllm.vectors.rows import Match
 from bankllm.vectors.sqlite_file import BUSY_TIMEOUT_S
 from bankllm.vectors.store import SQLiteStore, VectorStore
 
-__all__ = ["CustomerMemory", "Message", "MessageId", "ServiceStats", "VectorService", "open_service"]
+__all__ = ["CustomerMemory", "Message", "MessageId", "ServiceStats", "Turn", "VectorService", "open_service"]
+
+
+class Turn(NamedTuple):
+    """A message of one customer, ready to be kept."""
+
+    user_id: str
+    message: Message
+    vector: np.ndarray
+    """(dim,)"""
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,12 @@ class VectorService:
         """Keep one customer's turns in order, see `CustomerMemory.store_many`."""
         return self.for_user(user_id).store_many(messages, vectors=vectors, progress=progress)
 
+    def store_turns(self, turns: Sequence[Turn]) -> list[MessageId]:
+        """Keep turns of any customers, in order and at once: SQLite keeps all or none, by one commit."""
+        rows = [(turn.user_id, self.for_user(turn.user_id).row(turn.message, turn.vector)) for turn in turns]
+        self.store.upsert_many([(user_id, [row]) for user_id, row in rows])
+        return [MessageId(row.id) for _, row in rows]
+
     @overload
     def semantic_search(
         self, query: str, top_k: int = 5, *, user_id: str, vector: np.ndarray | None = None
@@ -135,6 +150,10 @@ class VectorService:
             "Expected either a customer's memory or a shared collection to search, got "
             f"{'neither' if user_id is None else 'both'}. Give user_id='CUST001' or collection='intents'."
         )
+
+    def recall(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int = 5) -> list[list[Match]]:
+        """For each customer and (dim,) embedding of a query the `top_k` messages nearest in meaning, best first."""
+        return self.store.search_many([(self.for_user(user_id).user_id, vector) for user_id, vector in queries], top_k)
 
     def recent(self, user_id: str, limit: int) -> list[Message]:
         """This customer's latest `limit` turns, the newest first."""

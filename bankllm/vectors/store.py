@@ -59,8 +59,14 @@ class VectorStore(Protocol):
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
         """Write rows; one whose id is there already replaces it. Returns once they are kept."""
 
+    def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
+        """`upsert` for rows of several namespaces."""
+
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
         """The `top_k` rows nearest to a (dim,) vector, best first; fewer where the namespace holds fewer."""
+
+    def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
+        """`search` for several namespaces and their vectors, in order."""
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
         """Remove the rows with these ids, or all of the namespace; unknown ids are no error."""
@@ -124,11 +130,21 @@ class SQLiteStore:
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
         """Write all rows or none. Returns once they are on disk; calls that wait at the same time share a commit."""
-        check_namespace(namespace)
-        fit = checked(rows, self.dim)
+        self.upsert_many([(namespace, rows)])
+
+    def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
+        """Write all rows of all namespaces or none, as `upsert` does."""
+        for namespace, _ in groups:
+            check_namespace(namespace)
+        if not groups:
+            return
+        namespaces = [namespace for namespace, rows in groups for _ in rows]
+        fit = checked([row for _, rows in groups for row in rows], self.dim)
         values = [
             (namespace, row.id, row.created_at, vector, row.text, metadata)
-            for row, vector, metadata in zip(rows, encode(fit.unit, self.precision), fit.metadata, strict=True)
+            for namespace, row, vector, metadata in zip(
+                namespaces, fit.rows, encode(fit.unit, self.precision), fit.metadata, strict=True
+            )
         ]
         self._write(_UPSERT, values)
 
@@ -157,6 +173,25 @@ class SQLiteStore:
                 block = None
             if block is None or (known is not None and known.version != block.version):
                 restarts += 1
+
+    def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
+        """`search` for each, all within one turn at the file as long as the namespaces are small."""
+        check_top_k(top_k)
+        for namespace, _ in queries:
+            check_namespace(namespace)
+        if not queries:
+            return []
+        units = [unit_vector(vector, self.dim) for _, vector in queries]
+        found: list[list[Match] | None] = []
+        with self._reading() as db:
+            for (namespace, _), unit in zip(queries, units, strict=True):
+                block, complete = self._read_on(db, namespace, None, to_the_end=False)
+                small = complete and len(block) <= SMALL_ROWS
+                found.append(read_matches(db, *block.snapshot().nearest(unit, top_k)) if small else None)
+        return [
+            self.search(namespace, vector, top_k) if matches is None else matches
+            for (namespace, vector), matches in zip(queries, found, strict=True)
+        ]
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
         """Remove rows. No search finds them any more, and SQLite has overwritten their bytes (`PRAGMA secure_delete`).

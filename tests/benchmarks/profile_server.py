@@ -1,13 +1,17 @@
-"""Where our server's time goes under load: CPU seconds by thread, py-spy's samples by module and by function.
+"""Where our server's time goes under load: the share of the machine's GEMM peak that classification reaches, CPU
+seconds by thread, py-spy's samples by module and by function.
 
 python tests/benchmarks/profile_server.py --seconds 15          # needs ptrace: root, or kernel.yama.ptrace_scope=0
 python tests/benchmarks/profile_server.py --native --top 30     # the frames of C and C++ code too
 
+The peak is the best fp32 product of two 2048 × 2048 matrices before the server starts. A token counts two operations
+for each weight of the graph that it is multiplied by; attention between tokens, norms and padding do not count.
 A sample is a thread that ran, not one that waited; a module's and a function's share leaves out what they called.
 py-spy must pause the server to see native frames: few samples a second then, and the rate of chats means nothing.
 """
 
 import argparse
+import math
 import re
 import shutil
 import sys
@@ -19,13 +23,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import onnx
 import psutil
 import servers
 import wrk
+from gemm_share import peak_gflops
 from serving import random_queries
 
 from bankllm import datasets, processes
 from bankllm.errors import BankLLMError, NotMeasured, ServerError
+from bankllm.export import exported
+from bankllm.onnx_classifier import OnnxClassifier
+from bankllm.serving.engine import DEFAULT_ADAPTER
+from bankllm.settings import Settings, get_settings
 
 SAMPLES_A_SECOND, NATIVE_SAMPLES_A_SECOND = 100, 5
 WARM_UP_S = 5
@@ -109,6 +119,18 @@ def by_frame(stacks: Sequence[Stack], said: Callable[[str], str]) -> dict[str, f
     return dict(summed)
 
 
+def flops_of_a_text(texts: Sequence[str], adapter: Path, settings: Settings) -> float:
+    """Floating-point operations that classifying one of these texts takes, on average."""
+    graph = exported(adapter, "fp32", settings)
+    tokens = OnnxClassifier.load(graph, threads=1).count_tokens(texts) / len(texts)
+    model = onnx.load(graph).graph
+    weights = {tensor.name: tensor.dims for tensor in model.initializer if len(tensor.dims) == 2}
+    multiplied = [
+        weights[node.input[1]] for node in model.node if node.op_type == "MatMul" and node.input[1] in weights
+    ]
+    return 2 * tokens * sum(math.prod(dims) for dims in multiplied)
+
+
 def show(title: str, parts: Mapping[str, float], top: int) -> None:
     """Shares of the whole, largest first."""
     print(title)
@@ -119,7 +141,9 @@ def show(title: str, parts: Mapping[str, float], top: int) -> None:
 def run(options: argparse.Namespace) -> None:
     wrk.require()
     texts = datasets.load(options.dataset).test.texts
-    calls = servers.chats(random_queries(texts, seed=0), servers.CUSTOMERS[: options.customers])
+    queries = random_queries(texts, seed=0)
+    calls = servers.chats(queries, servers.CUSTOMERS[: options.customers])
+    flops, peak = flops_of_a_text(queries, DEFAULT_ADAPTER, get_settings()), peak_gflops()
     mine = servers.ours(options)
     with (
         TemporaryDirectory(prefix="bankllm-profile-") as name,
@@ -136,7 +160,9 @@ def run(options: argparse.Namespace) -> None:
         window = load.result()
     if not stacks:
         raise ServerError(f"py-spy saw no thread run in {options.seconds} s. Sample for longer (--seconds).")
+    reached = flops * window.per_second / 1e9
     print(f"{window.per_second:.1f} chats/s while sampled, errors {window.errors or 0}")
+    print(f"classification: {reached:.0f} GFLOP/s, {reached / peak:.0%} of the machine's {peak:.0f}")
     show(f"CPU by thread: {sum(spent.values()):.1f} s, all of it", by_thread(spent, stacks), options.top)
     samples = sum(stack.samples for stack in stacks)
     show(f"samples by module: {samples:,}", by_frame(stacks, module_of), options.top)

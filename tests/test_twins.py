@@ -1,0 +1,69 @@
+"""Beside a first product a second becomes its correction where the weights differ by low rank, and only there."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from bankllm.twins import low_rank, share_twins
+
+SIZE, RANK = 32, 2
+ort = pytest.importorskip("onnxruntime")
+
+
+def matrix(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def model(*weights: np.ndarray) -> ir.Model:
+    """x → one product with each weight."""
+    x = ir.Value(name="x", shape=ir.Shape(["n", SIZE]), type=ir.TensorType(ir.DataType.FLOAT))
+    constants = [ir.Value(name=f"w{i}", const_value=ir.tensor(w, name=f"w{i}")) for i, w in enumerate(weights)]
+    nodes = [ir.node("MatMul", [x, constant]) for constant in constants]
+    outputs = [node.outputs[0] for node in nodes]
+    for number, output in enumerate(outputs):
+        output.name, output.type = f"y{number}", ir.TensorType(ir.DataType.FLOAT)
+    # As in a real graph, something follows each product.
+    after = [ir.node("Identity", [output]) for output in outputs]
+    for number, node in enumerate(after):
+        node.outputs[0].name, node.outputs[0].type = f"z{number}", ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.Graph(
+        [x], [node.outputs[0] for node in after], nodes=[*nodes, *after], initializers=constants, opset_imports={"": 20}
+    )
+    return ir.Model(graph, ir_version=10)
+
+
+def run(given: ir.Model, x: np.ndarray) -> list[np.ndarray]:
+    session = ort.InferenceSession(ir.to_proto(given).SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})
+
+
+def test_an_adapted_weight_becomes_a_correction() -> None:
+    rng = np.random.default_rng(0)
+    weight, x = matrix(rng, SIZE, SIZE), matrix(rng, 5, SIZE)
+    adapted = weight + matrix(rng, SIZE, RANK) @ matrix(rng, RANK, SIZE)
+    given = model(weight, adapted)
+    assert share_twins(given) == 1
+    assert {tuple(value.const_value.shape) for value in given.graph.initializers.values()} == {
+        (SIZE, SIZE),
+        (SIZE, RANK),
+        (RANK, SIZE),
+    }
+    for found, expected in zip(run(given, x), [x @ weight, x @ adapted], strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_weights_that_have_nothing_to_do_with_each_other_stay() -> None:
+    rng = np.random.default_rng(1)
+    given = model(matrix(rng, SIZE, SIZE), matrix(rng, SIZE, SIZE))
+    assert share_twins(given) == 0
+    assert len(given.graph.initializers) == 2
+
+
+@pytest.mark.parametrize(("rank", "found"), [(0, None), (1, 1), (8, 8), (9, None)])
+def test_low_rank_is_a_quarter_of_the_whole_at_most(rank: int, found: int | None) -> None:
+    rng = np.random.default_rng(2)
+    difference = matrix(rng, SIZE, rank) @ matrix(rng, rank, SIZE)
+    factors = low_rank(difference)
+    assert (factors and factors[0].shape[1]) == found
+    if factors:
+        np.testing.assert_allclose(factors[0] @ factors[1], difference, atol=1e-4)
