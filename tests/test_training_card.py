@@ -24,6 +24,7 @@ from bankllm.encoder import EncoderWithHead, pool
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.claims import CLAIM
 from bankllm.evidence.records import read_records
+from bankllm.evidence.rules import HASHES, KNOWN_DATA, KNOWN_MODELS
 from bankllm.evidence.verify import Finding, verify
 from bankllm.training.card import check_output, write_artefact
 from bankllm.training.config import TrainConfig
@@ -50,12 +51,13 @@ PREDICTIONS: list[dict[str, object]] = [
 
 def tiny(method: str = "probe", dataset: str = "teller77[2 intents]", base: str = "minilm") -> IntentClassifier:
     """A random-weight classifier; its weights do not matter here."""
-    data = {"dataset": dataset, "train_rows": 2000, "test_rows": 74, "train_sha256": "a" * 64, "test_sha256": "b" * 64}
+    hashes = {key: KNOWN_DATA["teller77"][key] for key in HASHES}
+    data = {"dataset": dataset, "train_rows": 2000, "test_rows": 74, **hashes}
     config = TrainConfig(rank=4, method=method, base_model=base).model_dump(mode="json")
     artefact = Artefact(
         label_names=("card", "cash"),
         base_model=base,
-        base_sha256=None,
+        base_sha256=KNOWN_MODELS["all-MiniLM-L6-v2"] if base == "minilm" else None,
         pooling="mean",
         logit_scale=20,
         max_length=64,
@@ -245,7 +247,7 @@ def test_the_front_matter_is_the_hubs_and_the_text_says_what_was_done(tmp_path: 
     }
     assert [model["name"] for model in index] == ["LoRA (r = 4) on sentence-transformers/all-MiniLM-L6-v2"]
     assert index[0]["results"][0]["dataset"] == {"type": "teller77", "name": "teller77[2 intents]", "split": "test"}
-    assert f"| teller77[2 intents], train | 2,000 | `{'a' * 64}` |" in card.text
+    assert f"| teller77[2 intents], train | 2,000 | `{KNOWN_DATA['teller77']['train_sha256']}` |" in card.text
     assert "| Accuracy | <!-- claim: accuracy -->75.0 %<!-- /claim --> | 30.1 – 95.4 % |" in card.text
     assert "| Training time, embedding included | <!-- claim: train_s -->11.8 s<!-- /claim --> |" in card.text
     assert "device cpu, precision fp32, cores" in card.text
