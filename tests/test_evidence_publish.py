@@ -83,3 +83,24 @@ def test_a_file_that_was_left_out_and_came_back_is_found(run: Path, tmp_path: Pa
     (target / WEIGHTS).write_bytes(b"weights")
     [found] = [finding for finding in verify(target).findings if not finding.holds]
     assert found.subject == WEIGHTS
+
+
+def test_the_copy_names_no_place_on_this_machine_and_its_notebooks_still_run_from_there(
+    run: Path, tmp_path: Path
+) -> None:
+    place = str(run)
+    noted = {"input_path": f"{place}/in/01.ipynb", "output_path": f"{place}/notebooks/01.ipynb"}
+    cell = {"cell_type": "code", "execution_count": 1, "id": "p", "outputs": []}
+    cell |= {"metadata": {"tags": ["injected-parameters"]}, "source": ["# Parameters\n", f'run_dir = "{place}"\n']}
+    document = {"cells": [cell], "nbformat": 4, "nbformat_minor": 5}
+    document["metadata"] = {"papermill": {**noted, "parameters": {"profile": "smoke", "run_dir": place}}}
+    (run / "notebooks").mkdir(exist_ok=True)
+    (run / "notebooks" / "01.ipynb").write_text(json.dumps(document))
+    reseal(run)
+    target = tmp_path / "reference"
+    publish(run, target)
+    copied = (target / "notebooks" / "01.ipynb").read_text()
+    assert place not in copied
+    assert 'run_dir = \\"..\\"' in copied
+    assert json.loads(copied)["metadata"]["papermill"]["input_path"] == "01.ipynb"
+    assert verify(target).holds

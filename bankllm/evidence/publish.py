@@ -1,10 +1,12 @@
-"""A run as it goes into a repository: all that is needed to check it, and no weights.
+"""A run as it goes into a repository: all that is needed to check it, no weights, and no paths of the machine.
 
 bankllm publish outputs/<run-id> outputs/reference
 
-The manifest of the copy names what was left out, with its sha256, and is sealed anew; both verifiers check the copy.
+Notebooks name the run's folder from where they lie (`..`), so that they also run again there. The manifest of the copy
+names what was left out, with its sha256, and is sealed anew; both verifiers check the copy.
 """
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from bankllm.errors import RunError
 from bankllm.evidence.crate import write_crate
 from bankllm.evidence.manifest import MANIFEST, Manifest, finish, read_manifest, write_manifest
+from bankllm.evidence.records import write_text
 from bankllm.evidence.verify import verify
 
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx"})
@@ -20,7 +23,8 @@ MOST_BYTES = 20 * 2**20
 
 
 def publish(run: Path, target: Path) -> Manifest:
-    """Copy a finished run to `target`, without weights; an earlier copy there is replaced, whole or not at all.
+    """Copy a finished run to `target`, without weights and machine paths. An earlier copy there is replaced, whole or
+    not at all.
 
     Raises `RunError` for a run that does not hold or was not made from a commit as it stands, for a `target` that is
     something else than a run, and for a copy of over 20 MiB.
@@ -38,6 +42,8 @@ def publish(run: Path, target: Path) -> Manifest:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
         copy = Path(place) / target.name
         shutil.copytree(run, copy, ignore=_weights)
+        for notebook in copy.glob("notebooks/*.ipynb"):
+            write_text(notebook, _without_paths(notebook.read_text(encoding="utf-8")))
         left_out = {name: sha256 for name, sha256 in manifest.files.items() if not (copy / name).exists()}
         manifest = manifest.model_copy(update={"left_out": manifest.left_out | left_out})
         write_manifest(copy, manifest)
@@ -53,3 +59,16 @@ def publish(run: Path, target: Path) -> Manifest:
 
 def _weights(_: str, names: list[str]) -> set[str]:
     return {name for name in names if Path(name).suffix in WEIGHTS}
+
+
+def _without_paths(notebook: str) -> str:
+    """An executed notebook without the places that papermill noted: of the notebook, of its copy, of the run."""
+    document = json.loads(notebook)
+    noted = document["metadata"].get("papermill", {})
+    if run := noted.get("parameters", {}).get("run_dir"):
+        noted["input_path"], noted["output_path"] = Path(noted["input_path"]).name, Path(noted["output_path"]).name
+        noted["parameters"]["run_dir"] = ".."
+        for cell in document["cells"]:
+            if "injected-parameters" in cell["metadata"].get("tags", ()):
+                cell["source"] = [line.replace(json.dumps(run), '".."') for line in cell["source"]]
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

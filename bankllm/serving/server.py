@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import uvicorn
@@ -18,13 +17,13 @@ from fastapi import FastAPI
 
 from bankllm.artefact import read_artefact
 from bankllm.errors import BankLLMError, ServerError
-from bankllm.serving.allocator import keep_memory_flat
 from bankllm.serving.app import create_app
 from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.serving.identity import check_identity, is_guarded
 from bankllm.serving.limits import wanted_rate
 from bankllm.serving.logs import log_config
 from bankllm.serving.protocol import LimitedHead
+from bankllm.serving.tuning import tune_process
 from bankllm.serving.workers import NOT_LOADED, serve_with_workers
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
@@ -33,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10
 """How long requests in flight may take to finish after SIGTERM."""
-SWITCH_S = 0.001
-"""How long a thread keeps Python's lock that another one waits for. At Python's own 5 ms both of the encoder's threads
-wait for it so often that a twelfth of two cores idles."""
 
 
 def serve(host: str, port: int, settings: Settings, workers: int = 1) -> None:
@@ -85,8 +81,7 @@ class LoadingApp:
     """The application of a process that loads its own engine in the background."""
 
     def __init__(self, settings: Settings) -> None:
-        keep_memory_flat()
-        sys.setswitchinterval(SWITCH_S)
+        tune_process()
         adapter = settings.adapter or DEFAULT_ADAPTER
         metrics = ServerMetrics(model_name(read_artefact(adapter)))
         self._loader = ThreadPoolExecutor(1, "load")

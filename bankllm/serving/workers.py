@@ -24,10 +24,10 @@ from uvicorn.supervisors.multiprocess import Process
 from bankllm.artefact import read_artefact
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.processes import usable_cores
-from bankllm.serving.allocator import keep_memory_flat
 from bankllm.serving.app import create_app
 from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.serving.inference import prepare
+from bankllm.serving.tuning import tune_process
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
 from bankllm.telemetry.recent import live_workers
@@ -106,7 +106,7 @@ class Supervisor(Multiprocess):
 def worker_app() -> FastAPI:
     """The application of a `Supervisor`'s worker, its models loaded. Leaves a note where they cannot be."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    keep_memory_flat()
+    tune_process()
     # uvicorn's handler would wait for the models, which nobody needs any more.
     handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings, shared = get_settings(), Path(os.environ[FOLDER_VARIABLE])

@@ -1,0 +1,79 @@
+"""A search on one core or on all of them, while the classifier runs: which gets more done?
+
+python tests/benchmarks/search_threads.py [--rows 5000] [--seconds 4]
+
+Threads as a server has them: one classifies batches for each core, two search one customer's rows. numpy's BLAS may
+use one thread and all of them in turns, in one process.
+"""
+
+import argparse
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from time import monotonic
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from bankllm import datasets
+from bankllm.processes import usable_cores
+from bankllm.serving.engine import DEFAULT_ADAPTER
+from bankllm.serving.inference import load_classifier
+from bankllm.settings import get_settings
+
+BATCH, SEARCHERS = 8, 2
+
+
+def count(work: dict[str, tuple[int, Callable[[], object]]], seconds: float) -> Counter[str]:
+    """How often each piece of work was done by its threads, all of them at once."""
+    done: Counter[str] = Counter()
+    until, lock = monotonic() + seconds, threading.Lock()
+
+    def repeat(name: str, do: Callable[[], object]) -> None:
+        times = 0
+        while monotonic() < until:
+            do()
+            times += 1
+        with lock:
+            done[name] += times
+
+    threads = [threading.Thread(target=repeat, args=(name, do)) for name, (n, do) in work.items() for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=5000)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    settings = get_settings()
+    classifier, passes = load_classifier(DEFAULT_ADAPTER, settings)
+    texts = random.Random(0).sample(datasets.load("auto").test.texts, BATCH)
+    rows = np.random.default_rng(0).standard_normal((options.rows, 384), dtype=np.float32)
+    work = {
+        "passes": (passes, lambda: classifier.score(texts)),
+        "searches": (SEARCHERS, lambda: np.dot(rows, rows[0])),
+    }
+    totals = {1: Counter[str](), usable_cores(): Counter[str]()}
+    for round_ in range(options.rounds):
+        for threads, total in totals.items():
+            with threadpool_limits(limits=threads, user_api="blas"):
+                done = count(work, options.seconds)
+            total.update(done)
+            print(
+                f"round {round_ + 1}, BLAS on {threads} cores: "
+                + ", ".join(f"{n:,} {name}" for name, n in done.items())
+            )
+    one, all_ = totals.values()
+    for name in work:
+        print(f"{name}: one core a search does {one[name] / all_[name]:.2f} × as many as all cores")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What the repository keeps of measured runs holds, and the README says nothing else."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bankllm.evidence.claims import audit_claims
+from bankllm.evidence.manifest import MANIFEST, read_manifest
+from bankllm.evidence.publish import MOST_BYTES, WEIGHTS
+from bankllm.evidence.tokens import find_tokens
+from bankllm.evidence.verify import verify
+
+ROOT = Path(__file__).parents[1]
+KEPT = sorted(path.parent for path in (ROOT / "outputs").glob(f"reference*/**/{MANIFEST}"))
+
+
+def test_the_reference_run_is_kept() -> None:
+    assert ROOT / "outputs" / "reference" in KEPT
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: str(folder.relative_to(ROOT / "outputs")))
+def test_a_kept_run_holds_by_both_verifiers(folder: Path) -> None:
+    verdict = verify(folder)
+    assert verdict.holds, verdict.summary()
+    own = subprocess.run([sys.executable, "-I", folder / "verify.py"], capture_output=True, text=True, check=False)
+    assert own.returncode == 0, own.stdout
+    assert read_manifest(folder).git_dirty is False
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: str(folder.relative_to(ROOT / "outputs")))
+def test_nothing_large_no_weights_and_no_place_of_a_machine_are_kept(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix in WEIGHTS]
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES
+    notebooks = [path.read_text(encoding="utf-8") for path in files if path.suffix == ".ipynb"]
+    assert not re.search(r'"(input_path|output_path|run_dir)": "/', "".join(notebooks))
+
+
+def test_every_figure_of_the_readme_is_bound_to_the_reference_run() -> None:
+    readme = ROOT / "README.md"
+    assert len(list(find_tokens(readme.read_text(encoding="utf-8")))) > 40
+    assert audit_claims(readme, ROOT / "outputs" / "reference") == []
