@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from tokenizers import Tokenizer
 
 from bankllm.artefact import Artefact, Prediction, Scores, predictions, score_in_batches
+from bankllm.denormals import flushed
 from bankllm.errors import ModelError
 
 Precision = Literal["fp32", "int8"]
@@ -83,7 +84,8 @@ class OnnxClassifier:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
-            session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+            with flushed():  # the session's own threads inherit it
+                session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
             return cls(session, Notes.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA]))
         except OSError as error:
             raise ModelError(f"{path} cannot be read ({os.strerror(error.errno or 0)}).") from error
@@ -141,7 +143,8 @@ class OnnxClassifier:
 
     def _run(self, names: Sequence[str], *inputs: Any) -> list[np.ndarray]:
         arrays = [np.asarray(values, dtype=np.int64) for values in inputs]
-        return self.session.run(self._outputs, dict(zip(names, arrays, strict=True)))
+        with flushed():
+            return self.session.run(self._outputs, dict(zip(names, arrays, strict=True)))
 
     def _scores(self, outputs: list[np.ndarray], tokenise_s: float) -> Scores:
         logits, embeddings, *base = outputs
