@@ -7,6 +7,7 @@ import pytest
 from bankllm.evidence.statistics import STANDS, knee, samples_needed
 from bankllm.loadtest.sweep import (
     FEWEST,
+    MOST,
     SERVED,
     SWEEP_COLUMNS,
     Step,
@@ -99,3 +100,9 @@ def test_the_gap_of_a_knee_that_is_close_enough_is_left() -> None:
     stood, not_stood = (step_of(rate, open_loop(rate, 2000, capacity=100)) for rate in (90, 120))
     assert next_rate([stood, not_stood], PLAN) == pytest.approx(103.9)
     assert next_rate([stood, not_stood], SweepPlan(90, 1, 9, 9, close=1.34)) is None
+
+
+def test_a_step_has_as_many_requests_as_its_time_takes_within_bounds() -> None:
+    assert PLAN.requests(1) == FEWEST
+    assert PLAN.requests(100) == 1000
+    assert PLAN.requests(6400) == MOST

@@ -147,6 +147,5 @@ def _mark_knee(axis: "Axes", steps: Sequence[Step]) -> None:
     if knee is None:
         return
     axis.axvline(knee, color=plots.PURPLE, linestyle="-.", linewidth=1.2)
-    axis.annotate(
-        f"knee: {knee:g}/s", (knee, 0.02), (4, 0), ("data", "axes fraction"), "offset points", color=plots.PURPLE
-    )
+    place = {"xycoords": ("data", "axes fraction"), "xytext": (-4, 0), "textcoords": "offset points", "ha": "right"}
+    axis.annotate(f"knee: {knee:g}/s", (knee, 0.02), color=plots.PURPLE, **place)  # type: ignore[arg-type]

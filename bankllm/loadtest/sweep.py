@@ -21,6 +21,8 @@ from bankllm.loadtest.runner import LoadResult, run_load
 
 OBJECTIVE_MS = 500
 """What p95 must stay within."""
+MOST = 10_000
+"""Requests of a step: more would only make the rows heavy that everyone shall read."""
 FEWEST = 150
 """Requests of a step: what a p95 needs (`samples_needed`), and some over."""
 TIMES = {"start": "scheduled_s", "end": "done_s"}
@@ -49,7 +51,7 @@ class SweepPlan:
     first_rate: float
     """Requests a second."""
     step_s: float
-    """How long each rate is offered; a low one for longer, until it makes `FEWEST` requests."""
+    """How long each rate is offered; a low one for longer, until it makes `FEWEST` requests, a high one for `MOST`."""
     most_steps: int
     most_s: float
     """No step begins later than this, in seconds."""
@@ -57,7 +59,7 @@ class SweepPlan:
     """The gap is small enough where the rate that was too much is at most so many times one that was not."""
 
     def requests(self, rate: float) -> int:
-        return max(FEWEST, math.ceil(rate * self.step_s))
+        return max(FEWEST, min(MOST, math.ceil(rate * self.step_s)))
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def _log_axes(axis: "Axes", title: str, unit: str, sizes: Sequence[int]) -> None
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.legend(loc="best", frameon=False, fontsize=8)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=2, frameon=False, fontsize=8)
 
 
 def _in_lines(intent: str) -> str:
