@@ -110,7 +110,9 @@ def test_chats_finished_together_are_answered_as_each_alone(engine, monkeypatch)
     assert len(commits) == 1
     for reply, expected in zip(together, alone, strict=True):
         assert reply.reply.startswith(expected.reply)  # which may go on: “You asked about this before”
-        assert (reply.intent, reply.confidence, reply.unavailable) == (expected.intent, expected.confidence, ())
+        assert (reply.intent, reply.unavailable) == (expected.intent, ())
+        # Texts in one pass give the last digits otherwise than each by itself.
+        assert reply.confidence == pytest.approx(expected.confidence, abs=1e-5)
         parts = [value for name, value in reply.latency_ms if name != "total"]
         assert sum(parts) == pytest.approx(reply.latency_ms.total, abs=0.01)
     for message, customer in asked:
