@@ -1,7 +1,7 @@
 """Take numbers too small for a float's normal form as zero, for the duration of a block, in the calling thread alone.
 
 The softmax of packed texts gives such numbers wherever a token must not look. Intel's cores leave their fast path for
-each of them: a seventh of a pass of MiniLM (`tests/benchmarks/denormals.py`).
+each of them; `tests/benchmarks/denormals.py` measures what that costs a pass of MiniLM.
 """
 
 import ctypes

@@ -85,9 +85,7 @@ def test_a_file_that_was_left_out_and_came_back_is_found(run: Path, tmp_path: Pa
     assert found.subject == WEIGHTS
 
 
-def test_the_copy_names_no_place_on_this_machine_and_its_notebooks_still_run_from_there(
-    run: Path, tmp_path: Path
-) -> None:
+def test_the_copy_names_no_place_on_this_machine(run: Path, tmp_path: Path) -> None:
     place = str(run)
     noted = {"input_path": f"{place}/in/01.ipynb", "output_path": f"{place}/notebooks/01.ipynb"}
     cell = {"cell_type": "code", "execution_count": 1, "id": "p", "outputs": []}

@@ -2,7 +2,7 @@
 
 bankllm publish outputs/<run-id> outputs/reference
 
-Notebooks name the run's folder from where they lie (`..`), so that they also run again there. The manifest of the copy
+Notebooks name the run's folder from where they lie (`..`). The manifest of the copy
 names what was left out, with its sha256, and is sealed anew; both verifiers check the copy.
 """
 

@@ -1,7 +1,7 @@
 """What runs the served classifier: one ONNX graph on a CPU, torch on a GPU (`BANKLLM_INFERENCE`).
 
-`tests/benchmarks/inference_paths.py` measures the choices; the README has the table. The memory's embeddings come
-from the same model where the adapter leaves the plain base's layers to be shared.
+`tests/benchmarks/inference_paths.py` measures the choices; the README beside it has the table. The memory's embeddings
+come from the same model where the adapter leaves the plain base's layers to be shared.
 """
 
 from collections.abc import Sequence

@@ -8,9 +8,9 @@ use one thread and all of them in turns, in one process.
 
 import argparse
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import numpy as np
@@ -27,23 +27,18 @@ BATCH, SEARCHERS = 8, 2
 
 def count(work: dict[str, tuple[int, Callable[[], object]]], seconds: float) -> Counter[str]:
     """How often each piece of work was done by its threads, all of them at once."""
-    done: Counter[str] = Counter()
-    until, lock = monotonic() + seconds, threading.Lock()
+    until = monotonic() + seconds
 
-    def repeat(name: str, do: Callable[[], object]) -> None:
+    def repeat(do: Callable[[], object]) -> int:
         times = 0
         while monotonic() < until:
             do()
             times += 1
-        with lock:
-            done[name] += times
+        return times
 
-    threads = [threading.Thread(target=repeat, args=(name, do)) for name, (n, do) in work.items() for _ in range(n)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return done
+    with ThreadPoolExecutor(sum(n for n, _ in work.values())) as pool:
+        running = {name: [pool.submit(repeat, do) for _ in range(n)] for name, (n, do) in work.items()}
+    return Counter({name: sum(each.result() for each in futures) for name, futures in running.items()})
 
 
 def main() -> None:
