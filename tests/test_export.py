@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from bitsandbytes.functional import has_avx512bf16
 
 import bankllm
 from bankllm.classifier import IntentClassifier
@@ -159,8 +160,8 @@ def test_an_adapter_is_merged_and_a_base_in_four_bits_expanded(method: str, tmp_
     result = train(TrainConfig(method=method, rank=2, epochs=1, threshold=0.6), some, tmp_path / "mine", progress=False)
     again = OnnxClassifier.load(export_onnx(tmp_path / "mine", tmp_path / "mine.onnx")).predict(some.test.texts)
     assert [p.intent for p in again] == [row["predicted"] for row in result.predictions]
-    # Training multiplied four-bit weights as they are; the graph has them expanded.
-    tolerance = {"lora": 1e-3, "qlora": 1e-2}[method]
+    # Where the CPU multiplies bf16, bitsandbytes rounds activations and scales to it; the graph stays in fp32.
+    tolerance = 1e-2 if method == "qlora" and has_avx512bf16() else 1e-3
     expected = [row["confidence"] for row in result.predictions]
     assert [p.confidence for p in again] == pytest.approx(expected, abs=tolerance)
     abstained = [p.abstains for p in again]
