@@ -1,7 +1,6 @@
 """The sweep as tasks of a real two-node Ray cluster on this machine, one of whose nodes is killed."""
 
 import csv
-import json
 import sys
 import threading
 import time
@@ -15,12 +14,13 @@ import pytest
 
 from bankllm.datasets import load
 from bankllm.errors import RunError, UsageError
+from bankllm.training.checkpoints import SO_FAR, Checkpoints, SoFar
 from bankllm.training.cluster import _result, sweep_on_ray
 from bankllm.training.config import TrainConfig
 from bankllm.training.sweep import only_sweep, sweep
 from bankllm.training.train import TrainResult
 
-EPOCHS = 6
+EPOCHS = 3
 LONG = {
     "two": TrainConfig(rank=2, epochs=EPOCHS, batch_size=8),
     "three": TrainConfig(rank=2, epochs=EPOCHS, batch_size=8, seed=1),
@@ -77,49 +77,72 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
+class HeldAfterAnEpoch:
+    """An `evaluate` that adds the node. Where it arrives, each training waits after an epoch for the node's death.
+
+    However fast or slow the machine, both trainings are then in their middle when the node dies.
+    """
+
+    def __init__(self, dead: Path) -> None:
+        self.dead = dead
+
+    def __call__(self, result: TrainResult) -> list[dict[str, object]]:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        return [{**row, "node": node} for row in result.predictions]
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self.__dict__.update(state)
+        mark = Checkpoints.mark
+
+        def mark_and_wait(state: Path, so_far: SoFar) -> None:
+            mark(state, so_far)
+            while not self.dead.exists():
+                time.sleep(0.01)
+
+        Checkpoints.mark = staticmethod(mark_and_wait)  # on the node alone
+
+
 class NodeKiller(threading.Thread):
     """Waits until both long trainings have finished an epoch, then kills the node that is not the head."""
 
-    def __init__(self, cluster: Any, folder: Path) -> None:
+    def __init__(self, cluster: Any, folder: Path, dead: Path) -> None:
         super().__init__(daemon=True)
         (self.node,) = cluster.worker_nodes
         self.folder = folder
+        self.dead = dead
         self.killed: list[str] = []
-        self.kept: dict[str, dict[str, float]] = {}
+        self.kept: dict[str, SoFar] = {}
 
     def run(self) -> None:
-        give_up = time.monotonic() + 100
-        while time.monotonic() < give_up:
-            states = {key: sorted(self.folder.glob(f"{key}.checkpoint/*/so_far.json")) for key in LONG}
-            if all(states.values()):
-                break
-            time.sleep(0.01)
-        else:
-            return
-        self.kept = {key: json.loads(found[0].read_text()) for key, found in states.items()}
-        raylet = psutil.Process(self.node.all_processes["raylet"][0].process.pid)
-        processes = [raylet, *raylet.children(recursive=True)]
-        titles = [" ".join(process.cmdline()) for process in processes]
-        for process in processes:
-            process.kill()
-        self.killed = titles
-
-
-def with_node(result: TrainResult) -> list[dict[str, object]]:
-    """The predictions, and on which node they were made."""
-    import ray
-
-    node = ray.get_runtime_context().get_node_id()
-    return [{**row, "node": node} for row in result.predictions]
+        try:
+            give_up = time.monotonic() + 150
+            states: dict[str, list[Path]] = {}
+            while not (states and all(states.values())):
+                if time.monotonic() > give_up:
+                    return
+                time.sleep(0.05)
+                states = {key: list(self.folder.glob(f"{key}.checkpoint/*/{SO_FAR}")) for key in LONG}
+            self.kept = {key: SoFar.model_validate_json(found[0].read_bytes()) for key, found in states.items()}
+            raylet = psutil.Process(self.node.all_processes["raylet"][0].process.pid)
+            processes = [raylet, *raylet.children(recursive=True)]
+            titles = [" ".join(process.cmdline()) for process in processes]
+            for process in processes:
+                process.kill()
+            self.killed = titles
+        finally:
+            self.dead.touch()
 
 
 @pytest.mark.slow
 def test_a_task_whose_node_is_killed_is_run_again_elsewhere(cluster, data_folder, tmp_path):
-    folder = tmp_path / "adapters"
+    folder, dead = tmp_path / "adapters", tmp_path / "dead"
     folder.mkdir()
-    killer = NodeKiller(cluster, folder)
+    killer = NodeKiller(cluster, folder, dead)
     killer.start()
-    outcomes = sweep_on_ray(PLAN, str(data_folder), folder, address=cluster.address, evaluate=with_node, progress=False)
+    evaluate = HeldAfterAnEpoch(dead)
+    outcomes = sweep_on_ray(PLAN, str(data_folder), folder, address=cluster.address, evaluate=evaluate, progress=False)
     killer.join()
     assert any(title.startswith(TASK) for title in killer.killed), killer.killed
     assert [(outcome.key, outcome.config, outcome.measured) for outcome in outcomes] == [
@@ -128,9 +151,9 @@ def test_a_task_whose_node_is_killed_is_run_again_elsewhere(cluster, data_folder
     # Both were in the middle of their training when the node died, and both ended on the head.
     assert {row["node"] for outcome in outcomes for row in outcome.rows} == {cluster.head_node.node_id}
     for outcome in outcomes[:2]:
-        assert killer.kept[outcome.key]["epochs"] < EPOCHS
+        assert killer.kept[outcome.key].epochs == 1
         # The task carried on from the checkpoint and counts what that had cost.
-        assert outcome.costs.encode_seconds == killer.kept[outcome.key]["encode_seconds"]
+        assert outcome.costs.encode_seconds == killer.kept[outcome.key].encode_seconds
     assert {path.name for path in folder.iterdir()} == set(PLAN)
 
     data = load(str(data_folder))
