@@ -34,6 +34,12 @@ HOSTED = {name: os.environ.get(name) for name in ("PINECONE_API_KEY", "PINECONE_
 LOCAL = ["sqlite", "pinecone", "pinecone shared", "replicated", "replicated shared"]
 
 
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that these tests' few rows leave, and are exported, in several slices."""
+    monkeypatch.setattr("bankllm.vectors.store.SLICE_ROWS", 2)
+
+
 class PatientStore(ReplicatedStore):
     """Counts when the hosted service has caught up: it counts what was written only after some seconds."""
 

@@ -49,10 +49,11 @@ class Snapshot:
 
 
 class Block:
-    """The rows of one namespace that had `version` in the file, oldest first."""
+    """The rows of one namespace that had `version` in the file, oldest first; those up to seq `floor` left out."""
 
-    def __init__(self, dim: int, version: Version) -> None:
+    def __init__(self, dim: int, version: Version, floor: int = 0) -> None:
         self.version = version
+        self.floor = floor
         self.seqs = array("q")
         """Names each row in the file; ascending."""
         self._dim = dim
@@ -71,8 +72,8 @@ class Block:
 
     @property
     def last_seq(self) -> int:
-        """The newest row's seq; 0 in an empty block."""
-        return self.seqs[-1] if self.seqs else 0
+        """The newest row's seq; the floor in an empty block."""
+        return self.seqs[-1] if self.seqs else self.floor
 
     def append(self, seqs: Sequence[int], vectors: np.ndarray) -> None:
         """Add rows newer than all that are here, (n, dim) float32. The first ones fill their buffer without spare."""

@@ -26,6 +26,8 @@ Encode = Callable[[list[str]], np.ndarray]
 
 CHUNK = 128
 """Texts between two steps of the progress bar; others get their turn at the model in between."""
+FORGOTTEN = 512
+"""Texts whose vectors are forgotten at a time, for the same reason."""
 PROBES = ["My card is LOST!", "Où  est\tma carte ?\n", "", "💳 [CLS] 中文", "a long one " * 2000]
 """The tokenizer must read these as the model's own input does, before cache keys are made with it."""
 
@@ -111,10 +113,11 @@ class Embedder:
 
         Other processes drop theirs at their next look into the shared layer. Raises `StoreError` where that fails.
         """
-        keys = self._keys(texts)
-        self.memory.forget(keys)
-        if self.shared is not None:
-            self.shared.forget(keys)
+        for start in range(0, len(texts), FORGOTTEN):
+            keys = self._keys(texts[start : start + FORGOTTEN])
+            self.memory.forget(keys)
+            if self.shared is not None:
+                self.shared.forget(keys)
 
     def clear_cache(self) -> None:
         """Forget all vectors, the shared ones too, and start the counts again."""

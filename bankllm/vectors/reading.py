@@ -7,6 +7,7 @@ matches = read_matches(db, *block.snapshot().nearest(query, top_k))
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from bankllm.vectors.blocks import SEGMENT_ROWS, Block, Version
 from bankllm.vectors.precision import Precision, decode
@@ -21,7 +22,9 @@ _VECTORS = "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER B
 _COMING = "SELECT count(*) FROM (SELECT 1 FROM rows WHERE namespace = ? AND seq > ? LIMIT ?)"
 _MATCHES = """SELECT seq, id, text, metadata, created_at FROM rows
     WHERE seq IN (SELECT value FROM json_each(?))"""
-_ROWS = "SELECT id, text, vector, metadata, created_at FROM rows WHERE namespace = ?"
+_COLUMNS = "id, text, vector, metadata, created_at"
+_ROWS = f"SELECT {_COLUMNS} FROM rows WHERE namespace = ?"
+_PAGE = f"SELECT seq, {_COLUMNS} FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
 
 
 def version_of(db: sqlite3.Connection, namespace: str) -> Version:
@@ -34,15 +37,23 @@ def version_of(db: sqlite3.Connection, namespace: str) -> Version:
 
 
 def read_on(
-    db: sqlite3.Connection, namespace: str, block: Block | None, dim: int, precision: Precision, *, to_the_end: bool
+    db: sqlite3.Connection,
+    namespace: str,
+    block: Block | None,
+    dim: int,
+    precision: Precision,
+    *,
+    to_the_end: bool,
+    floor: int = 0,
 ) -> tuple[Block, bool]:
     """The namespace's block with the next `CHUNK_ROWS` rows, or all, and whether no more are left to be read.
 
     `block` is what was read before; it goes on to grow where rows were only added since, else a new one begins.
+    Rows up to seq `floor` are not read.
     """
     version = version_of(db, namespace)
-    if block is None or block.version != version:
-        block = Block(dim, version)
+    if block is None or (block.version, block.floor) != (version, floor):
+        block = Block(dim, version, floor)
     while True:
         found = db.execute(_VECTORS, (namespace, block.last_seq, CHUNK_ROWS)).fetchall()
         complete = len(found) < CHUNK_ROWS
@@ -65,24 +76,25 @@ def read_matches(db: sqlite3.Connection, seqs: Sequence[int], scores: Sequence[f
     return matches
 
 
-def read_rows(
-    db: sqlite3.Connection, namespace: str, dim: int, precision: Precision, latest: int | None = None
-) -> list[Row]:
-    """All rows of a namespace in the order they were first written, or the `latest` ones, the newest first."""
-    if latest is None:
-        found = db.execute(f"{_ROWS} ORDER BY seq", (namespace,)).fetchall()
-    else:
-        found = db.execute(f"{_ROWS} ORDER BY seq DESC LIMIT ?", (namespace, latest)).fetchall()
-    return _rows(found, dim, precision)
+def read_page(db: sqlite3.Connection, namespace: str, after: int, limit: int) -> list[tuple[Any, ...]]:
+    """Seq and columns, for `decode_rows`, of the next `limit` rows after seq `after`."""
+    return db.execute(_PAGE, (namespace, after, limit)).fetchall()
+
+
+def read_latest(db: sqlite3.Connection, namespace: str, dim: int, precision: Precision, limit: int) -> list[Row]:
+    """The `limit` rows of a namespace that were first written last, the newest first."""
+    found = db.execute(f"{_ROWS} ORDER BY seq DESC LIMIT ?", (namespace, limit)).fetchall()
+    return decode_rows(found, dim, precision)
 
 
 def fetch_rows(db: sqlite3.Connection, namespace: str, ids: Sequence[str], dim: int, precision: Precision) -> list[Row]:
     """The rows with these ids, as many as there are, in no order."""
     wanted = f"{_ROWS} AND id IN (SELECT value FROM json_each(?))"
-    return _rows(db.execute(wanted, (namespace, json.dumps(ids))).fetchall(), dim, precision)
+    return decode_rows(db.execute(wanted, (namespace, json.dumps(ids))).fetchall(), dim, precision)
 
 
-def _rows(found: Sequence[tuple[str, str, bytes, str, str]], dim: int, precision: Precision) -> list[Row]:
+def decode_rows(found: Sequence[tuple[Any, ...]], dim: int, precision: Precision) -> list[Row]:
+    """Rows from their columns as `_COLUMNS` has them."""
     vectors = decode([columns[2] for columns in found], dim, precision)
     return [
         Row(id_, text, vector, json.loads(metadata), created_at)

@@ -52,9 +52,9 @@ class Space:
         """Remove the rows with these ids, or all, and what the embedder's cache holds of their texts."""
         chosen = None if ids is None else set(ids)
         rows = self.store.export(self.namespace)
-        texts = [row.text for row in rows if chosen is None or row.id in chosen]
+        texts = dict.fromkeys(row.text for row in rows if chosen is None or row.id in chosen)
         try:
-            self.embedder.forget(texts)
+            self.embedder.forget(list(texts))
         finally:  # a cache that fails is told, and the rows go nevertheless
             self.store.delete(self.namespace, ids)
 

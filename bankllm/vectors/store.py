@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,7 +23,15 @@ from bankllm.vectors.compaction import compact, compact_on_close
 from bankllm.vectors.file_cache import WAIT_S, FileCache
 from bankllm.vectors.group_commit import FairLock, GroupCommit
 from bankllm.vectors.precision import Precision, encode, precision_of
-from bankllm.vectors.reading import fetch_rows, read_matches, read_on, read_rows, version_of
+from bankllm.vectors.reading import (
+    decode_rows,
+    fetch_rows,
+    read_latest,
+    read_matches,
+    read_on,
+    read_page,
+    version_of,
+)
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, checked, unit_vector
 from bankllm.vectors.sqlite_file import (
     BUSY_TIMEOUT_S,
@@ -40,6 +48,10 @@ _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata
     created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata"""
 _REMOVE = "INSERT INTO removals VALUES (?, ?)"
 """Into a view: one row goes, or all of the namespace for NULL, and the outbox hears of it (`outbox_schema`)."""
+_REMOVE_OLDEST = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE namespace = ? ORDER BY seq LIMIT ?)"
+_EXTENT = "SELECT max(seq), count(*) FROM rows WHERE namespace = ?"
+SLICE_ROWS = 500
+"""Rows that are removed within one commit, or exported in one turn at the file: some 20 ms' work."""
 SMALL_ROWS = 2048
 """Up to so many rows are multiplied within the turn: it takes less time than a second turn."""
 PATIENCE = 3
@@ -114,6 +126,8 @@ class SQLiteStore:
         self.embedder_id = embedder_id
         self._wait_s = wait_s
         self._blocks = BlockCache(cache_bytes)
+        self._leaving: dict[str, int] = {}
+        """Namespaces that are being removed, and their newest seq then: searches would read what is left ever anew."""
         self._closed = False
         self._lock = FairLock()
         self._db = open_file(path, dim, embedder_id, wait_s, precision)
@@ -196,26 +210,48 @@ class SQLiteStore:
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
         """Remove rows. No search finds them any more, and SQLite has overwritten their bytes (`PRAGMA secure_delete`).
 
-        A copy that SQLite left of a row it had moved between pages stays until the file is written anew: by `close`,
-        or by `compact` where it is larger than `COMPACT_ON_CLOSE_BYTES`. A WAL beside it may hold the rows while
-        another process reads the state before.
+        Of many rows some go at a time, so that others get their turn in between; a call that ends early has removed
+        a part. A copy that SQLite left of a row it had moved between pages stays until the file is written anew:
+        by `close`, or by `compact` where it is larger than `COMPACT_ON_CLOSE_BYTES`. A WAL beside it may hold the rows
+        while another process reads the state before.
         """
         check_namespace(namespace)
         if ids is None:
-            self._write(_REMOVE, [(namespace, None)])
+            self._delete_all(namespace)
         else:
-            self._write(_REMOVE, [(namespace, id_) for id_ in ids])
+            for start in range(0, len(ids), SLICE_ROWS):
+                self._write(_REMOVE, [(namespace, id_) for id_ in ids[start : start + SLICE_ROWS]])
         with self._reader_lock:
             self._blocks.take(namespace)  # a search would see that it is out of date; until then it holds what is gone
         if self._wal:
             with self._held(self._db, self._lock), store_errors(self.path):
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-    def export(self, namespace: str) -> list[Row]:
-        """All rows of a namespace, in the order they were first written."""
-        check_namespace(namespace)
+    def _delete_all(self, namespace: str) -> None:
         with self._reading() as db:
-            return read_rows(db, namespace, self.dim, self.precision)
+            newest, rows = db.execute(_EXTENT, (namespace,)).fetchone()
+        if rows > SLICE_ROWS:
+            self._leaving[namespace] = newest
+        try:
+            for _ in range(rows // SLICE_ROWS):
+                self._write(_REMOVE_OLDEST, [(namespace, SLICE_ROWS)])
+            self._write(_REMOVE, [(namespace, None)])
+        finally:
+            self._leaving.pop(namespace, None)
+
+    def export(self, namespace: str) -> list[Row]:
+        """All rows of a namespace, in the order they were first written.
+
+        Read a page at a time, so that others get their turn in between; what they write meanwhile may be among them.
+        """
+        check_namespace(namespace)
+        found: list[tuple[Any, ...]] = []
+        while True:
+            with self._reading() as db:
+                page = read_page(db, namespace, found[-1][0] if found else 0, SLICE_ROWS)
+            found += page
+            if len(page) < SLICE_ROWS:
+                return decode_rows([columns[1:] for columns in found], self.dim, self.precision)
 
     def fetch(self, namespace: str, ids: Sequence[str]) -> list[Row]:
         """The rows with these ids, as many as there are, in no order."""
@@ -226,7 +262,7 @@ class SQLiteStore:
         """The `limit` rows of a namespace that were first written last, the newest first."""
         check_namespace(namespace)
         with self._reading() as db:
-            return read_rows(db, namespace, self.dim, self.precision, latest=limit)
+            return read_latest(db, namespace, self.dim, self.precision, limit)
 
     def count(self, namespace: str | None = None) -> int:
         """How many rows a namespace holds, or the whole file."""
@@ -263,7 +299,8 @@ class SQLiteStore:
     ) -> tuple[Block, bool]:
         """The namespace's block with more of its rows, and whether it now has all that the transaction sees."""
         block = self._blocks.take(namespace) or block  # the cache may have dropped it since this search began
-        block, complete = read_on(db, namespace, block, self.dim, self.precision, to_the_end=to_the_end)
+        floor = self._leaving.get(namespace, 0)
+        block, complete = read_on(db, namespace, block, self.dim, self.precision, to_the_end=to_the_end, floor=floor)
         self._blocks.put(namespace, block)
         return block, complete
 
