@@ -5,20 +5,25 @@ import subprocess
 import sys
 
 CHILD = """
-import json, sys
-from bankllm.serving.tuning import SWITCH_S, tune_process
+import gc, json, sys
+from bankllm.serving.tuning import SWITCH_S, settle, tune_process
 from threadpoolctl import threadpool_info
 tune_process()
 import numpy as np
 np.ones((600, 600)) @ np.ones(600)
 blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas" and "numpy" in pool["filepath"]]
-print(json.dumps({"blas": blas, "switch": sys.getswitchinterval() == SWITCH_S}))
+settle()
+print(json.dumps({
+    "blas": blas, "switch": sys.getswitchinterval() == SWITCH_S, "seen": len(gc.get_objects()), "on": gc.isenabled(),
+}))
 """
 
 
-def test_a_search_takes_one_core() -> None:
+def test_a_process_is_tuned() -> None:
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
     said = json.loads(done.stdout)
     assert said["blas"]
-    assert set(said["blas"]) == {1}
+    assert set(said["blas"]) == {1}, "a search takes one core"
     assert said["switch"]
+    assert said["seen"] < 1000, "what was loaded is out of the collector's sight"
+    assert said["on"]

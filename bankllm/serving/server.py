@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,7 +24,7 @@ from bankllm.serving.identity import check_identity, is_guarded
 from bankllm.serving.limits import wanted_rate
 from bankllm.serving.logs import log_config
 from bankllm.serving.protocol import LimitedHead
-from bankllm.serving.tuning import tune_process
+from bankllm.serving.tuning import settle, tune_process
 from bankllm.serving.workers import NOT_LOADED, serve_with_workers
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
@@ -85,13 +86,19 @@ class LoadingApp:
         adapter = settings.adapter or DEFAULT_ADAPTER
         metrics = ServerMetrics(model_name(read_artefact(adapter)))
         self._loader = ThreadPoolExecutor(1, "load")
-        self.engine: Future[ChatEngine] = self._loader.submit(ChatEngine.load, adapter, settings.store, settings)
+        self.engine: Future[ChatEngine] = self._loader.submit(_load, adapter, settings)
         self.app: FastAPI = create_app(self.engine, settings, metrics)
 
     def close(self) -> None:
         """Wait for the engine and close it. Raises what its loading raised."""
         self._loader.shutdown()
         self.engine.result().close()
+
+
+def _load(adapter: Path, settings: Settings) -> ChatEngine:
+    engine = ChatEngine.load(adapter, settings.store, settings)
+    settle()
+    return engine
 
 
 def app_from_environment() -> FastAPI:

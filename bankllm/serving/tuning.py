@@ -1,4 +1,4 @@
-"""What a serving process sets for all of itself: one heap, one core a search, quick turns between threads.
+"""What a serving process sets for all of itself: one heap, one core a search, quick turns, garbage left in peace.
 
 glibc gives threads heaps of their own, and lets the size from which a freed block goes back to the system rise. A
 server whose threads hand arrays to each other then holds more each minute, though it keeps nothing:
@@ -10,6 +10,7 @@ very cores that the classifier needs. Searches already run side by side, so each
 """
 
 import ctypes
+import gc
 import sys
 
 import numpy as np  # noqa: F401 - its BLAS must be there to be told
@@ -30,6 +31,15 @@ def tune_process() -> None:
     _keep_memory_flat()
     threadpool_limits(limits=1, user_api="blas")
     sys.setswitchinterval(SWITCH_S)
+
+
+def settle() -> None:
+    """Call once, when all that lasts is loaded: Python's collector looks at nothing of it from now on.
+
+    A look at everything takes some 60 ms in which no other thread runs; `tests/benchmarks/README.md` has figures.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _keep_memory_flat() -> None:

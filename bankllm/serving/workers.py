@@ -27,7 +27,7 @@ from bankllm.processes import usable_cores
 from bankllm.serving.app import create_app
 from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.serving.inference import prepare
-from bankllm.serving.tuning import tune_process
+from bankllm.serving.tuning import settle, tune_process
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
 from bankllm.telemetry.recent import live_workers
@@ -123,6 +123,7 @@ def worker_app() -> FastAPI:
     # Its ring in the shared folder tells that this worker is there, so it is made last.
     app = create_app(engine, settings, ServerMetrics(model_name(read_artefact(adapter))))
     app.state.close = engine.close
+    settle()
     logger.info("ready")
     return app
 
