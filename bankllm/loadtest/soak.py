@@ -39,8 +39,10 @@ def soak(
 ) -> Soak:
     """Run a load to its end while `rss_bytes` is read every `sample_s` and `between` called every `every_s` seconds.
 
+    `between` is also called before the load: what earlier ones left would take time in the midst of this one.
     Raises what any of the three raises, once the load is over.
     """
+    between()
     over = Event()
     with ThreadPoolExecutor(1, "memory") as pool:
         sampling = pool.submit(_sample, over, rss_bytes, sample_s, between, every_s)

@@ -20,15 +20,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
-import httpx
 import servers
 import wrk
 from serving import random_queries
 from wrk import Window
 
 from bankllm import datasets
-from bankllm.errors import BankLLMError, NotMeasured, ServerError
+from bankllm.errors import BankLLMError, NotMeasured
 from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.soak import forget
 
 SAMPLE_S = 5
 WARM_UP_S = 60
@@ -87,22 +87,15 @@ def sample(server: ServerProcess, over: Event, customers: Sequence[str], forget_
         samples.append((time.monotonic() - began, server.rss_bytes() / 2**20))
         print(f"{samples[-1][0]:6.0f} s  {samples[-1][1]:7.1f} MiB", flush=True)
         if forget_every and time.monotonic() - forgotten >= forget_every:
-            forget(server.url, customers)
+            forget_all(server.url, customers)
             forgotten = time.monotonic()
     return samples
 
 
-def forget(url: str, customers: Sequence[str]) -> None:
-    """Raises `ServerError` where the server does not forget: without it the growth of kept data would be a leak."""
+def forget_all(url: str, customers: Sequence[str]) -> None:
+    """Each with a token of their own. Raises `ServerError` where the server does not."""
     for customer in customers:
-        headers = {"Authorization": f"Bearer {servers.token(customer)}"}
-        address = f"{url}/api/v1/customers/{customer}/memory"
-        try:
-            status = httpx.delete(address, headers=headers, timeout=wrk.REPLY_TIMEOUT_S, trust_env=False).status_code
-        except httpx.HTTPError as error:
-            raise ServerError(f"DELETE {address} failed ({type(error).__name__}); see that the server runs.") from error
-        if status != 204:
-            raise ServerError(f"DELETE {address}: expected 204, found {status}. Use --forget-every 0 to keep all.")
+        forget(url, [customer], servers.token(customer))
 
 
 def run(options: argparse.Namespace) -> bool:
@@ -117,7 +110,7 @@ def run(options: argparse.Namespace) -> bool:
         ThreadPoolExecutor(1, "memory") as pool,
     ):
         if options.forget_every:
-            forget(server.url, customers)  # finds out now, not after minutes, whether the server can
+            forget_all(server.url, customers)  # finds out now, not after minutes, whether the server can
         over = Event()
         sampling = pool.submit(sample, server, over, customers, options.forget_every)
         try:
