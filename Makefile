@@ -14,8 +14,9 @@ TORCH := $(shell grep '^torch==' requirements.lock)
 run: $(STAMP)
 	$(BIN)/bankllm run --profile $(PROFILE)
 
+# A process a core, and so one thread each.
 test: $(STAMP)
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal tests
 	rm -rf outputs/interactive-smoke
 	BANKLLM_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax -p no:cacheprovider -o addopts= --durations=6 notebooks
 
