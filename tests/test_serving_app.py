@@ -277,7 +277,7 @@ def test_metrics_count_by_route_template(client):
 
 def test_openapi_documents_the_problems(client):
     chat = client.get("/openapi.json").json()["paths"]["/api/v1/chat"]["post"]
-    problems = {"400", "401", "403", "404", "413", "422", "429", "500", "503"}
+    problems = {"400", "401", "403", "404", "408", "413", "422", "429", "500", "503"}
     assert set(chat["responses"]) == {"200", *problems}
     for status in problems:
         assert set(chat["responses"][status]["content"]) == {"application/problem+json"}

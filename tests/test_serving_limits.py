@@ -1,16 +1,19 @@
-"""How much a real server takes: bytes in a body, and requests of one customer in a time."""
+"""How much a real server takes: bytes in a body, the time it takes to come, and requests of one customer in a time."""
 
 import contextlib
 import json
+import select
 import time
 
+import httpx
 import pytest
 
 from bankllm.errors import ServerError, UsageError
+from bankllm.serving import limits
 from bankllm.serving.limits import MAX_BODY_BYTES, RateLimit, wanted_rate
 from bankllm.settings import Settings
-from tests.live_server import CHAT, bank, connect, customer, guarded, request_bytes
-from tests.test_serving_app import BALANCE, JSON, assert_problem
+from tests.live_server import CHAT, bank, connect, customer, guarded, request_bytes, served
+from tests.test_serving_app import BALANCE, JSON, assert_problem, engine  # noqa: F401  a fixture
 from tests.test_serving_identity import SECRET
 
 MEMORY = "/api/v1/customers/{}/memory"
@@ -68,6 +71,36 @@ def test_a_body_that_only_claims_to_be_large_is_refused_before_it_comes(server):
     with contextlib.closing(connect(server.url)) as line:
         line.sendall(head)
         assert line.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_trickles_in_is_refused(engine, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(limits, "BODY_S", 0.5)
+    head, body = request_bytes(CHAT, b"").replace(b"Content-Length: 0", b"Content-Length: 5000"), b"{" + b" " * 4000
+    with served(engine, Settings()) as url, contextlib.closing(connect(url)) as line:
+        line.sendall(head)
+        for byte in body:
+            line.sendall(bytes([byte]))
+            if select.select([line], [], [], 0.05)[0]:
+                break
+        else:
+            pytest.fail("it was never cut off")
+        answer = line.makefile("rb").read()  # until the server closes
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"application/problem+json" in answer
+        assert httpx.post(url + CHAT, json=BALANCE, trust_env=False).status_code == 200
+
+
+def test_a_reply_may_take_longer_than_a_body(engine, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(limits, "BODY_S", 0.2)
+    respond = engine.responder.respond
+
+    def slowly(*args, **kwargs):
+        time.sleep(0.6)
+        return respond(*args, **kwargs)
+
+    monkeypatch.setattr(engine.responder, "respond", slowly)
+    with served(engine, Settings()) as url:
+        assert httpx.post(url + CHAT, json=BALANCE, trust_env=False).status_code == 200
 
 
 def test_one_customers_excess_is_not_anothers(tmp_path):

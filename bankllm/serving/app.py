@@ -60,7 +60,7 @@ class ChatResponse(ChatReply):
     request_id: str
 
 
-REFUSALS = (400, 401, 403, 404, 413, 422, 429, 500, 503)
+REFUSALS = (400, 401, 403, 404, 408, 413, 422, 429, 500, 503)
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"description": "Server-sent events."}}
 STREAMED[200]["content"] = {
     "text/event-stream": {

@@ -1,5 +1,6 @@
-"""How much one caller may ask: bytes in a body, and requests of one customer in a time."""
+"""How much one caller may ask: bytes in a body, the time it takes to come, and requests of one customer in a time."""
 
+import asyncio
 import contextlib
 import math
 import time
@@ -18,11 +19,15 @@ from bankllm.settings import Settings
 
 MAX_BODY_BYTES = 128 * 1024
 """Room for the longest message, or 32 of them, in any script and with every character escaped."""
+BODY_S = 30.0
+"""Within which a body must have come: a client that sends it byte by byte does not hold its connection for ever."""
+TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES} bytes. Shorten the message or send several requests."
+TOO_SLOW = f"The body did not come within {BODY_S:g} s. Send the request again, at once."
 DEFAULT_RATE = "120/minute"
 
 
 class BodyLimit:
-    """Pure ASGI middleware: refuses a body beyond `MAX_BODY_BYTES` with 413, before it is in memory."""
+    """Pure ASGI middleware: refuses a body beyond `MAX_BODY_BYTES` (413) or `BODY_S` (408), before it is in memory."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -33,33 +38,42 @@ class BodyLimit:
             return
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-            await _too_large(scope)(scope, receive, send)
+            await _refusal(scope, 413, TOO_LARGE)(scope, receive, send)
             return
-        seen, refused = 0, False
+        until = asyncio.get_running_loop().time() + BODY_S
+        seen, whole = 0, False
+        refusal: ASGIApp | None = None
 
-        async def receive_counted() -> Message:
-            nonlocal seen, refused
-            message = await receive()
+        async def receive_limited() -> Message:
+            nonlocal seen, whole, refusal
+            if whole:  # what comes now is that the client has left
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                refusal = _refusal(scope, 408, TOO_SLOW)
+                return {"type": "http.disconnect"}
             seen += len(message.get("body", b""))
             if seen > MAX_BODY_BYTES:
-                refused = True
+                refusal = _refusal(scope, 413, TOO_LARGE)
                 return {"type": "http.disconnect"}
+            whole = not message.get("more_body", False)
             return message
 
         async def send_unless_refused(message: Message) -> None:
-            if not refused:
+            if refusal is None:
                 await send(message)
 
         try:
-            await self.app(scope, receive_counted, send_unless_refused)
+            await self.app(scope, receive_limited, send_unless_refused)
         finally:
-            if refused:
-                await _too_large(scope)(scope, receive, send)
+            if refusal is not None:
+                await refusal(scope, receive, send)
 
 
-def _too_large(scope: Scope) -> ASGIApp:
-    detail = f"The body is larger than {MAX_BODY_BYTES} bytes. Shorten the message or send several requests."
-    return problem(scope, 413, detail, headers={"Connection": "close"})
+def _refusal(scope: Scope, status: int, detail: str) -> ASGIApp:
+    return problem(scope, status, detail, headers={"Connection": "close"})
 
 
 class RateLimit:

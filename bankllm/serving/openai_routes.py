@@ -28,7 +28,7 @@ from bankllm.serving.problems import OPENAI_PREFIX, OpenAIProblem, documented, o
 MAX_INPUTS = 64
 """Texts of one request for embeddings."""
 CORRECTION = "\n\nI have to correct myself. "
-REFUSALS = documented(400, 401, 403, 404, 413, 422, 429, 500, 503, shape=OpenAIProblem)
+REFUSALS = documented(400, 401, 403, 404, 408, 413, 422, 429, 500, 503, shape=OpenAIProblem)
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
 
