@@ -9,6 +9,7 @@ API: an older commit's server ("before") and this tree's ("after") in turns, eac
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +17,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 from store_turns import ROOT, unpack
@@ -64,11 +64,14 @@ def measure(code: Path, store: Path, texts: Sequence[str], rate: float, folder: 
         run_load, driver="open-loop", arrivals="constant", rate=rate, requests=round(rate * LOAD_S),
         warm_up=round(rate * BEFORE_S), messages=texts, customers=CUSTOMERS, output=folder,
     )  # fmt: skip
-    with (
-        mock.patch.dict(os.environ, {"PYTHONPATH": str(code)}),
-        ServerProcess(store=path) as server,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    # Without -P, Python would take the package from where this was started, whatever PYTHONPATH says.
+    python, env = (sys.executable, "-P"), {"PYTHONPATH": str(code)}
+    where = [*python, "-c", "import bankllm; print(bankllm.__file__)"]
+    found = subprocess.run(where, env=os.environ | env, capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(found).is_relative_to(code):
+        sys.exit(f"Expected the package of {code}, found {found}.")
+    program = (*python, "-m", "bankllm", "serve")
+    with ServerProcess(store=path, env=env, program=program) as server, ThreadPoolExecutor(1) as pool:
         running = pool.submit(load, server.url)
         time.sleep(2 * BEFORE_S)
         began = time.monotonic()
