@@ -2,8 +2,8 @@
 
 bankllm publish outputs/<run-id> outputs/reference
 
-Notebooks name the run's folder from where they lie (`..`). The manifest of the copy
-names what was left out, with its sha256, and is sealed anew; both verifiers check the copy.
+Notebooks name the run's folder from where they lie (`..`). The manifest of the copy names what was left out, with its
+sha256, and is sealed anew; both verifiers check the copy.
 """
 
 import json

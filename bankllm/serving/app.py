@@ -30,6 +30,7 @@ from bankllm.serving.openai_routes import openai_routes
 from bankllm.serving.pages import page_routes
 from bankllm.serving.problems import (
     COMPONENT,
+    REFUSALS,
     Observe,
     Problem,
     describe_problems,
@@ -60,7 +61,6 @@ class ChatResponse(ChatReply):
     request_id: str
 
 
-REFUSALS = (400, 401, 403, 404, 408, 413, 422, 429, 500, 503)
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"description": "Server-sent events."}}
 STREAMED[200]["content"] = {
     "text/event-stream": {

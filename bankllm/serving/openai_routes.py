@@ -23,12 +23,12 @@ from bankllm.serving.events import EventStream
 from bankllm.serving.exchange import ChatReply, Exchange
 from bankllm.serving.identity import check_own
 from bankllm.serving.limits import RateLimit
-from bankllm.serving.problems import OPENAI_PREFIX, OpenAIProblem, documented, openai_error, problem_of
+from bankllm.serving.problems import OPENAI_PREFIX, REFUSALS, OpenAIProblem, documented, openai_error, problem_of
 
 MAX_INPUTS = 64
 """Texts of one request for embeddings."""
 CORRECTION = "\n\nI have to correct myself. "
-REFUSALS = documented(400, 401, 403, 404, 408, 413, 422, 429, 500, 503, shape=OpenAIProblem)
+REFUSED = documented(*REFUSALS, shape=OpenAIProblem)
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
 
@@ -134,7 +134,7 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
     async def models(customer: Customer) -> ModelList:
         return ModelList(data=[Model(id=current().model)])
 
-    @router.post("/embeddings", responses=REFUSALS)
+    @router.post("/embeddings", responses=REFUSED)
     async def embeddings(body: EmbeddingRequest, customer: Customer) -> EmbeddingList:
         if customer is not None:
             limit.check(customer)
@@ -154,7 +154,7 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
     @router.post(
         "/chat/completions",
         response_model=Completion,
-        responses=REFUSALS | {200: {"content": {"text/event-stream": {}}}},
+        responses=REFUSED | {200: {"content": {"text/event-stream": {}}}},
     )
     async def completions(body: CompletionRequest, request: Request, customer: Customer) -> Completion | EventStream:
         """Answers the last message, which must be the user's."""

@@ -34,6 +34,8 @@ MEDIA_TYPE = "application/problem+json"
 COMPONENT = "#/components/schemas/{model}"
 OPENAI_PREFIX = "/v1"
 """Under it a problem also says what OpenAI's clients look for."""
+REFUSALS = (400, 401, 403, 404, 408, 413, 422, 429, 500, 503)
+"""With which a route that reads a customer's body may answer."""
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
