@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BankLLMError": "bankllm.errors",
     "ChatEngine": "bankllm.serving.engine",
-    "IntentClassifier": "bankllm.classifier",
+    "IntentClassifier": "bankllm.model.torch_classifier",
     "Run": "bankllm.evidence.run",
     "Settings": "bankllm.settings",
     "TrainConfig": "bankllm.training.config",

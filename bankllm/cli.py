@@ -201,7 +201,7 @@ def export(
     precision: Annotated[str, typer.Option(help="fp32, or int8.")] = "fp32",
 ) -> None:
     """Write a classifier as one ONNX graph: backbone, adapter, pooling and head."""
-    from bankllm.export import export_onnx
+    from bankllm.model.export import export_onnx
 
     if precision not in ("fp32", "int8"):
         raise UsageError(f"Unknown precision {precision!r}. Expected fp32 or int8.")

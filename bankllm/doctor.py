@@ -5,8 +5,9 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 
-from bankllm import datasets, models
+from bankllm import datasets
 from bankllm.errors import BankLLMError
+from bankllm.model import base_models
 from bankllm.settings import Settings, project_root
 from bankllm.telemetry.capsule import capsule
 
@@ -65,7 +66,7 @@ def _data(settings: Settings) -> Finding:
 
 def _model(settings: Settings) -> Finding:
     try:
-        base = models.resolve("minilm", settings)
+        base = base_models.resolve("minilm", settings)
     except BankLLMError as error:
         return Finding("base model", False, str(error), required=True)
     return Finding("base model", True, f"{base.name}, sha256 {(base.sha256 or '')[:12]}… as published", required=True)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bankllm.processes import free_port
+from bankllm.util.processes import free_port
 
 
 class OpenAIServer:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import load
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verify import verify
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.serving.engine import DEFAULT_ADAPTER
 
 CONFIDENT = {

@@ -111,13 +111,13 @@ def test_samples_of_waiting_threads_are_left_out_and_pools_count_as_one() -> Non
     text = (
         "thread (11): encoder;run (a.py:1);Linear.forward (torch/nn/modules/linear.py:134) 7\n"
         "thread (12): pool_3;work (b.py:2);Condition.wait (threading.py:327) 50\n"
-        "process 9: python;thread (13): pool_4;work (b.py:2);score (bankllm/encoder.py:31) 3\n"
+        "process 9: python;thread (13): pool_4;work (b.py:2);score (bankllm/model/encoder.py:31) 3\n"
         "thread (14): pool_5;work (b.py:2);0x7fc4c2ea3f16 (libc.so.6) 9\n"
     )
     stacks = list(profile_server.read_stacks(text))
     assert profile_server.by_frame(stacks, profile_server.module_of) == {
         "encoder: torch/nn/modules/linear.py": 7,
-        "pool: bankllm/encoder.py": 3,
+        "pool: bankllm/model/encoder.py": 3,
     }
     assert profile_server.by_thread({11: 2.0, 13: 1.0, 99: 0.5}, stacks) == {
         "encoder": 2.0,

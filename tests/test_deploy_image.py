@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.processes import free_port
+from bankllm.util.processes import free_port
 from tests.deployed import DEPLOY, check_health, image, instructions
 
 ROOT = DEPLOY.parent

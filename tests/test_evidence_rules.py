@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bankllm import datasets, models
+from bankllm import datasets
 from bankllm.errors import RunError
 from bankllm.evidence import rules
 from bankllm.evidence.records import write_rows
@@ -13,6 +13,7 @@ from bankllm.evidence.statistics import STATISTICS
 from bankllm.evidence.validity import load_faults, marks, reasons
 from bankllm.evidence.verify import verify_records
 from bankllm.loadtest.runner import MOST_BUSY
+from bankllm.model import base_models
 
 MS, SECONDS = {"column": "latency_ms"}, {"column": "total_seconds"}
 
@@ -23,7 +24,7 @@ def test_the_known_data_are_the_loaded_ones() -> None:
         datasets.BANKING77_SHA256
     )
     assert set(rules.KNOWN_DATA) == set(datasets.LICENCES)
-    assert set(rules.KNOWN_MODELS.values()) == {models.MINILM_SHA256}
+    assert set(rules.KNOWN_MODELS.values()) == {base_models.MINILM_SHA256}
     assert rules.MOST_BUSY == MOST_BUSY
 
 
@@ -84,10 +85,10 @@ def test_a_data_set_has_the_files_of_its_name() -> None:
     assert "banking77 has train_sha256" in str(rules.data_fault(whole | {"dataset": "banking77"}))
     assert "teller77 has intents 84, not 77" in str(rules.data_fault(whole | {"intents": 77}))
     assert rules.data_fault(whole | {"dataset": "ours"}) == "the files of teller77 are called ours"
-    assert rules.model_fault({"model": "all-MiniLM-L6-v2", "model_sha256": models.MINILM_SHA256}) is None
+    assert rules.model_fault({"model": "all-MiniLM-L6-v2", "model_sha256": base_models.MINILM_SHA256}) is None
     assert rules.model_fault({"model": "other", "model_sha256": None}) is None
     assert rules.model_fault({"model": "all-MiniLM-L6-v2", "model_sha256": "0"}) is not None
-    assert rules.model_fault({"model": "large", "model_sha256": models.MINILM_SHA256}) is not None
+    assert rules.model_fault({"model": "large", "model_sha256": base_models.MINILM_SHA256}) is not None
 
 
 def test_each_reason_is_said_once() -> None:

@@ -16,8 +16,8 @@ from bankllm.errors import RunError, ServerError, UsageError
 from bankllm.loadtest.quick import see_that_it_lives
 from bankllm.loadtest.server import ServerProcess
 from bankllm.loadtest.web import serve_page
-from bankllm.processes import free_port
 from bankllm.settings import get_settings
+from bankllm.util.processes import free_port
 
 APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))
 

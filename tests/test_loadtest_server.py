@@ -13,9 +13,9 @@ import httpx
 import psutil
 import pytest
 
-from bankllm import processes
 from bankllm.errors import ServerError
 from bankllm.loadtest.server import ServerProcess
+from bankllm.util import processes
 
 APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))
 

@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 from pinecone_server import API_KEY, PineconeServer
 
 from bankllm import __version__
-from bankllm.artefact import Scores
 from bankllm.errors import StoreError
+from bankllm.model.artifact import Scores
 from bankllm.serving.app import create_app
 from bankllm.serving.batcher import Overloaded
 from bankllm.serving.engine import ChatEngine

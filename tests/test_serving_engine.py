@@ -9,12 +9,12 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from bankllm import models
-from bankllm.artefact import Artefact
-from bankllm.classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.datasets import load
-from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError
+from bankllm.model import base_models
+from bankllm.model.artifact import Artefact
+from bankllm.model.encoder import EncoderWithHead
+from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.serving.generation import GeneratingResponder
 from bankllm.serving.ledger import CUSTOMERS, Ledger, UnknownCustomer, format_money
@@ -37,7 +37,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def classifier():
     data = load("teller77").select(INTENTS, "test")
-    base = models.resolve("minilm")
+    base = base_models.resolve("minilm")
     artefact = Artefact(
         label_names=data.label_names,
         base_model="minilm",

@@ -14,13 +14,13 @@ from openai_server import OpenAIServer
 from tiny_models import save_model_that_says
 
 from bankllm.errors import ModelError, UsageError
-from bankllm.processes import free_port, start, stop, tail
 from bankllm.serving.generation import AT_ONCE, GeneratingResponder, make_responder
 from bankllm.serving.knowledge import Article
 from bankllm.serving.language_models import GenerationFailed
 from bankllm.serving.ledger import Account
 from bankllm.serving.responder import Facts, Fallback, Reply, TemplateResponder
 from bankllm.settings import Settings
+from bankllm.util.processes import free_port, start, stop, tail
 
 EVERYDAY = Account("ACC1", "Everyday", "GBP", "GB47DEMO10000110000101", "2020-01-02", 120450)
 BALANCE = Facts(message="How much have I got?", intent="account_balance", accounts=(EVERYDAY,))

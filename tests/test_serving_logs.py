@@ -20,12 +20,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, ValidationError
 
-from bankllm import processes
 from bankllm.errors import ServerError
 from bankllm.serving import logs
 from bankllm.serving.logs import JsonLines, Lines, SharedFile, describe, log_config, names_no_target
 from bankllm.serving.problems import Observe, install_handlers
 from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.util import processes
 
 SECRET = "my-secret-words"
 

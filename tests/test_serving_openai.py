@@ -41,7 +41,7 @@ def balances():
     return [format_money(a.balance_minor, a.currency) for a in Ledger().accounts("CUST001")]
 
 
-def test_models(client):
+def test_model_base_models(client):
     (model,) = client.models.list().data
     assert (model.id, model.object, model.owned_by) == ("all-MiniLM-L6-v2+lora", "model", "bankllm")
 

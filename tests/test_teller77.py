@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bankllm import models
 from bankllm.datasets import ASSISTANT_INTENTS, Dataset, banking77_labels, intent_definitions, load, normalise
+from bankllm.model import base_models
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_nothing_was_taken_from_banking77(teller77: Dataset, banking77: Path) ->
 
     from sentence_transformers import SentenceTransformer
 
-    encoder = SentenceTransformer(models.resolve("minilm").location, device="cpu")
+    encoder = SentenceTransformer(base_models.resolve("minilm").location, device="cpu")
     mine, other = (
         encoder.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
         for texts in (ours, published)

@@ -16,16 +16,17 @@ from peft import PeftModel
 from torch.nn.functional import normalize
 from transformers import AutoModel, BertConfig, BertModel
 
-from bankllm import models, training
-from bankllm.artefact import Artefact, Pooling
-from bankllm.classifier import IntentClassifier
+from bankllm import training
 from bankllm.datasets import LICENCES, Dataset, Split, load
-from bankllm.encoder import EncoderWithHead, pool
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.claims import CLAIM
 from bankllm.evidence.records import read_records
 from bankllm.evidence.rules import HASHES, KNOWN_DATA, KNOWN_MODELS
 from bankllm.evidence.verify import Finding, verify
+from bankllm.model import base_models
+from bankllm.model.artifact import Artefact, Pooling
+from bankllm.model.encoder import EncoderWithHead, pool
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.card import check_output, write_artefact
 from bankllm.training.config import TrainConfig
 from bankllm.training.measured import Costs
@@ -112,7 +113,7 @@ def test_the_folder_holds_pefts_files_labels_head_and_evidence_but_no_texts(lora
 
 def test_plain_peft_on_the_plain_backbone_gives_our_embeddings(lora) -> None:
     folder, result, data = lora
-    plain = AutoModel.from_pretrained(models.resolve("minilm").location)
+    plain = AutoModel.from_pretrained(base_models.resolve("minilm").location)
     model = PeftModel.from_pretrained(plain, folder).eval()
     batch = result.classifier.tokenizer(list(data.test.texts), padding=True, return_tensors="pt")
     with torch.inference_mode():
@@ -136,9 +137,9 @@ def test_the_cards_snippets_run_and_agree(
     module.head = result.classifier.module.head
     card = write(mine, IntentClassifier(module, result.classifier.tokenizer, artefact, "cpu"), result.predictions)
     ours, plain = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
-    base = f'base = "{models.MINILM_ID}"'
+    base = f'base = "{base_models.MINILM_ID}"'
     assert base in plain
-    plain = plain.replace(base, f"base = {models.resolve('minilm').location!r}")
+    plain = plain.replace(base, f"base = {base_models.resolve('minilm').location!r}")
     monkeypatch.chdir(mine)
     exec(ours, {})
     intents = re.findall(r"intent='(\w+)'", capsys.readouterr().out)

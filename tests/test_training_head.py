@@ -10,9 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.kernel_ridge import KernelRidge
 
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Split, load
 from bankllm.errors import ModelError
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training import head
 from bankllm.training.config import TrainConfig
 from bankllm.training.head import fit_kernel_head

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Dataset, load
 from bankllm.errors import UsageError
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training import frozen
 from bankllm.training import train as training
 from bankllm.training.config import TrainConfig

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import bankllm.training.sweep as sweep_module
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Dataset, Split, load
 from bankllm.errors import NotMeasured, RunError, UsageError
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.settings import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
 from bankllm.training.outcomes import Outcome

@@ -17,10 +17,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.trainers import WordLevelTrainer
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Dataset, Split, load
 from bankllm.errors import ModelError, NotMeasured, UsageError
 from bankllm.evidence.records import read_records
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.config import TrainConfig
 from bankllm.training.frozen import encode
 from bankllm.training.head import PROBE_C
@@ -276,7 +276,7 @@ def test_a_training_prints_nothing_without_progress(tmp_path):
     """In a process of its own: some libraries speak when they are first imported."""
     code = """
 from pathlib import Path
-from bankllm.classifier import IntentClassifier
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.datasets import Split, load
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bankllm import models
-from bankllm.classifier import load_body, load_tokenizer
-from bankllm.encoder import pool
 from bankllm.errors import ModelError, UsageError
+from bankllm.model import base_models
+from bankllm.model.encoder import pool
+from bankllm.model.torch_classifier import load_body, load_tokenizer
 from bankllm.vectors.embedder import CHUNK, Embedder
 
 
@@ -34,13 +34,13 @@ def test_vectors_are_unit_length_and_near_in_meaning(embedder: Embedder) -> None
     assert (embedder.dim, lost.dtype) == (384, np.float32)
     assert np.linalg.norm(lost) == pytest.approx(1, abs=1e-6)
     assert lost @ stolen > lost @ rate + 0.2
-    assert embedder.model_id == f"all-MiniLM-L6-v2@{models.MINILM_SHA256[:12]}"
+    assert embedder.model_id == f"all-MiniLM-L6-v2@{base_models.MINILM_SHA256[:12]}"
 
 
 def test_vectors_agree_with_the_classifiers_mean_pooling(embedder: Embedder) -> None:
-    base = models.resolve("minilm")
-    tokens = load_tokenizer(base)(["my card is lost"], return_tensors="pt").to(models.device())
-    hidden = load_body(base, quantised=False, device=models.device())(**tokens).last_hidden_state
+    base = base_models.resolve("minilm")
+    tokens = load_tokenizer(base)(["my card is lost"], return_tensors="pt").to(base_models.device())
+    hidden = load_body(base, quantised=False, device=base_models.device())(**tokens).last_hidden_state
     pooled = pool(hidden, tokens["attention_mask"], "mean")[0].detach().cpu().numpy()
     np.testing.assert_allclose(embedder.encode(["my card is lost"])[0], pooled / np.linalg.norm(pooled), atol=1e-5)
 
@@ -81,7 +81,7 @@ CHANGES: list[Callable[[str], str]] = [
 
 def test_equal_keys_mean_equal_tokens(loaded: Embedder) -> None:
     """And equal tokens an equal key: the model reads nothing else."""
-    tokenizer = load_tokenizer(models.resolve("minilm"))
+    tokenizer = load_tokenizer(base_models.resolve("minilm"))
     seen = {"same": 0, "other": 0}
 
     @settings(max_examples=1500, deadline=None, derandomize=True)
@@ -183,7 +183,7 @@ def test_a_single_text_instead_of_a_list_is_refused(embedder: Embedder) -> None:
 
 
 def test_a_plain_encoder_folder_is_pooled_by_its_mean(embedder: Embedder, tmp_path: Path) -> None:
-    base = models.resolve("minilm")
+    base = base_models.resolve("minilm")
     load_body(base, quantised=False, device="cpu").save_pretrained(tmp_path / "plain")
     load_tokenizer(base).save_pretrained(tmp_path / "plain")
     plain = Embedder(str(tmp_path / "plain"))

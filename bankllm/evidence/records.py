@@ -22,7 +22,7 @@ from bankllm.evidence.rows import Table
 from bankllm.evidence.run_checks import data_of as data_of
 from bankllm.evidence.run_checks import models_of as models_of
 from bankllm.evidence.validity import load_faults, reasons
-from bankllm.files import atomic_writer
+from bankllm.util.atomic_files import atomic_writer
 
 
 class Raw(BaseModel):

@@ -28,8 +28,8 @@ from bankllm.evidence.rows import read_table
 from bankllm.evidence.summary import by_room
 from bankllm.evidence.validity import MARKS
 from bankllm.evidence.words import show_interval, show_value
-from bankllm.files import atomic_writer
 from bankllm.settings import Profile, get_profile, get_settings, project_root
+from bankllm.util.atomic_files import atomic_writer
 
 if TYPE_CHECKING:
     import pandas as pd

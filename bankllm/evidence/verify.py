@@ -18,7 +18,7 @@ from bankllm.evidence.run_checks import MANIFEST, check_run, file_fault
 from bankllm.evidence.schemas import load_schemas
 
 TRAINING_FILE = "training.json"
-"""Marks a trained classifier; the name is `bankllm.classifier`'s, whose import would load torch."""
+"""Marks a trained classifier; the name is `bankllm.model.torch_classifier`'s, whose import would load torch."""
 CARD = "README.md"
 
 

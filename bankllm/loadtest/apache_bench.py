@@ -10,9 +10,9 @@ import shutil
 import signal
 from pathlib import Path
 
-from bankllm import processes
 from bankllm.errors import NotMeasured, ServerError
 from bankllm.loadtest.load import PATHS, Driven, Kind, Load, Row, measured, row
+from bankllm.util import processes
 
 
 def run_ab(load: Load, folder: Path) -> Driven:

@@ -6,9 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
-from bankllm import processes
 from bankllm.errors import ServerError
 from bankllm.loadtest.load import COLUMNS, Driven, Load, Row, errors_of, span_s
+from bankllm.util import processes
 
 NUMBERS = {"worker": int, "sent_s": float, "done_s": float, "latency_ms": float, "service_ms": float}
 NUMBERS |= {"status": int, "bytes": int, "scheduled_s": float, "first_byte_s": float}

@@ -9,11 +9,11 @@ import signal
 import sys
 from pathlib import Path
 
-from bankllm import processes
 from bankllm.errors import ServerError
 from bankllm.evidence.statistics import samples_needed
 from bankllm.loadtest.banking_users import read_rows
 from bankllm.loadtest.load import Driven, Load, Row, errors_of, measured, span_s
+from bankllm.util import processes
 
 MOST_LATE_MS = 2.0
 MOST_LATE_SHARE = 0.1

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from bankllm.errors import UsageError
 from bankllm.loadtest.load import Arrivals, Driver, Load, Mix
-from bankllm.processes import is_loopback
+from bankllm.util.processes import is_loopback
 
 OWN_MIX: dict[Driver, Mix] = {"ab": "chat", "locust": "mix", "open-loop": "chat"}
 MOST_RATE = 20_000

@@ -19,7 +19,7 @@ import httpx
 import psutil
 
 from bankllm.errors import ServerError
-from bankllm.processes import free_port, start, stop, tail
+from bankllm.util.processes import free_port, start, stop, tail
 
 PATIENCE_S = 15
 """More than the service takes to drain (10 s) and to close."""

@@ -6,8 +6,8 @@ from typing import IO
 
 from bankllm.errors import NotMeasured, UsageError
 from bankllm.evidence.records import write_rows
-from bankllm.files import atomic_writer
 from bankllm.loadtest.load import COLUMNS, Row
+from bankllm.util.atomic_files import atomic_writer
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 _TEXT = ("driver", "kind", "phase", "status", "error")

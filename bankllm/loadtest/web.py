@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bankllm import datasets, processes
+from bankllm import datasets
 from bankllm.errors import ServerError
 from bankllm.loadtest.banking_users import LOCUST
 from bankllm.loadtest.planning import check_address
 from bankllm.loadtest.report import CUSTOMERS, own_server, tokens
 from bankllm.loadtest.runner import check_answers
 from bankllm.settings import Settings
+from bankllm.util import processes
 
 
 def serve_page(*, url: str | None, settings: Settings, workers: int = 1, allow_remote: bool = False) -> Iterator[str]:

@@ -12,9 +12,9 @@ from typing import Self
 
 import numpy as np
 
-from bankllm import models
-from bankllm.artefact import Artefact, Classifier
 from bankllm.errors import ModelError, StoreError, UsageError
+from bankllm.model import base_models
+from bankllm.model.artifact import Artefact, Classifier
 from bankllm.serving.batcher import Batcher
 from bankllm.serving.exchange import ChatReply, Decided, Decision, Draft, Encoded, Exchange, Stopwatch
 from bankllm.serving.followups import is_follow_up, wanted_count
@@ -347,7 +347,7 @@ def is_text(message: str) -> bool:
 
 def model_name(artefact: Artefact) -> str:
     """For responses and metrics, e.g. `all-MiniLM-L6-v2+probe`; a base model's folder is named without its path."""
-    return f"{models.resolve(artefact.base_model).name}+{artefact.method}"
+    return f"{base_models.resolve(artefact.base_model).name}+{artefact.method}"
 
 
 def _same_embedding(classifier: Classifier, memory: VectorService) -> bool:

@@ -15,13 +15,13 @@ from contextlib import closing
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from bankllm.breaker import Breaker
 from bankllm.errors import UsageError
 from bankllm.serving.grounding import HeldBack, NotGrounded, grounded_in
 from bankllm.serving.language_models import GenerationFailed, LanguageModel, OpenAIModel, TransformersModel
 from bankllm.serving.prompts import make_prompt
 from bankllm.serving.responder import Facts, Fallback, Reply, Responder, TemplateResponder
 from bankllm.settings import Settings
+from bankllm.util.circuit_breaker import Breaker
 
 ATTEMPTS = 2
 """One retry, of a server alone and only where asking again may help."""

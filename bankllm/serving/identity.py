@@ -16,8 +16,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from bankllm.errors import UsageError
-from bankllm.processes import is_loopback
 from bankllm.settings import Settings
+from bankllm.util.processes import is_loopback
 
 SHORTEST_SECRET = 32
 """Bytes: a shorter one can be found by trying (RFC 7518, section 3.2)."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bankllm import models
-from bankllm.artefact import Classifier
-from bankllm.onnx_classifier import Precision
-from bankllm.processes import usable_cores
+from bankllm.model import base_models
+from bankllm.model.artifact import Classifier
+from bankllm.model.onnx_classifier import Precision
 from bankllm.settings import Settings
+from bankllm.util.processes import usable_cores
 from bankllm.vectors.embedder import Embedder
 
 WORTH_SHARING = 32
@@ -32,13 +32,13 @@ def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
     if runtime == "torch":
         import torch
 
-        from bankllm.classifier import IntentClassifier
+        from bankllm.model.torch_classifier import IntentClassifier
 
         # Its tokenizer keeps state between calls, so that passes take turns.
         torch.set_num_threads(threads)
         return IntentClassifier.load(folder), 1
-    from bankllm.export import exported
-    from bankllm.onnx_classifier import OnnxClassifier
+    from bankllm.model.export import exported
+    from bankllm.model.onnx_classifier import OnnxClassifier
 
     graph = exported(folder, PRECISIONS[runtime], settings)
     # A pass is too little work to share: with more threads every layer waits for the slowest one.
@@ -56,8 +56,8 @@ def shared_embedder(classifier: Classifier, settings: Settings, threads: int = 1
 
     Many texts at once go through `threads` passes side by side.
     """
-    base = models.resolve(classifier.artefact.base_model, settings)
-    if not (classifier.shares_base_embedding and models.is_mean_pooled(base)):
+    base = base_models.resolve(classifier.artefact.base_model, settings)
+    if not (classifier.shares_base_embedding and base_models.is_mean_pooled(base)):
         return None
     return Embedder(
         classifier.artefact.base_model,
@@ -89,7 +89,7 @@ class _ManyAtOnce:
 def prepare(folder: Path, settings: Settings) -> None:
     """Export the graph if it is not there yet, so that several workers do not do so at once. Raises `ModelError`."""
     if (runtime := _runtime(settings)) in PRECISIONS:
-        from bankllm.export import exported
+        from bankllm.model.export import exported
 
         exported(folder, PRECISIONS[runtime], settings)
 
@@ -101,6 +101,6 @@ def _runtime(settings: Settings) -> str:
 
 
 def _has_gpu(settings: Settings) -> bool:
-    if settings.device == "cpu" or not (settings.device == "cuda" or models.has_cuda_driver()):
+    if settings.device == "cpu" or not (settings.device == "cuda" or base_models.has_cuda_driver()):
         return False
-    return models.device(settings) == "cuda"
+    return base_models.device(settings) == "cuda"

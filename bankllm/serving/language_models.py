@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, Protocol
 
-from bankllm import models
 from bankllm.errors import ModelError
+from bankllm.model import base_models
 from bankllm.serving.responder import Fallback
 from bankllm.settings import Settings
 
@@ -57,13 +57,13 @@ class TransformersModel:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        base = models.resolve(location, settings)
-        device = models.device(settings)
-        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[models.precision(device)]
+        base = base_models.resolve(location, settings)
+        device = base_models.device(settings)
+        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[base_models.precision(device)]
         self.name = f"transformers:{base.name}"
         options: dict[str, Any] = {"local_files_only": settings.offline}
         try:
-            with models.quiet_loading():
+            with base_models.quiet_loading():
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(base.location, **options)
                 model: Any = AutoModelForCausalLM.from_pretrained(base.location, dtype=dtype, **options)
         except (OSError, ValueError, KeyError) as error:

@@ -21,9 +21,8 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from bankllm.artefact import read_artefact
 from bankllm.errors import BankLLMError, ServerError
-from bankllm.processes import usable_cores
+from bankllm.model.artifact import read_artefact
 from bankllm.serving.app import create_app
 from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.serving.inference import prepare
@@ -32,6 +31,7 @@ from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
 from bankllm.telemetry.recent import live_workers
 from bankllm.telemetry.workers import FOLDER_VARIABLE, worker_ended
+from bankllm.util.processes import usable_cores
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from bankllm.processes import usable_cores
 from bankllm.settings import project_root
+from bankllm.util.processes import usable_cores
 
 LIBRARIES = (
     "accelerate",

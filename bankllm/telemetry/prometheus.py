@@ -19,8 +19,8 @@ from typing import Any, Self
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from bankllm import processes
 from bankllm.errors import NotMeasured, ServerError, UsageError
+from bankllm.util import processes
 
 JOB = "bankllm"
 INSTALL = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bankllm.classifier import IntentClassifier
+    from bankllm.model.torch_classifier import IntentClassifier
 
 
 def load(path: str | PathLike[str]) -> "IntentClassifier":
@@ -18,6 +18,6 @@ def load(path: str | PathLike[str]) -> "IntentClassifier":
 
     Raises `ModelError` if the folder is none, is damaged, or was made for another base model.
     """
-    from bankllm.classifier import IntentClassifier
+    from bankllm.model.torch_classifier import IntentClassifier
 
     return IntentClassifier.load(Path(path))

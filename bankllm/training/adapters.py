@@ -9,17 +9,17 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from bankllm import models
-from bankllm.classifier import load_body
-from bankllm.encoder import layer_list
 from bankllm.errors import NotMeasured, UsageError
+from bankllm.model import base_models
+from bankllm.model.encoder import layer_list
+from bankllm.model.torch_classifier import load_body
 from bankllm.training.config import TrainConfig
 from bankllm.training.prefix import first_adapted
 
 POOLER = "pooler"
 
 
-def load_trainable_body(base: models.BaseModel, config: TrainConfig, device: str) -> Any:
+def load_trainable_body(base: base_models.BaseModel, config: TrainConfig, device: str) -> Any:
     """The body in the precision that training needs; its weights are frozen, but for `full`."""
     body = load_body(base, quantised=config.method == "qlora", device=device)
     _set_dropout(body, config.dropout)
@@ -56,7 +56,7 @@ def attach_adapter(body: Any, config: TrainConfig, published_as: str) -> Any:
         exclude_modules=[layer for layer in _linear_layers(body) if POOLER in layer.split(".")],
     )
     try:
-        with models.quiet_loading():
+        with base_models.quiet_loading():
             adapted = get_peft_model(body, lora)
     except ValueError as error:
         raise _no_target(config.base_model, "that PEFT adapts by default", names) from error
@@ -68,9 +68,9 @@ def attach_adapter(body: Any, config: TrainConfig, published_as: str) -> Any:
 
 def check_four_bits(device: str) -> None:
     """One tiny 4-bit layer forward and backward. Raises `NotMeasured` where bitsandbytes has no kernel for it."""
-    options = models.quantisation_config()
+    options = base_models.quantisation_config()
     try:
-        with models.quiet_loading():
+        with base_models.quiet_loading():
             import bitsandbytes
 
         layer = bitsandbytes.nn.Linear4bit(64, 64, quant_type="nf4", compute_dtype=options.bnb_4bit_compute_dtype)

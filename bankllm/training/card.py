@@ -13,13 +13,13 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import EvalResult, ModelCardData
 from safetensors import SafetensorError
 
-from bankllm import models
-from bankllm.artefact import TRAINING_FILE, Artefact
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import licence
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import Record
 from bankllm.evidence.words import show_interval, show_value
+from bankllm.model import base_models
+from bankllm.model.artifact import TRAINING_FILE, Artefact
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.measured import COSTS, QUALITY, Costs, write_evidence
 
 HUB_METRICS = {"macro_f1": "f1"}
@@ -75,8 +75,8 @@ def _not_written(output: Path, error: Exception) -> RunError:
 def published_name(base_model: str) -> str:
     """The base model's name on the Hub, or the name of the local folder; never a path."""
     if base_model == "minilm":
-        return models.MINILM_ID
-    return models.resolve(base_model).name
+        return base_models.MINILM_ID
+    return base_models.resolve(base_model).name
 
 
 def model_card(artefact: Artefact, records: Iterable[Record]) -> str:

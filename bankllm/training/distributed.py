@@ -8,8 +8,8 @@ import os
 
 import numpy as np
 
-from bankllm.artefact import Scores
-from bankllm.classifier import IntentClassifier
+from bankllm.model.artifact import Scores
+from bankllm.model.torch_classifier import IntentClassifier
 
 
 def world_size() -> int:

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bankllm import datasets
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Dataset, Split
 from bankllm.errors import DataError, UsageError
+from bankllm.model.torch_classifier import IntentClassifier
 
 OUT_OF_SCOPE = "out_of_scope"
 

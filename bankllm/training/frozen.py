@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Dataset
 from bankllm.errors import UsageError
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training import distributed, prefix
 from bankllm.training.config import TrainConfig
 

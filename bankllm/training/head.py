@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from bankllm.datasets import Split
-from bankllm.encoder import KernelHead
+from bankllm.model.encoder import KernelHead
 
 PROBE_C = 30.0
 """Inverse regularisation: on 1,998 validation texts of Banking77, 10, 30 and 100 gave 92.3, 92.4 and 91.7 %."""

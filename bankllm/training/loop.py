@@ -29,10 +29,10 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Split
-from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError
+from bankllm.model.encoder import EncoderWithHead
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training import distributed
 from bankllm.training.checkpoints import Checkpoints, SoFar
 from bankllm.training.config import TrainConfig

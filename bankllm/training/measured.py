@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bankllm.artefact import TRAINING_FILE, Artefact
 from bankllm.evidence.records import (
     Raw,
     Record,
@@ -24,6 +23,7 @@ from bankllm.evidence.records import (
     write_records,
     write_rows,
 )
+from bankllm.model.artifact import TRAINING_FILE, Artefact
 
 PREDICTIONS = "raw/predictions.csv"
 COST = "raw/cost.csv"

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bankllm.artefact import TRAINING_FILE
 from bankllm.datasets import Dataset
 from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.evidence.records import write_text
+from bankllm.model.artifact import TRAINING_FILE
 from bankllm.training.checkpoints import MADE_FROM, SO_FAR
 from bankllm.training.config import TrainConfig
 from bankllm.training.measured import Costs

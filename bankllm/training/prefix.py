@@ -17,9 +17,9 @@ from tqdm.auto import tqdm
 from transformers import BatchEncoding
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from bankllm.classifier import IntentClassifier
-from bankllm.encoder import EncoderWithHead, layer_list
 from bankllm.errors import UsageError
+from bankllm.model.encoder import EncoderWithHead, layer_list
+from bankllm.model.torch_classifier import IntentClassifier
 
 BATCH = 64
 TopLayers = int | Literal["half"]

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from bankllm import models
-from bankllm.artefact import Artefact
-from bankllm.classifier import IntentClassifier, load_tokenizer
 from bankllm.datasets import Dataset
-from bankllm.encoder import EncoderWithHead
 from bankllm.errors import ModelError, UsageError
+from bankllm.model import base_models
+from bankllm.model.artifact import Artefact
+from bankllm.model.encoder import EncoderWithHead
+from bankllm.model.torch_classifier import IntentClassifier, load_tokenizer
 from bankllm.training import distributed, prefix
 from bankllm.training.adapters import attach_adapter, check_four_bits, count_parameters, load_trainable_body
 from bankllm.training.card import check_output, published_name, write_artefact
@@ -67,13 +67,13 @@ def train(
     model, machine or checkpoint, `NotMeasured` where QLoRA cannot run, `ModelError` where memory does not suffice or
     the training diverges, and `RunError` where `output` cannot be written.
     """
-    with models.quiet_loading():
+    with base_models.quiet_loading():
         from bankllm.training import loop  # noqa: F401  now, so that the memory of imports is not the training's
 
     check_trainable(data)
     if output is not None and distributed.is_main():
         check_output(output)
-    device = models.device()
+    device = base_models.device()
     precision = _precision(config, device)
     if config.method == "qlora":
         check_four_bits(device)
@@ -163,7 +163,7 @@ class _Training:
         self.seconds = self.start_seconds
         if self.config.method == "probe":
             return
-        with models.quiet_loading():
+        with base_models.quiet_loading():
             from bankllm.training.loop import Watch, fit
         if self.config.adapts:
             body = attach_adapter(self.classifier.module.body, self.config, published_name(self.config.base_model))
@@ -240,14 +240,14 @@ class _Training:
 def _precision(config: TrainConfig, device: str) -> str:
     if device == "cpu" and config.precision == "fp16":
         raise UsageError("fp16 cannot be trained on a CPU. Set precision to auto (fp32 here), or use a GPU.")
-    return models.precision(device) if config.precision == "auto" else config.precision
+    return base_models.precision(device) if config.precision == "auto" else config.precision
 
 
 def _open_checkpoints(folder: Path | None, config: TrainConfig, data: Dataset) -> Checkpoints | None:
     if folder is None or config.method == "probe":
         return None
     made_from = {**config.model_dump(mode="json"), **data.conditions(), "processes": distributed.world_size()}
-    made_from["base_sha256"] = models.resolve(config.base_model).sha256
+    made_from["base_sha256"] = base_models.resolve(config.base_model).sha256
     return Checkpoints(folder, made_from)
 
 
@@ -267,7 +267,7 @@ def _out_of_memory_explained(config: TrainConfig) -> Iterator[None]:
 
 
 def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassifier:
-    base = models.resolve(config.base_model)
+    base = base_models.resolve(config.base_model)
     body = load_trainable_body(base, config, device)
     # Logistic regression finds its own scale.
     logit_scale = 1.0 if config.method == "probe" else config.logit_scale

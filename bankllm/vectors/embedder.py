@@ -15,8 +15,8 @@ from typing import Any, Self
 import numpy as np
 from tqdm.auto import tqdm
 
-from bankllm import models
 from bankllm.errors import ModelError, UsageError
+from bankllm.model import base_models
 from bankllm.settings import Settings
 from bankllm.vectors.file_cache import MAX_BYTES, SharedCache
 from bankllm.vectors.memory_cache import CacheCounts, MemoryCache
@@ -45,7 +45,7 @@ class Embedder:
         settings: Settings | None = None,
         *,
         encode: Encode | None = None,
-        tokenise: models.Tokenise | None = None,
+        tokenise: base_models.Tokenise | None = None,
         variant: str = "",
         shared: SharedCache | None = None,
     ) -> None:
@@ -55,12 +55,12 @@ class Embedder:
         Without `tokenise` (a model with no fast tokenizer, or one that puts a prompt before each text) only texts
         that are equal to the letter share a vector. Raises `ModelError` where the model is missing or damaged.
         """
-        base = models.resolve(base_model, settings)
+        base = base_models.resolve(base_model, settings)
         name = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
         self.model_id = f"{name}+{variant}" if variant else name
         """Name and hash of the weights: vectors of different ids must never be mixed."""
         if encode is None:
-            encode, tokenise = _sentence_transformer(base, models.device(settings))
+            encode, tokenise = _sentence_transformer(base, base_models.device(settings))
         self._encode, self._tokenise = encode, tokenise
         self.dim = int(encode(["warm up"]).shape[1])
         self.counts = CacheCounts()
@@ -168,8 +168,8 @@ class Embedder:
         return vectors
 
 
-def _sentence_transformer(base: models.BaseModel, device: str) -> tuple[Encode, models.Tokenise | None]:
-    with models.quiet_loading():
+def _sentence_transformer(base: base_models.BaseModel, device: str) -> tuple[Encode, base_models.Tokenise | None]:
+    with base_models.quiet_loading():
         from sentence_transformers import SentenceTransformer
 
         try:
@@ -186,9 +186,9 @@ def _sentence_transformer(base: models.BaseModel, device: str) -> tuple[Encode, 
     return encode, _tokeniser(model)
 
 
-def _tokeniser(model: Any) -> models.Tokenise | None:
+def _tokeniser(model: Any) -> base_models.Tokenise | None:
     """What the model reads, without its padding; None where there is no fast tokenizer that reads just that."""
-    tokenise = models.tokeniser(model.tokenizer, model.max_seq_length)
+    tokenise = base_models.tokeniser(model.tokenizer, model.max_seq_length)
     if tokenise is None or model.default_prompt_name is not None:
         return None
     preprocess = getattr(model, "preprocess", None) or model.tokenize  # its older name

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bankllm import processes
 from bankllm.errors import RunError
+from bankllm.util import processes
 from bankllm.vectors.rows import Row
 from bankllm.vectors.store import SQLiteStore
 

@@ -10,8 +10,8 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
-from bankllm.breaker import Breaker
 from bankllm.errors import StoreError
+from bankllm.util.circuit_breaker import Breaker
 from bankllm.vectors.pinecone_errors import ForeignRecord
 from bankllm.vectors.pinecone_store import PineconeStore
 

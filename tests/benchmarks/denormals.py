@@ -11,7 +11,8 @@ from collections.abc import Callable
 from time import perf_counter
 from unittest import mock
 
-from bankllm import datasets, onnx_classifier
+from bankllm import datasets
+from bankllm.model import onnx_classifier
 from bankllm.serving.engine import DEFAULT_ADAPTER
 from bankllm.serving.inference import load_classifier
 from bankllm.settings import get_settings

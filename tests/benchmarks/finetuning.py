@@ -16,10 +16,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bankllm import datasets, models
+from bankllm import datasets
 from bankllm.datasets import Dataset
+from bankllm.model import base_models
 
-with models.quiet_loading():
+with base_models.quiet_loading():
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import (
         AutoModelForSequenceClassification,
@@ -47,9 +48,9 @@ class Textbook(TrainerCallback):
     """What a tutorial shows, stopped after some passes; `points` has one a pass."""
 
     def __init__(self, data: Dataset, learning_rate: float, passes: int, folder: Path) -> None:
-        base = models.resolve("minilm")
+        base = base_models.resolve("minilm")
         tokenizer = AutoTokenizer.from_pretrained(base.location)
-        with models.quiet_loading():
+        with base_models.quiet_loading():
             plain = AutoModelForSequenceClassification.from_pretrained(base.location, num_labels=len(data.label_names))
             model = get_peft_model(plain, LoraConfig(task_type=TaskType.SEQ_CLS, target_modules=["query", "value"]))
         tokens = tokenizer(list(data.train.texts), truncation=True)
@@ -75,7 +76,7 @@ class Textbook(TrainerCallback):
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            use_cpu=models.device() == "cpu",
+            use_cpu=base_models.device() == "cpu",
         )
         self._trainer = Trainer(
             model=model,

@@ -16,10 +16,11 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from bankllm import datasets, models
-from bankllm.classifier import load_tokenizer
+from bankllm import datasets
 from bankllm.datasets import Dataset, Split
-from bankllm.encoder import EncoderWithHead
+from bankllm.model import base_models
+from bankllm.model.encoder import EncoderWithHead
+from bankllm.model.torch_classifier import load_tokenizer
 from bankllm.training.adapters import attach_adapter, load_trainable_body
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
@@ -52,7 +53,7 @@ def batches(lengths: list[int], size: int, grouped: bool) -> list[list[int]]:
 
 def measure(data: Dataset, *, batch: int, dropout: float, grouped: bool) -> tuple[float, float, float]:
     """(seconds, FLOPs of real tokens, share of tokens that are padding) of one pass over the training texts."""
-    config, base = TrainConfig(dropout=dropout), models.resolve("minilm")
+    config, base = TrainConfig(dropout=dropout), base_models.resolve("minilm")
     tokenizer = load_tokenizer(base)
     body = attach_adapter(load_trainable_body(base, config, "cpu"), config, base.name)
     module = EncoderWithHead(body, len(data.label_names), "mean", config.logit_scale).train()

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from bankllm import datasets
-from bankllm.artefact import Scores
-from bankllm.classifier import IntentClassifier
-from bankllm.export import export_onnx
-from bankllm.graphs import PackedGraph, pack
-from bankllm.onnx_classifier import PACKED_INPUTS, OnnxClassifier
+from bankllm.model.artifact import Scores
+from bankllm.model.export import export_onnx
+from bankllm.model.export_graphs import PackedGraph, pack
+from bankllm.model.onnx_classifier import PACKED_INPUTS, OnnxClassifier
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.serving.batcher import MAX_BATCH, PASS
 from bankllm.serving.engine import DEFAULT_ADAPTER
 

@@ -30,12 +30,13 @@ import wrk
 from gemm_share import peak_gflops
 from serving import random_queries
 
-from bankllm import datasets, processes
+from bankllm import datasets
 from bankllm.errors import BankLLMError, NotMeasured, ServerError
-from bankllm.export import exported
-from bankllm.onnx_classifier import OnnxClassifier
+from bankllm.model.export import exported
+from bankllm.model.onnx_classifier import OnnxClassifier
 from bankllm.serving.engine import DEFAULT_ADAPTER
 from bankllm.settings import Settings, get_settings
+from bankllm.util import processes
 
 SAMPLES_A_SECOND, NATIVE_SAMPLES_A_SECOND = 100, 5
 WARM_UP_S = 5
@@ -73,7 +74,7 @@ def _pool_name(name: str) -> str:
 
 
 def module_of(frame: str) -> str:
-    """`score (bankllm/encoder.py)` → `bankllm/encoder.py`; a native frame gives its library."""
+    """`score (bankllm/model/encoder.py)` → `bankllm/model/encoder.py`; a native frame gives its library."""
     return frame.rpartition("(")[2].rstrip(")")
 
 

@@ -17,10 +17,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bankllm import datasets
-from bankllm.processes import usable_cores
 from bankllm.serving.engine import DEFAULT_ADAPTER
 from bankllm.serving.inference import load_classifier
 from bankllm.settings import get_settings
+from bankllm.util.processes import usable_cores
 
 BATCH, SEARCHERS = 8, 2
 

@@ -23,9 +23,9 @@ import jwt
 import psutil
 from wrk import Call
 
-from bankllm import models
 from bankllm.errors import UsageError
 from bankllm.loadtest.server import ServerProcess
+from bankllm.model import base_models
 from bankllm.settings import project_root
 
 PEERS = Path(__file__).parent / "peers"
@@ -78,7 +78,7 @@ def ours(options: argparse.Namespace) -> Contender:
 
 
 def peers(options: argparse.Namespace) -> list[Contender]:
-    folder = models.resolve("minilm").location
+    folder = base_models.resolve("minilm").location
     return [pipeline_per_request(folder), litserve(folder, shlex.split(options.litserve_args))]
 
 

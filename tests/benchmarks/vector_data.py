@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bankllm import models
 from bankllm.datasets import load
+from bankllm.model import base_models
 from bankllm.settings import project_root
 from bankllm.vectors.corpus import gather
 from bankllm.vectors.embedder import Embedder
@@ -65,7 +65,7 @@ def prepare(size: int | None, cache: Path = CACHE) -> Sample:
     # Its test texts come last: the queries are of them.
     gathered = sorted(gather(data), key=lambda text: (text.dataset, text.split) == (data.name, "test"))
     texts = [text.text for text in gathered]
-    base = models.resolve("minilm")
+    base = base_models.resolve("minilm")
     key = hashlib.sha256("\0".join([base.sha256 or base.name, *texts]).encode()).hexdigest()[:12]
     vectors = _embed(texts, cache / f"real-{key}.npy")
     stored, asked = vectors[:-QUERIES], vectors[-QUERIES:]

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bankllm import processes
 from bankllm.errors import NotMeasured, ServerError
+from bankllm.util import processes
 
 REPLY_TIMEOUT_S = 10
 MOST_BUSY = 0.9

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bankllm.twins import low_rank, share_twins
+from bankllm.model.low_rank_sharing import low_rank, share_twins
 
 SIZE, RANK = 32, 2
 ort = pytest.importorskip("onnxruntime")

@@ -13,8 +13,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bankllm import models
 from bankllm.errors import ModelError, UsageError
+from bankllm.model import base_models
 
 Pooling = Literal["mean", "cls", "last"]
 
@@ -103,7 +103,7 @@ class Classifier(Protocol):
         """The plain base model's (n, hidden) embeddings, where `shares_base_embedding` says that they are there."""
 
     @property
-    def embedding_tokenise(self) -> models.Tokenise | None:
+    def embedding_tokenise(self) -> base_models.Tokenise | None:
         """What `embed` reads of texts; None where no fast tokenizer tells it."""
 
 
@@ -152,9 +152,9 @@ def _check_texts(texts: Sequence[str]) -> None:
             )
 
 
-def resolve_base(artefact: Artefact, name: str) -> models.BaseModel:
+def resolve_base(artefact: Artefact, name: str) -> base_models.BaseModel:
     """The base model that the artefact needs. Raises `ModelError` where the one here has other weights."""
-    base = models.resolve(artefact.base_model)
+    base = base_models.resolve(artefact.base_model)
     if artefact.base_sha256 and base.sha256 != artefact.base_sha256:
         raise ModelError(
             f"{name} was trained on a base model with sha256 {artefact.base_sha256}, but {base.name} here has "

@@ -8,54 +8,55 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bankllm import models, training
-from bankllm.artefact import Artefact
-from bankllm.classifier import IntentClassifier, load_body, load_tokenizer
-from bankllm.encoder import EncoderWithHead, pool
+from bankllm import training
 from bankllm.errors import ModelError, UsageError
+from bankllm.model import base_models
+from bankllm.model.artifact import Artefact
+from bankllm.model.encoder import EncoderWithHead, pool
+from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 
 
 def test_minilm_is_the_published_one() -> None:
-    base = models.resolve("minilm")
-    assert base.sha256 == models.MINILM_SHA256
-    assert models.resolve(models.MINILM_ID) == base
+    base = base_models.resolve("minilm")
+    assert base.sha256 == base_models.MINILM_SHA256
+    assert base_models.resolve(base_models.MINILM_ID) == base
 
 
 def test_other_weights_under_minilms_name_are_refused(tmp_path: Path) -> None:
-    (tmp_path / models.WEIGHTS).write_bytes(b"other weights")
+    (tmp_path / base_models.WEIGHTS).write_bytes(b"other weights")
     with pytest.raises(
         ModelError, match=r"minilm: expected weights with sha256 53aa.*found .*damaged or another model"
     ):
-        models.check_weights(tmp_path, models.MINILM_SHA256, "minilm")
+        base_models.check_weights(tmp_path, base_models.MINILM_SHA256, "minilm")
     with pytest.raises(ModelError, match="is missing"):
-        models.check_weights(tmp_path / "none", models.MINILM_SHA256, "minilm")
+        base_models.check_weights(tmp_path / "none", base_models.MINILM_SHA256, "minilm")
 
 
 def test_folders_and_hub_ids_work_in_its_place(tmp_path: Path) -> None:
-    (tmp_path / models.WEIGHTS).write_bytes(b"weights")
-    own = models.resolve(str(tmp_path))
-    assert (own.name, own.sha256) == (tmp_path.name, models.sha256_of(str(tmp_path / models.WEIGHTS)))
-    assert models.resolve("org/model") == models.BaseModel("org/model", "org/model", None)
+    (tmp_path / base_models.WEIGHTS).write_bytes(b"weights")
+    own = base_models.resolve(str(tmp_path))
+    assert (own.name, own.sha256) == (tmp_path.name, base_models.sha256_of(str(tmp_path / base_models.WEIGHTS)))
+    assert base_models.resolve("org/model") == base_models.BaseModel("org/model", "org/model", None)
     with pytest.raises(ModelError, match=r"No model folder at \./nowhere"):
-        models.resolve("./nowhere")
+        base_models.resolve("./nowhere")
 
 
 def test_a_model_that_is_nowhere_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     tmp_path.joinpath("config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load_body(models.resolve(str(tmp_path)), quantised=False, device="cpu")
+        load_body(base_models.resolve(str(tmp_path)), quantised=False, device="cpu")
 
 
 def test_cuda_is_not_taken_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert models.device() == "cpu"
-    assert models.precision("cpu") == "fp32"
+    assert base_models.device() == "cpu"
+    assert base_models.precision("cpu") == "fp32"
     monkeypatch.setenv("BANKLLM_DEVICE", "cuda")
     with pytest.raises(ModelError, match="torch sees no CUDA device"):
-        models.device()
+        base_models.device()
 
 
 def test_four_bits_lie_on_the_device_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +68,7 @@ def test_four_bits_lie_on_the_device_that_was_asked_for(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setenv("BANKLLM_DEVICE", "cpu")
-    body = load_body(models.resolve("minilm"), quantised=True, device="cpu")
+    body = load_body(base_models.resolve("minilm"), quantised=True, device="cpu")
     assert {str(parameter.device) for parameter in body.parameters()} == {"cpu"}
     assert "Params4bit" in {type(parameter).__name__ for parameter in body.parameters()}
 
@@ -84,7 +85,7 @@ def test_pooling_looks_at_real_tokens_alone() -> None:
 
 @pytest.fixture(scope="module")
 def classifier() -> IntentClassifier:
-    base = models.resolve("minilm")
+    base = base_models.resolve("minilm")
     module = EncoderWithHead(load_body(base, quantised=False, device="cpu"), 3, "mean", 20.0)
     artefact = Artefact(
         label_names=("a", "b", "c"),
@@ -163,7 +164,7 @@ def test_the_probes_embedding_is_sentence_transformers(classifier: IntentClassif
     from sentence_transformers import SentenceTransformer
 
     texts = ["where is my card", "I lost my phone on the tram yesterday"]
-    encoder = SentenceTransformer(models.resolve("minilm").location, device="cpu")
+    encoder = SentenceTransformer(base_models.resolve("minilm").location, device="cpu")
     np.testing.assert_allclose(classifier.score(texts).embeddings, encoder.encode(texts), atol=1e-4)
 
 
@@ -174,7 +175,7 @@ def test_a_damaged_or_foreign_artefact_is_refused(classifier: IntentClassifier, 
     foreign = tmp_path / "foreign"
     shutil.copytree(tmp_path, foreign)
     text = (foreign / "training.json").read_text()
-    (foreign / "training.json").write_text(text.replace(models.MINILM_SHA256, "0" * 64))
+    (foreign / "training.json").write_text(text.replace(base_models.MINILM_SHA256, "0" * 64))
     with pytest.raises(ModelError, match=r"foreign was trained on a base model with sha256 0000"):
         IntentClassifier.load(foreign)
     (tmp_path / "head.safetensors").write_bytes(b"cut")

@@ -1,6 +1,6 @@
 """The intent classifier that `training` makes, in torch: a transformer body, pooling, a head.
 
-`bankllm.artefact` says what lies in its folder; `bankllm.onnx_classifier` runs the same one without torch.
+`bankllm.model.artifact` says what lies in its folder; `bankllm.model.onnx_classifier` runs the same one without torch.
 """
 
 import json
@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
-from bankllm import models
-from bankllm.artefact import (
+from bankllm.errors import ModelError
+from bankllm.model import base_models
+from bankllm.model.artifact import (
     ADAPTER_FILE,
     BODY_FOLDER,
     HEAD_FILE,
@@ -33,8 +34,7 @@ from bankllm.artefact import (
     resolve_base,
     score_in_batches,
 )
-from bankllm.encoder import EncoderWithHead, KernelHead, PlainUpperLayers, layer_list
-from bankllm.errors import ModelError
+from bankllm.model.encoder import EncoderWithHead, KernelHead, PlainUpperLayers, layer_list
 
 
 class IntentClassifier:
@@ -72,18 +72,18 @@ class IntentClassifier:
         """
         artefact = read_artefact(folder)
         base = resolve_base(artefact, folder.name)
-        device = models.device()
+        device = base_models.device()
         body_folder = folder / BODY_FOLDER
         trained = replace(base, location=str(body_folder)) if body_folder.is_dir() else base
         body = load_body(trained, quantised=artefact.quantised, device=device)
         if artefact.quantised and dequantise:
-            with models.quiet_loading():
+            with base_models.quiet_loading():
                 body = body.dequantize().float()
         plain = None
         if (folder / ADAPTER_FILE).exists():
             if artefact.pooling == "mean" and not artefact.quantised:
                 plain = _plain_upper_layers(body, folder, device)
-            with models.quiet_loading():
+            with base_models.quiet_loading():
                 from peft import PeftModel
 
                 body = PeftModel.from_pretrained(body, str(folder))
@@ -109,7 +109,7 @@ class IntentClassifier:
     def embedding_length(self) -> int:
         """Tokens that the plain base model's embedding reads; the classifier may read fewer."""
         positions = getattr(self.module.body.config, "max_position_embeddings", self.artefact.max_length)
-        stated = models.sentence_length(models.resolve(self.artefact.base_model))
+        stated = base_models.sentence_length(base_models.resolve(self.artefact.base_model))
         return min(stated or self.tokenizer.model_max_length, positions)
 
     def count_tokens(self, texts: Sequence[str]) -> int:
@@ -124,9 +124,9 @@ class IntentClassifier:
         return scores.embeddings if scores.base_embeddings is None else scores.base_embeddings
 
     @cached_property
-    def embedding_tokenise(self) -> models.Tokenise | None:
+    def embedding_tokenise(self) -> base_models.Tokenise | None:
         """What `embed` reads of texts; None where no fast tokenizer tells it."""
-        return models.tokeniser(self.tokenizer, self.embedding_length)
+        return base_models.tokeniser(self.tokenizer, self.embedding_length)
 
     def _score(self, texts: Sequence[str], batch_size: int, plain: PlainUpperLayers | None) -> Scores:
         """Without the plain base's layers there are no embeddings of it, and a third of the time is saved."""
@@ -158,7 +158,7 @@ class IntentClassifier:
             # "auto" would ask the Hub whether the vocabulary grew.
             body.save_pretrained(str(folder), save_embedding_layers=False)  # type: ignore[operator]
         elif self.artefact.method == "full":
-            with models.quiet_loading():
+            with base_models.quiet_loading():
                 body.save_pretrained(str(folder / BODY_FOLDER))  # type: ignore[operator]
         head = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.head.state_dict().items()}
         if isinstance(self.module.head, KernelHead):
@@ -201,13 +201,13 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: i
     return tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors=tensors)
 
 
-def load_body(base: models.BaseModel, *, quantised: bool, device: str) -> Any:
+def load_body(base: base_models.BaseModel, *, quantised: bool, device: str) -> Any:
     """The base model without a head, in 4 bits if asked. Raises `ModelError` where it cannot be loaded."""
     options: dict[str, Any] = {}
     if quantised:  # transformers puts 4 bits on the first GPU unless told otherwise, and they do not move afterwards
-        options = {"quantization_config": models.quantisation_config(), "device_map": {"": device}}
+        options = {"quantization_config": base_models.quantisation_config(), "device_map": {"": device}}
     try:
-        with models.quiet_loading():
+        with base_models.quiet_loading():
             body = AutoModel.from_pretrained(base.location, **options)
     except (OSError, ValueError) as error:
         raise ModelError(
@@ -217,7 +217,7 @@ def load_body(base: models.BaseModel, *, quantised: bool, device: str) -> Any:
     return body if quantised else body.to(device)
 
 
-def load_tokenizer(base: models.BaseModel) -> PreTrainedTokenizerBase:
+def load_tokenizer(base: base_models.BaseModel) -> PreTrainedTokenizerBase:
     """The tokenizer; decoders without a padding token pad with their end-of-text token, on the right."""
     tokenizer = AutoTokenizer.from_pretrained(base.location)
     if tokenizer.pad_token is None:

@@ -1,4 +1,4 @@
-"""One ONNX graph of a trained classifier (backbone, adapter, pooling, head), for `bankllm.onnx_classifier`.
+"""One ONNX graph of a trained classifier (backbone, adapter, pooling, head), for `bankllm.model.onnx_classifier`.
 
     export_onnx(Path("adapters/mine"), Path("mine.onnx"), "int8")
 
@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime
 import platformdirs
 
-from bankllm import models
-from bankllm.artefact import Artefact, read_artefact, resolve_base
 from bankllm.errors import ModelError, UsageError
-from bankllm.files import atomic_writer
-from bankllm.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, Notes, Precision
+from bankllm.model import base_models
+from bankllm.model.artifact import Artefact, read_artefact, resolve_base
+from bankllm.model.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, Notes, Precision
 from bankllm.settings import Settings
+from bankllm.util.atomic_files import atomic_writer
 
 if TYPE_CHECKING:
-    from bankllm.classifier import IntentClassifier
+    from bankllm.model.torch_classifier import IntentClassifier
 
 FORMAT = 4
 """Goes up when what `export_onnx` writes changes, so that kept graphs are made anew."""
@@ -45,7 +45,7 @@ def export_onnx(folder: Path, output: Path, precision: Precision = "fp32") -> Pa
     of its own, and activations when it runs. Raises `UsageError` where the model is too large for one file,
     `ModelError` for a folder that holds no classifier, and `RunError` where `output` cannot be written.
     """
-    from bankllm.classifier import IntentClassifier
+    from bankllm.model.torch_classifier import IntentClassifier
 
     with _quiet_export():
         classifier = IntentClassifier.load(folder, dequantise=True)
@@ -112,9 +112,9 @@ def _graph(classifier: "IntentClassifier") -> Any:
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass, DeduplicateInitializersPass
     from torch import Tensor
 
-    from bankllm.classifier import tokenise
-    from bankllm.graphs import PackedGraph, PaddedGraph, pack
-    from bankllm.twins import share_twins
+    from bankllm.model.export_graphs import PackedGraph, PaddedGraph, pack
+    from bankllm.model.low_rank_sharing import share_twins
+    from bankllm.model.torch_classifier import tokenise
 
     batch = tokenise(classifier.tokenizer, EXAMPLE, classifier.artefact.max_length, "pt").to("cpu")
     padded = PaddedGraph(classifier).eval()
@@ -167,7 +167,7 @@ def _quiet_export() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with models.quiet_loading(), warnings.catch_warnings():
+        with base_models.quiet_loading(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.filterwarnings("ignore", "# The axis name: .* will not be used", UserWarning)
             warnings.filterwarnings("ignore", "While compiling, we found certain side effects", UserWarning)

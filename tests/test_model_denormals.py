@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from bankllm.denormals import flushed
+from bankllm.model.denormals import flushed
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="does nothing on this system"

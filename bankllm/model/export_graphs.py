@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bankllm.classifier import IntentClassifier
+from bankllm.model.torch_classifier import IntentClassifier
 
 Packed = tuple[Tensor, Tensor, Tensor, Tensor]
 """(1, t) token ids, (1, t) positions, (t) which text a token is of, (n) tokens of each text."""

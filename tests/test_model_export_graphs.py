@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import bankllm
-from bankllm.classifier import IntentClassifier, tokenise
-from bankllm.graphs import PackedGraph, PaddedGraph, SpreadNorm, pack
+from bankllm.model.export_graphs import PackedGraph, PaddedGraph, SpreadNorm, pack
+from bankllm.model.torch_classifier import IntentClassifier, tokenise
 
 ASSISTANT = Path(bankllm.__file__).parent / "data" / "assistant"
 TEXTS = ["my card never came", "hi", "where is my money? " * 20]

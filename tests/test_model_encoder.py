@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bankllm.classifier import IntentClassifier
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
 from bankllm.vectors.embedder import Embedder

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from bankllm.artefact import Pooling
 from bankllm.errors import UsageError
+from bankllm.model.artifact import Pooling
 
 
 class KernelHead(nn.Module):

@@ -12,11 +12,11 @@ import pytest
 from bitsandbytes.functional import has_avx512bf16
 
 import bankllm
-from bankllm.classifier import IntentClassifier
 from bankllm.datasets import Split, load
 from bankllm.errors import ModelError, RunError, UsageError
-from bankllm.export import export_onnx, exported
-from bankllm.onnx_classifier import OnnxClassifier
+from bankllm.model.export import export_onnx, exported
+from bankllm.model.onnx_classifier import OnnxClassifier
+from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.settings import Settings
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
@@ -135,7 +135,7 @@ def test_a_graph_is_kept_until_something_that_decides_it_changes(
         Path(command[5]).write_text("a graph")
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr("bankllm.export.subprocess.run", write)
+    monkeypatch.setattr("bankllm.model.export.subprocess.run", write)
     settings = Settings(cache=tmp_path / "cache")
     first = exported(tmp_path / "mine", "fp32", settings)
     assert exported(tmp_path / "mine", "fp32", settings) == first
@@ -169,7 +169,7 @@ def test_an_adapter_is_merged_and_a_base_in_four_bits_expanded(method: str, tmp_
 
 
 def test_a_model_too_large_for_one_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("bankllm.export.MAX_BYTES", 50_000_000)
+    monkeypatch.setattr("bankllm.model.export.MAX_BYTES", 50_000_000)
     with pytest.raises(UsageError, match=r"assistant has weights of 0\.1 GiB in fp32, and one ONNX file holds 2 GiB"):
         export_onnx(ASSISTANT, tmp_path / "out.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from tokenizers import Tokenizer
 
-from bankllm.artefact import Artefact, Prediction, Scores, predictions, score_in_batches
-from bankllm.denormals import flushed
 from bankllm.errors import ModelError
+from bankllm.model.artifact import Artefact, Prediction, Scores, predictions, score_in_batches
+from bankllm.model.denormals import flushed
 
 Precision = Literal["fp32", "int8"]
 
@@ -26,7 +26,7 @@ METADATA = "bankllm"
 """Key of the model's metadata under which `Notes` lie as JSON."""
 PADDED_INPUTS = ("input_ids", "attention_mask")
 PACKED_INPUTS = ("input_ids", "position_ids", "segments", "lengths")
-"""See `bankllm.graphs`."""
+"""See `bankllm.model.export_graphs`."""
 OUTPUTS = ("logits", "embeddings", "base_embeddings")
 """The last one only where the plain base model's embedding comes without another pass."""
 

@@ -1,6 +1,6 @@
 """When the breaker lets callers through, when it does not, and who may try first."""
 
-from bankllm.breaker import Breaker
+from bankllm.util.circuit_breaker import Breaker
 
 
 class Clock:

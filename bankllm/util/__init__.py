@@ -1,0 +1,1 @@
+"""Small helpers that know nothing about banking: atomic files, child processes, a circuit breaker."""
