@@ -17,7 +17,7 @@ from bankllm.evidence.command import claims, holding, latest_run, publish, repor
 from bankllm.loadtest.command import loadtest
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.command import train
-from bankllm.vectors.command import index, search
+from bankllm.vectors.commands import index, search
 from bankllm.vectors.memory_command import memory
 
 app = typer.Typer(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.file_cache import SharedCache
+from bankllm.vectors.embedding_cache import SharedCache
 
 DIM = 16
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bankllm.vectors.rows import Row, unit_vector
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 DIM = 8
 EMBEDDER = "test-embedder@0123"

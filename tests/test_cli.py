@@ -13,7 +13,7 @@ import pytest
 from bankllm.evidence.run import Run
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.sealed_run import sealed_run
 
 

@@ -24,11 +24,11 @@ from bankllm.serving.responder import TemplateResponder
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
 from bankllm.vectors.memory_cache import CacheCounts
-from bankllm.vectors.outbox import OutboxStore
-from bankllm.vectors.pinecone_store import PineconeStore
-from bankllm.vectors.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.service import VectorService
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 BALANCE = {"message": "What is my account balance?", "customer_id": "CUST001"}
 JSON = {"content-type": "application/json"}
@@ -84,7 +84,7 @@ def assert_problem(response, status, *words):
 
 
 def test_the_outbox_of_a_memory_that_replicates_is_among_the_metrics(client, tmp_path, monkeypatch):
-    monkeypatch.setattr("bankllm.vectors.pusher.LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr("bankllm.vectors.pinecone.pusher.LONGEST_PAUSE_S", 0.2)
     assert "bankllm_outbox" not in client.get("/metrics").text
     embedder = LetterEmbedder()
     with PineconeServer() as server:

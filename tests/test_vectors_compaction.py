@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bankllm.vectors import compaction, sqlite_file
-from bankllm.vectors import store as store_module
+from bankllm.vectors import compaction
 from bankllm.vectors.rows import Row, unit_vector
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite import connection
+from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 DIM = 384
 EMBEDDER = "test-embedder@0123"
@@ -20,7 +21,7 @@ EMBEDDER = "test-embedder@0123"
 
 @pytest.fixture(params=["truncate", "wal"])
 def journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    for module in (sqlite_file, store_module):
+    for module in (connection, store_module):
         monkeypatch.setattr(module, "wal_is_safe", lambda version: request.param == "wal")
     return request.param
 

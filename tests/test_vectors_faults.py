@@ -15,7 +15,7 @@ from store_model import DIM, EMBEDDER, expected_texts, row, texts
 
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 MODEL = {f"m{seed}": seed for seed in range(1, 30)}
 
@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path(sys.argv[1])
 with closing(SQLiteStore(path, 8, "test-embedder@0123")) as store:
@@ -71,7 +71,7 @@ from pathlib import Path
 import numpy as np
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 os.setgid(65534), os.setuid(65534)
 try:
     store = SQLiteStore(Path(sys.argv[1]), 8, "test-embedder@0123")

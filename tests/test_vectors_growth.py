@@ -6,7 +6,7 @@ import pytest
 
 from bankllm.errors import RunError
 from bankllm.vectors import growth
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 
 @pytest.mark.slow

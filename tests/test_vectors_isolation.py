@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from pinecone_server import API_KEY, PineconeServer
 
 from bankllm.vectors.customer import Message
-from bankllm.vectors.outbox import OutboxStore
-from bankllm.vectors.pinecone_store import PineconeStore
-from bankllm.vectors.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Match, Row
 from bankllm.vectors.service import VectorService
-from bankllm.vectors.store import SQLiteStore, VectorStore
+from bankllm.vectors.sqlite.store import SQLiteStore, VectorStore
 
 EMBEDDER = fake_embedder()
 Opener = Callable[[], VectorStore]

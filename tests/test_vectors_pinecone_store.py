@@ -1,4 +1,4 @@
-"""What is Pinecone's alone, with the real SDK over real HTTP; test_vectors_store.py holds the rest."""
+"""What is Pinecone's alone, with the real SDK over real HTTP; test_vectors_sqlite_store.py holds the rest."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 from pinecone_server import API_KEY, PineconeServer
 
 from bankllm.errors import StoreError
-from bankllm.vectors.pinecone_store import PineconeStore
+from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Row
 
 DIM = 8
@@ -31,7 +31,7 @@ def open_store(
 
 def test_the_index_is_created_once_and_awaited(server: PineconeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("bankllm.vectors.pinecone_store.time.sleep", waits.append)
+    monkeypatch.setattr("bankllm.vectors.pinecone.store.time.sleep", waits.append)
     server.polls_until_ready = 2
     with closing(open_store(server)) as store:
         store.upsert("CUST001", [Row("a", "kept", np.ones(DIM))])
@@ -44,7 +44,7 @@ def test_the_index_is_created_once_and_awaited(server: PineconeServer, monkeypat
 
 
 def test_an_index_that_never_gets_ready_is_given_up(server: PineconeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bankllm.vectors.pinecone_store.READY_TIMEOUT_S", -1.0)
+    monkeypatch.setattr("bankllm.vectors.pinecone.store.READY_TIMEOUT_S", -1.0)
     server.polls_until_ready = 5
     with pytest.raises(StoreError, match="index 'bankllm' is Initializing after"):
         open_store(server)
@@ -92,7 +92,7 @@ def test_batches_stay_within_pinecones_limits(server: PineconeServer) -> None:
 
 NO_ANSWER = """
 from bankllm.errors import StoreError
-from bankllm.vectors.pinecone_store import PineconeStore
+from bankllm.vectors.pinecone.store import PineconeStore
 try:
     PineconeStore("key", "bankllm", 8, "test", host="http://127.0.0.1:9", timeout_s=0.2)
 except StoreError as error:

@@ -12,9 +12,9 @@ from pinecone_server import API_KEY, PineconeServer
 from bankllm.errors import UsageError
 from bankllm.settings import get_settings
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.service import Message, VectorService, open_service
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 
 @pytest.fixture(scope="module")

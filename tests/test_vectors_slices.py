@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bankllm.errors import StoreError
-from bankllm.vectors.outbox import OutboxStore
+from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 DIM, EMBEDDER = 8, "test-embedder@0123"
 QUERY = np.ones(DIM, np.float32)
@@ -22,7 +22,7 @@ def rows(names: Sequence[str]) -> list[Row]:
 
 @pytest.fixture(autouse=True)
 def slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bankllm.vectors.store.SLICE_ROWS", 3)
+    monkeypatch.setattr("bankllm.vectors.sqlite.store.SLICE_ROWS", 3)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from bankllm.serving.ledger import Ledger
 from bankllm.serving.privacy import mask
 from bankllm.serving.responder import Facts, Reply, Responder, TemplateResponder
 from bankllm.settings import Settings
-from bankllm.vectors.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import Message, Turn, VectorService, open_service
 

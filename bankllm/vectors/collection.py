@@ -13,9 +13,9 @@ import numpy as np
 
 from bankllm.errors import UsageError
 from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.namespace import Space, check_name, check_text
 from bankllm.vectors.rows import Match, MetadataValue
-from bankllm.vectors.space import Space, check_name, check_text
-from bankllm.vectors.store import VectorStore
+from bankllm.vectors.sqlite.store import VectorStore
 
 MAX_METADATA_BYTES = 20_000
 """As JSON; with the text it fits the 40 KB of metadata that Pinecone allows a record."""

@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from bankllm.errors import StoreError
-from bankllm.vectors.sqlite_file import store_errors, transaction
+from bankllm.vectors.sqlite.connection import store_errors, transaction
 
 COMPACT_ON_CLOSE_BYTES = 256 * 2**20
 """A file up to this size is compacted by `close`: a second or two. A larger one when somebody asks for it."""

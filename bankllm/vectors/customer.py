@@ -13,9 +13,9 @@ from uuid import uuid4
 import numpy as np
 
 from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.namespace import Space, check_name, check_text
 from bankllm.vectors.rows import Match, Row
-from bankllm.vectors.space import Space, check_name, check_text
-from bankllm.vectors.store import VectorStore
+from bankllm.vectors.sqlite.store import VectorStore
 
 MessageId = NewType("MessageId", str)
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.settings import Settings
-from bankllm.vectors.file_cache import MAX_BYTES, SharedCache
+from bankllm.vectors.embedding_cache import MAX_BYTES, SharedCache
 from bankllm.vectors.memory_cache import CacheCounts, MemoryCache
 
 Encode = Callable[[list[str]], np.ndarray]

@@ -18,7 +18,7 @@ import numpy as np
 from bankllm.errors import RunError
 from bankllm.util import processes
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 DIM = 384
 """As all-MiniLM-L6-v2 has it."""

@@ -18,7 +18,7 @@ def backup(
     store: StoreOption = Path("bankllm-memory.sqlite"),
 ) -> None:
     """Copy the memory as it stands at one moment, while others use it. The copy is a store like any other."""
-    from bankllm.vectors.backup import copy_file
+    from bankllm.vectors.sqlite.maintenance import copy_file
 
     copy_file(store, target)
     typer.echo(f"{store} copied to {target} ({target.stat().st_size / 2**20:.1f} MiB), checked")
@@ -30,7 +30,7 @@ def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
     from contextlib import closing
 
     from bankllm.vectors.compaction import compact as write_anew
-    from bankllm.vectors.sqlite_file import open_existing
+    from bankllm.vectors.sqlite.connection import open_existing
 
     with closing(open_existing(store)) as db:
         done = write_anew(db, store)
@@ -49,8 +49,8 @@ def reindex(
 ) -> None:
     """Embed all texts anew with another embedder, while others use the file. Killed, it carries on when repeated."""
     from bankllm.vectors.embedder import Embedder
-    from bankllm.vectors.precision import precision_of
-    from bankllm.vectors.reindex import reindex as embed_anew
+    from bankllm.vectors.sqlite.reindex import reindex as embed_anew
+    from bankllm.vectors.storage_precision import precision_of
 
     chosen = precision_of(precision) if precision is not None else None
     embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)

@@ -18,12 +18,12 @@ from bankllm.settings import Settings, get_settings
 from bankllm.vectors.collection import Collection
 from bankllm.vectors.customer import CustomerMemory, Message, MessageId
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.outbox import OutboxStore
-from bankllm.vectors.pinecone_store import PineconeStore
-from bankllm.vectors.replicated import ReplicatedStore, ReplicationStats
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore, ReplicationStats
+from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Match
-from bankllm.vectors.sqlite_file import BUSY_TIMEOUT_S
-from bankllm.vectors.store import SQLiteStore, VectorStore
+from bankllm.vectors.sqlite.connection import BUSY_TIMEOUT_S
+from bankllm.vectors.sqlite.store import SQLiteStore, VectorStore
 
 __all__ = ["CustomerMemory", "Message", "MessageId", "ServiceStats", "Turn", "VectorService", "open_service"]
 

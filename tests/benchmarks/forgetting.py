@@ -27,8 +27,8 @@ from bankllm.loadtest.server import ServerProcess
 from bankllm.loadtest.soak import forget
 from bankllm.serving.ledger import CUSTOMERS
 from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite_file import open_existing, read_meta
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.connection import open_existing, read_meta
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 BEFORE_S = 5
 LOAD_S = 30

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pinecone_server import API_KEY, PineconeServer
 
-from bankllm.vectors.outbox import OutboxStore
-from bankllm.vectors.pinecone_store import PineconeStore
-from bankllm.vectors.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Row
 
 DIM, EMBEDDER = 8, "benchmark@0"

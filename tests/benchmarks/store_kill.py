@@ -21,7 +21,7 @@ from typing import IO
 import numpy as np
 
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 ROOT = Path(__file__).resolve().parents[2]
 DIM = 384

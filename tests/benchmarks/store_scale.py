@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 DIM = 384
 EMBEDDER = "benchmark@0"

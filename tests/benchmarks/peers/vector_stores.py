@@ -60,7 +60,7 @@ class Ours:
 
     def __init__(self, folder: Path, dim: int) -> None:
         from bankllm.vectors.rows import Row
-        from bankllm.vectors.store import SQLiteStore
+        from bankllm.vectors.sqlite.store import SQLiteStore
 
         self._row = Row
         self._store = SQLiteStore(folder / "memory.sqlite", dim, "benchmark@0")

@@ -10,8 +10,8 @@ import pytest
 
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite_file import open_file, transaction, wal_is_safe
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.connection import open_file, transaction, wal_is_safe
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 DIM = 8
 EMBEDDER = "test-embedder@0123"

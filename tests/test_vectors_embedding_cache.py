@@ -15,13 +15,13 @@ from fake_embedder import DIM, fake_embedder, vectors
 
 from bankllm.errors import StoreError
 from bankllm.settings import Settings
-from bankllm.vectors import file_cache
+from bankllm.vectors import embedding_cache
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.file_cache import ENTRY_OVERHEAD, FLUSH_ENTRIES
-from bankllm.vectors.precision import FLOAT32
+from bankllm.vectors.embedding_cache import ENTRY_OVERHEAD, FLUSH_ENTRIES
 from bankllm.vectors.rows import Row
 from bankllm.vectors.service import VectorService, open_service
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.storage_precision import FLOAT32
 
 MODEL = fake_embedder().model_id
 SECRET = "my secret illness costs money"
@@ -64,7 +64,7 @@ OTHER_PROCESS = """
 import sys
 from pathlib import Path
 from fake_embedder import DIM, fake_embedder
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 store = SQLiteStore(Path(sys.argv[1]), DIM, fake_embedder().model_id)
 embedder = fake_embedder(store.embeddings)
 embedder.encode(sys.argv[2:])
@@ -283,7 +283,7 @@ def test_a_locked_file_is_a_miss_and_is_not_asked_again_at_once(
         embedder = fake_embedder(store.embeddings)
         embedder.encode(["before"])
         store.embeddings.flush()
-        monkeypatch.setattr(file_cache, "PAUSE_S", 3600.0)
+        monkeypatch.setattr(embedding_cache, "PAUSE_S", 3600.0)
         other.execute("BEGIN EXCLUSIVE")
         asked = count_reads(store, monkeypatch)
         for number in range(20):

@@ -14,7 +14,7 @@ import numpy as np
 
 from bankllm.errors import UsageError
 from bankllm.settings import PineconeNamespaces
-from bankllm.vectors.pinecone_errors import ForeignRecord
+from bankllm.vectors.pinecone.errors import ForeignRecord
 from bankllm.vectors.rows import MAX_ID_CHARACTERS, RESERVED_METADATA, Match, Row, check_namespace
 
 SHARED_NAMESPACE = "bankllm"

@@ -19,11 +19,11 @@ from pinecone import Pinecone
 from pinecone_server import API_KEY, PineconeServer
 
 from bankllm.errors import StoreError, UsageError
-from bankllm.vectors.outbox import OutboxStore
-from bankllm.vectors.pinecone_store import PineconeStore
-from bankllm.vectors.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Row, unit_vector
-from bankllm.vectors.store import SQLiteStore, VectorStore
+from bankllm.vectors.sqlite.store import SQLiteStore, VectorStore
 
 DIM = 8
 EMBEDDER = "test-embedder@0123"
@@ -37,7 +37,7 @@ LOCAL = ["sqlite", "pinecone", "pinecone shared", "replicated", "replicated shar
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that these tests' few rows leave, and are exported, in several slices."""
-    monkeypatch.setattr("bankllm.vectors.store.SLICE_ROWS", 2)
+    monkeypatch.setattr("bankllm.vectors.sqlite.store.SLICE_ROWS", 2)
 
 
 class PatientStore(ReplicatedStore):
@@ -303,7 +303,7 @@ WRITER = """
 import sys, numpy as np
 from pathlib import Path
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 store = SQLiteStore(Path(sys.argv[1]), 8, "test-embedder@0123")
 for i in range(1_000_000):
     store.upsert("CUST001", [Row(f"{sys.argv[2]}-{i}", "t", np.ones(8))])
@@ -342,7 +342,7 @@ def test_all_namespaces_are_kept_or_none(tmp_path: Path) -> None:
 
 
 def test_a_large_namespace_among_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bankllm.vectors.store.SMALL_ROWS", 10)
+    monkeypatch.setattr("bankllm.vectors.sqlite.store.SMALL_ROWS", 10)
     query = random_vectors(1, seed=1)[0]
     with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as store:
         store.upsert_many([("large", rows_of(random_vectors(30), "a")), ("small", rows_of(random_vectors(5), "b"))])

@@ -7,7 +7,7 @@ import numpy as np
 from bankllm.errors import UsageError
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Match, MetadataValue, Row
-from bankllm.vectors.store import VectorStore
+from bankllm.vectors.sqlite.store import VectorStore
 
 MAX_TEXT_CHARACTERS = 4000
 """So that a message and its reply fit the 40 KB of metadata that Pinecone allows a record, in any script."""

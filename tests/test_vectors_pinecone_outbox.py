@@ -10,9 +10,9 @@ import pytest
 from store_model import DIM, EMBEDDER, row
 
 from bankllm.errors import StoreError
-from bankllm.vectors import outbox as outbox_module
-from bankllm.vectors.outbox import OutboxStore, sole_pusher
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.pinecone import outbox as outbox_module
+from bankllm.vectors.pinecone.outbox import OutboxStore, sole_pusher
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
-from bankllm.vectors.sqlite_file import transaction
+from bankllm.vectors.sqlite.connection import transaction
 
 
 class FairLock:

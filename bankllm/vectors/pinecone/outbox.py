@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bankllm.errors import StoreError
-from bankllm.vectors.outbox_schema import NOW, REPLICATES_TO
 from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite_file import BUSY_TIMEOUT_S, store_errors, transaction
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.connection import BUSY_TIMEOUT_S, store_errors, transaction
+from bankllm.vectors.sqlite.schema import NOW, REPLICATES_TO
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 PAGE = 1000
 """Entries that are pushed at a time."""

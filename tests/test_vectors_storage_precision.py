@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bankllm.errors import StoreError, UsageError
-from bankllm.vectors.precision import Precision, decode, encode
 from bankllm.vectors.rows import Row, unit_vectors
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.storage_precision import Precision, decode, encode
 
 DIM = 384
 EMBEDDER = "test-embedder@0123"

@@ -58,7 +58,7 @@ def search(
 
 def _check_target(user: str | None, collection: str | None) -> None:
     """Before the model is loaded, which takes a while."""
-    from bankllm.vectors.space import check_name
+    from bankllm.vectors.namespace import check_name
 
     if (user is None) == (collection is None):
         raise UsageError(
@@ -74,7 +74,7 @@ def _check_target(user: str | None, collection: str | None) -> None:
 def _read(source: str) -> tuple[list[str], list[str]]:
     """Texts and their intents; empty intents where the source is a text file."""
     from bankllm import datasets
-    from bankllm.vectors.space import MAX_TEXT_CHARACTERS
+    from bankllm.vectors.namespace import MAX_TEXT_CHARACTERS
 
     path = Path(source)
     if not path.is_file():

@@ -9,9 +9,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from bankllm.vectors.blocks import SEGMENT_ROWS, Block, Version
-from bankllm.vectors.precision import Precision, decode
 from bankllm.vectors.rows import Match, Row
+from bankllm.vectors.sqlite.matrix_cache import SEGMENT_ROWS, Block, Version
+from bankllm.vectors.storage_precision import Precision, decode
 
 CHUNK_ROWS = 2048
 """Vectors that are read in one go: some milliseconds' work."""

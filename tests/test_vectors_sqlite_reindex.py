@@ -14,10 +14,10 @@ import pytest
 from store_model import CUSTOMERS, DIM, EMBEDDER, row, texts, vector_of
 
 from bankllm.errors import StoreError
-from bankllm.vectors import reindex as reindex_module
-from bankllm.vectors.reindex import reindex
 from bankllm.vectors.rows import Row, unit_vectors
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite import reindex as reindex_module
+from bankllm.vectors.sqlite.reindex import reindex
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 NEW_DIM = 12
 NEW = "new-embedder@4567"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.vectors import group_commit
-from bankllm.vectors.group_commit import FairLock, GroupCommit
+from bankllm.vectors.sqlite import group_commit
+from bankllm.vectors.sqlite.group_commit import FairLock, GroupCommit
 
 INSERT = "INSERT INTO kept VALUES (?)"
 

@@ -17,23 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from bankllm.errors import StoreError
-from bankllm.vectors.backup import copy_file, copy_open
-from bankllm.vectors.blocks import Block, BlockCache
 from bankllm.vectors.compaction import compact, compact_on_close
-from bankllm.vectors.file_cache import WAIT_S, FileCache
-from bankllm.vectors.group_commit import FairLock, GroupCommit
-from bankllm.vectors.precision import Precision, encode, precision_of
-from bankllm.vectors.reading import (
-    decode_rows,
-    fetch_rows,
-    read_latest,
-    read_matches,
-    read_on,
-    read_page,
-    version_of,
-)
+from bankllm.vectors.embedding_cache import WAIT_S, FileCache
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, checked, unit_vector
-from bankllm.vectors.sqlite_file import (
+from bankllm.vectors.sqlite.connection import (
     BUSY_TIMEOUT_S,
     check_vectors,
     open_file,
@@ -42,6 +29,19 @@ from bankllm.vectors.sqlite_file import (
     transaction,
     wal_is_safe,
 )
+from bankllm.vectors.sqlite.group_commit import FairLock, GroupCommit
+from bankllm.vectors.sqlite.maintenance import copy_file, copy_open
+from bankllm.vectors.sqlite.matrix_cache import Block, BlockCache
+from bankllm.vectors.sqlite.queries import (
+    decode_rows,
+    fetch_rows,
+    read_latest,
+    read_matches,
+    read_on,
+    read_page,
+    version_of,
+)
+from bankllm.vectors.storage_precision import Precision, encode, precision_of
 
 _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (namespace, id) DO UPDATE SET

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from bankllm.errors import StoreError
 from bankllm.util.circuit_breaker import Breaker
-from bankllm.vectors.pinecone_errors import ForeignRecord
-from bankllm.vectors.pinecone_store import PineconeStore
+from bankllm.vectors.pinecone.errors import ForeignRecord
+from bankllm.vectors.pinecone.store import PineconeStore
 
 logger = logging.getLogger(__name__)
 

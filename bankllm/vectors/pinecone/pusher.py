@@ -14,11 +14,11 @@ from itertools import groupby
 from threading import Event, Lock, Thread
 
 from bankllm.errors import BankLLMError, UsageError
-from bankllm.vectors.outbox import Entry, OutboxStore, sole_pusher
-from bankllm.vectors.pinecone_errors import CallRefused, IndexMismatch, KeyRefused
-from bankllm.vectors.pinecone_records import BATCH_RECORDS, place_of, record_of
-from bankllm.vectors.pinecone_store import PineconeStore
-from bankllm.vectors.remote import Remote
+from bankllm.vectors.pinecone.client import Remote
+from bankllm.vectors.pinecone.errors import CallRefused, IndexMismatch, KeyRefused
+from bankllm.vectors.pinecone.outbox import Entry, OutboxStore, sole_pusher
+from bankllm.vectors.pinecone.records import BATCH_RECORDS, place_of, record_of
+from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Row
 
 logger = logging.getLogger(__name__)

@@ -13,17 +13,17 @@ import pytest
 from store_model import DIM, EMBEDDER, expected_texts, row, texts
 
 from bankllm.errors import StoreError
-from bankllm.vectors import backup as backup_module
-from bankllm.vectors import sqlite_file
-from bankllm.vectors import store as store_module
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite import connection
+from bankllm.vectors.sqlite import maintenance as backup_module
+from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 MODEL = {f"m{seed}": seed for seed in range(1, 200)}
 
 
 @pytest.fixture(params=["truncate", "wal"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteStore]:
-    for module in (sqlite_file, store_module):
+    for module in (connection, store_module):
         monkeypatch.setattr(module, "wal_is_safe", lambda version: request.param == "wal")
     with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as opened:
         opened.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
@@ -107,7 +107,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from bankllm.errors import StoreError
-from bankllm.vectors.backup import copy_file
+from bankllm.vectors.sqlite.maintenance import copy_file
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 try:

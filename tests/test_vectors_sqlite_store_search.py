@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from store_model import DIM, EMBEDDER, expected_texts, row, texts, vector_of
 
-from bankllm.vectors import reading
-from bankllm.vectors import store as store_module
-from bankllm.vectors.blocks import Snapshot
 from bankllm.vectors.rows import Match
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite import queries
+from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite.matrix_cache import Snapshot
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 MODEL = {f"m{seed}": seed for seed in range(1, 31)}
 
@@ -25,7 +25,7 @@ MODEL = {f"m{seed}": seed for seed in range(1, 31)}
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "SMALL_ROWS", 5)
-    monkeypatch.setattr(reading, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(queries, "CHUNK_ROWS", 4)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 from store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts, vector_of
 
 from bankllm.errors import StoreError
-from bankllm.vectors import sqlite_file
-from bankllm.vectors import store as store_module
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite import connection
+from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["truncate", "wal"])
 def journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    for module in (sqlite_file, store_module):
+    for module in (connection, store_module):
         monkeypatch.setattr(module, "wal_is_safe", lambda version: request.param == "wal")
     return request.param
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from bankllm.errors import StoreError
-from bankllm.vectors.outbox_schema import OUTBOX_SCHEMA
-from bankllm.vectors.precision import Precision
+from bankllm.vectors.sqlite.schema import OUTBOX_SCHEMA
+from bankllm.vectors.storage_precision import Precision
 
 APPLICATION_ID = 0x42564543
 """Stands in the file's header (`PRAGMA application_id`) and tells our files from other programs'."""

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from bankllm.errors import StoreError
-from bankllm.vectors.precision import FLOAT32
+from bankllm.vectors.storage_precision import FLOAT32
 
 logger = logging.getLogger(__name__)
 

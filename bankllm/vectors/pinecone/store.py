@@ -14,8 +14,8 @@ import numpy as np
 
 from bankllm.errors import StoreError
 from bankllm.settings import PineconeNamespaces
-from bankllm.vectors.pinecone_errors import IndexMismatch, pinecone_errors
-from bankllm.vectors.pinecone_records import BATCH_RECORDS, Place, batches, match_of, place_of, record_of, row_of
+from bankllm.vectors.pinecone.errors import IndexMismatch, pinecone_errors
+from bankllm.vectors.pinecone.records import BATCH_RECORDS, Place, batches, match_of, place_of, record_of, row_of
 from bankllm.vectors.rows import Match, Row, check_rows, check_top_k, unit_vector
 
 VECTOR_FIELD = "_values"

@@ -13,12 +13,12 @@ import numpy as np
 
 from bankllm.errors import StoreError
 from bankllm.settings import PineconeNamespaces
-from bankllm.vectors.outbox import OutboxStore
-from bankllm.vectors.pinecone_errors import IndexMismatch, KeyRefused
-from bankllm.vectors.pinecone_records import place_of
-from bankllm.vectors.pinecone_store import MAX_TOP_K, PineconeStore
-from bankllm.vectors.pusher import Pusher
-from bankllm.vectors.remote import Remote
+from bankllm.vectors.pinecone.client import Remote
+from bankllm.vectors.pinecone.errors import IndexMismatch, KeyRefused
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.pusher import Pusher
+from bankllm.vectors.pinecone.records import place_of
+from bankllm.vectors.pinecone.store import MAX_TOP_K, PineconeStore
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, unit_vector
 
 SEARCH_S = 1.0

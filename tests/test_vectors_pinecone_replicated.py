@@ -1,7 +1,7 @@
 """A file and Pinecone together: the real SDK over real HTTP, and a server that fails in all the ways it was told.
 
-The SDK keeps one budget of retries a process; no test here depends on how often it tries. test_vectors_store.py holds
-what every store does, test_vectors_outage.py what is kept when processes are killed.
+The SDK keeps one budget of retries a process; no test here depends on how often it tries.
+test_vectors_sqlite_store.py holds what every store does, test_vectors_outage.py what is kept when processes are killed.
 """
 
 import logging
@@ -17,11 +17,11 @@ from store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, vector_of
 
 from bankllm.errors import StoreError, UsageError
 from bankllm.settings import PineconeNamespaces
-from bankllm.vectors import outbox, pusher, remote, replicated
-from bankllm.vectors.outbox import OutboxStore, sole_pusher
-from bankllm.vectors.pinecone_errors import ForeignRecord, IndexMismatch
-from bankllm.vectors.pinecone_store import PineconeStore
-from bankllm.vectors.replicated import ReplicatedStore
+from bankllm.vectors.pinecone import client, outbox, pusher, replicated
+from bankllm.vectors.pinecone.errors import ForeignRecord, IndexMismatch
+from bankllm.vectors.pinecone.outbox import OutboxStore, sole_pusher
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.store import PineconeStore
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pusher, "LONGEST_PAUSE_S", 0.2)
     monkeypatch.setattr(replicated, "OPEN_S", 2.0)
     monkeypatch.setattr(replicated, "DRAIN_S", 2.0)
-    monkeypatch.setattr(remote, "REST_S", 0.2)
+    monkeypatch.setattr(client, "REST_S", 0.2)
 
 
 @pytest.fixture
@@ -324,7 +324,7 @@ def test_one_process_pushes_at_a_time(server: PineconeServer, store: ReplicatedS
 def test_what_another_process_without_a_key_wrote_is_pushed(
     server: PineconeServer, store: ReplicatedStore, tmp_path: Path
 ) -> None:
-    from bankllm.vectors.store import SQLiteStore
+    from bankllm.vectors.sqlite.store import SQLiteStore
 
     with closing(SQLiteStore(tmp_path / "one.sqlite", DIM, EMBEDDER)) as plain:
         plain.upsert("CUST001", [row("a", 1)])

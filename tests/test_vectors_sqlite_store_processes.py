@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts
 
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 store = SQLiteStore(Path(sys.argv[1]), 8, "test-embedder@0123")
 vector = lambda seed: np.random.default_rng(seed).normal(size=8).astype(np.float32)
 for line in sys.stdin:
@@ -105,7 +105,7 @@ import os, sys, threading
 from pathlib import Path
 import numpy as np
 from bankllm.vectors.rows import Row
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 store = SQLiteStore(Path(sys.argv[1]), 8, "test-embedder@0123")
 def write(name):
     for i in range(1_000_000):

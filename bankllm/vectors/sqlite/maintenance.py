@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from bankllm.errors import StoreError
-from bankllm.vectors.sqlite_file import BUSY_TIMEOUT_S, open_existing, store_errors
+from bankllm.vectors.sqlite.connection import BUSY_TIMEOUT_S, open_existing, store_errors
 
 STEP_PAGES = 2048
 """8 MiB a step; writers go on in between, and what they change makes the copy begin anew."""

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from bankllm.vectors import blocks
-from bankllm.vectors.blocks import Block, BlockCache, best
+from bankllm.vectors.sqlite import matrix_cache
+from bankllm.vectors.sqlite.matrix_cache import Block, BlockCache, best
 
 DIM = 3
 
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(blocks, "SEGMENT_ROWS", 100)
+    monkeypatch.setattr(matrix_cache, "SEGMENT_ROWS", 100)
     return 100
 
 

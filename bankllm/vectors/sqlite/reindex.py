@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from bankllm.errors import StoreError
-from bankllm.vectors.precision import Precision, encode, precision_of
 from bankllm.vectors.rows import unit_vectors
-from bankllm.vectors.sqlite_file import BUSY_TIMEOUT_S, open_existing, read_meta, store_errors, transaction
+from bankllm.vectors.sqlite.connection import BUSY_TIMEOUT_S, open_existing, read_meta, store_errors, transaction
+from bankllm.vectors.storage_precision import Precision, encode, precision_of
 
 BATCH_ROWS = 256
 """Texts that are embedded and kept at a time: what a kill loses."""

@@ -1,0 +1,1 @@
+"""The embedded vector store: rows in one SQLite file, exact search over their vectors in memory."""
