@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BankLLMError": "bankllm.errors",
-    "ChatEngine": "bankllm.serving.engine",
+    "ChatEngine": "bankllm.assistant.engine",
     "IntentClassifier": "bankllm.model.torch_classifier",
     "Run": "bankllm.evidence.run",
     "Settings": "bankllm.settings",

@@ -17,12 +17,12 @@ from pathlib import Path
 import httpx
 import uvicorn
 
+from bankllm.assistant.engine import ChatEngine
 from bankllm.loadtest.server import ServerProcess
 from bankllm.serving.app import create_app
-from bankllm.serving.engine import ChatEngine
 from bankllm.serving.server import listen
 from bankllm.settings import Settings
-from tests.test_serving_identity import SECRET, bearer, token
+from tests.test_serving_auth import SECRET, bearer, token
 
 CHAT = "/api/v1/chat"
 

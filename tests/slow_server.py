@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Iterator
 
+from bankllm.assistant import engine
+from bankllm.assistant.wording.template import Facts, Reply
 from bankllm.cli import main
-from bankllm.serving import engine
-from bankllm.serving.responder import Facts, Reply
 
 PIECES = ("One moment. ", "I am looking. ", "Still looking. ", "Here it is.")
 PAUSE_S = 0.4

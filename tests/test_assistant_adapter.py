@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from bankllm.assistant.engine import DEFAULT_ADAPTER
 from bankllm.datasets import load
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verify import verify
 from bankllm.model.torch_classifier import IntentClassifier
-from bankllm.serving.engine import DEFAULT_ADAPTER
 
 CONFIDENT = {
     "What is my account balance?": "account_balance",

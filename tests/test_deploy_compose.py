@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from bankllm.errors import UsageError
-from bankllm.serving.identity import check_identity
+from bankllm.serving.auth import check_identity
 from bankllm.settings import Settings, get_settings
 from tests.deployed import DEPLOY, api_environment, image, services
-from tests.test_serving_identity import SECRET
+from tests.test_serving_auth import SECRET
 
 GRAFANA = DEPLOY / "grafana"
 

@@ -26,7 +26,7 @@ from tests.deployed import DEPLOY, api_environment, check_health
 from tests.live_server import bank
 from tests.pinecone_server import API_KEY, PineconeServer
 from tests.server_client import until
-from tests.test_serving_identity import SECRET, token
+from tests.test_serving_auth import SECRET, token
 
 pytestmark = [
     pytest.mark.slow,

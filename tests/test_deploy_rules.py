@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from bankllm.assistant.batcher import MAX_WAITING
 from bankllm.loadtest.sweep import OBJECTIVE_MS
-from bankllm.serving.batcher import MAX_WAITING
 from tests.deployed import DEPLOY, services
 
 RULES = DEPLOY / "rules"

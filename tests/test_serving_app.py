@@ -14,13 +14,13 @@ from fastapi.testclient import TestClient
 from pinecone_server import API_KEY, PineconeServer
 
 from bankllm import __version__
+from bankllm.assistant.bank.ledger import Ledger
+from bankllm.assistant.batcher import Overloaded
+from bankllm.assistant.engine import ChatEngine
+from bankllm.assistant.wording.template import TemplateResponder
 from bankllm.errors import StoreError
 from bankllm.model.artifact import Scores
 from bankllm.serving.app import create_app
-from bankllm.serving.batcher import Overloaded
-from bankllm.serving.engine import ChatEngine
-from bankllm.serving.ledger import Ledger
-from bankllm.serving.responder import TemplateResponder
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
 from bankllm.vectors.memory_cache import CacheCounts

@@ -17,13 +17,13 @@ import pytest
 from openai_server import OpenAIServer
 from server_client import Client, log_lines, until
 
+from bankllm.assistant.wording.llm import AT_ONCE, FAILURES
 from bankllm.errors import ServerError
 from bankllm.loadtest.server import ServerProcess
-from bankllm.serving.generation import AT_ONCE, FAILURES
 
 pytestmark = pytest.mark.slow
 
-UVICORN = (sys.executable, "-m", "uvicorn", "bankllm.serving.app:app")
+UVICORN = (sys.executable, "-m", "uvicorn", "bankllm.serving.asgi:app")
 
 
 def test_ready_soon_once_the_graph_is_exported(tmp_path: Path) -> None:

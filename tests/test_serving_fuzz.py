@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from tests.live_server import customer, guarded, logged
-from tests.test_serving_identity import token
+from tests.test_serving_auth import token
 
 EXAMPLES = int(os.environ.get("BANKLLM_FUZZ_EXAMPLES", "100"))
 """Random cases of each operation, beside those that walk along the limits of its schema. Read before the fixtures

@@ -12,10 +12,10 @@ import time
 import jwt
 import pytest
 
-from bankllm.serving.ledger import CUSTOMERS, Ledger, format_money
+from bankllm.assistant.bank.ledger import CUSTOMERS, Ledger, format_money
 from tests.live_server import CHAT, connect, customer, guarded, logged, request_bytes
 from tests.test_serving_app import BALANCE, JSON, assert_problem
-from tests.test_serving_identity import SECRET, bearer, token, unsigned
+from tests.test_serving_auth import SECRET, bearer, token, unsigned
 
 COMPLETIONS = "/v1/chat/completions"
 HOUR = {"exp": 4e9}

@@ -14,7 +14,7 @@ from bankllm.serving.limits import MAX_BODY_BYTES, RateLimit, wanted_rate
 from bankllm.settings import Settings
 from tests.live_server import CHAT, bank, connect, customer, guarded, request_bytes, served
 from tests.test_serving_app import BALANCE, JSON, assert_problem, engine  # noqa: F401  a fixture
-from tests.test_serving_identity import SECRET
+from tests.test_serving_auth import SECRET
 
 MEMORY = "/api/v1/customers/{}/memory"
 ROUTES = (CHAT, f"{CHAT}/stream", "/v1/embeddings", "/v1/chat/completions")

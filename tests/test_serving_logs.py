@@ -22,8 +22,8 @@ from pydantic import BaseModel, ValidationError
 
 from bankllm.errors import ServerError
 from bankllm.serving import logs
+from bankllm.serving.errors import Observe, install_handlers
 from bankllm.serving.logs import JsonLines, Lines, SharedFile, describe, log_config, names_no_target
-from bankllm.serving.problems import Observe, install_handlers
 from bankllm.telemetry.metrics import ServerMetrics
 from bankllm.util import processes
 
@@ -266,7 +266,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 from bankllm.serving.logs import log_config
-from bankllm.serving.problems import Observe
+from bankllm.serving.errors import Observe
 from bankllm.telemetry.metrics import ServerMetrics
 app = FastAPI()
 app.add_middleware(Observe, metrics=ServerMetrics("test"))

@@ -7,10 +7,10 @@ import numpy as np
 import openai
 import pytest
 
-from bankllm.serving.ledger import Ledger, format_money
+from bankllm.assistant.bank.ledger import Ledger, format_money
 from bankllm.vectors.embedder import Embedder
 from tests.live_server import bank, guarded, logged
-from tests.test_serving_identity import token
+from tests.test_serving_auth import token
 
 ASKED = [{"role": "user", "content": "What is my account balance?"}]
 TEXTS = ["hello", "my card has not arrived", "💳 رصيدي", "word " * 300]

@@ -9,9 +9,9 @@ import time
 import httpx
 import pytest
 
+from bankllm.assistant.engine import ChatEngine
 from bankllm.errors import ModelError, ServerError
 from bankllm.serving import server as server_module
-from bankllm.serving.engine import ChatEngine
 from bankllm.serving.server import listen, serve
 from bankllm.settings import Settings
 from tests.test_serving_app import BALANCE, KeywordClassifier, engine  # noqa: F401  a fixture

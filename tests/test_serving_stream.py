@@ -14,13 +14,13 @@ import openai
 import psutil
 import pytest
 
+from bankllm.assistant.wording.llm import GeneratingResponder
+from bankllm.assistant.wording.template import Reply, TemplateResponder
 from bankllm.errors import StoreError
 from bankllm.loadtest.server import ServerProcess
 from bankllm.serving.app import ChatResponse
-from bankllm.serving.generation import GeneratingResponder
-from bankllm.serving.openai_routes import CORRECTION
-from bankllm.serving.problems import Problem
-from bankllm.serving.responder import Reply, TemplateResponder
+from bankllm.serving.errors import Problem
+from bankllm.serving.openai_api import CORRECTION
 from bankllm.settings import Settings
 from tests.live_server import CHAT, bank, connect, errors_of, logged, request_bytes, served
 from tests.slow_server import PIECES

@@ -6,9 +6,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bankllm.serving.knowledge import Article
-from bankllm.serving.prompts import INSTRUCTIONS, make_prompt
-from bankllm.serving.responder import Facts
+from bankllm.assistant.bank.knowledge import Article
+from bankllm.assistant.wording.prompts import INSTRUCTIONS, make_prompt
+from bankllm.assistant.wording.template import Facts
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 TEMPLATE = (

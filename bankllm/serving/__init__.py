@@ -1,7 +1,5 @@
-"""Serving: a customer's message in, an answer that rests on named facts out.
+"""Serving: the assistant over HTTP.
 
-In: a trained `IntentClassifier`, a memory (`VectorService`), a ledger of accounts. Out: a `ChatReply`
-(`engine`), worded by a responder from the ledger (`ledger`) and the knowledge articles (`knowledge`), and the HTTP
-service around it (`app`, errors in `problems`). The responder is the template (`responder`) or a language model
-(`generation`, `language_models`, `prompts`), whose every figure must be among the facts (`grounding`, `figures`).
+In: a `ChatEngine` of `bankllm.assistant`. Out: a FastAPI application (`app`) and a server process that runs it
+(`server`, `workers`). `asgi` is the entry point for other ASGI servers: `uvicorn bankllm.serving.asgi:app`.
 """

@@ -1,6 +1,6 @@
 """The chat service over HTTP: `create_app` makes the application, `bankllm.serving.server` runs it.
 
-    bankllm serve --port 8000            # or: uvicorn bankllm.serving.app:app
+    bankllm serve --port 8000            # or: uvicorn bankllm.serving.asgi:app
     curl -d '{"message": "What is my account balance?", "customer_id": "CUST001"}' \\
          -H 'content-type: application/json' http://127.0.0.1:8000/api/v1/chat
 """
@@ -8,9 +8,11 @@
 import asyncio
 import json
 import logging
+import warnings
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
@@ -19,16 +21,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from bankllm import __version__
-from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.serving.events import EventStream, described_events, event
-from bankllm.serving.exchange import ChatReply, Exchange
-from bankllm.serving.finisher import Finisher
-from bankllm.serving.health import health_routes
-from bankllm.serving.identity import check_identity, check_own, customer_of_token
-from bankllm.serving.limits import BodyLimit, RateLimit
-from bankllm.serving.openai_routes import openai_routes
-from bankllm.serving.pages import page_routes
-from bankllm.serving.problems import (
+from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
+from bankllm.assistant.reply_batcher import Finisher
+from bankllm.assistant.turn import ChatReply, Exchange
+from bankllm.serving.auth import check_identity, check_own, customer_of_token
+from bankllm.serving.chat_page import page_routes
+from bankllm.serving.errors import (
     COMPONENT,
     REFUSALS,
     Observe,
@@ -38,6 +36,10 @@ from bankllm.serving.problems import (
     install_handlers,
     problem_of,
 )
+from bankllm.serving.health import health_routes
+from bankllm.serving.limits import BodyLimit, RateLimit
+from bankllm.serving.openai_api import openai_routes
+from bankllm.serving.sse import EventStream, described_events, event
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
 
@@ -246,9 +248,13 @@ def _engine_source(engine: ChatEngine | Future[ChatEngine]) -> Callable[[], Chat
 
 
 def __getattr__(name: str) -> Any:
-    """`app`, for `uvicorn bankllm.serving.app:app`: made of the environment's settings when it is asked for."""
+    """`app`, the ASGI entry point of earlier releases. Deprecated: use `bankllm.serving.asgi:app`."""
     if name == "app":
-        from bankllm.serving.server import app_from_environment
-
-        return app_from_environment()
+        warnings.warn(
+            "bankllm.serving.app:app is deprecated and will be removed in the next release. "
+            "Use bankllm.serving.asgi:app.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return import_module("bankllm.serving.asgi").app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

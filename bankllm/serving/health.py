@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, FastAPI, HTTPException, Response
 
 from bankllm import __version__
-from bankllm.serving.engine import ChatEngine
-from bankllm.serving.problems import documented
+from bankllm.assistant.engine import ChatEngine
+from bankllm.serving.errors import documented
 from bankllm.telemetry.metrics import ServerMetrics
 
 

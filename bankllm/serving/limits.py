@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.errors import UsageError
-from bankllm.serving.identity import is_guarded
-from bankllm.serving.problems import problem
+from bankllm.serving.auth import is_guarded
+from bankllm.serving.errors import problem
 from bankllm.settings import Settings
 
 MAX_BODY_BYTES = 128 * 1024

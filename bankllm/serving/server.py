@@ -16,14 +16,14 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from bankllm.assistant.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.model.artifact import read_artefact
 from bankllm.serving.app import create_app
-from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
-from bankllm.serving.identity import check_identity, is_guarded
+from bankllm.serving.auth import check_identity, is_guarded
+from bankllm.serving.header_limit import LimitedHead
 from bankllm.serving.limits import wanted_rate
 from bankllm.serving.logs import log_config
-from bankllm.serving.protocol import LimitedHead
 from bankllm.serving.tuning import settle, tune_process
 from bankllm.serving.workers import NOT_LOADED, serve_with_workers
 from bankllm.settings import Settings, get_settings

@@ -21,11 +21,11 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
+from bankllm.assistant.engine import DEFAULT_ADAPTER, ChatEngine, model_name
+from bankllm.assistant.runtime import prepare
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.model.artifact import read_artefact
 from bankllm.serving.app import create_app
-from bankllm.serving.engine import DEFAULT_ADAPTER, ChatEngine, model_name
-from bankllm.serving.inference import prepare
 from bankllm.serving.tuning import settle, tune_process
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics

@@ -59,7 +59,7 @@ class ServerMetrics:
             registry=self._registry,
         )
         # A series from the start on, so that a rate over it is 0 and not absent.
-        self._stages: dict[Stage, Histogram] = {name: stages.labels(name) for name in get_args(Stage)}
+        self._stages: dict[str, Histogram] = {name: stages.labels(name) for name in get_args(Stage)}
         self._batches = Histogram(
             "bankllm_batch_size",
             "Messages that one pass of the encoder had.",
@@ -121,7 +121,7 @@ class ServerMetrics:
         self._batches.observe(size)
         self._look_at_queue()
 
-    def observe_reply(self, stages: Mapping[Stage, float], responder: str, fallback: str | None = None) -> None:
+    def observe_reply(self, stages: Mapping[str, float], responder: str, fallback: str | None = None) -> None:
         """Count one answered chat: its stages in seconds, who worded it, and why that is not who was asked."""
         for stage, seconds in stages.items():
             self._stages[stage].observe(seconds)

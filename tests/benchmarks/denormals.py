@@ -12,9 +12,9 @@ from time import perf_counter
 from unittest import mock
 
 from bankllm import datasets
+from bankllm.assistant.engine import DEFAULT_ADAPTER
+from bankllm.assistant.runtime import load_classifier
 from bankllm.model import onnx_classifier
-from bankllm.serving.engine import DEFAULT_ADAPTER
-from bankllm.serving.inference import load_classifier
 from bankllm.settings import get_settings
 
 BATCH, BATCHES = 8, 40

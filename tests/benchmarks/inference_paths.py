@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from bankllm import datasets
+from bankllm.assistant.batcher import MAX_BATCH, PASS
+from bankllm.assistant.engine import DEFAULT_ADAPTER
 from bankllm.model.artifact import Scores
 from bankllm.model.export import export_onnx
 from bankllm.model.export_graphs import PackedGraph, pack
 from bankllm.model.onnx_classifier import PACKED_INPUTS, OnnxClassifier
 from bankllm.model.torch_classifier import IntentClassifier
-from bankllm.serving.batcher import MAX_BATCH, PASS
-from bankllm.serving.engine import DEFAULT_ADAPTER
 
 TEXTS = 256
 REFERENCE = "torch, eager, fp32"

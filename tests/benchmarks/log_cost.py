@@ -13,8 +13,8 @@ import timeit
 from collections.abc import Callable
 from pathlib import Path
 
+from bankllm.serving.errors import _log_request
 from bankllm.serving.logs import configure
-from bankllm.serving.problems import _log_request
 
 LINES = 20_000
 

@@ -31,10 +31,10 @@ from gemm_share import peak_gflops
 from serving import random_queries
 
 from bankllm import datasets
+from bankllm.assistant.engine import DEFAULT_ADAPTER
 from bankllm.errors import BankLLMError, NotMeasured, ServerError
 from bankllm.model.export import exported
 from bankllm.model.onnx_classifier import OnnxClassifier
-from bankllm.serving.engine import DEFAULT_ADAPTER
 from bankllm.settings import Settings, get_settings
 from bankllm.util import processes
 

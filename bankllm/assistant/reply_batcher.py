@@ -8,10 +8,10 @@ and every look into the store; together they take about half of the time. Nobody
 
 import asyncio
 
-from starlette.concurrency import run_in_threadpool
+from anyio.to_thread import run_sync
 
-from bankllm.serving.engine import ChatEngine
-from bankllm.serving.exchange import ChatReply, Exchange
+from bankllm.assistant.engine import ChatEngine
+from bankllm.assistant.turn import ChatReply, Exchange
 
 Answer = asyncio.Future[ChatReply | None]
 
@@ -33,7 +33,7 @@ class Finisher:
                 asyncio.get_running_loop().call_soon(self._start, engine)
             if (reply := await answer) is not None:
                 return reply
-        return await run_in_threadpool(engine.finish, exchange)
+        return await run_sync(engine.finish, exchange)
 
     def _start(self, engine: ChatEngine) -> None:
         ready, self._ready = self._ready, []
@@ -45,7 +45,7 @@ class Finisher:
 async def _finish(engine: ChatEngine, ready: list[tuple[Exchange, Answer]]) -> None:
     answers: list[ChatReply | Exception | None]
     try:
-        answers = await run_in_threadpool(engine.finish_together, [exchange for exchange, _ in ready])
+        answers = await run_sync(engine.finish_together, [exchange for exchange, _ in ready])
     except Exception:  # noqa: BLE001  one of them is at fault, and nothing was kept: by itself it hears of it
         answers = [None] * len(ready)
     for (_, waiting), answer in zip(ready, answers, strict=True):

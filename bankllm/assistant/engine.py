@@ -12,18 +12,18 @@ from typing import Self
 
 import numpy as np
 
+from bankllm.assistant.bank.knowledge import load_knowledge
+from bankllm.assistant.bank.ledger import Ledger
+from bankllm.assistant.bank.redaction import mask
+from bankllm.assistant.batcher import Batcher
+from bankllm.assistant.followups import is_follow_up, wanted_count
+from bankllm.assistant.runtime import load_classifier, shared_embedder
+from bankllm.assistant.turn import ChatReply, Decided, Decision, Draft, Encoded, Exchange, Stopwatch
+from bankllm.assistant.wording.llm import make_responder
+from bankllm.assistant.wording.template import Facts, Reply, Responder, TemplateResponder
 from bankllm.errors import ModelError, StoreError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import Artefact, Classifier
-from bankllm.serving.batcher import Batcher
-from bankllm.serving.exchange import ChatReply, Decided, Decision, Draft, Encoded, Exchange, Stopwatch
-from bankllm.serving.followups import is_follow_up, wanted_count
-from bankllm.serving.generation import make_responder
-from bankllm.serving.inference import load_classifier, shared_embedder
-from bankllm.serving.knowledge import load_knowledge
-from bankllm.serving.ledger import Ledger
-from bankllm.serving.privacy import mask
-from bankllm.serving.responder import Facts, Reply, Responder, TemplateResponder
 from bankllm.settings import Settings
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Match

@@ -2,9 +2,9 @@
 
 import re
 
+from bankllm.assistant.bank.knowledge import load_knowledge
+from bankllm.assistant.engine import LEDGER_INTENTS, SMALL_TALK
 from bankllm.datasets import ASSISTANT_INTENTS, banking77_labels
-from bankllm.serving.engine import LEDGER_INTENTS, SMALL_TALK
-from bankllm.serving.knowledge import load_knowledge
 
 
 def test_every_intent_has_its_answer():

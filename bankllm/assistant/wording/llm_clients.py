@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from bankllm.assistant.wording.template import Fallback
 from bankllm.errors import ModelError
 from bankllm.model import base_models
-from bankllm.serving.responder import Fallback
 from bankllm.settings import Settings
 
 MAX_NEW_TOKENS = 256

@@ -7,10 +7,10 @@ import time
 import psutil
 import pytest
 
-from bankllm.serving.protocol import MAX_HEAD_BYTES
+from bankllm.serving.header_limit import MAX_HEAD_BYTES
 from tests.live_server import CHAT, connect, customer, guarded, logged, request_bytes
 from tests.test_serving_app import BALANCE, JSON
-from tests.test_serving_identity import token
+from tests.test_serving_auth import token
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,13 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bankllm.serving.batcher import Job
-from bankllm.serving.responder import Facts
-from bankllm.telemetry.metrics import Stage
+from bankllm.assistant.batcher import Job
+from bankllm.assistant.wording.template import Facts
 
 
 class Latency(BaseModel):
@@ -31,9 +30,9 @@ class Latency(BaseModel):
     """Wording the reply and committing the turn to memory."""
     total: float
 
-    def stages_s(self) -> dict[Stage, float]:
+    def stages_s(self) -> dict[str, float]:
         """The stages in seconds, as the metrics count them."""
-        return {stage: getattr(self, stage) / 1000 for stage in get_args(Stage)}
+        return {stage: ms / 1000 for stage, ms in self if stage != "total"}
 
 
 class ChatReply(BaseModel):

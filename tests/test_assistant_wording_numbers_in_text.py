@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bankllm.serving.figures import Figure, figures, is_among
-from bankllm.serving.ledger import format_money
+from bankllm.assistant.bank.ledger import format_money
+from bankllm.assistant.wording.numbers_in_text import Figure, figures, is_among
 
 
 def amount(value: str, unit: str) -> Figure:

@@ -15,11 +15,11 @@ from contextlib import closing
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from bankllm.assistant.wording.grounding import HeldBack, NotGrounded, grounded_in
+from bankllm.assistant.wording.llm_clients import GenerationFailed, LanguageModel, OpenAIModel, TransformersModel
+from bankllm.assistant.wording.prompts import make_prompt
+from bankllm.assistant.wording.template import Facts, Fallback, Reply, Responder, TemplateResponder
 from bankllm.errors import UsageError
-from bankllm.serving.grounding import HeldBack, NotGrounded, grounded_in
-from bankllm.serving.language_models import GenerationFailed, LanguageModel, OpenAIModel, TransformersModel
-from bankllm.serving.prompts import make_prompt
-from bankllm.serving.responder import Facts, Fallback, Reply, Responder, TemplateResponder
 from bankllm.settings import Settings
 from bankllm.util.circuit_breaker import Breaker
 

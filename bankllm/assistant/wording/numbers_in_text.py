@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from bankllm.serving.ledger import SYMBOLS
+from bankllm.assistant.bank.ledger import SYMBOLS
 
 Kind = Literal["address", "account", "amount", "code", "count", "date", "number", "unclear"]
 

@@ -9,9 +9,9 @@ import json
 import textwrap
 from dataclasses import dataclass
 
-from bankllm.serving.ledger import Transaction, format_money
-from bankllm.serving.privacy import SHOWN, mask
-from bankllm.serving.responder import QUOTED_CHARACTERS, Facts
+from bankllm.assistant.bank.ledger import Transaction, format_money
+from bankllm.assistant.bank.redaction import SHOWN, mask
+from bankllm.assistant.wording.template import QUOTED_CHARACTERS, Facts
 
 INSTRUCTIONS = """\
 You word the replies of a bank's chat service. Answer the customer's message in one to four plain sentences of British \

@@ -18,12 +18,12 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
-from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.serving.events import EventStream
-from bankllm.serving.exchange import ChatReply, Exchange
-from bankllm.serving.identity import check_own
+from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
+from bankllm.assistant.turn import ChatReply, Exchange
+from bankllm.serving.auth import check_own
+from bankllm.serving.errors import OPENAI_PREFIX, REFUSALS, OpenAIProblem, documented, openai_error, problem_of
 from bankllm.serving.limits import RateLimit
-from bankllm.serving.problems import OPENAI_PREFIX, REFUSALS, OpenAIProblem, documented, openai_error, problem_of
+from bankllm.serving.sse import EventStream
 
 MAX_INPUTS = 64
 """Texts of one request for embeddings."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bankllm.serving.finisher import Finisher
+from bankllm.assistant.reply_batcher import Finisher
 
 
 class Engine:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from bankllm.serving.knowledge import Article
-from bankllm.serving.ledger import Account, Transaction, format_money
+from bankllm.assistant.bank.knowledge import Article
+from bankllm.assistant.bank.ledger import Account, Transaction, format_money
 from bankllm.vectors.rows import Match
 
 QUOTED_CHARACTERS = 160

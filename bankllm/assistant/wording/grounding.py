@@ -8,7 +8,7 @@ into “10 million pounds”. Holding back every sentence would be as safe, but 
 import re
 from collections.abc import Callable
 
-from bankllm.serving.figures import MAY_BE_PART, figures, is_among
+from bankllm.assistant.wording.numbers_in_text import MAY_BE_PART, figures, is_among
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"”’')\]]*(?=\s)|\n")
 _LAST_SPACE = re.compile(r"\s+\S*$")

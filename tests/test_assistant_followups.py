@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from bankllm.serving.followups import MOST, is_follow_up, wanted_count
-from bankllm.serving.ledger import Ledger, format_money
+from bankllm.assistant.bank.ledger import Ledger, format_money
+from bankllm.assistant.followups import MOST, is_follow_up, wanted_count
 from tests.live_server import CHAT, customer, guarded, logged
 
 BALANCE, THREE = "What is my account balance?", "and the last three transactions?"

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from bankllm.serving.batcher import Batcher, Overloaded
+from bankllm.assistant.batcher import Batcher, Overloaded
 
 
 class Encoder:

@@ -9,16 +9,16 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from bankllm.assistant.bank.ledger import CUSTOMERS, Ledger, UnknownCustomer, format_money
+from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
+from bankllm.assistant.wording.llm import GeneratingResponder
+from bankllm.assistant.wording.template import TemplateResponder
 from bankllm.datasets import load
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import Artefact
 from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
-from bankllm.serving.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.serving.generation import GeneratingResponder
-from bankllm.serving.ledger import CUSTOMERS, Ledger, UnknownCustomer, format_money
-from bankllm.serving.responder import TemplateResponder
 from bankllm.settings import Settings
 from bankllm.vectors.service import open_service
 
@@ -124,7 +124,7 @@ def test_of_chats_finished_together_one_fails_alone_and_an_unclear_one_waits(eng
     asked = [("hello", "CUST002"), ("and the last three?", "CUST001", talk), ("what is my IBAN?", "CUST003")]
     exchanges = [engine.begin(*each) for each in asked]
     monkeypatch.setattr(engine.ledger, "accounts", lambda customer_id: 1 / 0)
-    monkeypatch.setattr("bankllm.serving.engine.CLEAR", 1.1)
+    monkeypatch.setattr("bankllm.assistant.engine.CLEAR", 1.1)
     clear, unclear, failed = engine.finish_together(exchanges)
     assert clear.intent == "greeting"
     assert unclear is None

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from bankllm.assistant.bank.ledger import CUSTOMERS, Ledger, UnknownCustomer, format_money
 from bankllm.errors import StoreError
-from bankllm.serving.ledger import CUSTOMERS, Ledger, UnknownCustomer, format_money
 
 
 def test_books_are_the_same_in_every_ledger(tmp_path):

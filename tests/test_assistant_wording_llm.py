@@ -13,12 +13,12 @@ import pytest
 from openai_server import OpenAIServer
 from tiny_models import save_model_that_says
 
+from bankllm.assistant.bank.knowledge import Article
+from bankllm.assistant.bank.ledger import Account
+from bankllm.assistant.wording.llm import AT_ONCE, GeneratingResponder, make_responder
+from bankllm.assistant.wording.llm_clients import GenerationFailed
+from bankllm.assistant.wording.template import Facts, Fallback, Reply, TemplateResponder
 from bankllm.errors import ModelError, UsageError
-from bankllm.serving.generation import AT_ONCE, GeneratingResponder, make_responder
-from bankllm.serving.knowledge import Article
-from bankllm.serving.language_models import GenerationFailed
-from bankllm.serving.ledger import Account
-from bankllm.serving.responder import Facts, Fallback, Reply, TemplateResponder
 from bankllm.settings import Settings
 from bankllm.util.processes import free_port, start, stop, tail
 

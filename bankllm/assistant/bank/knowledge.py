@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-KNOWLEDGE_FILE = Path(__file__).parents[1] / "data" / "knowledge.json"
+KNOWLEDGE_FILE = Path(__file__).parents[2] / "data" / "knowledge.json"
 
 
 @dataclass(frozen=True)

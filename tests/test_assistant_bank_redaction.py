@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bankllm.serving.privacy import mask
+from bankllm.assistant.bank.redaction import mask
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bankllm.serving.knowledge import Article
-from bankllm.serving.ledger import Account, Transaction
-from bankllm.serving.responder import Facts, TemplateResponder
+from bankllm.assistant.bank.knowledge import Article
+from bankllm.assistant.bank.ledger import Account, Transaction
+from bankllm.assistant.wording.template import Facts, TemplateResponder
 from bankllm.vectors.rows import Match
 
 EVERYDAY = Account("ACC1", "Everyday", "GBP", "GB00DEMO1", "2020-01-02", 120450)

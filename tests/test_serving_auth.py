@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from bankllm.errors import UsageError
 from bankllm.serving.app import create_app
-from bankllm.serving.identity import check_identity
+from bankllm.serving.auth import check_identity
 from bankllm.serving.server import serve
 from bankllm.settings import Settings
 from tests.test_serving_app import BALANCE, assert_problem, engine  # noqa: F401  a fixture

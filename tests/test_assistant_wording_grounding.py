@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bankllm.serving.grounding import HeldBack, NotGrounded, grounded_in
-from bankllm.serving.knowledge import load_knowledge
-from bankllm.serving.ledger import CUSTOMERS, Ledger
-from bankllm.serving.prompts import make_prompt
-from bankllm.serving.responder import Facts, TemplateResponder
+from bankllm.assistant.bank.knowledge import load_knowledge
+from bankllm.assistant.bank.ledger import CUSTOMERS, Ledger
+from bankllm.assistant.wording.grounding import HeldBack, NotGrounded, grounded_in
+from bankllm.assistant.wording.prompts import make_prompt
+from bankllm.assistant.wording.template import Facts, TemplateResponder
 
 LISTING = "Everyday: balance £1,204.50\nA refund takes 5 to 10 working days."
 is_grounded = grounded_in(LISTING)

@@ -22,9 +22,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bankllm.assistant.bank.ledger import UnknownCustomer
+from bankllm.assistant.batcher import Overloaded
 from bankllm.errors import StoreError, UsageError
-from bankllm.serving.batcher import Overloaded
-from bankllm.serving.ledger import UnknownCustomer
 from bankllm.telemetry.metrics import METHODS, ServerMetrics, is_upkeep
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,15 @@
+"""The ASGI entry point: `uvicorn bankllm.serving.asgi:app`.
+
+The application takes its settings from the environment and loads its models in the background.
+"""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Make `app` when it is first asked for, so that importing this module loads no model."""
+    if name == "app":
+        from bankllm.serving.server import app_from_environment
+
+        return app_from_environment()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
