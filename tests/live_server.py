@@ -18,7 +18,7 @@ import httpx
 import uvicorn
 
 from bankllm.assistant.engine import ChatEngine
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 from bankllm.serving.app import create_app
 from bankllm.serving.server import listen
 from bankllm.settings import Settings

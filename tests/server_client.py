@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 
 BALANCE = "What is my account balance?"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import NotMeasured, UsageError
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 
 HERE = Path(__file__).parent
 

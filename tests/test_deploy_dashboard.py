@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from bankllm.evidence.statistics import percentile, samples_needed
+from bankllm.lab.prometheus import PrometheusServer, Sample
 from bankllm.loadtest.load import Row
 from bankllm.loadtest.runner import run_load
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 from bankllm.telemetry.metrics import HTTP_BUCKETS
-from bankllm.telemetry.prometheus import PrometheusServer, Sample
 from tests.deployed import DEPLOY, api_environment, check_health
 from tests.live_server import bank
 from tests.pinecone_server import API_KEY, PineconeServer

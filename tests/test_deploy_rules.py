@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bankllm.assistant.batcher import MAX_WAITING
-from bankllm.loadtest.sweep import OBJECTIVE_MS
+from bankllm.loadtest.experiments.rate_sweep import OBJECTIVE_MS
 from tests.deployed import DEPLOY, services
 
 RULES = DEPLOY / "rules"

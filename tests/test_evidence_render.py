@@ -77,7 +77,7 @@ def test_every_number_of_the_tables_is_bound(filled: Run) -> None:
 
 def test_html_is_one_escaped_file(filled: Run) -> None:
     pytest.importorskip("matplotlib")
-    from bankllm import plots
+    from bankllm.lab import plots
 
     figure, (axis,) = plots.new_figure()
     plots.latency_distribution(axis, {"a": [1.0, 2.0, 30.0]}, "Latency")

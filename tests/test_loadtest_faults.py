@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bankllm.errors import ServerError
 from bankllm.loadtest.runner import LoadResult, run_load
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 
 ENDPOINT = (sys.executable, str(Path(__file__).with_name("null_endpoint.py")))
 ARGUMENTS: dict[str, Any] = {"messages": ["hi"], "customers": ["CUST001"]}
@@ -218,7 +218,7 @@ def test_ctrl_c_ends_the_server_that_was_started_too(tmp_path: Path) -> None:
     with (tmp_path / "said.txt").open("wb") as file:
         cli = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file)
         process = psutil.Process(cli.pid)
-        while not any("bankllm.loadtest.generator" in child.cmdline() for child in process.children()):
+        while not any("bankllm.loadtest.drivers.open_loop_process" in child.cmdline() for child in process.children()):
             assert cli.poll() is None
             time.sleep(0.05)
         time.sleep(2)

@@ -17,7 +17,7 @@ from bankllm.errors import RunError, UsageError
 from bankllm.loadtest.load import row
 from bankllm.loadtest.report import drive, tokens
 from bankllm.loadtest.runner import LoadResult
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 from bankllm.settings import get_settings
 
 APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))

@@ -12,7 +12,7 @@ from bankllm.errors import NotMeasured, ServerError, UsageError
 from bankllm.loadtest import runner
 from bankllm.loadtest.load import Driven, Load
 from bankllm.loadtest.runner import run_load
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 from bankllm.util.processes import free_port
 
 APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))

@@ -7,7 +7,7 @@ from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
 from bankllm.vectors.embedder import Embedder
-from tests.test_training_prefix import data  # noqa: F401  a fixture
+from tests.test_training_cached_layers import data  # noqa: F401  a fixture
 from tests.test_training_train import tiny_decoder
 
 SHORT = {"rank": 2, "epochs": 1, "batch_size": 8, "lr_adapter": 1e-2}

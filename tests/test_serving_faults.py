@@ -19,7 +19,7 @@ from server_client import Client, log_lines, until
 
 from bankllm.assistant.wording.llm import AT_ONCE, FAILURES
 from bankllm.errors import ServerError
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ import pytest
 from bankllm.assistant.wording.llm import GeneratingResponder
 from bankllm.assistant.wording.template import Reply, TemplateResponder
 from bankllm.errors import StoreError
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 from bankllm.serving.app import ChatResponse
 from bankllm.serving.errors import Problem
 from bankllm.serving.openai_api import CORRECTION

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server_client import Client, answered_by, log_lines, until
 
 from bankllm.errors import ServerError
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.settings import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
-from bankllm.training.outcomes import Outcome
 from bankllm.training.sweep import Planned, plan, sweep
-from bankllm.training.time_left import SweepBar, work
+from bankllm.training.sweep_progress import SweepBar, work
+from bankllm.training.sweep_results import Outcome
 
 PLAN = {
     "one": TrainConfig(method="probe"),

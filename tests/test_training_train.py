@@ -215,7 +215,7 @@ def test_too_little_memory_names_the_three_knobs(error, data, monkeypatch, tmp_p
     def exhausted(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("bankllm.training.loop.fit", exhausted)
+    monkeypatch.setattr("bankllm.training.trainer.fit", exhausted)
     with pytest.raises(ModelError, match=r"Lower batch_size or max_length, or set gradient_checkpointing=True"):
         train(TrainConfig(rank=2), data, tmp_path / "adapter", progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -225,7 +225,7 @@ def test_another_fault_while_training_keeps_its_name(data, monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr("bankllm.training.loop.fit", broken)
+    monkeypatch.setattr("bankllm.training.trainer.fit", broken)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         train(TrainConfig(rank=2), data, progress=False)
 

@@ -1,6 +1,6 @@
-"""Load tests: start a server as a process of its own, drive it, and keep one row a request.
+"""Load tests: start a server as its own process, send requests to it, and keep one row per request.
 
-In: a server (`server`) and what to ask it (`load`). Out: a `LoadResult` of per-request rows (`runner`), made by `ab`
-(`apache_bench`), by Locust running `locustfile` (`banking_users`) or by the open loop (`open_loop`, whose own process
-is `generator`), and told in lines (`report`). Percentiles are computed from the rows, never taken from a tool.
+In: a server (`server_process`) and a description of the requests (`load`). Out: a `LoadResult` with per-request rows
+(`runner`), measured by one of the `drivers` and summarised in lines (`report`). Percentiles are computed from the
+rows; no percentile of a load tool is used.
 """

@@ -13,9 +13,9 @@ import httpx
 
 from bankllm import datasets
 from bankllm.errors import RunError
-from bankllm.loadtest.planning import check_address
 from bankllm.loadtest.report import CUSTOMERS, own_server, tokens
 from bankllm.loadtest.runner import check_answers, run_load
+from bankllm.loadtest.validation import check_address
 from bankllm.settings import Settings
 
 RATE, REQUESTS = 20, 40

@@ -16,10 +16,10 @@ from bankllm import datasets
 from bankllm.errors import RunError
 from bankllm.evidence.statistics import percentile
 from bankllm.loadtest.load import Driver, Row
-from bankllm.loadtest.planning import plan
 from bankllm.loadtest.runner import LoadInterrupted, LoadResult, run_load
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 from bankllm.loadtest.table import check_ending, write_table
+from bankllm.loadtest.validation import plan
 from bankllm.settings import Settings
 
 CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]

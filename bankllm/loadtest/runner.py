@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 
 from bankllm.errors import ServerError
-from bankllm.loadtest.apache_bench import run_ab
-from bankllm.loadtest.banking_users import run_locust
+from bankllm.loadtest.drivers.apache_bench import run_ab
+from bankllm.loadtest.drivers.locust_driver import run_locust
+from bankllm.loadtest.drivers.open_loop import run_open_loop
 from bankllm.loadtest.load import Arrivals, Driven, Driver, Load, Mix, Row, Value, measured
-from bankllm.loadtest.open_loop import run_open_loop
-from bankllm.loadtest.planning import plan
+from bankllm.loadtest.validation import plan
 
 DRIVERS: dict[Driver, Callable[[Load, Path], Driven]] = {
     "ab": run_ab,

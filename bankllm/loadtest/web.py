@@ -9,10 +9,10 @@ from pathlib import Path
 
 from bankllm import datasets
 from bankllm.errors import ServerError
-from bankllm.loadtest.banking_users import LOCUST
-from bankllm.loadtest.planning import check_address
+from bankllm.loadtest.drivers.locust_driver import LOCUST
 from bankllm.loadtest.report import CUSTOMERS, own_server, tokens
 from bankllm.loadtest.runner import check_answers
+from bankllm.loadtest.validation import check_address
 from bankllm.settings import Settings
 from bankllm.util import processes
 

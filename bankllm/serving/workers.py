@@ -29,7 +29,7 @@ from bankllm.serving.app import create_app
 from bankllm.serving.tuning import settle, tune_process
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
-from bankllm.telemetry.recent import live_workers
+from bankllm.telemetry.recent_requests import live_workers
 from bankllm.telemetry.workers import FOLDER_VARIABLE, worker_ended
 from bankllm.util.processes import usable_cores
 

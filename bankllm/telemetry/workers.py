@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from bankllm.errors import UsageError
-from bankllm.telemetry.recent import live_workers
+from bankllm.telemetry.recent_requests import live_workers
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 

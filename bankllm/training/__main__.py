@@ -6,7 +6,7 @@ import typer
 
 from bankllm.errors import BankLLMError
 from bankllm.training import distributed
-from bankllm.training.command import train
+from bankllm.training.commands import train
 
 if __name__ == "__main__":
     try:

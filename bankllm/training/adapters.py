@@ -13,8 +13,8 @@ from bankllm.errors import NotMeasured, UsageError
 from bankllm.model import base_models
 from bankllm.model.encoder import layer_list
 from bankllm.model.torch_classifier import load_body
+from bankllm.training.cached_layers import first_adapted
 from bankllm.training.config import TrainConfig
-from bankllm.training.prefix import first_adapted
 
 POOLER = "pooler"
 

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from bankllm.datasets import Dataset
 from bankllm.errors import UsageError
 from bankllm.model.torch_classifier import IntentClassifier
-from bankllm.training import distributed, prefix
+from bankllm.training import cached_layers, distributed
 from bankllm.training.config import TrainConfig
 
 ENCODE_ROWS = 1024
@@ -65,7 +65,7 @@ def encode(
         starts = tqdm(range(0, len(texts), ENCODE_ROWS), desc="embed", leave=False, disable=not progress)
         vectors = np.concatenate([distributed.score(classifier, texts[i : i + ENCODE_ROWS]).embeddings for i in starts])
     else:
-        vectors, below = prefix.encode(classifier, texts, top_layers, progress)
+        vectors, below = cached_layers.encode(classifier, texts, top_layers, progress)
     return Frozen(vectors, time.perf_counter() - start, made_from, artefact.quantised, top_layers, below)
 
 

@@ -21,7 +21,8 @@ from bankllm.evidence.records import write_rows
 from bankllm.settings import Profile
 from bankllm.training.config import TrainConfig
 from bankllm.training.frozen import Frozen
-from bankllm.training.outcomes import (
+from bankllm.training.sweep_progress import SweepBar
+from bankllm.training.sweep_results import (
     ROWS,
     Outcome,
     Result,
@@ -34,7 +35,6 @@ from bankllm.training.outcomes import (
     remove_unfinished,
     write_result,
 )
-from bankllm.training.time_left import SweepBar
 from bankllm.training.train import TrainResult, train
 
 PATIENCE_S = 20.0

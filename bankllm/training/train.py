@@ -21,15 +21,15 @@ from bankllm.model import base_models
 from bankllm.model.artifact import Artefact
 from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier, load_tokenizer
-from bankllm.training import distributed, prefix
+from bankllm.training import cached_layers, distributed
 from bankllm.training.adapters import attach_adapter, check_four_bits, count_parameters, load_trainable_body
-from bankllm.training.card import check_output, published_name, write_artefact
+from bankllm.training.artifact_records import Costs
 from bankllm.training.checkpoints import Checkpoints, SoFar
 from bankllm.training.config import TrainConfig
 from bankllm.training.frozen import Frozen, encode, keep_four_bits_trainable, replays
 from bankllm.training.head import fit_kernel_head, start_from_class_means, start_from_probe
-from bankllm.training.measured import Costs
 from bankllm.training.memory import PeakMemory
+from bankllm.training.model_card import check_output, published_name, write_artefact
 from bankllm.training.split import check_trainable
 
 
@@ -68,7 +68,7 @@ def train(
     the training diverges, and `RunError` where `output` cannot be written.
     """
     with base_models.quiet_loading():
-        from bankllm.training import loop  # noqa: F401  now, so that the memory of imports is not the training's
+        from bankllm.training import trainer  # noqa: F401  now, so that imports do not count as training memory
 
     check_trainable(data)
     if output is not None and distributed.is_main():
@@ -164,7 +164,7 @@ class _Training:
         if self.config.method == "probe":
             return
         with base_models.quiet_loading():
-            from bankllm.training.loop import Watch, fit
+            from bankllm.training.trainer import Watch, fit
         if self.config.adapts:
             body = attach_adapter(self.classifier.module.body, self.config, published_name(self.config.base_model))
             self.classifier.module.body = body
@@ -208,7 +208,7 @@ class _Training:
             return self.frozen.vectors
         classifier.module.eval()
         if self._below is not None and top_layers is not None:
-            return prefix.embed_above(classifier, texts, top_layers, self._below, self.progress)
+            return cached_layers.embed_above(classifier, texts, top_layers, self._below, self.progress)
         return distributed.score(classifier, texts).embeddings
 
     @property

@@ -33,7 +33,7 @@ with base_models.quiet_loading():
     )
     from transformers.utils import logging as transformers_logging
 
-    from bankllm.training import loop  # noqa: F401  imported before any clock runs
+    from bankllm.training import trainer  # noqa: F401  imported before any clock runs
 
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train

@@ -23,9 +23,9 @@ from store_turns import ROOT, unpack
 
 from bankllm import datasets
 from bankllm.assistant.bank.ledger import CUSTOMERS
+from bankllm.loadtest.experiments.soak import forget
 from bankllm.loadtest.runner import run_load
-from bankllm.loadtest.server import ServerProcess
-from bankllm.loadtest.soak import forget
+from bankllm.loadtest.server_process import ServerProcess
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.connection import open_existing, read_meta
 from bankllm.vectors.sqlite.store import SQLiteStore

@@ -13,9 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bankllm.loadtest.open_loop import MOST_LATE_MS
+from bankllm.loadtest.drivers.open_loop import MOST_LATE_MS
 from bankllm.loadtest.runner import MOST_BUSY, run_load
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 
 ENDPOINT = (sys.executable, str(Path(__file__).parents[1] / "null_endpoint.py"))
 RATES = (500, 1000, 2000, 3000, 4000, 6000, 8000, 10_000)

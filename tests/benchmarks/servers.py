@@ -24,7 +24,7 @@ import psutil
 from wrk import Call
 
 from bankllm.errors import UsageError
-from bankllm.loadtest.server import ServerProcess
+from bankllm.loadtest.server_process import ServerProcess
 from bankllm.model import base_models
 from bankllm.settings import project_root
 

@@ -27,8 +27,8 @@ from wrk import Window
 
 from bankllm import datasets
 from bankllm.errors import BankLLMError, NotMeasured
-from bankllm.loadtest.server import ServerProcess
-from bankllm.loadtest.soak import forget
+from bankllm.loadtest.experiments.soak import forget
+from bankllm.loadtest.server_process import ServerProcess
 
 SAMPLE_S = 5
 WARM_UP_S = 60

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from bankllm.datasets import load
+from bankllm.lab.vector_corpus import gather
 from bankllm.model import base_models
 from bankllm.settings import project_root
-from bankllm.vectors.corpus import gather
 from bankllm.vectors.embedder import Embedder
 
 CACHE = project_root() / "build" / "vectors"

@@ -1,0 +1,113 @@
+"""What is recorded of loads: ids, titles and statistics, as the keyword arguments of `evidence.run.Run.measure`.
+
+for measure in measures.of_sweep("chat_w1", steps, raw="sweep"):
+    run.measure(**measure)
+
+Plain data, so that the notebook says in two lines what it records, and tests see every id.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bankllm.loadtest.experiments.driver_agreement import BUCKETS, TOLERANCE
+from bankllm.loadtest.experiments.rate_sweep import OBJECTIVE_MS, SERVED, Step, knee_of
+from bankllm.loadtest.experiments.soak import MOST_GROWTH, SHARE
+
+Measure = dict[str, Any]
+PERCENTILES = (0.5, 0.95, 0.99)
+
+
+def percentiles(
+    prefix: str, title: str, column: str, wanted: Sequence[float] = PERCENTILES, **rest: Any
+) -> Iterator[Measure]:
+    """Percentiles of a column in ms, as `<prefix>.p50_ms` and so on; `rest` is part of each."""
+    for q in wanted:
+        name = f"p{100 * q:.0f}"
+        about = {"id": f"{prefix}.{name}_ms", "title": f"{title}, {name}", "unit": "ms"}
+        yield {**about, "statistic": "percentile", "column": column, "q": q, **rest}
+
+
+def ok(prefix: str, title: str, **rest: Any) -> Measure:
+    """The share of requests without an error, as `<prefix>.ok`."""
+    about = {"id": f"{prefix}.ok", "title": title, "unit": "share"}
+    return {**about, "statistic": "proportion", "column": "error", "equals": "", **rest}
+
+
+def of_load(key: str, label: str, raw: str, **rest: Any) -> Iterator[Measure]:
+    """One load, its rows in `raw` and its summary in `<raw>_summary`."""
+    about = {"id": f"{key}.throughput", "title": f"Throughput ({label})", "unit": "requests/s"}
+    yield {**about, "raw": f"{raw}_summary", "statistic": "single", "column": "requests_per_s", **rest}
+    chats = {"raw": raw, "where": {"kind": "chat"}, **rest}
+    yield from percentiles(key, f"Chat latency ({label})", "latency_ms", **chats)
+    yield ok(key, f"Requests without an error ({label})", raw=raw, **rest)
+
+
+def of_cache(raw: str, **rest: Any) -> Iterator[Measure]:
+    """The workloads of `workloads.workloads`, and how far their medians lie apart."""
+    for name in ("cold", "warm", "zipf", "repeated"):
+        where = {"where": {"workload": name}, "raw": raw, **rest}
+        yield from percentiles(f"load.cache.{name}", f"Chat latency, texts {name}", "latency_ms", (0.5, 0.95), **where)
+    title = "How far the median latencies of cold, warm, Zipf and repeated texts lie apart"
+    about = {"id": "load.cache.spread", "title": title, "unit": "share", "raw": raw}
+    yield {**about, **_spread("workload", 0.5), **rest}
+
+
+def of_sweep(name: str, steps: Sequence[Step], raw: str) -> Iterator[Measure]:
+    """The knee of one sweep, named like `chat_w2` (kind, workers), and what it was like there."""
+    kind, _, workers = name.partition("_w")
+    label = f"{kind}, {workers} worker{'' if workers == '1' else 's'}"
+    conditions = {"loop": "open", "arrivals": "poisson", "server_workers": int(workers), "objective_ms": OBJECTIVE_MS}
+    common = {"raw": raw, "conditions": conditions}
+    where = {"sweep": name, "judged": "yes"}
+    title = f"Highest offered rate with p95 within {OBJECTIVE_MS} ms ({label})"
+    about = {"id": f"load.sweep.{name}.knee", "title": title, "unit": "requests/s"}
+    yield {**about, "statistic": "knee", "where": where, "offered": "offered_per_s", **SERVED, **common}
+    if (knee := knee_of(steps)) is None:
+        return
+    common["where"] = {**where, "offered_per_s": str(knee)}
+    about = {"id": f"load.sweep.{name}.goodput", "title": f"Goodput at the knee ({label})", "unit": "requests/s"}
+    yield {**about, "statistic": "goodput", **SERVED, **common}
+    yield from percentiles(f"load.sweep.{name}", f"Latency at the knee ({label})", "latency_ms", (0.5, 0.95), **common)
+
+
+def of_crosscheck(table: str, requests: str) -> Iterator[Measure]:
+    """The share of comparisons that agree, and how far the drivers lie apart; raw files of both."""
+    title = "Comparisons of the load tools, and with the server's histogram, that are within tolerance"
+    about = {"id": "load.crosscheck.agree", "title": title, "unit": "share", "raw": table}
+    tolerance = {"tolerance": TOLERANCE, "histogram_buckets": BUCKETS}
+    yield {**about, "statistic": "proportion", "column": "agrees", "equals": "yes", "conditions": tolerance}
+    for q in (0.5, 0.95):
+        name = f"p{100 * q:.0f}"
+        about = {"id": f"load.crosscheck.{name}_spread", "unit": "share", "raw": requests}
+        title = f"How far the load tools lie apart, one user, {name}"
+        yield {**about, "title": title, **_spread("driver", q), "conditions": tolerance}
+
+
+def of_session(driver: str, runs: int, raw: str, **rest: Any) -> Iterator[Measure]:
+    """Least, middle and largest run of one driver, rows in `raw` and summaries in `<raw>_summary`."""
+    key = f"load.session.{driver.replace('-', '')}"
+    for pick in ("min", "median", "max"):
+        label = f"with {driver}, {pick} of {runs} runs"
+        how = {"statistic": "across", "group": "run", "pick": pick, **rest}
+        about = {"id": f"{key}.throughput_{pick}", "title": f"Throughput {label}", "unit": "requests/s"}
+        yield {**about, **how, "raw": f"{raw}_summary", "of": "single", "column": "requests_per_s"}
+        about = {"id": f"{key}.p95_ms_{pick}", "title": f"Chat latency {label}, p95", "unit": "ms"}
+        chats = {"raw": raw, "where": {"kind": "chat"}, "of": "percentile", "column": "latency_ms", "q": 0.95}
+        yield {**about, **how, **chats}
+    yield ok(key, f"Requests without an error with {driver}, {runs} runs", raw=raw, **rest)
+
+
+def of_soak(raw: str, memory: str, *, rate: float, minutes: float, **rest: Any) -> Iterator[Measure]:
+    """Memory, errors and latency of a soak."""
+    conditions = {"loop": "open", "rate": rate, "share_of_knee": SHARE, "minutes": minutes, "flat_up_to": MOST_GROWTH}
+    common = {"conditions": conditions, **rest}
+    title = f"How much the server's memory grew in {minutes:.1f} minutes of steady load"
+    about = {"id": "load.soak.memory_growth", "title": title, "unit": "share", "raw": memory}
+    yield {**about, "statistic": "growth", "at": "at_s", "value": "rss_bytes", **common}
+    yield ok("load.soak", "Requests without an error in the soak", raw=raw, **common)
+    yield from percentiles("load.soak", "Chat latency in the soak", "latency_ms", raw=raw, **common)
+
+
+def _spread(group: str, q: float) -> Measure:
+    column = {"of": "percentile", "column": "latency_ms", "q": q}
+    return {"statistic": "across", "group": group, "pick": "spread", **column}

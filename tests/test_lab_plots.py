@@ -1,0 +1,115 @@
+"""Figures show what they were given, and can be read: nothing covers a name, nothing needs colour alone."""
+
+from collections.abc import Iterator
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.text import Annotation
+
+from bankllm.lab import plots
+from bankllm.training.evaluate import confused_pairs
+
+MIB = 2**20
+POINTS = {
+    "probe": (4.2, 92.2, 180 * MIB),
+    "LoRA r=4": (88, 93.3, 820 * MIB),
+    "LoRA r=8": (90, 93.6, 830 * MIB),
+    "LoRA r=16": (94, 93.7, 850 * MIB),
+    "LoRA r=32": (101, 93.65, 900 * MIB),
+    "QLoRA r=8": (205, 93.3, 700 * MIB),
+    "QLoRA r=16": (210, 93.4, 720 * MIB),
+    "full": (160, 93.9, 1500 * MIB),
+}
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def legend(axis: plt.Axes) -> list[str]:
+    shown = axis.get_legend()
+    assert shown is not None
+    return [text.get_text() for text in shown.get_texts()]
+
+
+def test_the_names_of_the_cost_frontier_cover_neither_each_other_nor_a_marker() -> None:
+    figure, (axis,) = plots.new_figure(height=4)
+    plots.cost_frontier(axis, POINTS, title="What accuracy costs")
+    figure.draw_without_rendering()
+    names = [text for text in axis.texts if isinstance(text, Annotation)]
+    assert [text.get_text() for text in names] == list(POINTS)
+    boxes = [text.get_window_extent() for text in names if text.arrow_patch is None]
+    assert len(boxes) >= 5
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 for box in boxes)
+    centres = axis.transData.transform([point[:2] for point in POINTS.values()])
+    assert not any(box.contains(x, y) for box in boxes for x, y in centres)
+
+
+def test_the_frontier_is_what_no_cheaper_point_surpasses() -> None:
+    _, (axis,) = plots.new_figure()
+    plots.cost_frontier(axis, POINTS, title="What accuracy costs")
+    (steps,) = axis.lines
+    best = ("probe", "LoRA r=4", "LoRA r=8", "LoRA r=16", "full")
+    assert list(zip(*steps.get_data(), strict=True)) == [POINTS[name][:2] for name in best]
+    areas = {name: dot.get_sizes()[0] for name, dot in zip(POINTS, axis.collections, strict=True)}
+    assert areas["full"] > areas["LoRA r=32"] > areas["LoRA r=4"] > areas["probe"] > 0
+
+
+def test_accuracy_by_rank_shows_intervals_seeds_and_levels() -> None:
+    figure, (axis,) = plots.new_figure()
+    series = {
+        "LoRA": {8: (93.6, 92.7, 94.4), 4: (93.3, 92.4, 94.1), 16: (93.8, 92.9, 94.6)},
+        "QLoRA": {8: (93.2, 92.3, 94)},
+    }
+    plots.accuracy_by_rank(
+        axis, series, title="Rank", levels={"probe": 92.2, "full": 93.9}, seeds={"LoRA": {8: [93.5, 93.7]}}
+    )
+    figure.draw_without_rendering()
+    assert legend(axis) == ["LoRA", "QLoRA", "probe, 92.2 %", "full, 93.9 %"]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["4", "8", "16"]
+    assert list(axis.containers[0].lines[0].get_ydata()) == [93.3, 93.6, 93.8]
+    ends = np.array([segment[:, 1] for segment in axis.containers[0].lines[2][0].get_segments()])
+    assert ends == pytest.approx(np.array([[92.4, 94.1], [92.7, 94.4], [92.9, 94.6]]))
+    assert any(list(line.get_ydata()) == [93.5, 93.7] for line in axis.lines)
+    styles = {container.lines[0].get_linestyle() for container in axis.containers}
+    assert len(styles) == 2  # told apart without colour
+
+
+def test_confused_pairs_show_both_directions_and_no_bar_for_none() -> None:
+    mistakes = [("pin", "card")] * 3 + [("card", "pin")] * 2 + [("fee", "rate")] * 4
+    _, (axis,) = plots.new_figure()
+    plots.confused_pairs(axis, confused_pairs([{"actual": a, "predicted": p} for a, p in mistakes]), title="Pairs")
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["pin → card", "fee → rate"]
+    forth, back = axis.containers
+    assert [bar.get_width() for bar in forth] == [3, 4]
+    assert [(bar.get_x(), bar.get_width(), bar.get_hatch()) for bar in back] == [(3, 2, "////")]
+    assert legend(axis) == ["as written →", "back ←"]
+
+
+def test_risk_coverage_ends_at_the_error_rate_and_falls_with_doubt() -> None:
+    rows = [{"confidence": i / 100, "actual": "a", "predicted": "b" if i < 10 else "a"} for i in range(100)]
+    _, (axis,) = plots.new_figure()
+    plots.risk_coverage(axis, {"LoRA": rows}, title="Risk")
+    x, y = (np.asarray(values) for values in axis.lines[0].get_data())
+    assert (x[0], x[-1]) == (5, 100)
+    assert y[-1] == pytest.approx(10)
+    assert y[x <= 90].max() == 0
+
+
+def test_accuracy_over_time_marks_starts_above_the_floor_and_tells_both_ends() -> None:
+    warm = [{"examples": 100 * i, "seconds": 2.0 * i, "accuracy": a} for i, a in enumerate((0.84, 0.91, 0.935))]
+    cold = [{"examples": 100 * i, "seconds": 2.0 * i, "accuracy": a} for i, a in enumerate((0.01, 0.7, 0.92))]
+    _, (axis,) = plots.new_figure()
+    plots.accuracy_over_time(axis, {"class means": warm, "random": cold}, title="Start", floor=60)
+    assert legend(axis) == ["class means: 84.0 → 93.5 %", "random: 1.0 → 92.0 %"]
+    starts = [line for line in axis.lines if line.get_marker() != "None"]
+    assert [line.get_ydata()[0] for line in starts] == [84.0]
+    assert axis.get_ylim()[0] == 60

@@ -1,0 +1,124 @@
+"""Reading metrics back, over real sockets and through a real Prometheus where one is installed."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import NotMeasured, ServerError, UsageError
+from bankllm.lab.prometheus import PrometheusServer, Sample, bucket_rows, scrape
+from bankllm.telemetry.metrics import HTTP_BUCKETS, ServerMetrics
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Serves `/metrics` of its own `ServerMetrics`, and `/` as plain words."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.metrics = ServerMetrics("minilm", "0.1.0")
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_GET(self) -> None:
+        body, content_type = (
+            self.server.metrics.render() if self.path == "/metrics" else (b"hello there\n", "text/plain")
+        )
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_scrape_reads_what_the_server_counted(endpoint: Endpoint) -> None:
+    endpoint.metrics.observe_request("/api/v1/chat", "POST", 200, 0.03)
+    labels = {"route": "/api/v1/chat", "method": "POST", "status": "200"}
+    assert Sample("http_requests_total", labels, 1.0) in scrape(f"{endpoint.url}/metrics")
+
+
+def test_scrape_of_something_else_is_a_clear_error(endpoint: Endpoint) -> None:
+    with pytest.raises(ServerError, match="did not give Prometheus metrics"):
+        scrape(f"{endpoint.url}/")
+    endpoint.server_close()
+    endpoint.shutdown()
+    with pytest.raises(ServerError, match="check the address and that the server runs"):
+        scrape(f"{endpoint.url}/metrics")
+
+
+def test_without_the_binary_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotMeasured, match="prometheus binary not found; install it"), PrometheusServer(1, tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus binary")
+
+
+@needs_prometheus
+@pytest.mark.slow
+def test_promql_p95_lies_in_the_bucket_of_the_raw_p95(endpoint: Endpoint, tmp_path: Path) -> None:
+    raw = sorted(0.2 * (k / 200) ** 2 for k in range(1, 201))
+    with PrometheusServer(endpoint.server_port, tmp_path) as prometheus:
+        for seconds in raw:
+            endpoint.metrics.observe_request("/api/v1/chat", "POST", 200, seconds)
+        prometheus.wait_for_scrape()
+        [total] = prometheus.query("sum(http_requests_total)")
+        [p95] = prometheus.query("histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket))")
+        [scalar] = prometheus.query("scalar(bankllm_build_info)")
+        with pytest.raises(UsageError, match="refused 'sum\\('"):
+            prometheus.query("sum(")
+        with pytest.raises(UsageError, match="gives a matrix, expected one value a series"):
+            prometheus.query("http_requests_total[10s]")
+        process = prometheus._process
+    assert total == Sample("", {}, 200.0)
+    assert scalar == Sample("", {}, 1.0)
+    exact = raw[189]
+    upper = next(bound for bound in HTTP_BUCKETS if bound >= exact)
+    lower = max(bound for bound in (0.0, *HTTP_BUCKETS) if bound < exact)
+    assert lower <= p95.value <= upper
+    assert process.poll() == 0
+
+
+@needs_prometheus
+@pytest.mark.slow
+def test_a_target_that_does_not_answer_is_named_and_prometheus_stopped(tmp_path: Path) -> None:
+    server = PrometheusServer(9, tmp_path, timeout_s=3)
+    with pytest.raises(ServerError, match=r"no scrape of 127\.0\.0\.1:9/metrics after 3 s"), server:
+        pass
+    assert server._process.poll() is not None
+
+
+def test_bucket_rows_are_what_was_gained_between_two_scrapes() -> None:
+    def bucket(le: str, count: float, method: str = "POST", route: str = "/chat") -> Sample:
+        return Sample("http_request_duration_seconds_bucket", {"le": le, "route": route, "method": method}, count)
+
+    before = [bucket("0.1", 2), bucket("+Inf", 3)]
+    after = [
+        bucket("0.1", 5),
+        bucket("+Inf", 9),
+        bucket("0.1", 1, method="GET"),
+        bucket("+Inf", 1, method="GET"),
+        bucket("0.1", 7, route="/health"),
+        Sample("http_requests_total", {"route": "/chat"}, 10),
+    ]
+    rows = bucket_rows(before, after, route="/chat")
+    assert rows == [{"le_ms": 100.0, "requests": 4}, {"le_ms": "+Inf", "requests": 7}]

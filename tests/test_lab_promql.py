@@ -1,0 +1,76 @@
+"""The questions in PromQL: one row for each series of an answer, and what is recorded of them."""
+
+from typing import cast
+
+import pytest
+
+from bankllm.evidence.run import Run
+from bankllm.lab.prometheus import PrometheusServer, Sample
+from bankllm.lab.promql import FAILURES, LATENCY, ask, measures, rates
+
+CHAT = "/api/v1/chat"
+
+
+class Answers:
+    """Stands for a Prometheus whose answers are known; the real one is asked in the tests of `deploy/`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float | None]] = []
+
+    def query(self, promql: str, at: float | None = None) -> list[Sample]:
+        self.asked.append((promql, at))
+        if "histogram_quantile" in promql:
+            return [Sample("", {"route": CHAT}, 10.0 * len(self.asked))]
+        if "rate(" in promql:
+            return [Sample("", {"route": CHAT}, 20.5), Sample("", {"route": "/health"}, 9.5)]
+        if '"4.."' in promql:
+            return [Sample("", {"route": CHAT, "status": "422"}, 3.0)]
+        return [Sample("", {}, 0.0)]
+
+
+def rows(prometheus: Answers) -> list[dict[str, object]]:
+    asked = cast(PrometheusServer, prometheus)
+    return [*ask(asked, LATENCY), *ask(asked, rates(6), at=99.5), *ask(asked, FAILURES)]
+
+
+def test_each_series_of_an_answer_is_a_row_in_its_unit() -> None:
+    prometheus = Answers()
+    found = rows(prometheus)
+    assert [(row["question"], row["route"], row["status"]) for row in found] == [
+        ("p50", CHAT, ""),
+        ("p95", CHAT, ""),
+        ("p99", CHAT, ""),
+        ("rate", CHAT, ""),
+        ("rate", "/health", ""),
+        ("refused", CHAT, "422"),
+        ("failed", "", ""),
+    ]
+    assert [(row["ms"], row["requests_per_s"], row["requests"]) for row in found] == [
+        (10.0, "", ""),
+        (20.0, "", ""),
+        (30.0, "", ""),
+        ("", 20.5, ""),
+        ("", 9.5, ""),
+        ("", "", 3.0),
+        ("", "", 0.0),
+    ]
+    assert [at for _, at in prometheus.asked] == [None, None, None, 99.5, None, None]
+    assert "[6s]" in str(found[3]["promql"])
+
+
+@pytest.mark.parametrize(("chats", "invalid"), [(1000, set()), (200, {"p99"}), (10, {"p50", "p95", "p99"})])
+def test_a_percentile_of_few_chats_is_recorded_as_invalid(run: Run, chats: int, invalid: set[str]) -> None:
+    run.write_rows("promql", rows(Answers()))
+    records = {record.id.removeprefix("telemetry.promql."): record for record in (
+        run.measure(**measure) for measure in measures(chats)
+    )}  # fmt: skip
+    assert {name: record.value for name, record in records.items()} == {
+        "p50_ms": 10.0,
+        "p95_ms": 20.0,
+        "p99_ms": 30.0,
+        "rate": 20.5,
+        "failed": 0.0,
+    }
+    assert {name.removesuffix("_ms") for name, record in records.items() if not record.valid} == invalid
+    if "p99" in invalid:
+        assert records["p99_ms"].invalid_because == f"p99 needs 662 samples, there are {chats}"

@@ -1,0 +1,103 @@
+"""The memory's pictures: names on islands that do not cover each other, and curves of what was measured."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from bankllm.datasets import intent_definitions
+from bankllm.errors import UsageError
+from bankllm.lab import plots, vector_plots
+from bankllm.lab.text_map import OTHER, THEMES, lay_out, theme
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def test_every_known_intent_has_a_theme_and_every_theme_an_intent() -> None:
+    themes = {intent: theme(intent) for intent in intent_definitions()}
+    assert set(themes.values()) == set(THEMES)
+    assert themes["top_up_failed"] == themes["topping_up_by_card"] == "top-up"
+    assert themes["Refund_not_showing_up"] == "payments"
+    assert themes["change_pin"] == themes["pin_blocked"] == "cards and PIN"
+    assert theme("weather") == OTHER
+
+
+def test_the_map_keeps_neighbours_together() -> None:
+    generator = np.random.default_rng(0)
+    centres = np.repeat(10 * np.eye(3, 60), 40, axis=0)
+    places = lay_out(centres + generator.normal(size=centres.shape))
+    assert places.shape == (120, 2)
+    far = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(far, np.inf)
+    assert np.mean(far.argmin(axis=1) // 40 == np.arange(120) // 40) > 0.97
+    assert np.array_equal(places, lay_out(centres + np.random.default_rng(0).normal(size=centres.shape)))
+    with pytest.raises(UsageError, match="at least 4"):
+        lay_out(np.eye(3))
+
+
+def test_names_stand_on_their_islands_and_cover_no_other() -> None:
+    generator = np.random.default_rng(0)
+    intents = [intent for intent in list(intent_definitions())[:30] for _ in range(5)] + ["greeting"]
+    islands = np.repeat(generator.normal(scale=9, size=(30, 2)), 5, axis=0)
+    places = np.concatenate([islands + generator.normal(scale=0.3, size=islands.shape), [[0, 0]]])
+    figure, (axis,) = plots.new_figure(width=9, height=7)
+    vector_plots.text_map(axis, places, intents, title="Map")
+    figure.draw_without_rendering()
+    assert len(axis.texts) >= 15
+    assert "greeting" not in {text.get_text() for text in axis.texts}  # one text is no island
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert sum(len(dots.get_offsets()) for dots in axis.collections) == len(intents)
+
+
+def test_time_spent_stacks_the_medians() -> None:
+    rows = [
+        {"scope": scope, "cached": cached, "embed_ms": embed, "search_ms": 2.0}
+        for scope in ("all", "customer")
+        for cached, median in (("no", 9.0), ("memory", 0.5))
+        for embed in (median - 0.1, median, 50.0)
+    ]
+    _, (axis,) = plots.new_figure()
+    vector_plots.time_spent(axis, rows, title="Time")
+    names = [tick.get_text() for tick in axis.get_yticklabels()]
+    assert names == [f"{who}, query {way}" for who in ("all texts", "one customer") for way in ("new", "in memory")]
+    embed, search = axis.containers
+    assert [bar.get_width() for bar in embed] == [9, 0.5, 9, 0.5]
+    assert [bar.get_x() for bar in search] == [9, 0.5, 9, 0.5]
+    assert axis.texts[0].get_text() == "9.00 + 2.00"
+
+
+def test_hit_rates_mark_what_was_expected() -> None:
+    _, (axis,) = plots.new_figure()
+    vector_plots.hit_rates(axis, {"zipf": (0.6, 0.0), "reopened": (0.6, 0.4)}, {"zipf": 0.58})
+    assert [text.get_text() for text in axis.texts] == ["60.0 %", "100.0 %"]
+    (mark,) = axis.lines
+    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([pytest.approx(58)], [0])
+
+
+def test_growth_shows_the_first_search_apart_and_the_aims_in_reach() -> None:
+    rows: list[dict[str, Any]] = [
+        {"rows": size, "scope": scope, "first": number == 0, "search_ms": 99.0 if number == 0 else size / 1000 + number}
+        for size in (1000, 15_000)
+        for scope in ("all", "customer")
+        for number in range(4)
+    ]
+    _, (left, right) = plots.new_figure(columns=2)
+    vector_plots.growth_times(left, rows, aims={15_000: 3, 10**6: 250})
+    lines = {str(line.get_label()): list(np.asarray(line.get_ydata())) for line in left.lines}
+    assert lines["over all rows: p50, shaded to p95"] == [3, 17]
+    assert lines["first search, reads the file"] == [99, 99]
+    assert lines["aim for p95"] == [3]
+    vector_plots.growth_bytes(right, [{"rows": 1000, "file_bytes": 2**20, "memory_bytes": 2**21}])
+    assert [list(line.get_ydata()) for line in right.lines] == [[1], [2]]
+    assert (left.get_xscale(), left.get_yscale(), right.get_yscale()) == ("log", "log", "log")

@@ -1,0 +1,98 @@
+"""The command's short ways: `--quick`, `--web`, `--duration`, and what it refuses."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from bankllm.cli import app
+from bankllm.errors import RunError, ServerError, UsageError
+from bankllm.loadtest.quick import see_that_it_lives
+from bankllm.loadtest.server_process import ServerProcess
+from bankllm.loadtest.web import serve_page
+from bankllm.settings import get_settings
+from bankllm.util.processes import free_port
+
+APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))
+
+
+@pytest.fixture
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess(program=APP) as process:
+        yield process
+
+
+@pytest.mark.slow
+def test_quick_sees_that_an_endpoint_lives_and_keeps_nothing(server: ServerProcess, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        said = CliRunner().invoke(app, ["loadtest", "--quick", "--url", server.url])
+    assert said.exit_code == 0, said.output
+    lines = said.output.splitlines()
+    assert lines[0] == "health: HTTP 200"
+    assert lines[1] == "40 requests at 20 a second, one health check to two chats: 0 failed"
+    assert lines[-1].startswith("it lives (")
+    assert not list(tmp_path.iterdir())
+    kinds = [each["kind"] for each in httpx.get(f"{server.url}/seen").json()]
+    assert len(kinds) == 44  # with four health checks around them
+    assert kinds.count("chat") > 15
+
+
+@pytest.mark.slow
+def test_quick_fails_where_a_chat_fails(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bankllm.loadtest.quick.CUSTOMERS", ["CUST001"])
+    only_failing = SimpleNamespace(texts=("fail",))
+    monkeypatch.setattr("bankllm.loadtest.quick.datasets.load", lambda *_: SimpleNamespace(test=only_failing))
+    lines: list[str] = []
+    with pytest.raises(RunError, match=r"\d+ of 40 requests failed"):
+        lines.extend(see_that_it_lives(url=server.url, settings=get_settings()))
+    assert "× HTTP 503" in lines[1]
+
+
+def test_quick_says_what_is_wrong_with_an_address() -> None:
+    with pytest.raises(ServerError, match="Nothing answers at"):
+        list(see_that_it_lives(url=f"http://127.0.0.1:{free_port()}", settings=get_settings()))
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1 is not this machine.*--i-own-this-host"):
+        list(see_that_it_lives(url="http://192.0.2.1", settings=get_settings()))
+
+
+@pytest.mark.slow
+def test_web_opens_locusts_own_page_and_ends_it(server: ServerProcess) -> None:
+    lines = serve_page(url=server.url, settings=get_settings())
+    said = next(lines)
+    page = said.split()[2]
+    for _ in range(200):
+        try:
+            html = httpx.get(page, trust_env=False).text
+            break
+        except httpx.ConnectError:
+            time.sleep(0.1)
+    assert "Locust" in html
+    started = [each for each in psutil.Process().children(recursive=True) if "locust" in each.cmdline()]
+    assert started
+    lines.close()  # type: ignore[attr-defined]  # a generator, as Ctrl-C would end it
+    assert not [each for each in started if each.is_running()]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--duration", "10"), r"--duration needs an open loop's --rate .* found 10 s at None"),
+        (("--driver", "open-loop", "--rate", "-1", "--duration", "10"), "found 10 s at -1"),
+        (("--driver", "open-loop"), "An open loop needs a rate above 0"),
+        (("--users", "0"), "found users=0"),
+        (("--url", "http://192.0.2.1"), "is not this machine"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_server_starts(
+    options: tuple[str, ...], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bankllm.loadtest.report.ServerProcess.start", lambda _: pytest.fail("a server was started"))
+    with pytest.raises(UsageError, match=error):
+        CliRunner().invoke(app, ["loadtest", str(tmp_path / "rows.csv"), *options], catch_exceptions=False)

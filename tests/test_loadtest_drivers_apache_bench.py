@@ -1,0 +1,82 @@
+"""Apache Bench: every request a row, and what it cannot tell is said."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bankllm.errors import ServerError
+from bankllm.loadtest.drivers.apache_bench import ab_rows
+from bankllm.loadtest.load import COLUMNS
+from bankllm.loadtest.runner import run_load
+from bankllm.loadtest.server_process import ServerProcess
+
+APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))
+needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
+
+
+@pytest.fixture
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess(program=APP) as process:
+        yield process
+
+
+def seen(server: ServerProcess) -> list[dict[str, str]]:
+    """What reached the server between the health checks that `run_load` begins and ends with."""
+    return httpx.get(f"{server.url}/seen").json()[1:-1]
+
+
+@needs_ab
+def test_ab_sends_every_request_and_keeps_a_row_of_each(server: ServerProcess, tmp_path: Path) -> None:
+    result = run_load(
+        server.url, "ab", users=5, requests=60, messages=["hi"], customers=["CUST001"], token="s3cret", output=tmp_path
+    )
+    assert seen(server) == 60 * [
+        {"kind": "chat", "authorization": "Bearer s3cret", "message": "hi", "customer_id": "CUST001"}
+    ]
+    assert len(result.rows) == 60
+    assert all(list(row) == list(COLUMNS) for row in result.rows)
+    assert {(row["driver"], row["kind"], row["status"], row["error"]) for row in result.rows} == {
+        ("ab", "chat", "2xx", "")
+    }
+    assert min(float(row["sent_s"]) for row in result.rows) == 0
+    assert result.invalid_because is None
+    assert result.summary()["failed"] == 0
+    assert result.generator_cpu_share is not None
+    assert 0 <= result.generator_cpu_share <= 1
+    assert "one body, sent every time" in result.limits
+
+
+@needs_ab
+def test_ab_cannot_say_which_replies_failed_so_the_load_is_invalid(server: ServerProcess, tmp_path: Path) -> None:
+    result = run_load(server.url, "ab", users=2, requests=10, messages=["fail"], customers=["CUST001"], output=tmp_path)
+    assert result.invalid_because == "ab does not say which rows went wrong, and counted {'non-2xx': 10}"
+    assert result.summary()["failed"] == 10
+    assert {row["error"] for row in result.rows} == {"unknown"}
+    assert {row["status"] for row in result.rows} == {""}
+
+
+@needs_ab
+def test_ab_that_gives_up_is_an_error_with_its_own_words(server: ServerProcess, tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"ab gave up and kept no rows(.|\n)*timeout"):
+        run_load(
+            server.url, users=1, requests=1, messages=["hang"], customers=["CUST001"], timeout_s=1, output=tmp_path
+        )
+
+
+def test_a_warm_up_of_ab_ends_with_the_second_of_its_last_request(tmp_path: Path) -> None:
+    lines = ["starttime\tseconds\tctime\tdtime\tttime\twait"]
+    lines += [f"-\t{second}\t0\t{ms}\t{ms}\t{ms}" for second, ms in ((101, 3), (100, 4), (101, 5), (102, 9))]
+    (tmp_path / "ab.tsv").write_text("\n".join(lines) + "\n")
+    rows = ab_rows(tmp_path / "ab.tsv", "health", "2xx", warm_up=2)
+    assert [(each["sent_s"], each["latency_ms"], each["phase"]) for each in rows] == [
+        (0, 4, "warm_up"),
+        (1, 3, "warm_up"),
+        (1, 5, "warm_up"),
+        (2, 9, "steady"),
+    ]
+    assert [each["done_s"] for each in rows] == [0.004, 1.003, 1.005, 2.009]
+    assert {each["phase"] for each in ab_rows(tmp_path / "ab.tsv", "health", "2xx", warm_up=0)} == {""}

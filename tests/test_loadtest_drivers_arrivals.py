@@ -1,0 +1,52 @@
+"""When requests are due, and that the alarm rings then."""
+
+import asyncio
+import itertools
+import time
+from statistics import fmean, stdev
+
+import pytest
+
+from bankllm.loadtest.drivers.arrivals import Alarm, due_times
+from bankllm.loadtest.load import Arrivals
+
+
+def gaps(arrivals: Arrivals, seed: int = 3) -> list[float]:
+    due = list(itertools.islice(due_times(50, arrivals, seed), 20_001))
+    assert due[0] == 0
+    return [later - earlier for earlier, later in itertools.pairwise(due)]
+
+
+def test_constant_arrivals_are_evenly_apart() -> None:
+    assert all(gap == pytest.approx(0.02) for gap in gaps("constant"))
+
+
+def test_poisson_arrivals_have_exponential_gaps_of_the_same_mean() -> None:
+    drawn = gaps("poisson")
+    # Mean and deviation of an exponential are alike; five standard errors of 20,000 draws.
+    assert fmean(drawn) == pytest.approx(0.02, rel=0.036)
+    assert stdev(drawn) == pytest.approx(0.02, rel=0.06)
+    assert sum(gap > 0.02 for gap in drawn) / len(drawn) == pytest.approx(0.3679, abs=0.017)
+    assert gaps("poisson") == drawn
+    assert gaps("poisson", seed=4) != drawn
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_the_alarm_rings_once_and_not_early(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bankllm.loadtest.drivers.arrivals.sys.platform", platform)
+
+    async def rung() -> list[float]:
+        rings: list[float] = []
+        alarm = Alarm(asyncio.get_running_loop(), lambda: rings.append(time.monotonic()))
+        alarm.set(time.monotonic() - 1)
+        await asyncio.sleep(0.05)
+        when = time.monotonic() + 0.05
+        alarm.set(when)
+        await asyncio.sleep(0.2)
+        alarm.close()
+        return [rings[0] - when, *(ring - when for ring in rings[1:])]
+
+    past, *future = asyncio.run(rung())
+    assert past < 0
+    assert len(future) == 1
+    assert -0.001 < future[0] < 0.2

@@ -1,0 +1,116 @@
+"""The open loop's HTTP client against servers that answer in every way HTTP allows, and in some that it does not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+import pytest
+
+from bankllm.loadtest.drivers.http_client import Client, Flight
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Facts = tuple[int, int, str]
+
+
+def flights(answer: Answer, rounds: int = 1, at_once: int = 1, most: int = 100) -> tuple[list[Facts], int]:
+    """What came of requests, `at_once` of them in each round, and how many connections were opened for them."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await answer(writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def ask() -> tuple[list[Facts], int]:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        client = Client(urlsplit(f"http://127.0.0.1:{port}"), timeout_s=0.5, most=most, context=None)
+        landed: asyncio.Queue[Flight] = asyncio.Queue()
+        facts = []
+        for _ in range(rounds):
+            for _ in range(at_once):
+                client.send(REQUEST, landed.put_nowait)
+            for _ in range(at_once):
+                flight = await landed.get()
+                assert flight.done >= flight.sent
+                facts.append((flight.status, flight.length, flight.error))
+        await asyncio.sleep(0.01)
+        assert landed.empty()  # each landed once
+        await client.close()
+        server.close()
+        return facts, client.opened
+
+    return asyncio.run(ask())
+
+
+def writes(*pieces: bytes, close: bool = False) -> Answer:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.005)
+        if close:
+            writer.close()
+
+    return answer
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize(
+    ("answer", "fact", "opened"),
+    [
+        (writes(OK), (200, 5, ""), 1),
+        (writes(OK[:20], OK[20:41], OK[41:]), (200, 5, ""), 1),
+        (writes(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"), (503, 0, "HTTP 503"), 1),
+        (writes(b"HTTP/1.1 204 None\r\n\r\n"), (204, 0, ""), 1),
+        (
+            writes(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"),
+            (200, 5, ""),
+            1,
+        ),
+        (writes(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK), (200, 5, ""), 1),
+        (writes(OK.replace(b"OK", b"OK\r\nConnection: close"), close=True), (200, 5, ""), 3),
+        (writes(b"HTTP/1.1 200 OK\r\n\r\n", b"hello", close=True), (200, 5, ""), 3),
+        (writes(OK[:-1], close=True), (0, 4, "ServerDisconnected"), 3),
+        (writes(b"HTTP/1.1 200", close=True), (0, 0, "ServerDisconnected"), 3),
+        (writes(close=True), (0, 0, "ServerDisconnected"), 3),
+        (writes(b"SSH-2.0-OpenSSH_9.6\r\n"), (0, 0, "NotHttp"), 3),
+        (writes(OK[:-1]), (0, 4, "TimeoutError"), 3),
+        (writes(), (0, 0, "TimeoutError"), 3),
+    ],
+)
+def test_each_way_to_answer(answer: Answer, fact: Facts, opened: int) -> None:
+    assert flights(answer, rounds=3) == (3 * [fact], opened)
+
+
+def test_nobody_waits_for_a_connection() -> None:
+    facts, opened = flights(writes(OK), rounds=2, at_once=20)
+    assert facts == 40 * [(200, 5, "")]
+    assert opened == 20
+
+
+def test_without_a_connection_left_a_request_fails_at_once() -> None:
+    facts, opened = flights(writes(OK), at_once=5, most=3)
+    assert sorted(facts) == [*2 * [(0, 0, "NoFreeConnection")], *3 * [(200, 5, "")]]
+    assert opened == 3
+
+
+def test_nothing_listening_is_a_refusal() -> None:
+    async def ask() -> Flight:
+        landed: asyncio.Queue[Flight] = asyncio.Queue()
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+        client = Client(urlsplit(f"http://127.0.0.1:{port}"), timeout_s=1, most=5, context=None)
+        client.send(REQUEST, landed.put_nowait)
+        flight = await landed.get()
+        assert client.open == 0
+        return flight
+
+    flight = asyncio.run(ask())
+    assert (flight.status, flight.error) == (0, "ConnectionRefusedError")

@@ -1,0 +1,331 @@
+"""The artefact folder: whole or not at all, with evidence that verifies and a card whose numbers are the records'."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from peft import PeftModel
+from torch.nn.functional import normalize
+from transformers import AutoModel, BertConfig, BertModel
+
+from bankllm import training
+from bankllm.datasets import LICENCES, Dataset, Split, load
+from bankllm.errors import RunError, UsageError
+from bankllm.evidence.claims import CLAIM
+from bankllm.evidence.records import read_records
+from bankllm.evidence.rules import HASHES, KNOWN_DATA, KNOWN_MODELS
+from bankllm.evidence.verify import Finding, verify
+from bankllm.model import base_models
+from bankllm.model.artifact import Artefact, Pooling
+from bankllm.model.encoder import EncoderWithHead, pool
+from bankllm.model.torch_classifier import IntentClassifier
+from bankllm.training.artifact_records import Costs
+from bankllm.training.config import TrainConfig
+from bankllm.training.model_card import check_output, write_artefact
+from bankllm.training.train import TrainResult, train
+
+COSTS = Costs(
+    device="cpu",
+    precision="fp32",
+    encode_seconds=1.5,
+    seconds=10.25,
+    rows_seen=4000,
+    truncated=3,
+    peak_memory_bytes=300 * 2**20,
+    reserved_memory_bytes=0,
+    trainable_parameters=1234,
+    total_parameters=5678,
+    adapter_bytes=0,
+)
+PREDICTIONS: list[dict[str, object]] = [
+    {"text_id": i, "actual": "card", "predicted": "card" if i < 3 else "cash", "confidence": 0.75} for i in range(4)
+]
+
+
+def tiny(method: str = "probe", dataset: str = "teller77[2 intents]", base: str = "minilm") -> IntentClassifier:
+    """A random-weight classifier; its weights do not matter here."""
+    hashes = {key: KNOWN_DATA["teller77"][key] for key in HASHES}
+    data = {"dataset": dataset, "train_rows": 2000, "test_rows": 74, **hashes}
+    config = TrainConfig(rank=4, method=method, base_model=base).model_dump(mode="json")
+    artefact = Artefact(
+        label_names=("card", "cash"),
+        base_model=base,
+        base_sha256=KNOWN_MODELS["all-MiniLM-L6-v2"] if base == "minilm" else None,
+        pooling="mean",
+        logit_scale=20,
+        max_length=64,
+        quantised=False,
+        method=method,
+        training={**data, "config": config},
+    )
+    body = BertModel(
+        BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    )
+    return IntentClassifier(EncoderWithHead(body, 2, "mean", 20), None, artefact, "cpu")  # type: ignore[arg-type]
+
+
+def write(
+    folder: Path, classifier: IntentClassifier, predictions: Sequence[dict[str, object]] = PREDICTIONS
+) -> ModelCard:
+    write_artefact(classifier, folder, predictions, COSTS)
+    return ModelCard.load(folder / "README.md")
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult, Dataset]:
+    """A real LoRA artefact of three intents, with what was trained and on which texts."""
+    folder = tmp_path_factory.mktemp("card") / "lora"
+    whole = load("teller77").first_intents(3)
+    data = replace(whole, train=every(whole.train, 6), test=every(whole.test, 2))
+    return folder, train(TrainConfig(rank=4, epochs=1), data, folder, progress=False), data
+
+
+def every(split: Split, step: int) -> Split:
+    return Split(split.texts[::step], split.labels[::step])
+
+
+def test_the_folder_holds_pefts_files_labels_head_and_evidence_but_no_texts(lora) -> None:
+    folder, result, data = lora
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "head.safetensors",
+        "raw/cost.csv",
+        "raw/predictions.csv",
+        "records.jsonl",
+        "training.json",
+    ]
+    with (folder / "raw" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [{key: str(value) for key, value in row.items()} for row in result.predictions] == rows
+    assert set(rows[0]) == {"text_id", "actual", "predicted", "confidence"}
+    assert tuple(json.loads((folder / "training.json").read_text())["label_names"]) == data.label_names
+
+
+def test_plain_peft_on_the_plain_backbone_gives_our_embeddings(lora) -> None:
+    folder, result, data = lora
+    plain = AutoModel.from_pretrained(base_models.resolve("minilm").location)
+    model = PeftModel.from_pretrained(plain, folder).eval()
+    batch = result.classifier.tokenizer(list(data.test.texts), padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        hidden = model(**batch).last_hidden_state
+        with model.disable_adapter():
+            unadapted = model(**batch).last_hidden_state
+    vectors, before = (normalize(pool(h, batch["attention_mask"], "mean"), dim=-1).numpy() for h in (hidden, unadapted))
+    ours = training.load(folder).score(data.test.texts).embeddings
+    np.testing.assert_allclose(vectors, ours, atol=1e-5)
+    assert np.abs(before - ours).max() > 1e-3  # the adapter does something
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_the_cards_snippets_run_and_agree(
+    lora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pooling: Pooling
+) -> None:
+    _, result, _ = lora
+    mine = tmp_path / "mine"
+    artefact = result.classifier.artefact.model_copy(update={"pooling": pooling})
+    module = EncoderWithHead(result.classifier.module.body, 3, pooling, artefact.logit_scale)
+    module.head = result.classifier.module.head
+    card = write(mine, IntentClassifier(module, result.classifier.tokenizer, artefact, "cpu"), result.predictions)
+    ours, plain = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
+    base = f'base = "{base_models.MINILM_ID}"'
+    assert base in plain
+    plain = plain.replace(base, f"base = {base_models.resolve('minilm').location!r}")
+    monkeypatch.chdir(mine)
+    exec(ours, {})
+    intents = re.findall(r"intent='(\w+)'", capsys.readouterr().out)
+    exec(plain, {})
+    assert intents == [capsys.readouterr().out.strip()]
+    assert intents[0] in artefact.label_names
+
+
+def test_the_evidence_holds_and_its_records_are_the_cards_numbers(lora) -> None:
+    folder, result, data = lora
+    verdict = verify(folder)
+    assert verdict.holds, verdict.findings
+    assert verdict.findings[-1] == Finding("README.md", "ok", "13 numbers equal their records")
+    records = {record.id: record for record in read_records(folder)}
+    right = sum(row["actual"] == row["predicted"] for row in result.predictions)
+    assert records["accuracy"].value == right / len(data.test)
+    assert records["train_s"].value == pytest.approx(result.costs.encode_seconds + result.costs.seconds)
+    assert records["adapter"].value == result.costs.adapter_bytes > 0
+    assert records["trainable"].value == result.costs.trainable_parameters
+    assert records["accuracy"].conditions.items() >= data.conditions().items()
+    assert records["accuracy"].conditions["host"]["device"] == result.costs.device
+
+    card = ModelCard.load(folder / "README.md")
+    found = {(r.metric_type, r.metric_name): r.metric_value for r in card.data.eval_results}
+    assert found == {
+        (hub, records[id].title): records[id].value
+        for hub, id in (
+            ("accuracy", "accuracy"),
+            ("f1", "macro_f1"),
+            ("expected_calibration_error", "expected_calibration_error"),
+        )
+    }
+    assert {match["id"] for match in CLAIM.finditer(card.text)} == set(records)
+
+
+def change(folder: Path, name: str, pattern: str, new: str) -> None:
+    text = (folder / name).read_text()
+    changed = re.sub(pattern, new, text, count=1)
+    assert changed != text
+    (folder / name).write_text(changed)
+
+
+TAMPERINGS: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "a number of the front matter": (
+        lambda f: change(f, "README.md", r"value: 0\.75\n", "value: 0.85\n"),
+        "README.md",
+        "model-index says Accuracy 0.85, the records 0.75",
+    ),
+    "a metric without a record": (
+        lambda f: change(f, "README.md", "name: Accuracy", "name: Precision"),
+        "README.md",
+        "model-index says Precision 0.75, the records None",
+    ),
+    "a number of the text": (
+        lambda f: change(f, "README.md", r"75\.0 %", "95.0 %"),
+        "README.md",
+        "accuracy says '95.0 %', the record '75.0 %'",
+    ),
+    "front matter that is no YAML": (
+        lambda f: change(f, "README.md", "tags:", "tags: ["),
+        "README.md",
+        "the model card cannot be read",
+    ),
+    "no card": (lambda f: (f / "README.md").unlink(), "README.md", "the model card cannot be read (FileNotFoundError"),
+    "a prediction": (lambda f: change(f, "raw/predictions.csv", ",cash,", ",card,"), "accuracy", "was changed"),
+    "a cost": (lambda f: change(f, "raw/cost.csv", "10.25", "1.25"), "train_s", "was changed"),
+    "a record": (lambda f: change(f, "records.jsonl", '"value":0.75', '"value":0.8'), "accuracy", "recorded 0.8"),
+    "other weights": (
+        lambda f: (f / "head.safetensors").write_bytes(b"other"),
+        "head.safetensors",
+        "expected sha256",
+    ),
+    "other labels": (lambda f: change(f, "training.json", '"cash"', '"coin"'), "training.json", "expected sha256"),
+    "no weights": (lambda f: (f / "head.safetensors").unlink(), "head.safetensors", "speak of it, but it is missing"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_tampering_with_an_artefact_is_found_and_named(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "mine", tiny())
+    assert verify(tmp_path / "mine").holds
+    tamper, subject, detail = TAMPERINGS[name]
+    tamper(tmp_path / "mine")
+    broken = [finding for finding in verify(tmp_path / "mine").findings if not finding.holds]
+    assert any(finding.subject == subject and detail in finding.detail for finding in broken), broken
+
+
+def test_an_artefact_without_records_cannot_be_verified(tmp_path: Path) -> None:
+    write(tmp_path / "mine", tiny())
+    (tmp_path / "mine" / "records.jsonl").unlink()
+    with pytest.raises(RunError, match=r"holds no records\. Expected .*or of a classifier that `bankllm train` wrote"):
+        verify(tmp_path / "mine")
+
+
+def test_the_front_matter_is_the_hubs_and_the_text_says_what_was_done(tmp_path: Path) -> None:
+    card = write(tmp_path / "mine", tiny("lora"))
+    front_matter = yaml.safe_load((tmp_path / "mine" / "README.md").read_text().split("---\n")[1])
+    index = front_matter.pop("model-index")
+    assert front_matter == {
+        "base_model": "sentence-transformers/all-MiniLM-L6-v2",
+        "library_name": "peft",
+        "license": "cc0-1.0",
+        "pipeline_tag": "text-classification",
+        "language": "en",
+        "tags": ["banking", "intent-classification", "lora"],
+    }
+    assert [model["name"] for model in index] == ["LoRA (r = 4) on sentence-transformers/all-MiniLM-L6-v2"]
+    assert index[0]["results"][0]["dataset"] == {"type": "teller77", "name": "teller77[2 intents]", "split": "test"}
+    assert f"| teller77[2 intents], train | 2,000 | `{KNOWN_DATA['teller77']['train_sha256']}` |" in card.text
+    assert "| Accuracy | <!-- claim: accuracy -->75.0 %<!-- /claim --> | 30.1 – 95.4 % |" in card.text
+    assert "| Training time, embedding included | <!-- claim: train_s -->11.8 s<!-- /claim --> |" in card.text
+    assert "device cpu, precision fp32, cores" in card.text
+    assert '"rank": 4' in card.text
+
+
+@pytest.mark.parametrize(
+    ("dataset", "method", "license", "said"),
+    [
+        ("banking77", "lora", "cc-by-4.0", LICENCES["banking77"].notice),
+        ("assistant(banking77+teller77)", "qlora", "cc-by-4.0", "PolyAI"),
+        ("teller77", "probe", "cc0-1.0", "CC0 1.0"),
+        ("teller77", "full", None, "CC0 1.0"),  # the base model's own weights are in it
+        ("folder banking77", "lora", None, "Under which licence the data may be used is not known"),
+        ("my-texts", "lora", None, "Under which licence the data may be used is not known"),
+    ],
+)
+def test_the_licence_follows_the_data(
+    tmp_path: Path, dataset: str, method: str, license: str | None, said: str
+) -> None:
+    card = write(tmp_path / "mine", tiny(method, dataset))
+    assert card.data.get("license") == license
+    assert said in card.text
+
+
+def test_without_test_texts_the_card_claims_nothing(tmp_path: Path) -> None:
+    card = write(tmp_path / "mine", tiny(), predictions=[])
+    assert card.data.eval_results is None
+    assert "| Accuracy | not measured: the data set has no test texts | – |" in card.text
+    verdict = verify(tmp_path / "mine")
+    assert (verdict.holds, verdict.count("not measured"), verdict.count("ok")) == (True, 3, 8)
+
+
+def test_no_path_of_this_machine_is_published(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    write(tmp_path / "mine", tiny(base=str(tmp_path / "base")))
+    for name in ("README.md", "records.jsonl", "raw/cost.csv"):
+        assert str(tmp_path) not in (tmp_path / "mine" / name).read_text(), name
+
+
+def test_an_earlier_artefact_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    output = tmp_path / "adapter"
+    write_artefact(tiny(), output, PREDICTIONS, COSTS)
+    (output / "stale").touch()
+    weights = write_artefact(tiny(), output, PREDICTIONS, COSTS)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "README.md",
+        "head.safetensors",
+        "raw",
+        "records.jsonl",
+        "training.json",
+    ]
+    assert weights == (output / "head.safetensors").stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_failed_write_leaves_the_earlier_artefact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "adapter"
+    write_artefact(tiny(), output, PREDICTIONS, COSTS)
+    before = (output / "README.md").read_text()
+
+    def full_disk(self, folder):
+        folder.mkdir()
+        (folder / "head.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(IntentClassifier, "save", full_disk)
+    with pytest.raises(RunError, match=r"cannot be written to .*No space left on device"):
+        write_artefact(tiny(), output, PREDICTIONS, COSTS)
+    assert (output / "README.md").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_other_peoples_folders_and_files_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError, match="holds something that is not a trained classifier"):
+        check_output(tmp_path)
+    with pytest.raises(RunError, match="cannot be written"):
+        check_output(tmp_path / "notes.txt" / "adapter")
+    check_output(tmp_path / "new" / "adapter")
