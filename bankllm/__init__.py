@@ -23,7 +23,7 @@ _HOMES = {
     "open_run": "bankllm.evidence.run",
     "run_load": "bankllm.loadtest.runner",
     "train": "bankllm.training.train",
-    "verify": "bankllm.evidence.verify",
+    "verify": "bankllm.evidence.verification.verify",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -13,7 +13,7 @@ import typer
 
 from bankllm import __version__
 from bankllm.errors import BankLLMError, RunError, UsageError
-from bankllm.evidence.command import claims, holding, latest_run, publish, report
+from bankllm.evidence.commands import claims, holding, latest_run, publish, report
 from bankllm.loadtest.commands import loadtest
 from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
 from bankllm.training.commands import train
@@ -123,9 +123,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recompute every number of a run from its raw rows; exit 1 if any does not hold."""
-    from bankllm.evidence.run_checks import as_json as to_json
-    from bankllm.evidence.run_checks import lines
-    from bankllm.evidence.verify import verify as check
+    from bankllm.evidence.verification.run_checks import as_json as to_json
+    from bankllm.evidence.verification.run_checks import lines
+    from bankllm.evidence.verification.verify import verify as check
 
     verdict = check(run_dir or latest_run())
     typer.echo(to_json(verdict) if as_json else "\n".join(lines(verdict)))
@@ -174,8 +174,8 @@ def benchmark(
 ) -> None:
     """Train and compare every configuration of the profile (notebook 03, headless) and print the table."""
     from bankllm import pipeline
+    from bankllm.evidence.format import show_interval, show_value
     from bankllm.evidence.records import read_records
-    from bankllm.evidence.words import show_interval, show_value
 
     name = profile or get_settings().profile
     folder, manifest = pipeline.run(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bankllm import datasets
 from bankllm.errors import BankLLMError
+from bankllm.evidence.environment import capsule
 from bankllm.model import base_models
 from bankllm.settings import Settings, project_root
-from bankllm.telemetry.capsule import capsule
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.crate import write_crate
 from bankllm.evidence.manifest import Manifest, NotebookRun, finish, read_manifest, write_manifest
 from bankllm.evidence.records import write_text
+from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.settings import Profile, get_profile, project_root
 
 NOTEBOOKS = (
@@ -119,7 +119,7 @@ def check_parameters(notebooks: Sequence[str], parameters: dict[str, Any]) -> No
 
 
 def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:
-    from bankllm.telemetry.capsule import capsule
+    from bankllm.evidence.environment import capsule
 
     started = datetime.now(UTC)
     folder = _make_folder(output, f"{started:%Y%m%dT%H%M%SZ}-{profile.name}")

@@ -7,9 +7,9 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from bankllm.evidence.known_facts import KNOWN_DATA
 from bankllm.evidence.manifest import Manifest, NotebookRun, finish
-from bankllm.evidence.render import render
-from bankllm.evidence.rules import KNOWN_DATA
+from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
 from bankllm.settings import PROFILES
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bankllm import __version__
-from bankllm.evidence.crate import write_crate
+from bankllm.evidence.known_facts import KNOWN_DATA
 from bankllm.evidence.manifest import Manifest, NotebookRun, finish, write_manifest
-from bankllm.evidence.render import render
-from bankllm.evidence.rules import KNOWN_DATA
+from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
+from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.settings import PROFILES
 from tests.evidence_run import MODEL, write_notebook
 

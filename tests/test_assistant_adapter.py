@@ -6,7 +6,7 @@ import pytest
 from bankllm.assistant.engine import DEFAULT_ADAPTER
 from bankllm.datasets import load
 from bankllm.evidence.records import read_records
-from bankllm.evidence.verify import verify
+from bankllm.evidence.verification.verify import verify
 from bankllm.model.torch_classifier import IntentClassifier
 
 CONFIDENT = {

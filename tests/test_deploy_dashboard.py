@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bankllm.evidence.statistics import percentile, samples_needed
+from bankllm.evidence.statistics.registry import percentile, samples_needed
 from bankllm.lab.prometheus import PrometheusServer, Sample
 from bankllm.loadtest.load import Row
 from bankllm.loadtest.runner import run_load

@@ -9,7 +9,7 @@ import pytest
 
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import read_records
-from bankllm.evidence.verify import verify
+from bankllm.evidence.verification.verify import verify
 from bankllm.pipeline import NOTEBOOKS
 
 COMMAND = [sys.executable, "-m", "bankllm"]

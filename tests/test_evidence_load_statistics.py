@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bankllm.evidence import statistics as s
+from bankllm.evidence.statistics import registry as s
 
 SERVED: dict[str, Any] = {
     "start": "due",

@@ -3,8 +3,8 @@
 import pytest
 
 from bankllm.evidence.promises import judge_promises
-from bankllm.evidence.published import ROADMAP, Promise
 from bankllm.evidence.records import read_records
+from bankllm.evidence.report.roadmap import ROADMAP, Promise
 from bankllm.evidence.run import Run
 from tests.sealed_run import TELLER77, fill
 

@@ -20,11 +20,11 @@ from typing import Any, Literal
 import pytest
 from evidence_run import make_run
 
+from bankllm.evidence.claim_syntax import CLAIM, HTML_CLAIM
+from bankllm.evidence.known_facts import KNOWN_DATA
 from bankllm.evidence.recompute import sha256_file
-from bankllm.evidence.rules import KNOWN_DATA
-from bankllm.evidence.run_checks import UNSEALED, seal_of
-from bankllm.evidence.tokens import CLAIM, HTML_CLAIM
-from bankllm.evidence.verify import verify
+from bankllm.evidence.seal import UNSEALED, seal_of
+from bankllm.evidence.verification.verify import verify
 
 Forger = Literal["edits", "lists", "seals"]
 Change = Callable[[Path], object]

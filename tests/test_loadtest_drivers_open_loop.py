@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bankllm.evidence.statistics import samples_needed
+from bankllm.evidence.statistics.registry import samples_needed
 from bankllm.loadtest.drivers.open_loop import lateness_fault
 from bankllm.loadtest.experiments.sequential import time_requests
 from bankllm.loadtest.load import COLUMNS, Row, row

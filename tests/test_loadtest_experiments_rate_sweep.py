@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from bankllm.evidence.statistics import STANDS, knee, samples_needed
+from bankllm.evidence.statistics.registry import STANDS, knee, samples_needed
 from bankllm.loadtest.experiments.rate_sweep import (
     FEWEST,
     MOST,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bankllm.evidence.run import Run
-from bankllm.evidence.verify import verify_records
+from bankllm.evidence.verification.verify import verify_records
 from bankllm.loadtest.experiments import records
 from bankllm.loadtest.experiments.driver_agreement import drivers_agree
 from bankllm.loadtest.experiments.rate_sweep import SweepPlan, knee_of, rows_of, sweep

@@ -77,7 +77,7 @@ def test_stop_insists_and_takes_the_whole_group(tmp_path: Path) -> None:
 def test_no_orphan_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     parent = (
-        "import sys, time; from bankllm import processes;"
+        "import sys, time; from bankllm.util import processes;"
         f"child = processes.start(['sleep', '300'], open({str(log)!r}, 'wb')); print(child.pid, flush=True);"
         "time.sleep(300)"
     )

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from bankllm import cli, pipeline
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.manifest import read_manifest
-from bankllm.evidence.verify import verify
+from bankllm.evidence.verification.verify import verify
 
 OPEN = "import bankllm\nrun = bankllm.open_run({name!r}, profile, run_dir)"
 

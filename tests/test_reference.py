@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.evidence.claims import audit_claims
-from bankllm.evidence.manifest import MANIFEST, read_manifest
-from bankllm.evidence.publish import MOST_BYTES, WEIGHTS
-from bankllm.evidence.tokens import find_tokens
-from bankllm.evidence.verify import verify
+from bankllm.evidence.claim_syntax import find_tokens
+from bankllm.evidence.manifest import read_manifest
+from bankllm.evidence.seal import MANIFEST
+from bankllm.evidence.share.publish import MOST_BYTES, WEIGHTS
+from bankllm.evidence.verification.claims_audit import audit_claims
+from bankllm.evidence.verification.verify import verify
 
 ROOT = Path(__file__).parents[1]
 KEPT = sorted(path.parent for path in (ROOT / "outputs").glob(f"reference*/**/{MANIFEST}"))

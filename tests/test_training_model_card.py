@@ -19,10 +19,10 @@ from transformers import AutoModel, BertConfig, BertModel
 from bankllm import training
 from bankllm.datasets import LICENCES, Dataset, Split, load
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.claims import CLAIM
+from bankllm.evidence.known_facts import HASHES, KNOWN_DATA, KNOWN_MODELS
 from bankllm.evidence.records import read_records
-from bankllm.evidence.rules import HASHES, KNOWN_DATA, KNOWN_MODELS
-from bankllm.evidence.verify import Finding, verify
+from bankllm.evidence.report.claims import CLAIM
+from bankllm.evidence.verification.verify import Finding, verify
 from bankllm.model import base_models
 from bankllm.model.artifact import Artefact, Pooling
 from bankllm.model.encoder import EncoderWithHead, pool

@@ -161,7 +161,7 @@ import json, os, signal, sys
 from pathlib import Path
 from zlib import crc32
 import numpy as np
-from bankllm.vectors import reindex as module
+from bankllm.vectors.sqlite import reindex as module
 path, moment, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 module.BATCH_ROWS, module.LAST_ROWS, module.SWAP_ROWS = 10, 3, 30
 true_open, seen, embedded = module.open_existing, 0, 0

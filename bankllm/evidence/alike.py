@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bankllm.evidence.manifest import MANIFEST, read_manifest
+from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record
+from bankllm.evidence.seal import MANIFEST
 
 MACHINE = ("cpu", "cores_usable", "cpu_limit", "memory_gib", "memory_limit_gib", "gpus", "machine")
 """Keys of the environment capsule that make a machine another one."""

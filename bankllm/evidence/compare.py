@@ -11,9 +11,9 @@ from typing import Literal
 
 from bankllm.errors import RunError
 from bankllm.evidence.alike import machine_of, unlike_machines, unlike_records
+from bankllm.evidence.format import show_interval, show_value
 from bankllm.evidence.records import Record, read_records, read_rows
-from bankllm.evidence.statistics import STATISTICS
-from bankllm.evidence.words import show_interval, show_value
+from bankllm.evidence.statistics.registry import STATISTICS
 
 Outcome = Literal["better", "worse", "differs", "no detectable difference", "not judged"]
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bankllm.errors import RunError
-from bankllm.evidence.records import data_of, models_of, read_records, sha256_file, write_text
-from bankllm.evidence.run_checks import MANIFEST, UNSEALED, VERIFIER, seal_of
-from bankllm.evidence.standalone import standalone
+from bankllm.evidence.records import read_records, sha256_file, write_text
+from bankllm.evidence.seal import MANIFEST, UNSEALED, VERIFIER, data_of, models_of, seal_of
+from bankllm.evidence.verification.standalone import standalone
 
 
 class NotebookRun(BaseModel):

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from bankllm.evidence.published import ROADMAP, Promise
+from bankllm.evidence.format import show_interval, show_value
 from bankllm.evidence.records import Record
-from bankllm.evidence.words import show_interval, show_value
+from bankllm.evidence.report.roadmap import ROADMAP, Promise
 
 Outcome = Literal["kept", "not kept", "cannot be told", "not measured"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError
-from bankllm.evidence.estimate import Estimate
-from bankllm.evidence.rows import FILE_BYTES, Table, inside, read_table
-from bankllm.evidence.statistics import STATISTICS
+from bankllm.evidence.csv_table import FILE_BYTES, Table, inside, read_table
+from bankllm.evidence.statistics.estimate import Estimate
+from bankllm.evidence.statistics.registry import STATISTICS
 
 
 class RawFiles:

@@ -15,13 +15,11 @@ from typing import Any, BinaryIO, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bankllm.errors import RunError
-from bankllm.evidence.estimate import Estimate
+from bankllm.evidence.csv_table import Table
 from bankllm.evidence.recompute import RawFiles
 from bankllm.evidence.recompute import sha256_file as sha256_file
-from bankllm.evidence.rows import Table
-from bankllm.evidence.run_checks import data_of as data_of
-from bankllm.evidence.run_checks import models_of as models_of
-from bankllm.evidence.validity import load_faults, reasons
+from bankllm.evidence.statistics.estimate import Estimate
+from bankllm.evidence.validity_marks import load_faults, reasons
 from bankllm.util.atomic_files import atomic_writer
 
 

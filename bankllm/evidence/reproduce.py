@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from bankllm.errors import RunError
 from bankllm.evidence.alike import QUALITY_UNITS, machine_of, unlike_machines, unlike_records
+from bankllm.evidence.format import show_value
 from bankllm.evidence.manifest import Manifest, read_manifest
 from bankllm.evidence.records import Record, read_records
-from bankllm.evidence.words import show_value
 
 Outcome = Literal["within", "outside", "not comparable"]
 Repeat = Callable[[str, Sequence[str], dict[str, Any]], tuple[Path, Manifest]]

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from bankllm.errors import RunError
 from bankllm.evidence import records
+from bankllm.evidence.csv_table import read_table
+from bankllm.evidence.format import show_interval, show_value
 from bankllm.evidence.records import (
     Raw,
     Record,
@@ -24,10 +26,8 @@ from bankllm.evidence.records import (
     write_records,
     write_rows,
 )
-from bankllm.evidence.rows import read_table
-from bankllm.evidence.summary import by_room
-from bankllm.evidence.validity import MARKS
-from bankllm.evidence.words import show_interval, show_value
+from bankllm.evidence.report.summary import by_room
+from bankllm.evidence.validity_marks import MARKS
 from bankllm.settings import Profile, get_profile, get_settings, project_root
 from bankllm.util.atomic_files import atomic_writer
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from bankllm.evidence.statistics import samples_needed
+from bankllm.evidence.statistics.registry import samples_needed
 from bankllm.lab.prometheus import PrometheusServer
 
 Column = Literal["ms", "requests_per_s", "requests"]

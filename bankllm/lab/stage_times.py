@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from bankllm.evidence.statistics import histogram_quantile
+from bankllm.evidence.statistics.registry import histogram_quantile
 from bankllm.lab.prometheus import Sample, bucket_rows, gained
 from bankllm.telemetry.metrics import Stage
 

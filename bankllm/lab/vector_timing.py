@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from bankllm.errors import UsageError
+from bankllm.evidence.format import show_value
 from bankllm.evidence.records import Record
-from bankllm.evidence.words import show_value
 from bankllm.lab.vector_corpus import Place
 from bankllm.vectors.service import VectorService
 

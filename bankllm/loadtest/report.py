@@ -14,7 +14,7 @@ import jwt
 
 from bankllm import datasets
 from bankllm.errors import RunError
-from bankllm.evidence.statistics import percentile
+from bankllm.evidence.statistics.registry import percentile
 from bankllm.loadtest.load import Driver, Row
 from bankllm.loadtest.runner import LoadInterrupted, LoadResult, run_load
 from bankllm.loadtest.server_process import ServerProcess

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 
 from bankllm.datasets import licence
 from bankllm.errors import RunError, UsageError
+from bankllm.evidence.format import show_interval, show_value
 from bankllm.evidence.records import Record
-from bankllm.evidence.words import show_interval, show_value
 from bankllm.model import base_models
 from bankllm.model.artifact import TRAINING_FILE, Artefact
 from bankllm.model.torch_classifier import IntentClassifier

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from bankllm.errors import ServerError
-from bankllm.evidence.statistics import samples_needed
+from bankllm.evidence.statistics.registry import samples_needed
 from bankllm.loadtest.drivers.locust_driver import read_rows
 from bankllm.loadtest.load import Driven, Load, Row, errors_of, measured, span_s
 from bankllm.util import processes

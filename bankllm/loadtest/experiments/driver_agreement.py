@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, cast
 
-from bankllm.evidence.statistics import Rows, histogram_quantile, percentile, samples_needed
+from bankllm.evidence.statistics.registry import Rows, histogram_quantile, percentile, samples_needed
 from bankllm.loadtest.load import Row
 
 PERCENTILES = (0.5, 0.95)

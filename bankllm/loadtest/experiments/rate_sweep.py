@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from bankllm.evidence.statistics import Rows, goodput, knee, percentile, throughput
+from bankllm.evidence.statistics.registry import Rows, goodput, knee, percentile, throughput
 from bankllm.loadtest.load import Kind, Row, measured
 from bankllm.loadtest.runner import LoadResult, run_load
 

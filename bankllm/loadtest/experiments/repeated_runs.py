@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from bankllm.errors import NotMeasured
-from bankllm.evidence.statistics import Rows, percentile
+from bankllm.evidence.statistics.registry import Rows, percentile
 from bankllm.loadtest.load import Row, measured
 from bankllm.loadtest.runner import LoadResult
 

@@ -1,0 +1,113 @@
+"""Commands that turn a run into pages, compare and publish it, and bind numbers: `report`, `publish`, `claims`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bankllm.errors import RunError, UsageError
+from bankllm.settings import get_settings, project_root
+
+RunArgument = Annotated[Path | None, typer.Argument(help="A run's folder.", show_default="the newest complete run")]
+
+
+def report(
+    run_dir: RunArgument = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Judge the second run against the first instead.")
+    ] = None,
+    mlflow: Annotated[str | None, typer.Option(metavar="URI", help="Log the run to this MLflow store instead.")] = None,
+) -> None:
+    """Write a run's pages and exports again, after checking that the run holds; or compare two, or log one."""
+    if compare and (run_dir or mlflow):
+        raise UsageError("--compare takes two runs and stands alone: bankllm report --compare RUN_A RUN_B")
+    if compare:
+        _compare(*compare)
+        return
+    folder = holding(run_dir or latest_run())
+    if mlflow:
+        from bankllm.evidence.share.mlflow import log_run
+
+        typer.echo(f"logged to {mlflow} as run {log_run(folder, mlflow)}")
+        return
+    from bankllm.evidence.manifest import finish, read_manifest
+    from bankllm.evidence.report.render import render
+    from bankllm.evidence.share.ro_crate import write_crate
+
+    manifest = read_manifest(folder)
+    for page in render(folder):
+        typer.echo(page)
+    typer.echo(write_crate(folder, manifest))
+    finish(folder, manifest, complete=manifest.complete)
+
+
+def _compare(first: Path, second: Path) -> None:
+    from bankllm.evidence.compare import compare
+
+    comparison = compare(holding(first), holding(second))
+    for line in comparison.lines():
+        typer.echo(line)
+    if not comparison.compared:
+        raise RunError("The two runs have no record in common that was measured under the same conditions.")
+
+
+def publish(
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder.")],
+    target: Annotated[Path, typer.Argument(help="Where the copy goes, e.g. outputs/reference.")],
+) -> None:
+    """Copy a run that holds, without weights, to where a repository keeps it."""
+    from bankllm.evidence.share.publish import publish as copy
+
+    left_out = copy(run_dir, target).left_out
+    typer.echo(f"{target}: {len(left_out)} files with weights left out. Check it: bankllm verify {target}")
+
+
+def claims(
+    files: Annotated[list[Path], typer.Argument(help="Markdown files; with --scan notebooks and résumés too.")],
+    write: Annotated[bool, typer.Option("--write", help="Fill the claims in.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check them (the default).")] = False,
+    scan: Annotated[bool, typer.Option("--scan", help="Find placeholders and unbound figures.")] = False,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option("--run", help="A run's folder.", show_default="the one that the file names, else the newest"),
+    ] = None,
+) -> None:
+    """Check (or fill in) numbers that Markdown files bind to records: <!-- claim: ID -->…<!-- /claim -->."""
+    from bankllm.evidence.records import read_records
+    from bankllm.evidence.report.claims import read_markdown, run_named_in, write_claims
+    from bankllm.evidence.report.placeholders import scan as find
+    from bankllm.evidence.verification.claims_audit import audit_claims
+
+    if write + check + scan > 1:
+        raise UsageError("Give one of --write, --check and --scan.")
+    faults: list[str] = []
+    for file in files:
+        named = run_named_in(read_markdown(file))[0]
+        folder = run_dir or (file.parent / named if named else latest_run())
+        if write:
+            typer.echo(f"{file}: {write_claims(file, folder)} claims written")
+        elif scan:
+            faults += map(str, find(file, read_records(folder)))
+        else:
+            faults += audit_claims(file, folder)
+    for fault in faults:
+        typer.echo(fault, err=not scan)
+    if faults:
+        raise typer.Exit(1)
+
+
+def latest_run() -> Path:
+    """The newest complete run. Raises `RunError` where there is none."""
+    output = project_root() / get_settings().output
+    latest = output / "LATEST"
+    if not latest.is_file():
+        raise RunError(f"No complete run in {output}. Make one with `bankllm run`, or name a run's folder.")
+    return output / latest.read_text(encoding="utf-8").strip()
+
+
+def holding(folder: Path) -> Path:
+    from bankllm.evidence.verification.verify import verify
+
+    if not (verdict := verify(folder)).holds:
+        raise RunError(f"{folder} {verdict.summary()}. Nothing is told of a run that does not hold.")
+    return folder

@@ -1,0 +1,1 @@
+"""Share a run: a copy for git (`publish`), an RO-Crate description, and MLflow."""

@@ -1,0 +1,1 @@
+"""Statistics: pure functions from rows to an `Estimate`. Standard library only; `registry` lists all of them."""

@@ -1,0 +1,49 @@
+"""Bound numbers: written and found again the same in Markdown, HTML and LaTeX."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from bankllm.evidence import claim_syntax
+from bankllm.evidence.claim_syntax import Token, find_tokens, parse_conditions, tex
+
+TEXTS = ["12.4 ms", "86.3 – 96.6 %", "3,080", "none: a < b & c > d", "p_1 #2 $3 {x} ~ ^ ≥ 4 × 5…"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("write", [claim_syntax.markdown, claim_syntax.hypertext, claim_syntax.latex])
+@pytest.mark.parametrize("part", ["", "ci95", "n"])
+def test_what_is_written_is_found_again(write, text: str, part: str) -> None:
+    page = f"first line\nthe value {write('chat.c100.p95_ms', text, part)} of it"
+    assert list(find_tokens(page)) == [Token("chat.c100.p95_ms", part, text, 2)]
+
+
+def test_conditions_are_read() -> None:
+    (token,) = find_tokens('<!-- claim: a.b dataset="teller77[8 intents]" profile=quick -->1<!-- /claim -->')
+    assert parse_conditions(token.conditions) == {"dataset": "teller77[8 intents]", "profile": "quick"}
+
+
+@pytest.mark.parametrize("words", ["quick", "profile=", "=quick"])
+def test_a_condition_has_a_name_and_a_value(words: str) -> None:
+    with pytest.raises(ValueError, match="is not a condition of the form name=value"):
+        parse_conditions(words)
+
+
+def test_every_special_character_of_latex_is_escaped() -> None:
+    escaped = tex("50 % & $5 #1 a_b {c} ~ ^ \\")
+    assert escaped == (r"50 \% \& \$5 \#1 a\_b \{c\} \textasciitilde{} \textasciicircum{} \textbackslash{}")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here: apt-get install texlive-latex-base")
+def test_latex_takes_the_token(tmp_path) -> None:
+    head = "\\documentclass{article}\\providecommand{\\claim}[2]{#2}\\begin{document}"
+    body = [claim_syntax.latex("a.b_c", text, "ci95") for text in TEXTS]
+    (tmp_path / "a.tex").write_text("\n\n".join([head, *body, "\\end{document}"]))
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

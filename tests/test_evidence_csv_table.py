@@ -1,0 +1,115 @@
+"""Raw rows: plain and compressed alike, read within bounds, and every fault named by file and line."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import RunError
+from bankllm.evidence import csv_table
+from bankllm.evidence.csv_table import Table, inside, read_table
+from bankllm.evidence.records import Raw, compute, read_rows, sha256_file, write_rows
+from bankllm.evidence.run import GZIP_FROM, Run
+
+ROWS = [{"label": f"l{i % 3}", "ms": i / 7, "note": 'a "quoted", word\nof two lines'} for i in range(50)]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz"])
+def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
+    write_rows(tmp_path / name, ROWS)
+    raw = Raw(path=name, sha256=sha256_file(tmp_path / name), where={"label": "l1"})
+    found = read_rows(tmp_path, raw)
+    assert list(found) == [{k: str(v) for k, v in row.items()} for row in ROWS if row["label"] == "l1"]
+    assert found[-1] == found[len(found) - 1]
+    assert list(found[2:4]) == [found[2], found[3]]
+    with pytest.raises(IndexError):
+        found[len(found)]
+    assert compute(tmp_path, raw, "maximum", {"column": "ms"}).value == 49 / 7
+    assert compute(tmp_path, raw, "count", {}).value == 17
+
+
+def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write_rows(tmp_path / folder / f"{folder}.csv.gz", ROWS)
+    assert (tmp_path / "a/a.csv.gz").read_bytes() == (tmp_path / "b/b.csv.gz").read_bytes()
+    write_rows(tmp_path / "plain.csv", ROWS)
+    assert gzip.decompress((tmp_path / "a/a.csv.gz").read_bytes()) == (tmp_path / "plain.csv").read_bytes()
+
+
+def test_many_rows_are_compressed_and_one_file_alone_stands(run: Run) -> None:
+    for count, compress, name in (
+        (GZIP_FROM - 1, None, "01_load.csv"),
+        (GZIP_FROM, None, "01_load.csv.gz"),
+        (3, None, "01_load.csv"),
+        (3, True, "01_load.csv.gz"),
+        (GZIP_FROM + 1, False, "01_load.csv"),
+    ):
+        run.write_rows("load", ({"ms": i} for i in range(count)), compress=compress)
+        assert [path.name for path in (run.folder / "raw").iterdir()] == [name]
+        record = run.measure("load.n", "count", "load", title="n", unit="requests")
+        assert (record.value, record.raw and record.raw.path) == (count, f"raw/{name}")
+
+
+def test_only_the_columns_that_are_asked_for_are_held(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.csv", ROWS)
+    assert read_table(tmp_path / "rows.csv", "rows.csv", {"ms", "unknown"})[0] == {"ms": "0.0"}
+    none = read_table(tmp_path / "rows.csv", "rows.csv", ())
+    assert list(none) == [{}] * 50
+    with pytest.raises(RunError, match=r"rows\.csv has no column label"):
+        none.where({"label": "l1"}, "rows.csv")
+    assert list(Table({}, 0)) == []
+
+
+FAULTS = {
+    "a cell too few": (b"a,b\n1,2\n3\n", r"rows\.csv, line 3: expected 2 cells, found 1"),
+    "a cell too many": (b"a,b\n1,2,3\n", r"rows\.csv, line 2: expected 2 cells, found 3"),
+    "nothing": (b"", "no header of distinct columns"),
+    "a column twice": (b"a,a\n1,2\n", "no header of distinct columns"),
+    "other bytes": (b"a\n\xff\xfe\n", "cannot be read as CSV text"),
+    "an open quote": (b'a\n"1\n', r"rows\.csv, line 2: unexpected end of data"),
+    "a line without an end": (b"a\n" + b"0" * 2**18, r"a line of more than 131,072 characters"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_cannot_be_read_is_named(tmp_path: Path, fault: str) -> None:
+    content, message = FAULTS[fault]
+    (tmp_path / "rows.csv").write_bytes(content)
+    with pytest.raises(RunError, match=message):
+        read_table(tmp_path / "rows.csv", "rows.csv")
+
+
+def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv.gz"
+    write_rows(path, ROWS)
+    whole = path.read_bytes()
+    for content in (whole[:-9], whole[:40], b"a,b\n1,2\n", whole[:-6] + b"xxxxxx", whole[:30] + b"zz" + whole[32:]):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=r"rows\.csv\.gz cannot be read as CSV text"):
+            read_table(path, "rows.csv.gz")
+
+
+def test_more_than_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.csv.gz"
+    write_rows(path, ({"ms": i / 7, "kind": "chat"} for i in range(20_000)))
+    monkeypatch.setattr(csv_table, "HELD_BYTES", 2**20)
+    assert len(read_table(path, path.name, {"kind"})) == 20_000
+    with pytest.raises(RunError, match="needs more than 1 MiB of memory"):
+        read_table(path, path.name, {"ms"})
+    monkeypatch.setattr(csv_table, "FILE_BYTES", 2**16)
+    with pytest.raises(RunError, match="unpacks to more than 0 MiB"):
+        read_table(path, path.name, ())
+
+
+def test_a_path_may_neither_leave_the_folder_nor_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/rows.csv").write_text("a\n1\n")
+    (tmp_path / "link").symlink_to(tmp_path / "raw")
+    (tmp_path / "raw/link.csv").symlink_to(tmp_path / "raw/rows.csv")
+    assert inside(tmp_path, "raw/rows.csv") == tmp_path / "raw/rows.csv"
+    for name in ("../secret", "raw/../../secret", "/etc/passwd", "raw\\..\\secret", "", "a\0b"):
+        with pytest.raises(RunError, match="lies outside the run's folder"):
+            inside(tmp_path, name)
+    for name in ("link/rows.csv", "raw/link.csv"):
+        with pytest.raises(RunError, match="is a link"):
+            inside(tmp_path, name)

@@ -1,0 +1,91 @@
+"""The machine's description: right on this machine, right under a limit, and silent about its owner."""
+
+import getpass
+import hashlib
+import json
+import os
+import socket
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from bankllm.evidence import environment as room
+from bankllm.evidence.environment import capsule, cpu_limit, cpu_model, gpus, memory_limit_gib
+
+
+def test_the_capsule_is_json_and_names_no_host_user_or_path() -> None:
+    found = capsule()
+    text = json.dumps(found)
+    for secret in (socket.gethostname(), str(Path.home()), str(Path.cwd())):
+        assert secret not in text
+    assert getpass.getuser() not in json.dumps({**found, "libraries": None}).split()
+    assert found["cores"] == os.cpu_count()
+    assert found["uname"] == subprocess.run(["uname", "-srvm"], capture_output=True, text=True).stdout.strip()
+    libraries = found["libraries"]
+    assert isinstance(libraries, dict)
+    assert libraries["numpy"] == version("numpy")
+
+
+def test_limits_of_a_version_2_control_group(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{6 * 2**30}\n")
+    assert cpu_limit(tmp_path) == 1.5
+    assert memory_limit_gib(tmp_path) == 6.0
+
+
+def test_limits_of_a_version_1_control_group(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("400000\n")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "memory/memory.limit_in_bytes").write_text("2147483648\n")
+    assert cpu_limit(tmp_path) == 4.0
+    assert memory_limit_gib(tmp_path) == 2.0
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"cpu.max": "max 100000", "memory.max": "max"},
+        {
+            "cpu/cpu.cfs_quota_us": "-1",
+            "cpu/cpu.cfs_period_us": "100000",
+            "memory/memory.limit_in_bytes": "9223372036854771712",
+        },
+    ],
+)
+def test_no_limit_is_none(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_limit(tmp_path) is None
+    assert memory_limit_gib(tmp_path) is None
+
+
+def test_the_processor_is_named_even_without_cpuinfo(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Example CPU 3.0: turbo\n")
+    assert cpu_model(tmp_path / "cpuinfo") == "Example CPU 3.0: turbo"
+    assert cpu_model(tmp_path / "absent")
+
+
+def test_gpus_are_read_off_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'Tesla T4, 15360, 550.54.15'\necho 'GB10, [N/A], 580.1'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert gpus() == [
+        {"name": "Tesla T4", "memory_gib": 15.0, "driver": "550.54.15"},
+        {"name": "GB10", "memory_gib": None, "driver": "580.1"},
+    ]
+    program.write_text("#!/bin/sh\necho 'no driver' >&2\nexit 9\n")
+    assert gpus() == []
+
+
+def test_the_lock_file_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "project_root", lambda: tmp_path)
+    assert room.lock_sha256() is None
+    (tmp_path / "requirements.lock").write_bytes(b"torch==2.13.0\n")
+    assert room.lock_sha256() == hashlib.sha256(b"torch==2.13.0\n").hexdigest()

@@ -1,0 +1,132 @@
+"""The pages: numbers as their records have them, and what is missing said to be missing."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import RunError
+from bankllm.evidence.claim_syntax import find_tokens
+from bankllm.evidence.format import describe_how, show, show_interval, show_value
+from bankllm.evidence.records import read_records
+from bankllm.evidence.report.render import render
+from bankllm.evidence.run import Run
+
+DATA = {
+    "dataset": "banking77",
+    "train_rows": 10003,
+    "test_rows": 3080,
+    "intents": 77,
+    "train_sha256": "a" * 64,
+    "test_sha256": "b" * 64,
+    "model": "all-MiniLM-L6-v2",
+    "model_sha256": "c" * 64,
+}
+
+
+@pytest.fixture
+def filled(run: Run) -> Run:
+    run.conditions |= DATA
+    run.write_rows("predictions", [{"actual": "a", "predicted": "a"}] * 93 + [{"actual": "b", "predicted": "a"}] * 7)
+    how = {"configuration": "LoRA r=8"}
+    run.measure(
+        "training.lora_r8.accuracy", "accuracy", "predictions", title="LoRA: accuracy", unit="share", conditions=how
+    )
+    run.write_rows("chat", ({"ms": i} for i in range(1, 201)))
+    run.measure_percentiles("chat.sequential", "chat", title="Chat", column="ms")
+    run.not_measured("load.ab.p95_ms", title="ab, p95", unit="ms", why="ab is not installed <apt>")
+    return run
+
+
+def as_read(page: Path) -> str:
+    """What a reader sees: comments are not shown."""
+    return re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"))
+
+
+def test_markdown_shows_values_intervals_and_what_is_missing(filled: Run) -> None:
+    render(filled.folder)
+    text = as_read(filled.folder / "RESULTS.md")
+    assert "| LoRA r=8 | 93.0 % (86.3 – 96.6 %) |" in text
+    assert "| Chat, p95 | **190.0 ms** | 183.0 – 198.0 ms | 200 | percentile of ms, q = 0.95 |" in text
+    assert "| ab, p95 | *not measured* | | | [load.ab.p95_ms](records.jsonl#L5) | ab is not installed <apt> |" in text
+    assert "| Chat, p99 ([chat.sequential.p99_ms](records.jsonl#L4)) | invalid: p99 needs" in text
+    assert "**Not measured here.**" in text
+
+
+def test_each_figure_links_to_its_record_and_its_raw_rows(filled: Run) -> None:
+    render(filled.folder)
+    lines = (filled.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    links = re.findall(r"\[([\w.]+)\]\(records\.jsonl#L(\d+)\)", as_read(filled.folder / "RESULTS.md"))
+    assert {id for id, _ in links} == {record.id for record in read_records(filled.folder)}
+    for id, number in links:
+        assert json.loads(lines[int(number) - 1])["id"] == id
+    page = (filled.folder / "RESULTS.html").read_text(encoding="utf-8")
+    assert '<a href="raw/01_chat.csv">' in page
+    assert '<a href="records.jsonl#L3">' in page
+
+
+def test_every_number_of_the_tables_is_bound(filled: Run) -> None:
+    render(filled.folder)
+    records = {record.id: record for record in read_records(filled.folder)}
+    for name in ("RESULTS.md", "RESULTS.html", "RESUME.md"):
+        tokens = list(find_tokens((filled.folder / name).read_text(encoding="utf-8")))
+        assert {token.id for token in tokens} >= {"training.lora_r8.accuracy", "chat.sequential.p95_ms"}
+        assert all(token.text == show(records[token.id], token.part) for token in tokens)
+
+
+def test_html_is_one_escaped_file(filled: Run) -> None:
+    pytest.importorskip("matplotlib")
+    from bankllm.lab import plots
+
+    figure, (axis,) = plots.new_figure()
+    plots.latency_distribution(axis, {"a": [1.0, 2.0, 30.0]}, "Latency")
+    filled.save_plot("latency", figure)
+    render(filled.folder)
+    page = (filled.folder / "RESULTS.html").read_text(encoding="utf-8")
+    assert "ab is not installed &lt;apt&gt;" in page
+    assert 'src="data:image/png;base64,' in page
+    assert re.findall(r'(?:src|href)="(?!data:|#|raw/|records\.jsonl)[^"]*', page) == []
+
+
+def test_a_part_of_a_record_that_does_not_exist_is_refused(filled: Run) -> None:
+    with pytest.raises(ValueError, match="Unknown part 'm' of a record"):
+        show(read_records(filled.folder)[0], "m")
+
+
+def test_the_resume_says_what_was_left_out(filled: Run) -> None:
+    render(filled.folder)
+    text = as_read(filled.folder / "RESUME.md")
+    assert "to 93.0 % test accuracy on banking77 (95 % interval 86.3 – 96.6 %, n = 100)." in text
+    assert "p50 100.0 ms and p95 190.0 ms one request at a time" in text
+    assert re.search(r"Not measured in this run, or not valid: .*`load\.ab\.throughput`", text)
+
+
+def test_rendering_twice_gives_the_same_bytes(filled: Run) -> None:
+    first = {page: page.read_bytes() for page in render(filled.folder)}
+    assert {page: page.read_bytes() for page in render(filled.folder)} == first
+
+
+def test_nothing_is_rendered_from_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no records"):
+        render(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (0.93456, "share", "93.5 %"),
+        (1234.5, "ms", "1,234 ms"),
+        (12.345, "ms", "12.3 ms"),
+        (0.345, "ms", "0.34 ms"),
+        (3 * 2**20, "bytes", "3.0 MiB"),
+        (2048, "bytes", "2.0 KiB"),
+        (76808, "parameters", "76,808 parameters"),
+    ],
+)
+def test_values_read_as_people_write_them(run: Run, value: float, unit: str, shown: str) -> None:
+    run.write_rows("one", [{"x": value}])
+    record = run.measure("a.b", "single", "one", title="t", unit=unit, column="x")
+    assert show_value(record) == shown
+    assert show_interval(record) == "none: measured once"
+    assert describe_how(record) == "value of x"

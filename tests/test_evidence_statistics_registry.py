@@ -1,0 +1,325 @@
+"""Each statistic against SciPy, a published table, or a case worked by hand."""
+
+import csv
+import io
+import itertools
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score, roc_auc_score
+
+from bankllm.evidence.statistics import estimate as e
+from bankllm.evidence.statistics import registry as s
+
+
+def rows(**columns: list[object]) -> list[dict[str, str]]:
+    return [dict(zip(columns, map(str, values), strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def test_mean_has_the_central_limit_interval() -> None:
+    generator = random.Random(1)
+    values = [generator.gauss(10, 2) for _ in range(400)]
+    estimate = s.mean(rows(x=values), "x")
+    low, high = stats.norm.interval(0.95, loc=sum(values) / 400, scale=stats.sem(values))
+    assert estimate.value == pytest.approx(sum(values) / 400)
+    assert estimate.ci95 == pytest.approx((low, high))
+
+
+def test_mean_of_few_samples_gives_no_interval_and_says_why() -> None:
+    assert s.mean(rows(x=[1, 3]), "x") == s.Estimate(2.0, 2, why_no_ci95="fewer than 30 samples")
+
+
+@pytest.mark.parametrize(("q", "needed"), [(0.90, 64), (0.95, 130), (0.99, 662), (0.999, 6636)])
+def test_samples_needed_is_mlperfs_table(q: float, needed: int) -> None:
+    assert abs(s.samples_needed(q) - needed) <= 2
+    n = s.samples_needed(q)
+    assert stats.binom.cdf(1, n, 1 - q) <= 0.01 < stats.binom.cdf(1, n - 1, 1 - q)
+
+
+def test_percentile_is_nearest_rank_and_its_interval_covers() -> None:
+    """Of many samples from a known distribution, about 95 % of the intervals hold the true percentile."""
+    random_numbers = random.Random(7)
+    truth = stats.expon.ppf(0.95)
+    hits = 0
+    for _ in range(400):
+        sample = [random_numbers.expovariate(1) for _ in range(300)]
+        estimate = s.percentile(rows(x=sample), "x", 0.95)
+        assert estimate.value == sorted(sample)[math.ceil(0.95 * 300) - 1]
+        assert estimate.ci95 is not None
+        hits += estimate.ci95[0] <= truth <= estimate.ci95[1]
+    assert 0.93 <= hits / 400 <= 0.99
+
+
+def test_percentile_of_too_few_samples_is_none() -> None:
+    estimate = s.percentile(rows(x=range(200)), "x", 0.99)
+    assert estimate.value is None
+    assert estimate.invalid_because == f"p99 needs {s.samples_needed(0.99)} samples, there are 200"
+
+
+def test_samples_needed_refuses_a_percentage() -> None:
+    with pytest.raises(ValueError, match="between 0 and 1, found 95"):
+        s.samples_needed(95)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 50), (50, 50), (2864, 3080), (7, 9)])
+def test_wilson_agrees_with_scipy(hits: int, n: int) -> None:
+    answer = rows(predicted=["a"] * n, actual=["a"] * hits + ["b"] * (n - hits))
+    estimate = s.accuracy(answer)
+    expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
+    assert estimate.value == hits / n
+    assert estimate.ci95 == pytest.approx((expected.low, expected.high))
+
+
+def test_proportion_counts_a_value() -> None:
+    estimate = s.proportion(rows(status=[200, 500, 200, 200]), "status", "200")
+    assert (estimate.value, estimate.n) == (0.75, 4)
+
+
+def test_macro_f1_by_hand() -> None:
+    """a: TP 2, FP 1, FN 0 → 0.8; b: TP 1, FP 0, FN 1 → 2/3; c: only ever predicted wrongly → 0."""
+    answer = rows(actual=["a", "a", "b", "b"], predicted=["a", "a", "b", "a"])
+    assert s.macro_f1(answer).value == pytest.approx((0.8 + 2 / 3) / 2)
+    stray = rows(actual=["a", "a"], predicted=["a", "c"])
+    assert s.macro_f1(stray).value == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_throughput_counts_from_first_start_to_last_end() -> None:
+    assert s.throughput(rows(t0=[1.0, 1.5, 2.0], t1=[2.0, 2.0, 4.0]), "t0", "t1").value == pytest.approx(1.0)
+    assert s.throughput(rows(t0=[1.0], t1=[1.0]), "t0", "t1").invalid_because == "the rows span no time"
+
+
+def test_rate_is_all_that_was_done_over_all_the_time_it_took() -> None:
+    assert s.rate(rows(done=[1000, 500], seconds=[2.0, 3.0]), "done", "seconds").value == 300
+    assert s.rate(rows(done=[1], seconds=[0.0]), "done", "seconds").invalid_because == "the rows took no time"
+
+
+def test_single_wants_one_row() -> None:
+    assert s.single(rows(x=[2.5]), "x").value == 2.5
+    assert s.single(rows(x=[1, 2]), "x").invalid_because == "expected one row, found 2"
+
+
+def test_histogram_quantile_interpolates_like_prometheus() -> None:
+    """PromQL's own worked rule: 900 of 1,000 below 0.1 and all below 0.25 → p95 half-way through that bucket."""
+    buckets = rows(le=["0.05", "0.1", "0.25", "+Inf"], total=[500, 900, 1000, 1000])
+    assert s.histogram_quantile(buckets, "le", "total", 0.95).value == pytest.approx(0.1 + 0.15 * 0.5)
+    beyond = rows(le=["0.05", "0.1", "+Inf"], total=[500, 900, 1000])
+    assert s.histogram_quantile(beyond, "le", "total", 0.95).value == 0.1
+
+
+SAY_MORE_OF_NO_ROWS = {"count", "single", "percentile", "histogram_quantile", "recall_at_false_rejects", "auroc"}
+SAY_MORE_OF_NO_ROWS |= {"across", "growth"}
+
+
+@pytest.mark.parametrize("name", sorted(set(s.STATISTICS) - SAY_MORE_OF_NO_ROWS - {"bootstrap"}))
+def test_no_rows_give_no_value(name: str) -> None:
+    arguments = {"maximum": ["x"], "mean": ["x"], "throughput": ["a", "b"], "proportion": ["x", "1"], "rejected": [0.5]}
+    arguments |= {"goodput": [*"abcd", 500], "knee": [*"abcde", 500]}
+    arguments |= {"rate": ["a", "b"], "mcnemar": ["a", "b"], "accuracy_difference": ["a", "b"]}
+    assert s.STATISTICS[name]([], *arguments.get(name, [])).invalid_because == "no rows"
+
+
+def test_macro_f1_agrees_with_scikit_learn() -> None:
+    generator = random.Random(3)
+    answer = rows(**{name: [generator.choice("abcde") for _ in range(200)] for name in ("actual", "predicted")})
+    expected = f1_score([r["actual"] for r in answer], [r["predicted"] for r in answer], average="macro")
+    assert s.macro_f1(answer).value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 101])
+def test_students_t_agrees_with_scipy(freedom: int) -> None:
+    assert e.t95(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-12)
+
+
+def test_students_t_needs_a_degree_of_freedom() -> None:
+    with pytest.raises(ValueError, match="1 degree of freedom or more, found 0"):
+        e.t95(0)
+
+
+def seeded(*hits: int, of: int = 10) -> list[dict[str, str]]:
+    """So many right answers of `of` a seed."""
+    return [
+        {"seed": str(seed), "actual": "a", "predicted": "a" if i < right else "b"}
+        for seed, right in enumerate(hits)
+        for i in range(of)
+    ]
+
+
+def test_accuracy_over_seeds_has_students_interval() -> None:
+    estimate = s.accuracy_over_seeds(seeded(9, 8, 10))
+    expected = stats.ttest_1samp([0.9, 0.8, 1.0], 0).confidence_interval(0.95)
+    assert (estimate.value, estimate.n) == (pytest.approx(0.9), 3)
+    assert estimate.ci95 == pytest.approx((expected.low, 1.0))  # an accuracy ends at 1
+    assert expected.high > 1
+    narrow = s.accuracy_over_seeds(seeded(930, 935, 934, of=1000))
+    assert narrow.ci95 == pytest.approx(stats.ttest_1samp([0.930, 0.935, 0.934], 0).confidence_interval(0.95))
+    assert s.accuracy_sd_over_seeds(seeded(9, 8, 10)).value == pytest.approx(np.std([0.9, 0.8, 1.0], ddof=1))
+
+
+def test_one_seed_unlike_seeds_and_agreeing_seeds_say_what_is_missing() -> None:
+    assert s.accuracy_over_seeds(seeded(9)) == s.Estimate(0.9, 1, why_no_ci95="one seed shows no spread")
+    alone = s.accuracy_sd_over_seeds(seeded(9))
+    assert alone == s.Estimate(None, 1, invalid_because="a standard deviation needs 2 seeds, there is 1")
+    assert "no spread to judge by" in str(s.accuracy_over_seeds(seeded(9, 9)).why_no_ci95)
+    cut_short = seeded(9, 8)[:-3]
+    for statistic in (s.accuracy_over_seeds, s.accuracy_sd_over_seeds):
+        assert statistic(cut_short).invalid_because == "the seeds answered unlike numbers of texts (7 to 10)"
+
+
+def paired(both: int, only_a: int, only_b: int, neither: int) -> list[dict[str, str]]:
+    kinds = [("x", "x")] * both + [("x", "y")] * only_a + [("y", "x")] * only_b + [("y", "z")] * neither
+    return [{"r4": a, "r8": b, "actual": "x"} for a, b in kinds]
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (5, 5), (12, 3), (31, 52), (0, 1500), (900, 1100)])
+def test_mcnemar_is_scipys_exact_binomial_test(only_a: int, only_b: int) -> None:
+    estimate = s.mcnemar(paired(40, only_a, only_b, 7), "r4", "r8")
+    expected = stats.binomtest(only_a, only_a + only_b, 0.5).pvalue if only_a + only_b else 1.0
+    assert estimate.value == pytest.approx(expected, rel=1e-9, abs=1e-300)
+    assert estimate.n == 47 + only_a + only_b
+
+
+def test_mcnemar_of_many_texts_does_not_overflow() -> None:
+    """2^40,000 is no float."""
+    value = s.mcnemar(paired(0, 19_700, 20_300, 0), "r4", "r8").value
+    assert value == pytest.approx(2 * stats.binom.cdf(19_700, 40_000, 0.5), rel=1e-6)
+
+
+def test_accuracy_difference_covers_the_truth_about_95_times_in_100() -> None:
+    """Exactly, by every outcome of 60 texts of which 12 % tell the classifiers apart, 8 % to 4 %."""
+    n, gain, loss = 60, 0.08, 0.04
+    covered = total = 0.0
+    for only_a, only_b in itertools.product(range(20), range(14)):
+        chance = stats.multinomial.pmf([only_a, only_b, n - only_a - only_b], n, [gain, loss, 1 - gain - loss])
+        estimate = s.accuracy_difference(paired(n - only_a - only_b, only_a, only_b, 0), "r4", "r8")
+        assert estimate.ci95 is not None
+        assert estimate.value == (only_a - only_b) / n
+        assert estimate.ci95[0] <= estimate.value <= estimate.ci95[1]
+        total += chance
+        covered += chance * (estimate.ci95[0] <= gain - loss <= estimate.ci95[1])
+    assert total > 0.9999
+    assert 0.93 <= covered <= 0.98
+
+
+def test_accuracy_difference_of_equal_classifiers_is_not_certain() -> None:
+    """No discordant text of 3,080: half a text in each cell leaves 0 ± 1.96/3,082."""
+    estimate = s.accuracy_difference(paired(3000, 0, 0, 80), "r4", "r8")
+    assert estimate.value == 0
+    assert estimate.ci95 == pytest.approx((-1.96 / 3082, 1.96 / 3082), rel=1e-4)
+
+
+def scored(confidences: list[float], right: list[bool]) -> list[dict[str, str]]:
+    return rows(confidence=confidences, predicted=["a" if r else "b" for r in right], actual=["a"] * len(right))
+
+
+def test_expected_calibration_error_by_hand_and_by_numpy() -> None:
+    """Two bins: (0, ½] holds 0.4 and 0.5 (one right), (½, 1] holds 0.8 and 1.0 (both right)."""
+    answer = scored([0.4, 0.5, 0.8, 1.0], [True, False, True, True])
+    by_hand = 0.5 * abs(0.5 - 0.45) + 0.5 * abs(1 - 0.9)
+    assert s.expected_calibration_error(answer, bins=2).value == pytest.approx(by_hand)
+    generator = np.random.default_rng(5)
+    sure, right = generator.uniform(0, 1, 500), generator.uniform(0, 1, 500) < 0.7
+    bins = np.digitize(sure, np.linspace(0, 1, 16), right=True)
+    expected = sum((bins == b).mean() * abs(right[bins == b].mean() - sure[bins == b].mean()) for b in set(bins))
+    found = s.expected_calibration_error(scored(sure.tolist(), right.tolist()))
+    assert found.value == pytest.approx(expected)
+    assert s.expected_calibration_error(scored([0.0, 0.0], [False, False])).value == 0
+
+
+def test_aurc_by_hand_and_whatever_the_order_of_ties() -> None:
+    """Surest first: right, wrong, right, wrong → risks 0, 1/2, 1/3, 1/2."""
+    answer = scored([0.9, 0.8, 0.7, 0.6], [True, False, True, False])
+    assert s.aurc(answer).value == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
+    tied = scored([0.9, 0.9, 0.5], [True, False, True])
+    assert s.aurc(tied).value == s.aurc(tied[::-1]).value == pytest.approx((1 / 2 + 1 / 2 + 1 / 3) / 3)
+    orders = [scored([0.9, 0.8, 0.5], [*first, True]) for first in ((True, False), (False, True))]
+    assert s.aurc(tied).value == pytest.approx(np.mean([s.aurc(order).value for order in orders]))
+
+
+def test_rejected_counts_below_the_threshold_alone() -> None:
+    estimate = s.rejected(rows(confidence=[0.1, 0.5, 0.6, 0.9]), threshold=0.5)
+    assert (estimate.value, estimate.n) == (0.25, 4)
+    assert estimate.ci95 == pytest.approx(tuple(stats.binomtest(1, 4).proportion_ci(method="wilson")))
+
+
+def scopes(inside: list[float], outside: list[float]) -> list[dict[str, str]]:
+    kinds = ["yes"] * len(inside) + ["no"] * len(outside)
+    return rows(confidence=[*inside, *outside], in_scope=kinds)
+
+
+def test_recall_at_false_rejects_takes_the_highest_allowed_threshold() -> None:
+    """Of 20 in-scope rows 5 % is one, so the threshold is the second lowest, 0.30."""
+    answer = scopes([0.25, 0.30, *[0.9] * 18], [0.1, 0.29, 0.30, 0.5])
+    estimate = s.recall_at_false_rejects(answer, 0.05)
+    assert (estimate.value, estimate.n) == (0.5, 4)
+    assert s.recall_at_false_rejects(answer, 0.0).value == 0.25
+    assert s.recall_at_false_rejects(answer, 1.0).value == 1.0
+    assert s.recall_at_false_rejects(scopes([0.5] * 100, [0.4]), 0.29).value == 1.0
+    assert s.recall_at_false_rejects(scopes(list(np.arange(100) / 100), [0.285]), 0.29).value == 1.0  # 0.29 × 100 < 29
+
+
+def test_scopes_may_be_named_by_another_column_and_one_kind_alone_is_no_measurement() -> None:
+    sets = rows(set=["test", "test", "far", "near"], confidence=[0.9, 0.8, 0.1, 0.95])
+    options = {"column": "set", "inside": "test"}
+    assert s.recall_at_false_rejects(sets, **options, outside="far").value == 1.0
+    assert s.auroc(sets, **options, outside="near").value == 0.0
+    for statistic in (s.recall_at_false_rejects, s.auroc):
+        assert statistic(scopes([0.5], [])).invalid_because == "no rows with in_scope = no"
+        assert statistic(scopes([], [0.5])).invalid_because == "no rows with in_scope = yes"
+
+
+def test_auroc_agrees_with_scikit_learn_and_its_interval_with_delongs_matrix() -> None:
+    generator = np.random.default_rng(2)
+    inside, outside = generator.normal(1, 1, 80).round(1), generator.normal(0, 1, 50).round(1)  # rounded: many ties
+    estimate = s.auroc(scopes(inside.tolist(), outside.tolist()))
+    truth = [1] * 80 + [0] * 50
+    assert estimate.value == pytest.approx(roc_auc_score(truth, [*inside, *outside]))
+    wins = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
+    error = math.sqrt(wins.mean(axis=1).var(ddof=1) / 80 + wins.mean(axis=0).var(ddof=1) / 50)
+    assert estimate.ci95 == pytest.approx(stats.norm.interval(0.95, loc=wins.mean(), scale=error))
+    apart = s.auroc(scopes([0.9, 0.8], [0.1, 0.2]))
+    assert (apart.value, apart.why_no_ci95) == (1.0, "the rows leave no spread to judge by")
+
+
+def test_the_statistics_need_nothing_installed() -> None:
+    """A sceptic's bare Python (-S: no site-packages) can import them and recompute."""
+    code = "from bankllm.evidence.statistics.registry import STATISTICS as s; print(s['count']([{}]).value)"
+    root = Path(e.__file__).parents[3]
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+def test_a_float_survives_the_way_through_csv() -> None:
+    """What verify compares was once written to CSV: the shortest repr must give the same float back."""
+    value = 0.1 + 0.2
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow([value])
+    assert s.single([{"x": buffer.getvalue().strip()}], "x").value == value
+
+
+def test_bootstrap_agrees_with_scipy_and_gives_the_same_again() -> None:
+    generator = random.Random(5)
+    values = [generator.lognormvariate(0, 0.5) for _ in range(200)]
+    estimate = s.bootstrap(rows(x=values), "mean", column="x", resamples=1000)
+    interval = stats.bootstrap((values,), np.mean, n_resamples=1000, method="percentile", rng=1).confidence_interval
+    assert estimate.value == pytest.approx(np.mean(values))
+    assert estimate.ci95 == pytest.approx((interval.low, interval.high), rel=0.03)
+    assert s.bootstrap(rows(x=values), "mean", column="x", resamples=1000) == estimate
+    assert s.bootstrap(rows(x=values), "mean", column="x", resamples=1000, seed=1) != estimate
+
+
+def test_bootstrap_gives_macro_f1_an_interval_and_few_rows_none() -> None:
+    generator = random.Random(6)
+    actual = [f"c{i % 4}" for i in range(120)]
+    predicted = [label if generator.random() < 0.8 else "c0" for label in actual]
+    estimate = s.bootstrap(rows(actual=actual, predicted=predicted), "macro_f1", resamples=300)
+    assert estimate.value == s.macro_f1(rows(actual=actual, predicted=predicted)).value
+    assert estimate.ci95 is not None
+    assert estimate.ci95[0] < estimate.value < estimate.ci95[1]
+    assert s.bootstrap(rows(x=[1, 2]), "mean", column="x").why_no_ci95 == "fewer than 30 samples"
+    assert s.bootstrap([], "mean", column="x").invalid_because == "no rows"
