@@ -24,6 +24,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Execute the committed notebooks in place (smoke profile), so that nbval has outputs to compare with.
 notebooks: $(STAMP)

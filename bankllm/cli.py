@@ -15,7 +15,8 @@ from bankllm import __version__
 from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.evidence.commands import claims, holding, latest_run, publish, report
 from bankllm.loadtest.commands import loadtest
-from bankllm.settings import get_profile, get_settings, parse_assignments, project_root
+from bankllm.profiles import get_profile
+from bankllm.settings import get_settings, parse_assignments, project_root
 from bankllm.training.commands import train
 from bankllm.vectors.commands import index, search
 from bankllm.vectors.memory_command import memory

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.manifest import Manifest, NotebookRun, finish, read_manifest, write_manifest
+from bankllm.evidence.manifest import Manifest, NotebookRun, read_manifest, write_manifest
 from bankllm.evidence.records import write_text
 from bankllm.evidence.share.ro_crate import write_crate
-from bankllm.settings import Profile, get_profile, project_root
+from bankllm.evidence.verification.seal_run import seal_run
+from bankllm.profiles import Profile, get_profile
+from bankllm.settings import project_root
 
 NOTEBOOKS = (
     "01_local_validation",
@@ -99,7 +101,7 @@ def run(
     statuses = {entry.name: entry.status for entry in manifest.notebooks}
     if all(statuses.get(name) == "done" for name in chosen):
         write_crate(folder, manifest)
-        manifest = finish(folder, manifest, complete=all(statuses.get(name) == "done" for name in NOTEBOOKS))
+        manifest = seal_run(folder, manifest, complete=all(statuses.get(name) == "done" for name in NOTEBOOKS))
     if manifest.complete:
         write_text(output / "LATEST", folder.name + "\n")
     return folder, manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.evidence.run import Run
-from bankllm.settings import PROFILES
+from bankllm.profiles import PROFILES
 
 
 @pytest.fixture(autouse=True)

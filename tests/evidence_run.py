@@ -8,10 +8,11 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from bankllm.evidence.known_facts import KNOWN_DATA
-from bankllm.evidence.manifest import Manifest, NotebookRun, finish
+from bankllm.evidence.manifest import Manifest, NotebookRun
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
-from bankllm.settings import PROFILES
+from bankllm.evidence.verification.seal_run import seal_run
+from bankllm.profiles import PROFILES
 
 MODEL = {
     "model": "all-MiniLM-L6-v2",
@@ -46,7 +47,7 @@ def make_run(folder: Path) -> Path:
         environment={"cpu": "a CPU", "cores": 2, "memory_gib": 7.5},
         notebooks=[NotebookRun(name=name, status="done", seconds=1.5) for name in names],
     )
-    finish(folder, manifest, complete=False)
+    seal_run(folder, manifest, complete=False)
     return folder
 
 

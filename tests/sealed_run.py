@@ -7,11 +7,12 @@ from typing import Any
 
 from bankllm import __version__
 from bankllm.evidence.known_facts import KNOWN_DATA
-from bankllm.evidence.manifest import Manifest, NotebookRun, finish, write_manifest
+from bankllm.evidence.manifest import Manifest, NotebookRun, write_manifest
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
 from bankllm.evidence.share.ro_crate import write_crate
-from bankllm.settings import PROFILES
+from bankllm.evidence.verification.seal_run import seal_run
+from bankllm.profiles import PROFILES
 from tests.evidence_run import MODEL, write_notebook
 
 BANKING77 = {
@@ -84,5 +85,5 @@ def sealed_run(folder: Path, *, environment: dict[str, Any] = ENVIRONMENT, compl
     render(folder)
     write_notebook(folder, run.notebook)
     write_crate(folder, manifest)
-    finish(folder, manifest, complete=complete)
+    seal_run(folder, manifest, complete=complete)
     return folder

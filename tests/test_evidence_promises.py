@@ -2,9 +2,8 @@
 
 import pytest
 
-from bankllm.evidence.promises import judge_promises
 from bankllm.evidence.records import read_records
-from bankllm.evidence.report.roadmap import ROADMAP, Promise
+from bankllm.evidence.report.roadmap import ROADMAP, Promise, judge_promises
 from bankllm.evidence.run import Run
 from tests.sealed_run import TELLER77, fill
 

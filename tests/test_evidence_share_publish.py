@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence.manifest import finish, read_manifest, write_manifest
+from bankllm.evidence.manifest import read_manifest, write_manifest
 from bankllm.evidence.records import sha256_file
 from bankllm.evidence.share import publish as module
 from bankllm.evidence.share.publish import publish
 from bankllm.evidence.share.ro_crate import write_crate
+from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 from tests.sealed_run import sealed_run
 
@@ -23,7 +24,7 @@ def reseal(folder: Path, **changes: object) -> None:
     manifest = read_manifest(folder).model_copy(update=changes)
     write_manifest(folder, manifest)
     write_crate(folder, manifest)
-    finish(folder, manifest, complete=manifest.complete)
+    seal_run(folder, manifest, complete=manifest.complete)
 
 
 @pytest.fixture

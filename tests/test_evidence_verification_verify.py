@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence.manifest import Manifest, finish, read_manifest
+from bankllm.evidence.manifest import Manifest, read_manifest
 from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.run import Run
 from bankllm.evidence.seal import UNSEALED, seal_of
+from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 
 
@@ -34,7 +35,7 @@ def sealed(run: Run) -> Path:
         git_dirty=None,
         environment={},
     )
-    finish(run.folder, manifest, complete=False)
+    seal_run(run.folder, manifest, complete=False)
     return run.folder
 
 
@@ -123,7 +124,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
 
 
 def reseal(folder: Path) -> None:
-    finish(folder, read_manifest(folder), complete=False)
+    seal_run(folder, read_manifest(folder), complete=False)
 
 
 def faults(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The house as a whole: imports are light, arrows go one way, and the address stands in one place."""
+"""The package as a whole: light imports, no undocumented names, one repository address, pinned dependencies."""
 
 import ast
 import json
@@ -16,23 +16,6 @@ import bankllm
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ADDRESS = PYPROJECT["project"]["urls"]["Repository"]
-ROOMS = {"serving", "loadtest", "training", "vectors", "telemetry", "evidence"}
-GROUND_FLOOR = {
-    "artefact",
-    "breaker",
-    "classifier",
-    "datasets",
-    "encoder",
-    "errors",
-    "export",
-    "files",
-    "graphs",
-    "models",
-}
-GROUND_FLOOR |= {"onnx_classifier", "plots", "processes", "settings"}
-# What a record is, how it reads, and the arithmetic that it may name.
-LEAVES = {"evidence.records", "evidence.statistics", "evidence.words"}
-ALLOWED = {("serving", "vectors"), ("serving", "telemetry")}
 HEAVY = {"torch", "transformers", "pinecone", "peft", "locust", "pandas", "numpy", "matplotlib", "pydantic", "datasets"}
 
 
@@ -52,35 +35,9 @@ def test_each_name_of_the_face_is_there_and_documented() -> None:
         bankllm.nothing  # noqa: B018
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of bankllm that a file imports, e.g. `vectors.service`."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bankllm."):
-            found.add(node.module.removeprefix("bankllm."))
-        elif isinstance(node, ast.ImportFrom) and node.module == "bankllm":
-            found |= {alias.name for alias in node.names}
-    return found
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "bankllm").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_arrows_go_one_way(path: Path) -> None:
-    home = path.relative_to(ROOT / "bankllm").parts[0].removesuffix(".py")
-    for module in imports(path):
-        target = module.split(".")[0]
-        if home in ROOMS and target in ROOMS - {home}:
-            assert (home, target) in ALLOWED or module in LEAVES, f"{home} imports {module}"
-        if home in GROUND_FLOOR:
-            assert target not in ROOMS, f"the ground floor ({home}) imports {module}"
-        if home in ROOMS | GROUND_FLOOR:
-            assert target not in {"cli", "pipeline", "doctor"}, f"{home} imports {module}"
-
-
-def test_every_module_says_why_it_exists_in_a_few_lines() -> None:
+def test_every_module_has_a_docstring() -> None:
     for path in (ROOT / "bankllm").rglob("*.py"):
-        docstring = ast.get_docstring(ast.parse(path.read_text()))
-        assert docstring, path
-        assert len(docstring.splitlines()) <= 9, path
+        assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
 def test_the_address_stands_in_one_place() -> None:

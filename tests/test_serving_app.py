@@ -23,7 +23,7 @@ from bankllm.model.artifact import Scores
 from bankllm.serving.app import create_app
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
-from bankllm.vectors.memory_cache import CacheCounts
+from bankllm.vectors.embedding_cache import CacheCounts
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.pinecone.store import PineconeStore

@@ -3,7 +3,8 @@
 import pytest
 
 from bankllm.errors import UsageError
-from bankllm.settings import PROFILES, TrainingRun, get_profile, get_settings
+from bankllm.profiles import PROFILES, TrainingRun, get_profile
+from bankllm.settings import get_settings
 
 
 def test_the_names_that_users_know_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bankllm.errors import StoreError
 from bankllm.evidence.statistics.registry import samples_needed
 from bankllm.telemetry.metrics import HTTP_BUCKETS, PERCENTILES, ServerMetrics
-from bankllm.vectors.memory_cache import CacheCounts
+from bankllm.vectors.embedding_cache import CacheCounts
 
 
 def samples(metrics: ServerMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -9,7 +9,7 @@ import torch
 from bankllm.datasets import Dataset, load
 from bankllm.errors import UsageError
 from bankllm.model.torch_classifier import IntentClassifier
-from bankllm.training import frozen
+from bankllm.training import cached_layers
 from bankllm.training import train as training
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
@@ -33,7 +33,7 @@ def test_replayed_and_computed_anew_end_alike(method, data, monkeypatch, tmp_pat
     again = IntentClassifier.load(tmp_path / "adapter").score(data.test.texts).probabilities
     np.testing.assert_allclose(again.max(axis=1), confidences(replayed), atol=1e-4)
 
-    for module in (training, frozen):
+    for module in (training, cached_layers):
         monkeypatch.setattr(module, "replays", lambda config: False)
     anew = train(config, data, progress=False)
     assert anew.frozen is not None

@@ -16,7 +16,7 @@ import bankllm.training.sweep as sweep_module
 from bankllm.datasets import Dataset, Split, load
 from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.model.torch_classifier import IntentClassifier
-from bankllm.settings import PROFILES, Profile, TrainingRun
+from bankllm.profiles import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
 from bankllm.training.sweep import Planned, plan, sweep
 from bankllm.training.sweep_progress import SweepBar, work

@@ -21,8 +21,8 @@ from bankllm.datasets import Dataset, Split, load
 from bankllm.errors import ModelError, NotMeasured, UsageError
 from bankllm.evidence.records import read_records
 from bankllm.model.torch_classifier import IntentClassifier
+from bankllm.training.cached_layers import embed_frozen
 from bankllm.training.config import TrainConfig
-from bankllm.training.frozen import encode
 from bankllm.training.head import PROBE_C
 from bankllm.training.memory import SAMPLE_S, PeakMemory
 from bankllm.training.train import TrainResult, _Training, _untrained, train
@@ -61,7 +61,7 @@ def test_shared_embeddings_count_only_in_the_memory_where_they_lie(data, device,
     """On a GPU the peak is torch's own, and the embeddings stay outside."""
     config = TrainConfig(method="lora", top_layers=1)
     classifier = _untrained(config, data, "cpu")
-    made = encode(classifier, config, data, progress=False, frozen=None)
+    made = embed_frozen(classifier, config, data, progress=False, frozen=None)
     training = _Training(config, data, classifier, "fp32", False, PeakMemory(device), saved=None)
     training.start_head(made)
     assert training.frozen is made

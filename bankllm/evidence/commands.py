@@ -30,15 +30,16 @@ def report(
 
         typer.echo(f"logged to {mlflow} as run {log_run(folder, mlflow)}")
         return
-    from bankllm.evidence.manifest import finish, read_manifest
+    from bankllm.evidence.manifest import read_manifest
     from bankllm.evidence.report.render import render
     from bankllm.evidence.share.ro_crate import write_crate
+    from bankllm.evidence.verification.seal_run import seal_run
 
     manifest = read_manifest(folder)
     for page in render(folder):
         typer.echo(page)
     typer.echo(write_crate(folder, manifest))
-    finish(folder, manifest, complete=manifest.complete)
+    seal_run(folder, manifest, complete=manifest.complete)
 
 
 def _compare(first: Path, second: Path) -> None:

@@ -3,16 +3,15 @@
 The pipeline writes it after each notebook (so that a run can be resumed) and once more at the end.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bankllm.errors import RunError
-from bankllm.evidence.records import read_records, sha256_file, write_text
-from bankllm.evidence.seal import MANIFEST, UNSEALED, VERIFIER, data_of, models_of, seal_of
-from bankllm.evidence.verification.standalone import standalone
+from bankllm.evidence.records import write_text
+from bankllm.evidence.seal import MANIFEST
 
 
 class NotebookRun(BaseModel):
@@ -60,35 +59,12 @@ class Manifest(BaseModel):
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json`, whole or not at all."""
-    write_text(folder / MANIFEST, _text(manifest))
+    write_text(folder / MANIFEST, manifest_text(manifest))
 
 
-def _text(manifest: Manifest) -> str:
+def manifest_text(manifest: Manifest) -> str:
+    """The manifest as its file holds it."""
     return manifest.model_dump_json(indent=2) + "\n"
-
-
-def finish(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
-    """Seal the run: add its own verifier, and take every file's sha256 and the time."""
-    write_text(folder / VERIFIER, standalone())
-    files = {
-        path.relative_to(folder).as_posix(): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
-    }
-    records = read_records(folder)
-    done = manifest.model_copy(
-        update={
-            "complete": complete,
-            "finished": datetime.now(UTC),
-            "data": data_of(records),
-            "models": models_of(records),
-            "files": files,
-            "seal": UNSEALED,
-        }
-    )
-    done = done.model_copy(update={"seal": seal_of(_text(done).encode("utf-8"), UNSEALED)})
-    write_manifest(folder, done)
-    return done
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bankllm.errors import RunError
-from bankllm.evidence.alike import QUALITY_UNITS, machine_of, unlike_machines, unlike_records
+from bankllm.evidence.compare import QUALITY_UNITS, machine_of, unlike_machines, unlike_records
 from bankllm.evidence.format import show_value
 from bankllm.evidence.manifest import Manifest, read_manifest
 from bankllm.evidence.records import Record, read_records

@@ -28,7 +28,8 @@ from bankllm.evidence.records import (
 )
 from bankllm.evidence.report.summary import by_room
 from bankllm.evidence.validity_marks import MARKS
-from bankllm.settings import Profile, get_profile, get_settings, project_root
+from bankllm.profiles import Profile, get_profile
+from bankllm.settings import get_settings, project_root
 from bankllm.util.atomic_files import atomic_writer
 
 if TYPE_CHECKING:

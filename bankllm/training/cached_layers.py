@@ -1,12 +1,15 @@
-"""Adapt the top layers alone: what the frozen layers below give for a text never changes, so compute it once.
+"""Compute what the frozen layers give for a text once, and train only what lies above them.
 
-`encode` passes all texts through the frozen body and keeps, beside the embeddings, the input of the first adapted
-layer; `Replayed` then trains with those in place of the lower layers. Works for any body that keeps its transformer
-layers in one list, which is how the Auto classes build encoders and decoders alike.
+`embed_frozen` embeds the training texts with the frozen base; several trainings can share the result. Where only the
+top layers are adapted, `encode_and_keep_inputs` also keeps the input of the first adapted layer, and `Replayed` trains
+with these inputs in place of the lower layers. This works for any body that keeps its transformer layers in one list,
+as the encoders and decoders of the Auto classes do.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,9 +20,12 @@ from tqdm.auto import tqdm
 from transformers import BatchEncoding
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from bankllm.datasets import Dataset
 from bankllm.errors import UsageError
 from bankllm.model.encoder import EncoderWithHead, layer_list
 from bankllm.model.torch_classifier import IntentClassifier
+from bankllm.training import distributed
+from bankllm.training.config import TrainConfig
 
 BATCH = 64
 TopLayers = int | Literal["half"]
@@ -35,7 +41,7 @@ def first_adapted(body: nn.Module, top_layers: TopLayers) -> int:
     return len(layers) - top_layers
 
 
-def encode(
+def encode_and_keep_inputs(
     classifier: IntentClassifier, texts: tuple[str, ...], top_layers: TopLayers, progress: bool
 ) -> tuple[np.ndarray, list[Tensor]]:
     """Embeddings (n, hidden), and for each text the (tokens, hidden) input of the first of the top layers."""
@@ -62,7 +68,7 @@ def encode(
 def embed_above(
     classifier: IntentClassifier, texts: tuple[str, ...], top_layers: TopLayers, below: list[Tensor], progress: bool
 ) -> np.ndarray:
-    """Embeddings (n, hidden) of the same texts by the adapted layers, from what `encode` kept."""
+    """Embeddings (n, hidden) of the same texts by the adapted layers, from what `encode_and_keep_inputs` kept."""
     module = classifier.module
     embeddings = np.empty((len(texts), module.head.in_features), dtype=np.float32)
     with Replayed(module, top_layers) as replayed, torch.inference_mode():
@@ -143,3 +149,67 @@ class WithBelow:
         below = pad_sequence([row["below"] for row in rows], batch_first=True)
         batch = self.collate([{key: value for key, value in row.items() if key != "below"} for row in rows])
         return {**batch, "below": below}
+
+
+ENCODE_ROWS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """The training texts as the frozen base embeds them; several trainings on one base and data set can share it."""
+
+    vectors: np.ndarray
+    """(n, hidden) float32, unit length."""
+    seconds: float
+    """What embedding them took."""
+    made_from: tuple[str | None, str, str, int]
+    """Base model's sha256, data set's name, pooling and max length: another training must have the same."""
+    quantised: bool = False
+    """The base was loaded in 4 bits."""
+    top_layers: int | str | None = None
+    below: list[torch.Tensor] | None = None
+    """For each text the (tokens, hidden) input of the first of the top layers; None where all layers are adapted."""
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds in memory."""
+        return self.vectors.nbytes + sum(hidden.nbytes for hidden in self.below or [])
+
+
+def embed_frozen(
+    classifier: IntentClassifier, config: TrainConfig, data: Dataset, progress: bool, frozen: Frozen | None
+) -> Frozen:
+    """Embed the training texts with the frozen base, or check that what was given is of the same making."""
+    artefact, top_layers = classifier.artefact, config.top_layers if replays(config) else None
+    made_from = (artefact.base_sha256, data.name, artefact.pooling, artefact.max_length)
+    if frozen is not None:
+        if frozen.made_from != made_from:
+            raise UsageError(
+                f"The frozen embeddings are of {frozen.made_from}, this training needs {made_from} (base model, data "
+                "set, pooling, max_length). Leave `frozen` out, and they are computed."
+            )
+        if top_layers is None or (frozen.top_layers, frozen.quantised) == (top_layers, artefact.quantised):
+            return frozen
+    classifier.module.eval()
+    keep_four_bits_trainable(classifier.module.body)
+    texts, below = data.train.texts, None
+    progress = progress and distributed.is_main()
+    start = time.perf_counter()
+    if top_layers is None:
+        starts = tqdm(range(0, len(texts), ENCODE_ROWS), desc="embed", leave=False, disable=not progress)
+        vectors = np.concatenate([distributed.score(classifier, texts[i : i + ENCODE_ROWS]).embeddings for i in starts])
+    else:
+        vectors, below = encode_and_keep_inputs(classifier, texts, top_layers, progress)
+    return Frozen(vectors, time.perf_counter() - start, made_from, artefact.quantised, top_layers, below)
+
+
+def replays(config: TrainConfig) -> bool:
+    """Several processes would each have to keep the whole: they run the frozen layers anew instead."""
+    return config.adapts and config.top_layers is not None and distributed.world_size() == 1
+
+
+def keep_four_bits_trainable(body: nn.Module) -> None:
+    """On some CPUs a 4-bit layer in eval mode repacks its weights for inference, and has no gradient ever after."""
+    for layer in body.modules():
+        if isinstance(layer, nn.Linear) and hasattr(layer.weight, "quant_state"):
+            layer.train()

@@ -18,9 +18,9 @@ from pathlib import Path
 from bankllm.datasets import Dataset
 from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.evidence.records import write_rows
-from bankllm.settings import Profile
+from bankllm.profiles import Profile
+from bankllm.training.cached_layers import Frozen
 from bankllm.training.config import TrainConfig
-from bankllm.training.frozen import Frozen
 from bankllm.training.sweep_progress import SweepBar
 from bankllm.training.sweep_results import (
     ROWS,

@@ -24,9 +24,9 @@ from bankllm.model.torch_classifier import IntentClassifier, load_tokenizer
 from bankllm.training import cached_layers, distributed
 from bankllm.training.adapters import attach_adapter, check_four_bits, count_parameters, load_trainable_body
 from bankllm.training.artifact_records import Costs
+from bankllm.training.cached_layers import Frozen, embed_frozen, keep_four_bits_trainable, replays
 from bankllm.training.checkpoints import Checkpoints, SoFar
 from bankllm.training.config import TrainConfig
-from bankllm.training.frozen import Frozen, encode, keep_four_bits_trainable, replays
 from bankllm.training.head import fit_kernel_head, start_from_class_means, start_from_probe
 from bankllm.training.memory import PeakMemory
 from bankllm.training.model_card import check_output, published_name, write_artefact
@@ -142,7 +142,7 @@ class _Training:
             return
         if kind == "random" and not replays(self.config):
             return
-        self.frozen = encode(self.classifier, self.config, self.data, self.progress, frozen)
+        self.frozen = embed_frozen(self.classifier, self.config, self.data, self.progress, frozen)
         self.encode_seconds = self.before.encode_seconds if self.before else self.frozen.seconds
         if self.frozen is frozen and self.memory.device == "cpu":  # they never lie in a GPU's memory
             self.shared_bytes = frozen.nbytes if replays(self.config) else frozen.vectors.nbytes

@@ -18,8 +18,7 @@ from tqdm.auto import tqdm
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.settings import Settings
-from bankllm.vectors.embedding_cache import MAX_BYTES, SharedCache
-from bankllm.vectors.memory_cache import CacheCounts, MemoryCache
+from bankllm.vectors.embedding_cache import MAX_BYTES, CacheCounts, MemoryCache, SharedCache
 
 Encode = Callable[[list[str]], np.ndarray]
 """Texts → (n, dim) unit vectors."""

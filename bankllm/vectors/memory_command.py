@@ -29,8 +29,8 @@ def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
     """Write the file anew, so that no trace of removed messages is left in it; others wait meanwhile."""
     from contextlib import closing
 
-    from bankllm.vectors.compaction import compact as write_anew
     from bankllm.vectors.sqlite.connection import open_existing
+    from bankllm.vectors.sqlite.maintenance import compact as write_anew
 
     with closing(open_existing(store)) as db:
         done = write_anew(db, store)

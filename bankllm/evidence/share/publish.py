@@ -12,10 +12,11 @@ import tempfile
 from pathlib import Path
 
 from bankllm.errors import RunError
-from bankllm.evidence.manifest import Manifest, finish, read_manifest, write_manifest
+from bankllm.evidence.manifest import Manifest, read_manifest, write_manifest
 from bankllm.evidence.records import write_text
 from bankllm.evidence.seal import MANIFEST
 from bankllm.evidence.share.ro_crate import write_crate
+from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx"})
@@ -49,7 +50,7 @@ def publish(run: Path, target: Path) -> Manifest:
         manifest = manifest.model_copy(update={"left_out": manifest.left_out | left_out})
         write_manifest(copy, manifest)
         write_crate(copy, manifest)
-        published = finish(copy, manifest, complete=manifest.complete)
+        published = seal_run(copy, manifest, complete=manifest.complete)
         if (size := sum(path.stat().st_size for path in copy.rglob("*") if path.is_file())) > MOST_BYTES:
             raise RunError(f"The copy of {run} has {size / 2**20:.1f} MiB. Expected {MOST_BYTES // 2**20} MiB at most.")
         if target.exists():

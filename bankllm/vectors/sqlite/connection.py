@@ -11,71 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from bankllm.errors import StoreError
-from bankllm.vectors.sqlite.schema import OUTBOX_SCHEMA
+from bankllm.vectors.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from bankllm.vectors.storage_precision import Precision
 
-APPLICATION_ID = 0x42564543
-"""Stands in the file's header (`PRAGMA application_id`) and tells our files from other programs'."""
-SCHEMA_VERSION = 3
-"""1: `meta` and `rows` alone. 2: also the index and `generations`, whose triggers tell what was removed or replaced.
-3: also the vectors' precision in `meta`, `reindexed`, where another embedder's vectors wait to take over, how many rows
-were `removed` or replaced since the file was last compacted, in `meta`, the outbox (`outbox_schema`), and `embeddings`
-with its epoch, the cache of `file_cache`."""
 BUSY_TIMEOUT_S = 30.0
 """How long one call waits for other threads and processes that use the file."""
-
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    """CREATE TABLE IF NOT EXISTS rows (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        namespace TEXT NOT NULL,
-        id TEXT NOT NULL,
-        created_at TEXT NOT NULL,
-        vector BLOB NOT NULL,
-        text TEXT NOT NULL,
-        metadata TEXT NOT NULL,
-        UNIQUE (namespace, id)
-    )""",
-    # Holds seq too, as every index does: finds a namespace's rows after a given seq.
-    "CREATE INDEX IF NOT EXISTS rows_by_namespace ON rows (namespace)",
-    # How often a row of the namespace was removed or got another vector. A namespace without rows has no line here,
-    # so that a forgotten customer's name does not stay behind. Triggers, so that whoever writes cannot forget it.
-    """CREATE TABLE IF NOT EXISTS generations (
-        namespace TEXT PRIMARY KEY,
-        generation INTEGER NOT NULL
-    ) WITHOUT ROWID""",
-    """CREATE TRIGGER IF NOT EXISTS row_removed AFTER DELETE ON rows BEGIN
-        INSERT INTO generations VALUES (OLD.namespace, 1)
-            ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;
-        DELETE FROM generations WHERE namespace = OLD.namespace
-            AND NOT EXISTS (SELECT 1 FROM rows WHERE namespace = OLD.namespace);
-    END""",
-    """CREATE TRIGGER IF NOT EXISTS row_replaced AFTER UPDATE OF vector ON rows BEGIN
-        INSERT INTO generations VALUES (NEW.namespace, 1)
-            ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;
-    END""",
-    # What `reindex` has embedded so far. A row that is removed, or gets another text, takes its line away, and leaves
-    # a count for `compaction`.
-    "CREATE TABLE IF NOT EXISTS reindexed (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
-    """CREATE TRIGGER IF NOT EXISTS reindexed_removed AFTER DELETE ON rows BEGIN
-        DELETE FROM reindexed WHERE seq = OLD.seq;
-        INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
-    END""",
-    """CREATE TRIGGER IF NOT EXISTS reindexed_replaced AFTER UPDATE OF text ON rows BEGIN
-        DELETE FROM reindexed WHERE seq = NEW.seq;
-        INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
-    END""",
-    *OUTBOX_SCHEMA,
-    # The embedder's cache. A key is a hash, so that no text lies here in clear; `used` is in ms since 1970.
-    """CREATE TABLE IF NOT EXISTS embeddings (
-        key BLOB PRIMARY KEY,
-        vector BLOB NOT NULL,
-        used INTEGER NOT NULL
-    )""",
-    "CREATE INDEX IF NOT EXISTS embeddings_by_use ON embeddings (used)",
-    # One line, once something was forgotten: how often.
-    "CREATE TABLE IF NOT EXISTS embeddings_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL)",
-)
 
 _ADVICE = {
     "SQLITE_BUSY": "Another process holds the file; end it, or try again.",
@@ -198,7 +138,7 @@ def _set_journal(db: sqlite3.Connection, path: Path | None) -> None:
 
 def _create_or_migrate(db: sqlite3.Connection, meta: Mapping[str, str]) -> None:
     # Each schema only adds to the one before. Another process may have got here first: all of it leaves what is there.
-    for statement in _SCHEMA:
+    for statement in SCHEMA:
         db.execute(statement)
     db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", meta.items())
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")

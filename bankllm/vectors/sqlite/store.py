@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from bankllm.errors import StoreError
-from bankllm.vectors.compaction import compact, compact_on_close
 from bankllm.vectors.embedding_cache import WAIT_S, FileCache
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, checked, unit_vector
 from bankllm.vectors.sqlite.connection import (
@@ -30,7 +29,7 @@ from bankllm.vectors.sqlite.connection import (
     wal_is_safe,
 )
 from bankllm.vectors.sqlite.group_commit import FairLock, GroupCommit
-from bankllm.vectors.sqlite.maintenance import copy_file, copy_open
+from bankllm.vectors.sqlite.maintenance import compact, compact_on_close, copy_file, copy_open
 from bankllm.vectors.sqlite.matrix_cache import Block, BlockCache
 from bankllm.vectors.sqlite.queries import (
     decode_rows,

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bankllm.vectors import compaction
 from bankllm.vectors.rows import Row, unit_vector
-from bankllm.vectors.sqlite import connection
+from bankllm.vectors.sqlite import connection, maintenance
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.store import SQLiteStore
 
@@ -134,8 +133,8 @@ def test_a_large_file_is_left_to_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "memory.sqlite"
-    monkeypatch.setattr(compaction, "COMPACT_ON_CLOSE_BYTES", 4096)
-    caplog.set_level(logging.INFO, "bankllm.vectors.compaction")
+    monkeypatch.setattr(maintenance, "COMPACT_ON_CLOSE_BYTES", 4096)
+    caplog.set_level(logging.INFO, "bankllm.vectors.sqlite.maintenance")
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [Row("a", "t", np.ones(DIM))])
         store.delete("CUST001")
@@ -148,7 +147,7 @@ def test_a_file_that_another_program_holds_is_compacted_by_the_next_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "memory.sqlite"
-    monkeypatch.setattr(compaction, "CLOSE_WAIT_MS", 10)
+    monkeypatch.setattr(maintenance, "CLOSE_WAIT_MS", 10)
     store = SQLiteStore(path, DIM, EMBEDDER)
     store.upsert("CUST001", [Row("a", "t", np.ones(DIM))])
     store.delete("CUST001")
