@@ -7,6 +7,7 @@ with ChatEngine.load(None, Path("memory.sqlite"), get_settings()) as engine:
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -45,6 +46,8 @@ SPECIAL_TOKENS = 2
 """Around a text: [CLS] and [SEP]."""
 TRANSACTIONS = 5
 """Listed where the customer does not say how many."""
+LETTERS = str.maketrans("0123456789", "ghijklmnop")
+"""For a new conversation's id: without digits it cannot read as an account number."""
 CONTEXT = 20
 """Of the customer's latest turns, in which the conversation's last one is looked for."""
 CLEAR = 0.8
@@ -124,6 +127,10 @@ class ChatEngine:
             )
         if not is_text(message):
             raise UsageError("The message holds half of a surrogate pair, which is no character. Send valid Unicode.")
+        if conversation_id and mask(conversation_id) != conversation_id:
+            raise UsageError(
+                "The conversation_id reads as an account number. Send the id of an earlier reply, or none."
+            )
         message = mask(message)
         self.ledger.require(customer_id)
         return Exchange(message, customer_id, conversation_id, self._encoder.submit(message))
@@ -141,8 +148,8 @@ class ChatEngine:
         return self._answer(exchange, streamed=True)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, dim) vectors under which memory would keep these texts. Raises `Overloaded`."""
-        jobs = [self._encoder.submit(text) for text in texts]
+        """(n, dim) vectors under which memory would keep these texts, account numbers masked. Raises `Overloaded`."""
+        jobs = [self._encoder.submit(mask(text)) for text in texts]
         return np.stack([job.done.result().vector for job in jobs])
 
     def finish_together(self, exchanges: Sequence[Exchange]) -> list[ChatReply | Exception | None]:
@@ -205,7 +212,7 @@ class ChatEngine:
         turns = []
         for draft, reply in worded:
             exchange, decision, vector = draft.decided.exchange, draft.decided.decision, draft.decided.vector
-            conversation_id = exchange.conversation_id or uuid.uuid4().hex
+            conversation_id = exchange.conversation_id or uuid.uuid4().hex.translate(LETTERS)
             message = Message(exchange.message, mask(reply.text), decision.intent, conversation_id)
             turns.append(Turn(exchange.customer_id, message, vector))
         lost: tuple[str, ...] = ()
@@ -292,7 +299,7 @@ class ChatEngine:
         before = next((turn for turn in turns if turn.conversation_id == exchange.conversation_id), None)
         if before is None:
             return alone
-        message = f"{before.user_message} {exchange.message}"[-MAX_MESSAGE_CHARACTERS:]
+        message = mask(f"{before.user_message} {exchange.message}")[-MAX_MESSAGE_CHARACTERS:]
         together = self._decide(self._encoder.submit(message).done.result().probabilities)
         return together if not together.alternatives and together.confidence > alone.confidence else alone
 
@@ -364,5 +371,5 @@ def _related(matches: list[Match], intent: str, hand_over: bool) -> Match | None
     for match in matches:
         topic = match.metadata["intent"]
         if match.score >= RELATED and topic not in SMALL_TALK and (hand_over or topic == intent):
-            return match
+            return replace(match, text=mask(match.text))  # a reply quotes it, and an older memory has it in clear
     return None

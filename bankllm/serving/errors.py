@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bankllm.assistant.bank.ledger import UnknownCustomer
 from bankllm.assistant.batcher import Overloaded
 from bankllm.errors import StoreError, UsageError
+from bankllm.assistant.bank.redaction import mask
 from bankllm.telemetry.metrics import METHODS, ServerMetrics, is_upkeep
 
 logger = logging.getLogger(__name__)
@@ -182,7 +183,9 @@ def problem_of(request_id: str, error: Exception) -> Problem:
         case HTTPException():
             return _problem(request_id, error.status_code, str(error.detail))
         case RequestValidationError():
-            faults = [Fault(pointer=_pointer(fault["loc"]), detail=fault["msg"]) for fault in error.errors()]
+            faults = [
+                Fault(pointer=mask(_pointer(fault["loc"])), detail=mask(fault["msg"])) for fault in error.errors()
+            ]
             return _problem(request_id, 422, "The request does not fit; see errors.", faults)
         case UnknownCustomer():
             return _problem(request_id, 404, str(error))
@@ -199,7 +202,7 @@ def problem_of(request_id: str, error: Exception) -> Problem:
 
 def _problem(request_id: str, status: int, detail: str, errors: list[Fault] | None = None) -> Problem:
     title = HTTPStatus(status).phrase
-    return Problem(title=title, status=status, detail=detail, request_id=request_id, errors=errors or [])
+    return Problem(title=title, status=status, detail=mask(detail), request_id=request_id, errors=errors or [])
 
 
 def _response(scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -240,6 +243,6 @@ def _pointer(location: tuple[int | str, ...]) -> str:
 
 
 def _request_id(headers: Headers) -> str:
-    """The caller's own id where it is fit for a log, else a new one."""
+    """The caller's own id where it is fit for a log and no account number, else a new one."""
     given = headers.get("x-request-id", "")
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if REQUEST_ID.fullmatch(given) and mask(given) == given else uuid.uuid4().hex

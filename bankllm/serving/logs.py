@@ -90,7 +90,7 @@ class JsonLines(logging.Formatter):
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": mask(record.getMessage()),
             "pid": record.process,
             **_extras(record),
         }
@@ -105,7 +105,8 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         extras = [f"{name}={value}" for name, value in _extras(record).items()]
-        lines = [_visible(" ".join([when, record.levelname, f"{record.name}:", record.getMessage(), *extras]))]
+        message = mask(record.getMessage())
+        lines = [_visible(" ".join([when, record.levelname, f"{record.name}:", message, *extras]))]
         if record.exc_info and record.exc_info[1]:
             lines += [f"    {_visible(line)}" for line in describe(record.exc_info[1]).split("\n")]
         return "\n".join(lines)

@@ -261,17 +261,21 @@ def _lengths(groups: Groups) -> list[int]:
 
 
 def _holds_date(groups: Groups) -> bool:
-    """Whether a group, or three in a row, read as a date of 1900 to 2099."""
+    """Whether three groups in a row read as a date, or all groups do."""
     texts = [group[0] for group in groups]
     triples = ["".join(part) for part in zip(texts, texts[1:], texts[2:], strict=False) if len(part[1]) == 2]
-    eights = [text for text in (*texts, *triples) if len(text) == 8]
-    return any(_is_date(text[:4], text[4:6], text[6:]) or _is_date(text[4:], text[:2], text[2:4]) for text in eights)
+    return any(map(_is_date, triples)) or all(map(_is_date, texts))
 
 
-def _is_date(year: str, one: str, other: str) -> bool:
-    """Day and month come in either order."""
-    low, high = sorted((int(one), int(other)))
-    return year[:2] in ("19", "20") and 1 <= low <= 12 and high <= 31
+def _is_date(text: str) -> bool:
+    """Whether digits are a year from 1900 to 2099, before or after day and month in either order."""
+    if len(text) != 8:
+        return False
+    parts = (text[:4], text[4:6], text[6:]), (text[4:], text[:2], text[2:4])
+    return any(
+        year[:2] in ("19", "20") and 1 <= min(int(one), int(other)) <= 12 and max(int(one), int(other)) <= 31
+        for year, one, other in parts
+    )
 
 
 def _ibans(text: str) -> Iterator[Found]:
