@@ -197,6 +197,12 @@ class FileCache:
             logger.warning("texts are embedded again where the cache in the store's file fails: %s", error)
 
 
+def clear_embeddings(db: Connection) -> None:
+    """Remove all vectors within the caller's transaction, those that wait in other processes too."""
+    db.execute(_NEXT_EPOCH)
+    db.execute("DELETE FROM embeddings")
+
+
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 

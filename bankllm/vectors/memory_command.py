@@ -1,4 +1,7 @@
-"""Commands that look after a memory file: `bankllm memory backup`, `reindex` and `compact`."""
+"""Commands that look after a memory file: `bankllm memory backup`, `reindex` and `compact`.
+
+`bankllm.cli` adds `mask`, which needs the `serving` folder.
+"""
 
 from pathlib import Path
 from typing import Annotated

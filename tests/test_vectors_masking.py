@@ -1,0 +1,225 @@
+"""Masking what a file already holds: no account number is left in any byte, whenever the command is killed."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_embedder import DIM, fake_embedder, vectors
+from typer.testing import CliRunner
+
+from bankllm import cli
+from bankllm.errors import StoreError
+from bankllm.serving.privacy import mask
+from bankllm.vectors import embedder as embedder_module
+from bankllm.vectors import masking, sqlite_file
+from bankllm.vectors import store as store_module
+from bankllm.vectors.masking import MaskedRows, mask_rows
+from bankllm.vectors.outbox import OutboxStore
+from bankllm.vectors.rows import Row
+from bankllm.vectors.service import Message, VectorService
+from bankllm.vectors.store import SQLiteStore
+
+EMBEDDER = "test-embedder@0123"
+CARD = "4111 1111 1111 1111"
+MESSAGE = f"please block my card {CARD} 12/29 now"
+IN_CLEAR = [b"4111 1111", b"1111 1111", b"370400440532", b"536-22", b"5500005555555559"]
+ROWS = 60
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "BATCH_ROWS", 7)
+
+
+@pytest.fixture(params=["truncate", "wal"])
+def journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    for module in (sqlite_file, store_module):
+        monkeypatch.setattr(module, "wal_is_safe", lambda version: request.param == "wal")
+    return request.param
+
+
+def row(number: int) -> Row:
+    """Every third row holds account numbers: in its text, in the reply only, or in a list."""
+    text, metadata = f"row {number}", {"assistant_response": "fine", "intent": "x"}
+    if number % 9 == 0:
+        text = f"{MESSAGE} ({number})"
+    if number % 9 == 3:
+        metadata["assistant_response"] = f"is it DE89 3704 0044 0532 0130 00 or 536-22-1234? {number}"
+    if number % 9 == 6:
+        metadata |= {"tags": ["x", "card 5500005555555559"], "number": 5500005555555559}
+    return Row(f"m{number}", text, vectors([text])[0], metadata)
+
+
+def fill(store: SQLiteStore) -> None:
+    for number in range(ROWS):
+        store.upsert(f"CUST{number % 3:03}", [row(number)])
+    store.upsert("collection knowledge", [Row("k", f"example: {CARD}", vectors([CARD])[0])])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "memory.sqlite"
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        fill(store)
+    assert all(piece in path.read_bytes() for piece in IN_CLEAR if piece != b"370400440532")
+    return path
+
+
+def bytes_beside(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(path.name + "*")))
+
+
+def run(path: Path) -> MaskedRows:
+    return mask_rows(path, mask, vectors, DIM, EMBEDDER)
+
+
+def state(path: Path) -> list[tuple]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT seq, namespace, id, created_at, text, metadata, vector FROM rows").fetchall()
+
+
+def assert_masked(path: Path, before: list[tuple]) -> None:
+    after = state(path)
+    assert [columns[:4] for columns in after] == [columns[:4] for columns in before]
+    for old, new in zip(before, after, strict=True):
+        assert new[4] == mask(old[4])
+        if old[4] == new[4]:
+            assert new[6] == old[6]
+        else:
+            np.testing.assert_allclose(np.frombuffer(new[6], "<f4"), vectors([new[4]])[0], atol=1e-6)
+            assert old[6] not in bytes_beside(path)
+    assert [piece for piece in [*IN_CLEAR, b"3704 0044"] if piece in bytes_beside(path)] == []
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_no_account_number_is_left_and_all_else_stays(path: Path, journal: str) -> None:
+    before = state(path)
+    changed = 1 + sum(number % 3 == 0 for number in range(ROWS))
+    assert run(path) == MaskedRows(ROWS + 1, changed, 0)
+    assert_masked(path, before)
+    assert run(path) == MaskedRows(ROWS + 1, 0, 0)
+
+
+def test_a_store_that_is_open_sees_the_masked_rows(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        assert CARD in store.search("CUST000", row(0).vector, 1)[0].text
+        run(path)
+        masked = mask(row(0).text)
+        found = store.search("CUST000", vectors([masked])[0], 1)[0]
+        assert (found.text, found.score) == (masked, pytest.approx(1))
+
+
+def test_the_cached_vectors_of_former_texts_go(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        embedder = fake_embedder(store.embeddings)
+        vector = embedder.encode([MESSAGE])[0].astype("<f4").tobytes()
+        store.embeddings.flush()
+        assert vector in bytes_beside(path)
+    run(path)
+    assert vector not in bytes_beside(path)
+
+
+def test_changed_rows_are_pushed_again(tmp_path: Path) -> None:
+    path = tmp_path / "memory.sqlite"
+    with closing(OutboxStore(path, DIM, EMBEDDER, target="index")) as store:
+        fill(store)
+        while entries := [entry for entry, _ in store.waiting()]:
+            store.upserted(entries)
+    done = run(path)
+    assert done.waiting == done.masked > 0
+    with closing(OutboxStore(path, DIM, EMBEDDER, target="index")) as store:
+        told = [found for _, found in store.waiting()]
+        assert len(told) == done.masked
+        assert all(found is not None and mask(found.text) == found.text for found in told)
+
+
+def test_rows_that_others_replace_meanwhile_are_masked_too(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        calls = 0
+
+        def embed_while_others_write(texts: list[str]) -> np.ndarray:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                store.upsert("CUST000", [Row("m0", f"again {CARD}", vectors(["again"])[0], {"intent": "x"})])
+                store.upsert("CUST000", [Row("late", f"late {CARD}", vectors(["late"])[0], {"intent": "x"})])
+                store.delete("CUST000", ["m9"])
+            return vectors(texts)
+
+        mask_rows(path, mask, embed_while_others_write, DIM, EMBEDDER)
+        texts = {found.id: found.text for found in store.export("CUST000")}
+    assert texts["m0"] == "again [card …1111]"
+    assert texts["late"] == "late [card …1111]"
+    assert "m9" not in texts
+    assert not [piece for piece in IN_CLEAR if piece in bytes_beside(path)]
+
+
+def test_what_cannot_be_done_is_refused(path: Path, tmp_path: Path) -> None:
+    before = state(path)
+    with pytest.raises(StoreError, match=r"holds vectors of test-embedder@0123 .*but this embedder is another@4567"):
+        mask_rows(path, mask, vectors, DIM, "another@4567")
+    assert state(path) == before
+    with pytest.raises(StoreError, match="There is no file"):
+        run(tmp_path / "none.sqlite")
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("4111-1111-1111-1111", [row(1)])
+    with pytest.raises(StoreError, match="names of 1 of its customers or collections read as account numbers") as error:
+        run(path)
+    assert "4111" not in str(error.value)
+    assert mask(row(0).text) in [columns[4] for columns in state(path)]
+
+
+def test_the_command_masks_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = fake_embedder()
+    monkeypatch.setattr(embedder_module, "Embedder", lambda *_, **__: embedder)
+    path = tmp_path / "memory.sqlite"
+    store = SQLiteStore(path, DIM, embedder.model_id)
+    with VectorService(store, embedder) as service:
+        service.store_many("CUST001", [Message(MESSAGE, f"I block {CARD}."), Message("hello", "hello")])
+    assert b"4111 1111" in path.read_bytes()
+    result = CliRunner().invoke(cli.app, ["memory", "mask", "--store", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "2 rows looked at, 1 masked" in result.output
+    assert b"1111 1111" not in bytes_beside(path)
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from fake_embedder import DIM, vectors
+from bankllm.serving.privacy import mask
+from bankllm.vectors import masking as module
+module.BATCH_ROWS = 7
+true_open, seen = module.open_existing, 0
+def watch(sql):
+    global seen
+    seen += sql.startswith(sys.argv[2])
+    if seen == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+def open_existing(*arguments):
+    db = true_open(*arguments)
+    db.set_trace_callback(watch)
+    return db
+module.open_existing = open_existing
+module.mask_rows(Path(sys.argv[1]), mask, vectors, DIM, "test-embedder@0123")
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "times"),
+    [("UPDATE rows", 1), ("UPDATE rows", 11), ("COMMIT", 5), ("VACUUM", 1), ("DELETE FROM meta", 1)],
+)
+def test_a_killed_masking_is_repeated(path: Path, moment: str, times: int) -> None:
+    before = state(path)
+    command = [sys.executable, "-c", CHILD, str(path), moment, str(times)]
+    killed = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert run(path).looked_at == ROWS + 1
+    assert_masked(path, before)
