@@ -18,8 +18,7 @@ from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
 from bankllm.training.commands import train
-from bankllm.vectors.commands import index, search
-from bankllm.vectors.memory_command import StoreOption, memory
+from bankllm.vectors.commands import index, memory, search
 
 app = typer.Typer(
     add_completion=False,
@@ -163,25 +162,6 @@ def reproduce(
 
 
 app.command()(train)
-
-
-@memory.command("mask")
-def mask_memory(
-    store: StoreOption = Path("bankllm-memory.sqlite"),
-    base_model: Annotated[
-        str, typer.Option(help="The store's embedder: minilm, a Hugging Face id or a folder.")
-    ] = "minilm",
-) -> None:
-    """Mask account numbers in the stored texts, while others use the file. If it is killed, repeat the command."""
-    from bankllm.serving.privacy import mask
-    from bankllm.vectors.embedder import Embedder
-    from bankllm.vectors.masking import mask_rows
-
-    embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)
-    done = mask_rows(store, mask, embedder.encode, embedder.dim, embedder.model_id, progress=True)
-    typer.echo(f"{done.looked_at:,} rows looked at, {done.masked:,} masked")
-    if done.waiting:
-        typer.echo(f"{done.waiting:,} changes wait for Pinecone; the next process that opens the store pushes them")
 
 
 app.add_typer(memory, name="memory")

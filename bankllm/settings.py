@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     """A Pinecone namespace for each customer, or one for all, where the plan limits their number
     (`BANKLLM_PINECONE_NAMESPACES`)."""
     responder: str = "template"
-    """Who words the replies, see `serving.generation.make_responder` (`BANKLLM_RESPONDER`)."""
+    """Who words the replies, see `assistant.wording.llm.make_responder` (`BANKLLM_RESPONDER`)."""
     responder_timeout_s: float = Field(20, gt=0)
     """How long one attempt at a generated reply may take, the last word included (`BANKLLM_RESPONDER_TIMEOUT_S`)."""
     openai_api_key: SecretStr | None = Field(

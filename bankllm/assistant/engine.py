@@ -15,7 +15,6 @@ import numpy as np
 
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Ledger
-from bankllm.assistant.bank.redaction import mask
 from bankllm.assistant.batcher import Batcher
 from bankllm.assistant.followups import is_follow_up, wanted_count
 from bankllm.assistant.runtime import load_classifier, shared_embedder
@@ -26,6 +25,7 @@ from bankllm.errors import ModelError, StoreError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import Artefact, Classifier
 from bankllm.settings import Settings
+from bankllm.util.redaction import mask
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import Message, Turn, VectorService, open_service

@@ -25,8 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bankllm.assistant.bank.ledger import UnknownCustomer
 from bankllm.assistant.batcher import Overloaded
 from bankllm.errors import StoreError, UsageError
-from bankllm.assistant.bank.redaction import mask
 from bankllm.telemetry.metrics import METHODS, ServerMetrics, is_upkeep
+from bankllm.util.redaction import mask
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("bankllm.access")

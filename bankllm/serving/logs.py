@@ -23,8 +23,8 @@ from typing import Any
 from fastapi.exceptions import ValidationException
 from pydantic import ValidationError
 
-from bankllm.assistant.bank.redaction import mask
 from bankllm.errors import ServerError
+from bankllm.util.redaction import mask
 
 EXTRAS = ("request_id", "route", "method", "status", "duration_ms")
 LINE_BYTES = 4096

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bankllm.errors import UsageError
+from bankllm.util.redaction import mask
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.namespace import Space, check_name, check_text
 from bankllm.vectors.rows import Match, MetadataValue
@@ -89,4 +90,4 @@ class Collection:
 
 
 def _id_of(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+    return hashlib.sha256(mask(text).encode(errors="surrogatepass")).hexdigest()[:32]

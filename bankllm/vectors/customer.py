@@ -77,7 +77,7 @@ class CustomerMemory:
     def row(self, message: Message, vector: np.ndarray) -> Row:
         """A turn as `VectorStore.upsert_many` keeps it, under an id of its own."""
         _check(message)
-        return Row(uuid4().hex, message.user_message, vector, message.metadata())
+        return self._space.row(uuid4().hex, message.user_message, vector, message.metadata())
 
     def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
         """The `top_k` messages nearest in meaning, best first; fewer where there are fewer.

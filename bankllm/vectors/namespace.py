@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bankllm.errors import UsageError
+from bankllm.util.redaction import mask, mask_metadata
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Match, MetadataValue, Row
 from bankllm.vectors.sqlite.store import VectorStore
@@ -30,16 +31,31 @@ class Space:
         vectors: np.ndarray | Sequence[np.ndarray] | None,
         progress: bool,
     ) -> None:
-        """Keep checked texts, one id and metadata each; `vectors` (n, dim) spares embedding them."""
+        """Store checked texts with account numbers masked, one id and one metadata mapping per text.
+
+        `vectors` (n, dim) are the texts' embeddings if the caller has them; a masked text is always embedded again.
+        """
         if vectors is None:
-            # Not for the shared cache: the vectors lie in the rows, and bulk would drive the popular queries out.
+            texts = [mask(text) for text in texts]
+            # Not in the shared cache: the rows hold these vectors, and bulk writes would evict popular queries.
             vectors = self.embedder.encode(texts, progress, share=False)
         if len(vectors) != len(texts):
             raise UsageError(
                 f"Expected one vector a text: {len(texts)} texts, {len(vectors)} vectors. Give as many of each."
             )
-        if len(texts):
-            self.store.upsert(self.namespace, [Row(*row) for row in zip(ids, texts, vectors, metadata, strict=True)])
+        rows = [
+            self.row(id_, text, vector, about)
+            for id_, text, vector, about in zip(ids, texts, vectors, metadata, strict=True)
+        ]
+        if rows:
+            self.store.upsert(self.namespace, rows)
+
+    def row(self, id_: str, text: str, vector: np.ndarray, metadata: Mapping[str, MetadataValue]) -> Row:
+        """A row with account numbers masked in text and metadata; `vector` (dim,) is the embedding of `text`."""
+        masked = mask(text)
+        if masked != text:
+            vector = self.embedder.encode([masked], share=False)[0]
+        return Row(id_, masked, vector, mask_metadata(metadata))
 
     def search(self, query: str, top_k: int, vector: np.ndarray | None) -> list[Match]:
         """The `top_k` texts nearest to the query, best first; `vector` (dim,) is its embedding where it is at hand."""

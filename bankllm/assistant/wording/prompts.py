@@ -10,8 +10,8 @@ import textwrap
 from dataclasses import dataclass
 
 from bankllm.assistant.bank.ledger import Transaction, format_money
-from bankllm.assistant.bank.redaction import SHOWN, mask
 from bankllm.assistant.wording.template import QUOTED_CHARACTERS, Facts
+from bankllm.util.redaction import SHOWN, mask
 
 INSTRUCTIONS = """\
 You word the replies of a bank's chat service. Answer the customer's message in one to four plain sentences of British \

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stdnum import iban, luhn
 
-from bankllm.assistant.bank.redaction import mask
+from bankllm.util.redaction import mask
 
 CARDS = 10_000
 """Texts per kind."""

@@ -1,6 +1,6 @@
 """Mask account numbers in what a store's file already holds: `bankllm memory mask`, while others use the file.
 
-mask_rows(Path("memory.sqlite"), mask, embedder.encode, embedder.dim, embedder.model_id)
+mask_rows(Path("memory.sqlite"), embedder.encode, embedder.dim, embedder.model_id)
 
 Each batch is one transaction, and a row's text, metadata and vector change together. A call that was killed is
 repeated: what is masked already stays as it is. At the end the file is rewritten, so that no former text is left in it.
@@ -8,18 +8,15 @@ repeated: what is masked already stays as it is. At the end the file is rewritte
 
 import json
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bankllm.errors import StoreError
-from bankllm.vectors.compaction import compact
-from bankllm.vectors.file_cache import clear_embeddings
-from bankllm.vectors.precision import encode, precision_of
-from bankllm.vectors.reindex import EmbedTexts
+from bankllm.util.redaction import mask, mask_metadata
+from bankllm.vectors.embedding_cache import clear_embeddings
 from bankllm.vectors.rows import unit_vectors
-from bankllm.vectors.sqlite_file import (
+from bankllm.vectors.sqlite.connection import (
     BUSY_TIMEOUT_S,
     check_vectors,
     open_existing,
@@ -27,6 +24,9 @@ from bankllm.vectors.sqlite_file import (
     store_errors,
     transaction,
 )
+from bankllm.vectors.sqlite.maintenance import compact
+from bankllm.vectors.sqlite.reindex import EmbedTexts
+from bankllm.vectors.storage_precision import encode, precision_of
 
 BATCH_ROWS = 256
 """Rows per transaction."""
@@ -35,8 +35,6 @@ _PAGE = "SELECT seq, text, metadata FROM rows WHERE seq > ? ORDER BY seq LIMIT ?
 # `text` is always set: its trigger notes that the file holds a former text until it is compacted.
 _UPDATE = """UPDATE rows SET text = ?, metadata = ?, vector = coalesce(?, vector)
     WHERE seq = ? AND text = ? AND metadata = ?"""
-
-MaskText = Callable[[str], str]
 
 
 class Change(NamedTuple):
@@ -61,7 +59,6 @@ class MaskedRows(NamedTuple):
 
 def mask_rows(
     path: Path,
-    mask: MaskText,
     embed: EmbedTexts,
     dim: int,
     embedder_id: str,
@@ -77,17 +74,16 @@ def mask_rows(
     """
     with store_errors(path), closing(open_existing(path, wait_s)) as db:
         check_vectors(db, path, dim, embedder_id, None)
-        done = _mask_all(db, path, mask, embed, dim, embedder_id, progress)
+        done = _mask_all(db, path, embed, dim, embedder_id, progress)
         compact(db, path)
         _check_log(db, path)
-        _check_names(db, path, mask)
+        _check_names(db, path)
     return done
 
 
 def _mask_all(
     db: sqlite3.Connection,
     path: Path,
-    mask: MaskText,
     embed: EmbedTexts,
     dim: int,
     embedder_id: str,
@@ -99,7 +95,7 @@ def _mask_all(
     after = looked_at = masked = 0
     with tqdm(total=total, desc="masking", unit="row", disable=not progress) as bar:
         while page := db.execute(_PAGE, (after, BATCH_ROWS)).fetchall():
-            changes = [change for row in page if (change := _change(row, mask)) is not None]
+            changes = [change for row in page if (change := _change(row)) is not None]
             vectors = _vectors(db, changes, embed, dim)
             applied = 0
             if changes:
@@ -126,27 +122,16 @@ def _mask_all(
     return MaskedRows(looked_at, masked, waiting)
 
 
-def _change(row: tuple[int, str, str], mask: MaskText) -> Change | None:
+def _change(row: tuple[int, str, str]) -> Change | None:
     """How a row changes; None where it holds no account number."""
     seq, text, metadata = row
     kept = json.loads(metadata)
-    new = {mask(key): _masked_value(value, mask) for key, value in kept.items()}
+    new = mask_metadata(kept)
     new_text = mask(text)
     if new_text == text and new == kept:
         return None
     new_metadata = metadata if new == kept else json.dumps(new, ensure_ascii=False)
     return Change(seq, text, metadata, new_text, new_metadata)
-
-
-def _masked_value(value: Any, mask: MaskText) -> Any:
-    """A metadata value with its texts masked; a number that reads as an account number becomes a text."""
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, list):
-        return [_masked_value(item, mask) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool) and mask(str(value)) != str(value):
-        return mask(str(value))
-    return value
 
 
 def _vectors(db: sqlite3.Connection, changes: list[Change], embed: EmbedTexts, dim: int) -> list[bytes | None]:
@@ -169,7 +154,7 @@ def _check_log(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _check_names(db: sqlite3.Connection, path: Path, mask: MaskText) -> None:
+def _check_names(db: sqlite3.Connection, path: Path) -> None:
     names = [name for (name,) in db.execute("SELECT DISTINCT namespace FROM rows")]
     if found := sum(mask(name) != name for name in names):
         raise StoreError(

@@ -7,10 +7,10 @@ The search runs on a canonical form of the text: NFKC, any decimal digit as 0-9,
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from stdnum import iban, numdb
 from stdnum.us import ssn
@@ -95,6 +95,19 @@ def mask(text: str) -> str:
     while (masked := _masked_once(text)) != text:
         text = masked  # what a mask has cut off may read as a number of its own; each pass leaves fewer digits
     return text
+
+
+def mask_metadata(value: Any) -> Any:
+    """A metadata value with its texts masked; a whole number that reads as an account number becomes a text."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [mask_metadata(item) for item in value]
+    if isinstance(value, Mapping):
+        return {mask_metadata(name): mask_metadata(item) for name, item in value.items()}
+    if isinstance(value, int) and not isinstance(value, bool) and mask(str(value)) != str(value):
+        return mask(str(value))
+    return value
 
 
 def _masked_once(text: str) -> str:

@@ -14,15 +14,15 @@ from typer.testing import CliRunner
 
 from bankllm import cli
 from bankllm.errors import StoreError
-from bankllm.serving.privacy import mask
+from bankllm.util.redaction import mask
 from bankllm.vectors import embedder as embedder_module
-from bankllm.vectors import masking, sqlite_file
-from bankllm.vectors import store as store_module
-from bankllm.vectors.masking import MaskedRows, mask_rows
-from bankllm.vectors.outbox import OutboxStore
+from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.rows import Row
-from bankllm.vectors.service import Message, VectorService
-from bankllm.vectors.store import SQLiteStore
+from bankllm.vectors.service import Message, Turn, VectorService
+from bankllm.vectors.sqlite import connection, masking
+from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite.masking import MaskedRows, mask_rows
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 EMBEDDER = "test-embedder@0123"
 CARD = "4111 1111 1111 1111"
@@ -38,7 +38,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["truncate", "wal"])
 def journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    for module in (sqlite_file, store_module):
+    for module in (connection, store_module):
         monkeypatch.setattr(module, "wal_is_safe", lambda version: request.param == "wal")
     return request.param
 
@@ -75,7 +75,7 @@ def bytes_beside(path: Path) -> bytes:
 
 
 def run(path: Path) -> MaskedRows:
-    return mask_rows(path, mask, vectors, DIM, EMBEDDER)
+    return mask_rows(path, vectors, DIM, EMBEDDER)
 
 
 def state(path: Path) -> list[tuple]:
@@ -152,7 +152,7 @@ def test_rows_that_others_replace_meanwhile_are_masked_too(path: Path) -> None:
                 store.delete("CUST000", ["m9"])
             return vectors(texts)
 
-        mask_rows(path, mask, embed_while_others_write, DIM, EMBEDDER)
+        mask_rows(path, embed_while_others_write, DIM, EMBEDDER)
         texts = {found.id: found.text for found in store.export("CUST000")}
     assert texts["m0"] == "again [card …1111]"
     assert texts["late"] == "late [card …1111]"
@@ -163,7 +163,7 @@ def test_rows_that_others_replace_meanwhile_are_masked_too(path: Path) -> None:
 def test_what_cannot_be_done_is_refused(path: Path, tmp_path: Path) -> None:
     before = state(path)
     with pytest.raises(StoreError, match=r"holds vectors of test-embedder@0123 .*but this embedder is another@4567"):
-        mask_rows(path, mask, vectors, DIM, "another@4567")
+        mask_rows(path, vectors, DIM, "another@4567")
     assert state(path) == before
     with pytest.raises(StoreError, match="There is no file"):
         run(tmp_path / "none.sqlite")
@@ -180,8 +180,10 @@ def test_the_command_masks_and_says_how_many(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(embedder_module, "Embedder", lambda *_, **__: embedder)
     path = tmp_path / "memory.sqlite"
     store = SQLiteStore(path, DIM, embedder.model_id)
-    with VectorService(store, embedder) as service:
-        service.store_many("CUST001", [Message(MESSAGE, f"I block {CARD}."), Message("hello", "hello")])
+    said = {"assistant_response": f"I block {CARD}."}
+    rows = [Row("first", MESSAGE, vectors([MESSAGE])[0], said), Row("second", "hello", vectors(["hello"])[0])]
+    store.upsert("CUST001", rows)
+    store.close()
     assert b"4111 1111" in path.read_bytes()
     result = CliRunner().invoke(cli.app, ["memory", "mask", "--store", str(path)])
     assert result.exit_code == 0, result.output
@@ -189,13 +191,28 @@ def test_the_command_masks_and_says_how_many(tmp_path: Path, monkeypatch: pytest
     assert b"1111 1111" not in bytes_beside(path)
 
 
+def test_the_memory_masks_whatever_a_caller_stores(tmp_path: Path) -> None:
+    embedder, path = fake_embedder(), tmp_path / "memory.sqlite"
+    given = vectors([MESSAGE])
+    with VectorService(SQLiteStore(path, DIM, embedder.model_id), embedder) as service:
+        service.store_message("CUST001", MESSAGE, f"I block {CARD}.", "lost_or_stolen_card")
+        service.store_many("CUST001", [Message(MESSAGE, f"I block {CARD}.")], vectors=given)
+        service.store_turns([Turn("CUST001", Message(MESSAGE), given[0])])
+        ids = service.collection("notes").add([MESSAGE, mask(MESSAGE)], metadata=[{"card": CARD}, {"all": [CARD]}])
+        kept = [*service.store.export("CUST001"), *service.store.export("collection notes")]
+    assert {row.text for row in kept} == {mask(MESSAGE)}
+    assert ids[0] == ids[1]  # an id is a hash of the masked text
+    for row in kept:
+        np.testing.assert_allclose(row.vector, vectors([mask(MESSAGE)])[0], atol=1e-6)  # embedded as it is stored
+    assert not [trace for trace in IN_CLEAR if trace in bytes_beside(path)]
+
+
 CHILD = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, "tests")
 from fake_embedder import DIM, vectors
-from bankllm.serving.privacy import mask
-from bankllm.vectors import masking as module
+from bankllm.vectors.sqlite import masking as module
 module.BATCH_ROWS = 7
 true_open, seen = module.open_existing, 0
 def watch(sql):
@@ -208,7 +225,7 @@ def open_existing(*arguments):
     db.set_trace_callback(watch)
     return db
 module.open_existing = open_existing
-module.mask_rows(Path(sys.argv[1]), mask, vectors, DIM, "test-embedder@0123")
+module.mask_rows(Path(sys.argv[1]), vectors, DIM, "test-embedder@0123")
 """
 
 
