@@ -13,7 +13,7 @@ import typer
 
 from bankllm import __version__
 from bankllm.errors import BankLLMError, RunError, UsageError
-from bankllm.evidence.commands import claims, holding, latest_run, publish, report
+from bankllm.evidence.commands import claims, latest_run, publish, report, require_verified
 from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
@@ -148,7 +148,7 @@ def reproduce(
     from bankllm.evidence.reproduce import reproduce as repeat
 
     again, judged = repeat(
-        holding(run_dir),
+        require_verified(run_dir),
         lambda profile, only, parameters: pipeline.run(
             profile, _output(output), only=only, parameters=parameters, report=typer.echo
         ),
@@ -176,7 +176,7 @@ def benchmark(
 ) -> None:
     """Train and compare every configuration of the profile (notebook 03, headless) and print the table."""
     from bankllm import pipeline
-    from bankllm.evidence.format import show_interval, show_value
+    from bankllm.evidence.format import format_interval, format_value
     from bankllm.evidence.records import read_records
 
     name = profile or get_settings().profile
@@ -193,7 +193,7 @@ def benchmark(
         typer.echo(f"Carry on after mending: bankllm benchmark --resume {folder.name}", err=True)
         raise typer.Exit(1)
     for record in (record for record in read_records(folder) if record.notebook.startswith("03")):
-        typer.echo(f"{record.title:<45} {show_value(record):>22}  {show_interval(record)}")
+        typer.echo(f"{record.title:<45} {format_value(record):>22}  {format_interval(record)}")
 
 
 @app.command()

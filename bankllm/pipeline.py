@@ -121,7 +121,7 @@ def check_parameters(notebooks: Sequence[str], parameters: dict[str, Any]) -> No
 
 
 def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:
-    from bankllm.evidence.environment import capsule
+    from bankllm.evidence.environment import environment_info
 
     started = datetime.now(UTC)
     folder = _make_folder(output, f"{started:%Y%m%dT%H%M%SZ}-{profile.name}")
@@ -133,7 +133,7 @@ def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:
         started=started,
         git_commit=commit,
         git_dirty=dirty,
-        environment=capsule(),
+        environment=environment_info(),
     )
     write_manifest(folder, manifest)
     return folder, manifest

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 
-from bankllm.loadtest.load import COLUMNS, Row
+from bankllm.loadtest.load import COLUMNS, RequestRow
 from bankllm.loadtest.runner import LoadResult
 
 
@@ -23,7 +23,7 @@ def open_loop(
     return result("open-loop", rows, {"HTTP 503": failed} if failed else {}, rate > generator_limit)
 
 
-def result(driver: str, rows: list[Row], errors: dict[str, int] | None = None, busy: bool = False) -> LoadResult:
+def result(driver: str, rows: list[RequestRow], errors: dict[str, int] | None = None, busy: bool = False) -> LoadResult:
     """What `run_load` would make of these rows."""
     return LoadResult(
         driver=driver,  # type: ignore[arg-type]
@@ -38,12 +38,12 @@ def result(driver: str, rows: list[Row], errors: dict[str, int] | None = None, b
     )
 
 
-def row(**values: str | float) -> Row:
+def row(**values: str | float) -> RequestRow:
     """A row of the per-request table; what is not given is empty."""
     return {column: values.get(column, "") for column in COLUMNS}
 
 
-def _rows(rate: float, requests: int, warm_up: int, capacity: float, seed: int, error: str) -> Iterator[Row]:
+def _rows(rate: float, requests: int, warm_up: int, capacity: float, seed: int, error: str) -> Iterator[RequestRow]:
     draw = random.Random(seed)
     due = free = 0.0
     for number in range(warm_up + requests):

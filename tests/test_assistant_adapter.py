@@ -25,14 +25,14 @@ def classifier() -> IntentClassifier:
 
 
 def test_it_is_a_small_lora_adapter_with_evidence_that_holds(classifier):
-    artefact = classifier.artefact
-    assert (artefact.method, artefact.training["config"]["rank"]) == ("lora", 8)
-    assert artefact.training["dataset"] == "assistant(banking77+teller77)"
+    artifact = classifier.artifact
+    assert (artifact.method, artifact.training["config"]["rank"]) == ("lora", 8)
+    assert artifact.training["dataset"] == "assistant(banking77+teller77)"
     assert sum(path.stat().st_size for path in DEFAULT_ADAPTER.rglob("*") if path.is_file()) < 1_000_000
     verdict = verify(DEFAULT_ADAPTER)
     assert verdict.holds, verdict.findings
     records = {record.id: record for record in read_records(DEFAULT_ADAPTER)}
-    assert records["accuracy"].n == artefact.training["test_rows"]
+    assert records["accuracy"].n == artifact.training["test_rows"]
     card = (DEFAULT_ADAPTER / "README.md").read_text(encoding="utf-8")
     assert "license: cc-by-4.0" in card
     assert "PolyAI" in card

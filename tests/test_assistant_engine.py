@@ -16,7 +16,7 @@ from bankllm.assistant.wording.template import TemplateResponder
 from bankllm.datasets import load
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
-from bankllm.model.artifact import Artefact
+from bankllm.model.artifact import ClassifierConfig
 from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.settings import Settings
@@ -38,7 +38,7 @@ def one_thread():
 def classifier():
     data = load("teller77").select(INTENTS, "test")
     base = base_models.resolve("minilm")
-    artefact = Artefact(
+    artifact = ClassifierConfig(
         label_names=data.label_names,
         base_model="minilm",
         base_sha256=base.sha256,
@@ -49,7 +49,7 @@ def classifier():
         method="probe",
     )
     module = EncoderWithHead(load_body(base, quantised=False, device="cpu"), len(INTENTS), "mean", 1.0)
-    made = IntentClassifier(module, load_tokenizer(base), artefact, "cpu")
+    made = IntentClassifier(module, load_tokenizer(base), artifact, "cpu")
     embeddings = made.score(data.train.texts).embeddings
     probe = LogisticRegression(C=10, max_iter=300).fit(embeddings, data.train.labels)
     with torch.no_grad():
@@ -73,9 +73,9 @@ def engine(classifier, embedder, tmp_path):
         yield made
 
 
-def with_artefact(classifier, **changes):
-    artefact = classifier.artefact.model_copy(update=changes)
-    return IntentClassifier(classifier.module, classifier.tokenizer, artefact, "cpu")
+def with_artifact(classifier, **changes):
+    artifact = classifier.artifact.model_copy(update=changes)
+    return IntentClassifier(classifier.module, classifier.tokenizer, artifact, "cpu")
 
 
 def test_account_numbers_are_said_but_not_kept(engine):
@@ -181,7 +181,7 @@ def test_repeated_question_rests_on_the_earlier_one(engine):
 
 def test_hand_over_passes_on_what_bears_on_it(classifier, engine):
     engine.chat("Where is the card I ordered?", "CUST001")
-    unsure = ChatEngine(with_artefact(classifier, threshold=1.1), engine.memory, Ledger(), TemplateResponder())
+    unsure = ChatEngine(with_artifact(classifier, threshold=1.1), engine.memory, Ledger(), TemplateResponder())
     assert "“Where is the card I ordered?”" in unsure.chat("where's the card i ordered", "CUST001").reply
     assert unsure.chat("is the moon made of cheese", "CUST001").sources == ()
 
@@ -192,7 +192,7 @@ def test_small_talk_recalls_nothing(engine):
 
 
 def test_unsure_classifier_abstains(classifier, engine):
-    unsure = ChatEngine(with_artefact(classifier, threshold=0.999999), engine.memory, Ledger(), TemplateResponder())
+    unsure = ChatEngine(with_artifact(classifier, threshold=0.999999), engine.memory, Ledger(), TemplateResponder())
     reply = unsure.chat("What is my account balance?", "CUST001")
     assert reply.intent == "out_of_scope"
     assert reply.confidence < 0.999999
@@ -218,7 +218,7 @@ def test_shared_vector_equals_memorys_own(engine):
 
 @pytest.mark.parametrize("change", [{"method": "lora"}, {"base_sha256": "0" * 64}, {"base_sha256": None}])
 def test_other_embeddings_are_not_shared(classifier, engine, change):
-    other = ChatEngine(with_artefact(classifier, **change), engine.memory, Ledger(), TemplateResponder())
+    other = ChatEngine(with_artifact(classifier, **change), engine.memory, Ledger(), TemplateResponder())
     other.chat("What is my account balance?", "CUST001")
     assert engine.memory.embedder.misses == 1
 
@@ -283,7 +283,7 @@ def test_concurrent_chats_share_passes_of_the_encoder(engine):
 
 
 def test_classifier_with_an_unanswerable_intent_is_refused(classifier, engine):
-    odd = with_artefact(classifier, label_names=(*INTENTS[:-1], "book_a_flight"))
+    odd = with_artifact(classifier, label_names=(*INTENTS[:-1], "book_a_flight"))
     with pytest.raises(ModelError, match=r"intents without an answer: book_a_flight.*add articles"):
         ChatEngine(odd, engine.memory, Ledger(), TemplateResponder())
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bankllm.assistant.reply_batcher import Finisher
+from bankllm.assistant.reply_batcher import ReplyBatcher
 
 
 class Engine:
@@ -33,8 +33,8 @@ class Engine:
 
 def answers(engine: Engine, *exchanges: str) -> list[Any]:
     async def all_at_once() -> list[Any]:
-        finisher: Any = Finisher()
-        return await asyncio.gather(*(finisher.finish(engine, x) for x in exchanges), return_exceptions=True)
+        reply_batcher: Any = ReplyBatcher()
+        return await asyncio.gather(*(reply_batcher.finish(engine, x) for x in exchanges), return_exceptions=True)
 
     return [str(found) for found in asyncio.run(all_at_once())]
 
@@ -68,9 +68,9 @@ def test_who_has_left_is_no_hindrance() -> None:
     engine = Engine()
 
     async def one_leaves() -> str:
-        finisher: Any = Finisher()
-        leaving = asyncio.ensure_future(finisher.finish(engine, "a"))
-        staying = asyncio.ensure_future(finisher.finish(engine, "b"))
+        reply_batcher: Any = ReplyBatcher()
+        leaving = asyncio.ensure_future(reply_batcher.finish(engine, "a"))
+        staying = asyncio.ensure_future(reply_batcher.finish(engine, "b"))
         await asyncio.sleep(0)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):

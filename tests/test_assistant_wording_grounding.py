@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import CUSTOMERS, Ledger
-from bankllm.assistant.wording.grounding import HeldBack, NotGrounded, grounded_in
+from bankllm.assistant.wording.grounding import GroundedStream, NotGrounded, grounded_in
 from bankllm.assistant.wording.prompts import make_prompt
 from bankllm.assistant.wording.template import Facts, TemplateResponder
 
@@ -25,7 +25,7 @@ def cut(text: str, size: int) -> list[str]:
 
 def shown(pieces: list[str]) -> list[str]:
     """What comes out, piece by piece. Whatever is out by then passes the check, also where the guard then stops."""
-    held, out = HeldBack(is_grounded), []
+    held, out = GroundedStream(is_grounded), []
     for piece in pieces:
         out.append(held.feed(piece))
         assert is_grounded("".join(out))

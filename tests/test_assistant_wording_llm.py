@@ -15,7 +15,7 @@ from tiny_models import save_model_that_says
 
 from bankllm.assistant.bank.knowledge import Article
 from bankllm.assistant.bank.ledger import Account
-from bankllm.assistant.wording.llm import AT_ONCE, GeneratingResponder, make_responder
+from bankllm.assistant.wording.llm import MAX_CONCURRENCY, GeneratingResponder, make_responder
 from bankllm.assistant.wording.llm_clients import GenerationFailed
 from bankllm.assistant.wording.template import Facts, Fallback, Reply, TemplateResponder
 from bankllm.errors import ModelError, UsageError
@@ -246,9 +246,9 @@ def test_a_model_that_keeps_failing_is_left_alone_and_a_refusal_is_no_such_failu
 
 
 def test_beyond_so_many_at_once_the_template_replies_and_every_place_is_given_back() -> None:
-    model = FakeModel(*[TRUTH] * (AT_ONCE + 1))
+    model = FakeModel(*[TRUTH] * (MAX_CONCURRENCY + 1))
     responder = GeneratingResponder(model, 5)
-    begun = [responder.stream(BALANCE) for _ in range(AT_ONCE)]
+    begun = [responder.stream(BALANCE) for _ in range(MAX_CONCURRENCY)]
     assert {next(reply) for reply in begun} == {"You"}
     assert responder.respond(BALANCE) == template(BALANCE, "busy")
     for reply in begun:  # its reader leaves

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bankllm.assistant.bank.ledger import format_money
-from bankllm.assistant.wording.numbers_in_text import Figure, figures, is_among
+from bankllm.assistant.wording.numbers_in_text import TextNumber, figures, is_among
 
 
-def amount(value: str, unit: str) -> Figure:
-    return Figure("amount", Decimal(value), unit)
+def amount(value: str, unit: str) -> TextNumber:
+    return TextNumber("amount", Decimal(value), unit)
 
 
-def number(value: int) -> Figure:
-    return Figure("number", Decimal(value))
+def number(value: int) -> TextNumber:
+    return TextNumber("number", Decimal(value))
 
 
 @pytest.mark.parametrize(
@@ -60,23 +60,23 @@ def test_one_amount_however_it_is_written(text: str) -> None:
         ("CA$5", amount("5", "CA$")),
         ("¥12,000", amount("12000", "JPY")),
         ("10%", amount("10", "%")),
-        ("2026-11-18", Figure("date", (2026, 11, 18))),
-        ("18/11/2026", Figure("date", (2026, 11, 18))),
-        ("18th of November 2026", Figure("date", (2026, 11, 18))),
-        ("November 18, 2026", Figure("date", (2026, 11, 18))),
-        ("18 Nov", Figure("date", (None, 11, 18))),
-        ("November", Figure("date", (None, 11, None))),
-        ("yesterday", Figure("code", "yesterday")),
-        ("GB47 DEMO 1000 0110 0001 01", Figure("code", "gb47demo10000110000101")),
-        ("[IBAN …0101]", Figure("account", "0101")),
-        ("ending in 0101", Figure("account", "0101")),
-        ("two accounts", Figure("count", Decimal(2), "account")),
-        ("24h", Figure("code", "24h")),
-        ("https://Example.org/a.", Figure("address", "https://example.org/a")),
-        ("£1,204,50", Figure("unclear", "£1,204,50")),
+        ("2026-11-18", TextNumber("date", (2026, 11, 18))),
+        ("18/11/2026", TextNumber("date", (2026, 11, 18))),
+        ("18th of November 2026", TextNumber("date", (2026, 11, 18))),
+        ("November 18, 2026", TextNumber("date", (2026, 11, 18))),
+        ("18 Nov", TextNumber("date", (None, 11, 18))),
+        ("November", TextNumber("date", (None, 11, None))),
+        ("yesterday", TextNumber("code", "yesterday")),
+        ("GB47 DEMO 1000 0110 0001 01", TextNumber("code", "gb47demo10000110000101")),
+        ("[IBAN …0101]", TextNumber("account", "0101")),
+        ("ending in 0101", TextNumber("account", "0101")),
+        ("two accounts", TextNumber("count", Decimal(2), "account")),
+        ("24h", TextNumber("code", "24h")),
+        ("https://Example.org/a.", TextNumber("address", "https://example.org/a")),
+        ("£1,204,50", TextNumber("unclear", "£1,204,50")),
     ],
 )
-def test_each_kind(text: str, expected: Figure) -> None:
+def test_each_kind(text: str, expected: TextNumber) -> None:
     assert figures(f"It is {text}") == {expected}
 
 
@@ -97,7 +97,7 @@ def test_what_is_known_covers_what_says_less() -> None:
 @given(st.integers(-(10**9), 10**9), st.sampled_from(["GBP", "EUR", "JPY", "CHF"]), st.sampled_from([".", ", and", ""]))
 def test_what_the_bank_writes_is_read_back(minor: int, currency: str, after: str) -> None:
     value = Decimal(minor) if currency == "JPY" else Decimal(minor) / 100
-    assert figures(f"It is {format_money(minor, currency)}{after}") == {Figure("amount", value, currency)}
+    assert figures(f"It is {format_money(minor, currency)}{after}") == {TextNumber("amount", value, currency)}
 
 
 @given(st.text(alphabet="0123456789abAB £€.,-/ …\n'", max_size=30))

@@ -18,7 +18,7 @@ import pytest
 
 from bankllm.evidence.statistics.registry import percentile, samples_needed
 from bankllm.lab.prometheus import PrometheusServer, Sample
-from bankllm.loadtest.load import Row
+from bankllm.loadtest.load import RequestRow
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.telemetry.metrics import HTTP_BUCKETS
@@ -56,7 +56,7 @@ class Watched:
 
     prometheus: PrometheusServer
     server: ServerProcess
-    chats: list[Row]
+    chats: list[RequestRow]
     at: float
     """When it was over, as a Unix time: that is what Prometheus is asked about, however much later."""
 

@@ -25,7 +25,7 @@ def outcome(first: Path, second: Path, id: str) -> tuple[str, str]:
 def test_equal_runs_show_no_difference(first: Path, tmp_path: Path) -> None:
     comparison = compare(first, sealed_run(tmp_path / "second"))
     assert {entry.outcome for entry in comparison.compared} == {"no detectable difference"}
-    assert [(entry.id, entry.why) for entry in comparison.unlike] == [
+    assert [(entry.id, entry.why) for entry in comparison.incomparable] == [
         ("chat.sequential.p99_ms", "invalid: p99 needs 662 samples, there are 200 (both runs)"),
         ("load.locust.p95_ms", "not measured: locust is not here <apt> (both runs)"),
     ]
@@ -64,8 +64,8 @@ def test_other_errors_on_as_many_texts_are_no_difference(first: Path, tmp_path: 
 def test_unlike_data_and_machines_are_not_compared(first: Path, tmp_path: Path, how, said: str) -> None:
     comparison = compare(first, sealed_run(tmp_path / "second", **how))
     assert comparison.compared == ()
-    assert len(comparison.unlike) == 8
-    assert all(said in entry.why for entry in comparison.unlike)
+    assert len(comparison.incomparable) == 8
+    assert all(said in entry.why for entry in comparison.incomparable)
     assert comparison.lines()[-1] == "nothing compared; 8 not comparable"
 
 
@@ -73,7 +73,7 @@ def test_a_record_of_one_run_alone_stands_apart(first: Path, tmp_path: Path) -> 
     second = sealed_run(tmp_path / "second")
     lines = (second / "records.jsonl").read_text().splitlines(keepends=True)
     (second / "records.jsonl").write_text("".join(lines[1:]))
-    (alone,) = [entry for entry in compare(first, second).unlike if "only" in entry.why]
+    (alone,) = [entry for entry in compare(first, second).incomparable if "only" in entry.why]
     assert (alone.id, alone.why) == ("training.lora_r8.accuracy", "only in the first run")
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from bankllm.evidence import environment as room
-from bankllm.evidence.environment import capsule, cpu_limit, cpu_model, gpus, memory_limit_gib
+from bankllm.evidence.environment import cpu_limit, cpu_model, environment_info, gpus, memory_limit_gib
 
 
 def test_the_capsule_is_json_and_names_no_host_user_or_path() -> None:
-    found = capsule()
+    found = environment_info()
     text = json.dumps(found)
     for secret in (socket.gethostname(), str(Path.home()), str(Path.cwd())):
         assert secret not in text

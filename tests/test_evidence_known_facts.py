@@ -1,4 +1,4 @@
-"""Units that fit their statistic, data and models that are what they are called, and marks read again from the rows."""
+"""Units fit their statistic, data and models match their names, and exclusions are read again from the rows."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from bankllm.evidence import known_facts
 from bankllm.evidence.records import write_rows
 from bankllm.evidence.run import Run, open_run
 from bankllm.evidence.statistics.registry import STATISTICS
-from bankllm.evidence.validity_marks import load_faults, marks, reasons
+from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
 from bankllm.evidence.verification.verify import verify_records
 from bankllm.loadtest.runner import MOST_BUSY
 from bankllm.model import base_models
@@ -124,9 +124,9 @@ def test_marks_follow_their_records(run: Run) -> None:
     how = {"raw": "chat", "statistic": "single", "title": "t", "unit": "ms", "column": "ms"}
     for id in ("a", "b"):
         run.measure(id, **how, invalid_because=f"{id} was cut short")  # type: ignore[arg-type]
-    assert marks(run.folder) == {"a": "a was cut short", "b": "b was cut short"}
+    assert exclusions(run.folder) == {"a": "a was cut short", "b": "b was cut short"}
     run.measure("a", **how)  # type: ignore[arg-type]
-    assert marks(run.folder) == {"b": "b was cut short"}
+    assert exclusions(run.folder) == {"b": "b was cut short"}
     assert verify_records(run.folder).holds
     open_run(run.notebook, "smoke", run.folder)
-    assert marks(run.folder) == {}
+    assert exclusions(run.folder) == {}

@@ -137,10 +137,10 @@ def test_an_unknown_profile_and_an_unusable_folder_are_refused(tmp_path: Path) -
 
 def test_what_the_other_notebooks_recorded_stands_by_room_in_the_pages_order(tmp_path: Path) -> None:
     here = open_run("05_metrics_collection", "smoke", tmp_path)
-    assert here.others_by_room().empty
+    assert here.others_by_topic().empty
     for notebook, id in (("04_vector_search", "vectors.a"), ("01_local_validation", "chat.b"), (here.notebook, "own")):
         open_run(notebook, "smoke", tmp_path).not_measured(id, title=f"about {id}", unit="ms", why="-")
-    found = here.others_by_room()
+    found = here.others_by_topic()
     assert list(found.index) == [("Chat service, one request at a time", "chat.b"), ("Vector search", "vectors.a")]
     assert found["what"].tolist() == ["about chat.b", "about vectors.a"]
     assert set(found["status"]) == {"not measured"}

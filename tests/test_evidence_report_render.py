@@ -8,7 +8,7 @@ import pytest
 
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import find_tokens
-from bankllm.evidence.format import describe_how, show, show_interval, show_value
+from bankllm.evidence.format import describe_how, format_interval, format_value, show
 from bankllm.evidence.records import read_records
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
@@ -127,6 +127,6 @@ def test_nothing_is_rendered_from_nothing(tmp_path: Path) -> None:
 def test_values_read_as_people_write_them(run: Run, value: float, unit: str, shown: str) -> None:
     run.write_rows("one", [{"x": value}])
     record = run.measure("a.b", "single", "one", title="t", unit=unit, column="x")
-    assert show_value(record) == shown
-    assert show_interval(record) == "none: measured once"
+    assert format_value(record) == shown
+    assert format_interval(record) == "none: measured once"
     assert describe_how(record) == "value of x"

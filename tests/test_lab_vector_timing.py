@@ -9,7 +9,7 @@ from fake_embedder import fake_embedder
 from bankllm.datasets import load
 from bankllm.errors import UsageError
 from bankllm.evidence.records import Raw, Record
-from bankllm.lab.vector_corpus import FilledMemory, Place, fill, gather
+from bankllm.lab.vector_corpus import FilledMemory, SearchScope, fill, gather
 from bankllm.lab.vector_timing import (
     AIMS,
     HANDFUL,
@@ -78,7 +78,7 @@ def test_a_foreign_match_would_be_seen() -> None:
     with open_service(embedder=fake_embedder()) as service:
         memory = filled(service)
         mine = memory.customers[0]
-        wrong = Place("customer", memory.customers[1].name, mine.ids)
+        wrong = SearchScope("customer", memory.customers[1].name, mine.ids)
         (row,) = time_searches(service, QUERIES, [wrong], "distinct", count=1)
         assert row["foreign_matches"] == row["matches"] == 5
         with pytest.raises(UsageError, match="places"):
@@ -96,9 +96,9 @@ def test_what_one_service_stored_another_finds_at_the_first_look(path: Path) -> 
 
 
 def test_what_is_not_in_the_readers_file_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bankllm.lab.vector_timing.PATIENCE_S", 0.02)
+    monkeypatch.setattr("bankllm.lab.vector_timing.TIMEOUT_S", 0.02)
     with open_service(embedder=fake_embedder()) as writer, open_service(embedder=fake_embedder()) as reader:
-        (row,) = time_until_found(writer, reader, Place("customer", "u", {}), count=1)
+        (row,) = time_until_found(writer, reader, SearchScope("customer", "u", {}), count=1)
         assert row["found"] is False
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bankllm.cli import app
 from bankllm.errors import RunError, ServerError, UsageError
-from bankllm.loadtest.quick import see_that_it_lives
+from bankllm.loadtest.quick import smoke_test
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.loadtest.web import serve_page
 from bankllm.settings import get_settings
@@ -51,15 +51,15 @@ def test_quick_fails_where_a_chat_fails(server: ServerProcess, monkeypatch: pyte
     monkeypatch.setattr("bankllm.loadtest.quick.datasets.load", lambda *_: SimpleNamespace(test=only_failing))
     lines: list[str] = []
     with pytest.raises(RunError, match=r"\d+ of 40 requests failed"):
-        lines.extend(see_that_it_lives(url=server.url, settings=get_settings()))
+        lines.extend(smoke_test(url=server.url, settings=get_settings()))
     assert "× HTTP 503" in lines[1]
 
 
 def test_quick_says_what_is_wrong_with_an_address() -> None:
     with pytest.raises(ServerError, match="Nothing answers at"):
-        list(see_that_it_lives(url=f"http://127.0.0.1:{free_port()}", settings=get_settings()))
+        list(smoke_test(url=f"http://127.0.0.1:{free_port()}", settings=get_settings()))
     with pytest.raises(UsageError, match=r"192\.0\.2\.1 is not this machine.*--i-own-this-host"):
-        list(see_that_it_lives(url="http://192.0.2.1", settings=get_settings()))
+        list(smoke_test(url="http://192.0.2.1", settings=get_settings()))
 
 
 @pytest.mark.slow

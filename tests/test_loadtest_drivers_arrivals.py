@@ -1,4 +1,4 @@
-"""When requests are due, and that the alarm rings then."""
+"""When requests are due, and that the timer rings then."""
 
 import asyncio
 import itertools
@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 import pytest
 
-from bankllm.loadtest.drivers.arrivals import Alarm, due_times
+from bankllm.loadtest.drivers.arrivals import Timer, due_times
 from bankllm.loadtest.load import Arrivals
 
 
@@ -37,13 +37,13 @@ def test_the_alarm_rings_once_and_not_early(platform: str, monkeypatch: pytest.M
 
     async def rung() -> list[float]:
         rings: list[float] = []
-        alarm = Alarm(asyncio.get_running_loop(), lambda: rings.append(time.monotonic()))
-        alarm.set(time.monotonic() - 1)
+        timer = Timer(asyncio.get_running_loop(), lambda: rings.append(time.monotonic()))
+        timer.set(time.monotonic() - 1)
         await asyncio.sleep(0.05)
         when = time.monotonic() + 0.05
-        alarm.set(when)
+        timer.set(when)
         await asyncio.sleep(0.2)
-        alarm.close()
+        timer.close()
         return [rings[0] - when, *(ring - when for ring in rings[1:])]
 
     past, *future = asyncio.run(rung())

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bankllm.loadtest.drivers.http_client import Client, Flight
+from bankllm.loadtest.drivers.http_client import Client, InFlightRequest
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -27,17 +27,17 @@ def flights(answer: Answer, rounds: int = 1, at_once: int = 1, most: int = 100) 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         client = Client(urlsplit(f"http://127.0.0.1:{port}"), timeout_s=0.5, most=most, context=None)
-        landed: asyncio.Queue[Flight] = asyncio.Queue()
+        on_complete: asyncio.Queue[InFlightRequest] = asyncio.Queue()
         facts = []
         for _ in range(rounds):
             for _ in range(at_once):
-                client.send(REQUEST, landed.put_nowait)
+                client.send(REQUEST, on_complete.put_nowait)
             for _ in range(at_once):
-                flight = await landed.get()
+                flight = await on_complete.get()
                 assert flight.done >= flight.sent
                 facts.append((flight.status, flight.length, flight.error))
         await asyncio.sleep(0.01)
-        assert landed.empty()  # each landed once
+        assert on_complete.empty()  # each on_complete once
         await client.close()
         server.close()
         return facts, client.opened
@@ -100,15 +100,15 @@ def test_without_a_connection_left_a_request_fails_at_once() -> None:
 
 
 def test_nothing_listening_is_a_refusal() -> None:
-    async def ask() -> Flight:
-        landed: asyncio.Queue[Flight] = asyncio.Queue()
+    async def ask() -> InFlightRequest:
+        on_complete: asyncio.Queue[InFlightRequest] = asyncio.Queue()
         server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         server.close()
         await server.wait_closed()
         client = Client(urlsplit(f"http://127.0.0.1:{port}"), timeout_s=1, most=5, context=None)
-        client.send(REQUEST, landed.put_nowait)
-        flight = await landed.get()
+        client.send(REQUEST, on_complete.put_nowait)
+        flight = await on_complete.get()
         assert client.open == 0
         return flight
 

@@ -14,7 +14,7 @@ import pytest
 from bankllm.evidence.statistics.registry import samples_needed
 from bankllm.loadtest.drivers.open_loop import lateness_fault
 from bankllm.loadtest.experiments.sequential import time_requests
-from bankllm.loadtest.load import COLUMNS, Row, row
+from bankllm.loadtest.load import COLUMNS, RequestRow, row
 from bankllm.loadtest.runner import LoadResult, run_load
 from bankllm.loadtest.server_process import ServerProcess
 
@@ -151,7 +151,7 @@ def seen(server: ServerProcess) -> int:
     return int(httpx.get(f"{server.url}/seen", trust_env=False).text)
 
 
-def sent_late(late_ms: float, latency_ms: float, n: int = 700) -> list[Row]:
+def sent_late(late_ms: float, latency_ms: float, n: int = 700) -> list[RequestRow]:
     due = 1.0
     done = due + latency_ms / 1000
     one = row("open-loop", 0, "chat", "steady", due, due + late_ms / 1000, done, done, latency_ms, 1.0, 200, 5, "")

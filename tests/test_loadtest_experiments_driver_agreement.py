@@ -3,13 +3,13 @@
 import pytest
 
 from bankllm.loadtest.experiments.driver_agreement import bucket_of, drivers_agree, histogram_agrees, verdict
-from bankllm.loadtest.load import Row
+from bankllm.loadtest.load import RequestRow
 from tests.queue_model import row
 
 BOUNDS = (5, 10, 25, 50, 75, 100)
 
 
-def latencies(*ms: float, times: int = 40) -> list[Row]:
+def latencies(*ms: float, times: int = 40) -> list[RequestRow]:
     return [row(kind="chat", latency_ms=each, service_ms=each) for each in ms for _ in range(times)]
 
 

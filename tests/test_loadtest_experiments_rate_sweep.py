@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from bankllm.evidence.statistics.registry import STANDS, knee, samples_needed
+from bankllm.evidence.statistics.registry import MIN_ACHIEVED_SHARE, knee, samples_needed
 from bankllm.loadtest.experiments.rate_sweep import (
     FEWEST,
     MOST,
@@ -27,7 +27,7 @@ def test_the_knee_of_a_queue_lies_below_its_capacity_and_near_it() -> None:
     steps = sweep(partial(open_loop, capacity=200), PLAN)
     knee_rate = knee_of(steps)
     assert knee_rate is not None
-    assert STANDS * 200 * 0.9 < knee_rate <= 200 / STANDS
+    assert MIN_ACHIEVED_SHARE * 200 * 0.9 < knee_rate <= 200 / MIN_ACHIEVED_SHARE
     above = min(step.rate for step in steps if step.rate > knee_rate)
     assert above / knee_rate <= PLAN.close
     assert not next(step for step in steps if step.rate == above).stood

@@ -10,7 +10,7 @@ import pytest
 
 from bankllm.errors import NotMeasured, ServerError, UsageError
 from bankllm.loadtest import runner
-from bankllm.loadtest.load import Driven, Load
+from bankllm.loadtest.load import DriverResult, Load
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.util.processes import free_port
@@ -72,8 +72,8 @@ def test_without_ab_nothing_is_measured(server: ServerProcess, tmp_path: Path, m
 def test_a_generator_at_its_limit_makes_the_load_invalid(
     server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def busy(load: Load, folder: Path) -> Driven:
-        return Driven(
+    def busy(load: Load, folder: Path) -> DriverResult:
+        return DriverResult(
             rows=[], errors={}, seconds=1.0, generator_cpu_share=0.97, limits=(), invalid_because="3 rows are missing"
         )
 

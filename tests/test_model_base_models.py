@@ -11,7 +11,7 @@ import pytest
 from bankllm import training
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
-from bankllm.model.artifact import Artefact
+from bankllm.model.artifact import ClassifierConfig
 from bankllm.model.encoder import EncoderWithHead, pool
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 
@@ -87,7 +87,7 @@ def test_pooling_looks_at_real_tokens_alone() -> None:
 def classifier() -> IntentClassifier:
     base = base_models.resolve("minilm")
     module = EncoderWithHead(load_body(base, quantised=False, device="cpu"), 3, "mean", 20.0)
-    artefact = Artefact(
+    artifact = ClassifierConfig(
         label_names=("a", "b", "c"),
         base_model="minilm",
         base_sha256=base.sha256,
@@ -97,7 +97,7 @@ def classifier() -> IntentClassifier:
         quantised=False,
         method="probe",
     )
-    return IntentClassifier(module, load_tokenizer(base), artefact, "cpu")
+    return IntentClassifier(module, load_tokenizer(base), artifact, "cpu")
 
 
 def test_a_classifier_survives_the_disk(classifier: IntentClassifier, tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_predictions_come_in_order_and_abstain_below_the_threshold(classifier: I
     texts = ["where is my card", "a much longer sentence about a cash machine that kept my card", "hi", ""]
     scores = classifier.score(texts).probabilities
     threshold = float(np.sort(scores.max(axis=1))[1:3].mean())  # between the second and the third
-    artefact = classifier.artefact.model_copy(update={"threshold": threshold})
-    careful = IntentClassifier(classifier.module, classifier.tokenizer, artefact, "cpu")
+    artifact = classifier.artifact.model_copy(update={"threshold": threshold})
+    careful = IntentClassifier(classifier.module, classifier.tokenizer, artifact, "cpu")
     for batch_size in (1, 3, 64):
         found = careful.predict(texts, batch_size=batch_size)
         assert [p.intent for p in found] == ["abc"[row.argmax()] for row in scores]
@@ -168,7 +168,7 @@ def test_the_probes_embedding_is_sentence_transformers(classifier: IntentClassif
     np.testing.assert_allclose(classifier.score(texts).embeddings, encoder.encode(texts), atol=1e-4)
 
 
-def test_a_damaged_or_foreign_artefact_is_refused(classifier: IntentClassifier, tmp_path: Path) -> None:
+def test_a_damaged_or_foreign_artifact_is_refused(classifier: IntentClassifier, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"No trained classifier in .*training\.json is missing"):
         IntentClassifier.load(tmp_path)
     classifier.save(tmp_path)

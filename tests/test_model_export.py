@@ -100,8 +100,8 @@ def test_a_pooling_that_packing_does_not_know_is_padded(tmp_path: Path) -> None:
 def test_memory_reads_as_much_of_a_text_as_the_embedder(assistant: OnnxClassifier) -> None:
     texts = ["where is my money? " * 40, "hi"]  # more tokens than a narrower classifier would read
     classifier = IntentClassifier.load(ASSISTANT)
-    narrow = classifier.artefact.model_copy(update={"max_length": 16})
-    classifier.artefact = narrow
+    narrow = classifier.artifact.model_copy(update={"max_length": 16})
+    classifier.artifact = narrow
     embedder = Embedder()
     expected = embedder.encode(texts)
     np.testing.assert_allclose(classifier.embed(texts), expected, atol=1e-4)

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bankllm.model.low_rank_sharing import low_rank, share_twins
+from bankllm.model.low_rank_sharing import low_rank, share_base_matmul
 
 SIZE, RANK = 32, 2
 ort = pytest.importorskip("onnxruntime")
@@ -42,7 +42,7 @@ def test_an_adapted_weight_becomes_a_correction() -> None:
     weight, x = matrix(rng, SIZE, SIZE), matrix(rng, 5, SIZE)
     adapted = weight + matrix(rng, SIZE, RANK) @ matrix(rng, RANK, SIZE)
     given = model(weight, adapted)
-    assert share_twins(given) == 1
+    assert share_base_matmul(given) == 1
     assert {tuple(value.const_value.shape) for value in given.graph.initializers.values()} == {
         (SIZE, SIZE),
         (SIZE, RANK),
@@ -55,7 +55,7 @@ def test_an_adapted_weight_becomes_a_correction() -> None:
 def test_weights_that_have_nothing_to_do_with_each_other_stay() -> None:
     rng = np.random.default_rng(1)
     given = model(matrix(rng, SIZE, SIZE), matrix(rng, SIZE, SIZE))
-    assert share_twins(given) == 0
+    assert share_base_matmul(given) == 0
     assert len(given.graph.initializers) == 2
 
 

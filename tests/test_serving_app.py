@@ -39,7 +39,7 @@ class KeywordClassifier:
 
     label_names = ("account_balance", "card_arrival")
     shares_base_embedding = False
-    artefact = SimpleNamespace(threshold=0.0, base_model="keywords", method="none", base_sha256=None)
+    artifact = SimpleNamespace(threshold=0.0, base_model="keywords", method="none", base_sha256=None)
 
     def score(self, texts, batch_size=64):
         sure = [[0.9, 0.1] if "balance" in text else [0.2, 0.8] for text in texts]
@@ -84,7 +84,7 @@ def assert_problem(response, status, *words):
 
 
 def test_the_outbox_of_a_memory_that_replicates_is_among_the_metrics(client, tmp_path, monkeypatch):
-    monkeypatch.setattr("bankllm.vectors.pinecone.pusher.LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr("bankllm.vectors.pinecone.outbox_worker.LONGEST_PAUSE_S", 0.2)
     assert "bankllm_outbox" not in client.get("/metrics").text
     embedder = LetterEmbedder()
     with PineconeServer() as server:

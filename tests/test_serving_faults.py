@@ -17,7 +17,7 @@ import pytest
 from openai_server import OpenAIServer
 from server_client import Client, log_lines, until
 
-from bankllm.assistant.wording.llm import AT_ONCE, FAILURES
+from bankllm.assistant.wording.llm import FAILURES, MAX_CONCURRENCY
 from bankllm.errors import ServerError
 from bankllm.loadtest.server_process import ServerProcess
 
@@ -96,16 +96,16 @@ def test_a_model_server_that_hangs_holds_up_nobody_but_those_who_wait_for_it(tmp
     options = ("--responder", f"openai:{model.url}#m")
     with model, ServerProcess(store=tmp_path / "memory.db", env=env, options=options) as server:
         client = Client(server)
-        with ThreadPoolExecutor(AT_ONCE) as many:
-            hanging = [many.submit(client.chat) for _ in range(AT_ONCE)]
-            until(lambda: len(model.requests) >= AT_ONCE)
+        with ThreadPoolExecutor(MAX_CONCURRENCY) as many:
+            hanging = [many.submit(client.chat) for _ in range(MAX_CONCURRENCY)]
+            until(lambda: len(model.requests) >= MAX_CONCURRENCY)
             others = [client.chat(customer_id="CUST002")["fallback"] for _ in range(3)]
             assert len(client.kept("CUST002")) == 1
             assert client.get("/health/metrics").status_code == 200
             assert not any(chat.done() for chat in hanging)
             assert others == ["busy"] * 3
             assert {chat.result()["fallback"] for chat in hanging} == {"time-out"}
-        assert len(model.requests) < AT_ONCE + FAILURES  # after so many time-outs nobody asked once more
+        assert len(model.requests) < MAX_CONCURRENCY + FAILURES  # after so many time-outs nobody asked once more
         assert client.chat()["fallback"] == "resting"
         model.stalls_after = None
         until(lambda: client.chat()["responder"] == "openai:m")

@@ -37,7 +37,7 @@ def test_listen_says_what_is_wrong_with_the_port():
 def fast_serve(monkeypatch):
     """`serve` with the engine's loading replaced, and what it sets in this process put back afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    monkeypatch.setattr(server_module, "read_artefact", lambda folder: KeywordClassifier.artefact)
+    monkeypatch.setattr(server_module, "read_artifact", lambda folder: KeywordClassifier.artifact)
     yield monkeypatch
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -6,13 +6,13 @@ import sys
 
 CHILD = """
 import gc, json, sys
-from bankllm.serving.tuning import SWITCH_S, settle, tune_process
+from bankllm.serving.tuning import SWITCH_S, freeze_gc, tune_process
 from threadpoolctl import threadpool_info
 tune_process()
 import numpy as np
 np.ones((600, 600)) @ np.ones(600)
 blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas" and "numpy" in pool["filepath"]]
-settle()
+freeze_gc()
 print(json.dumps({
     "blas": blas, "switch": sys.getswitchinterval() == SWITCH_S, "seen": len(gc.get_objects()), "on": gc.isenabled(),
 }))

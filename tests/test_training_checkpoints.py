@@ -8,7 +8,7 @@ import pytest
 
 from bankllm.datasets import Dataset, load
 from bankllm.errors import RunError, UsageError
-from bankllm.training.checkpoints import SO_FAR, Checkpoints, SoFar
+from bankllm.training.checkpoints import STATE_FILE, Checkpoints, TrainingState
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import TrainResult, train
 from tests.test_training_train import confidences, shortest
@@ -34,7 +34,7 @@ def undisturbed(data: Dataset) -> TrainResult:
 def stop_after_the_first_epoch(monkeypatch: pytest.MonkeyPatch, *, whole: bool) -> None:
     mark = Checkpoints.mark
 
-    def stop(state: Path, so_far: SoFar) -> None:
+    def stop(state: Path, so_far: TrainingState) -> None:
         if whole:
             mark(state, so_far)
         raise Stopped
@@ -48,7 +48,7 @@ def test_it_carries_on_from_the_last_whole_state(whole, epochs_kept, data, undis
         stop_after_the_first_epoch(patch, whole=whole)
         with pytest.raises(Stopped):
             train(CONFIG, data, progress=False, checkpoints=tmp_path)
-    states = [json.loads(path.read_text()) for path in tmp_path.glob(f"*/{SO_FAR}")]
+    states = [json.loads(path.read_text()) for path in tmp_path.glob(f"*/{STATE_FILE}")]
     assert [state["epochs"] for state in states] == [1] * epochs_kept
 
     resumed = train(CONFIG, data, progress=False, checkpoints=tmp_path)

@@ -1,4 +1,4 @@
-"""The artefact folder: whole or not at all, with evidence that verifies and a card whose numbers are the records'."""
+"""The artifact folder: whole or not at all, with evidence that verifies and a card whose numbers are the records'."""
 
 import csv
 import json
@@ -24,12 +24,12 @@ from bankllm.evidence.records import read_records
 from bankllm.evidence.report.claims import CLAIM
 from bankllm.evidence.verification.verify import Finding, verify
 from bankllm.model import base_models
-from bankllm.model.artifact import Artefact, Pooling
+from bankllm.model.artifact import ClassifierConfig, Pooling
 from bankllm.model.encoder import EncoderWithHead, pool
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import Costs
 from bankllm.training.config import TrainConfig
-from bankllm.training.model_card import check_output, write_artefact
+from bankllm.training.model_card import check_output, write_artifact
 from bankllm.training.train import TrainResult, train
 
 COSTS = Costs(
@@ -55,7 +55,7 @@ def tiny(method: str = "probe", dataset: str = "teller77[2 intents]", base: str 
     hashes = {key: KNOWN_DATA["teller77"][key] for key in HASHES}
     data = {"dataset": dataset, "train_rows": 2000, "test_rows": 74, **hashes}
     config = TrainConfig(rank=4, method=method, base_model=base).model_dump(mode="json")
-    artefact = Artefact(
+    artifact = ClassifierConfig(
         label_names=("card", "cash"),
         base_model=base,
         base_sha256=KNOWN_MODELS["all-MiniLM-L6-v2"] if base == "minilm" else None,
@@ -69,19 +69,19 @@ def tiny(method: str = "probe", dataset: str = "teller77[2 intents]", base: str 
     body = BertModel(
         BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     )
-    return IntentClassifier(EncoderWithHead(body, 2, "mean", 20), None, artefact, "cpu")  # type: ignore[arg-type]
+    return IntentClassifier(EncoderWithHead(body, 2, "mean", 20), None, artifact, "cpu")  # type: ignore[arg-type]
 
 
 def write(
     folder: Path, classifier: IntentClassifier, predictions: Sequence[dict[str, object]] = PREDICTIONS
 ) -> ModelCard:
-    write_artefact(classifier, folder, predictions, COSTS)
+    write_artifact(classifier, folder, predictions, COSTS)
     return ModelCard.load(folder / "README.md")
 
 
 @pytest.fixture(scope="module")
 def lora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult, Dataset]:
-    """A real LoRA artefact of three intents, with what was trained and on which texts."""
+    """A real LoRA artifact of three intents, with what was trained and on which texts."""
     folder = tmp_path_factory.mktemp("card") / "lora"
     whole = load("teller77").first_intents(3)
     data = replace(whole, train=every(whole.train, 6), test=every(whole.test, 2))
@@ -132,10 +132,10 @@ def test_the_cards_snippets_run_and_agree(
 ) -> None:
     _, result, _ = lora
     mine = tmp_path / "mine"
-    artefact = result.classifier.artefact.model_copy(update={"pooling": pooling})
-    module = EncoderWithHead(result.classifier.module.body, 3, pooling, artefact.logit_scale)
+    artifact = result.classifier.artifact.model_copy(update={"pooling": pooling})
+    module = EncoderWithHead(result.classifier.module.body, 3, pooling, artifact.logit_scale)
     module.head = result.classifier.module.head
-    card = write(mine, IntentClassifier(module, result.classifier.tokenizer, artefact, "cpu"), result.predictions)
+    card = write(mine, IntentClassifier(module, result.classifier.tokenizer, artifact, "cpu"), result.predictions)
     ours, plain = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
     base = f'base = "{base_models.MINILM_ID}"'
     assert base in plain
@@ -145,7 +145,7 @@ def test_the_cards_snippets_run_and_agree(
     intents = re.findall(r"intent='(\w+)'", capsys.readouterr().out)
     exec(plain, {})
     assert intents == [capsys.readouterr().out.strip()]
-    assert intents[0] in artefact.label_names
+    assert intents[0] in artifact.label_names
 
 
 def test_the_evidence_holds_and_its_records_are_the_cards_numbers(lora) -> None:
@@ -218,7 +218,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
-def test_tampering_with_an_artefact_is_found_and_named(tmp_path: Path, name: str) -> None:
+def test_tampering_with_an_artifact_is_found_and_named(tmp_path: Path, name: str) -> None:
     write(tmp_path / "mine", tiny())
     assert verify(tmp_path / "mine").holds
     tamper, subject, detail = TAMPERINGS[name]
@@ -227,7 +227,7 @@ def test_tampering_with_an_artefact_is_found_and_named(tmp_path: Path, name: str
     assert any(finding.subject == subject and detail in finding.detail for finding in broken), broken
 
 
-def test_an_artefact_without_records_cannot_be_verified(tmp_path: Path) -> None:
+def test_an_artifact_without_records_cannot_be_verified(tmp_path: Path) -> None:
     write(tmp_path / "mine", tiny())
     (tmp_path / "mine" / "records.jsonl").unlink()
     with pytest.raises(RunError, match=r"holds no records\. Expected .*or of a classifier that `bankllm train` wrote"):
@@ -289,11 +289,11 @@ def test_no_path_of_this_machine_is_published(tmp_path: Path) -> None:
         assert str(tmp_path) not in (tmp_path / "mine" / name).read_text(), name
 
 
-def test_an_earlier_artefact_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_an_earlier_artifact_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     output = tmp_path / "adapter"
-    write_artefact(tiny(), output, PREDICTIONS, COSTS)
+    write_artifact(tiny(), output, PREDICTIONS, COSTS)
     (output / "stale").touch()
-    weights = write_artefact(tiny(), output, PREDICTIONS, COSTS)
+    weights = write_artifact(tiny(), output, PREDICTIONS, COSTS)
     assert sorted(path.name for path in output.iterdir()) == [
         "README.md",
         "head.safetensors",
@@ -305,9 +305,9 @@ def test_an_earlier_artefact_is_replaced_and_nothing_else_is_left(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-def test_a_failed_write_leaves_the_earlier_artefact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_earlier_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "adapter"
-    write_artefact(tiny(), output, PREDICTIONS, COSTS)
+    write_artifact(tiny(), output, PREDICTIONS, COSTS)
     before = (output / "README.md").read_text()
 
     def full_disk(self, folder):
@@ -317,7 +317,7 @@ def test_a_failed_write_leaves_the_earlier_artefact(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(IntentClassifier, "save", full_disk)
     with pytest.raises(RunError, match=r"cannot be written to .*No space left on device"):
-        write_artefact(tiny(), output, PREDICTIONS, COSTS)
+        write_artifact(tiny(), output, PREDICTIONS, COSTS)
     assert (output / "README.md").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 

@@ -14,7 +14,7 @@ import pytest
 
 from bankllm.datasets import load
 from bankllm.errors import RunError, UsageError
-from bankllm.training.checkpoints import SO_FAR, Checkpoints, SoFar
+from bankllm.training.checkpoints import STATE_FILE, Checkpoints, TrainingState
 from bankllm.training.config import TrainConfig
 from bankllm.training.ray_sweep import _result, sweep_on_ray
 from bankllm.training.sweep import only_sweep, sweep
@@ -96,7 +96,7 @@ class HeldAfterAnEpoch:
         self.__dict__.update(state)
         mark = Checkpoints.mark
 
-        def mark_and_wait(state: Path, so_far: SoFar) -> None:
+        def mark_and_wait(state: Path, so_far: TrainingState) -> None:
             mark(state, so_far)
             while not self.dead.exists():
                 time.sleep(0.01)
@@ -113,7 +113,7 @@ class NodeKiller(threading.Thread):
         self.folder = folder
         self.dead = dead
         self.killed: list[str] = []
-        self.kept: dict[str, SoFar] = {}
+        self.kept: dict[str, TrainingState] = {}
 
     def run(self) -> None:
         try:
@@ -123,8 +123,8 @@ class NodeKiller(threading.Thread):
                 if time.monotonic() > give_up:
                     return
                 time.sleep(0.05)
-                states = {key: list(self.folder.glob(f"{key}.checkpoint/*/{SO_FAR}")) for key in LONG}
-            self.kept = {key: SoFar.model_validate_json(found[0].read_bytes()) for key, found in states.items()}
+                states = {key: list(self.folder.glob(f"{key}.checkpoint/*/{STATE_FILE}")) for key in LONG}
+            self.kept = {key: TrainingState.model_validate_json(found[0].read_bytes()) for key, found in states.items()}
             raylet = psutil.Process(self.node.all_processes["raylet"][0].process.pid)
             processes = [raylet, *raylet.children(recursive=True)]
             titles = [" ".join(process.cmdline()) for process in processes]
@@ -195,6 +195,6 @@ def test_bad_input_is_refused_before_ray_starts(data_folder, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match="cannot name a folder"):
         sweep_on_ray({"a/b": TrainConfig()}, str(data_folder), tmp_path, progress=False)
-    monkeypatch.setattr("bankllm.training.sweep.PATIENCE_S", 0.1)
+    monkeypatch.setattr("bankllm.training.sweep.TIMEOUT_S", 0.1)
     with only_sweep(tmp_path), pytest.raises(RunError, match="Another process is sweeping into"):
         sweep_on_ray(PLAN, str(data_folder), tmp_path, progress=False)

@@ -20,7 +20,7 @@ from bankllm.profiles import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
 from bankllm.training.sweep import Planned, plan, sweep
 from bankllm.training.sweep_progress import SweepBar, work
-from bankllm.training.sweep_results import Outcome
+from bankllm.training.sweep_results import SweepResult
 
 PLAN = {
     "one": TrainConfig(method="probe"),
@@ -109,7 +109,7 @@ def files_below(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-def same_answers(ours: Outcome, theirs: Outcome) -> bool:
+def same_answers(ours: SweepResult, theirs: SweepResult) -> bool:
     """The last digits of a float differ between processes."""
     confidences = [[float(row["confidence"]) for row in outcome.rows] for outcome in (ours, theirs)]
     answers = [[row | {"confidence": ""} for row in outcome.rows] for outcome in (ours, theirs)]
@@ -243,7 +243,7 @@ def test_what_is_not_the_sweeps_is_left_alone(tmp_path):
 
 
 def test_two_sweeps_cannot_share_a_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep_module, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(sweep_module, "TIMEOUT_S", 0.3)
     code = (
         f"import fcntl, os; fcntl.flock(os.open({str(tmp_path)!r}, os.O_RDONLY), fcntl.LOCK_EX); print(1, flush=True)"
     )

@@ -70,7 +70,7 @@ def test_shared_embeddings_count_only_in_the_memory_where_they_lie(data, device,
 
 
 @pytest.mark.parametrize("method", ["probe", "lora", "qlora", "full"])
-def test_each_method_learns_and_its_artefact_says_the_same_again(method, data, tmp_path):
+def test_each_method_learns_and_its_artifact_says_the_same_again(method, data, tmp_path):
     output = tmp_path / "adapters" / method
     result = train(TrainConfig(method=method, rank=4, epochs=1), data, output, progress=False)
 
@@ -82,8 +82,8 @@ def test_each_method_learns_and_its_artefact_says_the_same_again(method, data, t
     weights = {path.relative_to(output).as_posix(): path.stat().st_size for path in output.rglob("*.safetensors")}
     assert set(weights) == WEIGHTS[method]
     assert result.costs.adapter_bytes == sum(weights.values())
-    assert result.classifier.artefact.training["dataset"] == data.name
-    assert TrainConfig(**result.classifier.artefact.training["config"]) == result.config
+    assert result.classifier.artifact.training["dataset"] == data.name
+    assert TrainConfig(**result.classifier.artifact.training["config"]) == result.config
     assert [row["text_id"] for row in result.predictions] == list(range(18))
     assert [row["actual"] for row in result.predictions] == [data.label_names[y] for y in data.test.labels]
     assert result.costs.rows_seen == 36

@@ -17,7 +17,7 @@ from store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, vector_of
 
 from bankllm.errors import StoreError, UsageError
 from bankllm.settings import PineconeNamespaces
-from bankllm.vectors.pinecone import client, outbox, pusher, replicated
+from bankllm.vectors.pinecone import client, outbox, outbox_worker, replicated
 from bankllm.vectors.pinecone.errors import ForeignRecord, IndexMismatch
 from bankllm.vectors.pinecone.outbox import OutboxStore, sole_pusher
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
@@ -27,8 +27,8 @@ from bankllm.vectors.pinecone.store import PineconeStore
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses that do not hold up tests."""
-    monkeypatch.setattr(pusher, "POLL_S", 0.02)
-    monkeypatch.setattr(pusher, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(outbox_worker, "POLL_S", 0.02)
+    monkeypatch.setattr(outbox_worker, "LONGEST_PAUSE_S", 0.2)
     monkeypatch.setattr(replicated, "OPEN_S", 2.0)
     monkeypatch.setattr(replicated, "DRAIN_S", 2.0)
     monkeypatch.setattr(client, "REST_S", 0.2)
@@ -204,7 +204,7 @@ def test_an_outage_keeps_writes_waiting_and_searches_local(
         store.upsert("CUST001", [row(f"m{n}", n)])
         assert len(texts(store, "CUST001")) == n
     assert (len(store.export("CUST001")), store.count()) == (29, 29)
-    until(lambda: bool(store.replication().trouble))
+    until(lambda: bool(store.replication().last_error))
     stats = store.replication()
     assert stats.outbox_depth == 28
     assert stats.oldest_s > 0
@@ -213,7 +213,7 @@ def test_an_outage_keeps_writes_waiting_and_searches_local(
     store.drain(20)
     assert len(server.namespaces["CUST001"]) == 29
     assert [id_ for _, id_ in server.written] == ["a", *(f"m{n}" for n in range(2, 30))]
-    until(lambda: not store.replication().trouble)
+    until(lambda: not store.replication().last_error)
     said = [record.message for record in caplog.records if record.name.startswith("bankllm")]
     assert sum("Writes wait in the local file until" in line for line in said) == 1
     assert sum("searched in the local file alone until" in line for line in said) == 1
@@ -224,7 +224,7 @@ def test_a_dropped_connection_doubles_nothing(server: PineconeServer, store: Rep
     server.drop = True
     store.upsert("CUST001", [row(f"m{n}", n) for n in range(5)])
     assert len(texts(store, "CUST001")) == 5
-    until(lambda: bool(store.replication().trouble), 20)
+    until(lambda: bool(store.replication().last_error), 20)
     server.drop = False
     store.drain(20)
     assert (len(server.namespaces["CUST001"]), store.count("CUST001")) == (5, 5)
@@ -362,6 +362,6 @@ def test_draining_that_takes_too_long_says_why(server: PineconeServer, store: Re
     server.key = "rotated"
     store.upsert("CUST001", [row("a", 1)])
     until(lambda: store.replication().key_refused)
-    with pytest.raises(StoreError, match=r"1 changes were not told to Pinecone within 0.1 s. .*refused the key"):
+    with pytest.raises(StoreError, match=r"1 changes were not pushed to Pinecone within 0.1 s. .*refused the key"):
         store.drain(0.1)
     server.key = API_KEY

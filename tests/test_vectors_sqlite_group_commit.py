@@ -201,12 +201,12 @@ class Passenger:
 def test_a_rider_goes_along_and_is_waited_for_by_nobody(db: sqlite3.Connection) -> None:
     lock, begun = FairLock(), []
     commits = GroupCommit(db, lambda: lock)
-    commits.rider = rider = Passenger(7, 8)
+    commits.piggyback = piggyback = Passenger(7, 8)
     db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
     commits.write(INSERT, [(1,)])
-    assert (kept(db), len(begun), rider.errors) == ([1, 7, 8], 1, [])
+    assert (kept(db), len(begun), piggyback.errors) == ([1, 7, 8], 1, [])
     commits.write(INSERT, [(2,)])
-    rider.values = [9]
+    piggyback.values = [9]
     commits.flush(lambda: lock)
     commits.flush(lambda: lock)
     assert (kept(db), len(begun)) == ([1, 2, 7, 8, 9], 3)
@@ -215,7 +215,7 @@ def test_a_rider_goes_along_and_is_waited_for_by_nobody(db: sqlite3.Connection) 
 def test_a_rider_that_fails_costs_nobody_a_write(db: sqlite3.Connection) -> None:
     lock = FairLock()
     commits = GroupCommit(db, lambda: lock)
-    commits.rider = rider = Passenger(100, 7)
+    commits.piggyback = piggyback = Passenger(100, 7)
     commits.write(INSERT, [(1,)])
     assert kept(db) == [1, 7]
-    assert [str(error) for error in rider.errors] == ["CHECK constraint failed: value < 100"]
+    assert [str(error) for error in piggyback.errors] == ["CHECK constraint failed: value < 100"]

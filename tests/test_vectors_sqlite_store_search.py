@@ -104,7 +104,7 @@ def test_a_search_that_is_disturbed_again_and_again_ends_alone(
     model = dict(MODEL)
 
     def disturb(number: int) -> None:
-        if number < store_module.PATIENCE:
+        if number < store_module.MAX_RETRIES:
             store.upsert("LARGE", [row("m7", 200 + number)])
             model["m7"] = 200 + number
         else:
@@ -112,7 +112,7 @@ def test_a_search_that_is_disturbed_again_and_again_ends_alone(
 
     made = during_products(monkeypatch, disturb)
     assert texts(store, "LARGE") == expected_texts(model)
-    assert len(made) == store_module.PATIENCE + 1
+    assert len(made) == store_module.MAX_RETRIES + 1
 
 
 def test_rows_removed_while_a_large_namespace_is_read_are_not_found(

@@ -18,7 +18,7 @@ from typing import Generic, Self, TypeVar
 
 from bankllm.errors import BankLLMError
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 MAX_BATCH = 32
 """Texts taken from the queue at once: the more there are, the more are alike in length."""
@@ -33,23 +33,23 @@ class Overloaded(BankLLMError):
 
 
 @dataclass
-class Job(Generic[Result]):
+class Job(Generic[ResultT]):
     """One text on its way through the encoder; times are `time.perf_counter`'s."""
 
     text: str
     asked: float = field(default_factory=time.perf_counter)
     began: float = 0.0
     ended: float = 0.0
-    done: Future[Result] = field(default_factory=Future)
+    done: Future[ResultT] = field(default_factory=Future)
     """Cancelled before its pass begins, the text is left out."""
 
 
-class Batcher(Generic[Result]):
+class Batcher(Generic[ResultT]):
     """Calls `run` from `threads` threads of its own with up to `at_once` texts each; close it when done."""
 
     def __init__(
         self,
-        run: Callable[[list[str]], Sequence[Result]],
+        run: Callable[[list[str]], Sequence[ResultT]],
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
         at_once: int = PASS,
@@ -61,7 +61,7 @@ class Batcher(Generic[Result]):
         self._max_batch = max_batch
         self._at_once = at_once
         self._observe = observe
-        self._waiting: queue.Queue[Job[Result] | None] = queue.Queue(max_waiting)
+        self._waiting: queue.Queue[Job[ResultT] | None] = queue.Queue(max_waiting)
         self._closed = False
         self._closing = threading.Lock()
         self._threads = [
@@ -75,12 +75,12 @@ class Batcher(Generic[Result]):
         """Requests in the queue now, about."""
         return self._waiting.qsize()
 
-    def submit(self, text: str) -> Job[Result]:
+    def submit(self, text: str) -> Job[ResultT]:
         """Ask for the text's result; `done` holds it, or what `run` raised for this text alone.
 
         Raises `Overloaded` where the queue is full or closed.
         """
-        job: Job[Result] = Job(text)
+        job: Job[ResultT] = Job(text)
         with self._closing:
             if self._closed:
                 raise Overloaded("The server is shutting down. Try again in a moment.")
@@ -119,9 +119,9 @@ class Batcher(Generic[Result]):
                     self._observe(len(together))
                     self._answer(together)
 
-    def _next_batch(self) -> tuple[list[Job[Result]], bool]:
+    def _next_batch(self) -> tuple[list[Job[ResultT]], bool]:
         """This thread's share of what waits, oldest first, sorted by length; and whether the queue was closed."""
-        batch: list[Job[Result]] = []
+        batch: list[Job[ResultT]] = []
         job = self._waiting.get()
         share = min(self._max_batch, 1 + -(-self._waiting.qsize() // len(self._threads)))
         while job is not None:
@@ -134,7 +134,7 @@ class Batcher(Generic[Result]):
                 break
         return sorted(batch, key=lambda job: len(job.text)), job is None
 
-    def _answer(self, together: list[Job[Result]]) -> None:
+    def _answer(self, together: list[Job[ResultT]]) -> None:
         now = time.perf_counter()
         for job in together:
             job.began = job.began or now

@@ -18,12 +18,12 @@ from bankllm.assistant.bank.ledger import Ledger
 from bankllm.assistant.batcher import Batcher
 from bankllm.assistant.followups import is_follow_up, wanted_count
 from bankllm.assistant.runtime import load_classifier, shared_embedder
-from bankllm.assistant.turn import ChatReply, Decided, Decision, Draft, Encoded, Exchange, Stopwatch
+from bankllm.assistant.turn import ChatReply, Decided, Decision, Draft, Encoded, PendingChat, Stopwatch
 from bankllm.assistant.wording.llm import make_responder
 from bankllm.assistant.wording.template import Facts, Reply, Responder, TemplateResponder
 from bankllm.errors import ModelError, StoreError, UsageError
 from bankllm.model import base_models
-from bankllm.model.artifact import Artefact, Classifier
+from bankllm.model.artifact import Classifier, ClassifierConfig
 from bankllm.settings import Settings
 from bankllm.util.redaction import mask
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
@@ -75,7 +75,7 @@ class ChatEngine:
         self.memory = memory
         self.ledger = ledger
         self.responder = responder
-        self.model = model_name(classifier.artefact)
+        self.model = model_name(classifier.artifact)
         self._knowledge = load_knowledge()
         unanswered = sorted(set(classifier.label_names) - LEDGER_INTENTS - set(self._knowledge))
         if unanswered:
@@ -119,7 +119,7 @@ class ChatEngine:
         """
         return self.finish(self.begin(message, customer_id, conversation_id))
 
-    def begin(self, message: str, customer_id: str, conversation_id: str | None = None) -> Exchange:
+    def begin(self, message: str, customer_id: str, conversation_id: str | None = None) -> PendingChat:
         """Check a message and hand it to the encoder, without waiting. Raises as `chat` does."""
         if not message.strip() or len(message) > MAX_MESSAGE_CHARACTERS:
             raise UsageError(
@@ -133,37 +133,37 @@ class ChatEngine:
             )
         message = mask(message)
         self.ledger.require(customer_id)
-        return Exchange(message, customer_id, conversation_id, self._encoder.submit(message))
+        return PendingChat(message, customer_id, conversation_id, self._encoder.submit(message))
 
-    def finish(self, exchange: Exchange) -> ChatReply:
+    def finish(self, pending: PendingChat) -> ChatReply:
         """Wait for the encoder, look the facts up, word the reply and keep the turn."""
-        return [item for item in self._answer(exchange, streamed=False) if isinstance(item, ChatReply)][-1]
+        return [item for item in self._answer(pending, streamed=False) if isinstance(item, ChatReply)][-1]
 
-    def stream(self, exchange: Exchange) -> Iterator[str | ChatReply]:
+    def stream(self, pending: PendingChat) -> Iterator[str | ChatReply]:
         """The reply in pieces as they are worded, and the whole of it last.
 
         Where that one's `fallback` is set, its text replaces the pieces. A turn that nobody waited for to its end is
         not kept.
         """
-        return self._answer(exchange, streamed=True)
+        return self._answer(pending, streamed=True)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """(n, dim) vectors under which memory would keep these texts, account numbers masked. Raises `Overloaded`."""
         jobs = [self._encoder.submit(mask(text)) for text in texts]
         return np.stack([job.done.result().vector for job in jobs])
 
-    def finish_together(self, exchanges: Sequence[Exchange]) -> list[ChatReply | Exception | None]:
+    def finish_together(self, pending_chats: Sequence[PendingChat]) -> list[ChatReply | Exception | None]:
         """`finish` for several at once, in a fraction of the time: their turns share one commit.
 
         For each what `finish` gives or raises; None, and nothing done, where only `finish` itself can answer without
         holding up the others. Raises what memory says of an argument that does not fit, and then has kept nothing.
         """
-        done: list[ChatReply | Exception | None] = [None] * len(exchanges)
+        done: list[ChatReply | Exception | None] = [None] * len(pending_chats)
         decided: dict[int, Decided] = {}
         worded: dict[int, tuple[Draft, Reply]] = {}
-        for number, exchange in enumerate(exchanges):
+        for number, pending in enumerate(pending_chats):
             try:
-                if (decision := self._decided(exchange, together=True)) is not None:
+                if (decision := self._decided(pending, together=True)) is not None:
                     decided[number] = decision
             except Exception as error:  # noqa: BLE001  whatever it is, the one who asked gets it
                 done[number] = error
@@ -183,8 +183,8 @@ class ChatEngine:
         """Whether `finish_together` does anything: nothing that it asks may make it wait for another machine."""
         return isinstance(self.responder, TemplateResponder) and not isinstance(self.memory.store, ReplicatedStore)
 
-    def _answer(self, exchange: Exchange, streamed: bool) -> Iterator[str | ChatReply]:
-        decided = self._decided(exchange)
+    def _answer(self, pending: PendingChat, streamed: bool) -> Iterator[str | ChatReply]:
+        decided = self._decided(pending)
         assert decided is not None  # alone, each can be
         (matches,), unavailable = self._recall([decided])
         draft = self._draft(decided, matches, unavailable)
@@ -194,27 +194,27 @@ class ChatEngine:
             else:
                 yield from self._keep([(draft, item)])
 
-    def _decided(self, exchange: Exchange, *, together: bool = False) -> Decided | None:
+    def _decided(self, pending: PendingChat, *, together: bool = False) -> Decided | None:
         """What a message is about; `together`: None where that takes another pass of the encoder."""
-        encoded = exchange.job.done.result()
-        clock = Stopwatch(exchange)
+        encoded = pending.job.done.result()
+        clock = Stopwatch(pending)
         decision = self._decide(encoded.probabilities)
-        unclear = decision.alternatives or (decision.confidence < CLEAR and is_follow_up(exchange.message))
-        if exchange.conversation_id and unclear:
+        unclear = decision.alternatives or (decision.confidence < CLEAR and is_follow_up(pending.message))
+        if pending.conversation_id and unclear:
             if together:
                 return None
-            decision = self._decide_in_context(exchange, decision)
+            decision = self._decide_in_context(pending, decision)
         clock.lap("classify")
-        return Decided(exchange, encoded.vector, decision, clock)
+        return Decided(pending, encoded.vector, decision, clock)
 
     def _keep(self, worded: Sequence[tuple[Draft, Reply]]) -> list[ChatReply]:
         """Keep the turns by one commit, account numbers masked, and say what was answered."""
         turns = []
         for draft, reply in worded:
-            exchange, decision, vector = draft.decided.exchange, draft.decided.decision, draft.decided.vector
-            conversation_id = exchange.conversation_id or uuid.uuid4().hex.translate(LETTERS)
-            message = Message(exchange.message, mask(reply.text), decision.intent, conversation_id)
-            turns.append(Turn(exchange.customer_id, message, vector))
+            pending, decision, vector = draft.decided.pending, draft.decided.decision, draft.decided.vector
+            conversation_id = pending.conversation_id or uuid.uuid4().hex.translate(LETTERS)
+            message = Message(pending.message, mask(reply.text), decision.intent, conversation_id)
+            turns.append(Turn(pending.customer_id, message, vector))
         lost: tuple[str, ...] = ()
         try:
             self.memory.store_turns(turns)
@@ -248,7 +248,7 @@ class ChatEngine:
         """What answers, in a few words; for metrics."""
         return {
             "model": self.model,
-            "base_sha256": (self.classifier.artefact.base_sha256 or "")[:12],
+            "base_sha256": (self.classifier.artifact.base_sha256 or "")[:12],
             "intents": str(len(self.classifier.label_names)),
             "embedding": self.memory.embedder.model_id,
             "responder": self.responder.name,
@@ -285,21 +285,21 @@ class ChatEngine:
         """(classes,) probabilities → the likeliest intent or, below the calibrated threshold, an abstention."""
         names = [self.classifier.label_names[i] for i in np.argsort(-probabilities)]
         confidence = float(probabilities.max())
-        if confidence >= self.classifier.artefact.threshold:
+        if confidence >= self.classifier.artifact.threshold:
             return Decision(names[0], confidence, ())
         topics = [name for name in names if name not in SMALL_TALK]
         return Decision(ABSTAINED, confidence, tuple(self._title(topic) for topic in topics[:2]))
 
-    def _decide_in_context(self, exchange: Exchange, alone: Decision) -> Decision:
+    def _decide_in_context(self, pending: PendingChat, alone: Decision) -> Decision:
         """Read a message as the continuation of the one before it, where that makes it clearer."""
         try:
-            turns = self.memory.recent(exchange.customer_id, CONTEXT)
+            turns = self.memory.recent(pending.customer_id, CONTEXT)
         except StoreError:
             return alone
-        before = next((turn for turn in turns if turn.conversation_id == exchange.conversation_id), None)
+        before = next((turn for turn in turns if turn.conversation_id == pending.conversation_id), None)
         if before is None:
             return alone
-        message = mask(f"{before.user_message} {exchange.message}")[-MAX_MESSAGE_CHARACTERS:]
+        message = mask(f"{before.user_message} {pending.message}")[-MAX_MESSAGE_CHARACTERS:]
         together = self._decide(self._encoder.submit(message).done.result().probabilities)
         return together if not together.alternatives and together.confidence > alone.confidence else alone
 
@@ -310,18 +310,18 @@ class ChatEngine:
     def _recall(self, decided: Sequence[Decided]) -> tuple[list[list[Match]], tuple[str, ...]]:
         """For each what its customer wrote before, and what did not answer."""
         try:
-            return self.memory.recall([(each.exchange.customer_id, each.vector) for each in decided], RECALLED), ()
+            return self.memory.recall([(each.pending.customer_id, each.vector) for each in decided], RECALLED), ()
         except StoreError as error:
             logger.error("answering without memory: %s", error)
             return [[] for _ in decided], ("memory",)
 
     def _draft(self, decided: Decided, matches: list[Match], unavailable: tuple[str, ...]) -> Draft:
         """Look up, for this customer alone, what a reply may rest on."""
-        exchange, decision = decided.exchange, decided.decision
-        intent, customer_id = decision.intent, exchange.customer_id
-        count = wanted_count(exchange.message, TRANSACTIONS)
+        pending, decision = decided.pending, decided.decision
+        intent, customer_id = decision.intent, pending.customer_id
+        count = wanted_count(pending.message, TRANSACTIONS)
         facts = Facts(
-            message=exchange.message,
+            message=pending.message,
             intent=intent,
             article=self._knowledge.get(intent),
             accounts=self.ledger.accounts(customer_id) if intent in LEDGER_INTENTS else (),
@@ -338,7 +338,7 @@ class ChatEngine:
         # A token is a character at least. Beyond its limit the classifier drops text that memory would still read.
         longest = max(map(len, messages)) + SPECIAL_TOKENS
         vectors = scores.base_embeddings if self._shares_embedding else None
-        if vectors is None or longest > self.classifier.artefact.max_length:
+        if vectors is None or longest > self.classifier.artifact.max_length:
             vectors = self.memory.embedder.encode(messages, share=False)  # each turn is kept with its vector
         return [Encoded(*row, scores.tokenise_s) for row in zip(scores.probabilities, vectors, strict=True)]
 
@@ -352,14 +352,14 @@ def is_text(message: str) -> bool:
     return True
 
 
-def model_name(artefact: Artefact) -> str:
+def model_name(artifact: ClassifierConfig) -> str:
     """For responses and metrics, e.g. `all-MiniLM-L6-v2+probe`; a base model's folder is named without its path."""
-    return f"{base_models.resolve(artefact.base_model).name}+{artefact.method}"
+    return f"{base_models.resolve(artifact.base_model).name}+{artifact.method}"
 
 
 def _same_embedding(classifier: Classifier, memory: VectorService) -> bool:
     """Whether classifier and memory turn a text into the same vector."""
-    sha256 = classifier.artefact.base_sha256
+    sha256 = classifier.artifact.base_sha256
     if not classifier.shares_base_embedding or sha256 is None:
         return False
     variant = f"+{classifier.variant}" if classifier.variant else ""

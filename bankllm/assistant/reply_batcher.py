@@ -1,6 +1,6 @@
 """Exchanges whose encodings come at the same time are finished together, in one thread and with one commit.
 
-    reply = await finisher.finish(engine, exchange)
+    reply = await reply_batcher.finish(engine, pending)
 
 A pass of the encoder ends for up to eight messages at once. A thread for each would wait for the others at every lock
 and every look into the store; together they take about half of the time. Nobody waits for company.
@@ -11,29 +11,29 @@ import asyncio
 from anyio.to_thread import run_sync
 
 from bankllm.assistant.engine import ChatEngine
-from bankllm.assistant.turn import ChatReply, Exchange
+from bankllm.assistant.turn import ChatReply, PendingChat
 
 Answer = asyncio.Future[ChatReply | None]
 
 
-class Finisher:
+class ReplyBatcher:
     """Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._ready: list[tuple[Exchange, Answer]] = []
+        self._ready: list[tuple[PendingChat, Answer]] = []
         self._under_way: set[asyncio.Task[None]] = set()
 
-    async def finish(self, engine: ChatEngine, exchange: Exchange) -> ChatReply:
+    async def finish(self, engine: ChatEngine, pending: PendingChat) -> ChatReply:
         """What `engine.finish` gives or raises."""
         if engine.answers_together:
             answer: Answer = asyncio.get_running_loop().create_future()
-            self._ready.append((exchange, answer))
+            self._ready.append((pending, answer))
             if len(self._ready) == 1:
                 # After those whose encodings came with this one's.
                 asyncio.get_running_loop().call_soon(self._start, engine)
             if (reply := await answer) is not None:
                 return reply
-        return await run_sync(engine.finish, exchange)
+        return await run_sync(engine.finish, pending)
 
     def _start(self, engine: ChatEngine) -> None:
         ready, self._ready = self._ready, []
@@ -42,10 +42,10 @@ class Finisher:
         task.add_done_callback(self._under_way.discard)
 
 
-async def _finish(engine: ChatEngine, ready: list[tuple[Exchange, Answer]]) -> None:
+async def _finish(engine: ChatEngine, ready: list[tuple[PendingChat, Answer]]) -> None:
     answers: list[ChatReply | Exception | None]
     try:
-        answers = await run_sync(engine.finish_together, [exchange for exchange, _ in ready])
+        answers = await run_sync(engine.finish_together, [pending for pending, _ in ready])
     except Exception:  # noqa: BLE001  one of them is at fault, and nothing was kept: by itself it hears of it
         answers = [None] * len(ready)
     for (_, waiting), answer in zip(ready, answers, strict=True):

@@ -56,11 +56,11 @@ def shared_embedder(classifier: Classifier, settings: Settings, threads: int = 1
 
     Many texts at once go through `threads` passes side by side.
     """
-    base = base_models.resolve(classifier.artefact.base_model, settings)
+    base = base_models.resolve(classifier.artifact.base_model, settings)
     if not (classifier.shares_base_embedding and base_models.is_mean_pooled(base)):
         return None
     return Embedder(
-        classifier.artefact.base_model,
+        classifier.artifact.base_model,
         settings=settings,
         encode=_ManyAtOnce(classifier, threads).encode if threads > 1 else classifier.embed,
         tokenise=classifier.embedding_tokenise,

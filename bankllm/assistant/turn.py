@@ -58,7 +58,7 @@ class ChatReply(BaseModel):
 
 
 @dataclass
-class Exchange:
+class PendingChat:
     """A message on its way to its answer: `ChatEngine.begin` makes it, `finish` or `stream` ends it."""
 
     message: str
@@ -91,11 +91,11 @@ class Decision(NamedTuple):
 
 
 class Stopwatch:
-    """Splits an exchange into consecutive stages, from its start on."""
+    """Splits an pending into consecutive stages, from its start on."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._start, self._last = exchange.started, time.perf_counter()
-        in_pass, tokenise = exchange.job.ended - exchange.job.began, exchange.job.done.result().tokenise_s
+    def __init__(self, pending: PendingChat) -> None:
+        self._start, self._last = pending.started, time.perf_counter()
+        in_pass, tokenise = pending.job.ended - pending.job.began, pending.job.done.result().tokenise_s
         queue = self._last - self._start - in_pass
         self._stages = {"queue": queue, "tokenise": tokenise, "encode": in_pass - tokenise}
 
@@ -112,9 +112,9 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Decided:
-    """An exchange of which the intent is known."""
+    """An pending of which the intent is known."""
 
-    exchange: Exchange
+    pending: PendingChat
     vector: np.ndarray
     """(dim,) under which memory keeps the message."""
     decision: Decision
@@ -123,7 +123,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class Draft:
-    """An exchange of which everything is known but the words of its reply."""
+    """An pending of which everything is known but the words of its reply."""
 
     decided: Decided
     facts: Facts

@@ -24,7 +24,7 @@ def report(
     if compare:
         _compare(*compare)
         return
-    folder = holding(run_dir or latest_run())
+    folder = require_verified(run_dir or latest_run())
     if mlflow:
         from bankllm.evidence.share.mlflow import log_run
 
@@ -45,7 +45,7 @@ def report(
 def _compare(first: Path, second: Path) -> None:
     from bankllm.evidence.compare import compare
 
-    comparison = compare(holding(first), holding(second))
+    comparison = compare(require_verified(first), require_verified(second))
     for line in comparison.lines():
         typer.echo(line)
     if not comparison.compared:
@@ -106,7 +106,7 @@ def latest_run() -> Path:
     return output / latest.read_text(encoding="utf-8").strip()
 
 
-def holding(folder: Path) -> Path:
+def require_verified(folder: Path) -> Path:
     from bankllm.evidence.verification.verify import verify
 
     if not (verdict := verify(folder)).holds:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bankllm.errors import RunError
-from bankllm.evidence.format import show_interval, show_value
+from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records, read_rows
 from bankllm.evidence.seal import MANIFEST
 from bankllm.evidence.statistics.registry import STATISTICS
 
-Outcome = Literal["better", "worse", "differs", "no detectable difference", "not judged"]
+Change = Literal["better", "worse", "differs", "no detectable difference", "not judged"]
 
 LOWER_IS_BETTER = ("expected_calibration_error", "aurc", "rejected", "accuracy_sd_over_seeds", "growth")
 HIGHER_IS_BETTER = (
@@ -45,12 +45,12 @@ class Compared:
     title: str
     a: Record
     b: Record
-    outcome: Outcome
+    outcome: Change
     why: str
 
 
 @dataclass(frozen=True)
-class Unlike:
+class Incomparable:
     """A record that cannot be compared: it stands in one run alone, or under other conditions."""
 
     id: str
@@ -64,7 +64,7 @@ class Comparison:
     """Two runs: what could be compared, and what stays apart."""
 
     compared: tuple[Compared, ...]
-    unlike: tuple[Unlike, ...]
+    incomparable: tuple[Incomparable, ...]
 
     def lines(self) -> list[str]:
         """As text: one table of what was compared, then what was not, each run's figures on lines of their own."""
@@ -72,34 +72,34 @@ class Comparison:
             f"{entry.outcome:<24}  {entry.id:<40}  {_figure(entry.a)}  ->  {_figure(entry.b)}  ({entry.why})"
             for entry in self.compared
         ]
-        if self.unlike:
+        if self.incomparable:
             told.append("Not comparable:")
-        for entry in self.unlike:
+        for entry in self.incomparable:
             told.append(f"{entry.id}: {entry.why}")
             told += [f"    {run} run: {_figure(r)}" for run, r in (("first", entry.a), ("second", entry.b)) if r]
         counts = {outcome: sum(entry.outcome == outcome for entry in self.compared) for outcome in _OUTCOMES}
         summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-        return [*told, f"{summary or 'nothing compared'}; {len(self.unlike)} not comparable"]
+        return [*told, f"{summary or 'nothing compared'}; {len(self.incomparable)} not comparable"]
 
 
-_OUTCOMES: tuple[Outcome, ...] = ("better", "worse", "differs", "no detectable difference", "not judged")
+_OUTCOMES: tuple[Change, ...] = ("better", "worse", "differs", "no detectable difference", "not judged")
 
 
 def compare(folder_a: Path, folder_b: Path) -> Comparison:
     """Judge the second run against the first. Raises `RunError` where one has no records."""
     first, second = _records(folder_a), _records(folder_b)
-    machines = unlike_machines(machine_of(folder_a), machine_of(folder_b))
-    compared, unlike = [], []
+    machines = machine_differences(machine_of(folder_a), machine_of(folder_b))
+    compared, incomparable = [], []
     for id in dict.fromkeys([*first, *second]):
         a, b = first.get(id), second.get(id)
         if a is None or b is None:
-            unlike.append(Unlike(id, a, b, f"only in the {'second' if a is None else 'first'} run"))
-        elif why := "; ".join(filter(None, (unlike_records(a, b), machines))):
-            unlike.append(Unlike(id, a, b, why))
+            incomparable.append(Incomparable(id, a, b, f"only in the {'second' if a is None else 'first'} run"))
+        elif why := "; ".join(filter(None, (record_differences(a, b), machines))):
+            incomparable.append(Incomparable(id, a, b, why))
         else:
             outcome, why = _judge(folder_a, a, folder_b, b)
             compared.append(Compared(id, a.title, a, b, outcome, why))
-    return Comparison(tuple(compared), tuple(unlike))
+    return Comparison(tuple(compared), tuple(incomparable))
 
 
 def direction(record: Record) -> int:
@@ -113,7 +113,7 @@ def direction(record: Record) -> int:
     return 0
 
 
-def _judge(folder_a: Path, a: Record, folder_b: Path, b: Record) -> tuple[Outcome, str]:
+def _judge(folder_a: Path, a: Record, folder_b: Path, b: Record) -> tuple[Change, str]:
     if a.value is None or b.value is None:
         return "not judged", "no value"
     if a.statistic == "accuracy" and (pairs := _pairs(folder_a, a, folder_b, b)):
@@ -130,7 +130,7 @@ def _judge(folder_a: Path, a: Record, folder_b: Path, b: Record) -> tuple[Outcom
     return "no detectable difference", "the intervals overlap"
 
 
-def _which(a: Record, b: Record) -> Outcome:
+def _which(a: Record, b: Record) -> Change:
     gain = ((b.value or 0) - (a.value or 0)) * direction(a)
     return "better" if gain > 0 else "worse" if gain < 0 else "differs"
 
@@ -158,11 +158,11 @@ def _records(folder: Path) -> dict[str, Record]:
 
 
 def _figure(record: Record) -> str:
-    return f"{show_value(record)} [{show_interval(record)}]"
+    return f"{format_value(record)} [{format_interval(record)}]"
 
 
 MACHINE = ("cpu", "cores_usable", "cpu_limit", "memory_gib", "memory_limit_gib", "gpus", "machine")
-"""Keys of the environment capsule that make a machine another one."""
+"""Keys of the environment environment_info that make a machine another one."""
 
 NOT_CONDITIONS = ("files", "host")
 """`files` are hashes of what a training wrote, which differ by the last bit; `host` repeats the machine."""
@@ -179,14 +179,14 @@ def machine_of(folder: Path) -> Mapping[str, Any]:
     return {key: environment.get(key) for key in MACHINE}
 
 
-def unlike_machines(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+def machine_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     """What differs between two machines, in words; empty where nothing does. An unknown machine is like no other."""
     if not a or not b:
         return "machine unknown: the run has no manifest"
     return "; ".join(f"machine: {key} {a[key]} / {b[key]}" for key in MACHINE if a[key] != b[key])
 
 
-def unlike_records(a: Record, b: Record) -> str:
+def record_differences(a: Record, b: Record) -> str:
     """What forbids comparing two records of one id, in words; empty where nothing does."""
     return "; ".join(_differences(a, b))
 

@@ -41,7 +41,7 @@ LIBRARIES = (
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def capsule() -> dict[str, object]:
+def environment_info() -> dict[str, object]:
     """Describe this machine in JSON values: `*_gib` in GiB, `cpu_limit` in cores; None where there is no limit."""
     return {
         "cpu": cpu_model(),

@@ -13,7 +13,7 @@ PARTS = ("", "ci95", "n")
 COUNTED = ("parameters", "requests", "texts", "vectors", "messages")
 
 
-class Shown(Protocol):
+class RecordLike(Protocol):
     """The fields of a record that a page shows."""
 
     @property
@@ -34,21 +34,21 @@ class Shown(Protocol):
     def raw(self) -> object: ...
 
 
-def show(record: Shown, part: str = "") -> str:
+def show(record: RecordLike, part: str = "") -> str:
     """What stands in a claim of that part. Raises `ValueError` for a part that is none of `PARTS`."""
     if part not in PARTS:
         raise ValueError(f"Unknown part {part!r} of a record. Expected one of: ci95, n, or none.")
-    return {"": show_value, "ci95": show_interval, "n": show_n}[part](record)
+    return {"": format_value, "ci95": format_interval, "n": format_count}[part](record)
 
 
-def show_value(record: Shown) -> str:
+def format_value(record: RecordLike) -> str:
     """`93.5 %`, `12.4 ms`, `1.2 MiB`; `not measured` where there is no value."""
     if record.value is None:
         return "not measured" if record.raw is None else "too few samples"
     return _quantity(record.value, record.unit)
 
 
-def show_interval(record: Shown) -> str:
+def format_interval(record: RecordLike) -> str:
     """The 95 % interval in the record's unit, or why there is none."""
     if record.ci95 is None:
         return f"none: {record.why_no_ci95}" if record.why_no_ci95 else "–"
@@ -57,12 +57,12 @@ def show_interval(record: Shown) -> str:
     return f"{low.removesuffix(' ' + unit)} – {high}" if high.endswith(unit) else f"{low} – {high}"
 
 
-def show_n(record: Shown) -> str:
+def format_count(record: RecordLike) -> str:
     """How many samples, e.g. `3,080`."""
     return f"{record.n:,}"
 
 
-def describe_how(record: Shown) -> str:
+def describe_how(record: RecordLike) -> str:
     """The statistic and what it was applied to, e.g. `percentile of latency_ms, q = 0.95`."""
     if record.statistic is None:
         return "–"

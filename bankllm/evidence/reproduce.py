@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bankllm.errors import RunError
-from bankllm.evidence.compare import QUALITY_UNITS, machine_of, unlike_machines, unlike_records
-from bankllm.evidence.format import show_value
+from bankllm.evidence.compare import QUALITY_UNITS, machine_differences, machine_of, record_differences
+from bankllm.evidence.format import format_value
 from bankllm.evidence.manifest import Manifest, read_manifest
 from bankllm.evidence.records import Record, read_records
 
-Outcome = Literal["within", "outside", "not comparable"]
+Reproduction = Literal["within", "outside", "not comparable"]
 Repeat = Callable[[str, Sequence[str], dict[str, Any]], tuple[Path, Manifest]]
 
 POINTS = 0.02
@@ -54,7 +54,7 @@ class Reproduced:
     """One record of the original run and what became of it here."""
 
     id: str
-    outcome: Outcome
+    outcome: Reproduction
     why: str
 
 
@@ -87,21 +87,21 @@ def parameters_of(command: str) -> dict[str, Any]:
 def judge_repetition(folder: Path, again: Path) -> list[Reproduced]:
     """Judge every record of `folder` against the one of its id in `again`."""
     found = {record.id: record for record in read_records(again)}
-    machines = unlike_machines(machine_of(folder), machine_of(again))
+    machines = machine_differences(machine_of(folder), machine_of(again))
     return [_judge(record, found.get(record.id), machines) for record in read_records(folder)]
 
 
 def _judge(record: Record, again: Record | None, machines: str) -> Reproduced:
     if again is None:
         return Reproduced(record.id, "not comparable", "the repetition has no such record")
-    if why := unlike_records(record, again):
+    if why := record_differences(record, again):
         return Reproduced(record.id, "not comparable", why)
     if record.value is None or again.value is None:
         return Reproduced(record.id, "not comparable", "no value")
     if record.unit not in QUALITY_UNITS and machines:
         return Reproduced(record.id, "not comparable", machines)
     holds, tolerance = tolerated(record, again)
-    shown = f"{show_value(record)} then, {show_value(again)} now; tolerance: {tolerance}"
+    shown = f"{format_value(record)} then, {format_value(again)} now; tolerance: {tolerance}"
     return Reproduced(record.id, "within" if holds else "outside", shown)
 
 

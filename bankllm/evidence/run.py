@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bankllm.errors import RunError
 from bankllm.evidence import records
 from bankllm.evidence.csv_table import read_table
-from bankllm.evidence.format import show_interval, show_value
+from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.records import (
     Raw,
     Record,
@@ -26,8 +26,8 @@ from bankllm.evidence.records import (
     write_records,
     write_rows,
 )
-from bankllm.evidence.report.summary import by_room
-from bankllm.evidence.validity_marks import MARKS
+from bankllm.evidence.report.summary import by_topic
+from bankllm.evidence.validity_marks import EXCLUSIONS_SUFFIX
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, project_root
 from bankllm.util.atomic_files import atomic_writer
@@ -150,13 +150,13 @@ class Run:
         """This notebook's records as people read them, one a row."""
         return _frame(self.records())
 
-    def others_by_room(self) -> "pd.DataFrame":
+    def others_by_topic(self) -> "pd.DataFrame":
         """What the run's other notebooks recorded, under (room, id), in the pages' order; empty where they did not."""
         import pandas as pd
 
         others = [record for record in read_records(self.folder) if record.notebook != self.notebook]
-        rooms = {title: _frame(mine) for title, mine in by_room(others).items()}
-        return pd.concat(rooms, names=["room"]) if rooms else _frame([])
+        topics = {title: _frame(mine) for title, mine in by_topic(others).items()}
+        return pd.concat(topics, names=["room"]) if topics else _frame([])
 
     def scratch(self, name: str) -> Path:
         """A temporary folder for files that are not evidence (a store, a tool's logs); gone with this object."""
@@ -179,7 +179,7 @@ class Run:
 
     def _mark(self, id: str, because: str | None) -> None:
         """Write down beside the rows that a number must not be used, so that the mark cannot be taken off unseen."""
-        path = self.folder / "raw" / f"{self.notebook[:2]}{MARKS}"
+        path = self.folder / "raw" / f"{self.notebook[:2]}{EXCLUSIONS_SUFFIX}"
         marks = [mark for mark in read_table(path, path.name) if mark["id"] != id] if path.exists() else []
         if because:
             marks.append({"id": id, "invalid_because": because})
@@ -212,7 +212,7 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
         ) from error
     kept = [record for record in read_records(folder) if record.notebook != notebook]
     write_records(folder, kept)
-    (folder / "raw" / f"{notebook[:2]}{MARKS}").unlink(missing_ok=True)
+    (folder / "raw" / f"{notebook[:2]}{EXCLUSIONS_SUFFIX}").unlink(missing_ok=True)
     return Run(folder, notebook, chosen)
 
 
@@ -223,8 +223,8 @@ def _frame(records: Sequence[Record]) -> "pd.DataFrame":
         {
             "id": record.id,
             "what": record.title,
-            "value": show_value(record),
-            "95 % interval": show_interval(record),
+            "value": format_value(record),
+            "95 % interval": format_interval(record),
             "n": record.n,
             "status": record.status,
         }
@@ -234,5 +234,5 @@ def _frame(records: Sequence[Record]) -> "pd.DataFrame":
 
 
 def host_line() -> str:
-    """The machine in a few words; the manifest holds the whole capsule."""
+    """The machine in a few words; the manifest holds the whole environment_info."""
     return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"

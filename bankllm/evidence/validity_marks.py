@@ -1,7 +1,7 @@
-"""Why a number must not be used, read again from the raw files: a mark cannot be taken off a record unseen.
+"""Why a number must not be used, read again from the raw files, so that removing a mark from a record is found.
 
-A notebook's own marks lie in `raw/<number>_marks.csv`; a load's summary lies beside its rows and tells how busy the
-generator was. What the statistic itself finds wanting comes on top. Standard library alone.
+A notebook's own exclusions are in `raw/<number>_marks.csv`. A load's summary, beside its rows, says how busy the
+generator was. The statistic itself can exclude a number too. Standard library only.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside, read_table
 from bankllm.evidence.known_facts import MOST_BUSY
 
-MARKS = "_marks.csv"
+EXCLUSIONS_SUFFIX = "_marks.csv"
 SUMMARY = "_summary"
 BUSY, BECAUSE = "generator_cpu_share", "invalid_because"
 
@@ -25,10 +25,10 @@ def reasons(mark: str | None, load: Sequence[str], statistic: str | None) -> str
     return "; ".join(said) or None
 
 
-def marks(folder: Path) -> dict[str, str]:
+def exclusions(folder: Path) -> dict[str, str]:
     """Id of a record → why its notebook forbade its use."""
     found: dict[str, str] = {}
-    for path in sorted((folder / "raw").glob(f"*{MARKS}")):
+    for path in sorted((folder / "raw").glob(f"*{EXCLUSIONS_SUFFIX}")):
         for row in read_table(inside(folder, f"raw/{path.name}"), f"raw/{path.name}", ("id", BECAUSE)):
             if set(row) != {"id", BECAUSE}:
                 raise RunError(f"raw/{path.name} has no columns id, {BECAUSE}.")

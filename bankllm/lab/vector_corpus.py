@@ -35,7 +35,7 @@ class LabelledText(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchScope:
     """Where a search looks, and all that it may find there."""
 
     scope: Scope
@@ -55,8 +55,8 @@ class Place:
 class FilledMemory:
     """What `fill` stored, and what it took."""
 
-    everything: Place
-    customers: tuple[Place, ...]
+    everything: SearchScope
+    customers: tuple[SearchScope, ...]
     rows: list[dict[str, object]]
     """One a call that stored: `scope`, `place`, `vectors`, `seconds`; embedding is not in it."""
 
@@ -102,8 +102,8 @@ def fill(service: VectorService, texts: Sequence[LabelledText], vectors: np.ndar
         began = time.perf_counter()
         kept = service.for_user(name).store_many(turns, vectors=vectors[mine.start : mine.stop : mine.step])
         rows.append(_stored("customer", name, len(kept), time.perf_counter() - began))
-        customers.append(Place("customer", name, dict(zip(kept, mine, strict=True))))
-    return FilledMemory(Place("all", COLLECTION, shared), tuple(customers), rows)
+        customers.append(SearchScope("customer", name, dict(zip(kept, mine, strict=True))))
+    return FilledMemory(SearchScope("all", COLLECTION, shared), tuple(customers), rows)
 
 
 def _stored(scope: Scope, place: str, count: int, seconds: float) -> dict[str, object]:

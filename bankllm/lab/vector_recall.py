@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bankllm.errors import UsageError
-from bankllm.lab.vector_corpus import LabelledText, Place
+from bankllm.lab.vector_corpus import LabelledText, SearchScope
 from bankllm.vectors.service import VectorService
 
 TOP_K = 10
@@ -20,7 +20,11 @@ CHUNK = 256
 
 
 def check_neighbours(
-    service: VectorService, place: Place, texts: Sequence[LabelledText], vectors: np.ndarray, queries: Sequence[int]
+    service: VectorService,
+    place: SearchScope,
+    texts: Sequence[LabelledText],
+    vectors: np.ndarray,
+    queries: Sequence[int],
 ) -> list[dict[str, object]]:
     """Search for texts of the corpus (by position) in a place that holds all of it, `vectors` (n, dim). One row each:
 
@@ -58,7 +62,7 @@ def majority(intents: Sequence[str]) -> str:
 
 
 def _check_found(
-    service: VectorService, place: Place, text: str, vector: np.ndarray, query: int, scores: np.ndarray
+    service: VectorService, place: SearchScope, text: str, vector: np.ndarray, query: int, scores: np.ndarray
 ) -> dict[str, object]:
     """What the service finds for the corpus' text number `query`, beside the exact (n,) scores."""
     matches = place.search(service, text, TOP_K, vector)

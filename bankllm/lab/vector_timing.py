@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from bankllm.errors import UsageError
-from bankllm.evidence.format import show_value
+from bankllm.evidence.format import format_value
 from bankllm.evidence.records import Record
-from bankllm.lab.vector_corpus import Place
+from bankllm.lab.vector_corpus import SearchScope
 from bankllm.vectors.service import VectorService
 
 Workload = Literal["distinct", "uniform", "zipf", "repeated"]
@@ -22,7 +22,7 @@ ZIPF_EXPONENT = 1.0
 """The n-th most popular query comes 1/n as often as the first (Zipf's law in its plain form)."""
 HANDFUL = 10
 """Texts that `repeated` asks over and over."""
-PATIENCE_S = 1.0
+TIMEOUT_S = 1.0
 """A stored row that nobody finds within this time is missed."""
 AIMS: Mapping[str, tuple[float, int]] = {
     "vectors.total.p95_ms": (15, 15_000),
@@ -62,7 +62,7 @@ def expected_hit_rate(workload: Workload, queries: int, count: int) -> float:
 def time_searches(
     service: VectorService,
     queries: Sequence[str],
-    places: Sequence[Place],
+    places: Sequence[SearchScope],
     workload: Workload,
     *,
     count: int,
@@ -88,12 +88,12 @@ def time_searches(
 
 
 def time_until_found(
-    writer: VectorService, reader: VectorService, place: Place, *, count: int, seed: int = 0
+    writer: VectorService, reader: VectorService, place: SearchScope, *, count: int, seed: int = 0
 ) -> list[dict[str, object]]:
     """Store through one service, search through another on the same file until it is found. One row a text:
 
     `scope`; `store_ms`: until the writer was told that it is kept; `found_ms`: from then until the reader had it;
-    `searches`: how many that took; `found`: whether it came within `PATIENCE_S`. Vectors are random, so that no other
+    `searches`: how many that took; `found`: whether it came within `TIMEOUT_S`. Vectors are random, so that no other
     text is as near.
     """
     vectors = np.random.default_rng(seed).normal(size=(count, writer.embedder.dim))
@@ -107,7 +107,7 @@ def time_until_found(
             (id_,) = writer.collection(place.name).add([text], vectors=vector[None])
         kept = now = time.perf_counter()
         searches, found = 0, False
-        while not found and now - kept < PATIENCE_S:
+        while not found and now - kept < TIMEOUT_S:
             found = any(match.id == id_ for match in place.search(reader, text, 1, vector))
             searches, now = searches + 1, time.perf_counter()
         times = {"store_ms": 1000 * (kept - began), "found_ms": 1000 * (now - kept)}
@@ -127,7 +127,7 @@ def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
             verdict = f"cannot be said: the aim is for {texts:,} texts, here are {record.conditions.get('texts', 0):,}"
         else:
             verdict = "held" if record.value <= limit else "not held"
-        measured = "–" if record is None else show_value(record)
+        measured = "–" if record is None else format_value(record)
         rows.append({"record": id_, "aim": f"≤ {limit:g} ms", "measured": measured, "verdict": verdict})
     return rows
 
@@ -139,7 +139,7 @@ def _popularity(workload: Workload, texts: int) -> list[float]:
     return [1 / rank**ZIPF_EXPONENT if workload == "zipf" else 1.0 for rank in range(1, texts + 1)]
 
 
-def _time_one(service: VectorService, query: str, place: Place, top_k: int) -> dict[str, object]:
+def _time_one(service: VectorService, query: str, place: SearchScope, top_k: int) -> dict[str, object]:
     counts = service.embedder.counts
     in_memory, shared = counts.memory, counts.shared
     start = time.perf_counter()

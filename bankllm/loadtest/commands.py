@@ -49,9 +49,9 @@ def loadtest(
     """
     settings = get_settings()
     if quick:
-        from bankllm.loadtest.quick import see_that_it_lives
+        from bankllm.loadtest.quick import smoke_test
 
-        lines = see_that_it_lives(url=url, settings=settings, allow_remote=own_host)
+        lines = smoke_test(url=url, settings=settings, allow_remote=own_host)
     elif web:
         from bankllm.loadtest.web import serve_page
 

@@ -1,4 +1,4 @@
-"""What a load asks for and what came of it: every driver takes a `Load` and gives a `Driven`, one row a request.
+"""What a load asks for and what came of it: every driver takes a `Load` and gives a `DriverResult`, one row a request.
 
 The rows of all drivers share `COLUMNS`, so that one statistic reads them all.
 """
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Value = str | int | float
-Row = dict[str, Value]
+RequestRow = dict[str, Value]
 Driver = Literal["ab", "locust", "open-loop"]
-Kind = Literal["chat", "health"]
+RequestKind = Literal["chat", "health"]
 Mix = Literal["chat", "health", "mix"]
 Arrivals = Literal["poisson", "constant"]
-PATHS: dict[Kind, str] = {"chat": "/api/v1/chat", "health": "/health"}
+PATHS: dict[RequestKind, str] = {"chat": "/api/v1/chat", "health": "/health"}
 HEALTH_SHARE: dict[Mix, float] = {"chat": 0.0, "health": 1.0, "mix": 1 / 3}
 """Of each mix; `mix` is the roadmap's: one health check to two chats, in random order."""
 
@@ -37,7 +37,7 @@ COLUMNS = {
 """The columns of the per-request table, in order, and what they hold."""
 
 
-def row(*values: Value) -> Row:
+def row(*values: Value) -> RequestRow:
     """A row of the table, its values in the order of `COLUMNS`."""
     return dict(zip(COLUMNS, values, strict=True))
 
@@ -96,10 +96,10 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Driven:
+class DriverResult:
     """What a driver saw. `generator_cpu_share` is of one core, over the load alone; None where it was cut short."""
 
-    rows: list[Row]
+    rows: list[RequestRow]
     errors: dict[str, int]
     """Of the measured requests, by kind."""
     seconds: float
@@ -111,17 +111,17 @@ class Driven:
     """By Ctrl-C."""
 
 
-def measured(rows: Sequence[Row]) -> list[Row]:
+def measured(rows: Sequence[RequestRow]) -> list[RequestRow]:
     """The rows that figures are made of: all but the warm-up's."""
     return [each for each in rows if each["phase"] != "warm_up"]
 
 
-def errors_of(rows: Sequence[Row]) -> dict[str, int]:
+def errors_of(rows: Sequence[RequestRow]) -> dict[str, int]:
     """How many measured requests failed, by kind."""
     return dict(Counter(str(each["error"]) for each in measured(rows) if each["error"]))
 
 
-def span_s(rows: Sequence[Row]) -> float:
+def span_s(rows: Sequence[RequestRow]) -> float:
     """From the first measured request (due, in an open loop) to the last reply; 0 without any."""
     mine = measured(rows)
     if not mine:

@@ -23,7 +23,7 @@ RATE, REQUESTS = 20, 40
 TIMEOUT_S = 5
 
 
-def see_that_it_lives(*, url: str | None, settings: Settings, allow_remote: bool = False) -> Iterator[str]:
+def smoke_test(*, url: str | None, settings: Settings, allow_remote: bool = False) -> Iterator[str]:
     """Ask the server at `url`, or one started for it, for its health and 40 requests of the mix; gives lines to print.
 
     Raises what `run_load` and `ServerProcess` raise, and `RunError` if a request failed. A load so short says nothing

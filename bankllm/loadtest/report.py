@@ -15,7 +15,7 @@ import jwt
 from bankllm import datasets
 from bankllm.errors import RunError
 from bankllm.evidence.statistics.registry import percentile
-from bankllm.loadtest.load import Driver, Row
+from bankllm.loadtest.load import Driver, RequestRow
 from bankllm.loadtest.runner import LoadInterrupted, LoadResult, run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.loadtest.table import check_ending, write_table
@@ -127,7 +127,7 @@ def _latencies(result: LoadResult) -> Iterator[str]:
                 yield f"{what}, from sent (uncorrected): {_percentiles(rows, 'service_ms')}"
 
 
-def _percentiles(rows: Sequence[Row], column: str) -> str:
+def _percentiles(rows: Sequence[RequestRow], column: str) -> str:
     return ", ".join(_percentile([{column: str(each[column])} for each in rows], column, q) for q in (0.5, 0.95, 0.99))
 
 

@@ -16,10 +16,10 @@ from bankllm.errors import ServerError
 from bankllm.loadtest.drivers.apache_bench import run_ab
 from bankllm.loadtest.drivers.locust_driver import run_locust
 from bankllm.loadtest.drivers.open_loop import run_open_loop
-from bankllm.loadtest.load import Arrivals, Driven, Driver, Load, Mix, Row, Value, measured
+from bankllm.loadtest.load import Arrivals, Driver, DriverResult, Load, Mix, RequestRow, Value, measured
 from bankllm.loadtest.validation import plan
 
-DRIVERS: dict[Driver, Callable[[Load, Path], Driven]] = {
+DRIVERS: dict[Driver, Callable[[Load, Path], DriverResult]] = {
     "ab": run_ab,
     "locust": run_locust,
     "open-loop": run_open_loop,
@@ -32,7 +32,7 @@ class LoadResult:
     """One load, one row a request (`load.COLUMNS`)."""
 
     driver: Driver
-    rows: list[Row]
+    rows: list[RequestRow]
     """Those of the warm-up included (`phase` is `warm_up`); no figure counts them."""
     errors: dict[str, int]
     """How many measured requests failed, by kind of failure."""
@@ -53,7 +53,7 @@ class LoadResult:
     """None in a closed loop."""
 
     @property
-    def measured(self) -> list[Row]:
+    def measured(self) -> list[RequestRow]:
         """The rows without the warm-up's."""
         return measured(self.rows)
 

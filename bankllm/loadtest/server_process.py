@@ -21,7 +21,7 @@ import psutil
 from bankllm.errors import ServerError
 from bankllm.util.processes import free_port, start, stop, tail
 
-PATIENCE_S = 15
+STOP_TIMEOUT_S = 15
 """More than the service takes to drain (10 s) and to close."""
 
 
@@ -90,7 +90,7 @@ class ServerProcess:
     def stop(self) -> None:
         """Ask the server to finish (SIGTERM), insist after 15 s (SIGKILL); `returncode` is its exit code then."""
         if self._process is not None:
-            self.returncode = stop(self._process, PATIENCE_S)
+            self.returncode = stop(self._process, STOP_TIMEOUT_S)
         self._cleanup.close()
 
     @property

@@ -6,7 +6,7 @@ from typing import IO
 
 from bankllm.errors import NotMeasured, UsageError
 from bankllm.evidence.records import write_rows
-from bankllm.loadtest.load import COLUMNS, Row
+from bankllm.loadtest.load import COLUMNS, RequestRow
 from bankllm.util.atomic_files import atomic_writer
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
@@ -20,7 +20,7 @@ def check_ending(path: Path) -> None:
         raise UsageError(f"{path.name}: expected a file that ends in {', '.join(ENDINGS)}.")
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
+def write_table(path: Path, rows: Sequence[RequestRow]) -> None:
     """Write rows with the columns of `COLUMNS`; floats keep every digit. In Parquet, what is empty is null.
 
     Raises `UsageError` for another ending, `NotMeasured` where Parquet is asked for without pyarrow, `RunError` if
@@ -34,7 +34,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
         _write_parquet(file, rows)
 
 
-def _write_parquet(file: IO[bytes], rows: Sequence[Row]) -> None:
+def _write_parquet(file: IO[bytes], rows: Sequence[RequestRow]) -> None:
     try:
         import pyarrow
         import pyarrow.parquet

@@ -24,7 +24,7 @@ ADAPTER_FILE = "adapter_config.json"
 BODY_FOLDER = "body"
 
 
-class Artefact(BaseModel):
+class ClassifierConfig(BaseModel):
     """What `training.json` says: all that is needed to use the weights again, and where they came from."""
 
     model_config = ConfigDict(extra="forbid")
@@ -61,7 +61,7 @@ class Prediction:
     confidence: float
     """The intent's probability, 0 … 1."""
     abstains: bool
-    """The confidence lies below the artefact's calibrated threshold: hand over to a person."""
+    """The confidence lies below the artifact's calibrated threshold: hand over to a person."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Scores:
 class Classifier(Protocol):
     """What the chat engine asks of a classifier, in torch or in ONNX Runtime."""
 
-    artefact: Artefact
+    artifact: ClassifierConfig
 
     @property
     def label_names(self) -> tuple[str, ...]: ...
@@ -134,10 +134,10 @@ def score_in_batches(
     )
 
 
-def predictions(artefact: Artefact, scores: Scores) -> list[Prediction]:
+def predictions(artifact: ClassifierConfig, scores: Scores) -> list[Prediction]:
     """What the scores mean: the likeliest intent of each text, and whether it lies below the threshold."""
     return [
-        Prediction(artefact.label_names[row.argmax()], float(row.max()), bool(row.max() < artefact.threshold))
+        Prediction(artifact.label_names[row.argmax()], float(row.max()), bool(row.max() < artifact.threshold))
         for row in scores.probabilities
     ]
 
@@ -152,18 +152,18 @@ def _check_texts(texts: Sequence[str]) -> None:
             )
 
 
-def resolve_base(artefact: Artefact, name: str) -> base_models.BaseModel:
-    """The base model that the artefact needs. Raises `ModelError` where the one here has other weights."""
-    base = base_models.resolve(artefact.base_model)
-    if artefact.base_sha256 and base.sha256 != artefact.base_sha256:
+def resolve_base(artifact: ClassifierConfig, name: str) -> base_models.BaseModel:
+    """The base model that the artifact needs. Raises `ModelError` where the one here has other weights."""
+    base = base_models.resolve(artifact.base_model)
+    if artifact.base_sha256 and base.sha256 != artifact.base_sha256:
         raise ModelError(
-            f"{name} was trained on a base model with sha256 {artefact.base_sha256}, but {base.name} here has "
+            f"{name} was trained on a base model with sha256 {artifact.base_sha256}, but {base.name} here has "
             f"{base.sha256}. Use the base model that training.json names."
         )
     return base
 
 
-def read_artefact(folder: Path) -> Artefact:
+def read_artifact(folder: Path) -> ClassifierConfig:
     """What `training.json` says. Raises `ModelError` where there is none or it cannot be read."""
     path = folder / TRAINING_FILE
     if not path.exists():
@@ -172,7 +172,7 @@ def read_artefact(folder: Path) -> Artefact:
             "or notebook 03 wrote."
         )
     try:
-        return Artefact.model_validate_json(path.read_text(encoding="utf-8"))
+        return ClassifierConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise ModelError(f"{path} cannot be used: {fault['msg']} at {fault['loc']}. Train again.") from error

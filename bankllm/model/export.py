@@ -21,8 +21,8 @@ import platformdirs
 
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
-from bankllm.model.artifact import Artefact, read_artefact, resolve_base
-from bankllm.model.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, Notes, Precision
+from bankllm.model.artifact import ClassifierConfig, read_artifact, resolve_base
+from bankllm.model.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, OnnxMetadata, Precision
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import atomic_writer
 
@@ -39,7 +39,7 @@ TALKATIVE = ("torch.onnx._internal.exporter._registration", "transformers.integr
 
 
 def export_onnx(folder: Path, output: Path, precision: Precision = "fp32") -> Path:
-    """Write the merged model of an artefact folder as one ONNX file, whole or not at all.
+    """Write the merged model of an artifact folder as one ONNX file, whole or not at all.
 
     A base in 4 bits is expanded first. `int8`: the matrices' weights are rounded to 8 bits, each column by a scale
     of its own, and activations when it runs. Raises `UsageError` where the model is too large for one file,
@@ -59,8 +59,8 @@ def export_onnx(folder: Path, output: Path, precision: Precision = "fp32") -> Pa
         model = _graph(classifier)
         if precision == "int8":
             model = _quantised(model)
-        notes = Notes(
-            artefact=classifier.artefact,
+        notes = OnnxMetadata(
+            artifact=classifier.artifact,
             tokenizer=classifier.tokenizer.backend_tokenizer.to_str(),
             padding=str(classifier.tokenizer.pad_token),
             embedding_length=classifier.embedding_length,
@@ -72,13 +72,13 @@ def export_onnx(folder: Path, output: Path, precision: Precision = "fp32") -> Pa
 
 
 def exported(folder: Path, precision: Precision, settings: Settings) -> Path:
-    """The graph of an artefact folder: the one kept from before, else a new one, made by a process of its own.
+    """The graph of an artifact folder: the one kept from before, else a new one, made by a process of its own.
 
-    It lies in `BANKLLM_CACHE`, under a name that changes with the artefact, the base model and ONNX Runtime.
+    It lies in `BANKLLM_CACHE`, under a name that changes with the artifact, the base model and ONNX Runtime.
     Raises `ModelError` for a folder that holds no classifier, or where the export fails.
     """
-    artefact = read_artefact(folder)
-    path = _cache_folder(settings) / f"{_key(folder, artefact)}-{precision}.onnx"
+    artifact = read_artifact(folder)
+    path = _cache_folder(settings) / f"{_key(folder, artifact)}-{precision}.onnx"
     if path.exists():
         return path
     # Torch and the exporter would stay in this process' memory for good.
@@ -93,9 +93,9 @@ def _cache_folder(settings: Settings) -> Path:
     return settings.cache or Path(platformdirs.user_cache_dir("bankllm"))
 
 
-def _key(folder: Path, artefact: Artefact) -> str:
+def _key(folder: Path, artifact: ClassifierConfig) -> str:
     """A hash of all that decides what the graph computes."""
-    digest = hashlib.sha256(f"{FORMAT} {onnxruntime.__version__} {resolve_base(artefact, folder.name).sha256}".encode())
+    digest = hashlib.sha256(f"{FORMAT} {onnxruntime.__version__} {resolve_base(artifact, folder.name).sha256}".encode())
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
         digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
         digest.update(path.read_bytes())
@@ -113,13 +113,13 @@ def _graph(classifier: "IntentClassifier") -> Any:
     from torch import Tensor
 
     from bankllm.model.export_graphs import PackedGraph, PaddedGraph, pack
-    from bankllm.model.low_rank_sharing import share_twins
+    from bankllm.model.low_rank_sharing import share_base_matmul
     from bankllm.model.torch_classifier import tokenise
 
-    batch = tokenise(classifier.tokenizer, EXAMPLE, classifier.artefact.max_length, "pt").to("cpu")
+    batch = tokenise(classifier.tokenizer, EXAMPLE, classifier.artifact.max_length, "pt").to("cpu")
     padded = PaddedGraph(classifier).eval()
     inputs: tuple[Tensor, ...] = (batch["input_ids"], batch["attention_mask"])
-    packed = PackedGraph(classifier).eval() if classifier.artefact.pooling == "mean" else None
+    packed = PackedGraph(classifier).eval() if classifier.artifact.pooling == "mean" else None
     graph: PaddedGraph | PackedGraph = padded
     sizes = {name: {0: "batch", 1: "sequence"} for name in PADDED_INPUTS}
     with torch.inference_mode():
@@ -144,7 +144,7 @@ def _graph(classifier: "IntentClassifier") -> Any:
     # What the adapter left alone in its layers is there twice, computed from the same: once is enough.
     DeduplicateInitializersPass(size_limit=2**32)(program.model)
     CommonSubexpressionEliminationPass()(program.model)
-    share_twins(program.model)
+    share_base_matmul(program.model)
     return program.model_proto
 
 

@@ -15,7 +15,7 @@ WORTH_IT = 4
 """The difference's rank must be so many times less than the weight's own."""
 
 
-def share_twins(model: ir.Model) -> int:
+def share_base_matmul(model: ir.Model) -> int:
     """Rewrite, in place, each second product whose weight differs from the first's by low rank; how many were."""
     first: dict[tuple[ir.Value, tuple[int, ...]], ir.Node] = {}
     shared = 0

@@ -17,13 +17,13 @@ from pydantic import BaseModel, ValidationError
 from tokenizers import Tokenizer
 
 from bankllm.errors import ModelError
-from bankllm.model.artifact import Artefact, Prediction, Scores, predictions, score_in_batches
+from bankllm.model.artifact import ClassifierConfig, Prediction, Scores, predictions, score_in_batches
 from bankllm.model.denormals import flushed
 
 Precision = Literal["fp32", "int8"]
 
 METADATA = "bankllm"
-"""Key of the model's metadata under which `Notes` lie as JSON."""
+"""Key of the model's metadata under which `OnnxMetadata` lie as JSON."""
 PADDED_INPUTS = ("input_ids", "attention_mask")
 PACKED_INPUTS = ("input_ids", "position_ids", "segments", "lengths")
 """See `bankllm.model.export_graphs`."""
@@ -35,10 +35,10 @@ PACK_TOKENS = 128
 """In one pass of a packed graph: beyond it, attention between texts that do not concern each other begins to cost."""
 
 
-class Notes(BaseModel):
+class OnnxMetadata(BaseModel):
     """What the graph itself does not say."""
 
-    artefact: Artefact
+    artifact: ClassifierConfig
     tokenizer: str
     """As the package `tokenizers` serialises it."""
     padding: str
@@ -51,11 +51,11 @@ class Notes(BaseModel):
 class OnnxClassifier:
     """Scores, predicts and embeds as `IntentClassifier` does."""
 
-    def __init__(self, session: Any, notes: Notes) -> None:
+    def __init__(self, session: Any, notes: OnnxMetadata) -> None:
         self.session = session
-        self.artefact = notes.artefact
+        self.artifact = notes.artifact
         self.variant = "" if notes.precision == "fp32" else notes.precision
-        self._tokenizer = _tokenizer(notes, notes.artefact.max_length)
+        self._tokenizer = _tokenizer(notes, notes.artifact.max_length)
         self._embedding_tokenizer = _tokenizer(notes, notes.embedding_length)
         self._pad_token = notes.padding
         self._pad_id = self._tokenizer.token_to_id(notes.padding)
@@ -65,12 +65,12 @@ class OnnxClassifier:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        return self.artefact.label_names
+        return self.artifact.label_names
 
     @property
     def shares_base_embedding(self) -> bool:
         """Whether `Scores.base_embeddings` are there: mean-pooled, so that search can use them as they are."""
-        return self.artefact.is_base_embedding or OUTPUTS[2] in self._outputs
+        return self.artifact.is_base_embedding or OUTPUTS[2] in self._outputs
 
     @classmethod
     def load(cls, path: Path, threads: int = 0) -> "OnnxClassifier":
@@ -86,7 +86,7 @@ class OnnxClassifier:
         try:
             with flushed():  # the session's own threads inherit it
                 session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-            return cls(session, Notes.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA]))
+            return cls(session, OnnxMetadata.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA]))
         except OSError as error:
             raise ModelError(f"{path} cannot be read ({os.strerror(error.errno or 0)}).") from error
         except (KeyError, ValidationError) as error:
@@ -96,7 +96,7 @@ class OnnxClassifier:
 
     def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
         """The likeliest intent of each text, in order. Raises `UsageError` for an item that is no string."""
-        return predictions(self.artefact, self.score(texts, batch_size))
+        return predictions(self.artifact, self.score(texts, batch_size))
 
     def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
         """Probabilities and embeddings of n texts. Raises `UsageError` for an item that is no string."""
@@ -149,7 +149,7 @@ class OnnxClassifier:
     def _scores(self, outputs: list[np.ndarray], tokenise_s: float) -> Scores:
         logits, embeddings, *base = outputs
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        plain = embeddings if self.artefact.is_base_embedding else base[0] if base else None
+        plain = embeddings if self.artifact.is_base_embedding else base[0] if base else None
         return Scores(odds / odds.sum(axis=1, keepdims=True), embeddings, plain, tokenise_s)
 
 
@@ -166,7 +166,7 @@ def _packs(rows: list[list[int]]) -> Iterator[list[list[int]]]:
     yield pack
 
 
-def _tokenizer(notes: Notes, max_length: int) -> Tokenizer:
+def _tokenizer(notes: OnnxMetadata, max_length: int) -> Tokenizer:
     tokenizer = Tokenizer.from_str(notes.tokenizer)
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)

@@ -26,11 +26,11 @@ from bankllm.model.artifact import (
     BODY_FOLDER,
     HEAD_FILE,
     TRAINING_FILE,
-    Artefact,
+    ClassifierConfig,
     Prediction,
     Scores,
     predictions,
-    read_artefact,
+    read_artifact,
     resolve_base,
     score_in_batches,
 )
@@ -44,62 +44,62 @@ class IntentClassifier:
         self,
         module: EncoderWithHead,
         tokenizer: PreTrainedTokenizerBase,
-        artefact: Artefact,
+        artifact: ClassifierConfig,
         device: str,
         plain: PlainUpperLayers | None = None,
     ) -> None:
         self.module = module.eval()
         self.plain = plain
         self.tokenizer = tokenizer
-        self.artefact = artefact
+        self.artifact = artifact
         self.device = device
         self.variant = ""
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        return self.artefact.label_names
+        return self.artifact.label_names
 
     @property
     def shares_base_embedding(self) -> bool:
         """Whether `Scores.base_embeddings` are there: mean-pooled, so that search can use them as they are."""
-        return self.artefact.is_base_embedding or self.plain is not None
+        return self.artifact.is_base_embedding or self.plain is not None
 
     @classmethod
     def load(cls, folder: Path, *, dequantise: bool = False) -> "IntentClassifier":
-        """Load an artefact folder. Raises `ModelError` if it is damaged or made for another base model.
+        """Load an artifact folder. Raises `ModelError` if it is damaged or made for another base model.
 
         `dequantise` expands a base in 4 bits to fp32 and merges the adapter into it, so that plain layers remain.
         """
-        artefact = read_artefact(folder)
-        base = resolve_base(artefact, folder.name)
+        artifact = read_artifact(folder)
+        base = resolve_base(artifact, folder.name)
         device = base_models.device()
         body_folder = folder / BODY_FOLDER
         trained = replace(base, location=str(body_folder)) if body_folder.is_dir() else base
-        body = load_body(trained, quantised=artefact.quantised, device=device)
-        if artefact.quantised and dequantise:
+        body = load_body(trained, quantised=artifact.quantised, device=device)
+        if artifact.quantised and dequantise:
             with base_models.quiet_loading():
                 body = body.dequantize().float()
         plain = None
         if (folder / ADAPTER_FILE).exists():
-            if artefact.pooling == "mean" and not artefact.quantised:
+            if artifact.pooling == "mean" and not artifact.quantised:
                 plain = _plain_upper_layers(body, folder, device)
             with base_models.quiet_loading():
                 from peft import PeftModel
 
                 body = PeftModel.from_pretrained(body, str(folder))
-            if dequantise or not artefact.quantised:
+            if dequantise or not artifact.quantised:
                 body = body.merge_and_unload()
-        module = EncoderWithHead(body, len(artefact.label_names), artefact.pooling, artefact.logit_scale)
+        module = EncoderWithHead(body, len(artifact.label_names), artifact.pooling, artifact.logit_scale)
         try:
-            _load_head(module, load_file(folder / HEAD_FILE), artefact)
+            _load_head(module, load_file(folder / HEAD_FILE), artifact)
         except (OSError, RuntimeError, KeyError, SafetensorError) as error:
             raise ModelError(f"{folder.name}/{HEAD_FILE} does not fit training.json ({error}). Train again.") from error
         module.head.to(device)
-        return cls(module, load_tokenizer(base), artefact, device, plain)
+        return cls(module, load_tokenizer(base), artifact, device, plain)
 
     def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
         """The likeliest intent of each text, in order. Raises `UsageError` for an item that is no string."""
-        return predictions(self.artefact, self._score(texts, batch_size, plain=None))
+        return predictions(self.artifact, self._score(texts, batch_size, plain=None))
 
     def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
         """Probabilities and embeddings of n texts. Raises `UsageError` for an item that is no string."""
@@ -108,13 +108,13 @@ class IntentClassifier:
     @cached_property
     def embedding_length(self) -> int:
         """Tokens that the plain base model's embedding reads; the classifier may read fewer."""
-        positions = getattr(self.module.body.config, "max_position_embeddings", self.artefact.max_length)
-        stated = base_models.sentence_length(base_models.resolve(self.artefact.base_model))
+        positions = getattr(self.module.body.config, "max_position_embeddings", self.artifact.max_length)
+        stated = base_models.sentence_length(base_models.resolve(self.artifact.base_model))
         return min(stated or self.tokenizer.model_max_length, positions)
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Tokens that the encoder reads of these texts, special ones included."""
-        return int(tokenise(self.tokenizer, list(texts), self.artefact.max_length, "np")["attention_mask"].sum())
+        return int(tokenise(self.tokenizer, list(texts), self.artifact.max_length, "np")["attention_mask"].sum())
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The plain base model's (n, hidden) unit-length embeddings; only where `shares_base_embedding`."""
@@ -135,14 +135,14 @@ class IntentClassifier:
 
     def _run(self, texts: list[str], plain_layers: PlainUpperLayers | None, max_length: int | None = None) -> Scores:
         start = time.perf_counter()
-        batch = tokenise(self.tokenizer, texts, max_length or self.artefact.max_length, "pt")
+        batch = tokenise(self.tokenizer, texts, max_length or self.artifact.max_length, "pt")
         tokenise_s = time.perf_counter() - start
         batch = batch.to(self.device)
         inputs, module = (batch["input_ids"], batch["attention_mask"]), self.module
         with torch.inference_mode():
             if plain_layers is None:
                 vectors = module.embed(*inputs)
-                plain = vectors if self.artefact.is_base_embedding else None
+                plain = vectors if self.artifact.is_base_embedding else None
             else:
                 states = plain_layers.hidden(module.body, input_ids=inputs[0], attention_mask=inputs[1])
                 vectors, plain = (module.pool(hidden, inputs[1]) for hidden in states)
@@ -151,20 +151,20 @@ class IntentClassifier:
         return Scores(probabilities.cpu().numpy(), vectors.cpu().numpy(), base, tokenise_s)
 
     def save(self, folder: Path) -> None:
-        """Write the artefact; `training.json` comes last, so that a folder without it is known to be incomplete."""
+        """Write the artifact; `training.json` comes last, so that a folder without it is known to be incomplete."""
         folder.mkdir(parents=True, exist_ok=True)
         body = self.module.body
         if hasattr(body, "peft_config"):
             # "auto" would ask the Hub whether the vocabulary grew.
             body.save_pretrained(str(folder), save_embedding_layers=False)  # type: ignore[operator]
-        elif self.artefact.method == "full":
+        elif self.artifact.method == "full":
             with base_models.quiet_loading():
                 body.save_pretrained(str(folder / BODY_FOLDER))  # type: ignore[operator]
         head = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.head.state_dict().items()}
         if isinstance(self.module.head, KernelHead):
             head = {name: tensor.half() for name, tensor in head.items()}
         save_file(head, folder / HEAD_FILE)
-        (folder / TRAINING_FILE).write_text(self.artefact.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / TRAINING_FILE).write_text(self.artifact.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _plain_upper_layers(body: Any, folder: Path, device: str) -> PlainUpperLayers | None:
@@ -184,13 +184,13 @@ def _plain_upper_layers(body: Any, folder: Path, device: str) -> PlainUpperLayer
         return plain if plain.fits(body.eval(), ids, ids) else None
 
 
-def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artefact: Artefact) -> None:
+def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artifact: ClassifierConfig) -> None:
     """Raises `KeyError` or `RuntimeError` where the tensors do not fit."""
-    if artefact.kernel_gamma is None:
+    if artifact.kernel_gamma is None:
         module.head.load_state_dict(tensors)
         return
-    kernel = KernelHead(tensors["landmarks"], tensors["weight"], tensors["bias"], artefact.kernel_gamma)
-    expected = (len(artefact.label_names), len(kernel.landmarks))
+    kernel = KernelHead(tensors["landmarks"], tensors["weight"], tensors["bias"], artifact.kernel_gamma)
+    expected = (len(artifact.label_names), len(kernel.landmarks))
     if tuple(kernel.weight.shape) != expected or kernel.in_features != module.head.in_features:
         raise RuntimeError(f"weight of shape {tuple(kernel.weight.shape)}, expected {expected}")
     module.head = kernel

@@ -22,9 +22,9 @@ from starlette.requests import ClientDisconnect
 
 from bankllm import __version__
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.assistant.reply_batcher import Finisher
-from bankllm.assistant.turn import ChatReply, Exchange
-from bankllm.serving.auth import check_identity, check_own, customer_of_token
+from bankllm.assistant.reply_batcher import ReplyBatcher
+from bankllm.assistant.turn import ChatReply, PendingChat
+from bankllm.serving.auth import check_identity, customer_of_token, require_same_customer
 from bankllm.serving.chat_page import page_routes
 from bankllm.serving.errors import (
     COMPONENT,
@@ -145,11 +145,11 @@ def _chat_routes(
     limit: RateLimit,
 ) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["chat"])
-    finisher = Finisher()
+    reply_batcher = ReplyBatcher()
     Customer = Annotated[str | None, Depends(customer_of)]
 
-    def begin(body: ChatRequest, customer: str | None) -> Exchange:
-        check_own(customer, body.customer_id)
+    def begin(body: ChatRequest, customer: str | None) -> PendingChat:
+        require_same_customer(customer, body.customer_id)
         limit.check(body.customer_id)
         return current().begin(body.message, body.customer_id, body.conversation_id)
 
@@ -158,21 +158,21 @@ def _chat_routes(
 
     @router.post("/chat", response_model=ChatResponse, responses=documented(*REFUSALS))
     async def chat(body: ChatRequest, request: Request, customer: Customer) -> Response:
-        exchange = begin(body, customer)
-        await encoded(exchange, request)
-        reply = await finisher.finish(current(), exchange)
+        pending = begin(body, customer)
+        await encoded(pending, request)
+        reply = await reply_batcher.finish(current(), pending)
         # What FastAPI would do with the model itself, without checking it once more.
         return Response(response(reply, request).model_dump_json(), media_type="application/json")
 
     @router.post("/chat/stream", response_class=EventStream, responses=documented(*REFUSALS) | STREAMED)
     async def stream(body: ChatRequest, request: Request, customer: Customer) -> EventStream:
         """The reply as it is worded: events `token`, then one `reply`, or one `error`."""
-        exchange = begin(body, customer)
-        await encoded(exchange, request)
+        pending = begin(body, customer)
+        await encoded(pending, request)
 
         def events() -> Generator[str]:
             try:
-                for item in current().stream(exchange):
+                for item in current().stream(pending):
                     if isinstance(item, str):
                         yield event("token", json.dumps({"text": item}))
                     else:
@@ -185,7 +185,7 @@ def _chat_routes(
     @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 429, 500, 503))
     def kept(customer_id: CustomerId, customer: Customer) -> Memory:
         """What is kept about this customer, oldest first."""
-        check_own(customer, customer_id)
+        require_same_customer(customer, customer_id)
         limit.check(customer_id)
         return Memory(customer_id=customer_id, messages=[Turn(**turn) for turn in current().export(customer_id)])
 
@@ -194,16 +194,16 @@ def _chat_routes(
     )
     def forget(customer_id: CustomerId, customer: Customer) -> None:
         """Forget this customer. Asked again, there is nothing to forget, and that is no error."""
-        check_own(customer, customer_id)
+        require_same_customer(customer, customer_id)
         limit.check(customer_id)
         current().forget(customer_id)
 
     return router
 
 
-async def encoded(exchange: Exchange, request: Request) -> None:
+async def encoded(pending: PendingChat, request: Request) -> None:
     """Wait for the encoder, and take the message out of its queue if the client leaves meanwhile."""
-    done = asyncio.wrap_future(exchange.job.done)
+    done = asyncio.wrap_future(pending.job.done)
     left = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((done, left), return_when=asyncio.FIRST_COMPLETED)

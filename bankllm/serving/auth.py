@@ -37,7 +37,7 @@ def check_identity(settings: Settings, host: str = "127.0.0.1") -> None:
             f"BANKLLM_JWT_SECRET has {len(secret.encode())} bytes, expected at least {SHORTEST_SECRET}. Make one with: "
             "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
-    if is_guarded(settings):
+    if auth_enabled(settings):
         return
     if settings.environment == "production":
         raise UsageError(
@@ -63,7 +63,7 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
     async def customer(
         request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
     ) -> str | None:
-        if not is_guarded(settings):
+        if not auth_enabled(settings):
             _check_reached_by_loopback(request)
             return None
         if given is None:
@@ -92,7 +92,7 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
     return customer
 
 
-def check_own(customer: str | None, wanted: str) -> None:
+def require_same_customer(customer: str | None, wanted: str) -> None:
     """403 where the token is of another customer than the request; alike for one that does not exist."""
     if customer is not None and customer != wanted:
         raise HTTPException(403, "The token does not give access to that customer.")
@@ -126,7 +126,7 @@ def _check_reached_by_loopback(request: Request) -> None:
             )
 
 
-def is_guarded(settings: Settings) -> bool:
+def auth_enabled(settings: Settings) -> bool:
     """Whether customers come with tokens."""
     return bool(settings.jwt_secret or settings.jwks_url)
 

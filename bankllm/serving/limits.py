@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.errors import UsageError
-from bankllm.serving.auth import is_guarded
+from bankllm.serving.auth import auth_enabled
 from bankllm.serving.errors import problem
 from bankllm.settings import Settings
 
@@ -95,7 +95,7 @@ class RateLimit:
 
 def wanted_rate(settings: Settings) -> RateLimitItem | None:
     """The rate of the settings, None for off. Raises `UsageError` for one that cannot be read."""
-    wanted = settings.rate_limit or (DEFAULT_RATE if is_guarded(settings) else "off")
+    wanted = settings.rate_limit or (DEFAULT_RATE if auth_enabled(settings) else "off")
     if wanted == "off":
         return None
     with contextlib.suppress(ValueError):  # also for several rates

@@ -19,8 +19,8 @@ from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.assistant.turn import ChatReply, Exchange
-from bankllm.serving.auth import check_own
+from bankllm.assistant.turn import ChatReply, PendingChat
+from bankllm.serving.auth import require_same_customer
 from bankllm.serving.errors import OPENAI_PREFIX, REFUSALS, OpenAIProblem, documented, openai_error, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream
@@ -163,24 +163,24 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
             raise HTTPException(422, "user is missing. Without tokens it says whose accounts are meant, e.g. CUST001.")
         if body.messages[-1].role != "user":
             raise HTTPException(422, "The last message is not the user's, so there is nothing to answer.")
-        check_own(customer, whose)
+        require_same_customer(customer, whose)
         limit.check(whose)
         engine = current()
-        exchange = engine.begin(body.messages[-1].text(), whose)
+        pending = engine.begin(body.messages[-1].text(), whose)
         name, created = f"chatcmpl-{request.state.request_id}", int(time.time())
         if body.stream:
-            chunks = _chunks(engine, exchange, name, created, body, request.state.request_id)
+            chunks = _chunks(engine, pending, name, created, body, request.state.request_id)
             return EventStream(chunks)
-        reply = await run_in_threadpool(engine.finish, exchange)
+        reply = await run_in_threadpool(engine.finish, pending)
         choice = Choice(message=Answer(content=reply.reply))
-        usage = _usage(engine, exchange.message, reply.reply)
+        usage = _usage(engine, pending.message, reply.reply)
         return Completion(id=name, created=created, model=engine.model, choices=[choice], usage=usage)
 
     return router
 
 
 def _chunks(
-    engine: ChatEngine, exchange: Exchange, name: str, created: int, body: CompletionRequest, request_id: str
+    engine: ChatEngine, pending: PendingChat, name: str, created: int, body: CompletionRequest, request_id: str
 ) -> Generator[str]:
     """Server-sent events as OpenAI sends them. What was shown cannot be taken back there: a template that has to
     stand in for the rest follows as a correction."""
@@ -195,7 +195,7 @@ def _chunks(
     try:
         yield delta({"role": "assistant", "content": ""})
         shown = ""
-        for item in engine.stream(exchange):
+        for item in engine.stream(pending):
             if isinstance(item, ChatReply):
                 reply = item
             else:
@@ -205,7 +205,7 @@ def _chunks(
             yield delta({"content": CORRECTION + reply.reply})
         yield delta({}, "stop")
         if body.stream_options and body.stream_options.include_usage:
-            yield chunk([], _usage(engine, exchange.message, reply.reply))
+            yield chunk([], _usage(engine, pending.message, reply.reply))
         yield "data: [DONE]\n\n"
     except Exception as error:  # noqa: BLE001  the status is sent; OpenAI's clients raise on an event with `error`
         fault = problem_of(request_id, error)

@@ -18,13 +18,13 @@ from fastapi import FastAPI
 
 from bankllm.assistant.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.errors import BankLLMError, ServerError
-from bankllm.model.artifact import read_artefact
+from bankllm.model.artifact import read_artifact
 from bankllm.serving.app import create_app
-from bankllm.serving.auth import check_identity, is_guarded
+from bankllm.serving.auth import auth_enabled, check_identity
 from bankllm.serving.header_limit import LimitedHead
 from bankllm.serving.limits import wanted_rate
 from bankllm.serving.logs import log_config
-from bankllm.serving.tuning import settle, tune_process
+from bankllm.serving.tuning import freeze_gc, tune_process
 from bankllm.serving.workers import NOT_LOADED, serve_with_workers
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
@@ -44,7 +44,7 @@ def serve(host: str, port: int, settings: Settings, workers: int = 1) -> None:
     # Better said before a port is taken, and once instead of by every worker.
     check_identity(settings, host)
     wanted_rate(settings)
-    read_artefact(settings.adapter or DEFAULT_ADAPTER)
+    read_artifact(settings.adapter or DEFAULT_ADAPTER)
     # Its threads would fight with the encoder's for the same cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with listen(host, port) as listener:
@@ -84,7 +84,7 @@ class LoadingApp:
     def __init__(self, settings: Settings) -> None:
         tune_process()
         adapter = settings.adapter or DEFAULT_ADAPTER
-        metrics = ServerMetrics(model_name(read_artefact(adapter)))
+        metrics = ServerMetrics(model_name(read_artifact(adapter)))
         self._loader = ThreadPoolExecutor(1, "load")
         self.engine: Future[ChatEngine] = self._loader.submit(_load, adapter, settings)
         self.app: FastAPI = create_app(self.engine, settings, metrics)
@@ -97,7 +97,7 @@ class LoadingApp:
 
 def _load(adapter: Path, settings: Settings) -> ChatEngine:
     engine = ChatEngine.load(adapter, settings.store, settings)
-    settle()
+    freeze_gc()
     return engine
 
 
@@ -162,5 +162,5 @@ def _config(app: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn
 
 
 def _announce(settings: Settings) -> None:
-    if not is_guarded(settings):
+    if not auth_enabled(settings):
         logger.warning("demo: customers need no token, so this server is for this machine alone")

@@ -33,7 +33,7 @@ def tune_process() -> None:
     sys.setswitchinterval(SWITCH_S)
 
 
-def settle() -> None:
+def freeze_gc() -> None:
     """Call once, when all that lasts is loaded: Python's collector looks at nothing of it from now on.
 
     A look at everything takes some 60 ms in which no other thread runs; `tests/benchmarks/README.md` has figures.

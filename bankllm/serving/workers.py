@@ -24,13 +24,13 @@ from uvicorn.supervisors.multiprocess import Process
 from bankllm.assistant.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.assistant.runtime import prepare
 from bankllm.errors import BankLLMError, ServerError
-from bankllm.model.artifact import read_artefact
+from bankllm.model.artifact import read_artifact
 from bankllm.serving.app import create_app
-from bankllm.serving.tuning import settle, tune_process
+from bankllm.serving.tuning import freeze_gc, tune_process
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.telemetry.multiprocess import FOLDER_VARIABLE, worker_ended
 from bankllm.telemetry.recent_requests import live_workers
-from bankllm.telemetry.workers import FOLDER_VARIABLE, worker_ended
 from bankllm.util.processes import usable_cores
 
 logger = logging.getLogger(__name__)
@@ -121,9 +121,9 @@ def worker_app() -> FastAPI:
     finally:
         signal.signal(signal.SIGTERM, handler)
     # Its ring in the shared folder tells that this worker is there, so it is made last.
-    app = create_app(engine, settings, ServerMetrics(model_name(read_artefact(adapter))))
+    app = create_app(engine, settings, ServerMetrics(model_name(read_artifact(adapter))))
     app.state.close = engine.close
-    settle()
+    freeze_gc()
     logger.info("ready")
     return app
 

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from bankllm import __version__
 from bankllm.errors import StoreError
+from bankllm.telemetry.multiprocess import AllWorkers, shared_folder
 from bankllm.telemetry.recent_requests import Recent
-from bankllm.telemetry.workers import AllWorkers, shared_folder
 
 Stage = Literal["queue", "tokenise", "encode", "classify", "retrieve", "respond"]
 

@@ -1,4 +1,4 @@
-"""The evidence that an artefact folder carries: raw rows, and the records computed from them.
+"""The evidence that an artifact folder carries: raw rows, and the records computed from them.
 
 `raw/predictions.csv` holds one row a test text (no texts), `raw/cost.csv` one row of costs; `records.jsonl` holds
 what the model card says. `bankllm verify FOLDER` recomputes every number.
@@ -23,7 +23,7 @@ from bankllm.evidence.records import (
     write_records,
     write_rows,
 )
-from bankllm.model.artifact import TRAINING_FILE, Artefact
+from bankllm.model.artifact import TRAINING_FILE, ClassifierConfig
 
 PREDICTIONS = "raw/predictions.csv"
 COST = "raw/cost.csv"
@@ -92,9 +92,9 @@ class Costs(BaseModel):
 
 
 def write_evidence(
-    folder: Path, artefact: Artefact, model: str, predictions: Sequence[Mapping[str, object]], costs: Costs
+    folder: Path, artifact: ClassifierConfig, model: str, predictions: Sequence[Mapping[str, object]], costs: Costs
 ) -> list[Record]:
-    """Write raw rows and `records.jsonl` into a saved artefact; `model` is the base model's published name.
+    """Write raw rows and `records.jsonl` into a saved artifact; `model` is the base model's published name.
 
     `predictions` are rows as `TrainResult.predictions` has them; where there are none, quality is *not measured*.
     """
@@ -104,10 +104,10 @@ def write_evidence(
     if predictions:
         write_rows(folder / PREDICTIONS, predictions)
     conditions = {
-        **{key: value for key, value in artefact.training.items() if key != "config"},
+        **{key: value for key, value in artifact.training.items() if key != "config"},
         "model": model,
-        "model_sha256": artefact.base_sha256,
-        "config": {**artefact.training["config"], "base_model": model},  # never a path of this machine
+        "model_sha256": artifact.base_sha256,
+        "config": {**artifact.training["config"], "base_model": model},  # never a path of this machine
         "host": _host(costs),
         "files": {name: sha256_file(folder / name) for name in (*weights, TRAINING_FILE)},
     }

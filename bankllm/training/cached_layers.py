@@ -1,9 +1,9 @@
 """Compute what the frozen layers give for a text once, and train only what lies above them.
 
 `embed_frozen` embeds the training texts with the frozen base; several trainings can share the result. Where only the
-top layers are adapted, `encode_and_keep_inputs` also keeps the input of the first adapted layer, and `Replayed` trains
-with these inputs in place of the lower layers. This works for any body that keeps its transformer layers in one list,
-as the encoders and decoders of the Auto classes do.
+top layers are adapted, `encode_and_keep_inputs` also keeps the input of the first adapted layer, and
+`FrozenPrefixModel` trains with these inputs in place of the lower layers. This works for any body that keeps its
+transformer layers in one list, as the encoders and decoders of the Auto classes do.
 """
 
 import time
@@ -71,7 +71,7 @@ def embed_above(
     """Embeddings (n, hidden) of the same texts by the adapted layers, from what `encode_and_keep_inputs` kept."""
     module = classifier.module
     embeddings = np.empty((len(texts), module.head.in_features), dtype=np.float32)
-    with Replayed(module, top_layers) as replayed, torch.inference_mode():
+    with FrozenPrefixModel(module, top_layers) as replayed, torch.inference_mode():
         for rows, batch in _batches(classifier, texts, progress):
             replayed.replay.hidden = pad_sequence([below[i] for i in rows], batch_first=True).to(classifier.device)
             embeddings[rows] = module.embed(batch["input_ids"], batch["attention_mask"]).cpu().numpy()
@@ -83,7 +83,7 @@ def _batches(
 ) -> Iterator[tuple[list[int], BatchEncoding]]:
     """Texts of like lengths together: their positions and their tokens."""
     tokenizer = classifier.tokenizer
-    tokens = tokenizer(list(texts), truncation=True, max_length=classifier.artefact.max_length)["input_ids"]
+    tokens = tokenizer(list(texts), truncation=True, max_length=classifier.artifact.max_length)["input_ids"]
     order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
     for start in tqdm(range(0, len(order), BATCH), desc="embed", leave=False, disable=not progress):
         rows = order[start : start + BATCH]
@@ -91,7 +91,7 @@ def _batches(
         yield rows, padded.to(classifier.device)
 
 
-class Replayed(nn.Module):
+class FrozenPrefixModel(nn.Module):
     """The classifier as it trains: the layers below the adapted ones give what was computed before.
 
     Use it as a context: inside, the body is short; on leaving it has all of its layers again.
@@ -104,10 +104,10 @@ class Replayed(nn.Module):
         parent, _, self._attribute = name.rpartition(".")
         self._parent = [module.body.get_submodule(parent)]  # in a list, so that it is not registered twice
         self._layers = [layers]
-        self.replay = _Replay()
+        self.replay = _CachedPrefix()
         self._short = [nn.ModuleList([self.replay, *layers[first_adapted(module.body, top_layers) :]])]
 
-    def __enter__(self) -> "Replayed":
+    def __enter__(self) -> "FrozenPrefixModel":
         setattr(self._parent[0], self._attribute, self._short[0])
         return self
 
@@ -130,7 +130,7 @@ class Replayed(nn.Module):
         return self.module(input_ids, attention_mask, labels)
 
 
-class _Replay(nn.Module):
+class _CachedPrefix(nn.Module):
     """Stands where the lower layers stood."""
 
     hidden: Tensor
@@ -139,7 +139,7 @@ class _Replay(nn.Module):
         return self.hidden.to(hidden_states.dtype)
 
 
-class WithBelow:
+class CachedPrefixCollator:
     """A collator that also pads each row's `below`, (tokens, hidden) → (n, longest, hidden)."""
 
     def __init__(self, collate: Any) -> None:
@@ -162,7 +162,7 @@ class Frozen:
     """(n, hidden) float32, unit length."""
     seconds: float
     """What embedding them took."""
-    made_from: tuple[str | None, str, str, int]
+    fingerprint: tuple[str | None, str, str, int]
     """Base model's sha256, data set's name, pooling and max length: another training must have the same."""
     quantised: bool = False
     """The base was loaded in 4 bits."""
@@ -180,15 +180,15 @@ def embed_frozen(
     classifier: IntentClassifier, config: TrainConfig, data: Dataset, progress: bool, frozen: Frozen | None
 ) -> Frozen:
     """Embed the training texts with the frozen base, or check that what was given is of the same making."""
-    artefact, top_layers = classifier.artefact, config.top_layers if replays(config) else None
-    made_from = (artefact.base_sha256, data.name, artefact.pooling, artefact.max_length)
+    artifact, top_layers = classifier.artifact, config.top_layers if replays(config) else None
+    fingerprint = (artifact.base_sha256, data.name, artifact.pooling, artifact.max_length)
     if frozen is not None:
-        if frozen.made_from != made_from:
+        if frozen.fingerprint != fingerprint:
             raise UsageError(
-                f"The frozen embeddings are of {frozen.made_from}, this training needs {made_from} (base model, data "
-                "set, pooling, max_length). Leave `frozen` out, and they are computed."
+                f"The frozen embeddings are of {frozen.fingerprint}, this training needs {fingerprint} (base model, "
+                "data set, pooling, max_length). Leave `frozen` out, and they are computed."
             )
-        if top_layers is None or (frozen.top_layers, frozen.quantised) == (top_layers, artefact.quantised):
+        if top_layers is None or (frozen.top_layers, frozen.quantised) == (top_layers, artifact.quantised):
             return frozen
     classifier.module.eval()
     keep_four_bits_trainable(classifier.module.body)
@@ -200,7 +200,7 @@ def embed_frozen(
         vectors = np.concatenate([distributed.score(classifier, texts[i : i + ENCODE_ROWS]).embeddings for i in starts])
     else:
         vectors, below = encode_and_keep_inputs(classifier, texts, top_layers, progress)
-    return Frozen(vectors, time.perf_counter() - start, made_from, artefact.quantised, top_layers, below)
+    return Frozen(vectors, time.perf_counter() - start, fingerprint, artifact.quantised, top_layers, below)
 
 
 def replays(config: TrainConfig) -> bool:

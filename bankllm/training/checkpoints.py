@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import write_text
 
-MADE_FROM = "made_from.json"
-SO_FAR = "so_far.json"
+FINGERPRINT_FILE = "fingerprint.json"
+STATE_FILE = "so_far.json"
 
 
-class SoFar(BaseModel):
+class TrainingState(BaseModel):
     """What the training had cost when its state was written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,12 +30,12 @@ class SoFar(BaseModel):
 class Checkpoints:
     """The folder of one training's states. Raises `UsageError` if it belongs to another training."""
 
-    def __init__(self, folder: Path, made_from: dict[str, object]) -> None:
+    def __init__(self, folder: Path, fingerprint: dict[str, object]) -> None:
         self.folder = folder
-        wanted = json.loads(json.dumps(made_from))
-        path = folder / MADE_FROM
+        wanted = json.loads(json.dumps(fingerprint))
+        path = folder / FINGERPRINT_FILE
         if not path.exists():
-            for half_written in folder.glob(f".{MADE_FROM}.*"):  # by a training that was killed right then
+            for half_written in folder.glob(f".{FINGERPRINT_FILE}.*"):  # by a training that was killed right then
                 half_written.unlink()
             if folder.is_dir() and any(folder.iterdir()):
                 raise UsageError(f"{folder} holds something that is not a checkpoint. Name a new or empty folder.")
@@ -53,17 +53,17 @@ class Checkpoints:
                 "configuration and data, or remove the folder to train from the start."
             )
 
-    def latest(self) -> tuple[Path, SoFar] | None:
+    def latest(self) -> tuple[Path, TrainingState] | None:
         """The newest whole state, if there is one."""
         states = sorted(self.folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
         for state in reversed(states):
             try:
-                return state, SoFar.model_validate_json((state / SO_FAR).read_text(encoding="utf-8"))
+                return state, TrainingState.model_validate_json((state / STATE_FILE).read_text(encoding="utf-8"))
             except (FileNotFoundError, ValidationError):
                 continue  # killed while this one was written
         return None
 
     @staticmethod
-    def mark(state: Path, so_far: SoFar) -> None:
+    def mark(state: Path, so_far: TrainingState) -> None:
         """Say that a state is whole."""
-        write_text(state / SO_FAR, so_far.model_dump_json(indent=2) + "\n")
+        write_text(state / STATE_FILE, so_far.model_dump_json(indent=2) + "\n")

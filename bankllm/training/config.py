@@ -77,7 +77,7 @@ class TrainConfig(BaseModel):
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     """`auto` takes what the hardware runs natively: bf16, fp16 on a T4, fp32 on a CPU."""
     threshold: float = Field(0.0, ge=0, le=1)
-    """Written to the artefact: answers below this confidence are abstentions (see `split.calibrate_threshold`)."""
+    """Written to the artifact: answers below this confidence are abstentions (see `split.calibrate_threshold`)."""
 
     @property
     def adapts(self) -> bool:

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 
 from bankllm.datasets import licence
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.format import show_interval, show_value
+from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.records import Record
 from bankllm.model import base_models
-from bankllm.model.artifact import TRAINING_FILE, Artefact
+from bankllm.model.artifact import TRAINING_FILE, ClassifierConfig
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import COSTS, QUALITY, Costs, write_evidence
 
@@ -38,21 +38,21 @@ def check_output(output: Path) -> None:
         raise _not_written(output, error) from error
 
 
-def write_artefact(
+def write_artifact(
     classifier: IntentClassifier, output: Path, predictions: Sequence[Mapping[str, object]], costs: Costs
 ) -> int:
-    """Write artefact, evidence and card, all or nothing; an earlier artefact in `output` is replaced.
+    """Write artifact, evidence and card, all or nothing; an earlier artifact in `output` is replaced.
 
     `predictions` are the rows of `TrainResult.predictions`.
     Returns the bytes of its weights: adapter (or body) and head. Raises `RunError` where it cannot be written.
     """
-    artefact = classifier.artefact
+    artifact = classifier.artifact
     try:
         with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
-            made = Path(folder) / "artefact"
+            made = Path(folder) / "artifact"
             classifier.save(made)
-            records = write_evidence(made, artefact, published_name(artefact.base_model), predictions, costs)
-            (made / "README.md").write_text(model_card(artefact, records), encoding="utf-8")
+            records = write_evidence(made, artifact, published_name(artifact.base_model), predictions, costs)
+            (made / "README.md").write_text(model_card(artifact, records), encoding="utf-8")
             files = [path for path in made.rglob("*") if path.is_file()]
             for path in files:
                 with path.open("rb") as file:
@@ -79,23 +79,23 @@ def published_name(base_model: str) -> str:
     return base_models.resolve(base_model).name
 
 
-def model_card(artefact: Artefact, records: Iterable[Record]) -> str:
+def model_card(artifact: ClassifierConfig, records: Iterable[Record]) -> str:
     """`README.md` in the Hub's form: YAML front matter, then Markdown. `records` as `write_evidence` gives them."""
     by_id = {record.id: record for record in records}
-    data, base = artefact.training, published_name(artefact.base_model)
+    data, base = artifact.training, published_name(artifact.base_model)
     terms = licence(data["dataset"])
-    has_adapter = artefact.method in ("lora", "qlora")
-    plain = f"\nWith PEFT alone:\n\n{_peft_snippet(artefact, base)}\n" if has_adapter else ""
-    quality = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} | {show_interval(by_id[id])} |" for id in QUALITY)
+    has_adapter = artifact.method in ("lora", "qlora")
+    plain = f"\nWith PEFT alone:\n\n{_peft_snippet(artifact, base)}\n" if has_adapter else ""
+    quality = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} | {format_interval(by_id[id])} |" for id in QUALITY)
     costs = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} |" for id in COSTS)
     conditions = by_id["train_s"].conditions
     return f"""---
-{_front_matter(artefact, by_id)}
+{_front_matter(artifact, by_id)}
 ---
 
-# Banking intents: {_method(artefact)} on {base}
+# Banking intents: {_method(artifact)} on {base}
 
-Sorts a customer's message into one of {len(artefact.label_names)} intents. On the test split, which training did not
+Sorts a customer's message into one of {len(artifact.label_names)} intents. On the test split, which training did not
 see, each number recomputed by `bankllm verify` from `raw/` beside this card:
 
 | | value | 95 % interval |
@@ -118,12 +118,12 @@ classifier = load(".")  # this folder
 print(classifier.predict(["My card has not arrived yet"]))
 ```
 {plain}
-`training.json` holds the labels, the pooling and every training choice; `head.safetensors` the {_head(artefact)}.
+`training.json` holds the labels, the pooling and every training choice; `head.safetensors` the {_head(artifact)}.
 
 ## Limits
 
-- It knows no intent but its own, and gives one to any text. {_abstention(artefact)}
-- Texts are cut at {artefact.max_length} tokens. It learnt English, short messages from one person to a bank.
+- It knows no intent but its own, and gives one to any text. {_abstention(artifact)}
+- Texts are cut at {artifact.max_length} tokens. It learnt English, short messages from one person to a bank.
 - A figure on {data["dataset"]} says little about your customers: test it on their messages before you rely on it.
 
 ## Cost
@@ -142,8 +142,8 @@ On {", ".join(f"{key} {value}" for key, value in conditions["host"].items())}.
 """
 
 
-def _front_matter(artefact: Artefact, records: Mapping[str, Record]) -> str:
-    name = artefact.training["dataset"]
+def _front_matter(artifact: ClassifierConfig, records: Mapping[str, Record]) -> str:
+    name = artifact.training["dataset"]
     terms = licence(name)
     results = [
         EvalResult(
@@ -159,14 +159,14 @@ def _front_matter(artefact: Artefact, records: Mapping[str, Record]) -> str:
         if records[id].status == "measured"
     ]
     return ModelCardData(
-        base_model=published_name(artefact.base_model),
-        library_name="peft" if artefact.method in ("lora", "qlora") else "transformers",
+        base_model=published_name(artifact.base_model),
+        library_name="peft" if artifact.method in ("lora", "qlora") else "transformers",
         # After full fine-tuning the weights are the base model's too, whose own licence holds.
-        license=terms.id if terms and artefact.method != "full" else None,
+        license=terms.id if terms and artifact.method != "full" else None,
         pipeline_tag="text-classification",
         language="en",
-        tags=["banking", "intent-classification", artefact.method],
-        model_name=f"{_method(artefact)} on {published_name(artefact.base_model)}",
+        tags=["banking", "intent-classification", artifact.method],
+        model_name=f"{_method(artifact)} on {published_name(artifact.base_model)}",
         eval_results=results or None,
     ).to_yaml()
 
@@ -175,11 +175,11 @@ def _claim(record: Record) -> str:
     """The value, bound to its record: `bankllm verify` compares."""
     if record.status != "measured" or record.value is None:
         return f"{record.status}: {record.invalid_because}"
-    return f"<!-- claim: {record.id} -->{show_value(record)}<!-- /claim -->"
+    return f"<!-- claim: {record.id} -->{format_value(record)}<!-- /claim -->"
 
 
-def _head(artefact: Artefact) -> str:
-    if artefact.kernel_gamma is None:
+def _head(artifact: ClassifierConfig) -> str:
+    if artifact.kernel_gamma is None:
         return "linear head"
     return (
         "kernel head: for each training text its embedding, and what it says for each intent. Whoever has the base "
@@ -187,34 +187,34 @@ def _head(artefact: Artefact) -> str:
     )
 
 
-def _method(artefact: Artefact) -> str:
-    probe = "a linear probe" if artefact.kernel_gamma is None else "a kernel head"
+def _method(artifact: ClassifierConfig) -> str:
+    probe = "a linear probe" if artifact.kernel_gamma is None else "a kernel head"
     names = {"probe": probe, "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
-    name = names[artefact.method]
-    return f"{name} (r = {artefact.training['config']['rank']})" if artefact.method in ("lora", "qlora") else name
+    name = names[artifact.method]
+    return f"{name} (r = {artifact.training['config']['rank']})" if artifact.method in ("lora", "qlora") else name
 
 
-def _abstention(artefact: Artefact) -> str:
-    if artefact.threshold:
-        return f"Below a confidence of {artefact.threshold:.3f} `predict` says that it abstains."
+def _abstention(artifact: ClassifierConfig) -> str:
+    if artifact.threshold:
+        return f"Below a confidence of {artifact.threshold:.3f} `predict` says that it abstains."
     return "No threshold was calibrated: set one on validation data, and hand over to a person below it."
 
 
-def _peft_snippet(artefact: Artefact, base: str) -> str:
-    pooled = {"mean": "hidden.mean(dim=1)", "cls": "hidden[:, 0]", "last": "hidden[:, -1]"}[artefact.pooling]
+def _peft_snippet(artifact: ClassifierConfig, base: str) -> str:
+    pooled = {"mean": "hidden.mean(dim=1)", "cls": "hidden[:, 0]", "last": "hidden[:, -1]"}[artifact.pooling]
     bits, options = "", ""
-    if artefact.quantised:
+    if artifact.quantised:
         bits = (
             '\nfour_bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", '
             "bnb_4bit_use_double_quant=True)"
         )
         options = ", quantization_config=four_bits"
-    config = ", BitsAndBytesConfig" if artefact.quantised else ""
-    logits = f'logits = {artefact.logit_scale} * embedding @ head["weight"].T + head["bias"]'
-    if artefact.kernel_gamma is not None:
+    config = ", BitsAndBytesConfig" if artifact.quantised else ""
+    logits = f'logits = {artifact.logit_scale} * embedding @ head["weight"].T + head["bias"]'
+    if artifact.kernel_gamma is not None:
         logits = f"""head = {{name: values.float() for name, values in head.items()}}
-likeness = (2 * {artefact.kernel_gamma} * (embedding @ head["landmarks"].T - 1)).exp()
-logits = {artefact.logit_scale} * (likeness @ head["weight"].T + head["bias"])"""
+likeness = (2 * {artifact.kernel_gamma} * (embedding @ head["landmarks"].T - 1)).exp()
+logits = {artifact.logit_scale} * (likeness @ head["weight"].T + head["bias"])"""
     return f"""```python
 import json
 
@@ -227,7 +227,7 @@ base = "{base}"{bits}
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = PeftModel.from_pretrained(AutoModel.from_pretrained(base{options}), ".").eval()
 
-batch = tokenizer("My card has not arrived yet", truncation=True, max_length={artefact.max_length}, return_tensors="pt")
+batch = tokenizer("My card has not arrived yet", truncation=True, max_length={artifact.max_length}, return_tensors="pt")
 hidden = model(**batch).last_hidden_state
 embedding = normalize({pooled}.float(), dim=-1)  # one text, so no padding to leave out
 head = load_file("head.safetensors")

@@ -18,7 +18,7 @@ from bankllm import datasets
 from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.training.config import TrainConfig
 from bankllm.training.sweep import Evaluate, check_keys, only_sweep, train_one
-from bankllm.training.sweep_results import Outcome, read_outcome, remove_strays
+from bankllm.training.sweep_results import SweepResult, read_outcome, remove_strays
 
 LOCAL_STORE_BYTES = 80 * 2**20
 """Object store of a local instance: tasks pass keys and settings, results travel through the folder."""
@@ -36,7 +36,7 @@ def sweep_on_ray(
     max_retries: int = 3,
     evaluate: Evaluate | None = None,
     progress: bool = True,
-) -> list[Outcome]:
+) -> list[SweepResult]:
     """Train each configuration into `folder/<key>` as a task of its own; those that are finished there are skipped.
 
     `data_name` and `intents` are for `datasets.load(…).first_intents(…)`, which each node does itself. `address` is
@@ -58,7 +58,7 @@ def sweep_on_ray(
             task.remote(key, plan[key].model_dump(mode="json"), data_name, intents, str(folder), evaluate): key
             for key in missing
         }
-        unmeasured: dict[str, Outcome] = {}
+        unmeasured: dict[str, SweepResult] = {}
         with tqdm(total=len(plan), initial=len(plan) - len(missing), desc="sweep", disable=not progress) as bar:
             while running:
                 (reference,), _ = ray.wait(list(running), num_returns=1)
@@ -72,7 +72,7 @@ def sweep_on_ray(
 
 def _train_on_node(
     key: str, config: dict[str, Any], data_name: str, intents: int | None, folder: str, evaluate: Evaluate | None
-) -> Outcome:
+) -> SweepResult:
     """What a node does. The folder must be there already: otherwise it is not the one that the driver sees."""
     shared = Path(folder)
     if not shared.is_dir():
@@ -82,9 +82,9 @@ def _train_on_node(
     return outcome
 
 
-def _result(ray: Any, reference: Any, key: str, max_retries: int) -> Outcome:
+def _result(ray: Any, reference: Any, key: str, max_retries: int) -> SweepResult:
     try:
-        outcome: Outcome = ray.get(reference)
+        outcome: SweepResult = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, BankLLMError):
             raise error.cause from error
@@ -98,8 +98,8 @@ def _result(ray: Any, reference: Any, key: str, max_retries: int) -> Outcome:
 
 
 def _outcome(
-    key: str, config: TrainConfig, data: datasets.Dataset, folder: Path, unmeasured: Mapping[str, Outcome]
-) -> Outcome:
+    key: str, config: TrainConfig, data: datasets.Dataset, folder: Path, unmeasured: Mapping[str, SweepResult]
+) -> SweepResult:
     outcome = unmeasured.get(key) or read_outcome(key, config, data, folder)
     if outcome is None:
         raise RunError(

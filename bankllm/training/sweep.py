@@ -24,8 +24,8 @@ from bankllm.training.config import TrainConfig
 from bankllm.training.sweep_progress import SweepBar
 from bankllm.training.sweep_results import (
     ROWS,
-    Outcome,
-    Result,
+    SweepResult,
+    TrainingRecord,
     checkpoint_folder,
     has_state,
     identity,
@@ -37,7 +37,7 @@ from bankllm.training.sweep_results import (
 )
 from bankllm.training.train import TrainResult, train
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 """How long a sweep waits for its folder: the kernel of a killed run outlives it by a second or two."""
 
 Evaluate = Callable[[TrainResult], Sequence[Mapping[str, object]]]
@@ -93,9 +93,9 @@ def sweep(
     folder: Path,
     *,
     evaluate: Evaluate | None = None,
-    report: Callable[[Outcome], None] = lambda outcome: None,
+    report: Callable[[SweepResult], None] = lambda outcome: None,
     progress: bool = True,
-) -> list[Outcome]:
+) -> list[SweepResult]:
     """Train each configuration into `folder/<key>`, in order, but for those that are finished there.
 
     `evaluate` gets each `TrainResult` and gives the rows of its `rows.csv`; without it they are the predictions for
@@ -147,7 +147,7 @@ def train_one(
     frozen: Frozen | None = None,
     evaluate: Evaluate | None = None,
     progress: bool = True,
-) -> tuple[Outcome, Frozen | None]:
+) -> tuple[SweepResult, Frozen | None]:
     """One configuration of a sweep, from where its files say it stands to the end.
 
     Also returns the frozen embeddings that it made or was given. The caller sees to it that no other process works
@@ -162,12 +162,14 @@ def train_one(
     try:
         result = train(config, data, home, progress, frozen, checkpoints=checkpoint_folder(key, folder))
     except NotMeasured as reason:
-        outcome = Outcome(
-            key, home, Result(status="not_measured", reason=str(reason), config=config, data=identity(data))
+        outcome = SweepResult(
+            key, home, TrainingRecord(status="not_measured", reason=str(reason), config=config, data=identity(data))
         )
         write_result(outcome)
         return outcome, frozen
-    outcome = Outcome(key, home, Result(status="done", config=config, data=identity(data), costs=result.costs))
+    outcome = SweepResult(
+        key, home, TrainingRecord(status="done", config=config, data=identity(data), costs=result.costs)
+    )
     write_rows(home / ROWS, result.predictions if evaluate is None else evaluate(result))
     write_result(outcome)
     remove_leftovers(key, folder, finished=True)  # only now: until here, the checkpoint is all that counts
@@ -199,7 +201,7 @@ def only_sweep(folder: Path) -> Iterator[None]:
             "to."
         ) from error
     try:
-        give_up = time.monotonic() + PATIENCE_S
+        give_up = time.monotonic() + TIMEOUT_S
         while not _locked(handle):
             if time.monotonic() > give_up:
                 raise RunError(

@@ -1,6 +1,6 @@
 """What a sweep leaves on disk for each configuration, and how a later call reads it again.
 
-`<key>/` is the artefact with `rows.csv` and, written last, `result.json`; `<key>.checkpoint/` a training under way.
+`<key>/` is the artifact with `rows.csv` and, written last, `result.json`; `<key>.checkpoint/` a training under way.
 """
 
 import csv
@@ -18,15 +18,15 @@ from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.evidence.records import write_text
 from bankllm.model.artifact import TRAINING_FILE
 from bankllm.training.artifact_records import Costs
-from bankllm.training.checkpoints import MADE_FROM, SO_FAR
+from bankllm.training.checkpoints import FINGERPRINT_FILE, STATE_FILE
 from bankllm.training.config import TrainConfig
 
 RESULT = "result.json"
 ROWS = "rows.csv"
 
 
-class Result(BaseModel):
-    """`result.json`: its presence means that artefact and rows are there, too."""
+class TrainingRecord(BaseModel):
+    """`result.json`: its presence means that artifact and rows are there, too."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,14 +41,14 @@ class Result(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepResult:
     """One configuration of a sweep, finished."""
 
     key: str
     folder: Path
-    """The artefact, ready for `IntentClassifier.load`, with `rows.csv` and `result.json`; `result.json` alone where
+    """The artifact, ready for `IntentClassifier.load`, with `rows.csv` and `result.json`; `result.json` alone where
     nothing was measured."""
-    result: Result
+    result: TrainingRecord
 
     @property
     def config(self) -> TrainConfig:
@@ -93,7 +93,7 @@ def identity(data: Dataset) -> dict[str, Any]:
     return {**data.conditions(), "rows_sha256": hashlib.sha256(json.dumps(content).encode()).hexdigest()}
 
 
-def read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> Outcome | None:
+def read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> SweepResult | None:
     """The measured outcome under that key; None where there is none (yet).
 
     Raises `UsageError` where it is of another configuration or other data, `RunError` where it is damaged.
@@ -116,14 +116,14 @@ def read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> 
             "train anew, or sweep into another one."
         )
     try:
-        result = Result.model_validate(found)
+        result = TrainingRecord.model_validate(found)
     except (ValidationError, UsageError) as error:
         raise _damaged(path, error) from error
     whole = (home / TRAINING_FILE).is_file() and (home / ROWS).is_file()
-    return Outcome(key, home, result) if result.status == "done" and whole else None
+    return SweepResult(key, home, result) if result.status == "done" and whole else None
 
 
-def write_result(outcome: Outcome) -> None:
+def write_result(outcome: SweepResult) -> None:
     """Write `result.json`, whole or not at all."""
     write_text(outcome.folder / RESULT, outcome.result.model_dump_json(indent=2) + "\n")
 
@@ -135,7 +135,7 @@ def checkpoint_folder(key: str, folder: Path) -> Path:
 
 def has_state(key: str, folder: Path) -> bool:
     """Whether a training of that key can be carried on: at least one of its epochs is kept."""
-    return any(checkpoint_folder(key, folder).glob(f"*/{SO_FAR}"))
+    return any(checkpoint_folder(key, folder).glob(f"*/{STATE_FILE}"))
 
 
 def remove_leftovers(key: str, folder: Path, *, finished: bool) -> None:
@@ -143,12 +143,12 @@ def remove_leftovers(key: str, folder: Path, *, finished: bool) -> None:
     checkpoint = checkpoint_folder(key, folder)
     for path in [*folder.glob(f".{key}-????????"), *(folder / key).glob(".*.*"), *checkpoint.glob(".*.*")]:
         _remove(path)
-    if checkpoint.is_dir() and (finished or not (checkpoint / MADE_FROM).is_file()):
+    if checkpoint.is_dir() and (finished or not (checkpoint / FINGERPRINT_FILE).is_file()):
         _remove(checkpoint)
 
 
 def remove_unfinished(home: Path) -> None:
-    """Clear the way for a training: an artefact without its result, or the note that nothing could be measured."""
+    """Clear the way for a training: an artifact without its result, or the note that nothing could be measured."""
     if any((home / name).is_file() for name in (RESULT, TRAINING_FILE)):
         obsolete = home.with_name(f".{home.name}-obsolete")  # half a folder under its own name could not be told
         home.rename(obsolete)

@@ -18,18 +18,18 @@ from torch import nn
 from bankllm.datasets import Dataset
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
-from bankllm.model.artifact import Artefact
+from bankllm.model.artifact import ClassifierConfig
 from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier, load_tokenizer
 from bankllm.training import cached_layers, distributed
 from bankllm.training.adapters import attach_adapter, check_four_bits, count_parameters, load_trainable_body
 from bankllm.training.artifact_records import Costs
 from bankllm.training.cached_layers import Frozen, embed_frozen, keep_four_bits_trainable, replays
-from bankllm.training.checkpoints import Checkpoints, SoFar
+from bankllm.training.checkpoints import Checkpoints, TrainingState
 from bankllm.training.config import TrainConfig
 from bankllm.training.head import fit_kernel_head, start_from_class_means, start_from_probe
 from bankllm.training.memory import PeakMemory
-from bankllm.training.model_card import check_output, published_name, write_artefact
+from bankllm.training.model_card import check_output, published_name, write_artifact
 from bankllm.training.split import check_trainable
 
 
@@ -57,7 +57,7 @@ def train(
     checkpoints: Path | None = None,
     curve: int = 0,
 ) -> TrainResult:
-    """Train on `data.train`, then classify `data.test` once; with `output`, leave an artefact folder there.
+    """Train on `data.train`, then classify `data.test` once; with `output`, leave an artifact folder there.
 
     `frozen` (of an earlier result) spares embedding the training texts again. QLoRA may take those of the base in
     full precision: they only decide where its head starts. `checkpoints` is a folder of its own in which the state is
@@ -103,7 +103,7 @@ def train(
         adapter_bytes=0,
     )
     if output is not None and distributed.is_main():
-        written = write_artefact(classifier, output, predictions, costs)
+        written = write_artifact(classifier, output, predictions, costs)
         costs = costs.model_copy(update={"adapter_bytes": written})
     distributed.wait_for_everyone()
     return TrainResult(classifier, config, costs, run.frozen, predictions, run.curve)
@@ -164,20 +164,20 @@ class _Training:
         if self.config.method == "probe":
             return
         with base_models.quiet_loading():
-            from bankllm.training.trainer import Watch, fit
+            from bankllm.training.trainer import TrainerHooks, fit
         if self.config.adapts:
             body = attach_adapter(self.classifier.module.body, self.config, published_name(self.config.base_model))
             self.classifier.module.body = body
-        watch = Watch(
+        hooks = TrainerHooks(
             progress=self.progress,
             checkpoints=self.saved,
             seconds_before=self.before.seconds if self.before else self.start_seconds,
-            so_far=self._so_far,
+            state=self._so_far,
             evaluations=evaluations,
             evaluate=self._accuracy,
         )
         self.seconds, self.curve = fit(
-            self.classifier, self.config, self.data.train, self.precision, watch, self._below
+            self.classifier, self.config, self.data.train, self.precision, hooks, self._below
         )
 
     def fit_kernel_head(self, evaluations: int) -> None:
@@ -194,7 +194,7 @@ class _Training:
         )
         classifier.module.head, classifier.module.logit_scale = head.to(classifier.device), scale
         described = {"kernel_gamma": config.kernel_gamma, "logit_scale": scale}
-        classifier.artefact = classifier.artefact.model_copy(update=described)
+        classifier.artifact = classifier.artifact.model_copy(update=described)
         self.seconds += time.perf_counter() - began
         if evaluations:
             examples = config.epochs * len(self.data.train)
@@ -221,8 +221,8 @@ class _Training:
         here = self.memory.peak_bytes + self.shared_bytes
         return max(here, self.before.peak_memory_bytes if self.before else 0)
 
-    def _so_far(self, seconds: float, epochs: int) -> SoFar:
-        return SoFar(
+    def _so_far(self, seconds: float, epochs: int) -> TrainingState:
+        return TrainingState(
             epochs=epochs,
             encode_seconds=self.encode_seconds,
             seconds=seconds,
@@ -246,9 +246,9 @@ def _precision(config: TrainConfig, device: str) -> str:
 def _open_checkpoints(folder: Path | None, config: TrainConfig, data: Dataset) -> Checkpoints | None:
     if folder is None or config.method == "probe":
         return None
-    made_from = {**config.model_dump(mode="json"), **data.conditions(), "processes": distributed.world_size()}
-    made_from["base_sha256"] = base_models.resolve(config.base_model).sha256
-    return Checkpoints(folder, made_from)
+    fingerprint = {**config.model_dump(mode="json"), **data.conditions(), "processes": distributed.world_size()}
+    fingerprint["base_sha256"] = base_models.resolve(config.base_model).sha256
+    return Checkpoints(folder, fingerprint)
 
 
 @contextmanager
@@ -273,7 +273,7 @@ def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassif
     logit_scale = 1.0 if config.method == "probe" else config.logit_scale
     module = EncoderWithHead(body, len(data.label_names), config.pooling, logit_scale)
     module.head.to(device)
-    artefact = Artefact(
+    artifact = ClassifierConfig(
         label_names=data.label_names,
         base_model=config.base_model,
         base_sha256=base.sha256,
@@ -285,7 +285,7 @@ def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassif
         threshold=config.threshold,
         training={**data.conditions(), "config": config.model_dump(mode="json")},
     )
-    return IntentClassifier(module, load_tokenizer(base), artefact, device)
+    return IntentClassifier(module, load_tokenizer(base), artifact, device)
 
 
 def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, object]]:
@@ -304,4 +304,4 @@ def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, obje
 def _truncated(classifier: IntentClassifier, data: Dataset) -> int:
     texts = [*data.train.texts, *data.test.texts]
     lengths = classifier.tokenizer(texts, truncation=False, verbose=False, return_length=True)["length"]
-    return sum(length > classifier.artefact.max_length for length in lengths)
+    return sum(length > classifier.artifact.max_length for length in lengths)

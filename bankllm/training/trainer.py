@@ -34,22 +34,22 @@ from bankllm.errors import ModelError, UsageError
 from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training import distributed
-from bankllm.training.cached_layers import Replayed, WithBelow
-from bankllm.training.checkpoints import Checkpoints, SoFar
+from bankllm.training.cached_layers import CachedPrefixCollator, FrozenPrefixModel
+from bankllm.training.checkpoints import Checkpoints, TrainingState
 from bankllm.training.config import TrainConfig
 
 TRAINED_FILE = "trained.safetensors"
 
 
 @dataclass(frozen=True)
-class Watch:
+class TrainerHooks:
     """What else happens during a training."""
 
     progress: bool
     checkpoints: Checkpoints | None
     seconds_before: float
     """Of optimisation: an interrupted training carries on counting."""
-    so_far: Callable[[float, int], SoFar]
+    state: Callable[[float, int], TrainingState]
     """From the seconds of optimisation and the finished epochs to what goes beside a checkpoint."""
     evaluations: int
     """How often an epoch `evaluate` is called; its time is not training time."""
@@ -61,7 +61,7 @@ def fit(
     config: TrainConfig,
     split: Split,
     precision: str,
-    watch: Watch,
+    hooks: TrainerHooks,
     below: list[Tensor] | None = None,
 ) -> tuple[float, list[dict[str, float]]]:
     """Train in place; returns the seconds of optimisation, and a row {examples, seconds, accuracy} an evaluation.
@@ -71,18 +71,18 @@ def fit(
     """
     collate: Any = DataCollatorWithPadding(classifier.tokenizer)
     rows = _tokenise(classifier, config, split)
-    model: EncoderWithHead | Replayed = classifier.module
+    model: EncoderWithHead | FrozenPrefixModel = classifier.module
     with ExitStack() as stack:
         scratch = stack.enter_context(TemporaryDirectory())
         if below is not None and config.top_layers is not None:
-            model = stack.enter_context(Replayed(classifier.module, config.top_layers))
-            watch = replace(watch, evaluate=partial(_evaluate_whole, model, watch.evaluate))
-            collate = WithBelow(collate)
+            model = stack.enter_context(FrozenPrefixModel(classifier.module, config.top_layers))
+            hooks = replace(hooks, evaluate=partial(_evaluate_whole, model, hooks.evaluate))
+            collate = CachedPrefixCollator(collate)
             rows = [{**row, "below": hidden} for row, hidden in zip(rows, below, strict=True)]
-        folder = watch.checkpoints.folder if watch.checkpoints else Path(scratch)
+        folder = hooks.checkpoints.folder if hooks.checkpoints else Path(scratch)
         arguments = _arguments(config, precision, folder, on_cpu=classifier.device == "cpu", rows=len(split))
-        arguments.save_strategy = "epoch" if watch.checkpoints else "no"
-        clock = _Clock(watch, config)
+        arguments.save_strategy = "epoch" if hooks.checkpoints else "no"
+        clock = _Clock(hooks, config)
         trainer = _Trainer(
             model=model,
             args=arguments,
@@ -90,11 +90,11 @@ def fit(
             data_collator=collate,
             optimizers=(_optimizer(classifier.module, config), None),
             compute_loss_func=partial(_loss, label_smoothing=config.label_smoothing),
-            callbacks=[clock, *([_ProgressBar(config.method)] if watch.progress and distributed.is_main() else [])],
+            callbacks=[clock, *([_ProgressBar(config.method)] if hooks.progress and distributed.is_main() else [])],
         )
         trainer.remove_callback(PrinterCallback)
         classifier.device = str(trainer.args.device)
-        latest = watch.checkpoints.latest() if watch.checkpoints else None
+        latest = hooks.checkpoints.latest() if hooks.checkpoints else None
         trainer.train(resume_from_checkpoint=str(latest[0]) if latest else None)
     if not torch.isfinite(classifier.module.head.weight).all():
         raise ModelError("The training diverged: the head's weights are not finite. Lower lr_head and lr_adapter.")
@@ -102,7 +102,7 @@ def fit(
     return clock.seconds, clock.curve
 
 
-def _evaluate_whole(model: Replayed, evaluate: Callable[[], float]) -> float:
+def _evaluate_whole(model: FrozenPrefixModel, evaluate: Callable[[], float]) -> float:
     with model.paused():
         return evaluate()
 
@@ -195,9 +195,9 @@ class _ShuffledBatches(LengthGroupedSampler):
 class _Clock(TrainerCallback):
     """Counts the seconds of optimisation alone, evaluates in between, and marks checkpoints as whole."""
 
-    def __init__(self, watch: Watch, config: TrainConfig) -> None:
-        self.watch, self.config = watch, config
-        self.seconds = watch.seconds_before
+    def __init__(self, hooks: TrainerHooks, config: TrainConfig) -> None:
+        self.hooks, self.config = hooks, config
+        self.seconds = hooks.seconds_before
         self.curve: list[dict[str, float]] = []
 
     def on_train_begin(
@@ -207,7 +207,7 @@ class _Clock(TrainerCallback):
         self._started = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        every = state.max_steps / (self.config.epochs * max(1, self.watch.evaluations))
+        every = state.max_steps / (self.config.epochs * max(1, self.hooks.evaluations))
         if state.global_step // every > (state.global_step - 1) // every:
             self._pause()
             self._evaluate(state)
@@ -220,10 +220,10 @@ class _Clock(TrainerCallback):
         self._started = time.perf_counter()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.watch.checkpoints and distributed.is_main():
+        if self.hooks.checkpoints and distributed.is_main():
             self._pause()
-            folder = self.watch.checkpoints.folder / f"checkpoint-{state.global_step}"
-            self.watch.checkpoints.mark(folder, self.watch.so_far(self.seconds, round(state.epoch or 0)))
+            folder = self.hooks.checkpoints.folder / f"checkpoint-{state.global_step}"
+            self.hooks.checkpoints.mark(folder, self.hooks.state(self.seconds, round(state.epoch or 0)))
             self._started = time.perf_counter()
 
     def on_train_end(
@@ -235,10 +235,10 @@ class _Clock(TrainerCallback):
         self.seconds += time.perf_counter() - self._started
 
     def _evaluate(self, state: TrainerState) -> None:
-        if not self.watch.evaluations:
+        if not self.hooks.evaluations:
             return
         examples = state.global_step * self.config.batch_size
-        self.curve.append({"examples": examples, "seconds": self.seconds, "accuracy": self.watch.evaluate()})
+        self.curve.append({"examples": examples, "seconds": self.seconds, "accuracy": self.hooks.evaluate()})
 
 
 class _ProgressBar(TrainerCallback):

@@ -14,7 +14,7 @@ import numpy as np
 from bankllm.errors import UsageError
 from bankllm.util.redaction import mask
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.namespace import Space, check_name, check_text
+from bankllm.vectors.namespace import Namespace, check_name, check_text
 from bankllm.vectors.rows import Match, MetadataValue
 from bankllm.vectors.sqlite.store import VectorStore
 
@@ -31,7 +31,7 @@ class Collection:
     def __init__(self, store: VectorStore, embedder: Embedder, name: str) -> None:
         check_name("collection name", name)
         self.name = name
-        self._space = Space(store, embedder, f"collection {name}")
+        self._namespace = Namespace(store, embedder, f"collection {name}")
 
     def add(
         self,
@@ -67,7 +67,7 @@ class Collection:
             raise UsageError("Two texts have the same id: the later one would replace the other. Give distinct ids.")
         # The same text twice without ids is one entry; its last metadata count.
         last = {id_: number for number, id_ in enumerate(given)}
-        self._space.write(
+        self._namespace.write(
             list(last),
             [texts[number] for number in last.values()],
             [about[number] for number in last.values()],
@@ -78,15 +78,15 @@ class Collection:
 
     def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
         """The `top_k` texts nearest in meaning, best first; fewer where there are fewer."""
-        return self._space.search(query, top_k, vector)
+        return self._namespace.search(query, top_k, vector)
 
     def count(self) -> int:
         """How many texts the collection holds."""
-        return self._space.store.count(self._space.namespace)
+        return self._namespace.store.count(self._namespace.namespace)
 
     def clear(self) -> None:
         """Remove all texts of the collection, and their vectors from the embedder's cache."""
-        self._space.forget()
+        self._namespace.forget()
 
 
 def _id_of(text: str) -> str:

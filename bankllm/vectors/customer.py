@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.namespace import Space, check_name, check_text
+from bankllm.vectors.namespace import Namespace, check_name, check_text
 from bankllm.vectors.rows import Match, Row
 from bankllm.vectors.sqlite.store import VectorStore
 
@@ -43,12 +43,12 @@ class CustomerMemory:
 
     def __init__(self, store: VectorStore, embedder: Embedder, user_id: str) -> None:
         check_name("user_id", user_id)
-        self._space = Space(store, embedder, user_id)
+        self._namespace = Namespace(store, embedder, user_id)
 
     @property
     def user_id(self) -> str:
         """Whose memory this is."""
-        return self._space.namespace
+        return self._namespace.namespace
 
     def store(
         self,
@@ -71,24 +71,24 @@ class CustomerMemory:
             _check(message)
         ids = [MessageId(uuid4().hex) for _ in messages]
         texts = [message.user_message for message in messages]
-        self._space.write(ids, texts, [message.metadata() for message in messages], vectors, progress)
+        self._namespace.write(ids, texts, [message.metadata() for message in messages], vectors, progress)
         return ids
 
     def row(self, message: Message, vector: np.ndarray) -> Row:
         """A turn as `VectorStore.upsert_many` keeps it, under an id of its own."""
         _check(message)
-        return self._space.row(uuid4().hex, message.user_message, vector, message.metadata())
+        return self._namespace.row(uuid4().hex, message.user_message, vector, message.metadata())
 
     def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
         """The `top_k` messages nearest in meaning, best first; fewer where there are fewer.
 
         `vector` (dim,) is the query's embedding where the caller has it already.
         """
-        return self._space.search(query, top_k, vector)
+        return self._namespace.search(query, top_k, vector)
 
     def recent(self, limit: int) -> list[Message]:
         """The latest `limit` turns, the newest first."""
-        return [_message(row) for row in self._space.store.recent(self.user_id, limit)]
+        return [_message(row) for row in self._namespace.store.recent(self.user_id, limit)]
 
     def export(self) -> list[dict[str, str]]:
         """All that is kept, oldest first, ready for JSON; the vectors are left out."""
@@ -99,7 +99,7 @@ class CustomerMemory:
                 "user_message": row.text,
                 **_message(row).metadata(),
             }
-            for row in self._space.store.export(self.user_id)
+            for row in self._namespace.store.export(self.user_id)
         ]
 
     def forget(self, message_ids: Sequence[str] | None = None) -> None:
@@ -109,7 +109,7 @@ class CustomerMemory:
         would still write. What may remain is what was only ever searched for and never stored, under a hash of its
         text; nothing there says whose it was. Anybody who asks the same text afterwards puts its vector there again.
         """
-        self._space.forget(message_ids)
+        self._namespace.forget(message_ids)
 
 
 def _check(message: Message) -> None:

@@ -172,7 +172,7 @@ class FileCache:
         self._write("DELETE FROM embeddings", [()])
 
     def take(self) -> list[tuple[str, Sequence[tuple[object, ...]]]]:
-        """What waits, for whoever commits next (`group_commit.Rider`)."""
+        """What waits, for whoever commits next (`group_commit.PiggybackWrite`)."""
         with self._lock:
             new, self._new = self._new, {}
             used, self._used = self._used, {}

@@ -15,7 +15,7 @@ MAX_TEXT_CHARACTERS = 4000
 MAX_NAME_CHARACTERS = 128
 
 
-class Space:
+class Namespace:
     """Texts of one namespace. Who holds it can reach no other one."""
 
     def __init__(self, store: VectorStore, embedder: Embedder, namespace: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from bankllm.telemetry.metrics import ServerMetrics, Stage
-from bankllm.telemetry.workers import FOLDER_VARIABLE
+from bankllm.telemetry.multiprocess import FOLDER_VARIABLE
 
 WORKERS = 4
 REQUESTS = 20_000

@@ -27,7 +27,7 @@ def grounded_in(listing: str) -> Callable[[str], bool]:
     return lambda text: all(is_among(figure, known) for figure in figures(text))
 
 
-class HeldBack:
+class GroundedStream:
     """A text that grows piece by piece; gives out what may be shown.
 
     Whatever has been given out so far is, taken together, the beginning of the text and passes the check.

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from bankllm.assistant.wording.grounding import HeldBack, NotGrounded, grounded_in
+from bankllm.assistant.wording.grounding import GroundedStream, NotGrounded, grounded_in
 from bankllm.assistant.wording.llm_clients import GenerationFailed, LanguageModel, OpenAIModel, TransformersModel
 from bankllm.assistant.wording.prompts import make_prompt
 from bankllm.assistant.wording.template import Facts, Fallback, Reply, Responder, TemplateResponder
@@ -25,7 +25,7 @@ from bankllm.util.circuit_breaker import Breaker
 
 ATTEMPTS = 2
 """One retry, of a server alone and only where asking again may help."""
-AT_ONCE = 24
+MAX_CONCURRENCY = 24
 """Replies in the making. Each holds one of the 40 threads that answer requests: the others stay free of a model that
 hangs, and the template words what is asked beyond that."""
 FAILURES, REST_S = 4, 5.0
@@ -60,7 +60,7 @@ class GeneratingResponder:
         self._model = model
         self._timeout_s = timeout_s
         self._template = TemplateResponder()
-        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._places = threading.BoundedSemaphore(MAX_CONCURRENCY)
         self._breaker = Breaker(FAILURES, REST_S)
 
     def respond(self, facts: Facts) -> Reply:
@@ -122,15 +122,15 @@ class GeneratingResponder:
     def _write(self, facts: Facts) -> Iterator[str]:
         """One attempt: pieces that hold no figure but the facts'. Raises `NotGrounded`, `GenerationFailed`."""
         prompt = make_prompt(facts, self._model.is_remote)
-        held = HeldBack(grounded_in(prompt.listing))
+        stream = GroundedStream(grounded_in(prompt.listing))
         empty = True
         pieces = _within(self._timeout_s, lambda emit, stop: self._model.write(prompt.messages(), emit, stop))
         with closing(pieces):
             for piece in pieces:
-                if text := held.feed(piece):
+                if text := stream.feed(piece):
                     empty = False
                     yield prompt.unmasked(text)
-        if text := held.finish():
+        if text := stream.finish():
             empty = False
             yield prompt.unmasked(text)
         if empty:

@@ -13,12 +13,12 @@ from typing import Literal
 
 from bankllm.assistant.bank.ledger import SYMBOLS
 
-Kind = Literal["address", "account", "amount", "code", "count", "date", "number", "unclear"]
+NumberKind = Literal["address", "account", "amount", "code", "count", "date", "number", "unclear"]
 
 
 @dataclass(frozen=True)
-class Figure:
-    kind: Kind
+class TextNumber:
+    kind: NumberKind
     value: str | Decimal | tuple[int | None, int | None, int | None]
     """A date is year, month and day; None where the text leaves one out."""
     unit: str = ""
@@ -87,13 +87,13 @@ MAY_BE_PART = re.compile(
 """Where in a text that is still growing a figure may begin or go on."""
 
 
-def figures(text: str) -> set[Figure]:
+def figures(text: str) -> set[TextNumber]:
     """All figures of a text. What is one reads as one: a date is not three numbers besides."""
     text = _with_digits(_without_list_marks(_plain(text)))
-    found: set[Figure] = set()
+    found: set[TextNumber] = set()
     for pattern, read in _READERS:
 
-        def take(match: re.Match[str], read: Callable[[re.Match[str]], Figure] = read) -> str:
+        def take(match: re.Match[str], read: Callable[[re.Match[str]], TextNumber] = read) -> str:
             found.add(read(match))
             return " | "
 
@@ -101,7 +101,7 @@ def figures(text: str) -> set[Figure]:
     return found
 
 
-def is_among(figure: Figure, known: Iterable[Figure]) -> bool:
+def is_among(figure: TextNumber, known: Iterable[TextNumber]) -> bool:
     """Whether the known figures hold this one, or one that says more: a date with its year, a number's currency."""
     if figure.kind == "date" and isinstance(figure.value, tuple):
         dates = [other.value for other in known if other.kind == "date" and isinstance(other.value, tuple)]
@@ -158,29 +158,29 @@ def _with_digits(text: str) -> str:
     return _SPELLED_OUT.sub(digits, text)
 
 
-def _date(match: re.Match[str]) -> Figure:
+def _date(match: re.Match[str]) -> TextNumber:
     parts = match.groupdict()
     year, month, day = (parts.get(name) for name in "ymd")
     if year and len(year) == 2:
         year = f"20{year}"
     names = [name[:3] for name in _MONTHS]
     number = None if month is None else int(month) if month.isdecimal() else names.index(month[:3].lower()) + 1
-    return Figure("date", (int(year) if year else None, number, int(day) if day else None))
+    return TextNumber("date", (int(year) if year else None, number, int(day) if day else None))
 
 
-def _number(match: re.Match[str]) -> Figure:
+def _number(match: re.Match[str]) -> TextNumber:
     """An amount where a currency stands beside it, else a number."""
     units = {_UNITS.get(unit, _UNITS.get(unit.lower(), unit)) for unit in match.group("before", "after") if unit}
     if not units and match["later"]:
         units = {_UNITS[match["later"].lower()]}
     value = _decimal(match["number"])
     if value is None or len(units) > 1:
-        return Figure("unclear", match[0])
+        return TextNumber("unclear", match[0])
     value *= _SCALE_MARKS[match["scale"].lower()] if match["scale"] else 1
     value = -value if match["sign"] or match["sign_after"] else value
     if units == {"pence"}:
         value, units = value / 100, {"GBP"}
-    return Figure("amount", value.normalize(), units.pop()) if units else Figure("number", value.normalize())
+    return TextNumber("amount", value.normalize(), units.pop()) if units else TextNumber("number", value.normalize())
 
 
 def _decimal(number: str) -> Decimal | None:
@@ -195,16 +195,16 @@ def _decimal(number: str) -> Decimal | None:
     return Decimal(f"{''.join(groups) or 0}.{fraction or 0}")
 
 
-_READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Figure]], ...] = (
+_READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], TextNumber]], ...] = (
     (
         re.compile(r"(?i:https?://|\bwww\.)\S+|[\w.+-]+@[\w-]+\.\w+"),
-        lambda match: Figure("address", match[0].rstrip(".,;:!?)").lower()),
+        lambda match: TextNumber("address", match[0].rstrip(".,;:!?)").lower()),
     ),
     (
         re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
-        lambda match: Figure("code", match[0].replace(" ", "").lower()),
+        lambda match: TextNumber("code", match[0].replace(" ", "").lower()),
     ),
-    (re.compile(r"(?:\.\.\.|\b(?i:ending)(?: in| with)?) ?(\d{4})\b"), lambda match: Figure("account", match[1])),
+    (re.compile(r"(?:\.\.\.|\b(?i:ending)(?: in| with)?) ?(\d{4})\b"), lambda match: TextNumber("account", match[1])),
     (re.compile(r"(?<![\d-])(?P<y>\d{4})[-/](?P<m>\d{1,2})[-/](?P<d>\d{1,2})(?![\d-])"), _date),
     (re.compile(r"(?<![\d.])(?P<d>\d{1,2})[-/.](?P<m>\d{1,2})[-/.](?P<y>\d{4}|\d\d)(?![\d-])"), _date),
     (re.compile(rf"{_DAY} (?:of )?{_MONTH}{_YEAR}"), _date),
@@ -213,14 +213,14 @@ _READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Figure]], ...] 
     (re.compile(rf"\b(?P<m>{_any_of(month.capitalize() for month in _MONTHS if month != 'may')})\b"), _date),
     (
         re.compile(r"(?i)\b(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day|yesterday|tomorrow)\b"),
-        lambda match: Figure("code", match[0].lower()),
+        lambda match: TextNumber("code", match[0].lower()),
     ),
     (
         re.compile(
             r"(?<![\w.,$¢£¤¥\u20a0-\u20cf-])(\d{1,3}) (?:(?:most|recent|latest|last|newest|of|your|the) )*"
             r"(?P<noun>account|transaction)s?\b"
         ),
-        lambda match: Figure("count", Decimal(match[1]), match["noun"]),
+        lambda match: TextNumber("count", Decimal(match[1]), match["noun"]),
     ),
     (
         re.compile(
@@ -232,6 +232,6 @@ _READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Figure]], ...] 
         ),
         _number,
     ),
-    (re.compile(r"[^\W_]*\d[^\W_]*"), lambda match: Figure("code", match[0].lower())),
+    (re.compile(r"[^\W_]*\d[^\W_]*"), lambda match: TextNumber("code", match[0].lower())),
 )
 """Patterns and what they read, in the order in which they take their part of the text."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bankllm import __version__
-from bankllm.evidence.format import show_value
+from bankllm.evidence.format import format_value
 from bankllm.evidence.records import Record
 from bankllm.evidence.report.summary import headlines
 
@@ -64,7 +64,7 @@ def badges(records: Sequence[Record]) -> dict[str, str]:
     for record in headlines(records):
         dataset = str(record.conditions.get("dataset", ""))
         where = f" ({dataset})" if dataset and dataset not in record.title else ""
-        made[record.id] = _badge(f"{record.title}{where}", show_value(record), MEASURED)
+        made[record.id] = _badge(f"{record.title}{where}", format_value(record), MEASURED)
     return {f"{name}.json": text for name, text in made.items()}
 
 

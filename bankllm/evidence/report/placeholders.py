@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bankllm.errors import RunError
-from bankllm.evidence.format import show_value
-from bankllm.evidence.numbers_in_text import UNIT, UNITS, find_figures, prose
+from bankllm.evidence.format import format_value
 from bankllm.evidence.records import Record
 from bankllm.evidence.report.claims import read_markdown
+from bankllm.evidence.unbound_numbers import UNIT, UNITS, find_unbound_numbers, prose
 
 WORDS = r"XX+|TBD|TODO|FIXME|\?{3,}|lorem ipsum|_{3,}"
 NAMED = r"number|value|figure|result|percent|latency|accuracy|metric|count|n|x|y"
@@ -62,7 +62,7 @@ class Find:
     record: Record | None
 
     def __str__(self) -> str:
-        advice = f"{self.record.id} = {show_value(self.record)}" if self.record else "no record of the run fits"
+        advice = f"{self.record.id} = {format_value(self.record)}" if self.record else "no record of the run fits"
         return f"{self.place}: {self.kind} {self.what!r} -> {advice}"
 
 
@@ -85,7 +85,7 @@ def _scan_text(place: str, text: str, is_code: bool, matcher: "_Matcher") -> Ite
         if not is_code or re.fullmatch(WORDS, match[0])
     ]
     if not is_code:
-        found += [(f.line, f.column, f.text, "unbound figure", f.unit) for f in find_figures(text)]
+        found += [(f.line, f.column, f.text, "unbound figure", f.unit) for f in find_unbound_numbers(text)]
     for number, column, what, kind, unit in sorted(found):
         line = lines[number - 1] if number <= len(lines) else ""
         if not unit and (after := UNIT_AFTER.match(line, column + len(what))):

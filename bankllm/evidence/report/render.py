@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from bankllm.errors import RunError
 from bankllm.evidence import claim_syntax
-from bankllm.evidence.format import describe_how, show, show_interval, show_value
+from bankllm.evidence.format import describe_how, format_interval, format_value, show
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records, write_text
 from bankllm.evidence.report.exports import badges, citation, results_csv, results_json
@@ -83,8 +83,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "value": show_value,
-        "interval": show_interval,
+        "value": format_value,
+        "interval": format_interval,
         "figure": _inline,
         "how": describe_how,
         "md": _markdown,

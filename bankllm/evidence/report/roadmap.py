@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from bankllm.evidence.format import show_interval, show_value
+from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.records import Record
 
 REPORTED_BY_OTHERS = (
@@ -24,7 +24,7 @@ REPORTED_BY_OTHERS = (
 
 
 @dataclass(frozen=True)
-class Promise:
+class Target:
     """One figure of the roadmap: what it said, and the record that can bear it out."""
 
     said: str
@@ -38,63 +38,63 @@ class Promise:
 
 
 ROADMAP = (
-    Promise("89.3 %", "LoRA r=4, accuracy", "training.lora_r4.accuracy", at_least=0.893, dataset="banking77"),
-    Promise("91.2 %", "LoRA r=8, accuracy", "training.lora_r8.accuracy", at_least=0.912, dataset="banking77"),
-    Promise("92.1 %", "LoRA r=16, accuracy", "training.lora_r16.accuracy", at_least=0.921, dataset="banking77"),
-    Promise("90.8 %", "QLoRA r=8, accuracy", "training.qlora_r8.accuracy", at_least=0.908, dataset="banking77"),
-    Promise("1–2 s", "one chat, p95", "chat.sequential.p95_ms", at_most=2000),
-    Promise("under 100 ms", "vector search end to end, p95", "vectors.total.p95_ms", at_most=100),
-    Promise("15,000 or more", "messages indexed", "vectors.indexed", at_least=15000),
-    Promise("1,243 requests/s", "/health, the highest rate kept up with", "load.sweep.health_w1.knee", at_least=1243),
+    Target("89.3 %", "LoRA r=4, accuracy", "training.lora_r4.accuracy", at_least=0.893, dataset="banking77"),
+    Target("91.2 %", "LoRA r=8, accuracy", "training.lora_r8.accuracy", at_least=0.912, dataset="banking77"),
+    Target("92.1 %", "LoRA r=16, accuracy", "training.lora_r16.accuracy", at_least=0.921, dataset="banking77"),
+    Target("90.8 %", "QLoRA r=8, accuracy", "training.qlora_r8.accuracy", at_least=0.908, dataset="banking77"),
+    Target("1–2 s", "one chat, p95", "chat.sequential.p95_ms", at_most=2000),
+    Target("under 100 ms", "vector search end to end, p95", "vectors.total.p95_ms", at_most=100),
+    Target("15,000 or more", "messages indexed", "vectors.indexed", at_least=15000),
+    Target("1,243 requests/s", "/health, the highest rate kept up with", "load.sweep.health_w1.knee", at_least=1243),
 )
 """What the roadmap wrote down before anything was measured."""
 
 
-Outcome = Literal["kept", "not kept", "cannot be told", "not measured"]
+TargetStatus = Literal["kept", "not kept", "cannot be told", "not measured"]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A promise and what became of it."""
+class JudgedTarget:
+    """A target and what became of it."""
 
-    promise: Promise
+    target: Target
     measured: str
     interval: str
-    outcome: Outcome
+    outcome: TargetStatus
     why: str
 
 
-def judge_promises(records: Iterable[Record], promises: Iterable[Promise] = ROADMAP) -> list[Judged]:
-    """One line a promise, in their order.
+def judge_targets(records: Iterable[Record], targets: Iterable[Target] = ROADMAP) -> list[JudgedTarget]:
+    """One line a target, in their order.
 
-    A promise is kept, or not kept, where the whole 95 % interval lies on one side of its bound (the value alone where
+    A target is kept, or not kept, where the whole 95 % interval lies on one side of its bound (the value alone where
     there is no interval); between the two it cannot be told. A number on other data answers nothing.
     """
     by_id = {record.id: record for record in records}
-    return [_judge(promise, by_id.get(promise.record)) for promise in promises]
+    return [_judge(target, by_id.get(target.record)) for target in targets]
 
 
-def _judge(promise: Promise, record: Record | None) -> Judged:
+def _judge(target: Target, record: Record | None) -> JudgedTarget:
     if record is None:
-        return Judged(promise, "–", "–", "not measured", "this run has no such record")
+        return JudgedTarget(target, "–", "–", "not measured", "this run has no such record")
     if record.status != "measured" or record.value is None:
-        return Judged(promise, "–", "–", "not measured", record.invalid_because or record.status)
+        return JudgedTarget(target, "–", "–", "not measured", record.invalid_because or record.status)
     dataset = record.conditions.get("dataset")
-    if promise.dataset and dataset != promise.dataset:
-        why = f"measured on {dataset}, promised for {promise.dataset}"
-        return Judged(promise, show_value(record), show_interval(record), "cannot be told", why)
-    outcome, why = _against_bounds(promise, record.value, record.ci95 or (record.value, record.value))
-    return Judged(promise, show_value(record), show_interval(record), outcome, why)
+    if target.dataset and dataset != target.dataset:
+        why = f"measured on {dataset}, promised for {target.dataset}"
+        return JudgedTarget(target, format_value(record), format_interval(record), "cannot be told", why)
+    outcome, why = _against_bounds(target, record.value, record.ci95 or (record.value, record.value))
+    return JudgedTarget(target, format_value(record), format_interval(record), outcome, why)
 
 
-def _against_bounds(promise: Promise, value: float, ci95: tuple[float, float]) -> tuple[Outcome, str]:
+def _against_bounds(target: Target, value: float, ci95: tuple[float, float]) -> tuple[TargetStatus, str]:
     low, high = ci95
-    above = promise.at_least is None or low >= promise.at_least
-    below = promise.at_most is None or high <= promise.at_most
+    above = target.at_least is None or low >= target.at_least
+    below = target.at_most is None or high <= target.at_most
     if above and below:
         return "kept", "the interval lies on the promised side" if low < high else "the value reaches it"
-    if (promise.at_least is not None and high < promise.at_least) or (
-        promise.at_most is not None and low > promise.at_most
+    if (target.at_least is not None and high < target.at_least) or (
+        target.at_most is not None and low > target.at_most
     ):
         return "not kept", "the interval lies on the other side" if low < high else "the value misses it"
     return "cannot be told", "the interval holds the promised figure"

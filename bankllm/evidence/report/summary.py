@@ -45,7 +45,7 @@ TRAINING_COLUMNS = {
     "train_s": "training",
     "peak_memory": "peak memory",
     "trainable": "trainable",
-    "adapter": "artefact",
+    "adapter": "artifact",
 }
 """Last part of a training record's id → column of the table that compares the configurations."""
 
@@ -66,13 +66,13 @@ def sections(folder: Path, records: Sequence[Record]) -> list[Section]:
     """The records by the first part of their id, in the pages' order, with their notebooks' plots."""
     plots = sorted((folder / "plots").glob("*.png"))
     found = []
-    for title, mine in by_room(records).items():
+    for title, mine in by_topic(records).items():
         numbers = {record.notebook[:2] for record in mine}
         found.append(Section(title, mine, tuple(plot for plot in plots if plot.name[:2] in numbers)))
     return found
 
 
-def by_room(records: Sequence[Record]) -> dict[str, tuple[Record, ...]]:
+def by_topic(records: Sequence[Record]) -> dict[str, tuple[Record, ...]]:
     """Heading → records by the first part of their id, in the pages' order; rooms without any are left out."""
     others = sorted({record.id.split(".")[0] for record in records} - set(SECTIONS))
     found = {}

@@ -1,4 +1,4 @@
-"""Log a run to MLflow: values as metrics, conditions as parameters, pages and raw rows as artefacts.
+"""Log a run to MLflow: values as metrics, conditions as parameters, pages and raw rows as artifacts.
 
 `bankllm report RUN_DIR --mlflow URI`; needs the extra `bankllm[mlflow]`. Only a run that holds is logged.
 """

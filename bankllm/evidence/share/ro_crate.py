@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bankllm import __version__
-from bankllm.evidence.format import show_value
+from bankllm.evidence.format import format_value
 from bankllm.evidence.manifest import Manifest
 from bankllm.evidence.records import Record, read_records, sha256_file, write_text
 from bankllm.evidence.report.exports import REPOSITORY
@@ -77,7 +77,7 @@ def _measured(crate: "ROCrate", record: Record) -> Any:
         "name": record.title,
         "value": record.value,
         "unitText": record.unit,
-        "description": f"{show_value(record)}, n = {record.n}; from {record.raw.path if record.raw else 'nothing'}",
+        "description": f"{format_value(record)}, n = {record.n}; from {record.raw.path if record.raw else 'nothing'}",
     }
     if low is not None:
         properties |= {"minValue": low, "maxValue": high}

@@ -26,7 +26,7 @@ from bankllm.evidence.statistics.classification import (
 )
 from bankllm.evidence.statistics.estimate import Z95, Estimate, Rows, no_rows, numbers, wilson
 
-STANDS = 0.95
+MIN_ACHIEVED_SHARE = 0.95
 """Of an offered rate that must be achieved, for `knee`."""
 
 
@@ -162,7 +162,7 @@ def knee(
     """The highest offered rate that the server stood, below the first that it did not; one sweep's rows.
 
     A rate stands if percentile `q` of the latency is within the objective, no request failed, and the last reply
-    came soon enough after the last request was due that `STANDS` of the rate was achieved (no queue was left over).
+    came soon enough after the last due time that `MIN_ACHIEVED_SHARE` of the rate was achieved (no queue remained).
     Source: the Server scenario of MLPerf Inference (arXiv 1911.02549), whose figure is the highest Poisson rate at
     which a percentile of the latency is within a bound.
     """
@@ -178,7 +178,7 @@ def knee(
             return Estimate(None, len(rows), invalid_because=f"at {rate:g}/s {found.invalid_because}")
         due = numbers(steps[rate], start)
         achieved = (max(due) - min(due)) / (max(numbers(steps[rate], end)) - min(due))
-        if found.value > objective_ms or achieved < STANDS or any(row[error] for row in steps[rate]):
+        if found.value > objective_ms or achieved < MIN_ACHIEVED_SHARE or any(row[error] for row in steps[rate]):
             if highest is None:
                 return Estimate(None, len(rows), invalid_because=f"{rate:g}/s, the lowest rate, was already too much")
             return Estimate(highest, len(rows), why_no_ci95=f"one sweep: {rate:g}/s was too much, none between")

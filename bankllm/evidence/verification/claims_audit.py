@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bankllm import __version__
 from bankllm.evidence.manifest import read_manifest
-from bankllm.evidence.numbers_in_text import figures_in_results
 from bankllm.evidence.report.claims import check_claims, read_markdown, run_named_in
 from bankllm.evidence.seal import MANIFEST
+from bankllm.evidence.unbound_numbers import unbound_numbers_in_results
 from bankllm.evidence.verification.verify import verify
 
 
@@ -35,7 +35,7 @@ def audit_claims(file: Path, folder: Path) -> list[str]:
     faults += [
         f"{file}:{figure.line}: {figure.text!r} stands in a results section and is bound to no record; bind it with "
         "<!-- claim: ID -->, or say whose it is with <!-- not measured here: source -->"
-        for figure in figures_in_results(text)
+        for figure in unbound_numbers_in_results(text)
     ]
     return faults
 

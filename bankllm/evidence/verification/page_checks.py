@@ -13,10 +13,10 @@ from typing import Any
 
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import find_tokens
-from bankllm.evidence.format import PARTS, describe_how, show, show_interval, show_value
-from bankllm.evidence.numbers_in_text import find_figures
+from bankllm.evidence.format import PARTS, describe_how, format_interval, format_value, show
+from bankllm.evidence.unbound_numbers import find_unbound_numbers
 from bankllm.evidence.verification.json_schema import parse_json
-from bankllm.evidence.verification.record_checks import Claimed, Finding, broken, read_text
+from bankllm.evidence.verification.record_checks import Finding, RecordDocument, broken, read_text
 
 PAGES = ("RESULTS.md", "RESULTS.html", "RESUME.md")
 FROM_ELSEWHERE = re.compile(r"conditions|hardware|reported by others", re.IGNORECASE)
@@ -24,23 +24,23 @@ FROM_ELSEWHERE = re.compile(r"conditions|hardware|reported by others", re.IGNORE
 HEADING = re.compile(r"#{1,6} (.*)")
 
 
-class Shown:
+class PageChecker:
     """What the records of a run may look like on a page."""
 
-    def __init__(self, records: Sequence[Claimed]) -> None:
-        self.records: Mapping[str, Claimed] = {record.id: record for record in records}
+    def __init__(self, records: Sequence[RecordDocument]) -> None:
+        self.records: Mapping[str, RecordDocument] = {record.id: record for record in records}
         phrases = (
             phrase
             for record in records
             for phrase in (
-                show_value(record),
-                show_interval(record),
+                format_value(record),
+                format_interval(record),
                 record.title,
                 record.invalid_because or "",
                 describe_how(record),
             )
         )
-        self.figures = {figure.text for phrase in set(phrases) for figure in find_figures(phrase)}
+        self.figures = {figure.text for phrase in set(phrases) for figure in find_unbound_numbers(phrase)}
 
     def faults_of_tokens(self, text: str) -> Iterator[str]:
         """Bound numbers that do not read as their records."""
@@ -54,14 +54,14 @@ class Shown:
     def faults_of_figures(self, text: str) -> Iterator[str]:
         """Figures that are neither bound nor any record's."""
         elsewhere = _lines_from_elsewhere(text)
-        for figure in find_figures(text):
+        for figure in find_unbound_numbers(text):
             if figure.text not in self.figures and figure.line not in elsewhere:
                 yield f"line {figure.line}: {figure.text!r} is no record's"
 
 
-def check_pages(folder: Path, names: Sequence[str], records: Sequence[Claimed]) -> list[Finding]:
+def check_pages(folder: Path, names: Sequence[str], records: Sequence[RecordDocument]) -> list[Finding]:
     """A finding for each page and notebook among the files of the run."""
-    shown = Shown(records)
+    shown = PageChecker(records)
     findings = []
     for name in names:
         if name in PAGES:
@@ -80,7 +80,7 @@ def check_pages(folder: Path, names: Sequence[str], records: Sequence[Claimed]) 
     return findings
 
 
-def _faults_of_page(text: str, shown: Shown) -> Iterator[str]:
+def _faults_of_page(text: str, shown: PageChecker) -> Iterator[str]:
     yield from shown.faults_of_tokens(text)
     yield from shown.faults_of_figures(_as_markdown(text) if text.lstrip().startswith("<!doctype html>") else text)
 
@@ -104,7 +104,7 @@ def _lines_from_elsewhere(text: str) -> set[int]:
     return lines
 
 
-def _faults_of_notebook(text: str, shown: Shown) -> Iterator[str]:
+def _faults_of_notebook(text: str, shown: PageChecker) -> Iterator[str]:
     """What the tables of `Run.table` and Markdown outputs show."""
     try:
         cells = parse_json(text)["cells"]
@@ -134,7 +134,7 @@ def _columns(table: list[list[str]]) -> dict[str, int]:
     return {}
 
 
-def _faults_of_table(table: list[list[str]], shown: Shown) -> Iterator[str]:
+def _faults_of_table(table: list[list[str]], shown: PageChecker) -> Iterator[str]:
     columns = _columns(table)
     for row in table[2:] if columns else ():
         if set(row) <= {"...", "…"}:
@@ -144,8 +144,8 @@ def _faults_of_table(table: list[list[str]], shown: Shown) -> Iterator[str]:
             continue
         expected = {
             "what": record.title,
-            "value": show_value(record),
-            "95 % interval": show_interval(record),
+            "value": format_value(record),
+            "95 % interval": format_interval(record),
             "n": str(record.n),
             "status": "not measured" if record.raw is None else "measured" if record.valid else "invalid",
         }

@@ -14,7 +14,7 @@ from bankllm.evidence.csv_table import inside
 from bankllm.evidence.known_facts import data_fault, model_fault, name_fault, unit_fault
 from bankllm.evidence.recompute import RawFiles, needed_columns
 from bankllm.evidence.statistics.estimate import Estimate
-from bankllm.evidence.validity_marks import load_faults, marks, reasons
+from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
 from bankllm.evidence.verification.json_schema import fault, parse_json
 
 RELATIVE_TOLERANCE = 1e-9
@@ -58,7 +58,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RawReference:
     """`raw` of a record."""
 
     path: str
@@ -67,7 +67,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Claimed:
+class RecordDocument:
     """A line of `records.jsonl` that fits the schema; the fields are `records.Record`'s."""
 
     id: str
@@ -80,16 +80,16 @@ class Claimed:
     why_no_ci95: str | None
     statistic: str | None
     parameters: Mapping[str, Any]
-    raw: Rows | None
+    raw: RawReference | None
     conditions: Mapping[str, Any]
     valid: bool
     invalid_because: str | None
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "Claimed":
+    def from_document(cls, document: Mapping[str, Any]) -> "RecordDocument":
         known = {field.name: document[field.name] for field in fields(cls)}
         raw = known["raw"]
-        return cls(**known | {"raw": raw and Rows(raw["path"], raw["sha256"], raw.get("where", {}))})
+        return cls(**known | {"raw": raw and RawReference(raw["path"], raw["sha256"], raw.get("where", {}))})
 
 
 def broken(subject: str, detail: str) -> Finding:
@@ -121,7 +121,7 @@ def newer(document: Any, read: int = 1) -> str | None:
     return None
 
 
-def read_claimed(folder: Path, schema: Mapping[str, Any]) -> tuple[list[Claimed], list[Finding]]:
+def read_record_documents(folder: Path, schema: Mapping[str, Any]) -> tuple[list[RecordDocument], list[Finding]]:
     """The records that can be read, and a finding for each line that cannot."""
     try:
         lines = read_text(folder, RECORDS).split("\n")
@@ -139,11 +139,11 @@ def read_claimed(folder: Path, schema: Mapping[str, Any]) -> tuple[list[Claimed]
         if problem:
             findings.append(broken(f"{RECORDS}, line {number}", f"not a measurement record: {problem}"))
         else:
-            records.append(Claimed.from_document(document))
+            records.append(RecordDocument.from_document(document))
     return records, findings
 
 
-def check_records(folder: Path, records: Sequence[Claimed]) -> list[Finding]:
+def check_records(folder: Path, records: Sequence[RecordDocument]) -> list[Finding]:
     """One finding a record, in their order, and one for each id that stands twice."""
     wanted: dict[str, set[str]] = {}
     for record in records:
@@ -151,7 +151,7 @@ def check_records(folder: Path, records: Sequence[Claimed]) -> list[Finding]:
             columns = needed_columns(record.statistic, record.parameters)
             wanted.setdefault(record.raw.path, set()).update(columns, record.raw.where)
     files = RawFiles(folder, wanted)
-    marked = marks(folder)
+    marked = exclusions(folder)
     by_file = sorted(range(len(records)), key=lambda i: ((raw := records[i].raw) and raw.path) or "")
     found = {i: check_record(files, records[i], marked.get(records[i].id)) for i in by_file}
     ids = [record.id for record in records]
@@ -164,7 +164,7 @@ def check_records(folder: Path, records: Sequence[Claimed]) -> list[Finding]:
     return [*(found[i] for i in range(len(records))), *repeated, *lost]
 
 
-def check_record(files: RawFiles, record: Claimed, mark: str | None) -> Finding:
+def check_record(files: RawFiles, record: RecordDocument, mark: str | None) -> Finding:
     """Recompute one record; `mark` is why its notebook forbade its use."""
     if record.raw is None or record.statistic is None:
         if record.value is not None or record.valid or record.raw or record.statistic or record.ci95:
@@ -194,7 +194,7 @@ def check_record(files: RawFiles, record: Claimed, mark: str | None) -> Finding:
     return Finding(record.id, "ok", f"{again.value:g} {record.unit} from {again.n} rows of {raw.path}")
 
 
-def _unlike(record: Claimed, again: Estimate) -> str | None:
+def _unlike(record: RecordDocument, again: Estimate) -> str | None:
     for what, recorded, recomputed in (
         ("value", record.value, again.value),
         ("lower end of the interval", (record.ci95 or (None,))[0], (again.ci95 or (None,))[0]),
@@ -208,7 +208,7 @@ def _unlike(record: Claimed, again: Estimate) -> str | None:
     return None
 
 
-def _validity_fault(record: Claimed, because: str | None) -> str | None:
+def _validity_fault(record: RecordDocument, because: str | None) -> str | None:
     if because and record.valid:
         return f"recorded as valid, but {because}"
     if record.invalid_because != because:
@@ -218,7 +218,7 @@ def _validity_fault(record: Claimed, because: str | None) -> str | None:
     return None
 
 
-def _foreign(record: Claimed) -> str | None:
+def _foreign(record: RecordDocument) -> str | None:
     """Raw files of a run carry their notebook's number."""
     name = (record.raw.path if record.raw else "").rpartition("/")[2]
     if name[:2].isdigit() and name[2:3] == "_" and name[:2] != record.notebook[:2]:

@@ -17,13 +17,13 @@ from bankllm.evidence.seal import MANIFEST, data_of, models_of, seal_of
 from bankllm.evidence.verification.json_schema import fault, parse_json
 from bankllm.evidence.verification.page_checks import check_pages
 from bankllm.evidence.verification.record_checks import (
-    Claimed,
     Finding,
+    RecordDocument,
     Verdict,
     broken,
     check_records,
     newer,
-    read_claimed,
+    read_record_documents,
     read_text,
 )
 
@@ -32,7 +32,7 @@ def check_run(folder: Path, schemas: Mapping[str, Mapping[str, Any]]) -> Verdict
     """Every finding of a run that says to be finished. Raises `RunError` where there is no manifest."""
     if not (folder / MANIFEST).is_file():
         raise RunError(f"{folder} is not a run: {MANIFEST} is missing. Expected outputs/<run-id>; see outputs/LATEST.")
-    records, findings = read_claimed(folder, schemas["record"])
+    records, findings = read_record_documents(folder, schemas["record"])
     try:
         findings += check_records(folder, records)
     except RunError as error:
@@ -96,7 +96,7 @@ def _read_manifest(folder: Path, schema: Mapping[str, Any]) -> tuple[Any, list[s
     return document | {"files": document.get("files", {})}, []
 
 
-def _disagreements(manifest: Mapping[str, Any], records: Sequence[Claimed]) -> Iterator[str]:
+def _disagreements(manifest: Mapping[str, Any], records: Sequence[RecordDocument]) -> Iterator[str]:
     """Where the manifest says something else than the records."""
     for name, said, found in (
         ("data", manifest.get("data", {}), data_of(records)),

@@ -14,7 +14,14 @@ from typing import cast
 from bankllm.errors import RunError
 from bankllm.evidence.report.claims import CLAIM, check_claims
 from bankllm.evidence.seal import MANIFEST
-from bankllm.evidence.verification.record_checks import Claimed, Finding, Verdict, broken, check_records, read_claimed
+from bankllm.evidence.verification.record_checks import (
+    Finding,
+    RecordDocument,
+    Verdict,
+    broken,
+    check_records,
+    read_record_documents,
+)
 from bankllm.evidence.verification.run_checks import check_run, file_fault
 from bankllm.evidence.verification.schemas import load_schemas
 
@@ -30,7 +37,7 @@ def verify(folder: str | Path) -> Verdict:
     """
     folder = Path(folder)
     if (folder / TRAINING_FILE).is_file() and not (folder / MANIFEST).exists():
-        return _verify_artefact(folder)
+        return _verify_artifact(folder)
     return check_run(folder, load_schemas())
 
 
@@ -39,8 +46,8 @@ def verify_records(folder: Path) -> Verdict:
     return Verdict(_check(folder)[1])
 
 
-def _check(folder: Path) -> tuple[list[Claimed], tuple[Finding, ...]]:
-    records, findings = read_claimed(folder, load_schemas()["record"]) if folder.is_dir() else ([], [])
+def _check(folder: Path) -> tuple[list[RecordDocument], tuple[Finding, ...]]:
+    records, findings = read_record_documents(folder, load_schemas()["record"]) if folder.is_dir() else ([], [])
     if not records and (not findings or not (folder / "records.jsonl").exists()):
         raise RunError(
             f"{folder} holds no records. Expected the folder of a run, such as outputs/<run-id>, or of a classifier "
@@ -49,7 +56,7 @@ def _check(folder: Path) -> tuple[list[Claimed], tuple[Finding, ...]]:
     return records, (*findings, *check_records(folder, records))
 
 
-def _verify_artefact(folder: Path) -> Verdict:
+def _verify_artifact(folder: Path) -> Verdict:
     """Records, the weights that they speak of, and the model card."""
     records, found = _check(folder)
     findings = [*found]
@@ -62,7 +69,7 @@ def _verify_artefact(folder: Path) -> Verdict:
     return Verdict((*findings, *_check_card(folder, records)))
 
 
-def _check_card(folder: Path, records: list[Claimed]) -> list[Finding]:
+def _check_card(folder: Path, records: list[RecordDocument]) -> list[Finding]:
     """Numbers in the card's `model-index` equal the records digit by digit; those in its text read as they do."""
     from huggingface_hub import ModelCard, ModelCardData
     from yaml import YAMLError

@@ -1,6 +1,6 @@
 """Apache Bench as a driver: closed loop, one endpoint, one body sent every time, no pause.
 
-What ab cannot tell is left empty in its rows and named in `Driven.limits`; its own percentiles are not used.
+What ab cannot tell is left empty in its rows and named in `DriverResult.limits`; its own percentiles are not used.
 """
 
 import csv
@@ -11,11 +11,11 @@ import signal
 from pathlib import Path
 
 from bankllm.errors import NotMeasured, ServerError
-from bankllm.loadtest.load import PATHS, Driven, Kind, Load, Row, measured, row
+from bankllm.loadtest.load import PATHS, DriverResult, Load, RequestKind, RequestRow, measured, row
 from bankllm.util import processes
 
 
-def run_ab(load: Load, folder: Path) -> Driven:
+def run_ab(load: Load, folder: Path) -> DriverResult:
     """Drive one endpoint with `ab -l -k`. Leaves `ab.tsv`, `ab.csv`, `ab.txt` and `body.json`.
 
     Raises `NotMeasured` without ab, `ServerError` if ab gave up (it then writes no rows at all).
@@ -23,7 +23,7 @@ def run_ab(load: Load, folder: Path) -> Driven:
     program = shutil.which("ab")
     if program is None:
         raise NotMeasured("ab not found; install it (apt-get install apache2-utils) and run again")
-    kind: Kind = "health" if load.mix == "health" else "chat"
+    kind: RequestKind = "health" if load.mix == "health" else "chat"
     customer = load.customers[0]
     body = {"message": load.messages[0], "customer_id": customer}
     (folder / "body.json").write_text(json.dumps(body), encoding="utf-8")
@@ -47,7 +47,7 @@ def run_ab(load: Load, folder: Path) -> Driven:
     seconds = _figure(report, "Time taken for tests")
     if load.warm_up:
         seconds = max(float(each["done_s"]) for each in rows) - min(float(each["sent_s"]) for each in measured(rows))
-    return Driven(
+    return DriverResult(
         rows=rows,
         errors=errors,
         seconds=seconds,
@@ -64,7 +64,7 @@ def run_ab(load: Load, folder: Path) -> Driven:
     )
 
 
-def ab_rows(path: Path, kind: Kind, status: str, warm_up: int) -> list[Row]:
+def ab_rows(path: Path, kind: RequestKind, status: str, warm_up: int) -> list[RequestRow]:
     """Rows of `ab -g`, in the order of sending as far as ab tells it (to the second).
 
     Whatever was sent in the second of the last warm-up request counts as warm-up: ab cannot tell them apart.

@@ -1,4 +1,4 @@
-"""When the requests of an open loop are due, and an alarm that is not late for them.
+"""When the requests of an open loop are due, and an timer that is not late for them.
 
 An event loop's own timers count whole milliseconds. On Linux the kernel's `timerfd` wakes the loop to some ten
 microseconds; elsewhere the loop's timers serve, and how late each request was sent stands in its row either way.
@@ -30,12 +30,12 @@ def due_times(rate: float, arrivals: Arrivals, seed: int) -> Iterator[float]:
         due += draw.expovariate(rate) if arrivals == "poisson" else 1 / rate
 
 
-class Alarm:
-    """Calls `ring` once when `time.monotonic()` has reached what `set` was told last."""
+class Timer:
+    """Calls `fire` once when `time.monotonic()` has reached what `set` was told last."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[], None]) -> None:
         self._loop = loop
-        self._ring = ring
+        self._fire = fire
         self._file = _timer_file() if sys.platform == "linux" else None
         if self._file is not None:
             loop.add_reader(self._file, self._read)
@@ -43,9 +43,9 @@ class Alarm:
     def set(self, when: float) -> None:
         delay = when - time.monotonic()
         if delay <= 0:
-            self._loop.call_soon(self._ring)
+            self._loop.call_soon(self._fire)
         elif self._file is None:
-            self._loop.call_later(delay, self._ring)
+            self._loop.call_later(delay, self._fire)
         else:
             seconds, rest = divmod(when, 1)
             # struct itimerspec: no interval, then the moment.
@@ -61,7 +61,7 @@ class Alarm:
     def _read(self) -> None:
         assert self._file is not None
         os.read(self._file, 8)
-        self._ring()
+        self._fire()
 
 
 def _timer_file() -> int:

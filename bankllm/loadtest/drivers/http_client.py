@@ -16,21 +16,21 @@ IDLE_S = 3.0
 """A connection idle for longer is not used again: the server may be closing it (uvicorn does so after 5 s)."""
 
 
-class Flight:
+class InFlightRequest:
     """One request on its way; times are of `time.monotonic()`. `status` is 0 and `error` set where no reply came."""
 
-    __slots__ = ("connection", "done", "error", "first_byte", "landed", "length", "sent", "status", "timer")
+    __slots__ = ("connection", "done", "error", "first_byte", "length", "on_complete", "sent", "status", "timer")
 
-    def __init__(self, sent: float, landed: "Callable[[Flight], None]") -> None:
+    def __init__(self, sent: float, on_complete: "Callable[[InFlightRequest], None]") -> None:
         self.sent = sent
-        self.landed = landed
+        self.on_complete = on_complete
         self.first_byte = self.done = 0.0
         self.status = self.length = 0
         self.error = ""
         self.connection: Connection | None = None
         self.timer: asyncio.TimerHandle | None = None
 
-    def land(self, error: str = "") -> None:
+    def complete(self, error: str = "") -> None:
         """The last byte is there, or the failure; the first ending counts."""
         if self.done:
             return
@@ -41,7 +41,7 @@ class Flight:
             self.error = f"HTTP {self.status}"
         if self.timer is not None:
             self.timer.cancel()
-        self.landed(self)
+        self.on_complete(self)
 
 
 class Connection(asyncio.Protocol):
@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, client: "Client") -> None:
         self._client = client
-        self._flight: Flight | None = None
+        self._flight: InFlightRequest | None = None
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._has_length = False
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, flight: Flight, request: bytes) -> None:
+    def send(self, flight: InFlightRequest, request: bytes) -> None:
         assert self._transport is not None
         flight.connection = self
         self._flight = flight
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
     def _end(self, error: str = "") -> None:
         flight, self._flight = self._flight, None
         if flight is not None:
-            flight.land(error)
+            flight.complete(error)
 
 
 class Client:
@@ -134,10 +134,10 @@ class Client:
         """How many are open, or being opened."""
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def send(self, request: bytes, landed: Callable[[Flight], None]) -> Flight:
-        """Send a request now; `landed` is called with its flight when it is over."""
+    def send(self, request: bytes, on_complete: Callable[[InFlightRequest], None]) -> InFlightRequest:
+        """Send a request now; `on_complete` is called with its flight when it is over."""
         loop = asyncio.get_running_loop()
-        flight = Flight(time.monotonic(), landed)
+        flight = InFlightRequest(time.monotonic(), on_complete)
         flight.timer = loop.call_later(self._timeout_s, self._expire, flight)
         while self.idle:
             connection = self.idle.pop()
@@ -146,7 +146,7 @@ class Client:
                 return flight
             connection.abort()
         if self.open >= self._most:
-            loop.call_soon(flight.land, "NoFreeConnection")
+            loop.call_soon(flight.complete, "NoFreeConnection")
         else:
             self.open += 1
             task = loop.create_task(self._connect(flight, request))
@@ -154,7 +154,7 @@ class Client:
             task.add_done_callback(self._tasks.discard)
         return flight
 
-    async def _connect(self, flight: Flight, request: bytes) -> None:
+    async def _connect(self, flight: InFlightRequest, request: bytes) -> None:
         name = self._host if self._context else None
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
@@ -162,7 +162,7 @@ class Client:
             )
         except OSError as error:  # ssl.SSLError is one
             self.open -= 1
-            flight.land(type(error).__name__)
+            flight.complete(type(error).__name__)
             return
         self.opened += 1
         if flight.done:
@@ -170,8 +170,8 @@ class Client:
         else:
             connection.send(flight, request)
 
-    def _expire(self, flight: Flight) -> None:
-        flight.land("TimeoutError")
+    def _expire(self, flight: InFlightRequest) -> None:
+        flight.complete("TimeoutError")
         if flight.connection is not None:
             flight.connection.abort()
 

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from bankllm.errors import ServerError
-from bankllm.loadtest.load import COLUMNS, Driven, Load, Row, errors_of, span_s
+from bankllm.loadtest.load import COLUMNS, DriverResult, Load, RequestRow, errors_of, span_s
 from bankllm.util import processes
 
 NUMBERS = {"worker": int, "sent_s": float, "done_s": float, "latency_ms": float, "service_ms": float}
 NUMBERS |= {"status": int, "bytes": int, "scheduled_s": float, "first_byte_s": float}
 
 
-def run_locust(load: Load, folder: Path) -> Driven:
+def run_locust(load: Load, folder: Path) -> DriverResult:
     """Drive the mix with `BankingUser`s, all starting at once. Leaves `locust.csv` and `locust.log`.
 
     Raises `ServerError` if Locust made no request; one that ended early keeps its rows and is marked invalid.
@@ -36,7 +36,7 @@ def run_locust(load: Load, folder: Path) -> Driven:
     asked = load.warm_up + load.requests
     busy = json.loads(generator.read_text(encoding="utf-8")) if generator.exists() else None
     why = f" ({busy['ended']})" if busy and busy["ended"] else ""
-    return Driven(
+    return DriverResult(
         rows=rows,
         errors=errors_of(rows),
         seconds=span_s(rows),
@@ -50,7 +50,7 @@ def run_locust(load: Load, folder: Path) -> Driven:
 LOCUST = (sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("locustfile.py")))
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[RequestRow]:
     """Rows that a generator wrote under `COLUMNS`. A last line cut short by a kill is left out."""
     if not path.exists():
         return []

@@ -12,14 +12,14 @@ from pathlib import Path
 from bankllm.errors import ServerError
 from bankllm.evidence.statistics.registry import samples_needed
 from bankllm.loadtest.drivers.locust_driver import read_rows
-from bankllm.loadtest.load import Driven, Load, Row, errors_of, measured, span_s
+from bankllm.loadtest.load import DriverResult, Load, RequestRow, errors_of, measured, span_s
 from bankllm.util import processes
 
 MOST_LATE_MS = 2.0
 MOST_LATE_SHARE = 0.1
 
 
-def run_open_loop(load: Load, folder: Path) -> Driven:
+def run_open_loop(load: Load, folder: Path) -> DriverResult:
     """Send requests at `load.rate` a second. Leaves `open_loop.csv` and `open_loop.log`.
 
     Raises `ServerError` if the generator failed; one that ended early keeps its rows and is marked invalid.
@@ -46,7 +46,7 @@ def run_open_loop(load: Load, folder: Path) -> Driven:
     because += [late] if (late := lateness_fault(rows)) else []
     crowded = sum(each["error"] == "NoFreeConnection" for each in rows)
     because += [f"{crowded} requests found no connection left to open: the loop was closed"] if crowded else []
-    return Driven(
+    return DriverResult(
         rows=rows,
         errors=errors_of(rows),
         seconds=span_s(rows),
@@ -57,9 +57,9 @@ def run_open_loop(load: Load, folder: Path) -> Driven:
     )
 
 
-def _limits(told: dict | None, mine: list[Row]) -> tuple[str, ...]:
+def _limits(told: dict | None, mine: list[RequestRow]) -> tuple[str, ...]:
     limits = [f"sent {_lateness(mine):.2f} ms after due at p99, which latency_ms includes"] if mine else []
-    if told and not told["comes_first"]:
+    if told and not told["realtime_priority"]:
         limits.append("waited for a core like any process: only root's generator comes before the server")
     return tuple(limits)
 
@@ -69,7 +69,7 @@ def _ended_early(told: dict | None, landed: int, asked: int) -> str:
     return f"the open loop ended after {landed} of {asked} requests ({why})"
 
 
-def lateness_fault(rows: list[Row]) -> str | None:
+def lateness_fault(rows: list[RequestRow]) -> str | None:
     """Why the figures are the generator's rather than the server's; None where they are the server's.
 
     Sends may be 2 ms late at p99. Where the server leaves the generator too little of a shared machine they may be
@@ -88,7 +88,7 @@ def lateness_fault(rows: list[Row]) -> str | None:
     )
 
 
-def _lateness(rows: list[Row]) -> float:
+def _lateness(rows: list[RequestRow]) -> float:
     return _p99([1000 * (float(each["sent_s"]) - float(each["scheduled_s"])) for each in rows])
 
 

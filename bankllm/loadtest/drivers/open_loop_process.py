@@ -26,9 +26,9 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from bankllm.loadtest.drivers.arrivals import Alarm, due_times
-from bankllm.loadtest.drivers.http_client import Client, Flight
-from bankllm.loadtest.load import COLUMNS, PATHS, Kind, Row, row
+from bankllm.loadtest.drivers.arrivals import Timer, due_times
+from bankllm.loadtest.drivers.http_client import Client, InFlightRequest
+from bankllm.loadtest.load import COLUMNS, PATHS, RequestKind, RequestRow, row
 
 HEAD_START_S = 0.05
 MOST_CONNECTIONS = 20_000
@@ -42,7 +42,7 @@ class Generator:
     """One run of a plan."""
 
     def __init__(self, plan: dict[str, Any], tokens: dict[str, str]) -> None:
-        self.rows: list[tuple[int, Row]] = []
+        self.rows: list[tuple[int, RequestRow]] = []
         self.ended = ""
         """Why it stopped early."""
         self.sent = 0
@@ -59,7 +59,7 @@ class Generator:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop, "it was interrupted")
-        self._alarm = Alarm(loop, self._send_what_is_due)
+        self._alarm = Timer(loop, self._send_what_is_due)
         self._began = time.monotonic() + HEAD_START_S
         self._next = next(self._due)
         self._alarm.set(self._began + self._next)
@@ -82,22 +82,22 @@ class Generator:
             self.sent += 1
             self._next = next(self._due, 0.0)
 
-    def _keep(self, number: int, kind: Kind, due: float, flight: Flight) -> None:
-        sent, done = flight.sent - self._began, flight.done - self._began
-        first_byte = flight.first_byte - self._began if flight.first_byte else ""
+    def _keep(self, number: int, kind: RequestKind, due: float, request: InFlightRequest) -> None:
+        sent, done = request.sent - self._began, request.done - self._began
+        first_byte = request.first_byte - self._began if request.first_byte else ""
         phase = "warm_up" if number < self._plan["warm_up"] else "steady"
         waited, served = 1000 * (done - due), 1000 * (done - sent)
-        said = (flight.status, flight.length, flight.error)
+        said = (request.status, request.length, request.error)
         kept = row("open-loop", 0, kind, phase, due, sent, first_byte, done, waited, served, *said)
         self.rows.append((number, kept))
-        self._unreached = self._unreached + 1 if flight.error in UNREACHED else 0
+        self._unreached = self._unreached + 1 if request.error in UNREACHED else 0
         if self._unreached == DEAD_AFTER:
             self.stop(f"the server was not reached {DEAD_AFTER} times in a row")
         elif len(self.rows) == self._total:
             self._over.set()
 
 
-def calls(plan: dict[str, Any], tokens: dict[str, str]) -> Iterator[tuple[Kind, bytes]]:
+def calls(plan: dict[str, Any], tokens: dict[str, str]) -> Iterator[tuple[RequestKind, bytes]]:
     """Requests without end, as they go over the wire: a random text of a random customer, or a health check."""
     draw = random.Random(f"{plan['seed']} calls")
     parts = urlsplit(plan["url"])
@@ -125,7 +125,7 @@ def _most_connections() -> int:
     return allowed
 
 
-def come_first() -> bool:
+def set_realtime_priority() -> bool:
     """Be scheduled before ordinary processes, as a client on another machine would be; whether the system lets us.
 
     It does so for root. Beside a server that takes every core, requests are then sent on time all the same.
@@ -140,7 +140,7 @@ def come_first() -> bool:
 async def drive(plan: dict[str, Any], tokens: dict[str, str]) -> None:
     """Run the plan; leave its rows and what it cost as files."""
     generator = Generator(plan, tokens)
-    first = come_first()
+    first = set_realtime_priority()
     # A collection would hold up every request that is due; the rows form no cycles.
     gc.freeze()
     gc.disable()
@@ -151,7 +151,7 @@ async def drive(plan: dict[str, Any], tokens: dict[str, str]) -> None:
         writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept for _, kept in sorted(generator.rows, key=lambda numbered: numbered[0]))
-    told = busy | {"ended": generator.ended, "connections": generator.client.opened, "comes_first": first}
+    told = busy | {"ended": generator.ended, "connections": generator.client.opened, "realtime_priority": first}
     Path(plan["generator"]).write_text(json.dumps(told), encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, cast
 
 from bankllm.evidence.statistics.registry import Rows, histogram_quantile, percentile, samples_needed
-from bankllm.loadtest.load import Row
+from bankllm.loadtest.load import RequestRow
 
 PERCENTILES = (0.5, 0.95)
 TOLERANCE = 0.2
@@ -22,12 +22,14 @@ BUCKETS = 1
 and it does not see the network, the parser and the wait for the event loop, which may push a reply into the next."""
 
 
-def drivers_agree(measured: Mapping[str, Sequence[Row]], *, load: str, column: str = "latency_ms") -> list[Row]:
+def drivers_agree(
+    measured: Mapping[str, Sequence[RequestRow]], *, load: str, column: str = "latency_ms"
+) -> list[RequestRow]:
     """One row a driver and percentile: how far it lies from the median of all drivers, and whether that is little.
 
     Drivers with too few rows for a percentile are left out of its comparison; one alone is not compared.
     """
-    rows: list[Row] = []
+    rows: list[RequestRow] = []
     for q in PERCENTILES:
         found = {
             driver: float(str(percentile(cast(Rows, mine), column, q).value))
@@ -54,8 +56,13 @@ def drivers_agree(measured: Mapping[str, Sequence[Row]], *, load: str, column: s
 
 
 def histogram_agrees(
-    rows: Sequence[Row], buckets: Sequence[Mapping[str, Any]], *, load: str, driver: str, column: str = "service_ms"
-) -> list[Row]:
+    rows: Sequence[RequestRow],
+    buckets: Sequence[Mapping[str, Any]],
+    *,
+    load: str,
+    driver: str,
+    column: str = "service_ms",
+) -> list[RequestRow]:
     """One row a percentile: how many buckets a driver's percentile lies from the one that the server's histogram has.
 
     `rows` are all requests of that route between the two scrapes that `buckets` come from (`le_ms` and a cumulative
@@ -63,7 +70,7 @@ def histogram_agrees(
     """
     texts = [{name: str(value) for name, value in bucket.items()} for bucket in buckets]
     seen = round(float(texts[-1]["requests"])) if texts else 0
-    compared: list[Row] = [
+    compared: list[RequestRow] = [
         {
             "load": load,
             "percentile": "count",
@@ -104,7 +111,7 @@ def bucket_of(value: float, buckets: Sequence[Mapping[str, Any]]) -> int:
     return next(number for number, (low, high) in enumerate(pairwise((-1.0, *bounds))) if low < value <= high)
 
 
-def verdict(rows: Sequence[Row]) -> str:
+def verdict(rows: Sequence[RequestRow]) -> str:
     """The comparisons in one sentence."""
     off = [
         f"{row['driver']} {row['percentile']} ({row['load']}, {row['apart']})" for row in rows if row["agrees"] == "no"

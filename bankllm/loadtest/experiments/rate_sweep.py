@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bankllm.evidence.statistics.registry import Rows, goodput, knee, percentile, throughput
-from bankllm.loadtest.load import Kind, Row, measured
+from bankllm.loadtest.load import RequestKind, RequestRow, measured
 from bankllm.loadtest.runner import LoadResult, run_load
 
 OBJECTIVE_MS = 500
@@ -67,7 +67,7 @@ class Step:
     """One offered rate and what came of it. `rows` are the measured ones."""
 
     rate: float
-    rows: Sequence[Row]
+    rows: Sequence[RequestRow]
     errors: int
     invalid_because: str | None
     """Set where the generator, not the server, was at its limit."""
@@ -160,7 +160,7 @@ def offer_to(
     url: str,
     folder: Path,
     *,
-    kind: Kind,
+    kind: RequestKind,
     messages: Sequence[str],
     customers: Sequence[str],
     timeout_s: float = 10,

@@ -10,7 +10,7 @@ from typing import cast
 
 from bankllm.errors import NotMeasured
 from bankllm.evidence.statistics.registry import Rows, percentile
-from bankllm.loadtest.load import Row, measured
+from bankllm.loadtest.load import RequestRow, measured
 from bankllm.loadtest.runner import LoadResult
 
 Ask = Callable[..., LoadResult]
@@ -24,12 +24,12 @@ class Session:
     results: dict[str, list[LoadResult]]
     missing: dict[str, str]
 
-    def rows(self, driver: str) -> Iterator[Row]:
+    def rows(self, driver: str) -> Iterator[RequestRow]:
         """The requests of all its runs, with the column `run` before those of `load.COLUMNS`; no warm-up."""
         for run, result in enumerate(self.results[driver], start=1):
             yield from ({"run": run, **row} for row in measured(result.rows))
 
-    def summaries(self, driver: str) -> Iterator[Row]:
+    def summaries(self, driver: str) -> Iterator[RequestRow]:
         """One row a run: `run`, and what `LoadResult.summary` tells."""
         for run, result in enumerate(self.results[driver], start=1):
             yield {"run": run, **result.summary()}

@@ -12,7 +12,7 @@ from threading import Event
 import httpx
 
 from bankllm.errors import ServerError
-from bankllm.loadtest.load import Row
+from bankllm.loadtest.load import RequestRow
 from bankllm.loadtest.runner import LoadResult
 
 SHARE = 0.7
@@ -26,7 +26,7 @@ class Soak:
     """The load, and rows of `at_s` (seconds since it began) and `rss_bytes` (the server's and its workers')."""
 
     result: LoadResult
-    memory: list[Row]
+    memory: list[RequestRow]
 
 
 def soak(
@@ -71,9 +71,9 @@ def forget(url: str, customers: Sequence[str], token: str | None = None) -> None
 
 def _sample(
     over: Event, rss_bytes: Callable[[], int], sample_s: float, between: Callable[[], None], every_s: float
-) -> list[Row]:
+) -> list[RequestRow]:
     began = called = time.monotonic()
-    memory: list[Row] = []
+    memory: list[RequestRow] = []
     while not over.wait(max(0.0, began + len(memory) * sample_s - time.monotonic())):
         memory.append({"at_s": time.monotonic() - began, "rss_bytes": rss_bytes()})
         if time.monotonic() - called >= every_s:

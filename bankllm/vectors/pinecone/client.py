@@ -26,7 +26,7 @@ CALLS = 16
 """Calls at once."""
 
 
-class Remote:
+class PineconeClient:
     """One index, opened when it can be; for any number of threads."""
 
     def __init__(self, connect: Callable[[], PineconeStore], deadline_s: float) -> None:

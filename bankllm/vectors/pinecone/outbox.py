@@ -50,7 +50,7 @@ class Backlog(NamedTuple):
     """Entries that Pinecone refused for good; they are tried once more by the next process that pushes."""
 
 
-class Gone(NamedTuple):
+class PendingDeletes(NamedTuple):
     """What a search of Pinecone may still find of a namespace, and must not."""
 
     whole: bool
@@ -151,7 +151,7 @@ class OutboxStore(SQLiteStore):
                 return
         self._write("DELETE FROM outbox WHERE pushed_at < ?", [before])
 
-    def gone(self, namespace: str) -> Gone:
+    def gone(self, namespace: str) -> PendingDeletes:
         """What a search of Pinecone may still find of a namespace, and must not."""
         with self._reading() as db:
             found = db.execute(
@@ -159,7 +159,9 @@ class OutboxStore(SQLiteStore):
                 (namespace,),
             ).fetchall()
         ids = frozenset(id_ for id_, _, gone in found if gone)
-        return Gone("" in ids, ids, len(found), min((lsn for _, lsn, _ in found if lsn is not None), default=None))
+        return PendingDeletes(
+            "" in ids, ids, len(found), min((lsn for _, lsn, _ in found if lsn is not None), default=None)
+        )
 
     def own_ids(self, namespace: str, ids: Collection[str] | None = None) -> set[str]:
         """Which of these ids, or which at all, the file holds rows of."""

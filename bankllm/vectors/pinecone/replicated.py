@@ -13,11 +13,11 @@ import numpy as np
 
 from bankllm.errors import StoreError
 from bankllm.settings import PineconeNamespaces
-from bankllm.vectors.pinecone.client import Remote
+from bankllm.vectors.pinecone.client import PineconeClient
+from bankllm.vectors.pinecone.conversion import record_location
 from bankllm.vectors.pinecone.errors import IndexMismatch, KeyRefused
 from bankllm.vectors.pinecone.outbox import OutboxStore
-from bankllm.vectors.pinecone.pusher import Pusher
-from bankllm.vectors.pinecone.records import place_of
+from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
 from bankllm.vectors.pinecone.store import MAX_TOP_K, PineconeStore
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, unit_vector
 
@@ -45,7 +45,7 @@ class ReplicationStats:
     fallbacks: int
     """Calls of this process that the local file answered alone."""
     key_refused: bool
-    trouble: str
+    last_error: str
     """Why nothing can be pushed now; empty where all is well."""
 
 
@@ -69,11 +69,11 @@ class ReplicatedStore:
         self.embedder_id = local.embedder_id
         self._local = local
         self._layout = layout
-        self._remote = Remote(connect, search_s)
-        self._pusher = Pusher(local, self._remote)
-        self._pusher.tried.wait(OPEN_S)
-        if isinstance(self._pusher.trouble, IndexMismatch):
-            mismatch = self._pusher.trouble
+        self._remote = PineconeClient(connect, search_s)
+        self._outbox_worker = OutboxWorker(local, self._remote)
+        self._outbox_worker.tried.wait(OPEN_S)
+        if isinstance(self._outbox_worker.last_error, IndexMismatch):
+            mismatch = self._outbox_worker.last_error
             self.close()
             raise mismatch
 
@@ -84,11 +84,11 @@ class ReplicatedStore:
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
         """Write all rows of all namespaces or none, as `upsert` does."""
         for namespace, rows in groups:
-            place = place_of(namespace, self._layout)
+            place = record_location(namespace, self._layout)
             for row in rows:
                 place.id_of(row.id)
         self._local.upsert_many(groups)
-        self._pusher.wake()
+        self._outbox_worker.wake()
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
         """The nearest rows of all machines by cosine; of this file alone where Pinecone fails or is late.
@@ -110,7 +110,7 @@ class ReplicatedStore:
         if after.whole:
             return matches
         if after.lsn is not None and found.indexed is not None and found.indexed >= after.lsn:
-            self._pusher.saw_indexed(namespace, found.indexed)
+            self._outbox_worker.saw_indexed(namespace, found.indexed)
         hidden = before.ids | after.ids | own
         others = [match for match in found.matches if match.id not in hidden]
         return sorted([*matches, *others], key=lambda match: -match.score)[:top_k]
@@ -122,7 +122,7 @@ class ReplicatedStore:
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
         """Remove rows, other machines' too. They are found here no more at once, elsewhere once Pinecone was told."""
         self._local.delete(namespace, ids)
-        self._pusher.wake()
+        self._outbox_worker.wake()
 
     def export(self, namespace: str) -> list[Row]:
         """All rows of a namespace, oldest first; those of this file alone where Pinecone fails (logged, counted)."""
@@ -144,27 +144,27 @@ class ReplicatedStore:
         until = time.monotonic() + self._remote.deadline_s
         if namespace is not None and self._local.gone(namespace).whole:
             return self._local.counts(namespace)[0]
-        if not self._pusher.turn.acquire(timeout=self._remote.deadline_s):
+        if not self._outbox_worker.turn.acquire(timeout=self._remote.deadline_s):
             self._remote.late()
             return self._local.counts(namespace)[0]
         try:
             there = self._remote.ask(lambda store: store.count(namespace), max(0.01, until - time.monotonic()))
             here, ours_there = self._local.counts(namespace)
         finally:
-            self._pusher.turn.release()
+            self._outbox_worker.turn.release()
         return here + max(0, there - ours_there) if there is not None else here
 
     def replication(self) -> ReplicationStats:
         """How replication goes at this moment; asks the local file alone."""
-        backlog, trouble = self._local.backlog(), self._pusher.trouble
+        backlog, last_error = self._local.backlog(), self._outbox_worker.last_error
         return ReplicationStats(
             outbox_depth=backlog.depth,
             oldest_s=backlog.oldest_s,
             parked=backlog.parked,
-            pushed=self._pusher.pushed,
+            pushed=self._outbox_worker.pushed,
             fallbacks=self._remote.fallbacks,
-            key_refused=isinstance(trouble, KeyRefused),
-            trouble=str(trouble or ""),
+            key_refused=isinstance(last_error, KeyRefused),
+            last_error=str(last_error or ""),
         )
 
     def drain(self, timeout_s: float) -> None:
@@ -173,14 +173,14 @@ class ReplicatedStore:
         while depth := self._local.backlog().depth:
             if time.monotonic() > until:
                 raise StoreError(
-                    f"{depth} changes were not told to Pinecone within {timeout_s:g} s. {self._pusher.trouble or ''} "
-                    "They stay in the outbox; wait longer."
+                    f"{depth} changes were not pushed to Pinecone within {timeout_s:g} s. "
+                    f"{self._outbox_worker.last_error or ''} They stay in the outbox; wait longer."
                 )
             time.sleep(0.02)
 
     def close(self) -> None:
         """Push what is left, for `DRAIN_S` at most, then close; the rest is pushed when the file is opened again."""
-        self._pusher.close(DRAIN_S)
+        self._outbox_worker.close(DRAIN_S)
         self._remote.close()
         self._local.close()
 

@@ -14,8 +14,16 @@ import numpy as np
 
 from bankllm.errors import StoreError
 from bankllm.settings import PineconeNamespaces
+from bankllm.vectors.pinecone.conversion import (
+    BATCH_RECORDS,
+    RecordLocation,
+    batches,
+    match_of,
+    record_location,
+    record_of,
+    row_of,
+)
 from bankllm.vectors.pinecone.errors import IndexMismatch, pinecone_errors
-from bankllm.vectors.pinecone.records import BATCH_RECORDS, Place, batches, match_of, place_of, record_of, row_of
 from bankllm.vectors.rows import Match, Row, check_rows, check_top_k, unit_vector
 
 VECTOR_FIELD = "_values"
@@ -74,7 +82,7 @@ class PineconeStore:
 
         A failure may leave earlier batches written; the same call again writes all rows once, for ids replace.
         """
-        place = place_of(namespace, self.layout)
+        place = record_location(namespace, self.layout)
         self.put([record_of(place, row) for row in check_rows(rows, self.dim)], place.namespace)
 
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
@@ -101,7 +109,7 @@ class PineconeStore:
 
     def find(self, namespace: str, vector: np.ndarray, top_k: int) -> Found:
         """As `search`, and how fresh the answer is."""
-        place = place_of(namespace, self.layout)
+        place = record_location(namespace, self.layout)
         check_top_k(top_k)
         query = unit_vector(vector, self.dim).tolist()
         with self._errors():
@@ -113,7 +121,7 @@ class PineconeStore:
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
         """Remove the rows with these ids, or all of the namespace."""
-        place = place_of(namespace, self.layout)
+        place = record_location(namespace, self.layout)
         if ids is None:
             self._delete(place.namespace, {"filter": place.filter} if place.filter else {"delete_all": True})
         else:
@@ -137,7 +145,7 @@ class PineconeStore:
 
     def export_without(self, namespace: str, known: Collection[str]) -> list[Row]:
         """All rows of a namespace whose ids are not `known`, oldest first; only these are fetched."""
-        place = place_of(namespace, self.layout)
+        place = record_location(namespace, self.layout)
         rows: list[Row] = []
         with self._errors():
             for ids in self._pages(place):
@@ -155,7 +163,7 @@ class PineconeStore:
 
         In the layout `shared` one customer's are counted by listing their ids, 100 a call.
         """
-        place = place_of(namespace, self.layout) if namespace is not None else None
+        place = record_location(namespace, self.layout) if namespace is not None else None
         with self._errors():
             if place and place.prefix:
                 return sum(map(len, self._pages(place)))
@@ -170,7 +178,7 @@ class PineconeStore:
         self._index.close()
         self._client.close()
 
-    def _pages(self, place: Place) -> Iterator[list[str]]:
+    def _pages(self, place: RecordLocation) -> Iterator[list[str]]:
         for page in self._index.list(namespace=place.namespace, limit=PAGE_IDS, prefix=place.prefix or None):
             yield [item.id for item in page.vectors if item.id]
 

@@ -6,7 +6,7 @@ commits.write("DELETE FROM rows WHERE seq = ?", [(1,), (2,)])   # returns once i
 
 There is no thread of its own: who gets the lock commits its own write and all that wait behind it, which then find
 theirs done. A lone caller waits for nobody. The lock is fair, so that whoever searches in between is not passed over,
-and what it stores afterwards still joins the group. Writes that nobody waits for ride along (`Rider`).
+and what it stores afterwards still joins the group. Writes that nobody waits for ride along (`PiggybackWrite`).
 """
 
 import sqlite3
@@ -75,7 +75,7 @@ class _Write:
     done: bool = False
 
 
-class Rider(Protocol):
+class PiggybackWrite(Protocol):
     """Has writes that nobody waits for: they go into the next commit and cost none of their own."""
 
     def take(self) -> list[tuple[str, Sequence[tuple[object, ...]]]]:
@@ -102,7 +102,7 @@ class GroupCommit:
         self._held = held
         self._check = check
         self._waiting: deque[_Write] = deque()
-        self.rider: Rider | None = None
+        self.piggyback: PiggybackWrite | None = None
 
     def write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
         """Run `sql` once for each of `values` and return when all of it is committed and synced.
@@ -116,24 +116,26 @@ class GroupCommit:
                 if not own.done:
                     waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
                     # Its own write even where a leader took it off the queue and was interrupted.
-                    self._commit_with_rider([own, *(write for write in waiting if write is not own and not write.done)])
+                    self._commit_with_piggyback(
+                        [own, *(write for write in waiting if write is not own and not write.done)]
+                    )
         finally:
             own.done = True  # if this thread was interrupted, nobody else shall make its write
         if own.error is not None:
             raise own.error
 
     def flush(self, held: Callable[[], AbstractContextManager[None]]) -> None:
-        """Commit what the rider has by itself. `held` gives this thread the connection, as `write` takes it."""
+        """Commit what the piggyback has by itself. `held` gives this thread the connection, as `write` takes it."""
         with held():
-            self._commit_with_rider([])
+            self._commit_with_piggyback([])
 
-    def _commit_with_rider(self, group: list[_Write]) -> None:
-        riding = [_Write(*taken) for taken in self.rider.take()] if self.rider else []
-        if group or riding:
-            self._commit([*group, *riding])
-        for write in riding:
-            if self.rider and write.error is not None:
-                self.rider.failed(write.error)
+    def _commit_with_piggyback(self, group: list[_Write]) -> None:
+        piggybacked = [_Write(*taken) for taken in self.piggyback.take()] if self.piggyback else []
+        if group or piggybacked:
+            self._commit([*group, *piggybacked])
+        for write in piggybacked:
+            if self.piggyback and write.error is not None:
+                self.piggyback.failed(write.error)
 
     def _commit(self, group: list[_Write]) -> None:
         try:

@@ -53,7 +53,7 @@ SLICE_ROWS = 500
 """Rows that are removed within one commit, or exported in one turn at the file: some 20 ms' work."""
 SMALL_ROWS = 2048
 """Up to so many rows are multiplied within the turn: it takes less time than a second turn."""
-PATIENCE = 3
+MAX_RETRIES = 3
 """How often a search begins anew because rows were removed or replaced under it; after that nobody may."""
 
 
@@ -134,7 +134,7 @@ class SQLiteStore:
         self._commits = GroupCommit(self._db, lambda: self._held(self._db, self._lock), self._check)
         self.embeddings = FileCache(dim, lambda: self._reading(WAIT_S), self._write, self._flush)
         """Vectors of texts that any process has embedded; an `Embedder` takes it as `shared`."""
-        self._commits.rider = self.embeddings
+        self._commits.piggyback = self.embeddings
         # Readers pass a committing writer in WAL mode alone; elsewhere a second connection would wait for the file.
         self._reader, self._reader_lock = self._db, self._lock
         self._wal = path is not None and wal_is_safe(sqlite3.sqlite_version_info)
@@ -172,7 +172,7 @@ class SQLiteStore:
         block: Block | None = None
         restarts = 0
         while True:
-            alone = restarts >= PATIENCE
+            alone = restarts >= MAX_RETRIES
             with self._reading() as db:
                 known, (block, complete) = block, self._read_on(db, namespace, block, to_the_end=alone)
                 if complete and (alone or len(block) <= SMALL_ROWS):

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bankllm.errors import UsageError
 from bankllm.telemetry.metrics import ServerMetrics
-from bankllm.telemetry.workers import FOLDER_VARIABLE, shared_folder, worker_ended
+from bankllm.telemetry.multiprocess import FOLDER_VARIABLE, shared_folder, worker_ended
 
 
 def serve_commands(pipe: Connection, window: int) -> None:

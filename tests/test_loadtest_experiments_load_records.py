@@ -7,7 +7,7 @@ import pytest
 
 from bankllm.evidence.run import Run
 from bankllm.evidence.verification.verify import verify_records
-from bankllm.loadtest.experiments import records
+from bankllm.loadtest.experiments import load_records
 from bankllm.loadtest.experiments.driver_agreement import drivers_agree
 from bankllm.loadtest.experiments.rate_sweep import SweepPlan, knee_of, rows_of, sweep
 from bankllm.loadtest.experiments.repeated_runs import run_session
@@ -22,7 +22,7 @@ def test_the_measures_of_a_load_keep_the_ids_that_the_pages_use(run: Run) -> Non
     result = open_loop(50, 700)
     run.write_rows("load_ab", result.rows)
     run.write_rows("load_ab_summary", [result.summary()])
-    for measure in records.of_load("load.ab", "ab, 100 users", "load_ab", conditions={"loop": "closed"}):
+    for measure in load_records.of_load("load.ab", "ab, 100 users", "load_ab", conditions={"loop": "closed"}):
         run.measure(**measure)
     assert list(values(run)) == [f"load.ab.{name}" for name in ("throughput", "p50_ms", "p95_ms", "p99_ms", "ok")]
     assert values(run)["load.ab.ok"] == 1
@@ -33,7 +33,7 @@ def test_the_measures_of_a_load_keep_the_ids_that_the_pages_use(run: Run) -> Non
 def test_the_measures_of_a_sweep_are_those_of_its_knee(run: Run) -> None:
     steps = sweep(partial(open_loop, capacity=200), SweepPlan(50, 5, 7, 1e9))
     run.write_rows("sweep", rows_of(steps, "chat_w1"))
-    for measure in records.of_sweep("chat_w1", steps, "sweep"):
+    for measure in load_records.of_sweep("chat_w1", steps, "sweep"):
         run.measure(**measure)
     found = values(run)
     assert list(found) == [f"load.sweep.chat_w1.{name}" for name in ("knee", "goodput", "p50_ms", "p95_ms")]
@@ -48,7 +48,7 @@ def test_the_measures_of_a_sweep_are_those_of_its_knee(run: Run) -> None:
 def test_a_sweep_without_a_knee_records_that_alone(run: Run) -> None:
     steps = sweep(partial(open_loop, capacity=1), SweepPlan(50, 1, 2, 1e9))
     run.write_rows("sweep", rows_of(steps, "health_w2"))
-    for measure in records.of_sweep("health_w2", steps, "sweep"):
+    for measure in load_records.of_sweep("health_w2", steps, "sweep"):
         run.measure(**measure)
     (record,) = run.records()
     assert record.title == "Highest offered rate with p95 within 500 ms (health, 2 workers)"
@@ -67,10 +67,10 @@ def test_session_soak_cache_and_crosscheck_have_their_records(run: Run) -> None:
     run.write_rows("requests", ({**row, "driver": driver} for driver, rows in two.items() for row in rows))
     run.write_rows("table", drivers_agree(two, load="one user"))
     everything = [
-        *records.of_session("open-loop", 3, "session"),
-        *records.of_soak("soak", "memory", rate=50, minutes=10),
-        *records.of_cache("cache"),
-        *records.of_crosscheck("table", "requests"),
+        *load_records.of_session("open-loop", 3, "session"),
+        *load_records.of_soak("soak", "memory", rate=50, minutes=10),
+        *load_records.of_cache("cache"),
+        *load_records.of_crosscheck("table", "requests"),
     ]
     for measure in everything:
         run.measure(**measure)

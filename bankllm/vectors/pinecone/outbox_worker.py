@@ -14,10 +14,10 @@ from itertools import groupby
 from threading import Event, Lock, Thread
 
 from bankllm.errors import BankLLMError, UsageError
-from bankllm.vectors.pinecone.client import Remote
+from bankllm.vectors.pinecone.client import PineconeClient
+from bankllm.vectors.pinecone.conversion import BATCH_RECORDS, record_location, record_of
 from bankllm.vectors.pinecone.errors import CallRefused, IndexMismatch, KeyRefused
 from bankllm.vectors.pinecone.outbox import Entry, OutboxStore, sole_pusher
-from bankllm.vectors.pinecone.records import BATCH_RECORDS, place_of, record_of
 from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Row
 
@@ -28,19 +28,19 @@ POLL_S = 0.5
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 """Between attempts during an outage; each pause is up to twice the one before."""
-AT_ONCE = 8
+MAX_CONCURRENCY = 8
 """Pinecone namespaces that are written at the same time; within each, one call after the other."""
 
 Work = Sequence[tuple[Entry, Row | None]]
 
 
-class Pusher:
+class OutboxWorker:
     """Pushes until `close`."""
 
-    def __init__(self, outbox: OutboxStore, remote: Remote) -> None:
+    def __init__(self, outbox: OutboxStore, remote: PineconeClient) -> None:
         self.pushed = 0
         """Entries that Pinecone took from this process."""
-        self.trouble: Exception | None = None
+        self.last_error: Exception | None = None
         """Why nothing can be pushed now."""
         self.turn = Lock()
         """Held while Pinecone and the outbox are being brought in step."""
@@ -74,7 +74,7 @@ class Pusher:
         self._thread.join(timeout=drain_s)
 
     def _run(self) -> None:
-        with ThreadPoolExecutor(AT_ONCE, "pusher") as pool:
+        with ThreadPoolExecutor(MAX_CONCURRENCY, "pusher") as pool:
             while time.monotonic() < self._until:
                 pause = 0.0
                 try:
@@ -88,7 +88,7 @@ class Pusher:
                     self.tried.set()
                 if self._closing.is_set() and pause:
                     return
-                if self.trouble is not None:
+                if self.last_error is not None:
                     self._closing.wait(pause)  # not `_wake`: customers write during an outage too
                 elif pause:
                     self._wake.wait(pause)
@@ -107,7 +107,7 @@ class Pusher:
                 return False
             groups: dict[str, list[tuple[Entry, Row | None]]] = {}
             for entry, row in work:
-                groups.setdefault(place_of(entry.namespace, store.layout).namespace, []).append((entry, row))
+                groups.setdefault(record_location(entry.namespace, store.layout).namespace, []).append((entry, row))
             told = [pool.submit(self._push_in_order, store, *group) for group in groups.items()]
             wait(told)
             for one in told:
@@ -148,7 +148,7 @@ class Pusher:
 
     def _tell(self, store: PineconeStore, pinecone_namespace: str, work: Work) -> None:
         entries = [entry for entry, _ in work]
-        places = [place_of(entry.namespace, store.layout) for entry in entries]
+        places = [record_location(entry.namespace, store.layout) for entry in entries]
         records = [record_of(place, row) for place, (_, row) in zip(places, work, strict=True) if row is not None]
         if records:
             lsn = store.put(records, pinecone_namespace)
@@ -164,14 +164,14 @@ class Pusher:
             self._outbox.removed(entries)
 
     def _well(self) -> None:
-        if self.trouble is not None:
+        if self.last_error is not None:
             logger.info("Pinecone takes writes again.")
-        self.trouble, self._failed = None, 0
+        self.last_error, self._failed = None, 0
 
     def _note(self, error: Exception) -> float:
         """Say once what is wrong; how long to wait."""
-        first = type(error) is not type(self.trouble)
-        self.trouble = error
+        first = type(error) is not type(self.last_error)
+        self.last_error = error
         lasting = isinstance(error, KeyRefused | IndexMismatch)
         if first:
             say = logger.error if lasting else logger.warning

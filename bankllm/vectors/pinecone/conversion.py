@@ -25,7 +25,7 @@ BATCH_BYTES = 1_900_000
 
 
 @dataclass(frozen=True)
-class Place:
+class RecordLocation:
     """Where one customer's records lie."""
 
     customer: str
@@ -49,30 +49,34 @@ class Place:
         return self.prefix + id_
 
 
-def place_of(customer: str, layout: PineconeNamespaces) -> Place:
+def record_location(customer: str, layout: PineconeNamespaces) -> RecordLocation:
     """Names are percent-encoded, so that any text is a legal one and two never become one.
 
     Raises `UsageError` for a name that would land in a namespace that Pinecone shares.
     """
     check_namespace(customer)
     encoded = quote(customer, safe="")
-    return Place(customer, encoded) if layout == "customer" else Place(customer, SHARED_NAMESPACE, f"{encoded}/")
+    return (
+        RecordLocation(customer, encoded)
+        if layout == "customer"
+        else RecordLocation(customer, SHARED_NAMESPACE, f"{encoded}/")
+    )
 
 
-def record_of(place: Place, row: Row) -> dict[str, Any]:
+def record_of(place: RecordLocation, row: Row) -> dict[str, Any]:
     """What is sent of a row with a unit-length vector."""
     own = {"customer_id": place.customer, "text": row.text, "created_at": row.created_at}
     return {"id": place.id_of(row.id), "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
 
 
-def match_of(place: Place, found: Any) -> Match:
+def match_of(place: RecordLocation, found: Any) -> Match:
     """A match as Pinecone sent it. Raises `ForeignRecord`."""
     metadata = _own_metadata(place, found)
     id_ = found.id.removeprefix(place.prefix)
     return Match(id_, float(found.score), found.metadata["text"], metadata, found.metadata["created_at"])
 
 
-def row_of(place: Place, found: Any) -> Row:
+def row_of(place: RecordLocation, found: Any) -> Row:
     """A record as Pinecone sent it. Raises `ForeignRecord`."""
     metadata = _own_metadata(place, found)
     values = np.asarray(found.values, dtype=np.float32)
@@ -95,7 +99,7 @@ def batches(records: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
         yield batch
 
 
-def _own_metadata(place: Place, record: Any) -> dict[str, Any]:
+def _own_metadata(place: RecordLocation, record: Any) -> dict[str, Any]:
     """The caller's metadata. Another customer's record is an error and is never handed on."""
     metadata = record.metadata or {}
     if metadata.get("customer_id") != place.customer or not record.id.startswith(place.prefix):

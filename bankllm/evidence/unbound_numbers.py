@@ -64,7 +64,7 @@ ELSEWHERE = re.compile(r"<!-- not measured here: [^>]+ -->")
 
 
 @dataclass(frozen=True)
-class Figure:
+class UnboundNumber:
     """A measured-looking figure: where it stands, how it is written, and the unit of a record that would fit."""
 
     line: int
@@ -73,7 +73,7 @@ class Figure:
     unit: str
 
 
-def find_figures(text: str) -> Iterator[Figure]:
+def find_unbound_numbers(text: str) -> Iterator[UnboundNumber]:
     """Every unbound figure of a text, in order, but those in blocks marked `<!-- not measured here: source -->`."""
     exempt = _exempt_lines(text)
     for number, line in enumerate(prose(text).splitlines(), start=1):
@@ -81,17 +81,17 @@ def find_figures(text: str) -> Iterator[Figure]:
             unit = UNITS[match["unit"]]
             convention = {"share": LEVEL, "ratio": SIZE}.get(unit)
             if not (convention and convention.match(line, match.end())):
-                yield Figure(number, match.start(), match[0].strip(), unit)
+                yield UnboundNumber(number, match.start(), match[0].strip(), unit)
 
 
-def figures_in_results(text: str) -> Iterator[Figure]:
+def unbound_numbers_in_results(text: str) -> Iterator[UnboundNumber]:
     """Unbound figures of the results sections alone.
 
     Such a section is headed by a line with the word Results, Figures, Performance or Measured and ends at the next
     heading of its level, or stands between `<!-- results -->` and `<!-- /results -->`.
     """
     wanted = _results_lines(text)
-    return (figure for figure in find_figures(text) if figure.line in wanted)
+    return (figure for figure in find_unbound_numbers(text) if figure.line in wanted)
 
 
 def prose(text: str) -> str:

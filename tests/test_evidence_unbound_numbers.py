@@ -2,11 +2,11 @@
 
 import pytest
 
-from bankllm.evidence.numbers_in_text import figures_in_results, find_figures
+from bankllm.evidence.unbound_numbers import find_unbound_numbers, unbound_numbers_in_results
 
 
 def found(text: str) -> list[tuple[str, str]]:
-    return [(figure.text, figure.unit) for figure in find_figures(text)]
+    return [(figure.text, figure.unit) for figure in find_unbound_numbers(text)]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_is_no_unbound_figure(text: str) -> None:
 
 def test_the_mark_ends_with_its_block() -> None:
     text = "<!-- not measured here: the roadmap -->\n\n100 ms\n\n200 ms"
-    assert [(figure.line, figure.text) for figure in find_figures(text)] == [(5, "200 ms")]
+    assert [(figure.line, figure.text) for figure in find_unbound_numbers(text)] == [(5, "200 ms")]
 
 
 def test_results_sections_end_at_the_next_heading_of_their_level() -> None:
@@ -71,4 +71,4 @@ def test_results_sections_end_at_the_next_heading_of_their_level() -> None:
 ```
 7 ms
 """
-    assert [figure.text for figure in figures_in_results(text)] == ["2 ms", "3 ms", "5 ms", "7 ms"]
+    assert [figure.text for figure in unbound_numbers_in_results(text)] == ["2 ms", "3 ms", "5 ms", "7 ms"]
