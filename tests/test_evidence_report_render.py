@@ -8,7 +8,7 @@ import pytest
 
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import find_tokens
-from bankllm.evidence.format import describe_how, format_interval, format_value, show
+from bankllm.evidence.format import describe_how, format_interval, format_part, format_value
 from bankllm.evidence.records import read_records
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
@@ -72,7 +72,7 @@ def test_every_number_of_the_tables_is_bound(filled: Run) -> None:
     for name in ("RESULTS.md", "RESULTS.html", "RESUME.md"):
         tokens = list(find_tokens((filled.folder / name).read_text(encoding="utf-8")))
         assert {token.id for token in tokens} >= {"training.lora_r8.accuracy", "chat.sequential.p95_ms"}
-        assert all(token.text == show(records[token.id], token.part) for token in tokens)
+        assert all(token.text == format_part(records[token.id], token.part) for token in tokens)
 
 
 def test_html_is_one_escaped_file(filled: Run) -> None:
@@ -91,7 +91,7 @@ def test_html_is_one_escaped_file(filled: Run) -> None:
 
 def test_a_part_of_a_record_that_does_not_exist_is_refused(filled: Run) -> None:
     with pytest.raises(ValueError, match="Unknown part 'm' of a record"):
-        show(read_records(filled.folder)[0], "m")
+        format_part(read_records(filled.folder)[0], "m")
 
 
 def test_the_resume_says_what_was_left_out(filled: Run) -> None:

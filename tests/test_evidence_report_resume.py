@@ -1,7 +1,7 @@
 """The résumé block: sentences around bound numbers, and none around numbers that are not there."""
 
 from bankllm.evidence.claim_syntax import find_tokens
-from bankllm.evidence.format import show
+from bankllm.evidence.format import format_part
 from bankllm.evidence.records import read_records
 from bankllm.evidence.report.resume import write_resume
 from bankllm.evidence.run import Run
@@ -16,7 +16,7 @@ def test_three_lengths_and_latex_say_the_same_numbers(run: Run) -> None:
     for text in (resume.line, "\n".join(resume.bullets), resume.paragraph, resume.latex):
         tokens = list(find_tokens(text))
         assert {"training.lora_r8.accuracy", "chat.sequential.p95_ms"} <= {token.id for token in tokens}
-        assert all(token.text == show(by_id[token.id], token.part) for token in tokens)
+        assert all(token.text == format_part(by_id[token.id], token.part) for token in tokens)
     assert len(resume.bullets) == 1 + 1
     assert resume.bullets[0].startswith("Model: fine-tuned all-MiniLM-L6-v2 (LoRA r=8) to <!-- claim: ")
     assert r"\claim{training.lora_r8.accuracy}{93.0 \%} test accuracy on banking77 (95 \% interval" in resume.latex

@@ -12,7 +12,7 @@ from bankllm.errors import RunError
 from bankllm.evidence.manifest import Manifest
 from bankllm.evidence.records import Record
 from bankllm.evidence.run import Run
-from bankllm.evidence.verification.json_schema import fault, parse_json
+from bankllm.evidence.verification.json_schema import parse_json, validate
 from bankllm.evidence.verification.make_schemas import make_schemas
 from bankllm.evidence.verification.schemas import load_schemas, path_of
 
@@ -76,7 +76,7 @@ def test_a_record_is_judged_as_pydantic_judges_it(record: dict[str, Any], change
         fits = True
     except ValidationError:
         fits = False
-    assert (fault(record, load_schemas()["record"]) is None) == fits
+    assert (validate(record, load_schemas()["record"]) is None) == fits
 
 
 MANIFEST_CHANGES: dict[str, dict[str, Any]] = {
@@ -100,16 +100,16 @@ def test_a_manifest_is_judged_as_pydantic_judges_it(change: str) -> None:
         fits = True
     except ValidationError:
         fits = False
-    assert (fault(document, load_schemas()["manifest"]) is None) == fits
+    assert (validate(document, load_schemas()["manifest"]) is None) == fits
 
 
 def test_a_fault_says_where_and_what(record: dict[str, Any]) -> None:
     schema = load_schemas()["record"]
     record["raw"]["where"] = {"kind": 3}
-    assert fault(record, schema) == "expected string, found 3 at raw.where.kind"
-    assert fault({}, schema) is not None
+    assert validate(record, schema) == "expected string, found 3 at raw.where.kind"
+    assert validate({}, schema) is not None
     with pytest.raises(RunError, match="uses 'pattern', which this verifier does not know"):
-        fault("a", {"pattern": "a"})
+        validate("a", {"pattern": "a"})
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '{"a": NaN}', "[Infinity]", "{"])

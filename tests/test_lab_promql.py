@@ -6,7 +6,7 @@ import pytest
 
 from bankllm.evidence.run import Run
 from bankllm.lab.prometheus import PrometheusServer, Sample
-from bankllm.lab.promql import FAILURES, LATENCY, ask, measures, rates
+from bankllm.lab.promql import FAILURES, LATENCY, measures, rates, run_queries
 
 CHAT = "/api/v1/chat"
 
@@ -30,7 +30,7 @@ class Answers:
 
 def rows(prometheus: Answers) -> list[dict[str, object]]:
     asked = cast(PrometheusServer, prometheus)
-    return [*ask(asked, LATENCY), *ask(asked, rates(6), at=99.5), *ask(asked, FAILURES)]
+    return [*run_queries(asked, LATENCY), *run_queries(asked, rates(6), at=99.5), *run_queries(asked, FAILURES)]
 
 
 def test_each_series_of_an_answer_is_a_row_in_its_unit() -> None:

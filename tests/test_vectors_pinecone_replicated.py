@@ -238,7 +238,7 @@ def test_a_slow_pinecone_is_not_waited_for_and_soon_not_asked(server: PineconeSe
         for _ in range(50):
             assert texts(store, "CUST001") == ["text 1"]
         assert store.replication().fallbacks == 50
-        assert store._remote._breaker.tripped
+        assert store._client._breaker.tripped
         server.delay_s = 0.0
 
         def answered() -> bool:

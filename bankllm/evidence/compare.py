@@ -17,7 +17,7 @@ from bankllm.evidence.records import Record, read_records, read_rows
 from bankllm.evidence.seal import MANIFEST
 from bankllm.evidence.statistics.registry import STATISTICS
 
-Change = Literal["better", "worse", "differs", "no detectable difference", "not judged"]
+Judgement = Literal["better", "worse", "differs", "no detectable difference", "not judged"]
 
 LOWER_IS_BETTER = ("expected_calibration_error", "aurc", "rejected", "accuracy_sd_over_seeds", "growth")
 HIGHER_IS_BETTER = (
@@ -45,7 +45,7 @@ class Compared:
     title: str
     a: Record
     b: Record
-    outcome: Change
+    outcome: Judgement
     why: str
 
 
@@ -82,7 +82,7 @@ class Comparison:
         return [*told, f"{summary or 'nothing compared'}; {len(self.incomparable)} not comparable"]
 
 
-_OUTCOMES: tuple[Change, ...] = ("better", "worse", "differs", "no detectable difference", "not judged")
+_OUTCOMES: tuple[Judgement, ...] = ("better", "worse", "differs", "no detectable difference", "not judged")
 
 
 def compare(folder_a: Path, folder_b: Path) -> Comparison:
@@ -113,7 +113,7 @@ def direction(record: Record) -> int:
     return 0
 
 
-def _judge(folder_a: Path, a: Record, folder_b: Path, b: Record) -> tuple[Change, str]:
+def _judge(folder_a: Path, a: Record, folder_b: Path, b: Record) -> tuple[Judgement, str]:
     if a.value is None or b.value is None:
         return "not judged", "no value"
     if a.statistic == "accuracy" and (pairs := _pairs(folder_a, a, folder_b, b)):
@@ -130,7 +130,7 @@ def _judge(folder_a: Path, a: Record, folder_b: Path, b: Record) -> tuple[Change
     return "no detectable difference", "the intervals overlap"
 
 
-def _which(a: Record, b: Record) -> Change:
+def _which(a: Record, b: Record) -> Judgement:
     gain = ((b.value or 0) - (a.value or 0)) * direction(a)
     return "better" if gain > 0 else "worse" if gain < 0 else "differs"
 

@@ -34,7 +34,7 @@ class RecordLike(Protocol):
     def raw(self) -> object: ...
 
 
-def show(record: RecordLike, part: str = "") -> str:
+def format_part(record: RecordLike, part: str = "") -> str:
     """What stands in a claim of that part. Raises `ValueError` for a part that is none of `PARTS`."""
     if part not in PARTS:
         raise ValueError(f"Unknown part {part!r} of a record. Expected one of: ci95, n, or none.")

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bankllm.lab import plots
+from bankllm.lab.plots import PlotRows
 from bankllm.loadtest.experiments.rate_sweep import OBJECTIVE_MS, Step, knee_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.ticker import LogLocator
 
-Rows = Sequence[Mapping[str, Any]]
 MIB = 2**20
 BELOW: dict[str, Any] = {"frameon": False, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
 BELOW |= {"fontsize": 9}
@@ -32,7 +32,7 @@ def closed_and_open(
         axis.xaxis.set_major_locator(_decades(min(ends), max(ends)))
 
 
-def over_time(axis: "Axes", rows: Rows, title: str) -> None:
+def over_time(axis: "Axes", rows: PlotRows, title: str) -> None:
     """Each request's latency at the moment it was sent; the opening wave (first requests of all users) is shaded."""
     for number, kind in enumerate(sorted({str(row["kind"]) for row in rows})):
         mine = [row for row in rows if row["kind"] == kind]
@@ -87,7 +87,7 @@ def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str
     axis.legend(**BELOW)
 
 
-def memory_over_time(axis: "Axes", memory: Rows, most_growth: float) -> None:
+def memory_over_time(axis: "Axes", memory: PlotRows, most_growth: float) -> None:
     """The server's memory during a soak, with the band around the settled median that counts as flat."""
     at = np.array([float(row["at_s"]) for row in memory])
     mib = np.array([float(row["rss_bytes"]) / MIB for row in memory])
@@ -103,7 +103,7 @@ def memory_over_time(axis: "Axes", memory: Rows, most_growth: float) -> None:
     axis.legend(frameon=False, loc="lower right", fontsize=9)
 
 
-def latency_windows(axis: "Axes", rows: Rows, title: str, window_s: float) -> None:
+def latency_windows(axis: "Axes", rows: PlotRows, title: str, window_s: float) -> None:
     """p50 and p95 of each window of a long load; a drift would show."""
     due = np.array([float(row["scheduled_s"]) for row in rows])
     waited = np.array([float(row["latency_ms"]) for row in rows])

@@ -1,20 +1,19 @@
 """Pictures of what the server says of itself: its histogram over the clients' rows, and the stages of a chat."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bankllm.lab import plots
+from bankllm.lab.plots import PlotRows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Rows = Sequence[Mapping[str, Any]]
 
-
-def histogram_over_rows(axis: "Axes", buckets: Rows, latencies_ms: Sequence[float], q: float, title: str) -> None:
+def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[float], q: float, title: str) -> None:
     """The clients' latencies as they are, and what a histogram keeps of them: a point at each bound.
 
     Between two points it knows nothing and takes all to be spread evenly; the bucket in which the quantile `q` lies is
@@ -36,7 +35,7 @@ def histogram_over_rows(axis: "Axes", buckets: Rows, latencies_ms: Sequence[floa
     axis.legend(frameon=False, loc="lower right", fontsize=9)
 
 
-def stage_times(axis: "Axes", rows: Rows, title: str) -> None:
+def stage_times(axis: "Axes", rows: PlotRows, title: str) -> None:
     """Mean time of each stage as a bar, its p95 as a mark; rows as `stages.stage_times` gives them.
 
     With too few chats for a p95 there is no mark.

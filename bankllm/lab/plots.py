@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+PlotRows = Sequence[Mapping[str, Any]]
+"""Rows of a table that a plot draws: column name → value."""
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2563a8", "#c2571a", "#2f7d4f", "#7a4f9e", "#6b7280"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 LINES = ("-", "--", "-.", ":")

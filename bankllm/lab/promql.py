@@ -1,6 +1,6 @@
-"""The first questions of whoever is on call, as PromQL: how long, how many, and what fails on which route.
+"""The first queries of an on-call engineer, in PromQL: latency, request rate and failures per route.
 
-rows = [*ask(prometheus, LATENCY), *ask(prometheus, rates(60), at=ended), *ask(prometheus, FAILURES)]
+rows = [*run_queries(prometheus, LATENCY), *run_queries(prometheus, rates(60), at=ended)]
 run.write_rows("promql", rows)
 """
 
@@ -49,7 +49,9 @@ def rates(window_s: int) -> tuple[Question, ...]:
     return (Question("rate", promql, "requests_per_s"),)
 
 
-def ask(prometheus: PrometheusServer, questions: Sequence[Question], at: float | None = None) -> list[dict[str, Any]]:
+def run_queries(
+    prometheus: PrometheusServer, questions: Sequence[Question], at: float | None = None
+) -> list[dict[str, Any]]:
     """One row for each series of an answer: `question`, `route`, `status`, the value in its column, `promql`.
 
     `at` is a Unix time; left out, now. Raises what `PrometheusServer.query` raises.

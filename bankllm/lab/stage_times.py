@@ -8,23 +8,22 @@ from bankllm.lab.prometheus import Sample, bucket_rows, gained
 from bankllm.telemetry.metrics import Stage
 
 METRIC = "bankllm_stage_duration_seconds"
-Rows = list[dict[str, Any]]
 
 
-def stage_buckets(before: Sequence[Sample], after: Sequence[Sample]) -> Rows:
+def stage_buckets(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
     """What each stage's histogram gained: rows of `stage`, `le_ms` and a cumulative `requests`."""
     return [
         {"stage": stage, **row} for stage in get_args(Stage) for row in bucket_rows(before, after, METRIC, stage=stage)
     ]
 
 
-def stage_times(before: Sequence[Sample], after: Sequence[Sample]) -> Rows:
+def stage_times(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
     """One row a stage, in the order of a chat: `chats`, `mean_ms`, and `p50_ms` and `p95_ms` as the buckets tell them.
 
     The means are exact and add up to the whole; the percentiles lie somewhere in their bucket, and do not add up.
     No rows where no chat was answered between the scrapes.
     """
-    rows: Rows = []
+    rows: list[dict[str, Any]] = []
     for stage in get_args(Stage):
         chats = gained(before, after, f"{METRIC}_count", stage=stage)
         if not chats:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bankllm.lab import plots
+from bankllm.lab.plots import PlotRows
 from bankllm.lab.text_map import OTHER, THEMES, theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Rows = Sequence[Mapping[str, Any]]
 COLOURS = dict(
     zip(
         (*THEMES, OTHER),
@@ -74,7 +74,7 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
             taken.append(box)
 
 
-def time_spent(axis: "Axes", rows: Rows, *, title: str) -> None:
+def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
     """The median time of embedding and of searching, one bar for each way to the embedding and each scope."""
     bars = {}
     for scope, where in (("all", "all texts"), ("customer", "one customer")):
@@ -120,7 +120,7 @@ def hit_rates(axis: "Axes", layers: Mapping[str, tuple[float, float]], expected:
     axis.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=3, frameon=False, fontsize=9, columnspacing=1)
 
 
-def growth_times(axis: "Axes", searches: Rows, *, aims: Mapping[int, float]) -> None:
+def growth_times(axis: "Axes", searches: PlotRows, *, aims: Mapping[int, float]) -> None:
     """Search time in ms against rows, both on log axes: p50 as a line, up to p95 shaded, the first search apart."""
     sizes = sorted({row["rows"] for row in searches})
     for number, (scope, name) in enumerate((("all", "over all rows"), ("customer", "one customer's 200 rows"))):
@@ -141,7 +141,7 @@ def growth_times(axis: "Axes", searches: Rows, *, aims: Mapping[int, float]) -> 
     _log_axes(axis, "How a search grows", "search (ms)", sizes)
 
 
-def growth_bytes(axis: "Axes", sizes: Rows) -> None:
+def growth_bytes(axis: "Axes", sizes: PlotRows) -> None:
     """File and memory in MiB against rows, both on log axes."""
     rows = [row["rows"] for row in sizes]
     for number, (column, name) in enumerate((("file_bytes", "file on disk"), ("memory_bytes", "resident memory"))):

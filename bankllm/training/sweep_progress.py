@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from bankllm.training.config import TrainConfig
 
-PASS = {"probe": 0.0, "lora": 1.0, "qlora": 1.1, "full": 2.8}
+RELATIVE_COST = {"probe": 0.0, "lora": 1.0, "qlora": 1.1, "full": 2.8}
 """Work of a pass over the training texts, in passes of LoRA r=8 on half of the layers. Measured with MiniLM on 2 CPU
 cores: LoRA 40 s, QLoRA 43 s, full fine-tuning 112 s."""
 AROUND = 0.4
@@ -18,7 +18,7 @@ AROUND = 0.4
 
 def work(config: TrainConfig) -> float:
     """What a configuration is reckoned to take, in passes of LoRA r=8."""
-    return AROUND + PASS[config.method] * config.epochs
+    return AROUND + RELATIVE_COST[config.method] * config.epochs
 
 
 class SweepBar:

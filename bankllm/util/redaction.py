@@ -79,7 +79,7 @@ Groups: TypeAlias = Sequence[re.Match[str]]
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
-class Found(NamedTuple):
+class AccountNumber(NamedTuple):
     """An account number in the canonical form."""
 
     rank: int
@@ -121,9 +121,9 @@ def _masked_once(text: str) -> str:
     return "".join([*pieces, text[end:]])
 
 
-def _clusters(found: Iterator[Found]) -> Iterator[list[Found]]:
+def _clusters(found: Iterator[AccountNumber]) -> Iterator[list[AccountNumber]]:
     """Numbers that overlap, together, in the text's order: all of them are masked, whichever is the right one."""
-    cluster: list[Found] = []
+    cluster: list[AccountNumber] = []
     stop = 0
     for each in sorted(found, key=lambda each: each.start):
         if cluster and each.start >= stop:
@@ -135,9 +135,9 @@ def _clusters(found: Iterator[Found]) -> Iterator[list[Found]]:
         yield cluster
 
 
-def _named(cluster: Sequence[Found]) -> list[Found]:
+def _named(cluster: Sequence[AccountNumber]) -> list[AccountNumber]:
     """The numbers of a cluster that get a mask, best rank first where two overlap, in the text's order."""
-    named: list[Found] = []
+    named: list[AccountNumber] = []
     for each in sorted(cluster):
         if all(each.stop <= other.start or other.stop <= each.start for other in named):
             named.append(each)
@@ -177,7 +177,7 @@ def _class(character: str) -> str:
 _ASCII = {code: _class(chr(code)) for code in range(128)}
 
 
-def _found(text: str) -> Iterator[Found]:
+def _found(text: str) -> Iterator[AccountNumber]:
     """All account numbers of a canonical text; they may overlap."""
     yield from _ibans(text)
     card_words, ssn_words = (_spans(word, text) for word in (CARD_WORD, SSN_WORD))
@@ -207,7 +207,7 @@ def _sequences(text: str) -> Iterator[list[re.Match[str]]]:
         yield groups
 
 
-def _cards(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterator[Found]:
+def _cards(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterator[AccountNumber]:
     """Payment cards that begin and end with a group."""
     digits = "".join(group[0] for group in groups)
     ends = list(accumulate(len(group[0]) for group in groups))
@@ -223,7 +223,7 @@ def _cards(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Itera
             begin, end = card[0].start(), card[-1].end()
             if _may_be_card(text, card) and (_is_certain(card, *rest) or _near(words, begin, end)):
                 rank = 3 if not _is_usual(card) else 1 if 14 <= length <= 16 else 2
-                yield Found(rank, begin, end, "card", digits[stop - SHOWN : stop])
+                yield AccountNumber(rank, begin, end, "card", digits[stop - SHOWN : stop])
 
 
 def _luhn_sums(digits: str) -> list[list[int]]:
@@ -291,7 +291,7 @@ def _is_date(text: str) -> bool:
     )
 
 
-def _ibans(text: str) -> Iterator[Found]:
+def _ibans(text: str) -> Iterator[AccountNumber]:
     for match in IBAN_START.finditer(text):
         country, start = match[1], match.start()
         before = text[start - 1 : start]
@@ -307,7 +307,7 @@ def _ibans(text: str) -> Iterator[Found]:
         goes_on = number[-1:].isdigit() and text[stop : stop + 1].isdigit()
         goes_on |= number[-1:].isalpha() and text[stop : stop + 1].isalpha()
         if (apart or not goes_on) and number and iban.is_valid(number):
-            yield Found(0, start, stop, "IBAN", number[-SHOWN:].upper())
+            yield AccountNumber(0, start, stop, "IBAN", number[-SHOWN:].upper())
 
 
 @lru_cache
@@ -317,7 +317,7 @@ def _iban_length(country: str) -> int:
     return 4 + sum(map(int, re.findall(r"(\d+)!", about["bban"]))) if about else 0
 
 
-def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterator[Found]:
+def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterator[AccountNumber]:
     """Social security numbers: a whole sequence of 3, 2 and 4 digits, one with hyphens, or any near the word."""
     for first, group in enumerate(groups):
         chosen = groups[first : first + len(SSN_GROUPS)]
@@ -330,4 +330,4 @@ def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterat
         whole = separated and len(chosen) == len(groups) and "," not in text[start:stop]
         hyphens = separated and HYPHENATED_SSN.match(text, start)
         if whole or hyphens or _near(words, start, stop):
-            yield Found(4, start, stop, "SSN", number[-SHOWN:])
+            yield AccountNumber(4, start, stop, "SSN", number[-SHOWN:])

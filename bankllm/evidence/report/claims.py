@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import CLAIM, RUN, Token, find_tokens, parse_conditions
-from bankllm.evidence.format import PARTS, show
+from bankllm.evidence.format import PARTS, format_part
 from bankllm.evidence.records import Record, read_records, write_text
 
 
@@ -46,7 +46,7 @@ def write_claims(file: Path, folder: Path) -> int:
         raise RunError(f"{file}: {'; '.join(unfit)}. Nothing was written.")
 
     def fill(match: re.Match[str]) -> str:
-        return f"{match['open']}{show(measured[match['id']], match['part'] or '')}{match['close']}"
+        return f"{match['open']}{format_part(measured[match['id']], match['part'] or '')}{match['close']}"
 
     filled, count = CLAIM.subn(fill, text)
     place = Path(os.path.relpath(folder.resolve(), file.parent.resolve())).as_posix()
@@ -76,7 +76,7 @@ def _faults(token: Token, measured: Mapping[str, Record], everywhere: str, line:
         return
     unfit = list(_unfit(token, record, everywhere))
     yield from unfit
-    if token.part in PARTS and token.text != (shown := show(record, token.part)):
+    if token.part in PARTS and token.text != (shown := format_part(record, token.part)):
         yield f"{token.id} says {token.text!r}, the record {shown!r}"
     dataset = str(record.conditions.get("dataset", ""))
     if not unfit and dataset.startswith("teller77") and "banking77" in line.lower() and "teller77" not in line.lower():

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from bankllm.errors import RunError
 from bankllm.evidence import claim_syntax
-from bankllm.evidence.format import describe_how, format_interval, format_value, show
+from bankllm.evidence.format import describe_how, format_interval, format_part, format_value
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records, write_text
 from bankllm.evidence.report.exports import badges, citation, results_csv, results_json
@@ -116,11 +116,11 @@ def _context(folder: Path, run: dict[str, Any], records: Sequence[Record]) -> di
 
 
 def _markdown(record: Record, part: str = "") -> str:
-    return claim_syntax.markdown(record.id, show(record, part), part)
+    return claim_syntax.markdown(record.id, format_part(record, part), part)
 
 
 def _hypertext(record: Record, part: str = "") -> Markup:
-    return Markup(claim_syntax.hypertext(record.id, show(record, part), part))
+    return Markup(claim_syntax.hypertext(record.id, format_part(record, part), part))
 
 
 def _inline(path: Path) -> str:

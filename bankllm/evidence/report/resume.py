@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bankllm.evidence import claim_syntax
-from bankllm.evidence.format import show
+from bankllm.evidence.format import format_part
 from bankllm.evidence.records import Record
 from bankllm.evidence.report.summary import best_training, measured_by_id
 
@@ -129,7 +129,7 @@ class _Writer:
                 told.append(self.escape(self.names[id]))
             else:
                 record = self.measured[id]
-                told.append(self.bind(record.id, show(record, part), part))
+                told.append(self.bind(record.id, format_part(record, part), part))
         return "".join([*told, self.escape(wording[end:])])
 
 

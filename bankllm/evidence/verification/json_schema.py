@@ -26,11 +26,11 @@ def parse_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
 
 
-def fault(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None, at: str = "") -> str | None:
+def validate(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None, at: str = "") -> str | None:
     """What does not fit, and where; None if all does. Raises `RunError` for a keyword that is not known here."""
     root = schema if root is None else root
     if "$ref" in schema:
-        return fault(value, root["$defs"][schema["$ref"].rpartition("/")[2]], root, at)
+        return validate(value, root["$defs"][schema["$ref"].rpartition("/")[2]], root, at)
     where = f" at {at}" if at else ""
     for keyword, wanted in schema.items():
         found = None
@@ -47,7 +47,7 @@ def fault(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None 
                 if value not in wanted:
                     found = f"expected one of {', '.join(map(str, wanted))}, found {value!r}"
             case "anyOf":
-                faults = [fault(value, choice, root, at) for choice in wanted]
+                faults = [validate(value, choice, root, at) for choice in wanted]
                 if None not in faults:
                     return faults[0]
             case "minimum":
@@ -85,7 +85,7 @@ def _fault_inside(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]
         here = f"{at}.{name}" if at else name
         if wanted is False:
             return f"{here} is not known"
-        if wanted is not True and (found := fault(item, wanted, root, here)):
+        if wanted is not True and (found := validate(item, wanted, root, here)):
             return found
     return None
 

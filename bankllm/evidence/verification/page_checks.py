@@ -13,7 +13,7 @@ from typing import Any
 
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import find_tokens
-from bankllm.evidence.format import PARTS, describe_how, format_interval, format_value, show
+from bankllm.evidence.format import PARTS, describe_how, format_interval, format_part, format_value
 from bankllm.evidence.unbound_numbers import find_unbound_numbers
 from bankllm.evidence.verification.json_schema import parse_json
 from bankllm.evidence.verification.record_checks import Finding, RecordDocument, broken, read_text
@@ -48,7 +48,7 @@ class PageChecker:
             record = self.records.get(token.id)
             if record is None or token.part not in PARTS:
                 yield f"line {token.line}: {token.id} is no record of this run"
-            elif token.text != (expected := show(record, token.part)):
+            elif token.text != (expected := format_part(record, token.part)):
                 yield f"line {token.line}: {token.id} says {token.text!r}, the record {expected!r}"
 
     def faults_of_figures(self, text: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from bankllm.evidence.known_facts import data_fault, model_fault, name_fault, un
 from bankllm.evidence.recompute import RawFiles, needed_columns
 from bankllm.evidence.statistics.estimate import Estimate
 from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
-from bankllm.evidence.verification.json_schema import fault, parse_json
+from bankllm.evidence.verification.json_schema import parse_json, validate
 
 RELATIVE_TOLERANCE = 1e-9
 """Between a recorded and a recomputed value: nothing but the last digits of a float may differ."""
@@ -133,7 +133,7 @@ def read_record_documents(folder: Path, schema: Mapping[str, Any]) -> tuple[list
             continue
         try:
             document = parse_json(line)
-            problem = newer(document) or fault(document, schema)
+            problem = newer(document) or validate(document, schema)
         except (ValueError, RecursionError) as error:
             problem = f"not JSON ({error})"
         if problem:

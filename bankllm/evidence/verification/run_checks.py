@@ -14,7 +14,7 @@ from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside
 from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.seal import MANIFEST, data_of, models_of, seal_of
-from bankllm.evidence.verification.json_schema import fault, parse_json
+from bankllm.evidence.verification.json_schema import parse_json, validate
 from bankllm.evidence.verification.page_checks import check_pages
 from bankllm.evidence.verification.record_checks import (
     Finding,
@@ -85,7 +85,7 @@ def _read_manifest(folder: Path, schema: Mapping[str, Any]) -> tuple[Any, list[s
     try:
         text = read_text(folder, MANIFEST)
         document = parse_json(text)
-        problem = newer(document) or fault(document, schema)
+        problem = newer(document) or validate(document, schema)
     except (RunError, ValueError, RecursionError) as error:
         return None, [f"cannot be read ({error})"]
     if problem:

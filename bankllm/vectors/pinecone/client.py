@@ -1,6 +1,6 @@
 """Pinecone as a search may ask it: within a deadline, and not at all while it fails.
 
-found = remote.ask(lambda store: store.find("CUST001", vector, 5))    # None: late, failing, or not there yet
+found = client.call(lambda store: store.find("CUST001", vector, 5))    # None: late, failing, or not there yet
 """
 
 import logging
@@ -47,7 +47,7 @@ class PineconeClient:
             self._store = self._connect()
         return self._store
 
-    def ask(self, call: Callable[[PineconeStore], T], deadline_s: float | None = None) -> T | None:
+    def call(self, request: Callable[[PineconeStore], T], deadline_s: float | None = None) -> T | None:
         """What a call answers, or None where it fails or takes longer; then `fallbacks` counts it.
 
         Raises `ForeignRecord` and `UsageError`, which are no outage.
@@ -58,7 +58,7 @@ class PineconeClient:
             self._fell_back("it was not reached yet" if store is None else "")
             return None
         asked = _Asked(deadline_s or self.deadline_s)
-        future = self._pool.submit(call, store)
+        future = self._pool.submit(request, store)
         future.add_done_callback(lambda done: self._judge(asked, done))
         if resting:
             self._fell_back("")

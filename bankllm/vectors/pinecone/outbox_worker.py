@@ -37,7 +37,7 @@ Work = Sequence[tuple[Entry, Row | None]]
 class OutboxWorker:
     """Pushes until `close`."""
 
-    def __init__(self, outbox: OutboxStore, remote: PineconeClient) -> None:
+    def __init__(self, outbox: OutboxStore, client: PineconeClient) -> None:
         self.pushed = 0
         """Entries that Pinecone took from this process."""
         self.last_error: Exception | None = None
@@ -47,7 +47,7 @@ class OutboxWorker:
         self.tried = Event()
         """Set once the index was opened, or could not be."""
         self._outbox = outbox
-        self._remote = remote
+        self._client = client
         self._wake = Event()
         self._closing = Event()
         self._failed = 0
@@ -96,7 +96,7 @@ class OutboxWorker:
 
     def _push_page(self, pool: ThreadPoolExecutor) -> bool:
         """Push one page of the outbox; whether there may be more. Raises `StoreError` where Pinecone fails."""
-        store = self._remote.store()
+        store = self._client.store()
         self.tried.set()
         with self.turn, sole_pusher(self._outbox.path) as sole:
             if not sole:

@@ -69,8 +69,8 @@ class ReplicatedStore:
         self.embedder_id = local.embedder_id
         self._local = local
         self._layout = layout
-        self._remote = PineconeClient(connect, search_s)
-        self._outbox_worker = OutboxWorker(local, self._remote)
+        self._client = PineconeClient(connect, search_s)
+        self._outbox_worker = OutboxWorker(local, self._client)
         self._outbox_worker.tried.wait(OPEN_S)
         if isinstance(self._outbox_worker.last_error, IndexMismatch):
             mismatch = self._outbox_worker.last_error
@@ -101,7 +101,7 @@ class ReplicatedStore:
         before = self._local.gone(namespace)
         # So many more that rows which are gone or out of date there leave room for those that are not.
         wanted = min(int(top_k) + before.stale, MAX_TOP_K)
-        found = None if before.whole else self._remote.ask(lambda store: store.find(namespace, query, wanted))
+        found = None if before.whole else self._client.call(lambda store: store.find(namespace, query, wanted))
         matches = self._local.search(namespace, query, top_k)
         if found is None:
             return matches
@@ -134,21 +134,21 @@ class ReplicatedStore:
         Pinecone has no order, so that all rows of other machines are fetched.
         """
         own = self._local.recent(namespace, limit)[::-1]
-        return self._with_others(own, namespace, self._remote.deadline_s)[::-1][:limit]
+        return self._with_others(own, namespace, self._client.deadline_s)[::-1][:limit]
 
     def count(self, namespace: str | None = None) -> int:
         """How many rows a namespace holds, or all machines together; of this file alone where Pinecone fails.
 
         Pinecone's own count may lag behind the writes, and after another process has pushed, for a moment this does.
         """
-        until = time.monotonic() + self._remote.deadline_s
+        until = time.monotonic() + self._client.deadline_s
         if namespace is not None and self._local.gone(namespace).whole:
             return self._local.counts(namespace)[0]
-        if not self._outbox_worker.turn.acquire(timeout=self._remote.deadline_s):
-            self._remote.late()
+        if not self._outbox_worker.turn.acquire(timeout=self._client.deadline_s):
+            self._client.late()
             return self._local.counts(namespace)[0]
         try:
-            there = self._remote.ask(lambda store: store.count(namespace), max(0.01, until - time.monotonic()))
+            there = self._client.call(lambda store: store.count(namespace), max(0.01, until - time.monotonic()))
             here, ours_there = self._local.counts(namespace)
         finally:
             self._outbox_worker.turn.release()
@@ -162,7 +162,7 @@ class ReplicatedStore:
             oldest_s=backlog.oldest_s,
             parked=backlog.parked,
             pushed=self._outbox_worker.pushed,
-            fallbacks=self._remote.fallbacks,
+            fallbacks=self._client.fallbacks,
             key_refused=isinstance(last_error, KeyRefused),
             last_error=str(last_error or ""),
         )
@@ -181,7 +181,7 @@ class ReplicatedStore:
     def close(self) -> None:
         """Push what is left, for `DRAIN_S` at most, then close; the rest is pushed when the file is opened again."""
         self._outbox_worker.close(DRAIN_S)
-        self._remote.close()
+        self._client.close()
         self._local.close()
 
     def _with_others(self, own: list[Row], namespace: str, deadline_s: float) -> list[Row]:
@@ -190,7 +190,7 @@ class ReplicatedStore:
         if before.whole:
             return own
         known = self._local.own_ids(namespace) | before.ids
-        others = self._remote.ask(lambda store: store.export_without(namespace, known), deadline_s)
+        others = self._client.call(lambda store: store.export_without(namespace, known), deadline_s)
         after = self._local.gone(namespace)
         if not others or after.whole:
             return own
