@@ -27,25 +27,25 @@ def encoder():
     return Encoder()
 
 
-def ask_while_busy(batcher, encoder, texts, then=lambda jobs: None):
+def ask_while_busy(batcher, encoder, texts, then=lambda futures: None):
     """Ask for `first`, and for `texts` while it is under way; the outcomes of `texts` in order."""
     first = batcher.submit("first")
     assert encoder.busy.wait(10)
-    jobs = [batcher.submit(text) for text in texts]
-    then(jobs)
+    futures = [batcher.submit(text) for text in texts]
+    then(futures)
     encoder.go.set()
-    assert first.done.result(10) == "FIRST"
-    return [None if job.done.cancelled() else job.done.exception(10) or job.done.result() for job in jobs]
+    assert first.result(10) == "FIRST"
+    return [None if future.cancelled() else future.exception(10) or future.result() for future in futures]
 
 
 def ask(batcher, text):
-    return batcher.submit(text).done.result(10)
+    return batcher.submit(text).result(10)
 
 
 def test_what_waits_shares_passes_oldest_batch_first_and_the_shortest_together(encoder):
     sizes = []
     texts = ["a long one", "b", "another long one", "c", "last"]
-    with Batcher(encoder, max_batch=4, at_once=2, observe=sizes.append) as batcher:
+    with Batcher(encoder, max_dequeued=4, max_batch=2, observe=sizes.append) as batcher:
         outcomes = ask_while_busy(batcher, encoder, texts)
     assert outcomes == [text.upper() for text in texts]
     assert encoder.batches == [["first"], ["b", "c"], ["a long one", "another long one"], ["last"]]
@@ -55,14 +55,13 @@ def test_what_waits_shares_passes_oldest_batch_first_and_the_shortest_together(e
 def test_several_threads_share_what_waits(encoder):
     encoder.go.set()
     with Batcher(encoder, threads=3) as batcher:
-        jobs = [batcher.submit(str(number)) for number in range(100)]
-        assert [job.done.result(10) for job in jobs] == [str(number) for number in range(100)]
-        assert all(job.asked <= job.began <= job.ended for job in jobs)
+        futures = [batcher.submit(str(number)) for number in range(100)]
+        assert [future.result(10) for future in futures] == [str(number) for number in range(100)]
 
 
 def test_what_nobody_waits_for_any_more_is_left_out(encoder):
     with Batcher(encoder) as batcher:
-        outcomes = ask_while_busy(batcher, encoder, ["stays", "leaves"], then=lambda jobs: jobs[1].done.cancel())
+        outcomes = ask_while_busy(batcher, encoder, ["stays", "leaves"], then=lambda futures: futures[1].cancel())
     assert outcomes == ["STAYS", None]
     assert encoder.batches == [["first"], ["stays"]]
 

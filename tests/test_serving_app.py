@@ -223,7 +223,7 @@ def test_not_ready_until_the_engine_is_there(engine):
 def test_chat_does_without_its_memory_and_says_so(client, engine, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(engine.memory, "recall", fail_to_read)
-        broken.setattr(engine.memory, "store_turns", fail_to_read)
+        broken.setattr(engine.memory, "store_rows", fail_to_read)
         response = client.post("/api/v1/chat", json=BALANCE)
         assert response.status_code == 200
         assert response.json()["reply"].startswith("Your account balance")

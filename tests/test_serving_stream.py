@@ -14,11 +14,11 @@ import openai
 import psutil
 import pytest
 
+from bankllm.assistant.turn import ChatReply
 from bankllm.assistant.wording.llm import GeneratingResponder
 from bankllm.assistant.wording.template import Reply, TemplateResponder
 from bankllm.errors import StoreError
 from bankllm.loadtest.server_process import ServerProcess
-from bankllm.serving.app import ChatResponse
 from bankllm.serving.errors import Problem
 from bankllm.serving.openai_api import CORRECTION
 from bankllm.settings import Settings
@@ -96,7 +96,7 @@ def test_a_real_server_streams_what_it_would_answer(tmp_path):
         kept = httpx.get(f"{server.url}/api/v1/customers/CUST001/memory", trust_env=False).json()["messages"]
     assert ({kind for kind, _ in tokens}, kind) == ({"token"}, "reply")
     assert "".join(data["text"] for _, data in tokens) == reply["reply"]
-    assert ChatResponse.model_validate(reply).model_dump(mode="json") == reply
+    assert ChatReply.model_validate(reply).model_dump(mode="json") == reply
     own = {"conversation_id", "request_id", "latency_ms"}
     assert {name: reply[name] for name in reply.keys() - own} == {name: plain[name] for name in plain.keys() - own}
     assert (reply["conversation_id"], len(kept)) == ("talk-1", 2)

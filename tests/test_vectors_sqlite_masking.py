@@ -18,7 +18,7 @@ from bankllm.util.redaction import mask
 from bankllm.vectors import embedder as embedder_module
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.rows import Row
-from bankllm.vectors.service import Message, Turn, VectorService
+from bankllm.vectors.service import Message, VectorService
 from bankllm.vectors.sqlite import connection, masking
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.masking import MaskedRows, mask_rows
@@ -197,7 +197,8 @@ def test_the_memory_masks_whatever_a_caller_stores(tmp_path: Path) -> None:
     with VectorService(SQLiteStore(path, DIM, embedder.model_id), embedder) as service:
         service.store_message("CUST001", MESSAGE, f"I block {CARD}.", "lost_or_stolen_card")
         service.store_many("CUST001", [Message(MESSAGE, f"I block {CARD}.")], vectors=given)
-        service.store_turns([Turn("CUST001", Message(MESSAGE), given[0])])
+        row = service.for_user("CUST001").row(MESSAGE, f"I block {CARD}.", "", given[0])
+        service.store_rows([("CUST001", row)])
         ids = service.collection("notes").add([MESSAGE, mask(MESSAGE)], metadata=[{"card": CARD}, {"all": [CARD]}])
         kept = [*service.store.export("CUST001"), *service.store.export("collection notes")]
     assert {row.text for row in kept} == {mask(MESSAGE)}

@@ -1,67 +1,53 @@
 """Micro-batching: requests that arrive while the encoder is busy share its next passes.
 
 with Batcher(encode) as batcher:          # encode: list of texts → list of results, in order
-    result = batcher.submit("where is my card").done.result()
+    result = batcher.submit("where is my card").result()
 
-Threads of its own own the encoder. They never wait for company: an idle server answers at once, and under load the
-next batch fills while the last one runs. A batch holds what has waited longest, so nobody is passed over; within it
-texts of like length go through together, so that little time goes into padding.
+Dedicated threads run the encoder. They start a batch as soon as one request is queued, so an idle server adds no
+batching delay. Under load, the next batch fills while the current one runs. A thread dequeues the oldest requests
+first and sorts them by length, so that texts of similar length share a pass and little time goes into padding.
 """
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Generic, Self, TypeVar
 
 from bankllm.errors import BankLLMError
 
 ResultT = TypeVar("ResultT")
 
-MAX_BATCH = 32
-"""Texts taken from the queue at once: the more there are, the more are alike in length."""
-PASS = 8
-"""Texts that go through the encoder together: beyond it no more texts a second come out."""
+MAX_DEQUEUED = 32
+"""Texts that a thread takes from the queue at once. More texts give more choice of similar lengths."""
+MAX_BATCH = 8
+"""Texts per encoder pass. Larger passes do not increase the texts per second."""
 MAX_WAITING = 256
-"""Requests in the queue: at some hundred a second the last one would wait a few seconds."""
+"""Requests in the queue. At a few hundred requests per second, the last one waits about a second."""
 
 
 class Overloaded(BankLLMError):
-    """More requests wait than can be answered soon."""
-
-
-@dataclass
-class Job(Generic[ResultT]):
-    """One text on its way through the encoder; times are `time.perf_counter`'s."""
-
-    text: str
-    asked: float = field(default_factory=time.perf_counter)
-    began: float = 0.0
-    ended: float = 0.0
-    done: Future[ResultT] = field(default_factory=Future)
-    """Cancelled before its pass begins, the text is left out."""
+    """The queue of the encoder is full or closed."""
 
 
 class Batcher(Generic[ResultT]):
-    """Calls `run` from `threads` threads of its own with up to `at_once` texts each; close it when done."""
+    """Calls `run` with up to `max_batch` texts, from `threads` threads of its own. Close it when done."""
 
     def __init__(
         self,
         run: Callable[[list[str]], Sequence[ResultT]],
-        max_batch: int = MAX_BATCH,
+        max_dequeued: int = MAX_DEQUEUED,
         max_waiting: int = MAX_WAITING,
-        at_once: int = PASS,
+        max_batch: int = MAX_BATCH,
         threads: int = 1,
         observe: Callable[[int], None] = lambda size: None,
     ) -> None:
-        """`observe` hears how many texts each pass has."""
+        """`observe` is called with the number of texts of each pass."""
         self._run = run
+        self._max_dequeued = max_dequeued
         self._max_batch = max_batch
-        self._at_once = at_once
         self._observe = observe
-        self._waiting: queue.Queue[Job[ResultT] | None] = queue.Queue(max_waiting)
+        self._waiting: queue.Queue[tuple[str, Future[ResultT]] | None] = queue.Queue(max_waiting)
         self._closed = False
         self._closing = threading.Lock()
         self._threads = [
@@ -72,26 +58,27 @@ class Batcher(Generic[ResultT]):
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue now, about."""
+        """Approximate number of requests in the queue."""
         return self._waiting.qsize()
 
-    def submit(self, text: str) -> Job[ResultT]:
-        """Ask for the text's result; `done` holds it, or what `run` raised for this text alone.
+    def submit(self, text: str) -> Future[ResultT]:
+        """Queue a text; the future gets its result, or the exception that `run` raised for this text alone.
 
-        Raises `Overloaded` where the queue is full or closed.
+        A text whose future is cancelled before its pass begins is skipped. Raises `Overloaded` if the queue is full or
+        closed.
         """
-        job: Job[ResultT] = Job(text)
+        future: Future[ResultT] = Future()
         with self._closing:
             if self._closed:
                 raise Overloaded("The server is shutting down. Try again in a moment.")
             try:
-                self._waiting.put_nowait(job)
+                self._waiting.put_nowait((text, future))
             except queue.Full:
                 raise Overloaded("Too many requests are waiting. Try again in a moment.") from None
-        return job
+        return future
 
     def close(self) -> None:
-        """Answer what waits, then end. What is asked from now on is refused."""
+        """Refuse new requests, complete the queued ones, then end the threads."""
         with self._closing:
             if self._closed:
                 return
@@ -110,44 +97,38 @@ class Batcher(Generic[ResultT]):
     def _work(self) -> None:
         last = False
         while not last:
-            batch, last = self._next_batch()
-            for start in range(0, len(batch), self._at_once):
-                together = [
-                    job for job in batch[start : start + self._at_once] if job.done.set_running_or_notify_cancel()
-                ]
-                if together:
-                    self._observe(len(together))
-                    self._answer(together)
+            requests, last = self._dequeue()
+            for start in range(0, len(requests), self._max_batch):
+                batch = requests[start : start + self._max_batch]
+                batch = [(text, future) for text, future in batch if future.set_running_or_notify_cancel()]
+                if batch:
+                    self._observe(len(batch))
+                    self._complete(batch)
 
-    def _next_batch(self) -> tuple[list[Job[ResultT]], bool]:
-        """This thread's share of what waits, oldest first, sorted by length; and whether the queue was closed."""
-        batch: list[Job[ResultT]] = []
-        job = self._waiting.get()
-        share = min(self._max_batch, 1 + -(-self._waiting.qsize() // len(self._threads)))
-        while job is not None:
-            batch.append(job)
-            if len(batch) >= share:
+    def _dequeue(self) -> tuple[list[tuple[str, Future[ResultT]]], bool]:
+        """This thread's share of the queue, the oldest requests, sorted by length; and whether the queue is closed."""
+        requests: list[tuple[str, Future[ResultT]]] = []
+        request = self._waiting.get()
+        share = min(self._max_dequeued, 1 + -(-self._waiting.qsize() // len(self._threads)))
+        while request is not None:
+            requests.append(request)
+            if len(requests) >= share:
                 break
             try:
-                job = self._waiting.get_nowait()
+                request = self._waiting.get_nowait()
             except queue.Empty:
                 break
-        return sorted(batch, key=lambda job: len(job.text)), job is None
+        return sorted(requests, key=lambda queued: len(queued[0])), request is None
 
-    def _answer(self, together: list[Job[ResultT]]) -> None:
-        now = time.perf_counter()
-        for job in together:
-            job.began = job.began or now
+    def _complete(self, batch: list[tuple[str, Future[ResultT]]]) -> None:
         try:
-            results = self._run([job.text for job in together])
-        except Exception as error:  # noqa: BLE001  whatever it is, the one who asked gets it
-            if len(together) == 1:
-                together[0].done.set_exception(error)
+            results = self._run([text for text, _ in batch])
+        except Exception as error:  # noqa: BLE001  the caller of this text gets any error
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
                 return
-            for job in together:  # one of them is at fault, the others must not pay for it
-                self._answer([job])
+            for request in batch:  # one text caused the error; the others get their results
+                self._complete([request])
             return
-        ended = time.perf_counter()
-        for job, result in zip(together, results, strict=True):
-            job.ended = ended
-            job.done.set_result(result)
+        for (_, future), result in zip(batch, results, strict=True):
+            future.set_result(result)

@@ -1,33 +1,35 @@
-"""What goes through the chat engine: a message on its way, what is made of it, and the reply with its times."""
+"""The data of one chat: the pending chat as it passes through the engine, and the reply that leaves it.
+
+A chat passes seven types: the HTTP body (`ChatRequest`), `PendingChat`, the encoder's result (`Encoded`), the facts
+for the responder (`Facts`), its `Reply`, the `Row` that memory stores, and the `ChatReply`.
+"""
 
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bankllm.assistant.batcher import Job
-from bankllm.assistant.wording.template import Facts
-
 
 class Latency(BaseModel):
-    """Where the time of one message went, in ms. The stages follow each other and add up to `total`."""
+    """The duration of each stage of a chat, in ms. The stages follow each other and add up to `total`."""
 
     model_config = ConfigDict(frozen=True)
 
     queue: float
-    """Checking the customer, waiting for the encoder, and for a thread that goes on."""
+    """Check of the customer, wait for the encoder, and wait for a thread that continues."""
     tokenise: float
-    """Tokenizer, for all messages of the pass."""
+    """Tokenizer, for all messages of the encoder pass."""
     encode: float
-    """Encoder and head, for all messages of the pass."""
+    """Encoder and head, for all messages of the encoder pass."""
     classify: float
-    """From probabilities to an intent or an abstention; a follow-up goes through the encoder again."""
+    """From probabilities to an intent or an abstention. A follow-up goes through the encoder again."""
     retrieve: float
-    """Memory search, ledger and knowledge."""
+    """Memory search, ledger and knowledge articles."""
     respond: float
-    """Wording the reply and committing the turn to memory."""
+    """Wording of the reply, and the commit of the turn to memory."""
     total: float
 
     def stages_s(self) -> dict[str, float]:
@@ -36,96 +38,84 @@ class Latency(BaseModel):
 
 
 class ChatReply(BaseModel):
-    """An answer and what it rests on."""
+    """An answer, and the sources and models behind it."""
 
     model_config = ConfigDict(frozen=True)
 
     reply: str
     intent: str
-    """`out_of_scope` also where the classifier abstained."""
+    """`out_of_scope` also if the classifier abstained."""
     confidence: float
     """Probability of the likeliest intent, 0 to 1."""
     sources: tuple[str, ...]
     responder: str
-    """Who worded it: `template`, or the language model."""
+    """What generated the reply: `template`, or the language model's name."""
     fallback: str | None = None
-    """Why the template worded it though a language model was asked, e.g. `time-out`."""
+    """Why the template replied although a language model is configured, e.g. `time-out`."""
     unavailable: tuple[str, ...] = ()
-    """What did not answer: `memory` (earlier messages were not looked at) or `storing` (this turn is not kept)."""
+    """What failed: `memory` (earlier messages were not read) or `storing` (this turn was not stored)."""
     model: str
     conversation_id: str
     latency_ms: Latency
-
-
-@dataclass
-class PendingChat:
-    """A message on its way to its answer: `ChatEngine.begin` makes it, `finish` or `stream` ends it."""
-
-    message: str
-    """Account numbers masked."""
-    customer_id: str
-    conversation_id: str | None
-    """None where a conversation begins."""
-    job: Job["Encoded"]
-    started: float = field(default_factory=time.perf_counter)
+    request_id: str = ""
+    """The id of the HTTP request in the server's log; empty outside a server."""
 
 
 class Encoded(NamedTuple):
-    """What the encoder gives for one message."""
+    """The encoder's result for one message; times are of `time.perf_counter`."""
 
     probabilities: np.ndarray
     """(classes,)"""
     vector: np.ndarray
-    """(dim,) under which memory keeps it."""
-    tokenise_s: float = 0.0
-    """What the tokenizer took of the pass."""
+    """(dim,) the embedding under which memory stores the message."""
+    began: float
+    """When the encoder pass began."""
+    tokenise_s: float
+    """The tokenizer's share of the pass."""
+    ended: float
 
 
-class Decision(NamedTuple):
-    """What a message is taken to be about."""
+@dataclass
+class PendingChat:
+    """A chat that has no reply yet. `ChatEngine.begin` makes it; `finish` or `stream` completes it.
 
-    intent: str
-    confidence: float
-    alternatives: tuple[str, ...]
-    """Titles of the likeliest topics, where the classifier abstained."""
+    The engine fills in the fields from `intent` on as it learns them.
+    """
 
+    message: str
+    """Account numbers are masked."""
+    customer_id: str
+    conversation_id: str
+    continues: bool
+    """Whether the conversation has earlier turns: the client sent its id."""
+    request_id: str
+    encoded: Future[Encoded]
+    started: float = field(default_factory=time.perf_counter)
+    intent: str = ""
+    confidence: float = 0.0
+    alternatives: tuple[str, ...] = ()
+    """Titles of the likeliest topics if the classifier abstained."""
+    unavailable: tuple[str, ...] = ()
+    """See `ChatReply.unavailable`."""
+    _stages: dict[str, float] = field(default_factory=dict)
+    _last: float = 0.0
 
-class Stopwatch:
-    """Splits an pending into consecutive stages, from its start on."""
+    def wait(self) -> Encoded:
+        """Wait for the encoder. Ends the stages `queue`, `tokenise` and `encode`."""
+        encoded = self.encoded.result()
+        self._last = time.perf_counter()
+        in_pass = encoded.ended - encoded.began
+        queue = self._last - self.started - in_pass
+        self._stages = {"queue": queue, "tokenise": encoded.tokenise_s, "encode": in_pass - encoded.tokenise_s}
+        return encoded
 
-    def __init__(self, pending: PendingChat) -> None:
-        self._start, self._last = pending.started, time.perf_counter()
-        in_pass, tokenise = pending.job.ended - pending.job.began, pending.job.done.result().tokenise_s
-        queue = self._last - self._start - in_pass
-        self._stages = {"queue": queue, "tokenise": tokenise, "encode": in_pass - tokenise}
-
-    def lap(self, stage: str) -> None:
-        """End a stage."""
+    def end_stage(self, stage: str) -> None:
+        """Record the time since the stage before as the duration of this one."""
         now = time.perf_counter()
         self._stages[stage] = now - self._last
         self._last = now
 
     def latency(self) -> Latency:
+        """The durations of all stages that ended, and their total, in ms."""
         stages = {stage: round(1000 * seconds, 3) for stage, seconds in self._stages.items()}
-        return Latency(**stages, total=round(1000 * (self._last - self._start), 3))
-
-
-@dataclass(frozen=True)
-class Decided:
-    """An pending of which the intent is known."""
-
-    pending: PendingChat
-    vector: np.ndarray
-    """(dim,) under which memory keeps the message."""
-    decision: Decision
-    clock: Stopwatch
-
-
-@dataclass(frozen=True)
-class Draft:
-    """An pending of which everything is known but the words of its reply."""
-
-    decided: Decided
-    facts: Facts
-    unavailable: tuple[str, ...]
-    """See `ChatReply.unavailable`."""
+        return Latency(**stages, total=round(1000 * (self._last - self.started), 3))

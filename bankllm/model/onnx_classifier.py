@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 from tokenizers import Tokenizer
 
 from bankllm.errors import ModelError
 from bankllm.model.artifact import ClassifierConfig, Prediction, Scores, predictions, score_in_batches
-from bankllm.model.denormals import flushed
+from bankllm.model.denormals import flush_denormals
 
 Precision = Literal["fp32", "int8"]
 
@@ -38,7 +38,8 @@ PACK_TOKENS = 128
 class OnnxMetadata(BaseModel):
     """What the graph itself does not say."""
 
-    artifact: ClassifierConfig
+    artifact: ClassifierConfig = Field(validation_alias=AliasChoices("artifact", "artefact"))
+    """Graphs of bankllm 0.1.0 spell the key `artefact`."""
     tokenizer: str
     """As the package `tokenizers` serialises it."""
     padding: str
@@ -84,7 +85,7 @@ class OnnxClassifier:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
-            with flushed():  # the session's own threads inherit it
+            with flush_denormals():  # the session's own threads inherit it
                 session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
             return cls(session, OnnxMetadata.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA]))
         except OSError as error:
@@ -143,7 +144,7 @@ class OnnxClassifier:
 
     def _run(self, names: Sequence[str], *inputs: Any) -> list[np.ndarray]:
         arrays = [np.asarray(values, dtype=np.int64) for values in inputs]
-        with flushed():
+        with flush_denormals():
             return self.session.run(self._outputs, dict(zip(names, arrays, strict=True)))
 
     def _scores(self, outputs: list[np.ndarray], tokenise_s: float) -> Scores:

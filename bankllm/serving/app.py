@@ -24,7 +24,7 @@ from bankllm import __version__
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.reply_batcher import ReplyBatcher
 from bankllm.assistant.turn import ChatReply, PendingChat
-from bankllm.serving.auth import check_identity, customer_of_token, require_same_customer
+from bankllm.serving.auth import check_auth_settings, customer_of_token, require_same_customer
 from bankllm.serving.chat_page import page_routes
 from bankllm.serving.errors import (
     COMPONENT,
@@ -54,13 +54,7 @@ class ChatRequest(BaseModel):
     message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
     customer_id: CustomerId
     conversation_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
-    """Given back in the reply; a new one is made where it is absent."""
-
-
-class ChatResponse(ChatReply):
-    """The engine's reply, with the id under which the log knows the request."""
-
-    request_id: str
+    """The id from an earlier reply, to continue that conversation; without it a new conversation begins."""
 
 
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"description": "Server-sent events."}}
@@ -68,15 +62,15 @@ STREAMED[200]["content"] = {
     "text/event-stream": {
         "itemSchema": described_events(
             token={"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-            reply={"$ref": COMPONENT.format(model=ChatResponse.__name__)},
+            reply={"$ref": COMPONENT.format(model=ChatReply.__name__)},
             error={"$ref": COMPONENT.format(model=Problem.__name__)},
         )
     }
 }
 
 
-class Turn(BaseModel):
-    """A message of the customer's and its answer, as they are kept."""
+class StoredTurn(BaseModel):
+    """A message of the customer and its reply, as memory stores them."""
 
     message_id: str
     created_at: str
@@ -87,21 +81,21 @@ class Turn(BaseModel):
     conversation_id: str = ""
 
 
-class Memory(BaseModel):
-    """All that is kept about a customer but the messages' embeddings."""
+class CustomerData(BaseModel):
+    """All that memory stores about a customer, without the embeddings."""
 
     customer_id: str
-    messages: list[Turn]
+    messages: list[StoredTurn]
 
 
 def create_app(
     engine: ChatEngine | Future[ChatEngine], settings: Settings, metrics: ServerMetrics | None = None
 ) -> FastAPI:
-    """The application around an engine, or around one that is still loading (503 until it is there).
+    """The application around an engine, or around one that is still loading (503 until it is loaded).
 
-    Whoever made the engine closes it. Raises `UsageError` in production without a way to check tokens.
+    The caller closes the engine. Raises `UsageError` in production if no way to check tokens is configured.
     """
-    check_identity(settings)
+    check_auth_settings(settings)
     if metrics is None:
         metrics = ServerMetrics("loading" if isinstance(engine, Future) else engine.model)
     app = FastAPI(
@@ -148,26 +142,23 @@ def _chat_routes(
     reply_batcher = ReplyBatcher()
     Customer = Annotated[str | None, Depends(customer_of)]
 
-    def begin(body: ChatRequest, customer: str | None) -> PendingChat:
+    def begin(body: ChatRequest, request: Request, customer: str | None) -> PendingChat:
         require_same_customer(customer, body.customer_id)
         limit.check(body.customer_id)
-        return current().begin(body.message, body.customer_id, body.conversation_id)
+        return current().begin(body.message, body.customer_id, body.conversation_id, request.state.request_id)
 
-    def response(reply: ChatReply, request: Request) -> ChatResponse:
-        return ChatResponse.model_construct(request_id=request.state.request_id, **dict(reply))
-
-    @router.post("/chat", response_model=ChatResponse, responses=documented(*REFUSALS))
+    @router.post("/chat", response_model=ChatReply, responses=documented(*REFUSALS))
     async def chat(body: ChatRequest, request: Request, customer: Customer) -> Response:
-        pending = begin(body, customer)
+        pending = begin(body, request, customer)
         await encoded(pending, request)
         reply = await reply_batcher.finish(current(), pending)
-        # What FastAPI would do with the model itself, without checking it once more.
-        return Response(response(reply, request).model_dump_json(), media_type="application/json")
+        # As FastAPI would serialise the model, without a second validation.
+        return Response(reply.model_dump_json(), media_type="application/json")
 
     @router.post("/chat/stream", response_class=EventStream, responses=documented(*REFUSALS) | STREAMED)
     async def stream(body: ChatRequest, request: Request, customer: Customer) -> EventStream:
-        """The reply as it is worded: events `token`, then one `reply`, or one `error`."""
-        pending = begin(body, customer)
+        """The reply as it is generated: `token` events, then one `reply` event, or one `error` event."""
+        pending = begin(body, request, customer)
         await encoded(pending, request)
 
         def events() -> Generator[str]:
@@ -176,24 +167,26 @@ def _chat_routes(
                     if isinstance(item, str):
                         yield event("token", json.dumps({"text": item}))
                     else:
-                        yield event("reply", response(item, request).model_dump_json())
-            except Exception as error:  # noqa: BLE001  the status is sent; what is known of it follows as an event
+                        yield event("reply", item.model_dump_json())
+            except Exception as error:  # noqa: BLE001  the status is already sent, so the error follows as an event
                 yield event("error", problem_of(request.state.request_id, error).model_dump_json())
 
         return EventStream(events())
 
     @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 429, 500, 503))
-    def kept(customer_id: CustomerId, customer: Customer) -> Memory:
-        """What is kept about this customer, oldest first."""
+    def kept(customer_id: CustomerId, customer: Customer) -> CustomerData:
+        """All that memory stores about this customer, oldest first."""
         require_same_customer(customer, customer_id)
         limit.check(customer_id)
-        return Memory(customer_id=customer_id, messages=[Turn(**turn) for turn in current().export(customer_id)])
+        return CustomerData(
+            customer_id=customer_id, messages=[StoredTurn(**turn) for turn in current().export(customer_id)]
+        )
 
     @router.delete(
         "/customers/{customer_id}/memory", status_code=204, responses=documented(401, 403, 404, 422, 429, 500, 503)
     )
     def forget(customer_id: CustomerId, customer: Customer) -> None:
-        """Forget this customer. Asked again, there is nothing to forget, and that is no error."""
+        """Delete all that memory stores about this customer. A second call does nothing and is no error."""
         require_same_customer(customer, customer_id)
         limit.check(customer_id)
         current().forget(customer_id)
@@ -202,8 +195,8 @@ def _chat_routes(
 
 
 async def encoded(pending: PendingChat, request: Request) -> None:
-    """Wait for the encoder, and take the message out of its queue if the client leaves meanwhile."""
-    done = asyncio.wrap_future(pending.job.done)
+    """Wait for the encoder. If the client disconnects before, cancel the message."""
+    done = asyncio.wrap_future(pending.encoded)
     left = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((done, left), return_when=asyncio.FIRST_COMPLETED)
@@ -229,13 +222,13 @@ def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
     engine.observe_batch = metrics.observe_batch
     engine.memory.embedder.counts.observe = metrics.observe_lookups
     metrics.watch_queue(lambda: engine.waiting)
-    metrics.tell_model(engine.describe())
+    metrics.set_model_info(engine.describe())
     if engine.memory.replication() is not None:
         metrics.watch_outbox(engine.memory.backlog)
 
 
 def _engine_source(engine: ChatEngine | Future[ChatEngine]) -> Callable[[], ChatEngine]:
-    """A function that gives the engine, or refuses with 503 while there is none."""
+    """A function that returns the engine, or raises 503 while it is loading."""
 
     def current() -> ChatEngine:
         if not isinstance(engine, Future):

@@ -1,8 +1,11 @@
-"""Whose request is it? In production the bearer token alone says so: a JSON Web Token whose `sub` is the customer.
+"""Authentication: verify the bearer token of a request and return its customer id.
 
-Tokens are signed with a shared secret (HS256, `BANKLLM_JWT_SECRET`) or by an identity provider whose public keys lie
-at `BANKLLM_JWKS_URL` (RS256, ES256). Without either, in development, the demo customers need no token, and the
-server listens on loopback alone. RFC 7519, and RFC 8725 on how tokens are got wrong.
+A token is a JSON Web Token (RFC 7519). Its `sub` claim is the customer id, and in production nothing else identifies
+the customer. Tokens are signed with a shared secret (HS256, `BANKLLM_JWT_SECRET`) or by an identity provider that
+publishes its public keys at `BANKLLM_JWKS_URL` (RS256, ES256).
+
+If neither is set (development only), the demo customers need no token and the server listens only on a loopback
+address. The checks follow RFC 8725, the best current practices for JSON Web Tokens.
 """
 
 import contextlib
@@ -19,61 +22,71 @@ from bankllm.errors import UsageError
 from bankllm.settings import Settings
 from bankllm.util.processes import is_loopback
 
-SHORTEST_SECRET = 32
-"""Bytes: a shorter one can be found by trying (RFC 7518, section 3.2)."""
+MIN_SECRET_BYTES = 32
+"""A shorter secret can be found by brute force (RFC 7518, section 3.2)."""
 LEEWAY_S = 30
-"""By how much the clocks of server and identity provider may differ."""
-LONGEST_TOKEN = 8192
-WANTED = "Send a JSON Web Token as Authorization: Bearer …, whose sub is the customer and whose exp lies ahead."
+"""Accepted difference in seconds between the clocks of the server and of the identity provider."""
+MAX_TOKEN_CHARACTERS = 8192
+TOKEN_FORMAT = (
+    "Send a JSON Web Token in the header Authorization: Bearer <token>. Its sub claim must be the customer id, and its "
+    "exp claim must be a time in the future."
+)
 
 
-def check_identity(settings: Settings, host: str = "127.0.0.1") -> None:
-    """Raises `UsageError` where customers' data would be open to people who have not said who they are."""
+def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
+    """Check that the settings do not expose customers' data to unauthenticated clients.
+
+    Raises `UsageError` if both ways of authentication are set, if the secret is too short, or if neither way is set
+    in production or for a `host` that is not a loopback address.
+    """
     secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
     if secret and settings.jwks_url:
-        raise UsageError("BANKLLM_JWT_SECRET and BANKLLM_JWKS_URL are both set. Expected one: unset the other.")
-    if secret is not None and len(secret.encode()) < SHORTEST_SECRET:
+        raise UsageError("BANKLLM_JWT_SECRET and BANKLLM_JWKS_URL are both set. Expected only one. Unset the other.")
+    if secret is not None and len(secret.encode()) < MIN_SECRET_BYTES:
         raise UsageError(
-            f"BANKLLM_JWT_SECRET has {len(secret.encode())} bytes, expected at least {SHORTEST_SECRET}. Make one with: "
-            "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            f"BANKLLM_JWT_SECRET has {len(secret.encode())} bytes, expected at least {MIN_SECRET_BYTES}. Create "
+            "one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
     if auth_enabled(settings):
         return
     if settings.environment == "production":
         raise UsageError(
-            "ENVIRONMENT=production needs a way to know customers by their tokens, and neither BANKLLM_JWT_SECRET nor "
-            "BANKLLM_JWKS_URL is set: anyone could read the accounts. Set one of them, or ENVIRONMENT=development for "
-            "the demo."
+            "ENVIRONMENT=production requires authentication, but neither BANKLLM_JWT_SECRET nor BANKLLM_JWKS_URL is "
+            "set. Without authentication anyone could read the accounts. Set one of them, or set "
+            "ENVIRONMENT=development to run the demo."
         )
     if not is_loopback(host):
         raise UsageError(
-            f"Without tokens the server listens on this machine's loopback alone, not on {host}. Set "
-            "BANKLLM_JWT_SECRET or BANKLLM_JWKS_URL, or leave --host out."
+            f"Without authentication the server listens only on a loopback address such as 127.0.0.1, not on {host}. "
+            "Set BANKLLM_JWT_SECRET or BANKLLM_JWKS_URL, or omit --host."
         )
 
 
 def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]]:
-    """A dependency that gives the customer whom the token names; None where the settings ask for no token.
+    """Return a FastAPI dependency that verifies the bearer token and returns its customer id.
 
-    401 for a token that is absent, expired, badly signed or signed in another way than the settings say.
+    The dependency returns None if the settings do not enable authentication. It raises `HTTPException`: 401 for a
+    token that is missing, expired, malformed, wrongly signed or signed with another algorithm than the settings
+    expect; 403 for a remote client of a server without authentication; 503 if the identity provider is unavailable.
     """
-    bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description=WANTED)
+    bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description=TOKEN_FORMAT)
     key, algorithms = _keys(settings)
 
     async def customer(
-        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+        request: Request, authorization: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
     ) -> str | None:
         if not auth_enabled(settings):
-            _check_reached_by_loopback(request)
+            _require_loopback(request)
             return None
-        if given is None:
-            raise HTTPException(401, WANTED, {"WWW-Authenticate": "Bearer"})
-        if len(given.credentials) > LONGEST_TOKEN:
-            raise _refused("it is too long")
+        if authorization is None:
+            raise HTTPException(401, f"The token is missing. {TOKEN_FORMAT}", {"WWW-Authenticate": "Bearer"})
+        token = authorization.credentials
+        if len(token) > MAX_TOKEN_CHARACTERS:
+            raise _rejected("it is too long")
         try:
             claims = jwt.decode(
-                given.credentials,
-                await key(given.credentials),
+                token,
+                await key(token),
                 algorithms=algorithms,
                 audience=settings.jwt_audience,
                 leeway=LEEWAY_S,
@@ -81,30 +94,34 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
             )
         except jwt.PyJWKClientConnectionError as error:
             raise HTTPException(
-                503, "The identity provider does not answer. Try again.", {"Retry-After": "5"}
+                503, "The identity provider is unavailable. Please try again later.", {"Retry-After": "5"}
             ) from error
         except jwt.ExpiredSignatureError as error:
-            raise _refused("it has expired") from error
-        except jwt.PyJWTError as error:  # the reason could help to forge one
-            raise _refused("it is malformed, or not signed as this server expects") from error
+            raise _rejected("it has expired") from error
+        except jwt.PyJWTError as error:  # a more exact reason could help an attacker to forge a token
+            raise _rejected("it is malformed, or not signed as this server expects") from error
         return str(claims["sub"])
 
     return customer
 
 
-def require_same_customer(customer: str | None, wanted: str) -> None:
-    """403 where the token is of another customer than the request; alike for one that does not exist."""
-    if customer is not None and customer != wanted:
+def require_same_customer(customer: str | None, requested: str) -> None:
+    """Raise `HTTPException` 403 if the token's customer is not the requested customer.
+
+    The answer is the same whether the requested customer exists or not, so that no client can find out which ids
+    exist. `customer` is None if authentication is not enabled; every customer is then allowed.
+    """
+    if customer is not None and customer != requested:
         raise HTTPException(403, "The token does not give access to that customer.")
 
 
 def _keys(settings: Settings) -> tuple[Callable[[str], Awaitable[Any]], list[str]]:
-    """From a token to the key that must have signed it, and how."""
+    """Return a function from a token to the key that verifies it, and the accepted signing algorithms."""
     if settings.jwks_url:
         provider = jwt.PyJWKClient(settings.jwks_url, timeout=5)
 
         async def published(token: str) -> Any:
-            # It may have to ask the identity provider, over the network.
+            # In a thread, because it may send a request to the identity provider.
             return (await run_in_threadpool(provider.get_signing_key_from_jwt, token)).key
 
         return published, ["RS256", "ES256"]
@@ -116,22 +133,27 @@ def _keys(settings: Settings) -> tuple[Callable[[str], Awaitable[Any]], list[str
     return shared, ["HS256"]
 
 
-def _check_reached_by_loopback(request: Request) -> None:
-    """403 where a server without tokens was made to listen to others (by `uvicorn --host`, say)."""
+def _require_loopback(request: Request) -> None:
+    """Raise `HTTPException` 403 unless the request came in through a loopback address.
+
+    This protects a server without authentication that was started on a public address, e.g. by `uvicorn --host`.
+    """
     address = (request.scope.get("server") or ("",))[0]
-    with contextlib.suppress(ValueError):  # a socket's path, or a name: not an address that others reach
+    with contextlib.suppress(ValueError):  # a socket path or a name, which is not reachable from other machines
         if not ipaddress.ip_address(address).is_loopback:
             raise HTTPException(
-                403, "Without tokens this server answers its own machine alone. Set BANKLLM_JWT_SECRET."
+                403,
+                "Authentication is not configured, so this server accepts only requests from its own machine. Set "
+                "BANKLLM_JWT_SECRET or BANKLLM_JWKS_URL and restart the server.",
             )
 
 
 def auth_enabled(settings: Settings) -> bool:
-    """Whether customers come with tokens."""
+    """Whether requests need a token."""
     return bool(settings.jwt_secret or settings.jwks_url)
 
 
-def _refused(why: str) -> HTTPException:
+def _rejected(reason: str) -> HTTPException:
     return HTTPException(
-        401, f"The token was refused: {why}. {WANTED}", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        401, f"The token was rejected: {reason}. {TOKEN_FORMAT}", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
     )

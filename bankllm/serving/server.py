@@ -1,7 +1,7 @@
-"""The chat service as a process: listen, load, answer, drain.
+"""Run the chat service as a process: listen, load the models, answer requests, drain on SIGTERM.
 
-`serve` answers from this process, where `/health/ready` says 503 until the models are there, or from several workers
-(`workers`), which share one store and one listening socket.
+With one worker, `serve` answers from this process, and `/health/ready` returns 503 until the models are loaded. With
+several workers (`workers`), the worker processes share one store and one listening socket.
 """
 
 import asyncio
@@ -20,46 +20,46 @@ from bankllm.assistant.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.model.artifact import read_artifact
 from bankllm.serving.app import create_app
-from bankllm.serving.auth import auth_enabled, check_identity
-from bankllm.serving.header_limit import LimitedHead
-from bankllm.serving.limits import wanted_rate
+from bankllm.serving.auth import auth_enabled, check_auth_settings
+from bankllm.serving.header_limit import HeaderLimitProtocol
+from bankllm.serving.limits import parse_rate_limit
 from bankllm.serving.logs import log_config
 from bankllm.serving.tuning import freeze_gc, tune_process
-from bankllm.serving.workers import NOT_LOADED, serve_with_workers
+from bankllm.serving.workers import LOAD_FAILED_EXIT_CODE, serve_with_workers
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10
-"""How long requests in flight may take to finish after SIGTERM."""
+"""Time limit for requests in flight after SIGTERM."""
 
 
 def serve(host: str, port: int, settings: Settings, workers: int = 1) -> None:
     """Run the service (main thread) until SIGTERM or Ctrl-C, then drain and return.
 
-    Port 0 takes a free one. Raises `UsageError`, `ModelError` or `StoreError` for parts that cannot be used,
-    `ServerError` for the port, or where none of several workers can load.
+    Port 0 selects a free port. Raises `UsageError` for invalid settings, `ModelError` or `StoreError` for a model or
+    store that cannot be used, and `ServerError` if the port cannot be used or no worker can load.
     """
-    # Better said before a port is taken, and once instead of by every worker.
-    check_identity(settings, host)
-    wanted_rate(settings)
+    # Checked here, before the port is opened, so that each error is reported once and not by every worker.
+    check_auth_settings(settings, host)
+    parse_rate_limit(settings)
     read_artifact(settings.adapter or DEFAULT_ADAPTER)
-    # Its threads would fight with the encoder's for the same cores.
+    # The tokenizer's threads would compete with the encoder's threads for the same cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with listen(host, port) as listener:
         if workers > 1:
-            _announce(settings)
+            _warn_without_auth(settings)
             serve_with_workers(listener, _config("bankllm.serving.workers:worker_app", settings, workers), settings)
         else:
-            _serve_alone(listener, settings)
+            _serve_single_process(listener, settings)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `ServerError` where the port is taken or the address is not this machine's."""
+    """Open a listening socket. Raises `ServerError` if the port or the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only on sockets that name their protocol, as socket.create_server's do not: without
-    # it each reply on a kept connection waits about 40 ms for the client's delayed acknowledgement.
+    # asyncio sets TCP_NODELAY only if the socket's protocol is IPPROTO_TCP, which socket.create_server does not set.
+    # Without TCP_NODELAY each response on a kept-alive connection waits about 40 ms for the client's delayed ACK.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,18 +68,18 @@ def listen(host: str, port: int) -> socket.socket:
         return listener
     except (OSError, OverflowError) as error:
         listener.close()
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         advice = (
             "Stop the other server, or choose another port with --port."
-            if taken
+            if in_use
             else "Expected an address of this machine, such as 127.0.0.1, and a port from 0 to 65535."
         )
-        fault = "is in use" if taken else f"cannot be used ({error})"
-        raise ServerError(f"Port {port} on {host} {fault}. {advice}") from error
+        problem = "is in use" if in_use else f"cannot be used ({error})"
+        raise ServerError(f"Port {port} on {host} {problem}. {advice}") from error
 
 
 class LoadingApp:
-    """The application of a process that loads its own engine in the background."""
+    """An application whose engine is loaded in a background thread. `engine` is the future of the engine."""
 
     def __init__(self, settings: Settings) -> None:
         tune_process()
@@ -90,7 +90,7 @@ class LoadingApp:
         self.app: FastAPI = create_app(self.engine, settings, metrics)
 
     def close(self) -> None:
-        """Wait for the engine and close it. Raises what its loading raised."""
+        """Wait until the engine is loaded, then close it. Raises the exception of a failed load."""
         self._loader.shutdown()
         self.engine.result().close()
 
@@ -102,45 +102,45 @@ def _load(adapter: Path, settings: Settings) -> ChatEngine:
 
 
 def app_from_environment() -> FastAPI:
-    """For uvicorn in a process that we did not start: loads in the background, closes when the server stops.
+    """The application for an external ASGI server: loads in the background, closes when the server stops.
 
-    Where it cannot load, the process says why and ends with the exit code of uvicorn's own failed starts.
+    If loading fails, the error is logged and the process exits with `LOAD_FAILED_EXIT_CODE`.
     """
     loading = LoadingApp(get_settings())
 
-    async def tell() -> None:
+    async def report_loading() -> None:
         try:
             await asyncio.wrap_future(loading.engine)
         except Exception as error:
-            unforeseen = None if isinstance(error, BankLLMError) else error
-            logger.error("the models cannot be loaded: %s", error, exc_info=unforeseen)
-            signal.raise_signal(signal.SIGTERM)  # uvicorn drains
+            unexpected = None if isinstance(error, BankLLMError) else error
+            logger.error("the models cannot be loaded: %s", error, exc_info=unexpected)
+            signal.raise_signal(signal.SIGTERM)  # makes uvicorn drain and stop
         else:
             logger.info("ready")
 
     def close() -> None:
         if loading.engine.done() and loading.engine.exception():
-            # uvicorn would end by the signal it was sent, as if somebody had wanted this end.
+            # Without this, uvicorn would exit by SIGTERM, which looks like a requested stop.
             logging.shutdown()
-            os._exit(NOT_LOADED)
+            os._exit(LOAD_FAILED_EXIT_CODE)
         loading.close()
 
-    loading.app.state.begin = tell
+    loading.app.state.begin = report_loading
     loading.app.state.close = close
     return loading.app
 
 
-def _serve_alone(listener: socket.socket, settings: Settings) -> None:
+def _serve_single_process(listener: socket.socket, settings: Settings) -> None:
     loading = LoadingApp(settings)
     server = uvicorn.Server(_config(loading.app, settings))
 
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # uvicorn raises the signal again once it has drained; with the default handler that would not be exit 0.
+    # uvicorn raises the signal again after it has drained. With the default handler the exit code would not be 0.
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    _announce(settings)
+    _warn_without_auth(settings)
     loading.engine.add_done_callback(lambda done: stop() if done.exception() else logger.info("ready"))
     try:
         server.run(sockets=[listener])
@@ -156,11 +156,13 @@ def _config(app: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn
         access_log=False,
         log_config=log_config(settings.log_file),
         timeout_graceful_shutdown=DRAIN_SECONDS,
-        http=LimitedHead,
+        http=HeaderLimitProtocol,
         ws="none",
     )
 
 
-def _announce(settings: Settings) -> None:
+def _warn_without_auth(settings: Settings) -> None:
     if not auth_enabled(settings):
-        logger.warning("demo: customers need no token, so this server is for this machine alone")
+        logger.warning(
+            "authentication is not configured (demo mode): this server accepts only requests from this machine"
+        )

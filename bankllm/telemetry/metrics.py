@@ -1,9 +1,11 @@
-"""What the server counts about itself, for Prometheus and for a person in a hurry.
+"""Metrics of the server: Prometheus metrics (`render`) and a short summary (`summary`).
 
-Histograms keep OpenTelemetry's boundaries: with coarser ones a 10 ms service reads as p95 = 95 ms.
-Labels take the route's template, never a raw path or a customer, so that the number of series stays small.
-Each `ServerMetrics` has its own registry and counts for itself. Where workers share a folder (`workers`), each
-speaks for all of them, and a process has one: prometheus_client keeps its values there by process.
+Histograms use OpenTelemetry's bucket boundaries. With coarser buckets, a service that takes 10 ms shows a p95 of
+95 ms. Labels contain the template of a route, never a path or a customer id, so the number of series stays small.
+
+Each `ServerMetrics` has its own registry. If several workers share a folder (`multiprocess`), each worker reports the
+sums over all of them. A process can then have only one `ServerMetrics`, because prometheus_client stores its values
+per process.
 """
 
 import math
@@ -16,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from bankllm import __version__
 from bankllm.errors import StoreError
 from bankllm.telemetry.multiprocess import AllWorkers, shared_folder
-from bankllm.telemetry.recent_requests import Recent
+from bankllm.telemetry.recent_requests import RecentRequests
 
 Stage = Literal["queue", "tokenise", "encode", "classify", "retrieve", "respond"]
 
@@ -27,25 +29,27 @@ TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 PERCENTILES = {"latency_p50_ms": (0.50, 11), "latency_p95_ms": (0.95, 130), "latency_p99_ms": (0.99, 662)}
-"""Each percentile of `summary` and the requests it needs (MLPerf Inference's early-stopping rule, c = 0.99)."""
+"""Percentile of `summary` → (quantile, smallest number of requests). The numbers follow the early-stopping rule of
+MLPerf Inference with confidence 0.99."""
 
 
 class ServerMetrics:
     """Metrics of this process, or of all workers that share its folder.
 
-    `window` bounds how many raw durations `summary` looks back on. Raises `UsageError` for a folder that cannot be
-    used, or for a second `ServerMetrics` of the same process in it.
+    `model` and `version` are labels of `bankllm_build_info`. `window` is the largest number of recent requests that
+    `summary` uses. Raises `UsageError` for a folder that cannot be used, and for a second `ServerMetrics` of the same
+    process in a shared folder.
     """
 
     def __init__(self, model: str, version: str = __version__, window: int = 10_000) -> None:
         folder = shared_folder()
-        self._recent = Recent(window, folder)
+        self._recent = RecentRequests(window, folder)
         self._registry = CollectorRegistry()
         labels = ("route", "method", "status")
         self._requests = Counter("http_requests", "Requests answered.", labels, registry=self._registry)
         self._durations = Histogram(
             "http_request_duration_seconds",
-            "Time from the request's first byte in to the reply's last byte out.",
+            "Time from the first byte of the request to the last byte of the reply.",
             labels,
             buckets=HTTP_BUCKETS,
             registry=self._registry,
@@ -53,22 +57,22 @@ class ServerMetrics:
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         stages = Histogram(
             "bankllm_stage_duration_seconds",
-            "Time that a chat request spent in one stage.",
+            "Time that a chat request spends in one stage.",
             ("stage",),
             buckets=STAGE_BUCKETS,
             registry=self._registry,
         )
-        # A series from the start on, so that a rate over it is 0 and not absent.
+        # Create the series at the start, so that a rate over it is 0 instead of absent.
         self._stages: dict[str, Histogram] = {name: stages.labels(name) for name in get_args(Stage)}
         self._batches = Histogram(
             "bankllm_batch_size",
-            "Messages that one pass of the encoder had.",
+            "Number of messages in one pass of the encoder.",
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self._registry,
         )
         info = Gauge(
             "bankllm_build_info",
-            "Always 1; the labels tell.",
+            "Version and model of the server, as labels; the value is always 1.",
             ("version", "model"),
             registry=self._registry,
             multiprocess_mode="livemax",
@@ -76,36 +80,40 @@ class ServerMetrics:
         info.labels(version, model).set(1)
         self._replies = Counter(
             "bankllm_replies",
-            "Chats answered, by who worded the reply and why it was not who was asked (none where it was).",
+            "Chats answered, by the responder that generated the reply and the reason for a fallback (none without).",
             ("responder", "fallback"),
             registry=self._registry,
         )
         self._reply_series: dict[tuple[str, str], Counter] = {}
         unavailable = Counter(
             "bankllm_unavailable",
-            "Chats answered without something that did not answer: memory to read, or storing the turn.",
+            "Chats answered although the message store failed, by operation: memory (reading history) or storing.",
             ("what",),
             registry=self._registry,
         )
         self._unavailable = {what: unavailable.labels(what) for what in ("memory", "storing")}
         lookups = Counter(
             "bankllm_embedding_lookups",
-            "Texts whose embedding was asked for, by where it came from; a miss is one that the model encoded.",
+            "Texts whose embedding was requested, by its source; a miss is a text that the model encoded.",
             ("found",),
             registry=self._registry,
         )
         self._lookups = [lookups.labels(found) for found in ("memory", "shared", "miss")]
-        self._waiting: Callable[[], int] | None = None
-        self._looks: list[Callable[[], None]] = []
-        self._shown = self._registry
+        self._read_queue_depth: Callable[[], int] | None = None
+        self._updates: list[Callable[[], None]] = []
+        self._exported = self._registry
         if folder is None:
             ProcessCollector(registry=self._registry)
         else:
-            self._shown = CollectorRegistry()
-            self._shown.register(AllWorkers(folder))
+            self._exported = CollectorRegistry()
+            self._exported.register(AllWorkers(folder))
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one answered request. `route` is the template (`/api/v1/chat`), one fixed word where none matched."""
+        """Count one answered request that took `seconds`.
+
+        `route` is the template (`/api/v1/chat`), or one fixed word for all paths that match no route. Requests of the
+        monitoring routes are not in the summary.
+        """
         labels = (route, method if method in METHODS else "_OTHER", status)
         series = self._series.get(labels)
         if series is None:
@@ -113,16 +121,20 @@ class ServerMetrics:
         requests, durations = series
         requests.inc()
         durations.observe(seconds)
-        if not is_upkeep(route):
+        if not is_monitoring_route(route):
             self._recent.add(seconds, status >= 500)
 
     def observe_batch(self, size: int) -> None:
-        """Count one pass of the encoder and its messages, and look at the queue that it leaves behind."""
+        """Count one pass of the encoder with `size` messages, and update the queue depth."""
         self._batches.observe(size)
-        self._look_at_queue()
+        self._update_queue_depth()
 
     def observe_reply(self, stages: Mapping[str, float], responder: str, fallback: str | None = None) -> None:
-        """Count one answered chat: its stages in seconds, who worded it, and why that is not who was asked."""
+        """Count one answered chat.
+
+        `stages` is stage → seconds, `responder` the one that generated the reply, and `fallback` the reason why it is
+        not the configured responder (None if it is).
+        """
         for stage, seconds in stages.items():
             self._stages[stage].observe(seconds)
         labels = (responder, fallback or "none")
@@ -132,20 +144,23 @@ class ServerMetrics:
         series.inc()
 
     def observe_unavailable(self, what: str) -> None:
-        """Count one chat that was answered without `memory`, or without `storing`."""
+        """Count one chat that was answered although reading (`memory`) or storing (`storing`) messages failed."""
         self._unavailable[what].inc()
 
     def observe_lookups(self, memory: int, shared: int, missed: int) -> None:
-        """Count texts whose embedding the process had, other processes had, or the model had to make."""
+        """Count texts by the source of their embedding: memory of the process, shared cache, or the model."""
         for counter, count in zip(self._lookups, (memory, shared, missed), strict=True):
             if count:
                 counter.inc(count)
 
-    def tell_model(self, facts: Mapping[str, str]) -> None:
-        """Show what answers, as the labels of one series whose value is always 1. Once, when the models are there."""
+    def set_model_info(self, facts: Mapping[str, str]) -> None:
+        """Export facts about the loaded models as the labels of one series with the value 1.
+
+        Call it once, after the models are loaded; a second call raises `ValueError`.
+        """
         info = Gauge(
             "bankllm_model_info",
-            "Always 1; the labels tell.",
+            "Facts about the loaded models, as labels; the value is always 1.",
             tuple(facts),
             registry=self._registry,
             multiprocess_mode="livemax",
@@ -153,40 +168,40 @@ class ServerMetrics:
         info.labels(*facts.values()).set(1)
 
     def watch_queue(self, read: Callable[[], int]) -> None:
-        """Show how many messages wait for the encoder; of several workers, of all that live.
+        """Export the number of messages that wait for the encoder, summed over the live workers.
 
-        `read` is asked at every pass of the encoder and whenever the metrics are, so that another worker's part is
-        as old as its last pass.
+        `read` is called at every pass of the encoder and at every `render`. The number of another worker is therefore
+        as old as the last pass of that worker.
         """
         self._depth = Gauge(
             "bankllm_queue_depth",
-            "Messages that wait for the encoder.",
+            "Number of messages that wait for the encoder.",
             registry=self._registry,
             multiprocess_mode="livesum",
         )
-        self._waiting = read
-        self._looks.append(self._look_at_queue)
+        self._read_queue_depth = read
+        self._updates.append(self._update_queue_depth)
 
-    def _look_at_queue(self) -> None:
-        if self._waiting is not None:
-            self._depth.set(self._waiting())
+    def _update_queue_depth(self) -> None:
+        if self._read_queue_depth is not None:
+            self._depth.set(self._read_queue_depth())
 
     def watch_outbox(self, read: Callable[[], tuple[float, float]]) -> None:
-        """Show how many changes of the memory Pinecone was not told of yet, and for how many s the oldest waits.
+        """Export the number of changes not yet sent to Pinecone, and the age of the oldest one in s.
 
-        `read` is asked whenever the metrics are; NaN stands where it raises `StoreError`. The workers share the
-        outbox, so that the one that looked last speaks for all.
+        `read` returns both and is called at every `render`; if it raises `StoreError`, both values are NaN. The
+        workers share the outbox, so the most recent value of any worker is exported.
         """
         texts = {
-            "bankllm_outbox_depth": "Changes of the memory that Pinecone was not told of yet.",
-            "bankllm_outbox_oldest_seconds": "For how long the oldest of them waits.",
+            "bankllm_outbox_depth": "Number of changes of the message store that were not yet sent to Pinecone.",
+            "bankllm_outbox_oldest_seconds": "Age of the oldest change that was not yet sent to Pinecone.",
         }
         gauges = [
             Gauge(name, text, registry=self._registry, multiprocess_mode="livemostrecent")
             for name, text in texts.items()
         ]
 
-        def look() -> None:
+        def update() -> None:
             try:
                 values = read()
             except StoreError:
@@ -194,30 +209,32 @@ class ServerMetrics:
             for gauge, value in zip(gauges, values, strict=True):
                 gauge.set(value)
 
-        self._looks.append(look)
+        self._updates.append(update)
 
     def render(self) -> tuple[bytes, str]:
-        """The metrics in Prometheus' text format, and its content type."""
-        for look in self._looks:
-            look()
-        return generate_latest(self._shown), TEXT_FORMAT
+        """Return the metrics in Prometheus' text format, and its content type."""
+        for update in self._updates:
+            update()
+        return generate_latest(self._exported), TEXT_FORMAT
 
     def summary(self) -> dict[str, int | float | None]:
-        """A few figures over the most recent requests of all workers, without those for health and metrics.
+        """Summarise the most recent requests of all workers, without those of the monitoring routes.
 
-        Percentiles are empirical (nearest rank), in ms, and None below the samples in `PERCENTILES`;
-        `error_rate` is the share answered with 5xx, None before the first request; `requests_total` counts since
-        the start, those of ended workers too, `window` is how many requests the other figures rest on, `workers`
-        how many processes are at work.
+        - `latency_p50_ms`, `latency_p95_ms`, `latency_p99_ms`: empirical percentiles (nearest rank) in ms; None with
+          fewer requests than `PERCENTILES` requires;
+        - `requests_total`: requests since the start, including those of ended workers;
+        - `error_rate`: share of the recent requests with a status 5xx; None before the first request;
+        - `window`: number of recent requests that the percentiles and the error rate are computed from;
+        - `workers`: number of live worker processes.
         """
         total, recent = self._recent.read()
         durations = np.sort(recent["seconds"])
         count = len(durations)
-        figures: dict[str, int | float | None] = {
+        percentiles: dict[str, int | float | None] = {
             name: round(1000 * float(durations[math.ceil(q * count) - 1]), 3) if count >= needed else None
             for name, (q, needed) in PERCENTILES.items()
         }
-        return figures | {
+        return percentiles | {
             "requests_total": total,
             "error_rate": float(recent["failed"].mean()) if count else None,
             "window": count,
@@ -225,6 +242,6 @@ class ServerMetrics:
         }
 
 
-def is_upkeep(route: str) -> bool:
-    """Whether a route is asked by machines that watch the service, and not by customers."""
+def is_monitoring_route(route: str) -> bool:
+    """Return whether a route serves health checks or metrics, rather than customers."""
     return route.startswith(("/health", "/metrics"))

@@ -1,4 +1,4 @@
-"""One customer's memory: every call stays with the customer it was opened for.
+"""One customer's memory: all calls of a `CustomerMemory` access only the rows of that customer.
 
 memory = service.for_user("CUST001")
 memory.store("My card is lost", "I have frozen it.", "lost_or_stolen_card")
@@ -22,7 +22,7 @@ MessageId = NewType("MessageId", str)
 
 @dataclass(frozen=True)
 class Message:
-    """One turn: what the customer wrote, and where there is one, the assistant's answer and the intent it saw."""
+    """One turn: the customer's message, and optionally the reply, the predicted intent and the conversation."""
 
     user_message: str
     assistant_response: str = ""
@@ -30,15 +30,15 @@ class Message:
     conversation_id: str = ""
 
     def metadata(self) -> dict[str, str]:
-        """What is kept beside the text and its vector."""
+        """Return the metadata that is stored with the text and its vector."""
         kept = {"assistant_response": self.assistant_response, "intent": self.intent}
         return kept | ({"conversation_id": self.conversation_id} if self.conversation_id else {})
 
 
 class CustomerMemory:
-    """What one customer said and was told. No call takes a customer's id, so none can name another's.
+    """The stored turns of one customer. No method has a customer id argument, so none can access another customer.
 
-    All calls raise `UsageError` for arguments that do not fit, and `StoreError` when the store fails.
+    All calls raise `UsageError` for invalid arguments and `StoreError` if the store fails.
     """
 
     def __init__(self, store: VectorStore, embedder: Embedder, user_id: str) -> None:
@@ -47,7 +47,7 @@ class CustomerMemory:
 
     @property
     def user_id(self) -> str:
-        """Whose memory this is."""
+        """The customer's id; read-only."""
         return self._namespace.namespace
 
     def store(
@@ -59,14 +59,20 @@ class CustomerMemory:
         conversation_id: str = "",
         vector: np.ndarray | None = None,
     ) -> MessageId:
-        """Keep one turn and return its id once it is kept. `vector` (dim,) spares embedding the message again."""
+        """Store one turn and return its id after the commit.
+
+        Pass `vector` (dim,) if the message is already embedded.
+        """
         turn = Message(user_message, assistant_response, intent, conversation_id)
         return self.store_many([turn], vectors=None if vector is None else np.asarray(vector)[None])[0]
 
     def store_many(
         self, messages: Sequence[Message], *, vectors: np.ndarray | None = None, progress: bool = False
     ) -> list[MessageId]:
-        """Keep turns in order; `vectors` is (n, dim), one a message. SQLite keeps all or none."""
+        """Store n turns in order and return their ids; SQLite stores all or none of them.
+
+        `vectors` (n, dim) are the embeddings of the messages, if they are already computed.
+        """
         for message in messages:
             _check(message)
         ids = [MessageId(uuid4().hex) for _ in messages]
@@ -74,24 +80,33 @@ class CustomerMemory:
         self._namespace.write(ids, texts, [message.metadata() for message in messages], vectors, progress)
         return ids
 
-    def row(self, message: Message, vector: np.ndarray) -> Row:
-        """A turn as `VectorStore.upsert_many` keeps it, under an id of its own."""
+    def row(
+        self,
+        user_message: str,
+        assistant_response: str,
+        intent: str,
+        vector: np.ndarray,
+        *,
+        conversation_id: str = "",
+    ) -> Row:
+        """Make one turn a row for `VectorService.store_rows`, with a new id. `vector` (dim,) embeds `user_message`."""
+        message = Message(user_message, assistant_response, intent, conversation_id)
         _check(message)
-        return self._namespace.row(uuid4().hex, message.user_message, vector, message.metadata())
+        return self._namespace.row(uuid4().hex, user_message, vector, message.metadata())
 
     def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
-        """The `top_k` messages nearest in meaning, best first; fewer where there are fewer.
+        """Return up to `top_k` messages that are nearest in meaning, best first.
 
-        `vector` (dim,) is the query's embedding where the caller has it already.
+        Pass `vector` (dim,) if the query is already embedded.
         """
         return self._namespace.search(query, top_k, vector)
 
     def recent(self, limit: int) -> list[Message]:
-        """The latest `limit` turns, the newest first."""
+        """Return the latest `limit` turns, the newest first."""
         return [_message(row) for row in self._namespace.store.recent(self.user_id, limit)]
 
     def export(self) -> list[dict[str, str]]:
-        """All that is kept, oldest first, ready for JSON; the vectors are left out."""
+        """Return all turns, oldest first, as JSON-serialisable dicts without the vectors."""
         return [
             {
                 "message_id": row.id,
@@ -103,11 +118,12 @@ class CustomerMemory:
         ]
 
     def forget(self, message_ids: Sequence[str] | None = None) -> None:
-        """Remove these messages, or everything; unknown ids are no error.
+        """Delete the messages with these ids, or all messages if `message_ids` is None; unknown ids are ignored.
 
-        The vectors of their texts leave the embedder's cache in the same call: memory, file, and what other processes
-        would still write. What may remain is what was only ever searched for and never stored, under a hash of its
-        text; nothing there says whose it was. Anybody who asks the same text afterwards puts its vector there again.
+        The same call deletes the vectors of these texts from the embedder's cache: from memory, from the store's file,
+        and from the pending cache writes of other processes. Vectors of queries that were never stored may remain in
+        the cache. Their keys are hashes of the text, and the cache does not record which customer sent them. A later
+        query with the same text adds its vector to the cache again.
         """
         self._namespace.forget(message_ids)
 

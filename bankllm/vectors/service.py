@@ -1,4 +1,6 @@
-"""The assistant's memory: store what a customer said and was told, find it again by meaning, for that customer alone.
+"""The assistant's memory: stores each customer's messages and replies, and searches them by meaning.
+
+A search returns only messages of the customer or collection that it names.
 
 with open_service(Path("memory.sqlite")) as memory:
     memory.for_user("CUST001").store("My card is lost", "I have frozen it.", "lost_or_stolen_card")
@@ -9,7 +11,7 @@ with open_service(Path("memory.sqlite")) as memory:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self, overload
+from typing import Self, overload
 
 import numpy as np
 
@@ -21,73 +23,72 @@ from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore, ReplicationStats
 from bankllm.vectors.pinecone.store import PineconeStore
-from bankllm.vectors.rows import Match
+from bankllm.vectors.rows import Match, Row
 from bankllm.vectors.sqlite.connection import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import SQLiteStore, VectorStore
 
-__all__ = ["CustomerMemory", "Message", "MessageId", "ServiceStats", "Turn", "VectorService", "open_service"]
-
-
-class Turn(NamedTuple):
-    """A message of one customer, ready to be kept."""
-
-    user_id: str
-    message: Message
-    vector: np.ndarray
-    """(dim,)"""
+__all__ = ["CustomerMemory", "Message", "MessageId", "ServiceStats", "VectorService", "open_service"]
 
 
 @dataclass(frozen=True)
 class ServiceStats:
-    """What `VectorService.stats` tells."""
+    """Counters of the store and of the embedding cache, as returned by `VectorService.stats`."""
 
     store: str
-    """`sqlite`, or `pinecone` where the SQLite file replicates."""
+    """`sqlite`, or `pinecone` if the SQLite file is replicated to Pinecone."""
     messages: int
-    """Rows in the store: the customers' messages, and the texts of collections where there are any."""
+    """Rows in the store: messages of all customers plus texts of all collections."""
     embedder: str
+    """The embedder's `model_id`: name and weight hash of the embedding model."""
     dim: int
+    """Length of each vector."""
     cache_hits: int
-    """Texts embedded without the model since the start: from memory and from the shared layer."""
+    """Texts whose vector was cached, since the start: `cache_hits_memory` + `cache_hits_shared`."""
     cache_hits_memory: int
+    """Texts whose vector was in this process's memory."""
     cache_hits_shared: int
+    """Texts whose vector was in the store's file."""
     cache_misses: int
+    """Texts that the model embedded."""
     cache_hit_rate: float
-    """Share of all texts that needed no model; this and the next two are 0 before the first hit."""
+    """Hits as a share of all texts; this rate and the next two are 0 before the first hit."""
     cache_memory_hit_rate: float
-    """Share of all texts that this process's memory answered."""
+    """Hits in this process's memory as a share of all texts."""
     cache_shared_hit_rate: float
-    """Share that the store's file answered, of the texts that memory did not."""
+    """Hits in the store's file as a share of the texts that were not in memory."""
     cache_bytes: int
-    """Of the layer in memory."""
+    """Size of the cache layer in memory, in bytes."""
     replication: ReplicationStats | None = None
-    """How Pinecone keeps up with the file; None where the memory is in SQLite alone."""
+    """State of the replication to Pinecone; None if the store is only in SQLite."""
 
 
 class VectorService:
-    """Messages by customer and shared collections in a `VectorStore`, embedded by an `Embedder`.
+    """Customer memories and shared collections in a `VectorStore`, embedded by an `Embedder`.
 
-    A namespace holds one customer or one collection. A message is searched by what the customer wrote; reply and
-    intent come with the match, as metadata. All calls raise `UsageError` for arguments that do not fit, and
-    `StoreError` when the store fails. Safe to use from several threads; the server calls it in threads, which is why
-    there is no async form.
+    A namespace holds the rows of one customer or of one collection. A search compares the query with the customer's
+    messages; the reply and the intent are metadata of each match. All calls raise `UsageError` for invalid arguments
+    and `StoreError` if the store fails. The class is thread-safe. It has no async API, because the server calls it in
+    worker threads.
     """
 
     def __init__(self, store: VectorStore, embedder: Embedder) -> None:
         if (store.embedder_id, store.dim) != (embedder.model_id, embedder.dim):
             raise UsageError(
-                f"The store keeps vectors of {store.embedder_id} (dim {store.dim}), the embedder is "
+                f"The store holds vectors of {store.embedder_id} (dim {store.dim}), but the embedder is "
                 f"{embedder.model_id} (dim {embedder.dim}). Open the store with this embedder's model_id and dim."
             )
         self.store = store
         self.embedder = embedder
 
     def for_user(self, user_id: str) -> CustomerMemory:
-        """This customer's memory, whose calls cannot name another customer."""
+        """Return this customer's memory. Its calls cannot access another customer's rows."""
         return CustomerMemory(self.store, self.embedder, user_id)
 
     def collection(self, name: str) -> Collection:
-        """Texts that all customers share, under a name of 1–128 printable ASCII characters without spaces."""
+        """Return a collection of texts that all customers share.
+
+        `name` has 1–128 printable ASCII characters without spaces.
+        """
         return Collection(self.store, self.embedder, name)
 
     def store_message(
@@ -99,7 +100,7 @@ class VectorService:
         *,
         vector: np.ndarray | None = None,
     ) -> MessageId:
-        """Keep one turn and return its id once it is kept, see `CustomerMemory.store`."""
+        """Store one turn and return its id after the commit, see `CustomerMemory.store`."""
         return self.for_user(user_id).store(user_message, assistant_response, intent, vector=vector)
 
     def store_many(
@@ -110,14 +111,15 @@ class VectorService:
         vectors: np.ndarray | None = None,
         progress: bool = False,
     ) -> list[MessageId]:
-        """Keep one customer's turns in order, see `CustomerMemory.store_many`."""
+        """Store one customer's turns in order, see `CustomerMemory.store_many`."""
         return self.for_user(user_id).store_many(messages, vectors=vectors, progress=progress)
 
-    def store_turns(self, turns: Sequence[Turn]) -> list[MessageId]:
-        """Keep turns of any customers, in order and at once: SQLite keeps all or none, by one commit."""
-        rows = [(turn.user_id, self.for_user(turn.user_id).row(turn.message, turn.vector)) for turn in turns]
+    def store_rows(self, rows: Sequence[tuple[str, Row]]) -> None:
+        """Store (customer id, row) pairs of any customers in order; SQLite stores all or none, with one commit.
+
+        `CustomerMemory.row` makes the rows.
+        """
         self.store.upsert_many([(user_id, [row]) for user_id, row in rows])
-        return [MessageId(row.id) for _, row in rows]
 
     @overload
     def semantic_search(
@@ -138,9 +140,9 @@ class VectorService:
         collection: str | None = None,
         vector: np.ndarray | None = None,
     ) -> list[Match]:
-        """The `top_k` texts nearest in meaning, of this customer or of this collection, best first.
+        """Return the `top_k` texts of one customer or one collection that are nearest in meaning, best first.
 
-        `vector` (dim,) is the query's embedding where the caller has it already.
+        Pass `vector` (dim,) if the query is already embedded.
         """
         if user_id is not None and collection is None:
             return self.for_user(user_id).search(query, top_k, vector=vector)
@@ -152,23 +154,23 @@ class VectorService:
         )
 
     def recall(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int = 5) -> list[list[Match]]:
-        """For each customer and (dim,) embedding of a query the `top_k` messages nearest in meaning, best first."""
+        """Return, for each (customer, query embedding (dim,)) pair, the `top_k` nearest messages, best first."""
         return self.store.search_many([(self.for_user(user_id).user_id, vector) for user_id, vector in queries], top_k)
 
     def recent(self, user_id: str, limit: int) -> list[Message]:
-        """This customer's latest `limit` turns, the newest first."""
+        """Return this customer's latest `limit` turns, the newest first."""
         return self.for_user(user_id).recent(limit)
 
     def forget_user(self, user_id: str) -> None:
-        """Remove everything kept for this customer, see `CustomerMemory.forget`; one that is not known is no error."""
+        """Delete all rows of this customer, see `CustomerMemory.forget`; an unknown customer is not an error."""
         self.for_user(user_id).forget()
 
     def export_user(self, user_id: str) -> list[dict[str, str]]:
-        """All that is kept for this customer, oldest first, ready for JSON; the vectors are left out."""
+        """Return all turns of this customer, oldest first, as JSON-serialisable dicts without the vectors."""
         return self.for_user(user_id).export()
 
     def stats(self) -> ServiceStats:
-        """Counts of this moment."""
+        """Return the current counters."""
         embedder, counts = self.embedder, self.embedder.counts
         return ServiceStats(
             store=self.store.kind,
@@ -187,16 +189,16 @@ class VectorService:
         )
 
     def replication(self) -> ReplicationStats | None:
-        """How Pinecone keeps up with the local file; None where the memory is in SQLite alone."""
+        """Return the state of the replication to Pinecone; None if the store is only in SQLite."""
         return self.store.replication() if isinstance(self.store, ReplicatedStore) else None
 
     def backlog(self) -> tuple[int, float]:
-        """How many changes Pinecone was not told of yet, and for how many s the oldest of them waits."""
+        """Return the number of changes not yet sent to Pinecone and the age of the oldest one in seconds."""
         replication = self.replication()
         return (replication.outbox_depth, replication.oldest_s) if replication else (0, 0.0)
 
     def close(self) -> None:
-        """Close the store; a second call does nothing."""
+        """Close the store; a second call has no effect."""
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -213,11 +215,12 @@ def open_service(
     embedder: Embedder | None = None,
     wait_s: float = BUSY_TIMEOUT_S,
 ) -> VectorService:
-    """Memory in the SQLite file `path` (None: lost on close), which replicates where `PINECONE_API_KEY` is set.
+    """Open or create the store in the SQLite file `path`; None keeps it in memory and loses it on close.
 
-    Then searches find what other machines wrote too. A call of SQLite's waits up to `wait_s` for others that use the
-    file, through which processes share embeddings too. Raises `StoreError` for a file or an index that does not fit;
-    an outage of Pinecone's does not keep it shut.
+    If `PINECONE_API_KEY` is set, the file is replicated to Pinecone and searches also find rows of other machines.
+    Processes that open the same file also share cached embeddings through it. A call waits up to `wait_s` seconds for
+    other threads and processes that use the file. Raises `StoreError` if the file or the Pinecone index belongs to
+    another embedder or cannot be used. A Pinecone outage is not an error: the service opens on the local file.
     """
     settings = settings or get_settings()
     embedder = embedder or Embedder(settings=settings)
@@ -236,6 +239,6 @@ def open_service(
 
 
 def _sharing(embedder: Embedder, store: SQLiteStore, settings: Settings) -> Embedder:
-    """The embedder with the file's cache behind its own; a store in memory has nobody to share with."""
+    """Return the embedder with the file's shared cache attached; an in-memory store has no shared cache."""
     store.embeddings.max_bytes = settings.embedding_cache_bytes
     return embedder.with_shared(None if store.path is None else store.embeddings)
