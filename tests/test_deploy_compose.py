@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bankllm.errors import UsageError
-from bankllm.serving.auth import check_identity
+from bankllm.serving.auth import check_auth_settings
 from bankllm.settings import Settings, get_settings
 from tests.deployed import DEPLOY, api_environment, image, services
 from tests.test_serving_auth import SECRET
@@ -36,9 +36,9 @@ def test_the_api_listens_to_others_only_where_it_can_check_tokens(
     given: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = image().command[image().command.index("--host") + 1]
-    check_identity(settings(given, monkeypatch), host)
+    check_auth_settings(settings(given, monkeypatch), host)
     with pytest.raises(UsageError, match="neither BANKLLM_JWT_SECRET nor BANKLLM_JWKS_URL is set"):
-        check_identity(settings({}, monkeypatch), host)
+        check_auth_settings(settings({}, monkeypatch), host)
 
 
 def test_the_api_keeps_its_memory_and_graphs_where_the_image_and_compose_put_them(

@@ -1,4 +1,4 @@
-"""Tokens: what is let in, what is refused, and that the refusal tells nothing."""
+"""Authentication: which tokens are accepted, which are rejected, and that a rejection reveals nothing."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from bankllm.errors import UsageError
 from bankllm.serving.app import create_app
-from bankllm.serving.auth import check_identity
+from bankllm.serving.auth import check_auth_settings
 from bankllm.serving.server import serve
 from bankllm.settings import Settings
 from tests.test_serving_app import BALANCE, assert_problem, engine  # noqa: F401  a fixture
@@ -39,7 +39,7 @@ def client(engine):  # noqa: F811
         yield made
 
 
-def test_a_customers_own_token_opens_every_route_and_none_is_needed_for_health(client):
+def test_own_token_is_accepted_by_every_route_and_health_needs_no_token(client):
     mine = bearer(token())
     assert client.post("/api/v1/chat", json=BALANCE, headers=mine).status_code == 200
     assert len(client.get(MEMORY, headers=mine).json()["messages"]) == 1
@@ -53,7 +53,7 @@ def unsigned():
 
 
 @pytest.mark.parametrize(
-    ("value", "why"),
+    ("value", "reason"),
     [
         (lambda: token(key="another secret of more than thirty-two bytes"), "malformed, or not signed"),
         (lambda: token(exp=time.time() - 60), "expired"),
@@ -65,22 +65,22 @@ def unsigned():
         (lambda: "x" * 9000, "too long"),
     ],
 )
-def test_a_token_that_proves_nothing_is_refused(client, engine, value, why):  # noqa: F811
+def test_invalid_token_is_rejected(client, engine, value, reason):  # noqa: F811
     response = client.post("/api/v1/chat", json=BALANCE, headers=bearer(value()))
-    assert_problem(response, 401, why)
+    assert_problem(response, 401, reason)
     assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     assert engine.memory.store.count() == 0
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic a2V5"}])
-def test_no_token(client, headers):
+def test_missing_token_is_rejected(client, headers):
     response = client.post("/api/v1/chat", json=BALANCE, headers=headers)
     assert_problem(response, 401, "Authorization: Bearer")
     assert response.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("other", ["CUST002", "CUST999"])
-def test_another_customer_is_refused_alike_whether_it_exists(client, engine, other):  # noqa: F811
+def test_other_customer_gets_same_answer_whether_it_exists_or_not(client, engine, other):  # noqa: F811
     mine = bearer(token())
     details = {
         assert_problem(call(), 403, "does not give access")["detail"]
@@ -100,7 +100,7 @@ def test_a_message_cannot_change_whose_data_is_read(client):
     assert reply["sources"] == ["ledger:ACC00101", "ledger:ACC00102"]
 
 
-def test_the_audience_counts_where_one_is_set(engine):  # noqa: F811
+def test_audience_is_checked_if_configured(engine):  # noqa: F811
     with TestClient(create_app(engine, Settings(jwt_secret=SECRET, jwt_audience="bank"))) as client:
         assert client.get(MEMORY, headers=bearer(token(aud="bank"))).status_code == 200
         for wrong in ("shop", None):
@@ -123,7 +123,7 @@ class Keys(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def provider():
-    """An identity provider on loopback: its private key, and the address of its public ones."""
+    """An identity provider on loopback: yields its private key and the URL of its public keys."""
     private = rsa.generate_private_key(65537, 2048)
     public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key()))
     document = json.dumps({"keys": [public | {"kid": "one", "use": "sig", "alg": "RS256"}]}).encode()
@@ -133,7 +133,7 @@ def provider():
         server.shutdown()
 
 
-def test_an_identity_providers_keys(engine, provider):  # noqa: F811
+def test_tokens_of_an_identity_provider(engine, provider):  # noqa: F811
     private, url = provider
     claims = {"sub": "CUST001", "exp": time.time() + 60}
     with TestClient(create_app(engine, Settings(jwks_url=url))) as client:
@@ -141,36 +141,36 @@ def test_an_identity_providers_keys(engine, provider):  # noqa: F811
         assert client.get(MEMORY, headers=mine).status_code == 200
         other = bearer(jwt.encode(claims, private, "RS256", headers={"kid": "two"}))
         assert client.get(MEMORY, headers=other).status_code == 401
-        # The public key must not pass for a shared secret.
+        # A token signed with the shared secret must not be accepted.
         assert client.get(MEMORY, headers=bearer(token())).status_code == 401
 
 
-def test_an_identity_provider_that_does_not_answer(engine):  # noqa: F811
+def test_unavailable_identity_provider_gives_503(engine):  # noqa: F811
     with TestClient(create_app(engine, Settings(jwks_url="http://127.0.0.1:9/jwks"))) as client:
         private = rsa.generate_private_key(65537, 2048)
         mine = bearer(jwt.encode({"sub": "CUST001"}, private, "RS256", headers={"kid": "one"}))
         response = client.get(MEMORY, headers=mine)
-        assert_problem(response, 503, "identity provider does not answer")
+        assert_problem(response, 503, "identity provider is unavailable")
         assert response.headers["retry-after"] == "5"
 
 
 @pytest.mark.parametrize(
-    ("settings", "host", "said"),
+    ("settings", "host", "message"),
     [
         (Settings(ENVIRONMENT="production"), "127.0.0.1", "neither BANKLLM_JWT_SECRET nor BANKLLM_JWKS_URL is set"),
-        (Settings(), "0.0.0.0", "loopback alone, not on 0.0.0.0"),
-        (Settings(), "bank.example", "loopback alone, not on bank.example"),
+        (Settings(), "0.0.0.0", "only on a loopback address such as 127.0.0.1, not on 0.0.0.0"),
+        (Settings(), "bank.example", "only on a loopback address such as 127.0.0.1, not on bank.example"),
         (Settings(jwt_secret="short"), "127.0.0.1", "has 5 bytes, expected at least 32"),
         (Settings(jwt_secret=SECRET, jwks_url="https://id.example/jwks"), "127.0.0.1", "are both set"),
     ],
 )
-def test_a_server_that_would_be_open_does_not_start(settings, host, said):
-    with pytest.raises(UsageError, match=said) as caught:
+def test_server_without_sufficient_authentication_does_not_start(settings, host, message):
+    with pytest.raises(UsageError, match=message) as caught:
         serve(host, 0, settings)
     assert "short" not in str(caught.value)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_the_demo_is_open_to_this_machine(host):
-    check_identity(Settings(), host)
-    check_identity(GUARDED, "0.0.0.0")
+def test_demo_without_authentication_is_allowed_on_loopback(host):
+    check_auth_settings(Settings(), host)
+    check_auth_settings(GUARDED, "0.0.0.0")

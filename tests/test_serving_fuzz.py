@@ -1,9 +1,9 @@
-"""Schemathesis takes the OpenAPI description at its word and tries to prove a real server a liar.
+"""Schemathesis tests a real server against its OpenAPI description.
 
     BANKLLM_FUZZ_EXAMPLES=1000 python -m pytest -s tests/test_serving_fuzz.py
 
-No 5xx, no status that is not described, no reply that does not fit its schema, no unfit request accepted, no route open
-without its token, and every 405 names what is allowed. It prints how many cases that rests on.
+It checks that there is no 5xx, no undocumented status, no response that violates its schema, no invalid request that is
+accepted, no route that works without its token, and that every 405 has an Allow header. It prints the number of cases.
 """
 
 import json
@@ -18,10 +18,11 @@ from tests.live_server import customer, guarded, logged
 from tests.test_serving_auth import token
 
 EXAMPLES = int(os.environ.get("BANKLLM_FUZZ_EXAMPLES", "100"))
-"""Random cases of each operation, beside those that walk along the limits of its schema. Read before the fixtures
-take such variables away."""
-# The token's customer mostly, or nearly all requests would end at a 403. Two refusals are no lie: a fit request may
-# still be 422 (the last message is not the user's), and an unfit one be too large to be read at all.
+"""Random cases per operation, in addition to the boundary cases of its schema. Read at import time, because the test
+fixtures remove such variables."""
+# Mostly the token's customer; otherwise nearly all requests would end with a 403. Two kinds of rejection are correct: a
+# request that fits the schema may still be 422 (the last message must have the role user), and an invalid request may
+# be 413 (too large to be read).
 CONFIG = """
 [dictionaries]
 customers = { values = ["CUST001"] }
@@ -43,7 +44,7 @@ negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 413, 422]
 
 
 @pytest.mark.timeout(60 + EXAMPLES)
-def test_the_description_holds(tmp_path, capsys):
+def test_server_conforms_to_its_openapi_description(tmp_path, capsys):
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     report = tmp_path / "report.json"
     with guarded(tmp_path) as server:
@@ -67,21 +68,21 @@ def test_the_description_holds(tmp_path, capsys):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         with customer(server) as client:
             answered = client.get("/metrics").text
-    told = json.loads(report.read_text()) if report.exists() else {}
+    results = json.loads(report.read_text()) if report.exists() else {}
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert told["operations"]["tested"] == told["operations"]["total"] == 11
-    assert not told["warnings"]["unresolvable_reference"] + told["warnings"]["missing_auth"]
+    assert results["operations"]["tested"] == results["operations"]["total"] == 11
+    assert not results["warnings"]["unresolvable_reference"] + results["warnings"]["missing_auth"]
     by_status = answers(answered)
-    assert by_status["200"] > EXAMPLES, f"hardly anything got past the refusals: {by_status}"
+    assert by_status["200"] > EXAMPLES, f"too few requests were accepted: {by_status}"
     assert not [status for status in by_status if status >= "500"]
     assert logged(tmp_path / "server.log", "ERROR") == []
     with capsys.disabled():
-        cases = told["test_cases"]["generated"]
-        print(f"\nSchemathesis {told['schemathesis_version']}: {cases} cases of 11 operations, answers {by_status}")
+        cases = results["test_cases"]["generated"]
+        print(f"\nSchemathesis {results['schemathesis_version']}: {cases} cases of 11 operations, answers {by_status}")
 
 
 def answers(metrics):
-    """How many requests the API's own routes answered with each status."""
+    """Number of requests to the API's routes by status."""
     counted = {}
     for status, count in re.findall(
         r'^http_requests_total\{.*route="/(?:api/)?v1/.*status="(\d+)"\} (.*)$', metrics, re.M

@@ -1,4 +1,4 @@
-"""Bytes on the wire that no HTTP library sends: broken requests, heads without end, clients that take their time."""
+"""Raw bytes that no HTTP library sends: malformed requests, unlimited header sections, slow clients."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from bankllm.serving.header_limit import MAX_HEAD_BYTES
+from bankllm.serving.header_limit import MAX_HEADER_BYTES
 from tests.live_server import CHAT, connect, customer, guarded, logged, request_bytes
 from tests.test_serving_app import BALANCE, JSON
 from tests.test_serving_auth import token
@@ -24,23 +24,23 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def client(server):
-    """CUST001's, who is still answered after whatever the test does."""
+    """A client of CUST001. After the test, the fixture checks that the server still answers a chat."""
     with customer(server) as made:
         yield made
         assert made.post(CHAT, json=BALANCE).json()["intent"] == "account_balance"
 
 
 def answer_to(server, data):
-    """What a server says to these bytes, until it hangs up or says no more."""
+    """The server's response to these bytes, until it closes the connection or sends nothing for 3 s."""
     with contextlib.closing(connect(server.url)) as line:
         line.settimeout(3)
         with contextlib.suppress(OSError):
             line.sendall(data)
-        said = b""
+        received = b""
         with contextlib.suppress(OSError):
             while part := line.recv(65536):
-                said += part
-    return said
+                received += part
+    return received
 
 
 def test_requests_that_are_not_http(server, client):
@@ -58,20 +58,20 @@ def test_requests_that_are_not_http(server, client):
         assert answer_to(server, data).startswith(b"HTTP/1.1 400 "), data
 
 
-def test_many_headers_and_large_ones(server, client):
+def test_many_and_large_headers(server, client):
     many = {f"X-Header-{number}": "a" * 50 for number in range(200)}
     assert client.get("/health", headers=many).status_code == 200
     for headers in ({"X-Large": "a" * 60_000}, {f"X-{number}": "a" * 1000 for number in range(60)}):
         response = client.get("/health", headers=headers)
         assert response.status_code == 431
-        assert f"larger than {MAX_HEAD_BYTES} bytes" in response.text
+        assert f"larger than {MAX_HEADER_BYTES} bytes" in response.text
     assert client.get("/health?" + "a" * 60_000).status_code == 431
-    # The longest that fits, and a body beside it that comes in the same packets.
-    fits = {"X-Large": "a" * (MAX_HEAD_BYTES - 2000)}
+    # Headers just below the limit, with a body in the same packets.
+    fits = {"X-Large": "a" * (MAX_HEADER_BYTES - 2000)}
     assert client.post(CHAT, content=json.dumps(BALANCE).ljust(100_000), headers=JSON | fits).status_code == 200
 
 
-def test_a_head_without_end_is_cut_off(server, client):
+def test_endless_header_is_rejected_in_bounded_memory(server, client):
     before = psutil.Process(server.pid).memory_info().rss
     sent = 0
     with contextlib.closing(connect(server.url)) as line, contextlib.suppress(ConnectionError):
@@ -79,25 +79,25 @@ def test_a_head_without_end_is_cut_off(server, client):
         for _ in range(1000):
             line.sendall(b"a" * 64 * 1024)
             sent += 64 * 1024
-    assert sent < 32 * 2**20, "the server went on reading"
+    assert sent < 32 * 2**20, "the server continued to read"
     assert psutil.Process(server.pid).memory_info().rss - before < 32 * 2**20
 
 
 def test_pipelined_requests_are_answered_in_turn(server, client):
-    """The beginning of a head that comes with a large body before it is not taken for a large head."""
+    """A header section that starts in the same chunk as a large body is not counted as large."""
     large = request_bytes(CHAT, b" " * 100_000, f"Authorization: Bearer {token(exp=4e9)}")
     last = b"GET /health HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n"
     with contextlib.closing(connect(server.url)) as line:
         line.sendall(large + large + last[:10])
         time.sleep(0.2)
         line.sendall(last[10:])
-        said = b"".join(iter(lambda: line.recv(65536), b""))
-    assert said.count(b"HTTP/1.1 422 ") == 2
-    assert said.count(b"HTTP/1.1 200 ") == 1
+        received = b"".join(iter(lambda: line.recv(65536), b""))
+    assert received.count(b"HTTP/1.1 422 ") == 2
+    assert received.count(b"HTTP/1.1 200 ") == 1
 
 
-def test_slow_clients_do_not_stop_the_others(server, client):
-    """Twenty connections that send a byte now and then: heads and bodies that never end."""
+def test_slow_clients_do_not_block_other_clients(server, client):
+    """Twenty connections that slowly send headers and bodies that never end."""
     head, body = b"GET /health HTTP/1.1\r\nX-Slow: ", request_bytes(CHAT, b"{}").replace(b"Length: 2", b"Length: 100")
     with contextlib.ExitStack() as stack:
         lines = [stack.enter_context(contextlib.closing(connect(server.url))) for _ in range(20)]

@@ -1,4 +1,4 @@
-"""How much a real server takes: bytes in a body, the time it takes to come, and requests of one customer in a time."""
+"""Limits of a real server: size of a body, time to receive it, and request rate per customer."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from bankllm.errors import ServerError, UsageError
 from bankllm.serving import limits
-from bankllm.serving.limits import MAX_BODY_BYTES, RateLimit, wanted_rate
+from bankllm.serving.limits import MAX_BODY_BYTES, RateLimit, parse_rate_limit
 from bankllm.settings import Settings
 from tests.live_server import CHAT, bank, connect, customer, guarded, request_bytes, served
 from tests.test_serving_app import BALANCE, JSON, assert_problem, engine  # noqa: F401  a fixture
@@ -33,7 +33,7 @@ def client(server):
 
 
 def of_size(size):
-    """A chat request of so many bytes; JSON may end in spaces."""
+    """A chat request of `size` bytes, padded with spaces, which JSON allows."""
     return json.dumps(BALANCE).encode().ljust(size)
 
 
@@ -42,7 +42,7 @@ def in_pieces(body):
 
 
 @pytest.mark.parametrize("sent", [lambda body: body, in_pieces], ids=["declared", "chunked"])
-def test_a_body_up_to_the_limit_is_read(client, sent):
+def test_body_of_the_maximum_size_is_accepted(client, sent):
     response = client.post(CHAT, content=sent(of_size(MAX_BODY_BYTES)), headers=JSON)
     assert response.status_code == 200
     assert response.json()["intent"] == "account_balance"
@@ -51,7 +51,7 @@ def test_a_body_up_to_the_limit_is_read(client, sent):
 @pytest.mark.parametrize("sent", [lambda body: body, in_pieces], ids=["declared", "chunked"])
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 1_000_000])
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_body_beyond_it_is_not(client, sent, size, route):
+def test_larger_body_is_rejected(client, sent, size, route):
     response = client.post(route, content=sent(of_size(size)), headers=JSON)
     assert_too_large(response, openai=route.startswith("/v1/"))
     assert response.headers["connection"] == "close"
@@ -66,14 +66,14 @@ def assert_too_large(response, openai):
     assert ("error" in body) == openai
 
 
-def test_a_body_that_only_claims_to_be_large_is_refused_before_it_comes(server):
+def test_large_content_length_is_rejected_before_the_body_is_sent(server):
     head = request_bytes(CHAT, b"").replace(b"Content-Length: 0", b"Content-Length: 999999999")
     with contextlib.closing(connect(server.url)) as line:
         line.sendall(head)
         assert line.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_that_trickles_in_is_refused(engine, monkeypatch):  # noqa: F811
+def test_slow_body_is_rejected(engine, monkeypatch):  # noqa: F811
     monkeypatch.setattr(limits, "BODY_S", 0.5)
     head, body = request_bytes(CHAT, b"").replace(b"Content-Length: 0", b"Content-Length: 5000"), b"{" + b" " * 4000
     with served(engine, Settings()) as url, contextlib.closing(connect(url)) as line:
@@ -83,14 +83,14 @@ def test_a_body_that_trickles_in_is_refused(engine, monkeypatch):  # noqa: F811
             if select.select([line], [], [], 0.05)[0]:
                 break
         else:
-            pytest.fail("it was never cut off")
+            pytest.fail("the server did not reject the slow body")
         answer = line.makefile("rb").read()  # until the server closes
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"application/problem+json" in answer
         assert httpx.post(url + CHAT, json=BALANCE, trust_env=False).status_code == 200
 
 
-def test_a_reply_may_take_longer_than_a_body(engine, monkeypatch):  # noqa: F811
+def test_body_time_limit_does_not_apply_to_the_reply(engine, monkeypatch):  # noqa: F811
     monkeypatch.setattr(limits, "BODY_S", 0.2)
     respond = engine.responder.respond
 
@@ -103,7 +103,7 @@ def test_a_reply_may_take_longer_than_a_body(engine, monkeypatch):  # noqa: F811
         assert httpx.post(url + CHAT, json=BALANCE, trust_env=False).status_code == 200
 
 
-def test_one_customers_excess_is_not_anothers(tmp_path):
+def test_rate_limit_is_per_customer_over_all_routes(tmp_path):
     with (
         guarded(tmp_path, BANKLLM_RATE_LIMIT="4/hour") as server,
         customer(server, "CUST001") as eager,
@@ -115,17 +115,17 @@ def test_one_customers_excess_is_not_anothers(tmp_path):
         assert [response.status_code for response in used] == [200] * 4, "each route counts for the same window"
         for route, body in zip(ROUTES[:2], bodies[:2], strict=True):
             refused = eager.post(route, json=body)
-            assert_problem(refused, 429, "More than 4 per 1 hour")
+            assert_problem(refused, 429, "Rate limit exceeded: 4 per 1 hour")
             assert 3500 < int(refused.headers["retry-after"]) <= 3600
         assert_problem(eager.get(MEMORY.format("CUST001")), 429)
         assert_problem(eager.delete(MEMORY.format("CUST001")), 429)
-        # Whoever asks for another customer uses up nothing of that one's.
+        # A rejected request for another customer does not count for that customer's rate.
         assert_problem(eager.get(MEMORY.format("CUST002")), 403)
         assert [other.get(MEMORY.format("CUST002")).status_code for _ in range(5)] == [200] * 4 + [429]
         assert eager.get("/health").status_code == 200
 
 
-def test_who_waits_as_told_is_let_in(tmp_path):
+def test_request_is_accepted_after_retry_after(tmp_path):
     with guarded(tmp_path, BANKLLM_RATE_LIMIT="2/3second") as server, customer(server) as client:
         answers = [client.get(MEMORY.format("CUST001")) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
@@ -133,13 +133,13 @@ def test_who_waits_as_told_is_let_in(tmp_path):
         assert client.get(MEMORY.format("CUST001")).status_code == 200
 
 
-def test_120_a_minute_by_default_where_customers_have_tokens(tmp_path):
+def test_default_rate_with_authentication_is_120_per_minute(tmp_path):
     with guarded(tmp_path, BANKLLM_RATE_LIMIT="") as server, customer(server) as client:
         statuses = [client.get(MEMORY.format("CUST001")).status_code for _ in range(125)]
     assert statuses == [200] * 120 + [429] * 5
 
 
-def test_no_limit_in_the_demo(tmp_path):
+def test_no_rate_limit_without_authentication(tmp_path):
     with bank(tmp_path) as server, customer(server) as client:
         assert {client.get(MEMORY.format("CUST001")).status_code for _ in range(130)} == {200}
 
@@ -154,19 +154,19 @@ def test_no_limit_in_the_demo(tmp_path):
         (Settings(rate_limit="5/second"), "5 per 1 second"),
     ],
 )
-def test_the_rate_is_the_settings(settings, rate):
-    assert wanted_rate(settings) == rate or str(wanted_rate(settings)) == rate
+def test_rate_is_parsed_from_the_settings(settings, rate):
+    assert parse_rate_limit(settings) == rate or str(parse_rate_limit(settings)) == rate
 
 
 @pytest.mark.parametrize(
     "rate", ["often", "5", "-1/minute", "0/minute", "5/fortnight", "60/minute;2/second", "1.5/hour"]
 )
-def test_a_rate_that_cannot_be_read(rate):
+def test_invalid_rate_is_rejected(rate):
     with pytest.raises(UsageError, match=rf"BANKLLM_RATE_LIMIT is '{rate}'\. Expected one rate, such as 120/minute"):
         RateLimit(Settings(rate_limit=rate))
 
 
-def test_a_server_with_such_a_rate_does_not_start(tmp_path):
+def test_server_with_invalid_rate_does_not_start(tmp_path):
     server = guarded(tmp_path, BANKLLM_RATE_LIMIT="often")
     with pytest.raises(ServerError, match=r"ended with exit code 2 before it was ready.*\n.*BANKLLM_RATE_LIMIT is"):
         server.start()

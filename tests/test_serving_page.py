@@ -66,14 +66,14 @@ def picture(page, name):
 def test_a_conversation_by_keyboard_alone_on_a_phone_in_the_dark(page):
     page.keyboard.type("What is my account balance?")  # the message has the focus from the start
     page.keyboard.press("Enter")
-    answer = page.locator(".theirs").last
+    answer = page.locator(".assistant").last
     expect(answer).to_contain_text("£4,907.60")
-    expect(answer).to_contain_text("account balance, 90 % sure")
+    expect(answer).to_contain_text("account balance, 90 % confidence")
     expect(answer).to_contain_text("ledger:ACC00101")
     expect(answer).to_contain_text("ms (queue")
     page.keyboard.type("and my card?")
     page.keyboard.press("Enter")
-    expect(page.locator(".theirs")).to_have_count(2)
+    expect(page.locator(".assistant")).to_have_count(2)
     expect(page.locator("#message")).to_be_focused()
     picture(page, "phone-dark")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -83,8 +83,8 @@ def test_a_conversation_by_keyboard_alone_on_a_phone_in_the_dark(page):
 def test_what_people_write_is_never_markup(page):
     page.fill("#message", "<img src=x onerror=alert(1)><b>balance</b>")
     page.keyboard.press("Enter")
-    expect(page.locator(".theirs")).to_have_count(1)
-    expect(page.locator(".mine")).to_have_text("<img src=x onerror=alert(1)><b>balance</b>")
+    expect(page.locator(".assistant")).to_have_count(1)
+    expect(page.locator(".user")).to_have_text("<img src=x onerror=alert(1)><b>balance</b>")
     assert page.locator("main img, main b").count() == 0
 
 
@@ -94,7 +94,7 @@ def test_a_refusal_is_said_aloud_and_the_message_is_not_lost(page):
     page.get_by_label("Customer").fill("CUST999")
     page.get_by_label("Your message").fill("balance")
     page.get_by_role("button", name="Send").click()
-    expect(page.get_by_role("alert")).to_contain_text("There is no customer of that id")
+    expect(page.get_by_role("alert")).to_contain_text("There is no customer with this id")
     expect(page.locator("#message")).to_have_value("balance")
     page.complaints.clear()  # the browser notes the 404
 
@@ -104,7 +104,7 @@ def test_on_a_desk_in_daylight(browser, url):
     page.goto(url)
     page.get_by_label("Your message").fill("What is my account balance?")
     page.get_by_role("button", name="Send").click()
-    expect(page.locator(".theirs")).to_have_count(1)
+    expect(page.locator(".assistant")).to_have_count(1)
     picture(page, "desk-light")
     page.close()
 

@@ -1,7 +1,7 @@
-"""What runs the served classifier: one ONNX graph on a CPU, torch on a GPU (`BANKLLM_INFERENCE`).
+"""Load the served classifier in its inference runtime: an ONNX graph on a CPU, torch on a GPU (`BANKLLM_INFERENCE`).
 
-`tests/benchmarks/inference_paths.py` measures the choices; the README beside it has the table. The memory's embeddings
-come from the same model where the adapter leaves the plain base's layers to be shared.
+`tests/benchmarks/inference_paths.py` compares the runtimes; the README in its folder has the results. The memory's
+embeddings come from the same model if the base model's own output can be computed in the classifier's forward pass.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,18 @@ from bankllm.settings import Settings
 from bankllm.util.processes import usable_cores
 from bankllm.vectors.embedder import Embedder
 
-WORTH_SHARING = 32
-"""Texts from which an embedder splits them between the cores; fewer are done before the threads have met."""
+MIN_PARALLEL_TEXTS = 32
+"""From this number of texts on, an embedder splits them between threads. For fewer texts the overhead is larger than
+the gain."""
 PRECISIONS: dict[str, Precision] = {"onnx": "fp32", "onnx-int8": "int8"}
 
 
 def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
-    """The classifier in a folder, in the runtime that the settings choose, and how many passes it may run at once.
+    """Load the classifier in `folder` with the runtime of the settings.
 
-    A graph that is not there yet is exported first. Raises `ModelError` for a folder that holds none, or one whose
-    base model is missing or another one.
+    Returns the classifier and the number of forward passes that it can run in parallel. An ONNX graph that is not in
+    the cache is exported first. Raises `ModelError` if the folder contains no classifier, or if its base model is
+    missing or is not the model that it was trained on.
     """
     runtime, threads = _runtime(settings), settings.encoder_threads or usable_cores()
     if runtime == "torch":
@@ -34,27 +36,27 @@ def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
 
         from bankllm.model.torch_classifier import IntentClassifier
 
-        # Its tokenizer keeps state between calls, so that passes take turns.
+        # The tokenizer keeps state between calls, so only one pass can run at a time.
         torch.set_num_threads(threads)
         return IntentClassifier.load(folder), 1
-    from bankllm.model.export import exported
+    from bankllm.model.export import cached_export
     from bankllm.model.onnx_classifier import OnnxClassifier
 
-    graph = exported(folder, PRECISIONS[runtime], settings)
-    # A pass is too little work to share: with more threads every layer waits for the slowest one.
+    graph = cached_export(folder, PRECISIONS[runtime], settings)
+    # One thread per pass: a pass is too small to split, because every layer would wait for its slowest thread.
     return OnnxClassifier.load(graph, threads=1), threads
 
 
 def served_embedder(folder: Path, settings: Settings) -> Embedder:
-    """The memory's embedder as a server has it that serves the classifier in `folder`. Raises `ModelError`."""
+    """The embedder that a server of the classifier in `folder` uses for its memory. Raises `ModelError`."""
     classifier, threads = load_classifier(folder, settings)
     return shared_embedder(classifier, settings, threads) or Embedder(settings=settings)
 
 
 def shared_embedder(classifier: Classifier, settings: Settings, threads: int = 1) -> Embedder | None:
-    """An embedder that runs the classifier's own model; None where it would give other vectors than the base model.
+    """An embedder that runs the classifier's model; None if its vectors would differ from the base model's.
 
-    Many texts at once go through `threads` passes side by side.
+    From `MIN_PARALLEL_TEXTS` texts on, it runs up to `threads` passes in parallel.
     """
     base = base_models.resolve(classifier.artifact.base_model, settings)
     if not (classifier.shares_base_embedding and base_models.is_mean_pooled(base)):
@@ -62,14 +64,14 @@ def shared_embedder(classifier: Classifier, settings: Settings, threads: int = 1
     return Embedder(
         classifier.artifact.base_model,
         settings=settings,
-        encode=_ManyAtOnce(classifier, threads).encode if threads > 1 else classifier.embed,
+        encode=_ParallelEncoder(classifier, threads).encode if threads > 1 else classifier.embed,
         tokenise=classifier.embedding_tokenise,
         variant=classifier.variant,
     )
 
 
-class _ManyAtOnce:
-    """Embeds every second text in one thread and the others in the next, where there are two."""
+class _ParallelEncoder:
+    """Embeds texts in several threads: thread i embeds texts i, i + threads, i + 2 * threads, and so on."""
 
     def __init__(self, classifier: Classifier, threads: int) -> None:
         self._classifier = classifier
@@ -77,7 +79,8 @@ class _ManyAtOnce:
         self._pool = ThreadPoolExecutor(threads, "embed")
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        if len(texts) < WORTH_SHARING:
+        """(texts, dim) embeddings, in the order of the texts."""
+        if len(texts) < MIN_PARALLEL_TEXTS:
             return self._classifier.embed(texts)
         parts = list(self._pool.map(self._classifier.embed, [texts[i :: self._threads] for i in range(self._threads)]))
         vectors = np.empty((len(texts), parts[0].shape[1]), parts[0].dtype)
@@ -87,11 +90,14 @@ class _ManyAtOnce:
 
 
 def prepare(folder: Path, settings: Settings) -> None:
-    """Export the graph if it is not there yet, so that several workers do not do so at once. Raises `ModelError`."""
-    if (runtime := _runtime(settings)) in PRECISIONS:
-        from bankllm.model.export import exported
+    """Export the ONNX graph if it is not in the cache yet.
 
-        exported(folder, PRECISIONS[runtime], settings)
+    Call it before several workers start, so that they do not all export it. Raises `ModelError`.
+    """
+    if (runtime := _runtime(settings)) in PRECISIONS:
+        from bankllm.model.export import cached_export
+
+        cached_export(folder, PRECISIONS[runtime], settings)
 
 
 def _runtime(settings: Settings) -> str:

@@ -1,13 +1,13 @@
 """The ASGI entry point: `uvicorn bankllm.serving.asgi:app`.
 
-The application takes its settings from the environment and loads its models in the background.
+The application reads its settings from the environment and loads its models in the background.
 """
 
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Make `app` when it is first asked for, so that importing this module loads no model."""
+    """Create `app` on first access, so that importing this module does not load a model."""
     if name == "app":
         from bankllm.serving.server import app_from_environment
 

@@ -1,4 +1,4 @@
-"""The chat page at `/`: three files, no build step, nothing loaded from elsewhere."""
+"""The chat page at `/`: three static files without a build step and without third-party resources."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,24 +6,24 @@ from typing import Literal
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-FOLDER = Path(__file__).with_name("page")
-POLICY = (
+PAGE_FOLDER = Path(__file__).with_name("page")
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-"""A browser then runs no script but the page's own, whatever a reply holds."""
+"""The browser runs only the page's own script, whatever text a reply contains."""
 
 
 def page_routes() -> APIRouter:
-    """`/`, and its style and script under `/page`."""
+    """The page at `/`, and its style sheet and script under `/page`."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
     async def page() -> FileResponse:
-        return FileResponse(FOLDER / "index.html", headers={"Content-Security-Policy": POLICY})
+        return FileResponse(PAGE_FOLDER / "index.html", headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
     @router.get("/page/{name}")
-    async def part(name: Literal["chat.css", "chat.js"]) -> FileResponse:
-        return FileResponse(FOLDER / name)
+    async def asset(name: Literal["chat.css", "chat.js"]) -> FileResponse:
+        return FileResponse(PAGE_FOLDER / name)
 
     return router

@@ -1,6 +1,6 @@
-"""Request ids, and errors all in one form: problem details for HTTP APIs (RFC 9457).
+"""Request ids, access logging, and errors as problem details for HTTP APIs (RFC 9457).
 
-A caller learns what to put right; what went wrong inside goes to the log, under the same request id.
+An error response tells the client what to correct. Internal details go only to the log, under the same request id.
 """
 
 import logging
@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bankllm.assistant.bank.ledger import UnknownCustomer
 from bankllm.assistant.batcher import Overloaded
 from bankllm.errors import StoreError, UsageError
-from bankllm.telemetry.metrics import METHODS, ServerMetrics, is_upkeep
+from bankllm.telemetry.metrics import METHODS, ServerMetrics, is_monitoring_route
 from bankllm.util.redaction import mask
 
 logger = logging.getLogger(__name__)
@@ -34,29 +34,29 @@ access = logging.getLogger("bankllm.access")
 MEDIA_TYPE = "application/problem+json"
 COMPONENT = "#/components/schemas/{model}"
 OPENAI_PREFIX = "/v1"
-"""Under it a problem also says what OpenAI's clients look for."""
+"""Error responses of routes under this prefix also have the `error` object that OpenAI's clients read."""
 REFUSALS = (400, 401, 403, 404, 408, 413, 422, 429, 500, 503)
-"""With which a route that reads a customer's body may answer."""
+"""Error statuses of a route that reads a request body."""
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-"""Of every response: answers are a customer's own, so nothing between keeps them."""
+"""Set on every response. Replies contain a customer's data, so caches must not store them."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Fault(BaseModel):
-    """One field that does not fit."""
+    """One invalid field of a request."""
 
     pointer: str
-    """JSON Pointer (RFC 6901) into the request's body, or the parameter's name."""
+    """JSON Pointer (RFC 6901) into the request body, or the name of a parameter."""
     detail: str
 
 
 class Problem(BaseModel):
-    """A problem document. `type` is `about:blank`: the status code says what kind of problem it is."""
+    """A problem document. `type` is always `about:blank`, which means that the status code identifies the problem."""
 
     type: str = "about:blank"
     title: str
@@ -67,25 +67,25 @@ class Problem(BaseModel):
 
 
 class OpenAIError(BaseModel):
-    """Where OpenAI's clients look for the words of their exceptions."""
+    """The `error` object from which OpenAI's clients build their exceptions."""
 
     message: str
     type: Literal["invalid_request_error", "server_error"]
     param: str | None
-    """JSON Pointer of the first field that does not fit."""
+    """JSON Pointer of the first invalid field."""
     code: str
 
 
 class OpenAIProblem(Problem):
-    """The problem document of the routes in OpenAI's shape."""
+    """The problem document of the OpenAI-compatible routes."""
 
     error: OpenAIError
 
 
 class Observe:
-    """Pure ASGI middleware: gives every request an id, counts, times and logs it, answers what nobody caught.
+    """Pure ASGI middleware: gives each request an id, measures, counts and logs it, and answers unhandled exceptions.
 
-    It stands outside the exception handlers, so that a request that fails is counted and answered alike.
+    It wraps the exception handlers, so failed requests are counted and logged like all others.
     """
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
@@ -114,26 +114,26 @@ class Observe:
         try:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
-            pass  # nobody is there to be answered
+            pass  # the client has closed the connection, so no response can be sent
         except Exception as error:
-            if status:  # the reply has begun, nothing can be put right
+            if status:  # the response has started, so an error response can no longer be sent
                 raise
             await _response(scope, problem_of(request_id, error))(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            # No status: the client left before there was one (499, as nginx counts it).
-            answered, seconds = status or 499, time.perf_counter() - start
-            self.metrics.observe_request(route, scope["method"], answered, seconds)
-            _log_request(request_id, route, scope["method"], answered, seconds)
+            # Without a status the client disconnected before the response started: 499, as in nginx.
+            final_status, seconds = status or 499, time.perf_counter() - start
+            self.metrics.observe_request(route, scope["method"], final_status, seconds)
+            _log_request(request_id, route, scope["method"], final_status, seconds)
 
 
 def problem(scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response for a problem of this request."""
+    """An error response to this request, as a problem document."""
     return _response(scope, _problem(scope["state"]["request_id"], status, detail), headers)
 
 
 def openai_error(problem: Problem) -> OpenAIError:
-    """A problem in the words that OpenAI's clients show."""
+    """Convert a problem to the `error` object of OpenAI's protocol."""
     faults = [f"{fault.pointer}: {fault.detail}" for fault in problem.errors]
     return OpenAIError(
         message=" ".join([problem.detail, *faults]),
@@ -144,28 +144,28 @@ def openai_error(problem: Problem) -> OpenAIError:
 
 
 def documented(*statuses: int, shape: type[Problem] = Problem) -> dict[int | str, dict[str, Any]]:
-    """Problem responses for a route's OpenAPI description."""
+    """The error responses of a route for its OpenAPI description: status → description and schema of the body."""
     content = {MEDIA_TYPE: {"schema": {"$ref": COMPONENT.format(model=shape.__name__)}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def describe_problems(app: FastAPI) -> None:
-    """Put into the application's OpenAPI description what `documented` refers to."""
+    """Add the schemas that `documented` refers to to the application's OpenAPI description."""
     describe = app.openapi
 
-    def described() -> dict[str, Any]:
-        shapes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(s, "serialization") for s in (Problem, OpenAIProblem)]
+    def describe_with_problems() -> dict[str, Any]:
+        models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(m, "serialization") for m in (Problem, OpenAIProblem)]
         document = describe()
-        document["components"]["schemas"] |= models_json_schema(shapes, ref_template=COMPONENT)[1]["$defs"]
+        document["components"]["schemas"] |= models_json_schema(models, ref_template=COMPONENT)[1]["$defs"]
         return document
 
-    app.openapi = described  # type: ignore[method-assign]  # as FastAPI's manual has it
+    app.openapi = describe_with_problems  # type: ignore[method-assign]  # the way that FastAPI's manual documents
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer refused requests and the library's own errors as problems. The rest is for the middleware."""
+    """Answer HTTP errors and the package's own errors with problem documents. `Observe` answers all others."""
 
-    async def refused(request: Request, error: Exception) -> JSONResponse:
+    async def handle(request: Request, error: Exception) -> JSONResponse:
         headers = error.headers if isinstance(error, HTTPException) else None
         if isinstance(error, Overloaded):
             headers = {"Retry-After": "1"}
@@ -174,11 +174,14 @@ def install_handlers(app: FastAPI) -> None:
         return _response(request.scope, problem_of(request.state.request_id, error), headers)
 
     for kind in (HTTPException, RequestValidationError, UnknownCustomer, Overloaded, UsageError, StoreError):
-        app.add_exception_handler(kind, refused)
+        app.add_exception_handler(kind, handle)
 
 
 def problem_of(request_id: str, error: Exception) -> Problem:
-    """What a caller learns of an error. What only the log may know is logged here."""
+    """The problem document that a client receives for an error.
+
+    Internal details, such as file names and tracebacks, are not in the document; they are logged here.
+    """
     match error:
         case HTTPException():
             return _problem(request_id, error.status_code, str(error.detail))
@@ -186,18 +189,18 @@ def problem_of(request_id: str, error: Exception) -> Problem:
             faults = [
                 Fault(pointer=mask(_pointer(fault["loc"])), detail=mask(fault["msg"])) for fault in error.errors()
             ]
-            return _problem(request_id, 422, "The request does not fit; see errors.", faults)
+            return _problem(request_id, 422, "The request is invalid. See errors for each invalid field.", faults)
         case UnknownCustomer():
             return _problem(request_id, 404, str(error))
         case Overloaded():
             return _problem(request_id, 503, str(error))
         case UsageError():
             return _problem(request_id, 422, str(error))
-        case StoreError():  # its message names files of the server
+        case StoreError():  # its message contains file names of the server, so it is only logged
             logger.error("request %s: %s", request_id, error, extra={"request_id": request_id})
-            return _problem(request_id, 503, "What the assistant keeps does not answer. Try again later.")
+            return _problem(request_id, 503, "The message store is unavailable. Please try again later.")
     logger.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
-    return _problem(request_id, 500, "Something went wrong here; the log has it under this request id.")
+    return _problem(request_id, 500, "Internal server error. The server log has the details under this request id.")
 
 
 def _problem(request_id: str, status: int, detail: str, errors: list[Fault] | None = None) -> Problem:
@@ -212,7 +215,7 @@ def _response(scope: Scope, problem: Problem, headers: Mapping[str, str] | None 
 
 
 def _methods(app: FastAPI, scope: Scope) -> list[str]:
-    """What may be asked of this path; the router names the methods of the first route alone."""
+    """All methods that are allowed for this path. The router itself returns only those of the first matching route."""
     return [
         method
         for method in sorted(METHODS)
@@ -221,8 +224,8 @@ def _methods(app: FastAPI, scope: Scope) -> list[str]:
 
 
 def _log_request(request_id: str, route: str, method: str, status: int, seconds: float) -> None:
-    """The line of one request. Never its path, query, headers or body: those can hold what is the customer's."""
-    level = logging.DEBUG if is_upkeep(route) else logging.INFO
+    """Write one log line per request, without its path, query, headers and body, which can contain customer data."""
+    level = logging.DEBUG if is_monitoring_route(route) else logging.INFO
     if access.isEnabledFor(level):
         fields = {
             "request_id": request_id,
@@ -235,14 +238,14 @@ def _log_request(request_id: str, route: str, method: str, status: int, seconds:
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:
-    """`("body", "message")` → `/message`; other parameters and a body that is not JSON by name."""
+    """`("body", "message")` → `/message`; a parameter outside the body by its name; "" for a body that is not JSON."""
     if location[0] == "body":
-        # In a body that is not JSON, pydantic gives the character's position in place of a field.
+        # For a body that is not JSON, pydantic reports the position of a character instead of a field.
         return "".join(f"/{part}" for part in location[1:] if isinstance(part, str))
     return ".".join(map(str, location))
 
 
 def _request_id(headers: Headers) -> str:
-    """The caller's own id where it is fit for a log and no account number, else a new one."""
-    given = headers.get("x-request-id", "")
-    return given if REQUEST_ID.fullmatch(given) and mask(given) == given else uuid.uuid4().hex
+    """The client's `x-request-id` if it is safe to log and is not an account number, otherwise a new id."""
+    sent = headers.get("x-request-id", "")
+    return sent if REQUEST_ID.fullmatch(sent) and mask(sent) == sent else uuid.uuid4().hex

@@ -1,59 +1,60 @@
-"""The limit of a request's head. uvicorn over httptools takes one of any length, and keeps all of it in memory.
+"""Limit the size of a request's header section.
 
-    uvicorn.Config(app, http=LimitedHead)
+    uvicorn.Config(app, http=HeaderLimitProtocol)
 
-A body's limit is the application's, see `limits`: a head is complete before the application hears of it.
+uvicorn with httptools accepts a header section of any size and buffers it in memory. The application cannot limit it,
+because uvicorn calls the application only after all headers have arrived. `limits` limits the request body.
 """
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MAX_HEAD_BYTES = 32 * 1024
-"""Target and headers: four times the longest token."""
+MAX_HEADER_BYTES = 32 * 1024
+"""Request target and headers together: four times the longest accepted token."""
 
 
-class HeadTooLarge(Exception):
-    """Raised into the parser, which stops; uvicorn then refuses the request."""
+class HeadersTooLarge(Exception):
+    """Raised inside the parser to stop it. uvicorn then calls `send_400_response`."""
 
 
-class LimitedHead(HttpToolsProtocol):
-    """uvicorn's protocol, which answers 431 to a head beyond `MAX_HEAD_BYTES` and hangs up."""
+class HeaderLimitProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol that answers 431 and closes the connection if the headers exceed `MAX_HEADER_BYTES`."""
 
-    _in_head = False
-    _chunk = 0
-    """Bytes that have just come."""
-    _waiting = 0
-    """Bytes of an unfinished head, without those that came with its beginning."""
+    _in_headers = False
+    _chunk_bytes = 0
+    """Size of the chunk that is being parsed."""
+    _buffered_bytes = 0
+    """Size of the incomplete header section, without the chunk in which the section started."""
 
     def data_received(self, data: bytes) -> None:
-        self._chunk = len(data)
+        self._chunk_bytes = len(data)
         super().data_received(data)
-        self._waiting += self._chunk
-        if self._in_head and self._waiting > MAX_HEAD_BYTES and not self.transport.is_closing():
+        self._buffered_bytes += self._chunk_bytes
+        if self._in_headers and self._buffered_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self._refuse()
 
     def on_message_begin(self) -> None:
-        self._in_head, self._waiting = True, -self._chunk
+        self._in_headers, self._buffered_bytes = True, -self._chunk_bytes
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
             self._refuse()
-            raise HeadTooLarge
-        self._in_head = False
+            raise HeadersTooLarge
+        self._in_headers = False
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn's answer to what is not HTTP; silent where the request is refused already."""
+        """Answer 400 to a request that is not valid HTTP, unless the request has already been answered with 431."""
         if not self.transport.is_closing():
             super().send_400_response(msg)
 
     def _refuse(self) -> None:
-        said = f"The headers are larger than {MAX_HEAD_BYTES} bytes. Send fewer of them.\n"
-        head = (
+        text = f"The headers are larger than {MAX_HEADER_BYTES} bytes. Send fewer or shorter headers.\n"
+        headers = (
             "HTTP/1.1 431 Request Header Fields Too Large",
             "content-type: text/plain; charset=utf-8",
-            f"content-length: {len(said)}",
+            f"content-length: {len(text)}",
             "connection: close",
         )
-        self.transport.write("\r\n".join([*head, "", said]).encode())
+        self.transport.write("\r\n".join([*headers, "", text]).encode())
         self.transport.close()

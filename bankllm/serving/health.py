@@ -1,4 +1,4 @@
-"""Routes that tell how the service is: alive, ready, and what it measured of itself."""
+"""Health and metrics routes: liveness, readiness, a metrics summary, and the Prometheus endpoint."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from bankllm.telemetry.metrics import ServerMetrics
 
 
 def health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: ServerMetrics) -> APIRouter:
+    """`/health`, `/health/ready`, `/health/metrics` and `/metrics`."""
     router = APIRouter(tags=["health"])
 
     @router.get("/health")
@@ -20,12 +21,12 @@ def health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: Serv
 
     @router.get("/health/ready", responses=documented(503))
     async def ready() -> dict[str, str]:
-        """Whether the process that answers can chat; how many do, `/health/metrics` tells."""
+        """200 if the process that answers can chat, otherwise 503. `/health/metrics` counts the ready workers."""
         if getattr(app.state, "stopping", False):
             raise HTTPException(503, "The server is shutting down.")
         return {"status": "ready", "model": current().model}
 
-    # Not async: with several workers they read all of their files.
+    # Not async, so they run in a thread: with several workers they read the metrics files of all workers.
     @router.get("/health/metrics")
     def summary() -> dict[str, int | float | None]:
         return metrics.summary()

@@ -1,4 +1,4 @@
-"""How much one caller may ask: bytes in a body, the time it takes to come, and requests of one customer in a time."""
+"""Limits per client: the size of a request body, the time to receive it, and the request rate per customer."""
 
 import asyncio
 import contextlib
@@ -18,16 +18,19 @@ from bankllm.serving.errors import problem
 from bankllm.settings import Settings
 
 MAX_BODY_BYTES = 128 * 1024
-"""Room for the longest message, or 32 of them, in any script and with every character escaped."""
+"""Enough for 32 messages of the maximum length, in any script and with every character escaped."""
 BODY_S = 30.0
-"""Within which a body must have come: a client that sends it byte by byte does not hold its connection for ever."""
-TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES} bytes. Shorten the message or send several requests."
-TOO_SLOW = f"The body did not come within {BODY_S:g} s. Send the request again, at once."
+"""Time limit in seconds to receive a request body. It stops clients that hold a connection open with a slow body."""
+TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes. Shorten the message, or send several requests."
+TOO_SLOW = f"The request body was not received within {BODY_S:g} s. Retry, and send the whole body without pauses."
 DEFAULT_RATE = "120/minute"
 
 
 class BodyLimit:
-    """Pure ASGI middleware: refuses a body beyond `MAX_BODY_BYTES` (413) or `BODY_S` (408), before it is in memory."""
+    """Pure ASGI middleware: answers 413 to a body above `MAX_BODY_BYTES` and 408 to one slower than `BODY_S`.
+
+    A large body is rejected before all of it is in memory.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -40,25 +43,25 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
             await _refusal(scope, 413, TOO_LARGE)(scope, receive, send)
             return
-        until = asyncio.get_running_loop().time() + BODY_S
-        seen, whole = 0, False
+        deadline = asyncio.get_running_loop().time() + BODY_S
+        received_bytes, complete = 0, False
         refusal: ASGIApp | None = None
 
         async def receive_limited() -> Message:
-            nonlocal seen, whole, refusal
-            if whole:  # what comes now is that the client has left
+            nonlocal received_bytes, complete, refusal
+            if complete:  # the only message after the body is the client's disconnect
                 return await receive()
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
                 refusal = _refusal(scope, 408, TOO_SLOW)
                 return {"type": "http.disconnect"}
-            seen += len(message.get("body", b""))
-            if seen > MAX_BODY_BYTES:
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > MAX_BODY_BYTES:
                 refusal = _refusal(scope, 413, TOO_LARGE)
                 return {"type": "http.disconnect"}
-            whole = not message.get("more_body", False)
+            complete = not message.get("more_body", False)
             return message
 
         async def send_unless_refused(message: Message) -> None:
@@ -77,29 +80,36 @@ def _refusal(scope: Scope, status: int, detail: str) -> ASGIApp:
 
 
 class RateLimit:
-    """So many requests of one customer in a moving window; each worker process counts for itself."""
+    """Request rate per customer, measured in a moving window. Each worker process counts separately."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `UsageError` for a rate that cannot be read."""
-        self._rate = wanted_rate(settings)
+        """Raises `UsageError` for an invalid rate."""
+        self._rate = parse_rate_limit(settings)
         self._window = MovingWindowRateLimiter(MemoryStorage())
 
     def check(self, customer_id: str) -> None:
-        """Count a request of this customer's; 429 beyond the rate."""
+        """Count one request of this customer. Above the rate, raise `HTTPException` 429 with `Retry-After` in s."""
         if self._rate is not None and not self._window.hit(self._rate, customer_id):
-            # When the oldest request that counts leaves the window.
+            # The time at which the oldest counted request leaves the window.
             free_at = self._window.get_window_stats(self._rate, customer_id).reset_time
             wait = max(1, math.ceil(free_at - time.time()))
-            raise HTTPException(429, f"More than {self._rate}. Wait and try again.", {"Retry-After": str(wait)})
+            raise HTTPException(
+                429,
+                f"Rate limit exceeded: {self._rate}. Wait {wait} s, then try again.",
+                {"Retry-After": str(wait)},
+            )
 
 
-def wanted_rate(settings: Settings) -> RateLimitItem | None:
-    """The rate of the settings, None for off. Raises `UsageError` for one that cannot be read."""
-    wanted = settings.rate_limit or (DEFAULT_RATE if auth_enabled(settings) else "off")
-    if wanted == "off":
+def parse_rate_limit(settings: Settings) -> RateLimitItem | None:
+    """The request rate per customer of the settings; None means no limit. Raises `UsageError` for an invalid rate.
+
+    Without a setting the rate is `DEFAULT_RATE` with authentication, and unlimited without.
+    """
+    text = settings.rate_limit or (DEFAULT_RATE if auth_enabled(settings) else "off")
+    if text == "off":
         return None
-    with contextlib.suppress(ValueError):  # also for several rates
-        (rate,) = parse_many(wanted)
+    with contextlib.suppress(ValueError):  # raised for an invalid rate and for more than one rate
+        (rate,) = parse_many(text)
         if rate.amount > 0:
             return rate
-    raise UsageError(f"BANKLLM_RATE_LIMIT is {wanted!r}. Expected one rate, such as 120/minute, or off.")
+    raise UsageError(f"BANKLLM_RATE_LIMIT is {text!r}. Expected one rate, such as 120/minute, or off.")

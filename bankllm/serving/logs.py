@@ -1,9 +1,10 @@
-"""The server's log: one JSON object a line on stderr, and in a file where one is asked for.
+"""The server's log: one JSON object per line on stderr, and optionally in a file.
 
-Beside its message only what is named in `EXTRAS` is written of a record; no caller puts a customer's text, a header
-or a query string into either. JSON escapes control characters, so that nothing logged can begin a line of its own.
-Workers share one stderr and one file without tearing each other's lines: a line is a single write of at most
-`LINE_BYTES`, which pipes keep whole, and so do files on a local disk that are opened for appending.
+A line contains the record's message and the fields named in `EXTRA_FIELDS`. No caller puts a customer's text, a header
+or a query string into either of them. JSON escapes control characters, so a logged text cannot start a new line.
+
+Several workers share one stderr and one file without interleaving their lines. Each line is one write of at most
+`MAX_LINE_BYTES`, which is atomic for a pipe and for a file on a local disk that is open in append mode.
 """
 
 import fcntl
@@ -26,35 +27,35 @@ from pydantic import ValidationError
 from bankllm.errors import ServerError
 from bankllm.util.redaction import mask
 
-EXTRAS = ("request_id", "route", "method", "status", "duration_ms")
-LINE_BYTES = 4096
-"""PIPE_BUF on Linux. A longer traceback loses its beginning, a longer message its end."""
+EXTRA_FIELDS = ("request_id", "route", "method", "status", "duration_ms")
+MAX_LINE_BYTES = 4096
+"""PIPE_BUF on Linux. A longer traceback is cut at its beginning, a longer message at its end."""
 ENCODE = json.JSONEncoder(default=str).encode
-FRAMES, CHAIN = 12, 4
-"""Innermost frames of an exception that are shown, and exceptions that led to each other."""
-PRIVATE = (
+MAX_FRAMES, MAX_CHAIN = 12, 4
+"""How many of the innermost frames of an exception, and how many chained exceptions, are logged."""
+PRIVATE_PATTERNS = (
     (re.compile(r"input_value=.*?, input_type=", re.DOTALL), "input_value=…, input_type="),
     (re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]*"), r"\1?…"),
     (re.compile(r"\bBearer\s+\S+", re.IGNORECASE), "Bearer …"),
 )
-"""What the text of an exception can quote: the value that pydantic refused, a query string, a token."""
+"""Private parts of exception texts and their replacements: a value that pydantic rejected, a query string, a token."""
 
 
 def configure(log_file: Path | None = None) -> None:
-    """Log in this form from now on. Raises `ServerError` for a file that cannot be written."""
+    """Configure logging of this process. Raises `ServerError` for a file that cannot be written."""
     logging.config.dictConfig(log_config(log_file))
 
 
 def log_config(log_file: Path | None = None) -> dict[str, Any]:
-    """The configuration for `logging.config.dictConfig`, as `uvicorn.Config(log_config=…)` takes it.
+    """The configuration for `logging.config.dictConfig` and for `uvicorn.Config(log_config=…)`.
 
-    A terminal gets lines for people. Raises `ServerError` for a file that cannot be written.
+    On a terminal the lines are plain text instead of JSON. Raises `ServerError` for a file that cannot be written.
     """
     handlers: dict[str, dict[str, Any]] = {
         "stderr": {
             "class": "logging.StreamHandler",
             "stream": "ext://sys.stderr",
-            "formatter": "people" if sys.stderr.isatty() else "json",
+            "formatter": "text" if sys.stderr.isatty() else "json",
         }
     }
     if log_file is not None:
@@ -63,14 +64,14 @@ def log_config(log_file: Path | None = None) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": JsonLines}, "people": {"()": Lines}},
+        "formatters": {"json": {"()": JsonLines}, "text": {"()": TextLines}},
         "handlers": handlers,
         "root": {"handlers": list(handlers), "level": "WARNING"},
         "loggers": {
             "bankllm": {"level": "INFO"},
             "uvicorn": {"level": "INFO", "handlers": [], "propagate": True},
-            "uvicorn.error": {"level": "INFO", "filters": [names_no_target]},
-            # It writes query strings; the middleware `Observe` has a line of its own for every request.
+            "uvicorn.error": {"level": "INFO", "filters": [is_not_websocket_request]},
+            # uvicorn's access log contains query strings. The middleware `Observe` logs each request instead.
             "uvicorn.access": {"handlers": [], "propagate": False},
         },
     }
@@ -80,7 +81,7 @@ class JsonLines(logging.Formatter):
     """A record as one JSON object: `ts` (ISO 8601, UTC), `level`, `logger`, `message`, `pid`, extras, `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = record.__dict__.get("json_line")  # made for the other handler a moment ago
+        line = record.__dict__.get("json_line")  # cached by the other handler
         if line is None:
             line = record.__dict__["json_line"] = self._line(record)
         return line
@@ -99,8 +100,8 @@ class JsonLines(logging.Formatter):
         return _fitted(fields)
 
 
-class Lines(logging.Formatter):
-    """A record as a line for people, its traceback indented below."""
+class TextLines(logging.Formatter):
+    """A record as one line of plain text, followed by its indented traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
@@ -113,46 +114,47 @@ class Lines(logging.Formatter):
 
 
 class SharedFile(logging.handlers.WatchedFileHandler):
-    """A file that several processes append to. Past `max_bytes` one of them moves it aside: `app.log.1` to `.5`.
+    """A log file that several processes append to. Above `max_bytes` one process rotates it: `app.log.1` to `.5`.
 
-    logging's own RotatingFileHandler would rename under the others, which write on into the file that was moved.
-    Here everybody looks every `look_s` seconds whether the file is still the one at that path, and whoever moves it
-    holds a lock on it and looks again. What another one writes until it looks is in `app.log.1`, and not lost.
-    For a local disk: NFS does not append in one step.
+    The standard RotatingFileHandler is not safe here: after one process has renamed the file, the other processes
+    continue to write to the renamed file. This handler checks every `check_interval_s` seconds whether the path still
+    refers to the open file, and reopens it if not. The process that rotates the file holds a lock on it and checks
+    again after it has acquired the lock. Lines that other processes write before their next check are in `app.log.1`,
+    so no line is lost. The file must be on a local disk, because appending over NFS is not atomic.
     """
 
-    def __init__(self, path: str, max_bytes: int = 10_000_000, kept: int = 5, look_s: float = 1.0) -> None:
+    def __init__(self, path: str, max_bytes: int = 10_000_000, backups: int = 5, check_interval_s: float = 1.0) -> None:
         super().__init__(path, encoding="utf-8")
         self.max_bytes = max_bytes
-        self.kept = kept
-        self.look_s = look_s
-        self._next_look = 0.0
+        self.backups = backups
+        self.check_interval_s = check_interval_s
+        self._next_check = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record; before it, where it is time, look after the file."""
+        """Write the record. If the check interval has passed, first reopen or rotate the file as needed."""
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + self.look_s
+        if now >= self._next_check:
+            self._next_check = now + self.check_interval_s
             try:
-                self._look()
-            except OSError:  # a request does not fail for its log
+                self._check_file()
+            except OSError:  # a logging error must not make a request fail
                 self.handleError(record)
         logging.FileHandler.emit(self, record)
 
-    def _look(self) -> None:
+    def _check_file(self) -> None:
         self.reopenIfNeeded()
         if self.stream and os.fstat(self.stream.fileno()).st_size >= self.max_bytes:
-            self._move_aside(self.stream.fileno())
+            self._rotate(self.stream.fileno())
             self.reopenIfNeeded()
 
-    def _move_aside(self, file: int) -> None:
+    def _rotate(self, file: int) -> None:
         path = Path(self.baseFilename)
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file)):
-                return  # another process was first
-            names = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, self.kept + 1))]
-            # The oldest first and the file itself last: only after that can there be a new one to move.
+                return  # another process has already rotated it
+            names = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, self.backups + 1))]
+            # Rename the oldest file first and the current file last: no new file can appear at the path before that.
             for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
                 if newer.exists():
                     newer.replace(older)
@@ -161,62 +163,62 @@ class SharedFile(logging.handlers.WatchedFileHandler):
 
 
 def describe(error: BaseException) -> str:
-    """An exception and those that led to it, oldest first, without the values that a customer sent.
+    """The traceback of an exception and of the exceptions that caused it, oldest first, without a customer's values.
 
-    Validation errors quote what they refuse, so of them only the kinds of fault are told; numbers that open an
-    account are masked, and what is in `PRIVATE` is left out.
+    Validation errors quote the values that they reject, so only their error types are included. Account and card
+    numbers are masked, and the parts that match `PRIVATE_PATTERNS` are removed.
     """
     chain = [error]
-    while len(chain) < CHAIN:
+    while len(chain) < MAX_CHAIN:
         latest = chain[-1]
-        before = latest.__cause__ or (None if latest.__suppress_context__ else latest.__context__)
-        if before is None or before in chain:
+        cause = latest.__cause__ or (None if latest.__suppress_context__ else latest.__context__)
+        if cause is None or cause in chain:
             break
-        chain.append(before)
-    return mask("\n\n".join(_told(link) for link in reversed(chain)))
+        chain.append(cause)
+    return mask("\n\n".join(_describe_one(link) for link in reversed(chain)))
 
 
-def _told(error: BaseException) -> str:
-    """One exception with its innermost frames; below a group, its parts."""
-    frames = traceback.format_list(traceback.extract_tb(error.__traceback__, limit=-FRAMES))
+def _describe_one(error: BaseException) -> str:
+    """One exception with its innermost frames. For an exception group, its members follow."""
+    frames = traceback.format_list(traceback.extract_tb(error.__traceback__, limit=-MAX_FRAMES))
     if isinstance(error, (ValidationError, ValidationException)):
         faults = error.errors()
-        text = f"values that do not fit ({', '.join(str(fault['type']) for fault in faults)})"
+        text = f"invalid values ({', '.join(str(fault['type']) for fault in faults)})"
     else:
         text = str(error)
-        for pattern, shown in PRIVATE:
-            text = pattern.sub(shown, text)
-    told = "".join(["Traceback (innermost call last):\n", *frames, f"{type(error).__qualname__}: {text}"])
-    parts = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    return "\n\n".join([told, *map(describe, parts)])
+        for pattern, replacement in PRIVATE_PATTERNS:
+            text = pattern.sub(replacement, text)
+    described = "".join(["Traceback (innermost call last):\n", *frames, f"{type(error).__qualname__}: {text}"])
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return "\n\n".join([described, *map(describe, members)])
 
 
-def names_no_target(record: logging.LogRecord) -> bool:
-    """Filter: whether uvicorn's record is other than that of a WebSocket request, which has the query string."""
+def is_not_websocket_request(record: logging.LogRecord) -> bool:
+    """Filter that drops uvicorn's records of WebSocket requests, because they contain the query string."""
     return '"WebSocket %s"' not in str(record.msg)
 
 
 def _fitted(fields: dict[str, Any]) -> str:
-    """The line of these fields, its longer text shortened until it fits in `LINE_BYTES`."""
+    """The JSON line of these fields. Message and exception are cut until the line fits `MAX_LINE_BYTES`."""
     line = ENCODE(fields)
-    while (too_many := len(line) + len("\n") - LINE_BYTES) > 0:
+    while (excess_bytes := len(line) + len("\n") - MAX_LINE_BYTES) > 0:
         name = max(("message", "exception"), key=lambda name: len(ENCODE(fields.get(name, ""))))
         text = fields[name]
         if len(text) < 10:
             break
-        # Characters take 1 to 12 bytes once they are escaped. Never more than half: the other text may be as long.
-        cut = min(len(text) * too_many // len(ENCODE(text)), len(text) // 2) + len(ENCODE("…"))
+        # An escaped character is 1 to 12 bytes long. Cut at most half at once: the other text may be just as long.
+        cut = min(len(text) * excess_bytes // len(ENCODE(text)), len(text) // 2) + len(ENCODE("…"))
         fields[name] = "…" + text[cut:] if name == "exception" else text[:-cut] + "…"
         line = ENCODE(fields)
     return line
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name in EXTRAS if (value := getattr(record, name, None)) is not None}
+    return {name: value for name in EXTRA_FIELDS if (value := getattr(record, name, None)) is not None}
 
 
 def _visible(text: str) -> str:
-    """The text with its control characters as escapes."""
+    """The text with control characters replaced by escape sequences."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
@@ -227,5 +229,5 @@ def _check_writable(log_file: Path) -> None:
     except OSError as error:
         raise ServerError(
             f"The log file {log_file} cannot be written ({error.strerror}). Expected a file in a folder that this "
-            "user may write to; name another one, or none: the log goes to stderr as well."
+            "user may write to. Choose another file with --log-file, or omit it: the log is always written to stderr."
         ) from error

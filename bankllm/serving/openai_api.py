@@ -1,10 +1,11 @@
-"""The assistant in the shape of OpenAI's API, so that clients written for that one work.
+"""The assistant behind an OpenAI-compatible API, for clients that are written for OpenAI's API.
 
     client = openai.OpenAI(base_url="http://127.0.0.1:8000/v1", api_key=token)
     client.chat.completions.create(model="bankllm", messages=[...], user="CUST001")
 
-The customer is the token's, as everywhere; without tokens (the demo) `user` names one. The messages' history is not
-read: the assistant has a memory of its own. Options that choose how a model samples are taken and have no effect.
+The token identifies the customer, as on all other routes. Without authentication (the demo) `user` is the customer id.
+Only the last message is read: earlier turns come from the assistant's own memory, not from `messages`. Sampling
+options such as `temperature` are accepted and have no effect.
 """
 
 import base64
@@ -26,7 +27,7 @@ from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream
 
 MAX_INPUTS = 64
-"""Texts of one request for embeddings."""
+"""Maximum number of texts per embeddings request."""
 CORRECTION = "\n\nI have to correct myself. "
 REFUSED = documented(*REFUSALS, shape=OpenAIProblem)
 
@@ -53,7 +54,7 @@ class StreamOptions(BaseModel):
 
 
 class CompletionRequest(BaseModel):
-    """Of OpenAI's fields, those that mean something here; the others are passed over."""
+    """The fields of OpenAI's request that have an effect here. Other fields are ignored."""
 
     model: str = ""
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=256)]
@@ -68,7 +69,7 @@ class EmbeddingRequest(BaseModel):
     model: str = ""
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
-    """Taken where it is what the vectors have; they cannot be shortened."""
+    """Accepted only if it equals the dimension of the vectors, because the vectors cannot be shortened."""
 
 
 class Usage(BaseModel):
@@ -103,7 +104,7 @@ class Embedding(BaseModel):
     object: Literal["embedding"] = "embedding"
     index: int
     embedding: list[float] | str
-    """base64: little-endian float32."""
+    """A list of numbers, or the base64 encoding of little-endian float32 values."""
 
 
 class EmbeddingList(BaseModel):
@@ -127,7 +128,7 @@ class ModelList(BaseModel):
 
 def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., Any], limit: RateLimit) -> APIRouter:
     """`/v1/models`, `/v1/embeddings` and `/v1/chat/completions`."""
-    router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI's shape"])
+    router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI-compatible API"])
     Customer = Annotated[str | None, Depends(customer_of)]
 
     @router.get("/models", responses=documented(401, 403, 500, 503, shape=OpenAIProblem))
@@ -141,7 +142,8 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
         engine, texts = current(), [body.input] if isinstance(body.input, str) else body.input
         if body.dimensions not in (None, engine.memory.embedder.dim):
             raise HTTPException(
-                422, f"dimensions is {body.dimensions}. Expected {engine.memory.embedder.dim}, or none."
+                422,
+                f"dimensions is {body.dimensions}. Expected {engine.memory.embedder.dim}. You can also omit the field.",
             )
         vectors = await run_in_threadpool(engine.embed, texts)
         data = [
@@ -157,16 +159,18 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
         responses=REFUSED | {200: {"content": {"text/event-stream": {}}}},
     )
     async def completions(body: CompletionRequest, request: Request, customer: Customer) -> Completion | EventStream:
-        """Answers the last message, which must be the user's."""
-        whose = body.user or customer
-        if whose is None:
-            raise HTTPException(422, "user is missing. Without tokens it says whose accounts are meant, e.g. CUST001.")
+        """Answers the last message, which must have the role `user`."""
+        customer_id = body.user or customer
+        if customer_id is None:
+            raise HTTPException(
+                422, "user is missing. This server has no authentication, so user must be a customer id, e.g. CUST001."
+            )
         if body.messages[-1].role != "user":
-            raise HTTPException(422, "The last message is not the user's, so there is nothing to answer.")
-        require_same_customer(customer, whose)
-        limit.check(whose)
+            raise HTTPException(422, "The last message does not have the role user. Send the customer's message last.")
+        require_same_customer(customer, customer_id)
+        limit.check(customer_id)
         engine = current()
-        pending = engine.begin(body.messages[-1].text(), whose)
+        pending = engine.begin(body.messages[-1].text(), customer_id)
         name, created = f"chatcmpl-{request.state.request_id}", int(time.time())
         if body.stream:
             chunks = _chunks(engine, pending, name, created, body, request.state.request_id)
@@ -182,12 +186,15 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
 def _chunks(
     engine: ChatEngine, pending: PendingChat, name: str, created: int, body: CompletionRequest, request_id: str
 ) -> Generator[str]:
-    """Server-sent events as OpenAI sends them. What was shown cannot be taken back there: a template that has to
-    stand in for the rest follows as a correction."""
+    """Server-sent events in OpenAI's format.
+
+    OpenAI's protocol cannot replace text that has already been sent. If the template replaces a language model's reply
+    midway, its text is therefore sent after `CORRECTION`. An exception becomes an event with an `error` object.
+    """
 
     def chunk(choices: list[dict[str, Any]], usage: Usage | None = None) -> str:
-        sent = {"id": name, "object": "chat.completion.chunk", "created": created, "model": engine.model}
-        return f"data: {json.dumps(sent | {'choices': choices, 'usage': usage and usage.model_dump()})}\n\n"
+        fields = {"id": name, "object": "chat.completion.chunk", "created": created, "model": engine.model}
+        return f"data: {json.dumps(fields | {'choices': choices, 'usage': usage and usage.model_dump()})}\n\n"
 
     def delta(content: dict[str, str], finish_reason: str | None = None) -> str:
         return chunk([{"index": 0, "delta": content, "finish_reason": finish_reason}])
@@ -207,14 +214,14 @@ def _chunks(
         if body.stream_options and body.stream_options.include_usage:
             yield chunk([], _usage(engine, pending.message, reply.reply))
         yield "data: [DONE]\n\n"
-    except Exception as error:  # noqa: BLE001  the status is sent; OpenAI's clients raise on an event with `error`
-        fault = problem_of(request_id, error)
-        yield f"data: {json.dumps({'error': openai_error(fault).model_dump()})}\n\n"
+    except Exception as error:  # noqa: BLE001  the status is already sent; OpenAI's clients raise on `error`
+        problem = problem_of(request_id, error)
+        yield f"data: {json.dumps({'error': openai_error(problem).model_dump()})}\n\n"
 
 
 def _usage(engine: ChatEngine, message: str, reply: str) -> Usage:
-    asked, answered = (engine.classifier.count_tokens([text]) for text in (message, reply))
-    return Usage(prompt_tokens=asked, completion_tokens=answered, total_tokens=asked + answered)
+    prompt, completion = (engine.classifier.count_tokens([text]) for text in (message, reply))
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
 def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:

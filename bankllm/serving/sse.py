@@ -1,9 +1,9 @@
-"""Server-sent events, and a response of them that ends with its reader.
+"""Server-sent events, and a streaming response that closes its generator when the client disconnects.
 
     return EventStream(generator_of_events)
 
-Starlette takes the items of a plain generator from a thread, and forgets the generator when the client leaves: until
-the garbage collector finds it, a language model writes on for nobody. Here it is closed at once.
+Starlette reads a plain generator in a thread and does not close it when the client disconnects. A language model would
+then continue to generate until the garbage collector finds the generator. `EventStream` closes it immediately.
 """
 
 from collections.abc import Generator
@@ -14,13 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 
 class EventStream(StreamingResponse):
-    """Sends a generator's events, each in its finished form, as they come.
+    """A streaming response. The generator yields complete, formatted events (see `event`).
 
-    It has no media type of its class, for which FastAPI would describe the whole stream as one string.
+    The class attribute `media_type` is not set: with it, FastAPI would describe the whole stream as one string.
     """
 
     def __init__(self, events: Generator[str], status_code: int = 200) -> None:
-        # FastAPI reads the status of its description from this signature.
+        # FastAPI reads the default status code for the OpenAPI description from this signature.
         super().__init__(events, status_code, media_type="text/event-stream")
         self._events = events
 
@@ -28,17 +28,17 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # No thread is in it: a cancelled task waits for the item that is being made.
+            # No thread is running the generator now: a cancelled task waits until the current item is complete.
             self._events.close()
 
 
 def event(kind: str, data: str) -> str:
-    """An event of a kind. `data` is JSON, so it has no line breaks."""
+    """Format one event. `data` is JSON and therefore contains no line breaks."""
     return f"event: {kind}\ndata: {data}\n\n"
 
 
 def described_events(**kinds: dict[str, Any]) -> dict[str, Any]:
-    """The schema of one event, for OpenAPI (3.2 calls it `itemSchema`), from that of each kind's data."""
+    """The JSON schema of one event (`itemSchema` in OpenAPI 3.2). `kinds`: event name → schema of its data."""
 
     def one(kind: str, data: dict[str, Any]) -> dict[str, Any]:
         text = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}

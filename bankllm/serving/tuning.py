@@ -1,49 +1,50 @@
-"""What a serving process sets for all of itself: one heap, one core a search, quick turns, garbage left in peace.
+"""Process-wide settings of a server: malloc, BLAS threads, the thread switch interval and the garbage collector.
 
-glibc gives threads heaps of their own, and lets the size from which a freed block goes back to the system rise. A
-server whose threads hand arrays to each other then holds more each minute, though it keeps nothing:
-`tests/benchmarks/soak.py` shows it.
+malloc: glibc gives each thread its own heap (arena), and raises the block size above which freed memory is returned to
+the system. In a server whose threads pass arrays to each other, resident memory then grows although no data is kept.
+`tests/benchmarks/soak.py` measures the growth.
 
-numpy's BLAS splits a product of some size between all cores, and its threads wait for each other by spinning, on the
-very cores that the classifier needs. Searches already run side by side, so each takes one:
-`tests/benchmarks/search_threads.py` shows what that is worth.
+BLAS: numpy splits a large matrix product between all cores. The BLAS threads wait for each other by spinning, which
+takes the cores from the classifier. Searches already run in parallel, so each search uses one core.
+`tests/benchmarks/search_threads.py` measures the effect.
 """
 
 import ctypes
 import gc
 import sys
 
-import numpy as np  # noqa: F401 - its BLAS must be there to be told
+import numpy as np  # noqa: F401 - threadpool_limits needs the BLAS library to be loaded
 from threadpoolctl import threadpool_limits
 
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
-"""Of `malloc.h`."""
+"""Option numbers from `malloc.h`."""
 LARGE_BYTES = 128 * 1024
-"""Blocks from here on are the system's own pages and go back when freed; glibc begins with the same size."""
+"""Blocks of this size or larger are mapped separately and returned to the system when freed (glibc's initial value)."""
 SWITCH_S = 0.001
-"""How long a thread keeps Python's lock that another one waits for. At Python's own 5 ms both of the encoder's threads
-wait for it so often that a twelfth of two cores idles."""
+"""Time in seconds after which a thread releases the GIL to a waiting thread. With Python's default of 5 ms, two encoder
+threads wait for the GIL so often that 1/12 of two cores is idle."""
 
 
 def tune_process() -> None:
-    """Set all of it, for this process from now on."""
+    """Apply the settings for malloc, BLAS threads and the switch interval to this process."""
     _keep_memory_flat()
     threadpool_limits(limits=1, user_api="blas")
     sys.setswitchinterval(SWITCH_S)
 
 
 def freeze_gc() -> None:
-    """Call once, when all that lasts is loaded: Python's collector looks at nothing of it from now on.
+    """Exclude all existing objects from garbage collection. Call it once, after the models are loaded.
 
-    A look at everything takes some 60 ms in which no other thread runs; `tests/benchmarks/README.md` has figures.
+    A full collection of these objects takes about 60 ms, and no other thread can run meanwhile.
+    `tests/benchmarks/README.md` has the measurements.
     """
     gc.collect()
     gc.freeze()
 
 
 def _keep_memory_flat() -> None:
-    """One heap for all threads, large blocks apart from it. Other libcs are let be."""
+    """Use one heap for all threads and separate mappings for large blocks. Without `mallopt` (not glibc) do nothing."""
     if sys.platform != "linux":
         return
     if (set_option := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:

@@ -1,8 +1,8 @@
-"""Several processes that answer from one listening socket, and the one that watches over them.
+"""Several worker processes on one listening socket, and the supervisor that restarts them.
 
-A worker takes its first connection once its models are loaded, so that one that is started anew never answers 503
-while the others could answer. One that ended is started anew. Where none can load, the service ends and says why;
-where others go on answering, it is tried again after a pause.
+A worker accepts its first connection only after its models are loaded, so a restarted worker never answers 503 while
+other workers are ready. The supervisor restarts a worker that has ended. If a worker cannot load while others are
+running, the supervisor retries after a delay. If no worker can load, the service ends with the error.
 """
 
 import logging
@@ -35,16 +35,16 @@ from bankllm.util.processes import usable_cores
 
 logger = logging.getLogger(__name__)
 
-NOT_LOADED = 3
-"""Exit code of a worker that could not load; uvicorn's own for a start that failed."""
-PAUSE_S = 5.0
-"""Before a worker that could not load is tried again."""
+LOAD_FAILED_EXIT_CODE = 3
+"""Exit code of a worker that could not load its models; uvicorn uses the same code for a failed start."""
+RETRY_DELAY_S = 5.0
+"""Delay before a worker that could not load is started again."""
 
 
 def serve_with_workers(listener: socket.socket, config: uvicorn.Config, settings: Settings) -> None:
-    """Run until SIGTERM or Ctrl-C. The workers read their settings from the environment.
+    """Run the workers until SIGTERM or Ctrl-C. The workers read their settings from the environment.
 
-    Raises `ModelError` or `ServerError` where no worker can load.
+    Raises `ModelError` if the classifier cannot be exported, and `ServerError` if no worker can load.
     """
     prepare(settings.adapter or DEFAULT_ADAPTER, settings)
     with tempfile.TemporaryDirectory(prefix="bankllm-workers-") as shared:
@@ -53,61 +53,67 @@ def serve_with_workers(listener: socket.socket, config: uvicorn.Config, settings
         os.environ |= _environment(settings)
         supervisor = Supervisor(config, listener, Path(shared))
         supervisor.run()
-    if supervisor.fault:
-        raise ServerError(f"No worker could start. {supervisor.fault}")
+    if supervisor.load_error:
+        raise ServerError(f"No worker could start. {supervisor.load_error}")
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, with a judgement of its own on which workers to start anew.
+    """uvicorn's supervisor with a different rule for restarts: a worker is restarted only if its process has ended.
 
-    A worker is judged by whether its process lives: uvicorn's also ends one that is slow to answer its pings, as all
-    are that start on a busy machine.
+    uvicorn also kills a worker that answers its pings slowly. On a busy machine that would kill workers that are
+    still starting.
     """
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, shared: Path) -> None:
         super().__init__(config, [listener])
-        self.fault: str | None = None
-        """Why no worker could load; None while some do."""
+        self.load_error: str | None = None
+        """The error that ended the service because no worker could load, else None."""
         self._shared = shared
-        self._rest_until = 0.0
+        self._retry_at = 0.0
 
     def keep_subprocess_alive(self) -> None:
-        """Start anew what ended, take its gauges out of the metrics; end where no worker can load."""
+        """Restart workers that have ended and remove their gauges from the metrics. Stop if no worker can load."""
         for index, worker in enumerate(self.processes):
-            # A signal that waits may be the end of all: the workers have had it too, where a group was sent it.
+            # A pending signal may mean shutdown: a signal to the process group has already reached the workers.
             if self.should_exit.is_set() or self.signal_queue:
                 return
-            if worker.process.is_alive() or time.monotonic() < self._rest_until:
+            if worker.process.is_alive() or time.monotonic() < self._retry_at:
                 continue
             worker.process.join()
             worker_ended(self._shared, worker.process.pid or 0)
-            if worker.process.exitcode == NOT_LOADED and self._cannot_load(worker):
+            if worker.process.exitcode == LOAD_FAILED_EXIT_CODE and self._handle_load_failure(worker):
                 return
             logger.warning("worker %s ended (exit code %s)", worker.process.pid, worker.process.exitcode)
             self.processes[index] = Process(self.config, self.sockets)
             self.processes[index].start()
 
-    def _cannot_load(self, worker: Process) -> bool:
-        """Note why a worker could not load; whether it stays away for now, or for good."""
-        note = _note(self._shared, worker.process.pid or 0)
-        if not note.exists():  # it has rested
+    def _handle_load_failure(self, worker: Process) -> bool:
+        """Schedule a retry, or stop the service if no other worker is running.
+
+        Returns False if the worker's error has already been handled, so that it can be restarted now.
+        """
+        error_file = _error_file(self._shared, worker.process.pid or 0)
+        if not error_file.exists():  # handled before, and the retry delay has passed
             return False
-        fault = note.read_text()
-        note.unlink()
+        error = error_file.read_text()
+        error_file.unlink()
         if live_workers(self._shared):
-            logger.error("worker %s could not load, next try in %g s: %s", worker.process.pid, PAUSE_S, fault)
-            self._rest_until = time.monotonic() + PAUSE_S
+            logger.error("worker %s could not load, retrying in %g s: %s", worker.process.pid, RETRY_DELAY_S, error)
+            self._retry_at = time.monotonic() + RETRY_DELAY_S
         else:
-            self.fault = fault
+            self.load_error = error
             self.should_exit.set()
         return True
 
 
 def worker_app() -> FastAPI:
-    """The application of a `Supervisor`'s worker, its models loaded. Leaves a note where they cannot be."""
+    """The application of a worker, with its models loaded.
+
+    If loading fails, the worker writes the error to a file for the supervisor and exits.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tune_process()
-    # uvicorn's handler would wait for the models, which nobody needs any more.
+    # uvicorn's handler would first wait until the models are loaded. Exit immediately instead.
     handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings, shared = get_settings(), Path(os.environ[FOLDER_VARIABLE])
     adapter = settings.adapter or DEFAULT_ADAPTER
@@ -116,11 +122,11 @@ def worker_app() -> FastAPI:
     except Exception as error:
         if not isinstance(error, BankLLMError):
             logger.error("the models cannot be loaded", exc_info=error)
-        _note(shared, os.getpid()).write_text(str(error) or type(error).__name__)
-        sys.exit(NOT_LOADED)
+        _error_file(shared, os.getpid()).write_text(str(error) or type(error).__name__)
+        sys.exit(LOAD_FAILED_EXIT_CODE)
     finally:
         signal.signal(signal.SIGTERM, handler)
-    # Its ring in the shared folder tells that this worker is there, so it is made last.
+    # ServerMetrics creates the file in the shared folder that marks this worker as running, so it is created last.
     app = create_app(engine, settings, ServerMetrics(model_name(read_artifact(adapter))))
     app.state.close = engine.close
     freeze_gc()
@@ -129,17 +135,17 @@ def worker_app() -> FastAPI:
 
 
 def _end_with_parent() -> None:
-    """Drain and end when the supervisor is gone, whatever ended it: no one would stop this worker any more."""
+    """Drain and end this worker when the supervisor process has ended for any reason, even if it was killed."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _note(shared: Path, pid: int) -> Path:
+def _error_file(shared: Path, pid: int) -> Path:
     return shared / f"{pid}.fault"
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """What a command line may have changed, for the workers, which read their settings anew."""
+    """Settings that the command line can change, as environment variables for the workers."""
     names = ("store", "adapter", "responder", "log_file")
     return {f"BANKLLM_{name.upper()}": str(value) for name in names if (value := getattr(settings, name))}

@@ -1,1 +1,1 @@
-"""The bank's side of a chat: the ledger of accounts, the knowledge articles, and the redaction of account numbers."""
+"""The bank's data: the ledger of accounts and transactions, and the knowledge articles."""

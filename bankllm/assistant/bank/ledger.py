@@ -1,7 +1,7 @@
-"""The demo bank's books: customers, accounts and transactions in SQLite, the same on every machine.
+"""The demo bank's ledger: customers, accounts and transactions in SQLite, with the same data on every machine.
 
-Money is a whole number of minor units (pence, cents), and a balance is the sum of its transactions,
-so no reply can state an amount that the books do not hold.
+Amounts are integers in minor units (pence, cents). A balance is computed as the sum of the account's transactions, so
+a reply can only state amounts that the ledger contains.
 """
 
 import random
@@ -28,9 +28,9 @@ CREATE INDEX transactions_by_account ON transactions (account_id, booked);
 
 CUSTOMERS = tuple(f"CUST{number:03}" for number in range(1, 11))
 CURRENCIES = ("GBP", "EUR", "GBP", "USD", "GBP")
-"""Of the customers' everyday accounts, in turn."""
+"""Currencies of the customers' everyday accounts, assigned in turn."""
 LAST_DAY = date(2026, 11, 20)
-PURCHASES = (  # description, least and most major units
+PURCHASES = (  # description, minimum and maximum amount in major units
     ("Corner Grocer", 8, 90),
     ("City Transport", 2, 12),
     ("Harbour Coffee", 3, 9),
@@ -45,7 +45,7 @@ MINOR_DIGITS = {"JPY": 0}
 
 
 class UnknownCustomer(BankLLMError):
-    """The ledger has no customer of that id."""
+    """The ledger has no customer with this id."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Transaction:
 
 
 class Ledger:
-    """Read access to the books, from any thread. Without a path the demo books are made in memory."""
+    """Read access to the ledger; thread-safe. Without a path the demo data is created in memory."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Open the books at `path`, writing the demo data into a new file. Raises `StoreError`."""
+        """Open the ledger at `path`; a new file is filled with the demo data. Raises `StoreError`."""
         self._lock = threading.Lock()
         try:
             self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
@@ -85,19 +85,19 @@ class Ledger:
                 raise
         except sqlite3.Error as error:
             raise StoreError(
-                f"The ledger at {path} cannot be opened ({error}). Expected a ledger that bankllm made, or a path "
-                "for a new file in a folder that exists and can be written."
+                f"The ledger at {path} cannot be opened ({error}). Expected a ledger created by bankllm, or a path for "
+                "a new file in an existing, writable folder."
             ) from error
 
     def require(self, customer_id: str) -> None:
-        """Raises `UnknownCustomer` unless there is such a customer."""
+        """Raises `UnknownCustomer` if there is no customer with this id, `StoreError` if the ledger cannot be read."""
         if not self._rows("SELECT 1 FROM customers WHERE customer_id = ?", customer_id):
             raise UnknownCustomer(
-                f"There is no customer of that id. The demo customers are {CUSTOMERS[0]} to {CUSTOMERS[-1]}."
+                f"There is no customer with this id. The demo customers are {CUSTOMERS[0]} to {CUSTOMERS[-1]}."
             )
 
     def accounts(self, customer_id: str) -> tuple[Account, ...]:
-        """The customer's accounts with their balances. Raises `UnknownCustomer`."""
+        """The customer's accounts with their balances. Raises `UnknownCustomer` or `StoreError`."""
         self.require(customer_id)
         rows = self._rows(
             "SELECT account_id, name, currency, iban, opened, SUM(amount_minor) FROM accounts "
@@ -107,7 +107,7 @@ class Ledger:
         return tuple(Account(*row) for row in rows)
 
     def transactions(self, customer_id: str, limit: int = 5) -> tuple[Transaction, ...]:
-        """The customer's latest transactions over all accounts, newest first. Raises `UnknownCustomer`."""
+        """The customer's latest transactions of all accounts, newest first. Raises as `accounts` does."""
         self.require(customer_id)
         rows = self._rows(
             "SELECT account_id, booked, amount_minor, currency, description FROM transactions "
@@ -125,11 +125,13 @@ class Ledger:
             with self._lock:
                 return self._connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(f"The ledger cannot be read ({error}). Restore its file or remove it.") from error
+            raise StoreError(
+                f"The ledger cannot be read ({error}). Restore its file, or remove it and restart."
+            ) from error
 
 
 def format_money(amount_minor: int, currency: str) -> str:
-    """Minor units for people: `-£1,204.50`, `¥12,000`; unknown currencies as `1,204.50 CHF`."""
+    """Format an amount in minor units: `-£1,204.50`, `¥12,000`; other currencies as `1,204.50 CHF`."""
     digits = MINOR_DIGITS.get(currency, 2)
     major, minor = divmod(abs(amount_minor), 10**digits)
     number = f"{major:,}" + (f".{minor:0{digits}}" if digits else "")
@@ -138,7 +140,7 @@ def format_money(amount_minor: int, currency: str) -> str:
 
 
 def _fill_if_new(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")  # two processes may open one new file at once
+    connection.execute("BEGIN IMMEDIATE")  # two processes may open the same new file at the same time
     if connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0:
         for statement in filter(str.strip, SCHEMA.split(";")):
             connection.execute(statement)
@@ -146,12 +148,14 @@ def _fill_if_new(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT INTO customers VALUES (?)", (customer_id,))
             _fill_customer(connection, number, customer_id)
     else:
-        connection.execute("SELECT 1 FROM customers, accounts, transactions LIMIT 1")  # another program's file fails
+        connection.execute(
+            "SELECT 1 FROM customers, accounts, transactions LIMIT 1"
+        )  # raises for a file of another program
     connection.execute("COMMIT")
 
 
 def _fill_customer(connection: sqlite3.Connection, number: int, customer_id: str) -> None:
-    # Python promises that random() repeats for a seed across versions; its other methods may change.
+    # Python guarantees that random() gives the same values for a seed in every version; the other methods may change.
     rng = random.Random(number)
     for position, (name, currency) in enumerate(_demo_accounts(number), start=1):
         account_id = f"ACC{number:03}{position:02}"
@@ -176,15 +180,15 @@ def _demo_accounts(number: int) -> Iterator[tuple[str, str]]:
 
 
 def _demo_iban(number: int, position: int) -> str:
-    """A British IBAN of the invented bank DEMO, with check digits by ISO 13616 (mod 97)."""
+    """A British IBAN of the fictitious bank DEMO, with valid check digits (ISO 13616, mod 97)."""
     bban = f"DEMO{100000 + number:06}{10000000 + 100 * number + position:08}"
     digits = "".join(str(int(character, 36)) for character in f"{bban}GB00")
     return f"GB{98 - int(digits) % 97:02}{bban}"
 
 
 def _demo_transactions(name: str, currency: str, rng: random.Random) -> Iterator[tuple[str, int, str]]:
-    """Rows (booked, amount in minor units, description) of sixty days, oldest first."""
-    # A yen is worth about as much as a penny: amounts need no second scale.
+    """Yield rows (booking date, amount in minor units, description) of sixty days, oldest first."""
+    # One yen is worth about one penny, so yen amounts use the same numbers.
     first = LAST_DAY - timedelta(days=60)
     yield first.isoformat(), 100_000 + int(rng.random() * 400_000), "Opening balance"
     if name == "Savings":
@@ -195,5 +199,5 @@ def _demo_transactions(name: str, currency: str, rng: random.Random) -> Iterator
         if name == "Everyday" and day in (10, 40):
             yield booked, 210_000, "Salary"
         elif rng.random() < 0.5:
-            description, least, most = PURCHASES[int(rng.random() * len(PURCHASES))]
-            yield booked, -int(100 * (least + rng.random() * (most - least))), description
+            description, minimum, maximum = PURCHASES[int(rng.random() * len(PURCHASES))]
+            yield booked, -int(100 * (minimum + rng.random() * (maximum - minimum))), description

@@ -1,5 +1,6 @@
-"""Responders: facts in, the words of a reply out.
+"""Responders: generate the text of a reply from facts.
 
-`template` fills fixed sentences. `llm` lets a language model word the facts (`llm_clients`, `prompts`) and falls back
-to the template when the model fails or states a number that is not among the facts (`grounding`, `numbers_in_text`).
+`template` inserts the facts into fixed sentences. `llm` generates the text with a language model (`llm_clients`,
+`prompts`). It falls back to the template if the model fails, or if the text states a number that is not among the
+facts (`grounding`, `numbers_in_text`).
 """

@@ -1,70 +1,70 @@
-"""What a language model writes reaches the customer only while each of its figures is among the facts.
+"""Grounding check: a generated text reaches the customer only if every number in it is among the facts.
 
-Words are shown as they come; from the first word that may belong to a figure on, the sentence is held back until it
-is complete and all of it is checked. Holding back to the last word alone would not do: “10” may be a fact and grow
-into “10 million pounds”. Holding back every sentence would be as safe, but most sentences hold no figure at all.
+Words are released as soon as they are generated. From the first word that may belong to a number, the rest of the
+sentence is held back until the sentence is complete and has passed the check. It is not enough to hold back the last
+word: “10” may be a fact and then continue as “10 million pounds”. Most sentences contain no number and are not delayed.
 """
 
 import re
 from collections.abc import Callable
 
-from bankllm.assistant.wording.numbers_in_text import MAY_BE_PART, figures, is_among
+from bankllm.assistant.wording.numbers_in_text import MAY_BE_PART, find_numbers, is_among
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"”’')\]]*(?=\s)|\n")
 _LAST_SPACE = re.compile(r"\s+\S*$")
 
 
 class NotGrounded(Exception):
-    """A text states a figure that is not among the facts."""
+    """A text states a number that is not among the facts."""
 
 
 def grounded_in(listing: str) -> Callable[[str], bool]:
-    """A check of texts: whether the facts listed hold each figure that a text states.
+    """Return a check for texts: True if the listed facts contain every number that a text states.
 
-    It compares figures, not what is said of them: two accounts' balances that are swapped pass.
+    It compares only the numbers, not what the text says about them: it does not detect two balances that are swapped.
     """
-    known = figures(listing)
-    return lambda text: all(is_among(figure, known) for figure in figures(text))
+    known = find_numbers(listing)
+    return lambda text: all(is_among(number, known) for number in find_numbers(text))
 
 
 class GroundedStream:
-    """A text that grows piece by piece; gives out what may be shown.
+    """Filters a text that arrives in pieces, and releases the part that may be shown.
 
-    Whatever has been given out so far is, taken together, the beginning of the text and passes the check.
+    At every point the released pieces together are a prefix of the text, and this prefix passes the check.
     """
 
     def __init__(self, is_grounded: Callable[[str], bool]) -> None:
         self._is_grounded = is_grounded
         self._text = ""
         self._shown = 0
-        self._judged = 0
+        self._checked = 0
 
     def feed(self, piece: str) -> str:
-        """Take the next piece; give what may be shown now. Raises `NotGrounded` once a sentence states an invention."""
+        """Add a piece and return what may be shown now. Raises `NotGrounded` if a complete sentence fails the check."""
         self._text = (self._text + piece).lstrip() if not self._shown else self._text + piece
-        for end in _SENTENCE_END.finditer(self._text, self._judged):
-            self._judge(end.end())
-        return self._show(self._harmless())
+        for end in _SENTENCE_END.finditer(self._text, self._checked):
+            self._check(end.end())
+        return self._release(self._safe_end())
 
     def finish(self) -> str:
-        """The text has ended: give the rest of it. Raises `NotGrounded`."""
+        """Check and return the rest of the text after its last piece. Raises `NotGrounded`."""
         self._text = self._text.rstrip()
-        self._judge(len(self._text))
-        return self._show(len(self._text))
+        self._check(len(self._text))
+        return self._release(len(self._text))
 
-    def _judge(self, end: int) -> None:
+    def _check(self, end: int) -> None:
         if not self._is_grounded(self._text[:end]):
             raise NotGrounded
-        self._judged = end
+        self._checked = end
 
-    def _harmless(self) -> int:
-        """Where the words end that are complete and part of no figure. White space waits for the word after it."""
-        part = MAY_BE_PART.search(self._text, self._judged)
+    def _safe_end(self) -> int:
+        """End of the complete words that cannot be part of a number. White space is released with the next word."""
+        part = MAY_BE_PART.search(self._text, self._checked)
         complete = self._text[: part.start() + 1 if part else len(self._text)]
         space = _LAST_SPACE.search(complete)
-        end = max(space.start() if space else 0, len(self._text[: self._judged].rstrip()))
+        end = max(space.start() if space else 0, len(self._text[: self._checked].rstrip()))
         return end if end <= self._shown or self._is_grounded(self._text[:end]) else self._shown
 
-    def _show(self, end: int) -> str:
+    def _release(self, end: int) -> str:
         start, self._shown = self._shown, max(self._shown, end)
         return self._text[start : self._shown]

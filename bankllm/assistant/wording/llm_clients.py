@@ -1,6 +1,6 @@
-"""Language models that continue a chat: one in this process, one behind a server that speaks OpenAI's protocol.
+"""Clients of language models: one runs a model in this process, one calls a server over OpenAI's protocol.
 
-Both write greedily, hand over their text piece by piece as it comes, and stop when they are told to.
+Both use greedy decoding, emit the text in pieces while it is generated, and stop when the `stop` event is set.
 """
 
 import logging
@@ -16,9 +16,9 @@ from bankllm.model import base_models
 from bankllm.settings import Settings
 
 MAX_NEW_TOKENS = 256
-"""Four sentences and a few figures take about a hundred."""
-BUSY_STATUSES = frozenset({408, 409, 429})
-"""What a server answers that may answer better a moment later, as it may after any 5xx."""
+"""A reply of four sentences with a few numbers needs about 100 tokens."""
+TRANSIENT_STATUSES = frozenset({408, 409, 429})
+"""Statuses after which a retry may succeed, in addition to all 5xx statuses."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,34 +26,38 @@ Messages = list[dict[str, str]]
 
 
 class GenerationFailed(Exception):
-    """No whole text came. Holds no text of the model's or the server's."""
+    """The model did not generate a complete text. The exception contains no text of the model or of the server."""
 
     def __init__(self, reason: Fallback, transient: bool = False) -> None:
         super().__init__(reason)
         self.reason: Fallback = reason
         self.transient = transient
-        """Whether asking once more may help."""
+        """Whether a retry may succeed."""
 
 
 class LanguageModel(Protocol):
+    """A language model that continues a chat."""
+
     @property
     def name(self) -> str: ...
 
     @property
-    def is_remote(self) -> bool: ...
+    def is_remote(self) -> bool:
+        """Whether the prompt leaves this process; IBANs are then masked."""
+        ...
 
     def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
-        """Hand the text to `emit` as it comes, until it ends or `stop` is set. Raises `GenerationFailed`."""
+        """Pass the text to `emit` in pieces until it ends or `stop` is set. Raises `GenerationFailed`."""
         ...
 
 
 class TransformersModel:
-    """A causal language model of a Hub id or a folder, loaded once. It writes one text at a time."""
+    """A causal language model from a Hub id or a folder. It is loaded once and generates one text at a time."""
 
     is_remote = False
 
     def __init__(self, location: str, settings: Settings) -> None:
-        """Raises `ModelError` where it cannot be loaded."""
+        """Load the model. Raises `ModelError` if it cannot be loaded."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -73,25 +77,26 @@ class TransformersModel:
                 + ("; BANKLLM_OFFLINE is set, so it must be in the local cache." if settings.offline else ".")
             ) from error
         self._model = model.to(device).eval()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
-        while not self._turn.acquire(timeout=0.1):
+        while not self._lock.acquire(timeout=0.1):
             if stop.is_set():
                 return
         try:
-            # torch raises RuntimeError (out of memory too) and IndexError, a chat template ValueError and its own.
+            # torch raises RuntimeError (also if out of memory) and IndexError. A chat template raises ValueError and
+            # exceptions of its own.
             ended = self._generate(messages, emit, stop)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             logger.warning("generation failed: %s", type(error).__name__)
             raise GenerationFailed("failed") from error
         finally:
-            self._turn.release()
+            self._lock.release()
         if not ended and not stop.is_set():
             raise GenerationFailed("cut off")
 
     def _generate(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> bool:
-        """Whether the model ended its text itself."""
+        """Generate the text. Returns True if the model ended it, False if it was cut off."""
         from transformers import GenerationConfig, StoppingCriteriaList, TextStreamer
 
         streamer: Any = TextStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -100,7 +105,7 @@ class TransformersModel:
         ends = self._model.generation_config.eos_token_id
         output = self._model.generate(
             **inputs,
-            # A config of its own: the model's may ask for sampling, and then warns that greedy decoding ignores it.
+            # A new config: the model's own may enable sampling, and would then warn that greedy decoding ignores it.
             generation_config=GenerationConfig(
                 max_new_tokens=MAX_NEW_TOKENS,
                 do_sample=False,
@@ -113,17 +118,17 @@ class TransformersModel:
         return output.shape[1] - inputs["input_ids"].shape[1] < MAX_NEW_TOKENS
 
     def _encode(self, messages: Messages) -> Any:
-        """The chat as the model was trained to see it; without a template, its contents one after the other."""
+        """Tokenize the chat with the model's chat template, or join the contents if there is no template."""
         if self._tokenizer.chat_template is None:
             text = "\n\n".join(message["content"] for message in messages)
             return self._tokenizer(f"{text}\n\nReply: ", return_tensors="pt", return_token_type_ids=False)
-        # A model that can think aloud first is asked not to; other templates pass the flag over.
+        # enable_thinking=False turns off the reasoning text of models that have it. Other templates ignore the flag.
         options = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt", "enable_thinking": False}
         return self._tokenizer.apply_chat_template(messages, **options)
 
 
 class OpenAIModel:
-    """A model behind a server that speaks OpenAI's protocol: vLLM, llama.cpp, Ollama, `transformers serve`, OpenAI."""
+    """A model on a server with OpenAI's protocol: vLLM, llama.cpp, Ollama, `transformers serve`, OpenAI."""
 
     is_remote = True
 
@@ -131,16 +136,16 @@ class OpenAIModel:
         from openai import OpenAI
 
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "none"
-        # Retries are the responder's: the client's own would sleep for as long as a server asks.
+        # The responder does the retries: the client would sleep for as long as the server requests.
         self._client = OpenAI(base_url=base_url, api_key=key, timeout=settings.responder_timeout_s, max_retries=0)
         self._model = model
-        # A server may know its model by a folder; its path is no one else's business.
+        # The model's name on the server may be a folder. Its path is not shown to clients.
         self.name = f"openai:{PurePath(model).name if model.startswith('/') else model}"
 
     def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
         import openai
 
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             ended = self._read(messages, emit, stop)
         except openai.APITimeoutError as error:
@@ -148,17 +153,19 @@ class OpenAIModel:
         except openai.APIConnectionError as error:
             raise GenerationFailed("unreachable", transient=True) from error
         except openai.APIStatusError as error:
-            logger.warning("the model server answered %d after %.1f s", error.status_code, time.perf_counter() - began)
-            busy = error.status_code in BUSY_STATUSES or error.status_code >= 500
-            raise GenerationFailed("unreachable" if busy else "refused", transient=busy) from error
-        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # an answer that is no chat
-            logger.warning("the model server's answer cannot be read: %s", type(error).__name__)
+            logger.warning(
+                "the model server answered %d after %.1f s", error.status_code, time.perf_counter() - started
+            )
+            transient = error.status_code in TRANSIENT_STATUSES or error.status_code >= 500
+            raise GenerationFailed("unreachable" if transient else "refused", transient=transient) from error
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # not a chat completion
+            logger.warning("cannot read the response of the model server: %s", type(error).__name__)
             raise GenerationFailed("failed") from error
         if not ended and not stop.is_set():
             raise GenerationFailed("cut off")
 
     def _read(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> bool:
-        """Whether the model ended its text itself."""
+        """Generate the text. Returns True if the model ended it, False if it was cut off."""
         ended = False
         chat: Any = messages
         with self._client.chat.completions.create(
@@ -167,7 +174,7 @@ class OpenAIModel:
             for chunk in stream:
                 if stop.is_set():
                     break
-                for choice in chunk.choices:  # none in a chunk that reports usage
+                for choice in chunk.choices:  # a chunk that reports usage has no choices
                     if choice.delta.content:
                         emit(choice.delta.content)
                     ended = ended or choice.finish_reason == "stop"
@@ -175,7 +182,7 @@ class OpenAIModel:
 
 
 def _all(ids: Any, done: bool) -> Any:
-    """(batch,) bool: what a stopping criterion gives."""
+    """(batch,) bool: the return value of a stopping criterion."""
     import torch
 
     return torch.full((ids.shape[0],), done, dtype=torch.bool, device=ids.device)

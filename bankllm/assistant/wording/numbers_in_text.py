@@ -1,7 +1,7 @@
-"""The figures that a text states: amounts of money, dates, account numbers, addresses, any other number.
+"""Find the numbers that a text states: amounts of money, dates, account numbers, addresses, and all other numbers.
 
-Two ways of writing one figure read the same (£1,204.50 and GBP 1204.5, “one hundred pounds” and £100). No digit is
-passed over: what fits no kind is a number or a code still.
+Different notations of the same number give the same result (£1,204.50 and GBP 1204.5, “one hundred pounds” and £100).
+No digit is ignored: a digit that fits no other kind is found as a `number` or a `code`.
 """
 
 import re
@@ -18,11 +18,13 @@ NumberKind = Literal["address", "account", "amount", "code", "count", "date", "n
 
 @dataclass(frozen=True)
 class TextNumber:
+    """A number, date, code or address that a text states, in normalised form."""
+
     kind: NumberKind
     value: str | Decimal | tuple[int | None, int | None, int | None]
-    """A date is year, month and day; None where the text leaves one out."""
+    """A date is (year, month, day), with None for a part that the text omits."""
     unit: str = ""
-    """Of an amount: a currency, or `%`."""
+    """The unit of an amount: a currency, or `%`. For a count: the noun."""
 
 
 _UP_TO_19 = (
@@ -41,7 +43,7 @@ _MONEY_WORDS = {
     **dict.fromkeys(("euro", "euros"), "EUR"),
     **dict.fromkeys(("dollar", "dollars", "buck", "bucks"), "USD"),
     "yen": "JPY",
-    # No facts here are stated in these, so each is a unit of its own.
+    # No fact uses these currencies, so each word is treated as a separate unit.
     **{
         f"{word}{s}": word
         for word in ("franc", "rupee", "rouble", "dirham", "lira", "peso", "grand")
@@ -84,45 +86,48 @@ MAY_BE_PART = re.compile(
     rf"\d|{_SYMBOL}|[%@\[…]|\.\.|://|\bwww\b|{_CODE}|{_MONTH}|\b{_UNIT_WORD}"
     rf"|\b(?i:{_SPELLED}|minus|negative|ending|\w+day|tomorrow)\b"
 )
-"""Where in a text that is still growing a figure may begin or go on."""
+"""Matches where a number may start or continue in a text that is not yet complete."""
 
 
-def figures(text: str) -> set[TextNumber]:
-    """All figures of a text. What is one reads as one: a date is not three numbers besides."""
-    text = _with_digits(_without_list_marks(_plain(text)))
+def find_numbers(text: str) -> set[TextNumber]:
+    """All numbers of a text. Each part of the text is read once: a date does not also count as three numbers."""
+    text = _with_digits(_without_list_marks(_normalise(text)))
     found: set[TextNumber] = set()
     for pattern, read in _READERS:
 
-        def take(match: re.Match[str], read: Callable[[re.Match[str]], TextNumber] = read) -> str:
+        def collect(match: re.Match[str], read: Callable[[re.Match[str]], TextNumber] = read) -> str:
             found.add(read(match))
             return " | "
 
-        text = pattern.sub(take, text)
+        text = pattern.sub(collect, text)
     return found
 
 
-def is_among(figure: TextNumber, known: Iterable[TextNumber]) -> bool:
-    """Whether the known figures hold this one, or one that says more: a date with its year, a number's currency."""
-    if figure.kind == "date" and isinstance(figure.value, tuple):
+def is_among(number: TextNumber, known: Iterable[TextNumber]) -> bool:
+    """Whether the known numbers contain this one, or a more specific one.
+
+    A date with a year is more specific than the same date without one, and an amount than the same number.
+    """
+    if number.kind == "date" and isinstance(number.value, tuple):
         dates = [other.value for other in known if other.kind == "date" and isinstance(other.value, tuple)]
-        return any(all(mine in (None, its) for mine, its in zip(figure.value, date, strict=True)) for date in dates)
-    if figure.kind == "account":  # its last four characters
+        return any(all(part in (None, full) for part, full in zip(number.value, date, strict=True)) for date in dates)
+    if number.kind == "account":  # only its last four characters
         return any(
-            other.kind in ("account", "code") and str(other.value).endswith(str(figure.value)) for other in known
+            other.kind in ("account", "code") and str(other.value).endswith(str(number.value)) for other in known
         )
-    if figure.kind == "number":
-        return any(other.kind in ("number", "amount") and other.value == figure.value for other in known)
-    return figure in known
+    if number.kind == "number":
+        return any(other.kind in ("number", "amount") and other.value == number.value for other in known)
+    return number in known
 
 
-def _plain(text: str) -> str:
-    """One way of writing digits and spaces; no invisible characters and no Markdown within a number."""
+def _normalise(text: str) -> str:
+    """Normalise digits and spaces (NFKC), and remove invisible characters and Markdown marks within numbers."""
     text = unicodedata.normalize("NFKC", text)
     return "".join(c for c in text if c not in "*_`" and unicodedata.category(c) != "Cf")
 
 
 def _without_list_marks(text: str) -> str:
-    """Without the `1.`, `2.` … that number the lines of a list, as long as they count up from one."""
+    """Remove the list numbers `1.`, `2.`, … at the start of lines, as long as they count up from one."""
     marks = 0
 
     def drop(match: re.Match[str]) -> str:
@@ -136,14 +141,14 @@ def _without_list_marks(text: str) -> str:
 
 
 def _with_digits(text: str) -> str:
-    """`five thousand pounds` → `5000 pounds`. A lone “one” stays a word, unless it counts money."""
+    """Replace number words by digits: `five thousand pounds` → `5000 pounds`. Keep “one” unless money follows."""
 
     def digits(match: re.Match[str]) -> str:
         money = match["money"] or ""
         words = re.findall(r"[a-z]+", match[0].removesuffix(money).lower())
         before = text[max(0, match.start() - 2) : match.start()]
-        scales_digits = len(words) == 1 and words[0] in _SCALES and re.search(r"\d ?$", before)
-        if (words == ["one"] and not money) or scales_digits:
+        follows_digit = len(words) == 1 and words[0] in _SCALES and re.search(r"\d ?$", before)
+        if (words == ["one"] and not money) or follows_digit:
             return match[0]
         total = current = 0
         for word in words:
@@ -169,7 +174,7 @@ def _date(match: re.Match[str]) -> TextNumber:
 
 
 def _number(match: re.Match[str]) -> TextNumber:
-    """An amount where a currency stands beside it, else a number."""
+    """An amount if a currency precedes or follows the number, otherwise a plain number."""
     units = {_UNITS.get(unit, _UNITS.get(unit.lower(), unit)) for unit in match.group("before", "after") if unit}
     if not units and match["later"]:
         units = {_UNITS[match["later"].lower()]}
@@ -184,7 +189,7 @@ def _number(match: re.Match[str]) -> TextNumber:
 
 
 def _decimal(number: str) -> Decimal | None:
-    """`1,204.50`, `1.204,50`, `1 204.50`, `12,50`; None where the marks make no sense."""
+    """Parse `1,204.50`, `1.204,50`, `1 204.50`, `12,50`; None if the separators are inconsistent."""
     number = re.sub("[ '’]", "", number)
     comma, dot = number.rfind(","), number.rfind(".")
     thousands, point = (".", ",") if comma > dot >= 0 or re.fullmatch(r"\d+,\d{1,2}", number) else (",", ".")
@@ -234,4 +239,4 @@ _READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], TextNumber]], .
     ),
     (re.compile(r"[^\W_]*\d[^\W_]*"), lambda match: TextNumber("code", match[0].lower())),
 )
-"""Patterns and what they read, in the order in which they take their part of the text."""
+"""Patterns with their parsers, in order. Text that one pattern has matched is not visible to the next ones."""

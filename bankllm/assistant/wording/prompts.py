@@ -1,8 +1,8 @@
-"""What a language model is told: the facts of one message, listed, and how to word a reply from them.
+"""The prompt of the language model: instructions, and the list of facts for one message.
 
-The listing is also what its reply is checked against, so the customer's own words are never in it: an amount that a
-customer claims is no fact. They are passed as JSON strings, in which no text can end its quotation or look like
-a model's control token.
+The model's reply is checked against the list of facts. The list therefore never contains the customer's own words: an
+amount that a customer claims is not a fact. The customer's words are passed separately as JSON strings, so that a text
+cannot end its quotation or look like a control token of the model.
 """
 
 import json
@@ -24,27 +24,29 @@ Write no list, heading, Markdown or link."""
 
 @dataclass(frozen=True)
 class Prompt:
+    """The prompt for one message, and the mapping to restore masked IBANs in the reply."""
+
     listing: str
-    """The facts, one a line."""
+    """The facts, one per line."""
     customer: str
-    """What the customer wrote, now and before."""
+    """What the customer wrote: the message, and an earlier one if the facts include it."""
     masked: dict[str, str]
-    """The listing's masks of IBANs → the IBANs; not those that stand for two. Empty where nothing is masked."""
+    """Mask → IBAN, without masks that stand for more than one IBAN. Empty if nothing is masked."""
 
     def messages(self) -> list[dict[str, str]]:
-        """The prompt as a chat."""
+        """The prompt as chat messages: `system` and `user`."""
         content = f"Facts:\n{self.listing}\n\n{self.customer}"
         return [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": content}]
 
     def unmasked(self, text: str) -> str:
-        """The text with full IBANs where it says their masks."""
+        """The text with each mask replaced by its full IBAN."""
         for short, iban in self.masked.items():
             text = text.replace(short, iban)
         return text
 
 
 def make_prompt(facts: Facts, remote: bool) -> Prompt:
-    """The prompt for one message. With `remote`, full IBANs are not in it: they never leave this machine."""
+    """Build the prompt for one message. If `remote`, IBANs are masked, so that full IBANs never leave this machine."""
     masks = {account.iban: f"[IBAN …{account.iban[-SHOWN:]}]" for account in facts.accounts} if remote else {}
     lines = []
     if facts.article:
@@ -62,11 +64,11 @@ def make_prompt(facts: Facts, remote: bool) -> Prompt:
         lines.append(_counted(facts.transactions, "latest transaction"))
         lines += [_transaction(transaction) for transaction in facts.transactions]
     listing = "\n".join(lines)
-    said = [f"The customer's message: {_quoted(facts.message)}"]
+    quotes = [f"The customer's message: {_quoted(facts.message)}"]
     if facts.earlier:
         earlier = textwrap.shorten(facts.earlier.text, QUOTED_CHARACTERS, placeholder="…")
-        said.insert(0, f"The customer wrote before: {_quoted(earlier)}")
-    customer = "\n".join(said)
+        quotes.insert(0, f"The customer wrote before: {_quoted(earlier)}")
+    customer = "\n".join(quotes)
     if not remote:
         return Prompt(listing, customer, {})
     unique = {short: iban for iban, short in masks.items() if list(masks.values()).count(short) == 1}
@@ -76,8 +78,8 @@ def make_prompt(facts: Facts, remote: bool) -> Prompt:
 def _transaction(transaction: Transaction) -> str:
     amount = format_money(transaction.amount_minor, transaction.currency)
     unsigned = format_money(abs(transaction.amount_minor), transaction.currency)
-    way = "paid out" if transaction.amount_minor < 0 else "paid in"
-    return f"{transaction.booked}: {transaction.description}, {amount} ({unsigned} {way})"
+    direction = "paid out" if transaction.amount_minor < 0 else "paid in"
+    return f"{transaction.booked}: {transaction.description}, {amount} ({unsigned} {direction})"
 
 
 def _counted(rows: tuple[object, ...], noun: str) -> str:

@@ -1,7 +1,8 @@
-"""Responders word a reply from facts that the engine has gathered; they look nothing up themselves.
+"""The responder interface, its input and output, and the template responder.
 
-`TemplateResponder` states the facts in fixed sentences, so it can state nothing that is not among them. A language
-model words them more freely (`generation`), and where it fails or invents the template's sentences stand in.
+A responder generates the text of a reply from facts that the engine has looked up; it looks up nothing itself.
+`TemplateResponder` inserts the facts into fixed sentences, so it can only state these facts. `GeneratingResponder`
+(`llm`) uses a language model, and falls back to the template if the model fails or states a number that is not a fact.
 """
 
 import textwrap
@@ -14,42 +15,50 @@ from bankllm.assistant.bank.ledger import Account, Transaction, format_money
 from bankllm.vectors.rows import Match
 
 QUOTED_CHARACTERS = 160
-"""An earlier message is quoted up to this length."""
+"""An earlier message is shortened to this length when it is quoted."""
 Fallback = Literal[
     "abstained", "busy", "cut off", "empty", "failed", "not grounded", "refused", "resting", "time-out", "unreachable"
 ]
-"""Why the template worded a reply that a language model was there to word."""
+"""Why the template generated a reply although a language model is configured.
+
+`abstained`: the classifier abstained, so there are no facts. `busy`: too many replies are being generated. `cut off`:
+the text ended before the model was finished. `empty`: no text. `failed`: an unexpected error or response. `not
+grounded`: the text states a number that is not among the facts. `refused`: the model server answered with a permanent
+error. `resting`: the circuit breaker is open. `time-out` and `unreachable`: the model did not respond.
+"""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a reply to one message may rest on."""
+    """The input of a responder: the message, and all facts that the reply may state."""
 
     message: str
     intent: str
     article: Article | None = None
-    """For every intent but those that the ledger answers."""
+    """None for the intents that are answered from the ledger."""
     accounts: tuple[Account, ...] = ()
     transactions: tuple[Transaction, ...] = ()
     alternatives: tuple[str, ...] = ()
-    """Titles of the likeliest topics, where the classifier abstained."""
+    """Titles of the most likely topics if the classifier abstained, else empty."""
     earlier: Match | None = None
-    """An earlier message of this customer that bears on this one."""
+    """An earlier message of the same customer about the same topic."""
 
 
 @dataclass(frozen=True)
 class Reply:
+    """The output of a responder."""
+
     text: str
     sources: tuple[str, ...]
-    """What the text rests on: `ledger:<account>`, `knowledge:<intent>`, `memory:<id>`."""
+    """Sources of the facts: `ledger:<account>`, `knowledge:<intent>`, `memory:<id>`."""
     responder: str = "template"
-    """Who worded it in the end, whoever was asked first."""
+    """Name of the responder that generated the text: `template` after a fallback."""
     fallback: Fallback | None = None
-    """Why that is not who was asked; None where it is."""
+    """Why the template generated the text instead of the language model; None if there was no fallback."""
 
 
 class Responder(Protocol):
-    """Words a reply."""
+    """Generates the text of a reply from facts."""
 
     @property
     def name(self) -> str: ...
@@ -57,15 +66,15 @@ class Responder(Protocol):
     def respond(self, facts: Facts) -> Reply: ...
 
     def stream(self, facts: Facts) -> Iterator[str | Reply]:
-        """The text in pieces as they come, and the `Reply` last.
+        """Yield the text in pieces while it is generated, then the complete `Reply`.
 
-        The reply's text is the pieces joined or, where its `fallback` is set, replaces what was shown of them.
+        The reply's text equals the joined pieces. If the reply's `fallback` is set, its text replaces the pieces.
         """
         ...
 
 
 class TemplateResponder:
-    """Fixed sentences around the facts: no model, no invention."""
+    """Inserts the facts into fixed sentences, without a model."""
 
     name = "template"
 
@@ -91,8 +100,8 @@ class TemplateResponder:
 
 def _balance(facts: Facts) -> Reply:
     amounts = [f"{account.name} {format_money(account.balance_minor, account.currency)}" for account in facts.accounts]
-    word = "balance is" if len(amounts) == 1 else "balances are"
-    return Reply(f"Your account {word}: {'; '.join(amounts)}.", _ledger_sources(facts.accounts))
+    verb = "balance is" if len(amounts) == 1 else "balances are"
+    return Reply(f"Your account {verb}: {'; '.join(amounts)}.", _ledger_sources(facts.accounts))
 
 
 def _transactions(facts: Facts) -> Reply:
@@ -109,7 +118,7 @@ def _details(facts: Facts) -> Reply:
 
 def _article(facts: Facts) -> Reply:
     if facts.article is None:
-        raise ValueError(f"No article for intent {facts.intent!r}: the engine must supply one.")
+        raise ValueError(f"No article for intent {facts.intent!r}. Expected the engine to supply one.")
     return Reply(facts.article.answer, (f"knowledge:{facts.intent}",))
 
 
@@ -125,7 +134,7 @@ def _ask_back(facts: Facts) -> Reply:
 def _with_earlier(reply: Reply, facts: Facts, sentence: str) -> Reply:
     if facts.earlier is None:
         return reply
-    # Not str.format: a customer's message may hold braces.
+    # Not str.format, because a customer's message may contain braces.
     text = sentence.replace("{text}", textwrap.shorten(facts.earlier.text, QUOTED_CHARACTERS, placeholder="…"))
     return Reply(f"{reply.text} {text}", (*reply.sources, f"memory:{facts.earlier.id}"))
 
