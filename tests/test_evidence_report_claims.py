@@ -1,4 +1,4 @@
-"""Claims: filled from a run, and refused when they are wrong, stale, of other data, or not bound at all."""
+"""Claims are filled in from a run. Wrong, stale and unbound numbers, and numbers on other data, are reported."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ def edit(page: Path, old: str, new: str) -> None:
     page.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_what_is_written_is_believed(page: Path, folder: Path) -> None:
+def test_written_claims_pass_the_check(page: Path, folder: Path) -> None:
     assert audit_claims(page, folder) == []
     text = page.read_text(encoding="utf-8")
     assert "-->93.0 %<!-- /claim -->" in text
@@ -52,39 +52,49 @@ def test_what_is_written_is_believed(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "expected"),
     [
-        ("190.0 ms", "189.0 ms", ":9: chat.sequential.p95_ms says '189.0 ms', the record '190.0 ms'"),
-        ("-->200<", "-->3,080<", ":8: training.lora_r8.accuracy says '3,080', the record '200'"),
-        ("88.6 –", "90.6 –", ":7: training.lora_r8.accuracy says '90.6 – 95.8 %'"),
-        ("chat.sequential.p95_ms", "chat.sequential.p99_ms", "p99_ms is not measured (or not valid) in run one"),
-        ("chat.sequential.p95_ms", "load.locust.p95_ms", "load.locust.p95_ms is not measured"),
-        ("dataset=banking77", "dataset=teller77", "claims dataset=teller77, the record has dataset=banking77"),
-        ("profile=quick", "profile=full", "claims profile=full, the record has profile=quick"),
-        ("accuracy#n", "accuracy#m", "#m: expected #ci95, #n, or no part"),
-        ("- p95", "- 3 times p50 of 62.5 ms; p95", ":9: '62.5 ms' stands in a results section and is bound to no"),
-        ("- p95", "- 12 % better; p95", "'12 %' stands in a results section"),
+        ("190.0 ms", "189.0 ms", ":9: chat.sequential.p95_ms: expected '190.0 ms' as in the record, found '189.0 ms'"),
+        ("-->200<", "-->3,080<", ":8: training.lora_r8.accuracy: expected '200' as in the record, found '3,080'"),
+        (
+            "88.6 –",
+            "90.6 –",
+            ":7: training.lora_r8.accuracy: expected '88.6 – 95.8 %' as in the record, found '90.6 – 95.8 %'",
+        ),
+        ("chat.sequential.p95_ms", "chat.sequential.p99_ms", "run one has no valid record for chat.sequential.p99_ms"),
+        ("chat.sequential.p95_ms", "load.locust.p95_ms", "run one has no valid record for load.locust.p95_ms"),
+        (
+            "dataset=banking77",
+            "dataset=teller77",
+            "the claim requires dataset=teller77, the record has dataset=banking77",
+        ),
+        ("profile=quick", "profile=full", "the claim requires profile=full, the record has profile=quick"),
+        ("accuracy#n", "accuracy#m", "#m: unknown part. Expected #ci95, #n, or no part"),
+        ("- p95", "- 3 times p50 of 62.5 ms; p95", ":9: '62.5 ms' is in a results section and has no claim"),
+        ("- p95", "- 12 % better; p95", "'12 %' is in a results section and has no claim"),
     ],
 )
-def test_a_wrong_page_is_told_where_and_why(page: Path, folder: Path, old: str, new: str, said: str) -> None:
+def test_a_fault_is_reported_with_its_line_and_reason(
+    page: Path, folder: Path, old: str, new: str, expected: str
+) -> None:
     edit(page, old, new)
     faults = audit_claims(page, folder)
-    assert any(said in fault for fault in faults), faults
+    assert any(expected in fault for fault in faults), faults
 
 
 def test_claims_are_stale_when_the_file_names_another_run(page: Path, folder: Path, tmp_path: Path) -> None:
     other = sealed_run(tmp_path / "runs" / "two")
     (fault,) = audit_claims(page, other)
-    assert "stale: it names the run runs/one, and was checked against" in fault
+    assert "stale: the file names the run runs/one, but was checked against" in fault
 
 
 def test_claims_are_stale_when_a_raw_file_changed(page: Path, folder: Path) -> None:
     raw = folder / "raw" / "01_chat.csv"
     raw.write_text(raw.read_text().replace("200.0", "201.0"))
-    assert any("stale: chat.sequential.p95_ms of one does not hold" in fault for fault in audit_claims(page, folder))
+    assert any("stale: chat.sequential.p95_ms of one does not verify" in fault for fault in audit_claims(page, folder))
 
 
-def test_claims_are_stale_when_another_version_measured(tmp_path: Path, page: Path) -> None:
+def test_claims_are_stale_when_another_version_of_bankllm_measured(tmp_path: Path, page: Path) -> None:
     folder = sealed_run(tmp_path / "runs" / "old", environment=ENVIRONMENT | {"libraries": {"bankllm": "0.0.9"}})
     write_claims(page, folder)
     (fault,) = audit_claims(page, folder)
@@ -97,15 +107,17 @@ def test_claims_are_stale_when_the_run_is_not_complete(tmp_path: Path, page: Pat
     assert any("run half is not complete" in fault for fault in audit_claims(page, folder))
 
 
-def test_a_number_on_teller77_is_not_said_of_banking77(tmp_path: Path) -> None:
+def test_a_number_on_teller77_on_a_line_about_banking77_is_reported(tmp_path: Path) -> None:
     folder = sealed_run(tmp_path / "teller", data=TELLER77)
     file = tmp_path / "page.md"
     file.write_text("On Banking77: <!-- claim: training.lora_r8.accuracy -->?<!-- /claim -->\n")
     write_claims(file, folder)
     (fault,) = check_claims(file, folder)
-    assert "was measured on teller77, and its line speaks of Banking77" in fault
+    assert "was measured on teller77, but its line mentions Banking77" in fault
     file.write_text(PAGE)
-    with pytest.raises(RunError, match=r"claims dataset=banking77, the record has dataset=teller77\. Nothing was"):
+    with pytest.raises(
+        RunError, match=r"the claim requires dataset=banking77, the record has dataset=teller77\. Nothing"
+    ):
         write_claims(file, folder)
     assert file.read_text() == PAGE
 
@@ -118,7 +130,7 @@ def test_nothing_is_written_for_a_claim_without_a_record(page: Path, folder: Pat
     assert page.read_text(encoding="utf-8") == before
 
 
-def test_the_pages_of_a_run_are_bound_throughout(folder: Path) -> None:
+def test_every_number_on_the_pages_of_a_run_is_bound(folder: Path) -> None:
     for name in ("RESULTS.md", "RESULTS.html", "RESUME.md"):
         assert audit_claims(folder / name, folder) == [], name
 
@@ -128,23 +140,23 @@ def bankllm(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_command_takes_the_run_that_the_file_names(page: Path) -> None:
+def test_the_command_uses_the_run_that_the_file_names(page: Path) -> None:
     done = bankllm("--check", page)
     assert (done.returncode, done.stderr) == (0, "")
     edit(page, "93.0 %", "94.0 %")
     done = bankllm(page)
     assert done.returncode == 1
-    assert "training.lora_r8.accuracy says '94.0 %', the record '93.0 %'" in done.stderr
+    assert "training.lora_r8.accuracy: expected '93.0 %' as in the record, found '94.0 %'" in done.stderr
 
 
-def test_the_command_does_one_thing(page: Path) -> None:
+def test_the_command_refuses_two_modes_at_once(page: Path) -> None:
     done = bankllm("--check", "--write", page)
     assert done.returncode == 2
-    assert "Give one of --write, --check and --scan." in done.stderr
+    assert "Give only one of --write, --check and --scan." in done.stderr
 
 
-def test_a_folder_of_a_classifier_has_no_manifest_and_is_checked(folder: Path, tmp_path: Path) -> None:
-    """As `verify` does with a model card."""
+def test_claims_are_checked_against_a_classifier_folder_without_manifest(folder: Path, tmp_path: Path) -> None:
+    """`verify` checks a model card in this way."""
     (folder / "manifest.json").unlink()
     card = tmp_path / "card.md"
     card.write_text("<!-- claim: chat.sequential.p50_ms -->100.0 ms<!-- /claim -->")

@@ -1,4 +1,4 @@
-"""What machines read: all digits in CSV and JSON, shields.io's schema, a valid CITATION.cff."""
+"""Exports: unrounded numbers in CSV and JSON, badges in the format of shields.io, a valid CITATION.cff."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from bankllm.evidence.report.exports import COLUMNS, badges
 from tests.sealed_run import TELLER77, sealed_run
 
 
-def test_csv_and_json_hold_every_record_with_all_digits(tmp_path: Path) -> None:
+def test_csv_and_json_contain_every_record_unrounded(tmp_path: Path) -> None:
     folder = sealed_run(tmp_path / "run")
     records = read_records(folder)
     rows = list(csv.DictReader(io.StringIO((folder / "results.csv").read_text(encoding="utf-8"))))
@@ -22,9 +22,9 @@ def test_csv_and_json_hold_every_record_with_all_digits(tmp_path: Path) -> None:
         assert (float(row["value"]) if row["value"] else None) == record.value
         assert (row["ci95_low"] != "") == (record.ci95 is not None)
         assert row["status"] == record.status
-    whole = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert whole["run"]["commit"] == "d" * 40
-    assert [entry["value"] for entry in whole["records"]] == [record.value for record in records]
+    document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert document["run"]["commit"] == "d" * 40
+    assert [entry["value"] for entry in document["records"]] == [record.value for record in records]
 
 
 def test_badges_follow_the_endpoint_schema_and_name_teller77(tmp_path: Path) -> None:
@@ -42,10 +42,10 @@ def test_a_run_without_a_measured_record_has_a_grey_badge() -> None:
     assert json.loads(badges([])["records.json"])["color"] == "lightgrey"
 
 
-def test_the_citation_is_a_citation_file(tmp_path: Path) -> None:
+def test_the_citation_has_the_required_fields(tmp_path: Path) -> None:
     folder = sealed_run(tmp_path / "run")
     cited = yaml.safe_load((folder / "CITATION.cff").read_text(encoding="utf-8"))
-    assert {"cff-version", "message", "title", "authors"} <= set(cited)  # what the schema of 1.2.0 requires
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)  # required by schema 1.2.0
     assert cited["cff-version"] == "1.2.0"
     assert cited["type"] == "dataset"
     assert str(cited["date-released"]) == "2026-11-23"

@@ -1,4 +1,4 @@
-"""Placeholders and unbound figures, in Markdown, notebooks and résumés, and the record that could replace each."""
+"""Placeholders and unbound numbers in Markdown, notebooks and LaTeX are found, each with a suggested record."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from bankllm.errors import RunError
 from bankllm.evidence.records import read_records
-from bankllm.evidence.report.placeholders import Find, scan
+from bankllm.evidence.report.placeholders import ScanFinding, scan
 from bankllm.evidence.run import Run
 from tests.sealed_run import fill, sealed_run
 
@@ -30,25 +30,27 @@ def records(run: Run):
     return read_records(run.folder)
 
 
-def told(file: Path, records) -> list[tuple[str, str, str | None]]:
-    return [(find.kind, find.what, find.record.id if find.record else None) for find in scan(file, records)]
+def findings(file: Path, records) -> list[tuple[str, str, str | None]]:
+    return [
+        (finding.kind, finding.text, finding.record.id if finding.record else None) for finding in scan(file, records)
+    ]
 
 
-def test_the_roadmaps_old_sentence_is_taken_apart_and_its_new_one_passes(tmp_path: Path, records) -> None:
+def test_an_unbound_resume_sentence_is_reported_and_a_bound_one_passes(tmp_path: Path, records) -> None:
     file = tmp_path / "resume.md"
     file.write_text(OLD)
-    assert told(file, records) == [
-        ("unbound figure", "~92%", "training.lora_r8.accuracy"),
+    assert findings(file, records) == [
+        ("unbound number", "~92%", "training.lora_r8.accuracy"),
         ("placeholder", "XXX", "chat.sequential.p95_ms"),
         ("placeholder", "<number>", "load.ab.throughput"),
         ("placeholder", "TBD", "training.lora_r8.train_s"),
     ]
     file.write_text(NEW)
-    assert told(file, records) == []
+    assert findings(file, records) == []
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("text", "placeholder"),
     [
         ("TODO: numbers", "TODO"),
         ("accuracy of [X]%", "[X]"),
@@ -63,14 +65,14 @@ def test_the_roadmaps_old_sentence_is_taken_apart_and_its_new_one_passes(tmp_pat
         ("???", "???"),
     ],
 )
-def test_a_placeholder_is_found(tmp_path: Path, text: str, what: str) -> None:
+def test_a_placeholder_is_found(tmp_path: Path, text: str, placeholder: str) -> None:
     file = tmp_path / "page.txt"
     file.write_text(f"first\n{text}\n")
-    assert list(map(str, scan(file, []))) == [f"{file}:2: placeholder {what!r} -> no record of the run fits"]
+    assert list(map(str, scan(file, []))) == [f"{file}:2: placeholder {placeholder!r} -> no matching record in the run"]
 
 
 @pytest.mark.parametrize("text", ["[X](page.md)", "`TODO`", "XL size, 5 x 5, N = 3", "$XXX", "a<b>c", "methodTODO"])
-def test_what_is_no_placeholder(tmp_path: Path, text: str) -> None:
+def test_other_text_is_not_reported_as_a_placeholder(tmp_path: Path, text: str) -> None:
     file = tmp_path / "page.md"
     file.write_text(text)
     assert scan(file, []) == []
@@ -79,8 +81,8 @@ def test_what_is_no_placeholder(tmp_path: Path, text: str) -> None:
 def test_a_latex_resume_is_read(tmp_path: Path, records) -> None:
     file = tmp_path / "resume.tex"
     file.write_text("\\item LoRA to 92\\% accuracy, weights of [X] MB\n")
-    assert told(file, records) == [
-        ("unbound figure", "92 %", "training.lora_r8.accuracy"),
+    assert findings(file, records) == [
+        ("unbound number", "92 %", "training.lora_r8.accuracy"),
         ("placeholder", "[X]", "training.lora_r8.adapter"),
     ]
 
@@ -94,19 +96,19 @@ def test_a_notebook_is_read_cell_by_cell(tmp_path: Path, records) -> None:
     file.write_text(json.dumps({"cells": cells}))
     by_id = {record.id: record for record in records}
     assert scan(file, records) == [
-        Find(f"{file}:cell 1:2", "487 ms", "unbound figure", by_id["chat.sequential.p95_ms"]),
-        Find(f"{file}:cell 2:1", "TODO", "placeholder", None),
+        ScanFinding(f"{file}:cell 1:2", "487 ms", "unbound number", by_id["chat.sequential.p95_ms"]),
+        ScanFinding(f"{file}:cell 2:1", "TODO", "placeholder", None),
     ]
 
 
-def test_a_p95_is_never_advised_by_a_p50(tmp_path: Path, records) -> None:
+def test_a_suggestion_never_has_another_percentile(tmp_path: Path, records) -> None:
     file = tmp_path / "page.md"
     file.write_text("chat latency p99 XXX ms\n")
-    assert told(file, records) == [("placeholder", "XXX", None)]
+    assert findings(file, records) == [("placeholder", "XXX", None)]
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"cells": [1]}'])
-def test_what_is_no_notebook_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_notebook_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "broken.ipynb"
     file.write_text(content)
     with pytest.raises(RunError, match="is not a notebook"):

@@ -1,4 +1,4 @@
-"""The pages: numbers as their records have them, and what is missing said to be missing."""
+"""Report pages: every number equals its record, and missing measurements are listed with the reason."""
 
 import json
 import re
@@ -39,14 +39,14 @@ def filled(run: Run) -> Run:
     return run
 
 
-def as_read(page: Path) -> str:
-    """What a reader sees: comments are not shown."""
+def visible_text(page: Path) -> str:
+    """The Markdown without comments, which are not displayed."""
     return re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"))
 
 
-def test_markdown_shows_values_intervals_and_what_is_missing(filled: Run) -> None:
+def test_markdown_shows_values_intervals_and_missing_measurements(filled: Run) -> None:
     render(filled.folder)
-    text = as_read(filled.folder / "RESULTS.md")
+    text = visible_text(filled.folder / "RESULTS.md")
     assert "| LoRA r=8 | 93.0 % (86.3 – 96.6 %) |" in text
     assert "| Chat, p95 | **190.0 ms** | 183.0 – 198.0 ms | 200 | percentile of ms, q = 0.95 |" in text
     assert "| ab, p95 | *not measured* | | | [load.ab.p95_ms](records.jsonl#L5) | ab is not installed <apt> |" in text
@@ -54,10 +54,10 @@ def test_markdown_shows_values_intervals_and_what_is_missing(filled: Run) -> Non
     assert "**Not measured here.**" in text
 
 
-def test_each_figure_links_to_its_record_and_its_raw_rows(filled: Run) -> None:
+def test_each_number_links_to_its_record_and_its_raw_rows(filled: Run) -> None:
     render(filled.folder)
     lines = (filled.folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
-    links = re.findall(r"\[([\w.]+)\]\(records\.jsonl#L(\d+)\)", as_read(filled.folder / "RESULTS.md"))
+    links = re.findall(r"\[([\w.]+)\]\(records\.jsonl#L(\d+)\)", visible_text(filled.folder / "RESULTS.md"))
     assert {id for id, _ in links} == {record.id for record in read_records(filled.folder)}
     for id, number in links:
         assert json.loads(lines[int(number) - 1])["id"] == id
@@ -66,7 +66,7 @@ def test_each_figure_links_to_its_record_and_its_raw_rows(filled: Run) -> None:
     assert '<a href="records.jsonl#L3">' in page
 
 
-def test_every_number_of_the_tables_is_bound(filled: Run) -> None:
+def test_every_number_in_the_tables_is_bound(filled: Run) -> None:
     render(filled.folder)
     records = {record.id: record for record in read_records(filled.folder)}
     for name in ("RESULTS.md", "RESULTS.html", "RESUME.md"):
@@ -75,7 +75,7 @@ def test_every_number_of_the_tables_is_bound(filled: Run) -> None:
         assert all(token.text == format_part(records[token.id], token.part) for token in tokens)
 
 
-def test_html_is_one_escaped_file(filled: Run) -> None:
+def test_html_is_escaped_and_needs_no_other_file(filled: Run) -> None:
     pytest.importorskip("matplotlib")
     from bankllm.lab import plots
 
@@ -89,17 +89,17 @@ def test_html_is_one_escaped_file(filled: Run) -> None:
     assert re.findall(r'(?:src|href)="(?!data:|#|raw/|records\.jsonl)[^"]*', page) == []
 
 
-def test_a_part_of_a_record_that_does_not_exist_is_refused(filled: Run) -> None:
+def test_an_unknown_part_of_a_record_is_refused(filled: Run) -> None:
     with pytest.raises(ValueError, match="Unknown part 'm' of a record"):
         format_part(read_records(filled.folder)[0], "m")
 
 
-def test_the_resume_says_what_was_left_out(filled: Run) -> None:
+def test_the_resume_lists_omitted_records(filled: Run) -> None:
     render(filled.folder)
-    text = as_read(filled.folder / "RESUME.md")
+    text = visible_text(filled.folder / "RESUME.md")
     assert "to 93.0 % test accuracy on banking77 (95 % interval 86.3 – 96.6 %, n = 100)." in text
     assert "p50 100.0 ms and p95 190.0 ms one request at a time" in text
-    assert re.search(r"Not measured in this run, or not valid: .*`load\.ab\.throughput`", text)
+    assert re.search(r"These records were not measured in this run, or are not valid: .*`load\.ab\.throughput`", text)
 
 
 def test_rendering_twice_gives_the_same_bytes(filled: Run) -> None:
@@ -107,8 +107,8 @@ def test_rendering_twice_gives_the_same_bytes(filled: Run) -> None:
     assert {page: page.read_bytes() for page in render(filled.folder)} == first
 
 
-def test_nothing_is_rendered_from_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no records"):
+def test_a_run_without_records_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="contains no records"):
         render(tmp_path)
 
 
@@ -124,7 +124,7 @@ def test_nothing_is_rendered_from_nothing(tmp_path: Path) -> None:
         (76808, "parameters", "76,808 parameters"),
     ],
 )
-def test_values_read_as_people_write_them(run: Run, value: float, unit: str, shown: str) -> None:
+def test_values_are_formatted_with_units(run: Run, value: float, unit: str, shown: str) -> None:
     run.write_rows("one", [{"x": value}])
     record = run.measure("a.b", "single", "one", title="t", unit=unit, column="x")
     assert format_value(record) == shown

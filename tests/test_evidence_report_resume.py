@@ -1,4 +1,4 @@
-"""The résumé block: sentences around bound numbers, and none around numbers that are not there."""
+"""The résumé block contains bound numbers, and no sentence about a missing measurement."""
 
 from bankllm.evidence.claim_syntax import find_tokens
 from bankllm.evidence.format import format_part
@@ -8,7 +8,7 @@ from bankllm.evidence.run import Run
 from tests.sealed_run import fill
 
 
-def test_three_lengths_and_latex_say_the_same_numbers(run: Run) -> None:
+def test_all_three_lengths_and_latex_have_the_same_numbers(run: Run) -> None:
     fill(run)
     records = read_records(run.folder)
     resume = write_resume(records, "2 cores", "quick")
@@ -20,10 +20,10 @@ def test_three_lengths_and_latex_say_the_same_numbers(run: Run) -> None:
     assert len(resume.bullets) == 1 + 1
     assert resume.bullets[0].startswith("Model: fine-tuned all-MiniLM-L6-v2 (LoRA r=8) to <!-- claim: ")
     assert r"\claim{training.lora_r8.accuracy}{93.0 \%} test accuracy on banking77 (95 \% interval" in resume.latex
-    assert resume.paragraph.endswith("every figure is recomputed from its raw rows by one command.")
+    assert resume.paragraph.endswith("one command recomputes every number from its raw rows.")
 
 
-def test_what_was_not_measured_has_no_sentence_and_is_named(run: Run) -> None:
+def test_a_missing_measurement_has_no_sentence_and_is_listed(run: Run) -> None:
     fill(run)
     resume = write_resume(read_records(run.folder), "2 cores", "quick")
     assert "not measured" not in resume.paragraph
@@ -31,7 +31,7 @@ def test_what_was_not_measured_has_no_sentence_and_is_named(run: Run) -> None:
     assert {"load.locust.p95_ms", "vectors.indexed", "vectors.recall"} <= set(resume.left_out)
 
 
-def test_nothing_measured_gives_an_empty_block(run: Run) -> None:
+def test_a_run_without_measurements_gives_an_empty_block(run: Run) -> None:
     run.folder.mkdir(parents=True)
     run.not_measured("chat.sequential.p50_ms", title="Chat", unit="ms", why="no server")
     resume = write_resume(read_records(run.folder), "2 cores", "quick")

@@ -1,4 +1,4 @@
-"""RESULTS.html in a real Chromium: light and dark, desktop and phone, and on paper."""
+"""RESULTS.html in a real Chromium: light and dark mode, desktop and phone widths, and print."""
 
 import os
 import shutil
@@ -12,10 +12,10 @@ from tests.sealed_run import sealed_run
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
 ]
 SCREENSHOTS = os.environ.get("BANKLLM_SCREENSHOTS")
-"""A folder to leave pictures in, for people to look at."""
+"""Folder for screenshots (optional), for visual inspection."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def browser():
 
 
 def contrast(page, selector: str) -> float:
-    """WCAG's contrast ratio of an element's text against the page."""
+    """WCAG contrast ratio of an element's text against the background of the page."""
     return page.evaluate(
         """selector => {
           const light = colour => {
@@ -50,22 +50,25 @@ def contrast(page, selector: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
-def test_it_reads_well(browser, url: str, scheme: str, width: int) -> None:
+def test_the_page_is_readable_and_loads_nothing_external(browser, url: str, scheme: str, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
-    foreign: list[str] = []
-    page.on("request", lambda request: None if request.url.startswith((url, "data:")) else foreign.append(request.url))
+    external_requests: list[str] = []
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((url, "data:")) else external_requests.append(request.url),
+    )
     page.goto(url)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     for selector in ("body", "p.lead", "td.soft", "tr.missing td", "a"):
         assert contrast(page, selector) >= 4.5, selector
-    assert foreign == []
+    assert external_requests == []
     if SCREENSHOTS:
         page.screenshot(path=Path(SCREENSHOTS) / f"results-{width}-{scheme}.png", full_page=True)
     context.close()
 
 
-def test_a_tile_leads_to_its_row_and_the_row_to_its_record(browser, url: str) -> None:
+def test_a_tile_links_to_its_row_and_the_row_to_its_record(browser, url: str) -> None:
     page = browser.new_page()
     page.goto(url)
     page.locator("a.tile").first.click()
@@ -75,7 +78,7 @@ def test_a_tile_leads_to_its_row_and_the_row_to_its_record(browser, url: str) ->
     page.close()
 
 
-def test_on_paper_nothing_is_folded_away_and_all_is_dark_on_white(browser, url: str) -> None:
+def test_print_shows_collapsed_tables_in_dark_text_on_white(browser, url: str) -> None:
     context = browser.new_context(color_scheme="dark", viewport={"width": 720, "height": 1000})
     page = context.new_page()
     page.goto(url)

@@ -1,4 +1,4 @@
-"""A run in a real MLflow store on disk."""
+"""Log a run to a real MLflow store on disk."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from bankllm.evidence.records import read_records
 from bankllm.evidence.share.mlflow import log_run, metrics_of
 from tests.sealed_run import sealed_run
 
-mlflow = pytest.importorskip("mlflow", reason="MLflow is not here: pip install 'bankllm[mlflow]'")
+mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'bankllm[mlflow]'")
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    # MLflow 3 wants a word before it writes to a plain folder; a server or database needs none.
+    # MLflow 3 writes to a plain folder only if this variable is set. A server or database does not need it.
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     return (tmp_path / "mlruns").as_uri()
 
 
-def test_values_conditions_and_files_arrive(tmp_path: Path, store: str) -> None:
+def test_values_conditions_and_files_are_logged(tmp_path: Path, store: str) -> None:
     folder = sealed_run(tmp_path / "run")
     client = mlflow.MlflowClient(tracking_uri=store)
     logged = client.get_run(log_run(folder, store))
@@ -37,7 +37,7 @@ def test_values_conditions_and_files_arrive(tmp_path: Path, store: str) -> None:
     assert {"RESULTS.html", "records.jsonl", "manifest.json", "raw"} <= names
 
 
-def test_two_runs_share_the_experiment(tmp_path: Path, store: str) -> None:
+def test_two_runs_are_logged_to_the_same_experiment(tmp_path: Path, store: str) -> None:
     for name in ("one", "two"):
         log_run(sealed_run(tmp_path / name), store)
     client = mlflow.MlflowClient(tracking_uri=store)
@@ -45,12 +45,12 @@ def test_two_runs_share_the_experiment(tmp_path: Path, store: str) -> None:
     assert {run.info.run_name for run in client.search_runs([experiment.experiment_id])} == {"one", "two"}
 
 
-def test_a_store_that_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_store_raises_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
-    with pytest.raises(RunError, match="did not take the run"):
+    with pytest.raises(RunError, match="did not accept the run"):
         log_run(sealed_run(tmp_path / "run"), "nonsense://x")
 
 
-def test_names_are_made_fit_for_mlflow(tmp_path: Path) -> None:
+def test_characters_that_mlflow_does_not_allow_are_replaced(tmp_path: Path) -> None:
     record = read_records(sealed_run(tmp_path / "run"))[0].model_copy(update={"id": "recall@10"})
     assert set(metrics_of(record)) == {"recall_10", "recall_10.n", "recall_10.ci95_low", "recall_10.ci95_high"}

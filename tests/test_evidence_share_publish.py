@@ -1,4 +1,4 @@
-"""A published copy holds by itself, carries no weights, and says which it had."""
+"""A published copy verifies on its own, contains no weights, and lists the omitted files."""
 
 import json
 import subprocess
@@ -36,12 +36,14 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_copy_holds_and_names_what_it_left_out(run: Path, tmp_path: Path) -> None:
+def test_the_copy_verifies_and_lists_the_omitted_files(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "reference"
     publish(run, target)
     assert verify(target).holds
-    own = subprocess.run([sys.executable, "-I", target / "verify.py"], capture_output=True, text=True, check=False)
-    assert own.returncode == 0, own.stdout
+    standalone = subprocess.run(
+        [sys.executable, "-I", target / "verify.py"], capture_output=True, text=True, check=False
+    )
+    assert standalone.returncode == 0, standalone.stdout
     assert read_manifest(target).left_out == {WEIGHTS: sha256_file(run / WEIGHTS)}
     assert not (target / WEIGHTS).exists()
     parts = json.loads((target / "ro-crate-metadata.json").read_text())["@graph"]
@@ -49,7 +51,7 @@ def test_the_copy_holds_and_names_what_it_left_out(run: Path, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_copy_is_replaced_and_can_be_copied_again(run: Path, tmp_path: Path) -> None:
+def test_a_copy_can_be_replaced_and_copied_again(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "reference"
     publish(run, target)
     (target / "stray.txt").write_text("x")
@@ -59,18 +61,18 @@ def test_a_copy_is_replaced_and_can_be_copied_again(run: Path, tmp_path: Path) -
     assert read_manifest(tmp_path / "again").left_out.keys() == {WEIGHTS}
 
 
-def test_what_may_not_be_published_is_refused_and_nothing_changes(
+def test_an_unsuitable_run_or_target_is_refused_and_nothing_changes(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "notes"
     other.mkdir()
-    with pytest.raises(RunError, match="notes is there and is not a run"):
+    with pytest.raises(RunError, match="notes exists and is not a run"):
         publish(run, other)
-    monkeypatch.setattr(module, "MOST_BYTES", 100)
-    with pytest.raises(RunError, match="Expected 0 MiB at most"):
+    monkeypatch.setattr(module, "MAX_BYTES", 100)
+    with pytest.raises(RunError, match="Expected at most 0 MiB"):
         publish(run, tmp_path / "reference")
     reseal(run, git_dirty=True)
-    with pytest.raises(RunError, match="was not made from a commit as it stands"):
+    with pytest.raises(RunError, match="was made with uncommitted changes"):
         publish(run, tmp_path / "reference")
     (run / "records.jsonl").write_text("")
     with pytest.raises(RunError, match="DOES NOT HOLD"):
@@ -78,7 +80,7 @@ def test_what_may_not_be_published_is_refused_and_nothing_changes(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "runs"]
 
 
-def test_a_file_that_was_left_out_and_came_back_is_found(run: Path, tmp_path: Path) -> None:
+def test_an_omitted_file_that_was_added_again_is_found(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "reference"
     publish(run, target)
     (target / WEIGHTS).write_bytes(b"weights")
@@ -86,20 +88,20 @@ def test_a_file_that_was_left_out_and_came_back_is_found(run: Path, tmp_path: Pa
     assert found.subject == WEIGHTS
 
 
-def test_the_copy_names_no_place_on_this_machine(run: Path, tmp_path: Path) -> None:
-    place = str(run)
-    noted = {"input_path": f"{place}/in/01.ipynb", "output_path": f"{place}/notebooks/01.ipynb"}
+def test_the_copy_contains_no_path_of_this_machine(run: Path, tmp_path: Path) -> None:
+    location = str(run)
+    papermill = {"input_path": f"{location}/in/01.ipynb", "output_path": f"{location}/notebooks/01.ipynb"}
     cell = {"cell_type": "code", "execution_count": 1, "id": "p", "outputs": []}
-    cell |= {"metadata": {"tags": ["injected-parameters"]}, "source": ["# Parameters\n", f'run_dir = "{place}"\n']}
+    cell |= {"metadata": {"tags": ["injected-parameters"]}, "source": ["# Parameters\n", f'run_dir = "{location}"\n']}
     document = {"cells": [cell], "nbformat": 4, "nbformat_minor": 5}
-    document["metadata"] = {"papermill": {**noted, "parameters": {"profile": "smoke", "run_dir": place}}}
+    document["metadata"] = {"papermill": {**papermill, "parameters": {"profile": "smoke", "run_dir": location}}}
     (run / "notebooks").mkdir(exist_ok=True)
     (run / "notebooks" / "01.ipynb").write_text(json.dumps(document))
     reseal(run)
     target = tmp_path / "reference"
     publish(run, target)
     copied = (target / "notebooks" / "01.ipynb").read_text()
-    assert place not in copied
+    assert location not in copied
     assert 'run_dir = \\"..\\"' in copied
     assert json.loads(copied)["metadata"]["papermill"]["input_path"] == "01.ipynb"
     assert verify(target).holds

@@ -1,4 +1,4 @@
-"""The run as an RO-Crate: loaded back by the package, with what the specification requires."""
+"""The RO-Crate of a run can be loaded by `rocrate` and has the properties that the specification requires."""
 
 import hashlib
 from pathlib import Path
@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
     return sealed_run(tmp_path / "run")
 
 
-def test_it_is_read_back_with_the_required_properties(folder: Path) -> None:
+def test_the_crate_has_the_required_properties(folder: Path) -> None:
     crate = ROCrate(folder)
     root = crate.root_dataset.properties()
     assert root["@type"] == "Dataset"
@@ -29,7 +29,7 @@ def test_it_is_read_back_with_the_required_properties(folder: Path) -> None:
     assert crate.dereference("https://spdx.org/licenses/Apache-2.0")["name"] == "Apache License 2.0"
 
 
-def test_it_lists_every_file_with_its_hash(folder: Path) -> None:
+def test_the_crate_lists_every_file_with_its_sha256(folder: Path) -> None:
     listed = {entity.id: entity.properties() for entity in ROCrate(folder).data_entities}
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert set(listed) >= present - {METADATA, "verify.py"}
@@ -38,7 +38,7 @@ def test_it_lists_every_file_with_its_hash(folder: Path) -> None:
     assert raw["encodingFormat"] == "text/csv"
 
 
-def test_it_says_what_made_the_numbers_and_from_what(folder: Path) -> None:
+def test_the_crate_describes_software_inputs_and_measurements(folder: Path) -> None:
     crate = ROCrate(folder)
     action = crate.dereference("#run")
     assert action["instrument"]["softwareVersion"]
@@ -48,7 +48,7 @@ def test_it_says_what_made_the_numbers_and_from_what(folder: Path) -> None:
     assert measured["minValue"] < 0.93 < measured["maxValue"]
 
 
-def test_it_is_sealed_and_the_same_twice(folder: Path) -> None:
+def test_the_crate_is_sealed_and_deterministic(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert METADATA in manifest.files
     assert verify(folder).holds

@@ -10,7 +10,7 @@ import pytest
 from bankllm.evidence.claim_syntax import find_tokens
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.seal import MANIFEST
-from bankllm.evidence.share.publish import MOST_BYTES, WEIGHTS
+from bankllm.evidence.share.publish import MAX_BYTES, WEIGHTS
 from bankllm.evidence.verification.claims_audit import audit_claims
 from bankllm.evidence.verification.verify import verify
 
@@ -35,7 +35,7 @@ def test_a_kept_run_holds_by_both_verifiers(folder: Path) -> None:
 def test_nothing_large_no_weights_and_no_place_of_a_machine_are_kept(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in WEIGHTS]
-    assert sum(path.stat().st_size for path in files) < MOST_BYTES
+    assert sum(path.stat().st_size for path in files) < MAX_BYTES
     notebooks = [path.read_text(encoding="utf-8") for path in files if path.suffix == ".ipynb"]
     assert not re.search(r'"(input_path|output_path|run_dir)": "/', "".join(notebooks))
 

@@ -1,8 +1,11 @@
-"""Bind numbers in Markdown to records: `<!-- claim: chat.sequential.p95_ms -->12.3 ms<!-- /claim -->`.
+"""Check or fill in the claims of a Markdown file: numbers that are bound to records of a run.
 
-`bankllm claims README.md` checks every bound number against a run; `--write` fills them in. A file may name its run
-once (`<!-- claims-run: outputs/reference profile=quick -->`, relative to the file), and a claim may carry conditions
-that its record must fulfil (`<!-- claim: ID dataset=banking77 -->`).
+A claim looks like this: `<!-- claim: chat.sequential.p95_ms -->12.3 ms<!-- /claim -->`. `bankllm claims README.md`
+compares every claim with its record; `--write` fills the claims in.
+
+A file can name its run once, with a path relative to the file: `<!-- claims-run: outputs/reference profile=quick -->`.
+A claim can state conditions that its record must fulfil: `<!-- claim: ID dataset=banking77 -->`. Conditions of
+`claims-run` apply to all claims of the file.
 """
 
 import os
@@ -17,84 +20,91 @@ from bankllm.evidence.records import Record, read_records, write_text
 
 
 def check_claims(file: Path, folder: Path) -> list[str]:
-    """One line for each claim that its record does not bear out: value, interval, n, conditions, data set.
+    """Compare the claims of a file with the records of the run in `folder`; returns one line per fault.
 
-    Whether the records themselves hold is `verify`'s to say; `audit_claims` asks it too.
+    Checked are the value, the interval, n, the conditions and the data set. The records themselves are not verified
+    here; `audit_claims` does both. Raises `RunError` if the file is not UTF-8 text or the records cannot be read.
     """
     text = read_markdown(file)
     measured = _measured(folder)
-    everywhere = run_named_in(text)[1]
+    file_conditions = run_named_in(text)[1]
     return [
         f"{file}:{token.line}: {fault}"
         for token in find_tokens(text)
-        for fault in _faults(token, measured, everywhere, text.splitlines()[token.line - 1], folder.name)
+        for fault in _faults(token, measured, file_conditions, text.splitlines()[token.line - 1], folder.name)
     ]
 
 
 def write_claims(file: Path, folder: Path) -> int:
-    """Fill every claim from its record, and the file's `claims-run` with the run; returns how many claims.
+    """Fill in every claim from its record and `claims-run` with the path of the run; returns the number of claims.
 
-    Raises `RunError` if one has no valid record or its record breaks a condition; nothing is written then.
+    Raises `RunError` if a claim has no valid record or its record does not fulfil a condition. The file is then not
+    changed.
     """
     measured = _measured(folder)
     text = read_markdown(file)
-    everywhere = run_named_in(text)[1]
+    file_conditions = run_named_in(text)[1]
     tokens = list(find_tokens(text))
     if unknown := sorted({token.id for token in tokens} - set(measured)):
         raise RunError(f"{file}: run {folder.name} has no valid record for {', '.join(unknown)}. Nothing was written.")
-    if unfit := [fault for token in tokens for fault in _unfit(token, measured[token.id], everywhere)]:
-        raise RunError(f"{file}: {'; '.join(unfit)}. Nothing was written.")
+    if faults := [fault for token in tokens for fault in _condition_faults(token, measured[token.id], file_conditions)]:
+        raise RunError(f"{file}: {'; '.join(faults)}. Nothing was written.")
 
     def fill(match: re.Match[str]) -> str:
         return f"{match['open']}{format_part(measured[match['id']], match['part'] or '')}{match['close']}"
 
     filled, count = CLAIM.subn(fill, text)
-    place = Path(os.path.relpath(folder.resolve(), file.parent.resolve())).as_posix()
-    filled = RUN.sub(lambda match: f"<!-- claims-run: {place}{match['conditions']} -->", filled)
+    run_path = Path(os.path.relpath(folder.resolve(), file.parent.resolve())).as_posix()
+    filled = RUN.sub(lambda match: f"<!-- claims-run: {run_path}{match['conditions']} -->", filled)
     write_text(file, filled)
     return count
 
 
 def run_named_in(text: str) -> tuple[str, str]:
-    """The run that a file names for its claims, and the conditions that hold for all of them; empty where none."""
+    """The run named by the file's `claims-run`, and its conditions. Both are empty strings if the file names no run."""
     match = RUN.search(text)
     return (match["run"], match["conditions"]) if match else ("", "")
 
 
 def read_markdown(file: Path) -> str:
-    """Raises `RunError` for what is not UTF-8 text."""
+    """Read a text file. Raises `RunError` if it cannot be read or is not UTF-8 text."""
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{file} cannot be read as UTF-8 text ({error}). Expected a Markdown file.") from error
 
 
-def _faults(token: Token, measured: Mapping[str, Record], everywhere: str, line: str, run: str) -> Iterator[str]:
+def _faults(token: Token, measured: Mapping[str, Record], file_conditions: str, line: str, run: str) -> Iterator[str]:
     record = measured.get(token.id)
     if record is None:
-        yield f"{token.id} is not measured (or not valid) in run {run}"
+        yield f"run {run} has no valid record for {token.id}"
         return
-    unfit = list(_unfit(token, record, everywhere))
-    yield from unfit
-    if token.part in PARTS and token.text != (shown := format_part(record, token.part)):
-        yield f"{token.id} says {token.text!r}, the record {shown!r}"
+    condition_faults = list(_condition_faults(token, record, file_conditions))
+    yield from condition_faults
+    if token.part in PARTS and token.text != (expected := format_part(record, token.part)):
+        yield f"{token.id}: expected {expected!r} as in the record, found {token.text!r}"
     dataset = str(record.conditions.get("dataset", ""))
-    if not unfit and dataset.startswith("teller77") and "banking77" in line.lower() and "teller77" not in line.lower():
-        yield f"{token.id} was measured on {dataset}, and its line speaks of Banking77"
+    if (
+        not condition_faults
+        and dataset.startswith("teller77")
+        and "banking77" in line.lower()
+        and "teller77" not in line.lower()
+    ):
+        yield f"{token.id} was measured on {dataset}, but its line mentions Banking77"
 
 
-def _unfit(token: Token, record: Record, everywhere: str) -> Iterator[str]:
-    """What the claim asks of its record and the record does not fulfil."""
+def _condition_faults(token: Token, record: Record, file_conditions: str) -> Iterator[str]:
+    """Conditions of the claim that its record does not fulfil, and an unknown part of the record."""
     if token.part not in PARTS:
-        yield f"{token.id}#{token.part}: expected #ci95, #n, or no part"
+        yield f"{token.id}#{token.part}: unknown part. Expected #ci95, #n, or no part"
     try:
-        wanted = parse_conditions(everywhere) | parse_conditions(token.conditions)
+        required = parse_conditions(file_conditions) | parse_conditions(token.conditions)
     except ValueError as error:
         yield f"{token.id}: {error}"
         return
-    for name, value in wanted.items():
+    for name, value in required.items():
         if (found := str(record.conditions.get(name))) != value:
-            yield f"{token.id} claims {name}={value}, the record has {name}={found}"
+            yield f"{token.id}: the claim requires {name}={value}, the record has {name}={found}"
 
 
 def _measured(folder: Path) -> dict[str, Record]:

@@ -1,6 +1,6 @@
-"""The same records for machines: results.csv, results.json, badges for shields.io, a CITATION.cff.
+"""Export the records of a run in machine-readable formats: results.csv, results.json, badges and CITATION.cff.
 
-Nothing is rounded here; a badge shows what the pages show.
+The CSV and JSON files contain unrounded values. Badges show the rounded values of the report pages.
 """
 
 import csv
@@ -32,13 +32,15 @@ COLUMNS = (
     "profile",
     "host",
 )
-"""Of results.csv: value and interval in the record's unit, all digits; `why` says what is missing or wrong."""
+"""Columns of results.csv. Value and interval are unrounded and in the record's unit. `why` is the reason why the record
+is invalid, was not measured, or has no interval."""
 
-MEASURED, ABSENT = "blue", "lightgrey"
+MEASURED, NOT_MEASURED = "blue", "lightgrey"
+"""Badge colours."""
 
 
 def results_csv(records: Sequence[Record]) -> str:
-    """One line a record, whatever its status."""
+    """The records as CSV text with the columns `COLUMNS`, one row per record of any status."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -47,33 +49,35 @@ def results_csv(records: Sequence[Record]) -> str:
 
 
 def results_json(run: Mapping[str, Any], records: Sequence[Record]) -> str:
-    """`{"run": …, "records": […]}`: the same rows, their conditions and the machine beside them."""
+    """The records as JSON text, `{"run": …, "records": […]}`: the rows of the CSV file plus conditions, and the run."""
     rows = [_row(record) | {"conditions": record.conditions} for record in records]
     return json.dumps({"run": run, "records": rows}, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
 def badges(records: Sequence[Record]) -> dict[str, str]:
-    """File name → JSON of shields.io's endpoint badge, for the headlines and the number of records.
+    """File name → JSON text of a shields.io badge, for each headline and for the number of measured records.
 
-    Schema: https://shields.io/badges/endpoint-badge. A number on Teller77 says so on its label.
+    The label of a badge names the data set. Schema: https://shields.io/badges/endpoint-badge
     """
     measured = sum(record.status == "measured" for record in records)
-    made = {
-        "records": _badge("recomputable records", f"{measured} of {len(records)}", MEASURED if measured else ABSENT)
+    by_name = {
+        "records": _badge(
+            "recomputable records", f"{measured} of {len(records)}", MEASURED if measured else NOT_MEASURED
+        )
     }
     for record in headlines(records):
         dataset = str(record.conditions.get("dataset", ""))
-        where = f" ({dataset})" if dataset and dataset not in record.title else ""
-        made[record.id] = _badge(f"{record.title}{where}", format_value(record), MEASURED)
-    return {f"{name}.json": text for name, text in made.items()}
+        suffix = f" ({dataset})" if dataset and dataset not in record.title else ""
+        by_name[record.id] = _badge(f"{record.title}{suffix}", format_value(record), MEASURED)
+    return {f"{name}.json": text for name, text in by_name.items()}
 
 
 def citation(run: Mapping[str, Any], records: Sequence[Record]) -> str:
-    """A CITATION.cff (1.2.0) of the run, its strings quoted as JSON, which YAML takes."""
+    """A CITATION.cff file (format 1.2.0) for the run. Strings are quoted as JSON, which is valid YAML."""
     measured = sum(record.status == "measured" for record in records)
     lines = {
         "cff-version": "1.2.0",
-        "message": "If you use these numbers, please cite the run that they were measured in.",
+        "message": "If you use these numbers, please cite the run in which they were measured.",
         "type": "dataset",
         "title": f"bankllm run {run['id']}: {measured} measured records with their raw rows",
         "version": __version__,
@@ -87,6 +91,7 @@ def citation(run: Mapping[str, Any], records: Sequence[Record]) -> str:
 
 
 REPOSITORY = "https://github.com/bankllm/bankllm"
+"""Address of the repository, as in pyproject.toml."""
 
 
 def _badge(label: str, message: str, color: str) -> str:

@@ -1,7 +1,8 @@
-"""Find what a page promises and does not deliver: placeholders, and figures that no record bears out.
+"""Find placeholders and unbound numbers in a document, and suggest a record for each.
 
-`bankllm claims --scan resume.tex notes.ipynb` reads Markdown, notebooks and résumés as plain text, LaTeX too, and
-names for each find the record of a run that could stand there: same unit, most words in common.
+An unbound number looks measured but is not bound to a record. `bankllm claims --scan resume.tex notes.ipynb` reads
+Markdown, plain text, LaTeX and notebooks. The suggested record has the same unit and the most words in common with the
+surrounding text.
 """
 
 import json
@@ -18,19 +19,21 @@ from bankllm.evidence.records import Record
 from bankllm.evidence.report.claims import read_markdown
 from bankllm.evidence.unbound_numbers import UNIT, UNITS, find_unbound_numbers, prose
 
-WORDS = r"XX+|TBD|TODO|FIXME|\?{3,}|lorem ipsum|_{3,}"
+PLACEHOLDER_WORDS = r"XX+|TBD|TODO|FIXME|\?{3,}|lorem ipsum|_{3,}"
+"""Placeholders in prose and in code."""
 NAMED = r"number|value|figure|result|percent|latency|accuracy|metric|count|n|x|y"
 SLOT = (
     rf"<(?:{NAMED})>|\[(?:{NAMED}|insert[^\]\n]*|your [^\]\n]*)\](?!\()|\{{\{{ ?\w+ ?\}}\}}|"
     r"[~≈] ?[NX]\b|\b(?-i:[NX]{1,2}(?:\.[NX]{1,2})?)(?= ?(?:%|ms\b|req/s|requests/s|GB\b|MB\b|MiB\b|[x×]\b))|\bN/A\b"
 )
-PLACEHOLDER = re.compile(rf"(?<![\w$])(?:{WORDS}|{SLOT})(?!\w)|(?<!\w)lorem ipsum", re.IGNORECASE)
+PLACEHOLDER = re.compile(rf"(?<![\w$])(?:{PLACEHOLDER_WORDS}|{SLOT})(?!\w)|(?<!\w)lorem ipsum", re.IGNORECASE)
+"""Placeholders. `SLOT` is searched for only in prose: in code, `<x>` or `N/A` are ordinary syntax or data."""
 UNIT_AFTER = re.compile(rf" ?(?P<unit>{UNIT})(?![\w/])")
-CLAUSE = re.compile(r"[.;!?](?:\s|$)|,\s|\||\n|\s(?:and|und|with)\s|\s[–—]\s")
+CLAUSE_BOUNDARY = re.compile(r"[.;!?](?:\s|$)|,\s|\||\n|\s(?:and|und|with)\s|\s[–—]\s")
 WORD = re.compile(r"[a-z][a-z0-9]*|\d+")
 PERCENTILE = re.compile(r"p\d\d+")
-"""A p95 is never advised where a p50 is spoken of."""
-ALIKE = {
+"""A text that mentions p50 never gets a p95 as its suggestion."""
+SYNONYMS = {
     "tuned": "training",
     "tuning": "training",
     "finetuned": "training",
@@ -47,89 +50,97 @@ ALIKE = {
     "latency": "chat",
     "rank": "r",
 }
-"""Words of résumés → the words that records use for the same thing."""
+"""Word of a résumé → the word that records use for the same thing."""
 STOP = {"a", "an", "the", "of", "to", "at", "in", "on", "by", "for", "is", "was", "one", "s", "ms", "all", "new", "old"}
+"""Words that are ignored when texts are compared."""
 
 
 @dataclass(frozen=True)
-class Find:
-    """A placeholder or an unbound figure, and the record that could replace it."""
+class ScanFinding:
+    """A placeholder or an unbound number, and the record that could replace it."""
 
-    place: str
+    location: str
     """`file:line`, or `file:cell 3:line` in a notebook."""
-    what: str
+    text: str
     kind: str
+    """`placeholder` or `unbound number`."""
     record: Record | None
 
     def __str__(self) -> str:
-        advice = f"{self.record.id} = {format_value(self.record)}" if self.record else "no record of the run fits"
-        return f"{self.place}: {self.kind} {self.what!r} -> {advice}"
+        suggestion = (
+            f"{self.record.id} = {format_value(self.record)}" if self.record else "no matching record in the run"
+        )
+        return f"{self.location}: {self.kind} {self.text!r} -> {suggestion}"
 
 
-def scan(file: Path, records: Sequence[Record]) -> list[Find]:
-    """Every find of a file, in its order. Raises `RunError` for what is neither text nor a notebook."""
+def scan(file: Path, records: Sequence[Record]) -> list[ScanFinding]:
+    """Find all placeholders and unbound numbers of a file, in order. Suggestions come from the measured records.
+
+    Raises `RunError` if the file is neither UTF-8 text nor a notebook.
+    """
     measured = [record for record in records if record.status == "measured"]
-    finds: list[Find] = []
-    for place, text, is_code in _parts(file):
-        finds += _scan_text(place, text, is_code, _Matcher(measured))
-    return finds
+    findings: list[ScanFinding] = []
+    for location, text, is_code in _parts(file):
+        findings += _scan_text(location, text, is_code, _Matcher(measured))
+    return findings
 
 
-def _scan_text(place: str, text: str, is_code: bool, matcher: "_Matcher") -> Iterator[Find]:
+def _scan_text(location: str, text: str, is_code: bool, matcher: "_Matcher") -> Iterator[ScanFinding]:
     blanked = prose(text)
     lines = blanked.splitlines()
     found = [
         (number, match.start(), match[0], "placeholder", "")
         for number, line in enumerate(text.splitlines() if is_code else lines, start=1)
         for match in PLACEHOLDER.finditer(line)
-        if not is_code or re.fullmatch(WORDS, match[0])
+        if not is_code or re.fullmatch(PLACEHOLDER_WORDS, match[0])
     ]
     if not is_code:
-        found += [(f.line, f.column, f.text, "unbound figure", f.unit) for f in find_unbound_numbers(text)]
-    for number, column, what, kind, unit in sorted(found):
+        found += [(n.line, n.column, n.text, "unbound number", n.unit) for n in find_unbound_numbers(text)]
+    for number, column, matched, kind, unit in sorted(found):
         line = lines[number - 1] if number <= len(lines) else ""
-        if not unit and (after := UNIT_AFTER.match(line, column + len(what))):
+        if not unit and (after := UNIT_AFTER.match(line, column + len(matched))):
             unit = UNITS[after["unit"]]
-        yield Find(f"{place}:{number}", what, kind, matcher.best(clause(line, column, len(what)), unit))
+        record = matcher.best(clause(line, column, len(matched)), unit)
+        yield ScanFinding(f"{location}:{number}", matched, kind, record)
 
 
 def clause(line: str, column: int, length: int) -> str:
-    """The words around a place of a line, up to the nearest stops, commas or bars."""
-    begin = max((match.end() for match in CLAUSE.finditer(line, 0, column)), default=0)
-    end = next((match.start() for match in CLAUSE.finditer(line, column + length)), len(line))
-    return line[begin:end]
+    """The clause of a line around the text at `column`, up to the nearest full stop, comma, `and` or `|`."""
+    start = max((match.end() for match in CLAUSE_BOUNDARY.finditer(line, 0, column)), default=0)
+    end = next((match.start() for match in CLAUSE_BOUNDARY.finditer(line, column + length)), len(line))
+    return line[start:end]
 
 
 class _Matcher:
-    """Which record a clause speaks of: rare words in common weigh more."""
+    """Finds the record that a clause is about. Words that few records contain have a higher weight."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._records = [(record, _words(f"{record.id} {record.title}")) for record in records]
-        self._known = Counter(word for _, words in self._records for word in words)
+        self._record_counts = Counter(word for _, words in self._records for word in words)
 
     def best(self, words: str, unit: str) -> Record | None:
-        """The record with that unit (any, where it is empty) that shares the most with the words."""
-        wanted = _words(words)
-        percentiles = set(filter(PERCENTILE.fullmatch, wanted))
+        """The record with that unit (empty: any unit) that has the most words in common with the clause, or None."""
+        clause_words = _words(words)
+        percentiles = set(filter(PERCENTILE.fullmatch, clause_words))
         scored = [
-            (sum(self._weight(word) for word in wanted & mine) - 0.01 * len(mine), record)
-            for record, mine in self._records
-            if (not unit or record.unit == unit) and (not percentiles or percentiles & mine)
+            (sum(self._weight(word) for word in clause_words & record_words) - 0.01 * len(record_words), record)
+            for record, record_words in self._records
+            if (not unit or record.unit == unit) and (not percentiles or percentiles & record_words)
         ]
         score, record = max(scored, key=lambda pair: pair[0], default=(0.0, None))
         return record if score > 0 else None
 
     def _weight(self, word: str) -> float:
-        return math.log1p(len(self._records) / self._known[word]) if self._known[word] else 0.0
+        return math.log1p(len(self._records) / self._record_counts[word]) if self._record_counts[word] else 0.0
 
 
 def _words(text: str) -> set[str]:
-    words = {ALIKE.get(word, word) for word in WORD.findall(text.lower().replace("-", " "))}
+    words = {SYNONYMS.get(word, word) for word in WORD.findall(text.lower().replace("-", " "))}
     return words - STOP
 
 
 def _parts(file: Path) -> Iterator[tuple[str, str, bool]]:
-    """Place, text and whether it is code; a notebook's cells one by one."""
+    """Location, text and whether the text is code: one part per notebook cell, or the whole file."""
     text = read_markdown(file)
     if file.suffix != ".ipynb":
         yield str(file), text, False
@@ -137,6 +148,6 @@ def _parts(file: Path) -> Iterator[tuple[str, str, bool]]:
     try:
         cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
     except (ValueError, LookupError, TypeError) as error:
-        raise RunError(f"{file} is not a notebook ({error!r}). Expected nbformat 4 JSON.") from error
+        raise RunError(f"{file} is not a notebook ({error!r}). Expected JSON in the format nbformat 4.") from error
     for number, (kind, source) in enumerate(cells, start=1):
         yield f"{file}:cell {number}", source, kind == "code"

@@ -1,7 +1,8 @@
-"""Turn a run's records into pages: RESULTS.md, RESULTS.html (plots inline), RESUME.md, and what machines read.
+"""Write the report of a run: RESULTS.md, RESULTS.html (with embedded plots), RESUME.md and the exports.
 
-Every number on a page is bound to its record; what was not measured says so. Records, manifest and plots alone decide
-what comes out, so that `bankllm report RUN` writes the same bytes again.
+Every measured number on a page is bound to its record. Records that were not measured or are invalid are listed with
+the reason. The output depends only on the records, the manifest and the plots of the run, so `bankllm report RUN`
+writes the same bytes again. The pages are the Jinja templates in `templates/`.
 """
 
 import base64
@@ -20,17 +21,25 @@ from bankllm.evidence.records import Record, read_records, write_text
 from bankllm.evidence.report.exports import badges, citation, results_csv, results_json
 from bankllm.evidence.report.resume import write_resume
 from bankllm.evidence.report.roadmap import REPORTED_BY_OTHERS
-from bankllm.evidence.report.summary import API, TRAINING_COLUMNS, VECTORS, chosen, headlines, sections, training_table
+from bankllm.evidence.report.summary import (
+    API_RECORDS,
+    TRAINING_COLUMNS,
+    VECTOR_RECORDS,
+    headlines,
+    matching,
+    sections,
+    training_table,
+)
 from bankllm.evidence.seal import MANIFEST, data_of, models_of
 
 PAGES = ("RESULTS.md", "RESULTS.html", "RESUME.md")
 
 
 def render(folder: Path) -> list[Path]:
-    """Write pages and exports into the run's folder; returns what was written. Raises `RunError` without records."""
+    """Write the pages and exports into the run's folder and return their paths. Raises `RunError` without records."""
     records = read_records(folder)
     if not records:
-        raise RunError(f"{folder} holds no records. Run the other notebooks first (bankllm run).")
+        raise RunError(f"{folder} contains no records. Run the other notebooks first: bankllm run")
     run = about(folder, records)
     environment = _environment()
     context = _context(folder, run, records)
@@ -47,8 +56,12 @@ def render(folder: Path) -> list[Path]:
 
 
 def about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
-    """What the head of a page says: which run, where, on what; less where notebooks were opened by hand."""
-    about: dict[str, Any] = {
+    """Facts about the run for the top of the pages: id, profile, machine, data sets, models, commit and start time.
+
+    If the notebooks were run by hand, there is no manifest: `command`, `commit`, `dirty` and `started` are then None,
+    and `environment` is empty.
+    """
+    facts: dict[str, Any] = {
         "id": folder.name,
         "profile": records[0].conditions["profile"],
         "host": records[0].conditions["host"],
@@ -62,7 +75,7 @@ def about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
     }
     if (folder / MANIFEST).exists():
         manifest = read_manifest(folder)
-        about |= {
+        facts |= {
             "id": manifest.run_id,
             "command": f"bankllm run --profile {manifest.profile}",
             "commit": manifest.git_commit,
@@ -70,7 +83,7 @@ def about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
             "environment": manifest.environment,
             "started": manifest.started,
         }
-    return about
+    return facts
 
 
 def _environment() -> Environment:
@@ -85,10 +98,10 @@ def _environment() -> Environment:
     environment.filters |= {
         "value": format_value,
         "interval": format_interval,
-        "figure": _inline,
+        "figure": _data_uri,
         "how": describe_how,
         "md": _markdown,
-        "html": _hypertext,
+        "html": _html,
     }
     return environment
 
@@ -100,8 +113,8 @@ def _context(folder: Path, run: dict[str, Any], records: Sequence[Record]) -> di
         "run": run,
         "sections": sections(folder, records),
         "headlines": headlines(records),
-        "api": chosen(records, API),
-        "vectors": chosen(records, VECTORS),
+        "api": matching(records, API_RECORDS),
+        "vectors": matching(records, VECTOR_RECORDS),
         "training": training,
         "training_columns": {
             column: title
@@ -119,10 +132,10 @@ def _markdown(record: Record, part: str = "") -> str:
     return claim_syntax.markdown(record.id, format_part(record, part), part)
 
 
-def _hypertext(record: Record, part: str = "") -> Markup:
+def _html(record: Record, part: str = "") -> Markup:
     return Markup(claim_syntax.hypertext(record.id, format_part(record, part), part))
 
 
-def _inline(path: Path) -> str:
-    """A picture as a data URI, so that the page is one file."""
+def _data_uri(path: Path) -> str:
+    """The PNG file as a data URI, so that the HTML page needs no other file."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

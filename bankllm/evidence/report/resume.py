@@ -1,6 +1,7 @@
-"""The résumé block in three lengths, in Markdown and LaTeX: sentences around bound numbers.
+"""Write a résumé block in three lengths, in Markdown and LaTeX, with numbers that are bound to records.
 
-A phrase whose records were not measured (or are invalid) is left out and named, so that no blank is filled by hand.
+A phrase that needs a record without a valid measurement is omitted, so that nobody fills in a blank by hand. The ids of
+the missing records are listed.
 """
 
 import re
@@ -13,9 +14,10 @@ from bankllm.evidence.records import Record
 from bankllm.evidence.report.summary import best_training, measured_by_id
 
 FIELD = re.compile(r"\{([\w.@-]+)(?:#(\w+))?\}")
+"""A field of a wording: `{RECORD_ID}`, `{RECORD_ID#PART}`, or `{NAME}` for one of the names."""
 
 Phrase = tuple[str, ...]
-"""Wordings of one fact, the best first: the first whose records were all measured is taken."""
+"""Alternative wordings of one fact, the most informative first. The first one with all records measured is used."""
 
 TRAINED: Phrase = (
     "fine-tuned {model} ({configuration}) to {best} test accuracy on {dataset} (95 % interval {best#ci95}, "
@@ -23,48 +25,52 @@ TRAINED: Phrase = (
     "fine-tuned {model} ({configuration}) to {best} test accuracy on {dataset} (95 % interval {best#ci95}, "
     "n = {best#n})",
 )
-ALONE: Phrase = (
+SEQUENTIAL: Phrase = (
     "p50 {chat.sequential.p50_ms} and p95 {chat.sequential.p95_ms} one request at a time",
     "p50 {chat.sequential.p50_ms} one request at a time",
 )
 THROUGHPUT: Phrase = (
-    "{load.ab.throughput} under load, {load.ab.ok} without an error",
-    "{load.locust.throughput} under load, {load.locust.ok} without an error",
+    "{load.ab.throughput} under load, {load.ab.ok} of requests without an error",
+    "{load.locust.throughput} under load, {load.locust.ok} of requests without an error",
 )
-OPEN: Phrase = (
+TAIL_LATENCY: Phrase = (
     "p95 {load.openloop.p95_ms} for arrivals at a fixed rate",
     "p95 {load.locust.p95_ms} under load",
     "p95 {load.ab.p95_ms} under load",
 )
-MEMORY: Phrase = (
+SEARCH: Phrase = (
     "semantic search over {vectors.indexed} at p95 {vectors.total.p95_ms} end to end",
     "semantic search over {vectors.indexed} at p50 {vectors.total.p50_ms} end to end",
 )
 RECALL: Phrase = ("{vectors.recall} recall@10 against an exact computation",)
 
-LINE = ("; ", ("{best} on {dataset} with {configuration}",), ALONE, THROUGHPUT, MEMORY)
+ONE_LINE = ("; ", ("{best} on {dataset} with {configuration}",), SEQUENTIAL, THROUGHPUT, SEARCH)
 BULLETS = (
     ("Model: ", "", (TRAINED,)),
-    ("Service: FastAPI chat, ", "served it as a FastAPI chat with ", (ALONE, THROUGHPUT, OPEN)),
-    ("Memory: durable vector store, ", "gave it a durable memory with ", (MEMORY, RECALL)),
+    ("Service: FastAPI chat, ", "served it as a FastAPI chat with ", (SEQUENTIAL, THROUGHPUT, TAIL_LATENCY)),
+    ("Memory: durable vector store, ", "gave it a durable memory with ", (SEARCH, RECALL)),
 )
-"""How a bullet begins, how the paragraph's sentence begins, and what both tell."""
+"""Per fact: the beginning of its bullet, the beginning of its sentence in the paragraph, and the phrases of both."""
 
 
 @dataclass(frozen=True)
 class Resume:
-    """The block, in Markdown and LaTeX, and what was left out of it."""
+    """The résumé block. The first three fields are Markdown. A text is empty if nothing in it was measured."""
 
     line: str
     bullets: tuple[str, ...]
     paragraph: str
     latex: str
+    """The bullets as a LaTeX list."""
     left_out: tuple[str, ...]
-    """Ids of records that a phrase would have needed."""
+    """Sorted ids of the records that were needed for an omitted wording."""
 
 
 def write_resume(records: Sequence[Record], host: str, profile: str) -> Resume:
-    """Word a run's records. `host` and `profile` say on what the numbers were measured."""
+    """Write the résumé block for the records of a run.
+
+    `host` and `profile` describe the conditions of the measurement; the paragraph names them.
+    """
     measured = measured_by_id(records)
     names: dict[str, str] = {}
     if best := best_training(records):
@@ -78,10 +84,10 @@ def write_resume(records: Sequence[Record], host: str, profile: str) -> Resume:
             measured |= {"best_train_s": cost}
     markdown = _Writer(measured, names, claim_syntax.markdown, str)
     latex = _Writer(measured, names, claim_syntax.latex, claim_syntax.tex)
-    separator, *line = LINE
+    separator, *line = ONE_LINE
     facts = [(head, lead, body) for head, lead, phrases in BULLETS if (body := markdown.join(phrases, ", "))]
-    told = " ".join(f"{_sentence(lead + body)}." for _, lead, body in facts)
-    measured_on = f"Measured on {host}, profile {profile}; every figure is recomputed from its raw rows by one command."
+    sentences = " ".join(f"{_sentence(lead + body)}." for _, lead, body in facts)
+    measured_on = f"Measured on {host}, profile {profile}; one command recomputes every number from its raw rows."
     items = [
         f"  \\item {claim_syntax.tex(head)}{body}."
         for head, _, phrases in BULLETS
@@ -91,7 +97,7 @@ def write_resume(records: Sequence[Record], host: str, profile: str) -> Resume:
     return Resume(
         line=_sentence(markdown.join(line, separator)),
         bullets=tuple(f"{head}{body}." for head, _, body in facts),
-        paragraph=f"{told} {measured_on}".strip(),
+        paragraph=f"{sentences} {measured_on}".strip(),
         latex="\n".join(snippet) if items else "",
         left_out=tuple(sorted(markdown.missing)),
     )
@@ -99,19 +105,25 @@ def write_resume(records: Sequence[Record], host: str, profile: str) -> Resume:
 
 @dataclass
 class _Writer:
+    """Fills wordings with bound numbers in one markup language, and collects the missing record ids."""
+
     measured: Mapping[str, Record]
+    """Field → record."""
     names: Mapping[str, str]
+    """Field → text that is not a number, such as the name of the model."""
     bind: Callable[[str, str, str], str]
+    """Writes a bound number: (record id, text, part of the record) → markup."""
     escape: Callable[[str], str]
+    """Escapes plain text for the markup language."""
 
     def __post_init__(self) -> None:
         self.missing: set[str] = set()
 
     def join(self, phrases: Sequence[Phrase], separator: str) -> str:
-        """Those phrases that can be told."""
-        return separator.join(filter(None, map(self._tell, phrases)))
+        """The phrases whose records are measured, filled in and joined."""
+        return separator.join(filter(None, map(self._write, phrases)))
 
-    def _tell(self, phrase: Phrase) -> str | None:
+    def _write(self, phrase: Phrase) -> str | None:
         for wording in phrase:
             needed = [id for id, _ in FIELD.findall(wording) if id not in self.names]
             if all(id in self.measured for id in needed):
@@ -120,19 +132,19 @@ class _Writer:
         return None
 
     def _fill(self, wording: str) -> str:
-        told, end = [], 0
+        parts, end = [], 0
         for match in FIELD.finditer(wording):
-            told.append(self.escape(wording[end : match.start()]))
+            parts.append(self.escape(wording[end : match.start()]))
             end = match.end()
             id, part = match[1], match[2] or ""
             if id in self.names:
-                told.append(self.escape(self.names[id]))
+                parts.append(self.escape(self.names[id]))
             else:
                 record = self.measured[id]
-                told.append(self.bind(record.id, format_part(record, part), part))
-        return "".join([*told, self.escape(wording[end:])])
+                parts.append(self.bind(record.id, format_part(record, part), part))
+        return "".join([*parts, self.escape(wording[end:])])
 
 
 def _sentence(text: str) -> str:
-    """With a capital letter; a number that begins it stays what it is."""
+    """The text with an upper-case first letter."""
     return text[:1].upper() + text[1:]

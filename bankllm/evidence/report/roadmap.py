@@ -1,6 +1,12 @@
-"""Figures that others reported, and those that this project was planned with: none of them was measured here.
+"""The original roadmap's claims, and how the measured records compare with them.
 
-They stand on the pages under a heading of their own, never in a table with measured numbers.
+This project began with a written plan, called *the roadmap*. The plan stated results before any code had been run, so
+none of them was a measurement. `ROADMAP` quotes these claims; no other place in the repository does. The roadmap also
+stated the load of its load test: 100 users and 1,000 requests, which the profiles `quick` and `full` use
+(`bankllm/profiles.py`), and a mix of one health check per two chats (`bankllm/loadtest/load.py`).
+
+`REPORTED_BY_OTHERS` lists published results of other systems. They were not measured here either. Report pages show
+such numbers under a separate heading, never in a table with measured numbers.
 """
 
 from collections.abc import Iterable
@@ -20,21 +26,25 @@ REPORTED_BY_OTHERS = (
     ("Llama-3.2-1B QLoRA (T4, about 50 min)", 90.21),
     ("DistilBERT LoRA r=8 (T4, about 3 h)", 88.25),
 )
-"""Published accuracies in % on the full Banking77 test set."""
+"""System → published accuracy in % on the full Banking77 test set."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One figure of the roadmap: what it said, and the record that can bear it out."""
+    """One claim of the roadmap, and the record that can confirm or contradict it."""
 
-    said: str
-    what: str
-    record: str
+    claimed: str
+    """The claimed value, as the roadmap wrote it."""
+    quantity: str
+    """What the value describes."""
+    record_id: str
+    """Id of the record that measures the same quantity."""
     at_least: float | None = None
+    """Lower bound in the unit of the record, for a claim such as an accuracy."""
     at_most: float | None = None
-    """Bounds in the record's unit that the figure sets; an accuracy is kept when it is reached."""
+    """Upper bound in the unit of the record, for a claim such as a latency."""
     dataset: str | None = None
-    """Only a number on these data answers it."""
+    """Data set of the claim; a measurement on another data set cannot decide it. None: any data set."""
 
 
 ROADMAP = (
@@ -45,33 +55,37 @@ ROADMAP = (
     Target("1–2 s", "one chat, p95", "chat.sequential.p95_ms", at_most=2000),
     Target("under 100 ms", "vector search end to end, p95", "vectors.total.p95_ms", at_most=100),
     Target("15,000 or more", "messages indexed", "vectors.indexed", at_least=15000),
-    Target("1,243 requests/s", "/health, the highest rate kept up with", "load.sweep.health_w1.knee", at_least=1243),
+    Target("1,243 requests/s", "/health, highest sustained rate", "load.sweep.health_w1.knee", at_least=1243),
 )
-"""What the roadmap wrote down before anything was measured."""
+"""The claims of the roadmap, with the bounds that they imply."""
 
 
-TargetStatus = Literal["kept", "not kept", "cannot be told", "not measured"]
+TargetStatus = Literal["met", "not met", "undecided", "not measured"]
 
 
 @dataclass(frozen=True)
 class JudgedTarget:
-    """A target and what became of it."""
+    """A target, the measurement, and the result of the comparison."""
 
     target: Target
     measured: str
+    """The measured value with its unit, or `–`."""
     interval: str
-    outcome: TargetStatus
+    """The 95 % interval of the measured value, or `–`."""
+    status: TargetStatus
     why: str
+    """The reason for the status."""
 
 
 def judge_targets(records: Iterable[Record], targets: Iterable[Target] = ROADMAP) -> list[JudgedTarget]:
-    """One line a target, in their order.
+    """Compare each target with its record; returns one result per target, in the same order.
 
-    A target is kept, or not kept, where the whole 95 % interval lies on one side of its bound (the value alone where
-    there is no interval); between the two it cannot be told. A number on other data answers nothing.
+    A target is `met` or `not met` if the whole 95 % interval is on one side of the claimed value. A record without an
+    interval is judged by its value. The target is `undecided` if the interval contains the claimed value, or if the
+    record was measured on another data set, and `not measured` if there is no valid record.
     """
     by_id = {record.id: record for record in records}
-    return [_judge(target, by_id.get(target.record)) for target in targets]
+    return [_judge(target, by_id.get(target.record_id)) for target in targets]
 
 
 def _judge(target: Target, record: Record | None) -> JudgedTarget:
@@ -81,10 +95,10 @@ def _judge(target: Target, record: Record | None) -> JudgedTarget:
         return JudgedTarget(target, "–", "–", "not measured", record.invalid_because or record.status)
     dataset = record.conditions.get("dataset")
     if target.dataset and dataset != target.dataset:
-        why = f"measured on {dataset}, promised for {target.dataset}"
-        return JudgedTarget(target, format_value(record), format_interval(record), "cannot be told", why)
-    outcome, why = _against_bounds(target, record.value, record.ci95 or (record.value, record.value))
-    return JudgedTarget(target, format_value(record), format_interval(record), outcome, why)
+        why = f"measured on {dataset}, claimed for {target.dataset}"
+        return JudgedTarget(target, format_value(record), format_interval(record), "undecided", why)
+    status, why = _against_bounds(target, record.value, record.ci95 or (record.value, record.value))
+    return JudgedTarget(target, format_value(record), format_interval(record), status, why)
 
 
 def _against_bounds(target: Target, value: float, ci95: tuple[float, float]) -> tuple[TargetStatus, str]:
@@ -92,9 +106,12 @@ def _against_bounds(target: Target, value: float, ci95: tuple[float, float]) -> 
     above = target.at_least is None or low >= target.at_least
     below = target.at_most is None or high <= target.at_most
     if above and below:
-        return "kept", "the interval lies on the promised side" if low < high else "the value reaches it"
+        return "met", "the interval meets the claimed value" if low < high else "the value meets the claimed value"
     if (target.at_least is not None and high < target.at_least) or (
         target.at_most is not None and low > target.at_most
     ):
-        return "not kept", "the interval lies on the other side" if low < high else "the value misses it"
-    return "cannot be told", "the interval holds the promised figure"
+        return (
+            "not met",
+            "the interval misses the claimed value" if low < high else "the value misses the claimed value",
+        )
+    return "undecided", "the interval contains the claimed value"

@@ -1,4 +1,8 @@
-"""Order a run's records for readers: sections, headlines, the table of trainings, the short tables on top."""
+"""Select and order the records of a run for the report pages.
+
+`headlines` are the few numbers at the top of the results page. `matching` selects the rows of the two short tables,
+`training_table` those of the table that compares the training configurations, and `sections` contains all records.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +16,11 @@ SECTIONS = {
     "load": "Chat service under load",
     "training": "Fine-tuning",
     "vectors": "Vector search",
-    "telemetry": "What the server says of itself",
+    "telemetry": "Metrics of the server",
 }
-"""First part of a record's id → heading, in the order of the pages."""
+"""First part of a record's id → heading of its section, in the order of the page."""
 
-API = (
+API_RECORDS = (
     "chat.sequential.*",
     "load.ab.*",
     "load.locust.*",
@@ -26,7 +30,7 @@ API = (
     "telemetry.histogram.p95_ms",
     "telemetry.rss",
 )
-VECTORS = (
+VECTOR_RECORDS = (
     "vectors.indexed",
     "vectors.file",
     "vectors.total.p*",
@@ -36,26 +40,26 @@ VECTORS = (
     "vectors.bulk_embedding",
     "vectors.cache.[duzr]*",
 )
-"""Ids of the records that the short tables on top show, in their order."""
+"""Patterns of the record ids in the two short tables at the top of the results page, in their order (`fnmatch`)."""
 
 TRAINING_COLUMNS = {
     "accuracy": "accuracy",
-    "accuracy_over_seeds": "mean of the seeds",
+    "accuracy_over_seeds": "mean over seeds",
     "macro_f1": "macro-F1",
-    "train_s": "training",
+    "train_s": "training time",
     "peak_memory": "peak memory",
     "trainable": "trainable",
-    "adapter": "artifact",
+    "adapter": "artifact size",
 }
-"""Last part of a training record's id → column of the table that compares the configurations."""
+"""Last part of a training record's id → column title in the table that compares the configurations."""
 
 HEADLINES = ("chat.sequential.p95_ms", "load.ab.throughput", "load.openloop.p95_ms", "vectors.total.p95_ms")
-"""Records that the head of the results page shows after the best accuracy, where they were measured."""
+"""Ids of the headline records that follow the best accuracy. Those that were not measured are omitted."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the results page, with its plots."""
+    """One section of the results page: its records and plots."""
 
     title: str
     records: tuple[Record, ...]
@@ -63,34 +67,34 @@ class Section:
 
 
 def sections(folder: Path, records: Sequence[Record]) -> list[Section]:
-    """The records by the first part of their id, in the pages' order, with their notebooks' plots."""
+    """All records, grouped by the first part of their id, with the plots of the notebooks that recorded them."""
     plots = sorted((folder / "plots").glob("*.png"))
-    found = []
-    for title, mine in by_topic(records).items():
-        numbers = {record.notebook[:2] for record in mine}
-        found.append(Section(title, mine, tuple(plot for plot in plots if plot.name[:2] in numbers)))
-    return found
+    result = []
+    for title, members in by_topic(records).items():
+        notebook_numbers = {record.notebook[:2] for record in members}
+        result.append(Section(title, members, tuple(plot for plot in plots if plot.name[:2] in notebook_numbers)))
+    return result
 
 
 def by_topic(records: Sequence[Record]) -> dict[str, tuple[Record, ...]]:
-    """Heading → records by the first part of their id, in the pages' order; rooms without any are left out."""
+    """Heading → records with the same first part of their id, in the order of the page. Empty topics are omitted."""
     others = sorted({record.id.split(".")[0] for record in records} - set(SECTIONS))
-    found = {}
+    topics = {}
     for prefix, title in (SECTIONS | {name: name for name in others}).items():
-        if mine := tuple(record for record in records if record.id.split(".")[0] == prefix):
-            found[title] = mine
-    return found
+        if members := tuple(record for record in records if record.id.split(".")[0] == prefix):
+            topics[title] = members
+    return topics
 
 
 def headlines(records: Sequence[Record]) -> list[Record]:
-    """The few numbers that a reader in a hurry looks for."""
+    """The records at the top of the results page: the best accuracy, then those of `HEADLINES`, if measured."""
     measured = measured_by_id(records)
     best = best_training(records)
     return [*([best] if best else []), *(measured[id] for id in HEADLINES if id in measured)]
 
 
 def best_training(records: Sequence[Record]) -> Record | None:
-    """The highest accuracy of a configuration, the first of equals."""
+    """The record with the highest accuracy of all training configurations, or None. Of equal values, the first."""
     accuracies = [
         record
         for id, record in measured_by_id(records).items()
@@ -100,7 +104,7 @@ def best_training(records: Sequence[Record]) -> Record | None:
 
 
 def training_table(records: Sequence[Record]) -> dict[str, dict[str, Record]]:
-    """Configuration → column → record, for ids `training.<configuration>.<column>` that were measured."""
+    """Configuration → column → record, for the measured records `training.<configuration>.<column>`."""
     table: dict[str, dict[str, Record]] = {}
     for id, record in measured_by_id(records).items():
         parts = id.split(".")
@@ -109,11 +113,12 @@ def training_table(records: Sequence[Record]) -> dict[str, dict[str, Record]]:
     return table
 
 
-def chosen(records: Sequence[Record], patterns: Sequence[str]) -> list[Record]:
-    """The records whose ids fit the patterns, in the patterns' order, whatever their status."""
-    found = {record.id: record for pattern in patterns for record in records if fnmatchcase(record.id, pattern)}
-    return list(found.values())
+def matching(records: Sequence[Record], patterns: Sequence[str]) -> list[Record]:
+    """The records of any status whose ids match one of the patterns (`fnmatch`), in the order of the patterns."""
+    by_id = {record.id: record for pattern in patterns for record in records if fnmatchcase(record.id, pattern)}
+    return list(by_id.values())
 
 
 def measured_by_id(records: Sequence[Record]) -> dict[str, Record]:
+    """Id → record, for the records that were measured and are valid."""
     return {record.id: record for record in records if record.status == "measured"}

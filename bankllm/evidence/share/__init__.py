@@ -1,1 +1,1 @@
-"""Share a run: a copy for git (`publish`), an RO-Crate description, and MLflow."""
+"""Share a run: copy it for a git repository (`publish`), describe it as an RO-Crate (`ro_crate`), log it to MLflow."""

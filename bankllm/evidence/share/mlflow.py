@@ -1,6 +1,6 @@
 """Log a run to MLflow: values as metrics, conditions as parameters, pages and raw rows as artifacts.
 
-`bankllm report RUN_DIR --mlflow URI`; needs the extra `bankllm[mlflow]`. Only a run that holds is logged.
+Command: `bankllm report RUN_DIR --mlflow URI`, which verifies the run first. Needs the extra `bankllm[mlflow]`.
 """
 
 import re
@@ -14,31 +14,30 @@ from bankllm.evidence.report.render import about
 
 EXPERIMENT = "bankllm"
 BATCH = 500
-"""Metrics a call; MLflow takes at most 1,000 entities."""
+"""Metrics per call. MLflow accepts at most 1,000 entities per call."""
 PARAMETER_CHARACTERS = 500
+"""Maximum length of a parameter; longer values are cut."""
 
 
 def log_run(folder: Path, uri: str) -> str:
-    """Log the run to the tracking store at `uri`, under the experiment `bankllm`; returns MLflow's id of it.
+    """Log the run to the MLflow tracking store at `uri`, in the experiment `bankllm`; returns MLflow's id of the run.
 
-    Each measured record becomes the metric of its id, its interval `<id>.ci95_low` and `<id>.ci95_high`, its samples
-    `<id>.n`; characters that MLflow refuses become `_`. Raises `UsageError` without MLflow, `RunError` where the store
-    refuses.
+    For each measured record, the metrics `<id>` (value), `<id>.n` (number of samples) and, if there is an interval,
+    `<id>.ci95_low` and `<id>.ci95_high` are logged. Characters that MLflow does not allow become `_`. All files of the
+    run become artifacts. Raises `UsageError` if MLflow is not installed and `RunError` if the store reports an error.
     """
     try:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.exceptions import MlflowException
     except ImportError as error:
-        raise UsageError(
-            "Expected MLflow, which is not installed. Install it: pip install 'bankllm[mlflow]'"
-        ) from error
+        raise UsageError("MLflow is not installed. Install it with: pip install 'bankllm[mlflow]'") from error
     records, manifest = read_records(folder), read_manifest(folder)
-    run_about = about(folder, records)
+    facts = about(folder, records)
     at = round(manifest.started.timestamp() * 1000)
     metrics = [Metric(name, value, at, 0) for record in records for name, value in metrics_of(record).items()]
-    params = [Param(name, value) for name, value in parameters_of(run_about).items()]
-    tags = {"mlflow.source.git.commit": manifest.git_commit or "", "bankllm.host": run_about["host"]}
+    params = [Param(name, value) for name, value in parameters_of(facts).items()]
+    tags = {"mlflow.source.git.commit": manifest.git_commit or "", "bankllm.host": facts["host"]}
     try:
         client = MlflowClient(tracking_uri=uri)
         known = client.get_experiment_by_name(EXPERIMENT)
@@ -50,23 +49,25 @@ def log_run(folder: Path, uri: str) -> str:
         client.log_artifacts(run_id, str(folder))
         client.set_terminated(run_id, end_time=round((manifest.finished or manifest.started).timestamp() * 1000))
     except MlflowException as error:
-        raise RunError(f"MLflow at {uri} did not take the run: {error.message}") from error
+        raise RunError(
+            f"MLflow at {uri} did not accept the run: {error.message}. Check the URI and the MLflow server."
+        ) from error
     return str(run_id)
 
 
 def metrics_of(record: Record) -> dict[str, float]:
-    """Metric → value; nothing for a record that was not measured or is not valid."""
+    """Metric name → value. Empty for a record that was not measured or is not valid."""
     if record.status != "measured" or record.value is None:
         return {}
     name = re.sub(r"[^\w.\-/ ]", "_", record.id)
-    found = {name: record.value, f"{name}.n": float(record.n)}
+    metrics = {name: record.value, f"{name}.n": float(record.n)}
     if record.ci95:
-        found |= {f"{name}.ci95_low": record.ci95[0], f"{name}.ci95_high": record.ci95[1]}
-    return found
+        metrics |= {f"{name}.ci95_low": record.ci95[0], f"{name}.ci95_high": record.ci95[1]}
+    return metrics
 
 
 def parameters_of(run: dict[str, Any]) -> dict[str, str]:
-    """What a run was measured on, flat, as MLflow's parameters."""
+    """The conditions of a run (see `render.about`) as a flat dictionary of MLflow parameters."""
     flat = {
         "profile": run["profile"],
         "git_commit": run["commit"],

@@ -1,9 +1,9 @@
-"""A run as it goes into a repository: all that is needed to check it, no weights, and no paths of the machine.
+"""Copy a run into a git repository: everything that verification needs, without weights and without local paths.
 
-bankllm publish outputs/<run-id> outputs/reference
+Command: `bankllm publish outputs/<run-id> outputs/reference`
 
-Notebooks name the run's folder from where they lie (`..`). The manifest of the copy names what was left out, with its
-sha256, and is sealed anew; both verifiers check the copy.
+In the copied notebooks the path of the run folder is replaced by `..`. The manifest of the copy lists the omitted files
+with their sha256, and the copy is sealed again, so that `bankllm verify` and the copy's own `verify.py` accept it.
 """
 
 import json
@@ -20,29 +20,35 @@ from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx"})
-MOST_BYTES = 20 * 2**20
-"""More does not go into a repository."""
+"""Suffixes of files with model weights."""
+MAX_BYTES = 20 * 2**20
+"""Maximum total size of a copy in bytes."""
 
 
 def publish(run: Path, target: Path) -> Manifest:
-    """Copy a finished run to `target`, without weights and machine paths. An earlier copy there is replaced, whole or
-    not at all.
+    """Copy a run to `target`, without weights and local paths; returns the manifest of the copy.
 
-    Raises `RunError` for a run that does not hold or was not made from a commit as it stands, for a `target` that is
-    something else than a run, and for a copy of over 20 MiB.
+    An earlier copy at `target` is replaced once the new copy is complete. Raises `RunError` if the run does not verify,
+    if it was made with uncommitted changes or outside a git checkout, if `target` exists and is not a run, or if the
+    copy is larger than 20 MiB. Nothing is changed then.
     """
     manifest = read_manifest(run)
     if not (verdict := verify(run)).holds:
-        raise RunError(f"{run} {verdict.summary()}. A run that does not hold is not published.")
+        raise RunError(
+            f"Verification of {run} failed, so it was not published. {verdict.summary()}. Details: bankllm verify {run}"
+        )
     if manifest.git_dirty is not False:
         raise RunError(
-            f"{run} was not made from a commit as it stands, so nobody could make it again. Commit first, then run."
+            f"{run} was made with uncommitted changes or outside a git checkout, so it cannot be reproduced. "
+            "Commit all changes, run again, and publish the new run."
         )
     if target.exists() and not (target / MANIFEST).is_file():
-        raise RunError(f"{target} is there and is not a run. Name a folder that is not there yet, or an earlier copy.")
+        raise RunError(
+            f"{target} exists and is not a run. Choose a folder that does not exist, or an earlier copy to replace."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
-        copy = Path(place) / target.name
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        copy = Path(temporary) / target.name
         shutil.copytree(run, copy, ignore=_weights)
         for notebook in copy.glob("notebooks/*.ipynb"):
             write_text(notebook, _without_paths(notebook.read_text(encoding="utf-8")))
@@ -51,25 +57,29 @@ def publish(run: Path, target: Path) -> Manifest:
         write_manifest(copy, manifest)
         write_crate(copy, manifest)
         published = seal_run(copy, manifest, complete=manifest.complete)
-        if (size := sum(path.stat().st_size for path in copy.rglob("*") if path.is_file())) > MOST_BYTES:
-            raise RunError(f"The copy of {run} has {size / 2**20:.1f} MiB. Expected {MOST_BYTES // 2**20} MiB at most.")
+        if (size := sum(path.stat().st_size for path in copy.rglob("*") if path.is_file())) > MAX_BYTES:
+            raise RunError(f"The copy of {run} has {size / 2**20:.1f} MiB. Expected at most {MAX_BYTES // 2**20} MiB.")
         if target.exists():
-            target.rename(Path(place) / "before")
+            target.rename(Path(temporary) / "before")
         copy.rename(target)
     return published
 
 
 def _weights(_: str, names: list[str]) -> set[str]:
+    """The names of files with model weights; a filter for `shutil.copytree`."""
     return {name for name in names if Path(name).suffix in WEIGHTS}
 
 
 def _without_paths(notebook: str) -> str:
-    """An executed notebook without the places that papermill noted: of the notebook, of its copy, of the run."""
+    """The executed notebook without the paths that papermill records: of the notebook, its copy and the run folder."""
     document = json.loads(notebook)
-    noted = document["metadata"].get("papermill", {})
-    if run := noted.get("parameters", {}).get("run_dir"):
-        noted["input_path"], noted["output_path"] = Path(noted["input_path"]).name, Path(noted["output_path"]).name
-        noted["parameters"]["run_dir"] = ".."
+    papermill = document["metadata"].get("papermill", {})
+    if run := papermill.get("parameters", {}).get("run_dir"):
+        papermill["input_path"], papermill["output_path"] = (
+            Path(papermill["input_path"]).name,
+            Path(papermill["output_path"]).name,
+        )
+        papermill["parameters"]["run_dir"] = ".."
         for cell in document["cells"]:
             if "injected-parameters" in cell["metadata"].get("tags", ()):
                 cell["source"] = [line.replace(json.dumps(run), '".."') for line in cell["source"]]

@@ -1,7 +1,7 @@
-"""Describe a run as an RO-Crate, so that repositories and workflow tools can read what made it and what it holds.
+"""Describe a run as an RO-Crate: which software made it, from which data and models, and which files it contains.
 
-`ro-crate-metadata.json` lies in the run's folder before the manifest is sealed, which then holds its sha256.
-Specification: https://w3id.org/ro/crate
+Research repositories and workflow tools can read this description. `ro-crate-metadata.json` is written to the run
+folder before the run is sealed, so the manifest contains its sha256. Specification: https://w3id.org/ro/crate
 """
 
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 METADATA = "ro-crate-metadata.json"
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
-TYPES = {
+MEDIA_TYPES = {
     ".jsonl": "application/jsonl",
     ".ipynb": "application/x-ipynb+json",
     ".md": "text/markdown",
@@ -30,11 +30,13 @@ TYPES = {
     ".gz": "application/gzip",
     ".safetensors": "application/octet-stream",
 }
+"""File suffix → media type, for suffixes that `mimetypes` does not know."""
 
 
 def write_crate(folder: Path, manifest: Manifest) -> Path:
-    """Write the run's `ro-crate-metadata.json`: its files with sizes and sha256, its machine, data, model, headlines.
+    """Write `ro-crate-metadata.json` to the run folder and return its path.
 
+    It describes the files with size and sha256, the machine, the data sets, the models and the headline measurements.
     The same files and manifest give the same bytes.
     """
     from rocrate.rocrate import ROCrate
@@ -90,9 +92,11 @@ def _payload(folder: Path) -> list[Path]:
 
 def _add_file(crate: "ROCrate", folder: Path, path: Path) -> Any:
     name = path.relative_to(folder).as_posix()
-    kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    kind = MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     properties: dict[str, Any] = {"name": name, "encodingFormat": kind}
-    if path != folder / MANIFEST:  # which holds this file's sha256, and so cannot be held by it
+    if (
+        path != folder / MANIFEST
+    ):  # The manifest contains the sha256 of this file, so this file cannot contain the manifest's.
         properties |= {"contentSize": str(path.stat().st_size), "sha256": sha256_file(path)}
     return crate.add_file(path, dest_path=name, properties=properties)
 
