@@ -1,7 +1,7 @@
-"""A stand-in for `bankllm serve` with the same options and routes, for tests of the load room.
+"""A fake `bankllm serve` with the same options and routes, for the tests of `bankllm.loadtest`.
 
-What a chat message says decides the reply: `fail` gives 503, `hang` a reply after 3 s. `--behave` makes the
-server crash or never become ready.
+The chat message `fail` is answered with 503, and `hang` with a reply after 3 s. `--behave crash` ends the server at the
+start; `--behave "never ready"` keeps `/health/ready` at 503. `/seen` returns the requests received.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""An endpoint that only answers, with the options of `bankllm serve`: what is timed against it is the client.
+"""An endpoint that answers every request at once, to measure the load client itself. Options as `bankllm serve`.
 
-`/seen` says how many other requests came; every other path answers at once. Bodies must have a Content-Length.
+`/seen` returns the number of other requests received. Request bodies must have a Content-Length.
 """
 
 import argparse

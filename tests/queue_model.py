@@ -1,4 +1,4 @@
-"""A server in arithmetic: one queue, a fixed time a request; what the load drivers would have written of it."""
+"""A simulated server: one queue with a fixed service time. Returns results as the load drivers would."""
 
 import random
 from collections.abc import Iterator
@@ -17,14 +17,17 @@ def open_loop(
     fails_over: float = 1e9,
     generator_limit: float = 1e9,
 ) -> LoadResult:
-    """Poisson arrivals at a queue that serves `capacity` requests a second, first come, first served."""
+    """Simulate Poisson arrivals at a first-in, first-out queue that serves `capacity` requests per second.
+
+    All requests fail if `rate` is above `fails_over`; the load is invalid if `rate` is above `generator_limit`.
+    """
     rows = list(_rows(rate, requests, warm_up, capacity, seed, "HTTP 503" if rate > fails_over else ""))
     failed = sum(bool(row["error"]) for row in rows if row["phase"] != "warm_up")
     return result("open-loop", rows, {"HTTP 503": failed} if failed else {}, rate > generator_limit)
 
 
 def result(driver: str, rows: list[RequestRow], errors: dict[str, int] | None = None, busy: bool = False) -> LoadResult:
-    """What `run_load` would make of these rows."""
+    """Return the result of `run_load` for these rows."""
     return LoadResult(
         driver=driver,  # type: ignore[arg-type]
         rows=rows,
@@ -39,7 +42,7 @@ def result(driver: str, rows: list[RequestRow], errors: dict[str, int] | None = 
 
 
 def row(**values: str | float) -> RequestRow:
-    """A row of the per-request table; what is not given is empty."""
+    """Return a row of the per-request table; columns without a value are empty."""
     return {column: values.get(column, "") for column in COLUMNS}
 
 

@@ -1,4 +1,4 @@
-"""`bankllm serve` with a responder that takes its time, for tests of what happens meanwhile.
+"""`bankllm serve` with a slow responder, for tests of what happens during a reply.
 
 python -m tests.slow_server --port 8000
 """

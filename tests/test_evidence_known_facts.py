@@ -12,7 +12,7 @@ from bankllm.evidence.run import Run, open_run
 from bankllm.evidence.statistics.registry import STATISTICS
 from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
 from bankllm.evidence.verification.verify import verify_records
-from bankllm.loadtest.runner import MOST_BUSY
+from bankllm.loadtest.runner import MAX_GENERATOR_CPU_SHARE
 from bankllm.model import base_models
 
 MS, SECONDS = {"column": "latency_ms"}, {"column": "total_seconds"}
@@ -25,7 +25,7 @@ def test_the_known_data_are_the_loaded_ones() -> None:
     )
     assert set(known_facts.KNOWN_DATA) == set(datasets.LICENCES)
     assert set(known_facts.KNOWN_MODELS.values()) == {base_models.MINILM_SHA256}
-    assert known_facts.MOST_BUSY == MOST_BUSY
+    assert known_facts.MOST_BUSY == MAX_GENERATOR_CPU_SHARE
 
 
 def test_banking77_and_what_is_joined_with_it_are_known(banking77: Path) -> None:

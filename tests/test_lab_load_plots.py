@@ -1,4 +1,4 @@
-"""Pictures of loads show what they were given: the wave, the knee, the objective, every run."""
+"""Plots of load tests show their input: the opening wave, the knee, the objective and every run."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +17,7 @@ from tests.queue_model import open_loop, row
 
 
 @pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
+def close_figures() -> Iterator[None]:
     yield
     plt.close("all")
 
@@ -30,11 +30,11 @@ def legend(axis: plt.Axes) -> list[str]:
 
 @pytest.fixture(scope="module")
 def steps() -> list[Step]:
-    plan = SweepPlan(first_rate=50, step_s=5, most_steps=7, most_s=1e9)
+    plan = SweepPlan(first_rate=50, step_s=5, max_steps=7, max_s=1e9)
     return sweep(partial(open_loop, capacity=200), plan)
 
 
-def test_closed_and_open_loop_share_their_scale() -> None:
+def test_closed_and_open_loop_have_the_same_scale() -> None:
     _, axes = plots.new_figure(columns=2)
     load_plots.closed_and_open(axes, {"ab": [10, 20, 30]}, {"from due": [10, 400, 900], "from sent": [10, 15, 20]})
     left, right = axes
@@ -55,12 +55,12 @@ def test_the_opening_wave_is_shaded_to_its_last_reply() -> None:
     load_plots.over_time(plots.new_figure()[1][0], rows[5:], "without a wave")
 
 
-def test_the_sweep_marks_its_knee_and_leaves_out_what_was_not_judged(steps: list[Step]) -> None:
+def test_the_sweep_marks_its_knee_and_leaves_out_invalid_steps(steps: list[Step]) -> None:
     knee = knee_of(steps)
-    unjudged = step_of(900, open_loop(900, 200, generator_limit=1))
+    invalid = step_of(900, open_loop(900, 200, generator_limit=1))
     _, axes = plots.new_figure(columns=2)
-    load_plots.throughput_sweep(axes[0], [unjudged, *steps], "Rates")
-    load_plots.latency_sweep(axes[1], {"chat": [unjudged, *steps]}, "p95")
+    load_plots.throughput_sweep(axes[0], [invalid, *steps], "Rates")
+    load_plots.latency_sweep(axes[1], {"chat": [invalid, *steps]}, "p95")
     rates = sorted(step.rate for step in steps)
     _, answered, good, mark = axes[0].lines
     assert list(answered.get_xdata()) == list(good.get_xdata()) == rates
@@ -71,8 +71,8 @@ def test_the_sweep_marks_its_knee_and_leaves_out_what_was_not_judged(steps: list
     assert [list(line.get_ydata()) for line in axes[1].lines][-1] == [500, 500]
 
 
-def test_a_sweep_of_which_nothing_stood_has_no_knee(steps: list[Step]) -> None:
-    above = [step for step in steps if not step.stood]
+def test_a_sweep_without_a_sustained_rate_has_no_knee(steps: list[Step]) -> None:
+    above = [step for step in steps if not step.sustained]
     _, axes = plots.new_figure(columns=2)
     load_plots.throughput_sweep(axes[0], above, "Rates")
     load_plots.latency_sweep(axes[1], {"chat": above}, "p95")
@@ -80,7 +80,7 @@ def test_a_sweep_of_which_nothing_stood_has_no_knee(steps: list[Step]) -> None:
     assert legend(axes[1]) == ["chat"]
 
 
-def test_the_band_of_flat_memory_lies_around_the_settled_third() -> None:
+def test_the_band_of_flat_memory_is_around_the_first_third() -> None:
     memory = [{"at_s": at, "rss_bytes": (50 if at < 20 else 100) * load_plots.MIB} for at in range(0, 100, 2)]
     _, (axis,) = plots.new_figure()
     load_plots.memory_over_time(axis, memory, 0.05)

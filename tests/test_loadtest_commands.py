@@ -1,5 +1,6 @@
-"""The command's short ways: `--quick`, `--web`, `--duration`, and what it refuses."""
+"""The options `--quick`, `--web` and `--duration` of `bankllm loadtest`, and the arguments that it rejects."""
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -29,23 +30,24 @@ def server() -> Iterator[ServerProcess]:
 
 
 @pytest.mark.slow
-def test_quick_sees_that_an_endpoint_lives_and_keeps_nothing(server: ServerProcess, tmp_path: Path) -> None:
+def test_quick_passes_and_writes_no_files(server: ServerProcess, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        said = CliRunner().invoke(app, ["loadtest", "--quick", "--url", server.url])
-    assert said.exit_code == 0, said.output
-    lines = said.output.splitlines()
+        output = CliRunner().invoke(app, ["loadtest", "--quick", "--url", server.url])
+    assert output.exit_code == 0, output.output
+    lines = output.output.splitlines()
     assert lines[0] == "health: HTTP 200"
-    assert lines[1] == "40 requests at 20 a second, one health check to two chats: 0 failed"
-    assert lines[-1].startswith("it lives (")
+    assert lines[1] == "40 requests at 20 per second, one health check per two chats: 0 failed"
+    assert re.fullmatch(r"latency: median \d+ ms, maximum \d+ ms", lines[2])
+    assert lines[-1].startswith("smoke test passed (")
     assert not list(tmp_path.iterdir())
     kinds = [each["kind"] for each in httpx.get(f"{server.url}/seen").json()]
-    assert len(kinds) == 44  # with four health checks around them
+    assert len(kinds) == 44  # plus four health checks before and after
     assert kinds.count("chat") > 15
 
 
 @pytest.mark.slow
-def test_quick_fails_where_a_chat_fails(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_fails_if_a_chat_fails(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bankllm.loadtest.quick.CUSTOMERS", ["CUST001"])
     only_failing = SimpleNamespace(texts=("fail",))
     monkeypatch.setattr("bankllm.loadtest.quick.datasets.load", lambda *_: SimpleNamespace(test=only_failing))
@@ -55,18 +57,18 @@ def test_quick_fails_where_a_chat_fails(server: ServerProcess, monkeypatch: pyte
     assert "× HTTP 503" in lines[1]
 
 
-def test_quick_says_what_is_wrong_with_an_address() -> None:
-    with pytest.raises(ServerError, match="Nothing answers at"):
+def test_quick_reports_what_is_wrong_with_an_address() -> None:
+    with pytest.raises(ServerError, match="No server answers at"):
         list(smoke_test(url=f"http://127.0.0.1:{free_port()}", settings=get_settings()))
     with pytest.raises(UsageError, match=r"192\.0\.2\.1 is not this machine.*--i-own-this-host"):
         list(smoke_test(url="http://192.0.2.1", settings=get_settings()))
 
 
 @pytest.mark.slow
-def test_web_opens_locusts_own_page_and_ends_it(server: ServerProcess) -> None:
+def test_web_serves_locusts_page_and_stops_locust(server: ServerProcess) -> None:
     lines = serve_page(url=server.url, settings=get_settings())
-    said = next(lines)
-    page = said.split()[2]
+    output = next(lines)
+    page = output.split()[2]
     for _ in range(200):
         try:
             html = httpx.get(page, trust_env=False).text
@@ -83,14 +85,14 @@ def test_web_opens_locusts_own_page_and_ends_it(server: ServerProcess) -> None:
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (("--duration", "10"), r"--duration needs an open loop's --rate .* found 10 s at None"),
-        (("--driver", "open-loop", "--rate", "-1", "--duration", "10"), "found 10 s at -1"),
+        (("--duration", "10"), r"--duration needs --rate, .* found --duration 10 and --rate None"),
+        (("--driver", "open-loop", "--rate", "-1", "--duration", "10"), "found --duration 10 and --rate -1"),
         (("--driver", "open-loop"), "An open loop needs a rate above 0"),
         (("--users", "0"), "found users=0"),
         (("--url", "http://192.0.2.1"), "is not this machine"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_a_server_starts(
+def test_invalid_arguments_are_rejected_before_a_server_starts(
     options: tuple[str, ...], error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bankllm.loadtest.report.ServerProcess.start", lambda _: pytest.fail("a server was started"))

@@ -1,4 +1,4 @@
-"""Apache Bench: every request a row, and what it cannot tell is said."""
+"""The ab driver: one row per request, and a list of the values that ab does not report."""
 
 import shutil
 import sys
@@ -25,12 +25,12 @@ def server() -> Iterator[ServerProcess]:
 
 
 def seen(server: ServerProcess) -> list[dict[str, str]]:
-    """What reached the server between the health checks that `run_load` begins and ends with."""
+    """Return the requests that the server received, without the health checks before and after the load."""
     return httpx.get(f"{server.url}/seen").json()[1:-1]
 
 
 @needs_ab
-def test_ab_sends_every_request_and_keeps_a_row_of_each(server: ServerProcess, tmp_path: Path) -> None:
+def test_ab_sends_every_request_and_returns_one_row_per_request(server: ServerProcess, tmp_path: Path) -> None:
     result = run_load(
         server.url, "ab", users=5, requests=60, messages=["hi"], customers=["CUST001"], token="s3cret", output=tmp_path
     )
@@ -47,11 +47,13 @@ def test_ab_sends_every_request_and_keeps_a_row_of_each(server: ServerProcess, t
     assert result.summary()["failed"] == 0
     assert result.generator_cpu_share is not None
     assert 0 <= result.generator_cpu_share <= 1
-    assert "one body, sent every time" in result.limits
+    assert "the same body in every request" in result.limits
 
 
 @needs_ab
-def test_ab_cannot_say_which_replies_failed_so_the_load_is_invalid(server: ServerProcess, tmp_path: Path) -> None:
+def test_a_load_with_failures_is_invalid_because_ab_does_not_report_which_rows_failed(
+    server: ServerProcess, tmp_path: Path
+) -> None:
     result = run_load(server.url, "ab", users=2, requests=10, messages=["fail"], customers=["CUST001"], output=tmp_path)
     assert result.invalid_because == "ab does not say which rows went wrong, and counted {'non-2xx': 10}"
     assert result.summary()["failed"] == 10
@@ -60,14 +62,14 @@ def test_ab_cannot_say_which_replies_failed_so_the_load_is_invalid(server: Serve
 
 
 @needs_ab
-def test_ab_that_gives_up_is_an_error_with_its_own_words(server: ServerProcess, tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match=r"ab gave up and kept no rows(.|\n)*timeout"):
+def test_an_early_end_of_ab_is_an_error_with_the_output_of_ab(server: ServerProcess, tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"ab stopped early and wrote no rows(.|\n)*timeout"):
         run_load(
             server.url, users=1, requests=1, messages=["hang"], customers=["CUST001"], timeout_s=1, output=tmp_path
         )
 
 
-def test_a_warm_up_of_ab_ends_with_the_second_of_its_last_request(tmp_path: Path) -> None:
+def test_the_warm_up_ends_with_the_second_of_its_last_request(tmp_path: Path) -> None:
     lines = ["starttime\tseconds\tctime\tdtime\tttime\twait"]
     lines += [f"-\t{second}\t0\t{ms}\t{ms}\t{ms}" for second, ms in ((101, 3), (100, 4), (101, 5), (102, 9))]
     (tmp_path / "ab.tsv").write_text("\n".join(lines) + "\n")

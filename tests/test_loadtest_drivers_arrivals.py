@@ -1,4 +1,4 @@
-"""When requests are due, and that the timer rings then."""
+"""Due times of the open loop, and the timer that fires at them."""
 
 import asyncio
 import itertools
@@ -17,13 +17,13 @@ def gaps(arrivals: Arrivals, seed: int = 3) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(due)]
 
 
-def test_constant_arrivals_are_evenly_apart() -> None:
+def test_constant_arrivals_have_equal_gaps() -> None:
     assert all(gap == pytest.approx(0.02) for gap in gaps("constant"))
 
 
 def test_poisson_arrivals_have_exponential_gaps_of_the_same_mean() -> None:
     drawn = gaps("poisson")
-    # Mean and deviation of an exponential are alike; five standard errors of 20,000 draws.
+    # Mean and standard deviation of an exponential distribution are equal; five standard errors of 20,000 draws.
     assert fmean(drawn) == pytest.approx(0.02, rel=0.036)
     assert stdev(drawn) == pytest.approx(0.02, rel=0.06)
     assert sum(gap > 0.02 for gap in drawn) / len(drawn) == pytest.approx(0.3679, abs=0.017)
@@ -32,21 +32,21 @@ def test_poisson_arrivals_have_exponential_gaps_of_the_same_mean() -> None:
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
-def test_the_alarm_rings_once_and_not_early(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timer_fires_once_and_not_early(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bankllm.loadtest.drivers.arrivals.sys.platform", platform)
 
-    async def rung() -> list[float]:
-        rings: list[float] = []
-        timer = Timer(asyncio.get_running_loop(), lambda: rings.append(time.monotonic()))
+    async def fire_times() -> list[float]:
+        fired: list[float] = []
+        timer = Timer(asyncio.get_running_loop(), lambda: fired.append(time.monotonic()))
         timer.set(time.monotonic() - 1)
         await asyncio.sleep(0.05)
         when = time.monotonic() + 0.05
         timer.set(when)
         await asyncio.sleep(0.2)
         timer.close()
-        return [rings[0] - when, *(ring - when for ring in rings[1:])]
+        return [fired[0] - when, *(time_fired - when for time_fired in fired[1:])]
 
-    past, *future = asyncio.run(rung())
+    past, *future = asyncio.run(fire_times())
     assert past < 0
     assert len(future) == 1
     assert -0.001 < future[0] < 0.2

@@ -1,4 +1,4 @@
-"""The open loop's HTTP client against servers that answer in every way HTTP allows, and in some that it does not."""
+"""The HTTP client of the open loop with all forms of HTTP replies, and with replies that are not valid HTTP."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,8 +13,10 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 Facts = tuple[int, int, str]
 
 
-def flights(answer: Answer, rounds: int = 1, at_once: int = 1, most: int = 100) -> tuple[list[Facts], int]:
-    """What came of requests, `at_once` of them in each round, and how many connections were opened for them."""
+def send_requests(
+    answer: Answer, rounds: int = 1, concurrent: int = 1, max_connections: int = 100
+) -> tuple[list[Facts], int]:
+    """Send `concurrent` requests per round; return (status, length, error) of each, and the connections opened."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -26,18 +28,20 @@ def flights(answer: Answer, rounds: int = 1, at_once: int = 1, most: int = 100) 
     async def ask() -> tuple[list[Facts], int]:
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        client = Client(urlsplit(f"http://127.0.0.1:{port}"), timeout_s=0.5, most=most, context=None)
+        client = Client(
+            urlsplit(f"http://127.0.0.1:{port}"), timeout_s=0.5, max_connections=max_connections, context=None
+        )
         on_complete: asyncio.Queue[InFlightRequest] = asyncio.Queue()
         facts = []
         for _ in range(rounds):
-            for _ in range(at_once):
+            for _ in range(concurrent):
                 client.send(REQUEST, on_complete.put_nowait)
-            for _ in range(at_once):
-                flight = await on_complete.get()
-                assert flight.done >= flight.sent
-                facts.append((flight.status, flight.length, flight.error))
+            for _ in range(concurrent):
+                in_flight = await on_complete.get()
+                assert in_flight.done >= in_flight.sent
+                facts.append((in_flight.status, in_flight.length, in_flight.error))
         await asyncio.sleep(0.01)
-        assert on_complete.empty()  # each on_complete once
+        assert on_complete.empty()  # on_complete was called once per request
         await client.close()
         server.close()
         return facts, client.opened
@@ -83,34 +87,34 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
         (writes(), (0, 0, "TimeoutError"), 3),
     ],
 )
-def test_each_way_to_answer(answer: Answer, fact: Facts, opened: int) -> None:
-    assert flights(answer, rounds=3) == (3 * [fact], opened)
+def test_each_form_of_reply(answer: Answer, fact: Facts, opened: int) -> None:
+    assert send_requests(answer, rounds=3) == (3 * [fact], opened)
 
 
-def test_nobody_waits_for_a_connection() -> None:
-    facts, opened = flights(writes(OK), rounds=2, at_once=20)
+def test_no_request_waits_for_a_connection() -> None:
+    facts, opened = send_requests(writes(OK), rounds=2, concurrent=20)
     assert facts == 40 * [(200, 5, "")]
     assert opened == 20
 
 
-def test_without_a_connection_left_a_request_fails_at_once() -> None:
-    facts, opened = flights(writes(OK), at_once=5, most=3)
+def test_a_request_above_the_connection_limit_fails_at_once() -> None:
+    facts, opened = send_requests(writes(OK), concurrent=5, max_connections=3)
     assert sorted(facts) == [*2 * [(0, 0, "NoFreeConnection")], *3 * [(200, 5, "")]]
     assert opened == 3
 
 
-def test_nothing_listening_is_a_refusal() -> None:
+def test_a_closed_port_is_connection_refused() -> None:
     async def ask() -> InFlightRequest:
         on_complete: asyncio.Queue[InFlightRequest] = asyncio.Queue()
         server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         server.close()
         await server.wait_closed()
-        client = Client(urlsplit(f"http://127.0.0.1:{port}"), timeout_s=1, most=5, context=None)
+        client = Client(urlsplit(f"http://127.0.0.1:{port}"), timeout_s=1, max_connections=5, context=None)
         client.send(REQUEST, on_complete.put_nowait)
-        flight = await on_complete.get()
+        in_flight = await on_complete.get()
         assert client.open == 0
-        return flight
+        return in_flight
 
-    flight = asyncio.run(ask())
-    assert (flight.status, flight.error) == (0, "ConnectionRefusedError")
+    in_flight = asyncio.run(ask())
+    assert (in_flight.status, in_flight.error) == (0, "ConnectionRefusedError")

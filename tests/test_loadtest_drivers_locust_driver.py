@@ -1,4 +1,4 @@
-"""Locust: exactly as many requests as planned, of the mix, each with its phase."""
+"""The Locust driver: exactly the planned number of requests, drawn from the mix, each with its phase."""
 
 import sys
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ def server() -> Iterator[ServerProcess]:
 
 
 def seen(server: ServerProcess) -> list[dict[str, str]]:
-    """What reached the server between the health checks that `run_load` begins and ends with."""
+    """Return the requests that the server received, without the health checks before and after the load."""
     return httpx.get(f"{server.url}/seen").json()[1:-1]
 
 
 @pytest.mark.slow
-def test_locust_ends_after_exactly_so_many_requests_of_the_mix(server: ServerProcess, tmp_path: Path) -> None:
+def test_locust_sends_exactly_the_planned_requests_of_the_mix(server: ServerProcess, tmp_path: Path) -> None:
     result = run_load(
         server.url,
         "locust",
@@ -65,7 +65,7 @@ def test_locust_ends_after_exactly_so_many_requests_of_the_mix(server: ServerPro
 
 
 @pytest.mark.slow
-def test_a_time_out_is_a_row(server: ServerProcess, tmp_path: Path) -> None:
+def test_a_timeout_is_a_row(server: ServerProcess, tmp_path: Path) -> None:
     result = run_load(
         server.url,
         "locust",
@@ -85,7 +85,9 @@ def test_a_time_out_is_a_row(server: ServerProcess, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_warm_up_the_users_first_requests_are_the_opening(server: ServerProcess, tmp_path: Path) -> None:
+def test_without_warm_up_the_first_request_of_each_user_has_the_phase_opening(
+    server: ServerProcess, tmp_path: Path
+) -> None:
     result = run_load(
         server.url,
         "locust",
@@ -101,7 +103,7 @@ def test_without_a_warm_up_the_users_first_requests_are_the_opening(server: Serv
     assert sorted(str(row["phase"]) for row in result.rows) == 8 * ["opening"] + 32 * ["steady"]
 
 
-def test_a_row_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_last_row_is_ignored(tmp_path: Path) -> None:
     header = ",".join(COLUMNS) + "\n"
     whole = "locust,0,chat,steady,,0.5,,0.51225,12.25,12.25,200,31,\n"
     (tmp_path / "locust.csv").write_text(header + whole + "locust,0,health,steady,,0.6,,0.")

@@ -1,4 +1,4 @@
-"""The open loop: rows as planned, sent when due, and a stall that shows in all who were due during it."""
+"""The open loop: planned rows, sent at their due times; a stall shows in all requests that were due during it."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def endpoint() -> Iterator[ServerProcess]:
 
 
 @pytest.mark.slow
-def test_every_request_of_the_mix_is_a_row_and_each_customer_has_a_token(tmp_path: Path) -> None:
+def test_every_request_of_the_mix_is_a_row_with_the_token_of_its_customer(tmp_path: Path) -> None:
     with ServerProcess(program=APP) as server:
         result = run_load(
             server.url,
@@ -44,7 +44,7 @@ def test_every_request_of_the_mix_is_a_row_and_each_customer_has_a_token(tmp_pat
             rate=400,
             output=tmp_path,
         )
-        arrived = httpx.get(f"{server.url}/seen").json()[1:-1]  # without the checks before and after
+        arrived = httpx.get(f"{server.url}/seen").json()[1:-1]  # without the health checks before and after
     assert len(arrived) == len(result.rows) == 340
     assert all(list(each) == list(COLUMNS) for each in result.rows)
     assert [each["phase"] for each in result.rows] == 40 * ["warm_up"] + 300 * ["steady"]
@@ -72,7 +72,7 @@ def test_every_request_of_the_mix_is_a_row_and_each_customer_has_a_token(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_time_out_is_a_row_and_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_timeout_is_a_row_and_delays_no_other_request(tmp_path: Path) -> None:
     with ServerProcess(program=APP) as server:
         result = run_load(
             server.url,
@@ -86,7 +86,9 @@ def test_a_time_out_is_a_row_and_holds_up_nobody(tmp_path: Path) -> None:
         )
     hung = [each for each in result.rows if each["error"]]
     assert {(each["status"], each["error"]) for each in hung} == {(0, "TimeoutError")}
-    assert all(998 <= float(each["service_ms"]) < 3000 for each in hung)  # the loop counts whole ms
+    assert all(
+        998 <= float(each["service_ms"]) < 3000 for each in hung
+    )  # the timers of the loop have a resolution of 1 ms
     answered = [each for each in result.rows if not each["error"]]
     assert len(answered) + len(hung) == 40
     assert len(answered) > 5
@@ -94,9 +96,7 @@ def test_a_time_out_is_a_row_and_holds_up_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_frozen_server_shows_in_the_open_loop_and_hides_from_a_closed_one(
-    endpoint: ServerProcess, tmp_path: Path
-) -> None:
+def test_a_stall_shows_in_the_open_loop_but_not_in_the_closed_loop(endpoint: ServerProcess, tmp_path: Path) -> None:
     rate, requests = 200, 1000
     results: list[LoadResult] = []
 
@@ -113,7 +113,7 @@ def test_a_frozen_server_shows_in_the_open_loop_and_hides_from_a_closed_one(
     def slower(than_s: float) -> int:
         return sum(float(each["latency_ms"]) > 1000 * than_s for each in rows)
 
-    # Who became due t seconds after the server froze waits frozen_s - t; between two such there is 1 / rate.
+    # A request due t seconds after the start of the stall waits frozen_s - t; due times are 1 / rate apart.
     for share in (0.25, 0.5, 0.75):
         due = rate * frozen_s * (1 - share)
         assert abs(slower(share * frozen_s) - due) <= 0.05 * rate * frozen_s
@@ -129,7 +129,7 @@ def test_a_frozen_server_shows_in_the_open_loop_and_hides_from_a_closed_one(
 
 
 def freeze_during(work, server: ServerProcess, after: int) -> float:
-    """Stop a server for a second once it has seen so many requests more; gives for how long it stood still."""
+    """Suspend a server for one second after `after` more requests; return the length of the stall in s."""
     thread = threading.Thread(target=work)
     before = seen(server)
     thread.start()
@@ -158,9 +158,9 @@ def sent_late(late_ms: float, latency_ms: float, n: int = 700) -> list[RequestRo
     return [one] * n
 
 
-def test_figures_that_are_the_generators_own_are_told() -> None:
+def test_late_sends_make_the_load_invalid() -> None:
     assert lateness_fault(sent_late(1.9, 4)) is None
-    assert lateness_fault(sent_late(3, 31)) is None  # under a tenth of what users waited
+    assert lateness_fault(sent_late(3, 31)) is None  # less than a tenth of the latency
     fault = lateness_fault(sent_late(3, 20))
     assert fault is not None
     assert "sent 3.0 ms after they were due at p99, over 2 ms and a tenth of the latency (20.0 ms)" in fault

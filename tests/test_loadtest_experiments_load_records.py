@@ -1,4 +1,4 @@
-"""Every measure can be taken: a run's folder with rows of the kind takes all of them, and verifies."""
+"""Every record of the load tests can be measured in a run folder, and the run verifies."""
 
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ def values(run: Run) -> dict[str, float | None]:
     return {record.id: record.value for record in run.records()}
 
 
-def test_the_measures_of_a_load_keep_the_ids_that_the_pages_use(run: Run) -> None:
+def test_the_records_of_a_load_have_the_ids_that_the_pages_use(run: Run) -> None:
     result = open_loop(50, 700)
     run.write_rows("load_ab", result.rows)
     run.write_rows("load_ab_summary", [result.summary()])
@@ -30,22 +30,22 @@ def test_the_measures_of_a_load_keep_the_ids_that_the_pages_use(run: Run) -> Non
     assert verify_records(run.folder).holds
 
 
-def test_the_measures_of_a_sweep_are_those_of_its_knee(run: Run) -> None:
+def test_the_records_of_a_sweep_describe_its_knee(run: Run) -> None:
     steps = sweep(partial(open_loop, capacity=200), SweepPlan(50, 5, 7, 1e9))
     run.write_rows("sweep", rows_of(steps, "chat_w1"))
     for measure in load_records.of_sweep("chat_w1", steps, "sweep"):
         run.measure(**measure)
-    found = values(run)
-    assert list(found) == [f"load.sweep.chat_w1.{name}" for name in ("knee", "goodput", "p50_ms", "p95_ms")]
+    measured = values(run)
+    assert list(measured) == [f"load.sweep.chat_w1.{name}" for name in ("knee", "goodput", "p50_ms", "p95_ms")]
     knee = knee_of(steps)
     at_knee = next(step for step in steps if step.rate == knee)
-    assert found["load.sweep.chat_w1.knee"] == knee
-    assert found["load.sweep.chat_w1.goodput"] == pytest.approx(at_knee.goodput)
-    assert found["load.sweep.chat_w1.p95_ms"] == at_knee.percentile_ms(0.95)
+    assert measured["load.sweep.chat_w1.knee"] == knee
+    assert measured["load.sweep.chat_w1.goodput"] == pytest.approx(at_knee.goodput)
+    assert measured["load.sweep.chat_w1.p95_ms"] == at_knee.percentile_ms(0.95)
     assert verify_records(run.folder).holds
 
 
-def test_a_sweep_without_a_knee_records_that_alone(run: Run) -> None:
+def test_a_sweep_without_a_knee_has_one_invalid_record(run: Run) -> None:
     steps = sweep(partial(open_loop, capacity=1), SweepPlan(50, 1, 2, 1e9))
     run.write_rows("sweep", rows_of(steps, "health_w2"))
     for measure in load_records.of_sweep("health_w2", steps, "sweep"):
@@ -74,11 +74,11 @@ def test_session_soak_cache_and_crosscheck_have_their_records(run: Run) -> None:
     ]
     for measure in everything:
         run.measure(**measure)
-    found = values(run)
-    p95 = [found[f"load.session.openloop.p95_ms_{pick}"] for pick in ("min", "median", "max")]
+    measured = values(run)
+    p95 = [measured[f"load.session.openloop.p95_ms_{pick}"] for pick in ("min", "median", "max")]
     assert p95 == sorted(value for value in runs.p95_ms("open-loop") if value is not None)
-    assert found["load.soak.memory_growth"] == 0
-    assert found["load.cache.spread"] == 0
-    assert found["load.crosscheck.agree"] == 1
+    assert measured["load.soak.memory_growth"] == 0
+    assert measured["load.cache.spread"] == 0
+    assert measured["load.crosscheck.agree"] == 1
     assert {record.status for record in run.records()} == {"measured"}
     assert verify_records(run.folder).holds

@@ -1,4 +1,4 @@
-"""Sequential requests against a real server: a row each, whatever comes back."""
+"""Sequential requests to a real server: one row per request, successful or not."""
 
 import sys
 from itertools import pairwise
@@ -13,7 +13,7 @@ from bankllm.loadtest.server_process import ServerProcess
 APP = [sys.executable, str(Path(__file__).parent / "loadtest_app.py")]
 
 
-def test_every_kept_request_is_a_row() -> None:
+def test_every_request_after_the_warm_up_is_a_row() -> None:
     import httpx
 
     with ServerProcess(program=APP) as server:
@@ -32,6 +32,6 @@ def test_every_kept_request_is_a_row() -> None:
     assert [(row["status"], row["error"]) for row in late] == [(0, "ReadTimeout")]
 
 
-def test_nothing_listening_is_said_at_once() -> None:
-    with pytest.raises(ServerError, match=r"Nothing answers at http://127\.0\.0\.1:9 .*bankllm serve"):
+def test_a_missing_server_is_an_error() -> None:
+    with pytest.raises(ServerError, match=r"No server answers at http://127\.0\.0\.1:9 .*bankllm serve"):
         time_requests("http://127.0.0.1:9", ["hi"], ["CUST001"], requests=1)

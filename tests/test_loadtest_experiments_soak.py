@@ -1,4 +1,4 @@
-"""Memory is read while the load goes on, errors of any part come out, and kept data is forgotten or said not to be."""
+"""The soak samples memory during the load and passes on errors; stored messages are deleted, or an error says so."""
 
 import threading
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from bankllm.errors import ServerError
-from bankllm.loadtest.experiments.soak import forget, soak
+from bankllm.loadtest.experiments.soak import delete_memory, soak
 from bankllm.loadtest.runner import LoadResult
 from tests.queue_model import open_loop
 
 
-def test_memory_is_read_until_the_load_is_over() -> None:
+def test_memory_is_sampled_until_the_load_ends() -> None:
     reached = threading.Event()
     reads: list[int] = []
 
@@ -36,7 +36,7 @@ def test_memory_is_read_until_the_load_is_over() -> None:
     assert 2 <= len(called) <= len(reads)
 
 
-def test_a_load_that_fails_ends_the_sampling() -> None:
+def test_a_failing_load_ends_the_sampling() -> None:
     def load() -> LoadResult:
         raise ServerError("gone")
 
@@ -45,7 +45,7 @@ def test_a_load_that_fails_ends_the_sampling() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("memory")]
 
 
-def test_a_server_that_is_gone_when_its_memory_is_read_is_an_error() -> None:
+def test_an_error_while_sampling_is_raised() -> None:
     def gone() -> int:
         raise ServerError("The server was not started")
 
@@ -55,36 +55,36 @@ def test_a_server_that_is_gone_when_its_memory_is_read_is_an_error() -> None:
 
 @pytest.fixture
 def deleted() -> Iterator[tuple[str, list[str]]]:
-    """A server that deletes everybody's memory but CUST404's; its address, and what it was asked."""
-    asked: list[str] = []
+    """A server that deletes the messages of every customer except CUST404. Yields its URL and the requests it got."""
+    requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_DELETE(self) -> None:
-            asked.append(f"{self.path} {self.headers['Authorization']}")
+            requests.append(f"{self.path} {self.headers['Authorization']}")
             self.send_response(404 if "CUST404" in self.path else 204)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Write no log."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
+    yield f"http://127.0.0.1:{server.server_port}", requests
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_customers_are_forgotten_one_by_one(deleted: tuple[str, list[str]]) -> None:
-    url, asked = deleted
-    forget(url, ["CUST001", "CUST002"], token="s3cret")
-    assert asked == [f"/api/v1/customers/CUST00{n}/memory Bearer s3cret" for n in (1, 2)]
+def test_the_messages_of_each_customer_are_deleted(deleted: tuple[str, list[str]]) -> None:
+    url, requests = deleted
+    delete_memory(url, ["CUST001", "CUST002"], token="s3cret")
+    assert requests == [f"/api/v1/customers/CUST00{n}/memory Bearer s3cret" for n in (1, 2)]
 
 
-def test_a_server_that_does_not_forget_is_an_error(deleted: tuple[str, list[str]]) -> None:
+def test_a_server_that_does_not_delete_is_an_error(deleted: tuple[str, list[str]]) -> None:
     url, _ = deleted
-    with pytest.raises(ServerError, match=r"DELETE .*CUST404/memory: expected 204, found 404"):
-        forget(url, ["CUST404"])
+    with pytest.raises(ServerError, match=r"DELETE .*CUST404/memory: expected HTTP 204, found HTTP 404"):
+        delete_memory(url, ["CUST404"])
     with pytest.raises(ServerError, match=r"DELETE .* failed"):
-        forget("http://127.0.0.1:9", ["CUST001"])
+        delete_memory("http://127.0.0.1:9", ["CUST001"])

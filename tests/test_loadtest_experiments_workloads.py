@@ -1,4 +1,4 @@
-"""The workloads differ in how often a text comes, and in nothing else."""
+"""The workloads differ only in how often a text repeats."""
 
 from collections import Counter
 
@@ -10,15 +10,15 @@ from bankllm.loadtest.experiments.workloads import ZIPF_TEXTS, workloads
 TEXTS = [f"question {'x' * n}" for n in range(500)]
 
 
-def test_cold_and_warm_are_the_same_texts_and_come_in_that_order() -> None:
-    found = workloads(TEXTS)
-    assert list(found) == ["cold", "warm", "zipf", "repeated"]
-    assert found["cold"] == found["warm"] == TEXTS
-    assert found == workloads(TEXTS)
-    assert found["zipf"] != workloads(TEXTS, seed=1)["zipf"]
+def test_cold_and_warm_are_the_same_texts_in_that_order() -> None:
+    by_name = workloads(TEXTS)
+    assert list(by_name) == ["cold", "warm", "zipf", "repeated"]
+    assert by_name["cold"] == by_name["warm"] == TEXTS
+    assert by_name == workloads(TEXTS)
+    assert by_name["zipf"] != workloads(TEXTS, seed=1)["zipf"]
 
 
-def test_zipf_has_favourites_by_the_law() -> None:
+def test_zipf_follows_zipfs_law() -> None:
     counts = Counter(workloads(TEXTS)["zipf"]).most_common()
     assert len(counts) <= ZIPF_TEXTS
     expected = 4096 / sum(1 / rank for rank in range(1, ZIPF_TEXTS + 1))
@@ -26,12 +26,12 @@ def test_zipf_has_favourites_by_the_law() -> None:
     assert counts[1][1] == pytest.approx(expected / 2, rel=0.15)
 
 
-def test_the_repeated_text_is_of_middling_length() -> None:
+def test_the_repeated_text_has_the_median_length() -> None:
     (text,) = workloads(TEXTS)["repeated"]
     assert text == TEXTS[250]
 
 
-def test_few_texts_will_do_and_none_will_not() -> None:
+def test_few_texts_are_accepted_and_none_is_an_error() -> None:
     assert set(workloads(["a", "bb", "ccc"])["zipf"]) == {"a", "bb", "ccc"}
-    with pytest.raises(UsageError, match="Expected texts to ask with; found none"):
+    with pytest.raises(UsageError, match="Expected at least 1 text, found none"):
         workloads([])

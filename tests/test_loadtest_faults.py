@@ -1,4 +1,4 @@
-"""What can go wrong around a load, with real sockets and signals: each is said, and nothing lost or left behind."""
+"""Faults during a load, with real sockets and signals: each is reported, rows are kept and no process is left."""
 
 import contextlib
 import csv
@@ -36,7 +36,7 @@ needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
 
 @contextlib.contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A port of loopback where each connection gets `answer` and is closed."""
+    """Listen on a loopback port; call `answer` for each connection and close it. Yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -68,7 +68,7 @@ def over_tls(context: ssl.SSLContext, connection: socket.socket) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate of 127.0.0.1 that it signed itself, and its key, in one file."""
+    """A file with a self-signed certificate for 127.0.0.1 and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -83,30 +83,39 @@ def certificate(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_port_that_does_not_speak_http(tmp_path: Path) -> None:
-    with answering(greet) as port, pytest.raises(ServerError, match=r"127\.0\.0\.1:\d+ does not speak HTTP"):
+def test_a_port_without_http_is_an_error(tmp_path: Path) -> None:
+    with (
+        answering(greet) as port,
+        pytest.raises(ServerError, match=r"The program at http://127\.0\.0\.1:\d+ did not answer with HTTP"),
+    ):
         run_load(f"http://127.0.0.1:{port}", output=tmp_path, **ARGUMENTS)
 
 
-def test_https_to_a_plain_port(tmp_path: Path) -> None:
+def test_https_to_a_port_without_tls_is_an_error(tmp_path: Path) -> None:
     with (
         ServerProcess(program=ENDPOINT) as server,
-        pytest.raises(ServerError, match=r"TLS failed at https://127.*Use http:// where the port is plain"),
+        pytest.raises(
+            ServerError, match=r"The TLS connection to https://127.*Use http:// if the server does not use TLS"
+        ),
     ):
         run_load(f"https://127.0.0.1:{server.port}", output=tmp_path, **ARGUMENTS)
 
 
-def test_a_certificate_of_ones_own(certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_self_signed_certificate_needs_ssl_cert_file(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     load = {"driver": "open-loop", "rate": 50, "requests": 20, "arrivals": "constant", "kind": "health"}
     with answering(lambda connection: over_tls(context, connection)) as port:
         url = f"https://127.0.0.1:{port}"
-        with pytest.raises(ServerError, match=r"TLS failed at https.*self.signed.*name its authority in SSL_CERT_FILE"):
+        with pytest.raises(
+            ServerError, match=r"The TLS connection to https.*self.signed.*set SSL_CERT_FILE to the file"
+        ):
             run_load(url, output=tmp_path, **load, **ARGUMENTS)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         result = run_load(url, output=tmp_path, **load, timeout_s=2, **ARGUMENTS)
-    # The little server takes one connection at a time: whoever needs a second one waits in vain.
+    # The test server handles one connection at a time, so requests on a second connection time out.
     assert {each["status"] for each in result.rows} >= {200}
     assert len(result.rows) == 20
 
@@ -119,12 +128,10 @@ def test_a_certificate_of_ones_own(certificate: Path, tmp_path: Path, monkeypatc
         ("locust", {"users": 20, "wait_s": (0.02, 0.03)}),
     ],
 )
-def test_a_server_that_dies_leaves_the_rows_and_makes_them_invalid(
-    driver: Any, load: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_killed_server_leaves_rows_of_an_invalid_load(driver: Any, load: dict[str, Any], tmp_path: Path) -> None:
     with ServerProcess(program=ENDPOINT) as server:
         ask = {"requests": 3000, "output": tmp_path, **load, **ARGUMENTS}
-        results = during(lambda: run_load(server.url, driver, **ask), server, killing)
+        results = during(lambda: run_load(server.url, driver, **ask), server, kill)
     result = results[0]
     assert isinstance(result, LoadResult)
     answered = [each for each in result.rows if not each["error"]]
@@ -139,10 +146,10 @@ def test_a_server_that_dies_leaves_the_rows_and_makes_them_invalid(
 
 @needs_ab
 @pytest.mark.slow
-def test_of_a_server_that_dies_ab_cannot_say_which_rows_failed(tmp_path: Path) -> None:
+def test_ab_does_not_report_which_rows_failed_after_a_killed_server(tmp_path: Path) -> None:
     with ServerProcess(program=ENDPOINT) as server:
         load = {"users": 10, "requests": 100_000, "output": tmp_path}
-        results = during(lambda: run_load(server.url, "ab", **load, **ARGUMENTS), server, killing)
+        results = during(lambda: run_load(server.url, "ab", **load, **ARGUMENTS), server, kill)
     result = results[0]
     assert isinstance(result, LoadResult)
     assert len(result.rows) >= 200
@@ -153,12 +160,12 @@ def test_of_a_server_that_dies_ab_cannot_say_which_rows_failed(tmp_path: Path) -
     assert "the server does not answer after the load" in result.invalid_because
 
 
-def killing(server: ServerProcess) -> None:
+def kill(server: ServerProcess) -> None:
     os.kill(server.pid, signal.SIGKILL)
 
 
 def during(work: Callable[[], object], server: ServerProcess, do: Callable[[ServerProcess], None]) -> list[object]:
-    """What a load gives, or raises, to which something is done once the server has seen 200 requests."""
+    """Run `work` and call `do` after 200 requests; return the result of `work`, or the `ServerError` that it raised."""
     results: list[object] = []
 
     def load() -> None:
@@ -191,7 +198,7 @@ def seen(server: ServerProcess) -> int:
     ],
     ids=["open-loop", "locust", "ab"],
 )
-def test_ctrl_c_keeps_the_rows_and_ends_the_generator(options: tuple[str, ...], tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_rows_and_stops_the_generator(options: tuple[str, ...], tmp_path: Path) -> None:
     with ServerProcess(program=ENDPOINT) as server:
         command = [sys.executable, "-m", "bankllm", "loadtest", "rows.csv", "--url", server.url, *options]
         cli = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -200,22 +207,22 @@ def test_ctrl_c_keeps_the_rows_and_ends_the_generator(options: tuple[str, ...], 
             time.sleep(0.01)
         children = psutil.Process(cli.pid).children(recursive=True)
         cli.send_signal(signal.SIGINT)
-        said, _ = cli.communicate(timeout=30)
+        output, _ = cli.communicate(timeout=30)
     assert cli.returncode == 130
     assert children
     assert not [child for child in children if child.is_running()]
     with (tmp_path / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert 50 < len(rows) < 2_000_000
-    assert f"Interrupted. Its {len(rows):,} rows are in rows.csv." in said
-    assert "p50" not in said
+    assert f"Interrupted. {len(rows):,} rows were written to rows.csv." in output
+    assert "p50" not in output
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_server_that_was_started_too(tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_server_that_was_started(tmp_path: Path) -> None:
     options = ("rows.csv.gz", "--driver", "open-loop", "--rate", "20", "--duration", "60")
     command = [sys.executable, "-m", "bankllm", "loadtest", *options]
-    with (tmp_path / "said.txt").open("wb") as file:
+    with (tmp_path / "output.txt").open("wb") as file:
         cli = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file)
         process = psutil.Process(cli.pid)
         while not any("bankllm.loadtest.drivers.open_loop_process" in child.cmdline() for child in process.children()):

@@ -1,4 +1,4 @@
-"""What every load is refused for, and what makes its figures unfit for use."""
+"""Arguments that `run_load` rejects, and conditions that make a load invalid."""
 
 import math
 import sys
@@ -35,35 +35,35 @@ ARGUMENTS: dict[str, Any] = {"messages": ["hi"], "customers": ["CUST001"]}
         ({"url": "http://localhost.example.org"}, "is not this machine"),
         ({"driver": "wrk"}, "Unknown load driver 'wrk'. Expected one of: ab, locust, open-loop"),
         ({"users": 0}, "found users=0, requests=1000"),
-        ({"users": 20, "requests": 10}, "a request for each; found users=20, requests=10"),
-        ({"messages": []}, "Expected messages and customers; found 0 and 1"),
+        ({"users": 20, "requests": 10}, "at least 1 request per user; found users=20, requests=10"),
+        ({"messages": []}, "Expected at least 1 message and 1 customer; found 0 messages and 1 customers"),
         ({"wait_s": (3, 1)}, r"found \(3, 1\)"),
         ({"requests": 0, "users": 0}, "found users=0, requests=0"),
         ({"warm_up": -1}, "found requests=1000, warm_up=-1"),
         ({"timeout_s": 0}, "Expected a timeout_s above 0; found 0"),
         ({"timeout_s": math.nan}, "found nan"),
-        ({"kind": "mix"}, "ab asks one endpoint"),
+        ({"kind": "mix"}, "ab sends requests to one endpoint, found kind mix"),
         ({"kind": "balance"}, "Unknown kind of load 'balance'. Expected one of: chat, health, mix"),
-        ({"rate": 10}, "ab is a closed loop: its users set the pace"),
+        ({"rate": 10}, "ab is a closed-loop driver and has no rate; found rate=10"),
         ({"driver": "open-loop"}, "An open loop needs a rate above 0 .* found None"),
         *(({"driver": "open-loop", "rate": rate}, f"found {rate}") for rate in (0, -5, math.nan, math.inf, 1e9)),
         ({"driver": "open-loop", "rate": 5, "requests": 0}, "found requests=0"),
         ({"driver": "open-loop", "rate": 5, "arrivals": "bursts"}, "Unknown arrivals 'bursts'"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_invalid_arguments_are_rejected(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         run_load(**{"url": "http://127.0.0.1:9", "output": tmp_path / "load", **ARGUMENTS, **change})
     assert not (tmp_path / "load").exists()
 
 
-def test_nothing_listening_is_said_before_any_tool_starts(tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match=r"Nothing answers at http://127\.0\.0\.1.*Start the server first"):
+def test_a_missing_server_is_an_error_before_any_tool_starts(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"No server answers at http://127\.0\.0\.1.*Start the server"):
         run_load(f"http://127.0.0.1:{free_port()}", output=tmp_path / "load", **ARGUMENTS)
     assert not (tmp_path / "load").exists()
 
 
-def test_without_ab_nothing_is_measured(server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_ab_is_not_measured(server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NotMeasured, match=r"ab not found; install it \(apt-get install apache2-utils\)"):
         run_load(server.url, "ab", output=tmp_path, **ARGUMENTS)

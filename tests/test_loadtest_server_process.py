@@ -1,4 +1,4 @@
-"""A server process starts when it can, says why when it cannot, and leaves nothing behind."""
+"""Start and stop of a server process, its error messages, and that no process is left."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from bankllm.util import processes
 APP = (sys.executable, str(Path(__file__).with_name("loadtest_app.py")))
 
 
-def test_a_server_is_ready_inside_the_block_and_gone_after_it(tmp_path: Path) -> None:
+def test_a_server_is_ready_inside_the_block_and_stopped_after_it(tmp_path: Path) -> None:
     server = ServerProcess(
         program=APP, store=tmp_path / "memory.db", env={"BANKLLM_MARK": "blue"}, log=tmp_path / "server.log"
     )
@@ -29,27 +29,27 @@ def test_a_server_is_ready_inside_the_block_and_gone_after_it(tmp_path: Path) ->
         assert server.rss_bytes() > 10 * 2**20
         assert server.log_tail() == f"options: {tmp_path / 'memory.db'} None blue"
         pid = server.pid
-    assert server.returncode == -signal.SIGTERM  # uvicorn finishes its work, then dies of the signal it was sent
+    assert server.returncode == -signal.SIGTERM  # uvicorn finishes its requests, then ends with the signal
     assert not psutil.pid_exists(pid)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/health")
 
 
-def test_a_port_in_use_is_refused_before_anything_starts() -> None:
+def test_a_port_in_use_is_an_error_before_the_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ServerError, match=f"Port {port} of 127.0.0.1 cannot be used .* choose another port"):
             ServerProcess(program=APP, port=port).__enter__()
 
 
-def test_a_server_that_ends_is_reported_with_its_last_words() -> None:
-    with pytest.raises(ServerError, match=r"ended with exit code 1 before it was ready.*\n.*\nthe memory is on fire"):
+def test_an_exit_during_the_start_is_an_error_with_the_end_of_the_log() -> None:
+    with pytest.raises(ServerError, match=r"exited with code 1 before it was ready.*\n.*\nthe memory is on fire"):
         ServerProcess(program=(*APP, "--behave", "crash")).__enter__()
 
 
-def test_a_server_that_never_gets_ready_is_stopped() -> None:
+def test_a_server_that_does_not_become_ready_is_stopped() -> None:
     server = ServerProcess(program=(*APP, "--behave", "never ready"), timeout_s=3)
-    with pytest.raises(ServerError, match=r"did not become ready within 3 s: expected 200 from .*/health/ready"):
+    with pytest.raises(ServerError, match=r"was not ready within 3 s: expected HTTP 200 from .*/health/ready"):
         server.__enter__()
     assert server.returncode is not None
     assert not psutil.pid_exists(server.pid)
@@ -60,7 +60,7 @@ def test_a_server_that_was_not_started_has_no_pid() -> None:
         _ = ServerProcess(program=APP).pid
 
 
-def test_stop_insists_and_takes_the_whole_group(tmp_path: Path) -> None:
+def test_stop_kills_the_whole_process_group(tmp_path: Path) -> None:
     stubborn = (
         "import os, signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "child = subprocess.Popen(['sleep', '300']); print(child.pid, flush=True); time.sleep(300)"
@@ -69,7 +69,7 @@ def test_stop_insists_and_takes_the_whole_group(tmp_path: Path) -> None:
     with log.open("wb") as file:
         process = processes.start([sys.executable, "-c", stubborn], file)
     grandchild = int(wait_for_text(log))
-    assert processes.stop(process, patience_s=0.2) == -signal.SIGKILL
+    assert processes.stop(process, timeout_s=0.2) == -signal.SIGKILL
     wait_until_gone(grandchild)
 
 
@@ -84,13 +84,15 @@ def test_no_orphan_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
-        while psutil.Process(child).name() != "sleep":  # until then it is still setpriv, tying itself
+        while (
+            psutil.Process(child).name() != "sleep"
+        ):  # until then it is still setpriv, which sets the parent-death signal
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
     wait_until_gone(child)
 
 
-def test_run_gives_the_child_s_own_cpu_time(tmp_path: Path) -> None:
+def test_run_returns_the_cpu_time_of_the_child(tmp_path: Path) -> None:
     idle = processes.run(["sleep", "0.3"], tmp_path / "log", timeout_s=30)
     spin = "import time\nwhile time.process_time() < 0.3: pass\nprint('done')"
     busy = processes.run([sys.executable, "-c", spin], tmp_path / "log", timeout_s=60)
@@ -101,7 +103,7 @@ def test_run_gives_the_child_s_own_cpu_time(tmp_path: Path) -> None:
     assert processes.tail(tmp_path / "log") == "done"
 
 
-def test_run_stops_a_child_that_takes_too_long(tmp_path: Path) -> None:
+def test_run_stops_a_child_at_its_timeout(tmp_path: Path) -> None:
     finished = processes.run(["sleep", "300"], tmp_path / "log", timeout_s=0.2)
     assert finished.cpu_s is None
     assert finished.returncode == -signal.SIGTERM
@@ -114,6 +116,6 @@ def wait_for_text(path: Path) -> str:
 
 
 def wait_until_gone(pid: int) -> None:
-    """Wait until a process has ended (a zombie that nobody reaps has); the suite's own time-out is the limit."""
+    """Wait until a process has ended; a zombie counts as ended. The timeout of the test suite limits the wait."""
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The per-request table says the same in each of its forms, and a half-written one never appears."""
+"""The per-request table has the same content in each file format, and an incomplete file never appears."""
 
 import csv
 import gzip
@@ -17,7 +17,7 @@ ROWS = [
 ]
 
 
-def test_csv_keeps_every_digit_and_gz_is_the_same_text(tmp_path: Path) -> None:
+def test_csv_keeps_all_digits_and_gz_has_the_same_text(tmp_path: Path) -> None:
     write_table(tmp_path / "rows.csv", ROWS)
     write_table(tmp_path / "rows.csv.gz", ROWS)
     with (tmp_path / "rows.csv").open(newline="") as file:
@@ -32,15 +32,15 @@ def test_csv_keeps_every_digit_and_gz_is_the_same_text(tmp_path: Path) -> None:
     assert (tmp_path / "again.csv.gz").read_bytes() == packed
 
 
-def test_in_parquet_what_is_empty_is_null(tmp_path: Path) -> None:
+def test_an_empty_value_is_null_in_parquet(tmp_path: Path) -> None:
     write_table(tmp_path / "rows.parquet", ROWS)
     first, second = pyarrow.parquet.read_table(tmp_path / "rows.parquet").to_pylist()
     assert first == ROWS[0] | {"status": "200"}
     assert second == ROWS[1] | {"scheduled_s": None, "first_byte_s": None, "bytes": None}
 
 
-def test_another_ending_is_refused_and_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"rows\.xlsx: expected a file that ends in \.csv, \.csv\.gz, \.parquet"):
+def test_another_suffix_is_rejected_and_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"rows\.xlsx: expected a file name that ends in \.csv, \.csv\.gz, \.parquet"):
         write_table(tmp_path / "rows.xlsx", ROWS)
     write_table(tmp_path / "rows.csv", ROWS)
     with pytest.raises(ValueError, match="not in fieldnames"):

@@ -1,4 +1,7 @@
-"""The command `bankllm loadtest`: it parses, and prints what `report`, `quick` or Locust's own page say."""
+"""The command `bankllm loadtest`: parse the options, run the load and print its summary.
+
+The work is done by `report` (one load with per-request rows), `quick` (a smoke test) or `web` (Locust's web page).
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,38 +17,45 @@ from bankllm.settings import get_settings, project_root
 def loadtest(
     output: Annotated[
         Path | None,
-        typer.Argument(help="File for the per-request rows: .csv, .csv.gz, .parquet.", show_default="outputs/loads/…"),
+        typer.Argument(
+            help="File for the per-request rows: .csv, .csv.gz or .parquet.", show_default="outputs/loads/…"
+        ),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="A running server on loopback.", show_default="starts its own")
+        str | None, typer.Option(help="URL of a running server on loopback.", show_default="starts a server")
     ] = None,
-    driver: Annotated[Driver, typer.Option(help="ab, locust or open-loop.")] = "ab",
-    users: Annotated[int, typer.Option(help="Closed loops: how many at once.")] = 100,
-    requests: Annotated[int, typer.Option(help="Measured requests.")] = 1000,
-    rate: Annotated[float | None, typer.Option(help="Open loop: requests a second that become due.")] = None,
-    arrivals: Annotated[Arrivals, typer.Option(help="Open loop: poisson or constant.")] = "poisson",
-    duration: Annotated[float | None, typer.Option(help="Open loop: seconds, instead of --requests.")] = None,
-    warm_up: Annotated[int, typer.Option(help="Requests before the measured ones; no figure counts them.")] = 0,
+    driver: Annotated[Driver, typer.Option(help="Load driver: ab, locust or open-loop.")] = "ab",
+    users: Annotated[int, typer.Option(help="Closed loop: number of concurrent users.")] = 100,
+    requests: Annotated[int, typer.Option(help="Number of measured requests.")] = 1000,
+    rate: Annotated[float | None, typer.Option(help="Open loop: offered rate in requests per second.")] = None,
+    arrivals: Annotated[Arrivals, typer.Option(help="Open loop: arrival process, poisson or constant.")] = "poisson",
+    duration: Annotated[float | None, typer.Option(help="Open loop: duration in s, instead of --requests.")] = None,
+    warm_up: Annotated[int, typer.Option(help="Warm-up requests before the measured ones; not in the results.")] = 0,
     kind: Annotated[
         Mix | None,
         typer.Option(
-            help="chat, health or mix (one health check to two chats).", show_default="locust: mix, else chat"
+            help="Requests to send: chat, health or mix (one third health checks).",
+            show_default="locust: mix, else chat",
         ),
     ] = None,
-    texts: Annotated[str, typer.Option(help="Whose test texts are asked: teller77, banking77 or auto.")] = "teller77",
-    repeat_one: Annotated[bool, typer.Option("--repeat-one", help="Ask one text again and again.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds after which a request counts as failed.")] = 30,
-    seed: Annotated[int, typer.Option(help="Of arrivals, texts and customers.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Of the server that is started.")] = 1,
+    texts: Annotated[
+        str, typer.Option(help="Data set whose test texts are sent: teller77, banking77 or auto.")
+    ] = "teller77",
+    repeat_one: Annotated[bool, typer.Option("--repeat-one", help="Send the same text in every chat.")] = False,
+    timeout: Annotated[float, typer.Option(help="Timeout per request in s; a later reply counts as failed.")] = 30,
+    seed: Annotated[int, typer.Option(help="Random seed for arrivals, texts and customers.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes of the server that is started.")] = 1,
     own_host: Annotated[
-        bool, typer.Option("--i-own-this-host", help="Load a server beyond this machine, which is yours.")
+        bool, typer.Option("--i-own-this-host", help="Allow a server on another machine; confirms that it is yours.")
     ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Only see that it lives, in ten seconds.")] = False,
-    web: Annotated[bool, typer.Option("--web", help="Locust's own page, until Ctrl-C; keeps no rows.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smoke test of about ten seconds: 40 requests, no rows kept.")
+    ] = False,
+    web: Annotated[bool, typer.Option("--web", help="Open Locust's web page until Ctrl-C; no rows kept.")] = False,
 ) -> None:
-    """Drive a server and keep one row a request; prints throughput, percentiles and errors.
+    """Send requests to a server, keep one row per request, and print throughput, percentiles and errors.
 
-    Ctrl-C keeps the rows so far (exit code 130). An invalid load keeps its rows too (exit code 1).
+    Ctrl-C keeps the rows collected so far (exit code 130). An invalid load also keeps its rows (exit code 1).
     """
     settings = get_settings()
     if quick:
@@ -87,5 +97,8 @@ def _output(driver: str) -> Path:
 
 def _requests(duration: float, rate: float | None) -> int:
     if rate is None or not 0 < duration * rate < 1e8:
-        raise UsageError(f"--duration needs an open loop's --rate and both above 0; found {duration:g} s at {rate}.")
+        raise UsageError(
+            f"--duration needs --rate, and both must be above 0; found --duration {duration:g} and --rate {rate}. "
+            "Use --driver open-loop with both options, or --requests."
+        )
     return max(1, round(duration * rate))

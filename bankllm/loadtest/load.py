@@ -1,6 +1,6 @@
-"""What a load asks for and what came of it: every driver takes a `Load` and gives a `DriverResult`, one row a request.
+"""The input and output of every load driver: a `Load` goes in, a `DriverResult` with one row per request comes out.
 
-The rows of all drivers share `COLUMNS`, so that one statistic reads them all.
+The rows of all drivers have the same `COLUMNS`, so the same statistics apply to each of them.
 """
 
 from collections import Counter
@@ -16,70 +16,78 @@ Mix = Literal["chat", "health", "mix"]
 Arrivals = Literal["poisson", "constant"]
 PATHS: dict[RequestKind, str] = {"chat": "/api/v1/chat", "health": "/health"}
 HEALTH_SHARE: dict[Mix, float] = {"chat": 0.0, "health": 1.0, "mix": 1 / 3}
-"""Of each mix; `mix` is the roadmap's: one health check to two chats, in random order."""
+"""Share of health checks in each mix. `mix` has one health check per two chats, in random order, as in the original
+plan that `evidence/report/roadmap.py` quotes."""
 
 COLUMNS = {
     "driver": "ab, locust or open-loop",
-    "worker": "which of the driver's processes, from 0",
+    "worker": "index of the driver's process, from 0",
     "kind": "chat or health",
-    "phase": "warm_up, opening (a closed-loop user's first request after no warm-up) or steady; empty: not told",
-    "scheduled_s": "open loop: when the request was due; empty in a closed loop, where nothing is ever due",
-    "sent_s": "when it was taken up, connecting included, in seconds on one clock since the load began, as is every "
-    "column in s",
-    "first_byte_s": "when the reply's head was there; empty where the driver cannot tell",
-    "done_s": "when the reply's last byte was there, or the failure",
-    "latency_ms": "what a user waited: from due (open loop) or sent (closed loop) to done",
-    "service_ms": "from sent to done: what a tool shows that does not count the wait before sending",
-    "status": "HTTP status, 0 where no reply came; 2xx where ab saw nothing else",
-    "bytes": "length of the body; empty where the driver cannot tell",
-    "error": "empty if all went well, else HTTP 503 or the failure's name",
+    "phase": "warm_up, opening (first request of a closed-loop user, unless it is in the warm-up) or steady; empty if "
+    "the driver does not report it",
+    "scheduled_s": "open loop: time at which the request was due; empty in a closed loop, which has no schedule",
+    "sent_s": "time at which the driver started the request, before connecting. Every column in s counts from the "
+    "start of the load, on one clock",
+    "first_byte_s": "time at which the reply's headers were complete; empty if the driver does not report it",
+    "done_s": "time of the reply's last byte, or of the failure",
+    "latency_ms": "time that a user waits: from scheduled_s (open loop) or sent_s (closed loop) to done_s",
+    "service_ms": "time from sent_s to done_s; leaves out the wait before sending, as many load tools do",
+    "status": "HTTP status, 0 without a reply; 2xx from ab if all replies had a status 2xx",
+    "bytes": "length of the reply's body; empty if the driver does not report it",
+    "error": "empty on success, else the HTTP status (such as HTTP 503) or the name of the failure",
 }
-"""The columns of the per-request table, in order, and what they hold."""
+"""The columns of the per-request table, in order, and their meaning."""
 
 
 def row(*values: Value) -> RequestRow:
-    """A row of the table, its values in the order of `COLUMNS`."""
+    """Return a row of the table from values in the order of `COLUMNS`. Raises `ValueError` for a wrong number."""
     return dict(zip(COLUMNS, values, strict=True))
 
 
 @dataclass(frozen=True)
 class Load:
-    """What to ask of the server. `wait_s` bounds the pause of a Locust user between requests, in seconds."""
+    """The requests to send to a server, and how. `validation.plan` makes and checks it."""
 
     url: str
     messages: Sequence[str]
     customers: Sequence[str]
     mix: Mix
     users: int = 100
-    """0 in an open loop."""
+    """Concurrent users of a closed loop; 0 in an open loop."""
     requests: int = 1000
-    """Measured ones; those of the warm-up come before them."""
+    """Number of measured requests, which follow the warm-up requests."""
     wait_s: tuple[float, float] = (1, 3)
+    """Shortest and longest pause of a Locust user between two requests, in s."""
     timeout_s: float = 30
+    """Timeout per request, in s."""
     seed: int = 0
     token: str | Mapping[str, str] | None = field(default=None, repr=False)
-    """One for all, or one for each customer."""
+    """One bearer token for all customers, or one per customer id."""
     warm_up: int = 0
-    """Requests sent before the measured ones, handed over without a pause."""
+    """Number of requests before the measured ones; there is no pause between the two."""
     rate: float | None = None
-    """Open loop: requests a second that become due."""
+    """Open loop: offered rate in requests per second; None in a closed loop."""
     arrivals: Arrivals = "poisson"
+    """Open loop: distribution of the times between requests."""
 
-    def longest_s(self) -> float:
-        """When even a server that lets every request time out would be through, with a minute for the start."""
-        everything = self.warm_up + self.requests
+    def max_duration_s(self) -> float:
+        """Upper bound of the load's duration in s: every request times out, plus 60 s for the start."""
+        total = self.warm_up + self.requests
         if self.rate is not None:
-            return 60 + 2 * everything / self.rate + self.timeout_s
-        return 60 + (everything / self.users + 1) * (self.timeout_s + self.wait_s[1])
+            return 60 + 2 * total / self.rate + self.timeout_s
+        return 60 + (total / self.users + 1) * (self.timeout_s + self.wait_s[1])
 
     def tokens(self) -> dict[str, str]:
-        """The token of each customer; none where the server asks for none."""
+        """Customer id → bearer token; empty for a server without authentication."""
         if isinstance(self.token, str):
             return dict.fromkeys(self.customers, self.token)
         return dict(self.token or {})
 
     def plan(self) -> dict[str, Any]:
-        """What a generator in another process must know, as JSON takes it; tokens go another way."""
+        """Return the load as JSON-serialisable settings for a generator process, without the tokens.
+
+        Tokens are passed in the environment, so that no file contains them.
+        """
         return {
             "url": self.url,
             "requests": self.requests,
@@ -97,34 +105,40 @@ class Load:
 
 @dataclass(frozen=True)
 class DriverResult:
-    """What a driver saw. `generator_cpu_share` is of one core, over the load alone; None where it was cut short."""
+    """What a driver measured."""
 
     rows: list[RequestRow]
     errors: dict[str, int]
-    """Of the measured requests, by kind."""
+    """Kind of failure → number of measured requests."""
     seconds: float
     """From the first measured request to the last reply to one."""
     generator_cpu_share: float | None
+    """CPU time of the load generator divided by wall time, as a share of one core. None if the load was cut short."""
     limits: tuple[str, ...]
+    """What the driver cannot measure or do."""
     invalid_because: str | None = None
+    """Why the results must not be used; None if they may be."""
     interrupted: bool = False
-    """By Ctrl-C."""
+    """True if Ctrl-C ended the load."""
 
 
 def measured(rows: Sequence[RequestRow]) -> list[RequestRow]:
-    """The rows that figures are made of: all but the warm-up's."""
+    """Return the rows that results are computed from: all except the warm-up."""
     return [each for each in rows if each["phase"] != "warm_up"]
 
 
 def errors_of(rows: Sequence[RequestRow]) -> dict[str, int]:
-    """How many measured requests failed, by kind."""
+    """Return kind of failure → number of measured requests that failed."""
     return dict(Counter(str(each["error"]) for each in measured(rows) if each["error"]))
 
 
 def span_s(rows: Sequence[RequestRow]) -> float:
-    """From the first measured request (due, in an open loop) to the last reply; 0 without any."""
-    mine = measured(rows)
-    if not mine:
+    """Return the seconds from the first measured request to the last reply; 0 without measured requests.
+
+    A request starts when it is due (open loop) or sent (closed loop).
+    """
+    kept = measured(rows)
+    if not kept:
         return 0.0
-    began = min(float(each["sent_s"] if each["scheduled_s"] == "" else each["scheduled_s"]) for each in mine)
-    return max(float(each["done_s"]) for each in mine) - began
+    began = min(float(each["sent_s"] if each["scheduled_s"] == "" else each["scheduled_s"]) for each in kept)
+    return max(float(each["done_s"]) for each in kept) - began

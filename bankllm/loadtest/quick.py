@@ -1,4 +1,4 @@
-"""Ten seconds for those who only want to see that an endpoint lives: health, then a few chats; nothing is kept.
+"""Smoke test of a server in about ten seconds: one health check, then 40 requests. It writes no files.
 
 bankllm loadtest --quick --url http://127.0.0.1:8000
 """
@@ -14,20 +14,22 @@ import httpx
 from bankllm import datasets
 from bankllm.errors import RunError
 from bankllm.loadtest.report import CUSTOMERS, own_server, tokens
-from bankllm.loadtest.runner import check_answers, run_load
+from bankllm.loadtest.runner import check_reachable, run_load
 from bankllm.loadtest.validation import check_address
 from bankllm.settings import Settings
 
 RATE, REQUESTS = 20, 40
-"""Two seconds of what any server should bear."""
+"""Requests per second, and number of requests: two seconds of a load that every server should sustain."""
 TIMEOUT_S = 5
 
 
 def smoke_test(*, url: str | None, settings: Settings, allow_remote: bool = False) -> Iterator[str]:
-    """Ask the server at `url`, or one started for it, for its health and 40 requests of the mix; gives lines to print.
+    """Check the health of the server at `url` and send it 40 requests of the mix. Yields lines to print.
 
-    Raises what `run_load` and `ServerProcess` raise, and `RunError` if a request failed. A load so short says nothing
-    of percentiles and is not judged by the rules of one.
+    Without a `url`, a server is started for the test and stopped afterwards. The load is too short for percentiles,
+    so the rules for the validity of a load are not applied.
+
+    Raises `RunError` if the health check or a request failed, and the errors of `run_load` and `ServerProcess`.
     """
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -38,11 +40,11 @@ def smoke_test(*, url: str | None, settings: Settings, allow_remote: bool = Fals
         else:
             address = url.rstrip("/")
             check_address(address, allow_remote)
-            check_answers(address)
+            check_reachable(address)
         status = httpx.get(f"{address}/health", timeout=TIMEOUT_S, trust_env=False).status_code
         yield f"health: HTTP {status}"
         if status != 200:
-            raise RunError(f"{address}/health answered HTTP {status}; expected 200. See the server's log.")
+            raise RunError(f"{address}/health: expected HTTP 200, found HTTP {status}. See the server's log.")
         result = run_load(
             address,
             "open-loop",
@@ -60,8 +62,12 @@ def smoke_test(*, url: str | None, settings: Settings, allow_remote: bool = Fals
     waits = sorted(float(each["latency_ms"]) for each in result.rows)
     failed = sum(result.errors.values())
     kinds = "".join(f", {n} × {kind}" for kind, n in result.errors.items())
-    yield f"{len(waits)} requests at {RATE} a second, one health check to two chats: {failed} failed{kinds}"
-    yield f"half were answered within {waits[len(waits) // 2]:.0f} ms, all within {waits[-1]:.0f} ms"
+    yield f"{len(waits)} requests at {RATE} per second, one health check per two chats: {failed} failed{kinds}"
+    yield f"latency: median {waits[len(waits) // 2]:.0f} ms, maximum {waits[-1]:.0f} ms"
     if failed or len(waits) < REQUESTS:
-        raise RunError(f"{failed} of {len(waits)} requests failed ({result.invalid_because or 'see above'}).")
-    yield f"it lives ({time.monotonic() - began:.1f} s)"
+        reason = result.invalid_because or "the line above lists the failures"
+        raise RunError(
+            f"Smoke test failed: {failed} of {len(waits)} requests failed, expected {REQUESTS} without a failure "
+            f"({reason}). See the server's log."
+        )
+    yield f"smoke test passed ({time.monotonic() - began:.1f} s)"

@@ -1,4 +1,4 @@
-"""What `bankllm loadtest` does and prints: a server, one load, its rows in a file, and figures computed from them.
+"""Run one load, write its rows to a file, and print a summary computed from the rows.
 
 bankllm loadtest rows.csv --driver open-loop --rate 50 --requests 2000 --warm-up 200
 """
@@ -23,9 +23,9 @@ from bankllm.loadtest.validation import plan
 from bankllm.settings import Settings
 
 CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
-"""The demo ledger's."""
+"""Customer ids of the demo ledger."""
 TOKEN_SECONDS = 3600
-"""How long a load may take that a guarded server answers."""
+"""Lifetime of a token in s; a load against a server with authentication must not take longer."""
 
 
 def drive(
@@ -37,18 +37,20 @@ def drive(
     workers: int = 1,
     texts: str = "teller77",
     repeat_one: bool = False,
-    **ask: Any,
+    **arguments: Any,
 ) -> Iterator[str]:
-    """Load the server at `url`, or one started for it with so many workers; write the rows to `output`.
+    """Send a load to the server at `url`, write its rows to `output`, and yield lines to print.
 
-    `ask` is what `run_load` takes beside; texts are the test texts of a data set, only the first with `repeat_one`.
-    Gives lines to print. Raises what `run_load` and `ServerProcess` raise, and once the lines are out `RunError` if
-    the load is invalid, `KeyboardInterrupt` if it was interrupted; the rows are kept.
+    Without a `url`, a server with `workers` processes is started for the load. The messages are the test texts of the
+    data set `texts`, or only the first one with `repeat_one`. `arguments` are further arguments of `run_load`.
+
+    Raises the errors of `run_load` and `ServerProcess`. After the last line it raises `RunError` if the load is
+    invalid and `KeyboardInterrupt` if it was interrupted; the rows are kept in both cases.
     """
     check_ending(output)
     messages = datasets.load(texts, settings).test.texts
-    mine = {"messages": messages[:1] if repeat_one else messages, "customers": CUSTOMERS} | ask
-    plan(url or "http://127.0.0.1", driver, **mine)  # before a server is started for nothing
+    arguments = {"messages": messages[:1] if repeat_one else messages, "customers": CUSTOMERS} | arguments
+    plan(url or "http://127.0.0.1", driver, **arguments)  # reject wrong arguments before a server is started
     interrupted = False
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
@@ -59,29 +61,29 @@ def drive(
                 driver,
                 output=folder,
                 token=tokens(settings, CUSTOMERS),
-                **mine,
+                **arguments,
             )
         except LoadInterrupted as interruption:
             result, interrupted = interruption.result, True
     if result.rows:
         write_table(output, result.rows)
     yield from describe(result)
-    kept = f"Its {len(result.rows):,} rows are in {output}." if result.rows else "There are no rows to keep."
+    kept = f"{len(result.rows):,} rows were written to {output}." if result.rows else "No rows were written."
     if interrupted:
         yield f"Interrupted. {kept}"
         raise KeyboardInterrupt
     if result.invalid_because:
-        raise RunError(f"The load is invalid: {result.invalid_because}. {kept}")
+        raise RunError(f"The load is invalid, do not use its results: {result.invalid_because}. {kept}")
     yield kept
 
 
 def own_server(folder: Path, workers: int = 1) -> ServerProcess:
-    """A server for this load alone: an empty memory, no limit of requests."""
+    """Return a server for one load: an empty message store in `folder`, and no rate limit."""
     return ServerProcess(store=folder / "memory.sqlite", workers=workers, env={"BANKLLM_RATE_LIMIT": "off"})
 
 
 def tokens(settings: Settings, customers: Sequence[str]) -> Mapping[str, str] | None:
-    """A token of each customer, where the server's secret is known."""
+    """Return customer id → bearer token, signed with the secret in `settings`; None without a secret."""
     if settings.jwt_secret is None:
         return None
     secret = settings.jwt_secret.get_secret_value()
@@ -90,27 +92,27 @@ def tokens(settings: Settings, customers: Sequence[str]) -> Mapping[str, str] | 
 
 
 def describe(result: LoadResult) -> Iterator[str]:
-    """Throughput, errors and percentiles, the latter as `verify` would compute them from the rows' file.
+    """Yield throughput, errors and percentiles of a load as lines to print.
 
-    An invalid load has no percentiles to show.
+    The percentiles use the same statistic that `verify` applies to the file of rows. An invalid load has none.
     """
-    figures = result.summary()
-    pace = f"{result.users} users, closed loop"
+    summary = result.summary()
+    loop = f"closed loop, {result.users} users"
     if result.rate is not None:
-        pace = f"open loop, {result.rate:g} a second due ({result.arrivals})"
+        loop = f"open loop, {result.rate:g} requests per second offered ({result.arrivals})"
     yield (
-        f"{result.driver}, {pace}: {figures['requests']:,} requests in {result.seconds:.1f} s, "
-        f"{figures['requests_per_s']:.1f} a second"
+        f"{result.driver}, {loop}: {summary['requests']:,} requests in {result.seconds:.1f} s, "
+        f"{summary['requests_per_s']:.1f} per second"
     )
-    if figures["warm_up"]:
+    if summary["warm_up"]:
         failed = sum(bool(each["error"]) for each in result.rows if each["phase"] == "warm_up")
-        yield f"warm-up before them: {figures['warm_up']:,} requests, {failed:,} failed"
-    yield f"failed: {figures['failed']:,}" + "".join(f", {n} × {kind}" for kind, n in result.errors.items())
+        yield f"warm-up (not measured): {summary['warm_up']:,} requests, {failed:,} failed"
+    yield f"failed: {summary['failed']:,}" + "".join(f", {n} × {kind}" for kind, n in result.errors.items())
     if not result.invalid_because:
         yield from _latencies(result)
     if result.generator_cpu_share is not None:
-        yield f"load generator: busy for {result.generator_cpu_share:.0%} of a core, on this machine"
-    yield f"{result.driver}'s limits: {'; '.join(result.limits)}"
+        yield f"load generator: used {result.generator_cpu_share:.0%} of one core of this machine"
+    yield f"limits of {result.driver}: {'; '.join(result.limits)}"
 
 
 def _latencies(result: LoadResult) -> Iterator[str]:
@@ -119,12 +121,12 @@ def _latencies(result: LoadResult) -> Iterator[str]:
             rows = [each for each in result.measured if each["kind"] == kind and each["phase"] == phase]
             if not rows:
                 continue
-            what = f"{kind}, opening wave" if phase == "opening" else kind
+            name = f"{kind}, first request of each user" if phase == "opening" else kind
             if result.rate is None:
-                yield f"{what}: {_percentiles(rows, 'latency_ms')}"
+                yield f"{name}: {_percentiles(rows, 'latency_ms')}"
             else:
-                yield f"{what}, from due: {_percentiles(rows, 'latency_ms')}"
-                yield f"{what}, from sent (uncorrected): {_percentiles(rows, 'service_ms')}"
+                yield f"{name}, from due time: {_percentiles(rows, 'latency_ms')}"
+                yield f"{name}, from send time (uncorrected): {_percentiles(rows, 'service_ms')}"
 
 
 def _percentiles(rows: Sequence[RequestRow], column: str) -> str:

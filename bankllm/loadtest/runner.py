@@ -1,4 +1,4 @@
-"""`run_load`: put a server under load and get one row a request.
+"""`run_load`: send requests to a server with one of the drivers, and return one row per request.
 
 with ServerProcess(store=folder / "memory.db") as server:
     result = run_load(server.url, "locust", messages=texts, customers=["CUST001"], output=folder / "locust")
@@ -24,41 +24,42 @@ DRIVERS: dict[Driver, Callable[[Load, Path], DriverResult]] = {
     "locust": run_locust,
     "open-loop": run_open_loop,
 }
-MOST_BUSY = 0.9
+MAX_GENERATOR_CPU_SHARE = 0.9
+"""A load is invalid if its generator used more of one core: the generator may then be the bottleneck."""
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """One load, one row a request (`load.COLUMNS`)."""
+    """The result of one load, with one row per request (`load.COLUMNS`)."""
 
     driver: Driver
     rows: list[RequestRow]
-    """Those of the warm-up included (`phase` is `warm_up`); no figure counts them."""
+    """All rows. Rows of the warm-up have the phase `warm_up` and enter no result."""
     errors: dict[str, int]
-    """How many measured requests failed, by kind of failure."""
+    """Kind of failure → number of measured requests that failed."""
     users: int
-    """0 in an open loop."""
+    """Concurrent users of a closed loop; 0 in an open loop."""
     rate: float | None
-    """Requests a second that became due; None in a closed loop."""
+    """Offered rate in requests per second; None in a closed loop."""
     seconds: float
-    """From the first measured request to the last reply, as precisely as the driver tells it."""
+    """From the first measured request to the last reply, with the resolution of the driver."""
     generator_cpu_share: float | None
-    """How busy the load generator was, as a share of one core; None where it was cut short."""
+    """CPU time of the load generator divided by wall time, as a share of one core. None if the load was cut short."""
     limits: tuple[str, ...]
-    """What this driver cannot tell or do."""
+    """What this driver cannot measure or do."""
     invalid_because: str | None
-    """Why no figure of this load may be used; None where they may."""
+    """Why the results of this load must not be used; None if they may be."""
     mix: Mix = "chat"
     arrivals: Arrivals | None = None
     """None in a closed loop."""
 
     @property
     def measured(self) -> list[RequestRow]:
-        """The rows without the warm-up's."""
+        """The rows without the warm-up."""
         return measured(self.rows)
 
     def summary(self) -> dict[str, Value]:
-        """The load in one row, for a raw file of its own."""
+        """The load as one row, for the raw file of summaries."""
         requests = len(self.measured)
         return {
             "driver": self.driver,
@@ -77,7 +78,7 @@ class LoadResult:
 
 
 class LoadInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a load; `result` holds what there was until then."""
+    """Ctrl-C ended a load; `result` contains the rows collected until then."""
 
     def __init__(self, result: LoadResult) -> None:
         super().__init__(result.invalid_because)
@@ -103,20 +104,23 @@ def run_load(
     rate: float | None = None,
     arrivals: Arrivals = "poisson",
 ) -> LoadResult:
-    """Send `requests` requests after `warm_up` others, handed over without a pause; `output` keeps the tool's files.
+    """Send `warm_up` requests, then `requests` measured ones; the files of the load tool are left in `output`.
 
-    - `ab`: closed loop, `users` at once without a pause, the first message of the first customer, `chat` or `health`;
-    - `locust`: closed loop, `users` who pause for `wait_s`;
-    - `open-loop`: `rate` requests a second become due (`arrivals`), however many are unanswered; `users` and
-      `wait_s` are not used.
+    - `ab`: closed loop, `users` concurrent requests without pauses. It sends the first message of the first customer;
+      `kind` must be `chat` or `health`.
+    - `locust`: closed loop, `users` concurrent users who pause for `wait_s` seconds (shortest, longest).
+    - `open-loop`: `rate` requests per second become due (`arrivals`), regardless of how many replies are pending;
+      `users` and `wait_s` are not used.
 
-    `kind` is `chat`, `health` or `mix` (one health check to two chats), left out `mix` for Locust and `chat` for the
-    others. Texts and customers are drawn at random for each chat, except by ab.
-    `token` goes out as `Authorization: Bearer …`: one for all or one for each customer, for ab on its command line.
-    Errors and time-outs are rows. The server sees one `GET /health` more before the load, and one after it.
+    `kind` is `chat`, `health` or `mix` (one health check per two chats); the default is `mix` for Locust and `chat`
+    for the others. The message and the customer of each chat are drawn at random, except by ab. `token` is sent as
+    `Authorization: Bearer …`: one token for all customers or one per customer. ab gets the token on its command line,
+    where other users of this machine can read it.
 
-    Raises `UsageError` for arguments that do not fit or an address beyond this machine, `ServerError` if nothing
-    answers there, `NotMeasured` if the tool is not installed, `LoadInterrupted` with what there is on Ctrl-C.
+    Failed requests and timeouts are rows. The server also receives one `GET /health` before and one after the load.
+
+    Raises `UsageError` for invalid arguments or an address on another machine, `ServerError` if the server does not
+    answer, `NotMeasured` if the load tool is not installed, and `LoadInterrupted` with the rows so far on Ctrl-C.
     """
     load = plan(
         url,
@@ -135,55 +139,57 @@ def run_load(
         rate=rate,
         arrivals=arrivals,
     )
-    check_answers(load.url)
+    check_reachable(load.url)
     output.mkdir(parents=True, exist_ok=True)
-    driven = DRIVERS[driver](load, output)
-    because = [driven.invalid_because] if driven.invalid_because else []
-    share = driven.generator_cpu_share
-    if share is not None and share > MOST_BUSY:
-        because.append(f"the load generator was busy for {share:.0%} of a core, over {MOST_BUSY:.0%}")
-    if not driven.interrupted and (gone := _gone(load.url)):
-        because.append(gone)
+    driver_result = DRIVERS[driver](load, output)
+    because = [driver_result.invalid_because] if driver_result.invalid_because else []
+    share = driver_result.generator_cpu_share
+    if share is not None and share > MAX_GENERATOR_CPU_SHARE:
+        because.append(f"the load generator was busy for {share:.0%} of a core, over {MAX_GENERATOR_CPU_SHARE:.0%}")
+    if not driver_result.interrupted and (fault := _unreachable_fault(load.url)):
+        because.append(fault)
     result = LoadResult(
         driver=driver,
-        rows=driven.rows,
-        errors=driven.errors,
+        rows=driver_result.rows,
+        errors=driver_result.errors,
         users=load.users,
         rate=rate,
-        seconds=driven.seconds,
+        seconds=driver_result.seconds,
         generator_cpu_share=share,
-        limits=driven.limits,
+        limits=driver_result.limits,
         invalid_because="; ".join(because) or None,
         mix=load.mix,
         arrivals=None if rate is None else arrivals,
     )
-    if driven.interrupted:
+    if driver_result.interrupted:
         raise LoadInterrupted(result)
     return result
 
 
-def check_answers(url: str) -> None:
-    """Raise `ServerError`, saying why, unless something answers at `url` over HTTP."""
+def check_reachable(url: str) -> None:
+    """Raise `ServerError` with the cause unless a server answers HTTP requests at `url`."""
     try:
-        # The system's authorities and SSL_CERT_FILE, as the open loop has it.
+        # Trust the system's certificate authorities and SSL_CERT_FILE, as the open-loop driver does.
         verify = ssl.create_default_context()
         httpx.get(f"{url}/health", timeout=10, trust_env=False, verify=verify)
     except httpx.RemoteProtocolError as error:
-        raise ServerError(f"What listens at {url} does not speak HTTP ({error}). Correct the address.") from error
+        raise ServerError(
+            f"The program at {url} did not answer with HTTP ({error}). Correct the address or the port."
+        ) from error
     except httpx.HTTPError as error:
         if "SSL" in str(error) or "CERTIFICATE" in str(error).upper():
             raise ServerError(
-                f"TLS failed at {url} ({error}). Use http:// where the port is plain; where the certificate is your "
-                "own, name its authority in SSL_CERT_FILE."
+                f"The TLS connection to {url} failed ({error}). Use http:// if the server does not use TLS. For a "
+                "self-signed certificate, set SSL_CERT_FILE to the file of its certificate authority."
             ) from error
         raise ServerError(
-            f"Nothing answers at {url} ({error}). Start the server first, or correct the address."
+            f"No server answers at {url} ({error}). Start the server (bankllm serve), or correct the address."
         ) from error
 
 
-def _gone(url: str) -> str | None:
+def _unreachable_fault(url: str) -> str | None:
     try:
-        check_answers(url)
+        check_reachable(url)
     except ServerError:
         return "the server does not answer after the load"
     return None

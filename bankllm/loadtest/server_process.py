@@ -1,4 +1,4 @@
-"""The server under test, as a real process on a free port.
+"""The server under test as a separate process on a free port.
 
 with ServerProcess(store=folder / "memory.db") as server:
     run_load(server.url, ...)
@@ -22,17 +22,23 @@ from bankllm.errors import ServerError
 from bankllm.util.processes import free_port, start, stop, tail
 
 STOP_TIMEOUT_S = 15
-"""More than the service takes to drain (10 s) and to close."""
+"""Seconds between SIGTERM and SIGKILL: more than the server needs to finish its requests (10 s) and to close."""
 
 
 class ServerProcess:
-    """`bankllm serve` on 127.0.0.1, ready for requests inside the `with` block and gone after it.
+    """`bankllm serve` on 127.0.0.1: ready for requests inside the `with` block, stopped after it.
 
-    `port=0` takes a free one; `env` is added to this process' environment; `log` keeps the server's output
-    (a temporary file otherwise); `program` is what takes the options of `bankllm serve`. `processes` says
-    how orphans are prevented. Entering raises `ServerError`, with the end of the server's log, if the port is
-    in use, the server ends, or `/health/ready` does not answer 200 within `timeout_s`. That one speaks for the
-    worker that answers, so of several `/health/metrics` must count all.
+    - `port`: 0 selects a free port.
+    - `env`: variables added to the environment of this process.
+    - `log`: file for the output of the server; a temporary file by default.
+    - `program`: the command that accepts the options of `bankllm serve`.
+
+    The server is ready when `/health/ready` answers 200. That route reports only the worker that answers, so with
+    several workers `/health/metrics` must also count all of them. `util.processes` describes how the server is ended
+    if this process is killed.
+
+    Entering the block raises `ServerError`, with the end of the server's log, if the port is in use, if the server
+    exits, or if it is not ready within `timeout_s` seconds.
     """
 
     def __init__(
@@ -68,7 +74,7 @@ class ServerProcess:
         return self
 
     def start(self) -> None:
-        """Start without a `with` block (in a notebook, say); call `stop` afterwards."""
+        """Start the server without a `with` block, for example in a notebook. Call `stop` afterwards."""
         self._check_port()
         if self._log is None:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-server-"))
@@ -88,14 +94,14 @@ class ServerProcess:
         self.stop()
 
     def stop(self) -> None:
-        """Ask the server to finish (SIGTERM), insist after 15 s (SIGKILL); `returncode` is its exit code then."""
+        """Stop the server with SIGTERM, after 15 s with SIGKILL, and set `returncode` to its exit code."""
         if self._process is not None:
             self.returncode = stop(self._process, STOP_TIMEOUT_S)
         self._cleanup.close()
 
     @property
     def pid(self) -> int:
-        """The server's process id."""
+        """The process id of the server. Raises `ServerError` before the start."""
         return self._running().pid
 
     def rss_bytes(self) -> int:
@@ -104,7 +110,7 @@ class ServerProcess:
         return sum(process.memory_info().rss for process in (server, *server.children(recursive=True)))
 
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines that the server wrote. A temporary log is gone after the `with` block."""
+        """Return the last lines of the server's log. A temporary log is deleted at the end of the `with` block."""
         return tail(self._log, lines) if self._log and self._log.exists() else "(empty)"
 
     def _running(self) -> "subprocess.Popen[bytes]":
@@ -119,8 +125,8 @@ class ServerProcess:
                 probe.bind(("127.0.0.1", self.port))
             except OSError as error:
                 raise ServerError(
-                    f"Port {self.port} of 127.0.0.1 cannot be used ({error.strerror}). Stop the program that listens "
-                    "there, choose another port, or leave it out to take a free one."
+                    f"Port {self.port} of 127.0.0.1 cannot be used ({error.strerror}). Stop the program that uses it, "
+                    "choose another port, or omit the port to use a free one."
                 ) from error
 
     def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
@@ -129,18 +135,18 @@ class ServerProcess:
             while time.monotonic() < deadline:
                 if process.poll() is not None:
                     raise ServerError(
-                        f"The server ended with exit code {process.returncode} before it was ready. Its log ends:\n"
+                        f"The server exited with code {process.returncode} before it was ready. The end of its log:\n"
                         f"{self.log_tail()}"
                     )
                 with contextlib.suppress(httpx.HTTPError):
                     if client.get(f"{self.url}/health/ready").status_code == 200 and self._has_all_workers(client):
                         return
                 time.sleep(0.1)
-        wanted = f" and {self._workers} workers from /health/metrics" if self._workers > 1 else ""
+        workers = f" and {self._workers} workers in /health/metrics" if self._workers > 1 else ""
         raise ServerError(
-            f"The server did not become ready within {self._timeout_s:g} s: expected 200 from {self.url}/health/ready"
-            f"{wanted}. "
-            f"Allow more time, or see what it waits for. Its log ends:\n{self.log_tail()}"
+            f"The server was not ready within {self._timeout_s:g} s: expected HTTP 200 from {self.url}/health/ready"
+            f"{workers}. Increase timeout_s, or see in the log what the server waits for. The end of its log:\n"
+            f"{self.log_tail()}"
         )
 
     def _has_all_workers(self, client: httpx.Client) -> bool:

@@ -1,4 +1,7 @@
-"""The per-request table as a file: CSV, compressed CSV or Parquet, by the name's ending; whole or not at all."""
+"""Write the per-request table as CSV, gzip-compressed CSV or Parquet, selected by the file name's suffix.
+
+A file is replaced only when the new one is complete.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,20 +14,20 @@ from bankllm.util.atomic_files import atomic_writer
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 _TEXT = ("driver", "kind", "phase", "status", "error")
-_WHOLE = ("worker", "bytes")
+_INTEGERS = ("worker", "bytes")
 
 
 def check_ending(path: Path) -> None:
-    """Raise `UsageError` unless the table can be written under that name, before a load is made for it."""
+    """Raise `UsageError` for a suffix that is not supported. Call it before the load whose rows are written."""
     if not path.name.endswith(ENDINGS):
-        raise UsageError(f"{path.name}: expected a file that ends in {', '.join(ENDINGS)}.")
+        raise UsageError(f"{path.name}: expected a file name that ends in {', '.join(ENDINGS)}.")
 
 
 def write_table(path: Path, rows: Sequence[RequestRow]) -> None:
-    """Write rows with the columns of `COLUMNS`; floats keep every digit. In Parquet, what is empty is null.
+    """Write rows with the columns of `COLUMNS`. Floats keep all digits; in Parquet, an empty value is null.
 
-    Raises `UsageError` for another ending, `NotMeasured` where Parquet is asked for without pyarrow, `RunError` if
-    there are no rows or the file cannot be written.
+    Raises `UsageError` for a suffix that is not supported, `NotMeasured` for Parquet without pyarrow, and `RunError`
+    if there are no rows or the file cannot be written.
     """
     check_ending(path)
     if not path.name.endswith(".parquet"):
@@ -39,8 +42,8 @@ def _write_parquet(file: IO[bytes], rows: Sequence[RequestRow]) -> None:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise NotMeasured("pyarrow not found; install it (pip install pyarrow) or choose a name in .csv.gz.") from error
-    types = {name: pyarrow.string() for name in _TEXT} | {name: pyarrow.int64() for name in _WHOLE}
+        raise NotMeasured("pyarrow not found; install it (pip install pyarrow) or use a .csv.gz file.") from error
+    types = {name: pyarrow.string() for name in _TEXT} | {name: pyarrow.int64() for name in _INTEGERS}
     columns = {
         name: pyarrow.array([_cell(each[name], name) for each in rows], types.get(name, pyarrow.float64()))
         for name in COLUMNS

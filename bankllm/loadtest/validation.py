@@ -1,4 +1,4 @@
-"""What a load may ask for, checked before anything starts: `plan` gives a `Load`, or says what does not fit."""
+"""Check the arguments of a load before a server or a tool is started: `plan` returns a `Load` or raises an error."""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from bankllm.errors import UsageError
 from bankllm.loadtest.load import Arrivals, Driver, Load, Mix
 from bankllm.util.processes import is_loopback
 
-OWN_MIX: dict[Driver, Mix] = {"ab": "chat", "locust": "mix", "open-loop": "chat"}
-MOST_RATE = 20_000
-"""Far above what one generator process holds on any machine."""
+DEFAULT_MIX: dict[Driver, Mix] = {"ab": "chat", "locust": "mix", "open-loop": "chat"}
+MAX_RATE = 20_000
+"""Requests per second; far above the rate that one generator process reaches on any machine."""
 
 
 def plan(
@@ -24,11 +24,14 @@ def plan(
     allow_remote: bool = False,
     **rest: Any,
 ) -> Load:
-    """The load that `runner.run_load` was asked for; `rest` are fields of `Load`. Raises `UsageError`."""
+    """Return the checked `Load` for arguments of `runner.run_load`; `rest` are fields of `Load`.
+
+    Raises `UsageError` for the first argument that is invalid.
+    """
     check_address(url, allow_remote)
     if driver not in get_args(Driver):
         raise UsageError(f"Unknown load driver {driver!r}. Expected one of: {', '.join(get_args(Driver))}.")
-    mix = kind or OWN_MIX[driver]
+    mix = kind or DEFAULT_MIX[driver]
     if driver == "open-loop":
         rest["users"] = 0
     load = Load(url=url.rstrip("/"), messages=messages, customers=customers, mix=mix, **rest)
@@ -37,14 +40,14 @@ def plan(
 
 
 def check_address(url: str, allow_remote: bool) -> None:
-    """Raise `UsageError` unless `url` is an HTTP address, of this machine where no other is allowed."""
+    """Raise `UsageError` unless `url` is an HTTP address, and one of this machine unless `allow_remote`."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url!r} is not an HTTP address. Expected something like http://127.0.0.1:8000.")
     if not allow_remote and not is_loopback(parts.hostname):
         raise UsageError(
-            f"{parts.hostname} is not this machine. Load goes to loopback unless you say that the host is yours "
-            "(--i-own-this-host, allow_remote=True)."
+            f"{parts.hostname} is not this machine. Expected a loopback address. If the host is yours, use "
+            "--i-own-this-host (in Python allow_remote=True)."
         )
 
 
@@ -52,22 +55,32 @@ def _check(load: Load, driver: Driver) -> None:
     if load.mix not in get_args(Mix):
         raise UsageError(f"Unknown kind of load {load.mix!r}. Expected one of: {', '.join(get_args(Mix))}.")
     if driver == "ab" and load.mix == "mix":
-        raise UsageError("ab asks one endpoint. Expected kind chat or health, or the driver locust or open-loop.")
+        raise UsageError(
+            "ab sends requests to one endpoint, found kind mix. Use the kind chat or health, or the driver locust or "
+            "open-loop."
+        )
     if driver == "open-loop":
         _check_rate(load)
     elif load.rate is not None:
-        raise UsageError(f"{driver} is a closed loop: its users set the pace. Leave the rate out, or use open-loop.")
+        raise UsageError(
+            f"{driver} is a closed-loop driver and has no rate; found rate={load.rate}. Omit the rate, or use the "
+            "driver open-loop."
+        )
     elif not 1 <= load.users <= load.requests:
         raise UsageError(
-            f"Expected at least one user and a request for each; found users={load.users}, requests={load.requests}."
+            f"Expected at least 1 user and at least 1 request per user; found users={load.users}, "
+            f"requests={load.requests}."
         )
     if load.requests < 1 or load.warm_up < 0:
         raise UsageError(
-            f"Expected a request or more and no fewer than 0 to warm up; found requests={load.requests}, "
+            f"Expected requests of at least 1 and warm_up of at least 0; found requests={load.requests}, "
             f"warm_up={load.warm_up}."
         )
     if not load.messages or not load.customers:
-        raise UsageError(f"Expected messages and customers; found {len(load.messages)} and {len(load.customers)}.")
+        raise UsageError(
+            f"Expected at least 1 message and 1 customer; found {len(load.messages)} messages and "
+            f"{len(load.customers)} customers."
+        )
     if not 0 <= load.wait_s[0] <= load.wait_s[1]:
         raise UsageError(f"Expected wait_s as (shortest, longest) in seconds; found {load.wait_s}.")
     if not 0 < load.timeout_s < math.inf:
@@ -75,9 +88,9 @@ def _check(load: Load, driver: Driver) -> None:
 
 
 def _check_rate(load: Load) -> None:
-    if load.rate is None or not 0 < load.rate <= MOST_RATE:
+    if load.rate is None or not 0 < load.rate <= MAX_RATE:
         raise UsageError(
-            f"An open loop needs a rate above 0 and up to {MOST_RATE:,} requests a second; found {load.rate}."
+            f"An open loop needs a rate above 0 and up to {MAX_RATE:,} requests per second; found {load.rate}."
         )
     if load.arrivals not in get_args(Arrivals):
         raise UsageError(f"Unknown arrivals {load.arrivals!r}. Expected one of: {', '.join(get_args(Arrivals))}.")

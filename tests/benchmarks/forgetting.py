@@ -23,7 +23,7 @@ from store_turns import ROOT, unpack
 
 from bankllm import datasets
 from bankllm.assistant.bank.ledger import CUSTOMERS
-from bankllm.loadtest.experiments.soak import forget
+from bankllm.loadtest.experiments.soak import delete_memory
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.vectors.rows import Row
@@ -75,7 +75,7 @@ def measure(code: Path, store: Path, texts: Sequence[str], rate: float, folder: 
         running = pool.submit(load, server.url)
         time.sleep(2 * BEFORE_S)
         began = time.monotonic()
-        forget(server.url, CUSTOMERS)
+        delete_memory(server.url, CUSTOMERS)
         took = time.monotonic() - began
         result = running.result()
     if result.errors:

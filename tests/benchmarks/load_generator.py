@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bankllm.loadtest.drivers.open_loop import MOST_LATE_MS
-from bankllm.loadtest.runner import MOST_BUSY, run_load
+from bankllm.loadtest.drivers.open_loop import MAX_LATENESS_MS
+from bankllm.loadtest.runner import MAX_GENERATOR_CPU_SHARE, run_load
 from bankllm.loadtest.server_process import ServerProcess
 
 ENDPOINT = (sys.executable, str(Path(__file__).parents[1] / "null_endpoint.py"))
@@ -51,7 +51,7 @@ def try_rate(url: str, rate: int, seconds: float, folder: Path) -> bool:
     result = run_load(url, "open-loop", output=folder, rate=rate, requests=requests, warm_up=rate, **load)  # type: ignore[arg-type]
     late = [1000 * (float(each["sent_s"]) - float(each["scheduled_s"])) for each in result.measured]
     share, failed = result.generator_cpu_share or 0, sum(result.errors.values())
-    holds = percentile(late, 0.99) <= MOST_LATE_MS and share <= MOST_BUSY and not failed and len(late) == requests
+    holds = percentile(late, 0.99) <= MAX_LATENESS_MS and share <= MAX_GENERATOR_CPU_SHARE and not failed and len(late) == requests
     latency = [float(each["latency_ms"]) for each in result.measured]
     print(
         f"{rate:>8,}  {percentile(late, 0.5):>11.3f}  {percentile(late, 0.99):>11.3f}  "

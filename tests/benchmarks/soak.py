@@ -27,7 +27,7 @@ from wrk import Window
 
 from bankllm import datasets
 from bankllm.errors import BankLLMError, NotMeasured
-from bankllm.loadtest.experiments.soak import forget
+from bankllm.loadtest.experiments.soak import delete_memory
 from bankllm.loadtest.server_process import ServerProcess
 
 SAMPLE_S = 5
@@ -95,7 +95,7 @@ def sample(server: ServerProcess, over: Event, customers: Sequence[str], forget_
 def forget_all(url: str, customers: Sequence[str]) -> None:
     """Each with a token of their own. Raises `ServerError` where the server does not."""
     for customer in customers:
-        forget(url, [customer], servers.token(customer))
+        delete_memory(url, [customer], servers.token(customer))
 
 
 def run(options: argparse.Namespace) -> bool:

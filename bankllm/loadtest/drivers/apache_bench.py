@@ -1,6 +1,7 @@
-"""Apache Bench as a driver: closed loop, one endpoint, one body sent every time, no pause.
+"""Load driver that runs Apache Bench (ab): closed loop, one endpoint, the same body in every request, no pauses.
 
-What ab cannot tell is left empty in its rows and named in `DriverResult.limits`; its own percentiles are not used.
+Values that ab does not report are empty in the rows and listed in `DriverResult.limits`. The percentiles that ab
+prints are not used.
 """
 
 import csv
@@ -16,9 +17,9 @@ from bankllm.util import processes
 
 
 def run_ab(load: Load, folder: Path) -> DriverResult:
-    """Drive one endpoint with `ab -l -k`. Leaves `ab.tsv`, `ab.csv`, `ab.txt` and `body.json`.
+    """Send requests to one endpoint with `ab -l -k`. Writes `ab.tsv`, `ab.csv`, `ab.txt` and `body.json` in `folder`.
 
-    Raises `NotMeasured` without ab, `ServerError` if ab gave up (it then writes no rows at all).
+    Raises `NotMeasured` if ab is not installed, and `ServerError` if ab stopped early; ab then writes no rows.
     """
     program = shutil.which("ab")
     if program is None:
@@ -34,17 +35,23 @@ def run_ab(load: Load, folder: Path) -> DriverResult:
     token = load.tokens().get(customer)
     command += ["-H", f"Authorization: Bearer {token}"] if token else []
     log = folder / "ab.txt"
-    # On SIGINT ab writes what it has.
-    child = processes.run([*command, load.url + PATHS[kind]], log, load.longest_s(), ask=signal.SIGINT)
+    # On SIGINT, ab writes the rows that it has so far.
+    child = processes.run([*command, load.url + PATHS[kind]], log, load.max_duration_s(), stop_signal=signal.SIGINT)
     report = log.read_text(errors="replace")
     if not (folder / "ab.tsv").exists() or (child.returncode and not child.interrupted):
-        raise ServerError(f"ab gave up and kept no rows; see that the server answers. It said:\n{processes.tail(log)}")
-    counted = {"failed": _figure(report, "Failed requests"), "non-2xx": _figure(report, "Non-2xx responses")}
+        raise ServerError(
+            f"ab stopped early and wrote no rows. Check that the server answers. The end of ab's output:\n"
+            f"{processes.tail(log)}"
+        )
+    counted = {
+        "failed": _reported_number(report, "Failed requests"),
+        "non-2xx": _reported_number(report, "Non-2xx responses"),
+    }
     errors = {name: int(count) for name, count in counted.items() if count}
     rows = ab_rows(folder / "ab.tsv", kind, "" if errors else "2xx", load.warm_up)
     because = [f"ab does not say which rows went wrong, and counted {errors}"] if errors else []
     because += [f"ab ended after {len(rows)} requests"] if child.interrupted else []
-    seconds = _figure(report, "Time taken for tests")
+    seconds = _reported_number(report, "Time taken for tests")
     if load.warm_up:
         seconds = max(float(each["done_s"]) for each in rows) - min(float(each["sent_s"]) for each in measured(rows))
     return DriverResult(
@@ -53,11 +60,11 @@ def run_ab(load: Load, folder: Path) -> DriverResult:
         seconds=seconds,
         generator_cpu_share=None if child.cpu_s is None else child.cpu_s / child.wall_s,
         limits=(
-            "one body, sent every time",
-            "sent_s and done_s to the second, latency_ms in whole milliseconds",
-            "no status, error or bytes of a single request",
-            f"HTTP/1.0: {_figure(report, 'Keep-Alive requests'):.0f} requests on a connection kept alive",
-            *(("a warm-up ends with the second in which its last request was sent",) if load.warm_up else ()),
+            "the same body in every request",
+            "sent_s and done_s in whole seconds, latency_ms in whole milliseconds",
+            "no status, error or bytes per request",
+            f"HTTP/1.0, {_reported_number(report, 'Keep-Alive requests'):.0f} requests on keep-alive connections",
+            *(("the warm-up ends with the second in which its last request was sent",) if load.warm_up else ()),
         ),
         invalid_because="; ".join(because) or None,
         interrupted=child.interrupted,
@@ -65,9 +72,10 @@ def run_ab(load: Load, folder: Path) -> DriverResult:
 
 
 def ab_rows(path: Path, kind: RequestKind, status: str, warm_up: int) -> list[RequestRow]:
-    """Rows of `ab -g`, in the order of sending as far as ab tells it (to the second).
+    """Return the rows of the file that `ab -g` wrote, sorted by the second in which they were sent.
 
-    Whatever was sent in the second of the last warm-up request counts as warm-up: ab cannot tell them apart.
+    ab reports send times in whole seconds. All requests sent in the same second as the last warm-up request therefore
+    count as warm-up. `status` is the status of every row; if it is empty, the error of every row is `unknown`.
     """
     with path.open(newline="") as file:
         lines = sorted(csv.DictReader(file, delimiter="\t"), key=lambda line: int(line["seconds"]))
@@ -75,15 +83,15 @@ def ab_rows(path: Path, kind: RequestKind, status: str, warm_up: int) -> list[Re
     warm_until = int(lines[warm_up - 1]["seconds"]) - began if 0 < warm_up <= len(lines) else -1
     rows = []
     for line in lines:
-        sent, waited = int(line["seconds"]) - began, int(line["ttime"])
+        sent, latency_ms = int(line["seconds"]) - began, int(line["ttime"])
         phase = "" if not warm_up else "warm_up" if sent <= warm_until else "steady"
-        done = sent + waited / 1000
+        done = sent + latency_ms / 1000
         error = "" if status else "unknown"
-        rows.append(row("ab", 0, kind, phase, "", sent, "", done, waited, waited, status, "", error))
+        rows.append(row("ab", 0, kind, phase, "", sent, "", done, latency_ms, latency_ms, status, "", error))
     return rows
 
 
-def _figure(report: str, name: str) -> float:
-    """A figure of ab's report; ab leaves out a line that would say 0."""
-    found = re.search(rf"^{name}:\s+([\d.]+)", report, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+def _reported_number(report: str, name: str) -> float:
+    """Return a number from ab's report. ab omits some lines whose number is 0."""
+    match = re.search(rf"^{name}:\s+([\d.]+)", report, re.MULTILINE)
+    return float(match[1]) if match else 0.0

@@ -1,7 +1,7 @@
-"""When the requests of an open loop are due, and an timer that is not late for them.
+"""Due times of the requests of an open loop, and a timer that wakes the event loop at them.
 
-An event loop's own timers count whole milliseconds. On Linux the kernel's `timerfd` wakes the loop to some ten
-microseconds; elsewhere the loop's timers serve, and how late each request was sent stands in its row either way.
+The timers of an event loop have a resolution of 1 ms. On Linux, the kernel's `timerfd` wakes the loop with a
+resolution of about 10 µs; other systems use the loop's timers. The row of each request shows how late it was sent.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ _MONOTONIC, _NONBLOCKING, _ABSOLUTE = 1, 0o4000, 1
 
 
 def due_times(rate: float, arrivals: Arrivals, seed: int) -> Iterator[float]:
-    """Seconds after the start at which one request after another is due, `rate` a second, without end.
+    """Yield the due times of the requests, in seconds after the start, at `rate` requests per second. Never ends.
 
-    `poisson`: gaps are drawn from an exponential distribution, as those between many independent customers are;
-    `constant`: gaps are all alike.
+    - `poisson`: the times between requests are exponentially distributed, as for many independent customers.
+    - `constant`: the times between requests are equal.
     """
     draw = random.Random(seed)
     due = 0.0
@@ -31,7 +31,7 @@ def due_times(rate: float, arrivals: Arrivals, seed: int) -> Iterator[float]:
 
 
 class Timer:
-    """Calls `fire` once when `time.monotonic()` has reached what `set` was told last."""
+    """Calls `fire` once when `time.monotonic()` reaches the time that was set last."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fire: Callable[[], None]) -> None:
         self._loop = loop
@@ -41,6 +41,7 @@ class Timer:
             loop.add_reader(self._file, self._read)
 
     def set(self, when: float) -> None:
+        """Set the time of the next call, in seconds of `time.monotonic()`. A time in the past calls at once."""
         delay = when - time.monotonic()
         if delay <= 0:
             self._loop.call_soon(self._fire)
@@ -48,12 +49,13 @@ class Timer:
             self._loop.call_later(delay, self._fire)
         else:
             seconds, rest = divmod(when, 1)
-            # struct itimerspec: no interval, then the moment.
-            moment = (ctypes.c_long * 4)(0, 0, int(seconds), int(rest * 1e9) + 1)
-            if _libc().timerfd_settime(self._file, _ABSOLUTE, moment, None):
+            # struct itimerspec: the interval (none), then the expiration time.
+            itimerspec = (ctypes.c_long * 4)(0, 0, int(seconds), int(rest * 1e9) + 1)
+            if _libc().timerfd_settime(self._file, _ABSOLUTE, itimerspec, None):
                 raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def close(self) -> None:
+        """Release the file descriptor of the timer."""
         if self._file is not None:
             self._loop.remove_reader(self._file)
             os.close(self._file)

@@ -1,7 +1,8 @@
-"""An HTTP/1.1 client for the open loop that adds as little as it can to what it times: sockets and llhttp's parser.
+"""HTTP/1.1 client of the open loop: asyncio sockets and the llhttp parser, to add little time to the measurement.
 
-No request ever waits for a free connection: where none is idle, another is opened, up to what the system allows;
-one beyond that fails as `NoFreeConnection`, which makes the load invalid, since from there on the loop was closed.
+A request never waits for a free connection. If no connection is idle, another one is opened, up to the limit of the
+system. A request above the limit fails with `NoFreeConnection`. That makes the load invalid, because the number of
+requests would then depend on the replies, as in a closed loop.
 """
 
 import asyncio
@@ -13,11 +14,14 @@ from urllib.parse import SplitResult
 import httptools
 
 IDLE_S = 3.0
-"""A connection idle for longer is not used again: the server may be closing it (uvicorn does so after 5 s)."""
+"""A connection that was idle for more seconds is not reused: the server may be closing it (uvicorn: after 5 s)."""
 
 
 class InFlightRequest:
-    """One request on its way; times are of `time.monotonic()`. `status` is 0 and `error` set where no reply came."""
+    """One request and its reply. Times are seconds of `time.monotonic()`; `length` is bytes of the body.
+
+    Without a reply, `status` is 0 and `error` names the failure. `on_complete` is called once.
+    """
 
     __slots__ = ("connection", "done", "error", "first_byte", "length", "on_complete", "sent", "status", "timer")
 
@@ -31,7 +35,7 @@ class InFlightRequest:
         self.timer: asyncio.TimerHandle | None = None
 
     def complete(self, error: str = "") -> None:
-        """The last byte is there, or the failure; the first ending counts."""
+        """Record the end of the request: its last byte or a failure. Later calls have no effect."""
         if self.done:
             return
         self.done = time.monotonic()
@@ -45,11 +49,11 @@ class InFlightRequest:
 
 
 class Connection(asyncio.Protocol):
-    """A connection that carries one request at a time and goes back to the idle ones after it."""
+    """A connection with at most one request at a time. After a reply it returns to the client's idle connections."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
-        self._flight: InFlightRequest | None = None
+        self._in_flight: InFlightRequest | None = None
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._has_length = False
@@ -59,10 +63,10 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, flight: InFlightRequest, request: bytes) -> None:
+    def send(self, in_flight: InFlightRequest, request: bytes) -> None:
         assert self._transport is not None
-        flight.connection = self
-        self._flight = flight
+        in_flight.connection = self
+        self._in_flight = in_flight
         self._transport.write(request)
 
     def abort(self) -> None:
@@ -70,7 +74,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # of a stream, always an asyncio.Transport
+        self._transport = transport  # type: ignore[assignment]  # a stream always has an asyncio.Transport
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -81,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._client.open -= 1
-        ended_by_closing = self._flight is not None and self._flight.first_byte and not self._has_length
+        ended_by_closing = self._in_flight is not None and self._in_flight.first_byte and not self._has_length
         self._end("" if ended_by_closing and not error else type(error).__name__ if error else "ServerDisconnected")
 
     def on_message_begin(self) -> None:
@@ -92,91 +96,96 @@ class Connection(asyncio.Protocol):
             self._has_length = True
 
     def on_headers_complete(self) -> None:
-        if self._flight is not None:
-            self._flight.first_byte = time.monotonic()
-            self._flight.status = self._parser.get_status_code()
+        if self._in_flight is not None:
+            self._in_flight.first_byte = time.monotonic()
+            self._in_flight.status = self._parser.get_status_code()
 
     def on_body(self, body: bytes) -> None:
-        if self._flight is not None:
-            self._flight.length += len(body)
+        if self._in_flight is not None:
+            self._in_flight.length += len(body)
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() < 200:
-            return  # an interim reply; the real one follows
-        asked = self._flight is not None
+            return  # an interim response (1xx); the final one follows
+        expected = self._in_flight is not None
         self._end()
-        if asked and self._parser.should_keep_alive() and self.is_open:
+        if expected and self._parser.should_keep_alive() and self.is_open:
             self.idle_since = time.monotonic()
             self._client.idle.append(self)
         else:
             self.abort()
 
     def _end(self, error: str = "") -> None:
-        flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.complete(error)
+        in_flight, self._in_flight = self._in_flight, None
+        if in_flight is not None:
+            in_flight.complete(error)
 
 
 class Client:
-    """Connections to one server. `most` bounds how many may be open at once."""
+    """Connections to one server.
 
-    def __init__(self, parts: SplitResult, *, timeout_s: float, most: int, context: ssl.SSLContext | None) -> None:
+    `timeout_s` is the timeout per request in s; `max_connections` limits the open connections; `context` selects TLS.
+    """
+
+    def __init__(
+        self, parts: SplitResult, *, timeout_s: float, max_connections: int, context: ssl.SSLContext | None
+    ) -> None:
         self.idle: list[Connection] = []
-        """Newest last; some may have been closed by the server."""
+        """Idle connections, the newest last. The server may have closed some of them."""
         self.opened = 0
-        """How many connections were ever opened."""
+        """Connections opened since the start."""
         self._host = str(parts.hostname)
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._context = context
         self._timeout_s = timeout_s
-        self._most = most
+        self._max_connections = max_connections
         self.open = 0
-        """How many are open, or being opened."""
+        """Connections that are open or being opened."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, request: bytes, on_complete: Callable[[InFlightRequest], None]) -> InFlightRequest:
-        """Send a request now; `on_complete` is called with its flight when it is over."""
+        """Send a request now. `on_complete` is called with the returned object when the request has ended."""
         loop = asyncio.get_running_loop()
-        flight = InFlightRequest(time.monotonic(), on_complete)
-        flight.timer = loop.call_later(self._timeout_s, self._expire, flight)
+        in_flight = InFlightRequest(time.monotonic(), on_complete)
+        in_flight.timer = loop.call_later(self._timeout_s, self._expire, in_flight)
         while self.idle:
             connection = self.idle.pop()
-            if connection.is_open and flight.sent - connection.idle_since < IDLE_S:
-                connection.send(flight, request)
-                return flight
+            if connection.is_open and in_flight.sent - connection.idle_since < IDLE_S:
+                connection.send(in_flight, request)
+                return in_flight
             connection.abort()
-        if self.open >= self._most:
-            loop.call_soon(flight.complete, "NoFreeConnection")
+        if self.open >= self._max_connections:
+            loop.call_soon(in_flight.complete, "NoFreeConnection")
         else:
             self.open += 1
-            task = loop.create_task(self._connect(flight, request))
+            task = loop.create_task(self._connect(in_flight, request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return flight
+        return in_flight
 
-    async def _connect(self, flight: InFlightRequest, request: bytes) -> None:
+    async def _connect(self, in_flight: InFlightRequest, request: bytes) -> None:
         name = self._host if self._context else None
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: Connection(self), self._host, self._port, ssl=self._context, server_hostname=name
             )
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # ssl.SSLError is a subclass
             self.open -= 1
-            flight.complete(type(error).__name__)
+            in_flight.complete(type(error).__name__)
             return
         self.opened += 1
-        if flight.done:
+        if in_flight.done:
             connection.abort()
         else:
-            connection.send(flight, request)
+            connection.send(in_flight, request)
 
-    def _expire(self, flight: InFlightRequest) -> None:
-        flight.complete("TimeoutError")
-        if flight.connection is not None:
-            flight.connection.abort()
+    def _expire(self, in_flight: InFlightRequest) -> None:
+        in_flight.complete("TimeoutError")
+        if in_flight.connection is not None:
+            in_flight.connection.abort()
 
     async def close(self) -> None:
-        """End what is still open or being opened."""
+        """Close the idle connections and cancel those that are being opened."""
         for connection in tuple(self.idle):
             connection.abort()
         for task in tuple(self._tasks):

@@ -1,4 +1,4 @@
-"""Locust as a driver: closed loop, users who pause, `locustfile.py` in a process of its own."""
+"""Load driver that runs Locust with `locustfile.py` in a separate process: closed loop, users with pauses."""
 
 import csv
 import json
@@ -15,9 +15,9 @@ NUMBERS |= {"status": int, "bytes": int, "scheduled_s": float, "first_byte_s": f
 
 
 def run_locust(load: Load, folder: Path) -> DriverResult:
-    """Drive the mix with `BankingUser`s, all starting at once. Leaves `locust.csv` and `locust.log`.
+    """Send the mix with `load.users` users that start together. Writes `locust.csv` and `locust.log` in `folder`.
 
-    Raises `ServerError` if Locust made no request; one that ended early keeps its rows and is marked invalid.
+    Raises `ServerError` if Locust sent no request. If Locust ended early, its rows are kept and the load is invalid.
     """
     rows_file, generator = folder / "locust.csv", folder / "generator.json"
     plan = load.plan() | {"rows": rows_file.name, "generator": generator.name}
@@ -29,20 +29,23 @@ def run_locust(load: Load, folder: Path) -> DriverResult:
     command += ["--only-summary", "--exit-code-on-error", "0"]
     environment = {"BANKLLM_LOAD_PLAN": "plan.json", "BANKLLM_LOAD_TOKENS": json.dumps(load.tokens())}
     log = folder / "locust.log"
-    child = processes.run(command, log, load.longest_s(), environment, signal.SIGTERM)
+    child = processes.run(command, log, load.max_duration_s(), environment, signal.SIGTERM)
     rows = read_rows(rows_file)
     if not rows and not child.interrupted:
-        raise ServerError(f"Locust made no request (exit code {child.returncode}). It said:\n{processes.tail(log)}")
-    asked = load.warm_up + load.requests
-    busy = json.loads(generator.read_text(encoding="utf-8")) if generator.exists() else None
-    why = f" ({busy['ended']})" if busy and busy["ended"] else ""
+        raise ServerError(
+            f"Locust sent no request (exit code {child.returncode}). Check that the server answers. The end of "
+            f"Locust's log:\n{processes.tail(log)}"
+        )
+    planned = load.warm_up + load.requests
+    generator_report = json.loads(generator.read_text(encoding="utf-8")) if generator.exists() else None
+    why = f" ({generator_report['ended']})" if generator_report and generator_report["ended"] else ""
     return DriverResult(
         rows=rows,
         errors=errors_of(rows),
         seconds=span_s(rows),
-        generator_cpu_share=busy["cpu_s"] / busy["wall_s"] if busy else None,
+        generator_cpu_share=generator_report["cpu_s"] / generator_report["wall_s"] if generator_report else None,
         limits=("no first_byte_s",),
-        invalid_because=None if len(rows) == asked else f"Locust ended after {len(rows)} of {asked} requests{why}",
+        invalid_because=None if len(rows) == planned else f"Locust ended after {len(rows)} of {planned} requests{why}",
         interrupted=child.interrupted,
     )
 
@@ -51,7 +54,10 @@ LOCUST = (sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("lo
 
 
 def read_rows(path: Path) -> list[RequestRow]:
-    """Rows that a generator wrote under `COLUMNS`. A last line cut short by a kill is left out."""
+    """Read the rows that a load generator wrote with `COLUMNS`; an empty list if the file does not exist.
+
+    An incomplete last line, left by a killed process, is ignored.
+    """
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:

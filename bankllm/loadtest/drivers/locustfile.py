@@ -1,8 +1,10 @@
-"""`BankingUser`: one health check to two chats, 1 to 3 s apart; every request becomes a CSV row.
+"""Locust scenario `BankingUser`: one health check per two chats, pauses of 1 to 3 s, one CSV row per request.
 
-Locust monkey-patches the interpreter, so `drivers.run_locust` runs this file in a process of its own, with a
-plan (a JSON file named by BANKLLM_LOAD_PLAN). By hand, without rows or a last request:
-locust -f bankllm/loadtest/drivers/locustfile.py --host http://127.0.0.1:8000
+Locust monkey-patches the interpreter, so `drivers/locust_driver.py` runs this file in a separate process. The
+environment variable BANKLLM_LOAD_PLAN names the JSON file with the plan. Without a plan, the scenario writes no rows
+and runs until it is stopped:
+
+    locust -f bankllm/loadtest/drivers/locustfile.py --host http://127.0.0.1:8000
 """
 
 import csv
@@ -37,12 +39,12 @@ if path := os.environ.get("BANKLLM_LOAD_PLAN"):
     PLAN |= json.loads(Path(path).read_text(encoding="utf-8"))
 TOKENS: dict[str, str] = json.loads(os.environ.get("BANKLLM_LOAD_TOKENS", "{}"))
 UNREACHED = (ConnectionError, HTTPConnectionClosed)
-DEAD_AFTER = 200
-"""So many failures to reach the server, one after another, and it is taken for dead."""
+MAX_CONSECUTIVE_FAILURES = 200
+"""After this many consecutive failures to reach the server, the load ends."""
 
 
 class Recorder:
-    """Hands out the requests, writes each one's row, and ends the test after the last reply."""
+    """Counts the planned requests, writes one row per request, and ends the test after the last reply."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -50,14 +52,17 @@ class Recorder:
         self.claimed = self.finished = self.unreached = 0
         self.began = time.perf_counter()
         self.cpu_began = time.process_time()
-        # Line-buffered: an interrupted test keeps its rows.
+        # Line-buffered, so that an interrupted test keeps its rows.
         self.file = Path(PLAN["rows"]).open("w", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115
         self.writer = csv.writer(self.file, lineterminator="\n")
         self.writer.writerow(COLUMNS)
         random.seed(PLAN["seed"])
 
     def claim(self, opening: bool) -> str:
-        """Take one of the planned requests and give its phase, or end this user: the last ones must not overshoot."""
+        """Claim one of the planned requests and return its phase. Stops this user if all requests are claimed.
+
+        `opening` says whether the request is the first one of its user.
+        """
         if self.claimed == self.total:
             raise StopUser
         self.claimed += 1
@@ -66,28 +71,32 @@ class Recorder:
         return "opening" if opening else "steady"
 
     def record(self, name: str, response_time: float, response_length: int, **meta: Any) -> None:
-        """One row, whatever came back."""
+        """Write one row for a request, successful or not. Locust calls it after each request."""
         done = time.perf_counter() - self.began
         status = meta["response"].status_code
         error = meta["exception"]
-        # The client wraps what went wrong in its RetriesExceeded, though it was told to try once.
+        # The client wraps the error in RetriesExceeded, although retries are off.
         cause = getattr(error, "original", None) or error
-        said = "" if error is None else f"HTTP {status}" if status else type(cause).__name__
+        error_name = "" if error is None else f"HTTP {status}" if status else type(cause).__name__
         times = ["", done - response_time / 1000, "", done, response_time, response_time]
-        self.writer.writerow(["locust", 0, name, meta["context"]["phase"], *times, status, response_length or 0, said])
+        about = ["locust", 0, name, meta["context"]["phase"]]
+        self.writer.writerow([*about, *times, status, response_length or 0, error_name])
         self.finished += 1
         self.unreached = self.unreached + 1 if isinstance(cause, UNREACHED) else 0
-        if self.unreached == DEAD_AFTER:
-            self.finish(f"the server was not reached {DEAD_AFTER} times in a row")
+        if self.unreached == MAX_CONSECUTIVE_FAILURES:
+            self.finish(f"the server was not reached {MAX_CONSECUTIVE_FAILURES} times in a row")
         elif self.finished == self.total:
             self.finish("")
 
     def finish(self, ended: str) -> None:
-        """Say how busy this process was from the first request to the last reply, and leave."""
+        """Write the CPU and wall time of this process since the start of the test, and end the test.
+
+        `ended` is the reason for an early end, or empty.
+        """
         busy = {"cpu_s": time.process_time() - self.cpu_began, "wall_s": time.perf_counter() - self.began}
         Path(PLAN["generator"]).write_text(json.dumps(busy | {"ended": ended}), encoding="utf-8")
         assert self.environment.runner is not None
-        # Not here: quit() ends every user, the one whose reply this is included. Locust made threads greenlets.
+        # quit() ends all users, including the one that runs this code, so call it from a thread (a greenlet in Locust).
         threading.Thread(target=self.environment.runner.quit).start()
 
 
@@ -99,7 +108,7 @@ def open_recorder(environment: Environment, **_: Any) -> None:
 
 
 class BankingUser(FastHttpUser):
-    """A customer who asks, reads the reply, and asks again (closed loop)."""
+    """A closed-loop user: sends a request, waits for the reply, pauses, and sends the next request."""
 
     recorder: Recorder
     connection_timeout = network_timeout = PLAN["timeout_s"]
@@ -111,7 +120,7 @@ class BankingUser(FastHttpUser):
 
     @task
     def ask(self) -> None:
-        """A health check or a chat, as the mix has it."""
+        """Send a health check or a chat, drawn according to the mix."""
         context = {"phase": self.recorder.claim(self.fresh)}
         self.fresh = False
         if random.random() < PLAN["health_share"]:

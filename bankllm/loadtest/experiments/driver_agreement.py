@@ -1,6 +1,7 @@
-"""Do the tools agree? One load measured by several, and by the server itself; each comparison ends in a verdict.
+"""Compare the latencies that several load drivers and the server's histogram report for the same load.
 
 rows = [*drivers_agree({"ab": ab_rows, "open-loop": open_rows}, load="one user"), *histogram_agrees(...)]
+print(verdict(rows))
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,32 +14,39 @@ from bankllm.loadtest.load import RequestRow
 
 PERCENTILES = (0.5, 0.95)
 TOLERANCE = 0.2
-"""Between drivers, of their median. Two runs of one driver on a shared machine differ by up to a tenth, and a tail
-by more than a middle; a tool that is wrong (rounds, leaves out a wait) is wrong by more than a fifth."""
+"""Largest difference of a driver from the median of all drivers, as a share of that median.
+
+Two runs of the same driver on a shared machine differ by up to 10 %, high percentiles by more than medians. A driver
+with an error in its method (rounding, a wait that it leaves out) differs by more than 20 %.
+"""
 RESOLUTION_MS = 2.0
-"""ab tells whole milliseconds: a difference of two of them is none."""
+"""Smaller differences in ms always agree, because ab reports whole milliseconds."""
 BUCKETS = 1
-"""How many buckets a histogram's percentile and a driver's may lie apart. The histogram knows no more than a bucket,
-and it does not see the network, the parser and the wait for the event loop, which may push a reply into the next."""
+"""Largest difference between the percentile of a driver and that of the server's histogram, in buckets.
+
+The histogram has the resolution of its buckets. It also leaves out the network, the parser and the wait for the event
+loop, which can move a reply into the next bucket.
+"""
 
 
 def drivers_agree(
     measured: Mapping[str, Sequence[RequestRow]], *, load: str, column: str = "latency_ms"
 ) -> list[RequestRow]:
-    """One row a driver and percentile: how far it lies from the median of all drivers, and whether that is little.
+    """Compare each driver's p50 and p95 of `column` (ms) with the median of all drivers.
 
-    Drivers with too few rows for a percentile are left out of its comparison; one alone is not compared.
+    Returns one row per driver and percentile, with the difference (`apart`) and the verdict (`agrees`: yes or no). A
+    driver with too few rows for a percentile is left out. A single driver is not compared.
     """
     rows: list[RequestRow] = []
     for q in PERCENTILES:
-        found = {
-            driver: float(str(percentile(cast(Rows, mine), column, q).value))
-            for driver, mine in measured.items()
-            if len(mine) >= samples_needed(q)
+        values = {
+            driver: float(str(percentile(cast(Rows, driver_rows), column, q).value))
+            for driver, driver_rows in measured.items()
+            if len(driver_rows) >= samples_needed(q)
         }
-        middle = median(found.values()) if found else 0.0
+        middle = median(values.values()) if values else 0.0
         allowed = max(TOLERANCE * middle, RESOLUTION_MS)
-        for driver, value in found.items() if len(found) > 1 else ():
+        for driver, value in values.items() if len(values) > 1 else ():
             rows.append(
                 {
                     "load": load,
@@ -63,10 +71,11 @@ def histogram_agrees(
     driver: str,
     column: str = "service_ms",
 ) -> list[RequestRow]:
-    """One row a percentile: how many buckets a driver's percentile lies from the one that the server's histogram has.
+    """Compare a driver's p50 and p95 with those of the server's histogram, in buckets; also compare the counts.
 
-    `rows` are all requests of that route between the two scrapes that `buckets` come from (`le_ms` and a cumulative
-    `requests`), the warm-up's too: the server does not know of warm-ups. Counts that differ are a verdict as well.
+    `rows` are all requests of the route between the two scrapes of `buckets`, including the warm-up, because the server
+    counts it too. `buckets` are rows of `le_ms` and a cumulative `requests`. Returns one row for the count and one per
+    percentile, with the columns of `drivers_agree`.
     """
     texts = [{name: str(value) for name, value in bucket.items()} for bucket in buckets]
     seen = round(float(texts[-1]["requests"])) if texts else 0
@@ -84,19 +93,19 @@ def histogram_agrees(
         }
     ]
     for q in PERCENTILES:
-        mine = percentile(cast(Rows, rows), column, q).value
-        theirs = histogram_quantile(texts, "le_ms", "requests", q).value
-        if mine is None or theirs is None:
+        driver_ms = percentile(cast(Rows, rows), column, q).value
+        server_ms = histogram_quantile(texts, "le_ms", "requests", q).value
+        if driver_ms is None or server_ms is None:
             continue
-        apart = bucket_of(mine, texts) - bucket_of(theirs, texts)
+        apart = bucket_of(driver_ms, texts) - bucket_of(server_ms, texts)
         compared.append(
             {
                 "load": load,
                 "percentile": f"p{100 * q:.0f}",
                 "driver": driver,
-                "driver_ms": mine,
+                "driver_ms": driver_ms,
                 "against": "the server's histogram",
-                "against_ms": theirs,
+                "against_ms": server_ms,
                 "apart": f"{apart:+d} buckets",
                 "tolerance": f"{BUCKETS} bucket",
                 "agrees": "yes" if abs(apart) <= BUCKETS else "no",
@@ -106,18 +115,21 @@ def histogram_agrees(
 
 
 def bucket_of(value: float, buckets: Sequence[Mapping[str, Any]]) -> int:
-    """The number of the bucket that a value in ms falls into, from 0."""
+    """Return the index, from 0, of the bucket that contains a value in ms. A bucket includes its upper bound."""
     bounds = sorted(float(bucket["le_ms"]) for bucket in buckets)
     return next(number for number, (low, high) in enumerate(pairwise((-1.0, *bounds))) if low < value <= high)
 
 
 def verdict(rows: Sequence[RequestRow]) -> str:
-    """The comparisons in one sentence."""
-    off = [
+    """Summarise the comparisons in one sentence."""
+    disagreeing = [
         f"{row['driver']} {row['percentile']} ({row['load']}, {row['apart']})" for row in rows if row["agrees"] == "no"
     ]
     if not rows:
-        return "Nothing was compared: too few samples, or one tool alone."
-    if off:
-        return f"They do NOT agree: {len(off)} of {len(rows)} comparisons are out of tolerance: {', '.join(off)}."
+        return "Nothing was compared: there were too few samples, or only one tool."
+    if disagreeing:
+        return (
+            f"They do NOT agree: {len(disagreeing)} of {len(rows)} comparisons are out of tolerance: "
+            f"{', '.join(disagreeing)}."
+        )
     return f"They agree: all {len(rows)} comparisons are within tolerance."

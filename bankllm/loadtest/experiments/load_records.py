@@ -1,9 +1,9 @@
-"""What is recorded of loads: ids, titles and statistics, as the keyword arguments of `evidence.run.Run.measure`.
+"""Records of load tests: ids, titles and statistics, as keyword arguments of `evidence.run.Run.measure`.
 
-for measure in measures.of_sweep("chat_w1", steps, raw="sweep"):
-    run.measure(**measure)
+    for measure in load_records.of_sweep("chat_w1", steps, raw="sweep"):
+        run.measure(**measure)
 
-Plain data, so that the notebook says in two lines what it records, and tests see every id.
+The functions return data only. A notebook records an experiment in two lines, and the tests can check every id.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 from bankllm.loadtest.experiments.driver_agreement import BUCKETS, TOLERANCE
 from bankllm.loadtest.experiments.rate_sweep import OBJECTIVE_MS, SERVED, Step, knee_of
-from bankllm.loadtest.experiments.soak import MOST_GROWTH, SHARE
+from bankllm.loadtest.experiments.soak import MAX_GROWTH, SHARE
 
 Measure = dict[str, Any]
 PERCENTILES = (0.5, 0.95, 0.99)
@@ -20,7 +20,7 @@ PERCENTILES = (0.5, 0.95, 0.99)
 def percentiles(
     prefix: str, title: str, column: str, wanted: Sequence[float] = PERCENTILES, **rest: Any
 ) -> Iterator[Measure]:
-    """Percentiles of a column in ms, as `<prefix>.p50_ms` and so on; `rest` is part of each."""
+    """Yield percentiles of a column in ms, with the ids `<prefix>.p50_ms` and so on. `rest` is added to each."""
     for q in wanted:
         name = f"p{100 * q:.0f}"
         about = {"id": f"{prefix}.{name}_ms", "title": f"{title}, {name}", "unit": "ms"}
@@ -28,13 +28,13 @@ def percentiles(
 
 
 def ok(prefix: str, title: str, **rest: Any) -> Measure:
-    """The share of requests without an error, as `<prefix>.ok`."""
+    """Return the share of requests without an error, with the id `<prefix>.ok`."""
     about = {"id": f"{prefix}.ok", "title": title, "unit": "share"}
     return {**about, "statistic": "proportion", "column": "error", "equals": "", **rest}
 
 
 def of_load(key: str, label: str, raw: str, **rest: Any) -> Iterator[Measure]:
-    """One load, its rows in `raw` and its summary in `<raw>_summary`."""
+    """Yield throughput, chat latency and success share of one load: rows in `raw`, summary in `<raw>_summary`."""
     about = {"id": f"{key}.throughput", "title": f"Throughput ({label})", "unit": "requests/s"}
     yield {**about, "raw": f"{raw}_summary", "statistic": "single", "column": "requests_per_s", **rest}
     chats = {"raw": raw, "where": {"kind": "chat"}, **rest}
@@ -43,7 +43,7 @@ def of_load(key: str, label: str, raw: str, **rest: Any) -> Iterator[Measure]:
 
 
 def of_cache(raw: str, **rest: Any) -> Iterator[Measure]:
-    """The workloads of `workloads.workloads`, and how far their medians lie apart."""
+    """Yield the latency of each workload of `workloads.workloads`, and the spread of the medians."""
     for name in ("cold", "warm", "zipf", "repeated"):
         where = {"where": {"workload": name}, "raw": raw, **rest}
         yield from percentiles(f"load.cache.{name}", f"Chat latency, texts {name}", "latency_ms", (0.5, 0.95), **where)
@@ -53,7 +53,7 @@ def of_cache(raw: str, **rest: Any) -> Iterator[Measure]:
 
 
 def of_sweep(name: str, steps: Sequence[Step], raw: str) -> Iterator[Measure]:
-    """The knee of one sweep, named like `chat_w2` (kind, workers), and what it was like there."""
+    """Yield the knee of one sweep, and the goodput and latency at the knee. `name` is kind and workers: `chat_w2`."""
     kind, _, workers = name.partition("_w")
     label = f"{kind}, {workers} worker{'' if workers == '1' else 's'}"
     conditions = {"loop": "open", "arrivals": "poisson", "server_workers": int(workers), "objective_ms": OBJECTIVE_MS}
@@ -71,7 +71,7 @@ def of_sweep(name: str, steps: Sequence[Step], raw: str) -> Iterator[Measure]:
 
 
 def of_crosscheck(table: str, requests: str) -> Iterator[Measure]:
-    """The share of comparisons that agree, and how far the drivers lie apart; raw files of both."""
+    """Yield the share of comparisons that agree (raw file `table`) and the spread of the drivers (`requests`)."""
     title = "Comparisons of the load tools, and with the server's histogram, that are within tolerance"
     about = {"id": "load.crosscheck.agree", "title": title, "unit": "share", "raw": table}
     tolerance = {"tolerance": TOLERANCE, "histogram_buckets": BUCKETS}
@@ -84,7 +84,7 @@ def of_crosscheck(table: str, requests: str) -> Iterator[Measure]:
 
 
 def of_session(driver: str, runs: int, raw: str, **rest: Any) -> Iterator[Measure]:
-    """Least, middle and largest run of one driver, rows in `raw` and summaries in `<raw>_summary`."""
+    """Yield minimum, median and maximum over the runs of one driver: rows in `raw`, summaries in `<raw>_summary`."""
     key = f"load.session.{driver.replace('-', '')}"
     for pick in ("min", "median", "max"):
         label = f"with {driver}, {pick} of {runs} runs"
@@ -98,8 +98,8 @@ def of_session(driver: str, runs: int, raw: str, **rest: Any) -> Iterator[Measur
 
 
 def of_soak(raw: str, memory: str, *, rate: float, minutes: float, **rest: Any) -> Iterator[Measure]:
-    """Memory, errors and latency of a soak."""
-    conditions = {"loop": "open", "rate": rate, "share_of_knee": SHARE, "minutes": minutes, "flat_up_to": MOST_GROWTH}
+    """Yield memory growth, success share and chat latency of a soak; `rate` is in requests per second."""
+    conditions = {"loop": "open", "rate": rate, "share_of_knee": SHARE, "minutes": minutes, "flat_up_to": MAX_GROWTH}
     common = {"conditions": conditions, **rest}
     title = f"How much the server's memory grew in {minutes:.1f} minutes of steady load"
     about = {"id": "load.soak.memory_growth", "title": title, "unit": "share", "raw": memory}

@@ -1,6 +1,6 @@
-"""Several loads of one server, so that a figure comes with its spread over runs and not from one lucky minute.
+"""Repeat the loads of several drivers, to report each result with its spread over runs.
 
-session = run_session({"ab": ask_with_ab, "open-loop": ask_open_loop}, runs=3)
+session = run_session({"ab": load_with_ab, "open-loop": load_open_loop}, runs=3)
 run.write_rows("session_ab", session.rows("ab"))
 """
 
@@ -13,29 +13,31 @@ from bankllm.evidence.statistics.registry import Rows, percentile
 from bankllm.loadtest.load import RequestRow, measured
 from bankllm.loadtest.runner import LoadResult
 
-Ask = Callable[..., LoadResult]
-"""Makes one load; takes `seed`, which is the number of the run, from 1."""
+RunLoad = Callable[..., LoadResult]
+"""Runs one load; takes the keyword `seed`, which is the number of the run, from 1."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """The loads of each driver, one a run, and why a driver has none."""
+    """The results of several runs of several drivers."""
 
     results: dict[str, list[LoadResult]]
+    """Driver → one result per run."""
     missing: dict[str, str]
+    """Driver that is not installed → the reason."""
 
     def rows(self, driver: str) -> Iterator[RequestRow]:
-        """The requests of all its runs, with the column `run` before those of `load.COLUMNS`; no warm-up."""
+        """Yield the measured requests of all runs of a driver: the column `run`, then those of `load.COLUMNS`."""
         for run, result in enumerate(self.results[driver], start=1):
             yield from ({"run": run, **row} for row in measured(result.rows))
 
     def summaries(self, driver: str) -> Iterator[RequestRow]:
-        """One row a run: `run`, and what `LoadResult.summary` tells."""
+        """Yield one row per run of a driver: `run`, and the columns of `LoadResult.summary`."""
         for run, result in enumerate(self.results[driver], start=1):
             yield {"run": run, **result.summary()}
 
     def invalid_because(self, driver: str) -> str | None:
-        """What is wrong with any of its runs."""
+        """Return why runs of a driver are invalid, with the numbers of the runs; None if all runs are valid."""
         faults = {
             run: result.invalid_because
             for run, result in enumerate(self.results[driver], start=1)
@@ -44,36 +46,36 @@ class Session:
         return "; ".join(f"run {run}: {fault}" for run, fault in faults.items()) or None
 
     def seconds(self) -> float:
-        """Of load in all, warm-ups left out."""
+        """Return the total duration of all loads in s, without the warm-ups."""
         return sum(result.seconds for results in self.results.values() for result in results)
 
     def requests(self) -> int:
-        """Measured ones, in all."""
+        """Return the total number of measured requests."""
         return sum(len(measured(result.rows)) for results in self.results.values() for result in results)
 
     def errors(self) -> int:
-        """Requests that failed, in all."""
+        """Return the total number of measured requests that failed."""
         return sum(sum(result.errors.values()) for results in self.results.values() for result in results)
 
     def p95_ms(self, driver: str) -> list[float | None]:
-        """Of the chats' latency, one a run; None where there are too few of them."""
+        """Return the p95 of the chat latency in ms, one value per run; None for a run with too few chats."""
         chats = ([row for row in measured(result.rows) if row["kind"] == "chat"] for result in self.results[driver])
         return [percentile(cast(Rows, rows), "latency_ms", 0.95).value for rows in chats]
 
 
-def run_session(asks: Mapping[str, Ask], runs: int) -> Session:
-    """Let the drivers take turns, `runs` times each: what changes on the machine meanwhile meets them all alike.
+def run_session(loads: Mapping[str, RunLoad], runs: int) -> Session:
+    """Run each load `runs` times. The drivers alternate, so that changes on the machine affect all of them.
 
-    A driver that is not installed has no runs, and stands in `missing` with the reason.
+    `loads` is driver → function. A driver that raises `NotMeasured` has no runs and is listed in `missing`.
     """
     results: dict[str, list[LoadResult]] = {}
     missing: dict[str, str] = {}
     for run in range(1, runs + 1):
-        for driver, ask in asks.items():
+        for driver, run_load in loads.items():
             if driver in missing:
                 continue
             try:
-                results.setdefault(driver, []).append(ask(seed=run))
+                results.setdefault(driver, []).append(run_load(seed=run))
             except NotMeasured as reason:
                 missing[driver] = str(reason)
                 results.pop(driver)

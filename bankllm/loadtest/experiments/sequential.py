@@ -1,4 +1,4 @@
-"""One request after another: the floor that every loaded figure is compared with.
+"""Latency of sequential requests: the baseline for the latency under load.
 
 rows = time_requests(server.url, texts, ["CUST001"], requests=200)
 """
@@ -12,6 +12,7 @@ import httpx
 from bankllm.errors import ServerError
 
 WARM_UP = 5
+"""Requests sent first, without rows."""
 STAGES = ("queue", "tokenise", "encode", "classify", "retrieve", "respond", "total")
 
 
@@ -25,14 +26,16 @@ def time_requests(
     token: str | None = None,
     timeout_s: float = 30,
 ) -> list[dict[str, object]]:
-    """Send chats one at a time on one connection; the first `WARM_UP` are not kept. One row a request:
+    """Send chats one at a time on one connection. Returns one row per request after the first `WARM_UP`:
 
-    - `sent_s`: seconds since the first kept request; `done_s`: when the reply's last byte was there;
-    - `latency_ms`: their difference;
-    - `status`: the HTTP status, 0 where no reply came; `error`: the failure's name, else empty;
-    - `intent`, and `<stage>_ms` as the server reports them, empty where it did not answer with 200.
+    - `sent_s`: time of sending, in seconds since the first measured request;
+    - `done_s`: time of the reply's last byte, on the same clock;
+    - `latency_ms`: the difference in ms;
+    - `status`: the HTTP status, 0 without a reply;
+    - `error`: empty on success, else the HTTP status or the name of the failure;
+    - `intent` and `<stage>_ms`: as the server reports them, empty for other statuses than 200.
 
-    Raises `ServerError` where nothing listens at `url`.
+    `timeout_s` is the timeout per request. Raises `ServerError` if no server answers at `url`.
     """
     generator = random.Random(seed)
     rows: list[dict[str, object]] = []
@@ -41,7 +44,7 @@ def time_requests(
         try:
             client.get("/health")
         except httpx.HTTPError as error:
-            raise ServerError(f"Nothing answers at {url} ({error}). Start the server first (bankllm serve).") from error
+            raise ServerError(f"No server answers at {url} ({error}). Start the server (bankllm serve).") from error
         began = time.perf_counter()
         for number in range(WARM_UP + requests):
             body = {"message": generator.choice(messages), "customer_id": generator.choice(customers)}

@@ -1,6 +1,12 @@
-"""Does the server stay as it is for minutes on end? A steady load, and its memory read beside it.
+"""Soak test: run a steady load for minutes and sample the server's memory meanwhile.
 
-soaked = soak(lambda: offer(0.7 * knee, requests, warm_up), server.rss_bytes, sample_s=5, between=forget, every_s=30)
+result = soak(
+    lambda: offer(SHARE * knee, requests, warm_up),
+    server.rss_bytes,
+    sample_s=5,
+    between=lambda: delete_memory(server.url, customers),
+    every_s=30,
+)
 """
 
 import time
@@ -16,17 +22,18 @@ from bankllm.loadtest.load import RequestRow
 from bankllm.loadtest.runner import LoadResult
 
 SHARE = 0.7
-"""Of the knee, which is offered."""
-MOST_GROWTH = 0.05
-"""By which memory may grow and still be called flat; see `evidence.statistics.growth`."""
+"""Offered rate as a share of the knee."""
+MAX_GROWTH = 0.05
+"""Largest growth of memory that counts as flat, as a share; see the statistic `growth` in `evidence.statistics`."""
 
 
 @dataclass(frozen=True)
 class Soak:
-    """The load, and rows of `at_s` (seconds since it began) and `rss_bytes` (the server's and its workers')."""
+    """The result of a soak."""
 
     result: LoadResult
     memory: list[RequestRow]
+    """Rows of `at_s` (seconds since the start of the load) and `rss_bytes` (resident memory, in bytes)."""
 
 
 def soak(
@@ -37,26 +44,27 @@ def soak(
     between: Callable[[], None] = lambda: None,
     every_s: float = 30,
 ) -> Soak:
-    """Run a load to its end while `rss_bytes` is read every `sample_s` and `between` called every `every_s` seconds.
+    """Run a load; meanwhile call `rss_bytes` every `sample_s` seconds and `between` every `every_s` seconds.
 
-    `between` is also called before the load: what earlier ones left would take time in the midst of this one.
-    Raises what any of the three raises, once the load is over.
+    `between` is also called before the load, because data that earlier loads left would make its first call slow.
+
+    Raises any error of the three functions, after the load has ended.
     """
     between()
-    over = Event()
+    load_done = Event()
     with ThreadPoolExecutor(1, "memory") as pool:
-        sampling = pool.submit(_sample, over, rss_bytes, sample_s, between, every_s)
+        sampling = pool.submit(_sample, load_done, rss_bytes, sample_s, between, every_s)
         try:
             result = load()
         finally:
-            over.set()
+            load_done.set()
         return Soak(result, sampling.result())
 
 
-def forget(url: str, customers: Sequence[str], token: str | None = None) -> None:
-    """Let the server delete what it keeps of these customers: kept data is no leak, and would look like one.
+def delete_memory(url: str, customers: Sequence[str], token: str | None = None) -> None:
+    """Delete the stored messages of these customers on the server, so that stored data is not mistaken for a leak.
 
-    Raises `ServerError` where it does not.
+    Raises `ServerError` if the server does not answer with 204.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     for customer in customers:
@@ -64,17 +72,19 @@ def forget(url: str, customers: Sequence[str], token: str | None = None) -> None
         try:
             status = httpx.delete(address, headers=headers, timeout=30, trust_env=False).status_code
         except httpx.HTTPError as error:
-            raise ServerError(f"DELETE {address} failed ({type(error).__name__}); see that the server runs.") from error
+            raise ServerError(
+                f"DELETE {address} failed ({type(error).__name__}). Check that the server runs."
+            ) from error
         if status != 204:
-            raise ServerError(f"DELETE {address}: expected 204, found {status}. See the server's log.")
+            raise ServerError(f"DELETE {address}: expected HTTP 204, found HTTP {status}. See the server's log.")
 
 
 def _sample(
-    over: Event, rss_bytes: Callable[[], int], sample_s: float, between: Callable[[], None], every_s: float
+    load_done: Event, rss_bytes: Callable[[], int], sample_s: float, between: Callable[[], None], every_s: float
 ) -> list[RequestRow]:
     began = called = time.monotonic()
     memory: list[RequestRow] = []
-    while not over.wait(max(0.0, began + len(memory) * sample_s - time.monotonic())):
+    while not load_done.wait(max(0.0, began + len(memory) * sample_s - time.monotonic())):
         memory.append({"at_s": time.monotonic() - began, "rss_bytes": rss_bytes()})
         if time.monotonic() - called >= every_s:
             between()

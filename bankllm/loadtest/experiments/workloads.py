@@ -1,4 +1,4 @@
-"""What the customers say, for an honest look at caches: new texts, the same again, a few favourites, one alone.
+"""Workloads that differ in how often a text repeats, to measure the caches: cold, warm, Zipf and one text.
 
 for name, messages in workloads(data.test.texts, seed=0).items():
     run_load(server.url, "open-loop", messages=messages, ...)
@@ -10,22 +10,24 @@ from collections.abc import Sequence
 from bankllm.errors import UsageError
 
 ZIPF_TEXTS = 200
-"""How many different texts the Zipf workload has, at most."""
-DRAWN = 4096
-"""A load draws uniformly from a list; this long, a list of draws is as good as its weights."""
+"""Largest number of distinct texts in the Zipf workload."""
+ZIPF_DRAWS = 4096
+"""Length of the Zipf list. A load draws uniformly from a list; a list this long approximates the Zipf weights."""
 
 
 def workloads(texts: Sequence[str], seed: int = 0) -> dict[str, list[str]]:
-    """Name → messages for `run_load`, in the order in which they must be sent to a fresh server.
+    """Return workload name → messages for `run_load`, in the order in which they must be sent to a fresh server.
 
-    `cold` and `warm` are the same texts, each alike often: with one seed, `warm` says again what `cold` said first.
-    In `zipf` the k-th of 200 texts comes 1/k as often as the first. `repeated` is one text of middling length, so
-    that it is no quicker to read than the others. Raises `UsageError` without texts.
+    - `cold`, `warm`: all texts, uniformly. With the same seed, `warm` repeats the requests of `cold`.
+    - `zipf`: the k-th of up to 200 texts occurs 1/k as often as the first.
+    - `repeated`: one text of median length, so that it takes as long to encode as the others.
+
+    Raises `UsageError` if `texts` is empty.
     """
     if not texts:
-        raise UsageError("Expected texts to ask with; found none.")
+        raise UsageError("Expected at least 1 text, found none.")
     generator = random.Random(seed)
-    asked = generator.sample(list(texts), min(ZIPF_TEXTS, len(texts)))
-    zipf = generator.choices(asked, weights=[1 / rank for rank in range(1, len(asked) + 1)], k=DRAWN)
-    middling = sorted(texts, key=len)[len(texts) // 2]
-    return {"cold": list(texts), "warm": list(texts), "zipf": zipf, "repeated": [middling]}
+    sample = generator.sample(list(texts), min(ZIPF_TEXTS, len(texts)))
+    zipf = generator.choices(sample, weights=[1 / rank for rank in range(1, len(sample) + 1)], k=ZIPF_DRAWS)
+    median_length = sorted(texts, key=len)[len(texts) // 2]
+    return {"cold": list(texts), "warm": list(texts), "zipf": zipf, "repeated": [median_length]}
