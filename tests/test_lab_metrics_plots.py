@@ -1,4 +1,4 @@
-"""Pictures of the server's figures show what they were given: every bound, the right bucket, each stage's numbers."""
+"""Plots of the server's metrics show their input: every bound, the bucket of the quantile, and each stage."""
 
 from collections.abc import Iterator
 
@@ -14,12 +14,12 @@ from bankllm.lab import metrics_plots, plots
 
 
 @pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
+def close_figures() -> Iterator[None]:
     yield
     plt.close("all")
 
 
-def test_the_histogram_has_a_point_at_each_bound_and_the_quantiles_bucket_is_shaded() -> None:
+def test_the_histogram_has_a_point_per_bound_and_the_bucket_of_the_quantile_is_shaded() -> None:
     bounds, counts = (10, 25, 50, 100), (10, 60, 97, 100)
     buckets = [{"le_ms": float(bound), "requests": n} for bound, n in zip(bounds, counts, strict=True)]
     buckets.append({"le_ms": "+Inf", "requests": 100})  # type: ignore[dict-item]
@@ -32,11 +32,11 @@ def test_the_histogram_has_a_point_at_each_bound_and_the_quantiles_bucket_is_sha
     marked = line.get_markevery()
     assert x[marked].tolist() == [10, 25, 50, 100]
     assert y[marked].tolist() == [0.1, 0.6, 0.97, 1.0]
-    # Spread evenly inside a bucket: a line in ms, and so a curve on the log axis.
+    # A uniform distribution within a bucket is a straight line in ms, and a curve on the log axis.
     assert np.interp(17.5, x, y) == pytest.approx(0.35, abs=0.005)
 
 
-def test_stages_show_mean_and_p95_and_no_mark_without_one() -> None:
+def test_a_stage_shows_its_mean_and_a_mark_only_with_a_p95() -> None:
     rows = [
         {"stage": "queue", "chats": 9, "mean_ms": 2.0, "p95_ms": 7.5},
         {"stage": "encode", "chats": 9, "mean_ms": 16.0, "p95_ms": None},

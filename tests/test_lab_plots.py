@@ -1,4 +1,4 @@
-"""Figures show what they were given, and can be read: nothing covers a name, nothing needs colour alone."""
+"""Plots show their input and are readable: names do not overlap, and series differ not only in colour."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ POINTS = {
 
 
 @pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
+def close_figures() -> Iterator[None]:
     yield
     plt.close("all")
 
@@ -39,7 +39,7 @@ def legend(axis: plt.Axes) -> list[str]:
     return [text.get_text() for text in shown.get_texts()]
 
 
-def test_the_names_of_the_cost_frontier_cover_neither_each_other_nor_a_marker() -> None:
+def test_names_on_the_cost_frontier_do_not_overlap() -> None:
     figure, (axis,) = plots.new_figure(height=4)
     plots.cost_frontier(axis, POINTS, title="What accuracy costs")
     figure.draw_without_rendering()
@@ -53,7 +53,7 @@ def test_the_names_of_the_cost_frontier_cover_neither_each_other_nor_a_marker() 
     assert not any(box.contains(x, y) for box in boxes for x, y in centres)
 
 
-def test_the_frontier_is_what_no_cheaper_point_surpasses() -> None:
+def test_the_frontier_has_the_points_that_no_faster_point_surpasses() -> None:
     _, (axis,) = plots.new_figure()
     plots.cost_frontier(axis, POINTS, title="What accuracy costs")
     (steps,) = axis.lines
@@ -80,10 +80,10 @@ def test_accuracy_by_rank_shows_intervals_seeds_and_levels() -> None:
     assert ends == pytest.approx(np.array([[92.4, 94.1], [92.7, 94.4], [92.9, 94.6]]))
     assert any(list(line.get_ydata()) == [93.5, 93.7] for line in axis.lines)
     styles = {container.lines[0].get_linestyle() for container in axis.containers}
-    assert len(styles) == 2  # told apart without colour
+    assert len(styles) == 2  # the series differ without colour
 
 
-def test_confused_pairs_show_both_directions_and_no_bar_for_none() -> None:
+def test_confused_pairs_show_both_directions_and_no_bar_for_zero() -> None:
     mistakes = [("pin", "card")] * 3 + [("card", "pin")] * 2 + [("fee", "rate")] * 4
     _, (axis,) = plots.new_figure()
     plots.confused_pairs(axis, confused_pairs([{"actual": a, "predicted": p} for a, p in mistakes]), title="Pairs")
@@ -94,7 +94,7 @@ def test_confused_pairs_show_both_directions_and_no_bar_for_none() -> None:
     assert legend(axis) == ["as written →", "back ←"]
 
 
-def test_risk_coverage_ends_at_the_error_rate_and_falls_with_doubt() -> None:
+def test_risk_coverage_ends_at_the_error_rate_and_is_lower_for_confident_texts() -> None:
     rows = [{"confidence": i / 100, "actual": "a", "predicted": "b" if i < 10 else "a"} for i in range(100)]
     _, (axis,) = plots.new_figure()
     plots.risk_coverage(axis, {"LoRA": rows}, title="Risk")
@@ -104,7 +104,7 @@ def test_risk_coverage_ends_at_the_error_rate_and_falls_with_doubt() -> None:
     assert y[x <= 90].max() == 0
 
 
-def test_accuracy_over_time_marks_starts_above_the_floor_and_tells_both_ends() -> None:
+def test_accuracy_over_time_marks_starts_above_the_floor_and_shows_both_ends() -> None:
     warm = [{"examples": 100 * i, "seconds": 2.0 * i, "accuracy": a} for i, a in enumerate((0.84, 0.91, 0.935))]
     cold = [{"examples": 100 * i, "seconds": 2.0 * i, "accuracy": a} for i, a in enumerate((0.01, 0.7, 0.92))]
     _, (axis,) = plots.new_figure()

@@ -1,4 +1,4 @@
-"""Reading metrics back, over real sockets and through a real Prometheus where one is installed."""
+"""Reading metrics over real sockets, and through a real Prometheus if it is installed."""
 
 import shutil
 import threading
@@ -14,7 +14,7 @@ from bankllm.telemetry.metrics import HTTP_BUCKETS, ServerMetrics
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Serves `/metrics` of its own `ServerMetrics`, and `/` as plain words."""
+    """Serves the `/metrics` of a `ServerMetrics`, and plain text at `/`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -48,14 +48,14 @@ def endpoint() -> Iterator[Endpoint]:
         thread.join()
 
 
-def test_scrape_reads_what_the_server_counted(endpoint: Endpoint) -> None:
+def test_scrape_reads_the_metrics_of_the_server(endpoint: Endpoint) -> None:
     endpoint.metrics.observe_request("/api/v1/chat", "POST", 200, 0.03)
     labels = {"route": "/api/v1/chat", "method": "POST", "status": "200"}
     assert Sample("http_requests_total", labels, 1.0) in scrape(f"{endpoint.url}/metrics")
 
 
-def test_scrape_of_something_else_is_a_clear_error(endpoint: Endpoint) -> None:
-    with pytest.raises(ServerError, match="did not give Prometheus metrics"):
+def test_scrape_of_other_content_is_an_error(endpoint: Endpoint) -> None:
+    with pytest.raises(ServerError, match="did not return Prometheus metrics"):
         scrape(f"{endpoint.url}/")
     endpoint.server_close()
     endpoint.shutdown()
@@ -63,7 +63,7 @@ def test_scrape_of_something_else_is_a_clear_error(endpoint: Endpoint) -> None:
         scrape(f"{endpoint.url}/metrics")
 
 
-def test_without_the_binary_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_binary_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NotMeasured, match="prometheus binary not found; install it"), PrometheusServer(1, tmp_path):
         pass
@@ -75,7 +75,7 @@ needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason
 
 @needs_prometheus
 @pytest.mark.slow
-def test_promql_p95_lies_in_the_bucket_of_the_raw_p95(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_the_promql_p95_is_in_the_bucket_of_the_exact_p95(endpoint: Endpoint, tmp_path: Path) -> None:
     raw = sorted(0.2 * (k / 200) ** 2 for k in range(1, 201))
     with PrometheusServer(endpoint.server_port, tmp_path) as prometheus:
         for seconds in raw:
@@ -84,9 +84,9 @@ def test_promql_p95_lies_in_the_bucket_of_the_raw_p95(endpoint: Endpoint, tmp_pa
         [total] = prometheus.query("sum(http_requests_total)")
         [p95] = prometheus.query("histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket))")
         [scalar] = prometheus.query("scalar(bankllm_build_info)")
-        with pytest.raises(UsageError, match="refused 'sum\\('"):
+        with pytest.raises(UsageError, match="rejected the query 'sum\\('"):
             prometheus.query("sum(")
-        with pytest.raises(UsageError, match="gives a matrix, expected one value a series"):
+        with pytest.raises(UsageError, match="returns a matrix, expected one value per series"):
             prometheus.query("http_requests_total[10s]")
         process = prometheus._process
     assert total == Sample("", {}, 200.0)
@@ -100,14 +100,14 @@ def test_promql_p95_lies_in_the_bucket_of_the_raw_p95(endpoint: Endpoint, tmp_pa
 
 @needs_prometheus
 @pytest.mark.slow
-def test_a_target_that_does_not_answer_is_named_and_prometheus_stopped(tmp_path: Path) -> None:
+def test_a_target_that_does_not_answer_is_an_error_and_prometheus_is_stopped(tmp_path: Path) -> None:
     server = PrometheusServer(9, tmp_path, timeout_s=3)
-    with pytest.raises(ServerError, match=r"no scrape of 127\.0\.0\.1:9/metrics after 3 s"), server:
+    with pytest.raises(ServerError, match=r"could not scrape 127\.0\.0\.1:9/metrics within 3 s"), server:
         pass
     assert server._process.poll() is not None
 
 
-def test_bucket_rows_are_what_was_gained_between_two_scrapes() -> None:
+def test_bucket_rows_are_the_increase_between_two_scrapes() -> None:
     def bucket(le: str, count: float, method: str = "POST", route: str = "/chat") -> Sample:
         return Sample("http_request_duration_seconds_bucket", {"le": le, "route": route, "method": method}, count)
 

@@ -1,4 +1,4 @@
-"""The questions in PromQL: one row for each series of an answer, and what is recorded of them."""
+"""PromQL queries: one row per series of a result, and the records made from the rows."""
 
 from typing import cast
 
@@ -11,16 +11,16 @@ from bankllm.lab.promql import FAILURES, LATENCY, measures, rates, run_queries
 CHAT = "/api/v1/chat"
 
 
-class Answers:
-    """Stands for a Prometheus whose answers are known; the real one is asked in the tests of `deploy/`."""
+class FakePrometheus:
+    """A fake Prometheus with known results. The tests of `deploy/` use a real one."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, float | None]] = []
+        self.calls: list[tuple[str, float | None]] = []
 
     def query(self, promql: str, at: float | None = None) -> list[Sample]:
-        self.asked.append((promql, at))
+        self.calls.append((promql, at))
         if "histogram_quantile" in promql:
-            return [Sample("", {"route": CHAT}, 10.0 * len(self.asked))]
+            return [Sample("", {"route": CHAT}, 10.0 * len(self.calls))]
         if "rate(" in promql:
             return [Sample("", {"route": CHAT}, 20.5), Sample("", {"route": "/health"}, 9.5)]
         if '"4.."' in promql:
@@ -28,15 +28,15 @@ class Answers:
         return [Sample("", {}, 0.0)]
 
 
-def rows(prometheus: Answers) -> list[dict[str, object]]:
-    asked = cast(PrometheusServer, prometheus)
-    return [*run_queries(asked, LATENCY), *run_queries(asked, rates(6), at=99.5), *run_queries(asked, FAILURES)]
+def rows(prometheus: FakePrometheus) -> list[dict[str, object]]:
+    calls = cast(PrometheusServer, prometheus)
+    return [*run_queries(calls, LATENCY), *run_queries(calls, rates(6), at=99.5), *run_queries(calls, FAILURES)]
 
 
-def test_each_series_of_an_answer_is_a_row_in_its_unit() -> None:
-    prometheus = Answers()
-    found = rows(prometheus)
-    assert [(row["question"], row["route"], row["status"]) for row in found] == [
+def test_each_series_of_a_result_is_a_row_with_its_unit() -> None:
+    prometheus = FakePrometheus()
+    results = rows(prometheus)
+    assert [(row["question"], row["route"], row["status"]) for row in results] == [
         ("p50", CHAT, ""),
         ("p95", CHAT, ""),
         ("p99", CHAT, ""),
@@ -45,7 +45,7 @@ def test_each_series_of_an_answer_is_a_row_in_its_unit() -> None:
         ("refused", CHAT, "422"),
         ("failed", "", ""),
     ]
-    assert [(row["ms"], row["requests_per_s"], row["requests"]) for row in found] == [
+    assert [(row["ms"], row["requests_per_s"], row["requests"]) for row in results] == [
         (10.0, "", ""),
         (20.0, "", ""),
         (30.0, "", ""),
@@ -54,13 +54,13 @@ def test_each_series_of_an_answer_is_a_row_in_its_unit() -> None:
         ("", "", 3.0),
         ("", "", 0.0),
     ]
-    assert [at for _, at in prometheus.asked] == [None, None, None, 99.5, None, None]
-    assert "[6s]" in str(found[3]["promql"])
+    assert [at for _, at in prometheus.calls] == [None, None, None, 99.5, None, None]
+    assert "[6s]" in str(results[3]["promql"])
 
 
 @pytest.mark.parametrize(("chats", "invalid"), [(1000, set()), (200, {"p99"}), (10, {"p50", "p95", "p99"})])
-def test_a_percentile_of_few_chats_is_recorded_as_invalid(run: Run, chats: int, invalid: set[str]) -> None:
-    run.write_rows("promql", rows(Answers()))
+def test_a_percentile_of_too_few_chats_is_recorded_as_invalid(run: Run, chats: int, invalid: set[str]) -> None:
+    run.write_rows("promql", rows(FakePrometheus()))
     records = {record.id.removeprefix("telemetry.promql."): record for record in (
         run.measure(**measure) for measure in measures(chats)
     )}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Stages from two scrapes of the server's own metrics: what lay between them, and nothing of before."""
+"""Stage times from two scrapes of the server's metrics: only the chats between the scrapes count."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,7 +13,7 @@ def scraped(metrics: ServerMetrics) -> list[Sample]:
     return [Sample(s.name, s.labels, s.value) for family in families for s in family.samples]
 
 
-def test_only_what_lies_between_the_scrapes_counts() -> None:
+def test_only_chats_between_the_scrapes_count() -> None:
     metrics = ServerMetrics("minilm")
     metrics.observe_reply({"queue": 5.0, "encode": 5.0}, "template")
     before = scraped(metrics)
@@ -33,7 +33,7 @@ def test_only_what_lies_between_the_scrapes_counts() -> None:
     assert counts["respond", "+Inf"] == 0
 
 
-def test_few_chats_have_a_mean_and_no_percentile() -> None:
+def test_too_few_chats_have_a_mean_and_no_percentile() -> None:
     metrics = ServerMetrics("minilm")
     before = scraped(metrics)
     assert stage_times(before, before) == []

@@ -1,4 +1,4 @@
-"""Real texts in a memory: nothing twice, everything in both places, and places that know what is theirs."""
+"""The corpus in a vector service: no duplicates, every text in both scopes, and scopes with the ids of their rows."""
 
 import numpy as np
 import pytest
@@ -9,17 +9,17 @@ from bankllm.lab.vector_corpus import LabelledText, fill, gather
 from bankllm.vectors.service import open_service
 
 
-def test_no_text_comes_twice_and_none_is_missing() -> None:
+def test_no_text_is_duplicated_or_missing() -> None:
     data = load("teller77")
     texts = gather(data)
-    found = [normalise(text.text) for text in texts]
-    assert len(found) == len(set(found))
-    assert set(found) == {normalise(text) for text in (*data.train.texts, *data.test.texts)}
+    normalised = [normalise(text.text) for text in texts]
+    assert len(normalised) == len(set(normalised))
+    assert set(normalised) == {normalise(text) for text in (*data.train.texts, *data.test.texts)}
     assert texts == gather(data)
     assert [text.split for text in texts] != sorted(text.split for text in texts)  # shuffled
 
 
-def test_the_main_sets_label_counts_and_teller77_comes_along() -> None:
+def test_the_label_of_the_main_data_set_is_kept_and_teller77_is_added() -> None:
     teller = load("teller77")
     known = teller.train.texts[0]
     own = Dataset(
@@ -32,7 +32,7 @@ def test_the_main_sets_label_counts_and_teller77_comes_along() -> None:
     assert {text.dataset for text in gather(teller.first_intents(2))} == {"teller77[2 intents]"}
 
 
-def test_each_text_is_stored_twice_and_its_place_knows_it() -> None:
+def test_each_text_is_stored_twice_and_its_scope_has_its_id() -> None:
     texts = gather(load("teller77"))[:23]
     embedder = fake_embedder()
     vectors = embedder.encode([text.text for text in texts])

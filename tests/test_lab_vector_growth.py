@@ -1,4 +1,4 @@
-"""Growth: one file that grows, searched by a process of its own at each size."""
+"""Growth: a file that grows and is searched by a separate process at each size."""
 
 from pathlib import Path
 
@@ -17,16 +17,16 @@ def test_a_file_grows_and_is_searched_at_each_size(tmp_path: Path) -> None:
     assert all(float(str(row["memory_bytes"])) > 0 < float(str(row["seconds"])) for row in sizes)
     for size in (300, 700):
         for scope in ("all", "customer"):
-            mine = [row for row in searches if (row["rows"], row["scope"]) == (size, scope)]
-            assert [row["first"] for row in mine] == [True] + [False] * 5
-            assert all(float(str(row["search_ms"])) > 0 for row in mine)
+            scope_rows = [row for row in searches if (row["rows"], row["scope"]) == (size, scope)]
+            assert [row["first"] for row in scope_rows] == [True] + [False] * 5
+            assert all(float(str(row["search_ms"])) > 0 for row in scope_rows)
     store = SQLiteStore(tmp_path / "growth.sqlite", vector_growth.DIM, vector_growth.EMBEDDER)
     assert (store.count(vector_growth.EVERYTHING), store.count(vector_growth.CUSTOMER)) == (700, 200)
     store.close()
 
 
 @pytest.mark.slow
-def test_a_search_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_search_process_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vector_growth, "_fill", lambda path, before, size: path.write_text("no database"))
     with pytest.raises(RunError, match=r"Searching 300 rows failed \(exit code 1\)(.|\n)*another program's|not a data"):
         vector_growth.grow(tmp_path, (300,), searches=1)

@@ -1,4 +1,4 @@
-"""The memory's pictures: names on islands that do not cover each other, and curves of what was measured."""
+"""Plots of vector search: labels on the map do not overlap, and curves show the measured values."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,16 +14,16 @@ from matplotlib import pyplot as plt
 from bankllm.datasets import intent_definitions
 from bankllm.errors import UsageError
 from bankllm.lab import plots, vector_plots
-from bankllm.lab.text_map import OTHER, THEMES, lay_out, theme
+from bankllm.lab.text_map import OTHER, THEMES, project_2d, theme
 
 
 @pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
+def close_figures() -> Iterator[None]:
     yield
     plt.close("all")
 
 
-def test_every_known_intent_has_a_theme_and_every_theme_an_intent() -> None:
+def test_every_intent_has_a_theme_and_every_theme_has_an_intent() -> None:
     themes = {intent: theme(intent) for intent in intent_definitions()}
     assert set(themes.values()) == set(THEMES)
     assert themes["top_up_failed"] == themes["topping_up_by_card"] == "top-up"
@@ -35,26 +35,26 @@ def test_every_known_intent_has_a_theme_and_every_theme_an_intent() -> None:
 def test_the_map_keeps_neighbours_together() -> None:
     generator = np.random.default_rng(0)
     centres = np.repeat(10 * np.eye(3, 60), 40, axis=0)
-    places = lay_out(centres + generator.normal(size=centres.shape))
+    places = project_2d(centres + generator.normal(size=centres.shape))
     assert places.shape == (120, 2)
     far = np.linalg.norm(places[:, None] - places[None], axis=2)
     np.fill_diagonal(far, np.inf)
     assert np.mean(far.argmin(axis=1) // 40 == np.arange(120) // 40) > 0.97
-    assert np.array_equal(places, lay_out(centres + np.random.default_rng(0).normal(size=centres.shape)))
+    assert np.array_equal(places, project_2d(centres + np.random.default_rng(0).normal(size=centres.shape)))
     with pytest.raises(UsageError, match="at least 4"):
-        lay_out(np.eye(3))
+        project_2d(np.eye(3))
 
 
-def test_names_stand_on_their_islands_and_cover_no_other() -> None:
+def test_labels_on_the_map_do_not_overlap() -> None:
     generator = np.random.default_rng(0)
     intents = [intent for intent in list(intent_definitions())[:30] for _ in range(5)] + ["greeting"]
-    islands = np.repeat(generator.normal(scale=9, size=(30, 2)), 5, axis=0)
-    places = np.concatenate([islands + generator.normal(scale=0.3, size=islands.shape), [[0, 0]]])
+    clusters = np.repeat(generator.normal(scale=9, size=(30, 2)), 5, axis=0)
+    places = np.concatenate([clusters + generator.normal(scale=0.3, size=clusters.shape), [[0, 0]]])
     figure, (axis,) = plots.new_figure(width=9, height=7)
     vector_plots.text_map(axis, places, intents, title="Map")
     figure.draw_without_rendering()
     assert len(axis.texts) >= 15
-    assert "greeting" not in {text.get_text() for text in axis.texts}  # one text is no island
+    assert "greeting" not in {text.get_text() for text in axis.texts}  # too few texts for a label
     boxes = [text.get_window_extent() for text in axis.texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert sum(len(dots.get_offsets()) for dots in axis.collections) == len(intents)
@@ -77,7 +77,7 @@ def test_time_spent_stacks_the_medians() -> None:
     assert axis.texts[0].get_text() == "9.00 + 2.00"
 
 
-def test_hit_rates_mark_what_was_expected() -> None:
+def test_hit_rates_mark_the_expected_rate() -> None:
     _, (axis,) = plots.new_figure()
     vector_plots.hit_rates(axis, {"zipf": (0.6, 0.0), "reopened": (0.6, 0.4)}, {"zipf": 0.58})
     assert [text.get_text() for text in axis.texts] == ["60.0 %", "100.0 %"]
@@ -85,7 +85,7 @@ def test_hit_rates_mark_what_was_expected() -> None:
     assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([pytest.approx(58)], [0])
 
 
-def test_growth_shows_the_first_search_apart_and_the_aims_in_reach() -> None:
+def test_growth_shows_first_searches_separately_and_only_aims_within_the_range() -> None:
     rows: list[dict[str, Any]] = [
         {"rows": size, "scope": scope, "first": number == 0, "search_ms": 99.0 if number == 0 else size / 1000 + number}
         for size in (1000, 15_000)

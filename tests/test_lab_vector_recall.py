@@ -1,4 +1,4 @@
-"""Neighbours: a store that is exact has recall 1, one that is not has less, and votes leave the text itself out."""
+"""Recall: 1 for an exact search, less for an inexact one; votes leave out the text itself."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from bankllm.lab.vector_recall import check_neighbours, majority
 from bankllm.vectors.service import open_service
 
 
-def test_exact_search_has_recall_one_and_a_lossy_one_less(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exact_search_has_recall_1_and_an_inexact_one_less(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = gather(load("teller77"))[:100]
     embedder = fake_embedder()
     vectors = embedder.encode([text.text for text in texts])
@@ -32,8 +32,8 @@ def test_exact_search_has_recall_one_and_a_lossy_one_less(monkeypatch: pytest.Mo
         assert row["recall"] == 0.8
 
 
-def test_the_vote_leaves_the_text_itself_out_and_knn_knows_training_texts_alone() -> None:
-    # On a circle: the query at 0°, then texts ever further away.
+def test_votes_leave_out_the_text_itself_and_knn_uses_only_training_texts() -> None:
+    # Points on a circle: the query at 0°, then texts at increasing distance.
     intents = ["a", "b", "b", "a", "a", "a", *"c" * 6]
     texts = [LabelledText(f"text {i}", intent, "own", "train" if i > 3 else "test") for i, intent in enumerate(intents)]
     angles = 0.1 * np.arange(len(texts))
@@ -47,13 +47,13 @@ def test_the_vote_leaves_the_text_itself_out_and_knn_knows_training_texts_alone(
     assert row["recall"] == 1
 
 
-def test_of_equally_frequent_intents_the_nearest_wins() -> None:
+def test_the_nearest_of_equally_frequent_intents_wins() -> None:
     assert majority(["b", "a", "a", "b", "c"]) == "b"
 
 
-def test_too_few_texts_are_refused() -> None:
+def test_too_few_texts_are_an_error() -> None:
     texts = [LabelledText("text", "a", "own", "test")] * 3
     with open_service(embedder=fake_embedder()) as service:
         everything = fill(service, texts, np.eye(3, service.embedder.dim)).everything
-        with pytest.raises(UsageError, match="more than 10 texts with a vector each, found 3 texts and 3 vectors"):
+        with pytest.raises(UsageError, match="more than 10 texts and one vector per text, found 3 texts and 3 vectors"):
             check_neighbours(service, everything, texts, np.eye(3), [0])

@@ -1,4 +1,4 @@
-"""Timing searches: honest cache counts, nobody else's rows, and what is stored is found by others."""
+"""Timed searches: cache counts, no rows of other customers, and stored texts are found by another service."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from bankllm.evidence.records import Raw, Record
 from bankllm.lab.vector_corpus import FilledMemory, SearchScope, fill, gather
 from bankllm.lab.vector_timing import (
     AIMS,
-    HANDFUL,
+    REPEATED_QUERIES,
     compare_with_aims,
     draw,
     expected_hit_rate,
@@ -36,10 +36,10 @@ def filled(service: VectorService) -> FilledMemory:
     return memory
 
 
-def test_draws_are_what_their_names_say() -> None:
+def test_each_workload_draws_as_its_name_says() -> None:
     assert len(set(draw(QUERIES, "distinct", 1000))) == 60
     assert len(draw(QUERIES, "uniform", 1000)) == 1000
-    assert len(set(draw(QUERIES, "repeated", 1000))) == HANDFUL
+    assert len(set(draw(QUERIES, "repeated", 1000))) == REPEATED_QUERIES
     zipf = draw(QUERIES, "zipf", 6000)
     counts = sorted((zipf.count(query) for query in set(zipf)), reverse=True)
     assert counts[0] / counts[9] == pytest.approx(10, rel=0.5)
@@ -48,14 +48,14 @@ def test_draws_are_what_their_names_say() -> None:
         draw([], "distinct", 1)
 
 
-def test_the_expected_hit_rate_is_what_many_draws_give() -> None:
+def test_the_expected_hit_rate_is_the_mean_of_many_draws() -> None:
     for workload in ("distinct", "uniform", "zipf", "repeated"):
         drawn = [draw(QUERIES, workload, 50, seed) for seed in range(200)]
         hits = 1 - np.mean([len(set(queries)) / len(queries) for queries in drawn])
         assert expected_hit_rate(workload, len(QUERIES), 50) == pytest.approx(hits, abs=0.01), workload
 
 
-def test_searches_are_rows_that_say_where_the_embedding_came_from(path: Path) -> None:
+def test_search_rows_have_the_source_of_the_embedding(path: Path) -> None:
     with open_service(path, embedder=fake_embedder()) as service:
         memory = filled(service)
         cold = time_searches(service, QUERIES, memory.customers, "distinct", count=20)
@@ -70,22 +70,24 @@ def test_searches_are_rows_that_say_where_the_embedding_came_from(path: Path) ->
         assert {row["foreign_matches"] for row in rows} == {0}
         assert {row["matches"] for row in rows} == {5}
         assert all(row["total_ms"] == pytest.approx(row["embed_ms"] + row["search_ms"]) for row in rows)
-    assert [row["place"] for row in cold] == [row["place"] for row in reopened]  # the same seed asks the same
+    assert [row["place"] for row in cold] == [
+        row["place"] for row in reopened
+    ]  # the same seed repeats the same searches
     assert {(row["scope"], row["cache"]) for row in warm} == {("all", "warm")}
 
 
-def test_a_foreign_match_would_be_seen() -> None:
+def test_a_foreign_match_is_counted() -> None:
     with open_service(embedder=fake_embedder()) as service:
         memory = filled(service)
-        mine = memory.customers[0]
-        wrong = SearchScope("customer", memory.customers[1].name, mine.ids)
+        first = memory.customers[0]
+        wrong = SearchScope("customer", memory.customers[1].name, first.ids)
         (row,) = time_searches(service, QUERIES, [wrong], "distinct", count=1)
         assert row["foreign_matches"] == row["matches"] == 5
-        with pytest.raises(UsageError, match="places"):
+        with pytest.raises(UsageError, match="at least 1 scope"):
             time_searches(service, QUERIES, [], "distinct", count=1)
 
 
-def test_what_one_service_stored_another_finds_at_the_first_look(path: Path) -> None:
+def test_a_stored_text_is_found_by_another_service_in_its_first_search(path: Path) -> None:
     with open_service(path, embedder=fake_embedder()) as writer:
         memory = filled(writer)
         with open_service(path, embedder=fake_embedder()) as reader:
@@ -95,14 +97,14 @@ def test_what_one_service_stored_another_finds_at_the_first_look(path: Path) -> 
                 assert all(float(str(row["store_ms"])) > 0 for row in rows)
 
 
-def test_what_is_not_in_the_readers_file_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_is_not_in_the_readers_file_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bankllm.lab.vector_timing.TIMEOUT_S", 0.02)
     with open_service(embedder=fake_embedder()) as writer, open_service(embedder=fake_embedder()) as reader:
         (row,) = time_until_found(writer, reader, SearchScope("customer", "u", {}), count=1)
         assert row["found"] is False
 
 
-def test_an_aim_is_held_or_not_or_cannot_be_said() -> None:
+def test_an_aim_is_held_not_held_or_not_comparable() -> None:
     def record(id_: str, value: float | None, texts: int) -> Record:
         return Record(
             id=id_, title=id_, notebook="04", value=value, unit="ms", n=1, ci95=None, why_no_ci95=None,
@@ -121,7 +123,7 @@ def test_an_aim_is_held_or_not_or_cannot_be_said() -> None:
     assert [row["record"] for row in rows] == list(AIMS)
     assert [row["verdict"] for row in rows] == [
         "held",
-        "cannot be said: the aim is for 15,000 texts, here are 400",
+        "not comparable: the aim is for at least 15,000 texts, found 400",
         "not held",
         "not measured: p95 needs 130 samples",
         "not measured",

@@ -1,4 +1,4 @@
-"""The server's own figures: what is counted, under which labels, and when a percentile is withheld."""
+"""The metrics of the server: counters, labels, and the samples that a percentile needs."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,23 +14,25 @@ def samples(metrics: ServerMetrics) -> dict[tuple[str, tuple[tuple[str, str], ..
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
 
-def test_a_request_lands_in_its_bucket_under_route_method_and_status() -> None:
+def test_a_request_is_counted_in_its_bucket_by_route_method_and_status() -> None:
     metrics = ServerMetrics("minilm", "0.1.0")
     metrics.observe_request("/api/v1/chat", "POST", 200, 0.03)
-    found = samples(metrics)
+    values = samples(metrics)
     labels = (("method", "POST"), ("route", "/api/v1/chat"), ("status", "200"))
-    assert found["http_requests_total", labels] == 1
+    assert values["http_requests_total", labels] == 1
     buckets = {
-        dict(key)["le"]: value for (name, key), value in found.items() if name == "http_request_duration_seconds_bucket"
+        dict(key)["le"]: value
+        for (name, key), value in values.items()
+        if name == "http_request_duration_seconds_bucket"
     }
     assert buckets["0.025"] == 0
     assert buckets["0.05"] == 1
     assert [float(bound) for bound in buckets] == [*HTTP_BUCKETS, float("inf")]
-    assert found["bankllm_build_info", (("model", "minilm"), ("version", "0.1.0"))] == 1
-    assert found["process_resident_memory_bytes", ()] > 0
+    assert values["bankllm_build_info", (("model", "minilm"), ("version", "0.1.0"))] == 1
+    assert values["process_resident_memory_bytes", ()] > 0
 
 
-def test_a_made_up_method_adds_no_series_of_its_own() -> None:
+def test_an_unknown_method_adds_no_series() -> None:
     metrics = ServerMetrics("minilm")
     for method in ("BREW", "PROPFIND"):
         metrics.observe_request("unmatched", method, 405, 0.001)
@@ -38,13 +40,13 @@ def test_a_made_up_method_adds_no_series_of_its_own() -> None:
     assert samples(metrics)["http_requests_total", labels] == 2
 
 
-def test_a_reply_counts_its_stages_and_who_worded_it() -> None:
+def test_a_reply_counts_its_stages_and_its_responder() -> None:
     metrics = ServerMetrics("minilm")
 
     def stages() -> dict[str, float]:
-        found = samples(metrics).items()
+        values = samples(metrics).items()
         return {
-            dict(key)["stage"]: value for (name, key), value in found if name.endswith("stage_duration_seconds_count")
+            dict(key)["stage"]: value for (name, key), value in values if name.endswith("stage_duration_seconds_count")
         }
 
     assert stages() == dict.fromkeys(("queue", "tokenise", "encode", "classify", "retrieve", "respond"), 0)
@@ -52,15 +54,15 @@ def test_a_reply_counts_its_stages_and_who_worded_it() -> None:
         metrics.observe_reply({"queue": 0.002, "tokenise": 0.0002}, "template", fallback)
     metrics.observe_unavailable("memory")
     assert stages() == {"queue": 3, "tokenise": 3, "encode": 0, "classify": 0, "retrieve": 0, "respond": 0}
-    found = samples(metrics)
-    assert found["bankllm_stage_duration_seconds_bucket", (("le", "0.00025"), ("stage", "tokenise"))] == 3
-    assert found["bankllm_replies_total", (("fallback", "none"), ("responder", "template"))] == 1
-    assert found["bankllm_replies_total", (("fallback", "time-out"), ("responder", "template"))] == 2
-    assert found["bankllm_unavailable_total", (("what", "memory"),)] == 1
-    assert found["bankllm_unavailable_total", (("what", "storing"),)] == 0
+    values = samples(metrics)
+    assert values["bankllm_stage_duration_seconds_bucket", (("le", "0.00025"), ("stage", "tokenise"))] == 3
+    assert values["bankllm_replies_total", (("fallback", "none"), ("responder", "template"))] == 1
+    assert values["bankllm_replies_total", (("fallback", "time-out"), ("responder", "template"))] == 2
+    assert values["bankllm_unavailable_total", (("what", "memory"),)] == 1
+    assert values["bankllm_unavailable_total", (("what", "storing"),)] == 0
 
 
-def test_the_queue_is_looked_at_by_every_pass_and_every_reader() -> None:
+def test_every_pass_and_every_render_update_the_queue_depth() -> None:
     metrics = ServerMetrics("minilm")
     waiting = [5, 3, 0]
     seen: list[int] = []
@@ -76,20 +78,20 @@ def test_the_queue_is_looked_at_by_every_pass_and_every_reader() -> None:
     assert samples(metrics)["bankllm_queue_depth", ()] == 0
 
 
-def test_lookups_are_counted_by_where_the_embedding_came_from() -> None:
+def test_lookups_are_counted_by_the_source_of_the_embedding() -> None:
     counts, metrics = CacheCounts(), ServerMetrics("minilm")
     counts.observe = metrics.observe_lookups
     counts.add(memory=3, shared=0, missed=2)
     counts.add(memory=1, shared=1, missed=0)
-    found = samples(metrics)
-    lookups = {found["bankllm_embedding_lookups_total", (("found", name),)] for name in ("memory", "shared", "miss")}
+    values = samples(metrics)
+    lookups = {values["bankllm_embedding_lookups_total", (("found", name),)] for name in ("memory", "shared", "miss")}
     assert lookups == {4, 1, 2}
     assert (counts.memory, counts.shared, counts.missed) == (4, 1, 2)
 
 
-def test_the_model_is_told_as_labels() -> None:
+def test_model_info_is_exported_as_labels() -> None:
     metrics = ServerMetrics("minilm")
-    metrics.tell_model({"model": "minilm+lora", "intents": "84"})
+    metrics.set_model_info({"model": "minilm+lora", "intents": "84"})
     assert samples(metrics)["bankllm_model_info", (("intents", "84"), ("model", "minilm+lora"))] == 1
 
 
@@ -100,7 +102,7 @@ def test_two_instances_share_nothing() -> None:
     assert second.summary()["requests_total"] == 0
 
 
-def test_percentiles_wait_for_the_samples_that_the_records_ask_for() -> None:
+def test_percentiles_need_as_many_samples_as_those_of_records() -> None:
     assert dict(PERCENTILES.values()) == {q: samples_needed(q) for q in (0.5, 0.95, 0.99)}
     metrics = ServerMetrics("minilm")
     for milliseconds in range(1, 201):
@@ -111,7 +113,7 @@ def test_percentiles_wait_for_the_samples_that_the_records_ask_for() -> None:
     assert summary["latency_p99_ms"] is None
 
 
-def test_the_summary_looks_back_on_a_bounded_window() -> None:
+def test_the_summary_uses_a_limited_window() -> None:
     metrics = ServerMetrics("minilm", window=20)
     for _ in range(30):
         metrics.observe_request("/api/v1/chat", "POST", 200, 9.0)
@@ -128,7 +130,7 @@ def test_the_summary_looks_back_on_a_bounded_window() -> None:
     }
 
 
-def test_health_checks_do_not_flatter_the_summary() -> None:
+def test_health_checks_are_not_in_the_summary() -> None:
     metrics = ServerMetrics("minilm")
     for route in ("/health", "/health/ready", "/health/metrics", "/metrics"):
         metrics.observe_request(route, "GET", 200, 0.0001)
@@ -136,7 +138,7 @@ def test_health_checks_do_not_flatter_the_summary() -> None:
     assert metrics.summary()["error_rate"] is None
 
 
-def test_the_outbox_is_looked_at_when_the_metrics_are() -> None:
+def test_every_render_reads_the_outbox() -> None:
     metrics = ServerMetrics("minilm")
     assert "bankllm_outbox" not in metrics.render()[0].decode()
     backlog = [(3.0, 1.5), (0.0, 0.0)]

@@ -1,4 +1,4 @@
-"""Several worker processes, one answer: sums, percentiles over all, and what stays of a worker that was killed."""
+"""Metrics over several worker processes: sums, percentiles over all workers, and the values of a killed worker."""
 
 import multiprocessing
 import shutil
@@ -17,7 +17,7 @@ from bankllm.telemetry.multiprocess import FOLDER_VARIABLE, shared_folder, worke
 
 
 def serve_commands(pipe: Connection, window: int) -> None:
-    """A worker: does with its `ServerMetrics` what the test asks, until the pipe closes."""
+    """Run a worker that calls methods of its `ServerMetrics` on request, until the pipe closes."""
     metrics = ServerMetrics("minilm", "0.1.0", window)
     pipe.send("ready")
     while True:
@@ -33,16 +33,16 @@ def serve_commands(pipe: Connection, window: int) -> None:
 
 
 class Worker:
-    """The test's end of a worker process."""
+    """A worker process, controlled over a pipe."""
 
     def __init__(self, window: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve_commands, args=(theirs, window), daemon=True)
+        self.pipe, worker_end = context.Pipe()
+        self.process = context.Process(target=serve_commands, args=(worker_end, window), daemon=True)
         self.process.start()
-        theirs.close()
+        worker_end.close()
 
-    def ask(self, name: str, *arguments: object):
+    def call(self, name: str, *arguments: object):
         self.pipe.send((name, *arguments))
         return self.answer()
 
@@ -52,10 +52,10 @@ class Worker:
 
     def requests(self, *seconds: float, status: int = 200) -> None:
         for duration in seconds:
-            self.ask("observe_request", "/api/v1/chat", "POST", status, duration)
+            self.call("observe_request", "/api/v1/chat", "POST", status, duration)
 
     def samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        families = text_string_to_metric_families(self.ask("render")[0].decode())
+        families = text_string_to_metric_families(self.call("render")[0].decode())
         return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
     def kill(self) -> None:
@@ -65,7 +65,7 @@ class Worker:
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    """Starts so many workers that share `tmp_path`, and ends them."""
+    """A function that starts workers that share `tmp_path`; they are killed after the test."""
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     started: list[Worker] = []
 
@@ -85,21 +85,21 @@ LABELS = (("method", "POST"), ("route", "/api/v1/chat"), ("status", "200"))
 
 
 @pytest.mark.slow
-def test_each_worker_speaks_for_all_and_a_killed_one_stays_counted(start, tmp_path: Path) -> None:
+def test_each_worker_reports_all_and_a_killed_worker_stays_counted(start, tmp_path: Path) -> None:
     first, second, third = start(3)
     first.requests(*[0.01] * 6)
     second.requests(*[0.03] * 4)
     third.requests(*[0.2] * 2)
     third.requests(0.4, status=503)
     for worker in (first, second, third):
-        found = worker.samples()
-        assert found["http_requests_total", LABELS] == 12
-        assert found["http_request_duration_seconds_count", LABELS] == 12
-        assert found["http_request_duration_seconds_bucket", (("le", "0.025"), *LABELS)] == 6
-        assert found["bankllm_build_info", (("model", "minilm"), ("version", "0.1.0"))] == 1
-        assert found["bankllm_stage_duration_seconds_count", (("stage", "queue"),)] == 0
-        assert pids(found) == {str(w.process.pid) for w in (first, second, third)}
-        assert worker.ask("summary") == {
+        values = worker.samples()
+        assert values["http_requests_total", LABELS] == 12
+        assert values["http_request_duration_seconds_count", LABELS] == 12
+        assert values["http_request_duration_seconds_bucket", (("le", "0.025"), *LABELS)] == 6
+        assert values["bankllm_build_info", (("model", "minilm"), ("version", "0.1.0"))] == 1
+        assert values["bankllm_stage_duration_seconds_count", (("stage", "queue"),)] == 0
+        assert pids(values) == {str(w.process.pid) for w in (first, second, third)}
+        assert worker.call("summary") == {
             "latency_p50_ms": 30.0,
             "latency_p95_ms": None,
             "latency_p99_ms": None,
@@ -112,29 +112,29 @@ def test_each_worker_speaks_for_all_and_a_killed_one_stays_counted(start, tmp_pa
     third.kill()
     assert third.process.pid is not None
     worker_ended(tmp_path, third.process.pid)
-    found = first.samples()
-    assert found["http_requests_total", LABELS] == 12
-    assert pids(found) == {str(w.process.pid) for w in (first, second)}
-    summary = second.ask("summary")
+    values = first.samples()
+    assert values["http_requests_total", LABELS] == 12
+    assert pids(values) == {str(w.process.pid) for w in (first, second)}
+    summary = second.call("summary")
     assert (summary["requests_total"], summary["window"], summary["workers"]) == (13, 13, 2)
 
     [fourth] = start(1)
     fourth.requests(0.01)
-    assert first.ask("summary")["requests_total"] == 14
-    assert first.ask("summary")["workers"] == 3
+    assert first.call("summary")["requests_total"] == 14
+    assert first.call("summary")["workers"] == 3
 
 
-def pids(found: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -> set[str]:
-    """The processes whose own figures are shown, each positive."""
+def pids(values: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -> set[str]:
+    """Return the ids of the processes with process metrics, all of which must be positive."""
     names = ("process_resident_memory_bytes", "process_cpu_seconds_total")
-    shown = [{dict(labels)["pid"]: value for (n, labels), value in found.items() if n == name} for name in names]
+    shown = [{dict(labels)["pid"]: value for (n, labels), value in values.items() if n == name} for name in names]
     assert shown[0].keys() == shown[1].keys()
     assert all(value > 0 for values in shown for value in values.values())
     return set(shown[0])
 
 
 @pytest.mark.slow
-def test_gauges_of_the_last_ended_worker_go(start, tmp_path: Path) -> None:
+def test_the_gauges_of_an_ended_worker_are_removed(start, tmp_path: Path) -> None:
     first, second = start(2)
     second.kill()
     assert second.process.pid is not None
@@ -145,34 +145,34 @@ def test_gauges_of_the_last_ended_worker_go(start, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_window_holds_the_most_recent_of_all_and_an_ended_workers_age(start) -> None:
+def test_the_window_has_the_most_recent_requests_of_live_and_ended_workers(start) -> None:
     first, second = start(2, 20)
     first.requests(*[0.5] * 20)
     first.kill()
     second.requests(*[0.01] * 12)
-    assert second.ask("summary")["latency_p50_ms"] == 10.0
-    assert second.ask("summary")["window"] == 20
+    assert second.call("summary")["latency_p50_ms"] == 10.0
+    assert second.call("summary")["window"] == 20
     second.requests(*[0.02] * 20)
-    summary = second.ask("summary")
+    summary = second.call("summary")
     assert (summary["latency_p50_ms"], summary["requests_total"]) == (20.0, 52)
 
 
 @pytest.mark.slow
-def test_percentiles_are_those_of_all_durations_together(start) -> None:
+def test_percentiles_are_computed_over_all_workers(start) -> None:
     first, second = start(2)
     first.requests(*[ms / 1000 for ms in range(1, 201, 2)])
     second.requests(*[ms / 1000 for ms in range(2, 201, 2)])
     for worker in (first, second):
-        summary = worker.ask("summary")
+        summary = worker.call("summary")
         assert (summary["latency_p50_ms"], summary["latency_p95_ms"]) == (100.0, 190.0)
         assert (summary["latency_p99_ms"], summary["window"]) == (None, 200)
 
 
 @pytest.mark.slow
-def test_a_second_one_of_the_same_process_is_refused(start) -> None:
+def test_a_second_instance_in_the_same_process_is_an_error(start) -> None:
     [worker] = start(1)
-    assert "Expected one ServerMetrics a worker process" in worker.ask("make another")
-    assert worker.ask("summary")["workers"] == 1
+    assert "Expected one ServerMetrics per worker process" in worker.call("make another")
+    assert worker.call("summary")["workers"] == 1
 
 
 @pytest.mark.slow
@@ -181,12 +181,12 @@ def test_promtool_accepts_the_sums(start) -> None:
     workers = start(2)
     for worker in workers:
         worker.requests(0.01)
-    text, _ = workers[0].ask("render")
+    text, _ = workers[0].call("render")
     result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_folder_must_be_there_when_the_process_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_must_exist_when_the_process_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared_folder() is None
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     with pytest.raises(UsageError, match="set it in the environment of the process"):
@@ -194,35 +194,35 @@ def test_the_folder_must_be_there_when_the_process_starts(tmp_path: Path, monkey
     monkeypatch.setattr("prometheus_client.values.ValueClass._multiprocess", True)
     assert shared_folder() == tmp_path
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "absent"))
-    with pytest.raises(UsageError, match="make it first"):
+    with pytest.raises(UsageError, match="create it first"):
         shared_folder()
 
 
 @pytest.mark.slow
-def test_the_worker_that_is_asked_tells_the_outbox_that_all_share(start) -> None:
+def test_each_worker_reports_the_shared_outbox(start) -> None:
     first, second = start(2)
-    first.ask("watch_outbox", partial(tuple, (5.0, 2.0)))
-    second.ask("watch_outbox", partial(tuple, (3.0, 1.0)))
+    first.call("watch_outbox", partial(tuple, (5.0, 2.0)))
+    second.call("watch_outbox", partial(tuple, (3.0, 1.0)))
     for worker, depth, age in ((first, 5, 2), (second, 3, 1), (first, 5, 2)):
-        found = worker.samples()
-        assert (found["bankllm_outbox_depth", ()], found["bankllm_outbox_oldest_seconds", ()]) == (depth, age)
+        values = worker.samples()
+        assert (values["bankllm_outbox_depth", ()], values["bankllm_outbox_oldest_seconds", ()]) == (depth, age)
 
 
 @pytest.mark.slow
-def test_queues_of_live_workers_add_up_and_replies_of_all(start, tmp_path: Path) -> None:
+def test_queue_depths_of_live_workers_and_replies_of_all_workers_are_summed(start, tmp_path: Path) -> None:
     first, second = start(2)
     for worker, depth in ((first, 5), (second, 3)):
-        worker.ask("watch_queue", partial(int, depth))
-        worker.ask("observe_batch", 8)
-        worker.ask("observe_reply", {"tokenise": 0.0002}, "template")
-        worker.ask("observe_lookups", 2, 0, 1)
-        worker.ask("tell_model", {"model": "minilm+lora"})
-    found = first.samples()
-    assert found["bankllm_queue_depth", ()] == 8
-    assert found["bankllm_replies_total", (("fallback", "none"), ("responder", "template"))] == 2
-    assert found["bankllm_stage_duration_seconds_count", (("stage", "tokenise"),)] == 2
-    assert found["bankllm_embedding_lookups_total", (("found", "memory"),)] == 4
-    assert found["bankllm_model_info", (("model", "minilm+lora"),)] == 1
+        worker.call("watch_queue", partial(int, depth))
+        worker.call("observe_batch", 8)
+        worker.call("observe_reply", {"tokenise": 0.0002}, "template")
+        worker.call("observe_lookups", 2, 0, 1)
+        worker.call("set_model_info", {"model": "minilm+lora"})
+    values = first.samples()
+    assert values["bankllm_queue_depth", ()] == 8
+    assert values["bankllm_replies_total", (("fallback", "none"), ("responder", "template"))] == 2
+    assert values["bankllm_stage_duration_seconds_count", (("stage", "tokenise"),)] == 2
+    assert values["bankllm_embedding_lookups_total", (("found", "memory"),)] == 4
+    assert values["bankllm_model_info", (("model", "minilm+lora"),)] == 1
     second.kill()
     assert second.process.pid is not None
     worker_ended(tmp_path, second.process.pid)

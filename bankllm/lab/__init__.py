@@ -1,5 +1,6 @@
-"""Lab: plots and experiments that only the notebooks call. No other folder of the package imports it.
+"""Plots and experiments for the notebooks. No other folder of the package imports this one.
 
 In: rows and scrapes that a notebook measured. Out: matplotlib figures (`plots`, `load_plots`, `vector_plots`,
-`metrics_plots`) and tables of experiments with the vector store, Prometheus and the stages of a chat.
+`metrics_plots`) and rows of experiments with the vector store (`vector_*`), Prometheus (`prometheus`, `promql`) and the
+stages of a chat (`stage_times`).
 """

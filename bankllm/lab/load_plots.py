@@ -1,4 +1,4 @@
-"""Pictures of loads: closed beside open loop, latency over time, the sweep to its knee, the soak, runs side by side."""
+"""Plots of load tests: closed and open loop, latency over time, the rate sweep, the soak, and repeated runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.ticker import LogLocator
 
 MIB = 2**20
-BELOW: dict[str, Any] = {"frameon": False, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
-BELOW |= {"fontsize": 9}
-"""A legend out of the way of lines that may go anywhere."""
+LEGEND_BELOW: dict[str, Any] = {"frameon": False, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
+LEGEND_BELOW |= {"fontsize": 9}
+"""Legend below the axes, for plots whose lines can cover any part of the axes."""
 
 
 def closed_and_open(
     axes: "Sequence[Axes]", closed: Mapping[str, Sequence[float]], opened: Mapping[str, Sequence[float]]
 ) -> None:
-    """Distributions of latency in ms on two axes that share their scale: closed loop left, open loop right."""
+    """Draw latency distributions in ms on two axes with the same scale: closed loop left, open loop right."""
     left, right = axes
     plots.latency_distribution(left, closed, "Closed loop: users wait for their reply")
     plots.latency_distribution(right, opened, "Open loop: customers keep arriving")
@@ -33,10 +33,10 @@ def closed_and_open(
 
 
 def over_time(axis: "Axes", rows: PlotRows, title: str) -> None:
-    """Each request's latency at the moment it was sent; the opening wave (first requests of all users) is shaded."""
+    """Draw the latency of each request at its send time; the period of the users' first requests is shaded."""
     for number, kind in enumerate(sorted({str(row["kind"]) for row in rows})):
-        mine = [row for row in rows if row["kind"] == kind]
-        sent, waited = ([float(row[column]) for row in mine] for column in ("sent_s", "latency_ms"))
+        kind_rows = [row for row in rows if row["kind"] == kind]
+        sent, waited = ([float(row[column]) for row in kind_rows] for column in ("sent_s", "latency_ms"))
         axis.plot(sent, waited, "o^"[number % 2], markersize=3, alpha=0.6, label=kind, color=plots.PALETTE[number % 5])
     opening = [float(row["done_s"]) for row in rows if row["phase"] == "opening"]
     if opening:
@@ -48,20 +48,22 @@ def over_time(axis: "Axes", rows: PlotRows, title: str) -> None:
 
 
 def throughput_sweep(axis: "Axes", steps: Sequence[Step], title: str) -> None:
-    """Achieved rate and goodput against the offered rate, with the line on which all is achieved, and the knee."""
+    """Draw achieved rate and goodput against the offered rate, with the line achieved = offered, and the knee."""
     offered = [step.rate for step in _judged(steps)]
-    axis.plot((0, max(offered)), (0, max(offered)), color=plots.GREY, linestyle=":", label="all that is offered")
+    axis.plot((0, max(offered)), (0, max(offered)), color=plots.GREY, linestyle=":", label="achieved = offered")
     achieved, good = ([getattr(step, name) for step in _judged(steps)] for name in ("achieved", "goodput"))
     axis.plot(offered, achieved, "-o", color=plots.BLUE, label="answered")
-    axis.plot(offered, good, "--s", color=plots.ORANGE, label=f"answered well within {OBJECTIVE_MS} ms (goodput)")
+    axis.plot(
+        offered, good, "--s", color=plots.ORANGE, label=f"answered without error within {OBJECTIVE_MS} ms (goodput)"
+    )
     plots.label(axis, title, "offered (requests/s)", "requests/s")
     axis.set(xlim=(0, None), ylim=(0, 1.05 * max(*achieved, max(good))))
     _mark_knee(axis, steps)
-    axis.legend(**BELOW)
+    axis.legend(**LEGEND_BELOW)
 
 
 def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str) -> None:
-    """p95 against the offered rate, both on log axes, one line a sweep, with the objective and each knee."""
+    """Draw p95 against the offered rate on log axes, one line per sweep, with the objective and each knee."""
     from matplotlib.ticker import NullFormatter
 
     for number, (name, steps) in enumerate(series.items()):
@@ -84,18 +86,18 @@ def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str
         scale.set_major_locator(_decades(*ends))
         scale.set_major_formatter("{x:g}")
         scale.set_minor_formatter(NullFormatter())
-    axis.legend(**BELOW)
+    axis.legend(**LEGEND_BELOW)
 
 
-def memory_over_time(axis: "Axes", memory: PlotRows, most_growth: float) -> None:
-    """The server's memory during a soak, with the band around the settled median that counts as flat."""
+def memory_over_time(axis: "Axes", memory: PlotRows, max_growth: float) -> None:
+    """Draw the server's memory during a soak, with the band around the first third that counts as flat."""
     at = np.array([float(row["at_s"]) for row in memory])
     mib = np.array([float(row["rss_bytes"]) / MIB for row in memory])
     settled = at >= min(60.0, 0.2 * at.max())
     middle = float(np.median(mib[settled][: max(1, settled.sum() // 3)]))
     axis.axhspan(
-        middle * (1 - most_growth), middle * (1 + most_growth), color=plots.GREEN, alpha=0.12, linewidth=0,
-        label=f"± {most_growth:.0%} of the first third",
+        middle * (1 - max_growth), middle * (1 + max_growth), color=plots.GREEN, alpha=0.12, linewidth=0,
+        label=f"± {max_growth:.0%} of the first third",
     )  # fmt: skip
     axis.plot(at, mib, "-", color=plots.BLUE, label="resident")
     plots.label(axis, "The server's memory", "since the load began (s)", "MiB")
@@ -104,7 +106,7 @@ def memory_over_time(axis: "Axes", memory: PlotRows, most_growth: float) -> None
 
 
 def latency_windows(axis: "Axes", rows: PlotRows, title: str, window_s: float) -> None:
-    """p50 and p95 of each window of a long load; a drift would show."""
+    """Draw p50 and p95 per window of `window_s` seconds, which shows whether the latency drifts."""
     due = np.array([float(row["scheduled_s"]) for row in rows])
     waited = np.array([float(row["latency_ms"]) for row in rows])
     numbers = ((due - due.min()) // window_s).astype(int)
@@ -118,7 +120,7 @@ def latency_windows(axis: "Axes", rows: PlotRows, title: str, window_s: float) -
 
 
 def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, unit: str) -> None:
-    """Each run's value as a point, the span of a driver's runs as a line; its median is written beside it."""
+    """Draw the value of each run as a point, and the range of each driver's runs as a line with its median."""
     for row, values in enumerate(runs.values()):
         axis.plot((min(values), max(values)), (row, row), color=plots.GREY, linewidth=2)
         axis.plot(values, [row] * len(values), "o", color=plots.BLUE, alpha=0.8)
@@ -131,14 +133,14 @@ def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, uni
 
 
 def _decades(low: float, high: float) -> "LogLocator":
-    """Ticks at 1, 2 and 5 of each decade, or at 1 alone where there are many."""
+    """Return ticks at 1, 2 and 5 of each decade, or only at 1 if there are many decades."""
     from matplotlib.ticker import LogLocator
 
     return LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,))
 
 
 def _judged(steps: Sequence[Step]) -> list[Step]:
-    """In the order of their rates, those that say something of the server."""
+    """Return the valid steps, sorted by rate."""
     return sorted((step for step in steps if not step.invalid_because), key=lambda step: step.rate)
 
 

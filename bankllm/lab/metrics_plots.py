@@ -1,4 +1,4 @@
-"""Pictures of what the server says of itself: its histogram over the clients' rows, and the stages of a chat."""
+"""Plots of the server's metrics: its latency histogram with the clients' latencies, and the stages of a chat."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[float], q: float, title: str) -> None:
-    """The clients' latencies as they are, and what a histogram keeps of them: a point at each bound.
+    """Draw the distribution of the clients' latencies and of the server's histogram, with a point at each bound.
 
-    Between two points it knows nothing and takes all to be spread evenly; the bucket in which the quantile `q` lies is
-    shaded. `buckets` are rows of `le_ms` and a cumulative `requests`.
+    Between two bounds a histogram assumes a uniform distribution. The bucket of the quantile `q` is shaded. `buckets`
+    are rows of `le_ms` and a cumulative `requests`.
     """
     bounds = np.array([0.0, *(float(row["le_ms"]) for row in buckets[:-1])])
     shares = np.array([0.0, *(float(row["requests"]) for row in buckets[:-1])]) / float(buckets[-1]["requests"])
@@ -36,9 +36,9 @@ def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[
 
 
 def stage_times(axis: "Axes", rows: PlotRows, title: str) -> None:
-    """Mean time of each stage as a bar, its p95 as a mark; rows as `stages.stage_times` gives them.
+    """Draw the mean time of each stage as a bar and its p95 as a mark; rows as returned by `stage_times.stage_times`.
 
-    With too few chats for a p95 there is no mark.
+    A stage with too few chats for a p95 has no mark.
     """
     names, means = ([row[column] for row in rows] for column in ("stage", "mean_ms"))
     tails = [math.nan if row["p95_ms"] is None else row["p95_ms"] for row in rows]

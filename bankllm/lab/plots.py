@@ -1,4 +1,4 @@
-"""How figures look here: one palette, light grid, units on every axis, nothing that needs colour alone."""
+"""Shared plots and style: one palette, a light grid, units on every axis, and series that differ not only in colour."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -18,7 +18,7 @@ LINES = ("-", "--", "-.", ":")
 
 
 def new_figure(width: float = 7.2, height: float = 3.6, columns: int = 1) -> "tuple[Figure, list[Axes]]":
-    """A figure with `columns` axes side by side, in the house style; nothing global is changed."""
+    """Return a figure with `columns` axes side by side, in the common style. Global settings do not change."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, columns, figsize=(width, height), squeeze=False, layout="constrained", dpi=110)
@@ -30,13 +30,13 @@ def new_figure(width: float = 7.2, height: float = 3.6, columns: int = 1) -> "tu
 
 
 def label(axis: "Axes", title: str, x: str, y: str = "") -> None:
-    """Title on the left and both axis labels; units belong into the labels."""
+    """Set the title (left-aligned) and both axis labels. Labels include the unit."""
     axis.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axis.set(xlabel=x, ylabel=y)
 
 
 def latency_distribution(axis: "Axes", series: Mapping[str, Sequence[float]], title: str) -> None:
-    """Empirical distribution functions of latencies in ms on a log axis, p50 and p95 as dotted lines."""
+    """Draw empirical distribution functions of latencies in ms on a log axis, with dotted lines at p50 and p95."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     for number, (name, values) in enumerate(series.items()):
@@ -58,7 +58,7 @@ def latency_distribution(axis: "Axes", series: Mapping[str, Sequence[float]], ti
 
 
 def bars(axis: "Axes", values: Mapping[str, float], *, title: str, unit: str, decimals: int = 1) -> None:
-    """Horizontal bars from 0, with their value written beside them."""
+    """Draw horizontal bars from 0 with their values."""
     axis.barh(list(values), list(values.values()), color=BLUE, height=0.6)
     for row, value in enumerate(values.values()):
         axis.annotate(f"{value:,.{decimals}f}", (value, row), xytext=(5, 0), textcoords="offset points", va="center")
@@ -71,7 +71,7 @@ def bars(axis: "Axes", values: Mapping[str, float], *, title: str, unit: str, de
 def estimates(
     axis: "Axes", values: Mapping[str, tuple[float, float, float]], *, title: str, unit: str, decimals: int = 1
 ) -> None:
-    """Points with their 95 % interval, as (value, low, high); the axis shows their neighbourhood, not 0."""
+    """Draw (value, low, high) as points with their 95 % intervals. The axis does not start at 0."""
     for row, (value, low, high) in enumerate(values.values()):
         axis.plot((low, high), (row, row), color=GREY, linewidth=2)
         axis.plot(value, row, "o", color=BLUE, markersize=8)
@@ -91,23 +91,24 @@ def accuracy_by_rank(
     levels: Mapping[str, float] | None = None,
     seeds: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
 ) -> None:
-    """Accuracy in % as (value, low, high) against LoRA's rank on a log₂ axis, one series a method.
+    """Draw accuracy in % as (value, low, high) against the LoRA rank on a log₂ axis, one series per method.
 
-    `levels` are methods without a rank, as horizontal lines; `seeds` the single trainings, as faint points.
+    `levels` are methods without a rank, drawn as horizontal lines. `seeds` are the accuracies of single trainings,
+    drawn as faint points.
     """
     ranks = sorted({rank for points in series.values() for rank in points})
     for number, (name, points) in enumerate(series.items()):
         colour, line, marker = _style(number)
         x = np.array(sorted(points)) * 2 ** (
             0.07 * (number - (len(series) - 1) / 2)
-        )  # side by side, not over each other
+        )  # side by side, so that they do not overlap
         value, low, high = np.array([points[rank] for rank in sorted(points)]).T
         axis.errorbar(
             x, value, (value - low, high - value), label=name, color=colour, linestyle=line, marker=marker, capsize=3
         )
         for position, rank in zip(x, sorted(points), strict=True):
-            each = (seeds or {}).get(name, {}).get(rank, ())
-            axis.plot([1.025 * position] * len(each), each, ".", color=colour, alpha=0.5, markersize=5)
+            seed_values = (seeds or {}).get(name, {}).get(rank, ())
+            axis.plot([1.025 * position] * len(seed_values), seed_values, ".", color=colour, alpha=0.5, markersize=5)
     for number, (name, value) in enumerate((levels or {}).items()):
         axis.axhline(value, color=GREY, linestyle=LINES[2 + number % 2], linewidth=1.2, label=f"{name}, {value:.1f} %")
     label(axis, title, "rank r (log₂)", "test accuracy (%; bar: 95 % interval)")
@@ -121,9 +122,10 @@ def accuracy_by_rank(
 
 
 def cost_frontier(axis: "Axes", points: Mapping[str, tuple[float, float, float]], *, title: str) -> None:
-    """Accuracy in % against training seconds on a log axis; a marker's area is peak memory.
+    """Draw accuracy in % against training time in s on a log axis; the area of a marker is the peak memory.
 
-    `points` are (seconds, accuracy, bytes). The stepped line is the frontier: what no cheaper point surpasses.
+    `points` are (seconds, accuracy, bytes). The stepped line is the Pareto frontier: points with a higher accuracy than
+    every faster point.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -149,7 +151,7 @@ def cost_frontier(axis: "Axes", points: Mapping[str, tuple[float, float, float]]
 
 
 def confused_pairs(axis: "Axes", pairs: Sequence[Mapping[str, object]], *, title: str) -> None:
-    """Bars of how often each of two intents was taken for the other (`training.evaluate.confused_pairs`)."""
+    """Draw how often each of two intents was predicted as the other (`training.evaluate.confused_pairs`)."""
     from matplotlib.ticker import MaxNLocator
 
     names = [f"{pair['intent_a']} → {pair['intent_b']}" for pair in pairs]
@@ -168,9 +170,9 @@ def confused_pairs(axis: "Axes", pairs: Sequence[Mapping[str, object]], *, title
 
 
 def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:
-    """The share of errors among the surest texts, against how many are answered; rows as `TrainResult.predictions`.
+    """Draw the error rate against the share of texts answered, most confident first; rows of `TrainResult.predictions`.
 
-    A curve begins at 5 % answered: before that one error makes it jump.
+    A curve starts at 5 % answered, because a single error has a large effect below that.
     """
     for number, (name, rows) in enumerate(series.items()):
         colour, line, _ = _style(number)
@@ -179,7 +181,7 @@ def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, objec
         answered = np.arange(1, len(surest) + 1)
         x, y = 100 * answered / len(surest), 100 * errors / answered
         axis.plot(x[x >= 5], y[x >= 5], label=name, color=colour, linestyle=line)
-    label(axis, title, "texts answered, surest first (%)", "errors among them (%)")
+    label(axis, title, "texts answered, most confident first (%)", "errors among them (%)")
     axis.set_xlim(0, 100)
     axis.set_ylim(bottom=0)
     axis.legend(loc="upper left", frameon=False)
@@ -188,9 +190,9 @@ def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, objec
 def accuracy_over_time(
     axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str, floor: float = 0
 ) -> None:
-    """Accuracy in % against seconds of training, the start marked; rows as `TrainResult.curve` has them.
+    """Draw accuracy in % against training time in s, with a marker at the start; rows of `TrainResult.curve`.
 
-    The axis begins at `floor`; a curve that starts below comes in from beneath.
+    The axis starts at `floor`. A curve that starts below `floor` has no marker.
     """
     for number, (name, rows) in enumerate(series.items()):
         colour, line, marker = _style(number)
@@ -207,18 +209,21 @@ def accuracy_over_time(
 
 
 def _style(number: int) -> tuple[str, str, str]:
-    """Colour, line and marker of a series: told apart in grey too."""
+    """Return colour, line and marker of a series, which also differ without colour."""
     return PALETTE[number % len(PALETTE)], LINES[number % len(LINES)], "os^D"[number % 4]
 
 
 def _label_apart(axis: "Axes", points: Mapping[str, tuple[float, float]], radii: Sequence[float]) -> None:
-    """Write each name near its point (radii in points): the first place where it covers no other name or marker."""
+    """Write each name near its point, at the first position where it covers no other name or marker.
+
+    `radii` are the radii of the markers in points.
+    """
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
     figure = axis.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()  # lays the axes out, so that data can be turned into pixels
+    figure.draw_without_rendering()  # computes the layout, which the transform from data to pixels needs
     pixels = figure.dpi / 72
     centres = [axis.transData.transform(point) for point in points.values()]
     taken = [Bbox([centre - r * pixels, centre + r * pixels]) for centre, r in zip(centres, radii, strict=True)]

@@ -1,4 +1,4 @@
-"""Read metrics back: from an endpoint directly, or through a real Prometheus that scrapes it every second.
+"""Read metrics from an endpoint directly, or through a Prometheus process that scrapes it every second.
 
 with PrometheusServer(8000, folder) as prometheus:
     ...  # put the server on port 8000 under load
@@ -30,7 +30,7 @@ INSTALL = (
 
 @dataclass(frozen=True)
 class Sample:
-    """One value of one series. `name` is empty where PromQL dropped it."""
+    """One value of one series. `name` is empty for a PromQL result without a metric name."""
 
     name: str
     labels: dict[str, str]
@@ -38,15 +38,15 @@ class Sample:
 
 
 def scrape(url: str) -> list[Sample]:
-    """Fetch and parse an endpoint in Prometheus' text format. Raises `ServerError` if it gives anything else."""
+    """Fetch and parse metrics in Prometheus' text format. Raises `ServerError` if `url` returns anything else."""
     try:
         reply = httpx.get(url, timeout=10, trust_env=False)
         reply.raise_for_status()
         families = list(text_string_to_metric_families(reply.text))
     except (httpx.HTTPError, ValueError) as error:
         raise ServerError(
-            f"{url} did not give Prometheus metrics ({error or type(error).__name__}). "
-            "Expected the server's /metrics; check the address and that the server runs."
+            f"{url} did not return Prometheus metrics ({error or type(error).__name__}). "
+            "Expected the /metrics of the server; check the address and that the server runs."
         ) from error
     return [Sample(s.name, s.labels, s.value) for family in families for s in family.samples]
 
@@ -54,9 +54,11 @@ def scrape(url: str) -> list[Sample]:
 class PrometheusServer:
     """A Prometheus process that scrapes `127.0.0.1:target_port/metrics` every second, as a context manager.
 
-    Its configuration, data and log lie in `folder`; `rules` are files of recording and alerting rules, evaluated as
-    often. `processes` says how orphans are prevented.
-    Raises `NotMeasured` without the binary, `ServerError` if it does not start or cannot scrape its target.
+    `folder` receives its configuration, data and log. `rules` are files of recording and alerting rules, which are
+    evaluated every second. `util.processes` describes how the process is ended if this process is killed.
+
+    Raises `NotMeasured` without the `prometheus` binary, and `ServerError` if Prometheus does not start or cannot
+    scrape its target within `timeout_s` seconds.
     """
 
     def __init__(self, target_port: int, folder: Path, timeout_s: float = 20, rules: Sequence[Path] = ()) -> None:
@@ -71,7 +73,7 @@ class PrometheusServer:
         return self
 
     def start(self) -> None:
-        """Start without a `with` block (in a notebook, say), and wait for a first scrape; call `stop` afterwards."""
+        """Start without a `with` block, for example in a notebook, and wait for the first scrape. Then call `stop`."""
         program = shutil.which("prometheus")
         if program is None:
             raise NotMeasured(INSTALL)
@@ -101,29 +103,31 @@ class PrometheusServer:
         self.stop()
 
     def stop(self) -> None:
-        """End the process; its data stay in `folder`."""
+        """Stop the process. Its data stay in `folder`."""
         processes.stop(self._process)
 
     def query(self, promql: str, at: float | None = None) -> list[Sample]:
-        """Answer an instant query, of now or of the Unix time `at`; a scalar is one sample without labels.
+        """Run an instant query at the Unix time `at`, by default now. A scalar is one sample without labels.
 
-        Raises `UsageError` for PromQL that Prometheus refuses or that asks for a range,
-        `ServerError` if it does not answer.
+        Raises `UsageError` if Prometheus rejects the query or returns a range, and `ServerError` if Prometheus does not
+        answer.
         """
-        asked = {"query": promql} | ({} if at is None else {"time": str(at)})
+        parameters = {"query": promql} | ({} if at is None else {"time": str(at)})
         try:
-            reply = httpx.get(f"{self.url}/api/v1/query", params=asked, timeout=10, trust_env=False)
+            reply = httpx.get(f"{self.url}/api/v1/query", params=parameters, timeout=10, trust_env=False)
             body = reply.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise ServerError(f"Prometheus did not answer ({error!r}). Its log ends: {self._log_tail()}") from error
+            raise ServerError(
+                f"Prometheus did not answer ({error!r}). The end of its log: {self._log_tail()}"
+            ) from error
         if body["status"] != "success":
-            raise UsageError(f"Prometheus refused {promql!r}: {body['error']}.")
+            raise UsageError(f"Prometheus rejected the query {promql!r}: {body['error']}.")
         return _samples(promql, body["data"])
 
     def wait_for_scrape(self) -> None:
-        """Wait until a scrape that began after this call is in, so that queries see all that happened before it.
+        """Wait for a scrape that started after this call, so that queries include everything before the call.
 
-        Raises `ServerError` on time-out, naming what is wrong with the target or with Prometheus.
+        Raises `ServerError` on timeout, with the end of Prometheus' log.
         """
         called = time.time()
         deadline = time.monotonic() + self.timeout_s
@@ -132,18 +136,18 @@ class PrometheusServer:
                 return
             time.sleep(0.1)
         raise ServerError(
-            f"Prometheus has no scrape of 127.0.0.1:{self.target_port}/metrics after {self.timeout_s:g} s. Expected "
-            f"a server there; check that it runs. Prometheus' log ends: {self._log_tail()}"
+            f"Prometheus could not scrape 127.0.0.1:{self.target_port}/metrics within {self.timeout_s:g} s. Expected "
+            f"a server at that address; check that it runs. The end of Prometheus' log: {self._log_tail()}"
         )
 
     def _last_scrape(self) -> float:
-        """When the last successful scrape began, in Unix seconds; -inf before the first."""
+        """Return the start of the last successful scrape in Unix seconds; -inf before the first."""
         try:
-            # timestamp() of a bare selector is the scrape's; of an expression it would be the query's.
-            found = self.query(f'timestamp(up{{job="{JOB}"}}) and up{{job="{JOB}"}} == 1')
+            # timestamp() of a selector is the time of the scrape; of an expression it is the time of the query.
+            samples = self.query(f'timestamp(up{{job="{JOB}"}}) and up{{job="{JOB}"}} == 1')
         except ServerError:  # not listening yet
             return -math.inf
-        return found[0].value if found else -math.inf
+        return samples[0].value if samples else -math.inf
 
     def _log_tail(self) -> str:
         lines = (self.folder / "prometheus.log").read_text(errors="replace").splitlines()
@@ -151,7 +155,7 @@ class PrometheusServer:
 
 
 def configuration(target_port: int, rules: Sequence[Path] = ()) -> str:
-    """A Prometheus configuration with one job, `bankllm`, one target on this machine, and these files of rules."""
+    """Return a Prometheus configuration with the job `bankllm`, one target on this machine, and these rule files."""
     return (
         "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n"
         f"rule_files: {json.dumps([str(path.resolve()) for path in rules])}\n"
@@ -164,7 +168,9 @@ def _samples(promql: str, data: dict[str, Any]) -> list[Sample]:
     if data["resultType"] == "scalar":
         return [Sample("", {}, float(data["result"][1]))]
     if data["resultType"] != "vector":
-        raise UsageError(f"{promql!r} gives a {data['resultType']}, expected one value a series; wrap it in rate(…).")
+        raise UsageError(
+            f"{promql!r} returns a {data['resultType']}, expected one value per series; use a function such as rate(…)."
+        )
     samples = []
     for series in data["result"]:
         labels = dict(series["metric"])
@@ -175,9 +181,9 @@ def _samples(promql: str, data: dict[str, Any]) -> list[Sample]:
 def bucket_rows(
     before: Sequence[Sample], after: Sequence[Sample], metric: str = "http_request_duration_seconds", **labels: str
 ) -> list[dict[str, str | float]]:
-    """What a histogram of seconds gained between two scrapes, over all series that have these labels.
+    """Return the increase of a histogram of seconds between two scrapes, summed over all series with these labels.
 
-    Rows of `le_ms` (upper bound) and `requests`, which is cumulative over the bounds, as Prometheus keeps it.
+    The rows have `le_ms` (upper bound in ms) and `requests` (cumulative over the bounds, as in Prometheus).
     """
     gained: dict[float, float] = {}
     for samples, sign in ((after, 1), (before, -1)):
@@ -192,7 +198,7 @@ def bucket_rows(
 
 
 def gained(before: Sequence[Sample], after: Sequence[Sample], name: str, **labels: str) -> float:
-    """By how much the series of that name with these labels grew between two scrapes, in sum."""
+    """Return the increase between two scrapes, summed over the series with this name and these labels."""
     return sum(
         sign * sample.value
         for samples, sign in ((after, 1), (before, -1))

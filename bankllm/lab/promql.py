@@ -14,13 +14,13 @@ from bankllm.lab.prometheus import PrometheusServer
 Column = Literal["ms", "requests_per_s", "requests"]
 CHAT = 'route="/api/v1/chat"'
 CUSTOMERS = 'route!~"/health.*|/metrics"'
-"""Not those who watch the service: their requests are quick and many."""
+"""Selector without the monitoring routes, whose requests are fast and frequent."""
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True)
-class Question:
-    """A question and its PromQL; `column` is what the answer is measured in."""
+class Query:
+    """A named PromQL query; `column` is the column (the unit) of its values."""
 
     name: str
     promql: str
@@ -28,57 +28,61 @@ class Question:
 
 
 LATENCY = tuple(
-    Question(
+    Query(
         name,
         f"1000 * histogram_quantile({q}, sum by (route, le) (http_request_duration_seconds_bucket{{{CHAT}}}))",
         "ms",
     )
     for name, q in QUANTILES.items()
 )
-"""Over all that the server has answered. On one that runs for days, `rate(…[5m])` stands around the series."""
+"""Latency over all requests since the start. For a server that runs for days, put `rate(…[5m])` around the series."""
 
 FAILURES = (
-    Question("refused", f'sum by (route, status) (http_requests_total{{{CUSTOMERS}, status=~"4.."}})', "requests"),
-    Question("failed", f'sum(http_requests_total{{{CUSTOMERS}, status=~"5.."}}) or vector(0)', "requests"),
+    Query("refused", f'sum by (route, status) (http_requests_total{{{CUSTOMERS}, status=~"4.."}})', "requests"),
+    Query("failed", f'sum(http_requests_total{{{CUSTOMERS}, status=~"5.."}}) or vector(0)', "requests"),
 )
 
 
-def rates(window_s: int) -> tuple[Question, ...]:
-    """Requests a second by route, over the last `window_s` seconds."""
+def rates(window_s: int) -> tuple[Query, ...]:
+    """Return the query for requests per second by route, over the last `window_s` seconds."""
     promql = f"sum by (route) (rate(http_request_duration_seconds_count[{window_s}s]))"
-    return (Question("rate", promql, "requests_per_s"),)
+    return (Query("rate", promql, "requests_per_s"),)
 
 
 def run_queries(
-    prometheus: PrometheusServer, questions: Sequence[Question], at: float | None = None
+    prometheus: PrometheusServer, queries: Sequence[Query], at: float | None = None
 ) -> list[dict[str, Any]]:
-    """One row for each series of an answer: `question`, `route`, `status`, the value in its column, `promql`.
+    """Run queries and return one row per series: `question` (the name), `route`, `status`, the value, `promql`.
 
-    `at` is a Unix time; left out, now. Raises what `PrometheusServer.query` raises.
+    The value is in the column of the query; the other value columns are empty. `at` is a Unix time, by default now.
+    Raises the errors of `PrometheusServer.query`.
     """
     return [
         {
-            "question": question.name,
+            "question": query.name,
             "route": sample.labels.get("route", ""),
             "status": sample.labels.get("status", ""),
-            **{column: sample.value if column == question.column else "" for column in get_args(Column)},
-            "promql": question.promql,
+            **{column: sample.value if column == query.column else "" for column in get_args(Column)},
+            "promql": query.promql,
         }
-        for question in questions
-        for sample in prometheus.query(question.promql, at)
+        for query in queries
+        for sample in prometheus.query(query.promql, at)
     ]
 
 
 def measures(chats: int, raw: str = "promql") -> Iterator[dict[str, Any]]:
-    """What is recorded of the answers, as keyword arguments of `evidence.run.Run.measure`; `chats` were counted."""
+    """Yield the records of the results as keyword arguments of `evidence.run.Run.measure`.
+
+    `chats` is the number of chats, which decides whether a percentile has enough samples.
+    """
     for name, q in QUANTILES.items():
         few = f"{name} needs {samples_needed(q)} samples, there are {chats}" if chats < samples_needed(q) else None
-        about = {"id": f"telemetry.promql.{name}_ms", "title": f"Chat, through Prometheus, {name}", "unit": "ms"}
-        yield {**about, **_single(raw, "ms", question=name), "invalid_because": few}
-    about = {"id": "telemetry.promql.rate", "title": "Chats a second, through Prometheus", "unit": "requests/s"}
-    yield {**about, **_single(raw, "requests_per_s", question="rate", route="/api/v1/chat")}
-    about = {"id": "telemetry.promql.failed", "title": "Requests that failed (5xx), through Prometheus"}
-    yield {**about, "unit": "requests", **_single(raw, "requests", question="failed")}
+        record = {"id": f"telemetry.promql.{name}_ms", "title": f"Chat, through Prometheus, {name}", "unit": "ms"}
+        yield {**record, **_single(raw, "ms", question=name), "invalid_because": few}
+    record = {"id": "telemetry.promql.rate", "title": "Chats a second, through Prometheus", "unit": "requests/s"}
+    yield {**record, **_single(raw, "requests_per_s", question="rate", route="/api/v1/chat")}
+    record = {"id": "telemetry.promql.failed", "title": "Requests that failed (5xx), through Prometheus"}
+    yield {**record, "unit": "requests", **_single(raw, "requests", question="failed")}
 
 
 def _single(raw: str, column: Column, **where: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a chat's time goes, from the server's own histogram of its stages: what a scrape before and one after tell."""
+"""Time per stage of a chat, from the server's histogram of stages in a scrape before and one after a load."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -11,17 +11,17 @@ METRIC = "bankllm_stage_duration_seconds"
 
 
 def stage_buckets(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
-    """What each stage's histogram gained: rows of `stage`, `le_ms` and a cumulative `requests`."""
+    """Return the increase of each stage's histogram: rows of `stage`, `le_ms` and a cumulative `requests`."""
     return [
         {"stage": stage, **row} for stage in get_args(Stage) for row in bucket_rows(before, after, METRIC, stage=stage)
     ]
 
 
 def stage_times(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
-    """One row a stage, in the order of a chat: `chats`, `mean_ms`, and `p50_ms` and `p95_ms` as the buckets tell them.
+    """Return one row per stage, in the order of a chat: `stage`, `chats`, `mean_ms`, `p50_ms` and `p95_ms`.
 
-    The means are exact and add up to the whole; the percentiles lie somewhere in their bucket, and do not add up.
-    No rows where no chat was answered between the scrapes.
+    The means are exact, and their sum is the mean of the whole chat. The percentiles are interpolated within a bucket,
+    and their sum has no meaning; they are None with too few chats. Without chats between the scrapes there are no rows.
     """
     rows: list[dict[str, Any]] = []
     for stage in get_args(Stage):

@@ -1,4 +1,4 @@
-"""Real texts for a memory: every distinct one of the data sets, once in a shared collection and once with a customer.
+"""Fill a vector service with the texts of the data sets, each in a shared collection and in a customer's messages.
 
 texts = gather(load("auto"))
 memory = fill(service, texts, service.embedder.encode([text.text for text in texts], share=False))
@@ -18,15 +18,15 @@ from bankllm.vectors.service import Message, VectorService
 
 Scope = Literal["all", "customer"]
 COLLECTION = "intents"
-MESSAGES = 200
-"""Of one customer, about: what a busy one may write in a year."""
-FEWEST_CUSTOMERS = 5
+MESSAGES_PER_CUSTOMER = 200
+"""Approximate number of messages per customer; an active customer may write as many in a year."""
+MIN_CUSTOMERS = 5
 BATCH = 1000
-"""Texts of the collection that one call adds."""
+"""Number of texts per call that adds to the collection."""
 
 
 class LabelledText(NamedTuple):
-    """A text, what it is about, and where it comes from."""
+    """A text, its intent, and the data set and split (`train` or `test`) that it comes from."""
 
     text: str
     intent: str
@@ -36,16 +36,16 @@ class LabelledText(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchScope:
-    """Where a search looks, and all that it may find there."""
+    """The rows that a search covers: a collection or the messages of one customer."""
 
     scope: Scope
     name: str
     """A customer's id, or the collection's name."""
     ids: Mapping[str, int]
-    """Id of a row → position of its text in the corpus."""
+    """Id of each row → index of its text in the corpus."""
 
     def search(self, service: VectorService, query: str, top_k: int, vector: np.ndarray | None = None) -> list[Match]:
-        """The nearest texts of this place alone."""
+        """Return the `top_k` nearest texts of this scope. `vector` is the embedding of `query`, if it is known."""
         if self.scope == "customer":
             return service.semantic_search(query, top_k, user_id=self.name, vector=vector)
         return service.semantic_search(query, top_k, collection=self.name, vector=vector)
@@ -53,36 +53,37 @@ class SearchScope:
 
 @dataclass(frozen=True)
 class FilledMemory:
-    """What `fill` stored, and what it took."""
+    """The content of a filled service, and the time to store it."""
 
     everything: SearchScope
     customers: tuple[SearchScope, ...]
     rows: list[dict[str, object]]
-    """One a call that stored: `scope`, `place`, `vectors`, `seconds`; embedding is not in it."""
+    """One row per storing call: `scope`, `place`, `vectors`, `seconds` (without the embedding)."""
 
 
 def gather(data: Dataset, seed: int = 0) -> list[LabelledText]:
-    """Every distinct text of `data`, and of Teller77 where `data` is another set; both splits, in random order.
+    """Return the distinct texts of both splits of `data`, and of Teller77 if `data` is another set, in random order.
 
-    Two texts are the same where they are after normalisation; the first label counts, `data`'s training split first.
+    Texts are equal if they are equal after normalisation. The first label is kept; the training split of `data` comes
+    first.
     """
     sources = [data]
     if data.name.partition("[")[0] != "teller77":
         sources.append(load("teller77"))
-    found: dict[str, LabelledText] = {}
+    by_text: dict[str, LabelledText] = {}
     for source in sources:
         for split, rows in (("train", source.train), ("test", source.test)):
             for text, label in zip(rows.texts, rows.labels, strict=True):
-                found.setdefault(normalise(text), LabelledText(text, source.label_names[label], source.name, split))
-    texts = list(found.values())
+                by_text.setdefault(normalise(text), LabelledText(text, source.label_names[label], source.name, split))
+    texts = list(by_text.values())
     random.Random(seed).shuffle(texts)
     return texts
 
 
 def fill(service: VectorService, texts: Sequence[LabelledText], vectors: np.ndarray) -> FilledMemory:
-    """Store each text twice: in the collection that all share, and as a message of one customer.
+    """Store each text twice: in the shared collection and as a message of one customer.
 
-    `vectors` is (n, dim), the embedding of each text.
+    `vectors` (n, dim) are the embeddings of the texts. The texts are spread over at least `MIN_CUSTOMERS` customers.
     """
     rows: list[dict[str, object]] = []
     shared: dict[str, int] = {}
@@ -95,14 +96,14 @@ def fill(service: VectorService, texts: Sequence[LabelledText], vectors: np.ndar
         rows.append(_stored("all", COLLECTION, len(ids), time.perf_counter() - began))
         shared |= {id_: start + number for number, id_ in enumerate(ids)}
     customers = []
-    count = max(FEWEST_CUSTOMERS, len(texts) // MESSAGES)
+    count = max(MIN_CUSTOMERS, len(texts) // MESSAGES_PER_CUSTOMER)
     for number in range(count):
-        name, mine = f"user-{number + 1:03d}", range(number, len(texts), count)
-        turns = [Message(texts[position].text, "Noted.", texts[position].intent) for position in mine]
+        name, indices = f"user-{number + 1:03d}", range(number, len(texts), count)
+        turns = [Message(texts[position].text, "Noted.", texts[position].intent) for position in indices]
         began = time.perf_counter()
-        kept = service.for_user(name).store_many(turns, vectors=vectors[mine.start : mine.stop : mine.step])
+        kept = service.for_user(name).store_many(turns, vectors=vectors[indices.start : indices.stop : indices.step])
         rows.append(_stored("customer", name, len(kept), time.perf_counter() - began))
-        customers.append(SearchScope("customer", name, dict(zip(kept, mine, strict=True))))
+        customers.append(SearchScope("customer", name, dict(zip(kept, indices, strict=True))))
     return FilledMemory(SearchScope("all", COLLECTION, shared), tuple(customers), rows)
 
 

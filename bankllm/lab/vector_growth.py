@@ -1,9 +1,9 @@
-"""How a memory behaves as it grows: random unit vectors, since real texts stop at some fifteen thousand.
+"""Search time and memory of a vector store as it grows, with random unit vectors (there are about 15,000 real texts).
 
-grow(folder, (1_000, 15_000, 100_000))
+    grow(folder, (1_000, 15_000, 100_000))
 
-One file grows from size to size. Each time a process of its own opens it and searches, so that its memory is the
-store's alone: `python -m bankllm.lab.vector_growth FILE ROWS SEARCHES` prints one JSON row a line.
+One file grows from size to size. At each size a separate process opens the file and searches it, so that the memory of
+the process is that of the store: `python -m bankllm.lab.vector_growth FILE ROWS SEARCHES` prints one JSON row per line.
 """
 
 import json
@@ -21,7 +21,7 @@ from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
 
 DIM = 384
-"""As all-MiniLM-L6-v2 has it."""
+"""Dimensions of a vector, as in all-MiniLM-L6-v2."""
 EMBEDDER = "random"
 EVERYTHING, CUSTOMER = "everything", "customer"
 CUSTOMER_ROWS, CUSTOMER_SEED = 200, 77
@@ -35,23 +35,24 @@ def grow(
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Fill a file in `folder` and search it at each size, smallest first. Returns two lists of rows:
 
-    - one a search: `rows`, `scope` (`all` rows or one `customer` of 200), `first` (whether the process had searched
-      there before; True once a scope), `search_ms`;
-    - one a size: `rows`, `file_bytes`, `memory_bytes` (resident, above the level before the file was opened),
-      `vectors` and `seconds` of storing what came since the size before (one customer's rows with the first).
+    - per search: `rows`, `scope` (`all` rows, or one `customer` with 200 rows), `first` (True for the first search of
+      the process in this scope), `search_ms`;
+    - per size: `rows`, `file_bytes`, `memory_bytes` (resident memory above the level before the file was opened), and
+      `vectors` and `seconds`, the number of vectors stored since the previous size and the time for it. The first size
+      includes the rows of the customer.
 
-    Raises `RunError` where the searching process fails.
+    Raises `RunError` if the search process fails.
     """
     path = folder / "growth.sqlite"
-    found: list[dict[str, object]] = []
-    measured: list[dict[str, object]] = []
+    search_rows: list[dict[str, object]] = []
+    size_rows: list[dict[str, object]] = []
     for before, size in pairwise((0, *sorted(sizes))):
         began = time.perf_counter()
         _fill(path, before, size)
         seconds = time.perf_counter() - began
         searched, memory_bytes = _search_in_child(path, size, searches)
-        found += searched
-        measured.append(
+        search_rows += searched
+        size_rows.append(
             {
                 "rows": size,
                 "file_bytes": path.stat().st_size,
@@ -60,11 +61,11 @@ def grow(
                 "seconds": seconds,
             }
         )
-    return found, measured
+    return search_rows, size_rows
 
 
 def search_all(path: Path, rows: int, searches: int) -> Iterator[dict[str, object]]:
-    """Search a file that `grow` filled, all rows first and then the customer's; the last row is the memory."""
+    """Search a file that `grow` filled: all rows, then those of the customer. The last item is the memory in bytes."""
     import psutil
 
     process = psutil.Process()
@@ -75,8 +76,8 @@ def search_all(path: Path, rows: int, searches: int) -> Iterator[dict[str, objec
         for number, query in enumerate(queries):
             began = time.perf_counter()
             store.search(namespace, query, TOP_K)
-            taken = 1000 * (time.perf_counter() - began)
-            yield {"rows": rows, "scope": scope, "first": number == 0, "search_ms": taken}
+            search_ms = 1000 * (time.perf_counter() - began)
+            yield {"rows": rows, "scope": scope, "first": number == 0, "search_ms": search_ms}
         if scope == "all":
             memory_bytes = process.memory_info().rss - level
     store.close()
@@ -102,7 +103,7 @@ def _rows(prefix: str, generator: np.random.Generator, start: int, stop: int) ->
 
 
 def _unit_vectors(generator: np.random.Generator, count: int) -> np.ndarray:
-    """(count, DIM) float32."""
+    """Return random unit vectors (count, DIM) float32."""
     vectors = generator.standard_normal((count, DIM), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
@@ -114,10 +115,11 @@ def _search_in_child(path: Path, rows: int, searches: int) -> tuple[list[dict[st
     done = processes.run(command, log, TIMEOUT_S)
     if done.returncode != 0:
         raise RunError(
-            f"Searching {rows:,} rows failed (exit code {done.returncode}). Its last words:\n{processes.tail(log)}"
+            f"Searching {rows:,} rows failed (exit code {done.returncode}). The end of the output:\n"
+            f"{processes.tail(log)}"
         )
-    *found, last = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return found, last["memory_bytes"]
+    *search_rows, last = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return search_rows, last["memory_bytes"]
 
 
 if __name__ == "__main__":

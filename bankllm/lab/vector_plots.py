@@ -1,4 +1,4 @@
-"""Pictures of a memory: a map of its texts, where a search's time goes, what caches answer, and how it grows."""
+"""Plots of vector search: a map of the texts, the time of a search, cache hit rates, and growth with the rows."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill as wrap
@@ -21,23 +21,24 @@ COLOURS = dict(
     )
 )
 """Theme → colour on the map."""
-FEWEST_ON_AN_ISLAND = 4
-"""Texts that an intent needs on the map to be named."""
-LINE = 18
-"""Characters of a name on one line, about."""
-ROADMAP_MS = 100
-WAYS = {"no": "new", "shared": "in the file's cache", "memory": "in memory"}
-"""Where an embedding came from, in people's words."""
+MIN_TEXTS_PER_LABEL = 4
+"""Number of texts on the map that an intent needs for a label."""
+MAX_LINE_LENGTH = 18
+"""Approximate number of characters per line of a label."""
+PLANNED_MS = 100
+"""The limit of the original plan for a search, in ms (`evidence/report/roadmap.py`)."""
+EMBEDDING_SOURCES = {"no": "new", "shared": "in the file's cache", "memory": "in memory"}
+"""Source of an embedding (column `cached`) → its name in a plot."""
 
 
 def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title: str) -> None:
-    """Texts at their (n, 2) places, coloured by theme; an intent's name stands on its island where there is room."""
+    """Draw texts at their points (n, 2), coloured by theme, with the names of intents where they do not overlap."""
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
     named = np.array(intents)
     themes = np.array([theme(intent) for intent in intents])
-    size = float(np.clip(30_000 / len(named), 8, 40))  # few texts would be lost in the white
+    size = float(np.clip(30_000 / len(named), 8, 40))  # larger markers for few texts
     for name, colour in COLOURS.items():
         mine = themes == name
         if mine.any():
@@ -53,15 +54,15 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
             handle.set_alpha(1)
     figure = axis.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()  # lays the axes out, so that text can be measured
+    figure.draw_without_rendering()  # computes the layout, which the size of a text needs
     taken: list[Bbox] = []
-    for intent, place in _islands(places, named):
+    for intent, place in _label_positions(places, named):
         look: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center", "linespacing": 1.0, "zorder": 5}
         halo = [withStroke(linewidth=3, foreground="white")]
         text = axis.text(
             place[0],
             place[1],
-            _in_lines(intent),
+            _wrap_label(intent),
             color=COLOURS[theme(intent)],
             path_effects=halo,
             weight="bold",
@@ -75,14 +76,14 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
 
 
 def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
-    """The median time of embedding and of searching, one bar for each way to the embedding and each scope."""
+    """Draw the median times of embedding and searching, one bar per scope and source of the embedding."""
     bars = {}
     for scope, where in (("all", "all texts"), ("customer", "one customer")):
-        for cached, way in WAYS.items():
+        for cached, source in EMBEDDING_SOURCES.items():
             mine = [row for row in rows if row["scope"] == scope and row["cached"] == cached]
             if mine:
                 parts = [float(np.median([row[part] for row in mine])) for part in ("embed_ms", "search_ms")]
-                bars[f"{where}, query {way}"] = parts
+                bars[f"{where}, query {source}"] = parts
     embed, search = np.array(list(bars.values())).T
     axis.barh(list(bars), embed, color=plots.BLUE, height=0.6, label="embedding the query")
     look: dict[str, Any] = {"color": "white", "edgecolor": plots.ORANGE, "hatch": "////"}
@@ -98,7 +99,7 @@ def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
 
 
 def hit_rates(axis: "Axes", layers: Mapping[str, tuple[float, float]], expected: Mapping[str, float]) -> None:
-    """Bars of the shares (0 … 1) that memory and the shared layer answered; a mark where arithmetic expects the sum."""
+    """Draw hit rates (0 … 1) of memory and of the shared cache as bars, with a mark at the expected sum."""
     memory, shared = 100 * np.array(list(layers.values())).T
     names = list(layers)
     axis.barh(names, memory, color=plots.BLUE, height=0.6, label="from memory")
@@ -111,8 +112,8 @@ def hit_rates(axis: "Axes", layers: Mapping[str, tuple[float, float]], expected:
         axis.annotate(f"{total:.1f} %", (total, row), va="center", fontsize=9, **offset)  # type: ignore[arg-type]
     marked = [names.index(name) for name in expected]
     places = [100 * share for share in expected.values()]
-    axis.plot(places, marked, "|", color="black", markersize=17, label="expected by arithmetic")
-    plots.label(axis, "What the cache answers", "queries that needed no model (%)")
+    axis.plot(places, marked, "|", color="black", markersize=17, label="expected (computed)")
+    plots.label(axis, "Cache hit rate", "queries that needed no model (%)")
     axis.set_xlim(0, 116)
     axis.set_xticks(range(0, 101, 20))
     axis.invert_yaxis()
@@ -121,7 +122,10 @@ def hit_rates(axis: "Axes", layers: Mapping[str, tuple[float, float]], expected:
 
 
 def growth_times(axis: "Axes", searches: PlotRows, *, aims: Mapping[int, float]) -> None:
-    """Search time in ms against rows, both on log axes: p50 as a line, up to p95 shaded, the first search apart."""
+    """Draw search time in ms against rows on log axes: p50 as a line, shaded up to p95; first searches separately.
+
+    `aims` is rows → target for the p95 in ms.
+    """
     sizes = sorted({row["rows"] for row in searches})
     for number, (scope, name) in enumerate((("all", "over all rows"), ("customer", "one customer's 200 rows"))):
         colour, line = plots.PALETTE[number], plots.LINES[number]
@@ -137,18 +141,20 @@ def growth_times(axis: "Axes", searches: PlotRows, *, aims: Mapping[int, float])
     shown = {size: aim for size, aim in aims.items() if sizes[0] <= size <= sizes[-1]}
     if shown:
         axis.plot(list(shown), list(shown.values()), "_", color="black", markersize=14, label="aim for p95")
-    axis.axhline(ROADMAP_MS, color="black", linewidth=0.8, linestyle="--", label=f"the roadmap's {ROADMAP_MS} ms")
-    _log_axes(axis, "How a search grows", "search (ms)", sizes)
+    axis.axhline(
+        PLANNED_MS, color="black", linewidth=0.8, linestyle="--", label=f"limit of the original plan: {PLANNED_MS} ms"
+    )
+    _log_axes(axis, "Search time by number of rows", "search (ms)", sizes)
 
 
 def growth_bytes(axis: "Axes", sizes: PlotRows) -> None:
-    """File and memory in MiB against rows, both on log axes."""
+    """Draw file size and memory in MiB against rows on log axes."""
     rows = [row["rows"] for row in sizes]
     for number, (column, name) in enumerate((("file_bytes", "file on disk"), ("memory_bytes", "resident memory"))):
         colour, line = plots.PALETTE[number], plots.LINES[number]
         amounts = [row[column] / 2**20 for row in sizes]
         axis.plot(rows, amounts, "o", color=colour, linestyle=line, label=name, markersize=4)
-    _log_axes(axis, "What it takes", "MiB", rows)
+    _log_axes(axis, "Size by number of rows", "MiB", rows)
 
 
 def _log_axes(axis: "Axes", title: str, unit: str, sizes: Sequence[int]) -> None:
@@ -165,19 +171,22 @@ def _log_axes(axis: "Axes", title: str, unit: str, sizes: Sequence[int]) -> None
     axis.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=2, frameon=False, fontsize=8)
 
 
-def _in_lines(intent: str) -> str:
-    """An intent's name in words, on lines of about equal length."""
+def _wrap_label(intent: str) -> str:
+    """Return an intent's name as words, on lines of similar length."""
     words = intent.rstrip("?").replace("_", " ").lower()
-    lines = -(-len(words) // LINE)
-    return wrap(words, max(LINE // 2, len(words) // lines + 4))
+    lines = -(-len(words) // MAX_LINE_LENGTH)
+    return wrap(words, max(MAX_LINE_LENGTH // 2, len(words) // lines + 4))
 
 
-def _islands(places: np.ndarray, intents: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Where to write the intents' names, the densest island first: the text of each that lies nearest to the others."""
-    found = []
+def _label_positions(places: np.ndarray, intents: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Return (intent, point) for the labels, the densest cluster first. The point is the medoid of the intent's texts.
+
+    An intent with fewer than `MIN_TEXTS_PER_LABEL` texts has no label.
+    """
+    labels = []
     for intent in np.unique(intents):
         mine = places[intents == intent]
-        if len(mine) >= FEWEST_ON_AN_ISLAND:
+        if len(mine) >= MIN_TEXTS_PER_LABEL:
             spread = np.median(np.linalg.norm(mine[:, None] - mine[None], axis=2), axis=1)
-            found.append((float(spread.min()), str(intent), mine[int(spread.argmin())]))
-    return [(intent, place) for _, intent, place in sorted(found, key=lambda island: island[:2])]
+            labels.append((float(spread.min()), str(intent), mine[int(spread.argmin())]))
+    return [(intent, place) for _, intent, place in sorted(labels, key=lambda label: label[:2])]

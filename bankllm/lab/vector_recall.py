@@ -1,4 +1,4 @@
-"""Whether the neighbours found are the nearest there are, and whether they mean the same: one row a query.
+"""Recall of the search against an exact computation, and agreement of the neighbours' intents: one row per query.
 
 rows = check_neighbours(service, memory.everything, texts, vectors, queries)
 """
@@ -15,32 +15,37 @@ from bankllm.vectors.service import VectorService
 TOP_K = 10
 VOTES = 5
 TOLERANCE = 1e-6
-"""A score in float32 is that far from one in float64; what lies closer together than that is equally near."""
+"""Largest difference between a score in float32 and in float64; scores closer than that count as equal."""
 CHUNK = 256
 
 
 def check_neighbours(
     service: VectorService,
-    place: SearchScope,
+    scope: SearchScope,
     texts: Sequence[LabelledText],
     vectors: np.ndarray,
     queries: Sequence[int],
 ) -> list[dict[str, object]]:
-    """Search for texts of the corpus (by position) in a place that holds all of it, `vectors` (n, dim). One row each:
+    """Search for texts of the corpus in a scope that contains the whole corpus. Returns one row per query:
 
-    - `text_id`: its position; `actual`: its intent;
-    - `recall`: the share of the ten found that are as near as the ten nearest by a product in float64 over `vectors`,
-      which passes by the store; `score_error`: by how much a score differs from that at most;
-    - `nearest`, `majority`: the intent of the nearest text and of most of the nearest five, the text itself left out;
-    - `knn`: the intent of most of the nearest five among its own data set's training texts alone.
+    - `text_id`, `actual`: index of the text and its intent;
+    - `recall`: share of the ten results that are as near as the exact ten nearest, which are computed in float64 from
+      `vectors` without the store;
+    - `score_error`: largest difference between a score of the search and the exact score;
+    - `nearest`, `majority`: intent of the nearest text, and of most of the nearest five; the text itself is left out;
+    - `knn`: intent of most of the nearest five training texts of the same data set.
+
+    `vectors` is (n, dim), one per text; `queries` are indices of `texts`. Raises `UsageError` for 10 texts or fewer, or
+    for a different number of vectors.
     """
     if len(texts) <= TOP_K or len(vectors) != len(texts):
         raise UsageError(
-            f"Expected more than {TOP_K} texts with a vector each, found {len(texts)} texts and {len(vectors)} vectors."
+            f"Expected more than {TOP_K} texts and one vector per text, found {len(texts)} texts and {len(vectors)} "
+            "vectors."
         )
     exact = vectors.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
-    teaching = {
+    is_training_text = {
         name: np.array([text.split == "train" and text.dataset == name for text in texts])
         for name in {texts[query].dataset for query in queries}
     }
@@ -48,25 +53,25 @@ def check_neighbours(
     for start in range(0, len(queries), CHUNK):
         part = list(queries[start : start + CHUNK])
         for query, scores in zip(part, exact[part] @ exact.T, strict=True):
-            found = _check_found(service, place, texts[query].text, vectors[query], query, scores)
-            taught = np.flatnonzero(teaching[texts[query].dataset] & (np.arange(len(texts)) != query))
-            nearest = taught[np.argsort(-scores[taught], kind="stable")[:VOTES]]
+            found = _check_found(service, scope, texts[query].text, vectors[query], query, scores)
+            candidates = np.flatnonzero(is_training_text[texts[query].dataset] & (np.arange(len(texts)) != query))
+            nearest = candidates[np.argsort(-scores[candidates], kind="stable")[:VOTES]]
             knn = majority([texts[at].intent for at in nearest]) if len(nearest) else ""
             rows.append({"text_id": query, "actual": texts[query].intent, **found, "knn": knn})
     return rows
 
 
 def majority(intents: Sequence[str]) -> str:
-    """The most frequent of the intents; of equally frequent ones the nearest, which stands first."""
+    """Return the most frequent intent. `intents` start with the nearest, which wins among equally frequent ones."""
     return Counter(intents).most_common(1)[0][0]
 
 
 def _check_found(
-    service: VectorService, place: SearchScope, text: str, vector: np.ndarray, query: int, scores: np.ndarray
+    service: VectorService, scope: SearchScope, text: str, vector: np.ndarray, query: int, scores: np.ndarray
 ) -> dict[str, object]:
-    """What the service finds for the corpus' text number `query`, beside the exact (n,) scores."""
-    matches = place.search(service, text, TOP_K, vector)
-    found = np.array([place.ids[match.id] for match in matches])
+    """Search for the text with the index `query` and compare the results with the exact scores (n,)."""
+    matches = scope.search(service, text, TOP_K, vector)
+    found = np.array([scope.ids[match.id] for match in matches])
     least = np.partition(scores, -TOP_K)[-TOP_K] - TOLERANCE
     others = [str(match.metadata["intent"]) for match, at in zip(matches, found, strict=True) if at != query]
     return {

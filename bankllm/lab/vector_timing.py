@@ -1,4 +1,4 @@
-"""Time searches of a filled `VectorService`, embedding and search apart, and how soon others find what was stored.
+"""Time of embedding and searching in a filled `VectorService`, and time until another process finds a stored text.
 
 rows = time_searches(service, queries, memory.customers, "zipf", count=1000)
 rows = time_until_found(service, another_service_on_the_same_file, memory.everything, count=150)
@@ -19,11 +19,11 @@ from bankllm.vectors.service import VectorService
 
 Workload = Literal["distinct", "uniform", "zipf", "repeated"]
 ZIPF_EXPONENT = 1.0
-"""The n-th most popular query comes 1/n as often as the first (Zipf's law in its plain form)."""
-HANDFUL = 10
-"""Texts that `repeated` asks over and over."""
+"""The n-th most popular query occurs 1/n as often as the first (Zipf's law with exponent 1)."""
+REPEATED_QUERIES = 10
+"""Number of distinct queries in the workload `repeated`."""
 TIMEOUT_S = 1.0
-"""A stored row that nobody finds within this time is missed."""
+"""A stored row that is not found within this time, in s, counts as not found."""
 AIMS: Mapping[str, tuple[float, int]] = {
     "vectors.total.p95_ms": (15, 15_000),
     "vectors.search.p95_ms": (3, 15_000),
@@ -32,17 +32,18 @@ AIMS: Mapping[str, tuple[float, int]] = {
     "vectors.growth.n100000.p95_ms": (25, 0),
     "vectors.growth.n1000000.p95_ms": (250, 0),
 }
-"""Record → what it should stay within, in ms, on two idle cores, and over how many texts at least."""
+"""Record id → (limit in ms on two idle cores, smallest number of texts for which the limit applies)."""
 
 
 def draw(queries: Sequence[str], workload: Workload, count: int, seed: int = 0) -> list[str]:
-    """What is asked, in order. No query comes twice in `distinct` (at most all of them, then).
+    """Return the queries of a workload in order.
 
-    The others draw `count` times with replacement: `uniform` from so many texts as it draws, `zipf` from the same by
-    popularity, `repeated` from a handful. Raises `UsageError` where there is nothing to ask.
+    `distinct` returns up to `count` different queries. The others draw `count` queries with replacement: `uniform` and
+    `zipf` from up to `count` queries, with equal probability or by popularity; `repeated` from `REPEATED_QUERIES`
+    queries. Raises `UsageError` if `queries` is empty.
     """
     if not queries:
-        raise UsageError("Expected queries to draw from; found none.")
+        raise UsageError("Expected at least 1 query to draw from, found none.")
     generator = random.Random(seed)
     pool = generator.sample(list(queries), min(count, len(queries)))
     if workload == "distinct":
@@ -52,7 +53,7 @@ def draw(queries: Sequence[str], workload: Workload, count: int, seed: int = 0) 
 
 
 def expected_hit_rate(workload: Workload, queries: int, count: int) -> float:
-    """The hit rate of a cache that forgets nothing, by arithmetic: a text misses once, if it comes at all."""
+    """Return the expected hit rate of an unlimited cache: each text that occurs misses once."""
     if workload == "distinct":
         return 0.0
     weights = np.array(_popularity(workload, min(queries, count)))
@@ -62,7 +63,7 @@ def expected_hit_rate(workload: Workload, queries: int, count: int) -> float:
 def time_searches(
     service: VectorService,
     queries: Sequence[str],
-    places: Sequence[SearchScope],
+    scopes: Sequence[SearchScope],
     workload: Workload,
     *,
     count: int,
@@ -70,19 +71,24 @@ def time_searches(
     seed: int = 0,
     top_k: int = 5,
 ) -> list[dict[str, object]]:
-    """Search what `draw` gives, each in one of the places at random. The same seed asks the same. One row a search:
+    """Search the queries of `draw`, each in a random one of the scopes. The same seed repeats the same searches.
 
-    - `workload`; `cache`: in which state it was met, in the caller's words; `scope` and `place`: who was searched;
-    - `cached`: where the embedding came from: `memory`, `shared` (the store's file), or `no` (the model);
-    - `embed_ms`, `search_ms`, `total_ms`: their sum;
-    - `matches`, `foreign_matches`: how many came back, and how many of them are not this place's (must be 0);
-    - `top_score`: cosine of the best match.
+    Returns one row per search:
+
+    - `workload`; `cache`: state of the cache before the workload, as named by the caller;
+    - `scope`, `place`: kind and name of the scope;
+    - `cached`: source of the embedding: `memory`, `shared` (the store's file) or `no` (the model);
+    - `embed_ms`, `search_ms`, and their sum `total_ms`;
+    - `matches`, `foreign_matches`: number of matches, and number of matches outside the scope (must be 0);
+    - `top_score`: cosine similarity of the best match, empty without a match.
+
+    Raises `UsageError` without queries or without scopes.
     """
-    if not places:
-        raise UsageError("Expected places to search; found none.")
+    if not scopes:
+        raise UsageError("Expected at least 1 scope to search, found none.")
     generator = random.Random(seed)
     return [
-        {"workload": workload, "cache": cache, **_time_one(service, query, generator.choice(places), top_k)}
+        {"workload": workload, "cache": cache, **_time_one(service, query, generator.choice(scopes), top_k)}
         for query in draw(queries, workload, count, seed)
     ]
 
@@ -90,11 +96,15 @@ def time_searches(
 def time_until_found(
     writer: VectorService, reader: VectorService, place: SearchScope, *, count: int, seed: int = 0
 ) -> list[dict[str, object]]:
-    """Store through one service, search through another on the same file until it is found. One row a text:
+    """Store texts through one service and search through another one on the same file until each text is found.
 
-    `scope`; `store_ms`: until the writer was told that it is kept; `found_ms`: from then until the reader had it;
-    `searches`: how many that took; `found`: whether it came within `TIMEOUT_S`. Vectors are random, so that no other
-    text is as near.
+    Returns one row per text:
+
+    - `scope`: kind of the scope;
+    - `store_ms`: time until the writer's call returned; `found_ms`: time from then until the reader found the text;
+    - `searches`: number of searches; `found`: whether the text was found within `TIMEOUT_S`.
+
+    The vectors are random, so that no other text is as near.
     """
     vectors = np.random.default_rng(seed).normal(size=(count, writer.embedder.dim))
     rows: list[dict[str, object]] = []
@@ -105,18 +115,18 @@ def time_until_found(
             id_: str = writer.for_user(place.name).store(text, "", "", vector=vector)
         else:
             (id_,) = writer.collection(place.name).add([text], vectors=vector[None])
-        kept = now = time.perf_counter()
+        stored = now = time.perf_counter()
         searches, found = 0, False
-        while not found and now - kept < TIMEOUT_S:
+        while not found and now - stored < TIMEOUT_S:
             found = any(match.id == id_ for match in place.search(reader, text, 1, vector))
             searches, now = searches + 1, time.perf_counter()
-        times = {"store_ms": 1000 * (kept - began), "found_ms": 1000 * (now - kept)}
+        times = {"store_ms": 1000 * (stored - began), "found_ms": 1000 * (now - stored)}
         rows.append({"scope": place.scope, **times, "searches": searches, "found": found})
     return rows
 
 
 def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
-    """Each aim beside its record: held, not held, or why that cannot be said. Nothing is asserted."""
+    """Return one row per aim: `record`, `aim`, `measured` and `verdict` (held, not held, or why it is not known)."""
     known = {record.id: record for record in records}
     rows = []
     for id_, (limit, texts) in AIMS.items():
@@ -124,7 +134,8 @@ def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
         if record is None or record.value is None or not record.valid:
             verdict = "not measured" if record is None else f"not measured: {record.invalid_because}"
         elif record.conditions.get("texts", 0) < texts:
-            verdict = f"cannot be said: the aim is for {texts:,} texts, here are {record.conditions.get('texts', 0):,}"
+            found = record.conditions.get("texts", 0)
+            verdict = f"not comparable: the aim is for at least {texts:,} texts, found {found:,}"
         else:
             verdict = "held" if record.value <= limit else "not held"
         measured = "–" if record is None else format_value(record)
@@ -133,9 +144,9 @@ def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def _popularity(workload: Workload, texts: int) -> list[float]:
-    """How often each text of a pool comes, in proportion."""
+    """Return the relative frequency of each text of a pool, as weights."""
     if workload == "repeated":
-        return [1.0] * min(HANDFUL, texts)
+        return [1.0] * min(REPEATED_QUERIES, texts)
     return [1 / rank**ZIPF_EXPONENT if workload == "zipf" else 1.0 for rank in range(1, texts + 1)]
 
 

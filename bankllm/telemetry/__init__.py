@@ -1,5 +1,5 @@
-"""Telemetry: what the server reports about itself.
+"""Telemetry: the metrics that the server reports about itself.
 
-In: durations that the server observes. Out: Prometheus metrics and a summary (`metrics`), for all worker processes
-together (`workers`, `recent_requests`).
+In: durations and counts that the server observes. Out: Prometheus metrics and a summary (`metrics`), over all worker
+processes (`multiprocess`, `recent_requests`).
 """

@@ -1,9 +1,9 @@
-"""One `/metrics` for several worker processes: whichever worker is asked shows the sums over all.
+"""Metrics over several worker processes: the `/metrics` of any worker returns the sums over all of them.
 
-    PROMETHEUS_MULTIPROC_DIR=$(mktemp -d)   # set before a worker starts: prometheus_client asks for it at import
+    PROMETHEUS_MULTIPROC_DIR=$(mktemp -d)   # set before a worker starts: prometheus_client reads it at import
 
-Each worker keeps its values in files of that folder. The counts of one that ended stay in the sums, so that they
-never fall; its gauges go (`worker_ended`), and its process' own figures with it.
+Each worker stores its values in files of that folder. The counts of an ended worker stay in the sums, so that counters
+never decrease. Its gauges are removed (`worker_ended`), and its process metrics end with the process.
 """
 
 import os
@@ -22,37 +22,41 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def shared_folder() -> Path | None:
-    """The folder that this process shares with the other workers; None where it counts for itself alone.
+    """Return the folder that the workers share (PROMETHEUS_MULTIPROC_DIR); None for a single process.
 
-    Raises `UsageError` where the variable was changed too late, or names no folder.
+    Raises `UsageError` if the variable changed after prometheus_client was imported, or does not name a folder.
     """
-    named = os.environ.get(FOLDER_VARIABLE)
-    if bool(named) != values.ValueClass._multiprocess:
+    value = os.environ.get(FOLDER_VARIABLE)
+    if bool(value) != values.ValueClass._multiprocess:
         raise UsageError(
-            f"{FOLDER_VARIABLE} is {named or 'not set'}, but prometheus_client was imported when that was otherwise. "
-            "Expected it to stay as it was when the process started; set it in the environment of the process."
+            f"{FOLDER_VARIABLE} is {value or 'not set'}, but it changed after prometheus_client was imported. "
+            "Expected the same value since the start of the process; set it in the environment of the process."
         )
-    if named and not Path(named).is_dir():
-        raise UsageError(f"{FOLDER_VARIABLE} is {named}. Expected a folder that the workers share; make it first.")
-    return Path(named) if named else None
+    if value and not Path(value).is_dir():
+        raise UsageError(
+            f"{FOLDER_VARIABLE} is {value}. Expected an existing folder that the workers share; create it first "
+            f"(mkdir -p)."
+        )
+    return Path(value) if value else None
 
 
 def worker_ended(folder: Path, pid: int) -> None:
-    """Take the gauges of an ended worker away; its counts stay. For whoever started it, in whatever process."""
+    """Remove the gauges of an ended worker; its counts stay. Any process can call it, usually the supervisor."""
     mark_process_dead(pid, str(folder))
 
 
 class AllWorkers(Collector):
-    """What all workers counted, summed, and the figures of each live process under its `pid`.
+    """Collects the sums of the metrics of all workers, and the process metrics of each live worker.
 
-    Not summed: a sum of CPU seconds would fall when a worker ends, and `rate()` would take that for a restart.
+    Process metrics have the label `pid` and are not summed: a sum of CPU seconds would decrease when a worker ends,
+    which `rate()` would read as a counter reset.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        # A worker that has just started may have made a file and not yet written to it.
+        # A worker that has just started may have created a file without writing to it yet.
         files = [str(path) for path in self.folder.glob("*.db") if _size(path)]
         yield from MultiProcessCollector.merge(files)
         families: dict[str, Metric] = {}
@@ -67,5 +71,5 @@ class AllWorkers(Collector):
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # a gauge of a worker that `worker_ended` was told of a moment ago
+    except FileNotFoundError:  # a gauge file that `worker_ended` has just removed
         return 0

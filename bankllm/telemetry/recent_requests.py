@@ -1,10 +1,12 @@
-"""The most recent requests of every worker process, so that each of them can speak for all.
+"""The most recent requests of all worker processes, readable by each of them.
 
-A worker writes a ring of its own and reads everybody's: one writer a ring, no lock between processes. An entry is
-written first and counted then, and a reader leaves out the slot that may be written while it copies.
-A worker that ended leaves its ring behind: its requests stay counted, and its durations age as everybody's do, by
-newer requests that push them out of the window. While it lives it holds a lock on the ring, which the kernel
-releases however it ends: that is how the others know.
+Each worker writes its own ring buffer, a memory-mapped file, and reads those of all workers. A ring has one writer, so
+processes need no lock: the writer writes an entry before it increments the count, and a reader ignores the slot that
+may be written during its copy.
+
+The ring of an ended worker stays. Its requests remain in the total, and its durations stay in the window until newer
+requests replace them. A live worker holds a file lock on its ring. The kernel releases the lock when the process ends,
+so the other workers can tell which workers are alive.
 """
 
 import fcntl
@@ -20,49 +22,51 @@ import numpy as np
 from bankllm.errors import ServerError, UsageError
 
 ENTRY = np.dtype([("at", "<f8"), ("seconds", "<f4"), ("failed", "<u4")])
-"""One request: when it ended (monotonic clock, one for all processes of a machine), how long it took, 1 for a 5xx."""
+"""One request: its end (s of the monotonic clock, which all processes of a machine share), its duration in s, and 1 for
+a status 5xx, else 0."""
 PACKED = struct.Struct("<dfI")
 COUNT = struct.Struct("<Q")
 HEADER = 16
-"""Bytes before the entries: how many were ever written, and padding."""
+"""Bytes before the entries: the number of entries written since the start, and padding."""
 
 
-class Recent:
-    """The last `window` requests of this process, or of all whose rings lie in `folder`.
+class RecentRequests:
+    """The last `window` requests of this process, or of all workers with a ring in `folder`.
 
-    Raises `UsageError` where this process already has a ring in that folder: its figures would be counted twice.
+    Raises `UsageError` if this process already has a ring in `folder`, because its requests would be counted twice.
     """
 
     def __init__(self, window: int, folder: Path | None = None) -> None:
         self._window = window
         self._folder = folder
-        self._slots = window + 1  # one is always left out: it may be half written
+        self._slots = window + 1  # readers ignore one slot, which may be incomplete
         size = HEADER + self._slots * ENTRY.itemsize
         self._ring = mmap.mmap(-1, size) if folder is None else _publish(folder, size)
         self._written = 0
         self._lock = threading.Lock()
 
     def add(self, seconds: float, failed: bool) -> None:
-        """Keep one request that ends now."""
+        """Add one request that ends now and took `seconds`."""
         with self._lock:
             start = HEADER + self._written % self._slots * PACKED.size
-            # Assigned slices are plain copies; struct.pack_into would show zeros to a reader for a moment.
+            # A slice assignment copies the bytes; struct.pack_into would write zeros first, which a reader could see.
             self._ring[start : start + PACKED.size] = PACKED.pack(time.monotonic(), seconds, failed)
             self._written += 1
             self._ring[: COUNT.size] = COUNT.pack(self._written)
 
     def read(self) -> tuple[int, np.ndarray]:
-        """(requests ever added, the most recent ones as `ENTRY`s in no order), of all workers, ended ones too.
+        """Return the number of requests since the start and the most recent ones, over live and ended workers.
 
-        Raises `ServerError` where the folder was emptied.
+        The second item is an unordered array of `ENTRY` with at most `window` items. Raises `ServerError` if the
+        files were deleted.
         """
         if self._folder is None:
             return _copy(self._ring)
         copies = [_copy_file(path) for path in self._folder.glob("*.ring")]
         if not copies:
             raise ServerError(
-                f"{self._folder} has no *.ring file. Expected one of each worker; it was emptied while the server ran: "
-                "start the server again, with a folder that nothing cleans up."
+                f"Expected one *.ring file per worker in {self._folder}, found none: the files were deleted while the "
+                "server was running. Restart the server with a folder that is not cleaned up."
             )
         entries = np.concatenate([entries for _, entries in copies])
         if len(entries) > self._window:
@@ -70,36 +74,39 @@ class Recent:
         return sum(total for total, _ in copies), entries
 
     def workers(self) -> int:
-        """How many processes are at work now."""
+        """Return the number of live worker processes."""
         return 1 if self._folder is None else len(live_workers(self._folder))
 
 
 def live_workers(folder: Path) -> list[int]:
-    """The ids of the processes that hold a ring in this folder, in ascending order."""
-    found = []
+    """Return the process ids of the live workers with a ring in `folder`, in ascending order."""
+    pids = []
     for path in folder.glob("*.ring"):
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                found.append(int(path.name.split("-")[0]))
-    return sorted(found)
+                pids.append(int(path.name.split("-")[0]))
+    return sorted(pids)
 
 
 def _publish(folder: Path, size: int) -> mmap.mmap:
-    """A ring that others see once it is whole and locked. The map keeps the file, and with it the lock, open."""
+    """Create a ring of `size` bytes. Other workers see it after it is complete and locked.
+
+    The memory map keeps the file open, and with it the lock.
+    """
     pid = os.getpid()
     if pid in live_workers(folder):
         raise UsageError(
-            f"Process {pid} already counts requests in {folder}. Expected one ServerMetrics a worker process there; "
-            "use the one that there is, or unset PROMETHEUS_MULTIPROC_DIR for independent ones."
+            f"Process {pid} already counts requests in {folder}. Expected one ServerMetrics per worker process; use "
+            "the existing one, or unset PROMETHEUS_MULTIPROC_DIR for independent metrics."
         )
-    # The time tells it from the ring of an ended process that had the same id.
+    # The time distinguishes this ring from that of an ended process with the same id.
     path = folder / f"{pid}-{time.monotonic_ns()}.ring"
     hidden = path.with_suffix(".new")
     with hidden.open("xb+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(bytes(size))  # not a sparse file: a full disk is an error here, and not a crash later
+        file.write(bytes(size))  # not a sparse file, so that a full disk is an error here and not a crash later
         file.flush()
         ring = mmap.mmap(file.fileno(), size)
     hidden.rename(path)
@@ -107,12 +114,15 @@ def _publish(folder: Path, size: int) -> mmap.mmap:
 
 
 def _copy(ring: mmap.mmap) -> tuple[int, np.ndarray]:
-    """(requests ever written, those still there and whole). What is overwritten meanwhile is left out."""
+    """Return the number of entries written since the start and the complete ones that are still in the ring.
+
+    Entries that are overwritten during the copy are left out.
+    """
     [before] = COUNT.unpack_from(ring)
     entries = np.frombuffer(ring[HEADER:], ENTRY)
     [after] = COUNT.unpack_from(ring)
-    whole = np.arange(max(after - len(entries) + 1, 0), before)
-    return before, entries[whole % len(entries)]
+    complete = np.arange(max(after - len(entries) + 1, 0), before)
+    return before, entries[complete % len(entries)]
 
 
 def _copy_file(path: Path) -> tuple[int, np.ndarray]:
