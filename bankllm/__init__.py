@@ -1,8 +1,10 @@
-"""bankllm: a banking assistant taken from built to proven.
+"""bankllm: a banking assistant whose reported numbers can all be recomputed.
 
-Fine-tune (`train`), serve (`ChatEngine`, `create_app`), search (`VectorService`), load-test
-(`run_load`), and write down only numbers that `verify` recomputes. Importing this package loads
-nothing heavy: each name below is imported where it is first used (PEP 562).
+The package fine-tunes intent classifiers (`train`), answers chats (`ChatEngine`, served over HTTP by `create_app`),
+searches stored messages by meaning (`VectorService`), runs load tests (`run_load`), and records measurements with
+their raw rows (`open_run`), which `verify` recomputes.
+
+`import bankllm` loads no heavy dependency: each public name below is imported on first access (PEP 562).
 """
 
 from importlib import import_module
@@ -10,7 +12,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULE_OF = {
     "BankLLMError": "bankllm.errors",
     "ChatEngine": "bankllm.assistant.engine",
     "IntentClassifier": "bankllm.model.torch_classifier",
@@ -26,14 +28,14 @@ _HOMES = {
     "verify": "bankllm.evidence.verification.verify",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'bankllm' has no attribute {name!r}")
-    home = import_module(_HOMES[name])
-    return getattr(home, "load" if name == "load_dataset" else name)
+    module = import_module(_MODULE_OF[name])
+    return getattr(module, "load" if name == "load_dataset" else name)
 
 
 def __dir__() -> list[str]:

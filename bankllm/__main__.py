@@ -1,4 +1,4 @@
-"""`python -m bankllm` is the same as the command `bankllm`."""
+"""Entry point of `python -m bankllm`, which is the same as the command `bankllm`."""
 
 from bankllm.cli import main
 

@@ -1,6 +1,10 @@
-"""The command `bankllm`: thin wrappers that parse, call a room, and print.
+"""The command-line interface `bankllm`.
 
-Exit codes: 0 done, 1 the thing asked for failed or does not hold, 2 bad usage.
+Each command parses its options, calls the library, and prints the result. Commands that belong to one package are
+defined there (`training/commands.py`, `vectors/commands.py`, `loadtest/commands.py`, `evidence/commands.py`) and
+registered here.
+
+Exit codes: 0 success; 1 the command failed, or verification failed; 2 wrong usage; 130 interrupted by Ctrl-C.
 """
 
 import os
@@ -24,18 +28,25 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="A banking assistant from built to proven: train, serve, search, load-test, verify.",
+    help="Train, serve and load-test a banking assistant, and verify every reported number from its raw data.",
 )
 
-OutputOption = Annotated[Path | None, typer.Option(help="Folder for runs.", show_default="outputs/")]
-ProfileOption = Annotated[
-    str | None, typer.Option(help="smoke, quick or full.", show_default="BANKLLM_PROFILE, else smoke")
+OutputOption = Annotated[
+    Path | None, typer.Option(help="Folder that contains the runs.", show_default="BANKLLM_OUTPUT, else outputs/")
 ]
-AdapterOption = Annotated[Path | None, typer.Option(help="Classifier folder.", show_default="the packaged one")]
+ProfileOption = Annotated[
+    str | None, typer.Option(help="Size of the run: smoke, quick or full.", show_default="BANKLLM_PROFILE, else smoke")
+]
+AdapterOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the trained classifier.", show_default="BANKLLM_ADAPTER, else the packaged classifier"
+    ),
+]
 
 
 def main() -> None:
-    """Run the command line; every error that is meant ends in one paragraph and its exit code."""
+    """Run the command line. A `BankLLMError` or `OSError` is printed as one paragraph, without a traceback."""
     try:
         app()
     except BankLLMError as error:
@@ -43,7 +54,7 @@ def main() -> None:
     except OSError as error:
         _fail(RunError(f"{error.filename or 'A file'} could not be read or written: {error.strerror}."), 1)
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. A run of the notebooks carries on with: bankllm run --resume RUN_ID\n")
+        sys.stderr.write("Interrupted. Continue a run of the notebooks with: bankllm run --resume RUN_ID\n")
         sys.exit(130)
 
 
@@ -57,44 +68,49 @@ def _fail(error: Exception, code: int) -> None:
 
 
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
-    """Options that every command takes."""
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Options that apply to every command."""
 
 
 @app.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version of bankllm."""
     typer.echo(__version__)
 
 
 @app.command()
 def doctor() -> None:
-    """What this machine has, what will be used, and why."""
+    """Check the hardware, data, models, tools and settings on this machine, and show which ones will be used."""
     from bankllm.doctor import examine
 
-    findings = examine(get_settings())
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        typer.echo(f"{'ok  ' if finding.ok else 'none'}  {finding.what:<{width}}  {finding.said}")
-    if any(finding.required and not finding.ok for finding in findings):
+    checks = examine(get_settings())
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        typer.echo(f"{'ok  ' if check.ok else 'none'}  {check.name:<{width}}  {check.detail}")
+    if any(check.required and not check.ok for check in checks):
         raise typer.Exit(1)
 
 
 @app.command()
 def run(
     profile: ProfileOption = None,
-    only: Annotated[list[str] | None, typer.Option(help="Only this notebook, e.g. 03; may be repeated.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run only this notebook, e.g. 03. Repeat the option to run several.")
+    ] = None,
     output: OutputOption = None,
-    resume: Annotated[str | None, typer.Option(help="Carry on with this run id.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Continue the run with this id. Finished notebooks are kept.")
+    ] = None,
     parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="name=value for the notebooks.")
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="Notebook parameter as name=value. Repeat the option to set several."),
     ] = None,
 ) -> None:
-    """Run the notebooks in order into outputs/<run-id>/ and print where the report is."""
+    """Run the notebooks in order, write the results to outputs/<run-id>/, and print the path of the report."""
     from bankllm import datasets, pipeline
     from bankllm.evidence.manifest import read_manifest
 
-    runs = _output(output)
+    runs = _output_folder(output)
     name = read_manifest(runs / resume).profile if resume else profile or get_settings().profile
     typer.echo(f"profile {name}; data: {datasets.load(get_profile(name).dataset).describe()}")
     folder, manifest = pipeline.run(
@@ -106,10 +122,10 @@ def run(
         report=typer.echo,
     )
     failed = [entry for entry in manifest.notebooks if entry.status != "done"]
-    typer.echo(f"{sum(entry.seconds for entry in manifest.notebooks):.0f} s in all, in {folder}")
+    typer.echo(f"Total time: {sum(entry.seconds for entry in manifest.notebooks):.0f} s. Run folder: {folder}")
     if failed:
         typer.echo(f"Failed or skipped: {', '.join(entry.name for entry in failed)}.", err=True)
-        typer.echo(f"Carry on after mending: bankllm run --resume {folder.name}", err=True)
+        typer.echo(f"Fix the cause, then continue with: bankllm run --resume {folder.name}", err=True)
         raise typer.Exit(1)
     if (folder / "RESULTS.html").exists():
         typer.echo(f"Report: {folder / 'RESULTS.html'}\nCheck every number: bankllm verify {folder}")
@@ -117,12 +133,10 @@ def run(
 
 @app.command()
 def verify(
-    run_dir: Annotated[
-        Path | None, typer.Argument(help="A run's folder.", show_default="the newest complete run")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    run_dir: Annotated[Path | None, typer.Argument(help="Run folder.", show_default="the newest complete run")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Recompute every number of a run from its raw rows; exit 1 if any does not hold."""
+    """Recompute every number of a run from its raw rows. The exit code is 1 if verification fails."""
     from bankllm.evidence.verification.run_checks import as_json as to_json
     from bankllm.evidence.verification.run_checks import lines
     from bankllm.evidence.verification.verify import verify as check
@@ -140,23 +154,27 @@ app.command()(claims)
 
 @app.command()
 def reproduce(
-    run_dir: Annotated[Path, typer.Argument(help="The run's folder.")],
+    run_dir: Annotated[Path, typer.Argument(help="Run folder to repeat.")],
     output: OutputOption = None,
 ) -> None:
-    """Run the same notebooks at the same profile here, and judge each record: within tolerance, outside, or neither."""
+    """Repeat a run on this machine with the same notebooks and profile, and compare the records of both runs.
+
+    Each record is within the tolerance, outside it, or not comparable.
+    """
     from bankllm import pipeline
     from bankllm.evidence.reproduce import reproduce as repeat
 
-    again, judged = repeat(
+    repeated, comparisons = repeat(
         require_verified(run_dir),
         lambda profile, only, parameters: pipeline.run(
-            profile, _output(output), only=only, parameters=parameters, report=typer.echo
+            profile, _output_folder(output), only=only, parameters=parameters, report=typer.echo
         ),
     )
-    for one in judged:
-        typer.echo(f"{one.outcome:<14}  {one.id}: {one.why}")
-    within, outside = (sum(one.outcome == outcome for one in judged) for outcome in ("within", "outside"))
-    typer.echo(f"{within} within, {outside} outside, {len(judged) - within - outside} not comparable, in {again}")
+    for record in comparisons:
+        typer.echo(f"{record.outcome:<14}  {record.id}: {record.why}")
+    within, outside = (sum(record.outcome == outcome for record in comparisons) for outcome in ("within", "outside"))
+    not_comparable = len(comparisons) - within - outside
+    typer.echo(f"{within} within, {outside} outside, {not_comparable} not comparable. Run folder: {repeated}")
     if outside or not within:
         raise typer.Exit(1)
 
@@ -171,10 +189,15 @@ app.add_typer(memory, name="memory")
 def benchmark(
     profile: ProfileOption = None,
     output: OutputOption = None,
-    resume: Annotated[str | None, typer.Option(help="Carry on with this run id; what is trained stays.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Only this configuration, e.g. lora_r8; repeatable.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Continue the run with this id. Finished trainings are kept.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Train only this configuration, e.g. lora_r8. Repeat the option to train several."),
+    ] = None,
 ) -> None:
-    """Train and compare every configuration of the profile (notebook 03, headless) and print the table."""
+    """Train and compare every configuration of the profile (notebook 03 without a browser), and print the table."""
     from bankllm import pipeline
     from bankllm.evidence.format import format_interval, format_value
     from bankllm.evidence.records import read_records
@@ -182,7 +205,7 @@ def benchmark(
     name = profile or get_settings().profile
     folder, manifest = pipeline.run(
         name,
-        _output(output),
+        _output_folder(output),
         only=["03"],
         resume=resume,
         parameters={"only": ",".join(only)} if only else {},
@@ -190,7 +213,7 @@ def benchmark(
     )
     if failed := [entry for entry in manifest.notebooks if entry.name.startswith("03") and entry.status != "done"]:
         typer.echo(f"Failed: {failed[0].error}", err=True)
-        typer.echo(f"Carry on after mending: bankllm benchmark --resume {folder.name}", err=True)
+        typer.echo(f"Fix the cause, then continue with: bankllm benchmark --resume {folder.name}", err=True)
         raise typer.Exit(1)
     for record in (record for record in read_records(folder) if record.notebook.startswith("03")):
         typer.echo(f"{record.title:<45} {format_value(record):>22}  {format_interval(record)}")
@@ -198,11 +221,11 @@ def benchmark(
 
 @app.command()
 def export(
-    adapter: Annotated[Path, typer.Argument(help="Classifier folder.")],
+    adapter: Annotated[Path, typer.Argument(help="Folder of the trained classifier.")],
     output: Annotated[Path, typer.Argument(help="ONNX file to write.")],
-    precision: Annotated[str, typer.Option(help="fp32, or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Weight precision: fp32 or int8.")] = "fp32",
 ) -> None:
-    """Write a classifier as one ONNX graph: backbone, adapter, pooling and head."""
+    """Export a trained classifier as one ONNX graph: backbone, adapter, pooling and head."""
     from bankllm.model.export import export_onnx
 
     if precision not in ("fp32", "int8"):
@@ -214,17 +237,23 @@ def export(
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
-    store: Annotated[Path | None, typer.Option(help="SQLite file of the vector store.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Number of server processes.")] = 1,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="SQLite file of the vector store.", show_default="BANKLLM_STORE, else bankllm-memory.sqlite"),
+    ] = None,
     adapter: AdapterOption = None,
     responder: Annotated[
         str | None,
-        typer.Option(help="Who words the replies: template, transformers:MODEL, openai:BASE-URL#MODEL."),
+        typer.Option(
+            help="What generates the replies: template, transformers:MODEL or openai:BASE-URL#MODEL.",
+            show_default="BANKLLM_RESPONDER, else template",
+        ),
     ] = None,
-    log_file: Annotated[Path | None, typer.Option(help="Log here too, e.g. logs/app.log.")] = None,
+    log_file: Annotated[Path | None, typer.Option(help="Also write the log to this file, e.g. logs/app.log.")] = None,
 ) -> None:
-    """Serve the assistant over HTTP. What is not given here is read from the environment (BANKLLM_…)."""
+    """Serve the assistant over HTTP. Options that are not given are read from the environment (BANKLLM_…)."""
     from bankllm.serving.server import serve as serve_app
 
     given = {"store": store, "adapter": adapter, "responder": responder, "log_file": log_file}
@@ -237,5 +266,5 @@ app.command()(index)
 app.command()(search)
 
 
-def _output(chosen: Path | None) -> Path:
+def _output_folder(chosen: Path | None) -> Path:
     return chosen.resolve() if chosen else project_root() / get_settings().output

@@ -1,8 +1,12 @@
-"""Banking77 and Teller77: where they come from, and proof that they are what they claim to be.
+"""Load intent-classification data sets and check that the files are the published ones.
 
-`load("banking77")` takes `BANKLLM_BANKING77` or the published files through Hugging Face `datasets`;
-`load("teller77")` the packaged set; `load("auto")` Banking77 where it can be had, else Teller77.
-Any other name is a folder with `train.csv` and `test.csv` of columns `text,category`.
+| call | data |
+|---|---|
+| `load("banking77")` | folder `BANKLLM_BANKING77`, or the published files, downloaded by Hugging Face `datasets` |
+| `load("teller77")` | the set that is packaged with bankllm |
+| `load("auto")` | Banking77 if it is available, otherwise Teller77 |
+| `load("assistant")` | the training set of the served classifier: `auto` plus the assistant's own intents |
+| `load(FOLDER)` | `train.csv` and `test.csv` in that folder, with the columns `text,category` |
 """
 
 import csv
@@ -31,6 +35,7 @@ ASSISTANT_INTENTS = (
     "out_of_scope",
     "recent_transactions",
 )
+"""Intents of the assistant that Banking77 does not have."""
 BANKING77_SHA256 = {
     "train": "b06e26ac675513959a63135f11b94ea7786ed02da65db93a5650d8838cbc664b",
     "test": "d12d6e3bc4c3103966ae786dc435913c0c563dfa328f5a3646d0e62cfeeb474d",
@@ -44,12 +49,12 @@ COLUMNS = ["text", "category"]
 
 @dataclass(frozen=True)
 class Licence:
-    """Under which terms a data set is published, and what its licence asks to be said."""
+    """The licence of a data set and the attribution that it requires."""
 
     id: str
-    """As the Hugging Face Hub writes it."""
+    """Licence identifier of the Hugging Face Hub."""
     notice: str
-    """One line of Markdown: the source and the licence."""
+    """One line of Markdown that names the source and the licence."""
 
 
 _CC_BY = Licence(
@@ -69,19 +74,24 @@ LICENCES = {
     "assistant(banking77+teller77)": _CC_BY,
     "assistant(teller77)": _CC0,
 }
-"""Of the data sets that `load` knows by name; no other set may carry one of these names."""
+"""Licences of the data sets that `load` knows by name. No other data set gets one of these names."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Parallel texts and integer labels (positions in `Dataset.label_names`)."""
+    """Texts and their labels, in the same order. A label is a position in `Dataset.label_names`.
+
+    Raises `DataError` if the numbers of texts and labels differ.
+    """
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
-            raise DataError(f"A split needs a label for each text, got {len(self.texts)} and {len(self.labels)}.")
+            raise DataError(
+                f"A split needs one label per text, got {len(self.texts)} texts and {len(self.labels)} labels."
+            )
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -89,25 +99,27 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A train and a test split that share one list of label names."""
+    """A training and a test split with the same list of label names."""
 
     name: str
     label_names: tuple[str, ...]
     train: Split
     test: Split
     sha256: dict[str, str]
-    """Of the two files as they were read, before any selection."""
+    """`train` and `test` → sha256 of the file as it was read, before any selection of intents."""
     source: str
-    """Where the files came from, in words and without a path."""
+    """Origin of the files for the reader, e.g. `packaged`. Never a path."""
 
     def __post_init__(self) -> None:
-        """Raise `DataError` naming the first row that is blank or has a label outside `label_names`."""
+        """Raise `DataError` for a repeated label name, and for the first text that is blank or has an invalid label."""
         if len(set(self.label_names)) < len(self.label_names):
-            raise DataError(f"{self.name} names a label twice: {', '.join(self.label_names)}.")
+            raise DataError(f"{self.name}: label names must be unique, got {', '.join(self.label_names)}.")
         for name, split in (("train", self.train), ("test", self.test)):
             for row, (text, label) in enumerate(zip(split.texts, split.labels, strict=True)):
                 if not isinstance(text, str) or not text.strip():
-                    raise DataError(f"{self.name}, {name} text {row} (counted from 0): expected words, got {text!r}.")
+                    raise DataError(
+                        f"{self.name}, {name} text {row} (counted from 0): expected a non-blank text, got {text!r}."
+                    )
                 if not isinstance(label, Integral) or not 0 <= label < len(self.label_names):
                     raise DataError(
                         f"{self.name}, {name} text {row} (counted from 0): expected a label from 0 to "
@@ -115,7 +127,7 @@ class Dataset:
                     )
 
     def conditions(self) -> dict[str, object]:
-        """What a measurement record says about the data."""
+        """The data set as conditions of a measurement record: name, sizes and sha256 of the files."""
         return {
             "dataset": self.name,
             "train_rows": len(self.train),
@@ -126,14 +138,18 @@ class Dataset:
         }
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line that describes the data set for the reader."""
         return (
             f"{self.name} ({self.source}): {len(self.train):,} train and {len(self.test):,} test texts, "
             f"{len(self.label_names)} intents"
         )
 
     def select(self, label_names: Sequence[str], suffix: str) -> "Dataset":
-        """Only these labels, in this order; `suffix` goes into the name, so that no figure passes for the whole."""
+        """Returns a data set with only these labels, in this order.
+
+        `suffix` becomes part of the name, so that a number measured on the selection cannot be mistaken for a number
+        on the whole set.
+        """
         new_id = {self.label_names.index(label): position for position, label in enumerate(label_names)}
 
         def pick(split: Split) -> Split:
@@ -149,25 +165,25 @@ class Dataset:
         )
 
     def first_intents(self, count: int | None) -> "Dataset":
-        """The first `count` labels alone (smoke runs); None returns the whole set."""
+        """Returns a data set with only the first `count` labels; None returns the whole set."""
         if count is None or count >= len(self.label_names):
             return self
         return self.select(self.label_names[:count], f"{count} intents")
 
 
 def licence(name: str) -> Licence | None:
-    """The licence of a data set by `Dataset.name`, selections of it included; None claims nothing."""
+    """Licence of the data set with that `Dataset.name`, which may be a selection; None if the licence is unknown."""
     return LICENCES.get(name.partition("[")[0])
 
 
 def normalise(text: str) -> str:
-    """Lower case, letters and digits alone: the form in which two texts count as the same."""
+    """Lower-case the text and keep only letters and digits. Two texts with the same result count as duplicates."""
     folded = unicodedata.normalize("NFKC", text).lower()
     return " ".join(re.findall(r"\w+", folded))
 
 
 def load(name: str = "auto", settings: Settings | None = None) -> Dataset:
-    """Load a data set by name (see the module's docstring). Raises `DataError` if it is missing or damaged."""
+    """Load a data set by name; see the table above. Raises `DataError` if it is missing or damaged."""
     settings = settings or get_settings()
     if name == "teller77":
         return _read_folder(TELLER77_FOLDER, "teller77", "packaged")
@@ -178,12 +194,12 @@ def load(name: str = "auto", settings: Settings | None = None) -> Dataset:
     if name == "auto":
         try:
             return _banking77(settings)
-        except DataMissing:  # a damaged copy is an error, not a reason to take another set
+        except DataMissing:  # A damaged copy raises DataError: it must not be replaced silently by another data set.
             return load("teller77", settings)
     folder = Path(name)
     if folder.is_dir():
-        own = folder.resolve().name
-        return _read_folder(folder, f"folder {own}" if licence(own) else own, "folder")
+        folder_name = folder.resolve().name
+        return _read_folder(folder, f"folder {folder_name}" if licence(folder_name) else folder_name, "folder")
     raise DataError(
         f"Unknown data set {name!r}. Expected auto, banking77, teller77, assistant, or a folder with train.csv "
         "and test.csv (columns text,category)."
@@ -192,24 +208,27 @@ def load(name: str = "auto", settings: Settings | None = None) -> Dataset:
 
 @cache
 def intent_definitions() -> dict[str, str]:
-    """What each of Banking77's 77 and the assistant's 7 intents means, in one line each."""
+    """Intent → its meaning in one line, for Banking77's 77 intents and the assistant's 7."""
     definitions: dict[str, str] = json.loads((TELLER77_FOLDER / "intents.json").read_text(encoding="utf-8"))
     return definitions
 
 
 def banking77_labels() -> tuple[str, ...]:
-    """Banking77's 77 labels in alphabetical order."""
+    """The 77 labels of Banking77 in alphabetical order."""
     return tuple(sorted(set(intent_definitions()) - set(ASSISTANT_INTENTS)))
 
 
 def _assistant(settings: Settings) -> Dataset:
-    """What the serving model learns: `auto`, plus Teller77 (all of it, or its assistant intents)."""
-    teller = load("teller77", settings)
+    """The training data of the served classifier.
+
+    Banking77 plus the assistant's intents from Teller77, or all of Teller77 if Banking77 is not available.
+    """
+    teller77 = load("teller77", settings)
     main = load("auto", settings)
     if main.name == "teller77":
         return replace(main, name="assistant(teller77)")
     names = (*main.label_names, *ASSISTANT_INTENTS)
-    extra = teller.select(ASSISTANT_INTENTS, "assistant intents")
+    extra = teller77.select(ASSISTANT_INTENTS, "assistant intents")
     offset = len(main.label_names)
 
     def join(a: Split, b: Split) -> Split:
@@ -220,7 +239,7 @@ def _assistant(settings: Settings) -> Dataset:
         label_names=names,
         train=join(main.train, extra.train),
         test=join(main.test, extra.test),
-        sha256={s: hashlib.sha256((main.sha256[s] + teller.sha256[s]).encode()).hexdigest() for s in main.sha256},
+        sha256={s: hashlib.sha256((main.sha256[s] + teller77.sha256[s]).encode()).hexdigest() for s in main.sha256},
         source=f"{main.source} and packaged",
     )
 
@@ -238,12 +257,12 @@ def _banking77(settings: Settings) -> Dataset:
 
 def _fetch_banking77(settings: Settings) -> dict[str, Path]:
     missing = (
-        "Banking77 is not here: BANKLLM_BANKING77 is not set (a folder with the published train.csv and test.csv), "
-        "and the Hugging Face cache does not hold the files"
+        "Banking77 was not found: BANKLLM_BANKING77 is not set (expected a folder with the published train.csv and "
+        "test.csv), and the files are not in the Hugging Face cache"
     )
-    hint = "Set BANKLLM_BANKING77, or connect once so that they can be fetched, or use the packaged set teller77."
+    hint = "Set BANKLLM_BANKING77, go online once to download the files, or use the packaged data set teller77."
     if settings.offline:
-        raise DataMissing(f"{missing}; BANKLLM_OFFLINE=1 forbids fetching them. {hint}")
+        raise DataMissing(f"{missing}; BANKLLM_OFFLINE=1 forbids the download. {hint}")
     from datasets import DownloadConfig, DownloadManager
 
     config = DownloadConfig(max_retries=1, disable_tqdm=True)
@@ -253,7 +272,7 @@ def _fetch_banking77(settings: Settings) -> dict[str, Path]:
             for split in BANKING77_SHA256
         }
     except Exception as error:
-        raise DataMissing(f"{missing}, nor could they be fetched ({type(error).__name__}). {hint}") from error
+        raise DataMissing(f"{missing}; the download failed ({type(error).__name__}). {hint}") from error
 
 
 def _read_folder(folder: Path, name: str, source: str) -> Dataset:
@@ -275,16 +294,16 @@ def _read_files(
         if expected_sha256 and sha256[split] != expected_sha256[split]:
             raise DataError(
                 f"{path} is not the published {name} file: expected sha256 {expected_sha256[split]}, found "
-                f"{sha256[split]}. Restore the published file, or load your own version as a folder, "
-                f'load("{path.parent}"), so that no figure of it passes for {name}.'
+                f"{sha256[split]}. Restore the published file. To use your own version, load it as a folder, "
+                f'load("{path.parent}"): its numbers are then not reported as {name}.'
             )
     label_names = tuple(sorted({label for _, label in rows["train"]}))
     unknown = sorted({label for _, label in rows["test"]} - set(label_names))
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise DataError(
-            f"{paths['test']} has labels that {paths['train'].name} never shows: {', '.join(unknown[:5])}{more}. "
-            "Every test label must occur in the training file; correct the labels or the split."
+            f"{paths['test']} has labels that {paths['train'].name} does not have: {', '.join(unknown[:5])}{more}. "
+            "Every test label must occur in the training file. Correct the labels or the split."
         )
     ids = {label: position for position, label in enumerate(label_names)}
     splits = {
@@ -300,17 +319,22 @@ def _read_bytes(path: Path, name: str) -> bytes:
     except OSError as error:
         raise DataError(
             f"{name} needs {path}, which cannot be read ({os.strerror(error.errno or 0)}). Expected a folder with "
-            "train.csv and test.csv; check BANKLLM_BANKING77 or the folder you named."
+            "train.csv and test.csv. Check BANKLLM_BANKING77 or the given folder."
         ) from error
 
 
 def _parse(content: bytes, path: Path, allowed: frozenset[str] | None) -> list[tuple[str, str]]:
-    """(text, label) pairs of one CSV file; every fault is named with its row (the header is row 1)."""
+    """(text, label) pairs of one CSV file.
+
+    Raises `DataError` with the row number of the first fault; the header is row 1.
+    """
     try:
-        text = content.decode("utf-8-sig")  # spreadsheets write a byte-order mark
+        text = content.decode("utf-8-sig")  # spreadsheet programs write a byte-order mark
     except UnicodeDecodeError as error:
         row = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}, row {row}: not UTF-8. Save the file as UTF-8.") from error
+        raise DataError(
+            f"{path}, row {row}: expected UTF-8 text, found other bytes. Save the file as UTF-8."
+        ) from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
@@ -318,9 +342,11 @@ def _parse(content: bytes, path: Path, allowed: frozenset[str] | None) -> list[t
             raise DataError(f"{path}: expected the columns text,category, found {','.join(header) or 'nothing'}.")
         pairs = [_check_row(row, reader.line_num, path, allowed) for row in reader]
     except csv.Error as error:
-        raise DataError(f"{path}, row {reader.line_num}: not valid CSV ({error}). Restore the file.") from error
+        raise DataError(
+            f"{path}, row {reader.line_num}: not valid CSV ({error}). Correct or restore the file."
+        ) from error
     if not pairs:
-        raise DataError(f"{path}: no rows below the header. Restore the file.")
+        raise DataError(f"{path}: expected rows below the header, found none. Restore the file.")
     return pairs
 
 
@@ -329,9 +355,11 @@ def _check_row(row: list[str], number: int, path: Path, allowed: frozenset[str] 
         raise DataError(f"{path}, row {number}: expected 2 columns (text,category), found {len(row)}.")
     text, label = row[0].strip(), row[1].strip()
     if "\0" in text or "\0" in label:
-        raise DataError(f"{path}, row {number}: a NUL byte. The file is damaged or UTF-16; save it as UTF-8.")
+        raise DataError(f"{path}, row {number}: found a NUL byte. The file is damaged or UTF-16. Save it as UTF-8.")
     if not text or not label:
-        raise DataError(f"{path}, row {number}: empty {'text' if not text else 'category'}. Fill or remove the row.")
+        raise DataError(
+            f"{path}, row {number}: the {'text' if not text else 'category'} is empty. Fill in or remove the row."
+        )
     if allowed is not None and label not in allowed:
         raise DataError(f"{path}, row {number}: unknown label {label!r}. Expected one of the 77 published intents.")
     return text, label

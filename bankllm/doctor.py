@@ -1,4 +1,7 @@
-"""What this machine has and what bankllm will use, one finding a line: `bankllm doctor`."""
+"""Check what this machine offers and which of it bankllm will use.
+
+`bankllm doctor` prints one line per check and exits with code 1 if a required check fails.
+"""
 
 import os
 import shutil
@@ -14,22 +17,28 @@ from bankllm.settings import Settings, project_root
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked for."""
+    """Result of one check."""
 
-    what: str
+    name: str
+    """What was checked, e.g. `gpu`."""
     ok: bool
-    said: str
+    detail: str
+    """What was found; if the check failed, also the consequence or the fix. Never contains a secret."""
     required: bool = False
+    """Whether bankllm cannot work without it."""
 
 
 def examine(settings: Settings) -> list[Check]:
-    """Look at the machine, the data, the models and the tools. Changes nothing and loads no model."""
+    """Check the machine, the data, the models and the tools, in the order in which the checks are printed.
+
+    No model is loaded. The output folder is created if it is missing; nothing else is changed.
+    """
     machine = environment_info()
     return [
         Check("machine", True, f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"),
         Check("python", True, f"{machine['python']}, {machine['os']}"),
         _gpu(machine),
-        Check("profile", True, f"{settings.profile} (BANKLLM_PROFILE)"),
+        Check("profile", True, f"{settings.profile} (BANKLLM_PROFILE, default smoke)"),
         _data(settings),
         _model(settings),
         *(_tool(name, use, hint) for name, use, hint in TOOLS),
@@ -39,22 +48,23 @@ def examine(settings: Settings) -> list[Check]:
 
 
 TOOLS = (
-    ("ab", "closed-loop load in notebook 02", "install apache2-utils (Debian) or httpd (Homebrew)"),
-    ("prometheus", "a real scrape in notebook 05", "install the package prometheus"),
+    ("ab", "the closed-loop load test in notebook 02", "install apache2-utils (Debian) or httpd (Homebrew)"),
+    ("prometheus", "the Prometheus scrape in notebook 05", "install the package prometheus"),
 )
+"""External tools: executable, what it is used for, how to install it."""
 
 
 def _tool(name: str, use: str, hint: str) -> Check:
     if shutil.which(name):
         return Check(name, True, f"used for {use}")
-    return Check(name, False, f"{use} will be recorded as not measured; {hint}")
+    return Check(name, False, f"not found: {use} will be recorded as not measured; {hint}")
 
 
 def _gpu(machine: dict[str, object]) -> Check:
     gpus = machine["gpus"]
     if isinstance(gpus, list) and gpus:
         return Check("gpu", True, ", ".join(str(gpu["name"]) for gpu in gpus))
-    return Check("gpu", False, "training and serving run on the CPU in fp32")
+    return Check("gpu", False, "not found: training and serving run on the CPU in fp32")
 
 
 def _data(settings: Settings) -> Check:
@@ -69,14 +79,21 @@ def _model(settings: Settings) -> Check:
         base = base_models.resolve("minilm", settings)
     except BankLLMError as error:
         return Check("base model", False, str(error), required=True)
-    return Check("base model", True, f"{base.name}, sha256 {(base.sha256 or '')[:12]}… as published", required=True)
+    return Check(
+        "base model",
+        True,
+        f"{base.name}, sha256 {(base.sha256 or '')[:12]}…, matches the published model",
+        required=True,
+    )
 
 
 def _pinecone(settings: Settings) -> Check:
     if settings.pinecone_api_key is None:
-        return Check("pinecone", False, "PINECONE_API_KEY is not set: the embedded SQLite store is used")
-    layout = {"customer": "a namespace each customer", "shared": "one namespace for all"}[settings.pinecone_namespaces]
-    return Check("pinecone", True, f"the SQLite store replicates to index {settings.pinecone_index_name}, {layout}")
+        return Check("pinecone", False, "PINECONE_API_KEY is not set: only the embedded SQLite store is used")
+    layout = {"customer": "one namespace per customer", "shared": "one namespace for all customers"}[
+        settings.pinecone_namespaces
+    ]
+    return Check("pinecone", True, f"the SQLite store is replicated to index {settings.pinecone_index_name}, {layout}")
 
 
 def _output(settings: Settings) -> Check:
@@ -87,5 +104,10 @@ def _output(settings: Settings) -> Check:
             free = shutil.disk_usage(output).free / 2**30
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        return Check("outputs", False, f"{settings.output} cannot be written ({reason}); set BANKLLM_OUTPUT", True)
-    return Check("outputs", True, f"{settings.output} can be written, {free:.0f} GiB free", required=True)
+        return Check(
+            "outputs",
+            False,
+            f"{settings.output} is not writable ({reason}); set BANKLLM_OUTPUT to a writable folder",
+            True,
+        )
+    return Check("outputs", True, f"{settings.output} is writable, {free:.0f} GiB free", required=True)

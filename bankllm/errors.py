@@ -1,28 +1,31 @@
-"""Every error that bankllm raises on purpose: each message says what was expected, what came, what to do."""
+"""All errors that bankllm raises on purpose.
+
+Each message says what was expected, what was found, and which command or change to try next.
+"""
 
 
 class BankLLMError(Exception):
-    """Base of all errors below; the CLI prints it without a traceback and exits with `exit_code`."""
+    """Base class of the errors below. The CLI prints the message without a traceback and exits with `exit_code`."""
 
     exit_code = 1
 
 
 class UsageError(BankLLMError):
-    """The call itself is wrong: an unknown profile, parameter or option."""
+    """The call itself is wrong: for example an unknown profile, parameter or option."""
 
     exit_code = 2
 
 
 class DataError(BankLLMError):
-    """A data set is missing, damaged, or not the one that is meant."""
+    """A data set is missing, damaged, or not the expected one."""
 
 
 class DataMissing(DataError):
-    """A data set is not on this machine and could not be fetched (nothing is damaged)."""
+    """A data set is not on this machine and could not be downloaded. No file is damaged."""
 
 
 class ModelError(BankLLMError):
-    """A base model or an adapter is missing, damaged, or not the one that is meant."""
+    """A base model or an adapter is missing, damaged, or not the expected one."""
 
 
 class StoreError(BankLLMError):
@@ -30,12 +33,12 @@ class StoreError(BankLLMError):
 
 
 class ServerError(BankLLMError):
-    """A server could not be started or did not answer."""
+    """A server could not be started or did not respond."""
 
 
 class RunError(BankLLMError):
-    """A run's folder cannot be written, is incomplete, or does not hold what it should."""
+    """A run folder cannot be written, is incomplete, or has unexpected content."""
 
 
 class NotMeasured(BankLLMError):
-    """Something that a measurement needs is absent here (a tool, a device, a key): the record says so."""
+    """A tool, device or key that a measurement needs is missing. The record then has the status `not measured`."""

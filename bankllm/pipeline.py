@@ -1,6 +1,8 @@
-"""Run the notebooks in order with papermill, into one folder, so that a stranger can check what came out.
+"""Execute the notebooks in order with papermill and collect everything they produce in one run folder.
 
-`bankllm run --profile quick` from a shell. A run that stopped carries on with `--resume RUN_ID`.
+The folder holds the executed notebooks, the records with their raw rows, the report and a sealed manifest, so that
+anybody can verify the run. Command: `bankllm run --profile quick`. An interrupted run continues with
+`bankllm run --resume RUN_ID`.
 """
 
 import contextlib
@@ -30,30 +32,40 @@ NOTEBOOKS = (
     "05_metrics_collection",
     "06_evidence_report",
 )
-REPORT = NOTEBOOKS[-1]
+REPORT_NOTEBOOK = NOTEBOOKS[-1]
+"""Runs only if all other notebooks of the run are done."""
 KERNEL = "python3"
 Report = Callable[[str], None]
+"""Receives one line of progress, e.g. `typer.echo`."""
 
 
 def notebook_folder() -> Path:
-    """Where the notebooks lie: beside the package in a checkout, inside it in a wheel."""
+    """Folder of the notebooks: next to the package in a checkout, inside the package if installed from a wheel.
+
+    Raises `RunError` if neither folder has them.
+    """
     package = Path(__file__).resolve().parent
     candidates = (package.parent / "notebooks", package / "notebooks")
     for folder in candidates:
         if (folder / f"{NOTEBOOKS[0]}.ipynb").exists():
             return folder
-    raise RunError(f"The notebooks are missing. Expected them in {candidates[0]} or {candidates[1]}; reinstall.")
+    raise RunError(
+        f"The notebooks were not found. Expected them in {candidates[0]} or {candidates[1]}. Reinstall bankllm."
+    )
 
 
 def select(only: Sequence[str]) -> tuple[str, ...]:
-    """Names for `--only` values such as `03` or `03_finetuning_benchmark`. Raises `UsageError` for an unknown one."""
+    """Notebook names for the values of `--only`, such as `3`, `03` or `03_finetuning_benchmark`.
+
+    The result is in the order of `NOTEBOOKS`; an empty `only` selects all. Raises `UsageError` for an unknown notebook.
+    """
     if not only:
         return NOTEBOOKS
     chosen = set()
     for wanted in only:
         found = {name for name in NOTEBOOKS if wanted in (name, name[:2], name[:2].lstrip("0"))}
         if not found:
-            raise UsageError(f"Unknown notebook {wanted}. Expected one of: {', '.join(NOTEBOOKS)}.")
+            raise UsageError(f"Unknown notebook {wanted!r}. Expected one of: {', '.join(NOTEBOOKS)}.")
         chosen |= found
     return tuple(name for name in NOTEBOOKS if name in chosen)
 
@@ -67,11 +79,15 @@ def run(
     parameters: dict[str, Any] | None = None,
     report: Report = lambda line: None,
 ) -> tuple[Path, Manifest]:
-    """Execute notebooks into `output/<run-id>`; returns the folder and its manifest.
+    """Execute the notebooks of `only` (all if empty) into `output/<run-id>`; returns that folder and its manifest.
 
-    A failed notebook does not stop those that do not need it; the manifest tells which failed and why.
-    `parameters` go to every chosen notebook and must be declared in its `parameters` cell.
-    Raises `UsageError` for an unknown profile, notebook or parameter, `RunError` for an unusable folder.
+    If a notebook fails, the following ones still run, except the report, which is skipped; the manifest records the
+    status and the error of each notebook. With `resume`, the run with that id continues: its profile is used, and
+    notebooks that are done are not executed again, except the report if another notebook was. `parameters` are passed
+    to every chosen notebook, which must declare them in its `parameters` cell. `report` receives the progress lines.
+
+    When all chosen notebooks are done, the run is sealed; when all six are, the file `output/LATEST` names it.
+    Raises `UsageError` for an unknown profile, notebook or parameter, and `RunError` if the folder is unusable.
     """
     chosen = select(only)
     check_parameters(chosen, parameters or {})
@@ -88,15 +104,15 @@ def run(
         write_manifest(folder, manifest)
     report(f"run {folder.name}, notebooks {', '.join(name[:2] for name in chosen)}")
     done = {entry.name: entry for entry in manifest.notebooks if entry.status == "done"}
-    anything_new = False
+    anything_executed = False
     for name in chosen:
-        if name in done and not (name == REPORT and anything_new):
-            report(f"{name}: done before, {done[name].seconds:.1f} s")
+        if name in done and not (name == REPORT_NOTEBOOK and anything_executed):
+            report(f"{name}: already done, {done[name].seconds:.1f} s")
             continue
-        anything_new = True
+        anything_executed = True
         entry = _execute_or_skip(name, folder, settings, manifest, parameters or {}, report)
-        others = [e for e in manifest.notebooks if e.name != name]
-        manifest = manifest.model_copy(update={"notebooks": sorted([*others, entry], key=lambda e: e.name)})
+        others = [other for other in manifest.notebooks if other.name != name]
+        manifest = manifest.model_copy(update={"notebooks": sorted([*others, entry], key=lambda run: run.name)})
         write_manifest(folder, manifest)
     statuses = {entry.name: entry.status for entry in manifest.notebooks}
     if all(statuses.get(name) == "done" for name in chosen):
@@ -108,7 +124,10 @@ def run(
 
 
 def check_parameters(notebooks: Sequence[str], parameters: dict[str, Any]) -> None:
-    """Refuse a parameter that a notebook does not declare: papermill would only warn and run the defaults."""
+    """Raise `UsageError` for a parameter that one of the notebooks does not declare.
+
+    Without this check papermill prints only a warning and runs the notebook with its default values.
+    """
     import papermill
 
     for name in notebooks:
@@ -116,7 +135,7 @@ def check_parameters(notebooks: Sequence[str], parameters: dict[str, Any]) -> No
         unknown = sorted(set(parameters) - set(declared))
         if unknown:
             raise UsageError(
-                f"{name} does not take the parameter {', '.join(unknown)}. It takes: {', '.join(declared)}."
+                f"{name} has no parameter {', '.join(unknown)}. Its parameters are: {', '.join(declared)}."
             )
 
 
@@ -140,7 +159,7 @@ def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:
 
 
 def _make_folder(output: Path, run_id: str) -> Path:
-    """A new folder; runs that start in the same second get their own."""
+    """Create the run folder. If the name is taken (two runs started in the same second), append `-2`, `-3`, …"""
     for name in (run_id, *(f"{run_id}-{n}" for n in range(2, 100))):
         folder = output / name
         try:
@@ -152,21 +171,27 @@ def _make_folder(output: Path, run_id: str) -> Path:
         except OSError as error:
             raise RunError(
                 f"No run can be written to {output} ({os.strerror(error.errno or 0)}). "
-                "Expected a folder that can be written; choose another with --output."
+                "Expected a writable folder. Choose another one with --output."
             ) from error
         return folder
-    raise RunError(f"No run can be written to {output}: it is not a folder, or full. Choose another with --output.")
+    raise RunError(
+        f"No run can be written to {output}: it is not a folder, or it already holds 99 runs of this second. "
+        "Choose another folder with --output."
+    )
 
 
 def _remove_half_written(folder: Path) -> None:
-    """What `atomic_writer` had not finished when the run was killed: it would be sealed as evidence."""
+    """Remove the temporary files of `atomic_writer` that a killed run left behind.
+
+    Otherwise the manifest would list them as evidence.
+    """
     for path in folder.rglob(".*.????????"):
         if path.is_file():
             path.unlink()
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit and whether the tree differs from it; (None, None) outside a checkout."""
+    """The current commit, and whether the working tree differs from it; (None, None) outside a git checkout."""
     try:
         commit, status = (
             subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=True).stdout
@@ -181,19 +206,22 @@ def _execute_or_skip(
     name: str, folder: Path, profile: Profile, manifest: Manifest, parameters: dict[str, Any], report: Report
 ) -> NotebookRun:
     failed = [entry.name for entry in manifest.notebooks if entry.status != "done" and entry.name != name]
-    if name == REPORT and failed:
-        report(f"{name}: skipped, it needs {', '.join(failed)}")
+    if name == REPORT_NOTEBOOK and failed:
+        report(f"{name}: skipped, because it needs {', '.join(failed)}")
         return NotebookRun(name=name, status="skipped", seconds=0, error=f"needs {', '.join(failed)}")
     report(f"{name}: running …")
-    began = time.monotonic()
+    started = time.monotonic()
     error = _execute(name, folder, profile, parameters)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started
     report(f"{name}: {'failed' if error else 'done'}, {seconds:.1f} s" + (f"\n  {error}" if error else ""))
     return NotebookRun(name=name, status="failed" if error else "done", seconds=round(seconds, 2), error=error)
 
 
 def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, Any]) -> str | None:
-    """Execute one notebook; the copy in the run's folder is written even when a cell fails. Returns what failed."""
+    """Execute one notebook and write the executed copy to the run folder, even if a cell fails.
+
+    Returns a description of the error, or None if the notebook succeeded.
+    """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -216,15 +244,18 @@ def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, An
     except CellTimeoutError:
         return f"{target.name}: a cell ran longer than {profile.cell_timeout_s} s and was stopped"
     except DeadKernelError:
-        return f"{target.name}: the kernel died (out of memory, or killed)"
+        return f"{target.name}: the kernel process ended unexpectedly (out of memory, or killed)"
     except OSError as error:
-        target.unlink(missing_ok=True)  # half of a notebook helps nobody
+        target.unlink(missing_ok=True)  # an incomplete notebook cannot be opened
         return f"{target.name} cannot be written ({os.strerror(error.errno or 0)})"
     return None
 
 
 def _kernel_config() -> Any:
-    """Kernels talk over encrypted sockets where jupyter_client can, so that nobody else on the machine listens in."""
+    """Encrypt the sockets of the kernel if jupyter_client supports it.
+
+    Otherwise other users of the machine could read or control the kernel over its TCP ports.
+    """
     from traitlets.config import Config
 
     return Config({"KernelManager": {"transport_encryption": "auto"}})
@@ -232,7 +263,10 @@ def _kernel_config() -> Any:
 
 @contextlib.contextmanager
 def _quiet_papermill() -> Iterator[None]:
-    """Papermill logs each notebook's name and warns of its own internals; the progress lines say it better."""
+    """Suppress the log lines and warnings of papermill.
+
+    They repeat the progress lines and warn about papermill's own internals.
+    """
     import logging
     import warnings
 

@@ -1,6 +1,8 @@
-"""The three profiles that scale every notebook: `smoke`, `quick` and `full`.
+"""The three profiles that set the size of every notebook: `smoke`, `quick` and `full`.
 
-A notebook takes every size from its profile: training configurations, requests, users, rows and time limits.
+A notebook reads every size from its profile: training configurations, requests, users, rows and time limits. `smoke`
+takes seconds per notebook and is used by the tests, `quick` suits a two-core laptop, and `full` a GPU or a long run
+on a CPU.
 """
 
 import re
@@ -14,89 +16,94 @@ ProfileName = Literal["smoke", "quick", "full"]
 
 
 class TrainingRun(BaseModel):
-    """One line of notebook 03's table: a method, its rank and how many passes over the training set."""
+    """One training configuration, which is one row of notebook 03's table: method, rank, epochs and seeds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["probe", "lora", "qlora", "full"]
     rank: int = 0
-    """Of `lora` and `qlora`."""
+    """LoRA rank; 0 for `probe` and `full`, which have no rank."""
     epochs: int = 1
+    """Passes over the training set."""
     seeds: tuple[int, ...] = (0,)
+    """The configuration is trained once per seed."""
     name: str | None = None
-    """What people call it, where method and rank do not tell it from the others."""
+    """Display name; required if method and rank do not distinguish the configuration from the others."""
     options: dict[str, Any] = {}
-    """Fields of `TrainConfig` that differ from its defaults, where they are chosen for every other training."""
+    """Other fields of `TrainConfig` that differ from their defaults."""
 
     def name_of(self) -> str:
-        """What the configuration is called on every page, whatever the seed: `LoRA r=8`."""
+        """Display name of the configuration, without the seed: `LoRA r=8`."""
         method = {"probe": "linear probe", "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}[self.method]
         return self.name or method + (f" r={self.rank}" if self.rank else "")
 
     def id_of(self) -> str:
-        """The same as part of a record's id: `lora_r8`."""
+        """Identifier of the configuration in record ids, without the seed: `lora_r8`."""
         if self.name:
             return re.sub(r"\W+", "_", self.name.lower(), flags=re.ASCII).strip("_")
         return self.method + (f"_r{self.rank}" if self.rank else "")
 
     def label(self, seed: int) -> str:
-        """The name, with the seed where there are several: `LoRA r=8 seed 2`."""
+        """Display name of one training, with the seed if there are several: `LoRA r=8 seed 2`."""
         return self.name_of() + (f" seed {seed}" if len(self.seeds) > 1 else "")
 
     def key(self, seed: int) -> str:
-        """The same as the name of a file or folder: `lora_r8_s2`."""
+        """File or folder name of one training, with the seed if there are several: `lora_r8_s2`."""
         return self.id_of() + (f"_s{seed}" if len(self.seeds) > 1 else "")
 
 
 class Profile(BaseModel):
-    """How much work a run does. Notebooks take every size from here."""
+    """All sizes of a run. Fields that name a notebook are used by that notebook only."""
 
     model_config = ConfigDict(frozen=True)
 
     name: ProfileName
     dataset: str
-    """`teller77`, or `auto`: Banking77 where it can be had."""
+    """Data set: `teller77`, or `auto` (Banking77 if it is available, otherwise Teller77)."""
     intents: int | None
-    """Train and test on the first so many intents alone; None takes all."""
+    """Train and test only on the first N intents; None: all intents."""
     training: tuple[TrainingRun, ...]
     curve_intents: int | None
-    """Notebook 03 compares the starts of the head on the first so many intents; None takes all."""
+    """Notebook 03 compares the initialisations of the head on the first N intents; None: all intents."""
     held_out: int
-    """Intents that notebook 03 holds out of one more training, for near out-of-scope questions; 0 leaves it out."""
-    audit: bool
-    """Whether notebook 03 looks for wrong labels: the training texts are embedded once more."""
+    """Number of intents that notebook 03 excludes from one additional training; their texts then serve as out-of-scope
+    questions that are close to the known intents. 0: no such training."""
+    label_errors: bool
+    """Whether notebook 03 searches for wrong labels, which requires embedding all training texts once more."""
     chat_requests: int
-    """Sequential chat requests that notebook 01 times."""
+    """Number of sequential chat requests that notebook 01 measures."""
     load_users: int
+    """Number of concurrent users of the closed-loop drivers in notebook 02's first run."""
     load_requests: int
-    """Requests of each load driver in notebook 02's first run."""
+    """Number of requests per load driver in notebook 02's first run."""
     sweeps: tuple[tuple[Literal["chat", "health"], int], ...]
-    """What notebook 02 offers more and more of, and how many workers the server has."""
+    """Rate sweeps of notebook 02: the endpoint, and the number of server processes (workers)."""
     sweep_step_s: float
-    """How long it offers each rate, or for as long as a p95 takes."""
+    """Minimum duration in seconds of each rate of a sweep; extended until there are enough requests for a p95."""
     sweep_steps: int
+    """Maximum number of rates per sweep."""
     sweep_s: float
-    """No step of a sweep begins later."""
+    """Time limit of a sweep in seconds: no rate is started after it."""
     cache_requests: int
-    """Requests of each workload of notebook 02's look for a cache."""
+    """Number of requests per workload when notebook 02 looks for the effect of caches."""
     crosscheck_requests: int
-    """Requests of each driver where notebook 02 compares them, one at a time."""
+    """Number of requests per driver when notebook 02 compares the drivers, one request at a time."""
     session_runs: int
-    """How often notebook 02 repeats each driver; 0 leaves the session out."""
+    """How often notebook 02 repeats each driver in its load session; 0: no session."""
     session_requests: int
-    """Of each driver in each of these runs."""
+    """Number of requests per driver and repetition of the load session."""
     soak_s: float
-    """How long notebook 02 holds a steady load; 0 leaves it out."""
+    """Duration in seconds of notebook 02's soak test at a constant load; 0: no soak test."""
     memory_intents: int | None
-    """Notebook 04 stores the texts of the first so many intents; None takes all."""
+    """Notebook 04 stores the texts of the first N intents; None: all intents."""
     search_queries: int
-    """Searches of each of notebook 04's workloads."""
+    """Number of searches per workload of notebook 04."""
     map_texts: int
-    """Texts on notebook 04's map; t-SNE takes most of a minute for ten thousand."""
+    """Number of texts on notebook 04's map; t-SNE takes almost a minute for 10,000 texts."""
     growth_rows: tuple[int, ...]
-    """Sizes to which notebook 04 fills a file with random vectors."""
+    """Numbers of random vectors for which notebook 04 measures file size and search time."""
     cell_timeout_s: int
-    """Papermill stops a cell that runs longer."""
+    """Papermill stops a notebook cell that runs longer than this number of seconds."""
 
 
 def _adapters(epochs: int, seeds: tuple[int, ...], qlora: tuple[int, ...]) -> tuple[TrainingRun, ...]:
@@ -108,7 +115,7 @@ def _adapters(epochs: int, seeds: tuple[int, ...], qlora: tuple[int, ...]) -> tu
 
 _LINEAR_PROBE = TrainingRun(method="probe", options={"head": "linear"})
 _WITHOUT_ADAPTER = (TrainingRun(method="probe", name="kernel head alone"), _LINEAR_PROBE)
-"""There is no randomness in them that a second seed could show."""
+"""Configurations without an adapter. Their training is deterministic, so one seed is enough."""
 
 
 PROFILES: dict[str, Profile] = {
@@ -123,7 +130,7 @@ PROFILES: dict[str, Profile] = {
         ),
         curve_intents=8,
         held_out=2,
-        audit=True,
+        label_errors=True,
         chat_requests=40,
         load_users=5,
         load_requests=100,
@@ -149,7 +156,7 @@ PROFILES: dict[str, Profile] = {
         training=(*_adapters(epochs=1, seeds=(0,), qlora=(8,)), *_WITHOUT_ADAPTER),
         curve_intents=10,
         held_out=0,
-        audit=False,
+        label_errors=False,
         chat_requests=200,
         load_users=100,
         load_requests=1000,
@@ -187,7 +194,7 @@ PROFILES: dict[str, Profile] = {
         ),
         curve_intents=None,
         held_out=7,
-        audit=True,
+        label_errors=True,
         chat_requests=2000,
         load_users=100,
         load_requests=1000,
@@ -210,7 +217,7 @@ PROFILES: dict[str, Profile] = {
 
 
 def get_profile(name: str) -> Profile:
-    """The profile of that name. Raises `UsageError` for an unknown one."""
+    """Returns the profile with that name. Raises `UsageError` if there is none."""
     if name not in PROFILES:
         raise UsageError(f"Unknown profile {name!r}. Expected one of: {', '.join(PROFILES)}.")
     return PROFILES[name]

@@ -1,6 +1,7 @@
-"""Settings from the environment.
+"""Settings that are read from environment variables.
 
-`get_settings()` reads the environment when it is called, never at import. `bankllm doctor` prints the result.
+`get_settings()` reads the environment when it is called, never at import. `bankllm doctor` shows which tools, data
+and models result from the settings.
 """
 
 import json
@@ -18,93 +19,104 @@ PineconeNamespaces = Literal["customer", "shared"]
 
 
 class Settings(BaseSettings):
-    """What the environment decides. Names take the prefix `BANKLLM_`, or the alias shown."""
+    """All settings. The environment variable is `BANKLLM_` plus the field name in capitals, or the alias shown."""
 
     model_config = SettingsConfigDict(env_prefix="BANKLLM_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     banking77: Path | None = None
-    """Folder with the published `train.csv` and `test.csv` (`BANKLLM_BANKING77`)."""
+    """Folder with the published `train.csv` and `test.csv` of Banking77 (`BANKLLM_BANKING77`)."""
     profile: ProfileName = "smoke"
+    """Size of a run: `smoke`, `quick` or `full` (`BANKLLM_PROFILE`); see `bankllm.profiles`."""
     output: Path = Path("outputs")
-    """Where runs are written; a relative path counts from the project root (`BANKLLM_OUTPUT`)."""
+    """Folder that contains the runs; a relative path starts at the project root (`BANKLLM_OUTPUT`)."""
     offline: bool = False
-    """Do not try model or data hubs at all (`BANKLLM_OFFLINE=1`)."""
+    """Never connect to a model or data hub (`BANKLLM_OFFLINE=1`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device for training and inference (`BANKLLM_DEVICE`); `auto` uses a GPU if there is one."""
     inference: Literal["auto", "onnx", "onnx-int8", "torch"] = "auto"
-    """What runs the served classifier (`BANKLLM_INFERENCE`); auto: torch on a GPU, ONNX Runtime in fp32 otherwise."""
+    """Runtime of the served classifier (`BANKLLM_INFERENCE`); `auto`: torch on a GPU, otherwise ONNX Runtime, fp32."""
     encoder_threads: int = Field(0, ge=0)
-    """Cores that the served classifier uses at once (`BANKLLM_ENCODER_THREADS`); 0: all that this process may use."""
+    """Number of CPU cores that the served classifier uses in parallel (`BANKLLM_ENCODER_THREADS`); 0: all cores that
+    this process may use."""
     cache: Path | None = None
-    """Where graphs exported for serving are kept (`BANKLLM_CACHE`); unset, the user's own cache folder."""
+    """Folder for the ONNX graphs exported for serving (`BANKLLM_CACHE`); default: the user's cache folder."""
     environment: Literal["development", "production"] = Field(
         "development", validation_alias=AliasChoices("ENVIRONMENT", "BANKLLM_ENVIRONMENT")
     )
-    """In production the server refuses to start unless it can check tokens (`ENVIRONMENT`)."""
+    """With `production` the server starts only if it can check customers' tokens (`ENVIRONMENT`)."""
     jwt_secret: SecretStr | None = None
-    """Signs the customers' tokens, HS256 (`BANKLLM_JWT_SECRET`)."""
+    """Key for the HS256 signature of the customers' tokens (`BANKLLM_JWT_SECRET`)."""
     jwks_url: str | None = None
-    """Where an identity provider publishes the keys that its tokens are signed with (`BANKLLM_JWKS_URL`)."""
+    """URL of the identity provider's public keys (JSON Web Key Set), which check its tokens (`BANKLLM_JWKS_URL`)."""
     jwt_audience: str | None = None
-    """What a token's `aud` must hold; unset, it is not looked at (`BANKLLM_JWT_AUDIENCE`)."""
+    """Value that a token's `aud` claim must contain (`BANKLLM_JWT_AUDIENCE`); if unset, `aud` is not checked."""
     rate_limit: str | None = None
-    """Requests of one customer that a worker takes (`BANKLLM_RATE_LIMIT`), such as 60/minute, or off; unset: 120 a
-    minute where customers come with tokens, off in the demo."""
+    """Rate limit per customer and worker, such as `60/minute`, or `off` (`BANKLLM_RATE_LIMIT`). Default: 120 per minute
+    if customers authenticate with tokens, `off` in the demo without tokens."""
     store: Path = Path("bankllm-memory.sqlite")
-    """SQLite file of the vector store that a server uses (`BANKLLM_STORE`)."""
+    """SQLite file of the server's vector store (`BANKLLM_STORE`)."""
     embedding_cache_bytes: int = Field(64 * 2**20, ge=0)
-    """Of that file for cached embeddings, which its processes share; 0: none (`BANKLLM_EMBEDDING_CACHE_BYTES`)."""
+    """Maximum size in bytes of the query embeddings cached in the store's file and shared by its processes
+    (`BANKLLM_EMBEDDING_CACHE_BYTES`); 0 disables the cache."""
     adapter: Path | None = None
-    """Classifier folder that a server uses (`BANKLLM_ADAPTER`); unset, the packaged one."""
+    """Folder of the server's classifier (`BANKLLM_ADAPTER`); default: the packaged classifier."""
     log_file: Path | None = None
-    """Where a server writes its log beside stderr (`BANKLLM_LOG_FILE`)."""
+    """File to which the server writes its log in addition to stderr (`BANKLLM_LOG_FILE`)."""
     pinecone_api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("PINECONE_API_KEY", "BANKLLM_PINECONE_API_KEY")
     )
+    """If set, the vector store is replicated to Pinecone (`PINECONE_API_KEY`)."""
     pinecone_index_name: str = Field(
         "bankllm", validation_alias=AliasChoices("PINECONE_INDEX_NAME", "BANKLLM_PINECONE_INDEX_NAME")
     )
+    """Name of the Pinecone index (`PINECONE_INDEX_NAME`)."""
     pinecone_host: str | None = Field(
         None, validation_alias=AliasChoices("PINECONE_CONTROLLER_HOST", "BANKLLM_PINECONE_HOST")
     )
+    """URL of Pinecone's control plane (`PINECONE_CONTROLLER_HOST`), e.g. of a local server; default: hosted service."""
     pinecone_namespaces: PineconeNamespaces = "customer"
-    """A Pinecone namespace for each customer, or one for all, where the plan limits their number
-    (`BANKLLM_PINECONE_NAMESPACES`)."""
+    """`customer`: one Pinecone namespace per customer. `shared`: one namespace for all customers, for Pinecone plans
+    that limit the number of namespaces (`BANKLLM_PINECONE_NAMESPACES`)."""
     responder: str = "template"
-    """Who words the replies, see `assistant.wording.llm.make_responder` (`BANKLLM_RESPONDER`)."""
+    """What generates the replies (`BANKLLM_RESPONDER`); see `assistant.wording.llm.make_responder`."""
     responder_timeout_s: float = Field(20, gt=0)
-    """How long one attempt at a generated reply may take, the last word included (`BANKLLM_RESPONDER_TIMEOUT_S`)."""
+    """Timeout in seconds of one attempt to generate a complete reply (`BANKLLM_RESPONDER_TIMEOUT_S`)."""
     openai_api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("OPENAI_API_KEY", "BANKLLM_OPENAI_API_KEY")
     )
-    """For a responder that speaks OpenAI's protocol; a server on one's own machine needs none (`OPENAI_API_KEY`)."""
+    """Key for a responder with an OpenAI-compatible API (`OPENAI_API_KEY`); a local server usually needs none."""
 
 
 def get_settings() -> Settings:
-    """Read the environment now. Raises `UsageError` naming each variable that does not fit."""
+    """Read the settings from the environment. Raises `UsageError` that names invalid variables without their values."""
     try:
         return Settings()  # type: ignore[call-arg]  # every field has a default; mypy misses validation aliases
     except ValidationError as error:
-        # Never echo the input: a variable may hold a secret.
+        # Never print the input: a variable may hold a secret.
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise UsageError(
-            f"An environment variable does not fit the settings: {faults}. "
-            "Names take the prefix BANKLLM_ (see bankllm/settings.py); correct or unset it."
+            f"Invalid environment variable: {faults}. "
+            "Most variable names have the prefix BANKLLM_ (see bankllm/settings.py). Correct or unset the variable."
         ) from None
 
 
 def project_root() -> Path:
-    """The checkout that this package runs from; the caller's folder where it was installed as a wheel."""
+    """The root of the git checkout; the current working folder if bankllm was installed from a wheel."""
     checkout = Path(__file__).resolve().parents[1]
     return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, object]:
-    """`name=value` pairs of a command line; a value that is JSON (a number, true, a list) is taken as such."""
+    """Parse `name=value` pairs of the command line into a dictionary.
+
+    A value that is valid JSON (a number, true, a list) is converted; any other value stays a string. Raises
+    `UsageError` for a pair without `=` or with an invalid name.
+    """
     parsed: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"{pair!r}: expected name=value.")
+            raise UsageError(f"Expected name=value, got {pair!r}.")
         try:
             parsed[name] = json.loads(value)
         except json.JSONDecodeError:

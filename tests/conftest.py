@@ -1,4 +1,4 @@
-"""Fixtures that several rooms' tests share."""
+"""Fixtures for all tests."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from bankllm.profiles import PROFILES
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see no settings of the person who runs them, but where Banking77 lies; no hub is asked."""
+    """Remove the developer's settings, except for BANKLLM_BANKING77, and go offline."""
     for name in list(os.environ):
         if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_")) and name != "BANKLLM_BANKING77":
             monkeypatch.delenv(name)
@@ -21,7 +21,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def banking77() -> Path:
-    """The folder with the published files; the test is skipped where there is none."""
+    """The folder with the published files. The test is skipped if there is none."""
     folder = os.environ.get("BANKLLM_BANKING77")
     if not folder:
         pytest.skip("BANKLLM_BANKING77 is not set")
@@ -30,5 +30,5 @@ def banking77() -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """An empty run folder in the hands of notebook 01."""
+    """An empty run, as opened by notebook 01."""
     return Run(tmp_path / "run", "01_local_validation", PROFILES["smoke"])

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit codes, and errors in one paragraph without a traceback."""
+"""The command line: output, exit codes, and errors as one paragraph without a traceback."""
 
 import json
 import os
@@ -29,27 +29,29 @@ def bankllm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["run", "--profile", "fast"], 2, "Unknown profile 'fast'. Expected one of: smoke, quick, full."),
-        (["run", "--only", "9"], 2, "Unknown notebook 9."),
-        (["run", "-p", "nonsense"], 2, "expected name=value"),
-        (["run", "-p", "siez=3"], 2, "does not take the parameter siez"),
+        (["run", "--only", "9"], 2, "Unknown notebook '9'."),
+        (["run", "-p", "nonsense"], 2, "Expected name=value, got 'nonsense'."),
+        (["run", "-p", "siez=3"], 2, "01_local_validation has no parameter siez."),
         (["run", "--resume", "none"], 1, "is not a run: manifest.json is missing"),
         (["run", "--output", "/dev/null/x"], 1, "No run can be written"),
         (["verify", "/nowhere"], 1, "is not a run"),
         (["train", "out", "--method", "magic"], 2, "method"),
         (["nonsense"], 2, "No such command"),
-        (["search", "card"], 2, "got neither. Give --user CUST001 or --collection intents."),
-        (["search", "card", "--user", "a", "--collection", "b"], 2, "got both. Give --user CUST001 or --collection"),
-        (["index", "teller77"], 2, "got neither. Give --user CUST001 or --collection intents."),
-        (["search", "card", "--user", "a", "--store", "/nowhere/x.sqlite"], 2, "Fill one with `bankllm index`"),
+        (["search", "card"], 2, "got neither. Pass --user CUST001 or --collection intents."),
+        (["search", "card", "--user", "a", "--collection", "b"], 2, "got both. Pass --user CUST001 or --collection"),
+        (["index", "teller77"], 2, "got neither. Pass --user CUST001 or --collection intents."),
+        (["search", "card", "--user", "a", "--store", "/nowhere/x.sqlite"], 2, "Create one with `bankllm index`"),
     ],
 )
-def test_bad_input_ends_in_one_paragraph(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+def test_wrong_usage_prints_one_paragraph_and_writes_nothing(
+    tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
     result = bankllm(*arguments, BANKLLM_OUTPUT=str(tmp_path), BANKLLM_PROFILE="smoke")
     assert result.returncode == code, result.stderr
-    assert said in " ".join(result.stderr.split())
+    assert message in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -61,7 +63,7 @@ def test_debug_shows_the_traceback() -> None:
     assert "UsageError" in result.stderr
 
 
-def test_a_damaged_data_folder_stops_a_run_at_once(tmp_path: Path) -> None:
+def test_a_damaged_data_folder_stops_a_run_before_it_starts(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("query,intent\n")
     (tmp_path / "test.csv").write_text("text,category\n")
     result = bankllm("run", "--profile", "quick", BANKLLM_BANKING77=str(tmp_path), BANKLLM_OUTPUT=str(tmp_path / "out"))
@@ -70,7 +72,7 @@ def test_a_damaged_data_folder_stops_a_run_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_port_in_use_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_anything_is_loaded(tmp_path: Path) -> None:
     import socket
 
     with socket.socket() as taken:
@@ -79,29 +81,30 @@ def test_a_port_in_use_is_said_before_anything_is_loaded(tmp_path: Path) -> None
         port = taken.getsockname()[1]
         result = bankllm("serve", "--port", str(port), "--store", str(tmp_path / "memory.sqlite"))
     assert result.returncode == 1
-    assert f"Port {port} on 127.0.0.1 is in use. Stop the other server, or choose another" in " ".join(
-        result.stderr.split()
+    assert (
+        f"Port {port} on 127.0.0.1 is in use. Stop the other server, or choose another port with --port."
+        in " ".join(result.stderr.split())
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_doctor_says_what_is_there_and_what_is_not() -> None:
+def test_doctor_reports_available_and_missing_tools() -> None:
     result = bankllm("doctor", PATH="/nowhere")
     assert result.returncode == 0, result.stdout
     lines = {line[4:].split("  ")[1].strip() or line: line for line in result.stdout.splitlines()}
     assert "will be recorded as not measured; install apache2-utils" in result.stdout
-    assert "PINECONE_API_KEY is not set: the embedded SQLite store is used" in result.stdout
+    assert "PINECONE_API_KEY is not set: only the embedded SQLite store is used" in result.stdout
     assert any("all-MiniLM-L6-v2, sha256 53aa51172d14" in line for line in lines.values())
     assert "pc-secret" not in bankllm("doctor", PINECONE_API_KEY="pc-secret").stdout
 
 
-def test_doctor_fails_where_the_data_is_damaged(tmp_path: Path) -> None:
+def test_doctor_fails_if_the_data_is_damaged(tmp_path: Path) -> None:
     result = bankllm("doctor", BANKLLM_BANKING77=str(tmp_path))
     assert result.returncode == 1
     assert "train.csv, which cannot be read" in result.stdout
 
 
-def test_index_and_search_a_customers_memory(tmp_path: Path) -> None:
+def test_index_and_search_the_memory_of_a_customer(tmp_path: Path) -> None:
     texts, store = tmp_path / "texts.txt", str(tmp_path / "memory.sqlite")
     texts.write_text("my card was swallowed by the machine\n\nI would like to close my account\n", encoding="utf-8")
     stored = bankllm("index", str(texts), "--user", "CUST001", "--store", store)
@@ -114,9 +117,7 @@ def test_index_and_search_a_customers_memory(tmp_path: Path) -> None:
     texts.write_text("short\n" + "x" * 5000, encoding="utf-8")
     long = bankllm("index", str(texts), "--user", "CUST001", "--store", store)
     assert long.returncode == 1
-    assert "line 2 has 5000 characters: expected at most 4000; split it into several lines." in " ".join(
-        long.stderr.split()
-    )
+    assert "line 2 has 5000 characters: expected at most 4000. Split the line." in " ".join(long.stderr.split())
     texts.write_bytes(b"\xff\xfe")
     assert bankllm("index", str(texts), "--user", "CUST001", "--store", store).returncode == 1
 
@@ -136,7 +137,7 @@ def test_index_and_search_a_collection(tmp_path: Path) -> None:
     )
 
 
-def test_a_memory_is_copied_embedded_anew_and_compacted(tmp_path: Path) -> None:
+def test_a_memory_is_backed_up_reindexed_and_compacted(tmp_path: Path) -> None:
     store, copy = str(tmp_path / "memory.sqlite"), str(tmp_path / "copy.sqlite")
     embedder = Embedder()
     with closing(SQLiteStore(Path(store), 8, "former@1")) as former:
@@ -144,30 +145,30 @@ def test_a_memory_is_copied_embedded_anew_and_compacted(tmp_path: Path) -> None:
         former.delete("CUST001", ["hello"])
     refused = bankllm("search", "card", "--user", "CUST001", "--store", store).stderr
     assert "bankllm memory reindex" in " ".join(refused.split())
-    assert "checked" in bankllm("memory", "backup", copy, "--store", store).stdout
+    assert "integrity check passed" in bankllm("memory", "backup", copy, "--store", store).stdout
     assert bankllm("memory", "backup", copy, "--store", store).returncode == 1
-    anew = bankllm("memory", "reindex", "--store", store, "--precision", "int8")
-    assert anew.stdout.strip() == f"1 texts embedded anew with {embedder.model_id}"
+    reindexed = bankllm("memory", "reindex", "--store", store, "--precision", "int8")
+    assert reindexed.stdout.strip() == f"1 texts re-embedded with {embedder.model_id}"
     assert "my card is lost" in bankllm("search", "card", "--user", "CUST001", "--store", store).stdout
     assert bankllm("memory", "reindex", "--store", store, "--precision", "int4").returncode == 2
-    assert "no trace" in bankllm("memory", "compact", "--store", store).stdout
+    assert "contains no deleted messages" in bankllm("memory", "compact", "--store", store).stdout
     with closing(SQLiteStore(Path(copy), 8, "former@1")) as kept:
         assert kept.count() == 1
     assert "There is no file" in bankllm("memory", "compact", "--store", str(tmp_path / "none")).stderr
 
 
-def test_claims_are_filled_and_checked(tmp_path: Path) -> None:
+def test_claims_are_written_and_checked(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text("p95 is <!-- claim: chat.sequential.p95_ms -->?<!-- /claim --> here.\n")
     folder = ["--run", str(sealed_run(tmp_path / "run"))]
     wrong = bankllm("claims", str(page), *folder)
     assert wrong.returncode == 1
-    assert f"{page}:1: chat.sequential.p95_ms says '?', the record '190.0 ms'" in wrong.stderr
+    assert f"{page}:1: chat.sequential.p95_ms: expected '190.0 ms' as in the record, found '?'" in wrong.stderr
     assert bankllm("claims", "--write", str(page), *folder).returncode == 0
     assert "p95 is <!-- claim: chat.sequential.p95_ms -->190.0 ms<!-- /claim --> here.\n" in page.read_text()
     assert bankllm("claims", str(page), *folder).returncode == 0
     page.write_text("<!-- claim: chat.p50_ms -->1 ms<!-- /claim -->")
-    assert "is not measured (or not valid)" in bankllm("claims", str(page), *folder).stderr
+    assert "run run has no valid record for chat.p50_ms" in bankllm("claims", str(page), *folder).stderr
     refused = bankllm("claims", "--write", str(page), *folder)
     assert (refused.returncode, page.read_text()) == (1, "<!-- claim: chat.p50_ms -->1 ms<!-- /claim -->")
 
@@ -190,7 +191,7 @@ def write_manifest(folder: Path) -> None:
     )
 
 
-def test_a_resumed_run_is_announced_with_its_own_profile(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_profile(tmp_path: Path) -> None:
     write_manifest(tmp_path / "run")
     result = bankllm("run", "--resume", "run", "--only", "9", BANKLLM_OUTPUT=str(tmp_path), BANKLLM_PROFILE="quick")
     assert result.returncode == 2

@@ -1,4 +1,4 @@
-"""Data sets are what they claim to be, or there is an error that says what to do."""
+"""Data sets are checked when they are loaded; every fault raises an error that names the fix."""
 
 import shutil
 from functools import partial
@@ -20,7 +20,7 @@ def write(folder: Path, train: str, test: str = "text,category\nhello there,gree
     return str(folder)
 
 
-def test_banking77_is_the_published_one(banking77: Path) -> None:
+def test_banking77_has_the_published_files(banking77: Path) -> None:
     data = load("banking77")
     assert (len(data.train), len(data.test), len(data.label_names)) == (10_003, 3_080, 77)
     assert data.sha256 == BANKING77_SHA256
@@ -38,50 +38,50 @@ def test_a_changed_banking77_is_refused(banking77: Path, tmp_path: Path, monkeyp
     with (tmp_path / "train.csv").open("a") as file:
         file.write("one more,age_limit\n")
     monkeypatch.setenv("BANKLLM_BANKING77", str(tmp_path))
-    for name in ("banking77", "auto"):  # auto must not take another set in silence either
+    for name in ("banking77", "auto"):  # `auto` must not fall back to another data set silently
         with pytest.raises(DataError, match=r"is not the published banking77 file: expected sha256 b06e26ac.*found"):
             load(name)
-    own = load(str(tmp_path))
-    assert (own.name, len(own.train)) == (tmp_path.name, 10_004)
+    changed = load(str(tmp_path))
+    assert (changed.name, len(changed.train)) == (tmp_path.name, 10_004)
 
 
-def test_auto_falls_back_only_where_nothing_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_falls_back_to_teller77_if_banking77_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BANKLLM_BANKING77", raising=False)
     assert load("auto").name == "teller77"
     with pytest.raises(DataMissing, match=r"BANKLLM_BANKING77 is not set.*BANKLLM_OFFLINE=1"):
         load("banking77")
 
 
-def test_the_hub_side_goes_through_datasets_and_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The published address is fetched by `datasets`; what comes back must have the published hash."""
+def test_downloaded_files_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`datasets` downloads the published URL, and the result must have the published sha256."""
     import datasets as hf
 
     monkeypatch.delenv("BANKLLM_BANKING77", raising=False)
     monkeypatch.setenv("BANKLLM_OFFLINE", "0")
-    asked: list[str] = []
+    requested_urls: list[str] = []
     fetched = tmp_path / "cached.csv"
     fetched.write_text("text,category\nhow old must I be,age_limit\n")
 
     def download(self: object, url: str) -> str:
-        asked.append(url)
+        requested_urls.append(url)
         return str(fetched)
 
     monkeypatch.setattr(hf.DownloadManager, "download", download)
     with pytest.raises(DataError, match="is not the published banking77 file"):
         load("auto")
-    assert [url.rpartition("/")[2] for url in asked] == ["train.csv", "test.csv"]
+    assert [url.rpartition("/")[2] for url in requested_urls] == ["train.csv", "test.csv"]
 
     def refuse(self: object, url: str) -> str:
         raise ConnectionError("no route")
 
     monkeypatch.setattr(hf.DownloadManager, "download", refuse)
-    with pytest.raises(DataMissing, match=r"nor could they be fetched \(ConnectionError\)"):
+    with pytest.raises(DataMissing, match=r"the download failed \(ConnectionError\)"):
         load("banking77")
     assert load("auto").name == "teller77"
 
 
-def test_the_published_address_is_really_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Over HTTP, with all that `datasets` needs for it installed."""
+def test_the_files_are_downloaded_over_http(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A download from a local HTTP server, with the real `datasets` package."""
     for split in ("train", "test"):
         (tmp_path / f"{split}.csv").write_text("text,category\nhow old must I be,age_limit\n")
     monkeypatch.delenv("BANKLLM_BANKING77", raising=False)
@@ -107,37 +107,39 @@ GOOD = "text,category\nhello you,greeting\n"
     [
         ("query,intent\nhi,greeting\n", r"expected the columns text,category, found query,intent"),
         ("", r"expected the columns text,category, found nothing"),
-        ("text,category\n", r"no rows below the header"),
+        ("text,category\n", r"expected rows below the header, found none"),
         ("text,category\nhi,greeting\n\n", r"row 3: expected 2 columns \(text,category\), found 0"),
         ("text,category\nhi,greeting,now\n", r"row 2: expected 2 columns .* found 3"),
-        ("text,category\n  ,greeting\n", r"row 2: empty text"),
-        ("text,category\nhi,\n", r"row 2: empty category"),
+        ("text,category\n  ,greeting\n", r"row 2: the text is empty"),
+        ("text,category\nhi,\n", r"row 2: the category is empty"),
         ('text,category\n"hi,greeting\n', r"not valid CSV"),
-        ("text,category\nhi,greeting\nh\0i,greeting\n", r"row 3: a NUL byte\. The file is damaged or UTF-16"),
+        ("text,category\nhi,greeting\nh\0i,greeting\n", r"row 3: found a NUL byte\. The file is damaged or UTF-16"),
     ],
 )
-def test_faults_are_named_by_row(tmp_path: Path, train: str, message: str) -> None:
+def test_a_fault_is_reported_with_its_row(tmp_path: Path, train: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load(write(tmp_path / "own", train))
 
 
-def test_bytes_that_are_not_utf8_are_named_by_row(tmp_path: Path) -> None:
+def test_invalid_utf8_is_reported_with_its_row(tmp_path: Path) -> None:
     folder = write(tmp_path / "own", GOOD)
     (tmp_path / "own" / "train.csv").write_bytes(b"text,category\nhello,greeting\ncaf\xe9,greeting\n")
-    with pytest.raises(DataError, match=r"train\.csv, row 3: not UTF-8\. Save the file as UTF-8"):
+    with pytest.raises(
+        DataError, match=r"train\.csv, row 3: expected UTF-8 text, found other bytes\. Save the file as UTF-8"
+    ):
         load(folder)
 
 
-def test_marks_of_spreadsheets_and_odd_line_separators_are_read(tmp_path: Path) -> None:
+def test_byte_order_marks_and_unusual_line_separators_are_accepted(tmp_path: Path) -> None:
     train = '\ufefftext,category\r\none\u2028text,greeting\r\n"two\nlines",greeting\r\n'
     data = load(write(tmp_path / "own", train))
     assert data.train.texts == ("one\u2028text", "two\nlines")
     (tmp_path / "own" / "train.csv").write_bytes(b"\xef\xbb\xbftext,category\na,greeting\nb\xe9,greeting\n")
-    with pytest.raises(DataError, match="row 3: not UTF-8"):
+    with pytest.raises(DataError, match="row 3: expected UTF-8 text"):
         load(str(tmp_path / "own"))
 
 
-def test_a_folder_cannot_pass_for_a_known_set(tmp_path: Path) -> None:
+def test_a_folder_does_not_get_the_name_of_a_known_data_set(tmp_path: Path) -> None:
     for name in ("banking77", "teller77[2 intents]"):
         data = load(write(tmp_path / name, GOOD))
         assert data.name == f"folder {name}"
@@ -145,7 +147,7 @@ def test_a_folder_cannot_pass_for_a_known_set(tmp_path: Path) -> None:
     assert datasets.licence(load(write(tmp_path / "mine", GOOD)).name) is None
 
 
-def test_licences_follow_the_data() -> None:
+def test_selections_keep_the_licence_of_their_data_set() -> None:
     teller = load("teller77")
     assert [datasets.licence(d.name) for d in (teller, teller.first_intents(2))] == [datasets.LICENCES["teller77"]] * 2
     assert datasets.LICENCES["teller77"].id == "cc0-1.0"
@@ -159,33 +161,39 @@ def test_licences_follow_the_data() -> None:
 @pytest.mark.parametrize(
     ("labels", "train", "message"),
     [
-        (("a", "b"), Split(("one", " \n"), (0, 1)), r"d, train text 1 \(counted from 0\): expected words, got ' \\n'"),
-        (("a", "b"), Split(("one", None), (0, 1)), r"train text 1 .*expected words, got None"),  # type: ignore[arg-type]
+        (
+            ("a", "b"),
+            Split(("one", " \n"), (0, 1)),
+            r"d, train text 1 \(counted from 0\): expected a non-blank text, got ' \\n'",
+        ),
+        (("a", "b"), Split(("one", None), (0, 1)), r"train text 1 .*expected a non-blank text, got None"),  # type: ignore[arg-type]
         (("a", "b"), Split(("one", "two"), (0, 2)), r"train text 1 .*a label from 0 to 1 .*got 2"),
         (("a", "b"), Split(("one",), (-1,)), r"train text 0 .*got -1"),
         (("a", "b"), Split(("one",), ("a",)), r"train text 0 .*a position in label_names\), got 'a'"),  # type: ignore[arg-type]
-        (("a", "a"), Split(("one",), (0,)), r"d names a label twice: a, a"),
+        (("a", "a"), Split(("one",), (0,)), r"d: label names must be unique, got a, a"),
     ],
 )
-def test_faults_of_a_set_made_by_hand_are_named(labels: tuple[str, ...], train: Split, message: str) -> None:
+def test_an_invalid_dataset_object_is_refused(labels: tuple[str, ...], train: Split, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Dataset("d", labels, train, Split((), ()), {}, "here")
     with pytest.raises(DataError, match=message.replace("train", "test")):
         Dataset("d", labels, Split((), ()), train, {}, "here")
 
 
-def test_a_split_needs_a_label_for_each_text() -> None:
-    with pytest.raises(DataError, match="a label for each text, got 2 and 1"):
+def test_a_split_needs_one_label_per_text() -> None:
+    with pytest.raises(DataError, match="one label per text, got 2 texts and 1 labels"):
         Split(("one", "two"), (0,))
 
 
-def test_an_unknown_label_a_missing_file_and_an_unknown_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_labels_missing_files_and_unknown_names_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(
-        DataError, match=r"test\.csv has labels that train\.csv never shows: goodbye\. Every test label"
+        DataError, match=r"test\.csv has labels that train\.csv does not have: goodbye\. Every test label"
     ):
         load(write(tmp_path / "own", GOOD, "text,category\nbye,goodbye\nhi,greeting\n"))
     seven = "".join(f"text,label{i}\n" for i in range(7))
-    with pytest.raises(DataError, match=r"never shows: label0, label1, label2, label3, label4 and 2 more\."):
+    with pytest.raises(DataError, match=r"does not have: label0, label1, label2, label3, label4 and 2 more\."):
         load(write(tmp_path / "own", GOOD, f"text,category\n{seven}"))
     monkeypatch.setenv("BANKLLM_BANKING77", write(tmp_path / "b77", "text,category\nhi,greetings\n"))
     with pytest.raises(DataError, match=r"row 2: unknown label 'greetings'\. Expected one of the 77 published"):
@@ -197,7 +205,7 @@ def test_an_unknown_label_a_missing_file_and_an_unknown_name(tmp_path: Path, mon
         load("banking78")
 
 
-def test_a_selection_says_so_in_its_name() -> None:
+def test_a_selection_has_a_suffix_in_its_name() -> None:
     data = Dataset("d", ("a", "b", "c"), Split(("1", "2", "3"), (0, 1, 2)), Split(("4", "5"), (2, 0)), {}, "here")
     some = data.first_intents(2)
     assert some.name == "d[2 intents]"
@@ -207,7 +215,7 @@ def test_a_selection_says_so_in_its_name() -> None:
     assert picked.test == Split(("4", "5"), (0, 1))
 
 
-def test_the_assistants_set_joins_both(banking77: Path) -> None:
+def test_the_assistant_data_set_combines_banking77_and_teller77(banking77: Path) -> None:
     data = load("assistant")
     assert data.name == "assistant(banking77+teller77)"
     assert set(data.label_names) == set(datasets.intent_definitions())

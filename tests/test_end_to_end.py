@@ -1,4 +1,4 @@
-"""The whole job at its smallest: real server, real load, real training, one run that verifies; twice at once."""
+"""The complete pipeline at its smallest size: real server, load and training, and a run that verifies."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ COMMAND = [sys.executable, "-m", "bankllm"]
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_smoke_run_ends_in_a_report_that_verifies(tmp_path: Path) -> None:
+def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
     run = [*COMMAND, "run", "--profile", "smoke", "--output", str(tmp_path)]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -33,10 +33,12 @@ def test_a_smoke_run_ends_in_a_report_that_verifies(tmp_path: Path) -> None:
     assert len(records) >= 50
     pages = {"RESULTS.md", "RESULTS.html", "RESUME.md", *(f"notebooks/{name}.ipynb" for name in NOTEBOOKS)}
     assert {finding.subject for finding in verdict.findings} == records.keys() | pages
-    own = subprocess.run([sys.executable, "-I", folder / "verify.py"], capture_output=True, text=True, check=False)
-    assert own.stdout.splitlines()[-1] == verdict.summary()
-    for must in ("chat.sequential.p50_ms", "load.locust.throughput", "vectors.search.p50_ms"):
-        assert records[must].status == "measured"
+    standalone = subprocess.run(
+        [sys.executable, "-I", folder / "verify.py"], capture_output=True, text=True, check=False
+    )
+    assert standalone.stdout.splitlines()[-1] == verdict.summary()
+    for required in ("chat.sequential.p50_ms", "load.locust.throughput", "vectors.search.p50_ms"):
+        assert records[required].status == "measured"
     for configuration in ("probe", "lora_r8", "qlora_r8"):
         assert records[f"training.{configuration}.accuracy"].value > 0.6
         card = folder / "adapters" / configuration / "README.md"
@@ -50,7 +52,7 @@ def test_a_smoke_run_ends_in_a_report_that_verifies(tmp_path: Path) -> None:
     } - {"manifest.json"}
     results = (folder / "RESULTS.md").read_text(encoding="utf-8")
     assert "LoRA r=8" in results
-    assert "Reported by others" not in results  # those figures are of Banking77, these are not
+    assert "Reported by others" not in results  # the published numbers are on Banking77, this run is not
     assert "data:image/png;base64," in (folder / "RESULTS.html").read_text(encoding="utf-8")
 
     raw = folder / "raw" / "03_answers.csv"
@@ -62,11 +64,11 @@ def test_a_smoke_run_ends_in_a_report_that_verifies(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_two_concurrent_runs_do_not_disturb_each_other(tmp_path: Path) -> None:
     run = [*COMMAND, "run", "--profile", "smoke", "--only", "01", "--output", str(tmp_path)]
     both = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=240)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    outputs = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
     folders = sorted(path for path in tmp_path.iterdir() if path.is_dir())
     assert len(folders) == 2
     for folder in folders:

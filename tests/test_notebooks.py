@@ -1,4 +1,4 @@
-"""The committed notebooks: readable, executed, really compared by nbval, and usable on Colab."""
+"""The committed notebooks are readable, executed, compared by nbval, and usable on Colab."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def code_cells(path: Path) -> list[Any]:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 class TestEachNotebook:
     def test_nbval_compares_at_least_two_cells(self, path: Path) -> None:
-        """A checked cell without an execution count, or without an output, would be compared with nothing."""
+        """nbval would skip a checked cell that has no execution count or no output."""
         checked = [cell for cell in code_cells(path) if CHECKED in cell.source]
         assert len(checked) >= 2
         for cell in checked:
@@ -37,7 +37,7 @@ class TestEachNotebook:
         outputs = [output for cell in cells for output in cell.outputs]
         assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
 
-    def test_it_reads_well(self, path: Path) -> None:
+    def test_its_cells_are_short_and_explained(self, path: Path) -> None:
         cells = nbformat.read(path, as_version=4).cells
         assert cells[0].cell_type == "markdown"
         assert cells[0].source.startswith("# ")
@@ -53,23 +53,23 @@ class TestEachNotebook:
         assert tagged[0].source.startswith('profile = ""')
         assert 'run_dir = ""' in tagged[0].source
 
-    def test_no_path_of_this_machine_is_in_it(self, path: Path) -> None:
+    def test_it_contains_no_path_of_this_machine(self, path: Path) -> None:
         text = path.read_text(encoding="utf-8")
         for place in (project_root(), Path.home()):
             assert f"{place}/" not in text
 
 
-def test_the_bootstrap_is_the_same_in_all_six() -> None:
+def test_the_first_code_cell_is_the_same_in_all_six() -> None:
     assert len({code_cells(path)[0].source for path in PATHS}) == 1
 
 
 @pytest.fixture
 def colab(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A pretended Colab with a GPU: what the bootstrap asks of pip and Drive is written down."""
-    said: list[str] = []
-    shell = types.SimpleNamespace(run_line_magic=lambda magic, line: said.append(f"{magic} {line}"))
+    """A fake Colab with a GPU. Returns the list of pip and Drive calls that the first code cell makes."""
+    calls: list[str] = []
+    shell = types.SimpleNamespace(run_line_magic=lambda magic, line: calls.append(f"{magic} {line}"))
     drive = types.ModuleType("google.colab.drive")
-    drive.mount = lambda where: said.append(f"mount {where}")  # type: ignore[attr-defined]
+    drive.mount = lambda where: calls.append(f"mount {where}")  # type: ignore[attr-defined]
     package = types.ModuleType("google.colab")
     package.drive = drive  # type: ignore[attr-defined]
     torch = types.ModuleType("torch")
@@ -78,11 +78,11 @@ def colab(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
     monkeypatch.setattr("builtins.get_ipython", lambda: shell, raising=False)
-    return said
+    return calls
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "calls"),
     [
         (None, ["pip install --quiet 'bankllm[offline] @ git+https://github.com/bankllm/bankllm'"]),
         ("/content/bankllm.whl", ["pip install --quiet '/content/bankllm.whl[offline]'"]),
@@ -92,24 +92,24 @@ def colab(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ),
     ],
 )
-def test_the_bootstrap_installs_on_colab(
-    colab: list[str], monkeypatch: pytest.MonkeyPatch, source: str | None, said: list[str]
+def test_the_first_code_cell_installs_bankllm_on_colab(
+    colab: list[str], monkeypatch: pytest.MonkeyPatch, source: str | None, calls: list[str]
 ) -> None:
     import os
 
     if source:
         monkeypatch.setenv("BANKLLM_SOURCE", source)
     exec(code_cells(PATHS[0])[0].source, {})
-    assert colab == said
+    assert colab == calls
     assert os.environ.pop("BANKLLM_PROFILE") == "full"
 
 
-def test_the_bootstrap_does_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_code_cell_does_nothing_outside_colab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
     exec(code_cells(PATHS[0])[0].source, {"get_ipython": None})
 
 
-def test_stored_outputs_are_of_the_smoke_profile() -> None:
+def test_stored_outputs_are_from_the_smoke_profile() -> None:
     for path in PATHS[:5]:
         text = json.dumps([cell.outputs for cell in code_cells(path)])
         assert "teller77" in text

@@ -1,4 +1,4 @@
-"""The package as a whole: light imports, no undocumented names, one repository address, pinned dependencies."""
+"""The package as a whole: fast import, documented public names, one repository address, pinned dependencies."""
 
 import ast
 import json
@@ -26,7 +26,7 @@ def test_importing_bankllm_loads_nothing_heavy() -> None:
     assert HEAVY & set(loaded) == set()
 
 
-def test_each_name_of_the_face_is_there_and_documented() -> None:
+def test_each_public_name_exists_and_is_documented() -> None:
     for name in bankllm.__all__:
         assert getattr(bankllm, name) is not None
         if name != "__version__":
@@ -40,7 +40,7 @@ def test_every_module_has_a_docstring() -> None:
         assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
-def test_the_address_stands_in_one_place() -> None:
+def test_the_repository_address_is_the_same_everywhere() -> None:
     owner_and_name = ADDRESS.removeprefix("https://github.com/")
     found = set()
     for path in (*ROOT.glob("notebooks/*.ipynb"), ROOT / "README.md"):
@@ -49,18 +49,18 @@ def test_the_address_stands_in_one_place() -> None:
     assert found == {owner_and_name}
 
 
-def test_the_lock_pins_everything_that_pyproject_asks_for() -> None:
+def test_the_lock_file_pins_every_dependency_in_pyproject() -> None:
     lines = (ROOT / "requirements.lock").read_text().split()
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][\w.]*", line) for line in lines)
     pinned = {re.sub(r"[._]", "-", line.split("==")[0].lower()) for line in lines}
     extras = PYPROJECT["project"]["optional-dependencies"]
-    asked = [*PYPROJECT["project"]["dependencies"], *extras["offline"], *extras["dev"]]
-    names = {re.sub(r"[._]", "-", re.split(r"[<>=\[;]", item)[0].lower()) for item in asked}
+    required = [*PYPROJECT["project"]["dependencies"], *extras["offline"], *extras["dev"]]
+    names = {re.sub(r"[._]", "-", re.split(r"[<>=\[;]", item)[0].lower()) for item in required}
     assert names <= pinned
     assert "torch==2.13.0" in lines
 
 
-def test_conda_and_ci_files_parse_and_list_nothing_twice() -> None:
+def test_conda_and_ci_files_use_the_lock_file_and_the_make_targets() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["dependencies"][-1] == {"pip": ["-r requirements.lock", "-e ."]}
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())

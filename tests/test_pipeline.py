@@ -1,4 +1,4 @@
-"""The runner with small notebooks of its own: strict parameters, failures named, runs resumed."""
+"""The notebook pipeline with small test notebooks: strict parameters, reported failures, resumed runs."""
 
 import json
 import signal
@@ -44,28 +44,28 @@ def write(path: Path, cells: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_failure_is_named_and_the_run_resumed(notebooks: Path, tmp_path: Path) -> None:
+def test_a_failed_notebook_is_reported_and_the_run_can_be_resumed(notebooks: Path, tmp_path: Path) -> None:
     broken = notebooks / "02_load_testing.ipynb"
     write(broken, ["print('before')", "raise ValueError('the server is gone')"])
-    said: list[str] = []
-    folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["01", "02", "06"], report=said.append)
+    progress: list[str] = []
+    folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["01", "02", "06"], report=progress.append)
     status = {entry.name[:2]: (entry.status, entry.error) for entry in manifest.notebooks}
     assert status["01"] == ("done", None)
     assert status["02"][0] == "failed"
     assert "ValueError: the server is gone" in str(status["02"][1])
     assert status["06"] == ("skipped", "needs 02_load_testing")
-    assert any(line.startswith("06_evidence_report: skipped") for line in said)
+    assert any(line.startswith("06_evidence_report: skipped") for line in progress)
     kept = nbformat.read(folder / "notebooks" / "02_load_testing.ipynb", as_version=4)
     assert any("before" in str(cell.get("outputs")) for cell in kept.cells)
     assert not (tmp_path / "out" / "LATEST").exists()
     assert not verify(folder).holds
 
     write(broken, [OPEN.format(name="02_load_testing")])
-    said.clear()
-    again, manifest = pipeline.run("smoke", tmp_path / "out", resume=folder.name, report=said.append)
+    progress.clear()
+    again, manifest = pipeline.run("smoke", tmp_path / "out", resume=folder.name, report=progress.append)
     assert again == folder
-    assert said[0] == f"run {folder.name}, notebooks 01, 02, 03, 04, 05, 06"
-    assert said[1].startswith("01_local_validation: done before")
+    assert progress[0] == f"run {folder.name}, notebooks 01, 02, 03, 04, 05, 06"
+    assert progress[1].startswith("01_local_validation: already done")
     assert {entry.status for entry in manifest.notebooks} == {"done"}
     assert manifest.complete
     assert (tmp_path / "out" / "LATEST").read_text() == f"{folder.name}\n"
@@ -73,9 +73,9 @@ def test_a_failure_is_named_and_the_run_resumed(notebooks: Path, tmp_path: Path)
 
 
 def has_ended(pid: int) -> bool:
-    """A kernel whose runner was killed finds out within a second or so; where nobody collects it, it stays a zombie."""
-    give_up = time.monotonic() + 20
-    while time.monotonic() < give_up:
+    """Wait until the process has ended. A kernel ends about a second after its runner was killed, maybe as a zombie."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
                 return True
@@ -86,8 +86,8 @@ def has_ended(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_inside_a_notebook_carries_on(notebooks: Path, tmp_path: Path) -> None:
-    """The second kernel finds what the first one left, and the first one is gone: no two work in one folder."""
+def test_a_run_that_was_killed_inside_a_notebook_can_be_resumed(notebooks: Path, tmp_path: Path) -> None:
+    """The second kernel finds the files of the first one, which has ended: two kernels never share a folder."""
     wait = [
         "import os, time\nfrom pathlib import Path\nkept = Path(run_dir) / 'kept'\nfound = kept.exists()",
         "kept.write_text(str(os.getpid()))\nwhile not found:\n    time.sleep(0.1)",
@@ -101,22 +101,24 @@ pipeline.run("smoke", Path({str(tmp_path / "out")!r}), only=["01", "03"])
 """
     process = subprocess.Popen([sys.executable, "-c", script])
     try:
-        give_up = time.monotonic() + 100
+        deadline = time.monotonic() + 100
         while not (kept := list((tmp_path / "out").glob("*/kept"))) or not kept[0].read_text():
             assert process.poll() is None
-            assert time.monotonic() < give_up
+            assert time.monotonic() < deadline
             time.sleep(0.05)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     kernel, folder = int(kept[0].read_text()), kept[0].parent
-    (folder / "raw" / ".01_rows.csv.ab12cd_9").write_text("half of a f")  # as a write that was killed leaves it
+    (folder / "raw" / ".01_rows.csv.ab12cd_9").write_text("half of a f")  # as left by a killed `atomic_writer`
     assert [entry.name[:2] for entry in read_manifest(folder).notebooks] == ["01"]
 
-    said: list[str] = []
-    again, manifest = pipeline.run("smoke", tmp_path / "out", only=["01", "03"], resume=folder.name, report=said.append)
+    progress: list[str] = []
+    again, manifest = pipeline.run(
+        "smoke", tmp_path / "out", only=["01", "03"], resume=folder.name, report=progress.append
+    )
     assert again == folder
-    assert said[1].startswith("01_local_validation: done before")
+    assert progress[1].startswith("01_local_validation: already done")
     assert [(entry.name[:2], entry.status) for entry in manifest.notebooks] == [("01", "done"), ("03", "done")]
     assert int(kept[0].read_text()) != kernel
     assert has_ended(kernel)
@@ -125,7 +127,7 @@ pipeline.run("smoke", Path({str(tmp_path / "out")!r}), only=["01", "03"])
 
 
 @pytest.mark.slow
-def test_a_benchmark_that_stopped_says_how_to_carry_on_and_does(notebooks: Path, tmp_path: Path) -> None:
+def test_a_failed_benchmark_prints_how_to_resume_it(notebooks: Path, tmp_path: Path) -> None:
     name = "03_finetuning_benchmark"
     whole = (notebooks / f"{name}.ipynb").read_text()
     write(notebooks / f"{name}.ipynb", [OPEN.format(name=name), "raise ValueError('no room')"])
@@ -144,7 +146,7 @@ def test_a_benchmark_that_stopped_says_how_to_carry_on_and_does(notebooks: Path,
 
 
 @pytest.mark.slow
-def test_parameters_reach_the_notebook_and_the_manifest_tells_the_story(notebooks: Path, tmp_path: Path) -> None:
+def test_parameters_reach_the_notebook_and_the_manifest_describes_the_run(notebooks: Path, tmp_path: Path) -> None:
     write(notebooks / "01_local_validation.ipynb", [OPEN.format(name="01_local_validation"), "assert size == 7"])
     folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["1"], parameters={"size": 7})
     assert [entry.status for entry in manifest.notebooks] == ["done"]
@@ -164,25 +166,25 @@ def test_parameters_reach_the_notebook_and_the_manifest_tells_the_story(notebook
 
 def test_unknown_names_are_refused_before_anything_is_written(notebooks: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    with pytest.raises(UsageError, match=r"01_local_validation does not take the parameter siez\. It takes: .*size"):
+    with pytest.raises(UsageError, match=r"01_local_validation has no parameter siez\. Its parameters are: .*size"):
         pipeline.run("smoke", output, parameters={"siez": 2})
     with pytest.raises(UsageError, match=r"Unknown profile 'fast'"):
         pipeline.run("fast", output)
-    with pytest.raises(UsageError, match=r"Unknown notebook 07"):
+    with pytest.raises(UsageError, match=r"Unknown notebook '07'"):
         pipeline.run("smoke", output, only=["07"])
     with pytest.raises(RunError, match=r"is not a run: manifest\.json is missing"):
         pipeline.run("smoke", output, resume="20200101T000000Z-smoke")
     assert not output.exists()
 
 
-def test_an_output_folder_that_cannot_be_written_is_an_error(notebooks: Path, tmp_path: Path) -> None:
+def test_an_output_folder_that_is_not_writable_is_an_error(notebooks: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(RunError, match=r"No run can be written to .*--output"):
             pipeline.run("smoke", output)
 
 
-def test_runs_of_the_same_second_get_their_own_folders(tmp_path: Path) -> None:
+def test_runs_started_in_the_same_second_get_separate_folders(tmp_path: Path) -> None:
     names = [pipeline._make_folder(tmp_path, "20260101T000000Z-smoke").name for _ in range(3)]
     assert names == ["20260101T000000Z-smoke", "20260101T000000Z-smoke-2", "20260101T000000Z-smoke-3"]
 

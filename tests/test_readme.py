@@ -1,4 +1,4 @@
-"""The README's snippets run as they stand, and its commands and files exist."""
+"""The snippets of the README run unchanged, and its commands and linked files exist."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 EXPECTED = [
-    # One prediction: one of the five intents that the snippet trains on, and a probability above chance.
+    # One prediction: one of the five intents of the snippet, with a probability above chance.
     rf"^\[Prediction\(intent='({'|'.join(load('teller77').label_names[:5])})', "
     r"confidence=0\.[2-9]\d*, abstains=False\)\]$",
     r"^the cash machine kept my card$",
@@ -21,7 +21,7 @@ EXPECTED = [
 ]
 
 
-def test_there_are_snippets() -> None:
+def test_every_snippet_has_an_expected_output() -> None:
     assert len(SNIPPETS) == len(EXPECTED)
 
 
@@ -42,7 +42,7 @@ def test_linked_files_exist() -> None:
         assert (ROOT / link).exists(), link
 
 
-def test_every_command_of_the_readme_is_one() -> None:
+def test_the_readme_shows_every_command() -> None:
     from typer.main import get_command
 
     from bankllm.cli import app

@@ -1,4 +1,4 @@
-"""Settings come from the environment, and never give a secret away."""
+"""Settings are read from the environment, and secrets are never shown. Profiles have the documented sizes."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from bankllm.profiles import PROFILES, TrainingRun, get_profile
 from bankllm.settings import get_settings
 
 
-def test_the_names_that_users_know_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unprefixed_variable_names_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT", "production")
     monkeypatch.setenv("PINECONE_API_KEY", "pc-hush")
     monkeypatch.setenv("PINECONE_INDEX_NAME", "mine")
@@ -26,14 +26,14 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert get_settings().profile == "smoke"
 
 
-def test_a_value_that_does_not_fit_is_named_but_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_is_reported_without_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BANKLLM_PROFILE", "hunter2")
     with pytest.raises(UsageError, match=r"profile: Input should be 'smoke', 'quick' or 'full'") as caught:
         get_settings()
     assert "hunter2" not in str(caught.value)
 
 
-def test_profiles_keep_their_promises() -> None:
+def test_profiles_have_the_documented_sizes() -> None:
     smoke, quick, full = (get_profile(name) for name in ("smoke", "quick", "full"))
     assert smoke.dataset == "teller77"
     assert quick.intents is full.intents is None
@@ -53,7 +53,7 @@ def test_profiles_keep_their_promises() -> None:
         assert len(names) == len(set(names))
 
 
-def test_a_configuration_has_one_name() -> None:
+def test_a_configuration_has_one_display_name_and_one_key() -> None:
     entry = TrainingRun(method="qlora", rank=8, seeds=(0, 1))
     assert (entry.label(1), entry.key(1)) == ("QLoRA r=8 seed 1", "qlora_r8_s1")
     assert TrainingRun(method="probe").label(0) == "linear probe"

@@ -1,4 +1,4 @@
-"""Teller77: counts, labels and splits as promised, and written independently of Banking77."""
+"""Teller77: counts, labels and splits as documented, and texts independent of Banking77."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,12 +15,12 @@ def teller77() -> Dataset:
     return load("teller77")
 
 
-def test_labels_are_banking77s_and_the_assistants(teller77: Dataset) -> None:
+def test_labels_are_those_of_banking77_and_the_assistant(teller77: Dataset) -> None:
     assert len(banking77_labels()) == 77
     assert set(teller77.label_names) == set(banking77_labels()) | set(ASSISTANT_INTENTS) == set(intent_definitions())
 
 
-def test_counts_are_as_designed(teller77: Dataset) -> None:
+def test_every_intent_has_enough_texts(teller77: Dataset) -> None:
     train, test = (
         Counter(teller77.label_names[label] for label in split.labels) for split in (teller77.train, teller77.test)
     )
@@ -31,13 +31,13 @@ def test_counts_are_as_designed(teller77: Dataset) -> None:
         assert train[label] + test[label] >= (200 if label == "out_of_scope" else 40), label
 
 
-def test_no_text_repeats(teller77: Dataset) -> None:
+def test_no_text_occurs_twice(teller77: Dataset) -> None:
     counts = Counter(normalise(text) for text in (*teller77.train.texts, *teller77.test.texts))
     assert [text for text, count in counts.items() if count > 1] == []
 
 
 def test_the_language_varies(teller77: Dataset) -> None:
-    """No template grid: lengths spread, and within a label hardly two texts open alike."""
+    """The texts are not made from templates: lengths vary, and few texts of one label begin with the same words."""
     texts = (*teller77.train.texts, *teller77.test.texts)
     lengths = np.array([len(text.split()) for text in texts])
     assert np.quantile(lengths, 0.1) <= 7
@@ -47,19 +47,19 @@ def test_the_language_varies(teller77: Dataset) -> None:
     assert sum(count - 1 for count in openings.values()) <= 0.01 * len(texts)
 
 
-def test_nothing_was_taken_from_banking77(teller77: Dataset, banking77: Path) -> None:
-    theirs = load("banking77")
-    published = [*theirs.train.texts, *theirs.test.texts]
+def test_no_text_is_copied_from_banking77(teller77: Dataset, banking77: Path) -> None:
+    banking = load("banking77")
+    published = [*banking.train.texts, *banking.test.texts]
     ours = [*teller77.train.texts, *teller77.test.texts]
     assert {normalise(text) for text in ours} & {normalise(text) for text in published} == set()
 
     from sentence_transformers import SentenceTransformer
 
     encoder = SentenceTransformer(base_models.resolve("minilm").location, device="cpu")
-    mine, other = (
+    our_vectors, published_vectors = (
         encoder.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
         for texts in (ours, published)
     )
-    nearest = (mine @ other.T).max(axis=1)
+    nearest = (our_vectors @ published_vectors.T).max(axis=1)
     close = [text for text, cosine in zip(ours, nearest, strict=True) if cosine >= 0.95]
     assert len(close) <= 0.01 * len(ours), close
