@@ -1,4 +1,4 @@
-"""When the breaker lets callers through, when it does not, and who may try first."""
+"""The circuit breaker: when it opens, when it allows a trial call, and when it closes."""
 
 from bankllm.util.circuit_breaker import Breaker
 
@@ -10,8 +10,8 @@ class Clock:
         return self.now
 
 
-def test_it_rests_after_failures_in_a_row_alone() -> None:
-    breaker = Breaker(failures=2, rest_s=5, clock=Clock())
+def test_only_consecutive_failures_open_the_breaker() -> None:
+    breaker = Breaker(failures=2, cooldown_s=5, clock=Clock())
     breaker.failed()
     breaker.succeeded()
     breaker.failed()
@@ -20,9 +20,9 @@ def test_it_rests_after_failures_in_a_row_alone() -> None:
     assert not breaker.allows()
 
 
-def test_after_the_rest_one_caller_tries_for_all() -> None:
+def test_one_trial_call_is_allowed_after_the_cooldown() -> None:
     clock = Clock()
-    breaker = Breaker(failures=1, rest_s=5, clock=clock)
+    breaker = Breaker(failures=1, cooldown_s=5, clock=clock)
     breaker.failed()
     clock.now = 4.9
     assert not breaker.allows()
@@ -37,9 +37,9 @@ def test_after_the_rest_one_caller_tries_for_all() -> None:
     assert [breaker.allows(), breaker.allows()] == [True, True]
 
 
-def test_a_try_that_tells_nothing_leaves_the_next_one_to_another() -> None:
+def test_an_abandoned_trial_call_allows_another_one() -> None:
     clock = Clock()
-    breaker = Breaker(failures=1, rest_s=5, clock=clock)
+    breaker = Breaker(failures=1, cooldown_s=5, clock=clock)
     breaker.failed()
     clock.now = 5.0
     assert breaker.allows()

@@ -1,6 +1,6 @@
-"""Account numbers are masked in every way people write them, and nothing else is.
+"""Account numbers are masked in all usual notations, and other numbers stay unchanged.
 
-The rates are measured on 10,000 generated texts of each kind. The generators are seeded, so that a run repeats.
+The error rates are measured on 10,000 generated texts of each kind. The generators are seeded, so every run is equal.
 """
 
 import random
@@ -17,7 +17,7 @@ from stdnum import iban, luhn
 from bankllm.util.redaction import mask
 
 CARDS = 10_000
-"""Texts per kind."""
+"""Number of generated texts per kind."""
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ CARDS = 10_000
         ("536-22-1234 12/29", "[SSN …1234] 12/29"),
     ],
 )
-def test_what_opens_an_account_is_masked(text, masked):
+def test_an_account_number_is_masked(text, masked):
     assert mask(text) == masked
 
 
@@ -81,12 +81,12 @@ def test_what_opens_an_account_is_masked(text, masked):
         "",
     ],
 )
-def test_everything_else_stays(text):
+def test_other_text_is_unchanged(text):
     assert mask(text) == text
 
 
 @given(st.text(max_size=200))
-def test_any_text_can_be_masked_and_masked_again(text):
+def test_masking_any_text_is_idempotent(text):
     assert mask(mask(text)) == mask(text)
 
 
@@ -104,12 +104,12 @@ ALPHABET = "0123456789０１４٤١ \t\n\u00a0-.–/,:+[]…\u200b\ufe0faDEns"
 
 @settings(max_examples=500)
 @given(st.lists(st.sampled_from(PIECES) | st.text(ALPHABET, max_size=30), max_size=12).map("".join))
-def test_numbers_and_separators_can_be_masked_and_masked_again(text):
+def test_masking_numbers_and_separators_is_idempotent(text):
     assert mask(mask(text)) == mask(text)
 
 
 @given(st.text(st.characters(exclude_categories=["Nd", "No", "Nl"], exclude_characters="[]"), max_size=100))
-def test_a_text_without_digits_stays(text):
+def test_a_text_without_digits_is_unchanged(text):
     assert mask(text) == text
 
 
@@ -118,7 +118,7 @@ def digits(generator: random.Random, count: int) -> str:
 
 
 def grouped(text: str, sizes: Sequence[int], separator: Callable[[], str]) -> str:
-    """The text in groups of these sizes; what is left over is the last group."""
+    """The text split into groups of these sizes, joined by separators. The remaining characters are the last group."""
     groups = []
     for size in sizes:
         groups.append(text[:size])
@@ -157,7 +157,7 @@ def date(generator: random.Random) -> str:
 
 
 def any_number(generator: random.Random) -> str:
-    """6 to 19 random digits in all sorts of groups."""
+    """6 to 19 random digits in groups of various sizes."""
     count = generator.randint(6, 19)
     low, high = generator.choice([(19, 19), (19, 19), (4, 4), (3, 3), (2, 2), (1, 1), (1, 6), (2, 5), (3, 8)])
     sizes = [generator.randint(low, high) for _ in range(count)]
@@ -266,13 +266,13 @@ def card_number(generator: random.Random) -> tuple[str, list[int]]:
     return payload + luhn.calc_check_digit(payload), sizes
 
 
-def written(generator: random.Random, number: str, sizes: list[int]) -> str:
-    """The number in one of the ways in which people write it."""
+def formatted(generator: random.Random, number: str, sizes: list[int]) -> str:
+    """The number in one of the usual notations."""
     form = generator.random()
     if form < 0.25:
         sizes = []
     elif form > 0.9 and len(number) > 13:
-        # 14 digits as 6 and 8 are a sort code with an account number, and stay.
+        # 14 digits in groups of 6 and 8 are a sort code with an account number, which is not masked.
         sizes = [generator.choice([4, 5, 8] if len(number) == 14 else [4, 5, 6, 8]) for _ in range(3)]
     one, mixed = generator.choice(SEPARATORS), generator.random() < 0.3
 
@@ -294,14 +294,17 @@ def plain(character: str) -> str:
 
 
 def leaks(masked: str, numbers: Sequence[str], context: str) -> bool:
-    """Whether a mask is missing, or a digit is left that is not of the words around the numbers."""
+    """Whether a mask is missing, or digits remain that are not part of the text around the numbers."""
     shown = re.findall(r"\[\w+ …(\w{4})\]", masked)
     left = re.sub(r"\[\w+ …\w{4}\]", "\0", masked)
     return not set(shown) >= {number[-4:] for number in numbers} or not digit_groups(left) <= digit_groups(context)
 
 
 def test_at_least_99_5_percent_of_card_numbers_are_masked_as_a_whole():
-    """19 digits whose first 16 also are a card count as missed: the mask then shows the last four of the 16."""
+    """A 19-digit card whose first 16 digits are also a valid card counts as missed.
+
+    Its mask shows the last four of the 16 digits.
+    """
     generator = random.Random("cards")
     missed = []
     for _ in range(CARDS):
@@ -311,7 +314,7 @@ def test_at_least_99_5_percent_of_card_numbers_are_masked_as_a_whole():
         for _ in range(generator.choice([1, 1, 1, 1, 2, 3])):
             number, sizes = card_number(generator)
             numbers.append(number)
-            parts.append(written(generator, number, sizes))
+            parts.append(formatted(generator, number, sizes))
         text = before + generator.choice([" and ", "\n", ", ", "; "]).join(parts) + extra + after
         if leaks(mask(text), numbers, f"{before}\0{extra}\0{after}"):
             missed.append((text, mask(text)))
@@ -331,7 +334,7 @@ def iban_number(generator: random.Random) -> str:
     return country + iban.calc_check_digits(f"{country}00{bban}") + bban
 
 
-def test_ibans_are_masked_in_every_writing():
+def test_ibans_are_masked_in_every_notation():
     generator = random.Random("ibans")
     missed = []
     for _ in range(CARDS // 4):
@@ -345,7 +348,7 @@ def test_ibans_are_masked_in_every_writing():
     assert len(missed) <= 0.005 * CARDS // 4, (len(missed), missed[:20])
 
 
-def test_social_security_numbers_are_masked_where_they_are_separated_or_named():
+def test_social_security_numbers_are_masked_if_separated_or_labelled():
     generator = random.Random("ssn")
     for _ in range(CARDS // 10):
         number = f"{generator.randint(1, 665):03}{generator.randint(1, 99):02}{generator.randint(1, 9999):04}"

@@ -1,1 +1,1 @@
-"""Small helpers that know nothing about banking: atomic files, child processes, a circuit breaker."""
+"""Helpers without any knowledge of models or services: atomic files, child processes, a circuit breaker, redaction."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files atomically: readers see the complete file or none."""
 
 import contextlib
 import os
@@ -12,15 +12,18 @@ from bankllm.errors import RunError
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name whole, or not at all (temporary name, fsync, rename).
+    """Context manager that yields a binary file; at the end of the block the file appears under its final name.
 
-    Raises `RunError` if it cannot be written: a missing right, a full disk.
+    The data goes to a temporary file `.<name>.<8 characters>` in the same folder, which is flushed to disk (fsync) and
+    then renamed. If the block raises, the temporary file is removed and an existing file at `path` stays unchanged.
+    Missing parent folders are created. Raises `RunError` if the file cannot be written, for example because of missing
+    permissions or a full disk.
     """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with open(handle, "wb") as file:  # noqa: PTH123  an open descriptor
+        with open(handle, "wb") as file:  # noqa: PTH123  `handle` is a file descriptor
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -28,8 +31,8 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         Path(temporary).replace(path)
     except OSError as error:
         raise RunError(
-            f"{path} cannot be written ({os.strerror(error.errno or 0)}). Nothing was changed; check the folder's "
-            "rights and free space, or choose another with --output."
+            f"{path} cannot be written ({os.strerror(error.errno or 0)}). Nothing was changed. Check the folder's "
+            "permissions and free space, or choose another folder with --output."
         ) from error
     finally:
         if temporary is not None:

@@ -1,6 +1,8 @@
-"""A circuit breaker: what has just failed several times in a row is left alone for a while.
+"""Circuit breaker: stop calling a service for a while after several failures in a row.
 
-While it rests nobody waits for it. Then one caller at a time tries, until a try succeeds.
+The breaker is *closed* at first, and every call is allowed. After the given number of consecutive failures it is
+*open*: calls are refused at once, so that no caller waits for a timeout. After the cooldown it is *half-open*: one call
+at a time is allowed as a trial. A successful trial closes the breaker, a failed one starts the cooldown again.
 """
 
 import threading
@@ -9,46 +11,53 @@ from collections.abc import Callable
 
 
 class Breaker:
-    """Any thread may ask; who was allowed tells how it went, or that it was `abandoned`."""
+    """Thread-safe circuit breaker.
 
-    def __init__(self, failures: int, rest_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Rests for `rest_s` after so many failures in a row, and after each failure that follows them."""
+    Call `allows()` before a call to the service. If it returns True, report the result with exactly one of
+    `succeeded()`, `failed()` or `abandoned()`.
+    """
+
+    def __init__(self, failures: int, cooldown_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Open after `failures` consecutive failures, for `cooldown_s` seconds.
+
+        `clock` returns the time in seconds; tests replace it.
+        """
         self._failures = failures
-        self._rest_s = rest_s
+        self._cooldown_s = cooldown_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._failed = 0
-        self._rest_until = 0.0
-        self._trying = False
+        self._consecutive_failures = 0
+        self._open_until = 0.0
+        self._trial_running = False
 
     @property
     def tripped(self) -> bool:
-        """Whether it has failed so often that only single tries are allowed."""
+        """Whether the breaker is open or half-open: at most one trial call at a time is allowed."""
         with self._lock:
-            return self._failed >= self._failures
+            return self._consecutive_failures >= self._failures
 
     def allows(self) -> bool:
-        """Whether to try now."""
+        """Whether the caller may call the service now."""
         with self._lock:
-            if self._failed < self._failures:
+            if self._consecutive_failures < self._failures:
                 return True
-            if self._trying or self._clock() < self._rest_until:
+            if self._trial_running or self._clock() < self._open_until:
                 return False
-            self._trying = True
+            self._trial_running = True
             return True
 
     def succeeded(self) -> None:
-        """A try went well: everybody may try again."""
+        """The call succeeded: close the breaker."""
         with self._lock:
-            self._failed, self._trying = 0, False
+            self._consecutive_failures, self._trial_running = 0, False
 
     def failed(self) -> None:
-        """A try failed in a way that another one may not."""
+        """The call failed for a transient reason: count the failure, and start the cooldown."""
         with self._lock:
-            self._failed, self._trying = self._failed + 1, False
-            self._rest_until = self._clock() + self._rest_s
+            self._consecutive_failures, self._trial_running = self._consecutive_failures + 1, False
+            self._open_until = self._clock() + self._cooldown_s
 
     def abandoned(self) -> None:
-        """A try ended without telling anything."""
+        """The call ended without a result, e.g. it was cancelled: another caller may make the trial call."""
         with self._lock:
-            self._trying = False
+            self._trial_running = False

@@ -1,7 +1,8 @@
-"""Child processes that end when they should: on request, on an error, and when their parent dies.
+"""Start and stop child processes reliably, and small helpers for ports, logs and CPU cores.
 
-Each child leads a process group of its own, so that its own children end with it. Where `setpriv` (util-linux) is
-there, the kernel also sends it SIGTERM when the *thread* that started it ends, whatever ended it, SIGKILL included.
+A child ends on request, when its caller raises an exception, and when its parent ends. Each child leads its own process
+group, so that its own children are stopped with it. If `setpriv` (util-linux) is installed, the kernel also sends the
+child SIGTERM when the *thread* that started it ends for any reason, including SIGKILL.
 """
 
 import contextlib
@@ -20,22 +21,25 @@ from typing import IO
 
 @dataclass(frozen=True)
 class Finished:
-    """How a child ended. `cpu_s` includes its own children; None where it was stopped."""
+    """How a child process ended."""
 
     returncode: int
+    """Exit code; negative: the number of the signal that ended the child."""
     cpu_s: float | None
+    """CPU time in seconds of the child and its own children; None if the child was stopped before its end."""
     wall_s: float
+    """Elapsed time in seconds."""
     interrupted: bool = False
-    """Ctrl-C came, and the child was asked to end."""
+    """Whether Ctrl-C was pressed while the child ran, and the child was stopped because of it."""
 
 
 def start(
     command: Sequence[str], log: IO[bytes], env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start a child whose output goes to `log`. `env` is added to this process' environment."""
-    tie = [setpriv, "--pdeathsig", "TERM", "--"] if (setpriv := shutil.which("setpriv")) else []
+    """Start a child process that writes stdout and stderr to `log`. `env` is added to the current environment."""
+    end_with_parent = [setpriv, "--pdeathsig", "TERM", "--"] if (setpriv := shutil.which("setpriv")) else []
     return subprocess.Popen(
-        [*tie, *command],
+        [*end_with_parent, *command],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -45,13 +49,19 @@ def start(
     )
 
 
-def stop(process: "subprocess.Popen[bytes]", patience_s: float = 10, ask: signal.Signals = signal.SIGTERM) -> int:
-    """End a child and its group: SIGTERM (or `ask`), after `patience_s` SIGKILL. Gives its exit code."""
+def stop(
+    process: "subprocess.Popen[bytes]", timeout_s: float = 10, stop_signal: signal.Signals = signal.SIGTERM
+) -> int:
+    """Stop a child and its process group, and return the child's exit code.
+
+    Sends `stop_signal`, and SIGKILL if the child has not ended after `timeout_s` seconds. The rest of the process group
+    always gets SIGKILL.
+    """
     with contextlib.suppress(ProcessLookupError):
         if process.poll() is None:
-            os.killpg(process.pid, ask)
+            os.killpg(process.pid, stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience_s)
+                process.wait(timeout_s)
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
 
@@ -61,55 +71,59 @@ def run(
     log: Path,
     timeout_s: float,
     env: Mapping[str, str] | None = None,
-    ask: signal.Signals | None = None,
+    stop_signal: signal.Signals | None = None,
 ) -> Finished:
-    """Run a child to its end, in the folder of its log. Whatever interrupts the wait ends the child too.
+    """Run a child process to its end, with the folder of `log` as its working folder.
 
-    With `ask`, Ctrl-C sends the child that signal and is told by `Finished.interrupted`: the caller keeps what the
-    child left, and must then end as Ctrl-C demands. Without, it goes on its way as `KeyboardInterrupt`.
+    After `timeout_s` seconds, or if an exception interrupts the wait, the child is stopped. On Ctrl-C the child
+    is stopped too:
+
+    - With `stop_signal`, the child gets that signal and `Finished.interrupted` is set. The caller can keep the child's
+      output, and must then end the program itself.
+    - Without it, the child gets SIGTERM and `KeyboardInterrupt` is raised.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     with log.open("wb") as file:
         process = start(command, file, env, log.parent)
     try:
-        while time.perf_counter() - began < timeout_s:
-            # wait4 gives this child's CPU time alone; Popen.wait would throw it away.
+        while time.perf_counter() - started < timeout_s:
+            # wait4 returns the CPU time of this child; Popen.wait discards it.
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
                 cpu_s = usage.ru_utime + usage.ru_stime
-                return Finished(process.returncode, cpu_s, time.perf_counter() - began)
+                return Finished(process.returncode, cpu_s, time.perf_counter() - started)
             time.sleep(0.02)
-        return Finished(stop(process, ask=ask or signal.SIGTERM), None, time.perf_counter() - began)
+        return Finished(stop(process, stop_signal=stop_signal or signal.SIGTERM), None, time.perf_counter() - started)
     except KeyboardInterrupt:
-        code = stop(process, ask=ask or signal.SIGTERM)
-        if ask is None:
+        code = stop(process, stop_signal=stop_signal or signal.SIGTERM)
+        if stop_signal is None:
             raise
-        return Finished(code, None, time.perf_counter() - began, interrupted=True)
+        return Finished(code, None, time.perf_counter() - started, interrupted=True)
     except BaseException:
         stop(process)
         raise
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
+    """A TCP port of 127.0.0.1 that is free now. Another process may take it before the caller does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, or `(empty)`."""
+    """The last lines of a log file, or `(empty)`."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or "(empty)"
 
 
 def usable_cores() -> int:
-    """Cores that this process may use; where the system does not say (macOS), all there are."""
+    """Number of CPU cores that this process may use; all cores if the system has no CPU affinity (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_loopback(host: str) -> bool:
-    """Whether that address, or name, is this machine alone."""
+    """Whether the address or host name is a loopback address, which other machines cannot reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,8 +1,13 @@
-"""Mask account numbers before a message is stored, logged, quoted or sent to a model: `[card …1111]`.
+"""Mask account numbers before a message is stored, logged, quoted or sent to a language model: `[card …1111]`.
 
-Payment cards need an issuer's prefix and length and a valid Luhn digit, IBANs their country's structure and check
-digits. US social security numbers have no check digit, so they need the usual separators or a word such as "SSN".
-The search runs on a canonical form of the text: NFKC, any decimal digit as 0-9, separators as spaces.
+Three kinds of numbers are recognised:
+
+- Payment cards: a known issuer's prefix and length, and a valid Luhn check digit (ISO/IEC 7812).
+- IBANs: the structure of the country and valid check digits (ISO 13616, tables of `python-stdnum`).
+- US social security numbers (SSN). They have no check digit, so they are recognised only with the usual separators or
+  next to a word such as "SSN".
+
+The search runs on a canonical form of the text: Unicode NFKC, every decimal digit as 0-9, separators as spaces.
 """
 
 import re
@@ -16,7 +21,7 @@ from stdnum import iban, numdb
 from stdnum.us import ssn
 
 SHOWN = 4
-"""Last characters that a mask shows, so that a customer knows which number is meant."""
+"""Number of trailing characters that a mask shows, so that a customer can recognise the number."""
 ISSUERS = (
     ("300", "305", (14, 16)),  # Diners Club
     ("3095", "3095", (14, 16)),
@@ -42,63 +47,72 @@ ISSUERS = (
     ("62", "62", (16, 17, 18, 19)),  # UnionPay
     ("8100", "8171", (16, 17, 18, 19)),
 )
-"""First prefix, last prefix, lengths. Maestro's prefixes 50, 56-58 and 6 are not listed in full: they would match one
-number in seven by chance."""
+"""Card issuers: first prefix, last prefix, possible lengths. Maestro's ranges 50, 56-58 and 6 are not listed in full:
+they would match one random number in seven."""
 CARD_LENGTHS = {
     f"{prefix:04}": lengths
     for first, last, lengths in ISSUERS
     for prefix in range(int(first.ljust(4, "0")), int(last.ljust(4, "9")) + 1)
 }
-"""First four digits → lengths that an issuer uses."""
+"""First four digits of a card number → possible lengths."""
 
 VISIBLE = "./\\_|·•‧∙⁄∕"
-"""Separators besides white space and dashes."""
+"""Separators in addition to white space and dashes."""
 WEAK = ",:;*"
-"""Separators that also make lists, times and amounts: accepted only in a card's usual grouping."""
+"""Separators that also occur in lists, times and amounts. Accepted only in the usual grouping of a card."""
 GAP = re.compile(r"~*(?:[ ,-]~*){0,3}")
-"""Between two groups of one number: up to three visible separators, any number of invisible characters."""
+"""What may separate two groups of one number: up to three visible separators, any number of invisible characters."""
 GROUP = re.compile(r"[0-9]+")
 IBAN_START = re.compile(rf"(?=([A-Za-z]{{2}})({GAP.pattern})[0-9]{GAP.pattern}[0-9])")
 IBAN_CHARACTER = re.compile(rf"{GAP.pattern}([A-Za-z0-9])")
 MASKED = r"(?! {4}[0-9]{4}\])"
-"""Follows a word that is not the word in a mask."""
+"""Negative lookahead: the word before it is not the `card` or `SSN` of an existing mask, e.g. `[card …1111]`."""
 CARD_WORD = re.compile(
     rf"(?:card|visa|master|maestro|amex|discover|diners|jcb|unionpay|debit|credit|cvv|cvc|expir){MASKED}", re.IGNORECASE
 )
 SSN_WORD = re.compile(rf"(?:ssn|social {{0,3}}security){MASKED}", re.IGNORECASE)
 REACH = 40
-"""Characters between such a word and the number, before or after."""
+"""Maximum number of characters between such a word and the number, in either order."""
 EXTRAS = ([3], [4], [2, 2], [2, 4], [2, 2, 3], [2, 2, 4], [2, 4, 3], [2, 4, 4])
-"""Groups that follow a card: a security code, a date of expiry, or both."""
+"""Lengths of digit groups that may follow a card number: a security code, an expiry date, or both."""
 SSN_GROUPS = [3, 2, 4]
+"""Lengths of the digit groups of a social security number."""
 HYPHENATED_SSN = re.compile(r"(?<!-)\d{3}-\d{2}-\d{4}(?!-)")
 
 Groups: TypeAlias = Sequence[re.Match[str]]
-"""Groups of digits, in the text's order."""
+"""Groups of consecutive digits, in the order of the text."""
 
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+"""Digit → digit sum of its double, as the Luhn algorithm needs it."""
 
 
 class AccountNumber(NamedTuple):
-    """An account number in the canonical form."""
+    """An account number found in the canonical text."""
 
     rank: int
-    """Of two numbers that overlap, the lower rank names the mask."""
+    """Reliability of the match; if two numbers overlap, the lower rank decides the label of the mask."""
     start: int
     stop: int
+    """`start` and `stop` (exclusive) are positions in the canonical text."""
     kind: str
+    """`card`, `IBAN` or `SSN`."""
     shown: str
+    """The trailing characters that the mask shows."""
 
 
 def mask(text: str) -> str:
-    """The text with account numbers replaced; all other text stays as it is. `mask(mask(text)) == mask(text)`."""
+    """Replace all account numbers in the text by masks; all other text stays unchanged.
+
+    The function is idempotent: `mask(mask(text)) == mask(text)`.
+    """
     while (masked := _masked_once(text)) != text:
-        text = masked  # what a mask has cut off may read as a number of its own; each pass leaves fewer digits
+        # The rest of a longer number may be an account number itself, so repeat. Each pass leaves fewer digits.
+        text = masked
     return text
 
 
 def mask_metadata(value: Any) -> Any:
-    """A metadata value with its texts masked; a whole number that reads as an account number becomes a text."""
+    """Mask all strings in a JSON-like value. An integer that looks like an account number becomes a masked string."""
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, list):
@@ -113,53 +127,60 @@ def mask_metadata(value: Any) -> Any:
 def _masked_once(text: str) -> str:
     canonical, origin = _canonical(text)
     pieces, end = [], 0
-    for cluster in _clusters(_found(canonical)):
-        start, last = cluster[0].start, max(found.stop for found in cluster) - 1
-        masks = [f"[{found.kind} …{found.shown}]" for found in _named(cluster)]
+    for cluster in _clusters(_account_numbers(canonical)):
+        start, last = cluster[0].start, max(number.stop for number in cluster) - 1
+        masks = [f"[{number.kind} …{number.shown}]" for number in _most_reliable(cluster)]
         pieces += [text[end : origin[start]], " ".join(masks)]
         end = origin[last] + 1
     return "".join([*pieces, text[end:]])
 
 
-def _clusters(found: Iterator[AccountNumber]) -> Iterator[list[AccountNumber]]:
-    """Numbers that overlap, together, in the text's order: all of them are masked, whichever is the right one."""
+def _clusters(numbers: Iterator[AccountNumber]) -> Iterator[list[AccountNumber]]:
+    """Group overlapping numbers, in the order of the text.
+
+    The whole range of a cluster is masked, because it is not known which of its numbers is the real one.
+    """
     cluster: list[AccountNumber] = []
     stop = 0
-    for each in sorted(found, key=lambda each: each.start):
-        if cluster and each.start >= stop:
+    for number in sorted(numbers, key=lambda number: number.start):
+        if cluster and number.start >= stop:
             yield cluster
             cluster = []
-        cluster.append(each)
-        stop = max(stop, each.stop)
+        cluster.append(number)
+        stop = max(stop, number.stop)
     if cluster:
         yield cluster
 
 
-def _named(cluster: Sequence[AccountNumber]) -> list[AccountNumber]:
-    """The numbers of a cluster that get a mask, best rank first where two overlap, in the text's order."""
-    named: list[AccountNumber] = []
-    for each in sorted(cluster):
-        if all(each.stop <= other.start or other.stop <= each.start for other in named):
-            named.append(each)
-    return sorted(named, key=lambda each: each.start)
+def _most_reliable(cluster: Sequence[AccountNumber]) -> list[AccountNumber]:
+    """The numbers of a cluster that get a mask: of overlapping ones the lowest rank, in the order of the text."""
+    kept: list[AccountNumber] = []
+    for number in sorted(cluster):
+        if all(number.stop <= other.start or other.stop <= number.start for other in kept):
+            kept.append(number)
+    return sorted(kept, key=lambda number: number.start)
 
 
 def _canonical(text: str) -> tuple[str, Sequence[int]]:
-    """The canonical form, and for each of its characters the position in the text that it comes from."""
+    """The canonical form of the text, and for each of its characters the position of its source in the text."""
     if text.isascii():
         return text.translate(_ASCII), range(len(text))
-    forms = [_form(character) for character in text]
+    forms = [_canonical_character(character) for character in text]
     return "".join(forms), [position for position, form in enumerate(forms) for _ in form]
 
 
 @lru_cache(maxsize=4096)
-def _form(character: str) -> str:
-    """NFKC of one character, which may be several, each reduced to its class."""
-    return "".join(map(_class, unicodedata.normalize("NFKC", character)))
+def _canonical_character(character: str) -> str:
+    """The canonical form of one character; NFKC may expand it to several."""
+    return "".join(map(_character_class, unicodedata.normalize("NFKC", character)))
 
 
-def _class(character: str) -> str:
-    """A letter or digit of ASCII, space or hyphen: separator, comma: weak one, ~: invisible; others end a number."""
+def _character_class(character: str) -> str:
+    """One ASCII character that represents the class of the character.
+
+    Digits become 0-9. ASCII letters and `+`, `[`, `]` stay. A space or `-` is a separator, `,` a weak separator and `~`
+    an invisible character. Any other character becomes `!`, which ends a number.
+    """
     if character.isdecimal():
         return str(unicodedata.decimal(character))
     if character.isascii() and (character.isalpha() or character in "+[]"):
@@ -174,11 +195,11 @@ def _class(character: str) -> str:
     return "~" if category in ("Cc", "Cf", "Mn", "Me") else "!"
 
 
-_ASCII = {code: _class(chr(code)) for code in range(128)}
+_ASCII = {code: _character_class(chr(code)) for code in range(128)}
 
 
-def _found(text: str) -> Iterator[AccountNumber]:
-    """All account numbers of a canonical text; they may overlap."""
+def _account_numbers(text: str) -> Iterator[AccountNumber]:
+    """All account numbers in a canonical text. They may overlap."""
     yield from _ibans(text)
     card_words, ssn_words = (_spans(word, text) for word in (CARD_WORD, SSN_WORD))
     for groups in _sequences(text):
@@ -191,12 +212,12 @@ def _spans(word: re.Pattern[str], text: str) -> list[tuple[int, int]]:
 
 
 def _near(words: Sequence[tuple[int, int]], start: int, stop: int) -> bool:
-    """Whether one of the words stands near the number from `start` to `stop`."""
+    """Whether one of the words is at most `REACH` characters away from the number at `start` to `stop`."""
     return any(start - end <= REACH and begin - stop <= REACH for begin, end in words)
 
 
 def _sequences(text: str) -> Iterator[list[re.Match[str]]]:
-    """Groups of digits that only separators divide, together."""
+    """Sequences of digit groups with only separators between the groups."""
     groups: list[re.Match[str]] = []
     for group in GROUP.finditer(text):
         if groups and not GAP.fullmatch(text, groups[-1].end(), group.start()):
@@ -208,7 +229,7 @@ def _sequences(text: str) -> Iterator[list[re.Match[str]]]:
 
 
 def _cards(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterator[AccountNumber]:
-    """Payment cards that begin and end with a group."""
+    """Payment cards in a sequence of digit groups. A card starts at the start of a group and ends at the end of one."""
     digits = "".join(group[0] for group in groups)
     ends = list(accumulate(len(group[0]) for group in groups))
     group_at = {end: index for index, end in enumerate(ends)}
@@ -227,7 +248,10 @@ def _cards(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Itera
 
 
 def _luhn_sums(digits: str) -> list[list[int]]:
-    """For numbers that end at an even and at an odd position: the Luhn sum of the first n digits, for each n."""
+    """Cumulative Luhn sums, so that the check of a substring costs O(1).
+
+    `result[p][n]` is the Luhn sum of the first n digits if the checked number ends at a position of parity p.
+    """
     return [
         list(accumulate((int(d) if i % 2 != parity else _DOUBLED[int(d)] for i, d in enumerate(digits)), initial=0))
         for parity in (0, 1)
@@ -235,38 +259,41 @@ def _luhn_sums(digits: str) -> list[list[int]]:
 
 
 def _is_usual(groups: Groups) -> bool:
-    """Groups of four digits or more, as on cards; the last one may be shorter."""
+    """Whether all groups have at least four digits, as on cards. The last group may be shorter."""
     return all(len(group[0]) >= 4 for group in groups[:-1])
 
 
 def _is_certain(card: Groups, before: Groups, after: Groups) -> bool:
-    """Whether the grouping itself tells a card from other digits, so that no word such as "card" needs to be near."""
+    """Whether the grouping is sufficient to recognise a card without a word such as "card" nearby."""
     lengths = _lengths(card)
     if len(card) == 1:
         return True
-    if lengths == [6, 8]:  # also a sort code with an account number
+    if lengths == [6, 8]:  # could also be a sort code with an account number
         return False
-    if lengths == [4, 4, 4, 1]:  # also the end of a longer number in groups of four
+    if lengths == [4, 4, 4, 1]:  # could also be the end of a longer number in groups of four
         return not before or len(before[-1][0]) != 4
     return (_is_usual(card) and sum(lengths) > 13) or (not before and _are_extras(after))
 
 
 def _are_extras(groups: Groups) -> bool:
-    """Whether nothing follows a card, or only what belongs to it."""
+    """Whether the groups after a card are empty, or only its security code or expiry date."""
     lengths = _lengths(groups)
     return not groups or (lengths in EXTRAS and (lengths[0] > 2 or 1 <= int(groups[0][0]) <= 12))
 
 
 def _may_be_card(text: str, groups: Groups) -> bool:
-    """Whether the grouping is not that of a phone number, a sort code with an account number, dates, or a list."""
+    """Whether the groups can be a card number.
+
+    False if they look like a phone number, a sort code with an account number, dates, or a list.
+    """
     start, lengths = groups[0].start(), _lengths(groups)
-    if text[start - 1 : start] == "+" and sum(lengths) <= 15:  # the longest phone number (E.164)
+    if text[start - 1 : start] == "+" and sum(lengths) <= 15:  # maximum length of a phone number (E.164)
         return False
     if _is_usual(groups):
         return not _holds_date(groups)
-    listed = any("," in text[one.end() : other.start()] for one, other in pairwise(groups))
-    odd = sum(lengths) == 13 or lengths[:3] == [3, 3, 4] or lengths == [2, 2, 2, 8]
-    return not (listed or odd or _holds_date(groups))
+    is_list = any("," in text[one.end() : other.start()] for one, other in pairwise(groups))
+    other_number = sum(lengths) == 13 or lengths[:3] == [3, 3, 4] or lengths == [2, 2, 2, 8]
+    return not (is_list or other_number or _holds_date(groups))
 
 
 def _lengths(groups: Groups) -> list[int]:
@@ -274,14 +301,14 @@ def _lengths(groups: Groups) -> list[int]:
 
 
 def _holds_date(groups: Groups) -> bool:
-    """Whether three groups in a row read as a date, or all groups do."""
+    """Whether three consecutive groups form a date, or every group is a date."""
     texts = [group[0] for group in groups]
     triples = ["".join(part) for part in zip(texts, texts[1:], texts[2:], strict=False) if len(part[1]) == 2]
     return any(map(_is_date, triples)) or all(map(_is_date, texts))
 
 
 def _is_date(text: str) -> bool:
-    """Whether digits are a year from 1900 to 2099, before or after day and month in either order."""
+    """Whether the digits are a year from 1900 to 2099 before or after day and month, in either order."""
     if len(text) != 8:
         return False
     parts = (text[:4], text[4:6], text[6:]), (text[4:], text[:2], text[2:4])
@@ -295,8 +322,8 @@ def _ibans(text: str) -> Iterator[AccountNumber]:
     for match in IBAN_START.finditer(text):
         country, start = match[1], match.start()
         before = text[start - 1 : start]
-        apart = country.isupper() and not before.isalnum()
-        if match[2] and not apart:  # "no 12…", "de 12…" are words more often than countries
+        is_delimited = country.isupper() and not before.isalnum()
+        if match[2] and not is_delimited:  # in "no 12…" or "de 12…" the letters are usually a word, not a country code
             continue
         stop, number = start, ""
         for _ in range(_iban_length(country.upper())):
@@ -304,30 +331,34 @@ def _ibans(text: str) -> Iterator[AccountNumber]:
             if character is None:
                 break
             stop, number = character.end(), number + character[1]
-        goes_on = number[-1:].isdigit() and text[stop : stop + 1].isdigit()
-        goes_on |= number[-1:].isalpha() and text[stop : stop + 1].isalpha()
-        if (apart or not goes_on) and number and iban.is_valid(number):
+        continues = number[-1:].isdigit() and text[stop : stop + 1].isdigit()
+        continues |= number[-1:].isalpha() and text[stop : stop + 1].isalpha()
+        if (is_delimited or not continues) and number and iban.is_valid(number):
             yield AccountNumber(0, start, stop, "IBAN", number[-SHOWN:].upper())
 
 
 @lru_cache
 def _iban_length(country: str) -> int:
-    """Characters of a country's IBAN; 0 where it has none."""
-    about = numdb.get("iban").info(country)[0][1]
-    return 4 + sum(map(int, re.findall(r"(\d+)!", about["bban"]))) if about else 0
+    """Length of the IBANs of a country; 0 if the country has none."""
+    country_info = numdb.get("iban").info(country)[0][1]
+    return 4 + sum(map(int, re.findall(r"(\d+)!", country_info["bban"]))) if country_info else 0
 
 
 def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterator[AccountNumber]:
-    """Social security numbers: a whole sequence of 3, 2 and 4 digits, one with hyphens, or any near the word."""
+    """US social security numbers in a sequence of digit groups.
+
+    Accepted are a complete sequence of 3, 2 and 4 digits, such groups with hyphens inside a longer sequence, and nine
+    digits near a word such as "SSN".
+    """
     for first, group in enumerate(groups):
-        chosen = groups[first : first + len(SSN_GROUPS)]
-        separated = [len(one[0]) for one in chosen] == SSN_GROUPS
+        candidate = groups[first : first + len(SSN_GROUPS)]
+        separated = [len(part[0]) for part in candidate] == SSN_GROUPS
         if not separated:
-            chosen = [group]
-        number, start, stop = "".join(one[0] for one in chosen), chosen[0].start(), chosen[-1].end()
+            candidate = [group]
+        number, start, stop = "".join(part[0] for part in candidate), candidate[0].start(), candidate[-1].end()
         if len(number) != sum(SSN_GROUPS) or not ssn.is_valid(number):
             continue
-        whole = separated and len(chosen) == len(groups) and "," not in text[start:stop]
+        whole = separated and len(candidate) == len(groups) and "," not in text[start:stop]
         hyphens = separated and HYPHENATED_SSN.match(text, start)
         if whole or hyphens or _near(words, start, stop):
             yield AccountNumber(4, start, stop, "SSN", number[-SHOWN:])
