@@ -1,4 +1,4 @@
-"""What `deploy/` says, as a reader of its files sees it."""
+"""Read the files in `deploy/`: compose.yaml and the Dockerfile."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def api_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What the api's container is started with, where the caller of compose has these variables."""
+    """Environment of the api container if `docker compose` is called with the variables in `given`."""
 
     def fill(match: "re.Match[str]") -> str:
         name, default = match.groups()
@@ -32,44 +32,47 @@ def api_environment(given: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Image:
-    """The last stage of the Dockerfile: what a container is made of."""
+    """The last stage of the Dockerfile, from which containers are started."""
 
     base: str
     environment: dict[str, str]
     user: str
     workdir: str
     copied: list[str]
-    """Where files come to lie."""
+    """Destination paths of the COPY instructions."""
     command: list[str]
     healthcheck: list[str]
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions and their arguments, continued lines joined."""
+    """Instructions of the Dockerfile with their arguments. Continued lines are joined."""
     text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", "")
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
 
 
 def image() -> Image:
-    """Read the last stage."""
+    """Read the last stage of the Dockerfile."""
     steps = instructions()
     start = max(number for number, (word, _) in enumerate(steps) if word == "FROM")
-    told: dict[str, list[str]] = {}
+    arguments: dict[str, list[str]] = {}
     for word, rest in steps[start:]:
-        told.setdefault(word, []).append(rest)
+        arguments.setdefault(word, []).append(rest)
     return Image(
-        base=told["FROM"][0],
-        environment=dict(pair.split("=", 1) for line in told["ENV"] for pair in line.split()),
-        user=told["USER"][-1],
-        workdir=told["WORKDIR"][-1],
-        copied=[line.split()[-1] for line in told["COPY"]],
-        command=json.loads(told["CMD"][-1]),
-        healthcheck=json.loads(told["HEALTHCHECK"][-1].partition("CMD ")[2]),
+        base=arguments["FROM"][0],
+        environment=dict(pair.split("=", 1) for line in arguments["ENV"] for pair in line.split()),
+        user=arguments["USER"][-1],
+        workdir=arguments["WORKDIR"][-1],
+        copied=[line.split()[-1] for line in arguments["COPY"]],
+        command=json.loads(arguments["CMD"][-1]),
+        healthcheck=json.loads(arguments["HEALTHCHECK"][-1].partition("CMD ")[2]),
     )
 
 
 def check_health(port: int) -> int:
-    """The exit code of the container's health check, had the server that port. A proxy must not be asked."""
+    """Run the health check of the container against a local port; returns its exit code.
+
+    `http_proxy` is set to an unused port, because the health check must not use a proxy.
+    """
     program, *options, code = image().healthcheck
     assert program == "python"
     assert ", 8000," in code

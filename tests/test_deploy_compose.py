@@ -1,4 +1,4 @@
-"""compose.yaml is what Docker's own schema allows, agrees with the files it mounts, and starts nothing unguarded."""
+"""compose.yaml is valid, agrees with the files that it mounts, and starts no service that is open to the network."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ GRAFANA = DEPLOY / "grafana"
 
 
 def settings(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """What the api reads in its container."""
+    """The settings of the api in its container."""
     for name, value in (image().environment | api_environment(given)).items():
         if name != "PATH":
             monkeypatch.setenv(name, value)
@@ -32,7 +32,7 @@ def test_compose_is_valid() -> None:
 
 
 @pytest.mark.parametrize("given", [{"BANKLLM_JWT_SECRET": SECRET}, {"BANKLLM_JWKS_URL": "https://id.example/jwks"}])
-def test_the_api_listens_to_others_only_where_it_can_check_tokens(
+def test_the_api_accepts_other_machines_only_if_it_can_check_tokens(
     given: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = image().command[image().command.index("--host") + 1]
@@ -41,19 +41,19 @@ def test_the_api_listens_to_others_only_where_it_can_check_tokens(
         check_auth_settings(settings({}, monkeypatch), host)
 
 
-def test_the_api_keeps_its_memory_and_graphs_where_the_image_and_compose_put_them(
+def test_the_api_uses_the_volume_and_cache_folder_of_the_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chosen = settings({"BANKLLM_JWT_SECRET": SECRET, "PINECONE_INDEX_NAME": "mine"}, monkeypatch)
-    kept = [volume.split(":")[1] for volume in services()["api"]["volumes"]]
-    assert kept == [str(chosen.store.parent)] == [image().workdir]
+    mounted = [volume.split(":")[1] for volume in services()["api"]["volumes"]]
+    assert mounted == [str(chosen.store.parent)] == [image().workdir]
     assert str(chosen.cache) in image().copied
     assert chosen.offline
     assert chosen.pinecone_api_key is None
     assert chosen.pinecone_index_name == "mine"
 
 
-def test_what_compose_mounts_is_there() -> None:
+def test_every_mounted_file_and_volume_exists() -> None:
     document = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     for service in document["services"].values():
         for volume in service.get("volumes", ()):
@@ -61,7 +61,7 @@ def test_what_compose_mounts_is_there() -> None:
             assert source in document["volumes"] or (DEPLOY / source).exists(), volume
 
 
-def test_nothing_listens_beyond_this_machine_and_no_image_moves() -> None:
+def test_ports_are_on_loopback_and_image_versions_are_fixed() -> None:
     for name, service in services().items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
         assert not service["image"].endswith(":latest")
@@ -71,7 +71,7 @@ def test_nothing_listens_beyond_this_machine_and_no_image_moves() -> None:
             assert "healthcheck" in service or (name == "api" and image().healthcheck), name
 
 
-def test_prometheus_scrapes_the_api_where_compose_has_it() -> None:
+def test_prometheus_scrapes_the_port_of_the_api() -> None:
     document: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     [target] = yaml.safe_load(document["configs"]["targets"]["content"])[0]["targets"]
     name, port = target.split(":")

@@ -1,7 +1,7 @@
-"""Grafana's dashboard and the histogram, before a real Prometheus that scraped a real server under a real load.
+"""Queries of the Grafana dashboard and of the latency histogram, with a real Prometheus and a real server under load.
 
-The server is two workers of `bankllm serve` with the environment that compose.yaml gives the api, its memory
-replicated to a server that speaks Pinecone's protocol; Prometheus has the rules of `deploy/`.
+The server is `bankllm serve` with two workers and the environment that compose.yaml gives the api. Its vector store is
+replicated to a local server with Pinecone's protocol. Prometheus uses the rules of `deploy/`.
 """
 
 import json
@@ -36,7 +36,7 @@ RATE, REQUESTS = 20, 140
 CHAT = '{route="/api/v1/chat"}'
 CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
 LONG = "my card still has not come and I have asked three times " * 12
-"""Longer than the classifier reads, so that its pass does not bring the embedding along."""
+"""Longer than the classifier's maximum input, so that the message must be embedded in a separate pass."""
 MESSAGES = ["What is my account balance?", "show me my last payments please", "my card still has not come", LONG]
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/bankllm.json").read_text())
 QUIET = {
@@ -47,30 +47,30 @@ QUIET = {
     "Changes that Pinecone was not told of yet",
     "Age of the oldest of them",
 }
-"""Panels that may show 0 while all is well; the others show what the load did."""
+"""Panels that may show 0 in normal operation. The others must show values that the load causes."""
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A load that is over, and a Prometheus that has seen it end."""
+class FinishedLoad:
+    """A finished load, and a Prometheus that has scraped the server after it."""
 
     prometheus: PrometheusServer
     server: ServerProcess
     chats: list[RequestRow]
     at: float
-    """When it was over, as a Unix time: that is what Prometheus is asked about, however much later."""
+    """Unix time at the end of the load. All queries are evaluated at this time."""
 
-    def ask(self, promql: str) -> list[Sample]:
+    def query(self, promql: str) -> list[Sample]:
         return self.prometheus.query(promql, self.at)
 
-    def one(self, promql: str) -> float:
-        [sample] = self.ask(promql)
+    def single_value(self, promql: str) -> float:
+        [sample] = self.query(promql)
         return sample.value
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    folder = tmp_path_factory.mktemp("watched")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedLoad]:
+    folder = tmp_path_factory.mktemp("finished")
     rules = [DEPLOY / "rules" / name for name in ("recording.yml", "alerts.yml")]
     tokens = {name: token(sub=name, exp=time.time() + 600) for name in CUSTOMERS}
     with PineconeServer() as pinecone:
@@ -92,7 +92,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             assert not result.errors
             prometheus.wait_for_scrape()
             until(lambda: bool(prometheus.query(f"job_route:http_requests:rate5m{CHAT} > 0")))
-            yield Watched(prometheus, server, result.measured, time.time())
+            yield FinishedLoad(prometheus, server, result.measured, time.time())
 
 
 @pytest.mark.parametrize(
@@ -103,37 +103,39 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         f"job_route:http_request_duration_seconds:p95_5m{CHAT}",
     ],
 )
-def test_p95_through_promql_lies_within_a_bucket_of_the_raw_rows(watched: Watched, promql: str) -> None:
-    assert watched.one(f"sum(http_requests_total{CHAT})") == len(watched.chats) >= samples_needed(0.95)
-    exact_ms = percentile([{"ms": str(row["service_ms"])} for row in watched.chats], "ms", 0.95).value
+def test_p95_from_promql_is_within_one_bucket_of_the_raw_rows(finished: FinishedLoad, promql: str) -> None:
+    assert finished.single_value(f"sum(http_requests_total{CHAT})") == len(finished.chats) >= samples_needed(0.95)
+    exact_ms = percentile([{"ms": str(row["service_ms"])} for row in finished.chats], "ms", 0.95).value
     assert exact_ms is not None
-    ours, theirs = (bisect_left(HTTP_BUCKETS, seconds) for seconds in (exact_ms / 1000, watched.one(promql)))
-    assert abs(ours - theirs) <= 1
+    bucket_of_rows, bucket_of_promql = (
+        bisect_left(HTTP_BUCKETS, seconds) for seconds in (exact_ms / 1000, finished.single_value(promql))
+    )
+    assert abs(bucket_of_rows - bucket_of_promql) <= 1
 
 
-def test_the_servers_to_choose_from_are_those_that_prometheus_reaches(watched: Watched) -> None:
+def test_the_instance_variable_lists_the_scraped_servers(finished: FinishedLoad) -> None:
     [variable] = DASHBOARD["templating"]["list"]
     series, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
     assert variable["name"] == label
-    assert [sample.labels[label] for sample in watched.ask(series)] == [f"127.0.0.1:{watched.server.port}"]
+    assert [sample.labels[label] for sample in finished.query(series)] == [f"127.0.0.1:{finished.server.port}"]
 
 
-def test_the_containers_health_check_passes_on_it(watched: Watched) -> None:
-    assert check_health(watched.server.port) == 0
+def test_the_health_check_of_the_container_passes(finished: FinishedLoad) -> None:
+    assert check_health(finished.server.port) == 0
 
 
 @pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
-def test_every_panel_shows_data(watched: Watched, panel: dict[str, Any]) -> None:
+def test_every_panel_shows_data(finished: FinishedLoad, panel: dict[str, Any]) -> None:
     for target in panel["targets"]:
-        everywhere, here, nowhere = (
-            watched.ask(target["expr"].replace("$__rate_interval", "1m").replace("$instance", instance))
-            for instance in (".*", f"127.0.0.1:{watched.server.port}", "another")
+        all_instances, this_instance, other_instance = (
+            finished.query(target["expr"].replace("$__rate_interval", "1m").replace("$instance", instance))
+            for instance in (".*", f"127.0.0.1:{finished.server.port}", "another")
         )
-        values = [sample.value for sample in everywhere if math.isfinite(sample.value)]
+        values = [sample.value for sample in all_instances if math.isfinite(sample.value)]
         assert values, target["expr"]
         assert any(values) or panel["title"] in QUIET, target["expr"]
-        assert sorted(here, key=repr) == sorted(everywhere, key=repr)
+        assert sorted(this_instance, key=repr) == sorted(all_instances, key=repr)
         if "$instance" in target["expr"]:
-            assert not any(sample.value for sample in nowhere)
+            assert not any(sample.value for sample in other_instance)
         shown = set(re.findall(r"{{(\w+)}}", target.get("legendFormat", "")))
-        assert all(shown <= set(sample.labels) for sample in everywhere), target["legendFormat"]
+        assert all(shown <= set(sample.labels) for sample in all_instances), target["legendFormat"]

@@ -1,4 +1,4 @@
-"""The api's Dockerfile: linted, without root, built from files that are there, and started as the command line can."""
+"""The Dockerfile of the api passes the linter, runs without root, copies existing files, and has a valid command."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tests.deployed import DEPLOY, check_health, image, instructions
 ROOT = DEPLOY.parent
 
 
-def test_hadolint_finds_no_fault(tmp_path: Path) -> None:
+def test_hadolint_reports_no_problem(tmp_path: Path) -> None:
     hadolint = str(Path(sys.executable).with_name("hadolint"))
     result = subprocess.run([hadolint, str(DEPLOY / "Dockerfile")], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, "")
@@ -25,7 +25,7 @@ def test_hadolint_finds_no_fault(tmp_path: Path) -> None:
     assert "DL3002" in result.stdout
 
 
-def test_both_stages_stand_on_the_same_pinned_base_and_nobody_is_root() -> None:
+def test_both_stages_use_one_pinned_base_image_and_no_root_user() -> None:
     bases = {rest.split()[0] for word, rest in instructions() if word == "FROM"}
     assert len(bases) == 1
     name, _, tag = bases.pop().partition(":")
@@ -34,7 +34,7 @@ def test_both_stages_stand_on_the_same_pinned_base_and_nobody_is_root() -> None:
     assert image().user == "10001"
 
 
-def test_what_is_copied_is_there_and_let_through() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     sources = [
         source
@@ -50,7 +50,7 @@ def test_what_is_copied_is_there_and_let_through() -> None:
     assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == set(sources)
 
 
-def test_the_wheel_finds_all_it_needs_in_what_is_copied() -> None:
+def test_the_copied_files_are_sufficient_to_build_the_wheel() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     needed = {project["project"]["readme"], *project["project"]["license-files"]}
     needed |= set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"])
@@ -58,7 +58,7 @@ def test_the_wheel_finds_all_it_needs_in_what_is_copied() -> None:
     assert needed <= copied
 
 
-def test_without_a_way_to_check_tokens_the_container_would_not_start() -> None:
+def test_the_container_does_not_start_without_a_way_to_check_tokens() -> None:
     program, *arguments = image().command
     assert program == "bankllm"
     command = [sys.executable, "-m", program, *arguments]
@@ -68,20 +68,20 @@ def test_without_a_way_to_check_tokens_the_container_would_not_start() -> None:
     assert "neither BANKLLM_JWT_SECRET nor BANKLLM_JWKS_URL is set" in " ".join(result.stderr.split())
 
 
-@pytest.mark.parametrize(("answer", "code"), [(200, 0), (503, 1), (None, 1)])
-def test_the_health_check_tells_ready_from_loading_and_from_gone(answer: int | None, code: int) -> None:
-    asked: list[str] = []
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (None, 1)])
+def test_the_health_check_distinguishes_ready_loading_and_stopped(status: int | None, code: int) -> None:
+    requested_paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(answer or 500)
+            requested_paths.append(self.path)
+            self.send_response(status or 500)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    if answer is None:
+    if status is None:
         assert check_health(free_port()) == code
         return
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -90,4 +90,4 @@ def test_the_health_check_tells_ready_from_loading_and_from_gone(answer: int | N
         assert check_health(server.server_port) == code
         server.shutdown()
         thread.join()
-    assert asked == ["/health/ready"]
+    assert requested_paths == ["/health/ready"]

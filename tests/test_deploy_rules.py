@@ -1,4 +1,4 @@
-"""Prometheus' configuration and rules under `deploy/`, judged by the real promtool; and that their tests would fail."""
+"""Configuration and rules of Prometheus in `deploy/`, checked by promtool, and a test of the rules' unit tests."""
 
 import re
 import shutil
@@ -36,14 +36,14 @@ def test_promtool_accepts_the_configuration_and_its_rules() -> None:
 
 
 @needs_promtool
-def test_the_alerts_fire_when_they_should_and_not_otherwise() -> None:
+def test_the_unit_tests_of_the_alerts_pass() -> None:
     result = promtool("test", "rules", CHECKS)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 @needs_promtool
 @pytest.mark.parametrize("mistake", ["vector(1)", "vector(1) > 2"], ids=["always", "never"])
-def test_an_alert_that_always_or_never_fires_is_found(mistake: str, tmp_path: Path) -> None:
+def test_the_unit_tests_detect_an_alert_that_always_or_never_fires(mistake: str, tmp_path: Path) -> None:
     rules = yaml.safe_load((RULES / "alerts.yml").read_text())
     for rule in rules["groups"][0]["rules"]:
         rule["expr"] = mistake
@@ -54,7 +54,7 @@ def test_an_alert_that_always_or_never_fires_is_found(mistake: str, tmp_path: Pa
     assert set(re.findall(r"alertname: ?(\w+)", result.stdout + result.stderr)) == set(alerts())
 
 
-def test_each_alert_is_tested_firing_and_quiet() -> None:
+def test_each_alert_has_a_unit_test_firing_and_not_firing() -> None:
     tested: dict[str, set[bool]] = {}
     for test in yaml.safe_load(CHECKS.read_text())["tests"]:
         for check in test.get("alert_rule_test", ()):
@@ -62,7 +62,7 @@ def test_each_alert_is_tested_firing_and_quiet() -> None:
     assert tested == {name: {True, False} for name in alerts()}
 
 
-def test_the_limits_are_those_of_the_code_and_of_compose() -> None:
+def test_alert_limits_match_the_code_and_compose() -> None:
     def limit(alert: str) -> str:
         return alerts()[alert]["expr"].rpartition("> ")[2]
 
