@@ -1,7 +1,7 @@
-"""Real servers on loopback for the tests of the service's outer face.
+"""Real servers on loopback for tests of the HTTP interface.
 
-`bank` is `bankllm serve` as a process with the packaged assistant; `served` is uvicorn in this process around parts
-that a test has made.
+`bank` starts `bankllm serve` as a process with the packaged assistant. `served` runs uvicorn in a thread of this
+process with an engine that the test has created.
 """
 
 import contextlib
@@ -28,21 +28,21 @@ CHAT = "/api/v1/chat"
 
 
 def bank(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
-    """A server with a log and a store in `folder`, which sees no settings but these."""
-    theirs = {name: "" for name in os.environ if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_"))}
-    settings = theirs | {"ENVIRONMENT": "development", "BANKLLM_OFFLINE": "1"} | env
+    """A server with its log and store in `folder`, and with no other settings than `env`."""
+    removed = {name: "" for name in os.environ if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_"))}
+    settings = removed | {"ENVIRONMENT": "development", "BANKLLM_OFFLINE": "1"} | env
     return ServerProcess(store=folder / "memory.sqlite", log=folder / "server.log", env=settings, workers=workers)
 
 
 def guarded(folder: Path, **env: str) -> ServerProcess:
-    """The same, for customers who come with tokens and as often as they like."""
+    """The same with authentication and without a rate limit."""
     return bank(folder, **({"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off"} | env))
 
 
 def customer(server: ServerProcess, name: str = "CUST001") -> httpx.Client:
-    """A client with that customer's token; close it."""
-    mine = bearer(token(sub=name, exp=time.time() + 600))
-    return httpx.Client(base_url=server.url, headers=mine, timeout=60, trust_env=False)
+    """An HTTP client with a token of this customer. The caller closes it."""
+    headers = bearer(token(sub=name, exp=time.time() + 600))
+    return httpx.Client(base_url=server.url, headers=headers, timeout=60, trust_env=False)
 
 
 def logged(server_log: Path, level: str) -> list[str]:
@@ -53,7 +53,7 @@ def logged(server_log: Path, level: str) -> list[str]:
 
 @contextlib.contextmanager
 def served(engine: ChatEngine, settings: Settings) -> Iterator[str]:
-    """The address of an application that a thread of this process serves."""
+    """Serve an application in a thread of this process; yields its URL."""
     with listen("127.0.0.1", 0) as listener:
         config = uvicorn.Config(create_app(engine, settings), log_config=None, timeout_graceful_shutdown=10)
         server = uvicorn.Server(config)
@@ -70,17 +70,17 @@ def served(engine: ChatEngine, settings: Settings) -> Iterator[str]:
 
 
 def request_bytes(path: str, body: bytes, *headers: str, method: str = "POST") -> bytes:
-    """A request as it goes over the wire, for clients that do what no library would."""
+    """The raw bytes of a request, for tests that send what no HTTP library would send."""
     head = [f"{method} {path} HTTP/1.1", "Host: bank", "Content-Type: application/json", *headers]
     return "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
 
 
 def connect(url: str) -> socket.socket:
-    """A plain connection to a server."""
+    """A TCP connection to a server."""
     address = httpx.URL(url)
     return socket.create_connection((address.host, address.port), timeout=20)
 
 
 def errors_of(caplog) -> list[str]:
-    """What was logged as an error in this process."""
+    """Messages logged at level ERROR or above in this process."""
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]

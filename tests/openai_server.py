@@ -1,6 +1,7 @@
-"""A small server that speaks enough of OpenAI's chat protocol for the real client to run against it.
+"""A small server that implements enough of OpenAI's chat protocol for the real client.
 
-It answers with `says`, word by word, and misbehaves as told: `status` refuses, `stalls_after` hangs in the middle.
+It answers with the text `says`, word by word. Faults can be configured: `statuses` returns error statuses,
+`stalls_after` pauses in the middle of a reply, `body` returns an invalid response.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from bankllm.util.processes import free_port
 
 
 class OpenAIServer:
-    """Runs in a thread on 127.0.0.1; use it as a context manager, as often as you like on the same port."""
+    """Runs in a thread on 127.0.0.1. A context manager that can be entered repeatedly, always with the same port."""
 
     def __init__(self, says: str = "") -> None:
         self.port = free_port()
@@ -28,12 +29,12 @@ class OpenAIServer:
         self.says = says
         self.finish_reason: str | None = "stop"
         self.statuses: list[int] = []
-        """Answers to the next requests, in turn; then 200."""
+        """Statuses of the next responses, in order; then 200."""
         self.stalls_after: int | None = None
-        """Pieces before it hangs."""
+        """Number of pieces before it pauses; None for no pause."""
         self.stall_s = 3.0
         self.body: str | None = None
-        """In place of a stream of chunks."""
+        """A body that is sent instead of a stream of chunks."""
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
 

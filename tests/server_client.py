@@ -1,4 +1,4 @@
-"""A client of a running chat service for tests of real processes: a new connection for every request."""
+"""A client of a running server for tests with real processes. Each request uses a new connection."""
 
 import json
 import time
@@ -25,13 +25,13 @@ class Client:
         return httpx.post(f"{self._url}/api/v1/chat", json=body, trust_env=False, timeout=60)
 
     def chat(self, text: str = BALANCE, customer_id: str = "CUST001") -> dict[str, Any]:
-        """The reply, which must be a 200."""
+        """The reply to a chat; asserts status 200."""
         response = self.post(text, customer_id)
         assert response.status_code == 200, response.text
         return response.json()
 
     def kept(self, customer_id: str = "CUST001") -> set[str]:
-        """The customer's messages in memory."""
+        """The customer's stored messages."""
         response = self.get(f"/api/v1/customers/{customer_id}/memory")
         assert response.status_code == 200, response.text
         return {turn["user_message"] for turn in response.json()["messages"]}
@@ -41,16 +41,16 @@ class Client:
 
 
 def log_lines(log: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a server's log; those of before its logging began are left out, and one not yet whole."""
+    """The complete JSON lines of a server's log, without the lines from before logging was configured."""
     return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
 
 
 def answered_by(log: Path) -> dict[str, int]:
-    """request id → the process that answered it."""
+    """Request id → id of the process that answered it."""
     return {line["request_id"]: line["pid"] for line in log_lines(log) if line["logger"] == "bankllm.access"}
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for it; the test's own time-out is the limit."""
+    """Wait until the condition is true; the test's own time-out is the limit."""
     while not condition():
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The knowledge articles: one for every intent that needs one, short, and free of promises about figures."""
+"""The knowledge articles: one per intent that needs one, short, and without amounts."""
 
 import re
 
@@ -7,7 +7,7 @@ from bankllm.assistant.engine import LEDGER_INTENTS, SMALL_TALK
 from bankllm.datasets import ASSISTANT_INTENTS, banking77_labels
 
 
-def test_every_intent_has_its_answer():
+def test_every_intent_has_an_answer():
     articles = load_knowledge()
     assert set(articles) == set(banking77_labels()) | SMALL_TALK
     assert set(ASSISTANT_INTENTS) == LEDGER_INTENTS | SMALL_TALK

@@ -1,4 +1,4 @@
-"""The demo books: the same everywhere, exact to the minor unit, and closed to unknown customers."""
+"""The demo ledger: identical on every machine, exact to the minor unit, and only for known customers."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +9,12 @@ from bankllm.assistant.bank.ledger import CUSTOMERS, Ledger, UnknownCustomer, fo
 from bankllm.errors import StoreError
 
 
-def test_books_are_the_same_in_every_ledger(tmp_path):
+def test_demo_data_is_identical_in_every_ledger(tmp_path):
     in_memory, in_file = Ledger(), Ledger(tmp_path / "ledger.sqlite")
     for customer in CUSTOMERS:
         assert in_memory.accounts(customer) == in_file.accounts(customer)
         assert in_memory.transactions(customer) == in_file.transactions(customer)
-    # A change of the demo data changes what notebooks show: it should be on purpose.
+    # These amounts are shown in notebooks, so a change of the demo data must be intended.
     assert [a.balance_minor for a in in_memory.accounts("CUST001")] == [490760, 283383]
 
 
@@ -47,7 +47,7 @@ def test_accounts_belong_to_one_customer_and_ibans_are_valid():
 def test_unknown_customer_is_refused(customer_id):
     ledger = Ledger()
     for read in (ledger.require, ledger.accounts, ledger.transactions):
-        with pytest.raises(UnknownCustomer, match=r"no customer of that id.*CUST001 to CUST010"):
+        with pytest.raises(UnknownCustomer, match=r"no customer with this id.*CUST001 to CUST010"):
             read(customer_id)
 
 
@@ -58,13 +58,13 @@ def test_reads_from_many_threads():
     assert found == [ledger.accounts(customer) for customer in CUSTOMERS * 20]
 
 
-def test_file_is_filled_once(tmp_path):
+def test_demo_data_is_written_once(tmp_path):
     path = tmp_path / "ledger.sqlite"
     first = Ledger(path)
     assert Ledger(path).accounts("CUST003") == first.accounts("CUST003")
 
 
-def test_files_that_are_no_ledger_are_refused_and_left_alone(tmp_path):
+def test_files_that_are_not_ledgers_are_rejected_and_not_changed(tmp_path):
     text, foreign = tmp_path / "notes.txt", tmp_path / "other.sqlite"
     text.write_text("not a database, but long enough to be taken for one" * 50)
     with sqlite3.connect(foreign) as other:
@@ -72,7 +72,7 @@ def test_files_that_are_no_ledger_are_refused_and_left_alone(tmp_path):
     other.close()
     for path in (text, foreign, tmp_path / "missing" / "ledger.sqlite"):
         before = path.read_bytes() if path.exists() else None
-        with pytest.raises(StoreError, match="Expected a ledger that bankllm made"):
+        with pytest.raises(StoreError, match="Expected a ledger created by bankllm"):
             Ledger(path)
         assert (path.read_bytes() if path.exists() else None) == before
 
@@ -88,5 +88,5 @@ def test_files_that_are_no_ledger_are_refused_and_left_alone(tmp_path):
         (-123456789, "CHF", "-1,234,567.89 CHF"),
     ],
 )
-def test_money_for_people(amount, currency, shown):
+def test_format_money(amount, currency, shown):
     assert format_money(amount, currency) == shown

@@ -1,11 +1,11 @@
-"""What a message takes over from the one before it: the rules, and conversations with the packaged assistant."""
+"""Follow-up messages: the rules, and conversations with the packaged assistant."""
 
 import uuid
 
 import pytest
 
 from bankllm.assistant.bank.ledger import Ledger, format_money
-from bankllm.assistant.followups import MOST, is_follow_up, wanted_count
+from bankllm.assistant.followups import MAX_TRANSACTIONS, is_follow_up, wanted_count
 from tests.live_server import CHAT, customer, guarded, logged
 
 BALANCE, THREE = "What is my account balance?", "and the last three transactions?"
@@ -18,7 +18,7 @@ BALANCE, THREE = "What is my account balance?", "and the last three transactions
         *("How about the other account", "same for the card", "then cancel it", "plus the fees", "… and then?"),
     ],
 )
-def test_worded_as_a_continuation(message):
+def test_message_is_a_continuation(message):
     assert is_follow_up(message)
 
 
@@ -29,7 +29,7 @@ def test_worded_as_a_continuation(message):
         *("Please show the last three transactions", "What is about to be charged?", "I also need a card"),
     ],
 )
-def test_worded_to_stand_alone(message):
+def test_message_is_not_a_continuation(message):
     assert not is_follow_up(message)
 
 
@@ -44,7 +44,7 @@ def test_worded_to_stand_alone(message):
         ("my last transaction", 1),
         ("what was the most recent payment", 1),
         ("1 movement", 1),
-        ("my last 999 transactions", MOST),
+        ("my last 999 transactions", MAX_TRANSACTIONS),
         ("the last 0 transactions", 1),
         ("my transactions", 5),
         ("the last twelve hundred transactions", 5),
@@ -53,13 +53,13 @@ def test_worded_to_stand_alone(message):
         ("my last 1000000 transactions", 5),
     ],
 )
-def test_how_many_are_asked_for(message, count):
+def test_wanted_count(message, count):
     assert wanted_count(message, 5) == count
 
 
-@pytest.mark.timeout(20)  # a pattern that tries every way to split such a text would need years
+@pytest.mark.timeout(20)  # a regular expression with exponential backtracking would not finish
 @pytest.mark.parametrize("message", ["last " * 400, "1" * 2000, "and " * 500, "\n" * 2000, "(" * 2000, " ,;-" * 500])
-def test_the_longest_messages_are_read_at_once(message):
+def test_long_messages_are_processed_quickly(message):
     assert wanted_count(message, 5) == 5
     assert is_follow_up(message) == message.startswith("and")
 
@@ -74,7 +74,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def talk(server):
-    """Says something in a conversation (None: outside of one) and gives the reply."""
+    """A function that sends a message in a conversation (None: without one) and returns the reply."""
 
     def say(message, conversation_id, who="CUST001"):
         with customer(server, who) as client:
@@ -91,26 +91,26 @@ def lines_of(who, count):
     return [f"{t.booked} {t.description} {format_money(t.amount_minor, t.currency)}" for t in booked]
 
 
-def test_a_balance_and_then_the_last_three_transactions(talk):
-    here = uuid.uuid4().hex
-    assert talk(BALANCE, here)["intent"] == "account_balance"
-    reply = talk(THREE, here)
-    assert (reply["intent"], reply["conversation_id"]) == ("recent_transactions", here)
+def test_transactions_after_a_balance(talk):
+    conversation = uuid.uuid4().hex
+    assert talk(BALANCE, conversation)["intent"] == "account_balance"
+    reply = talk(THREE, conversation)
+    assert (reply["intent"], reply["conversation_id"]) == ("recent_transactions", conversation)
     listed = reply["reply"].removeprefix("Your latest transactions: ").removesuffix(".").split("; ")
     assert listed == lines_of("CUST001", 3)
 
 
-def test_a_message_that_is_clear_only_in_its_conversation(talk):
-    here, vague = uuid.uuid4().hex, "what about my savings?"
+def test_vague_message_is_understood_from_its_conversation(talk):
+    conversation, vague = uuid.uuid4().hex, "what about my savings?"
     alone = talk(vague, None)
     assert alone["intent"] == "out_of_scope"
-    talk("show me my last transactions", here)
-    in_context = talk(vague, here)
+    talk("show me my last transactions", conversation)
+    in_context = talk(vague, conversation)
     assert in_context["intent"] == "recent_transactions"
     assert in_context["confidence"] > alone["confidence"]
 
 
-def test_nothing_is_taken_over_without_a_conversation_id(talk):
+def test_no_context_without_a_conversation_id(talk):
     vague = "what about my savings?"
     before = talk(vague, None)
     talk("show me my last transactions", None)
@@ -119,20 +119,20 @@ def test_nothing_is_taken_over_without_a_conversation_id(talk):
     assert after["conversation_id"] != before["conversation_id"]
 
 
-def test_another_conversation_of_the_same_customer_is_another_one(talk):
+def test_no_context_from_another_conversation(talk):
     talk("show me my last transactions", uuid.uuid4().hex)
     assert talk("what about my savings?", uuid.uuid4().hex)["intent"] == "out_of_scope"
 
 
-def test_another_customers_conversation_gives_nothing(talk, server):
-    theirs, vague = uuid.uuid4().hex, "what about my savings?"
+def test_no_context_from_another_customer(talk, server):
+    foreign_conversation, vague = uuid.uuid4().hex, "what about my savings?"
     alone = talk(vague, None, "CUST002")
-    talk("show me my last transactions", theirs, "CUST001")
-    reply = talk(vague, theirs, "CUST002")
+    talk("show me my last transactions", foreign_conversation, "CUST001")
+    reply = talk(vague, foreign_conversation, "CUST002")
     assert (reply["intent"], reply["confidence"]) == (alone["intent"], alone["confidence"])
-    three = talk(THREE, theirs, "CUST002")
+    three = talk(THREE, foreign_conversation, "CUST002")
     assert all(line in three["reply"] for line in lines_of("CUST002", 3))
     assert not any(line in three["reply"] for line in lines_of("CUST001", 3))
     with customer(server, "CUST002") as client:
         kept = client.get("/api/v1/customers/CUST002/memory").json()["messages"]
-    assert [turn["user_message"] for turn in kept if turn["conversation_id"] == theirs] == [vague, THREE]
+    assert [turn["user_message"] for turn in kept if turn["conversation_id"] == foreign_conversation] == [vague, THREE]

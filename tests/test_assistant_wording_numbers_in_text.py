@@ -1,4 +1,4 @@
-"""Whatever way a figure is written, it reads as what it is; and no digit is passed over."""
+"""All notations of a number give the same result, and no digit is ignored."""
 
 from decimal import Decimal
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bankllm.assistant.bank.ledger import format_money
-from bankllm.assistant.wording.numbers_in_text import TextNumber, figures, is_among
+from bankllm.assistant.wording.numbers_in_text import TextNumber, find_numbers, is_among
 
 
 def amount(value: str, unit: str) -> TextNumber:
@@ -35,8 +35,8 @@ def number(value: int) -> TextNumber:
         "£１２０４.50",
     ],
 )
-def test_one_amount_however_it_is_written(text: str) -> None:
-    assert figures(f"Your balance is {text}.") == {amount("1204.5", "GBP")}
+def test_notations_of_one_amount(text: str) -> None:
+    assert find_numbers(f"Your balance is {text}.") == {amount("1204.5", "GBP")}
 
 
 @pytest.mark.parametrize(
@@ -77,30 +77,30 @@ def test_one_amount_however_it_is_written(text: str) -> None:
     ],
 )
 def test_each_kind(text: str, expected: TextNumber) -> None:
-    assert figures(f"It is {text}") == {expected}
+    assert find_numbers(f"It is {text}") == {expected}
 
 
-def test_ranges_lists_and_lone_words() -> None:
-    assert figures("5-10 days, or five to ten; one of them") == {number(5), number(10)}
-    assert figures("1. Everyday\n2. Savings\n7. Other") == {number(7)}
-    assert figures("2 pounds in accounts") == {amount("2", "GBP")}
+def test_ranges_lists_and_single_words() -> None:
+    assert find_numbers("5-10 days, or five to ten; one of them") == {number(5), number(10)}
+    assert find_numbers("1. Everyday\n2. Savings\n7. Other") == {number(7)}
+    assert find_numbers("2 pounds in accounts") == {amount("2", "GBP")}
 
 
-def test_what_is_known_covers_what_says_less() -> None:
-    known = figures("Everyday: balance -£5.00, IBAN GB47DEMO10000110000101, opened 2020-01-02. It takes 10 days.")
+def test_known_number_covers_less_specific_ones() -> None:
+    known = find_numbers("Everyday: balance -£5.00, IBAN GB47DEMO10000110000101, opened 2020-01-02. It takes 10 days.")
     for text in ("-£5", "-5", "10 days", "2 January", "…0101"):
-        assert all(is_among(figure, known) for figure in figures(text)), text
+        assert all(is_among(found, known) for found in find_numbers(text)), text
     for text in ("£5", "€-5", "£10", "10 pounds", "3 January", "2 January 2021", "…0102"):
-        assert not all(is_among(figure, known) for figure in figures(text)), text
+        assert not all(is_among(found, known) for found in find_numbers(text)), text
 
 
 @given(st.integers(-(10**9), 10**9), st.sampled_from(["GBP", "EUR", "JPY", "CHF"]), st.sampled_from([".", ", and", ""]))
-def test_what_the_bank_writes_is_read_back(minor: int, currency: str, after: str) -> None:
+def test_formatted_money_is_parsed_back(minor: int, currency: str, after: str) -> None:
     value = Decimal(minor) if currency == "JPY" else Decimal(minor) / 100
-    assert figures(f"It is {format_money(minor, currency)}{after}") == {TextNumber("amount", value, currency)}
+    assert find_numbers(f"It is {format_money(minor, currency)}{after}") == {TextNumber("amount", value, currency)}
 
 
 @given(st.text(alphabet="0123456789abAB £€.,-/ …\n'", max_size=30))
-def test_no_digit_is_passed_over(text: str) -> None:
+def test_no_digit_is_ignored(text: str) -> None:
     digits = any(character.isdigit() for character in text)
-    assert bool(figures(f"_{text}_")) >= (digits and not text.strip().startswith("1"))  # “1.” may number a list
+    assert bool(find_numbers(f"_{text}_")) >= (digits and not text.strip().startswith("1"))  # “1.” may number a list

@@ -1,4 +1,4 @@
-"""The template responder states the facts it is given, all of them, and names where they come from."""
+"""The template responder states all facts that it receives, and names their sources."""
 
 import pytest
 
@@ -59,12 +59,12 @@ def test_abstention_offers_the_topics_and_hands_over():
     assert reply.sources == ()
 
 
-def test_hand_over_passes_on_what_was_said_word_for_word():
+def test_hand_over_quotes_the_earlier_message():
     reply = respond(intent="human_agent", article=ARTICLE, earlier=EARLIER)
     assert "I will pass on what you wrote before: “My {card} is late”." in reply.text
     assert reply.sources == ("knowledge:human_agent", "memory:m1")
 
 
-def test_an_intent_without_facts_is_a_fault_of_the_caller():
+def test_intent_without_facts_raises_value_error():
     with pytest.raises(ValueError, match="No article for intent 'card_arrival'"):
         respond(intent="card_arrival")

@@ -1,4 +1,4 @@
-"""A real server whose store or model server fails and comes back; and the service below a uvicorn we did not start."""
+"""A real server whose store or model server fails and recovers, and the service under an external uvicorn."""
 
 import contextlib
 import os
@@ -26,23 +26,23 @@ pytestmark = pytest.mark.slow
 UVICORN = (sys.executable, "-m", "uvicorn", "bankllm.serving.asgi:app")
 
 
-def test_ready_soon_once_the_graph_is_exported(tmp_path: Path) -> None:
+def test_start_time_with_an_exported_graph(tmp_path: Path) -> None:
     for _ in range(2):  # the first start may have exported it
-        began = time.perf_counter()
+        started = time.perf_counter()
         with ServerProcess(store=tmp_path / "memory.db") as server:
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - started
             assert Client(server).chat()["unavailable"] == []
     print(f"one process was ready after {seconds:.1f} s")
 
 
-def test_while_another_program_holds_the_store_chats_are_answered_without_it(tmp_path: Path) -> None:
+def test_chats_are_answered_while_the_store_is_locked(tmp_path: Path) -> None:
     store = tmp_path / "memory.db"
     with ServerProcess(store=store) as server:
         client = Client(server)
         client.chat("kept before")
         with contextlib.closing(sqlite3.connect(store, isolation_level=None, timeout=30)) as other:
             other.execute("BEGIN EXCLUSIVE")
-            # More at once than one after the other could wait for within the test's time-out.
+            # If these requests waited one after the other, the test would time out.
             with ThreadPoolExecutor(20) as many:
                 replies = list(many.map(client.chat, [f"What is my account balance? ({n})" for n in range(20)]))
             assert {tuple(reply["unavailable"]) for reply in replies} == {("memory", "storing")}
@@ -60,13 +60,13 @@ def test_while_another_program_holds_the_store_chats_are_answered_without_it(tmp
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no prlimit")
-def test_a_store_that_cannot_grow_answers_and_goes_on_once_it_can(tmp_path: Path) -> None:
+def test_store_on_a_full_disk_recovers(tmp_path: Path) -> None:
     store = tmp_path / "memory.db"
     with ServerProcess(store=store) as server:
         client, process = Client(server), psutil.Process(server.pid)
         client.chat("kept before")
         _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
-        # A write beyond the file's size now fails, as on a full disk.
+        # A write beyond the current file size now fails, as on a full disk.
         process.rlimit(psutil.RLIMIT_FSIZE, (store.stat().st_size, hard))
         long = "What is my account balance? " + "I really want to know. " * 80
         until(lambda: client.chat(long)["unavailable"] == ["storing"])
@@ -76,7 +76,7 @@ def test_a_store_that_cannot_grow_answers_and_goes_on_once_it_can(tmp_path: Path
         assert {"kept before", "kept after"} <= client.kept()
 
 
-def test_a_model_server_that_is_down_comes_back(tmp_path: Path) -> None:
+def test_model_server_that_is_down_recovers(tmp_path: Path) -> None:
     model = OpenAIServer("You can see your accounts in the app.")
     options = ("--responder", f"openai:{model.url}#m")
     with ServerProcess(store=tmp_path / "memory.db", options=options) as server:
@@ -89,7 +89,7 @@ def test_a_model_server_that_is_down_comes_back(tmp_path: Path) -> None:
             assert client.chat()["fallback"] is None
 
 
-def test_a_model_server_that_hangs_holds_up_nobody_but_those_who_wait_for_it(tmp_path: Path) -> None:
+def test_hanging_model_server_does_not_block_other_requests(tmp_path: Path) -> None:
     model = OpenAIServer("You can see your accounts in the app.")
     model.stalls_after, model.stall_s = 0, 60
     env = {"BANKLLM_RESPONDER_TIMEOUT_S": "8"}
@@ -105,14 +105,14 @@ def test_a_model_server_that_hangs_holds_up_nobody_but_those_who_wait_for_it(tmp
             assert not any(chat.done() for chat in hanging)
             assert others == ["busy"] * 3
             assert {chat.result()["fallback"] for chat in hanging} == {"time-out"}
-        assert len(model.requests) < MAX_CONCURRENCY + FAILURES  # after so many time-outs nobody asked once more
+        assert len(model.requests) < MAX_CONCURRENCY + FAILURES  # then the circuit breaker opens
         assert client.chat()["fallback"] == "resting"
         model.stalls_after = None
         until(lambda: client.chat()["responder"] == "openai:m")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_log_has_every_request_and_no_word_of_a_customer(tmp_path: Path, workers: int) -> None:
+def test_log_contains_every_request_and_no_customer_text(tmp_path: Path, workers: int) -> None:
     log_file, stderr = tmp_path / "logs" / "app.log", tmp_path / "stderr"
     options = ("--log-file", str(log_file))
     with ServerProcess(store=tmp_path / "memory.db", log=stderr, options=options, workers=workers) as server:
@@ -135,7 +135,7 @@ def test_the_log_has_every_request_and_no_word_of_a_customer(tmp_path: Path, wor
         assert not [private for private in ("quokka", "4111 1111", "4111111111111111") if private in text]
 
 
-def test_below_a_uvicorn_of_somebody_else(tmp_path: Path) -> None:
+def test_external_uvicorn(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     env = {"BANKLLM_STORE": str(tmp_path / "memory.db")}
     server = ServerProcess(program=UVICORN, env=env, log=log)
@@ -156,7 +156,7 @@ def test_below_a_uvicorn_of_somebody_else(tmp_path: Path) -> None:
         assert client.chat()["unavailable"] == []
         until(lambda: client.get("/health/metrics").json()["requests_total"] == 1)
         os.kill(server.pid, signal.SIGTERM)
-        # uvicorn drains, then dies of the signal it was sent.
+        # uvicorn drains, then raises SIGTERM again and exits by that signal.
         assert psutil.Process(server.pid).wait(20) == -signal.SIGTERM
     assert statuses[0] == 503
     assert "Application shutdown complete" in log.read_text()
@@ -166,19 +166,19 @@ def test_below_a_uvicorn_of_somebody_else(tmp_path: Path) -> None:
     ("env", "said"),
     [({"BANKLLM_STORE": ""}, "another program's SQLite file"), ({"BANKLLM_RESPONDER": "x"}, "three forms")],
 )
-def test_below_a_uvicorn_of_somebody_else_a_failed_load_ends_it(tmp_path: Path, env: dict[str, str], said: str) -> None:
+def test_failed_load_stops_an_external_uvicorn(tmp_path: Path, env: dict[str, str], said: str) -> None:
     foreign = tmp_path / "foreign.db"
     with contextlib.closing(sqlite3.connect(foreign)) as db:
         db.execute("CREATE TABLE theirs (a)")
     log = tmp_path / "server.log"
     env = {name: value or str(foreign) for name, value in env.items()}
-    with pytest.raises(ServerError, match="ended with exit code 3 before it was ready"):
+    with pytest.raises(ServerError, match="exited with code 3 before it was ready"):
         ServerProcess(program=UVICORN, env=env, log=log).start()
     assert log.read_text().count(said) == 1
     assert "Traceback" not in log.read_text()
 
 
-def test_without_tokens_nobody_else_is_answered_however_it_was_started(tmp_path: Path) -> None:
+def test_without_authentication_remote_requests_are_rejected(tmp_path: Path) -> None:
     addresses = [
         address.address
         for interface in psutil.net_if_addrs().values()

@@ -168,5 +168,5 @@ def test_invalid_rate_is_rejected(rate):
 
 def test_server_with_invalid_rate_does_not_start(tmp_path):
     server = guarded(tmp_path, BANKLLM_RATE_LIMIT="often")
-    with pytest.raises(ServerError, match=r"ended with exit code 2 before it was ready.*\n.*BANKLLM_RATE_LIMIT is"):
+    with pytest.raises(ServerError, match=r"exited with code 2 before it was ready.*\n.*BANKLLM_RATE_LIMIT is"):
         server.start()

@@ -1,4 +1,4 @@
-"""The log: every line is one JSON object, from however many processes, and holds nothing of the customer's."""
+"""The log: each line is one JSON object, also with several processes, and contains no customer data."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from bankllm.errors import ServerError
 from bankllm.serving import logs
 from bankllm.serving.errors import Observe, install_handlers
-from bankllm.serving.logs import JsonLines, Lines, SharedFile, describe, log_config, names_no_target
+from bankllm.serving.logs import JsonLines, SharedFile, TextLines, describe, is_not_websocket_request, log_config
 from bankllm.telemetry.metrics import ServerMetrics
 from bankllm.util import processes
 
@@ -35,7 +35,7 @@ class Amount(BaseModel):
 
 
 class Captured(logging.StreamHandler):
-    """Keeps what the formatter makes of every record of this package."""
+    """A handler that keeps the formatted records."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__(io.StringIO())
@@ -84,7 +84,7 @@ def client() -> Iterator[TestClient]:
         yield made
 
 
-def test_a_request_is_one_line_with_the_route_and_nothing_of_the_customers(client, captured) -> None:
+def test_request_is_logged_in_one_line_without_customer_data(client, captured) -> None:
     url = f"/pay/{SECRET}?token={SECRET}"
     headers = {"authorization": f"Bearer {SECRET}", "x-request-id": "mine-1"}
     client.post(url, json={"pounds": 5}, headers=headers)
@@ -108,7 +108,7 @@ def test_a_request_is_one_line_with_the_route_and_nothing_of_the_customers(clien
     assert SECRET not in captured.text().lower()
 
 
-def test_health_checks_do_not_flood_the_log(client, captured) -> None:
+def test_health_checks_are_logged_at_debug_level_only(client, captured) -> None:
     client.get("/health")
     assert captured.text() == ""
     logging.getLogger("bankllm").setLevel(logging.DEBUG)
@@ -117,13 +117,13 @@ def test_health_checks_do_not_flood_the_log(client, captured) -> None:
     assert (line["level"], line["route"]) == ("DEBUG", "/health")
 
 
-def test_a_traceback_says_where_and_not_what_the_customer_sent(client, captured) -> None:
+def test_traceback_contains_no_values_of_the_request(client, captured) -> None:
     response = client.post("/broken", json={"pounds": SECRET})
     failed, request = captured.lines()
     assert failed["request_id"] == request["request_id"] == response.headers["x-request-id"]
     assert request["status"] == 500
     assert "in broken" in failed["exception"]
-    assert "ValidationError: values that do not fit (int_parsing)" in failed["exception"]
+    assert "ValidationError: invalid values (int_parsing)" in failed["exception"]
     assert failed["exception"].endswith("RuntimeError: could not pay")
     assert SECRET not in captured.text()
 
@@ -135,7 +135,7 @@ def raised(error: BaseException) -> BaseException:
         return caught
 
 
-def test_what_exceptions_quote_is_left_out() -> None:
+def test_quoted_values_are_removed_from_exceptions() -> None:
     with pytest.raises(ValidationError) as refused:
         Amount.model_validate({"pounds": SECRET})
     for error in (
@@ -146,14 +146,14 @@ def test_what_exceptions_quote_is_left_out() -> None:
         ValueError(f"refused: Authorization: Bearer {SECRET}"),
         ExceptionGroup("several", [refused.value]),
     ):
-        told = describe(raised(error))
-        assert SECRET not in told, told
-        assert type(error).__name__ in told
+        described = describe(raised(error))
+        assert SECRET not in described, described
+        assert type(error).__name__ in described
     assert "[card …1111]" in describe(ValueError("no card 4111 1111 1111 1111"))
     assert "int_parsing" in describe(ExceptionGroup("several", [refused.value]))
 
 
-def test_a_chain_of_exceptions_ends_even_where_it_is_a_circle() -> None:
+def test_circular_exception_chain_ends() -> None:
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__cause__ = second, first
     assert describe(first).count("ValueError: ") == 2
@@ -167,28 +167,28 @@ def record(message: str, *arguments: object, error: BaseException | None = None)
 FORGED = 'x\n{"level": "INFO", "message": "forged"}\r\x1b[2J\u2028\x85\ud800"'
 
 
-def test_no_line_can_be_forged() -> None:
+def test_log_lines_cannot_be_forged() -> None:
     line = JsonLines().format(record("said %s", FORGED, error=raised(ValueError(FORGED))))
     assert line.isascii()
     assert line.isprintable()
     assert json.loads(line)["message"] == f"said {FORGED}"
-    shown = Lines().format(record("said %s", FORGED, error=raised(ValueError(FORGED))))
+    shown = TextLines().format(record("said %s", FORGED, error=raised(ValueError(FORGED))))
     first, *rest = shown.splitlines()
     assert "forged" in first
     assert all(line.startswith("    ") for line in rest)
     assert all(line.isprintable() for line in (first, *rest))
 
 
-def test_lines_for_people_show_the_extras() -> None:
+def test_text_lines_contain_the_extra_fields() -> None:
     made = record("request")
     made.status, made.duration_ms = 200, 3.5
-    assert Lines().format(made).endswith("INFO bankllm: request status=200 duration_ms=3.5")
+    assert TextLines().format(made).endswith("INFO bankllm: request status=200 duration_ms=3.5")
 
 
 @pytest.mark.parametrize("letter", ["a", "£", "\x00", "\U0001f600"])
-def test_a_long_line_keeps_what_matters_and_fits_a_pipe(letter: str) -> None:
+def test_long_line_is_cut_to_fit_a_pipe(letter: str) -> None:
     line = JsonLines().format(record(letter * 9000, error=raised(ValueError(letter * 9000 + "the end"))))
-    assert len(line) < logs.LINE_BYTES
+    assert len(line) < logs.MAX_LINE_BYTES
     fields = json.loads(line)
     assert fields["message"].startswith(letter)
     assert fields["exception"].endswith("the end")
@@ -197,14 +197,14 @@ def test_a_long_line_keeps_what_matters_and_fits_a_pipe(letter: str) -> None:
     assert alone["exception"].endswith("the end")
 
 
-def test_websocket_lines_of_uvicorn_are_dropped_for_their_query_strings() -> None:
-    assert not names_no_target(record('%s - "WebSocket %s" 403', "127.0.0.1", f"/x?token={SECRET}"))
-    assert names_no_target(record("Started server process [%d]", 7))
+def test_websocket_records_with_query_strings_are_dropped() -> None:
+    assert not is_not_websocket_request(record('%s - "WebSocket %s" 403', "127.0.0.1", f"/x?token={SECRET}"))
+    assert is_not_websocket_request(record("Started server process [%d]", 7))
 
 
-def test_a_file_that_cannot_be_written_is_said_before_the_server_starts(tmp_path: Path) -> None:
+def test_unwritable_log_file_is_reported_before_the_server_starts(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(ServerError, match="name another one, or none"):
+    with pytest.raises(ServerError, match="Choose another file with --log-file, or omit it"):
         log_config(tmp_path / "taken" / "app.log")
     assert "file" in log_config(tmp_path / "logs" / "app.log")["handlers"]
     assert "file" not in log_config()["handlers"]
@@ -214,7 +214,7 @@ WRITER = """
 import logging, sys
 from bankllm.serving.logs import JsonLines, SharedFile
 path, name, count, max_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-file = SharedFile(path, max_bytes=max_bytes, kept=50, look_s=0)
+file = SharedFile(path, max_bytes=max_bytes, backups=50, check_interval_s=0)
 both = [file, logging.StreamHandler()]
 for handler in both:
     handler.setFormatter(JsonLines())
@@ -226,7 +226,7 @@ for number in range(count):
 
 
 @pytest.mark.slow
-def test_processes_share_a_file_that_is_moved_aside_and_a_pipe_without_tearing_a_line(tmp_path: Path) -> None:
+def test_processes_share_a_rotating_file_and_a_pipe_without_broken_lines(tmp_path: Path) -> None:
     names, count = ("one", "two", "three"), 400
     path = tmp_path / "app.log"
     read_end, write_end = os.pipe()
@@ -236,21 +236,21 @@ def test_processes_share_a_file_that_is_moved_aside_and_a_pipe_without_tearing_a
     ]
     os.close(write_end)
     with os.fdopen(read_end) as pipe:
-        piped = pipe.read().splitlines()
+        pipe_lines = pipe.read().splitlines()
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     files = sorted(tmp_path.iterdir())
-    filed = [line for file in files for line in file.read_text().splitlines()]
+    file_lines = [line for file in files for line in file.read_text().splitlines()]
     assert len(files) > 10
-    assert all(file.stat().st_size < 100_000 + len(names) * logs.LINE_BYTES for file in files)
+    assert all(file.stat().st_size < 100_000 + len(names) * logs.MAX_LINE_BYTES for file in files)
     expected = sorted((name, number) for name in names for number in range(count))
-    for lines in (piped, filed):
+    for lines in (pipe_lines, file_lines):
         found = [json.loads(line) for line in lines]
         assert sorted((line["logger"], int(line["message"].split()[0])) for line in found) == expected
 
 
-def test_only_so_many_old_files_are_kept_and_a_removed_file_comes_back(tmp_path: Path) -> None:
+def test_old_files_are_limited_and_a_deleted_file_is_recreated(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
-    file = SharedFile(str(path), max_bytes=1, kept=2, look_s=0)
+    file = SharedFile(str(path), max_bytes=1, backups=2, check_interval_s=0)
     for number in range(5):
         file.emit(record("%d", number))
     assert [name.read_text().strip() for name in sorted(tmp_path.iterdir())] == ["4", "3", "2"]
@@ -277,7 +277,7 @@ uvicorn.run(app, port=int(sys.argv[1]), log_config=log_config(Path(sys.argv[2]))
 
 
 @pytest.mark.slow
-def test_uvicorn_logs_in_the_same_form_and_no_query_string(tmp_path: Path) -> None:
+def test_uvicorn_logs_in_the_same_format_without_query_strings(tmp_path: Path) -> None:
     port, path = processes.free_port(), tmp_path / "logs" / "app.log"
     with (tmp_path / "stderr").open("wb") as stderr:
         server = processes.start([sys.executable, "-c", SERVER, str(port), str(path)], stderr)

@@ -1,4 +1,4 @@
-"""The routes in OpenAI's shape, asked by OpenAI's own client over a real connection."""
+"""The OpenAI-compatible routes, called by OpenAI's own client over a real connection."""
 
 import base64
 import time
@@ -41,25 +41,25 @@ def balances():
     return [format_money(a.balance_minor, a.currency) for a in Ledger().accounts("CUST001")]
 
 
-def test_model_base_models(client):
+def test_models_lists_the_served_model(client):
     (model,) = client.models.list().data
     assert (model.id, model.object, model.owned_by) == ("all-MiniLM-L6-v2+lora", "model", "bankllm")
 
 
-def test_embeddings_are_those_of_the_library(client):
-    as_base64 = client.embeddings.create(model="any", input=TEXTS)  # what the client asks for by itself
+def test_embeddings_equal_those_of_the_package(client):
+    as_base64 = client.embeddings.create(model="any", input=TEXTS)  # the client's default
     as_floats = client.embeddings.create(model="any", input=TEXTS, encoding_format="float")
-    ours = Embedder().encode(TEXTS)
+    expected = Embedder().encode(TEXTS)
     for answer in (as_base64, as_floats):
         assert [item.index for item in answer.data] == list(range(len(TEXTS)))
-        np.testing.assert_allclose([item.embedding for item in answer.data], ours, atol=1e-4)
+        np.testing.assert_allclose([item.embedding for item in answer.data], expected, atol=1e-4)
     np.testing.assert_array_equal(
         np.float32([item.embedding for item in as_base64.data]), np.float32([i.embedding for i in as_floats.data])
     )
     assert as_base64.usage.prompt_tokens == as_base64.usage.total_tokens > 256
 
 
-def test_one_text_and_the_wire_format_of_base64(client):
+def test_single_text_and_base64_encoding(client):
     raw = client.embeddings.with_raw_response.create(model="any", input="hello", encoding_format="base64")
     (item,) = raw.http_response.json()["data"]
     vector = np.frombuffer(base64.b64decode(item["embedding"]), dtype="<f4")
@@ -69,7 +69,7 @@ def test_one_text_and_the_wire_format_of_base64(client):
     np.testing.assert_array_equal(vector, np.float32(plain.embedding))
 
 
-def test_a_completion_states_the_ledgers_figures(client, balances):
+def test_completion_states_the_balances_of_the_ledger(client, balances):
     answer = client.chat.completions.create(model="any", messages=ASKED, temperature=0.2, max_tokens=50)
     (choice,) = answer.choices
     assert all(amount in choice.message.content for amount in balances)
@@ -80,7 +80,7 @@ def test_a_completion_states_the_ledgers_figures(client, balances):
 
 
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
-def test_a_streamed_completion_is_the_same_reply(client, options):
+def test_streamed_completion_equals_the_plain_one(client, options):
     whole = client.chat.completions.create(model="any", messages=ASKED)
     chunks = list(client.chat.completions.create(model="any", messages=ASKED, stream=True, **options))
     usage = chunks.pop().usage if options else None
@@ -92,61 +92,61 @@ def test_a_streamed_completion_is_the_same_reply(client, options):
     assert usage == (whole.usage if options else None)
 
 
-def test_content_in_parts_and_a_history_that_is_passed_over(client, balances):
+def test_content_parts_are_joined_and_history_is_ignored(client, balances):
     parts = [{"type": "text", "text": "What is"}, {"type": "text", "text": "my account balance?"}]
     history = [{"role": "system", "content": "You are CUST002's."}, {"role": "assistant", "content": None}]
     answer = client.chat.completions.create(model="any", messages=[*history, {"role": "user", "content": parts}])
     assert all(amount in answer.choices[0].message.content for amount in balances)
 
 
-def test_the_token_says_who_asks(client, server, balances):
+def test_token_identifies_the_customer(client, server, balances):
     mine = client.chat.completions.create(model="any", messages=ASKED, user="CUST001")
     assert balances[0] in mine.choices[0].message.content
     for other in ("CUST002", "CUST999"):
         with pytest.raises(openai.PermissionDeniedError, match="does not give access to that customer"):
             client.chat.completions.create(model="any", messages=ASKED, user=other)
     with client_of(server, token(sub="CUST999")) as stranger:
-        with pytest.raises(openai.NotFoundError, match="no customer of that id"):
+        with pytest.raises(openai.NotFoundError, match="no customer with this id"):
             stranger.chat.completions.create(model="any", messages=ASKED)
-        with pytest.raises(openai.NotFoundError, match="no customer of that id"):
+        with pytest.raises(openai.NotFoundError, match="no customer with this id"):
             stranger.chat.completions.create(model="any", messages=ASKED, stream=True)
 
 
 @pytest.mark.parametrize("key", ["sk-made-up", token(exp=time.time() - 60), token(key="x" * 40)])
-def test_a_key_that_proves_nothing(server, key):
+def test_invalid_key_is_rejected(server, key):
     with client_of(server, key) as stranger:
         for ask in (
             stranger.models.list,
             lambda: stranger.embeddings.create(model="any", input="hello"),
             lambda: stranger.chat.completions.create(model="any", messages=ASKED, stream=True),
         ):
-            with pytest.raises(openai.AuthenticationError, match="The token was refused") as caught:
+            with pytest.raises(openai.AuthenticationError, match="The token was rejected") as caught:
                 ask()
             assert caught.value.code == "401"
             assert caught.value.type == "invalid_request_error"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"messages": []}, "/messages: List should have at least 1 item"),
         ({"messages": [{"role": "user", "content": ""}]}, "1 to 2000 characters"),
         ({"messages": [{"role": "user", "content": "x" * 2001}]}, "got 2001"),
         ({"messages": [{"role": "user", "content": "x" * 40_000}]}, "at most 32768"),
-        ({"messages": [*ASKED, {"role": "assistant", "content": "hi"}]}, "last message is not the user's"),
+        ({"messages": [*ASKED, {"role": "assistant", "content": "hi"}]}, "last message does not have the role user"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "'text'"),
         ({"n": 2}, "/n: Input should be 1"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_unfit_completions_are_named(client, change, said, stream):
+def test_invalid_completions_are_rejected_with_the_reason(client, change, message, stream):
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         client.chat.completions.create(**{"model": "any", "messages": ASKED, "stream": stream} | change)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"input": ""}, "at least 1 character"),
         ({"input": []}, "at least 1 item"),
@@ -155,20 +155,20 @@ def test_unfit_completions_are_named(client, change, said, stream):
         ({"input": "hi", "dimensions": 20}, "dimensions is 20. Expected 384"),
     ],
 )
-def test_unfit_embeddings_are_named(client, change, said):
+def test_invalid_embeddings_are_rejected_with_the_reason(client, change, message):
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         client.embeddings.create(**{"model": "any"} | change)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_paths_that_are_not_here(client):
+def test_unsupported_paths_give_404(client):
     with pytest.raises(openai.NotFoundError, match="Not Found"):
         client.models.retrieve("gpt-4o")
     with pytest.raises(openai.NotFoundError, match="Not Found"):
         client.responses.create(model="any", input="hello")
 
 
-def test_too_often(tmp_path):
+def test_rate_limit(tmp_path):
     with guarded(tmp_path, BANKLLM_RATE_LIMIT="2/hour") as server, client_of(server) as client:
         client.embeddings.create(model="any", input="hello")
         client.chat.completions.create(model="any", messages=ASKED)
@@ -176,12 +176,12 @@ def test_too_often(tmp_path):
             lambda: client.chat.completions.create(model="any", messages=ASKED, stream=True),
             lambda: client.embeddings.create(model="any", input="hello"),
         ):
-            with pytest.raises(openai.RateLimitError, match="More than 2 per 1 hour") as caught:
+            with pytest.raises(openai.RateLimitError, match="Rate limit exceeded: 2 per 1 hour") as caught:
                 ask()
             assert 3500 < int(caught.value.response.headers["retry-after"]) <= 3600
 
 
-def test_the_demo_asks_who_is_meant(tmp_path, balances):
+def test_user_is_required_without_authentication(tmp_path, balances):
     with bank(tmp_path) as server, client_of(server, "any") as client:
         with pytest.raises(openai.UnprocessableEntityError, match="user is missing"):
             client.chat.completions.create(model="any", messages=ASKED)

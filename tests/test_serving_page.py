@@ -18,10 +18,10 @@ from tests.test_serving_app import engine  # noqa: F401  a fixture
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
 ]
 SCREENSHOTS = os.environ.get("BANKLLM_SCREENSHOTS")
-"""A folder to leave pictures in, for people to look at."""
+"""If set, screenshots are saved in this folder."""
 
 
 @pytest.fixture
@@ -49,21 +49,23 @@ def browser():
 def page(browser, url):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
     opened = context.new_page()
-    opened.foreign, opened.complaints = [], []
-    opened.on("request", lambda request: opened.foreign.append(request.url) if url not in request.url else None)
-    opened.on("console", lambda said: opened.complaints.append(said.text) if said.type == "error" else None)
-    opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
+    opened.external_requests, opened.errors = [], []
+    opened.on(
+        "request", lambda request: opened.external_requests.append(request.url) if url not in request.url else None
+    )
+    opened.on("console", lambda said: opened.errors.append(said.text) if said.type == "error" else None)
+    opened.on("pageerror", lambda error: opened.errors.append(str(error)))
     opened.goto(url)
     yield opened
     context.close()
 
 
-def picture(page, name):
+def screenshot(page, name):
     if SCREENSHOTS:
         page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
 
 
-def test_a_conversation_by_keyboard_alone_on_a_phone_in_the_dark(page):
+def test_conversation_by_keyboard_on_a_small_dark_screen(page):
     page.keyboard.type("What is my account balance?")  # the message has the focus from the start
     page.keyboard.press("Enter")
     answer = page.locator(".assistant").last
@@ -75,12 +77,12 @@ def test_a_conversation_by_keyboard_alone_on_a_phone_in_the_dark(page):
     page.keyboard.press("Enter")
     expect(page.locator(".assistant")).to_have_count(2)
     expect(page.locator("#message")).to_be_focused()
-    picture(page, "phone-dark")
+    screenshot(page, "phone-dark")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.foreign == page.complaints == []
+    assert page.external_requests == page.errors == []
 
 
-def test_what_people_write_is_never_markup(page):
+def test_text_is_never_interpreted_as_markup(page):
     page.fill("#message", "<img src=x onerror=alert(1)><b>balance</b>")
     page.keyboard.press("Enter")
     expect(page.locator(".assistant")).to_have_count(1)
@@ -88,7 +90,7 @@ def test_what_people_write_is_never_markup(page):
     assert page.locator("main img, main b").count() == 0
 
 
-def test_a_refusal_is_said_aloud_and_the_message_is_not_lost(page):
+def test_error_is_announced_and_the_message_is_kept(page):
     page.locator("summary").focus()
     page.keyboard.press("Enter")
     page.get_by_label("Customer").fill("CUST999")
@@ -96,20 +98,20 @@ def test_a_refusal_is_said_aloud_and_the_message_is_not_lost(page):
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("alert")).to_contain_text("There is no customer with this id")
     expect(page.locator("#message")).to_have_value("balance")
-    page.complaints.clear()  # the browser notes the 404
+    page.errors.clear()  # the browser logs the 404
 
 
-def test_on_a_desk_in_daylight(browser, url):
+def test_conversation_on_a_large_light_screen(browser, url):
     page = browser.new_page(viewport={"width": 1200, "height": 800}, color_scheme="light")
     page.goto(url)
     page.get_by_label("Your message").fill("What is my account balance?")
     page.get_by_role("button", name="Send").click()
     expect(page.locator(".assistant")).to_have_count(1)
-    picture(page, "desk-light")
+    screenshot(page, "desk-light")
     page.close()
 
 
-def test_its_policy_and_headers(page):
+def test_security_headers(page):
     response = page.goto(page.url)
     assert "script-src 'self'" in response.headers["content-security-policy"]
     assert response.headers["x-content-type-options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""A card number leaves no trace of a real server: not in its file, its log, its replies, or its refusals."""
+"""A real server masks card numbers in its store, its log, its replies and its error responses."""
 
 import json
 
@@ -9,7 +9,7 @@ from tests.test_serving_app import BALANCE
 
 MESSAGE = "please block my card 4111 1111 1111 1111 12/29 now"
 MASKED = "please block my card [card …1111] 12/29 now"
-WRITINGS = [
+NOTATIONS = [
     MESSAGE,
     "please block my card 4111\u00a01111\u200b1111.1111 12/29 now",
     "please block my card ４１１１ １１１１ １１１１ １１１１ 12/29 now",
@@ -34,8 +34,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def said(folder):
-    """All bodies and headers that a server answers with, until it has ended."""
+def responses(folder):
+    """Bodies and headers of all responses of a server that has been stopped afterwards."""
     texts = []
 
     def keep(response, status):
@@ -44,7 +44,7 @@ def said(folder):
         return response
 
     with guarded(folder) as server, customer(server) as client:
-        for text in WRITINGS:
+        for text in NOTATIONS:
             body = BALANCE | {"message": text}
             keep(client.post(CHAT, json=body), 200)
             keep(client.post(CHAT, json=body | {"message": f"a person please, {text}"}), 200)
@@ -75,8 +75,8 @@ def said(folder):
 
 
 @pytest.mark.parametrize("trace", TRACES)
-def test_no_trace_in_file_log_and_replies(said, folder, trace):
-    assert not [text for text in said if trace in text or json.dumps(trace)[1:-1] in text]
+def test_card_number_is_not_in_store_log_or_responses(responses, folder, trace):
+    assert not [text for text in responses if trace in text or json.dumps(trace)[1:-1] in text]
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     assert {"memory.sqlite", "server.log"} <= {file.name for file in files}
     for file in files:

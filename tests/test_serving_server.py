@@ -1,4 +1,4 @@
-"""The service as a process: its port, its start and its end; one process, and several workers on one store."""
+"""The service as one process: listening socket, start, drain and failed start."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ from bankllm.settings import Settings
 from tests.test_serving_app import BALANCE, KeywordClassifier, engine  # noqa: F401  a fixture
 
 
-def test_connections_answer_at_once_instead_of_waiting_for_an_acknowledgement():
+def test_listening_socket_allows_tcp_nodelay():
     with listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
-def test_listen_says_what_is_wrong_with_the_port():
+def test_listen_errors_name_the_problem_and_the_next_step():
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=rf"Port {port} on 127\.0\.0\.1 is in use\. Stop the other server"):
@@ -35,7 +35,7 @@ def test_listen_says_what_is_wrong_with_the_port():
 
 @pytest.fixture
 def fast_serve(monkeypatch):
-    """`serve` with the engine's loading replaced, and what it sets in this process put back afterwards."""
+    """A monkeypatch for `serve` without a trained model; signal handlers are restored afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(server_module, "read_artifact", lambda folder: KeywordClassifier.artifact)
     yield monkeypatch
@@ -54,7 +54,7 @@ def test_serve_answers_while_loading_then_drains_on_sigterm(fast_serve, engine, 
         return engine
 
     def drive():
-        """A client: ready? no; let it load; ready? yes; chat; then end the server as an operator would."""
+        """Poll readiness, let the engine load, poll again until ready, chat, then send SIGTERM."""
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             for _ in range(200):
                 try:
@@ -82,7 +82,7 @@ def test_serve_answers_while_loading_then_drains_on_sigterm(fast_serve, engine, 
     assert "ready" in capfd.readouterr().err
 
 
-def test_serve_ends_with_the_error_that_loading_met(fast_serve):
+def test_serve_raises_the_error_of_a_failed_load(fast_serve):
     def load(*_):
         raise ModelError("the head does not fit")
 

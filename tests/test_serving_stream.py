@@ -1,4 +1,4 @@
-"""Streams of server-sent events over real connections: to their end, with errors in them, and left in the middle."""
+"""Server-sent event streams over real connections: complete, with errors, and after a disconnect."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ TRUE = "Your balances: £4,907.60 and £2,833.83."
 
 
 class Model:
-    """A language model that writes what it is told, word by word."""
+    """A language model that emits a fixed text word by word."""
 
     name, is_remote = "stub", False
 
@@ -44,7 +44,7 @@ class Model:
 
 
 class Stub:
-    """A responder that streams pieces, then its last item: a reply, or an error to raise."""
+    """A responder that yields pieces and then its last item: a reply, or an exception that it raises."""
 
     name = "stub"
 
@@ -83,13 +83,13 @@ def ask(url, body=BALANCE):
 
 
 def events_in(text):
-    """(kind, data) of each event."""
+    """(event name, data) of each event."""
     assert text.endswith("\n\n")
     parts = [event.split("\n") for event in text.removesuffix("\n\n").split("\n\n")]
     return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in parts]
 
 
-def test_a_real_server_streams_what_it_would_answer(tmp_path):
+def test_streamed_reply_equals_the_plain_reply(tmp_path):
     with bank(tmp_path) as server:
         *tokens, (kind, reply) = ask(server.url, BALANCE | {"conversation_id": "talk-1"})
         plain = httpx.post(server.url + CHAT, json=BALANCE | {"conversation_id": "talk-2"}, trust_env=False).json()
@@ -103,7 +103,7 @@ def test_a_real_server_streams_what_it_would_answer(tmp_path):
     assert kept[0]["assistant_response"] == reply["reply"]
 
 
-def test_a_models_words_come_one_by_one(url, engine):  # noqa: F811
+def test_generated_words_are_streamed_one_by_one(url, engine):  # noqa: F811
     engine.responder = GeneratingResponder(Model(TRUE), timeout_s=10)
     *tokens, (kind, reply) = ask(url)
     assert len(tokens) > 2
@@ -113,7 +113,7 @@ def test_a_models_words_come_one_by_one(url, engine):  # noqa: F811
     assert engine.memory.export_user("CUST001")[0]["assistant_response"] == reply["reply"]
 
 
-def test_a_model_that_lies_is_replaced(url, engine):  # noqa: F811
+def test_reply_with_an_invented_number_is_replaced(url, engine):  # noqa: F811
     engine.responder = GeneratingResponder(Model("Of course. Your balance is £1,000,000.00 today."), timeout_s=10)
     *tokens, (_, reply) = ask(url)
     assert "1,000,000" not in json.dumps(tokens) + json.dumps(reply)
@@ -122,7 +122,7 @@ def test_a_model_that_lies_is_replaced(url, engine):  # noqa: F811
     assert engine.memory.export_user("CUST001")[0]["assistant_response"] == reply["reply"]
 
 
-def test_in_openais_shape_the_truth_follows_as_a_correction(url, engine):  # noqa: F811
+def test_openai_stream_appends_the_fallback_as_a_correction(url, engine):  # noqa: F811
     engine.responder = Stub("I think ", "it is ", last=Reply("It is £4,907.60.", (), fallback="cut off"))
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         talk = [{"role": "user", "content": BALANCE["message"]}]
@@ -135,11 +135,11 @@ def test_in_openais_shape_the_truth_follows_as_a_correction(url, engine):  # noq
 @pytest.mark.parametrize(
     ("fault", "status", "detail"),
     [
-        (ZeroDivisionError("secret detail"), 500, "the log has it under this request id"),
-        (StoreError("/secret/path cannot be read"), 503, "does not answer. Try again later"),
+        (ZeroDivisionError("secret detail"), 500, "has the details under this request id"),
+        (StoreError("/secret/path cannot be read"), 503, "message store is unavailable. Please try again later"),
     ],
 )
-def test_an_error_in_the_middle_is_an_event(url, engine, caplog, fault, status, detail):  # noqa: F811
+def test_error_during_a_stream_is_an_event(url, engine, caplog, fault, status, detail):  # noqa: F811
     engine.responder = Stub("Your ", "balance ", last=fault)
     *tokens, (kind, problem) = ask(url)
     assert [data["text"] for _, data in tokens] == ["Your ", "balance "]
@@ -149,10 +149,10 @@ def test_an_error_in_the_middle_is_an_event(url, engine, caplog, fault, status, 
     assert detail in problem["detail"]
     assert "secret" not in json.dumps(problem)
     assert problem["request_id"] in " ".join(errors_of(caplog))
-    assert engine.memory.export_user("CUST001") == [], "an answer that nobody got is not kept"
+    assert engine.memory.export_user("CUST001") == [], "a reply that was not delivered is not stored"
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         talk = [{"role": "user", "content": BALANCE["message"]}]
-        with pytest.raises(openai.APIError, match=r"log has it|Try again later") as caught:
+        with pytest.raises(openai.APIError, match=r"has the details|try again later") as caught:
             list(client.chat.completions.create(model="any", messages=talk, user="CUST001", stream=True))
         assert caught.value.code == str(status)
     assert len(errors_of(caplog)) == 2
@@ -163,7 +163,7 @@ def test_an_error_in_the_middle_is_an_event(url, engine, caplog, fault, status, 
 @pytest.mark.parametrize(
     ("change", "status"), [({"customer_id": "CUST999"}, 404), ({"message": ""}, 422), ({"message": 7}, 422)]
 )
-def test_what_is_refused_does_not_begin_a_stream(url, engine, change, status):  # noqa: F811
+def test_rejected_request_does_not_start_a_stream(url, engine, change, status):  # noqa: F811
     assert_problem(httpx.post(url + STREAM, json=BALANCE | change, trust_env=False), status)
     assert engine.memory.export_user("CUST001") == []
 
@@ -175,23 +175,23 @@ def test_what_is_refused_does_not_begin_a_stream(url, engine, change, status):  
         ("/v1/chat/completions", {"stream": True, "user": "CUST001", "messages": [{"role": "user", "content": "hi"}]}),
     ],
 )
-def test_who_leaves_in_the_middle_leaves_nothing_behind(url, engine, caplog, path, body):  # noqa: F811
+def test_disconnect_stops_the_responder_and_stores_nothing(url, engine, caplog, path, body):  # noqa: F811
     engine.responder = left = Stub(*["word "] * 50, last=Reply("word " * 50, ()))
     left.pause_s = 0.05
     with contextlib.closing(connect(url)) as line:
         line.sendall(request_bytes(path, json.dumps(body).encode()))
         assert line.recv(100).startswith(b"HTTP/1.1 200 OK")
         assert left.shown.wait(10)
-    assert left.left.wait(2), "the responder goes on for nobody"
+    assert left.left.wait(2), "the responder continues after the client disconnected"
     engine.responder = TemplateResponder()
     assert ask(url)[-1][0] == "reply"
     assert [turn["user_message"] for turn in engine.memory.export_user("CUST001")] == [BALANCE["message"]]
     assert errors_of(caplog) == []
     lines = [record.route for record in caplog.records if record.name == "bankllm.access"]
-    assert lines[:1] == [path], "the request that was left has its line as well"
+    assert lines[:1] == [path], "a request with a disconnected client is logged too"
 
 
-def test_a_stream_under_way_is_finished_after_sigterm(tmp_path):
+def test_running_stream_is_completed_after_sigterm(tmp_path):
     log = tmp_path / "server.log"
     program = (sys.executable, "-m", "tests.slow_server")
     with ServerProcess(program=program, store=tmp_path / "memory.sqlite", log=log) as server:

@@ -1,4 +1,4 @@
-"""What a serving process sets for all of itself."""
+"""Process-wide settings of a server."""
 
 import json
 import subprocess
@@ -19,11 +19,11 @@ print(json.dumps({
 """
 
 
-def test_a_process_is_tuned() -> None:
+def test_tune_process_and_freeze_gc() -> None:
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
-    said = json.loads(done.stdout)
-    assert said["blas"]
-    assert set(said["blas"]) == {1}, "a search takes one core"
-    assert said["switch"]
-    assert said["seen"] < 1000, "what was loaded is out of the collector's sight"
-    assert said["on"]
+    result = json.loads(done.stdout)
+    assert result["blas"]
+    assert set(result["blas"]) == {1}, "a search uses one core"
+    assert result["switch"]
+    assert result["seen"] < 1000, "loaded objects are excluded from garbage collection"
+    assert result["on"]

@@ -1,4 +1,4 @@
-"""Several real worker processes on one socket and one store: sums, kills, restarts, and ends that leave nothing."""
+"""Several real worker processes on one socket and one store: metrics, kills, restarts and clean shutdown."""
 
 import contextlib
 import itertools
@@ -26,14 +26,14 @@ FOREIGN = "another program's SQLite file"
 
 
 def two_workers(folder: Path, **options: object) -> ServerProcess:
-    """Two workers whose temporary files lie in `folder / "tmp"`."""
+    """Two workers whose temporary files are in `folder / "tmp"`."""
     (folder / "tmp").mkdir(exist_ok=True)
     env = {"TMPDIR": str(folder / "tmp")}
     return ServerProcess(store=folder / "memory.db", log=folder / "server.log", env=env, workers=2, **options)
 
 
 def workers_of(server: ServerProcess) -> list[psutil.Process]:
-    """Its workers; Python's resource tracker is a child of the same supervisor."""
+    """The worker processes of a server, without Python's resource tracker, which is also a child of the supervisor."""
     return [child for child in psutil.Process(server.pid).children() if "spawn_main" in " ".join(child.cmdline())]
 
 
@@ -45,7 +45,7 @@ def foreign_store(tmp_path: Path) -> Path:
     return path
 
 
-def test_two_workers_answer_share_a_store_and_speak_for_each_other(tmp_path: Path) -> None:
+def test_two_workers_share_one_store_and_one_set_of_metrics(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     began = time.perf_counter()
     with two_workers(tmp_path) as server:
@@ -63,7 +63,7 @@ def test_two_workers_answer_share_a_store_and_speak_for_each_other(tmp_path: Pat
             assert "Where is my new card?" in {turn["user_message"] for turn in response.json()["messages"]}
             seen_by.add(worker_of(response, log))
             reads += 1
-        # A request is counted once its answer is out.
+        # A request is counted after its response has been sent.
         until(lambda: client.get("/health/metrics").json()["requests_total"] == chats + 1 + reads)
         figures = [client.get("/health/metrics").json() for _ in range(10)]
         assert {(each["workers"], each["requests_total"]) for each in figures} == {(2, chats + 1 + reads)}
@@ -72,7 +72,7 @@ def test_two_workers_answer_share_a_store_and_speak_for_each_other(tmp_path: Pat
     assert first.json()["unavailable"] == []
 
 
-def test_sigterm_to_the_supervisor_ends_all_and_leaves_nothing(tmp_path: Path) -> None:
+def test_sigterm_to_the_supervisor_stops_all_workers_and_removes_temporary_files(tmp_path: Path) -> None:
     server = two_workers(tmp_path)
     with server:
         Client(server).chat()
@@ -93,11 +93,11 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
 
 
 class Load:
-    """Eight clients that chat, each text distinct, until the block ends."""
+    """Eight clients that chat with distinct texts until the block ends."""
 
     def __init__(self, client: Client) -> None:
         self.kept: set[str] = set()
-        """Texts whose chat said that nothing was unavailable."""
+        """Texts whose reply had an empty `unavailable` field."""
         self._client = client
         self._numbers = itertools.count()
         self._ended = threading.Event()
@@ -114,14 +114,14 @@ class Load:
             thread.result()
 
     def wait_for(self, more: int) -> None:
-        """Wait until so many more chats were answered."""
+        """Wait until `more` additional chats have been answered."""
         target = len(self.kept) + more
         until(lambda: len(self.kept) >= target or any(thread.done() for thread in self._threads))
 
     def _chat(self) -> None:
         while not self._ended.is_set():
             text = f"What is my account balance, please? I ask for the {next(self._numbers)}th time."
-            with contextlib.suppress(httpx.TransportError):  # the worker that had it was killed
+            with contextlib.suppress(httpx.TransportError):  # its worker was killed
                 reply = self._client.chat(text)
                 assert reply["unavailable"] == []
                 self.kept.add(text)
@@ -139,7 +139,7 @@ def test_no_answered_turn_is_lost_when_a_worker_is_killed_under_load(tmp_path: P
             until(lambda: new in answered_by(tmp_path / "server.log").values())
             load.wait_for(20)
         assert load.kept <= client.kept()
-    with two_workers(tmp_path) as server:  # once more with a kill before a restart on the same store
+    with two_workers(tmp_path) as server:  # again, with a kill before a restart on the same store
         client = Client(server)
         with Load(client) as again:
             again.wait_for(20)
@@ -149,21 +149,21 @@ def test_no_answered_turn_is_lost_when_a_worker_is_killed_under_load(tmp_path: P
         assert load.kept | again.kept <= Client(server).kept()
 
 
-def test_a_worker_that_cannot_load_beside_one_that_serves_is_tried_again(tmp_path: Path) -> None:
+def test_worker_that_cannot_load_is_retried_while_another_serves(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     with two_workers(tmp_path) as server:
         client = Client(server)
         with held(tmp_path / "memory.db"):
             workers_of(server)[0].kill()
-            until(lambda: any("could not load, next try in 5 s" in line["message"] for line in log_lines(log)))
+            until(lambda: any("could not load, retrying in 5 s" in line["message"] for line in log_lines(log)))
             assert client.chat()["unavailable"] == ["memory", "storing"]
         until(lambda: client.workers() == 2)
         assert client.chat()["unavailable"] == []
     assert server.returncode == 0
 
 
-def test_workers_that_cannot_load_end_the_service_which_says_why_once(tmp_path: Path, foreign_store: Path) -> None:
-    with pytest.raises(ServerError, match=r"ended with exit code 1 before"):
+def test_service_ends_with_one_error_if_no_worker_can_load(tmp_path: Path, foreign_store: Path) -> None:
+    with pytest.raises(ServerError, match=r"exited with code 1 before"):
         two_workers(tmp_path).start()
     said = (tmp_path / "server.log").read_text().replace("\n", " ")
     assert said.count(FOREIGN) == 1
@@ -172,16 +172,16 @@ def test_workers_that_cannot_load_end_the_service_which_says_why_once(tmp_path: 
     assert not list((tmp_path / "tmp").glob("bankllm-*"))
 
 
-def test_a_single_process_that_cannot_load_says_why_once(tmp_path: Path, foreign_store: Path) -> None:
+def test_single_process_that_cannot_load_reports_one_error(tmp_path: Path, foreign_store: Path) -> None:
     log = tmp_path / "server.log"
-    with pytest.raises(ServerError, match=r"ended with exit code 1 before"):
+    with pytest.raises(ServerError, match=r"exited with code 1 before"):
         ServerProcess(store=foreign_store, log=log).start()
     assert log.read_text().replace("\n", " ").count(FOREIGN) == 1
     assert "Traceback" not in log.read_text()
 
 
 def worker_of(response: httpx.Response, log: Path) -> int:
-    """The process that answered. Its line follows the answer."""
+    """The id of the process that answered. Its log line is written after the response."""
     request_id = response.headers["x-request-id"]
     until(lambda: request_id in answered_by(log))
     return answered_by(log)[request_id]
@@ -189,7 +189,7 @@ def worker_of(response: httpx.Response, log: Path) -> int:
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Nobody else can read or write the store inside the block."""
+    """Lock the store exclusively inside the block."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as db:
         db.execute("BEGIN EXCLUSIVE")
         yield
