@@ -1,4 +1,4 @@
-"""Base models are found, and proved to be the ones meant."""
+"""Base models are found and their weights checked, and a classifier is saved, loaded and used."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ from bankllm.model.encoder import EncoderWithHead, pool
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 
 
-def test_minilm_is_the_published_one() -> None:
+def test_minilm_has_the_published_weights() -> None:
     base = base_models.resolve("minilm")
     assert base.sha256 == base_models.MINILM_SHA256
     assert base_models.resolve(base_models.MINILM_ID) == base
@@ -25,14 +25,14 @@ def test_minilm_is_the_published_one() -> None:
 def test_other_weights_under_minilms_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / base_models.WEIGHTS).write_bytes(b"other weights")
     with pytest.raises(
-        ModelError, match=r"minilm: expected weights with sha256 53aa.*found .*damaged or another model"
+        ModelError, match=r"minilm: expected weights with sha256 53aa.*found .*damaged, or it belongs to another model"
     ):
         base_models.check_weights(tmp_path, base_models.MINILM_SHA256, "minilm")
     with pytest.raises(ModelError, match="is missing"):
         base_models.check_weights(tmp_path / "none", base_models.MINILM_SHA256, "minilm")
 
 
-def test_folders_and_hub_ids_work_in_its_place(tmp_path: Path) -> None:
+def test_folders_and_hub_ids_are_accepted(tmp_path: Path) -> None:
     (tmp_path / base_models.WEIGHTS).write_bytes(b"weights")
     own = base_models.resolve(str(tmp_path))
     assert (own.name, own.sha256) == (tmp_path.name, base_models.sha256_of(str(tmp_path / base_models.WEIGHTS)))
@@ -41,27 +41,27 @@ def test_folders_and_hub_ids_work_in_its_place(tmp_path: Path) -> None:
         base_models.resolve("./nowhere")
 
 
-def test_a_model_that_is_nowhere_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     tmp_path.joinpath("config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_body(base_models.resolve(str(tmp_path)), quantised=False, device="cpu")
 
 
-def test_cuda_is_not_taken_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_required_cuda_without_a_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert base_models.device() == "cpu"
     assert base_models.precision("cpu") == "fp32"
     monkeypatch.setenv("BANKLLM_DEVICE", "cuda")
-    with pytest.raises(ModelError, match="torch sees no CUDA device"):
+    with pytest.raises(ModelError, match="torch finds no CUDA device"):
         base_models.device()
 
 
-def test_four_bits_lie_on_the_device_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`BANKLLM_DEVICE=cpu` on a machine with a GPU: transformers would put them there all the same."""
-    import bitsandbytes  # noqa: F401  both look for a GPU when they are imported
+def test_a_4bit_model_is_loaded_to_the_requested_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `BANKLLM_DEVICE=cpu` on a machine with a GPU, transformers would use the GPU by default."""
+    import bitsandbytes  # noqa: F401  bitsandbytes and its integration look for a GPU on import
     import torch
     import transformers.integrations.bitsandbytes  # noqa: F401
 
@@ -73,7 +73,7 @@ def test_four_bits_lie_on_the_device_that_was_asked_for(monkeypatch: pytest.Monk
     assert "Params4bit" in {type(parameter).__name__ for parameter in body.parameters()}
 
 
-def test_pooling_looks_at_real_tokens_alone() -> None:
+def test_pooling_uses_only_real_tokens() -> None:
     import torch
 
     hidden = torch.tensor([[[1.0], [3.0], [100.0]], [[2.0], [4.0], [6.0]]])
@@ -100,7 +100,9 @@ def classifier() -> IntentClassifier:
     return IntentClassifier(module, load_tokenizer(base), artifact, "cpu")
 
 
-def test_a_classifier_survives_the_disk(classifier: IntentClassifier, tmp_path: Path) -> None:
+def test_a_classifier_gives_the_same_scores_after_saving_and_loading(
+    classifier: IntentClassifier, tmp_path: Path
+) -> None:
     texts = ["where is my card", "a much longer sentence about a cash machine that kept my card", "hi"]
     before = classifier.score(texts, batch_size=2)
     classifier.save(tmp_path)
@@ -111,7 +113,7 @@ def test_a_classifier_survives_the_disk(classifier: IntentClassifier, tmp_path: 
     assert classifier.shares_base_embedding
 
 
-def test_predictions_come_in_order_and_abstain_below_the_threshold(classifier: IntentClassifier) -> None:
+def test_predictions_are_in_order_and_abstain_below_the_threshold(classifier: IntentClassifier) -> None:
     texts = ["where is my card", "a much longer sentence about a cash machine that kept my card", "hi", ""]
     scores = classifier.score(texts).probabilities
     threshold = float(np.sort(scores.max(axis=1))[1:3].mean())  # between the second and the third
@@ -135,21 +137,23 @@ def test_no_texts_give_no_predictions_and_empty_arrays(classifier: IntentClassif
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["fine", None], r"Text 1 is of type NoneType\. Expected a list of strings; the first is text 0"),
+        (["fine", None], r"Text 1 is of type NoneType\. Expected a list of strings \(the first is text 0\)"),
         ([b"bytes", "fine"], r"Text 0 is of type bytes"),
         (["fine", ["nested"]], r"Text 1 is of type list"),
-        ("one string", r"Expected a list of texts, got one string\. Put it into a list"),
+        ("one string", r"Expected a list of texts, got one string\. Put the string into a list"),
     ],
 )
-def test_an_item_that_is_no_text_is_named(classifier: IntentClassifier, texts: list[str], message: str) -> None:
+def test_the_error_for_an_item_that_is_not_a_text_names_it(
+    classifier: IntentClassifier, texts: list[str], message: str
+) -> None:
     for call in (classifier.predict, classifier.score):
         with pytest.raises(UsageError, match=message):
             call(texts)
 
 
-def test_training_load_is_light_until_it_is_called(classifier: IntentClassifier, tmp_path: Path) -> None:
-    classifier.save(tmp_path / "mine")
-    loaded = training.load(str(tmp_path / "mine"))
+def test_importing_training_load_does_not_import_torch(classifier: IntentClassifier, tmp_path: Path) -> None:
+    classifier.save(tmp_path / "artifact")
+    loaded = training.load(str(tmp_path / "artifact"))
     assert isinstance(loaded, IntentClassifier)
     assert loaded.predict(["hi"])[0].intent == classifier.predict(["hi"])[0].intent
     code = "import sys, bankllm.training; bankllm.training.load; print({'torch', 'numpy', 'pydantic'} & {*sys.modules})"
@@ -159,8 +163,8 @@ def test_training_load_is_light_until_it_is_called(classifier: IntentClassifier,
         training.load(tmp_path / "none")
 
 
-def test_the_probes_embedding_is_sentence_transformers(classifier: IntentClassifier) -> None:
-    """Search relies on it: one pass of the encoder serves the intent and the memory."""
+def test_the_embedding_of_a_probe_equals_that_of_sentence_transformers(classifier: IntentClassifier) -> None:
+    """Vector search uses this embedding, so one forward pass serves both the intent and the search."""
     from sentence_transformers import SentenceTransformer
 
     texts = ["where is my card", "I lost my phone on the tram yesterday"]
@@ -179,8 +183,8 @@ def test_a_damaged_or_foreign_artifact_is_refused(classifier: IntentClassifier, 
     with pytest.raises(ModelError, match=r"foreign was trained on a base model with sha256 0000"):
         IntentClassifier.load(foreign)
     (tmp_path / "head.safetensors").write_bytes(b"cut")
-    with pytest.raises(ModelError, match=r"head\.safetensors does not fit training\.json"):
+    with pytest.raises(ModelError, match=r"head\.safetensors is damaged or does not match training\.json"):
         IntentClassifier.load(tmp_path)
     (tmp_path / "training.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"training\.json cannot be used"):
+    with pytest.raises(ModelError, match=r"training\.json is invalid: Field required at label_names"):
         IntentClassifier.load(tmp_path)

@@ -1,4 +1,4 @@
-"""Denormal numbers are zero inside the block, in its thread and those that it starts, and nowhere else."""
+"""Denormal numbers are flushed to zero only inside the block, in its thread and in threads started there."""
 
 import platform
 import sys
@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from bankllm.model.denormals import flushed
+from bankllm.model.denormals import flush_denormals
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="does nothing on this system"
@@ -20,23 +20,23 @@ def keeps_denormals() -> bool:
     return bool((TINY * np.float32(0.5)).any())
 
 
-def test_only_the_block_flushes() -> None:
+def test_denormals_are_flushed_only_inside_the_block() -> None:
     assert keeps_denormals()
-    with flushed():
+    with flush_denormals():
         assert not keeps_denormals()
-        with flushed():
+        with flush_denormals():
             assert not keeps_denormals()
         assert not keeps_denormals()
     assert keeps_denormals()
 
 
-def test_an_error_ends_the_block() -> None:
-    with pytest.raises(ZeroDivisionError), flushed():
+def test_an_error_in_the_block_restores_the_setting() -> None:
+    with pytest.raises(ZeroDivisionError), flush_denormals():
         _ = 1 / 0
     assert keeps_denormals()
 
 
-def test_a_running_thread_is_let_be_and_a_new_one_inherits() -> None:
+def test_a_running_thread_is_not_changed_and_a_new_thread_inherits_the_setting() -> None:
     seen: list[bool] = []
     go = threading.Event()
 
@@ -46,7 +46,7 @@ def test_a_running_thread_is_let_be_and_a_new_one_inherits() -> None:
 
     before = threading.Thread(target=running)
     before.start()
-    with flushed():
+    with flush_denormals():
         go.set()
         before.join()
         started = threading.Thread(target=lambda: seen.append(keeps_denormals()))

@@ -1,4 +1,4 @@
-"""One pass through the lower layers serves both the adapted and the plain upper ones."""
+"""One forward pass returns adapted and base-model embeddings: the lower layers are shared."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.test_training_train import tiny_decoder
 SHORT = {"rank": 2, "epochs": 1, "batch_size": 8, "lr_adapter": 1e-2}
 
 
-def test_an_adapter_on_the_upper_layers_gives_the_plain_embedding_too(data, tmp_path):  # noqa: F811
+def test_an_adapter_on_the_upper_layers_also_returns_base_embeddings(data, tmp_path):  # noqa: F811
     result = train(TrainConfig(top_layers=2, **SHORT), data, tmp_path / "adapter", progress=False)
     loaded = IntentClassifier.load(tmp_path / "adapter")
     scores = loaded.score(data.test.texts, batch_size=5)
@@ -24,13 +24,13 @@ def test_an_adapter_on_the_upper_layers_gives_the_plain_embedding_too(data, tmp_
 
 
 @pytest.mark.parametrize("options", [{"top_layers": None}, {"top_layers": 2, "pooling": "cls"}])
-def test_other_adapters_do_not(options, data, tmp_path):  # noqa: F811
+def test_other_adapters_do_not_return_base_embeddings(options, data, tmp_path):  # noqa: F811
     train(TrainConfig(**options, **SHORT), data, tmp_path / "adapter", progress=False)
     assert not IntentClassifier.load(tmp_path / "adapter").shares_base_embedding
 
 
-def test_where_something_follows_the_last_layer_the_plain_layers_are_not_enough(data, tmp_path):  # noqa: F811
-    base = tiny_decoder(tmp_path / "tiny-llama", data.train.texts, layers=3)  # it ends with a norm
+def test_a_body_with_a_final_norm_does_not_return_base_embeddings(data, tmp_path):  # noqa: F811
+    base = tiny_decoder(tmp_path / "tiny-llama", data.train.texts, layers=3)  # ends with a norm
     train(TrainConfig(base_model=str(base), top_layers=1, **SHORT), data, tmp_path / "adapter", progress=False)
     loaded = IntentClassifier.load(tmp_path / "adapter")
     assert not loaded.shares_base_embedding

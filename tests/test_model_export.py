@@ -1,4 +1,4 @@
-"""The ONNX graph says what torch says, stands alone, and is written whole or not at all."""
+"""The ONNX graph gives the same results as torch, needs no other files, and is written atomically."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ from bitsandbytes.functional import has_avx512bf16
 import bankllm
 from bankllm.datasets import Split, load
 from bankllm.errors import ModelError, RunError, UsageError
-from bankllm.model.export import export_onnx, exported
+from bankllm.model.export import cached_export, export_onnx
 from bankllm.model.onnx_classifier import OnnxClassifier
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.settings import Settings
@@ -38,19 +38,19 @@ def assistant(graph: Path) -> OnnxClassifier:
 
 
 def test_labels_agree_with_torch_on_the_whole_test_split(assistant: OnnxClassifier) -> None:
-    data = load("auto")  # Banking77 where it can be had, else Teller77
+    data = load("auto")  # Banking77 if it is available, otherwise Teller77
     assert len(data.test) == 3080 if data.name == "banking77" else data.name == "teller77"
     ours, theirs = assistant.score(data.test.texts), IntentClassifier.load(ASSISTANT).score(data.test.texts)
     labels, expected = ours.probabilities.argmax(axis=1), theirs.probabilities.argmax(axis=1)
     assert np.mean(labels != expected) <= 0.01
-    assert len(set(expected.tolist())) > 50  # not one label for all
+    assert len(set(expected.tolist())) > 50  # not the same label for all texts
     np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
     np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-4)
     assert ours.base_embeddings is not None
     np.testing.assert_allclose(ours.base_embeddings, theirs.base_embeddings, atol=1e-4)
 
 
-def test_predict_is_the_torch_classifiers(assistant: OnnxClassifier) -> None:
+def test_predictions_equal_those_of_the_torch_classifier(assistant: OnnxClassifier) -> None:
     classifier = IntentClassifier.load(ASSISTANT)
     ours, theirs = assistant.predict(TEXTS), classifier.predict(TEXTS)
     assert [(p.intent, p.abstains) for p in ours] == [(p.intent, p.abstains) for p in theirs]
@@ -58,7 +58,7 @@ def test_predict_is_the_torch_classifiers(assistant: OnnxClassifier) -> None:
     assert ours[0].intent == "card_arrival"
     assert assistant.predict([]) == []
     assert assistant.label_names == classifier.label_names
-    one_by_one = [assistant.predict([text])[0].confidence for text in TEXTS]  # other axes: batch 1, each its length
+    one_by_one = [assistant.predict([text])[0].confidence for text in TEXTS]  # other sizes: one text of each length
     assert one_by_one == pytest.approx([p.confidence for p in ours], abs=1e-5)
     with pytest.raises(UsageError, match=r"Text 1 is of type int\. Expected a list of strings"):
         assistant.predict(["card", 3])  # type: ignore[list-item]
@@ -82,26 +82,25 @@ def test_the_graph_has_dynamic_axes_logits_and_both_embeddings(graph: Path) -> N
     }
 
 
-def test_what_the_adapter_left_alone_is_there_once(graph: Path) -> None:
-    plain = sum(tensor.nbytes for tensor in IntentClassifier.load(ASSISTANT).module.state_dict().values())
+def test_weights_without_an_adapter_are_stored_once(graph: Path) -> None:
+    weights = sum(tensor.nbytes for tensor in IntentClassifier.load(ASSISTANT).module.state_dict().values())
     one_matrix = 4 * 384 * 1536
-    assert graph.stat().st_size < plain + one_matrix + 2**20  # the tokenizer travels along
+    assert graph.stat().st_size < weights + one_matrix + 2**20  # 1 MiB for the tokenizer
 
 
-def test_a_pooling_that_packing_does_not_know_is_padded(tmp_path: Path) -> None:
+def test_a_classifier_without_mean_pooling_is_exported_for_padded_texts(tmp_path: Path) -> None:
     data = load("teller77").first_intents(3)
     config = TrainConfig(method="lora", rank=2, epochs=1, pooling="cls", head="linear")
-    result = train(config, data, tmp_path / "mine", progress=False)
-    classifier = OnnxClassifier.load(export_onnx(tmp_path / "mine", tmp_path / "mine.onnx"))
+    result = train(config, data, tmp_path / "artifact", progress=False)
+    classifier = OnnxClassifier.load(export_onnx(tmp_path / "artifact", tmp_path / "classifier.onnx"))
     assert [given.name for given in classifier.session.get_inputs()] == ["input_ids", "attention_mask"]
     assert [p.intent for p in classifier.predict(data.test.texts)] == [row["predicted"] for row in result.predictions]
 
 
-def test_memory_reads_as_much_of_a_text_as_the_embedder(assistant: OnnxClassifier) -> None:
-    texts = ["where is my money? " * 40, "hi"]  # more tokens than a narrower classifier would read
+def test_base_embeddings_read_as_many_tokens_as_the_embedder(assistant: OnnxClassifier) -> None:
+    texts = ["where is my money? " * 40, "hi"]  # more tokens than a classifier with a smaller max_length reads
     classifier = IntentClassifier.load(ASSISTANT)
-    narrow = classifier.artifact.model_copy(update={"max_length": 16})
-    classifier.artifact = narrow
+    classifier.artifact = classifier.artifact.model_copy(update={"max_length": 16})
     embedder = Embedder()
     expected = embedder.encode(texts)
     np.testing.assert_allclose(classifier.embed(texts), expected, atol=1e-4)
@@ -111,7 +110,7 @@ def test_memory_reads_as_much_of_a_text_as_the_embedder(assistant: OnnxClassifie
     assert embedder._tokenise(texts) == classifier.embedding_tokenise(texts) == assistant.embedding_tokenise(texts)
 
 
-def test_eight_bits_are_a_variant_that_is_nearly_the_same(graph: Path, tmp_path: Path) -> None:
+def test_int8_is_a_variant_with_nearly_the_same_predictions(graph: Path, tmp_path: Path) -> None:
     rounded_file = export_onnx(ASSISTANT, tmp_path / "int8.onnx", "int8")
     assert rounded_file.stat().st_size < 0.3 * graph.stat().st_size
     rounded, full = OnnxClassifier.load(rounded_file), OnnxClassifier.load(graph)
@@ -123,10 +122,8 @@ def test_eight_bits_are_a_variant_that_is_nearly_the_same(graph: Path, tmp_path:
     assert agreement > 0.9  # measured: 0.92, and 0.99 on Banking77
 
 
-def test_a_graph_is_kept_until_something_that_decides_it_changes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    shutil.copytree(ASSISTANT, tmp_path / "mine")
+def test_a_cached_graph_is_reused_until_the_artifact_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(ASSISTANT, tmp_path / "artifact")
     commands = []
 
     def write(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
@@ -137,30 +134,34 @@ def test_a_graph_is_kept_until_something_that_decides_it_changes(
 
     monkeypatch.setattr("bankllm.model.export.subprocess.run", write)
     settings = Settings(cache=tmp_path / "cache")
-    first = exported(tmp_path / "mine", "fp32", settings)
-    assert exported(tmp_path / "mine", "fp32", settings) == first
+    first = cached_export(tmp_path / "artifact", "fp32", settings)
+    assert cached_export(tmp_path / "artifact", "fp32", settings) == first
     assert len(commands) == 1
-    assert exported(tmp_path / "mine", "int8", settings) != first
-    description = tmp_path / "mine" / "training.json"
+    assert cached_export(tmp_path / "artifact", "int8", settings) != first
+    description = tmp_path / "artifact" / "training.json"
     description.write_text(description.read_text().replace('"threshold": 0.', '"threshold": 0.1'))
-    assert exported(tmp_path / "mine", "fp32", settings) != first
+    assert cached_export(tmp_path / "artifact", "fp32", settings) != first
     assert len(commands) == 3
 
 
-def test_an_export_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_error_of_a_failed_export_states_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match=r"could not be exported to ONNX\.[\s\S]*cannot\s+be\s+written"):
-        exported(ASSISTANT, "fp32", Settings(cache=tmp_path / "file"))
+        cached_export(ASSISTANT, "fp32", Settings(cache=tmp_path / "file"))
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_an_adapter_is_merged_and_a_base_in_four_bits_expanded(method: str, tmp_path: Path) -> None:
+def test_an_adapter_is_merged_and_a_4bit_base_is_converted(method: str, tmp_path: Path) -> None:
     whole = load("teller77").first_intents(3)
     some = replace(whole, train=Split(whole.train.texts[::8], whole.train.labels[::8]))
-    result = train(TrainConfig(method=method, rank=2, epochs=1, threshold=0.6), some, tmp_path / "mine", progress=False)
-    again = OnnxClassifier.load(export_onnx(tmp_path / "mine", tmp_path / "mine.onnx")).predict(some.test.texts)
+    result = train(
+        TrainConfig(method=method, rank=2, epochs=1, threshold=0.6), some, tmp_path / "artifact", progress=False
+    )
+    again = OnnxClassifier.load(export_onnx(tmp_path / "artifact", tmp_path / "classifier.onnx")).predict(
+        some.test.texts
+    )
     assert [p.intent for p in again] == [row["predicted"] for row in result.predictions]
-    # Where the CPU multiplies bf16, bitsandbytes rounds activations and scales to it; the graph stays in fp32.
+    # On a CPU with bf16 instructions, bitsandbytes rounds activations and scales to bf16. The graph uses fp32.
     tolerance = 1e-2 if method == "qlora" and has_avx512bf16() else 1e-3
     expected = [row["confidence"] for row in result.predictions]
     assert [p.confidence for p in again] == pytest.approx(expected, abs=tolerance)
@@ -170,16 +171,20 @@ def test_an_adapter_is_merged_and_a_base_in_four_bits_expanded(method: str, tmp_
 
 def test_a_model_too_large_for_one_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("bankllm.model.export.MAX_BYTES", 50_000_000)
-    with pytest.raises(UsageError, match=r"assistant has weights of 0\.1 GiB in fp32, and one ONNX file holds 2 GiB"):
+    with pytest.raises(
+        UsageError, match=r"assistant has weights of 0\.1 GiB in fp32, but one ONNX file can hold only 2 GiB"
+    ):
         export_onnx(ASSISTANT, tmp_path / "out.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_loaded_is_said(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_loaded_raise_model_errors(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ModelError, match=r"none\.onnx cannot be read \(No such file or directory\)"):
         OnnxClassifier.load(tmp_path / "none.onnx")
     (tmp_path / "cut.onnx").write_bytes(graph.read_bytes()[:1000])
-    with pytest.raises(ModelError, match=r"cut\.onnx is no ONNX model that can be run"):
+    with pytest.raises(ModelError, match=r"cut\.onnx is not a valid ONNX model"):
         OnnxClassifier.load(tmp_path / "cut.onnx")
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
@@ -188,17 +193,17 @@ def test_what_cannot_be_loaded_is_said(graph: Path, tmp_path: Path, monkeypatch:
         onnx.helper.make_graph([node], "g", [x], [y]), opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
     )
     onnx.save(foreign, tmp_path / "foreign.onnx")
-    with pytest.raises(ModelError, match=r"foreign\.onnx was not written by this version's `bankllm export`"):
+    with pytest.raises(ModelError, match=r"foreign\.onnx was not written by `bankllm export` of this version"):
         OnnxClassifier.load(tmp_path / "foreign.onnx")
 
 
-def test_the_command_writes_one_file_and_an_error_leaves_none(tmp_path: Path) -> None:
-    shutil.copytree(ASSISTANT, tmp_path / "mine")
-    command = [sys.executable, "-m", "bankllm", "export", "mine", "mine.onnx"]
+def test_the_command_writes_one_file_and_none_after_an_error(tmp_path: Path) -> None:
+    shutil.copytree(ASSISTANT, tmp_path / "artifact")
+    command = [sys.executable, "-m", "bankllm", "export", "artifact", "classifier.onnx"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Written to mine.onnx (87.")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.onnx"]
+    assert done.stdout.startswith("Written to classifier.onnx (87.")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifact", "classifier.onnx"]
     refused = subprocess.run(
         [*command[:-2], "none", "x.onnx"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -207,7 +212,7 @@ def test_the_command_writes_one_file_and_an_error_leaves_none(tmp_path: Path) ->
     assert not (tmp_path / "x.onnx").exists()
 
 
-def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_an_output_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"cannot be written"):
         export_onnx(ASSISTANT, tmp_path / "file" / "out.onnx")

@@ -1,4 +1,4 @@
-"""Packed texts get the answers that padded ones get, and a model for which they would not is found out."""
+"""Packed and padded texts give the same outputs, and bodies for which they would differ are detected."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import bankllm
-from bankllm.model.export_graphs import PackedGraph, PaddedGraph, SpreadNorm, pack
+from bankllm.model.export_graphs import DecomposedLayerNorm, PackedGraph, PaddedGraph, pack
 from bankllm.model.torch_classifier import IntentClassifier, tokenise
 
 ASSISTANT = Path(bankllm.__file__).parent / "data" / "assistant"
@@ -24,7 +24,7 @@ def padded(classifier: IntentClassifier) -> tuple[Tensor, Tensor]:
     return batch["input_ids"], batch["attention_mask"]
 
 
-def test_packing_leaves_the_padding_out() -> None:
+def test_packing_removes_the_padding() -> None:
     ids = torch.tensor([[7, 8, 9], [5, 0, 0]])
     row, positions, segments, lengths = pack(ids, torch.tensor([[1, 1, 1], [1, 0, 0]]))
     assert row.tolist() == [[7, 8, 9, 5]]
@@ -33,16 +33,16 @@ def test_packing_leaves_the_padding_out() -> None:
     assert lengths.tolist() == [3, 1]
 
 
-def test_texts_do_not_see_each_other(classifier: IntentClassifier) -> None:
+def test_packed_texts_do_not_influence_each_other(classifier: IntentClassifier) -> None:
     inputs = padded(classifier)
     with torch.inference_mode():
         expected = PaddedGraph(classifier).eval()(*inputs)
     assert len(expected) == 3
-    assert PackedGraph(classifier).eval().gives(expected, *pack(*inputs))
+    assert PackedGraph(classifier).eval().matches(expected, *pack(*inputs))
 
 
 class OwnPositions(nn.Module):
-    """A body that counts positions by itself, through the whole row."""
+    """A body that ignores position ids and counts positions through the whole row."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -54,31 +54,31 @@ class OwnPositions(nn.Module):
 
 
 class NoPositions(OwnPositions):
-    """A body that takes none."""
+    """A body that does not accept position ids."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> object:
         return self.body(input_ids=input_ids, attention_mask=attention_mask)
 
 
 @pytest.mark.parametrize("kind", [OwnPositions, NoPositions])
-def test_a_model_that_counts_positions_otherwise_is_found_out(classifier: IntentClassifier, kind: type) -> None:
+def test_a_body_that_computes_positions_itself_is_detected(classifier: IntentClassifier, kind: type) -> None:
     classifier.module.body = kind(classifier.module.body)
     inputs = padded(classifier)
     with torch.inference_mode():
         expected = PaddedGraph(classifier).eval()(*inputs)
-    assert not PackedGraph(classifier).eval().gives(expected, *pack(*inputs))
+    assert not PackedGraph(classifier).eval().matches(expected, *pack(*inputs))
 
 
-def test_the_norm_in_steps_is_the_norm() -> None:
+def test_the_decomposed_norm_equals_the_layer_norm() -> None:
     norm = nn.LayerNorm(16, eps=1e-6)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     hidden = 50 * torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0)) + 7
     with torch.inference_mode():
-        assert torch.allclose(SpreadNorm(norm)(hidden), norm(hidden), atol=1e-5)
+        assert torch.allclose(DecomposedLayerNorm(norm)(hidden), norm(hidden), atol=1e-5)
 
 
-def test_no_norm_of_the_graph_is_left_to_the_slow_operator(classifier: IntentClassifier) -> None:
+def test_every_layer_norm_of_the_graph_is_decomposed(classifier: IntentClassifier) -> None:
     graph = PackedGraph(classifier)
-    assert any(isinstance(part, SpreadNorm) for part in graph.modules())
+    assert any(isinstance(part, DecomposedLayerNorm) for part in graph.modules())
     assert not any(isinstance(part, nn.LayerNorm) for part in graph.modules())

@@ -1,4 +1,4 @@
-"""Beside a first product a second becomes its correction where the weights differ by low rank, and only there."""
+"""A second product becomes a low-rank correction of the first if the weights differ by low rank, and only then."""
 
 import numpy as np
 import onnx_ir as ir
@@ -15,14 +15,14 @@ def matrix(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def model(*weights: np.ndarray) -> ir.Model:
-    """x → one product with each weight."""
+    """A graph with input x and one product x·W per weight."""
     x = ir.Value(name="x", shape=ir.Shape(["n", SIZE]), type=ir.TensorType(ir.DataType.FLOAT))
     constants = [ir.Value(name=f"w{i}", const_value=ir.tensor(w, name=f"w{i}")) for i, w in enumerate(weights)]
     nodes = [ir.node("MatMul", [x, constant]) for constant in constants]
     outputs = [node.outputs[0] for node in nodes]
     for number, output in enumerate(outputs):
         output.name, output.type = f"y{number}", ir.TensorType(ir.DataType.FLOAT)
-    # As in a real graph, something follows each product.
+    # As in a real graph, another node follows each product.
     after = [ir.node("Identity", [output]) for output in outputs]
     for number, node in enumerate(after):
         node.outputs[0].name, node.outputs[0].type = f"z{number}", ir.TensorType(ir.DataType.FLOAT)
@@ -37,7 +37,7 @@ def run(given: ir.Model, x: np.ndarray) -> list[np.ndarray]:
     return session.run(None, {"x": x})
 
 
-def test_an_adapted_weight_becomes_a_correction() -> None:
+def test_the_product_with_an_adapted_weight_becomes_a_correction() -> None:
     rng = np.random.default_rng(0)
     weight, x = matrix(rng, SIZE, SIZE), matrix(rng, 5, SIZE)
     adapted = weight + matrix(rng, SIZE, RANK) @ matrix(rng, RANK, SIZE)
@@ -52,7 +52,7 @@ def test_an_adapted_weight_becomes_a_correction() -> None:
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_weights_that_have_nothing_to_do_with_each_other_stay() -> None:
+def test_products_with_unrelated_weights_are_not_changed() -> None:
     rng = np.random.default_rng(1)
     given = model(matrix(rng, SIZE, SIZE), matrix(rng, SIZE, SIZE))
     assert share_base_matmul(given) == 0
@@ -60,7 +60,7 @@ def test_weights_that_have_nothing_to_do_with_each_other_stay() -> None:
 
 
 @pytest.mark.parametrize(("rank", "found"), [(0, None), (1, 1), (8, 8), (9, None)])
-def test_low_rank_is_a_quarter_of_the_whole_at_most(rank: int, found: int | None) -> None:
+def test_low_rank_is_at_most_a_quarter_of_the_full_rank(rank: int, found: int | None) -> None:
     rng = np.random.default_rng(2)
     difference = matrix(rng, SIZE, rank) @ matrix(rng, rank, SIZE)
     factors = low_rank(difference)

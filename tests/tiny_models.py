@@ -1,4 +1,4 @@
-"""Small causal language models that have learnt to say one text whatever they are asked, saved as real folders."""
+"""Small causal language models that generate one fixed text for every prompt, saved as regular model folders."""
 
 from pathlib import Path
 
@@ -18,7 +18,10 @@ TEMPLATE = (
 
 
 def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLATE) -> Path:
-    """Train a model of some hundred thousand weights until it says `text`, and save it with its tokenizer."""
+    """Train a one-layer Llama (hidden size 32) to generate `text` for every prompt, and save it with its tokenizer.
+
+    Without a chat `template` the model is trained on the prompt "Reply: ". Each word of `text` must be unique.
+    """
     tokenizer = _tokenizer([text, INSTRUCTIONS], template)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -34,17 +37,17 @@ def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLAT
     )
     model = LlamaForCausalLM(config)
     answer = tokenizer(text + tokenizer.eos_token)["input_ids"]
-    assert len(set(answer)) == len(answer), "a text that says no word twice is learnt at once"
+    assert len(set(answer)) == len(answer), "each word of the text must be unique, so that the model learns it quickly"
     prompts = [make_prompt(Facts(message="x " * n, intent="a", article=Article("A", "b")), False) for n in (1, 30)]
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(60):
-        asked = tokenizer.apply_chat_template(
+        prompt = tokenizer.apply_chat_template(
             prompts[step % 2].messages(), tokenize=False, add_generation_prompt=True, chat_template=TEMPLATE
         )
-        asked = tokenizer(asked if template else "Reply: ")["input_ids"]
-        ids = torch.tensor([asked + answer])
+        prompt = tokenizer(prompt if template else "Reply: ")["input_ids"]
+        ids = torch.tensor([prompt + answer])
         labels = ids.clone()
-        labels[:, : len(asked)] = -100
+        labels[:, : len(prompt)] = -100
         optimiser.zero_grad()
         model(input_ids=ids, labels=labels).loss.backward()
         optimiser.step()
@@ -54,7 +57,7 @@ def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLAT
 
 
 def _tokenizer(texts: list[str], template: str | None) -> PreTrainedTokenizerFast:
-    """Byte-level BPE, so that any text can be encoded, in which the texts' own words are single tokens."""
+    """Byte-level BPE, which can encode every text. The words of `texts` are single tokens."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

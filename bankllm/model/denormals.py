@@ -1,7 +1,8 @@
-"""Take numbers too small for a float's normal form as zero, for the duration of a block, in the calling thread alone.
+"""Flush denormal floating-point numbers to zero inside a block, only in the calling thread.
 
-The softmax of packed texts gives such numbers wherever a token must not look. Intel's cores leave their fast path for
-each of them; `tests/benchmarks/denormals.py` measures what that costs a pass of MiniLM.
+Denormal numbers are too small for the normal form of a float. The softmax over packed texts produces them wherever the
+attention mask excludes a token. Intel cores process each of them on a slow path. `tests/benchmarks/denormals.py`
+measures the effect on a forward pass of MiniLM.
 """
 
 import ctypes
@@ -11,16 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 FENV_BYTES, MXCSR_OFFSET = 32, 28
-"""`fenv_t` on x86-64 Linux, in glibc and musl alike."""
+"""Size of `fenv_t` and position of MXCSR in it, in bytes, on x86-64 Linux (glibc and musl)."""
 FLUSH_TO_ZERO, DENORMALS_ARE_ZERO = 1 << 15, 1 << 6
-"""Bits of MXCSR: results, and operands."""
+"""Bits of the register MXCSR: flush denormal results, and treat denormal operands as zero."""
 
 
 def _library() -> ctypes.PyDLL | None:
-    """C's floating-point environment; None where its layout is another, or not known."""
+    """Return the C library with the floating-point environment; None if its layout differs or is unknown."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return None
-    library = ctypes.PyDLL(None)  # unlike CDLL it keeps Python's lock: the calls take less time than handing it over
+    # Unlike CDLL, PyDLL does not release the GIL. The calls are shorter than releasing and acquiring the GIL.
+    library = ctypes.PyDLL(None)
     return library if hasattr(library, "fegetenv") and hasattr(library, "fesetenv") else None
 
 
@@ -28,10 +30,11 @@ _LIBRARY = _library()
 
 
 @contextmanager
-def flushed() -> Iterator[None]:
-    """Flush denormal numbers to zero in this thread, and in threads started meanwhile, which inherit it.
+def flush_denormals() -> Iterator[None]:
+    """Flush denormal numbers to zero in this thread, until the block ends.
 
-    Does nothing on systems other than x86-64 Linux.
+    Threads that are started inside the block inherit the setting and keep it. Does nothing on systems other than
+    x86-64 Linux.
     """
     if _LIBRARY is None:
         yield

@@ -1,4 +1,4 @@
-"""What runs in torch: a transformer body, pooling to one unit-length embedding a text, and a head on it."""
+"""The torch modules of the classifier: transformer body, pooling to one unit-length embedding per text, and head."""
 
 import copy
 from typing import Any
@@ -13,16 +13,16 @@ from bankllm.model.artifact import Pooling
 
 
 class KernelHead(nn.Module):
-    """Weighs the classes of known texts by how like them a text is: Σ weight · exp(−gamma ‖embedding − landmark‖²).
+    """Kernel head: bias + Σ weight · exp(−gamma ‖embedding − landmark‖²), summed over the landmarks.
 
-    Fitted in closed form (see `training.head`), never by gradients, so its numbers are buffers. They are rounded to
-    half precision, in which they are saved.
+    It is fitted in closed form (see `training.head`) and never with gradients, so its tensors are buffers. Their values
+    are rounded to half precision, the precision of the saved file.
     """
 
     landmarks: Tensor
-    """(m, hidden) unit-length embeddings of known texts."""
+    """(m, hidden): unit-length embeddings of m training texts."""
     weight: Tensor
-    """(classes, m)"""
+    """(classes, m): weight of each landmark for each class."""
     bias: Tensor
     """(classes,)"""
 
@@ -38,12 +38,12 @@ class KernelHead(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(n, hidden) unit-length embeddings → (n, classes)."""
-        likeness = torch.exp(2 * self.gamma * (embeddings @ self.landmarks.T - 1))
-        return functional.linear(likeness, self.weight, self.bias)
+        similarity = torch.exp(2 * self.gamma * (embeddings @ self.landmarks.T - 1))
+        return functional.linear(similarity, self.weight, self.bias)
 
 
 class EncoderWithHead(nn.Module):
-    """Body → pooled, unit-length embedding → `logit_scale` × head."""
+    """The whole classifier: body → pooled unit-length embedding → head, with logits scaled by `logit_scale`."""
 
     def __init__(self, body: nn.Module, classes: int, pooling: Pooling, logit_scale: float) -> None:
         super().__init__()
@@ -71,13 +71,14 @@ class EncoderWithHead(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
     ) -> SequenceClassifierOutput:
+        """(n, tokens) ids and mask → (n, classes) logits, and the cross-entropy loss if `labels` (n,) are given."""
         logits = self.classify(self.embed(input_ids, attention_mask))
         loss = None if labels is None else functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
-    """(n, tokens, hidden) → (n, hidden): mean over the real tokens, the first token, or the last real one."""
+    """(n, tokens, hidden) → (n, hidden): mean over the real tokens, first token (`cls`), or last real token."""
     if pooling == "cls":
         return hidden[:, 0]
     if pooling == "last":
@@ -89,44 +90,55 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
 
 
 def layer_list(body: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Name and list of the transformer layers: the longest list of modules that the body has."""
+    """Return name and list of the transformer layers: the longest `nn.ModuleList` of the body.
+
+    Raises `UsageError` if the body has no `nn.ModuleList`.
+    """
     lists = [(name, module) for name, module in body.named_modules() if isinstance(module, nn.ModuleList)]
     if not lists:
-        raise UsageError("This model keeps no list of layers, so top_layers cannot be told apart. Leave it out.")
+        raise UsageError(
+            "This model has no list of transformer layers, so top_layers cannot be used. Set top_layers to None."
+        )
     return max(lists, key=lambda item: len(item[1]))
 
 
-class PlainUpperLayers:
-    """What the plain base model makes of a text, beside an adapter on its upper layers, in one pass of the lower ones.
+class BaseUpperLayers:
+    """Returns base-model and adapted hidden states from one forward pass.
 
-    Make it of the body before the adapter is merged into it: it keeps the layers from `first` on as they are then.
+    The lower layers are shared, and only the adapted upper layers run twice: once with the adapter, and once with the
+    base model's weights. Construct it before the adapter is merged into the body, because it copies the layers from
+    index `first` on.
     """
 
     def __init__(self, body: nn.Module, first: int) -> None:
         self._first = first
         self.layers = copy.deepcopy(layer_list(body)[1][first:])
-        self._entered: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+        self._captured: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
     def hidden(self, body: nn.Module, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, tokens, hidden) last hidden states of the body for these inputs, and of the plain base."""
-        hook = layer_list(body)[1][self._first].register_forward_pre_hook(self._enter, with_kwargs=True)
+        """Return the last hidden states, (n, tokens, hidden), of the adapted body and of the base model."""
+        hook = layer_list(body)[1][self._first].register_forward_pre_hook(self._capture, with_kwargs=True)
         try:
             adapted = body(**inputs).last_hidden_state
         finally:
             hook.remove()
-        (hidden, *args), kwargs = self._entered
+        (hidden, *args), kwargs = self._captured
         for layer in self.layers:
             output = layer(hidden, *args, **kwargs)
             hidden = output[0] if isinstance(output, tuple) else output
         return adapted, hidden
 
-    def fits(self, body: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> bool:
-        """Whether the layers kept give what the unadapted body gives: not where something follows the last layer."""
+    def matches(self, body: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> bool:
+        """Whether the copied layers reproduce the output of `body`, which must not have an adapter yet.
+
+        They do not if another module, such as a final norm, follows the last layer.
+        """
         expected, found = self.hidden(body, input_ids=input_ids, attention_mask=attention_mask)
         return torch.allclose(expected, found, atol=1e-5)
 
-    def _enter(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _capture(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Forward pre-hook: store the input of the first copied layer."""
         if not args:
             kwargs = dict(kwargs)
             args = (kwargs.pop("hidden_states"),)
-        self._entered = (args, kwargs)
+        self._captured = (args, kwargs)

@@ -1,8 +1,8 @@
-"""One ONNX graph of a trained classifier (backbone, adapter, pooling, head), for `bankllm.model.onnx_classifier`.
+"""Export a trained classifier (body, adapter, pooling and head) as one ONNX file for `bankllm.model.onnx_classifier`.
 
-    export_onnx(Path("adapters/mine"), Path("mine.onnx"), "int8")
+    export_onnx(Path("adapters/lora-r8"), Path("lora-r8.onnx"), "int8")
 
-Batch and sequence are dynamic; labels, threshold and tokenizer travel in the file.
+The number of texts and their length are dynamic. The metadata of the file holds labels, threshold and tokenizer.
 """
 
 import hashlib
@@ -30,20 +30,23 @@ if TYPE_CHECKING:
     from bankllm.model.torch_classifier import IntentClassifier
 
 FORMAT = 4
-"""Goes up when what `export_onnx` writes changes, so that kept graphs are made anew."""
+"""Version of the output of `export_onnx`. Increase it when the output changes, so that cached graphs are not used."""
 MAX_BYTES = 2**31 - 1
-"""Protocol buffers, and with them a single ONNX file, end there."""
+"""Maximum size of a single ONNX file in bytes, which is the limit of protocol buffers."""
 EXAMPLE = ["my card has not arrived yet", "hello", "where is it?"]
-"""Texts of unlike length: the exporter takes an axis of size 1 for a constant."""
-TALKATIVE = ("torch.onnx._internal.exporter._registration", "transformers.integrations.bitsandbytes", "root")
+"""Example inputs for the exporter: several texts of different lengths, because it treats an axis of size 1 as
+constant."""
+NOISY_LOGGERS = ("torch.onnx._internal.exporter._registration", "transformers.integrations.bitsandbytes", "root")
+"""Loggers whose warnings do not indicate a problem during an export."""
 
 
 def export_onnx(folder: Path, output: Path, precision: Precision = "fp32") -> Path:
-    """Write the merged model of an artifact folder as one ONNX file, whole or not at all.
+    """Write the classifier in `folder`, with the adapter merged, to the ONNX file `output`. Returns `output`.
 
-    A base in 4 bits is expanded first. `int8`: the matrices' weights are rounded to 8 bits, each column by a scale
-    of its own, and activations when it runs. Raises `UsageError` where the model is too large for one file,
-    `ModelError` for a folder that holds no classifier, and `RunError` where `output` cannot be written.
+    The file appears only when it is complete. A base in 4 bits is converted to fp32 first. With `int8`, the weights of
+    matrix products are quantised to 8 bits with one scale per column, and activations are quantised at run time.
+    Raises `UsageError` if the model is too large for one ONNX file, `ModelError` if the folder holds no valid
+    classifier, and `RunError` if `output` cannot be written.
     """
     from bankllm.model.torch_classifier import IntentClassifier
 
@@ -52,40 +55,42 @@ def export_onnx(folder: Path, output: Path, precision: Precision = "fp32") -> Pa
     size = sum(tensor.nbytes for tensor in classifier.module.state_dict().values())
     if size > MAX_BYTES:
         raise UsageError(
-            f"{folder.name} has weights of {size / 2**30:.1f} GiB in fp32, and one ONNX file holds 2 GiB. Export a "
-            "classifier of a smaller base model, or serve this one as it is."
+            f"{folder.name} has weights of {size / 2**30:.1f} GiB in fp32, but one ONNX file can hold only 2 GiB. "
+            "Export a classifier with a smaller base model, or serve this classifier with torch."
         )
-    with atomic_writer(output) as file:  # first, so that a place that cannot be written is known before the work
+    with atomic_writer(output) as file:  # opened first, so that an unwritable path fails before the export
         model = _graph(classifier)
         if precision == "int8":
             model = _quantised(model)
-        notes = OnnxMetadata(
+        metadata = OnnxMetadata(
             artifact=classifier.artifact,
             tokenizer=classifier.tokenizer.backend_tokenizer.to_str(),
             padding=str(classifier.tokenizer.pad_token),
             embedding_length=classifier.embedding_length,
             precision=precision,
         )
-        model.metadata_props.add(key=METADATA, value=notes.model_dump_json())
+        model.metadata_props.add(key=METADATA, value=metadata.model_dump_json())
         file.write(model.SerializeToString())
     return output
 
 
-def exported(folder: Path, precision: Precision, settings: Settings) -> Path:
-    """The graph of an artifact folder: the one kept from before, else a new one, made by a process of its own.
+def cached_export(folder: Path, precision: Precision, settings: Settings) -> Path:
+    """Return the path of the ONNX file of an artifact folder. A missing file is exported in a separate process.
 
-    It lies in `BANKLLM_CACHE`, under a name that changes with the artifact, the base model and ONNX Runtime.
-    Raises `ModelError` for a folder that holds no classifier, or where the export fails.
+    The files are cached in `BANKLLM_CACHE`. Their name is a hash of the artifact, the base model and the version of
+    ONNX Runtime. Raises `ModelError` if the folder holds no classifier, or if the export fails.
     """
     artifact = read_artifact(folder)
     path = _cache_folder(settings) / f"{_key(folder, artifact)}-{precision}.onnx"
     if path.exists():
         return path
-    # Torch and the exporter would stay in this process' memory for good.
+    # In a separate process, because torch and the exporter would stay in the memory of this process.
     command = [sys.executable, "-m", "bankllm", "export", str(folder), str(path), "--precision", precision]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ModelError(f"{folder} could not be exported to ONNX. {done.stderr.strip()[-2000:]}")
+        raise ModelError(
+            f"{folder} could not be exported to ONNX. The export command reported: {done.stderr.strip()[-2000:]}"
+        )
     return path
 
 
@@ -94,7 +99,7 @@ def _cache_folder(settings: Settings) -> Path:
 
 
 def _key(folder: Path, artifact: ClassifierConfig) -> str:
-    """A hash of all that decides what the graph computes."""
+    """Return a hash of everything that determines the graph: format, ONNX Runtime, base model and artifact files."""
     digest = hashlib.sha256(f"{FORMAT} {onnxruntime.__version__} {resolve_base(artifact, folder.name).sha256}".encode())
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
         digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
@@ -103,10 +108,10 @@ def _key(folder: Path, artifact: ClassifierConfig) -> str:
 
 
 def _graph(classifier: "IntentClassifier") -> Any:
-    """The classifier as an ONNX model in fp32, with the plain base's embedding where one pass gives both.
+    """Export the classifier as an ONNX model in fp32.
 
-    Texts lie packed one behind the other where the model gives the same answers so, and padded to the longest of
-    them where it does not.
+    The model also returns base embeddings if one forward pass computes both. It takes packed texts if the body gives
+    the same results for packed and padded texts, and otherwise texts padded to the longest one.
     """
     import torch
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass, DeduplicateInitializersPass
@@ -124,9 +129,9 @@ def _graph(classifier: "IntentClassifier") -> Any:
     sizes = {name: {0: "batch", 1: "sequence"} for name in PADDED_INPUTS}
     with torch.inference_mode():
         expected = padded(*inputs)
-    in_a_row = pack(batch["input_ids"], batch["attention_mask"])
-    if packed is not None and packed.gives(expected, *in_a_row):
-        graph, inputs = packed, in_a_row
+    packed_inputs = pack(batch["input_ids"], batch["attention_mask"])
+    if packed is not None and packed.matches(expected, *packed_inputs):
+        graph, inputs = packed, packed_inputs
         sizes = {name: {1: "tokens"} for name in PACKED_INPUTS[:2]}
         sizes |= {"segments": {0: "tokens"}, "lengths": {0: "batch"}}
     names = PACKED_INPUTS if graph is packed else PADDED_INPUTS
@@ -140,8 +145,9 @@ def _graph(classifier: "IntentClassifier") -> Any:
             dynamo=True,
             verbose=False,
         )
-    assert program is not None  # `dynamo=True` gives a program
-    # What the adapter left alone in its layers is there twice, computed from the same: once is enough.
+    assert program is not None  # with `dynamo=True`, export returns a program
+    # The upper layers are in the graph twice, with and without adapter. Merge the weights and computations that are
+    # equal in both.
     DeduplicateInitializersPass(size_limit=2**32)(program.model)
     CommonSubexpressionEliminationPass()(program.model)
     share_base_matmul(program.model)
@@ -149,20 +155,25 @@ def _graph(classifier: "IntentClassifier") -> Any:
 
 
 def _quantised(model: Any) -> Any:
+    """Return the ONNX model with dynamic int8 quantisation."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory(prefix="bankllm-export-") as folder, _quiet_export():
         rounded = Path(folder) / "int8.onnx"
-        # Seven bits: without VNNI, x86 adds pairs of products in 16 bits, which eight-bit weights overflow.
+        # `reduce_range` uses 7 bits. On x86 without VNNI, pairs of products are added in 16 bits, and 8-bit weights
+        # would overflow.
         quantize_dynamic(model, rounded, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
         return onnx.load(str(rounded))
 
 
 @contextmanager
 def _quiet_export() -> Iterator[None]:
-    """Without torchvision's absence, axis names that are shared on purpose, and torch's notes on itself."""
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    """Suppress messages that do not indicate a problem during an export.
+
+    They report that torchvision is missing, that inputs share axis names (which is intended), and internals of torch.
+    """
+    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

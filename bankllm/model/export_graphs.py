@@ -1,7 +1,8 @@
-"""The classifier's forward pass in the two forms that are exported: texts padded to one length, or packed.
+"""The forward pass of the classifier in the two forms that are exported to ONNX: padded texts and packed texts.
 
-Packed, the texts lie one behind the other in a single row, and each token looks at its own text's alone. Nothing is
-computed for padding: random queries are half as long as the longest of eight.
+Packed texts are concatenated into one row of tokens, and an attention mask restricts each token to its own text. No
+computation is spent on padding. With padding, about half of it would be: in random batches of eight queries, a text is
+on average half as long as the longest one.
 """
 
 from typing import Any
@@ -12,34 +13,37 @@ from torch import Tensor, nn
 from bankllm.model.torch_classifier import IntentClassifier
 
 Packed = tuple[Tensor, Tensor, Tensor, Tensor]
-"""(1, t) token ids, (1, t) positions, (t) which text a token is of, (n) tokens of each text."""
+"""(1, t) token ids; (1, t) positions within each text; (t,) index of each token's text; (n,) tokens per text."""
 
 
 class _Graph(nn.Module):
+    """Base of both forms: the classifier in fp32 on the CPU, with its modules prepared for the export."""
+
     def __init__(self, classifier: IntentClassifier) -> None:
         super().__init__()
         self.module = classifier.module.float().cpu()
-        self._plain = classifier.plain
-        # Registered here, so that their weights are the graph's constants.
-        self.layers = classifier.plain.layers.float().cpu() if classifier.plain else None
-        _spread_norms(self)
-        # Fused attention is exported with a guard against rows that see nothing, which costs a tenth of the time.
+        self._base_layers = classifier.base_layers
+        # Registered as submodules, so that the exporter stores their weights as constants of the graph.
+        self.layers = classifier.base_layers.layers.float().cpu() if classifier.base_layers else None
+        _decompose_norms(self)
+        # The exporter adds a guard against fully masked rows to fused attention, which takes a tenth of the time.
         for part in self.modules():
             config: Any = getattr(part, "config", None)
             if hasattr(config, "_attn_implementation"):
                 config._attn_implementation = "eager"
 
     def _hidden(self, **inputs: Tensor) -> tuple[Tensor, ...]:
-        """Last hidden states, and the plain base's where they come with them."""
-        if self._plain is not None:
-            return self._plain.hidden(self.module.body, **inputs)
+        """Return the last hidden states, and those of the base model if the same pass computes them."""
+        if self._base_layers is not None:
+            return self._base_layers.hidden(self.module.body, **inputs)
         return (self.module.body(**inputs).last_hidden_state,)
 
 
-class SpreadNorm(nn.Module):
-    """Layer normalisation over the last dimension, in steps that ONNX Runtime has vectorised.
+class DecomposedLayerNorm(nn.Module):
+    """Layer normalisation over the last dimension, as separate operations that ONNX Runtime vectorises.
 
-    Its own operator goes number by number on a CPU and takes three times as long: 9 % of a pass of MiniLM.
+    ONNX Runtime's LayerNormalization operator is not vectorised on a CPU and takes three times as long: 9 % of a
+    forward pass of MiniLM.
     """
 
     def __init__(self, norm: nn.LayerNorm) -> None:
@@ -49,21 +53,23 @@ class SpreadNorm(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(…, size) → (…, size)"""
         centred = hidden - hidden.mean(dim=-1, keepdim=True)
-        # Not a power of two: ONNX Runtime would know the steps again and put its operator in their place.
-        spread = torch.sqrt((centred * centred).mean(dim=-1, keepdim=True) + self.eps)
-        return centred / spread * self.weight + self.bias
+        # A product instead of a power of two: ONNX Runtime would recognise the power and fuse the operations into its
+        # LayerNormalization operator.
+        deviation = torch.sqrt((centred * centred).mean(dim=-1, keepdim=True) + self.eps)
+        return centred / deviation * self.weight + self.bias
 
 
-def _spread_norms(module: nn.Module) -> None:
+def _decompose_norms(module: nn.Module) -> None:
+    """Replace each `LayerNorm` over the last dimension by a `DecomposedLayerNorm`, recursively and in place."""
     for name, part in module.named_children():
         if isinstance(part, nn.LayerNorm) and len(part.normalized_shape) == 1 and part.bias is not None:
-            setattr(module, name, SpreadNorm(part))
+            setattr(module, name, DecomposedLayerNorm(part))
         else:
-            _spread_norms(part)
+            _decompose_norms(part)
 
 
 class PaddedGraph(_Graph):
-    """(n, t) ids and mask → (n, classes) logits, (n, hidden) embeddings, and the plain base's if there are any."""
+    """(n, t) ids and mask → (n, classes) logits, (n, hidden) embeddings, and (n, hidden) base embeddings if any."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         states = self._hidden(input_ids=input_ids, attention_mask=attention_mask)
@@ -72,19 +78,22 @@ class PaddedGraph(_Graph):
 
 
 class PackedGraph(_Graph):
-    """The same of `Packed` texts, for a model that takes positions and pools by the mean."""
+    """`Packed` texts → the same outputs as `PaddedGraph`, for a body with position ids and mean pooling."""
 
     def forward(self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        own = segments[:, None] == segments[None, :]
-        mask = torch.where(own, 0.0, torch.finfo(torch.float32).min)[None, None]
+        same_text = segments[:, None] == segments[None, :]
+        mask = torch.where(same_text, 0.0, torch.finfo(torch.float32).min)[None, None]
         states = self._hidden(input_ids=input_ids, position_ids=position_ids, attention_mask=mask)
         of_text = torch.arange(lengths.shape[0], device=segments.device)[:, None] == segments[None, :]
         means = [of_text.to(hidden.dtype) @ hidden[0] / lengths[:, None] for hidden in states]
         embeddings = [nn.functional.normalize(mean, dim=-1) for mean in means]
         return self.module.classify(embeddings[0]), *embeddings
 
-    def gives(self, expected: tuple[Tensor, ...], *packed: Tensor) -> bool:
-        """Whether the outputs are these: not where the model counts positions in a way of its own, or takes none."""
+    def matches(self, expected: tuple[Tensor, ...], *packed: Tensor) -> bool:
+        """Whether the outputs for `packed` equal `expected`.
+
+        They differ, or the call fails, if the body computes positions itself or does not accept position ids.
+        """
         try:
             with torch.inference_mode():
                 found = self(*packed)
@@ -94,7 +103,7 @@ class PackedGraph(_Graph):
 
 
 def pack(input_ids: Tensor, attention_mask: Tensor) -> Packed:
-    """Padded texts, packed."""
+    """Pack padded texts: (n, t) ids and mask → `Packed`."""
     lengths = attention_mask.sum(dim=1)
     real = attention_mask.bool()
     positions = torch.arange(input_ids.shape[1]).expand_as(input_ids)[real]

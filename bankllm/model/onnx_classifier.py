@@ -1,8 +1,8 @@
-"""The intent classifier as one ONNX graph, run by ONNX Runtime: no torch, less memory, faster.
+"""Run the intent classifier from one ONNX file with ONNX Runtime: without torch, with less memory, and faster.
 
-    OnnxClassifier.load(Path("mine.onnx")).predict(["my card never came"])    # `bankllm export` wrote the file
+    OnnxClassifier.load(Path("lora-r8.onnx")).predict(["my card never came"])    # `bankllm export` wrote the file
 
-The file stands alone: labels, threshold and tokenizer travel in its metadata.
+The file needs no other files: its metadata holds labels, threshold and tokenizer.
 """
 
 import os
@@ -23,43 +23,45 @@ from bankllm.model.denormals import flush_denormals
 Precision = Literal["fp32", "int8"]
 
 METADATA = "bankllm"
-"""Key of the model's metadata under which `OnnxMetadata` lie as JSON."""
+"""Key in the metadata of the ONNX model. Its value is `OnnxMetadata` as JSON."""
 PADDED_INPUTS = ("input_ids", "attention_mask")
+"""Inputs of a graph for padded texts; see `bankllm.model.export_graphs`."""
 PACKED_INPUTS = ("input_ids", "position_ids", "segments", "lengths")
-"""See `bankllm.model.export_graphs`."""
+"""Inputs of a graph for packed texts; see `bankllm.model.export_graphs`."""
 OUTPUTS = ("logits", "embeddings", "base_embeddings")
-"""The last one only where the plain base model's embedding comes without another pass."""
+"""Outputs of a graph. `base_embeddings` exists only if the same forward pass computes the base model's embeddings."""
 
 
 PACK_TOKENS = 128
-"""In one pass of a packed graph: beyond it, attention between texts that do not concern each other begins to cost."""
+"""Maximum tokens per forward pass of a packed graph, unless a single text is longer. With more tokens, the masked
+attention between different texts takes noticeable time."""
 
 
 class OnnxMetadata(BaseModel):
-    """What the graph itself does not say."""
+    """What the classifier needs in addition to the graph."""
 
     artifact: ClassifierConfig = Field(validation_alias=AliasChoices("artifact", "artefact"))
-    """Graphs of bankllm 0.1.0 spell the key `artefact`."""
+    """The description of the classifier. Graphs written by bankllm 0.1.0 spell the key `artefact`."""
     tokenizer: str
-    """As the package `tokenizers` serialises it."""
+    """The tokenizer as JSON, as the package `tokenizers` serialises it."""
     padding: str
-    """The token that shorter texts are filled up with."""
+    """The padding token."""
     embedding_length: int
-    """Tokens that the plain base model's embedding reads; the classifier may read fewer."""
+    """Maximum tokens per text for base-model embeddings; the classifier may read fewer."""
     precision: Precision
 
 
 class OnnxClassifier:
-    """Scores, predicts and embeds as `IntentClassifier` does."""
+    """A `Classifier` in ONNX Runtime, with the same methods as `IntentClassifier`. Make one with `load`."""
 
-    def __init__(self, session: Any, notes: OnnxMetadata) -> None:
+    def __init__(self, session: Any, metadata: OnnxMetadata) -> None:
         self.session = session
-        self.artifact = notes.artifact
-        self.variant = "" if notes.precision == "fp32" else notes.precision
-        self._tokenizer = _tokenizer(notes, notes.artifact.max_length)
-        self._embedding_tokenizer = _tokenizer(notes, notes.embedding_length)
-        self._pad_token = notes.padding
-        self._pad_id = self._tokenizer.token_to_id(notes.padding)
+        self.artifact = metadata.artifact
+        self.variant = "" if metadata.precision == "fp32" else metadata.precision
+        self._tokenizer = _tokenizer(metadata, metadata.artifact.max_length)
+        self._embedding_tokenizer = _tokenizer(metadata, metadata.embedding_length)
+        self._pad_token = metadata.padding
+        self._pad_id = self._tokenizer.token_to_id(metadata.padding)
         self._packed = [given.name for given in session.get_inputs()] == list(PACKED_INPUTS)
         self._outputs = [output.name for output in session.get_outputs()]
         self._hidden: int = session.get_outputs()[1].shape[1]
@@ -70,50 +72,56 @@ class OnnxClassifier:
 
     @property
     def shares_base_embedding(self) -> bool:
-        """Whether `Scores.base_embeddings` are there: mean-pooled, so that search can use them as they are."""
+        """Whether `score` returns `base_embeddings`. They are mean-pooled, so vector search can use them directly."""
         return self.artifact.is_base_embedding or OUTPUTS[2] in self._outputs
 
     @classmethod
     def load(cls, path: Path, threads: int = 0) -> "OnnxClassifier":
-        """Load what `bankllm export` wrote. `threads` 0: one a core.
+        """Load a file that `bankllm export` wrote. `threads` is the number of threads; 0 means one per core.
 
-        Raises `ModelError` for a file that is missing, damaged or another program's.
+        Raises `ModelError` if the file is missing or damaged, or was not written by `bankllm export`.
         """
         import onnxruntime
 
-        onnxruntime.disable_telemetry_events()  # a bank's server reports to nobody
+        onnxruntime.disable_telemetry_events()  # a bank's server must not send telemetry to third parties
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
-            with flush_denormals():  # the session's own threads inherit it
+            with flush_denormals():  # the threads of the session inherit the setting
                 session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
             return cls(session, OnnxMetadata.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA]))
         except OSError as error:
-            raise ModelError(f"{path} cannot be read ({os.strerror(error.errno or 0)}).") from error
+            raise ModelError(
+                f"{path} cannot be read ({os.strerror(error.errno or 0)}). Pass a file that `bankllm export` wrote."
+            ) from error
         except (KeyError, ValidationError) as error:
-            raise ModelError(f"{path} was not written by this version's `bankllm export`. Export it again.") from error
-        except Exception as error:  # onnxruntime's and tokenizers' errors share no base
-            raise ModelError(f"{path} is no ONNX model that can be run ({error}). Export it again.") from error
+            raise ModelError(
+                f"{path} was not written by `bankllm export` of this version. Export the classifier again."
+            ) from error
+        except Exception as error:  # the errors of onnxruntime and tokenizers have no common base class
+            raise ModelError(
+                f"{path} is not a valid ONNX model ({error}). Export the classifier again with `bankllm export`."
+            ) from error
 
     def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
-        """The likeliest intent of each text, in order. Raises `UsageError` for an item that is no string."""
+        """Return the most probable intent of each text, in order. Raises `UsageError` if an item is not a string."""
         return predictions(self.artifact, self.score(texts, batch_size))
 
     def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
-        """Probabilities and embeddings of n texts. Raises `UsageError` for an item that is no string."""
+        """Return probabilities and embeddings of n texts. Raises `UsageError` if an item is not a string."""
         return self._score(self._tokenizer, texts, batch_size)
 
     def count_tokens(self, texts: Sequence[str]) -> int:
-        """Tokens that the encoder reads of these texts, special ones included."""
+        """Return the number of tokens that the encoder reads for these texts, including special tokens."""
         return sum(sum(row.attention_mask) for row in self._tokenizer.encode_batch(list(texts)))
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """The plain base model's (n, hidden) unit-length embeddings; only where `shares_base_embedding`."""
+        """Return the unit-length base-model embeddings, (n, hidden). Valid only if `shares_base_embedding` is true."""
         scores = self._score(self._embedding_tokenizer, texts, batch_size=16)
         return scores.embeddings if scores.base_embeddings is None else scores.base_embeddings
 
     def embedding_tokenise(self, texts: list[str]) -> list[list[int]]:
-        """The token ids that `embed` reads of each text."""
+        """Return the token ids that `embed` reads for each text."""
         return [row.ids for row in self._embedding_tokenizer.encode_batch(texts)]
 
     def _score(self, tokenizer: Tokenizer, texts: Sequence[str], batch_size: int) -> Scores:
@@ -149,13 +157,14 @@ class OnnxClassifier:
 
     def _scores(self, outputs: list[np.ndarray], tokenise_s: float) -> Scores:
         logits, embeddings, *base = outputs
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        plain = embeddings if self.artifact.is_base_embedding else base[0] if base else None
-        return Scores(odds / odds.sum(axis=1, keepdims=True), embeddings, plain, tokenise_s)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        base_embeddings = embeddings if self.artifact.is_base_embedding else base[0] if base else None
+        return Scores(probabilities, embeddings, base_embeddings, tokenise_s)
 
 
 def _packs(rows: list[list[int]]) -> Iterator[list[list[int]]]:
-    """Texts that go through together, in order: up to `PACK_TOKENS`, and one at least."""
+    """Group texts (rows of token ids) in order, up to `PACK_TOKENS` tokens and at least one text per group."""
     pack: list[list[int]] = []
     tokens = 0
     for row in rows:
@@ -167,8 +176,8 @@ def _packs(rows: list[list[int]]) -> Iterator[list[list[int]]]:
     yield pack
 
 
-def _tokenizer(notes: OnnxMetadata, max_length: int) -> Tokenizer:
-    tokenizer = Tokenizer.from_str(notes.tokenizer)
+def _tokenizer(metadata: OnnxMetadata, max_length: int) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(metadata.tokenizer)
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     return tokenizer
