@@ -1,4 +1,4 @@
-"""Where LoRA goes, on real architectures built from a configuration (random weights, no download)."""
+"""Which layers get a LoRA adapter, on real architectures with random weights (no download)."""
 
 import pytest
 from torch import nn
@@ -37,36 +37,36 @@ def adapted_layers(body: nn.Module, **choices: object) -> set[str]:
     return {name.split(".lora_A")[0].rpartition(".")[2] for name, _ in model.named_modules() if ".lora_A." in name}
 
 
-def test_the_default_is_query_and_value_whatever_they_are_called():
+def test_the_default_targets_are_query_and_value_of_each_architecture():
     assert adapted_layers(bert()) == {"query", "value"}
     assert adapted_layers(llama()) == {"q_proj", "v_proj"}
 
 
-def test_an_architecture_without_a_default_says_what_can_be_named():
+def test_an_architecture_without_default_targets_lists_its_layers():
     with pytest.raises(UsageError, match=r"no linear layer that PEFT adapts by default\. It has: k_lin, lin1, .*v_lin"):
         adapted_layers(distilbert())
     assert adapted_layers(distilbert(), target_modules=("q_lin",)) == {"q_lin"}
 
 
-def test_all_linear_spares_the_pooler_that_nothing_reads():
+def test_all_linear_does_not_adapt_the_unused_pooler():
     model = attach_adapter(bert(), TrainConfig(rank=2, target_modules="all-linear"), "some/base")
     adapted = [name for name, _ in model.named_modules() if ".lora_A." in name]
     assert any("intermediate.dense" in name for name in adapted)
     assert not any("pooler" in name for name in adapted)
 
 
-def test_one_unknown_target_is_an_error_even_beside_a_known_one():
+def test_an_unknown_target_is_an_error_even_with_a_known_one():
     with pytest.raises(UsageError, match=r"no linear layer named q_proj\. It has: dense, key, query, value"):
         adapted_layers(bert(), target_modules=("query", "q_proj"))
 
 
 def test_a_rank_above_the_width_is_refused():
-    with pytest.raises(UsageError, match=r"Rank 17 is above the width of .*query \(16\)"):
+    with pytest.raises(UsageError, match=r"Rank 17 is above the width of .*query \(16\).*Set rank to a number from 1"):
         attach_adapter(bert(), TrainConfig(rank=17), "some/base")
 
 
 @pytest.mark.parametrize(("top_layers", "layers"), [("half", 1), (None, 2)])
-def test_only_the_adapter_trains_and_its_size_is_the_formula(top_layers, layers):
+def test_only_the_adapter_is_trainable_and_has_the_expected_size(top_layers, layers):
     model = attach_adapter(bert(), TrainConfig(rank=2, top_layers=top_layers), "some/base")
     trainable, total = count_parameters(model)
     assert trainable == layers * 2 * (2 * 16 + 16 * 2)  # layers × targets × (A + B)

@@ -1,4 +1,4 @@
-"""`TrainConfig`: rules between fields, and errors that name the field."""
+"""`TrainConfig`: rules that involve several fields, and error messages that name the field."""
 
 import pytest
 
@@ -6,19 +6,19 @@ from bankllm.errors import UsageError
 from bankllm.training.config import TrainConfig
 
 
-def test_alpha_keeps_the_scale_at_two_unless_it_is_set():
+def test_the_default_alpha_gives_a_scale_of_two():
     assert TrainConfig(rank=16).scaling_alpha == 32
     assert TrainConfig(rank=16, alpha=16).scaling_alpha == 16
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_rank_0_is_refused_where_there_is_an_adapter(method):
+def test_rank_0_is_refused_with_an_adapter(method):
     with pytest.raises(UsageError, match=f"{method} needs a rank of 1 or more, got 0"):
         TrainConfig(method=method, rank=0)
 
 
 @pytest.mark.parametrize("method", ["probe", "full"])
-def test_rank_0_is_accepted_where_there_is_no_adapter(method):
+def test_rank_0_is_accepted_without_an_adapter(method):
     assert not TrainConfig(method=method, rank=0).adapts
 
 
@@ -26,11 +26,11 @@ def test_rank_0_is_accepted_where_there_is_no_adapter(method):
     ("field", "value"),
     [("method", "ia3"), ("rank", -1), ("epochs", 0), ("label_smoothing", 1.0), ("lr_head", 0), ("learning_rate", 1e-3)],
 )
-def test_a_value_that_does_not_fit_is_named(field, value):
-    with pytest.raises(UsageError, match=rf"configuration does not fit: {field}: .*bankllm/training/config\.py"):
+def test_the_error_for_an_invalid_value_names_the_field(field, value):
+    with pytest.raises(UsageError, match=rf"configuration is invalid: {field}: .*bankllm/training/config\.py"):
         TrainConfig(**{field: value})
 
 
-def test_a_configuration_survives_the_file_it_is_saved_in():
+def test_a_configuration_is_equal_after_saving_and_loading():
     config = TrainConfig(method="qlora", rank=4, target_modules=("query", "key"))
     assert TrainConfig.model_validate_json(config.model_dump_json()) == config

@@ -1,4 +1,4 @@
-"""The same configuration on two processes, as `accelerate launch` starts them on one machine or on several."""
+"""One training in two processes that `accelerate launch` starts."""
 
 import csv
 import os
@@ -25,7 +25,7 @@ def data() -> Dataset:
 
 @pytest.fixture(scope="module")
 def folder(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same texts as files: the processes of a cluster read their data from disk."""
+    """The data set as CSV files, because each process reads its data from disk."""
     folder = tmp_path_factory.mktemp("five-intents")
     for name, split in (("train", data.train), ("test", data.test)):
         write(folder / f"{name}.csv", split, data.label_names)
@@ -52,37 +52,37 @@ def launch(folder: Path, output: Path, *options: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_classifier_as_good_as_one_process_does(folder, data, tmp_path):
+def test_two_processes_train_a_classifier_as_accurate_as_one_process(folder, data, tmp_path):
     done = launch(folder, tmp_path / "adapter")
     assert done.returncode == 0, done.stderr
-    # Each line once: the second process is silent.
+    # Each line appears once, because the second process prints nothing.
     lines = (
         r"five-intents\d+ \(folder\): .*",
         r"2 processes share each batch",
         r"accuracy (0\.\d+|1\.0+) on (\d+) test texts, .*",
         r"Written to .*",
     )
-    said = re.fullmatch("\n".join(lines) + "\n", done.stdout)
-    assert said, done.stdout
-    assert int(said[2]) == len(data.test)
+    output = re.fullmatch("\n".join(lines) + "\n", done.stdout)
+    assert output, done.stdout
+    assert int(output[2]) == len(data.test)
 
     config = TrainConfig(rank=4, epochs=2, batch_size=16)
-    alone = []
+    one_process = []
     for seed in range(3):
         result = train(config.model_copy(update={"seed": seed}), data, progress=False)
-        alone.append(mean(row["actual"] == row["predicted"] for row in result.predictions))
+        one_process.append(mean(row["actual"] == row["predicted"] for row in result.predictions))
     text = 1 / len(data.test)
-    assert min(alone) - 2 * text <= float(said[1]) <= max(alone) + 2 * text
+    assert min(one_process) - 2 * text <= float(output[1]) <= max(one_process) + 2 * text
 
     classifier = training.load(tmp_path / "adapter")
     answers = classifier.predict(data.test.texts)
     right = mean(answer.intent == data.label_names[y] for answer, y in zip(answers, data.test.labels, strict=True))
-    assert right == pytest.approx(float(said[1]), abs=1e-4)
+    assert right == pytest.approx(float(output[1]), abs=1e-4)
 
 
 @pytest.mark.slow
-def test_a_batch_that_cannot_be_shared_is_refused_once(folder, tmp_path):
+def test_a_batch_that_cannot_be_divided_evenly_is_refused_once(folder, tmp_path):
     done = launch(folder, tmp_path / "adapter", "--option", "batch_size=15")
     assert done.returncode != 0
-    assert done.stderr.count("Error: A batch of 15 texts cannot be shared by 2 processes") == 1
+    assert done.stderr.count("Error: A batch of 15 texts cannot be divided evenly among 2 processes") == 1
     assert not (tmp_path / "adapter").exists()

@@ -1,4 +1,7 @@
-"""The kernel head: scikit-learn's own kernel ridge regression, left-one-out by brute force, and its file."""
+"""The kernel head equals scikit-learn's kernel ridge regression, and its scale equals that of explicit leave-one-out.
+
+The file of the head is checked when it is loaded.
+"""
 
 from dataclasses import replace
 
@@ -23,10 +26,10 @@ GAMMA, RIDGE = 1.0, 0.2
 
 @pytest.fixture
 def problem() -> tuple[np.ndarray, Split]:
-    """60 unit vectors of three classes, one of them in two places; two labels are wrong."""
-    chooser = np.random.default_rng(0)
-    places = np.repeat(np.eye(4, 8), 15, axis=0)
-    vectors = places + chooser.normal(0, 0.2, places.shape)
+    """60 unit vectors in four clusters of 15. The first class has two clusters, and two labels are wrong."""
+    rng = np.random.default_rng(0)
+    centres = np.repeat(np.eye(4, 8), 15, axis=0)
+    vectors = centres + rng.normal(0, 0.2, centres.shape)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
     labels = np.repeat([0, 1, 2, 0], 15)
     labels[[3, 40]] = 1
@@ -37,18 +40,18 @@ def ridge_regression(vectors: np.ndarray, labels: np.ndarray, priors: np.ndarray
     return KernelRidge(alpha=RIDGE, kernel="rbf", gamma=GAMMA).fit(vectors, np.eye(3)[labels] - priors)
 
 
-def test_it_is_kernel_ridge_regression(problem):
+def test_the_kernel_head_equals_kernel_ridge_regression(problem):
     vectors, split = problem
     labels = np.array(split.labels)
     kernel, _ = fit_kernel_head(vectors, split, 3, GAMMA, RIDGE, seed=0)
     priors = np.eye(3)[labels].mean(axis=0)
     expected = ridge_regression(vectors, labels, priors).predict(vectors) + priors
     np.testing.assert_allclose(kernel(torch.from_numpy(vectors)), expected, atol=5e-3)  # half precision
-    assert kernel(torch.from_numpy(vectors)).argmax(dim=1)[[0, 59]].tolist() == [0, 0]  # both places of the class
+    assert kernel(torch.from_numpy(vectors)).argmax(dim=1)[[0, 59]].tolist() == [0, 0]  # both clusters of the class
     assert not list(kernel.parameters())
 
 
-def test_its_scale_fits_the_answers_to_texts_left_out(problem):
+def test_the_scale_is_fitted_to_leave_one_out_predictions(problem):
     vectors, split = problem
     labels = np.array(split.labels)
     priors = np.eye(3)[labels].mean(axis=0)
@@ -64,7 +67,7 @@ def test_its_scale_fits_the_answers_to_texts_left_out(problem):
     assert scale == pytest.approx(minimize_scalar(loss, bounds=(1, 100), method="bounded").x, rel=0.01)
 
 
-def test_of_too_many_texts_a_share_makes_the_head(problem, monkeypatch):
+def test_a_head_of_too_many_texts_uses_a_random_sample(problem, monkeypatch):
     vectors, split = problem
     monkeypatch.setattr(head, "MAX_LANDMARKS", 40)
     kernel, _ = fit_kernel_head(vectors, split, 3, GAMMA, RIDGE, seed=0)
@@ -88,5 +91,7 @@ def test_a_head_that_does_not_fit_is_refused(fault, tmp_path):
     else:
         tensors["weight"] = torch.zeros(3, len(tensors["landmarks"]), dtype=torch.float16)
     save_file(tensors, folder / "head.safetensors")
-    with pytest.raises(ModelError, match=r"adapter/head.safetensors does not fit training.json .*Train again"):
+    with pytest.raises(
+        ModelError, match=r"adapter/head.safetensors is damaged or does not match training.json .*Train the classifier"
+    ):
         IntentClassifier.load(folder)

@@ -1,4 +1,4 @@
-"""Labels that were flipped on purpose are found, and few others are blamed."""
+"""Flipped labels are found, and few correct labels are suspected."""
 
 from dataclasses import replace
 
@@ -10,13 +10,13 @@ from bankllm.datasets import Dataset, Split
 from bankllm.errors import DataError, UsageError
 from bankllm.evidence.run import Run
 from bankllm.training.config import TrainConfig
-from bankllm.training.label_errors import audit, judge, out_of_fold, with_suspicion
+from bankllm.training.label_errors import add_suspected, find_label_errors, judge_labels, out_of_fold
 from bankllm.training.train import TrainResult, train
 
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    """Six intents that lie far apart, 21 to 48 training texts each."""
+    """Six dissimilar intents with 21 to 48 training texts each."""
     names = ("age_limit", "exchange_rate", "goodbye", "human_agent", "lost_or_stolen_card", "top_up_limits")
     return datasets.load("teller77").select(names, "six")
 
@@ -27,7 +27,7 @@ def result(data: Dataset) -> TrainResult:
 
 
 def flipped(split: Split, classes: int, every: int) -> tuple[Split, set[int]]:
-    """Every so many texts get another label."""
+    """Change the label of one text in every `every` texts. Returns the split and the positions of the changed texts."""
     chosen = set(range(0, len(split), every))
     labels = tuple((y + 1 + i % (classes - 1)) % classes if i in chosen else y for i, y in enumerate(split.labels))
     assert all((split.labels[i] != labels[i]) == (i in chosen) for i in range(len(split)))
@@ -44,34 +44,34 @@ def test_flipped_labels_are_found_in_both_splits(data: Dataset, result: TrainRes
     noisy_test, wrong_test = flipped(data.test, 6, every=10)
     noisy = replace(data, train=noisy_train, test=noisy_test)
     probabilities = result.classifier.score(data.test.texts).probabilities
-    rows = audit(noisy, result.frozen.vectors, probabilities)
+    rows = find_label_errors(noisy, result.frozen.vectors, probabilities)
 
     assert len(rows) == len(data.train) + len(data.test)
     for split, wrong in (("train", wrong_train), ("test", wrong_test)):
         suspected = found(rows, split)
         assert len(suspected & wrong) / len(wrong) >= 0.7, split
         assert len(suspected & wrong) / len(suspected) >= 0.55, split
-        mine = [row for row in rows if row["split"] == split]
-        assert [row["margin"] for row in mine] == sorted(float(str(row["margin"])) for row in mine)
-        worst = {row["text_id"] for row in mine[: len(wrong)]}
+        split_rows = [row for row in rows if row["split"] == split]
+        assert [row["margin"] for row in split_rows] == sorted(float(str(row["margin"])) for row in split_rows)
+        worst = {row["text_id"] for row in split_rows[: len(wrong)]}
         assert len(worst & wrong) / len(wrong) >= 0.6, split
-        right_again = [
+        suggestion_is_true_label = [
             row["suggested"] == data.label_names[getattr(data, split).labels[int(str(row["text_id"]))]]
-            for row in mine
+            for row in split_rows
             if row["text_id"] in wrong
         ]
-        assert np.mean(right_again) >= 0.75
+        assert np.mean(suggestion_is_true_label) >= 0.75
 
 
 @pytest.mark.parametrize("share", [0.03, 0.1, 0.2])
-def test_most_of_many_flipped_labels_are_found_and_few_others_blamed(share: float) -> None:
+def test_most_flipped_labels_are_found_and_few_correct_labels_are_suspected(share: float) -> None:
     generator = np.random.default_rng(4)
     true = np.repeat(np.arange(10), 60)
     vectors = generator.normal(size=(10, 64))[true] + generator.normal(size=(600, 64))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     wrong = generator.uniform(size=600) < share
     given = np.where(wrong, (true + generator.integers(1, 10, 600)) % 10, true)
-    rows = judge(out_of_fold(vectors, given.tolist()), given.tolist(), [str(label) for label in range(10)])
+    rows = judge_labels(out_of_fold(vectors, given.tolist()), given.tolist(), [str(label) for label in range(10)])
     suspected = {row["text_id"] for row in rows if row["suspected"] == "yes"}
     hits = suspected & set(np.flatnonzero(wrong).tolist())
     assert len(hits) / wrong.sum() >= 0.8
@@ -79,20 +79,20 @@ def test_most_of_many_flipped_labels_are_found_and_few_others_blamed(share: floa
     assert np.mean([row["suggested"] == str(true[int(str(row["text_id"]))]) for row in rows[: len(hits)]]) >= 0.9
 
 
-def test_labels_as_they_are_raise_little_suspicion(data: Dataset, result: TrainResult) -> None:
+def test_few_of_the_original_labels_are_suspected(data: Dataset, result: TrainResult) -> None:
     assert result.frozen is not None
-    rows = judge(out_of_fold(result.frozen.vectors, data.train.labels), data.train.labels, data.label_names)
+    rows = judge_labels(out_of_fold(result.frozen.vectors, data.train.labels), data.train.labels, data.label_names)
     assert np.mean([row["suspected"] == "yes" for row in rows]) < 0.05
 
 
-def test_the_confident_joint_and_the_pruning_by_hand() -> None:
-    """Thresholds: a (0.9 + 0.8 + 0.7 + 0.2) / 4 = 0.65, b (0.85 + 0.6) / 2 = 0.725; no text carries c.
+def test_the_confident_joint_and_the_pruning_match_a_manual_calculation() -> None:
+    """Thresholds: a (0.9 + 0.8 + 0.7 + 0.2) / 4 = 0.65, b (0.85 + 0.6) / 2 = 0.725. No text has label c.
 
-    a's texts reach a, a, a and b, so one of four is taken for b, and by both prunings it is text 3. Of b's, text 4
-    reaches b and text 5 nothing: how sure to be of c no text shows.
+    The four texts of a reach the thresholds of a, a, a and b, so one of the four counts as b. Both pruning rules select
+    text 3. Of the two texts of b, text 4 reaches the threshold of b. Text 5 reaches none, because c has no threshold.
     """
     probabilities = np.array([[9, 1, 0], [8, 2, 0], [7, 3, 0], [2, 7.5, 0.5], [1.5, 8.5, 0], [0, 6, 4]]) / 10
-    rows = judge(probabilities, [0, 0, 0, 0, 1, 1], ["a", "b", "c"])
+    rows = judge_labels(probabilities, [0, 0, 0, 0, 1, 1], ["a", "b", "c"])
     assert rows[0] == {
         "text_id": 3,
         "given": "a",
@@ -106,8 +106,8 @@ def test_the_confident_joint_and_the_pruning_by_hand() -> None:
     assert rows[1]["suggested"] == "c"
 
 
-def test_no_text_is_judged_by_a_model_that_learnt_it() -> None:
-    """Vectors without meaning cannot be known out of fold, though a regression would remember every one."""
+def test_no_text_is_judged_by_a_model_trained_on_it() -> None:
+    """Random vectors cannot be classified by cross-validation, although a regression can memorise all of them."""
     generator = np.random.default_rng(0)
     vectors, labels = generator.normal(size=(90, 200)), list(range(3)) * 30
     probabilities = out_of_fold(vectors, labels)
@@ -118,24 +118,24 @@ def test_no_text_is_judged_by_a_model_that_learnt_it() -> None:
     assert not np.array_equal(probabilities, out_of_fold(vectors, labels, seed=1))
 
 
-def test_cleaned_accuracy_is_a_second_line_over_fewer_rows(data: Dataset, result: TrainResult, run: Run) -> None:
+def test_cleaned_accuracy_is_computed_over_the_unsuspected_rows(data: Dataset, result: TrainResult, run: Run) -> None:
     noisy, wrong = flipped(data.test, 6, every=10)
-    judged = judge(result.classifier.score(data.test.texts).probabilities, noisy.labels, data.label_names)
+    judged = judge_labels(result.classifier.score(data.test.texts).probabilities, noisy.labels, data.label_names)
     predictions = [
         {**row, "actual": data.label_names[y]} for row, y in zip(result.predictions, noisy.labels, strict=True)
     ]
-    run.write_rows("audited", with_suspicion(predictions, judged))
-    whole = run.measure("all", "accuracy", "audited", title="t", unit="share")
-    cleaned = run.measure("cleaned", "accuracy", "audited", title="t", unit="share", where={"suspected": "no"})
+    run.write_rows("judged", add_suspected(predictions, judged))
+    whole = run.measure("all", "accuracy", "judged", title="t", unit="share")
+    cleaned = run.measure("cleaned", "accuracy", "judged", title="t", unit="share", where={"suspected": "no"})
     assert whole.n == len(data.test)
     assert len(wrong) / 2 < whole.n - cleaned.n < 2 * len(wrong)
     assert (whole.value or 0) < 0.91 < 0.95 < (cleaned.value or 0)
-    with pytest.raises(UsageError, match=rf"{whole.n} predictions and {whole.n - 1} audited test texts"):
-        with_suspicion(predictions, judged[1:])
+    with pytest.raises(UsageError, match=rf"got {whole.n} predictions and {whole.n - 1} judged test texts"):
+        add_suspected(predictions, judged[1:])
 
 
-def test_too_few_texts_a_label_and_a_wrong_shape_are_refused() -> None:
+def test_too_few_texts_per_label_and_a_wrong_shape_are_refused() -> None:
     with pytest.raises(DataError, match="Label 1 has 3 texts, too few for 5 folds"):
         out_of_fold(np.zeros((13, 4)), [0] * 10 + [1] * 3)
     with pytest.raises(UsageError, match=r"shape \(2, 3\), .*got \(2, 2\)"):
-        judge(np.zeros((2, 2)), [0, 1], ["a", "b", "c"])
+        judge_labels(np.zeros((2, 2)), [0, 1], ["a", "b", "c"])

@@ -1,4 +1,4 @@
-"""The artifact folder: whole or not at all, with evidence that verifies and a card whose numbers are the records'."""
+"""The artifact folder is written atomically, its evidence verifies, and the model card's numbers equal the records."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ PREDICTIONS: list[dict[str, object]] = [
 
 
 def tiny(method: str = "probe", dataset: str = "teller77[2 intents]", base: str = "minilm") -> IntentClassifier:
-    """A random-weight classifier; its weights do not matter here."""
+    """A classifier with random weights, because the weights do not matter in these tests."""
     hashes = {key: KNOWN_DATA["teller77"][key] for key in HASHES}
     data = {"dataset": dataset, "train_rows": 2000, "test_rows": 74, **hashes}
     config = TrainConfig(rank=4, method=method, base_model=base).model_dump(mode="json")
@@ -81,7 +81,7 @@ def write(
 
 @pytest.fixture(scope="module")
 def lora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult, Dataset]:
-    """A real LoRA artifact of three intents, with what was trained and on which texts."""
+    """A trained LoRA artifact of three intents: its folder, the result of the training, and the data set."""
     folder = tmp_path_factory.mktemp("card") / "lora"
     whole = load("teller77").first_intents(3)
     data = replace(whole, train=every(whole.train, 6), test=every(whole.test, 2))
@@ -92,7 +92,7 @@ def every(split: Split, step: int) -> Split:
     return Split(split.texts[::step], split.labels[::step])
 
 
-def test_the_folder_holds_pefts_files_labels_head_and_evidence_but_no_texts(lora) -> None:
+def test_the_folder_holds_adapter_labels_head_and_evidence_but_no_texts(lora) -> None:
     folder, result, data = lora
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
         "README.md",
@@ -111,7 +111,7 @@ def test_the_folder_holds_pefts_files_labels_head_and_evidence_but_no_texts(lora
     assert tuple(json.loads((folder / "training.json").read_text())["label_names"]) == data.label_names
 
 
-def test_plain_peft_on_the_plain_backbone_gives_our_embeddings(lora) -> None:
+def test_peft_without_bankllm_gives_the_same_embeddings(lora) -> None:
     folder, result, data = lora
     plain = AutoModel.from_pretrained(base_models.resolve("minilm").location)
     model = PeftModel.from_pretrained(plain, folder).eval()
@@ -123,24 +123,24 @@ def test_plain_peft_on_the_plain_backbone_gives_our_embeddings(lora) -> None:
     vectors, before = (normalize(pool(h, batch["attention_mask"], "mean"), dim=-1).numpy() for h in (hidden, unadapted))
     ours = training.load(folder).score(data.test.texts).embeddings
     np.testing.assert_allclose(vectors, ours, atol=1e-5)
-    assert np.abs(before - ours).max() > 1e-3  # the adapter does something
+    assert np.abs(before - ours).max() > 1e-3  # the adapter has an effect
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
-def test_the_cards_snippets_run_and_agree(
+def test_the_code_snippets_of_the_card_run_and_agree(
     lora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pooling: Pooling
 ) -> None:
     _, result, _ = lora
-    mine = tmp_path / "mine"
+    folder = tmp_path / "artifact"
     artifact = result.classifier.artifact.model_copy(update={"pooling": pooling})
     module = EncoderWithHead(result.classifier.module.body, 3, pooling, artifact.logit_scale)
     module.head = result.classifier.module.head
-    card = write(mine, IntentClassifier(module, result.classifier.tokenizer, artifact, "cpu"), result.predictions)
+    card = write(folder, IntentClassifier(module, result.classifier.tokenizer, artifact, "cpu"), result.predictions)
     ours, plain = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
     base = f'base = "{base_models.MINILM_ID}"'
     assert base in plain
     plain = plain.replace(base, f"base = {base_models.resolve('minilm').location!r}")
-    monkeypatch.chdir(mine)
+    monkeypatch.chdir(folder)
     exec(ours, {})
     intents = re.findall(r"intent='(\w+)'", capsys.readouterr().out)
     exec(plain, {})
@@ -148,11 +148,11 @@ def test_the_cards_snippets_run_and_agree(
     assert intents[0] in artifact.label_names
 
 
-def test_the_evidence_holds_and_its_records_are_the_cards_numbers(lora) -> None:
+def test_the_evidence_verifies_and_the_card_states_the_numbers_of_the_records(lora) -> None:
     folder, result, data = lora
     verdict = verify(folder)
     assert verdict.holds, verdict.findings
-    assert verdict.findings[-1] == Finding("README.md", "ok", "13 numbers equal their records")
+    assert verdict.findings[-1] == Finding("README.md", "ok", "13 numbers agree with their records")
     records = {record.id: record for record in read_records(folder)}
     right = sum(row["actual"] == row["predicted"] for row in result.predictions)
     assert records["accuracy"].value == right / len(data.test)
@@ -186,17 +186,17 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a number of the front matter": (
         lambda f: change(f, "README.md", r"value: 0\.75\n", "value: 0.85\n"),
         "README.md",
-        "model-index says Accuracy 0.85, the records 0.75",
+        "model-index: expected Accuracy 0.75, as in the records, found 0.85",
     ),
     "a metric without a record": (
         lambda f: change(f, "README.md", "name: Accuracy", "name: Precision"),
         "README.md",
-        "model-index says Precision 0.75, the records None",
+        "model-index: expected Precision None, as in the records, found 0.75",
     ),
     "a number of the text": (
         lambda f: change(f, "README.md", r"75\.0 %", "95.0 %"),
         "README.md",
-        "accuracy says '95.0 %', the record '75.0 %'",
+        "accuracy: expected '75.0 %' as in the record, found '95.0 %'",
     ),
     "front matter that is no YAML": (
         lambda f: change(f, "README.md", "tags:", "tags: ["),
@@ -213,30 +213,36 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "expected sha256",
     ),
     "other labels": (lambda f: change(f, "training.json", '"cash"', '"coin"'), "training.json", "expected sha256"),
-    "no weights": (lambda f: (f / "head.safetensors").unlink(), "head.safetensors", "speak of it, but it is missing"),
+    "no weights": (
+        lambda f: (f / "head.safetensors").unlink(),
+        "head.safetensors",
+        "the records name it, but it is missing",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
-def test_tampering_with_an_artifact_is_found_and_named(tmp_path: Path, name: str) -> None:
-    write(tmp_path / "mine", tiny())
-    assert verify(tmp_path / "mine").holds
+def test_verify_detects_and_names_each_manipulation(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "artifact", tiny())
+    assert verify(tmp_path / "artifact").holds
     tamper, subject, detail = TAMPERINGS[name]
-    tamper(tmp_path / "mine")
-    broken = [finding for finding in verify(tmp_path / "mine").findings if not finding.holds]
+    tamper(tmp_path / "artifact")
+    broken = [finding for finding in verify(tmp_path / "artifact").findings if not finding.holds]
     assert any(finding.subject == subject and detail in finding.detail for finding in broken), broken
 
 
 def test_an_artifact_without_records_cannot_be_verified(tmp_path: Path) -> None:
-    write(tmp_path / "mine", tiny())
-    (tmp_path / "mine" / "records.jsonl").unlink()
-    with pytest.raises(RunError, match=r"holds no records\. Expected .*or of a classifier that `bankllm train` wrote"):
-        verify(tmp_path / "mine")
+    write(tmp_path / "artifact", tiny())
+    (tmp_path / "artifact" / "records.jsonl").unlink()
+    with pytest.raises(
+        RunError, match=r"holds no records\. Expected .*or the folder of a classifier that `bankllm train` wrote"
+    ):
+        verify(tmp_path / "artifact")
 
 
-def test_the_front_matter_is_the_hubs_and_the_text_says_what_was_done(tmp_path: Path) -> None:
-    card = write(tmp_path / "mine", tiny("lora"))
-    front_matter = yaml.safe_load((tmp_path / "mine" / "README.md").read_text().split("---\n")[1])
+def test_the_front_matter_has_the_format_of_the_hub_and_the_text_states_data_and_settings(tmp_path: Path) -> None:
+    card = write(tmp_path / "artifact", tiny("lora"))
+    front_matter = yaml.safe_load((tmp_path / "artifact" / "README.md").read_text().split("---\n")[1])
     index = front_matter.pop("model-index")
     assert front_matter == {
         "base_model": "sentence-transformers/all-MiniLM-L6-v2",
@@ -256,40 +262,40 @@ def test_the_front_matter_is_the_hubs_and_the_text_says_what_was_done(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("dataset", "method", "license", "said"),
+    ("dataset", "method", "license", "expected"),
     [
         ("banking77", "lora", "cc-by-4.0", LICENCES["banking77"].notice),
         ("assistant(banking77+teller77)", "qlora", "cc-by-4.0", "PolyAI"),
         ("teller77", "probe", "cc0-1.0", "CC0 1.0"),
-        ("teller77", "full", None, "CC0 1.0"),  # the base model's own weights are in it
-        ("folder banking77", "lora", None, "Under which licence the data may be used is not known"),
-        ("my-texts", "lora", None, "Under which licence the data may be used is not known"),
+        ("teller77", "full", None, "CC0 1.0"),  # the folder contains the weights of the base model
+        ("folder banking77", "lora", None, "The licence of the data is unknown."),
+        ("my-texts", "lora", None, "The licence of the data is unknown."),
     ],
 )
-def test_the_licence_follows_the_data(
-    tmp_path: Path, dataset: str, method: str, license: str | None, said: str
+def test_the_licence_of_the_card_depends_on_the_data(
+    tmp_path: Path, dataset: str, method: str, license: str | None, expected: str
 ) -> None:
-    card = write(tmp_path / "mine", tiny(method, dataset))
+    card = write(tmp_path / "artifact", tiny(method, dataset))
     assert card.data.get("license") == license
-    assert said in card.text
+    assert expected in card.text
 
 
-def test_without_test_texts_the_card_claims_nothing(tmp_path: Path) -> None:
-    card = write(tmp_path / "mine", tiny(), predictions=[])
+def test_without_test_texts_the_card_claims_no_quality(tmp_path: Path) -> None:
+    card = write(tmp_path / "artifact", tiny(), predictions=[])
     assert card.data.eval_results is None
     assert "| Accuracy | not measured: the data set has no test texts | – |" in card.text
-    verdict = verify(tmp_path / "mine")
+    verdict = verify(tmp_path / "artifact")
     assert (verdict.holds, verdict.count("not measured"), verdict.count("ok")) == (True, 3, 8)
 
 
-def test_no_path_of_this_machine_is_published(tmp_path: Path) -> None:
+def test_no_local_path_is_published(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    write(tmp_path / "mine", tiny(base=str(tmp_path / "base")))
+    write(tmp_path / "artifact", tiny(base=str(tmp_path / "base")))
     for name in ("README.md", "records.jsonl", "raw/cost.csv"):
-        assert str(tmp_path) not in (tmp_path / "mine" / name).read_text(), name
+        assert str(tmp_path) not in (tmp_path / "artifact" / name).read_text(), name
 
 
-def test_an_earlier_artifact_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_an_earlier_artifact_is_replaced_completely(tmp_path: Path) -> None:
     output = tmp_path / "adapter"
     write_artifact(tiny(), output, PREDICTIONS, COSTS)
     (output / "stale").touch()
@@ -305,7 +311,7 @@ def test_an_earlier_artifact_is_replaced_and_nothing_else_is_left(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-def test_a_failed_write_leaves_the_earlier_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_does_not_change_the_earlier_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "adapter"
     write_artifact(tiny(), output, PREDICTIONS, COSTS)
     before = (output / "README.md").read_text()
@@ -322,9 +328,9 @@ def test_a_failed_write_leaves_the_earlier_artifact(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-def test_other_peoples_folders_and_files_are_not_overwritten(tmp_path: Path) -> None:
+def test_unrelated_folders_and_files_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UsageError, match="holds something that is not a trained classifier"):
+    with pytest.raises(UsageError, match="exists and is not a trained classifier"):
         check_output(tmp_path)
     with pytest.raises(RunError, match="cannot be written"):
         check_output(tmp_path / "notes.txt" / "adapter")

@@ -1,4 +1,4 @@
-"""The sweep as tasks of a real two-node Ray cluster on this machine, one of whose nodes is killed."""
+"""A sweep on a real Ray cluster of two nodes on this machine, one of which is killed during the sweep."""
 
 import csv
 import sys
@@ -17,7 +17,7 @@ from bankllm.errors import RunError, UsageError
 from bankllm.training.checkpoints import STATE_FILE, Checkpoints, TrainingState
 from bankllm.training.config import TrainConfig
 from bankllm.training.ray_sweep import _result, sweep_on_ray
-from bankllm.training.sweep import only_sweep, sweep
+from bankllm.training.sweep import lock_folder, sweep
 from bankllm.training.train import TrainResult
 
 EPOCHS = 3
@@ -32,7 +32,7 @@ TASK = "ray::_train_on_node"
 
 @pytest.fixture
 def data_folder(tmp_path: Path) -> Path:
-    """Three intents, 16 training and 4 test texts of each, as files: nodes load the data themselves."""
+    """Three intents with 16 training and 4 test texts each, as CSV files, because each node loads the data itself."""
     whole, folder = load("teller77").first_intents(3), tmp_path / "tiny"
     folder.mkdir()
     for name, split, count in (("train", whole.train, 16), ("test", whole.test, 4)):
@@ -47,7 +47,7 @@ def data_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head and another node, of one core each, on loopback. Every process of theirs is gone afterwards."""
+    """A head node and a worker node with one core each, on loopback. Afterwards none of their processes remains."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 127.0.0.1 stays 127.0.0.1
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'bankllm[cluster]'")
@@ -60,7 +60,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "include_dashboard": False,
         "node_ip_address": "127.0.0.1",
     }
-    # The head finds out within two seconds that a node is gone, not within fifteen.
+    # The head detects a dead node within 2 s instead of 15 s.
     health = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 3}
     cluster = Cluster(initialize_head=True, head_node_args={"_system_config": health, **common})
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the nodes cannot import tests
@@ -71,16 +71,17 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
         ray.shutdown()
         cluster.shutdown()
-        left = set(psutil.Process().children(recursive=True)) - before
-        for process in left:
+        remaining = set(psutil.Process().children(recursive=True)) - before
+        for process in remaining:
             process.kill()
-        assert psutil.wait_procs(left, timeout=10)[1] == []
+        assert psutil.wait_procs(remaining, timeout=10)[1] == []
 
 
 class HeldAfterAnEpoch:
-    """An `evaluate` that adds the node. Where it arrives, each training waits after an epoch for the node's death.
+    """An `evaluate` function that adds the node id to each row.
 
-    However fast or slow the machine, both trainings are then in their middle when the node dies.
+    On a node where it is unpickled, each training waits after its first epoch until the other node has died. Both
+    trainings are therefore unfinished when the node dies, on a machine of any speed.
     """
 
     def __init__(self, dead: Path) -> None:
@@ -96,12 +97,12 @@ class HeldAfterAnEpoch:
         self.__dict__.update(state)
         mark = Checkpoints.mark
 
-        def mark_and_wait(state: Path, so_far: TrainingState) -> None:
-            mark(state, so_far)
+        def mark_and_wait(folder: Path, state: TrainingState) -> None:
+            mark(folder, state)
             while not self.dead.exists():
                 time.sleep(0.01)
 
-        Checkpoints.mark = staticmethod(mark_and_wait)  # on the node alone
+        Checkpoints.mark = staticmethod(mark_and_wait)  # only on the node
 
 
 class NodeKiller(threading.Thread):
@@ -117,10 +118,10 @@ class NodeKiller(threading.Thread):
 
     def run(self) -> None:
         try:
-            give_up = time.monotonic() + 150
+            deadline = time.monotonic() + 150
             states: dict[str, list[Path]] = {}
             while not (states and all(states.values())):
-                if time.monotonic() > give_up:
+                if time.monotonic() > deadline:
                     return
                 time.sleep(0.05)
                 states = {key: list(self.folder.glob(f"{key}.checkpoint/*/{STATE_FILE}")) for key in LONG}
@@ -136,7 +137,7 @@ class NodeKiller(threading.Thread):
 
 
 @pytest.mark.slow
-def test_a_task_whose_node_is_killed_is_run_again_elsewhere(cluster, data_folder, tmp_path):
+def test_a_task_of_a_killed_node_runs_again_on_another_node(cluster, data_folder, tmp_path):
     folder, dead = tmp_path / "adapters", tmp_path / "dead"
     folder.mkdir()
     killer = NodeKiller(cluster, folder, dead)
@@ -148,11 +149,11 @@ def test_a_task_whose_node_is_killed_is_run_again_elsewhere(cluster, data_folder
     assert [(outcome.key, outcome.config, outcome.measured) for outcome in outcomes] == [
         (key, config, True) for key, config in PLAN.items()
     ]
-    # Both were in the middle of their training when the node died, and both ended on the head.
+    # Both trainings were unfinished when the node died, and both finished on the head node.
     assert {row["node"] for outcome in outcomes for row in outcome.rows} == {cluster.head_node.node_id}
     for outcome in outcomes[:2]:
         assert killer.kept[outcome.key].epochs == 1
-        # The task carried on from the checkpoint and counts what that had cost.
+        # The task resumed from the checkpoint, and its costs include the time before the checkpoint.
         assert outcome.costs.encode_seconds == killer.kept[outcome.key].encode_seconds
     assert {path.name for path in folder.iterdir()} == set(PLAN)
 
@@ -162,7 +163,7 @@ def test_a_task_whose_node_is_killed_is_run_again_elsewhere(cluster, data_folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_what_went_wrong_on_a_node_is_said_as_if_it_went_wrong_here():
+def test_an_error_on_a_node_is_raised_in_the_driver():
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'bankllm[cluster]'")
     errors = ray.exceptions
 
@@ -173,10 +174,10 @@ def test_what_went_wrong_on_a_node_is_said_as_if_it_went_wrong_here():
     with pytest.raises(UsageError, match="no linear layer named q_proj"):
         _result(fail_with(wrong.as_instanceof_cause()), None, "two", 3)
     with pytest.raises(
-        RunError, match=r"The task of two was lost 4 times \(WorkerCrashedError\).*call again to carry on"
+        RunError, match=r"The task two failed 4 times \(WorkerCrashedError\).*run the sweep again to resume"
     ):
         _result(fail_with(errors.WorkerCrashedError()), None, "two", 3)
-    with pytest.raises(ZeroDivisionError):  # a fault of ours keeps its traceback
+    with pytest.raises(ZeroDivisionError):  # an unexpected error keeps its traceback
         _result(
             fail_with(errors.RayTaskError("task", "traceback", ZeroDivisionError()).as_instanceof_cause()),
             None,
@@ -193,8 +194,8 @@ def test_without_ray_the_error_names_the_command(data_folder, tmp_path, monkeypa
 
 def test_bad_input_is_refused_before_ray_starts(data_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match="cannot name a folder"):
+    with pytest.raises(UsageError, match="cannot be used as a folder name"):
         sweep_on_ray({"a/b": TrainConfig()}, str(data_folder), tmp_path, progress=False)
     monkeypatch.setattr("bankllm.training.sweep.TIMEOUT_S", 0.1)
-    with only_sweep(tmp_path), pytest.raises(RunError, match="Another process is sweeping into"):
+    with lock_folder(tmp_path), pytest.raises(RunError, match="Another process is running a sweep in"):
         sweep_on_ray(PLAN, str(data_folder), tmp_path, progress=False)

@@ -1,4 +1,4 @@
-"""Checks before training, the validation split, and the calibrated threshold."""
+"""Checks before the training, the validation split, and the calibrated threshold."""
 
 from collections import Counter
 
@@ -10,17 +10,17 @@ from bankllm.training.split import calibrate_threshold, check_trainable, split_v
 
 
 def made(counts: dict[str, int]) -> Dataset:
-    """A data set with so many training texts a label."""
+    """A data set with `counts[label]` training texts per label."""
     names = tuple(counts)
     rows = [(f"{name} {i}", label) for label, name in enumerate(names) for i in range(counts[name])]
     train = Split(tuple(text for text, _ in rows), tuple(label for _, label in rows))
     return Dataset("made", names, train, Split(("test",), (0,)), {"train": "a", "test": "b"}, "test")
 
 
-def test_no_texts_one_class_and_a_label_without_texts_are_refused():
+def test_no_texts_a_single_label_and_a_label_without_texts_are_refused():
     with pytest.raises(DataError, match="made has no training texts"):
         check_trainable(made({"card": 0, "cash": 0}))
-    with pytest.raises(DataError, match=r"one class alone \(card\)"):
+    with pytest.raises(DataError, match=r"training texts of only one label \(card\)"):
         check_trainable(made({"card": 3}))
     with pytest.raises(DataError, match="labels without a training text: cash"):
         check_trainable(made({"card": 3, "cash": 0, "pin": 2}))
@@ -44,11 +44,11 @@ def test_the_seed_decides_the_split():
 
 @pytest.mark.parametrize("share", [0, 1, -0.5])
 def test_a_share_outside_0_to_1_is_refused(share):
-    with pytest.raises(UsageError, match="must lie between 0 and 1"):
+    with pytest.raises(UsageError, match="must be between 0 and 1"):
         split_validation(made({"card": 4, "cash": 4}), share=share)
 
 
-def test_the_threshold_keeps_the_wanted_share_of_right_answers():
+def test_the_threshold_keeps_the_requested_share_of_correct_predictions():
     rows = [{"actual": "a", "predicted": "a", "confidence": i / 100} for i in range(1, 101)]
     wrong = [{"actual": "a", "predicted": "b", "confidence": 0.999}] * 50
     threshold = calibrate_threshold(rows + wrong, keep=0.9)
@@ -56,6 +56,6 @@ def test_the_threshold_keeps_the_wanted_share_of_right_answers():
     assert threshold == pytest.approx(0.1, abs=0.011)
 
 
-def test_no_right_answer_gives_no_threshold():
-    with pytest.raises(DataError, match="no threshold can be calibrated"):
+def test_without_a_correct_prediction_calibration_fails():
+    with pytest.raises(DataError, match="the abstention threshold cannot be calibrated"):
         calibrate_threshold([{"actual": "a", "predicted": "b", "confidence": 0.5}])

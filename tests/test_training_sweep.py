@@ -1,4 +1,4 @@
-"""A sweep that is killed for real, and what its second run makes of what lies there."""
+"""A sweep that is killed with SIGKILL, and the second call that resumes it."""
 
 import dataclasses
 import json
@@ -18,8 +18,8 @@ from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.profiles import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
-from bankllm.training.sweep import Planned, plan, sweep
-from bankllm.training.sweep_progress import SweepBar, work
+from bankllm.training.sweep import PlannedTraining, plan, sweep
+from bankllm.training.sweep_progress import SweepBar, estimated_cost
 from bankllm.training.sweep_results import SweepResult
 
 PLAN = {
@@ -54,7 +54,7 @@ sweep(PLAN, tiny(), Path("adapters"), evaluate=evaluate, report=report, progress
 
 
 def tiny() -> Dataset:
-    """Three intents, the first 8 training and 4 test texts of each: an epoch takes a fraction of a second."""
+    """The first 8 training and 4 test texts of three intents. An epoch takes a fraction of a second."""
     whole = load("teller77").first_intents(3)
 
     def first(split: Split, count: int) -> Split:
@@ -73,7 +73,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainConfig, bool]]:
-    """(configuration, whether it was given frozen embeddings) of every training from here on."""
+    """Record (configuration, whether frozen embeddings were passed) of each training during the test."""
     calls = []
 
     def train(config: TrainConfig, data: Dataset, output: Any = None, progress: bool = True, frozen=None, **more):
@@ -86,14 +86,14 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainConfig, bool]]:
 
 
 def kill_at(moment: str, folder: Path, reached: str) -> None:
-    """Start the sweep in a process of its own, and SIGKILL it once a path that matches `reached` exists."""
+    """Start the sweep in a separate process, and SIGKILL it as soon as a path matches `reached`."""
     script = SCRIPT.format(tests=str(Path(__file__).parent), moment=moment)
     process = subprocess.Popen([sys.executable, "-c", script], cwd=folder)
     try:
-        give_up = time.monotonic() + 100
+        deadline = time.monotonic() + 100
         while not any(folder.glob(reached)):
             assert process.poll() is None, "the sweep ended by itself"
-            assert time.monotonic() < give_up
+            assert time.monotonic() < deadline
             time.sleep(0.005)
     finally:
         process.send_signal(signal.SIGKILL)
@@ -110,7 +110,7 @@ def files_below(folder: Path) -> set[str]:
 
 
 def same_answers(ours: SweepResult, theirs: SweepResult) -> bool:
-    """The last digits of a float differ between processes."""
+    """Compare rows. Confidences may differ slightly, because the last digits of a float differ between processes."""
     confidences = [[float(row["confidence"]) for row in outcome.rows] for outcome in (ours, theirs)]
     answers = [[row | {"confidence": ""} for row in outcome.rows] for outcome in (ours, theirs)]
     return answers[0] == answers[1] and confidences[0] == pytest.approx(confidences[1], abs=1e-4)
@@ -125,7 +125,7 @@ def same_answers(ours: SweepResult, theirs: SweepResult) -> bool:
         ("before the rows of two", "waiting"),
     ],
 )
-def test_a_killed_sweep_carries_on(moment, reached, tmp_path, uninterrupted, trained):
+def test_a_killed_sweep_resumes(moment, reached, tmp_path, uninterrupted, trained):
     kill_at(moment, tmp_path, reached)
     folder = tmp_path / "adapters"
     before = snapshot(folder / "one")
@@ -137,7 +137,7 @@ def test_a_killed_sweep_carries_on(moment, reached, tmp_path, uninterrupted, tra
     outcomes = sweep(PLAN, tiny(), folder, progress=False)
 
     assert snapshot(folder / "one") == before
-    # `two` replays the frozen layers and makes what they give anew; `three` gets it from `two`.
+    # `two` needs prefix states, which it computes again; `three` gets them from `two`.
     assert trained == [(PLAN["two"], False), (PLAN["three"], True)]
     if kept:
         assert {state["epochs"] for state in kept} <= {1, 2, 3}
@@ -150,15 +150,15 @@ def test_a_killed_sweep_carries_on(moment, reached, tmp_path, uninterrupted, tra
     assert not same_answers(outcomes[1], outcomes[2])
 
 
-def test_each_result_is_whole_and_says_what_it_cost(uninterrupted):
+def test_each_result_is_complete_and_states_its_costs(uninterrupted):
     data = tiny()
     assert {path.name for path in uninterrupted.iterdir()} == set(PLAN)
     again = sweep(PLAN, data, uninterrupted, progress=False)
     for outcome in again:
         assert {path.name for path in outcome.folder.iterdir()} >= FILES
         assert outcome.folder == uninterrupted / outcome.key
-        said = [prediction.intent for prediction in IntentClassifier.load(outcome.folder).predict(data.test.texts)]
-        assert [row["predicted"] for row in outcome.rows] == said
+        intents = [prediction.intent for prediction in IntentClassifier.load(outcome.folder).predict(data.test.texts)]
+        assert [row["predicted"] for row in outcome.rows] == intents
         costs = outcome.costs
         assert costs.rows_seen == len(data.train) * (1 if outcome.key == "one" else outcome.config.epochs)
         assert min(costs.seconds, costs.encode_seconds, costs.adapter_bytes) > 0
@@ -170,33 +170,37 @@ def test_each_result_is_whole_and_says_what_it_cost(uninterrupted):
 
 def test_a_finished_sweep_trains_nothing(uninterrupted, trained):
     before = snapshot(uninterrupted)
-    heard = []
-    outcomes = sweep(PLAN, tiny(), uninterrupted, report=heard.append, progress=False)
-    assert heard == outcomes
+    reported = []
+    outcomes = sweep(PLAN, tiny(), uninterrupted, report=reported.append, progress=False)
+    assert reported == outcomes
     assert trained == []
     assert snapshot(uninterrupted) == before
 
 
 def test_another_configuration_or_other_data_under_the_same_key_is_refused(uninterrupted, trained):
     before = snapshot(uninterrupted)
-    with pytest.raises(UsageError, match=r"two holds the result of another training .*: rank 2 there, 4 here\. Remove"):
+    with pytest.raises(
+        UsageError, match=r"two holds the result of another training .*\(rank: stored 2, requested 4\)\. Delete"
+    ):
         sweep({**PLAN, "two": TrainConfig(rank=4, epochs=3)}, tiny(), uninterrupted, progress=False)
     data = tiny()
     swapped = Split(data.test.texts[::-1], data.test.labels[::-1])
-    with pytest.raises(UsageError, match=r"one holds the result of another training .*: rows_sha256 '"):
+    with pytest.raises(UsageError, match=r"one holds the result of another training .*\(rows_sha256: stored '"):
         sweep(PLAN, dataclasses.replace(data, test=swapped), uninterrupted, progress=False)
     assert trained == []
     assert snapshot(uninterrupted) == before
 
 
-def test_a_damaged_result_is_named(uninterrupted, tmp_path):
+def test_the_error_for_a_damaged_result_names_the_file(uninterrupted, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "result.json").write_text((uninterrupted / "one" / "result.json").read_text()[:-20])
-    with pytest.raises(RunError, match=r"result\.json is not a result of a sweep .*remove .*one to train it anew"):
+    with pytest.raises(
+        RunError, match=r"result\.json is not a valid sweep result .*Delete .*one to train this configuration again"
+    ):
         sweep(PLAN, tiny(), tmp_path, progress=False)
 
 
-def test_what_cannot_be_measured_says_why_and_is_tried_again(tmp_path, monkeypatch):
+def test_a_training_that_cannot_run_states_the_reason_and_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     both = {"qlora": TrainConfig(method="qlora", rank=2, epochs=1), "probe": TrainConfig(method="probe")}
     missing, probe = sweep(both, tiny(), tmp_path, progress=False)
@@ -215,7 +219,7 @@ def test_what_cannot_be_measured_says_why_and_is_tried_again(tmp_path, monkeypat
     assert still == probe
 
 
-def test_qlora_starts_alike_whether_or_not_the_sweep_was_interrupted(tmp_path, trained):
+def test_qlora_gives_the_same_result_after_an_interruption(tmp_path, trained):
     both = {"probe": TrainConfig(method="probe"), "qlora": TrainConfig(method="qlora", rank=2, epochs=1)}
     whole = sweep(both, tiny(), tmp_path / "whole", progress=False)
     sweep({"probe": both["probe"]}, tiny(), tmp_path / "parts", progress=False)
@@ -224,7 +228,7 @@ def test_qlora_starts_alike_whether_or_not_the_sweep_was_interrupted(tmp_path, t
     assert same_answers(parts[1], whole[1])
 
 
-def test_leftovers_of_a_killed_training_go_and_nothing_else(tmp_path):
+def test_only_the_leftovers_of_a_killed_training_are_deleted(tmp_path):
     leftovers = [".probe-ab12cd_9", "probe.checkpoint", "tmpab12cd_9"]
     for name in [*leftovers, ".other-ab12cd_9", "tmp_mine"]:
         (tmp_path / name).mkdir()
@@ -234,10 +238,10 @@ def test_leftovers_of_a_killed_training_go_and_nothing_else(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"probe", ".other-ab12cd_9", "tmp_mine"}
 
 
-def test_what_is_not_the_sweeps_is_left_alone(tmp_path):
+def test_unrelated_files_are_not_deleted(tmp_path):
     (tmp_path / "probe").mkdir()
     (tmp_path / "probe" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="holds something that is not a trained classifier"):
+    with pytest.raises(UsageError, match="exists and is not a trained classifier"):
         sweep({"probe": TrainConfig(method="probe")}, tiny(), tmp_path, progress=False)
     assert files_below(tmp_path) == {"probe", "probe/thesis.txt"}
 
@@ -250,23 +254,23 @@ def test_two_sweeps_cannot_share_a_folder(tmp_path, monkeypatch):
     with subprocess.Popen([sys.executable, "-c", f"{code}; input()"], stdin=-1, stdout=-1) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(RunError, match="Another process is sweeping into"):
+        with pytest.raises(RunError, match="Another process is running a sweep in"):
             sweep(PLAN, tiny(), tmp_path, progress=False)
         os.kill(other.pid, signal.SIGKILL)
-    with sweep_module.only_sweep(tmp_path):  # the lock ended with its process
+    with sweep_module.lock_folder(tmp_path):  # the lock was released when its process ended
         assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("key", ["", "a/b", ".hidden", "lora.checkpoint", "LoRA r=8", "größe"])
-def test_a_key_must_name_a_folder(key, tmp_path):
-    with pytest.raises(UsageError, match="cannot name a folder"):
+def test_a_key_must_be_a_valid_folder_name(key, tmp_path):
+    with pytest.raises(UsageError, match="cannot be used as a folder name"):
         sweep({key: TrainConfig()}, tiny(), tmp_path / "new", progress=False)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"No sweep can be written to .*file"):
+    with pytest.raises(RunError, match=r"The sweep cannot write to .*file"):
         sweep(PLAN, tiny(), tmp_path / "file", progress=False)
 
 
@@ -276,29 +280,29 @@ def test_a_profile_becomes_a_plan():
     assert labels[:3] == ["LoRA r=4 seed 0", "LoRA r=4 seed 1", "LoRA r=4 seed 2"]
     assert len(labels) == len(set(labels)) == 2 + 3 * 8
     assert list(plan(PROFILES["full"], only=["probe", "qlora_r8"])) == [*(f"qlora_r8_s{n}" for n in range(3)), "probe"]
-    with pytest.raises(UsageError, match=r"full has no configuration lora_r9. It has: lora_r4, lora_r8, .*probe"):
+    with pytest.raises(UsageError, match=r"full has no configuration lora_r9. Choose from: lora_r4, lora_r8, .*probe"):
         plan(PROFILES["full"], only=["probe", "lora_r9"])
     config = TrainConfig(method="qlora", rank=16, epochs=2, seed=2)
-    assert made["qlora_r16_s2"] == Planned("QLoRA r=16", "qlora_r16", "QLoRA r=16 seed 2", config)
+    assert made["qlora_r16_s2"] == PlannedTraining("QLoRA r=16", "qlora_r16", "QLoRA r=16 seed 2", config)
     best = TrainingRun(method="lora", rank=16, name="LoRA r=16, all linear", options={"target_modules": "all-linear"})
     profile: Profile = PROFILES["smoke"].model_copy(update={"training": (best,)})
     expected = TrainConfig(rank=16, epochs=1, target_modules="all-linear")
     name, id = "LoRA r=16, all linear", "lora_r_16_all_linear"
-    assert plan(profile) == {id: Planned(name, id, name, expected)}
+    assert plan(profile) == {id: PlannedTraining(name, id, name, expected)}
     wrong = best.model_copy(update={"options": {"learning_rate": 1}})
     with pytest.raises(UsageError, match="learning_rate: Extra inputs"):
         plan(profile.model_copy(update={"training": (wrong,)}))
 
 
-def test_the_time_left_is_reckoned_from_what_is_finished(capsys):
+def test_the_remaining_time_is_estimated_from_finished_trainings(capsys):
     three = {"probe": PLAN["one"], "lora": TrainConfig(epochs=2), "more": TrainConfig(epochs=4)}
     with SweepBar(three, progress=True) as bar:
         bar.start("probe")
         assert bar.seconds_left() is None
-        bar.finish("probe", 10 * work(three["probe"]))
-        assert bar.seconds_left() == pytest.approx(10 * (work(three["lora"]) + work(three["more"])))
-        bar.finish("lora", 100 * work(three["lora"]))
-        assert bar.seconds_left() == pytest.approx(100 * work(three["more"]))  # its own method's pace
+        bar.finish("probe", 10 * estimated_cost(three["probe"]))
+        assert bar.seconds_left() == pytest.approx(10 * (estimated_cost(three["lora"]) + estimated_cost(three["more"])))
+        bar.finish("lora", 100 * estimated_cost(three["lora"]))
+        assert bar.seconds_left() == pytest.approx(100 * estimated_cost(three["more"]))  # the pace of the same method
         bar.start("more")
         bar.finish("more", None)
         assert bar.seconds_left() == 0

@@ -1,4 +1,4 @@
-"""Real trainings at a tiny scale: MiniLM by each method, and a random-weight decoder."""
+"""Small real trainings: MiniLM with each method, and a decoder with random weights."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ WEIGHTS = {
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    """Three intents, 12 training and 6 test texts each: the shorter ones, so that a pass takes a second."""
+    """The shortest 12 training and 6 test texts of three intents. An epoch takes about a second."""
     whole = load("teller77").first_intents(3)
     return replace(whole, train=shortest(whole.train, 12), test=shortest(whole.test, 6))
 
@@ -57,20 +57,20 @@ def confidences(result: TrainResult) -> list[float]:
 
 
 @pytest.mark.parametrize(("device", "counted"), [("cpu", True), ("cuda", False)])
-def test_shared_embeddings_count_only_in_the_memory_where_they_lie(data, device, counted):
-    """On a GPU the peak is torch's own, and the embeddings stay outside."""
+def test_shared_embeddings_count_only_as_cpu_memory(data, device, counted):
+    """On a GPU the peak comes from torch's allocator, and the shared embeddings are not in GPU memory."""
     config = TrainConfig(method="lora", top_layers=1)
     classifier = _untrained(config, data, "cpu")
-    made = embed_frozen(classifier, config, data, progress=False, frozen=None)
+    shared = embed_frozen(classifier, config, data, progress=False, frozen=None)
     training = _Training(config, data, classifier, "fp32", False, PeakMemory(device), saved=None)
-    training.start_head(made)
-    assert training.frozen is made
-    assert training.peak_bytes() == (made.nbytes if counted else 0)
-    assert made.nbytes > len(data.train) * 384 * 4
+    training.start_head(shared)
+    assert training.frozen is shared
+    assert training.peak_bytes() == (shared.nbytes if counted else 0)
+    assert shared.nbytes > len(data.train) * 384 * 4
 
 
 @pytest.mark.parametrize("method", ["probe", "lora", "qlora", "full"])
-def test_each_method_learns_and_its_artifact_says_the_same_again(method, data, tmp_path):
+def test_each_method_learns_and_the_loaded_artifact_gives_the_same_predictions(method, data, tmp_path):
     output = tmp_path / "adapters" / method
     result = train(TrainConfig(method=method, rank=4, epochs=1), data, output, progress=False)
 
@@ -89,16 +89,16 @@ def test_each_method_learns_and_its_artifact_says_the_same_again(method, data, t
     assert result.costs.rows_seen == 36
 
 
-def test_the_parameters_that_train_are_adapter_and_linear_head(data):
+def test_the_trainable_parameters_are_adapter_and_linear_head(data):
     lora = train(TrainConfig(rank=4, epochs=1, head_init="random", head="linear"), data, progress=False)
     assert lora.costs.trainable_parameters == 3 * 2 * 4 * (384 + 384) + 384 * 3 + 3
     assert lora.costs.total_parameters > 22_000_000
     assert lora.costs.adapter_bytes == 0
-    some = TrainConfig(rank=4, epochs=1, head_init="random", top_layers=None, head="linear")
-    whole = train(some, data, progress=False)
+    all_layers = TrainConfig(rank=4, epochs=1, head_init="random", top_layers=None, head="linear")
+    whole = train(all_layers, data, progress=False)
     assert whole.costs.trainable_parameters == 6 * 2 * 4 * (384 + 384) + 384 * 3 + 3
-    assert whole.costs.encode_seconds == 0  # nothing to embed
-    assert lora.costs.peak_memory_bytes > 80 * 2**20  # the weights alone are 87 MiB
+    assert whole.costs.encode_seconds == 0  # no frozen embeddings are needed
+    assert lora.costs.peak_memory_bytes > 80 * 2**20  # the weights are 87 MiB
 
 
 def test_the_head_starts_as_a_nearest_centroid_classifier(data):
@@ -130,18 +130,18 @@ def test_the_probe_is_scikit_learns_regression_on_frozen_embeddings(intents, dat
     assert result.classifier.shares_base_embedding
 
 
-def test_frozen_embeddings_can_be_shared_but_not_mixed_up(data):
+def test_frozen_embeddings_can_be_shared_only_by_matching_trainings(data):
     config = TrainConfig(method="probe")
     first = train(config, data, progress=False)
     again = train(config, data, progress=False, frozen=first.frozen)
     assert again.frozen is first.frozen
     assert again.costs.encode_seconds == first.costs.encode_seconds > 0
     assert confidences(again) == pytest.approx(confidences(first))
-    with pytest.raises(UsageError, match=r"The frozen embeddings are of .*'mean', 64\), this training needs .*32"):
+    with pytest.raises(UsageError, match=r"The frozen embeddings are of .*'mean', 64\), but this training needs .*32"):
         train(TrainConfig(method="probe", max_length=32), data, progress=False, frozen=first.frozen)
 
 
-def test_the_seed_decides_the_result(data):
+def test_the_seed_determines_the_result(data):
     two = data.first_intents(2)
 
     def run(seed: int) -> list[float]:
@@ -183,14 +183,14 @@ def tiny_decoder(folder: Path, texts: tuple[str, ...], layers: int = 1) -> Path:
 
 
 @pytest.mark.parametrize("switch", ["rslora", "dora", "gradient_checkpointing"])
-def test_pefts_switches_reach_it(switch, data, tmp_path):
+def test_switches_are_passed_to_peft(switch, data, tmp_path):
     plain = train(TrainConfig(rank=4, epochs=1), data, progress=False)
     result = train(TrainConfig.model_validate({"rank": 4, "epochs": 1, switch: True}), data, tmp_path / "a", False)
-    if switch == "gradient_checkpointing":  # the same sums, computed twice
+    if switch == "gradient_checkpointing":  # computes the same values twice
         assert confidences(result) == pytest.approx(confidences(plain), abs=1e-4)
         return
-    told = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
-    assert told[f"use_{switch}"] is True
+    adapter_config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert adapter_config[f"use_{switch}"] is True
     assert confidences(result) != pytest.approx(confidences(plain), abs=1e-6)
     again = IntentClassifier.load(tmp_path / "a").score(data.test.texts).probabilities
     np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
@@ -211,7 +211,7 @@ def test_a_text_of_ten_thousand_words_is_cut_and_counted(data, tmp_path):
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_too_little_memory_names_the_three_knobs(error, data, monkeypatch, tmp_path):
+def test_the_out_of_memory_error_names_three_settings(error, data, monkeypatch, tmp_path):
     def exhausted(*arguments, **options):
         raise error
 
@@ -221,7 +221,7 @@ def test_too_little_memory_names_the_three_knobs(error, data, monkeypatch, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_fault_while_training_keeps_its_name(data, monkeypatch):
+def test_another_error_during_training_is_not_changed(data, monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -260,11 +260,11 @@ def test_qlora_without_a_kernel_is_not_measured(data, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU trains in fp16")
 def test_fp16_on_a_cpu_is_refused(data):
-    with pytest.raises(UsageError, match="fp16 cannot be trained on a CPU"):
+    with pytest.raises(UsageError, match="Training in fp16 is not possible on a CPU"):
         train(TrainConfig(precision="fp16"), data, progress=False)
 
 
-def test_peak_memory_counts_what_is_freed_before_the_end():
+def test_peak_memory_includes_memory_freed_before_the_end():
     with PeakMemory("cpu") as memory:
         block = np.ones(128 * 2**20, dtype=np.uint8)
         time.sleep(5 * SAMPLE_S)
@@ -273,7 +273,7 @@ def test_peak_memory_counts_what_is_freed_before_the_end():
 
 
 def test_a_training_prints_nothing_without_progress(tmp_path):
-    """In a process of its own: some libraries speak when they are first imported."""
+    """In a separate process, because some libraries print on their first import."""
     code = """
 from pathlib import Path
 from bankllm.model.torch_classifier import IntentClassifier

@@ -1,4 +1,4 @@
-"""`accelerate launch -m bankllm.training`: the command of `command.py`, one copy a process."""
+"""`accelerate launch … -m bankllm.training`: the command of `commands.py`, run once per process."""
 
 import sys
 

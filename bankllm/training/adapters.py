@@ -1,6 +1,6 @@
-"""Which weights of a bare transformer body train: none, low-rank adapters through PEFT, or all.
+"""Select which weights of a transformer body are trained: none, low-rank adapters (through PEFT), or all.
 
-LoRA is arXiv 2106.09685, QLoRA arXiv 2305.14314.
+LoRA: arXiv 2106.09685. QLoRA: arXiv 2305.14314.
 """
 
 from typing import Any
@@ -17,10 +17,14 @@ from bankllm.training.cached_layers import first_adapted
 from bankllm.training.config import TrainConfig
 
 POOLER = "pooler"
+"""Name of the pooling layer that some architectures add after the last hidden state. It is never used here."""
 
 
 def load_trainable_body(base: base_models.BaseModel, config: TrainConfig, device: str) -> Any:
-    """The body in the precision that training needs; its weights are frozen, but for `full`."""
+    """Load the body in the precision that training needs. Its weights are frozen unless the method is `full`.
+
+    Raises `ModelError` if the base model cannot be loaded, and `NotMeasured` if QLoRA has no bitsandbytes.
+    """
     body = load_body(base, quantised=config.method == "qlora", device=device)
     _set_dropout(body, config.dropout)
     if config.gradient_checkpointing:
@@ -32,16 +36,17 @@ def load_trainable_body(base: base_models.BaseModel, config: TrainConfig, device
     if config.method == "full" or device == "cpu":
         body = body.float()
     for name, parameter in body.named_parameters():
-        # Embeddings are pooled from the last hidden state: a model's own pooler would never get a gradient.
+        # Embeddings are pooled from the last hidden state, so the model's own pooler would never get a gradient.
         parameter.requires_grad = config.method == "full" and POOLER not in name.split(".")
     return body
 
 
 def attach_adapter(body: Any, config: TrainConfig, published_as: str) -> Any:
-    """Wrap the body with LoRA matrices; its own weights freeze.
+    """Add LoRA matrices to the body and freeze the body's own weights. Returns the PEFT model.
 
-    `published_as` goes into `adapter_config.json` as the base model. Raises `UsageError` for a target module
-    that the model does not have, or a rank above the width of a targeted layer.
+    `published_as` is written to `adapter_config.json` as the name of the base model.
+    Raises `UsageError` if the model has no layer of a target module's name, or if the rank is larger than the width
+    of a target layer.
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
@@ -61,13 +66,13 @@ def attach_adapter(body: Any, config: TrainConfig, published_as: str) -> Any:
     except ValueError as error:
         raise _no_target(config.base_model, "that PEFT adapts by default", names) from error
     _check_rank(adapted, config.rank)
-    # PEFT notes the folder that the body was loaded from: true on this machine alone.
+    # PEFT records the folder from which the body was loaded, which is valid only on this machine.
     adapted.peft_config["default"].base_model_name_or_path = published_as
     return adapted
 
 
-def check_four_bits(device: str) -> None:
-    """One tiny 4-bit layer forward and backward. Raises `NotMeasured` where bitsandbytes has no kernel for it."""
+def check_four_bit_kernel(device: str) -> None:
+    """Run one small 4-bit layer forward and backward. Raises `NotMeasured` if bitsandbytes has no kernel for it."""
     options = base_models.quantisation_config()
     try:
         with base_models.quiet_loading():
@@ -78,13 +83,13 @@ def check_four_bits(device: str) -> None:
         layer.to(device)(texts).sum().backward()
     except (ImportError, OSError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise NotMeasured(
-            f"QLoRA cannot run on this {device}: bitsandbytes has no working 4-bit kernel ({error}). Install a build "
+            f"QLoRA cannot run on device {device}: bitsandbytes has no working 4-bit kernel ({error}). Install a build "
             "of bitsandbytes for this machine, or train with method lora."
         ) from error
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """(trainable, total); a 4-bit tensor counts the weights that are packed into it."""
+    """Return (trainable, total) parameters. A 4-bit tensor counts as the number of weights packed into it."""
     trainable = total = 0
     for parameter in module.parameters():
         packed = getattr(parameter, "quant_state", None)
@@ -95,7 +100,7 @@ def count_parameters(module: nn.Module) -> tuple[int, int]:
 
 
 def _set_dropout(body: nn.Module, share: float) -> None:
-    """Architectures keep it in `nn.Dropout` modules or in a number of their own."""
+    """Set every dropout probability. Architectures keep it in `nn.Dropout` modules or in float attributes."""
     for module in body.modules():
         if isinstance(module, nn.Dropout):
             module.p = share
@@ -109,7 +114,10 @@ def _linear_layers(body: nn.Module) -> list[str]:
 
 
 def _target_modules(body: Any, config: TrainConfig, names: list[str]) -> list[str] | str | None:
-    """What `LoraConfig` takes. PEFT passes over an unknown name if another one fits; here it is an error."""
+    """Return the value of `target_modules` for `LoraConfig`.
+
+    PEFT ignores an unknown name if another name matches. Here every unknown name raises `UsageError`.
+    """
     wanted = config.target_modules
     if wanted is None:
         wanted = ("query", "value") if {"query", "value"} <= set(names) else _peft_targets(body)
@@ -129,7 +137,7 @@ def _target_modules(body: Any, config: TrainConfig, names: list[str]) -> list[st
 
 
 def _peft_targets(body: Any) -> tuple[str, ...] | None:
-    """PEFT's choice for the architecture, where it has one."""
+    """PEFT's default target modules for the architecture; None if it has none."""
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as CHOICES
 
     return tuple(CHOICES[body.config.model_type]) if body.config.model_type in CHOICES else None
@@ -141,8 +149,8 @@ def _matches(layer: str, target: str) -> bool:
 
 def _no_target(base_model: str, which: str, names: list[str]) -> UsageError:
     return UsageError(
-        f"{base_model} has no linear layer {which}. It has: {', '.join(names)}. Name some of these in "
-        "target_modules, or take all-linear."
+        f"{base_model} has no linear layer {which}. It has: {', '.join(names)}. Set target_modules to some of these "
+        "names, or to all-linear."
     )
 
 
@@ -155,6 +163,6 @@ def _check_rank(adapted: nn.Module, rank: int) -> None:
         width = min(side for side in (layer.in_features, layer.out_features) if side)
         if rank > width:
             raise UsageError(
-                f"Rank {rank} is above the width of {name} ({width}): such an adapter is larger than the layer "
-                f"itself. Expected a rank from 1 to {width}; published adapters use 4 to 64."
+                f"Rank {rank} is above the width of {name} ({width}), so the adapter would be larger than the layer. "
+                f"Set rank to a number from 1 to {width}; published adapters use 4 to 64."
             )

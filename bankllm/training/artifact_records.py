@@ -1,7 +1,10 @@
-"""The evidence that an artifact folder carries: raw rows, and the records computed from them.
+"""Write the evidence of a training into its artifact folder: raw rows, and the records computed from them.
 
-`raw/predictions.csv` holds one row a test text (no texts), `raw/cost.csv` one row of costs; `records.jsonl` holds
-what the model card says. `bankllm verify FOLDER` recomputes every number.
+- `raw/predictions.csv`: one row per test text, without the text itself.
+- `raw/cost.csv`: one row with the costs of the training (see `Costs`).
+- `records.jsonl`: the records behind the numbers of the model card.
+
+`bankllm verify FOLDER` recomputes every number.
 """
 
 import os
@@ -32,7 +35,7 @@ QUALITY = {
     "macro_f1": "Macro-F1",
     "expected_calibration_error": "Expected calibration error",
 }
-"""Statistic and id of a record → its title."""
+"""Name of the statistic, which is also the id of the record → title of the record."""
 COSTS = {
     "train_s": ("training time, embedding included", "s", "total_seconds"),
     "examples_per_s": ("training texts a second of optimisation", "texts/s", "examples_per_second"),
@@ -42,47 +45,48 @@ COSTS = {
     "adapter": ("weights on disk", "bytes", "adapter_bytes"),
     "truncated": ("texts cut at the maximum length", "texts", "truncated"),
 }
-"""Id of a record → title, unit, and column of `Costs.row`."""
+"""Id of the record → title, unit, and column of `Costs.row`."""
 LIBRARIES = ("torch", "transformers", "peft", "bankllm")
+"""Packages whose versions are recorded."""
 
 
 class Costs(BaseModel):
-    """What a training took."""
+    """What one training cost: time, memory, parameters and bytes on disk."""
 
     model_config = ConfigDict(frozen=True)
 
     device: str
     precision: str
     encode_seconds: float
-    """Embedding the training texts once with the frozen base; 0 where the method does without. Where another training
-    had made the embeddings, what it took then."""
+    """Seconds for embedding the training texts once with the frozen base; 0 if the method does not need it. If another
+    training had computed the embeddings, this is the time of that computation."""
     seconds: float
-    """The optimisation alone, the start of the head included: no loading, embedding or testing."""
+    """Seconds of optimisation, including the initialisation of the head, without loading, embedding and testing."""
     rows_seen: int
-    """Training texts times epochs."""
+    """Training texts × epochs."""
     truncated: int
-    """Texts of both splits that are longer than `max_length` tokens and were cut there."""
+    """Texts of both splits that were longer than `max_length` tokens and were cut."""
     peak_memory_bytes: int
-    """Of loading, embedding and training together; see `PeakMemory`."""
+    """Peak over loading, embedding and training; see `PeakMemory`."""
     reserved_memory_bytes: int
-    """What torch held on the GPU; 0 on a CPU."""
+    """Bytes that torch's allocator reserved on the GPU; 0 on a CPU."""
     trainable_parameters: int
     total_parameters: int
     adapter_bytes: int
-    """Weights on disk, adapter (or body) and head; 0 if nothing was saved."""
+    """Weights on disk: adapter (or body) and head; 0 if nothing was saved."""
 
     @property
     def total_seconds(self) -> float:
-        """Embedding and optimisation together, as if the configuration had been trained alone."""
+        """Seconds of embedding and optimisation, also if the embeddings were shared with another training."""
         return self.encode_seconds + self.seconds
 
     @property
     def examples_per_second(self) -> float:
-        """Training texts a second of optimisation."""
+        """Training texts per second of optimisation."""
         return self.rows_seen / self.seconds
 
     def row(self) -> dict[str, object]:
-        """Everything, as the one row of a cost file."""
+        """All fields and derived values, as the single row of `raw/cost.csv`."""
         return {
             **self.model_dump(),
             "total_seconds": self.total_seconds,
@@ -94,9 +98,10 @@ class Costs(BaseModel):
 def write_evidence(
     folder: Path, artifact: ClassifierConfig, model: str, predictions: Sequence[Mapping[str, object]], costs: Costs
 ) -> list[Record]:
-    """Write raw rows and `records.jsonl` into a saved artifact; `model` is the base model's published name.
+    """Write raw rows and `records.jsonl` into a saved artifact folder, and return the records.
 
-    `predictions` are rows as `TrainResult.predictions` has them; where there are none, quality is *not measured*.
+    `model` is the published name of the base model. `predictions` are the rows of `TrainResult.predictions`. If there
+    are none, the quality records are *not measured*.
     """
     weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
     size = sum((folder / name).stat().st_size for name in weights)
@@ -107,7 +112,7 @@ def write_evidence(
         **{key: value for key, value in artifact.training.items() if key != "config"},
         "model": model,
         "model_sha256": artifact.base_sha256,
-        "config": {**artifact.training["config"], "base_model": model},  # never a path of this machine
+        "config": {**artifact.training["config"], "base_model": model},  # the published name, never a local path
         "host": _host(costs),
         "files": {name: sha256_file(folder / name) for name in (*weights, TRAINING_FILE)},
     }
@@ -140,7 +145,7 @@ def write_evidence(
 
 
 def _host(costs: Costs) -> dict[str, object]:
-    """The machine and the libraries, without a name or a path."""
+    """Describe the machine and the library versions, without host name and paths."""
     gpu = {}
     if costs.device == "cuda":
         import torch

@@ -1,7 +1,7 @@
-"""Checkpoints of one training: a folder that says what it is of, and one state for each finished epoch.
+"""Checkpoints of one training: a fingerprint of the training, and one state folder per finished epoch.
 
-A state counts once `Trainer` has written all of it and `mark` has put the costs so far beside it, so a training
-killed at any moment carries on from the last whole epoch.
+A state is complete after `Trainer` has written all its files and `mark` has added the costs so far. A training that is
+killed at any moment therefore resumes from the last complete epoch.
 """
 
 import json
@@ -12,58 +12,72 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import write_text
 
-FINGERPRINT_FILE = "fingerprint.json"
+FINGERPRINT_FILE = "made_from.json"
+"""Configuration, data and base model of the training that owns the folder."""
 STATE_FILE = "so_far.json"
+"""`TrainingState` in each state folder. The file exists only if the state is complete."""
 
 
 class TrainingState(BaseModel):
-    """What the training had cost when its state was written."""
+    """Progress and costs of a training when a state was written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int
+    """Finished epochs."""
     encode_seconds: float
+    """Seconds of embedding with the frozen base."""
     seconds: float
+    """Seconds of optimisation."""
     peak_memory_bytes: int
 
 
 class Checkpoints:
-    """The folder of one training's states. Raises `UsageError` if it belongs to another training."""
+    """The checkpoint folder of one training.
+
+    `fingerprint` identifies the training: configuration, data and base model, as JSON values. The constructor writes
+    it to a new folder. It raises `UsageError` if the folder belongs to another training or holds other files, and
+    `RunError` if the fingerprint file is damaged.
+    """
 
     def __init__(self, folder: Path, fingerprint: dict[str, object]) -> None:
         self.folder = folder
         wanted = json.loads(json.dumps(fingerprint))
         path = folder / FINGERPRINT_FILE
         if not path.exists():
-            for half_written in folder.glob(f".{FINGERPRINT_FILE}.*"):  # by a training that was killed right then
+            for half_written in folder.glob(f".{FINGERPRINT_FILE}.*"):  # a training was killed while it wrote the file
                 half_written.unlink()
             if folder.is_dir() and any(folder.iterdir()):
-                raise UsageError(f"{folder} holds something that is not a checkpoint. Name a new or empty folder.")
+                raise UsageError(
+                    f"{folder} contains files that are not a checkpoint. Choose a new or empty folder for checkpoints."
+                )
             write_text(path, json.dumps(wanted, indent=2) + "\n")
             return
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise RunError(f"{path} is damaged ({error}). Remove {folder} to train from the start.") from error
+            raise RunError(f"{path} is damaged ({error}). Delete {folder} to train from the start.") from error
         if found != wanted:
             names = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-            differences = ", ".join(f"{name} {found.get(name)!r} there, {wanted.get(name)!r} here" for name in names)
+            differences = ", ".join(
+                f"{name}: checkpoint {found.get(name)!r}, this training {wanted.get(name)!r}" for name in names
+            )
             raise UsageError(
-                f"The checkpoint in {folder} is of another training: {differences}. Carry on with the same "
-                "configuration and data, or remove the folder to train from the start."
+                f"The checkpoint in {folder} belongs to another training ({differences}). Resume with the same "
+                "configuration and data, or delete the folder to train from the start."
             )
 
     def latest(self) -> tuple[Path, TrainingState] | None:
-        """The newest whole state, if there is one."""
+        """Return folder and costs of the newest complete state; None if there is none."""
         states = sorted(self.folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
         for state in reversed(states):
             try:
                 return state, TrainingState.model_validate_json((state / STATE_FILE).read_text(encoding="utf-8"))
             except (FileNotFoundError, ValidationError):
-                continue  # killed while this one was written
+                continue  # the training was killed while it wrote this state
         return None
 
     @staticmethod
-    def mark(state: Path, so_far: TrainingState) -> None:
-        """Say that a state is whole."""
-        write_text(state / STATE_FILE, so_far.model_dump_json(indent=2) + "\n")
+    def mark(folder: Path, state: TrainingState) -> None:
+        """Mark the state in `folder` as complete, by writing its costs."""
+        write_text(folder / STATE_FILE, state.model_dump_json(indent=2) + "\n")

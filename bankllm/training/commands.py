@@ -1,8 +1,8 @@
-"""The command that trains one classifier: `bankllm train`, and over several processes
+"""The command that trains one classifier: `bankllm train` for one process. For several processes:
 
-accelerate launch --multi_gpu --num_processes 2 -m bankllm.training adapters/lora-r8 --rank 8
+    accelerate launch --multi_gpu --num_processes 2 -m bankllm.training adapters/lora-r8 --rank 8
 
-Without `--multi_gpu` accelerate starts a single process where there is no GPU; with it, processes share CPUs too.
+`--multi_gpu` is also needed on machines without a GPU: without it, accelerate starts only one process there.
 """
 
 from pathlib import Path
@@ -14,25 +14,33 @@ from bankllm.settings import parse_assignments
 
 
 def train(
-    output: Annotated[Path, typer.Argument(help="Folder for the trained classifier; new, empty, or an earlier one.")],
-    method: Annotated[str, typer.Option(help="probe, lora, qlora or full.")] = "lora",
-    rank: Annotated[int, typer.Option(help="Rank of the adapter.")] = 8,
-    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 2,
-    dataset: Annotated[str, typer.Option(help="auto, banking77, teller77, assistant or a folder.")] = "auto",
-    base_model: Annotated[str, typer.Option(help="minilm, a Hugging Face id or a folder.")] = "minilm",
-    max_length: Annotated[int, typer.Option(help="Tokens; longer texts are cut.")] = 64,
-    seed: int = 0,
+    output: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder for the trained classifier: a new or empty folder, or an earlier classifier to replace."
+        ),
+    ],
+    method: Annotated[str, typer.Option(help="Training method: probe, lora, qlora or full.")] = "lora",
+    rank: Annotated[int, typer.Option(help="Rank of the LoRA adapter.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Number of passes over the training texts.")] = 2,
+    dataset: Annotated[str, typer.Option(help="Data set: auto, banking77, teller77, assistant or a folder.")] = "auto",
+    base_model: Annotated[str, typer.Option(help="Base model: minilm, a Hugging Face id or a folder.")] = "minilm",
+    max_length: Annotated[int, typer.Option(help="Maximum tokens per text; longer texts are cut.")] = 64,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="Any other field of TrainConfig, as name=value.")
+        list[str] | None,
+        typer.Option("--option", "-o", help="Any other field of TrainConfig, as name=value. Can be repeated."),
     ] = None,
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Keep the state after each epoch here, and carry on from it.")
+        Path | None,
+        typer.Option(help="Folder for a checkpoint after each epoch. An interrupted training resumes from it."),
     ] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Choose the abstention threshold on a validation split first.")
+        bool,
+        typer.Option("--calibrate", help="First train on a validation split, to choose the abstention threshold."),
     ] = False,
 ) -> None:
-    """Train one classifier and print what it reached."""
+    """Train one classifier, save it, and print its test accuracy and costs."""
     from bankllm import datasets
     from bankllm.training import distributed
     from bankllm.training.config import TrainConfig
@@ -50,22 +58,22 @@ def train(
             **parse_assignments(option or []),
         }
     )
-    say = typer.echo if distributed.is_main() else lambda line: None
+    echo = typer.echo if distributed.is_main() else lambda line: None
     data = datasets.load(dataset)
-    say(data.describe())
+    echo(data.describe())
     if distributed.world_size() > 1:
-        say(f"{distributed.world_size()} processes share each batch")
+        echo(f"{distributed.world_size()} processes share each batch")
     if calibrate:
         threshold = calibrate_threshold(fit(config, split_validation(data)).predictions)
-        say(f"abstains below a confidence of {threshold:.3f}")
+        echo(f"the classifier abstains below a confidence of {threshold:.3f}")
         config = config.model_copy(update={"threshold": threshold})
     result = fit(config, data, output, checkpoints=checkpoints)
     right = sum(row["actual"] == row["predicted"] for row in result.predictions)
     costs = result.costs
     cut = f", {costs.truncated} texts cut at {config.max_length} tokens" if costs.truncated else ""
-    say(
+    echo(
         f"accuracy {right / len(result.predictions):.4f} on {len(result.predictions)} test texts, "
         f"{costs.seconds:.1f} s ({costs.examples_per_second:.0f} texts/s), peak memory "
         f"{costs.peak_memory_bytes / 2**20:.0f} MiB, {costs.trainable_parameters:,} trainable parameters{cut}"
     )
-    say(f"Written to {output}")
+    echo(f"Written to {output}")

@@ -1,7 +1,7 @@
-"""The few things that change when `accelerate launch` starts several processes of one training.
+"""Helpers for a training that `accelerate launch` runs in several processes.
 
-Each process takes its share of the texts; `transformers.Trainer` averages the gradients. In a single process
-everything here is a plain pass-through.
+Each process works on a part of the texts, and `transformers.Trainer` averages the gradients. In a single process the
+functions have no effect: `score` calls the classifier directly.
 """
 
 import os
@@ -13,17 +13,17 @@ from bankllm.model.torch_classifier import IntentClassifier
 
 
 def world_size() -> int:
-    """How many processes train together; accelerate and torchrun say so in the environment."""
+    """Number of processes that train together, from `WORLD_SIZE`, which accelerate and torchrun set."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:
-    """Whether this process writes and prints."""
+    """Whether this is the process that writes files and prints (`RANK` 0)."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def connect(on_cpu: bool) -> None:
-    """Join the other processes."""
+    """Connect this process to the other processes."""
     if world_size() > 1:
         from accelerate import PartialState
 
@@ -31,7 +31,7 @@ def connect(on_cpu: bool) -> None:
 
 
 def wait_for_everyone() -> None:
-    """Return when every process got here."""
+    """Block until every process has called this function."""
     if world_size() > 1:
         from accelerate import PartialState
 
@@ -39,7 +39,10 @@ def wait_for_everyone() -> None:
 
 
 def score(classifier: IntentClassifier, texts: tuple[str, ...]) -> Scores:
-    """`classifier.score`, each process doing its share; all of them get the whole."""
+    """Run `classifier.score` with the texts distributed over the processes. Each process gets all n rows.
+
+    With several processes the result has probabilities and embeddings only.
+    """
     size = world_size()
     if size == 1:
         return classifier.score(texts)

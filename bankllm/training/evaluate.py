@@ -1,9 +1,13 @@
-"""What a trained classifier is asked beyond the test split, and what its answers say.
+"""Evaluate a trained classifier on the test split and on texts that are harder than the test split.
 
-rows = evaluate(result.classifier, data, predictions=result.predictions)
+    rows = evaluate(result.classifier, data, predictions=result.predictions)
 
-Questions it should know in another's words (Teller77), questions it should not know (far: other topics; near:
-intents held out of training), and test texts that stand in the training split too.
+The harder texts are:
+
+- the same intents in another author's words (Teller77),
+- questions that are out of scope: far (other topics) and near (intents held out of training).
+
+Test texts that also occur in the training split are marked as near-duplicates.
 """
 
 import random
@@ -18,17 +22,19 @@ from bankllm.errors import DataError, UsageError
 from bankllm.model.torch_classifier import IntentClassifier
 
 OUT_OF_SCOPE = "out_of_scope"
+"""Label and set name of questions on other topics."""
 
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Texts that are asked together, and whether the classifier should know them."""
+    """A named set of evaluation texts with their labels."""
 
     name: str
     texts: tuple[str, ...]
     actual: tuple[str, ...]
-    """The right label name of each; of foreign questions one that the classifier does not know."""
+    """The correct label name of each text. The classifier does not know the labels of out-of-scope texts."""
     in_scope: bool
+    """Whether the classifier was trained on the intents of these texts."""
 
 
 def evaluate(
@@ -37,23 +43,25 @@ def evaluate(
     *more: QuestionSet,
     predictions: Sequence[Mapping[str, object]] | None = None,
 ) -> list[dict[str, object]]:
-    """Ask every set of `question_sets(data)`, and `more` (of `hold_out`, say); one row a text.
+    """Classify every set of `question_sets(data)` and of `more` (for example from `hold_out`). One row per text.
 
-    Columns: `set`, `text_id` (position in the set), `actual`, `predicted`, `confidence` (0 … 1), `in_scope` and
-    `near_duplicate` (yes or no: it stands in `data.train`, see `near_duplicates`).
-    `predictions` (`TrainResult.predictions` of a training on `data`) spares asking the test split once more.
-    Raises `UsageError` if they, or the classifier's labels, are not those of `data`.
+    Columns: `set`, `text_id` (position in the set), `actual`, `predicted`, `confidence` (0 … 1), `in_scope` (yes or
+    no) and `near_duplicate` (yes or no: whether the text is also in `data.train`, see `near_duplicates`).
+    `predictions` are `TrainResult.predictions` of a training on `data`. With them the test split is not classified
+    again.
+    Raises `UsageError` if the classifier has other labels than `data`, and `DataError` if `predictions` belong to
+    other texts.
     """
     if classifier.label_names != data.label_names:
         raise UsageError(
-            f"The classifier knows {len(classifier.label_names)} labels, {data.name} has {len(data.label_names)}, and "
-            "they are not the same. Evaluate with the data set it was trained on."
+            f"The classifier has {len(classifier.label_names)} labels and {data.name} has {len(data.label_names)}; "
+            "they are not the same labels. Evaluate with the data set on which the classifier was trained."
         )
     known = {_without_punctuation(text) for text in data.train.texts}
     rows: list[dict[str, object]] = []
     for questions in (*question_sets(data), *more):
         given = predictions if questions.name == "test" else None
-        answers = _ask(classifier, questions) if given is None else _checked(given, questions)
+        answers = _classify(classifier, questions) if given is None else _checked(given, questions)
         rows += [
             {
                 "set": questions.name,
@@ -72,27 +80,28 @@ def evaluate(
 
 
 def question_sets(data: Dataset) -> list[QuestionSet]:
-    """`test`, and what Teller77 adds where none of it was learnt from.
+    """The evaluation sets for a classifier trained on `data`: `test`, and up to two sets from Teller77.
 
-    `teller77`, out of distribution: its test texts of those intents of `data` of which `data.train` holds none of
-    Teller77's own texts. `out_of_scope`, far: its texts on other topics, train then test, unless `data` has that
-    label and so learnt to know them.
+    - `teller77`, out of distribution: Teller77's test texts of the intents of `data`. An intent is left out if
+      `data.train` contains Teller77 texts of it. The set is missing if no intent remains.
+    - `out_of_scope`, far: Teller77's texts on other topics, train split before test split. The set is missing if
+      `data` itself has the label `out_of_scope`.
     """
     sets = [QuestionSet("test", data.test.texts, _names(data, data.test), in_scope=True)]
     teller = datasets.load("teller77")
     trained_on = set(data.train.texts)
-    learnt = {
+    trained_labels = {
         label
         for text, label in zip(teller.train.texts, _names(teller, teller.train), strict=True)
         if text in trained_on
     }
-    other_words = tuple(
+    unseen_wording = tuple(
         (text, label)
         for text, label in zip(teller.test.texts, _names(teller, teller.test), strict=True)
-        if label in data.label_names and label not in learnt
+        if label in data.label_names and label not in trained_labels
     )
-    if other_words:
-        texts, labels = zip(*other_words, strict=True)
+    if unseen_wording:
+        texts, labels = zip(*unseen_wording, strict=True)
         sets.append(QuestionSet("teller77", texts, labels, in_scope=True))
     if OUT_OF_SCOPE not in data.label_names:
         far = teller.select((OUT_OF_SCOPE,), "far")
@@ -102,16 +111,17 @@ def question_sets(data: Dataset) -> list[QuestionSet]:
 
 
 def hold_out(data: Dataset, count: int = 7, seed: int = 0) -> tuple[Dataset, QuestionSet]:
-    """Take `count` intents out of `data`: what remains to train on, and the test texts of the others as `held_out`.
+    """Remove `count` random intents from `data`. Returns the remaining data set and the removed test texts.
 
-    Near out-of-scope questions: same bank, same words, an intent that the classifier never saw. Raises `UsageError`
-    unless at least two intents remain.
+    The removed test texts, named `held_out`, are near out-of-scope questions: same bank and same style, but an intent
+    on which the classifier was not trained. The label `out_of_scope` is never removed.
+    Raises `UsageError` unless at least two intents remain.
     """
     names = [name for name in data.label_names if name != OUT_OF_SCOPE]
     if not 1 <= count <= len(names) - 2:
         raise UsageError(
-            f"{count} intents cannot be held out of {data.name}: it has {len(names)}, of which 1 to {len(names) - 2} "
-            "may be, so that two remain to train on."
+            f"{count} intents cannot be held out of {data.name}, which has {len(names)}: two must remain for the "
+            f"training. Choose a count from 1 to {len(names) - 2}."
         )
     chosen = set(random.Random(seed).sample(names, count))
     others = data.select([name for name in data.label_names if name in chosen], "held out")
@@ -122,21 +132,21 @@ def hold_out(data: Dataset, count: int = 7, seed: int = 0) -> tuple[Dataset, Que
 
 
 def near_duplicates(data: Dataset) -> frozenset[int]:
-    """Positions of the test texts that differ from a training text in case, spaces and punctuation at most.
+    """Positions of the test texts that differ from a training text at most in case, spaces and punctuation.
 
-    Punctuation is dropped, not read as a space, so "top-up" and "top up" differ: 11 texts of Banking77.
-    (`datasets.normalise` is broader and finds 25.)
+    Punctuation is removed, not replaced by a space, so "top-up" and "top up" differ. Banking77 has 11 near-duplicates
+    by this rule. (`datasets.normalise` is broader and finds 25.)
     """
     known = {_without_punctuation(text) for text in data.train.texts}
     return frozenset(i for i, text in enumerate(data.test.texts) if _without_punctuation(text) in known)
 
 
 def confused_pairs(rows: Iterable[Mapping[str, object]], top: int = 20) -> list[dict[str, object]]:
-    """The pairs of intents most often taken for each other, most first; fewer than `top` where there are fewer.
+    """The pairs of intents that are confused most often: at most `top` rows, most errors first.
 
-    Columns: `intent_a`, `intent_b`, `a_as_b` (texts of a that were called b), `b_as_a` and `errors`, their sum; a is
-    the one that is more often misread. `rows` have `actual` and `predicted`: those of one set and one training, or
-    of several trainings, whose counts add up.
+    Columns: `intent_a`, `intent_b`, `a_as_b` (texts of a that were classified as b), `b_as_a`, and `errors`, the sum
+    of both. a is the intent that is misclassified more often.
+    `rows` need the columns `actual` and `predicted`. With the rows of several trainings, their counts are added.
     """
     wrong = Counter((str(row["actual"]), str(row["predicted"])) for row in rows if row["actual"] != row["predicted"])
     pairs = {min((a, b), (b, a), key=lambda pair: (-wrong[pair], pair)) for a, b in wrong}
@@ -153,15 +163,15 @@ def confused_pairs(rows: Iterable[Mapping[str, object]], top: int = 20) -> list[
     return counted[:top]
 
 
-def _ask(classifier: IntentClassifier, questions: QuestionSet) -> list[tuple[str, float]]:
+def _classify(classifier: IntentClassifier, questions: QuestionSet) -> list[tuple[str, float]]:
     return [(answer.intent, answer.confidence) for answer in classifier.predict(questions.texts)]
 
 
 def _checked(predictions: Sequence[Mapping[str, object]], questions: QuestionSet) -> list[tuple[str, float]]:
-    """Given answers, if they are to these questions."""
+    """Return label and confidence of the given predictions. Raises `DataError` if they belong to other texts."""
     if [row["actual"] for row in predictions] != list(questions.actual):
         raise DataError(
-            f"The {len(predictions)} predictions given are not of these {len(questions.texts)} test texts: their "
+            f"The {len(predictions)} given predictions do not belong to these {len(questions.texts)} test texts: the "
             "actual labels differ. Pass TrainResult.predictions of a training on the same data."
         )
     return [(str(row["predicted"]), float(str(row["confidence"]))) for row in predictions]

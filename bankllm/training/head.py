@@ -1,9 +1,11 @@
-"""The head outside of the gradients' reach: where the linear one starts, and the kernel one that may replace it.
+"""Initialise the linear head, or replace it with a kernel head, without gradients.
 
-Starting from what the frozen base already knows, training begins nearly right. After it, ridge regression with a
-Gaussian kernel on the adapted embeddings is solved exactly (Rifkin and others, "Regularized least-squares
-classification", 2003): it follows a class that lies in several places, and a wrong label moves it less than it
-moves cross-entropy.
+Before the training, the linear head is fitted on the embeddings of the frozen base, so the first gradient step starts
+from a good classifier.
+
+After the training, kernel ridge regression with a Gaussian kernel on the adapted embeddings can replace the linear
+head (Rifkin et al., "Regularized least-squares classification", 2003). It has an exact solution. It can represent a
+class that forms several clusters, and a wrong label changes its squared error less than it changes cross-entropy.
 """
 
 import numpy as np
@@ -18,15 +20,20 @@ from bankllm.datasets import Split
 from bankllm.model.encoder import KernelHead
 
 PROBE_C = 30.0
-"""Inverse regularisation: on 1,998 validation texts of Banking77, 10, 30 and 100 gave 92.3, 92.4 and 91.7 %."""
+"""scikit-learn's `C` of the logistic regression. On 1,998 validation texts of Banking77, the values 10, 30 and 100 gave
+an accuracy of 92.3, 92.4 and 91.7 %."""
 MAX_LANDMARKS = 12_000
-"""The kernel's matrix is the square of the texts: 0.6 GB here. Of more texts a random share makes the head."""
-LEFT_OUT = 1000
-"""Texts whose answer without themselves sets the scale of the logits."""
+"""Maximum number of training texts in the kernel head. The kernel matrix has n² entries: 0.6 GB for this number. From
+a larger training set a random sample of this size is used."""
+LEAVE_ONE_OUT_TEXTS = 1000
+"""Number of training texts whose leave-one-out predictions determine the scale of the logits."""
 
 
 def start_from_class_means(head: nn.Linear, embeddings: np.ndarray, split: Split) -> None:
-    """Each row of the head becomes its class's mean embedding, at unit length: a nearest-centroid classifier."""
+    """Set each row of the head to the mean embedding of its class, at unit length: a nearest-centroid classifier.
+
+    `embeddings` is (n, hidden) float32, one row per text of `split`.
+    """
     vectors, labels = torch.from_numpy(embeddings), torch.tensor(split.labels)
     sums = torch.zeros(head.weight.shape).index_add_(0, labels, vectors)
     with torch.no_grad():
@@ -35,10 +42,13 @@ def start_from_class_means(head: nn.Linear, embeddings: np.ndarray, split: Split
 
 
 def start_from_probe(head: nn.Linear, embeddings: np.ndarray, split: Split, logit_scale: float, seed: int) -> None:
-    """Multinomial logistic regression on the embeddings, copied into the head."""
+    """Fit multinomial logistic regression on the (n, hidden) embeddings and copy its weights into the head.
+
+    The weights are divided by `logit_scale`, by which the classifier multiplies the embeddings.
+    """
     probe = LogisticRegression(C=PROBE_C, max_iter=2000, random_state=seed).fit(embeddings, split.labels)
     weight, bias = probe.coef_, probe.intercept_
-    if len(probe.classes_) == 2:  # then scikit-learn keeps one row, the second class against the first
+    if len(probe.classes_) == 2:  # scikit-learn stores only one row for two classes: second against first
         weight, bias = np.vstack([0 * weight, weight]), np.append(0 * bias, bias)
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight / logit_scale))
@@ -48,15 +58,16 @@ def start_from_probe(head: nn.Linear, embeddings: np.ndarray, split: Split, logi
 def fit_kernel_head(
     embeddings: np.ndarray, split: Split, classes: int, gamma: float, ridge: float, seed: int
 ) -> tuple[KernelHead, float]:
-    """Kernel ridge regression of the labels on (n, hidden) unit-length embeddings; returns the head and its scale.
+    """Fit kernel ridge regression of the labels on (n, hidden) unit-length embeddings. Returns (head, logit scale).
 
-    The scale turns its outputs into logits: it fits the answers best that the head would give to a training text had
-    it been left out, which ridge regression tells without a second fit (O(n²) a text; Rifkin, 2003).
+    The scale turns the outputs of the head into logits. It minimises the cross-entropy of the leave-one-out
+    predictions, that is, the prediction for a text by a head fitted without that text. Ridge regression gives these
+    predictions in closed form, without a second fit, in O(n²) time per text (Rifkin et al., 2003).
     """
-    chooser = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     labels = np.array(split.labels)
     if len(labels) > MAX_LANDMARKS:
-        rows = np.sort(chooser.choice(len(labels), MAX_LANDMARKS, replace=False))
+        rows = np.sort(rng.choice(len(labels), MAX_LANDMARKS, replace=False))
         embeddings, labels = embeddings[rows], labels[rows]
     landmarks = embeddings.astype(np.float16).astype(np.float32)
     kernel = landmarks @ landmarks.T
@@ -64,16 +75,16 @@ def fit_kernel_head(
     kernel *= 2 * gamma
     np.exp(kernel, out=kernel)
     kernel[np.diag_indices_from(kernel)] += ridge
-    # Symmetric, so the transpose is the same matrix, in the column order that LAPACK overwrites in place.
+    # The matrix is symmetric. Its transpose is the same matrix in column order, which LAPACK can overwrite in place.
     factor = cho_factor(kernel.T, lower=True, overwrite_a=True, check_finite=False)
-    wanted = np.eye(classes, dtype=np.float32)[labels]
-    bias = wanted.mean(axis=0)
-    weight = cho_solve(factor, wanted - bias, check_finite=False)
-    rows = chooser.permutation(len(labels))[:LEFT_OUT]
+    targets = np.eye(classes, dtype=np.float32)[labels]
+    bias = targets.mean(axis=0)
+    weight = cho_solve(factor, targets - bias, check_finite=False)
+    rows = rng.permutation(len(labels))[:LEAVE_ONE_OUT_TEXTS]
     units = np.zeros((len(labels), len(rows)), dtype=np.float32)
     units[rows, np.arange(len(rows))] = 1
     inverse_diagonal = cho_solve(factor, units, check_finite=False)[rows, np.arange(len(rows))]
-    left_out = torch.from_numpy(wanted[rows] - weight[rows] / inverse_diagonal[:, None])
+    left_out = torch.from_numpy(targets[rows] - weight[rows] / inverse_diagonal[:, None])
     answers = torch.from_numpy(labels[rows])
     scale = minimize_scalar(
         lambda scale: functional.cross_entropy(scale * left_out, answers).item(), bounds=(1, 100), method="bounded"

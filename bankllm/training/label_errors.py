@@ -1,7 +1,9 @@
-"""Which labels look wrong: confident learning (Northcutt et al., arXiv 1911.00068), in a small version of our own.
+"""Find labels that are probably wrong, with confident learning (Northcutt et al., arXiv 1911.00068).
 
-The known implementation, cleanlab, is AGPL-3.0 and this package Apache-2.0, so this one is written from the paper.
-A text is suspect where a model that did not learn from it is confident of another label than the given one.
+A label is suspected if a model that was not trained on the text is confident of another label.
+
+This is a small implementation written from the paper. The well-known implementation, cleanlab, is licensed under
+AGPL-3.0, and this package under Apache-2.0.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,64 +15,76 @@ from sklearn.model_selection import StratifiedKFold
 from bankllm.datasets import Dataset
 from bankllm.errors import DataError, UsageError
 
-AUDIT_C = 3.0
-"""Inverse regularisation, a tenth of the probe's: a model bound more tightly learns fewer wrong labels by heart. Of 297
-labels flipped in 20 intents of Banking77 (10 %), 239 were among the 249 suspects."""
+INVERSE_REGULARISATION = 3.0
+"""scikit-learn's `C` of the logistic regression: a tenth of the probe's. Stronger regularisation makes the model
+memorise fewer wrong labels. Measured on 20 intents of Banking77 with 297 flipped labels (10 %): 249 labels were
+suspected, and 239 of these were flipped ones."""
 
 
-def audit(
+def find_label_errors(
     data: Dataset,
     train_embeddings: np.ndarray,
     test_probabilities: np.ndarray,
     folds: int = 5,
     seed: int = 0,
 ) -> list[dict[str, object]]:
-    """Judge every label of both splits; the rows of `judge` with a column `split` (train, test) before them.
+    """Judge every label of both splits. Returns the rows of `judge_labels`, with `split` (train, test) as first column.
 
-    `train_embeddings` (n, hidden) are the frozen base's (`TrainResult.frozen.vectors`), judged out of fold;
-    `test_probabilities` (m, classes) a trained classifier's `score(data.test.texts).probabilities`.
+    `train_embeddings`, (n, hidden), are those of the frozen base (`TrainResult.frozen.vectors`). The training labels
+    are judged by cross-validation on them.
+    `test_probabilities`, (m, classes), come from a trained classifier: `score(data.test.texts).probabilities`.
+    Raises `DataError` if a label has fewer training texts than `folds`, and `UsageError` for a wrong shape.
     """
     probabilities = {"train": out_of_fold(train_embeddings, data.train.labels, folds, seed), "test": test_probabilities}
     labels = {"train": data.train.labels, "test": data.test.labels}
     return [
         {"split": split, **row}
         for split in probabilities
-        for row in judge(probabilities[split], labels[split], data.label_names)
+        for row in judge_labels(probabilities[split], labels[split], data.label_names)
     ]
 
 
 def out_of_fold(embeddings: np.ndarray, labels: Sequence[int], folds: int = 5, seed: int = 0) -> np.ndarray:
-    """(n, hidden) embeddings → (n, classes) probabilities, each by a logistic regression that never saw the text.
+    """Cross-validated probabilities: (n, hidden) embeddings → (n, classes).
 
-    Labels are 0 … classes − 1. Raises `DataError` where one has fewer texts than there are folds.
+    Each row comes from a logistic regression that was not trained on that text. `labels` are 0 … classes − 1.
+    Raises `DataError` if a label has fewer texts than `folds`.
     """
     given = np.asarray(labels)
     counts = np.bincount(given)
     if counts.min() < folds:
         raise DataError(
-            f"Label {counts.argmin()} has {counts.min()} texts, too few for {folds} folds: a fold without it would "
-            "call every such text wrong. Expected at least one a fold; use fewer folds or add texts."
+            f"Label {counts.argmin()} has {counts.min()} texts, too few for {folds} folds. Expected at least one text "
+            "per label and fold, because a model trained without a label calls each of its texts wrong. Use fewer "
+            "folds, or add texts."
         )
     probabilities = np.empty((len(given), len(counts)))
     for learn, judged in StratifiedKFold(folds, shuffle=True, random_state=seed).split(embeddings, given):
-        model = LogisticRegression(C=AUDIT_C, max_iter=2000, random_state=seed).fit(embeddings[learn], given[learn])
+        model = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=2000, random_state=seed).fit(
+            embeddings[learn], given[learn]
+        )
         probabilities[judged] = model.predict_proba(embeddings[judged])
     return probabilities
 
 
-def judge(probabilities: np.ndarray, labels: Sequence[int], label_names: Sequence[str]) -> list[dict[str, object]]:
-    """Judge each label by (n, classes) probabilities of a model that did not learn from the text; worst first.
+def judge_labels(
+    probabilities: np.ndarray, labels: Sequence[int], label_names: Sequence[str]
+) -> list[dict[str, object]]:
+    """Judge each label by (n, classes) probabilities from a model that was not trained on the texts.
 
-    Suspected is what the paper's method C+NR prunes, both by class and by noise rate, unless the model calls the
-    text by its given label after all.
-    Columns: `text_id` (position), `given`, `suggested` (the likeliest other label), `self_confidence` (probability
-    of the given one), `margin` (that minus the suggested one's; ascending), `suspected` (yes or no).
+    A label is suspected if the paper's method C+NR prunes it, that is, both by class and by noise rate, and if the
+    model also prefers another label.
+
+    Returns one row per text, sorted by `margin`, lowest first. Columns: `text_id` (position in the split), `given`
+    (label name), `suggested` (the most probable other label), `self_confidence` (probability of the given label),
+    `margin` (`self_confidence` minus the probability of `suggested`), `suspected` (yes or no).
+    Raises `UsageError` if `probabilities` has another shape.
     """
     given, n = np.asarray(labels), len(labels)
     if probabilities.shape != (n, len(label_names)):
         raise UsageError(
-            f"Expected probabilities of shape ({n}, {len(label_names)}), one row a text and one column a label, got "
-            f"{probabilities.shape}."
+            f"Expected probabilities of shape ({n}, {len(label_names)}), one row per text and one column per label, "
+            f"got {probabilities.shape}."
         )
     own = probabilities[np.arange(n), given]
     others = np.array(probabilities)
@@ -92,10 +106,11 @@ def judge(probabilities: np.ndarray, labels: Sequence[int], label_names: Sequenc
 
 
 def _confident_joint(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """(classes, classes) estimate of how many texts labelled i are truly of class j.
+    """Estimate how many texts with label i truly belong to class j, as a (classes, classes) matrix.
 
-    A class's threshold is the mean probability of it among the texts that carry it; of the classes that reach
-    theirs, a text counts as the likeliest. Each row is scaled to the number of texts that carry its label.
+    The threshold of a class is its mean probability over the texts with that label. A text counts for the most
+    probable class among those whose probability reaches the threshold. Each row is scaled to the number of texts with
+    its label.
     """
     classes = probabilities.shape[1]
     carried = np.bincount(given, minlength=classes)
@@ -109,10 +124,11 @@ def _confident_joint(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray
 
 
 def _prune(probabilities: np.ndarray, given: np.ndarray, joint: np.ndarray) -> np.ndarray:
-    """(n,) whether both prunings of the paper take the text, as many texts as the joint says are mislabelled.
+    """Mark the texts that both pruning rules of the paper select, as an (n,) boolean array.
 
-    By class: of each label, those least sure of it. By noise rate: of each pair of labels, those that lean furthest
-    from the given one to the other.
+    The confident joint gives the number of mislabelled texts. By class: for each label, that many texts with the
+    lowest probability of the label. By noise rate: for each pair of labels, that many texts whose probability of the
+    other label exceeds that of the given label the most.
     """
     by_class, by_noise_rate = np.zeros(len(given), bool), np.zeros(len(given), bool)
     for label, row in enumerate(joint):
@@ -121,21 +137,25 @@ def _prune(probabilities: np.ndarray, given: np.ndarray, joint: np.ndarray) -> n
         by_class[texts[np.argsort(own, kind="stable")[: round(row.sum() - row[label])]]] = True
         for other in np.flatnonzero(np.round(row)):
             if other != label:
-                leaning = np.argsort(own - probabilities[texts, other], kind="stable")
-                by_noise_rate[texts[leaning[: round(row[other])]]] = True
+                by_margin = np.argsort(own - probabilities[texts, other], kind="stable")
+                by_noise_rate[texts[by_margin[: round(row[other])]]] = True
     return by_class & by_noise_rate
 
 
-def with_suspicion(
+def add_suspected(
     predictions: Iterable[Mapping[str, object]], judged: Iterable[Mapping[str, object]]
 ) -> list[dict[str, object]]:
-    """Prediction rows of the test split with the audit's `suspected` beside them.
+    """Return the prediction rows of the test split with the column `suspected` of `judged` added.
 
-    Accuracy over the rows that are not suspected is a second line, never the headline: where the judge is the
-    classifier itself, its own confident mistakes are the first to be left out.
+    Report the accuracy over unsuspected rows only next to the accuracy over all rows, never instead of it. If the
+    classifier itself judged the labels, its confident mistakes are the first rows to be excluded.
+    Raises `UsageError` if `predictions` and `judged` do not cover the same test texts.
     """
     suspected = {str(row["text_id"]): row["suspected"] for row in judged if row.get("split", "test") == "test"}
     rows = [dict(row) for row in predictions]
     if {str(row["text_id"]) for row in rows} != set(suspected):
-        raise UsageError(f"{len(rows)} predictions and {len(suspected)} audited test texts are not the same texts.")
+        raise UsageError(
+            f"Expected predictions and label judgements for the same test texts, got {len(rows)} predictions and "
+            f"{len(suspected)} judged test texts. Pass both for the same data set."
+        )
     return [{**row, "suspected": suspected[str(row["text_id"])]} for row in rows]

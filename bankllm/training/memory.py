@@ -1,6 +1,8 @@
-"""How much memory a piece of work needed: resident memory on a CPU, torch's own on a GPU.
+"""Measure the peak memory of a block of code: resident memory on a CPU, memory allocated by torch on a GPU.
 
-with PeakMemory("cpu") as memory: …; memory.peak_bytes
+with PeakMemory("cpu") as memory:
+    ...
+print(memory.peak_bytes)
 """
 
 import ctypes
@@ -14,17 +16,22 @@ import psutil
 import torch
 
 SAMPLE_S = 0.02
+"""Seconds between two samples of the resident memory."""
 
 
 class PeakMemory:
-    """The peak above the level before: resident memory on a CPU, sampled every 20 ms; on a GPU what torch took."""
+    """Peak memory inside the block, minus the memory in use before the block.
+
+    On a CPU a thread samples the resident memory of the process every 20 ms. On a GPU the value comes from torch's
+    allocator statistics.
+    """
 
     def __init__(self, device: str) -> None:
         self.device = device
         self.peak_bytes = 0
-        """Resident bytes (CPU), allocated bytes (GPU)."""
+        """Peak in bytes: resident memory (CPU) or allocated memory (GPU)."""
         self.reserved_bytes = 0
-        """What torch's caching allocator held on the GPU, used or not; 0 on a CPU."""
+        """Peak of the bytes that torch's caching allocator reserved on the GPU, used or not; 0 on a CPU."""
         self._done = threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
 
@@ -52,20 +59,24 @@ class PeakMemory:
             self._sampler.join()
 
     def now(self) -> int:
-        """The peak so far, while the work is still going on."""
+        """Peak so far in bytes, while the block is still running."""
         return torch.cuda.max_memory_allocated() - self._level if self.device.startswith("cuda") else self.peak_bytes
 
     def _sample(self) -> None:
         finished = False
-        while not finished:  # so that the last sample comes after the work
+        while not finished:  # take the last sample after the block has ended
             finished = self._done.wait(SAMPLE_S)
             self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss - self._level)
 
 
 def _release_freed_memory() -> None:
-    """Give back what earlier work freed: glibc keeps it, and a second training in a process would look free."""
+    """Return freed memory to the operating system.
+
+    glibc keeps freed memory. Without this call, a second training in the process would reuse it, and its measured
+    peak would be too low.
+    """
     gc.collect()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
         if trim is not None:
             trim(0)

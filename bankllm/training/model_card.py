@@ -1,7 +1,7 @@
-"""The folder that a training leaves behind: weights, labels, evidence, and a model card in the Hub's form.
+"""Write the artifact folder of a training: weights, labels, evidence, and a model card in the format of the Hub.
 
-Every number on the card comes from a record beside it: the front matter's `model-index` holds all digits, the text
-holds claims that `bankllm verify FOLDER` checks.
+Every number on the card comes from a record in the same folder. The `model-index` of the front matter holds the full
+values. The text holds claims, which `bankllm verify FOLDER` compares with the records.
 """
 
 import json
@@ -23,13 +23,20 @@ from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import COSTS, QUALITY, Costs, write_evidence
 
 HUB_METRICS = {"macro_f1": "f1"}
-"""Id of a record → the Hub's name of the metric, where the two differ."""
+"""Id of a record → name of the metric on the Hub, if the names differ."""
 
 
 def check_output(output: Path) -> None:
-    """Find out before the training whether its result can be written, and that nothing else is overwritten."""
+    """Check before the training that its result can be written to `output`.
+
+    Raises `UsageError` if `output` is a file, or a folder with other files, which would be overwritten, and `RunError`
+    if the parent folder is not writable.
+    """
     if output.exists() and not (output / TRAINING_FILE).exists() and (output.is_file() or any(output.iterdir())):
-        raise UsageError(f"{output} holds something that is not a trained classifier. Name a new or empty folder.")
+        raise UsageError(
+            f"{output} exists and is not a trained classifier. Choose a new or empty folder, or the folder of an "
+            "earlier classifier to replace it."
+        )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=output.parent):
@@ -41,10 +48,10 @@ def check_output(output: Path) -> None:
 def write_artifact(
     classifier: IntentClassifier, output: Path, predictions: Sequence[Mapping[str, object]], costs: Costs
 ) -> int:
-    """Write artifact, evidence and card, all or nothing; an earlier artifact in `output` is replaced.
+    """Write artifact, evidence and model card. An earlier artifact in `output` is replaced.
 
-    `predictions` are the rows of `TrainResult.predictions`.
-    Returns the bytes of its weights: adapter (or body) and head. Raises `RunError` where it cannot be written.
+    The folder appears only when all files are complete. `predictions` are the rows of `TrainResult.predictions`.
+    Returns the size of the weights in bytes: adapter (or body) and head. Raises `RunError` if writing fails.
     """
     artifact = classifier.artifact
     try:
@@ -67,25 +74,28 @@ def write_artifact(
 
 def _not_written(output: Path, error: Exception) -> RunError:
     return RunError(
-        f"The trained classifier cannot be written to {output} ({error}). Nothing was left there; name a folder on a "
-        "disk with room that you may write to."
+        f"The trained classifier cannot be written to {output} ({error}). No partial result was left. Choose a "
+        "writable folder on a disk with enough free space."
     )
 
 
 def published_name(base_model: str) -> str:
-    """The base model's name on the Hub, or the name of the local folder; never a path."""
+    """Return the name of the base model on the Hub, or the name of the local folder. Never returns a path."""
     if base_model == "minilm":
         return base_models.MINILM_ID
     return base_models.resolve(base_model).name
 
 
 def model_card(artifact: ClassifierConfig, records: Iterable[Record]) -> str:
-    """`README.md` in the Hub's form: YAML front matter, then Markdown. `records` as `write_evidence` gives them."""
+    """Return the text of `README.md` in the format of the Hub: YAML front matter, then Markdown.
+
+    `records` are those that `write_evidence` returns.
+    """
     by_id = {record.id: record for record in records}
     data, base = artifact.training, published_name(artifact.base_model)
     terms = licence(data["dataset"])
     has_adapter = artifact.method in ("lora", "qlora")
-    plain = f"\nWith PEFT alone:\n\n{_peft_snippet(artifact, base)}\n" if has_adapter else ""
+    plain = f"\nWith PEFT only, without bankllm:\n\n{_peft_snippet(artifact, base)}\n" if has_adapter else ""
     quality = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} | {format_interval(by_id[id])} |" for id in QUALITY)
     costs = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} |" for id in COSTS)
     conditions = by_id["train_s"].conditions
@@ -95,8 +105,8 @@ def model_card(artifact: ClassifierConfig, records: Iterable[Record]) -> str:
 
 # Banking intents: {_method(artifact)} on {base}
 
-Sorts a customer's message into one of {len(artifact.label_names)} intents. On the test split, which training did not
-see, each number recomputed by `bankllm verify` from `raw/` beside this card:
+Classifies a customer's message into one of {len(artifact.label_names)} intents. Results on the test split, which was
+not used for training (`bankllm verify` recomputes each number from the files in `raw/`):
 
 | | value | 95 % interval |
 |---|---|---|
@@ -107,7 +117,7 @@ see, each number recomputed by `bankllm verify` from `raw/` beside this card:
 | {data["dataset"]}, train | {data["train_rows"]:,} | `{data["train_sha256"]}` |
 | {data["dataset"]}, test | {data["test_rows"]:,} | `{data["test_sha256"]}` |
 
-{terms.notice if terms else "Under which licence the data may be used is not known to this card."}
+{terms.notice if terms else "The licence of the data is unknown."}
 
 ## Use
 
@@ -118,13 +128,15 @@ classifier = load(".")  # this folder
 print(classifier.predict(["My card has not arrived yet"]))
 ```
 {plain}
-`training.json` holds the labels, the pooling and every training choice; `head.safetensors` the {_head(artifact)}.
+`training.json` holds the labels, the pooling and all training settings. `head.safetensors` holds the {_head(artifact)}.
 
 ## Limits
 
-- It knows no intent but its own, and gives one to any text. {_abstention(artifact)}
-- Texts are cut at {artifact.max_length} tokens. It learnt English, short messages from one person to a bank.
-- A figure on {data["dataset"]} says little about your customers: test it on their messages before you rely on it.
+- It assigns one of its own intents to every text, including texts on other topics. {_abstention(artifact)}
+- Texts are cut at {artifact.max_length} tokens. The training texts are short English messages from one person to a
+  bank.
+- Results on {data["dataset"]} may not apply to your customers. Test the classifier on their messages before you rely
+  on it.
 
 ## Cost
 
@@ -161,7 +173,7 @@ def _front_matter(artifact: ClassifierConfig, records: Mapping[str, Record]) -> 
     return ModelCardData(
         base_model=published_name(artifact.base_model),
         library_name="peft" if artifact.method in ("lora", "qlora") else "transformers",
-        # After full fine-tuning the weights are the base model's too, whose own licence holds.
+        # After full fine-tuning the folder contains the base model's weights, so the base model's licence applies.
         license=terms.id if terms and artifact.method != "full" else None,
         pipeline_tag="text-classification",
         language="en",
@@ -172,7 +184,7 @@ def _front_matter(artifact: ClassifierConfig, records: Mapping[str, Record]) -> 
 
 
 def _claim(record: Record) -> str:
-    """The value, bound to its record: `bankllm verify` compares."""
+    """Return the value as a claim, which `bankllm verify` compares with the record."""
     if record.status != "measured" or record.value is None:
         return f"{record.status}: {record.invalid_because}"
     return f"<!-- claim: {record.id} -->{format_value(record)}<!-- /claim -->"
@@ -182,8 +194,9 @@ def _head(artifact: ClassifierConfig) -> str:
     if artifact.kernel_gamma is None:
         return "linear head"
     return (
-        "kernel head: for each training text its embedding, and what it says for each intent. Whoever has the base "
-        "model can guess at a training text from it: publish it only where the texts may be published"
+        "kernel head: for each training text, its embedding and its weight for each intent. Anyone with the base "
+        "model may be able to infer a training text from its embedding, so publish this file only if the texts may be "
+        "published"
     )
 
 
@@ -196,8 +209,11 @@ def _method(artifact: ClassifierConfig) -> str:
 
 def _abstention(artifact: ClassifierConfig) -> str:
     if artifact.threshold:
-        return f"Below a confidence of {artifact.threshold:.3f} `predict` says that it abstains."
-    return "No threshold was calibrated: set one on validation data, and hand over to a person below it."
+        return f"`predict` abstains if the confidence is below {artifact.threshold:.3f}."
+    return (
+        "No abstention threshold was calibrated. Choose one on validation data, and hand over to a person if the "
+        "confidence is below it."
+    )
 
 
 def _peft_snippet(artifact: ClassifierConfig, base: str) -> str:
@@ -213,8 +229,8 @@ def _peft_snippet(artifact: ClassifierConfig, base: str) -> str:
     logits = f'logits = {artifact.logit_scale} * embedding @ head["weight"].T + head["bias"]'
     if artifact.kernel_gamma is not None:
         logits = f"""head = {{name: values.float() for name, values in head.items()}}
-likeness = (2 * {artifact.kernel_gamma} * (embedding @ head["landmarks"].T - 1)).exp()
-logits = {artifact.logit_scale} * (likeness @ head["weight"].T + head["bias"])"""
+similarity = (2 * {artifact.kernel_gamma} * (embedding @ head["landmarks"].T - 1)).exp()
+logits = {artifact.logit_scale} * (similarity @ head["weight"].T + head["bias"])"""
     return f"""```python
 import json
 
@@ -229,7 +245,7 @@ model = PeftModel.from_pretrained(AutoModel.from_pretrained(base{options}), ".")
 
 batch = tokenizer("My card has not arrived yet", truncation=True, max_length={artifact.max_length}, return_tensors="pt")
 hidden = model(**batch).last_hidden_state
-embedding = normalize({pooled}.float(), dim=-1)  # one text, so no padding to leave out
+embedding = normalize({pooled}.float(), dim=-1)  # a single text has no padding to mask
 head = load_file("head.safetensors")
 {logits}
 print(json.load(open("training.json"))["label_names"][logits.argmax()])

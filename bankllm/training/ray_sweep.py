@@ -1,9 +1,9 @@
-"""The sweep on several machines: each configuration a task of a Ray cluster, results in one shared folder.
+"""Run a sweep on several machines: one Ray task per configuration, with the results in one shared folder.
 
-outcomes = sweep_on_ray(plan, "banking77", Path("/shared/adapters"), address="10.0.0.5:6379")
+    outcomes = sweep_on_ray(plan, "banking77", Path("/shared/adapters"), address="10.0.0.5:6379")
 
-Needs `pip install 'bankllm[cluster]'` on every node, and a folder that all of them see. The folder looks as `sweep`
-leaves it, so a local sweep finds the results finished, and carries on what a stopped cluster left.
+Every node needs `pip install 'bankllm[cluster]'` and access to the shared folder. The folder has the same layout as
+for `sweep`. A later local sweep therefore skips finished results and resumes interrupted trainings.
 """
 
 import contextlib
@@ -17,11 +17,12 @@ from tqdm.auto import tqdm
 from bankllm import datasets
 from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.training.config import TrainConfig
-from bankllm.training.sweep import Evaluate, check_keys, only_sweep, train_one
+from bankllm.training.sweep import Evaluate, check_keys, lock_folder, train_one
 from bankllm.training.sweep_results import SweepResult, read_outcome, remove_strays
 
 LOCAL_STORE_BYTES = 80 * 2**20
-"""Object store of a local instance: tasks pass keys and settings, results travel through the folder."""
+"""Size of the object store of a local Ray instance: 80 MiB. It can be small because tasks exchange only keys and
+settings; the results are files in the folder."""
 
 
 def sweep_on_ray(
@@ -37,20 +38,26 @@ def sweep_on_ray(
     evaluate: Evaluate | None = None,
     progress: bool = True,
 ) -> list[SweepResult]:
-    """Train each configuration into `folder/<key>` as a task of its own; those that are finished there are skipped.
+    """Train each configuration into `folder/<key>` as a separate task. Finished configurations are skipped.
 
-    `data_name` and `intents` are for `datasets.load(…).first_intents(…)`, which each node does itself. `address` is
-    the cluster's, as `ray start --head` prints it; None starts Ray on this machine, on loopback, for this call alone.
-    A task gets `cpus` cores (Ray sets torch's threads to them) and `gpus` GPUs. Where a node or worker dies, its task
-    is run again on another, at most `max_retries` times, and carries on from the epoch that the folder holds.
-    `evaluate` is as for `sweep`, and is sent to the nodes. Tasks share no embeddings: each makes its own.
-    Raises `UsageError` where Ray is missing or the folder holds another configuration's result, `RunError` where a
-    task was lost for good or its node wrote elsewhere, and what a training raises; the other tasks go on until then.
+    - `data_name` and `intents` are the arguments of `datasets.load(data_name).first_intents(intents)`, which every node
+      runs itself.
+    - `address` is the address of the cluster, as `ray start --head` prints it. None starts Ray on the loopback
+      interface of this machine, for the duration of this call.
+    - A task gets `cpus` cores (Ray sets the number of torch threads to it) and `gpus` GPUs.
+    - If a node or worker dies, its task runs again on another one, at most `max_retries` times. The task resumes from
+      the last epoch in the folder.
+    - `evaluate` is the same as for `sweep` and is sent to the nodes.
+
+    Tasks do not share frozen embeddings; each task computes its own.
+    Raises `UsageError` if Ray is not installed or the folder holds the result of another configuration, `RunError` if
+    a task failed `max_retries` + 1 times or its node wrote to another folder, and any error of a training. The other
+    tasks run until the error is raised; the folder keeps their finished epochs.
     """
     check_keys(plan)
     data = datasets.load(data_name).first_intents(intents)
     folder = folder.resolve()
-    with only_sweep(folder), _ray(address) as ray:
+    with lock_folder(folder), _connected_ray(address) as ray:
         remove_strays(folder)
         missing = [key for key, config in plan.items() if read_outcome(key, config, data, folder) is None]
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=max_retries)(_train_on_node)
@@ -73,10 +80,10 @@ def sweep_on_ray(
 def _train_on_node(
     key: str, config: dict[str, Any], data_name: str, intents: int | None, folder: str, evaluate: Evaluate | None
 ) -> SweepResult:
-    """What a node does. The folder must be there already: otherwise it is not the one that the driver sees."""
+    """Run one training on a node. The driver has created the folder, so a missing folder is not the shared one."""
     shared = Path(folder)
     if not shared.is_dir():
-        raise RunError(f"{shared} is not on this node. Name a folder that every node of the cluster sees.")
+        raise RunError(f"The folder {shared} does not exist on this node. Choose a folder that every node can access.")
     data = datasets.load(data_name).first_intents(intents)
     outcome, _ = train_one(key, TrainConfig(**config), data, shared, evaluate=evaluate, progress=False)
     return outcome
@@ -91,8 +98,8 @@ def _result(ray: Any, reference: Any, key: str, max_retries: int) -> SweepResult
         raise
     except ray.exceptions.RayError as error:
         raise RunError(
-            f"The task of {key} was lost {max_retries + 1} times ({type(error).__name__}): nodes died, or ran out of "
-            "memory. The folder keeps what is done; call again to carry on."
+            f"The task {key} failed {max_retries + 1} times ({type(error).__name__}), because nodes died or ran out of "
+            "memory. The folder keeps all finished epochs; run the sweep again to resume."
         ) from error
     return outcome
 
@@ -103,22 +110,22 @@ def _outcome(
     outcome = unmeasured.get(key) or read_outcome(key, config, data, folder)
     if outcome is None:
         raise RunError(
-            f"The task of {key} ended, but its result is not in {folder}. Name a folder that every node of the "
-            "cluster sees."
+            f"The task {key} ended, but its result is not in {folder}. Choose a folder that every node of the cluster "
+            "can access."
         )
     return outcome
 
 
 @contextlib.contextmanager
-def _ray(address: str | None) -> Iterator[Any]:
-    """The module `ray`, connected; without telemetry and dashboard. A connection that was there is left as it is."""
+def _connected_ray(address: str | None) -> Iterator[Any]:
+    """Yield the connected module `ray`, without telemetry and dashboard. An existing connection is reused."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
     except ImportError as error:
         raise UsageError(
-            "A sweep on a cluster needs Ray, which is not installed. Install it with: pip install 'bankllm[cluster]'"
+            "A sweep on a cluster needs Ray, which is not installed. Run: pip install 'bankllm[cluster]'"
         ) from error
     if ray.is_initialized():
         yield ray
@@ -136,8 +143,8 @@ def _ray(address: str | None) -> Iterator[Any]:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
-                f"No Ray cluster answers at {address} ({error}). Start one with `ray start --head`, and name the "
-                "address that it prints."
+                f"No Ray cluster responds at {address} ({error}). Start a cluster with `ray start --head`, and pass "
+                "the address that it prints."
             ) from error
     try:
         yield ray

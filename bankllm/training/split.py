@@ -1,6 +1,6 @@
-"""What happens to data around a training: checks before it, a validation split, and abstention after it.
+"""Check data before a training, make a validation split, and calibrate the abstention threshold.
 
-Choose on `split_validation(data)`, then train once on all of `data` and look at its test split once.
+Compare settings on `split_validation(data)`. Then train once on all of `data`, and evaluate the test split once.
 """
 
 import random
@@ -15,38 +15,42 @@ from bankllm.errors import DataError, UsageError
 
 
 def check_trainable(data: Dataset) -> None:
-    """Raise `DataError` unless there are at least two labels, each with a training text."""
+    """Raise `DataError` unless the data set has at least two labels and each label has a training text."""
     if not len(data.train):
-        raise DataError(f"{data.name} has no training texts. Expected at least one for each of its labels.")
+        raise DataError(f"{data.name} has no training texts. Add at least one text per label.")
     seen = set(data.train.labels)
     if len(seen) < 2:
         only = data.label_names[next(iter(seen))]
-        raise DataError(f"{data.name} has one class alone ({only}). A classifier needs texts of at least two.")
+        raise DataError(
+            f"{data.name} has training texts of only one label ({only}). A classifier needs at least two; add texts of "
+            "another label."
+        )
     unseen = [name for label, name in enumerate(data.label_names) if label not in seen]
     if unseen:
         raise DataError(
-            f"{data.name} has labels without a training text: {', '.join(unseen[:5])}. Add texts, or select the "
-            "labels to train with Dataset.select."
+            f"{data.name} has labels without a training text: {', '.join(unseen[:5])}. Add texts, or select only the "
+            "other labels with Dataset.select."
         )
 
 
 def split_validation(data: Dataset, share: float = 0.1, seed: int = 0) -> Dataset:
-    """Carve a validation split out of the training split, in equal shares of each label (at least one text).
+    """Split a validation set off the training split: the same share of each label, and at least one text per label.
 
-    In the result `train` is what remains and `test` holds the validation texts: the test split itself stays
-    unseen, and the name says so. A label with a single text keeps it in `train`.
+    In the result, `test` holds the validation texts and `train` the other training texts. The original test split is
+    not used. The name of the result states share and seed. A label with a single text keeps that text in `train`.
+    Raises `UsageError` unless 0 < `share` < 1.
     """
     if not 0 < share < 1:
-        raise UsageError(f"The validation share must lie between 0 and 1, got {share}.")
+        raise UsageError(f"The validation share must be between 0 and 1, got {share}. A usual value is 0.1.")
     by_label: defaultdict[int, list[int]] = defaultdict(list)
     for row, label in enumerate(data.train.labels):
         by_label[label].append(row)
-    chooser = random.Random(seed)
+    rng = random.Random(seed)
     held_out = {
         row
         for _, rows in sorted(by_label.items())
         if len(rows) > 1
-        for row in chooser.sample(rows, min(len(rows) - 1, max(1, round(share * len(rows)))))
+        for row in rng.sample(rows, min(len(rows) - 1, max(1, round(share * len(rows)))))
     }
     return replace(
         data,
@@ -57,14 +61,18 @@ def split_validation(data: Dataset, share: float = 0.1, seed: int = 0) -> Datase
 
 
 def calibrate_threshold(predictions: Iterable[Mapping[str, object]], keep: float = 0.98) -> float:
-    """The highest confidence threshold that still keeps a share `keep` of the right answers.
+    """Return the highest confidence threshold (0 … 1) that keeps at least the share `keep` of the correct predictions.
 
-    `predictions` are rows as `TrainResult.predictions` has them, of a training on `split_validation`.
+    `predictions` are the rows of `TrainResult.predictions` of a training on `split_validation(data)`.
+    Raises `DataError` if no prediction is correct.
     """
-    right = [float(str(row["confidence"])) for row in predictions if row["predicted"] == row["actual"]]
-    if not right:
-        raise DataError("No prediction is right, so no threshold can be calibrated. Expected validation predictions.")
-    return float(np.quantile(right, 1 - keep, method="lower"))
+    correct = [float(str(row["confidence"])) for row in predictions if row["predicted"] == row["actual"]]
+    if not correct:
+        raise DataError(
+            "No prediction is correct, so the abstention threshold cannot be calibrated. Pass the predictions of a "
+            "training on split_validation(data)."
+        )
+    return float(np.quantile(correct, 1 - keep, method="lower"))
 
 
 def _rows(split: Split, rows: Iterable[int]) -> Split:

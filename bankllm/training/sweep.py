@@ -1,9 +1,10 @@
-"""Many trainings in one folder, each with all of its result on disk before the next begins.
+"""Train several configurations into one folder. A sweep can be interrupted at any time and resumed.
 
-outcomes = sweep({key: planned.config for key, planned in plan(profile).items()}, data, run.folder / "adapters")
+    outcomes = sweep({key: planned.config for key, planned in plan(profile).items()}, data, run.folder / "adapters")
 
-Why: a sweep takes minutes to hours, and machines stop. Called again with the same folder, even after SIGKILL, it
-skips what is finished and carries the interrupted configuration on from its last epoch.
+A sweep takes minutes to hours, and machines can stop. The result of each training is complete on disk before the next
+training begins. A new call with the same folder, also after SIGKILL, skips finished configurations and resumes the
+interrupted one from its last epoch.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from bankllm.datasets import Dataset
 from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.evidence.records import write_rows
 from bankllm.profiles import Profile
-from bankllm.training.cached_layers import Frozen
+from bankllm.training.cached_layers import FrozenEmbeddings
 from bankllm.training.config import TrainConfig
 from bankllm.training.sweep_progress import SweepBar
 from bankllm.training.sweep_results import (
@@ -38,36 +39,39 @@ from bankllm.training.sweep_results import (
 from bankllm.training.train import TrainResult, train
 
 TIMEOUT_S = 20.0
-"""How long a sweep waits for its folder: the kernel of a killed run outlives it by a second or two."""
+"""Seconds that a sweep waits for the lock on its folder. After a run is killed, its notebook kernel can keep the lock
+for a second or two."""
 
 Evaluate = Callable[[TrainResult], Sequence[Mapping[str, object]]]
+"""Turns the result of a training into the rows of its `rows.csv`."""
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedTraining:
     """One training that a profile asks for."""
 
     name: str
-    """What people call the configuration, whatever the seed: `LoRA r=8`."""
+    """Display name of the configuration, without the seed: `LoRA r=8`."""
     id: str
-    """The same as part of a record's id: `lora_r8`."""
+    """Name of the configuration as part of a record id: `lora_r8`."""
     label: str
-    """With the seed, where there are several: `LoRA r=8 seed 2`."""
+    """Display name, with the seed if there are several seeds: `LoRA r=8 seed 2`."""
     config: TrainConfig
 
 
-def plan(profile: Profile, only: Sequence[str] = ()) -> dict[str, Planned]:
-    """Key (a folder's name) → training, in the profile's order; the seeds of a configuration follow each other.
+def plan(profile: Profile, only: Sequence[str] = ()) -> dict[str, PlannedTraining]:
+    """List the trainings of a profile: key (name of the result folder) → training, in the order of the profile.
 
-    `only` names configurations by their id, and leaves out the others. Raises `UsageError` for an unknown one.
+    The seeds of a configuration are consecutive. `only` selects configurations by id; empty selects all.
+    Raises `UsageError` for an unknown id.
     """
     ids = [entry.id_of() for entry in profile.training]
     if unknown := sorted(set(only) - set(ids)):
         raise UsageError(
-            f"The profile {profile.name} has no configuration {', '.join(unknown)}. It has: {', '.join(ids)}."
+            f"The profile {profile.name} has no configuration {', '.join(unknown)}. Choose from: {', '.join(ids)}."
         )
     return {
-        entry.key(seed): Planned(
+        entry.key(seed): PlannedTraining(
             entry.name_of(),
             entry.id_of(),
             entry.label(seed),
@@ -96,18 +100,20 @@ def sweep(
     report: Callable[[SweepResult], None] = lambda outcome: None,
     progress: bool = True,
 ) -> list[SweepResult]:
-    """Train each configuration into `folder/<key>`, in order, but for those that are finished there.
+    """Train each configuration into `folder/<key>`, in order. Configurations with a finished result are skipped.
 
-    `evaluate` gets each `TrainResult` and gives the rows of its `rows.csv`; without it they are the predictions for
-    `data.test`. `report` hears of each outcome once it is on disk, of a finished one at its turn.
-    A training that cannot run here (`NotMeasured`) becomes an outcome with its reason; the next call tries it again.
-    The frozen base's embeddings of the training texts are made once a call and shared. What comes out does not
-    depend on interruptions, and an interruption costs an epoch at most.
-    Raises `UsageError` where `folder/<key>` holds another configuration's or data set's result, `RunError` where
-    another process sweeps into the folder, and what `train` raises.
+    - `evaluate` receives each `TrainResult` and returns the rows of its `rows.csv`. Without `evaluate`, the rows are
+      the predictions for `data.test`.
+    - `report` is called with each outcome after the outcome is on disk, also for skipped configurations.
+
+    A training that cannot run on this machine (`NotMeasured`) becomes an outcome with the reason. The next call tries
+    it again. The frozen embeddings of the training texts are computed once per call and shared. The results do not
+    depend on interruptions, and an interruption repeats at most one epoch.
+    Raises `UsageError` if `folder/<key>` holds the result of another configuration or data set, `RunError` if another
+    process runs a sweep in the folder, and every error of `train`.
     """
     check_keys(plan)
-    with only_sweep(folder):
+    with lock_folder(folder):
         remove_strays(folder)
         finished = {key: read_outcome(key, config, data, folder) for key, config in plan.items()}
         embeddings = _SharedEmbeddings()
@@ -128,7 +134,7 @@ def sweep(
                         progress=progress,
                     )
                     embeddings.keep(config, frozen)
-                    # What was carried on says nothing about how long the others take.
+                    # The time of a resumed training does not predict the time of the others.
                     bar.finish(key, time.perf_counter() - began if fresh and outcome.measured else None)
                 else:
                     remove_leftovers(key, folder, finished=True)
@@ -144,14 +150,14 @@ def train_one(
     data: Dataset,
     folder: Path,
     *,
-    frozen: Frozen | None = None,
+    frozen: FrozenEmbeddings | None = None,
     evaluate: Evaluate | None = None,
     progress: bool = True,
-) -> tuple[SweepResult, Frozen | None]:
-    """One configuration of a sweep, from where its files say it stands to the end.
+) -> tuple[SweepResult, FrozenEmbeddings | None]:
+    """Train one configuration of a sweep, or resume it from its files.
 
-    Also returns the frozen embeddings that it made or was given. The caller sees to it that no other process works
-    on the same key: `sweep` holds the folder, a Ray cluster runs a task once at a time.
+    Returns the outcome, and the frozen embeddings that were computed or passed in. The caller must ensure that no other
+    process works on the same key: `sweep` locks the folder, and a Ray cluster runs a task only once at a time.
     """
     if (finished := read_outcome(key, config, data, folder)) is not None:
         remove_leftovers(key, folder, finished=True)
@@ -172,40 +178,40 @@ def train_one(
     )
     write_rows(home / ROWS, result.predictions if evaluate is None else evaluate(result))
     write_result(outcome)
-    remove_leftovers(key, folder, finished=True)  # only now: until here, the checkpoint is all that counts
+    remove_leftovers(key, folder, finished=True)  # only after the result is complete: until then a resume needs them
     return outcome, result.frozen
 
 
 def check_keys(keys: Mapping[str, object]) -> None:
-    """Raise `UsageError` for a key that cannot name a folder beside the others."""
+    """Raise `UsageError` for a key that is not a valid folder name, or that would collide with a checkpoint folder."""
     for key in keys:
         if not re.fullmatch(r"\w[\w.-]*", key, re.ASCII) or key.endswith(".checkpoint"):
             raise UsageError(
-                f"The configuration's key {key!r} cannot name a folder. Expected letters, digits, _, - and dots, "
-                "not ending in .checkpoint."
+                f"The configuration key {key!r} cannot be used as a folder name. Use letters, digits, _, - and dots; "
+                "the key must not end in .checkpoint."
             )
 
 
 @contextlib.contextmanager
-def only_sweep(folder: Path) -> Iterator[None]:
-    """Hold the folder against other sweeps, without leaving a file there: flock on the folder itself.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock the folder against other sweeps, with `flock` on the folder itself, so no lock file remains.
 
-    The lock ends with the process, whatever ended it. Raises `RunError` if another sweep stays in the folder.
+    The operating system releases the lock when the process ends for any reason. Raises `RunError` if another sweep
+    still holds the lock after `TIMEOUT_S`, or if the folder cannot be created or opened.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise RunError(
-            f"No sweep can be written to {folder} ({os.strerror(error.errno or 0)}). Name a folder that you may write "
-            "to."
+            f"The sweep cannot write to {folder} ({os.strerror(error.errno or 0)}). Choose a writable folder."
         ) from error
     try:
-        give_up = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + TIMEOUT_S
         while not _locked(handle):
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 raise RunError(
-                    f"Another process is sweeping into {folder}. Wait until it is done or end it, or name another "
+                    f"Another process is running a sweep in {folder}. Wait until it ends, stop it, or choose another "
                     "folder."
                 )
             time.sleep(0.1)
@@ -215,6 +221,7 @@ def only_sweep(folder: Path) -> Iterator[None]:
 
 
 def _locked(handle: int) -> bool:
+    """Try to lock the open folder without waiting. Returns whether the lock was acquired."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -223,20 +230,20 @@ def _locked(handle: int) -> bool:
 
 
 class _SharedEmbeddings:
-    """Frozen embeddings by what they are of. QLoRA's are of the base in 4 bits, so it has its own."""
+    """Frozen embeddings per base model, pooling and `max_length`. QLoRA has separate ones, from the base in 4 bits."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[object, ...], Frozen] = {}
+        self._by_key: dict[tuple[object, ...], FrozenEmbeddings] = {}
 
-    def get(self, config: TrainConfig) -> Frozen | None:
-        """What `config` may be trained with, if something was made; `train` checks that it suffices."""
-        return self._made.get(self._of(config))
+    def get(self, config: TrainConfig) -> FrozenEmbeddings | None:
+        """Return embeddings for this configuration if there are any. `train` checks that they are sufficient."""
+        return self._by_key.get(self._key(config))
 
-    def keep(self, config: TrainConfig, frozen: Frozen | None) -> None:
-        """Keep what a training made or was given."""
+    def keep(self, config: TrainConfig, frozen: FrozenEmbeddings | None) -> None:
+        """Store the embeddings that a training returned."""
         if frozen is not None:
-            self._made[self._of(config)] = frozen
+            self._by_key[self._key(config)] = frozen
 
     @staticmethod
-    def _of(config: TrainConfig) -> tuple[object, ...]:
+    def _key(config: TrainConfig) -> tuple[object, ...]:
         return config.method == "qlora", config.base_model, config.pooling, config.max_length

@@ -1,6 +1,7 @@
-"""What a sweep leaves on disk for each configuration, and how a later call reads it again.
+"""Write and read the files of a sweep.
 
-`<key>/` is the artifact with `rows.csv` and, written last, `result.json`; `<key>.checkpoint/` a training under way.
+For each configuration, `<key>/` holds the artifact, `rows.csv` and `result.json`, which is written last.
+`<key>.checkpoint/` holds the checkpoints of a training that is not finished.
 """
 
 import csv
@@ -26,28 +27,29 @@ ROWS = "rows.csv"
 
 
 class TrainingRecord(BaseModel):
-    """`result.json`: its presence means that artifact and rows are there, too."""
+    """Content of `result.json`. For a finished training, artifact and rows were written before this file."""
 
     model_config = ConfigDict(frozen=True)
 
     schema_version: Literal[1] = 1
     status: Literal["done", "not_measured"]
     reason: str | None = None
-    """Why it was not measured."""
+    """Why the training was not measured; None if it was."""
     config: TrainConfig
     data: dict[str, Any]
-    """`Dataset.conditions`, and a sha256 of the very rows."""
+    """`Dataset.conditions` and a sha256 of the rows; see `identity`."""
     costs: Costs | None = None
+    """None if the training was not measured."""
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """One configuration of a sweep, finished."""
+    """The outcome of one configuration of a sweep."""
 
     key: str
     folder: Path
-    """The artifact, ready for `IntentClassifier.load`, with `rows.csv` and `result.json`; `result.json` alone where
-    nothing was measured."""
+    """The artifact folder, which `IntentClassifier.load` accepts, with `rows.csv` and `result.json`. If the training
+    was not measured, the folder holds only `result.json`."""
     result: TrainingRecord
 
     @property
@@ -57,30 +59,30 @@ class SweepResult:
 
     @property
     def measured(self) -> bool:
-        """Whether the training could run here."""
+        """Whether the training ran on this machine."""
         return self.result.status == "done"
 
     @property
     def reason(self) -> str | None:
-        """Why it was not measured; None where it was."""
+        """Why the training was not measured; None if it was."""
         return self.result.reason
 
     @property
     def costs(self) -> Costs:
-        """Raises `NotMeasured` with the reason where there are none."""
+        """The costs of the training. Raises `NotMeasured` with the reason if the training was not measured."""
         if self.result.costs is None:
             raise NotMeasured(f"{self.key} was not measured: {self.reason}")
         return self.result.costs
 
     def summary(self) -> str:
-        """One line for people."""
+        """Describe the outcome in one line."""
         if not self.measured:
             return f"not measured: {self.reason}"
         return f"trained in {self.costs.seconds:.1f} s, after {self.costs.encode_seconds:.1f} s of embedding"
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """The rows of `rows.csv`, as text; none where nothing was measured."""
+        """The rows of `rows.csv`, all values as text; empty if the training was not measured."""
         if not self.measured:
             return []
         with (self.folder / ROWS).open(newline="", encoding="utf-8") as file:
@@ -88,15 +90,16 @@ class SweepResult:
 
 
 def identity(data: Dataset) -> dict[str, Any]:
-    """What makes two data sets the same for a sweep: name, counts, and a sha256 of labels, texts and their order."""
+    """Identify a data set: `Dataset.conditions` (name, counts, hashes), and a sha256 of labels, texts and order."""
     content = [data.label_names, *([split.texts, split.labels] for split in (data.train, data.test))]
     return {**data.conditions(), "rows_sha256": hashlib.sha256(json.dumps(content).encode()).hexdigest()}
 
 
 def read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> SweepResult | None:
-    """The measured outcome under that key; None where there is none (yet).
+    """Read the measured outcome of a key; None if there is none or it is incomplete.
 
-    Raises `UsageError` where it is of another configuration or other data, `RunError` where it is damaged.
+    Raises `UsageError` if the stored result belongs to another configuration or data set, and `RunError` if it is
+    damaged.
     """
     home = folder / key
     path = home / RESULT
@@ -110,10 +113,10 @@ def read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> 
     wanted = {**config.model_dump(mode="json"), **identity(data)}
     other = [name for name in wanted if name not in stored or stored[name] != wanted[name]]
     if other:
-        differences = "; ".join(f"{name} {stored.get(name)!r} there, {wanted[name]!r} here" for name in other)
+        differences = "; ".join(f"{name}: stored {stored.get(name)!r}, requested {wanted[name]!r}" for name in other)
         raise UsageError(
-            f"{home} holds the result of another training under the same key: {differences}. Remove that folder to "
-            "train anew, or sweep into another one."
+            f"{home} holds the result of another training with the same key ({differences}). Delete that folder to "
+            "train again, or choose another folder for the sweep."
         )
     try:
         result = TrainingRecord.model_validate(found)
@@ -124,22 +127,25 @@ def read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> 
 
 
 def write_result(outcome: SweepResult) -> None:
-    """Write `result.json`, whole or not at all."""
+    """Write `result.json` atomically."""
     write_text(outcome.folder / RESULT, outcome.result.model_dump_json(indent=2) + "\n")
 
 
 def checkpoint_folder(key: str, folder: Path) -> Path:
-    """Where the training of that key keeps its state."""
+    """Return the folder for the checkpoints of a key."""
     return folder / f"{key}.checkpoint"
 
 
 def has_state(key: str, folder: Path) -> bool:
-    """Whether a training of that key can be carried on: at least one of its epochs is kept."""
+    """Whether the training of a key can be resumed, that is, whether at least one finished epoch is stored."""
     return any(checkpoint_folder(key, folder).glob(f"*/{STATE_FILE}"))
 
 
 def remove_leftovers(key: str, folder: Path, *, finished: bool) -> None:
-    """Remove what a killed training of that key left half-written, and what a finished one needs no more."""
+    """Delete the files that a killed training of this key left half-written.
+
+    With `finished`, also delete its checkpoints. Checkpoints without a fingerprint file are always deleted.
+    """
     checkpoint = checkpoint_folder(key, folder)
     for path in [*folder.glob(f".{key}-????????"), *(folder / key).glob(".*.*"), *checkpoint.glob(".*.*")]:
         _remove(path)
@@ -148,15 +154,16 @@ def remove_leftovers(key: str, folder: Path, *, finished: bool) -> None:
 
 
 def remove_unfinished(home: Path) -> None:
-    """Clear the way for a training: an artifact without its result, or the note that nothing could be measured."""
+    """Delete the folder of a key before a training: an artifact without a result, or a *not measured* result."""
     if any((home / name).is_file() for name in (RESULT, TRAINING_FILE)):
-        obsolete = home.with_name(f".{home.name}-obsolete")  # half a folder under its own name could not be told
+        # Rename first: a half-deleted folder under the original name could not be recognised as incomplete.
+        obsolete = home.with_name(f".{home.name}-obsolete")
         home.rename(obsolete)
         _remove(obsolete)
 
 
 def remove_strays(folder: Path) -> None:
-    """Remove the empty folders with which killed trainings tried whether they may write."""
+    """Delete the empty temporary folders that killed trainings created to test whether the folder is writable."""
     for path in folder.glob("tmp????????"):
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
@@ -171,5 +178,6 @@ def _remove(path: Path) -> None:
 
 def _damaged(path: Path, error: Exception) -> RunError:
     return RunError(
-        f"{path} is not a result of a sweep ({error}). It was edited or damaged; remove {path.parent} to train it anew."
+        f"{path} is not a valid sweep result ({error}). The file was edited or is damaged. Delete {path.parent} to "
+        "train this configuration again."
     )

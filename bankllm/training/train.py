@@ -1,8 +1,10 @@
-"""Train an intent classifier: a head that starts nearly right, the upper layers adapted, batches of like lengths.
+"""Train an intent classifier and save it.
 
-result = train(TrainConfig(method="lora", rank=8, epochs=2), load("teller77"), Path("adapters/lora-r8"))
+    result = train(TrainConfig(method="lora", rank=8, epochs=2), load("teller77"), Path("adapters/lora-r8"))
 
-Why so, with figures: see `study.py`.
+By default the linear head starts from logistic regression on frozen embeddings, LoRA adapts the upper half of the
+layers, batches hold texts of similar length, and a kernel head replaces the linear head at the end. `study.py` holds
+the measurements behind these choices.
 """
 
 import time
@@ -22,9 +24,9 @@ from bankllm.model.artifact import ClassifierConfig
 from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier, load_tokenizer
 from bankllm.training import cached_layers, distributed
-from bankllm.training.adapters import attach_adapter, check_four_bits, count_parameters, load_trainable_body
+from bankllm.training.adapters import attach_adapter, check_four_bit_kernel, count_parameters, load_trainable_body
 from bankllm.training.artifact_records import Costs
-from bankllm.training.cached_layers import Frozen, embed_frozen, keep_four_bits_trainable, replays
+from bankllm.training.cached_layers import FrozenEmbeddings, embed_frozen, keep_four_bits_trainable, uses_cached_prefix
 from bankllm.training.checkpoints import Checkpoints, TrainingState
 from bankllm.training.config import TrainConfig
 from bankllm.training.head import fit_kernel_head, start_from_class_means, start_from_probe
@@ -35,17 +37,18 @@ from bankllm.training.split import check_trainable
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A trained classifier, what it cost, and what it says about the test split."""
+    """A trained classifier, its costs, and its predictions for the test split."""
 
     classifier: IntentClassifier
     config: TrainConfig
     costs: Costs
-    frozen: Frozen | None
-    """Pass it to the next training on the same base and data; None where the method does without."""
+    frozen: FrozenEmbeddings | None
+    """Frozen embeddings, to pass to the next training on the same base and data; None if the method needs none."""
     predictions: list[dict[str, object]]
-    """A row a test text: `text_id` (position), `actual`, `predicted` (label names), `confidence` (0 … 1)."""
+    """One row per test text: `text_id` (position), `actual`, `predicted` (label names), `confidence` (0 … 1)."""
     curve: list[dict[str, float]]
-    """A row an evaluation: `examples` seen, `seconds` of optimisation until then, `accuracy` on the test split."""
+    """One row per evaluation during the training: `examples` (texts seen so far), `seconds` of optimisation so far,
+    `accuracy` on the test split (0 … 1)."""
 
 
 def train(
@@ -53,22 +56,29 @@ def train(
     data: Dataset,
     output: Path | None = None,
     progress: bool = True,
-    frozen: Frozen | None = None,
+    frozen: FrozenEmbeddings | None = None,
     checkpoints: Path | None = None,
     curve: int = 0,
 ) -> TrainResult:
-    """Train on `data.train`, then classify `data.test` once; with `output`, leave an artifact folder there.
+    """Train on `data.train`, then classify `data.test` once.
 
-    `frozen` (of an earlier result) spares embedding the training texts again. QLoRA may take those of the base in
-    full precision: they only decide where its head starts. `checkpoints` is a folder of its own in which the state is
-    kept after each epoch; a call with the same folder, configuration and data carries on from there. Remove it when
-    the result is safe. `curve` asks for so many evaluations an epoch: do that on `split_validation(data)` alone.
-    Raises `DataError` for data that cannot be learnt from, `UsageError` for a configuration that does not fit the
-    model, machine or checkpoint, `NotMeasured` where QLoRA cannot run, `ModelError` where memory does not suffice or
-    the training diverges, and `RunError` where `output` cannot be written.
+    - `output`: folder in which the artifact is saved; None saves nothing.
+    - `progress`: show progress bars.
+    - `frozen`: the frozen embeddings of an earlier result, so that the training texts are not embedded again. QLoRA
+      may use embeddings of the base in full precision, because they only initialise its head.
+    - `checkpoints`: a separate folder for the state after each epoch. A call with the same folder, configuration and
+      data resumes from the last epoch. Delete the folder after the result has been saved.
+    - `curve`: number of evaluations on `data.test` per epoch; 0 means none. Use it only with `split_validation(data)`,
+      so that nothing is chosen on the real test split.
+
+    Raises `DataError` if `data` has fewer than two labels or a label without training text, `UsageError` if the
+    configuration does not suit the model, the machine or the checkpoint, `NotMeasured` if QLoRA cannot run on this
+    machine, `ModelError` if memory is insufficient or the training diverges, and `RunError` if `output` cannot be
+    written.
     """
     with base_models.quiet_loading():
-        from bankllm.training import trainer  # noqa: F401  now, so that imports do not count as training memory
+        # Import now, so that the memory of the imports does not count as training memory.
+        from bankllm.training import trainer  # noqa: F401
 
     check_trainable(data)
     if output is not None and distributed.is_main():
@@ -76,10 +86,10 @@ def train(
     device = base_models.device()
     precision = _precision(config, device)
     if config.method == "qlora":
-        check_four_bits(device)
+        check_four_bit_kernel(device)
     distributed.connect(on_cpu=device == "cpu")
     saved = _open_checkpoints(checkpoints, config, data)
-    torch.manual_seed(config.seed)  # adapters and a random head; Trainer seeds the rest
+    torch.manual_seed(config.seed)  # for the adapters and a random head; Trainer seeds everything else
     with _out_of_memory_explained(config), PeakMemory(device) as memory:
         classifier = _untrained(config, data, device)
         run = _Training(config, data, classifier, precision, progress, memory, saved)
@@ -110,7 +120,7 @@ def train(
 
 
 class _Training:
-    """One training under way: start the head, optimise, and keep count of what it cost."""
+    """The steps of one training (initialise the head, optimise, fit the kernel head) and its running costs."""
 
     def __init__(
         self,
@@ -126,40 +136,48 @@ class _Training:
         self.progress, self.memory, self.saved = progress, memory, saved
         latest = saved.latest() if saved else None
         self.before = latest[1] if latest else None
-        self.frozen: Frozen | None = None
+        self.frozen: FrozenEmbeddings | None = None
         self.encode_seconds = 0.0
         self.shared_bytes = 0
-        """Of embeddings that another training made: they are needed here as well, and are in the level before."""
+        """Bytes of frozen embeddings that another training computed. They were in memory before `PeakMemory` started,
+        so its peak does not contain them; `peak_bytes` adds them."""
         self.start_seconds = 0.0
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
 
-    def start_head(self, frozen: Frozen | None) -> None:
-        """Set the head from the frozen embeddings; a random head and a checkpoint need none."""
+    def start_head(self, frozen: FrozenEmbeddings | None) -> None:
+        """Compute the frozen embeddings if needed, and initialise the head from them.
+
+        A random head and a resumed training need no initialisation. They need the embeddings only if cached prefix
+        states are used.
+        """
         kind = "probe" if self.config.method == "probe" else self.config.head_init
-        if self.before is not None and not replays(self.config):
+        if self.before is not None and not uses_cached_prefix(self.config):
             self.frozen, self.encode_seconds = frozen, self.before.encode_seconds
             return
-        if kind == "random" and not replays(self.config):
+        if kind == "random" and not uses_cached_prefix(self.config):
             return
         self.frozen = embed_frozen(self.classifier, self.config, self.data, self.progress, frozen)
         self.encode_seconds = self.before.encode_seconds if self.before else self.frozen.seconds
-        if self.frozen is frozen and self.memory.device == "cpu":  # they never lie in a GPU's memory
-            self.shared_bytes = frozen.nbytes if replays(self.config) else frozen.vectors.nbytes
+        if self.frozen is frozen and self.memory.device == "cpu":  # frozen embeddings are never in GPU memory
+            self.shared_bytes = frozen.nbytes if uses_cached_prefix(self.config) else frozen.vectors.nbytes
         never_used = self.config.method == "probe" and self.config.head == "kernel"
         if self.before is not None or kind == "random" or never_used:
             return
-        began = time.perf_counter()
+        started = time.perf_counter()
         head, scale = self.classifier.module.head, self.classifier.module.logit_scale
-        assert isinstance(head, nn.Linear)  # a kernel head comes after training
+        assert isinstance(head, nn.Linear)  # the kernel head is fitted after the training
         if kind == "probe":
             start_from_probe(head, self.frozen.vectors, self.data.train, scale, self.config.seed)
         else:
             start_from_class_means(head, self.frozen.vectors, self.data.train)
-        self.start_seconds = time.perf_counter() - began
+        self.start_seconds = time.perf_counter() - started
 
     def fit(self, evaluations: int) -> None:
-        """Everything that is trained by gradients."""
+        """Train adapter (or body) and linear head with gradients, with `evaluations` evaluations per epoch.
+
+        A probe is not trained with gradients.
+        """
         self.seconds = self.start_seconds
         if self.config.method == "probe":
             return
@@ -172,18 +190,18 @@ class _Training:
             progress=self.progress,
             checkpoints=self.saved,
             seconds_before=self.before.seconds if self.before else self.start_seconds,
-            state=self._so_far,
+            state=self._state,
             evaluations=evaluations,
             evaluate=self._accuracy,
         )
         self.seconds, self.curve = fit(
-            self.classifier, self.config, self.data.train, self.precision, hooks, self._below
+            self.classifier, self.config, self.data.train, self.precision, hooks, self._prefix_states
         )
 
     def fit_kernel_head(self, evaluations: int) -> None:
-        """Put a kernel head on the adapted embeddings of the training texts, in place of the linear one."""
+        """Fit a kernel head on the adapted embeddings of the training texts. It replaces the linear head."""
         config, classifier = self.config, self.classifier
-        began = time.perf_counter()
+        started = time.perf_counter()
         head, scale = fit_kernel_head(
             self._embeddings(),
             self.data.train,
@@ -193,35 +211,36 @@ class _Training:
             config.seed,
         )
         classifier.module.head, classifier.module.logit_scale = head.to(classifier.device), scale
-        described = {"kernel_gamma": config.kernel_gamma, "logit_scale": scale}
-        classifier.artifact = classifier.artifact.model_copy(update=described)
-        self.seconds += time.perf_counter() - began
+        changes = {"kernel_gamma": config.kernel_gamma, "logit_scale": scale}
+        classifier.artifact = classifier.artifact.model_copy(update=changes)
+        self.seconds += time.perf_counter() - started
         if evaluations:
             examples = config.epochs * len(self.data.train)
             self.curve.append({"examples": examples, "seconds": self.seconds, "accuracy": self._accuracy()})
             classifier.module.eval()
 
     def _embeddings(self) -> np.ndarray:
-        """(n, hidden): the training texts as the classifier embeds them now."""
+        """Return the current embeddings of the training texts, (n, hidden)."""
         classifier, texts, top_layers = self.classifier, self.data.train.texts, self.config.top_layers
         if self.config.method == "probe" and self.frozen is not None:
             return self.frozen.vectors
         classifier.module.eval()
-        if self._below is not None and top_layers is not None:
-            return cached_layers.embed_above(classifier, texts, top_layers, self._below, self.progress)
+        if self._prefix_states is not None and top_layers is not None:
+            return cached_layers.embed_from_prefix(classifier, texts, top_layers, self._prefix_states, self.progress)
         return distributed.score(classifier, texts).embeddings
 
     @property
-    def _below(self) -> list[torch.Tensor] | None:
-        """What the frozen lower layers gave, where they are not run again."""
-        return self.frozen.below if self.frozen and replays(self.config) else None
+    def _prefix_states(self) -> list[torch.Tensor] | None:
+        """The cached prefix states of the training texts; None if the frozen layers run in every epoch."""
+        return self.frozen.prefix_states if self.frozen and uses_cached_prefix(self.config) else None
 
     def peak_bytes(self) -> int:
-        """The highest peak, an interrupted part of the training included."""
-        here = self.memory.peak_bytes + self.shared_bytes
-        return max(here, self.before.peak_memory_bytes if self.before else 0)
+        """Return the peak memory in bytes, including the peak before an interruption."""
+        peak = self.memory.peak_bytes + self.shared_bytes
+        return max(peak, self.before.peak_memory_bytes if self.before else 0)
 
-    def _so_far(self, seconds: float, epochs: int) -> TrainingState:
+    def _state(self, seconds: float, epochs: int) -> TrainingState:
+        """Return the state for a checkpoint, after `epochs` epochs and `seconds` of optimisation."""
         return TrainingState(
             epochs=epochs,
             encode_seconds=self.encode_seconds,
@@ -230,6 +249,7 @@ class _Training:
         )
 
     def _accuracy(self) -> float:
+        """Return the current accuracy on the test split."""
         module = self.classifier.module.eval()
         keep_four_bits_trainable(module)
         probabilities = distributed.score(self.classifier, self.data.test.texts).probabilities
@@ -239,7 +259,7 @@ class _Training:
 
 def _precision(config: TrainConfig, device: str) -> str:
     if device == "cpu" and config.precision == "fp16":
-        raise UsageError("fp16 cannot be trained on a CPU. Set precision to auto (fp32 here), or use a GPU.")
+        raise UsageError("Training in fp16 is not possible on a CPU. Set precision to auto (fp32 here), or use a GPU.")
     return base_models.precision(device) if config.precision == "auto" else config.precision
 
 
@@ -253,7 +273,7 @@ def _open_checkpoints(folder: Path | None, config: TrainConfig, data: Dataset) -
 
 @contextmanager
 def _out_of_memory_explained(config: TrainConfig) -> Iterator[None]:
-    """torch's own message speaks of allocators; what helps are three settings."""
+    """Replace torch's out-of-memory message, which describes allocators, by the settings that reduce memory."""
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -262,14 +282,15 @@ def _out_of_memory_explained(config: TrainConfig) -> Iterator[None]:
         raise ModelError(
             f"Out of memory while training {config.method} on {config.base_model} with batch_size={config.batch_size}, "
             f"max_length={config.max_length}, gradient_checkpointing={config.gradient_checkpointing}. Lower batch_size "
-            "or max_length, or set gradient_checkpointing=True; method qlora needs a fraction of it for the weights."
+            "or max_length, or set gradient_checkpointing=True. Method qlora needs less memory for the weights."
         ) from error
 
 
 def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassifier:
+    """Build the classifier before the training: body, random linear head and tokenizer, on `device`."""
     base = base_models.resolve(config.base_model)
     body = load_trainable_body(base, config, device)
-    # Logistic regression finds its own scale.
+    # Logistic regression determines the scale of its logits itself.
     logit_scale = 1.0 if config.method == "probe" else config.logit_scale
     module = EncoderWithHead(body, len(data.label_names), config.pooling, logit_scale)
     module.head.to(device)
@@ -289,6 +310,7 @@ def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassif
 
 
 def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, object]]:
+    """Classify the test split. The rows are described at `TrainResult.predictions`."""
     probabilities = distributed.score(classifier, data.test.texts).probabilities
     return [
         {
@@ -302,6 +324,7 @@ def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, obje
 
 
 def _truncated(classifier: IntentClassifier, data: Dataset) -> int:
+    """Count the texts of both splits that are longer than `max_length` tokens."""
     texts = [*data.train.texts, *data.test.texts]
     lengths = classifier.tokenizer(texts, truncation=False, verbose=False, return_length=True)["length"]
     return sum(length > classifier.artifact.max_length for length in lengths)

@@ -1,6 +1,6 @@
-"""The optimisation itself, by `transformers.Trainer`: length-grouped batches, a learning rate each for body and head.
+"""The gradient steps, with `transformers.Trainer`: length-grouped batches, separate learning rates for body and head.
 
-Import it under `models.quiet_loading()`: Trainer imports PEFT and bitsandbytes.
+Import this module inside `base_models.quiet_loading()`, because Trainer imports PEFT and bitsandbytes.
 """
 
 import math
@@ -39,21 +39,25 @@ from bankllm.training.checkpoints import Checkpoints, TrainingState
 from bankllm.training.config import TrainConfig
 
 TRAINED_FILE = "trained.safetensors"
+"""File in a checkpoint with the trainable weights."""
 
 
 @dataclass(frozen=True)
 class TrainerHooks:
-    """What else happens during a training."""
+    """Progress bar, checkpoints and evaluations during a training."""
 
     progress: bool
+    """Whether to show a progress bar."""
     checkpoints: Checkpoints | None
+    """Where to save the state after each epoch; None saves nothing."""
     seconds_before: float
-    """Of optimisation: an interrupted training carries on counting."""
+    """Seconds of optimisation before this call: initialising the head, and the epochs before an interruption."""
     state: Callable[[float, int], TrainingState]
-    """From the seconds of optimisation and the finished epochs to what goes beside a checkpoint."""
+    """(seconds of optimisation, finished epochs) → the state to save with a checkpoint."""
     evaluations: int
-    """How often an epoch `evaluate` is called; its time is not training time."""
+    """How often per epoch `evaluate` is called. Its time does not count as optimisation."""
     evaluate: Callable[[], float]
+    """Returns the accuracy of the classifier in training."""
 
 
 def fit(
@@ -62,23 +66,25 @@ def fit(
     split: Split,
     precision: str,
     hooks: TrainerHooks,
-    below: list[Tensor] | None = None,
+    prefix_states: list[Tensor] | None = None,
 ) -> tuple[float, list[dict[str, float]]]:
-    """Train in place; returns the seconds of optimisation, and a row {examples, seconds, accuracy} an evaluation.
+    """Train the classifier in place. Returns (seconds of optimisation, one row per evaluation).
 
-    The seconds include those before an interruption. `below` are the kept outputs of the frozen layers, a tensor a
-    text (see `prefix`). Under `accelerate launch` the batch is shared out, so that the configuration stays the same.
+    A row has `examples`, `seconds` and `accuracy`. The seconds include `hooks.seconds_before`. `prefix_states` holds
+    one (tokens, hidden) tensor per text (see `cached_layers`). Under `accelerate launch` each batch is divided among
+    the processes, so `batch_size` means the same with any number of processes.
+    Raises `UsageError` if the batch cannot be divided evenly, and `ModelError` if the training diverges.
     """
     collate: Any = DataCollatorWithPadding(classifier.tokenizer)
     rows = _tokenise(classifier, config, split)
     model: EncoderWithHead | FrozenPrefixModel = classifier.module
     with ExitStack() as stack:
         scratch = stack.enter_context(TemporaryDirectory())
-        if below is not None and config.top_layers is not None:
+        if prefix_states is not None and config.top_layers is not None:
             model = stack.enter_context(FrozenPrefixModel(classifier.module, config.top_layers))
             hooks = replace(hooks, evaluate=partial(_evaluate_whole, model, hooks.evaluate))
             collate = CachedPrefixCollator(collate)
-            rows = [{**row, "below": hidden} for row, hidden in zip(rows, below, strict=True)]
+            rows = [{**row, "prefix_states": hidden} for row, hidden in zip(rows, prefix_states, strict=True)]
         folder = hooks.checkpoints.folder if hooks.checkpoints else Path(scratch)
         arguments = _arguments(config, precision, folder, on_cpu=classifier.device == "cpu", rows=len(split))
         arguments.save_strategy = "epoch" if hooks.checkpoints else "no"
@@ -97,7 +103,7 @@ def fit(
         latest = hooks.checkpoints.latest() if hooks.checkpoints else None
         trainer.train(resume_from_checkpoint=str(latest[0]) if latest else None)
     if not torch.isfinite(classifier.module.head.weight).all():
-        raise ModelError("The training diverged: the head's weights are not finite. Lower lr_head and lr_adapter.")
+        raise ModelError("The training diverged: the weights of the head are not finite. Lower lr_head and lr_adapter.")
     classifier.module.eval()
     return clock.seconds, clock.curve
 
@@ -111,8 +117,8 @@ def _arguments(config: TrainConfig, precision: str, folder: Path, *, on_cpu: boo
     share, left = divmod(config.batch_size, distributed.world_size())
     if left or not share:
         raise UsageError(
-            f"A batch of {config.batch_size} texts cannot be shared by {distributed.world_size()} processes. "
-            "Set batch_size to a multiple of their number."
+            f"A batch of {config.batch_size} texts cannot be divided evenly among {distributed.world_size()} "
+            f"processes. Set batch_size to a multiple of {distributed.world_size()}."
         )
     steps = math.ceil(rows / config.batch_size) * config.epochs
     return TrainingArguments(
@@ -127,7 +133,7 @@ def _arguments(config: TrainConfig, precision: str, folder: Path, *, on_cpu: boo
         dataloader_pin_memory=not on_cpu,
         ddp_find_unused_parameters=False,
         remove_unused_columns=False,
-        save_total_limit=2,  # the older one goes once the newer is whole
+        save_total_limit=2,  # Trainer deletes the older checkpoint after the newer one is complete
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -156,12 +162,12 @@ def _loss(outputs: Any, labels: Tensor, num_items_in_batch: object = None, *, la
 
 
 class _Trainer(Trainer):
-    """Batches of like lengths in random order, and checkpoints of what trains alone: not of the frozen body."""
+    """Trainer with batches of similar lengths in random order. Its checkpoints hold only the trainable weights."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler:
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
-        # Under several processes accelerate deals whole batches out. The order comes from torch's own generator, whose
-        # state a checkpoint keeps.
+        # With several processes, accelerate distributes whole batches. The order comes from torch's global random
+        # generator, whose state is part of a checkpoint.
         batch = self.args.per_device_train_batch_size
         return _ShuffledBatches(batch, lengths=[len(row["input_ids"]) for row in rows])
 
@@ -182,18 +188,21 @@ def _trained(module: torch.nn.Module) -> list[str]:
 
 
 class _ShuffledBatches(LengthGroupedSampler):
-    """transformers' sampler yields each group of 50 batches from long to short; here the batches are shuffled."""
+    """Length-grouped batches in random order. The sampler of transformers sorts each group of 50 batches by length."""
 
     def __iter__(self) -> Iterator[int]:
         rows = list(super().__iter__())
         batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
-        whole = len(rows) // self.batch_size  # a shorter last batch stays last
-        order = torch.randperm(whole).tolist()
-        return iter([row for number in [*order, *range(whole, len(batches))] for row in batches[number]])
+        full = len(rows) // self.batch_size  # an incomplete last batch stays last
+        order = torch.randperm(full).tolist()
+        return iter([row for number in [*order, *range(full, len(batches))] for row in batches[number]])
 
 
 class _Clock(TrainerCallback):
-    """Counts the seconds of optimisation alone, evaluates in between, and marks checkpoints as whole."""
+    """Counts the seconds of optimisation, runs the evaluations, and marks checkpoints as complete.
+
+    The time of evaluations does not count as optimisation.
+    """
 
     def __init__(self, hooks: TrainerHooks, config: TrainConfig) -> None:
         self.hooks, self.config = hooks, config
@@ -242,7 +251,7 @@ class _Clock(TrainerCallback):
 
 
 class _ProgressBar(TrainerCallback):
-    """Trainer's own bar also prints its logs."""
+    """A progress bar that prints nothing else. Trainer's own bar also prints logs."""
 
     def __init__(self, method: str) -> None:
         self.method = method
