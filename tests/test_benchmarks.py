@@ -1,4 +1,4 @@
-"""The parts of the serving benchmarks that decide something: how they are driven, judged, and read."""
+"""Logic of the serving benchmarks: how load is sent, and how results are read and judged."""
 
 import shutil
 import sys
@@ -43,7 +43,7 @@ def test_wrk_sends_each_body_with_its_token_and_counts_errors(tmp_path: Path) ->
     assert not health.errors
 
 
-def test_without_wrk_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_wrk_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import wrk
 
     monkeypatch.setattr(shutil, "which", lambda name: None)
@@ -51,16 +51,16 @@ def test_without_wrk_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
         wrk.require()
 
 
-def test_a_rate_leaves_failed_replies_out() -> None:
+def test_the_rate_leaves_out_failed_replies() -> None:
     import wrk
 
     errors = {"status": 40, "connect": 0, "read": 0, "write": 0, "timeout": 0}
-    told = {"replies": 100, "microseconds": 2_000_000, "p50": 1000, "p95": 2000, "p99": 3000, "max": 4000}
-    window = wrk.read_window({**told, "errors": errors}, 0.1)
+    report = {"replies": 100, "microseconds": 2_000_000, "p50": 1000, "p95": 2000, "p99": 3000, "max": 4000}
+    window = wrk.read_window({**report, "errors": errors}, 0.1)
     assert (window.answered, window.per_second, window.errors) == (60, 30.0, {"status": 40})
 
 
-def test_settings_for_our_server_have_a_key_and_a_value() -> None:
+def test_server_settings_have_a_key_and_a_value() -> None:
     import servers
 
     assert servers.environment(["A=1", "B=x=y", "C="]) == {"A": "1", "B": "x=y", "C": ""}
@@ -68,7 +68,7 @@ def test_settings_for_our_server_have_a_key_and_a_value() -> None:
         servers.environment(["A"])
 
 
-def test_each_customer_chats_with_a_token_of_his_own() -> None:
+def test_each_customer_has_a_token() -> None:
     import jwt
     import servers
 
@@ -77,7 +77,7 @@ def test_each_customer_chats_with_a_token_of_his_own() -> None:
     assert subjects == [call.body["customer_id"] for call in calls] == ["CUST001", "CUST002", "CUST001"]
 
 
-def test_the_zipf_mix_asks_few_texts_and_the_first_most_often() -> None:
+def test_the_zipf_mix_has_few_texts_and_a_most_frequent_one() -> None:
     from collections import Counter
 
     import serving
@@ -105,7 +105,7 @@ def test_memory_that_keeps_growing_is_not_flat() -> None:
         soak.judge([(float(at), 500.0) for at in range(0, 25, 5)], 25)
 
 
-def test_samples_of_waiting_threads_are_left_out_and_pools_count_as_one() -> None:
+def test_samples_of_waiting_threads_are_left_out_and_pools_have_one_name() -> None:
     import profile_server
 
     text = (
@@ -127,19 +127,19 @@ def test_samples_of_waiting_threads_are_left_out_and_pools_count_as_one() -> Non
 
 
 @pytest.mark.slow
-def test_writers_that_are_killed_lose_nothing_acknowledged(tmp_path: Path) -> None:
+def test_killed_writers_lose_no_acknowledged_rows(tmp_path: Path) -> None:
     import store_kill
 
-    found = store_kill.kill_rounds(tmp_path / "memory.sqlite", 2, threads=3, seed=0)
-    for one in found:
-        assert (one.lost, one.returned, one.halves, one.sound) == (0, 0, 0, True)
-    assert sum(one.acknowledged for one in found) > 20
+    rounds = store_kill.kill_rounds(tmp_path / "memory.sqlite", 2, threads=3, seed=0)
+    for one in rounds:
+        assert (one.lost, one.reappeared, one.partial, one.integrity_ok) == (0, 0, 0, True)
+    assert sum(one.acknowledged for one in rounds) > 20
 
 
 def test_a_small_store_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import store_scale
 
-    monkeypatch.setattr(store_scale, "beside", lambda store, queries: {"p50": 1.0})
+    monkeypatch.setattr(store_scale, "concurrent", lambda store, queries: {"p50": 1.0})
     line = store_scale.measure_size(tmp_path / "scale.sqlite", 50, "int8")
     assert (line["rows"], list(line["top_k ms"])) == (50, [1, 10, 1000, 51])
     assert line["search"]["p50"] <= line["search"]["p95"] <= line["search"]["max"]

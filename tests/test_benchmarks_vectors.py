@@ -1,4 +1,4 @@
-"""The parts of the vector benchmarks that decide something, and one small run of ours beside a peer that is absent."""
+"""Logic of the vector benchmarks, and a small run of our store with a peer that is not installed."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def write_sample(folder: Path, size: int) -> Path:
     return folder
 
 
-def test_recall_is_the_share_of_the_exact_nearest_and_a_tie_counts() -> None:
+def test_recall_is_the_share_of_the_exact_nearest_and_ties_count() -> None:
     import vector_data
 
     vectors = np.array([[1, 0], [0.8, 0.6], [0.8, 0.6], [0, 1]], np.float32)
@@ -50,10 +50,10 @@ def test_percentiles_are_interpolated() -> None:
     assert vector_data.percentiles([4.0, 1.0, 2.0, 3.0, 5.0]) == pytest.approx({"p50_ms": 3.0, "p95_ms": 4.8})
 
 
-def test_a_sample_grows_by_noisy_copies_of_unit_length() -> None:
+def test_a_sample_is_extended_by_noisy_copies_of_unit_length() -> None:
     import vector_data
 
-    real = unit_vectors(40, seed=7, dim=384)  # another seed than the noise has
+    real = unit_vectors(40, seed=7, dim=384)  # a different seed from that of the noise
     grown = vector_data.grow(real, 100)
     assert np.array_equal(grown[:40], real)
     assert np.linalg.norm(grown, axis=1) == pytest.approx(np.ones(100), abs=1e-5)
@@ -80,7 +80,7 @@ def test_sizes_are_numbers_or_real() -> None:
         vector_peers.parse(["--queries", "501"])
 
 
-def test_targets_are_held_against_durable_peers_and_named_otherwise() -> None:
+def test_verdicts_compare_our_store_with_each_peer_and_its_durability() -> None:
     import vector_peers
     from vector_contenders import CONTENDERS
 
@@ -97,17 +97,17 @@ def test_targets_are_held_against_durable_peers_and_named_otherwise() -> None:
         {"store": CONTENDERS[4].name, "not_measured": "not installed"},
     ]
     assert vector_peers.judge(rows) == [
-        "NOT HELD: customer, beside FAISS flat (file written anew): 0.200 against 0.100 ms (p50)",
-        "held: insert, beside FAISS flat (file written anew): 0.500 against 9.000 ms (p50)",
-        "held: customer, beside Chroma (durable): 0.200 against 2.000 ms (p50)",
-        "NOT HELD: insert, beside Chroma (durable): 0.500 against 0.400 ms (p50)",
-        "held: customer, beside LanceDB (not synced): 0.200 against 2.000 ms (p50)",
-        "held: insert, beside LanceDB (not synced): 0.500 against 4.000 ms (p50)",
-        "NOT HELD: search over all, within 2 x of FAISS flat: 3.000 against 1.000 ms (p50)",
+        "NOT HELD: customer, compared with FAISS flat (file rewritten): 0.200 and 0.100 ms (p50)",
+        "held: insert, compared with FAISS flat (file rewritten): 0.500 and 9.000 ms (p50)",
+        "held: customer, compared with Chroma (durable): 0.200 and 2.000 ms (p50)",
+        "NOT HELD: insert, compared with Chroma (durable): 0.500 and 0.400 ms (p50)",
+        "held: customer, compared with LanceDB (not synced): 0.200 and 2.000 ms (p50)",
+        "held: insert, compared with LanceDB (not synced): 0.500 and 4.000 ms (p50)",
+        "NOT HELD: search over all, within 2 x of FAISS flat: 3.000 and 1.000 ms (p50)",
     ]
 
 
-def test_an_index_wins_from_the_size_after_which_it_never_loses() -> None:
+def test_an_index_is_faster_from_the_size_above_which_it_is_always_faster() -> None:
     import vector_ann
 
     p50 = {"FAISS HNSW": [0.1, 0.4, 0.2, 0.3], vector_ann.OURS.name: [0.3, 0.3, 0.3, 3.0]}
@@ -122,7 +122,7 @@ def test_an_index_wins_from_the_size_after_which_it_never_loses() -> None:
 
 
 @pytest.mark.slow
-def test_ours_is_measured_whole_and_loses_nothing_when_killed(
+def test_our_store_is_measured_completely_and_loses_nothing_when_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import vector_contenders
@@ -143,17 +143,19 @@ def test_ours_is_measured_whole_and_loses_nothing_when_killed(
         assert (row["inserts"], row["acknowledged"], row["lost"]) == (5, 4, 0)
         assert row["disk_bytes"] > 450 * 16 * 4
     assert left_out["not_measured"].startswith("not installed; run: pip install --target")
-    told = capsys.readouterr().out
-    assert "Absent is left out" in told
-    assert "| Absent: left out, not installed | — |" in told
+    output = capsys.readouterr().out
+    assert "Absent is left out" in output
+    assert "| Absent: left out, not installed | — |" in output
 
 
 @pytest.mark.slow
-def test_a_phase_that_fails_says_which_and_why(tmp_path: Path) -> None:
+def test_a_failed_phase_is_named_with_its_error(tmp_path: Path) -> None:
     import vector_contenders
     import vector_data
 
     sample = vector_data.Sample(write_sample(tmp_path / "sample", 10), 10)
     (tmp_path / "memory.sqlite").write_text("not a database, and long enough to be looked at as one")
-    with pytest.raises(StoreError, match=r"one namespace: the phase fill ended with 1; expected 0.*file is not a"):
+    with pytest.raises(
+        StoreError, match=r"one namespace: the phase fill exited with code 1, expected 0.*file is not a"
+    ):
         vector_contenders.run_phase(vector_contenders.CONTENDERS[1], "fill", sample, tmp_path)

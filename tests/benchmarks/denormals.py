@@ -1,4 +1,4 @@
-"""The served classifier with and without flushing denormal numbers, in turns.
+"""Speed of the served classifier with and without flushing denormal numbers to zero, in alternating rounds.
 
 python tests/benchmarks/denormals.py [--rounds 5]
 """
@@ -26,24 +26,24 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     texts = datasets.load("auto").test.texts
     batches = [random.Random(number).sample(texts, BATCH) for number in range(BATCHES)]
-    ways: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
+    variants: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
         "kept": contextlib.nullcontext,
-        "flushed": onnx_classifier.flushed,
+        "flushed": onnx_classifier.flush_denormals,
     }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
-        for name, way in ways.items():
-            with mock.patch.object(onnx_classifier, "flushed", way):
+        for name, flush in variants.items():
+            with mock.patch.object(onnx_classifier, "flush_denormals", flush):
                 classifier, _ = load_classifier(DEFAULT_ADAPTER, get_settings())
                 classifier.score(batches[0])
                 start = perf_counter()
                 for batch in batches:
                     classifier.score(batch)
                 rates[name].append(BATCH * BATCHES / (perf_counter() - start))
-    for name, found in rates.items():
-        print(f"denormal numbers {name}, texts/s: {', '.join(f'{rate:.0f}' for rate in found)}")
+    for name, values in rates.items():
+        print(f"denormal numbers {name}, texts/s: {', '.join(f'{rate:.0f}' for rate in values)}")
     ratios = [flushed / kept for kept, flushed in zip(rates["kept"], rates["flushed"], strict=True)]
-    print(f"flushed is {statistics.median(ratios):.2f} × kept (median of the rounds)")
+    print(f"flushed is {statistics.median(ratios):.2f} × as fast as kept (median of the rounds)")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""How long do customers wait while others with a long history are forgotten?
+"""Chat latency while the long histories of customers are deleted.
 
 python tests/benchmarks/forgetting.py [--rows 10000] [--rate 40] [--rounds 3] [--before 63dba38]
 
-Ten customers with `--rows` kept turns each chat at a steady rate, and are forgotten one after the other through the
-API: an older commit's server ("before") and this tree's ("after") in turns, each on a fresh copy of the same file.
+Ten customers with `--rows` stored turns each chat at a steady rate, and their messages are deleted one customer after
+the other through the API. The server of an older commit ("before") and of this tree ("after") alternate, each on a
+fresh copy of the same file.
 """
 
 import argparse
@@ -37,9 +38,9 @@ REPLY = "A reply of ordinary length, as the assistant words it. " * 4
 
 
 def fill(path: Path, texts: Sequence[str], rows: int) -> None:
-    """Give each customer turns with random vectors, interleaved as a bank's days would."""
+    """Store turns with random vectors for each customer, interleaved as over many days."""
     with ServerProcess(store=path):
-        pass  # leaves a file with the embedder's name
+        pass  # creates a file with the embedder's name
     db = open_existing(path)
     embedder = read_meta(db)["embedder"]
     db.close()
@@ -56,7 +57,10 @@ def fill(path: Path, texts: Sequence[str], rows: int) -> None:
 
 
 def measure(code: Path, store: Path, texts: Sequence[str], rate: float, folder: Path) -> tuple[float, np.ndarray]:
-    """How many s it took to forget all of them, and each chat's latency in ms, from `BEFORE_S` before until after."""
+    """Return the seconds to delete the messages of all customers, and the latencies of the chats in ms.
+
+    The chats start `BEFORE_S` before the first delete and continue until after the last one.
+    """
     folder.mkdir(exist_ok=True)
     path = folder / "memory.sqlite"
     shutil.copyfile(store, path)
@@ -64,23 +68,23 @@ def measure(code: Path, store: Path, texts: Sequence[str], rate: float, folder: 
         run_load, driver="open-loop", arrivals="constant", rate=rate, requests=round(rate * LOAD_S),
         warm_up=round(rate * BEFORE_S), messages=texts, customers=CUSTOMERS, output=folder,
     )  # fmt: skip
-    # Without -P, Python would take the package from where this was started, whatever PYTHONPATH says.
+    # Without -P, Python would import the package from the current folder instead of PYTHONPATH.
     python, env = (sys.executable, "-P"), {"PYTHONPATH": str(code)}
     where = [*python, "-c", "import bankllm; print(bankllm.__file__)"]
-    found = subprocess.run(where, env=os.environ | env, capture_output=True, text=True, check=True).stdout.strip()
-    if not Path(found).is_relative_to(code):
-        sys.exit(f"Expected the package of {code}, found {found}.")
+    imported = subprocess.run(where, env=os.environ | env, capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(imported).is_relative_to(code):
+        sys.exit(f"Expected the package of {code}, imported {imported}.")
     program = (*python, "-m", "bankllm", "serve")
     with ServerProcess(store=path, env=env, program=program) as server, ThreadPoolExecutor(1) as pool:
         running = pool.submit(load, server.url)
         time.sleep(2 * BEFORE_S)
         began = time.monotonic()
         delete_memory(server.url, CUSTOMERS)
-        took = time.monotonic() - began
+        delete_s = time.monotonic() - began
         result = running.result()
     if result.errors:
         sys.exit(f"Expected no errors, found {result.errors}.")
-    return took, np.array([row["latency_ms"] for row in result.rows if row["phase"] == "steady"], float)
+    return delete_s, np.array([row["latency_ms"] for row in result.rows if row["phase"] == "steady"], float)
 
 
 def main() -> None:
@@ -95,13 +99,14 @@ def main() -> None:
         folder = Path(name)
         fill(folder / "filled.sqlite", texts, chosen.rows)
         codes = {"before": unpack(chosen.before, folder / "code"), "after": ROOT}
-        print(f"{'':<7} s to forget all  chats > {SLOW_MS} ms  p99 ms  slowest ms")
+        print(f"{'':<7} s to delete all  chats > {SLOW_MS} ms  p99 ms  slowest ms")
         for _ in range(chosen.rounds):
             for title, code in codes.items():
-                took, ms = measure(code, folder / "filled.sqlite", texts, chosen.rate, folder / title)
+                delete_s, ms = measure(code, folder / "filled.sqlite", texts, chosen.rate, folder / title)
                 slow = f"{(ms > SLOW_MS).sum()} of {len(ms)}"
                 print(
-                    f"{title:<7} {took:15.1f}  {slow:>14}  {np.percentile(ms, 99):6.0f}  {ms.max():10.0f}", flush=True
+                    f"{title:<7} {delete_s:15.1f}  {slow:>14}  {np.percentile(ms, 99):6.0f}  {ms.max():10.0f}",
+                    flush=True,
                 )
 
 

@@ -1,10 +1,9 @@
-"""What share of the machine's fp32 matrix-multiplication peak one LoRA r=8 pass reaches, and what each step gave.
+"""Share of the machine's fp32 matrix-multiplication peak that one LoRA r=8 pass reaches, after each optimisation.
 
 python tests/benchmarks/gemm_share.py [--texts 1500]
 
-Floating-point operations are torch's own count (FlopCounterMode) of forward and backward; those spent on padding do
-not count as work done. The peak is the best of several 2048 × 2048 products. Last line: `train()` itself, Trainer,
-optimiser and all.
+Floating-point operations are torch's count (FlopCounterMode) of forward and backward, without those for padding. The
+peak is the best of several 2048 × 2048 products. The last line is `train()`, with Trainer and optimiser.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from bankllm.training.train import train
 
 STEPS = {
     "random batches of 32, dropout 0.1": {"batch": 32, "dropout": 0.1, "grouped": False},
-    "+ batches of like lengths": {"batch": 32, "dropout": 0.1, "grouped": True},
+    "+ batches of similar lengths": {"batch": 32, "dropout": 0.1, "grouped": True},
     "+ no dropout (flash attention, no masks to draw)": {"batch": 32, "dropout": 0.0, "grouped": True},
     "+ batches of 64": {"batch": 64, "dropout": 0.0, "grouped": True},
 }
@@ -52,7 +51,7 @@ def batches(lengths: list[int], size: int, grouped: bool) -> list[list[int]]:
 
 
 def measure(data: Dataset, *, batch: int, dropout: float, grouped: bool) -> tuple[float, float, float]:
-    """(seconds, FLOPs of real tokens, share of tokens that are padding) of one pass over the training texts."""
+    """Return seconds, FLOPs of real tokens and the share of padding tokens for one pass over the training texts."""
     config, base = TrainConfig(dropout=dropout), base_models.resolve("minilm")
     tokenizer = load_tokenizer(base)
     body = attach_adapter(load_trainable_body(base, config, "cpu"), config, base.name)
@@ -87,19 +86,19 @@ def main() -> None:
     whole = datasets.load(chosen.dataset)
     rows = random.Random(0).sample(range(len(whole.train)), min(chosen.texts, len(whole.train)))
     texts, labels = whole.train.texts, whole.train.labels
-    rows += [labels.index(label) for label in set(labels) - {labels[i] for i in rows}]  # train() wants each label
-    some = replace(whole, train=Split(tuple(texts[i] for i in rows), tuple(labels[i] for i in rows)))
+    rows += [labels.index(label) for label in set(labels) - {labels[i] for i in rows}]  # train() needs every label
+    selected = replace(whole, train=Split(tuple(texts[i] for i in rows), tuple(labels[i] for i in rows)))
     peak = peak_gflops()
-    print(f"peak {peak:.0f} GFLOP/s on {torch.get_num_threads()} threads; {len(some.train)} texts of {whole.name}")
+    print(f"peak {peak:.0f} GFLOP/s on {torch.get_num_threads()} threads; {len(selected.train)} texts of {whole.name}")
     first = None
-    for name, how in STEPS.items():
-        seconds, flops, padding = measure(some, **how)
+    for name, settings in STEPS.items():
+        seconds, flops, padding = measure(selected, **settings)
         first = first or seconds
         print(
             f"{name:<50} {seconds:6.1f} s  padding {padding:4.0%}  {flops / seconds / 1e9 / peak:4.0%} of the peak"
             f"  {first / seconds:.2f} × the first"
         )
-    seconds = train(TrainConfig(epochs=1), some, progress=False).costs.seconds
+    seconds = train(TrainConfig(epochs=1), selected, progress=False).costs.seconds
     print(f"{'train(), with Trainer and optimiser':<50} {seconds:6.1f} s  {first / seconds:.2f} × the first")
 
 

@@ -1,10 +1,10 @@
-"""Texts a second through the served classifier by every runtime, and how often each says what eager torch says.
+"""Texts per second of the served classifier with each runtime, and agreement of the labels with eager torch.
 
-python tests/benchmarks/inference_paths.py    # a few minutes; OpenVINO and torch.compile where they are here
+python tests/benchmarks/inference_paths.py    # a few minutes; OpenVINO and torch.compile only if they are installed
 
-One process, one core a path (the server runs as many passes at once as it has cores). Random test queries, in passes
-of 1, 8 and 32 as they come, and as served: 64 at a time, sorted by length, in passes of 8. Logits and the plain
-base's embedding come from the same pass in every path.
+One process, one core per runtime (the server runs one pass per core at the same time). The queries are random test
+texts in passes of 1, 8 and 32 in their order, and as served: 64 at a time, sorted by length, in passes of 8. With every
+runtime, one pass returns both the logits and the embedding of the base model.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Run = Callable[[Sequence[str]], Scores]
 
 
 class OpenVinoSession:
-    """What `OnnxClassifier` asks of ONNX Runtime's session, answered by OpenVINO."""
+    """The interface of ONNX Runtime's session that `OnnxClassifier` uses, implemented with OpenVINO."""
 
     def __init__(self, graph: Path, like: Any) -> None:
         import openvino
@@ -44,12 +44,12 @@ class OpenVinoSession:
         self.get_outputs = like.get_outputs
 
     def run(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        found = self._model(inputs)
-        return [found[name] for name in outputs]
+        results = self._model(inputs)
+        return [results[name] for name in outputs]
 
 
 class CompiledSession:
-    """The same, answered by torch.compile: the packed graph, which it does not take with the hooks of the encoder."""
+    """The same interface with torch.compile, for the packed graph: the encoder's hooks do not compile."""
 
     def __init__(self, like: Any) -> None:
         classifier = IntentClassifier.load(DEFAULT_ADAPTER)
@@ -62,8 +62,8 @@ class CompiledSession:
 
     def run(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         with torch.inference_mode():
-            found = self._graph(**{name: torch.from_numpy(values) for name, values in inputs.items()})
-        return [tensor.numpy() for tensor in found]
+            results = self._graph(**{name: torch.from_numpy(values) for name, values in inputs.items()})
+        return [tensor.numpy() for tensor in results]
 
 
 def paths(folder: Path) -> Iterator[tuple[str, Run]]:
@@ -79,12 +79,12 @@ def paths(folder: Path) -> Iterator[tuple[str, Run]]:
         graph.session = OpenVinoSession(fp32, graph.session)
         yield "OpenVINO, fp32", lambda texts: graph.score(texts, batch_size=len(texts))
     else:
-        print("OpenVINO is not installed; its row is left out (pip install openvino)")
+        print("OpenVINO is not installed, so its row is left out (pip install openvino)")
     try:
         graph.session = CompiledSession(graph.session)
         graph.predict(["warm up", "twice as long a text"])
-    except Exception as error:  # noqa: BLE001  it wants a C++ compiler, and says so in many ways
-        print(f"torch.compile does not work here ({type(error).__name__}); its row is left out")
+    except Exception as error:  # noqa: BLE001  without a C++ compiler it raises various errors
+        print(f"torch.compile failed ({type(error).__name__}), so its row is left out")
     else:
         yield "torch.compile, fp32", lambda texts: graph.score(texts, batch_size=len(texts))
 
@@ -99,7 +99,7 @@ def as_served(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def speed(run: Run, passes: Sequence[Sequence[str]]) -> float:
-    """Texts a second, the better of two rounds."""
+    """Return texts per second, the better of two rounds."""
     best = 0.0
     for _ in range(2):
         start = time.perf_counter()
@@ -117,9 +117,7 @@ def main() -> None:
     queries = random.Random(0).choices(data.test.texts, k=TEXTS)
     everything = list(chunks(sorted(data.test.texts, key=len), PASS))
     reference: np.ndarray | None = None
-    print(
-        f"{'texts a second on one core, in passes of':40} {'1':>6} {'8':>6} {'32':>6} {'served':>7}  {'agreement':>9}"
-    )
+    print(f"{'texts per second on one core, passes of':40} {'1':>6} {'8':>6} {'32':>6} {'served':>7}  {'agreement':>9}")
     with tempfile.TemporaryDirectory() as folder:
         for name, run in paths(Path(folder)):
             run(queries[:PASS])

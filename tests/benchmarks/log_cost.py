@@ -1,8 +1,8 @@
-"""What an access line costs, in microseconds of CPU time: to stderr alone, and to a shared file as well.
+"""CPU time of an access log line in µs: to stderr only, and to stderr and a shared file.
 
 python tests/benchmarks/log_cost.py
 
-stderr is /dev/null here: what a terminal or a collector takes to read is its own. Best of 5.
+stderr is /dev/null, so the time of a terminal or a log collector is not included. Best of 5.
 """
 
 import os
@@ -27,10 +27,10 @@ def access_line(route: str) -> Callable[[], None]:
     return lambda: _log_request("0123456789abcdef0123456789abcdef", route, "POST", 200, 0.0123)
 
 
-with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
-    sys.stderr = nowhere
+with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as null:
+    sys.stderr = null
     for name, log_file in (("stderr", None), ("stderr and file", Path(folder) / "app.log")):
         configure(log_file)
-        print(f"{name:<16} {best_us(access_line('/api/v1/chat')):6.2f} us a request")
-    print(f"{'not written':<16} {best_us(access_line('/health')):6.2f} us a request (health and metrics: DEBUG)")
+        print(f"{name:<16} {best_us(access_line('/api/v1/chat')):6.2f} us per request")
+    print(f"{'not written':<16} {best_us(access_line('/health')):6.2f} us per request (health and metrics: DEBUG)")
     sys.stderr = sys.__stderr__

@@ -1,8 +1,8 @@
-"""What counting costs, in CPU time: microseconds a request, milliseconds an answer of /metrics and /health/metrics.
+"""CPU time of the metrics: µs per request, and ms per reply of /metrics and /health/metrics.
 
 python tests/benchmarks/metrics_cost.py
 
-Once for one process alone, once for the last of 4 workers that share a folder, each with a full window. Best of 5.
+Measured in a single process and in the last of 4 workers that share a folder, each with a full window. Best of 5.
 """
 
 import os
@@ -27,7 +27,7 @@ def best_us(work: Callable[[], object], times: int) -> float:
 
 
 def fill(metrics: ServerMetrics) -> None:
-    """A full window over a few series, as the routes of the service give."""
+    """Fill the window with requests in a few series, as the routes of the service have."""
     for number in range(REQUESTS):
         status = (200, 200, 200, 422, 503)[number % 5]
         metrics.observe_request("/api/v1/chat", "POST", status, (number * 7919 % 10_000) / 1e5)
@@ -49,7 +49,7 @@ def report(name: str) -> None:
 
 
 def other_worker() -> None:
-    """Fill a window, say so, and stay until the end of input."""
+    """Fill a window, print `full`, and wait for the end of stdin."""
     metrics = ServerMetrics("minilm")
     fill(metrics)
     print("full", flush=True)

@@ -1,9 +1,9 @@
-"""A search on one core or on all of them, while the classifier runs: which gets more done?
+"""Throughput of searches and classification with one BLAS thread per search, and with one per core.
 
 python tests/benchmarks/search_threads.py [--rows 5000] [--seconds 4]
 
-Threads as a server has them: one classifies batches for each core, two search one customer's rows. numpy's BLAS may
-use one thread and all of them in turns, in one process.
+The threads are those of a server: one thread per core classifies batches, and two threads search the rows of one
+customer. In one process, numpy's BLAS alternates between one thread and all of them.
 """
 
 import argparse
@@ -26,7 +26,7 @@ BATCH, SEARCHERS = 8, 2
 
 
 def count(work: dict[str, tuple[int, Callable[[], object]]], seconds: float) -> Counter[str]:
-    """How often each piece of work was done by its threads, all of them at once."""
+    """Run all kinds of work at the same time, and return how often each was done."""
     until = monotonic() + seconds
 
     def repeat(do: Callable[[], object]) -> int:
@@ -62,12 +62,11 @@ def main() -> None:
                 done = count(work, options.seconds)
             total.update(done)
             print(
-                f"round {round_ + 1}, BLAS on {threads} cores: "
-                + ", ".join(f"{n:,} {name}" for name, n in done.items())
+                f"round {round_ + 1}, BLAS threads {threads}: " + ", ".join(f"{n:,} {name}" for name, n in done.items())
             )
     one, all_ = totals.values()
     for name in work:
-        print(f"{name}: one core a search does {one[name] / all_[name]:.2f} × as many as all cores")
+        print(f"{name}: {one[name] / all_[name]:.2f} × as many with one core per search as with all cores")
 
 
 if __name__ == "__main__":

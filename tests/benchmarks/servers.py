@@ -1,9 +1,10 @@
-"""The servers that the benchmarks start, each as a process of its own, and what they are asked.
+"""The servers that the benchmarks compare, each started as a separate process, and the chats that are sent to them.
 
 with start(ours(options), folder) as server:
     drive(chats(messages), server.url + "/api/v1/chat", folder, seconds=20)
 
-All three classify with the same encoder. The peers' heads have random weights: speed is compared, not answers.
+All three servers classify with the same encoder. The heads of the peers have random weights, because the benchmarks
+compare speed, not replies.
 """
 
 import argparse
@@ -30,24 +31,24 @@ from bankllm.settings import project_root
 
 PEERS = Path(__file__).parent / "peers"
 LITSERVE_FOLDER = project_root() / "build" / "peers"
-"""Apart from our environment, which the lock pins."""
+"""Separate from our environment, whose versions are pinned by the lock file."""
 INSTALL_LITSERVE = f"pip install --target {LITSERVE_FOLDER} -c requirements.lock litserve==0.2.19"
 CUSTOMERS = tuple(f"CUST{number:03d}" for number in range(1, 11))
 TOKEN_SECONDS = 24 * 3600
 SECRET = secrets.token_hex(32)
-"""Signs the tokens of this run."""
+"""Secret that signs the tokens of this run."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server to start. `path` is where it is asked; `missing` says why it cannot be started here."""
+    """A server to start. `path` is its endpoint; `missing` says why it cannot be started on this machine."""
 
     name: str
     program: tuple[str, ...]
     path: str = "/predict"
     environment: dict[str, str] = field(default_factory=dict, repr=False)
-    keeps: bool = False
-    """Whether it takes `--store`."""
+    has_store: bool = False
+    """Whether it accepts `--store`."""
     missing: str | None = None
 
 
@@ -58,22 +59,22 @@ def pipeline_per_request(model_folder: str) -> Contender:
 
 def litserve(model_folder: str, arguments: Sequence[str] = ()) -> Contender:
     program = (sys.executable, str(PEERS / "litserve_app.py"), "--model", model_folder, *arguments)
-    here = (LITSERVE_FOLDER / "litserve").is_dir()
-    if not here and importlib.util.find_spec("litserve") is None:
+    in_folder = (LITSERVE_FOLDER / "litserve").is_dir()
+    if not in_folder and importlib.util.find_spec("litserve") is None:
         return Contender("LitServe", program, missing=f"litserve is not installed; run: {INSTALL_LITSERVE}")
-    paths = [str(LITSERVE_FOLDER)] if here else []
+    paths = [str(LITSERVE_FOLDER)] if in_folder else []
     paths += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
     return Contender("LitServe", program, environment={"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
 
 
 def ours(options: argparse.Namespace) -> Contender:
-    """`bankllm serve` as it comes, with tokens checked; `options` are those of `add_options`."""
+    """Return `bankllm serve` with its defaults and authentication; `options` are those of `add_options`."""
     return Contender(
         "bankllm serve",
         (sys.executable, "-m", "bankllm", "serve", *shlex.split(options.ours_args)),
         path="/api/v1/chat",
         environment={"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off", **environment(options.ours_env)},
-        keeps=True,
+        has_store=True,
     )
 
 
@@ -84,8 +85,8 @@ def peers(options: argparse.Namespace) -> list[Contender]:
 
 @contextmanager
 def start(contender: Contender, folder: Path) -> Iterator[ServerProcess]:
-    """The contender, ready for requests; what it keeps is gone afterwards, so that each start is alike."""
-    store = folder / "store.sqlite" if contender.keeps else None
+    """Start a contender and yield it when it is ready. Its store is deleted afterwards, so every start is the same."""
+    store = folder / "store.sqlite" if contender.has_store else None
     try:
         with ServerProcess(store=store, program=contender.program, env=contender.environment) as server:
             yield server
@@ -96,7 +97,7 @@ def start(contender: Contender, folder: Path) -> Iterator[ServerProcess]:
 
 @dataclass(frozen=True)
 class CpuClock:
-    """CPU seconds so far, of the whole machine (what the hypervisor took included) and of a server with its workers."""
+    """CPU seconds of the whole machine (including time taken by the hypervisor) and of a server with its workers."""
 
     machine: float
     server: float
@@ -111,30 +112,38 @@ class CpuClock:
 
 
 def token(customer: str) -> str:
-    """What lets a customer speak to our server for as long as a benchmark may take."""
+    """Return a customer's token for our server; it is valid for longer than a benchmark takes."""
     claims = {"sub": customer, "exp": time.time() + TOKEN_SECONDS, "aud": "bankllm"}
     return jwt.encode(claims, SECRET, algorithm="HS256")
 
 
 def chats(messages: Sequence[str], customers: Sequence[str] = CUSTOMERS[:1]) -> list[Call]:
-    """One call a message, from the customers in turn. The peers read `message` alone and no token."""
+    """Return one call per message, from alternating customers. The peers read only `message`, and no token."""
     tokens = {customer: token(customer) for customer in customers}
-    speakers = [customers[number % len(customers)] for number in range(len(messages))]
+    senders = [customers[number % len(customers)] for number in range(len(messages))]
     return [
-        Call({"message": message, "customer_id": speaker}, tokens[speaker])
-        for message, speaker in zip(messages, speakers, strict=True)
+        Call({"message": message, "customer_id": sender}, tokens[sender])
+        for message, sender in zip(messages, senders, strict=True)
     ]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """How our server is configured, the same in every benchmark."""
-    parser.add_argument("--ours-env", metavar="KEY=VALUE", action="append", default=[], help="repeatable")
-    parser.add_argument("--ours-args", default="", help='for `bankllm serve`, as in --ours-args="--workers 2"')
+    """Add the options that configure our server, which are the same in all benchmarks."""
+    parser.add_argument(
+        "--ours-env",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="environment variable of our server; repeatable",
+    )
+    parser.add_argument(
+        "--ours-args", default="", help='options of `bankllm serve`, for example --ours-args="--workers 2"'
+    )
     parser.add_argument("--customers", type=int, default=1, choices=range(1, 11), metavar="1..10")
 
 
 def environment(pairs: Sequence[str]) -> dict[str, str]:
-    """`KEY=VALUE` pairs. Raises `UsageError` for another form."""
+    """Parse `KEY=VALUE` pairs. Raises `UsageError` for another form."""
     split = [pair.partition("=") for pair in pairs]
     for pair, (key, equals, _) in zip(pairs, split, strict=True):
         if not key or not equals:

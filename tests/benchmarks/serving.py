@@ -1,11 +1,11 @@
-"""Chats a second under 100 connections: a pipeline per request, LitServe, and ours, in one run on one machine.
+"""Chats per second with 100 connections: a pipeline per request, LitServe and our server, in one run on one machine.
 
 python tests/benchmarks/serving.py                            # everything, about six minutes
 python tests/benchmarks/serving.py --only ours --ours-args="--adapter FOLDER"
 
-Servers take turns, each freshly started and warmed up: a, b, c, a, b, c. The peers classify with a head of random
-weights and do nothing else; ours checks a token, classifies, searches and writes its memory, and words the answer.
-wrk shares the machine with them; a window in which anything else took part of it is called noisy. No cache is on.
+The servers alternate (a, b, c, a, b, c), each newly started and warmed up. The peers only classify, with a head of
+random weights. Our server checks a token, classifies, searches and writes the message store, and generates the reply.
+wrk runs on the same machine; a window in which other programs used the CPU is marked as noisy. No cache is enabled.
 """
 
 import argparse
@@ -32,13 +32,13 @@ from bankllm.errors import BankLLMError, ServerError
 
 PARTS = ("peers", "ours", "idle", "health", "zipf")
 QUERIES = 4096
-"""Drawn with replacement; wrk starts over after the last."""
+"""Number of queries, drawn with replacement; wrk repeats them."""
 ZIPF_QUERIES = 200
 HEALTH_BEFORE = 1243
-"""Requests a second of `/health` that the project set out from."""
+"""Requests per second of `/health` at the start of the project, for comparison."""
 WRK_CORE = 1
-QUIET_CORES = 0.1
-"""What other programs may take of the machine before a window is called noisy."""
+MAX_OTHER_CORES = 0.1
+"""A window is marked as noisy if other programs used more cores than this."""
 SETTLE_S = 60
 IDLE_WARM_UP, IDLE_CHATS = 20, 300
 Row = dict[str, object]
@@ -46,7 +46,7 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run measures, and where its rows go."""
+    """The settings of a run; `keep` receives each row of results."""
 
     options: argparse.Namespace
     texts: Sequence[str]
@@ -63,14 +63,17 @@ def random_queries(texts: Sequence[str], seed: int) -> list[str]:
 
 
 def zipf_queries(texts: Sequence[str], seed: int) -> list[str]:
-    """The k-th of 200 texts comes 1/k as often as the first."""
+    """Draw queries from 200 texts, of which the k-th occurs 1/k as often as the first."""
     generator = random.Random(seed)
-    asked = generator.sample(texts, ZIPF_QUERIES)
-    return generator.choices(asked, weights=[1 / rank for rank in range(1, len(asked) + 1)], k=QUERIES)
+    sample = generator.sample(texts, ZIPF_QUERIES)
+    return generator.choices(sample, weights=[1 / rank for rank in range(1, len(sample) + 1)], k=QUERIES)
 
 
 def measure(plan: Plan, part: str, contender: servers.Contender, calls: Sequence[Call], round_: int) -> float | None:
-    """Start, warm up, drive, stop; answered requests a second, None where the contender cannot run here."""
+    """Start a contender, warm it up and measure one window. Returns requests answered per second.
+
+    Returns None if the contender cannot run on this machine.
+    """
     if contender.missing:
         plan.keep({"part": part, "server": contender.name, "not_measured": contender.missing})
         print(f"{contender.name:<22} not measured: {contender.missing}", flush=True)
@@ -80,26 +83,26 @@ def measure(plan: Plan, part: str, contender: servers.Contender, calls: Sequence
     with servers.start(contender, plan.folder) as server:
         url = server.url + contender.path
         wrk.drive(calls, url, plan.folder, seconds=plan.options.warm_up, connections=connections, core=core)
-        # What the warm-up left in the server's queue is answered first: it must not be paid for in the window.
-        list(ask_one_by_one(server.port, contender.path, calls[:1], timeout_s=SETTLE_S))
+        # Wait until the requests that the warm-up left in the queue are answered, so that the window excludes them.
+        list(send_one_by_one(server.port, contender.path, calls[:1], timeout_s=SETTLE_S))
         before, began = servers.CpuClock.read(server), time.perf_counter()
         window = wrk.drive(calls, url, plan.folder, seconds=seconds, connections=connections, core=core)
-        after, took = servers.CpuClock.read(server), time.perf_counter() - began
+        after, elapsed_s = servers.CpuClock.read(server), time.perf_counter() - began
         rss_mib = server.rss_bytes() / 2**20
         if not window.answered:
             raise ServerError(
-                f"{contender.name}: no request was answered in {seconds} s; wrk counted {window.errors}. Allow it more "
-                f"--seconds, or see its log, which ends:\n{server.log_tail()}"
+                f"{contender.name}: no request was answered in {seconds} s; wrk counted {window.errors}. Increase "
+                f"--seconds, or see the end of the server's log:\n{server.log_tail()}"
             )
-    server_cores = (after.server - before.server) / took
-    others = max(0.0, (after.machine - before.machine) / took - server_cores - window.generator_cpu_share)
+    server_cores = (after.server - before.server) / elapsed_s
+    others = max(0.0, (after.machine - before.machine) / elapsed_s - server_cores - window.generator_cpu_share)
     cores = {"server_cores": server_cores, "others_cores": others}
     figures = {"requests_per_s": window.per_second, **asdict(window), "rss_mib": rss_mib, **cores}
     plan.keep({"part": part, "server": contender.name, "round": round_, "connections": connections, **figures})
     faults = ", ".join(f"{count} × {kind}" for kind, count in window.errors.items())
-    notes = f"  NOISY: others took {others:.2f} cores" if others > QUIET_CORES else ""
-    if window.generator_cpu_share > wrk.MOST_BUSY:
-        notes += f"  wrk was busy for {window.generator_cpu_share:.0%} of a core"
+    notes = f"  NOISY: other programs used {others:.2f} cores" if others > MAX_OTHER_CORES else ""
+    if window.generator_cpu_share > wrk.MAX_GENERATOR_CPU_SHARE:
+        notes += f"  wrk used {window.generator_cpu_share:.0%} of a core"
     print(
         f"{contender.name:<22} {part:<6} round {round_}  {window.per_second:8.1f}/s  p50 {window.p50_ms:7.1f}  "
         f"p95 {window.p95_ms:7.1f}  p99 {window.p99_ms:7.1f} ms  errors {faults or 0}  {rss_mib:6.0f} MiB  "
@@ -110,7 +113,7 @@ def measure(plan: Plan, part: str, contender: servers.Contender, calls: Sequence
 
 
 def take_turns(plan: Plan) -> float | None:
-    """The contenders in turn, then the ratios of their medians; gives our median."""
+    """Measure the alternating contenders and print the ratios of their medians. Returns our median."""
     only = plan.options.only
     mine = servers.ours(plan.options)
     contenders = (servers.peers(plan.options) if "peers" in only else []) + ([mine] if "ours" in only else [])
@@ -131,7 +134,7 @@ def take_turns(plan: Plan) -> float | None:
 
 
 def zipf(plan: Plan, ours: float | None) -> None:
-    """200 texts, some asked often. The chat caches nothing, so only their lengths and likeness can change anything."""
+    """Measure 200 texts with Zipf frequencies. The chat has no cache, so only the lengths of the texts matter."""
     mine = servers.ours(plan.options)
     rates = []
     for round_ in range(1, plan.options.rounds + 1):
@@ -144,20 +147,20 @@ def zipf(plan: Plan, ours: float | None) -> None:
 
 
 def health(plan: Plan) -> None:
-    """`GET /health` while wrk holds one core, so that on two cores the server has the other to itself."""
+    """Measure `GET /health` with wrk bound to one core, so that on two cores the server has the other one."""
     mine = servers.ours(plan.options)
-    whole = servers.Contender(mine.name, mine.program, "/health", mine.environment, mine.keeps)
+    whole = servers.Contender(mine.name, mine.program, "/health", mine.environment, mine.has_store)
     for round_ in range(1, plan.options.rounds + 1):
         rate = measure(plan, "health", whole, [], round_) or 0.0
-        print(f"/health is at {rate / HEALTH_BEFORE:.2f} × {HEALTH_BEFORE:,}/s", flush=True)
+        print(f"/health: {rate / HEALTH_BEFORE:.2f} × {HEALTH_BEFORE:,}/s", flush=True)
 
 
 def idle(plan: Plan) -> None:
-    """One chat after another on one kept connection, and nothing else on the server."""
+    """Measure sequential chats on one keep-alive connection, without other load."""
     mine = servers.ours(plan.options)
     chats = servers.chats(random_queries(plan.texts, seed=0)[: IDLE_WARM_UP + IDLE_CHATS], plan.customers)
     with servers.start(mine, plan.folder) as server:
-        milliseconds = list(ask_one_by_one(server.port, mine.path, chats, wrk.REPLY_TIMEOUT_S))[IDLE_WARM_UP:]
+        milliseconds = list(send_one_by_one(server.port, mine.path, chats, wrk.REPLY_TIMEOUT_S))[IDLE_WARM_UP:]
         rss_mib = server.rss_bytes() / 2**20
     p50, p95, p99 = (float(value) for value in np.percentile(milliseconds, [50, 95, 99]))
     figures = {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "min_ms": min(milliseconds), "rss_mib": rss_mib}
@@ -169,8 +172,11 @@ def idle(plan: Plan) -> None:
     )
 
 
-def ask_one_by_one(port: int, path: str, calls: Sequence[Call], timeout_s: float) -> Iterator[float]:
-    """Milliseconds from sending to the last byte. Raises `ServerError` at the first reply that is not 200."""
+def send_one_by_one(port: int, path: str, calls: Sequence[Call], timeout_s: float) -> Iterator[float]:
+    """Send calls one at a time and yield the ms from sending to the last byte.
+
+    Raises `ServerError` for the first reply whose status is not 200.
+    """
     connection = HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     for call in calls:
         body = json.dumps(call.body).encode()
@@ -181,20 +187,24 @@ def ask_one_by_one(port: int, path: str, calls: Sequence[Call], timeout_s: float
         content = reply.read()
         yield 1000 * (time.perf_counter() - began)
         if reply.status != 200:
-            raise ServerError(f"{path}: expected 200, found {reply.status}: {content[:200]!r}. See the server's log.")
+            raise ServerError(
+                f"{path}: expected HTTP 200, found HTTP {reply.status}: {content[:200]!r}. See the server's log."
+            )
     connection.close()
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=20, help="of each measured window")
-    parser.add_argument("--warm-up", type=int, default=5, help="seconds before it")
+    parser.add_argument("--seconds", type=int, default=20, help="seconds per measured window")
+    parser.add_argument("--warm-up", type=int, default=5, help="seconds of warm-up before each window")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dataset", default="auto")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="add the results as JSON lines")
-    parser.add_argument("--litserve-args", default="", help='for peers/litserve_app.py, as in "--fast-queue "')
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the results as JSON lines")
+    parser.add_argument(
+        "--litserve-args", default="", help='options of peers/litserve_app.py, for example "--fast-queue "'
+    )
     servers.add_options(parser)
     return parser.parse_args(arguments)
 

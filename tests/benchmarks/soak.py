@@ -1,11 +1,11 @@
-"""Does our server stay as it is for minutes on end? Memory every 5 s, errors and p99 under a steady load.
+"""Soak test of our server: memory every 5 s, errors and p99 under a steady load.
 
 python tests/benchmarks/soak.py --minutes 10 [--connections 20]
 
-Flat means: leave out the first minute, or the first fifth of a shorter run, in which allocators and caches fill; of
-what is left, the median memory of the last third is at most 5 % above that of the first third. A chat is kept, and
-kept data is no leak: the customers are forgotten once every `--forget-every` seconds, through the API.
-Exit code 1 if memory is not flat or a request failed.
+Memory is flat if, without the first minute (or the first fifth of a shorter run), in which allocators and caches fill,
+the median of the last third is at most 5 % above that of the first third. Chats are stored, and stored data is not a
+leak; therefore the customers' messages are deleted through the API every `--forget-every` seconds. Exit code 1 if
+memory is not flat or a request failed.
 """
 
 import argparse
@@ -32,17 +32,17 @@ from bankllm.loadtest.server_process import ServerProcess
 
 SAMPLE_S = 5
 WARM_UP_S = 60
-MOST_WARM_UP = 0.2
-"""Of the run, where it is short."""
-MOST_GROWTH = 0.05
-FEWEST_SAMPLES = 6
+MAX_WARM_UP_SHARE = 0.2
+"""Warm-up of a short run, as a share of the run."""
+MAX_GROWTH = 0.05
+MIN_SAMPLES = 6
 Sample = tuple[float, float]
-"""Seconds since the load began, MiB resident."""
+"""(seconds since the start of the load, resident memory in MiB)."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Medians in MiB: of the first and last quarter of the run, and of the thirds that the rule compares."""
+    """Medians in MiB: of the first and last quarter of the run, and of the first and last third after the warm-up."""
 
     first_quarter_mib: float
     last_quarter_mib: float
@@ -52,22 +52,22 @@ class Memory:
 
     @property
     def growth(self) -> float:
-        """From the first third after warming up to the last one, as a share."""
+        """Growth from the first third after the warm-up to the last third, as a share."""
         return self.last_third_mib / self.first_third_mib - 1
 
     @property
     def flat(self) -> bool:
-        return self.growth <= MOST_GROWTH
+        return self.growth <= MAX_GROWTH
 
 
 def judge(samples: Sequence[Sample], seconds: float) -> Memory:
-    """Apply the rule. Raises `NotMeasured` where too few samples are left after warming up."""
-    warm = min(WARM_UP_S, MOST_WARM_UP * seconds)
+    """Compute the medians. Raises `NotMeasured` if there are too few samples after the warm-up."""
+    warm = min(WARM_UP_S, MAX_WARM_UP_SHARE * seconds)
     mib, kept = [mib for _, mib in samples], [mib for at, mib in samples if at >= warm]
-    if len(kept) < FEWEST_SAMPLES:
+    if len(kept) < MIN_SAMPLES:
         raise NotMeasured(
-            f"Expected at least {FEWEST_SAMPLES} samples of memory after {warm:.0f} s of warm-up, found {len(kept)}. "
-            "Run for longer (--minutes)."
+            f"Expected at least {MIN_SAMPLES} memory samples after {warm:.0f} s of warm-up, found {len(kept)}. "
+            "Increase --minutes."
         )
     quarter, third = max(1, len(mib) // 4), len(kept) // 3
     return Memory(
@@ -79,48 +79,48 @@ def judge(samples: Sequence[Sample], seconds: float) -> Memory:
     )
 
 
-def sample(server: ServerProcess, over: Event, customers: Sequence[str], forget_every: float) -> list[Sample]:
-    """Memory until the load is over; between two samples the customers may be forgotten."""
+def sample(server: ServerProcess, load_done: Event, customers: Sequence[str], forget_every: float) -> list[Sample]:
+    """Sample the memory until the load ends, and delete the customers' messages every `forget_every` s (0: never)."""
     began = time.monotonic()
-    forgotten, samples = began, list[Sample]()
-    while not over.wait(max(0.0, began + len(samples) * SAMPLE_S - time.monotonic())):
+    last_delete, samples = began, list[Sample]()
+    while not load_done.wait(max(0.0, began + len(samples) * SAMPLE_S - time.monotonic())):
         samples.append((time.monotonic() - began, server.rss_bytes() / 2**20))
         print(f"{samples[-1][0]:6.0f} s  {samples[-1][1]:7.1f} MiB", flush=True)
-        if forget_every and time.monotonic() - forgotten >= forget_every:
-            forget_all(server.url, customers)
-            forgotten = time.monotonic()
+        if forget_every and time.monotonic() - last_delete >= forget_every:
+            delete_all_memory(server.url, customers)
+            last_delete = time.monotonic()
     return samples
 
 
-def forget_all(url: str, customers: Sequence[str]) -> None:
-    """Each with a token of their own. Raises `ServerError` where the server does not."""
+def delete_all_memory(url: str, customers: Sequence[str]) -> None:
+    """Delete the messages of each customer with the customer's token. Raises `ServerError` on failure."""
     for customer in customers:
         delete_memory(url, [customer], servers.token(customer))
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Whether all is well."""
+    """Run the soak test; return whether memory is flat and no request failed."""
     wrk.require()
     customers = servers.CUSTOMERS[: options.customers]
     calls = servers.chats(random_queries(datasets.load(options.dataset).test.texts, seed=0), customers)
-    mine, seconds = servers.ours(options), 60 * options.minutes
+    contender, seconds = servers.ours(options), 60 * options.minutes
     with (
         TemporaryDirectory(prefix="bankllm-soak-") as name,
-        servers.start(mine, Path(name)) as server,
+        servers.start(contender, Path(name)) as server,
         ThreadPoolExecutor(1, "memory") as pool,
     ):
         if options.forget_every:
-            forget_all(server.url, customers)  # finds out now, not after minutes, whether the server can
-        over = Event()
-        sampling = pool.submit(sample, server, over, customers, options.forget_every)
+            delete_all_memory(server.url, customers)  # also checks, before the load, that deleting works
+        load_done = Event()
+        sampling = pool.submit(sample, server, load_done, customers, options.forget_every)
         try:
-            url = server.url + mine.path
+            url = server.url + contender.path
             window = wrk.drive(calls, url, Path(name), seconds=seconds, connections=options.connections)
         finally:
-            over.set()
+            load_done.set()
         samples = sampling.result()
     memory = judge(samples, seconds)
-    tell(window, memory)
+    print_summary(window, memory)
     if options.json:
         figures = {**asdict(window), **asdict(memory), "growth": memory.growth, "flat": memory.flat}
         settings = {"ours_args": options.ours_args, "ours_env": options.ours_env, "customers": options.customers}
@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> bool:
     return memory.flat and not window.errors and window.answered > 0
 
 
-def tell(window: Window, memory: Memory) -> None:
+def print_summary(window: Window, memory: Memory) -> None:
     drift = memory.last_quarter_mib / memory.first_quarter_mib - 1
     print(
         f"{window.answered:,} chats answered in {window.seconds:.0f} s, {window.per_second:.1f}/s, "
@@ -137,11 +137,11 @@ def tell(window: Window, memory: Memory) -> None:
     )
     print(
         f"memory, {memory.samples} samples: median of the first quarter {memory.first_quarter_mib:.1f} MiB, of the "
-        f"last {memory.last_quarter_mib:.1f} MiB, drift {drift:+.1%} with the warm-up in it"
+        f"last {memory.last_quarter_mib:.1f} MiB, drift {drift:+.1%} including the warm-up"
     )
     print(
-        f"after the warm-up, last third against first: {memory.growth:+.1%}, "
-        f"{'flat' if memory.flat else 'NOT flat'} (at most {MOST_GROWTH:+.0%})"
+        f"after the warm-up, growth from the first to the last third: {memory.growth:+.1%}, "
+        f"{'flat' if memory.flat else 'NOT flat'} (at most {MAX_GROWTH:+.0%})"
     )
 
 
@@ -149,9 +149,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--connections", type=int, default=20)
-    parser.add_argument("--forget-every", type=float, default=30, metavar="SECONDS", help="0: never")
+    parser.add_argument(
+        "--forget-every",
+        type=float,
+        default=30,
+        metavar="SECONDS",
+        help="interval between deletes of the stored messages; 0: never",
+    )
     parser.add_argument("--dataset", default="auto")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="add the result as a JSON line")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the result as a JSON line")
     servers.add_options(parser)
     try:
         well = run(parser.parse_args())

@@ -1,9 +1,9 @@
-"""Kill writers at random moments and count what they had been told is kept: none of it may be lost.
+"""Kill writers at random times and check that no acknowledged write is lost.
 
 python tests/benchmarks/store_kill.py [--rounds 20] [--threads 4] [--seed 0]
 
-Each round two processes write to one file with several threads each, replace and remove rows of their own, and tell
-each row that was acknowledged. Both are killed (SIGKILL) after 0.2 to 1.5 s; the file is opened again and looked at.
+In each round, two processes with several threads each write to one file, delete some of their rows, and print each
+write that was acknowledged. Both are killed (SIGKILL) after 0.2 to 1.5 s; then the file is opened and checked.
 """
 
 import argparse
@@ -33,24 +33,24 @@ REMOVED_EVERY = 10
 
 @dataclass(frozen=True)
 class Round:
-    """What one round found."""
+    """The result of one round."""
 
     acknowledged: int
-    """Rows, as the killed processes had told."""
+    """Rows whose write the killed processes had acknowledged."""
     lost: int
-    """Of these, how many are not there."""
-    returned: int
-    """Removed rows, by what was acknowledged, that are there again."""
-    halves: int
-    """Writes of several rows that are there in part."""
-    sound: bool
-    """Whether SQLite's integrity check finds nothing."""
+    """Acknowledged rows that are missing."""
+    reappeared: int
+    """Rows that are present although their deletion was acknowledged."""
+    partial: int
+    """Writes of several rows of which only some are present."""
+    integrity_ok: bool
+    """Whether SQLite's integrity check finds no error."""
     kept: int
-    """Rows in the file, those of earlier rounds too."""
+    """Rows in the file, including those of earlier rounds."""
 
 
 def write(path: Path, name: str, threads: int) -> None:
-    """One process that is to be killed: prints `ready`, then `+` or `-` with a write's name once it is on disk."""
+    """Run a writer until it is killed. It prints `ready`, then `+NAME` or `-NAME` when a write or delete is on disk."""
     store = SQLiteStore(path, DIM, EMBEDDER)
 
     def serve(thread: int) -> None:
@@ -62,7 +62,7 @@ def write(path: Path, name: str, threads: int) -> None:
             store.upsert(customer, [Row(f"{batch}-{i}", "t" * 100, vector) for i, vector in enumerate(vectors)])
             os.write(1, f"+{batch}\n".encode())
             if number % REMOVED_EVERY == 1:
-                # Told before too: what is being removed when the kill comes may be there or not.
+                # Printed before the delete: rows whose deletion is interrupted may be present or not.
                 os.write(1, f"?{batch}\n".encode())
                 store.delete(customer, [f"{batch}-{i}" for i in range(BATCH)])
                 os.write(1, f"-{batch}\n".encode())
@@ -75,18 +75,18 @@ def write(path: Path, name: str, threads: int) -> None:
         thread.join()
 
 
-def told(output: IO[str]) -> tuple[set[str], set[str], set[str]]:
-    """Writes that a process has acknowledged, removals it has begun, removals it has acknowledged."""
+def parse_output(output: IO[str]) -> tuple[set[str], set[str], set[str]]:
+    """Return acknowledged writes, started deletes and acknowledged deletes from the output of a process."""
     lines = output.read().splitlines()
     return tuple({line[1:] for line in lines if line.startswith(mark)} for mark in "+?-")  # type: ignore[return-value]
 
 
 def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
-    """One round on a file that earlier rounds may have filled."""
-    called = [sys.executable, __file__, "--write", str(path), "--threads", str(threads)]
+    """Run one round on a file that may contain rows of earlier rounds; kill the writers after `after_s` seconds."""
+    command = [sys.executable, __file__, "--write", str(path), "--threads", str(threads)]
     running = [
         subprocess.Popen(
-            [*called, "--name", f"{number}{process}"],
+            [*command, "--name", f"{number}{process}"],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -95,8 +95,8 @@ def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
     ]
     outputs = [process.stdout for process in running if process.stdout is not None]
     if any(output.readline() != "ready\n" for output in outputs):
-        sys.exit("Expected both writers to start; the error of the one that did not stands above.")
-    readers = [_Collected(output) for output in outputs]
+        sys.exit("A writer exited before it was ready. See its error above.")
+    readers = [PipeReader(output) for output in outputs]
     try:
         readers[0].join(after_s)
     finally:
@@ -105,11 +105,11 @@ def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
     for process in running:
         process.wait()
     written: set[str] = set()
-    begun: set[str] = set()
+    started: set[str] = set()
     removed: set[str] = set()
     for reader in readers:
         reader.join()
-        for whole, part in zip((written, begun, removed), reader.found, strict=True):
+        for whole, part in zip((written, started, removed), reader.batches, strict=True):
             whole |= part
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         kept: dict[str, int] = {}
@@ -119,35 +119,35 @@ def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
                 kept[batch] = kept.get(batch, 0) + 1
         return Round(
             acknowledged=BATCH * len(written),
-            lost=sum(BATCH - kept.get(batch, 0) for batch in written - begun),
-            returned=sum(kept.get(batch, 0) for batch in removed),
-            halves=sum(count != BATCH for count in kept.values()),
-            sound=store._db.execute("PRAGMA integrity_check").fetchall() == [("ok",)],
+            lost=sum(BATCH - kept.get(batch, 0) for batch in written - started),
+            reappeared=sum(kept.get(batch, 0) for batch in removed),
+            partial=sum(count != BATCH for count in kept.values()),
+            integrity_ok=store._db.execute("PRAGMA integrity_check").fetchall() == [("ok",)],
             kept=store.count(),
         )
 
 
-class _Collected(Thread):
-    """Reads a pipe to its end, so that who writes never waits for it."""
+class PipeReader(Thread):
+    """Reads a pipe to its end, so that the writer never blocks on a full pipe."""
 
     def __init__(self, output: IO[str]) -> None:
         super().__init__()
         self._output = output
-        self.found: tuple[set[str], ...] = ()
+        self.batches: tuple[set[str], ...] = ()
         self.start()
 
     def run(self) -> None:
-        self.found = told(self._output)
+        self.batches = parse_output(self._output)
 
 
 def kill_rounds(path: Path, rounds: int, threads: int, seed: int) -> list[Round]:
-    """Several rounds on one file, each printed."""
-    generator, found = random.Random(seed), []
+    """Run several rounds on one file and print each."""
+    generator, rounds_done = random.Random(seed), []
     for number in range(rounds):
         after_s = generator.uniform(0.2, 1.5)
-        found.append(kill_round(path, number, threads, after_s))
-        print(f"round {number + 1:>3}, killed after {after_s:.2f} s: {found[-1]}", flush=True)
-    return found
+        rounds_done.append(kill_round(path, number, threads, after_s))
+        print(f"round {number + 1:>3}, killed after {after_s:.2f} s: {rounds_done[-1]}", flush=True)
+    return rounds_done
 
 
 def main() -> None:
@@ -162,10 +162,10 @@ def main() -> None:
         write(chosen.write, chosen.name, chosen.threads)
         return
     with tempfile.TemporaryDirectory() as folder:
-        found = kill_rounds(Path(folder, "memory.sqlite"), chosen.rounds, chosen.threads, chosen.seed)
-    acknowledged, lost = sum(one.acknowledged for one in found), sum(one.lost for one in found)
-    print(f"{acknowledged:,} rows acknowledged in {len(found)} rounds; {lost} lost")
-    if lost or any(one.returned or one.halves or not one.sound for one in found):
+        rounds_done = kill_rounds(Path(folder, "memory.sqlite"), chosen.rounds, chosen.threads, chosen.seed)
+    acknowledged, lost = sum(one.acknowledged for one in rounds_done), sum(one.lost for one in rounds_done)
+    print(f"{acknowledged:,} rows acknowledged in {len(rounds_done)} rounds; {lost} lost")
+    if lost or any(one.reappeared or one.partial or not one.integrity_ok for one in rounds_done):
         sys.exit(1)
 
 

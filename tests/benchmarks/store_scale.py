@@ -2,8 +2,9 @@
 
 python tests/benchmarks/store_scale.py [--sizes 1000 15000 100000 1000000] [--precision int8] [--recall]
 
-Random unit vectors of fixed seeds, each size in a process of its own. "Beside" is what a customer of 200 rows waits
-while another thread searches all rows without pause. `PYTHONPATH` chooses another checkout's package.
+Random unit vectors with fixed seeds, each size in a separate process. "concurrent" is the search time of a customer
+with 200 rows while another thread searches all rows without a pause. `PYTHONPATH` selects the package of another
+checkout.
 """
 
 import argparse
@@ -34,7 +35,7 @@ EMBEDDINGS = Path(__file__).resolve().parents[2] / "build" / "store_scale" / "ba
 
 
 def rows(count: int, seed: int = 0) -> Iterator[list[Row]]:
-    """Batches of rows as the service makes them: random ids, a short text, some metadata."""
+    """Yield batches of rows as the service creates them: random ids, a short text and metadata."""
     generator, ids = np.random.default_rng(seed), random.Random(seed)
     for start in range(0, count, BATCH):
         vectors = generator.normal(size=(min(BATCH, count - start), DIM)).astype(np.float32)
@@ -49,32 +50,32 @@ METADATA = {"assistant_response": "I have ordered a new one; it takes five days.
 
 
 def milliseconds(call: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Return the duration of one call in ms."""
     start = time.perf_counter()
     call()
     return 1000 * (time.perf_counter() - start)
 
 
 def spread(times: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and worst of some times."""
+    """Return the median, the 95th percentile and the maximum."""
     p50, p95 = np.percentile(times, [50, 95])
     return {"p50": p50, "p95": p95, "max": max(times)}
 
 
-def opened(path: Path | None, precision: str) -> SQLiteStore:
-    """The store under test; a checkout without a choice of precision has float32 alone."""
+def open_store(path: Path | None, precision: str) -> SQLiteStore:
+    """Open the store under test. An older checkout without a precision setting supports only float32."""
     chosen: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
     return SQLiteStore(path, DIM, EMBEDDER, cache_bytes=CACHE_BYTES, **chosen)
 
 
 def measure_size(path: Path, size: int, precision: str) -> dict[str, Any]:
-    """One line of the table."""
-    store, seconds = opened(path, precision), 0.0
+    """Measure one size and return the values of its line."""
+    store, seconds = open_store(path, precision), 0.0
     for batch in rows(size):
         seconds += milliseconds(lambda batch=batch: store.upsert("all", batch)) / 1000
     store.upsert("CUST001", next(rows(200, seed=1)))
     store.close()
-    store = opened(path, precision)
+    store = open_store(path, precision)
     before = psutil.Process().memory_info().rss
     queries = np.random.default_rng(2).normal(size=(310, DIM))
     first = milliseconds(lambda: store.search("all", queries[0], 10))
@@ -83,7 +84,7 @@ def measure_size(path: Path, size: int, precision: str) -> dict[str, Any]:
     count = 300 if size <= 100_000 else 60
     later = [milliseconds(lambda query=query: store.search("all", query, 10)) for query in queries[10 : 10 + count]]
     wide = {k: milliseconds(lambda k=k: store.search("all", queries[1], k)) for k in (1, 10, 1000, size + 1)}
-    alone = [milliseconds(lambda query=query: store.search("CUST001", query, 10)) for query in queries[:300]]
+    customer_times = [milliseconds(lambda query=query: store.search("CUST001", query, 10)) for query in queries[:300]]
     line = {
         "rows": size,
         "load/s": size / seconds,
@@ -93,15 +94,15 @@ def measure_size(path: Path, size: int, precision: str) -> dict[str, Any]:
         "peak MiB": peak / 2**20,
         "search": spread(later),
         "top_k ms": wide,
-        "customer": spread(alone),
-        "beside": beside(store, queries),
+        "customer": spread(customer_times),
+        "concurrent": concurrent(store, queries),
     }
     store.close()
     return line
 
 
-def beside(store: SQLiteStore, queries: np.ndarray, seconds: float = 4) -> dict[str, float]:
-    """A small customer's searches while another thread searches all rows over and over."""
+def concurrent(store: SQLiteStore, queries: np.ndarray, seconds: float = 4) -> dict[str, float]:
+    """Measure a customer's searches while another thread searches all rows without a pause."""
     done = Event()
 
     def search_all() -> None:
@@ -120,15 +121,15 @@ def beside(store: SQLiteStore, queries: np.ndarray, seconds: float = 4) -> dict[
 
 
 def measure_customers(path: Path, precision: str, customers: int = 75) -> dict[str, Any]:
-    """15,000 rows of 75 customers: one customer's search, then durable inserts of one row by 1 and by 32 threads."""
-    store = opened(path, precision)
+    """Measure 15,000 rows of 75 customers: a customer's search, and durable single inserts by 1 and by 32 threads."""
+    store = open_store(path, precision)
     for number in range(customers):
         store.upsert(f"CUST{number:03}", next(rows(200, seed=number)))
     queries = np.random.default_rng(2).normal(size=(1000, DIM))
     chosen = random.Random(0).choices(range(customers), k=1000)
     for number in range(customers):
         store.search(f"CUST{number:03}", queries[0], 10)
-    found = [
+    values = [
         milliseconds(lambda query=query, n=n: store.search(f"CUST{n:03}", query, 10))
         for query, n in zip(queries, chosen, strict=True)
     ]
@@ -147,11 +148,11 @@ def measure_customers(path: Path, precision: str, customers: int = 75) -> dict[s
         thread.join()
     group = sum(map(len, many)) / (time.perf_counter() - start)
     store.close()
-    return {"customer": spread(found), "insert": spread(single), "insert/s": 1e6 / sum(single), "group/s": group}
+    return {"customer": spread(values), "insert": spread(single), "insert/s": 1e6 / sum(single), "group/s": group}
 
 
 def embeddings() -> np.ndarray:
-    """(13083, 384): MiniLM's embeddings of Banking77, made once and kept under build/."""
+    """Return MiniLM's embeddings of Banking77, (13083, 384); they are computed once and cached in build/."""
     if not EMBEDDINGS.exists():
         from bankllm.datasets import load
         from bankllm.vectors.embedder import Embedder
@@ -162,12 +163,12 @@ def embeddings() -> np.ndarray:
     return np.load(EMBEDDINGS)
 
 
-def measure_recall(folder: Path, precision: str, top_k: int = 10, asked: int = 1000) -> dict[str, float]:
-    """How many of the 10 nearest in float32 a store of this precision finds, over Banking77's test texts as queries."""
+def measure_recall(folder: Path, precision: str, top_k: int = 10, query_count: int = 1000) -> dict[str, float]:
+    """Return the recall@10 of a store with this precision against float32; the queries are Banking77's test texts."""
     vectors = embeddings()
-    stored, queries = vectors[:-3080], vectors[-3080:][:asked]
+    stored, queries = vectors[:-3080], vectors[-3080:][:query_count]
     exact = np.argsort(-(stored @ queries.T), axis=0, kind="stable")[:top_k].T
-    store = opened(folder / f"{precision}.sqlite", precision)
+    store = open_store(folder / f"{precision}.sqlite", precision)
     store.upsert("all", [Row(str(i), "t", vector) for i, vector in enumerate(stored)])
     shared = [
         len({int(match.id) for match in store.search("all", query, top_k)} & set(truth.tolist()))
@@ -175,13 +176,13 @@ def measure_recall(folder: Path, precision: str, top_k: int = 10, asked: int = 1
     ]
     store.close()
     size = (folder / f"{precision}.sqlite").stat().st_size
-    return {"recall@10": sum(shared) / (top_k * asked), "file MiB": size / 2**20}
+    return {"recall@10": sum(shared) / (top_k * query_count), "file MiB": size / 2**20}
 
 
-def show(found: dict[str, Any]) -> str:
-    """One line of `name value` pairs; times as p50/p95/max."""
+def show(values: dict[str, Any]) -> str:
+    """Format one line of `name value` pairs, with times as p50/p95/max."""
     parts = []
-    for name, value in found.items():
+    for name, value in values.items():
         if isinstance(value, dict):
             value = "/".join(f"{part:.2f}" for part in value.values()) + (" ms" if "ms" not in name else "")
         parts.append(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}")
@@ -193,7 +194,7 @@ def main() -> None:
     options.add_argument("--sizes", type=int, nargs="*", default=[1000, 15_000, 100_000, 1_000_000])
     options.add_argument("--precision", default="float32", help="float32, float16 or int8")
     options.add_argument("--recall", action="store_true", help="recall@10 of every precision, on MiniLM embeddings")
-    options.add_argument("--folder", type=Path, help="where the files go; default: the system's temporary folder")
+    options.add_argument("--folder", type=Path, help="folder of the files; default: the system's temporary folder")
     options.add_argument("--only-size", type=int, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.only_size is not None:
@@ -203,9 +204,9 @@ def main() -> None:
         folder = Path(name)
         print(f"free disk {shutil.disk_usage(folder).free / 2**30:.0f} GiB; p50/p95/max in ms; top_k 1/10/1000/all")
         for size in chosen.sizes:
-            called = [sys.executable, __file__, "--only-size", str(size), "--precision", chosen.precision]
-            told = subprocess.run([*called, "--folder", name], stdout=subprocess.PIPE, text=True, check=True)
-            print(show(json.loads(told.stdout)), flush=True)
+            command = [sys.executable, __file__, "--only-size", str(size), "--precision", chosen.precision]
+            child = subprocess.run([*command, "--folder", name], stdout=subprocess.PIPE, text=True, check=True)
+            print(show(json.loads(child.stdout)), flush=True)
             (folder / "scale.sqlite").unlink()
         print("15,000 rows of 75 customers |", show(measure_customers(folder / "customers.sqlite", chosen.precision)))
         for precision in ("float32", "float16", "int8") if chosen.recall else ():

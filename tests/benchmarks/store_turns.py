@@ -1,9 +1,9 @@
-"""Chat turns a second on one memory file: an older commit's code ("before") against this tree's ("after").
+"""Chat turns per second on one store file: the code of an older commit ("before") and of this tree ("after").
 
 python tests/benchmarks/store_turns.py [--seconds 6] [--rounds 3] [--before 5b34759] [--folder on/the/disk]
 
-A turn searches the customer's own 2,000 rows for the top 5, then stores one row; each thread serves a customer of its
-own. Before and after alternate, each on a fresh copy of the file; the lines give the median of the rounds.
+A turn searches the customer's 2,000 rows for the top 5 and then stores one row. Each thread serves another customer.
+Before and after alternate, each on a fresh copy of the file. The lines show the median of the rounds.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from bankllm.vectors.sqlite.store import SQLiteStore
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADS = {"1 thread": (1, 1), "8 threads": (1, 8), "2 processes x 4 threads": (2, 4)}
-"""Name → processes, and threads in each."""
+"""Name → (processes, threads per process)."""
 CUSTOMERS = 8
 ROWS = 2000
 DIM = 384
@@ -36,7 +36,7 @@ EMBEDDER = "benchmark@0"
 
 
 def fill(path: Path) -> None:
-    """Write a file as the package that runs this writes it."""
+    """Write a file with the imported package."""
     random = np.random.default_rng(0)
     store = SQLiteStore(path, DIM, EMBEDDER)
     for customer in range(CUSTOMERS):
@@ -46,7 +46,7 @@ def fill(path: Path) -> None:
 
 
 def take_turns(path: Path, first: int, threads: int, seconds: float) -> None:
-    """One process of a load: print `ready`, begin at a line on stdin, print each turn's search and store seconds."""
+    """Run one process of a load: print `ready`, wait for a line on stdin, and print search and store s per turn."""
     store = SQLiteStore(path, DIM, EMBEDDER)
     turns: list[tuple[float, float]] = []
 
@@ -79,7 +79,7 @@ def take_turns(path: Path, first: int, threads: int, seconds: float) -> None:
 
 
 def run(code: Path, function: str, *arguments: object) -> subprocess.Popen[str]:
-    """A function of this file in a process of its own, on the package that lies in `code`."""
+    """Run a function of this file in a separate process with the package in the folder `code`."""
     return subprocess.Popen(
         [sys.executable, __file__, "--in-process", function, json.dumps([str(code), *map(str, arguments)])],
         env=os.environ | {"PYTHONPATH": str(code)},
@@ -90,7 +90,7 @@ def run(code: Path, function: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def run_here(function: str, code: str, *arguments: str) -> None:
-    """What `run` started."""
+    """Run the function that `run` requested, in the new process."""
     if not Path(bankllm.__file__).is_relative_to(code):
         sys.exit(f"Expected the package of {code}, imported {bankllm.__file__}.")
     if function == "fill":
@@ -100,14 +100,14 @@ def run_here(function: str, code: str, *arguments: str) -> None:
 
 
 def measure(code: Path, filled: Path, processes: int, threads: int, seconds: float) -> list[list[float]]:
-    """Search and store seconds of every turn of one load."""
+    """Run one load and return the search and store seconds of every turn."""
     path = filled.with_name("turns.sqlite")
     for leftover in path.parent.glob("turns.sqlite*"):
         leftover.unlink()
     shutil.copyfile(filled, path)
     running = [run(code, "take_turns", path, n * threads, threads, seconds) for n in range(processes)]
     if any(process.stdout.readline() != "ready\n" for process in running):
-        sys.exit("Expected every process to start; the error of the one that did not stands above.")
+        sys.exit("A process exited before it was ready. See its error above.")
     for process in running:
         process.stdin.write("\n")
         process.stdin.flush()
@@ -115,10 +115,10 @@ def measure(code: Path, filled: Path, processes: int, threads: int, seconds: flo
 
 
 def unpack(commit: str, folder: Path) -> Path:
-    """The package as it stood at a commit."""
+    """Extract the package of a commit into a folder, and return the folder."""
     archive = subprocess.run(["git", "archive", commit, "bankllm"], cwd=ROOT, capture_output=True)
     if archive.returncode:
-        sys.exit(f"Expected a commit of this repository, got {commit}: {archive.stderr.decode().strip()}")
+        sys.exit(f"Expected a commit of this repository, found {commit}: {archive.stderr.decode().strip()}")
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
     return folder
@@ -129,7 +129,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=6)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--before", default="5b34759", metavar="COMMIT")
-    options.add_argument("--folder", help="where the files go; default: the system's temporary folder")
+    options.add_argument("--folder", help="folder of the files; default: the system's temporary folder")
     options.add_argument("--in-process", nargs=2, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.in_process:
@@ -139,7 +139,7 @@ def main() -> None:
         codes = {"before": unpack(chosen.before, Path(folder, "code")), "after": ROOT}
         for name, code in codes.items():
             if run(code, "fill", Path(folder, f"{name}.sqlite")).wait():
-                sys.exit(f"The file for {name} could not be written; the error stands above.")
+                sys.exit(f"The file for {name} could not be written. See the error above.")
         print(f"{'':<24} {'':<7} turns/s  search p50   p99 ms  store p50   p99 ms")
         for load, (processes, threads) in LOADS.items():
             rounds: dict[str, list[list[float]]] = {name: [] for name in codes}
@@ -150,10 +150,12 @@ def main() -> None:
                     )
                     percentiles = np.percentile(turns, [50, 99], axis=0).T.ravel()
                     rounds[name].append([len(turns) / chosen.seconds, *percentiles])
-            for name, found in rounds.items():
-                rate, *times = (median(column) for column in zip(*found, strict=True))
+            for name, columns in rounds.items():
+                rate, *times = (median(column) for column in zip(*columns, strict=True))
                 print(f"{load:<24} {name:<7} {rate:7.1f}" + "".join(f" {time:10.2f}" for time in times))
-            ratio = median(found[0] for found in rounds["after"]) / median(found[0] for found in rounds["before"])
+            ratio = median(columns[0] for columns in rounds["after"]) / median(
+                columns[0] for columns in rounds["before"]
+            )
             print(f"{load:<24} {'ratio':<7} {ratio:7.2f}", flush=True)
 
 

@@ -1,9 +1,10 @@
-"""At which size an approximate index begins to beat our exact search over all, and what it costs: recall, time, memory.
+"""Size above which an approximate index is faster than our exact search, and its recall, build time and memory.
 
 python tests/benchmarks/vector_ann.py [--sizes 1000 5000 15000 100000] [--json FILE]
 
-Graphs of equal size (M 16, efConstruction 128, efSearch 64), built and asked by one thread, each in its own process.
-Ours returns texts and metadata read from the file; the indexes return row numbers. Customers have hundreds of rows.
+The graphs have equal parameters (M 16, efConstruction 128, efSearch 64) and use one thread, each in a separate process.
+Our store returns texts and metadata read from the file; the indexes return only row numbers. For comparison, a customer
+has hundreds of rows.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from tempfile import TemporaryDirectory
 import vector_data
 from vector_contenders import CONTENDERS, FAISS_HNSW, INSTALL, Contender, run_phase
 from vector_data import Sample
-from vector_peers import QUIET_CORES, Row, searches
+from vector_peers import MAX_OTHER_CORES, Row, searches
 
 from bankllm.errors import BankLLMError
 
@@ -28,39 +29,39 @@ APPROXIMATE = (CONTENDERS[4], FAISS_HNSW)
 
 
 def measure(contender: Contender, sample: Sample, folder: Path, queries: int) -> Row:
-    """Build once, ask `queries` times."""
-    filled = run_phase(contender, "fill", sample, folder)
-    asked = run_phase(contender, "ask", sample, folder, "--count", str(queries))
+    """Build an index once and search it `queries` times."""
+    fill_result = run_phase(contender, "fill", sample, folder)
+    search_result = run_phase(contender, "ask", sample, folder, "--count", str(queries))
     return {
         "store": contender.name,
         "version": contender.version,
         "size": len(sample.vectors),
         "real": sample.real,
-        "build_s": filled["seconds"],
-        "rss_bytes": asked["rss_bytes"],
-        "rss_before_bytes": asked["rss_before_bytes"],
-        "others_cores": max(filled["others_cores"], asked["others_cores"]),
-        **searches(asked, sample),
+        "build_s": fill_result["seconds"],
+        "rss_bytes": search_result["rss_bytes"],
+        "rss_before_bytes": search_result["rss_before_bytes"],
+        "others_cores": max(fill_result["others_cores"], search_result["others_cores"]),
+        **searches(search_result, sample),
     }
 
 
 def beaten_from(rows: Sequence[Row], name: str) -> int | None:
-    """The smallest size from which on `name` answers sooner than ours at every larger one; None where it never does."""
+    """Return the smallest size from which `name` is faster than our store at every measured size; None if none."""
     p50 = {(row["store"], row["size"]): row["all"]["p50_ms"] for row in rows}
-    found = None
+    smallest = None
     for size in sorted({size for store, size in p50 if store == name}, reverse=True):
         if p50[name, size] >= p50[OURS.name, size]:
             break
-        found = size
-    return found
+        smallest = size
+    return smallest
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 5000, 15_000, 100_000])
-    parser.add_argument("--queries", type=int, default=400, help=f"{vector_data.QUERIES} at most")
-    parser.add_argument("--folder", help="where the indexes lie; default: the system's temporary folder")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="add the results as JSON lines")
+    parser.add_argument("--queries", type=int, default=400, help=f"number of queries, at most {vector_data.QUERIES}")
+    parser.add_argument("--folder", help="folder of the indexes; default: the system's temporary folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the results as JSON lines")
     return parser.parse_args(arguments)
 
 
@@ -79,11 +80,13 @@ def run(options: argparse.Namespace) -> list[Row]:
             with TemporaryDirectory(prefix="bankllm-ann-", dir=options.folder) as folder:
                 row = measure(contender, sample, Path(folder), options.queries)
             rows.append(row)
-            found, mib = row["all"], row["rss_bytes"] / 2**20
-            noisy = f"  NOISY: others took {row['others_cores']:.2f} cores" * (row["others_cores"] > QUIET_CORES)
+            search, mib = row["all"], row["rss_bytes"] / 2**20
+            noisy = f"  NOISY: other programs used {row['others_cores']:.2f} cores" * (
+                row["others_cores"] > MAX_OTHER_CORES
+            )
             print(
-                f"{contender.name:<24} {row['build_s']:9.2f} {found['p50_ms']:9.3f} {found['p95_ms']:9.3f} "
-                f"{found['recall']:9.4f} {mib:11.0f}{noisy}",
+                f"{contender.name:<24} {row['build_s']:9.2f} {search['p50_ms']:9.3f} {search['p95_ms']:9.3f} "
+                f"{search['recall']:9.4f} {mib:11.0f}{noisy}",
                 flush=True,
             )
             if options.json:
@@ -101,7 +104,7 @@ def main() -> None:
         sys.exit(f"Error: {error}")
     for name in dict.fromkeys(row["store"] for row in rows if row["store"] != OURS.name):
         size = beaten_from(rows, name)
-        print(f"{name} is faster than ours " + (f"from {size:,} rows on" if size else "at none of these sizes"))
+        print(f"{name} is faster than our store " + (f"from {size:,} rows" if size else "at none of these sizes"))
 
 
 if __name__ == "__main__":

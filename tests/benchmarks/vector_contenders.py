@@ -1,7 +1,7 @@
-"""The stores that the vector benchmarks compare, and how one of them is filled, asked, and killed in its own process.
+"""The stores that the vector benchmarks compare, and functions to fill, search and kill one in a separate process.
 
 faiss = CONTENDERS[2]
-run_phase(faiss, "fill", sample, folder)["rows_per_s"]
+run_phase(faiss, "fill", sample, folder)["seconds"]
 kill_after_inserts(faiss, sample, folder, count=50)
 """
 
@@ -25,7 +25,7 @@ from bankllm.errors import StoreError
 from bankllm.settings import project_root
 
 FOLDER = project_root() / "build" / "peers-vectors"
-"""Apart from our environment, which the lock pins."""
+"""Separate from our environment, whose versions are pinned by the lock file."""
 VERSIONS = "faiss-cpu==1.15.1 usearch==2.26.6 chromadb==1.5.9 lancedb==0.40.0"
 INSTALL = f"pip install --target {FOLDER} -c requirements.lock {VERSIONS}"
 CHILD = Path(__file__).parent / "peers" / "vector_child.py"
@@ -36,80 +36,83 @@ TRACED_INSERTS = 20
 
 @dataclass(frozen=True)
 class Contender:
-    """A store in one layout: everybody's rows in one partition (`whole`), or one partition a customer."""
+    """A store in one layout: all rows in one partition (`whole`), or one partition per customer (`customers`)."""
 
     name: str
     store: str
-    """As `vector_child.py` calls it."""
+    """The name of the store in `vector_child.py`."""
     layout: str
     package: str
-    confines: bool = True
-    """Whether a search can be confined to one customer in this layout."""
+    can_filter: bool = True
+    """Whether a search can be limited to one customer in this layout."""
     keeps_log: bool = True
-    """Whether the library keeps single inserts itself; elsewhere the file is written anew after each."""
+    """Whether the library makes single inserts durable; otherwise the whole file is rewritten after each insert."""
 
     @property
     def version(self) -> str | None:
-        """None where it is not installed."""
+        """The installed version; None if it is not installed."""
         found = metadata.distributions(name=self.package, path=[str(FOLDER), *sys.path])
         return next((distribution.version for distribution in found), None)
 
 
 CONTENDERS = (
-    Contender("bankllm, a namespace a customer", "ours", "customers", "bankllm"),
-    Contender("bankllm, one namespace", "ours", "whole", "bankllm", confines=False),
+    Contender("bankllm, a namespace per customer", "ours", "customers", "bankllm"),
+    Contender("bankllm, one namespace", "ours", "whole", "bankllm", can_filter=False),
     Contender("FAISS flat", "faiss", "whole", "faiss-cpu", keeps_log=False),
-    Contender("FAISS flat, an index a customer", "faiss", "customers", "faiss-cpu", keeps_log=False),
-    # Rather than hnswlib, whose last release (0.8.0 of 2023) has to be compiled: usearch ships wheels every month.
-    Contender("usearch HNSW", "usearch", "whole", "usearch", confines=False, keeps_log=False),
-    Contender("usearch HNSW, an index a customer", "usearch", "customers", "usearch", keeps_log=False),
+    Contender("FAISS flat, an index per customer", "faiss", "customers", "faiss-cpu", keeps_log=False),
+    # usearch instead of hnswlib, whose last release (0.8.0, 2023) must be compiled; usearch has current wheels.
+    Contender("usearch HNSW", "usearch", "whole", "usearch", can_filter=False, keeps_log=False),
+    Contender("usearch HNSW, an index per customer", "usearch", "customers", "usearch", keeps_log=False),
     Contender("Chroma", "chroma", "whole", "chromadb"),
-    Contender("Chroma, a collection a customer", "chroma", "customers", "chromadb"),
+    Contender("Chroma, a collection per customer", "chroma", "customers", "chromadb"),
     Contender("LanceDB", "lance", "whole", "lancedb"),
 )
-FAISS_HNSW = Contender("FAISS HNSW", "faiss-hnsw", "whole", "faiss-cpu", confines=False, keeps_log=False)
+FAISS_HNSW = Contender("FAISS HNSW", "faiss-hnsw", "whole", "faiss-cpu", can_filter=False, keeps_log=False)
 
 
 def run_phase(
     contender: Contender, phase: str, sample: Sample, folder: Path, *arguments: str, wrapper: Sequence[str] = ()
 ) -> dict:
-    """What `vector_child.py` tells of a phase, and `others_cores` that other programs took meanwhile.
+    """Run a phase in `vector_child.py` and return its results, with `others_cores`: cores used by other programs.
 
-    Raises `StoreError` where it fails.
+    Raises `StoreError` if the phase fails.
     """
-    before, own, began = _machine_seconds(), _child_seconds(), time.perf_counter()
+    before, children_before, began = _machine_seconds(), _child_seconds(), time.perf_counter()
     command = [*wrapper, *_command(contender, phase, sample, folder, arguments)]
-    ended = subprocess.run(command, env=_environment(contender), capture_output=True, text=True)
-    took = time.perf_counter() - began
-    if ended.returncode:
+    finished = subprocess.run(command, env=_environment(contender), capture_output=True, text=True)
+    elapsed_s = time.perf_counter() - began
+    if finished.returncode:
         raise StoreError(
-            f"{contender.name}: the phase {phase} ended with {ended.returncode}; expected 0. It says: "
-            f"{(ended.stderr.strip() or 'nothing').splitlines()[-1]}"
+            f"{contender.name}: the phase {phase} exited with code {finished.returncode}, expected 0. Its last error "
+            f"line: {(finished.stderr.strip() or '(none)').splitlines()[-1]}"
         )
-    others = (_machine_seconds() - before) - (_child_seconds() - own)
-    return {**json.loads(ended.stdout.splitlines()[-1]), "others_cores": max(0.0, others / took)}
+    others = (_machine_seconds() - before) - (_child_seconds() - children_before)
+    return {**json.loads(finished.stdout.splitlines()[-1]), "others_cores": max(0.0, others / elapsed_s)}
 
 
 def kill_after_inserts(
     contender: Contender, sample: Sample, folder: Path, count: int, *arguments: str
 ) -> tuple[int, int]:
-    """Kill it (SIGKILL) once `count` inserts are acknowledged: how many were, and how many a fresh process misses."""
+    """Kill a contender (SIGKILL) after `count` acknowledged inserts.
+
+    Returns the number of acknowledged inserts and the number of those that a new process does not find.
+    """
     command = _command(contender, "insert", sample, folder, ["--tell", "--count", str(count), *arguments])
     with subprocess.Popen(command, env=_environment(contender), stdout=subprocess.PIPE, text=True) as child:
         try:
-            told = iter(child.stdout.readline, "")
-            had = int(next(told))
-            acknowledged = sum(1 for _ in iter(lambda: next(told), "done\n"))
+            lines = iter(child.stdout.readline, "")
+            rows_before = int(next(lines))
+            acknowledged = sum(1 for _ in iter(lambda: next(lines), "done\n"))
         except (StopIteration, ValueError):
-            raise StoreError(f"{contender.name}: it ended before it was killed; its error stands above.") from None
+            raise StoreError(f"{contender.name} exited before it was killed. See its error above.") from None
         finally:
             child.kill()
     found = run_phase(contender, "count", sample, folder)["count"]
-    return acknowledged, max(0, had + acknowledged - found)
+    return acknowledged, max(0, rows_before + acknowledged - found)
 
 
 def syncs_per_insert(contender: Contender, sample: Sample, folder: Path) -> float | None:
-    """System calls that sync to disk, for each single insert, as strace counts them; None without strace."""
+    """Return the number of system calls per insert that sync to disk, counted by strace; None without strace."""
     if shutil.which("strace") is None:
         return None
     log = folder.parent / "syncs.txt"
@@ -144,7 +147,7 @@ def _command(
 
 
 def _environment(contender: Contender) -> dict[str, str]:
-    """One thread, this checkout's package, and for a peer the folder it is installed in."""
+    """Return an environment with one thread, this checkout's package and, for a peer, its installation folder."""
     paths = [] if contender.store == "ours" else [str(FOLDER)]
     paths += [str(Path(bankllm.__file__).parents[1])]
     return os.environ | dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(paths)}

@@ -1,9 +1,10 @@
-"""The vectors that the memory's benchmarks share: real messages embedded by MiniLM, and more made from them.
+"""Vectors of the vector benchmarks: real messages embedded by MiniLM, and noisy copies of them.
 
-sample = prepare(100_000)            # kept in build/vectors, so that each text is embedded once
-recall(sample, found)                # of the exact top 10
+sample = prepare(100_000)                          # cached in build/vectors, so that each text is embedded once
+recall(sample.vectors, sample.queries[0], found)   # share of the exact top 10
 
-Beyond the real ones, a vector is a real one plus noise: as far from it as two wordings of one question are.
+Beyond the number of real texts, a vector is a real one plus noise. Its distance from the real one is that of two
+wordings of the same question.
 """
 
 import hashlib
@@ -22,26 +23,27 @@ from bankllm.vectors.embedder import Embedder
 
 CACHE = project_root() / "build" / "vectors"
 QUERIES = 500
-"""Texts of the data set's test split that are asked and not stored."""
+"""Number of texts of the data set's test split that are used as queries and are not stored."""
 NOISE = 0.3
-"""Length of the noise beside a unit vector: a cosine of about 0.96 with the real one."""
+"""Length of the noise that is added to a unit vector; the cosine with the real vector is about 0.96."""
 CUSTOMER_ROWS = 200
 TOP_K = 10
 TIE = 1e-6
-"""Scores this close are equal: libraries round differently, and texts that differ in case alone embed alike."""
+"""Scores this close count as equal: libraries round differently, and texts that differ only in case have the same
+embedding."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """`size` stored vectors in a folder, and the queries for them; children read the same folder."""
+    """Stored vectors and queries in a folder, which the child processes read."""
 
     folder: Path
     real: int
-    """So many of the rows are real; the others have noise."""
+    """Number of real rows, which come first; the others are noisy copies."""
 
     @property
     def vectors(self) -> np.ndarray:
-        """(size, 384) float32 of unit length, read from the file where they are touched."""
+        """(size, 384) float32 of unit length, memory-mapped."""
         return np.load(self.folder / "vectors.npy", mmap_mode="r")
 
     @property
@@ -55,33 +57,33 @@ class Sample:
 
     def describe(self) -> str:
         size = len(self.vectors)
-        made = f", {size - self.real:,} of them a real one plus noise of length {NOISE}, renormalised"
-        return f"{size:,} MiniLM vectors{made if size > self.real else ', all real'}; {QUERIES} queries, none stored"
+        noisy = f", {size - self.real:,} of them a real one plus noise of length {NOISE}, renormalised"
+        return f"{size:,} MiniLM vectors{noisy if size > self.real else ', all real'}; {QUERIES} queries, none stored"
 
 
 def prepare(size: int | None, cache: Path = CACHE) -> Sample:
-    """Write a sample of `size` rows (None: all real ones) where it is not there yet."""
+    """Return a sample of `size` rows (None: all real ones). It is written if it does not exist."""
     data = load("auto")
-    # Its test texts come last: the queries are of them.
+    # The test texts come last, because they are the queries.
     gathered = sorted(gather(data), key=lambda text: (text.dataset, text.split) == (data.name, "test"))
     texts = [text.text for text in gathered]
     base = base_models.resolve("minilm")
     key = hashlib.sha256("\0".join([base.sha256 or base.name, *texts]).encode()).hexdigest()[:12]
     vectors = _embed(texts, cache / f"real-{key}.npy")
-    stored, asked = vectors[:-QUERIES], vectors[-QUERIES:]
+    stored, queries = vectors[:-QUERIES], vectors[-QUERIES:]
     size = len(stored) if size is None else size
     folder = cache / f"{size}-{key}"
     if not (folder / "vectors.npy").exists():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "texts.json").write_text(json.dumps([texts[i % len(stored)] for i in range(size)]), encoding="utf-8")
-        np.save(folder / "queries.npy", asked)
+        np.save(folder / "queries.npy", queries)
         np.save(folder / "writing.npy", grow(stored, size))
-        (folder / "writing.npy").replace(folder / "vectors.npy")  # last: a folder that has it is complete
+        (folder / "writing.npy").replace(folder / "vectors.npy")  # last, so that a folder with this file is complete
     return Sample(folder, min(size, len(stored)))
 
 
 def grow(real: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
-    """(n, dim) unit vectors → (size, dim): the first ones, then noisy copies of them in turn."""
+    """Extend (n, dim) unit vectors to (size, dim): first the real ones, then noisy copies of them in order."""
     grown = np.empty((size, real.shape[1]), np.float32)
     grown[: len(real)] = real[:size]
     random = np.random.default_rng(seed)
@@ -93,13 +95,13 @@ def grow(real: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
 
 
 def customers(size: int) -> dict[str, np.ndarray]:
-    """Rows dealt to customers in turn, about `CUSTOMER_ROWS` each."""
+    """Return customer → rows: the rows are dealt to the customers in turn, about `CUSTOMER_ROWS` each."""
     count = max(1, size // CUSTOMER_ROWS)
     return {f"CUST{number:05d}": np.arange(number, size, count) for number in range(count)}
 
 
 def recall(vectors: np.ndarray, query: np.ndarray, found: Sequence[int], top_k: int = TOP_K) -> float:
-    """Share of the exact `top_k` that `found` has; a row as near as the last of them counts as well as it."""
+    """Return the share of the exact `top_k` in `found`. A row as near as the last exact one also counts."""
     wanted = min(top_k, len(vectors))
     scores = vectors @ query
     threshold = np.partition(scores, -wanted)[-wanted] - TIE

@@ -1,11 +1,12 @@
-"""`wrk` as the load generator of these benchmarks: closed loop, one thread, POST bodies in turn from a file.
+"""`wrk` as the load generator of the benchmarks: closed loop, one thread, POST bodies repeated from a file.
 
 with TemporaryDirectory() as folder:
     window = drive(calls, server.url + "/api/v1/chat", Path(folder), seconds=20)
 
-Its command line has no p95, so the figures come from its Lua hook `done`. wrk corrects percentiles for coordinated
-omission (`stats_correct`): a reply slower than twice a connection's mean counts again for each request it held up.
-So they are higher than percentiles of the replies alone, where latency is uneven; rates, errors and `max` are as seen.
+wrk's command line does not print a p95, so the results come from its Lua hook `done`. wrk corrects percentiles for
+coordinated omission (`stats_correct`): a reply that takes more than twice the mean of its connection also counts for
+each request that it delayed. With uneven latency, these percentiles are therefore higher than those of the replies.
+Rates, errors and `max` are not corrected.
 """
 
 import json
@@ -18,8 +19,8 @@ from bankllm.errors import NotMeasured, ServerError
 from bankllm.util import processes
 
 REPLY_TIMEOUT_S = 10
-MOST_BUSY = 0.9
-"""Share of a core from which the generator, not the server, may set the pace."""
+MAX_GENERATOR_CPU_SHARE = 0.9
+"""If wrk uses more of one core, the generator may limit the rate instead of the server."""
 
 SCRIPT = """
 local calls, at = {}, 0
@@ -54,7 +55,7 @@ end
 
 @dataclass(frozen=True)
 class Call:
-    """One POST: a JSON body, and the bearer token it goes out with."""
+    """One POST request: a JSON body and the bearer token."""
 
     body: dict[str, str]
     token: str = ""
@@ -62,7 +63,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Window:
-    """What wrk saw. A reply of status 400 or more is an error and counts in no rate, but does in the percentiles."""
+    """The result of wrk. A reply with status 400 or above is an error: it is in the percentiles, not in the rate."""
 
     answered: int
     seconds: float
@@ -71,9 +72,9 @@ class Window:
     p99_ms: float
     max_ms: float
     errors: dict[str, int]
-    """By kind; only those that happened."""
+    """Kind of error → number, without zeros."""
     generator_cpu_share: float
-    """Of one core."""
+    """CPU time of wrk divided by wall time, as a share of one core."""
 
     @property
     def per_second(self) -> float:
@@ -81,7 +82,7 @@ class Window:
 
 
 def require() -> str:
-    """The program's path. Raises `NotMeasured` where it is missing."""
+    """Return the path of wrk. Raises `NotMeasured` if it is not installed."""
     program = shutil.which("wrk")
     if program is None:
         raise NotMeasured("wrk not found; install it (apt-get install wrk) and run again.")
@@ -91,9 +92,9 @@ def require() -> str:
 def drive(
     calls: Sequence[Call], url: str, folder: Path, *, seconds: float, connections: int = 100, core: int | None = None
 ) -> Window:
-    """Keep `connections` requests in flight for some whole seconds; without calls, GET the address.
+    """Keep `connections` requests in flight for `seconds`, rounded to whole seconds. Without calls, send GET requests.
 
-    `core` binds wrk to one core of the machine. Raises `NotMeasured` without wrk, `ServerError` if it gave up.
+    `core` binds wrk to one core of the machine. Raises `NotMeasured` without wrk, and `ServerError` if wrk failed.
     """
     lines = [f"{call.token}\t{json.dumps(call.body)}\n" for call in calls]
     (folder / "calls.tsv").write_text("".join(lines), encoding="utf-8")
@@ -106,20 +107,23 @@ def drive(
     log = folder / "wrk.txt"
     child = processes.run(command, log, timeout_s=duration + 60)
     if child.cpu_s is None or child.returncode or not (folder / "window.json").exists():
-        raise ServerError(f"wrk gave up; see that {url} answers. It said:\n{processes.tail(log)}")
+        raise ServerError(
+            f"wrk failed (exit code {child.returncode}). Check that {url} answers. The end of wrk's output:\n"
+            f"{processes.tail(log)}"
+        )
     return read_window(json.loads((folder / "window.json").read_text(encoding="utf-8")), child.cpu_s / child.wall_s)
 
 
-def read_window(told: dict, generator_cpu_share: float) -> Window:
-    """What the hook wrote, in seconds and milliseconds."""
-    errors = {kind: count for kind, count in told["errors"].items() if count}
+def read_window(report: dict, generator_cpu_share: float) -> Window:
+    """Convert the values that the Lua hook wrote to seconds and milliseconds."""
+    errors = {kind: count for kind, count in report["errors"].items() if count}
     return Window(
-        answered=told["replies"] - errors.get("status", 0),
-        seconds=told["microseconds"] / 1e6,
-        p50_ms=told["p50"] / 1000,
-        p95_ms=told["p95"] / 1000,
-        p99_ms=told["p99"] / 1000,
-        max_ms=told["max"] / 1000,
+        answered=report["replies"] - errors.get("status", 0),
+        seconds=report["microseconds"] / 1e6,
+        p50_ms=report["p50"] / 1000,
+        p95_ms=report["p95"] / 1000,
+        p99_ms=report["p99"] / 1000,
+        max_ms=report["max"] / 1000,
         errors=errors,
         generator_cpu_share=generator_cpu_share,
     )

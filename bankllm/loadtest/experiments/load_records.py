@@ -47,7 +47,7 @@ def of_cache(raw: str, **rest: Any) -> Iterator[Measure]:
     for name in ("cold", "warm", "zipf", "repeated"):
         where = {"where": {"workload": name}, "raw": raw, **rest}
         yield from percentiles(f"load.cache.{name}", f"Chat latency, texts {name}", "latency_ms", (0.5, 0.95), **where)
-    title = "How far the median latencies of cold, warm, Zipf and repeated texts lie apart"
+    title = "Spread of the median latencies of cold, warm, Zipf and repeated texts"
     about = {"id": "load.cache.spread", "title": title, "unit": "share", "raw": raw}
     yield {**about, **_spread("workload", 0.5), **rest}
 
@@ -79,7 +79,7 @@ def of_crosscheck(table: str, requests: str) -> Iterator[Measure]:
     for q in (0.5, 0.95):
         name = f"p{100 * q:.0f}"
         about = {"id": f"load.crosscheck.{name}_spread", "unit": "share", "raw": requests}
-        title = f"How far the load tools lie apart, one user, {name}"
+        title = f"Spread of the load tools, one user, {name}"
         yield {**about, "title": title, **_spread("driver", q), "conditions": tolerance}
 
 
@@ -101,7 +101,7 @@ def of_soak(raw: str, memory: str, *, rate: float, minutes: float, **rest: Any) 
     """Yield memory growth, success share and chat latency of a soak; `rate` is in requests per second."""
     conditions = {"loop": "open", "rate": rate, "share_of_knee": SHARE, "minutes": minutes, "flat_up_to": MAX_GROWTH}
     common = {"conditions": conditions, **rest}
-    title = f"How much the server's memory grew in {minutes:.1f} minutes of steady load"
+    title = f"Growth of the server's memory in {minutes:.1f} minutes of steady load"
     about = {"id": "load.soak.memory_growth", "title": title, "unit": "share", "raw": memory}
     yield {**about, "statistic": "growth", "at": "at_s", "value": "rss_bytes", **common}
     yield ok("load.soak", "Requests without an error in the soak", raw=raw, **common)

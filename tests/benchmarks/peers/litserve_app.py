@@ -1,4 +1,4 @@
-"""The same classifier behind LitServe, with its dynamic batching.
+"""Peer server: the same classifier in LitServe, with dynamic batching.
 
 pip install --target build/peers -c requirements.lock litserve==0.2.19
 PYTHONPATH=build/peers python tests/benchmarks/peers/litserve_app.py --model FOLDER --port 8000
@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 
 class Classifier(litserve.LitAPI):
-    """Takes `{"message": …}`, gives a label's name; a batch is one pass of the encoder."""
+    """Takes `{"message": …}` and returns a label and its score. A batch is one pass of the encoder."""
 
     def __init__(self, folder: str, labels: int, max_batch_size: int, batch_timeout: float) -> None:
         super().__init__(max_batch_size=max_batch_size, batch_timeout=batch_timeout)
@@ -42,8 +42,10 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder of the encoder")
     parser.add_argument("--labels", type=int, default=84)
     parser.add_argument("--max-batch-size", type=int, default=32)
-    parser.add_argument("--batch-timeout", type=float, default=0.005, help="seconds a batch waits for company")
-    parser.add_argument("--fast-queue", action="store_true", help="ZeroMQ between the processes")
+    parser.add_argument(
+        "--batch-timeout", type=float, default=0.005, help="seconds that a batch waits for more requests"
+    )
+    parser.add_argument("--fast-queue", action="store_true", help="use ZeroMQ between the processes")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The server one would write first: FastAPI, a plain function, and transformers' pipeline called per request.
+"""Peer server: the simplest implementation, with FastAPI and one call of transformers' pipeline per request.
 
 python tests/benchmarks/peers/pipeline_app.py --model FOLDER --port 8000
 """

@@ -1,4 +1,4 @@
-"""One phase of the vector benchmarks in a process of its own: fill a store, search it, insert, or count its rows.
+"""One phase of the vector benchmarks in a separate process: fill a store, search it, insert rows, or count them.
 
 python tests/benchmarks/peers/vector_child.py ask --store chroma --layout whole --sample FOLDER --folder FOLDER
 
@@ -32,11 +32,11 @@ STORES: dict[str, Callable[[Path, int], Store]] = {
 }
 WARM_UP = 30
 EVERYTHING = "all"
-"""The partition that holds all customers, in the layout `whole`."""
+"""The partition of all customers in the layout `whole`."""
 
 
 def fill(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str, object]:
-    """Load everything and save it once."""
+    """Insert all rows and save each partition once."""
     vectors, texts = np.array(sample.vectors), sample.texts
     owners = owner_of_each(len(vectors))
     all_rows = {EVERYTHING: np.arange(len(vectors))}
@@ -50,7 +50,7 @@ def fill(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str,
 
 
 def ask(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str, object]:
-    """Search over all, and each time for one random customer. A customer's first search is timed apart."""
+    """Search over all rows, and over the rows of random customers. First searches are timed separately."""
     everyone, queries = customers(options.size), sample.queries
     generator = random.Random(0)
     found: dict[str, object] = {}
@@ -76,7 +76,7 @@ def ask(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str, 
 def timed(
     store: Store, queries: np.ndarray, scope: Callable[[int], tuple[str, Customer | None]]
 ) -> Iterator[tuple[list[int], float]]:
-    """What each search found, and how long it took."""
+    """Yield the ids that each search found, and its duration in ms."""
     for number, query in enumerate(queries):
         partition, customer = scope(number)
         began = time.perf_counter()
@@ -85,29 +85,31 @@ def timed(
 
 
 def insert(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str, object]:
-    """Single rows for `count` times or `seconds`. With `--tell` each is told on stdout once it is acknowledged."""
+    """Insert single rows, up to `count` rows or `seconds`. With `--tell`, print each number when it is acknowledged."""
     queries, owners = sample.queries, owner_of_each(options.size)
-    had, until = store.count(), time.monotonic() + options.seconds
+    rows_before, until = store.count(), time.monotonic() + options.seconds
     if options.tell:
-        print(had, flush=True)
-    took = []
+        print(rows_before, flush=True)
+    insert_ms = []
     for number in range(options.count):
         owner = owners[number]
         partition = EVERYTHING if options.layout == "whole" else owner
-        row = Rows(np.array([had + number]), queries[number % len(queries)][None], [f"inserted {number}"], [owner])
+        row = Rows(
+            np.array([rows_before + number]), queries[number % len(queries)][None], [f"inserted {number}"], [owner]
+        )
         began = time.perf_counter()
         store.insert(partition, row)
         if not options.unsaved:
             store.save(partition)
-        took.append(1000 * (time.perf_counter() - began))
+        insert_ms.append(1000 * (time.perf_counter() - began))
         if options.tell:
             print(number, flush=True)
         if time.monotonic() > until:
             break
     if options.tell:
         print("done", flush=True)
-        time.sleep(60)  # for the parent to kill it: nothing may be written on the way out
-    return {"insert": took}
+        time.sleep(60)  # wait for the parent's SIGKILL, so that nothing is written during a normal exit
+    return {"insert": insert_ms}
 
 
 def count(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str, object]:
@@ -118,7 +120,7 @@ PHASES = {"fill": fill, "ask": ask, "insert": insert, "count": count}
 
 
 def owner_of_each(size: int) -> list[str]:
-    """The customer of each row; `customers` the other way round."""
+    """Return the customer of each row, the inverse of `customers`."""
     names = list(customers(size))
     return [names[row % len(names)] for row in range(size)]
 
@@ -129,12 +131,12 @@ def main() -> None:
     parser.add_argument("--store", choices=STORES, required=True)
     parser.add_argument("--layout", choices=("whole", "customers"), required=True)
     parser.add_argument("--sample", type=Path, required=True, help="folder that vector_data.py wrote")
-    parser.add_argument("--folder", type=Path, required=True, help="where the store lies")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the store")
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--customers", action="store_true", help="search for single customers too")
-    parser.add_argument("--unsaved", action="store_true", help="insert in memory alone")
-    parser.add_argument("--tell", action="store_true")
+    parser.add_argument("--customers", action="store_true", help="also search for single customers")
+    parser.add_argument("--unsaved", action="store_true", help="insert only in memory")
+    parser.add_argument("--tell", action="store_true", help="print acknowledged inserts, then wait to be killed")
     options = parser.parse_args()
     sample = Sample(options.sample, 0)
     options.size = sample.vectors.shape[0]

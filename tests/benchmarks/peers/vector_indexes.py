@@ -1,4 +1,4 @@
-"""The libraries that keep an index in memory and no log: a row is durable once the index's whole file is written anew.
+"""Libraries with an index in memory and without a log: a row is durable after the whole index file is rewritten.
 
 index = Usearch(folder, dim=384)
 index.insert("all", rows)
@@ -16,7 +16,7 @@ from vector_stores import Customer, Rows
 
 
 class Faiss:
-    """FAISS's exact index; a partition is an index in a file of its own."""
+    """FAISS's exact index; a partition is an index with a separate file."""
 
     saves_itself = False
 
@@ -25,11 +25,11 @@ class Faiss:
 
         faiss.omp_set_num_threads(1)
         self._faiss, self._folder, self._dim = faiss, folder, dim
-        self._indexes = {path.stem: self._ready(faiss.read_index(str(path))) for path in folder.glob("*.index")}
+        self._indexes = {path.stem: self._configure(faiss.read_index(str(path))) for path in folder.glob("*.index")}
 
     def insert(self, partition: str, rows: Rows) -> None:
         if partition not in self._indexes:
-            self._indexes[partition] = self._ready(self._faiss.IndexIDMap(self._empty()))
+            self._indexes[partition] = self._configure(self._faiss.IndexIDMap(self._empty()))
         self._indexes[partition].add_with_ids(rows.vectors, rows.ids)
 
     def save(self, partition: str) -> None:
@@ -50,25 +50,25 @@ class Faiss:
     def _empty(self) -> Any:
         return self._faiss.IndexFlatIP(self._dim)
 
-    def _ready(self, index: Any) -> Any:
+    def _configure(self, index: Any) -> Any:
         return index
 
 
 class FaissHnsw(Faiss):
-    """FAISS's graph, with usearch's default sizes, so that the two can be compared."""
+    """FAISS's HNSW graph with the default parameters of usearch, so that the two can be compared."""
 
     def _empty(self) -> Any:
         index = self._faiss.IndexHNSWFlat(self._dim, 16, self._faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = 128
         return index
 
-    def _ready(self, index: Any) -> Any:
+    def _configure(self, index: Any) -> Any:
         self._faiss.downcast_index(index.index).hnsw.efSearch = 64
         return index
 
 
 class Usearch:
-    """usearch's graph with its default sizes; a partition is an index in a file of its own."""
+    """usearch's HNSW graph with its default parameters; a partition is an index with a separate file."""
 
     saves_itself = False
 
@@ -95,11 +95,11 @@ class Usearch:
 
 
 def write_durably(path: Path, write: Callable[[str], object]) -> None:
-    """A whole file or the old one, whatever happens: written beside it, synced, renamed, the folder synced."""
-    beside = path.with_suffix(".new")
-    write(str(beside))
-    _sync(beside)
-    beside.replace(path)
+    """Replace a file atomically: write a new file, sync it, rename it, and sync the folder."""
+    new = path.with_suffix(".new")
+    write(str(new))
+    _sync(new)
+    new.replace(path)
     _sync(path.parent)
 
 

@@ -1,10 +1,11 @@
-"""Ours and the databases it is compared with, behind one small face; `vector_indexes` has the libraries without a log.
+"""Our store and the compared databases with a common interface; `vector_indexes` has the libraries without a log.
 
 store = Chroma(folder, dim=384)
 store.insert("all", rows)
 store.search("all", query, 10)
 
-Each is used as its documentation says, and imported where one is opened, for they stand in a folder of their own.
+Each library is used as documented. It is imported when a store is opened, because the peers are installed in a separate
+folder.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rows:
-    """What is stored together. FAISS and usearch keep ids and vectors alone."""
+    """Rows to insert. FAISS and usearch store only ids and vectors."""
 
     ids: np.ndarray
     """(n,) int64."""
@@ -28,29 +29,29 @@ class Rows:
 
 
 class Customer(NamedTuple):
-    """Whose rows a search is confined to; FAISS, which keeps no names, is told their ids."""
+    """The customer that a search is limited to. FAISS stores no names, so it uses the ids of the rows."""
 
     name: str
     ids: np.ndarray
 
 
 class Store(Protocol):
-    """A partition is a namespace, an index, a collection or a table: whatever the library keeps apart."""
+    """Interface of a store. A partition is a namespace, an index, a collection or a table of the library."""
 
     saves_itself: ClassVar[bool]
-    """Whether an insert is kept without `save`."""
+    """Whether an insert is durable without `save`."""
 
     def insert(self, partition: str, rows: Rows) -> None:
-        """Add rows; with those that save themselves, they are kept when this returns."""
+        """Add rows. With `saves_itself`, they are durable when this returns."""
 
     def save(self, partition: str) -> None:
-        """Write and sync the partition's file anew; nothing to do for those that save themselves."""
+        """Rewrite and sync the file of the partition; does nothing with `saves_itself`."""
 
     def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
-        """Ids of the nearest rows, best first."""
+        """Return the ids of the nearest rows, nearest first."""
 
     def count(self) -> int:
-        """Rows in all partitions."""
+        """Return the number of rows in all partitions."""
 
 
 class Ours:
@@ -68,7 +69,8 @@ class Ours:
     def insert(self, partition: str, rows: Rows) -> None:
         columns = zip(rows.ids, rows.vectors, rows.texts, rows.customers, strict=True)
         self._store.upsert(
-            partition, [self._row(str(id_), text, vector, {"customer": who}) for id_, vector, text, who in columns]
+            partition,
+            [self._row(str(id_), text, vector, {"customer": customer}) for id_, vector, text, customer in columns],
         )
 
     def save(self, partition: str) -> None:
@@ -101,9 +103,9 @@ class Chroma:
         return self._collections[partition]
 
     def insert(self, partition: str, rows: Rows) -> None:
-        most = self._client.get_max_batch_size()
-        for start in range(0, len(rows.ids), most):
-            part = slice(start, start + most)
+        max_batch = self._client.get_max_batch_size()
+        for start in range(0, len(rows.ids), max_batch):
+            part = slice(start, start + max_batch)
             self._collection(partition).add(
                 ids=[str(id_) for id_ in rows.ids[part]],
                 embeddings=rows.vectors[part],
@@ -124,7 +126,7 @@ class Chroma:
 
 
 class Lance:
-    """LanceDB without a vector index, as it advises up to 100,000 rows; customers by an indexed column."""
+    """LanceDB without a vector index, as recommended up to 100,000 rows; customers are an indexed column."""
 
     saves_itself = True
 
@@ -154,10 +156,12 @@ class Lance:
         pass
 
     def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
-        asked = self._tables[partition].search(query, vector_column_name="vector").distance_type("dot").limit(top_k)
+        query_builder = (
+            self._tables[partition].search(query, vector_column_name="vector").distance_type("dot").limit(top_k)
+        )
         if customer:
-            asked = asked.where(f"customer = '{customer.name}'", prefilter=True)
-        return [row["id"] for row in asked.select(["id", "text", "_distance"]).to_list()]
+            query_builder = query_builder.where(f"customer = '{customer.name}'", prefilter=True)
+        return [row["id"] for row in query_builder.select(["id", "text", "_distance"]).to_list()]
 
     def count(self) -> int:
         return sum(table.count_rows() for table in self._tables.values())
