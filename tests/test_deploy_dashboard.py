@@ -41,11 +41,11 @@ MESSAGES = ["What is my account balance?", "show me my last payments please", "m
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/bankllm.json").read_text())
 QUIET = {
     "Alerts firing",
-    "Share of requests that fail",
-    "Messages that wait for the encoder",
-    "Chats without memory, or not kept",
-    "Changes that Pinecone was not told of yet",
-    "Age of the oldest of them",
+    "Share of failed requests",
+    "Messages waiting for the encoder",
+    "Chats without memory or not stored",
+    "Changes not yet sent to Pinecone",
+    "Age of the oldest unsent change",
 }
 """Panels that may show 0 in normal operation. The others must show values that the load causes."""
 

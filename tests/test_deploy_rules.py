@@ -68,7 +68,7 @@ def test_alert_limits_match_the_code_and_compose() -> None:
 
     assert float(limit("BankllmSlow")) == OBJECTIVE_MS / 1000
     assert int(limit("BankllmQueueFilling")) == MAX_WAITING / 2
-    assert f"from {MAX_WAITING} a worker on" in alerts()["BankllmQueueFilling"]["annotations"]["summary"]
+    assert f"Above {MAX_WAITING} per worker" in alerts()["BankllmQueueFilling"]["annotations"]["summary"]
     assert services()["api"]["deploy"]["resources"]["limits"]["memory"] == "2G"
     assert limit("BankllmMemory") == f"{0.8 * 2:g} * 1024 ^ 3"
     assert "At 2 GiB the container is killed" in alerts()["BankllmMemory"]["annotations"]["action"]
