@@ -1,6 +1,6 @@
-"""The HTTP service: routes, problems, authorisation, metrics and the life of the process.
+"""The HTTP application: routes, error responses, metrics, readiness and the OpenAPI description.
 
-The classifier and embedder are deterministic stand-ins here; store, ledger, responder and uvicorn are real.
+The classifier and the embedder are deterministic fakes; store, ledger and responder are real.
 """
 
 import json
@@ -20,6 +20,8 @@ from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.wording.template import TemplateResponder
 from bankllm.errors import StoreError
 from bankllm.model.artifact import Scores
+from bankllm.serving import app as app_module
+from bankllm.serving import asgi
 from bankllm.serving.app import create_app
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
@@ -35,7 +37,7 @@ JSON = {"content-type": "application/json"}
 
 
 class KeywordClassifier:
-    """Sees `account_balance` in a text with "balance", else `card_arrival`."""
+    """Classifies a text with "balance" as `account_balance`, every other text as `card_arrival`."""
 
     label_names = ("account_balance", "card_arrival")
     shares_base_embedding = False
@@ -56,7 +58,7 @@ class LetterEmbedder:
         return np.array([[1.0, len(text), text.count(" "), text.count("a")] for text in texts], dtype=np.float32)
 
     def forget(self, texts):
-        """It keeps nothing."""
+        """Does nothing: this embedder has no cache."""
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def assert_problem(response, status, *words):
     return body
 
 
-def test_the_outbox_of_a_memory_that_replicates_is_among_the_metrics(client, tmp_path, monkeypatch):
+def test_outbox_metrics_of_a_replicated_memory(client, tmp_path, monkeypatch):
     monkeypatch.setattr("bankllm.vectors.pinecone.outbox_worker.LONGEST_PAUSE_S", 0.2)
     assert "bankllm_outbox" not in client.get("/metrics").text
     embedder = LetterEmbedder()
@@ -104,7 +106,7 @@ def test_the_outbox_of_a_memory_that_replicates_is_among_the_metrics(client, tmp
             assert "\nbankllm_outbox_depth 0.0\n" in client.get("/metrics").text
 
 
-def test_health_is_exactly_this(client):
+def test_health_has_exactly_three_fields(client):
     body = client.get("/health").json()
     assert set(body) == {"status", "timestamp", "version"}
     assert (body["status"], body["version"]) == ("healthy", "0.1.0")
@@ -146,7 +148,7 @@ def test_chat_answers_from_the_ledger(client, engine):
         ([1], ["dictionary"]),
     ],
 )
-def test_unfit_requests_are_named(client, engine, body, words):
+def test_invalid_requests_are_rejected_with_the_reason(client, engine, body, words):
     assert_problem(client.post("/api/v1/chat", content=json.dumps(body), headers=JSON), 422, *words)
     assert engine.memory.store.count() == 0
 
@@ -167,7 +169,7 @@ def test_unknown_paths_and_methods(client):
     assert client.put("/api/v1/customers/CUST001/memory").headers["allow"] == "DELETE, GET"
 
 
-def test_a_customer_sees_and_removes_what_is_kept(client, engine):
+def test_customer_reads_and_deletes_the_memory(client, engine):
     for customer in ("CUST001", "CUST002"):
         client.post("/api/v1/chat", json=BALANCE | {"customer_id": customer})
     body = client.get("/api/v1/customers/CUST001/memory").json()
@@ -175,14 +177,14 @@ def test_a_customer_sees_and_removes_what_is_kept(client, engine):
     assert body["customer_id"] == "CUST001"
     assert turn["user_message"] == BALANCE["message"]
     assert "£4,907.60" in turn["assistant_response"]
-    for _ in range(2):  # asked again it is no error
+    for _ in range(2):  # a repeated delete is not an error
         response = client.delete("/api/v1/customers/CUST001/memory")
         assert (response.status_code, response.content) == (204, b"")
     assert client.get("/api/v1/customers/CUST001/memory").json()["messages"] == []
     assert len(engine.memory.export_user("CUST002")) == 1
 
 
-def test_too_many_requests_are_told_to_come_back(client, engine, monkeypatch):
+def test_overload_gives_503_with_retry_after(client, engine, monkeypatch):
     def full(text):
         raise Overloaded("Too many requests are waiting. Try again in a moment.")
 
@@ -197,18 +199,18 @@ def test_batches_are_counted(client):
     assert "bankllm_batch_size_sum 1.0" in client.get("/metrics").text
 
 
-def test_memory_of_nobody(client):
+def test_memory_of_an_unknown_customer_gives_404(client):
     for call in (client.get, client.delete):
-        assert_problem(call("/api/v1/customers/CUST999/memory"), 404, "no customer of that id")
+        assert_problem(call("/api/v1/customers/CUST999/memory"), 404, "no customer with this id")
 
 
-def test_request_ids_are_kept_only_if_fit_for_a_log(client):
+def test_request_id_is_accepted_only_if_safe_to_log(client):
     assert client.get("/health", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
     for unfit in ("a b", "x" * 65, 'a";drop'):
         assert client.get("/health", headers={"x-request-id": unfit}).headers["x-request-id"] != unfit
 
 
-def test_not_ready_until_the_engine_is_there(engine):
+def test_not_ready_until_the_engine_is_loaded(engine):
     loading = Future()
     with TestClient(create_app(loading, Settings())) as client:
         assert client.get("/health").status_code == 200
@@ -220,7 +222,7 @@ def test_not_ready_until_the_engine_is_there(engine):
         assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
 
 
-def test_chat_does_without_its_memory_and_says_so(client, engine, monkeypatch):
+def test_chat_works_without_memory_and_reports_it(client, engine, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(engine.memory, "recall", fail_to_read)
         broken.setattr(engine.memory, "store_rows", fail_to_read)
@@ -229,11 +231,11 @@ def test_chat_does_without_its_memory_and_says_so(client, engine, monkeypatch):
         assert response.json()["reply"].startswith("Your account balance")
         assert response.json()["unavailable"] == ["memory", "storing"]
         assert "/secret/path" not in response.text
-    assert client.post("/api/v1/chat", json=BALANCE).json()["unavailable"] == []  # it recovers by itself
+    assert client.post("/api/v1/chat", json=BALANCE).json()["unavailable"] == []  # it recovers without a restart
     assert len(client.get("/api/v1/customers/CUST001/memory").json()["messages"]) == 1
 
 
-def test_faults_inside_stay_inside_and_are_counted(engine, monkeypatch, caplog):
+def test_internal_errors_are_counted_and_not_revealed(engine, monkeypatch, caplog):
     metrics = ServerMetrics("test")
     with TestClient(create_app(engine, Settings(), metrics)) as client:
         monkeypatch.setattr(engine.responder, "respond", lambda facts: 1 / 0)
@@ -244,7 +246,7 @@ def test_faults_inside_stay_inside_and_are_counted(engine, monkeypatch, caplog):
         assert body["request_id"] in caplog.text
         monkeypatch.setattr(engine.ledger, "require", fail_to_read)
         assert "/secret/path" not in client.post("/api/v1/chat", json=BALANCE).text
-        assert_problem(client.post("/api/v1/chat", json=BALANCE), 503, "does not answer")
+        assert_problem(client.post("/api/v1/chat", json=BALANCE), 503, "message store is unavailable")
     assert "/secret/path" in caplog.text
     assert metrics.summary()["error_rate"] == 1.0
 
@@ -275,7 +277,7 @@ def test_metrics_count_by_route_template(client):
     assert summary["requests_total"] == 5
 
 
-def test_openapi_documents_the_problems(client):
+def test_openapi_documents_the_error_responses(client):
     chat = client.get("/openapi.json").json()["paths"]["/api/v1/chat"]["post"]
     problems = {"400", "401", "403", "404", "408", "413", "422", "429", "500", "503"}
     assert set(chat["responses"]) == {"200", *problems}
@@ -283,7 +285,7 @@ def test_openapi_documents_the_problems(client):
         assert set(chat["responses"][status]["content"]) == {"application/problem+json"}
 
 
-def test_every_reference_of_the_description_leads_somewhere(client):
+def test_every_reference_in_openapi_is_resolved(client):
     def references(node):
         if isinstance(node, dict):
             yield from [node["$ref"]] if "$ref" in node else []
@@ -298,3 +300,13 @@ def test_every_reference_of_the_description_leads_somewhere(client):
         node = document
         for step in reference.removeprefix("#/").split("/"):
             node = node[step]
+
+
+def test_both_entry_points_give_the_application_and_the_former_one_warns(monkeypatch):
+    monkeypatch.setattr(app_module, "app_from_environment", lambda: "the application")
+    assert asgi.app == "the application"
+    with pytest.warns(FutureWarning, match=r"Use bankllm\.serving\.asgi:app"):
+        assert app_module.app == "the application"
+    for module in (asgi, app_module):
+        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+            module.nothing  # noqa: B018

@@ -6,86 +6,43 @@
 """
 
 import asyncio
-import json
 import logging
+import os
+import signal
 import warnings
-from collections.abc import AsyncIterator, Callable, Generator
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from importlib import import_module
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
-from pydantic import BaseModel, Field, StringConstraints
+from fastapi import FastAPI, HTTPException
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from bankllm import __version__
-from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.assistant.reply_batcher import ReplyBatcher
-from bankllm.assistant.turn import ChatReply, PendingChat
-from bankllm.serving.auth import check_auth_settings, customer_of_token, require_same_customer
+from bankllm.assistant.engine import DEFAULT_ADAPTER, ChatEngine, model_name
+from bankllm.assistant.turn import ChatReply
+from bankllm.errors import BankLLMError
+from bankllm.model.artifact import read_artifact
+from bankllm.serving.auth import check_auth_settings, customer_of_token
+from bankllm.serving.chat_api import chat_routes
 from bankllm.serving.chat_page import page_routes
 from bankllm.serving.errors import (
-    COMPONENT,
-    REFUSALS,
     Observe,
-    Problem,
     describe_problems,
-    documented,
     install_handlers,
-    problem_of,
 )
 from bankllm.serving.health import health_routes
 from bankllm.serving.limits import BodyLimit, RateLimit
 from bankllm.serving.openai_api import openai_routes
-from bankllm.serving.sse import EventStream, described_events, event
-from bankllm.settings import Settings
+from bankllm.serving.tuning import freeze_gc, tune_process
+from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
-CustomerId = Annotated[str, Field(min_length=1, max_length=128)]
-
-
-class ChatRequest(BaseModel):
-    """A customer's message."""
-
-    message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
-    customer_id: CustomerId
-    conversation_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
-    """The id from an earlier reply, to continue that conversation; without it a new conversation begins."""
-
-
-STREAMED: dict[int | str, dict[str, Any]] = {200: {"description": "Server-sent events."}}
-STREAMED[200]["content"] = {
-    "text/event-stream": {
-        "itemSchema": described_events(
-            token={"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-            reply={"$ref": COMPONENT.format(model=ChatReply.__name__)},
-            error={"$ref": COMPONENT.format(model=Problem.__name__)},
-        )
-    }
-}
-
-
-class StoredTurn(BaseModel):
-    """A message of the customer and its reply, as memory stores them."""
-
-    message_id: str
-    created_at: str
-    """ISO 8601, UTC."""
-    user_message: str
-    assistant_response: str
-    intent: str
-    conversation_id: str = ""
-
-
-class CustomerData(BaseModel):
-    """All that memory stores about a customer, without the embeddings."""
-
-    customer_id: str
-    messages: list[StoredTurn]
+LOAD_FAILED_EXIT_CODE = 3
+"""Exit code of a worker that could not load its models; uvicorn uses the same code for a failed start."""
 
 
 def create_app(
@@ -115,7 +72,7 @@ def create_app(
     current, limit = _engine_source(engine), RateLimit(settings)
     customer = customer_of_token(settings)
     app.include_router(health_routes(app, current, metrics))
-    app.include_router(_chat_routes(current, customer, limit))
+    app.include_router(chat_routes(current, customer, limit))
     app.include_router(openai_routes(current, customer, limit))
     app.include_router(page_routes())
     return app
@@ -131,85 +88,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         begun.cancel()
     if close := getattr(app.state, "close", None):
         await run_in_threadpool(close)
-
-
-def _chat_routes(
-    current: Callable[[], ChatEngine],
-    customer_of: Callable[..., Any],
-    limit: RateLimit,
-) -> APIRouter:
-    router = APIRouter(prefix="/api/v1", tags=["chat"])
-    reply_batcher = ReplyBatcher()
-    Customer = Annotated[str | None, Depends(customer_of)]
-
-    def begin(body: ChatRequest, request: Request, customer: str | None) -> PendingChat:
-        require_same_customer(customer, body.customer_id)
-        limit.check(body.customer_id)
-        return current().begin(body.message, body.customer_id, body.conversation_id, request.state.request_id)
-
-    @router.post("/chat", response_model=ChatReply, responses=documented(*REFUSALS))
-    async def chat(body: ChatRequest, request: Request, customer: Customer) -> Response:
-        pending = begin(body, request, customer)
-        await encoded(pending, request)
-        reply = await reply_batcher.finish(current(), pending)
-        # As FastAPI would serialise the model, without a second validation.
-        return Response(reply.model_dump_json(), media_type="application/json")
-
-    @router.post("/chat/stream", response_class=EventStream, responses=documented(*REFUSALS) | STREAMED)
-    async def stream(body: ChatRequest, request: Request, customer: Customer) -> EventStream:
-        """The reply as it is generated: `token` events, then one `reply` event, or one `error` event."""
-        pending = begin(body, request, customer)
-        await encoded(pending, request)
-
-        def events() -> Generator[str]:
-            try:
-                for item in current().stream(pending):
-                    if isinstance(item, str):
-                        yield event("token", json.dumps({"text": item}))
-                    else:
-                        yield event("reply", item.model_dump_json())
-            except Exception as error:  # noqa: BLE001  the status is already sent, so the error follows as an event
-                yield event("error", problem_of(request.state.request_id, error).model_dump_json())
-
-        return EventStream(events())
-
-    @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 429, 500, 503))
-    def kept(customer_id: CustomerId, customer: Customer) -> CustomerData:
-        """All that memory stores about this customer, oldest first."""
-        require_same_customer(customer, customer_id)
-        limit.check(customer_id)
-        return CustomerData(
-            customer_id=customer_id, messages=[StoredTurn(**turn) for turn in current().export(customer_id)]
-        )
-
-    @router.delete(
-        "/customers/{customer_id}/memory", status_code=204, responses=documented(401, 403, 404, 422, 429, 500, 503)
-    )
-    def forget(customer_id: CustomerId, customer: Customer) -> None:
-        """Delete all that memory stores about this customer. A second call does nothing and is no error."""
-        require_same_customer(customer, customer_id)
-        limit.check(customer_id)
-        current().forget(customer_id)
-
-    return router
-
-
-async def encoded(pending: PendingChat, request: Request) -> None:
-    """Wait for the encoder. If the client disconnects before, cancel the message."""
-    done = asyncio.wrap_future(pending.encoded)
-    left = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((done, left), return_when=asyncio.FIRST_COMPLETED)
-        if not done.done():
-            raise ClientDisconnect
-    finally:
-        left.cancel()
-        done.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
@@ -240,6 +118,58 @@ def _engine_source(engine: ChatEngine | Future[ChatEngine]) -> Callable[[], Chat
     return current
 
 
+class LoadingApp:
+    """An application whose engine is loaded in a background thread. `engine` is the future of the engine."""
+
+    def __init__(self, settings: Settings) -> None:
+        tune_process()
+        adapter = settings.adapter or DEFAULT_ADAPTER
+        metrics = ServerMetrics(model_name(read_artifact(adapter)))
+        self._loader = ThreadPoolExecutor(1, "load")
+        self.engine: Future[ChatEngine] = self._loader.submit(_load, adapter, settings)
+        self.app: FastAPI = create_app(self.engine, settings, metrics)
+
+    def close(self) -> None:
+        """Wait until the engine is loaded, then close it. Raises the exception of a failed load."""
+        self._loader.shutdown()
+        self.engine.result().close()
+
+
+def _load(adapter: Path, settings: Settings) -> ChatEngine:
+    engine = ChatEngine.load(adapter, settings.store, settings)
+    freeze_gc()
+    return engine
+
+
+def app_from_environment() -> FastAPI:
+    """The application for an external ASGI server: loads in the background, closes when the server stops.
+
+    If loading fails, the error is logged and the process exits with `LOAD_FAILED_EXIT_CODE`.
+    """
+    loading = LoadingApp(get_settings())
+
+    async def report_loading() -> None:
+        try:
+            await asyncio.wrap_future(loading.engine)
+        except Exception as error:
+            unexpected = None if isinstance(error, BankLLMError) else error
+            logger.error("the models cannot be loaded: %s", error, exc_info=unexpected)
+            signal.raise_signal(signal.SIGTERM)  # makes uvicorn drain and stop
+        else:
+            logger.info("ready")
+
+    def close() -> None:
+        if loading.engine.done() and loading.engine.exception():
+            # Without this, uvicorn would exit by SIGTERM, which looks like a requested stop.
+            logging.shutdown()
+            os._exit(LOAD_FAILED_EXIT_CODE)
+        loading.close()
+
+    loading.app.state.begin = report_loading
+    loading.app.state.close = close
+    return loading.app
+
+
 def __getattr__(name: str) -> Any:
     """`app`, the ASGI entry point of earlier releases. Deprecated: use `bankllm.serving.asgi:app`."""
     if name == "app":
@@ -249,5 +179,5 @@ def __getattr__(name: str) -> Any:
             FutureWarning,
             stacklevel=2,
         )
-        return import_module("bankllm.serving.asgi").app
+        return app_from_environment()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """Create `app` on first access, so that importing this module does not load a model."""
     if name == "app":
-        from bankllm.serving.server import app_from_environment
+        from bankllm.serving.app import app_from_environment
 
         return app_from_environment()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,30 +4,25 @@ With one worker, `serve` answers from this process, and `/health/ready` returns 
 several workers (`workers`), the worker processes share one store and one listening socket.
 """
 
-import asyncio
 import errno
 import logging
 import os
 import signal
 import socket
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
-from bankllm.assistant.engine import DEFAULT_ADAPTER, ChatEngine, model_name
-from bankllm.errors import BankLLMError, ServerError
+from bankllm.assistant.engine import DEFAULT_ADAPTER
+from bankllm.errors import ServerError
 from bankllm.model.artifact import read_artifact
-from bankllm.serving.app import create_app
+from bankllm.serving.app import LoadingApp
 from bankllm.serving.auth import auth_enabled, check_auth_settings
 from bankllm.serving.header_limit import HeaderLimitProtocol
 from bankllm.serving.limits import parse_rate_limit
 from bankllm.serving.logs import log_config
-from bankllm.serving.tuning import freeze_gc, tune_process
-from bankllm.serving.workers import LOAD_FAILED_EXIT_CODE, serve_with_workers
-from bankllm.settings import Settings, get_settings
-from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.serving.workers import serve_with_workers
+from bankllm.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -76,58 +71,6 @@ def listen(host: str, port: int) -> socket.socket:
         )
         problem = "is in use" if in_use else f"cannot be used ({error})"
         raise ServerError(f"Port {port} on {host} {problem}. {advice}") from error
-
-
-class LoadingApp:
-    """An application whose engine is loaded in a background thread. `engine` is the future of the engine."""
-
-    def __init__(self, settings: Settings) -> None:
-        tune_process()
-        adapter = settings.adapter or DEFAULT_ADAPTER
-        metrics = ServerMetrics(model_name(read_artifact(adapter)))
-        self._loader = ThreadPoolExecutor(1, "load")
-        self.engine: Future[ChatEngine] = self._loader.submit(_load, adapter, settings)
-        self.app: FastAPI = create_app(self.engine, settings, metrics)
-
-    def close(self) -> None:
-        """Wait until the engine is loaded, then close it. Raises the exception of a failed load."""
-        self._loader.shutdown()
-        self.engine.result().close()
-
-
-def _load(adapter: Path, settings: Settings) -> ChatEngine:
-    engine = ChatEngine.load(adapter, settings.store, settings)
-    freeze_gc()
-    return engine
-
-
-def app_from_environment() -> FastAPI:
-    """The application for an external ASGI server: loads in the background, closes when the server stops.
-
-    If loading fails, the error is logged and the process exits with `LOAD_FAILED_EXIT_CODE`.
-    """
-    loading = LoadingApp(get_settings())
-
-    async def report_loading() -> None:
-        try:
-            await asyncio.wrap_future(loading.engine)
-        except Exception as error:
-            unexpected = None if isinstance(error, BankLLMError) else error
-            logger.error("the models cannot be loaded: %s", error, exc_info=unexpected)
-            signal.raise_signal(signal.SIGTERM)  # makes uvicorn drain and stop
-        else:
-            logger.info("ready")
-
-    def close() -> None:
-        if loading.engine.done() and loading.engine.exception():
-            # Without this, uvicorn would exit by SIGTERM, which looks like a requested stop.
-            logging.shutdown()
-            os._exit(LOAD_FAILED_EXIT_CODE)
-        loading.close()
-
-    loading.app.state.begin = report_loading
-    loading.app.state.close = close
-    return loading.app
 
 
 def _serve_single_process(listener: socket.socket, settings: Settings) -> None:

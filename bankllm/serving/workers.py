@@ -25,7 +25,7 @@ from bankllm.assistant.engine import DEFAULT_ADAPTER, ChatEngine, model_name
 from bankllm.assistant.runtime import prepare
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.model.artifact import read_artifact
-from bankllm.serving.app import create_app
+from bankllm.serving.app import LOAD_FAILED_EXIT_CODE, create_app
 from bankllm.serving.tuning import freeze_gc, tune_process
 from bankllm.settings import Settings, get_settings
 from bankllm.telemetry.metrics import ServerMetrics
@@ -35,8 +35,6 @@ from bankllm.util.processes import usable_cores
 
 logger = logging.getLogger(__name__)
 
-LOAD_FAILED_EXIT_CODE = 3
-"""Exit code of a worker that could not load its models; uvicorn uses the same code for a failed start."""
 RETRY_DELAY_S = 5.0
 """Delay before a worker that could not load is started again."""
 

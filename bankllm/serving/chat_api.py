@@ -1,0 +1,148 @@
+"""The chat routes: one message, a stream, and what memory stores about a customer.
+
+`POST /api/v1/chat`, `POST /api/v1/chat/stream`, `GET` and `DELETE /api/v1/customers/{customer_id}/memory`.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Generator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field, StringConstraints
+from starlette.requests import ClientDisconnect
+
+from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
+from bankllm.assistant.reply_batcher import ReplyBatcher
+from bankllm.assistant.turn import ChatReply, PendingChat
+from bankllm.serving.auth import require_same_customer
+from bankllm.serving.errors import (
+    COMPONENT,
+    REFUSALS,
+    Problem,
+    documented,
+    problem_of,
+)
+from bankllm.serving.limits import RateLimit
+from bankllm.serving.sse import EventStream, described_events, event
+
+CustomerId = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class ChatRequest(BaseModel):
+    """A customer's message."""
+
+    message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
+    customer_id: CustomerId
+    conversation_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    """The id from an earlier reply, to continue that conversation; without it a new conversation begins."""
+
+
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"description": "Server-sent events."}}
+STREAMED[200]["content"] = {
+    "text/event-stream": {
+        "itemSchema": described_events(
+            token={"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+            reply={"$ref": COMPONENT.format(model=ChatReply.__name__)},
+            error={"$ref": COMPONENT.format(model=Problem.__name__)},
+        )
+    }
+}
+
+
+class StoredTurn(BaseModel):
+    """A message of the customer and its reply, as memory stores them."""
+
+    message_id: str
+    created_at: str
+    """ISO 8601, UTC."""
+    user_message: str
+    assistant_response: str
+    intent: str
+    conversation_id: str = ""
+
+
+class CustomerData(BaseModel):
+    """All that memory stores about a customer, without the embeddings."""
+
+    customer_id: str
+    messages: list[StoredTurn]
+
+
+def chat_routes(
+    current: Callable[[], ChatEngine],
+    customer_of: Callable[..., Any],
+    limit: RateLimit,
+) -> APIRouter:
+    router = APIRouter(prefix="/api/v1", tags=["chat"])
+    reply_batcher = ReplyBatcher()
+    Customer = Annotated[str | None, Depends(customer_of)]
+
+    def begin(body: ChatRequest, request: Request, customer: str | None) -> PendingChat:
+        require_same_customer(customer, body.customer_id)
+        limit.check(body.customer_id)
+        return current().begin(body.message, body.customer_id, body.conversation_id, request.state.request_id)
+
+    @router.post("/chat", response_model=ChatReply, responses=documented(*REFUSALS))
+    async def chat(body: ChatRequest, request: Request, customer: Customer) -> Response:
+        pending = begin(body, request, customer)
+        await encoded(pending, request)
+        reply = await reply_batcher.finish(current(), pending)
+        # As FastAPI would serialise the model, without a second validation.
+        return Response(reply.model_dump_json(), media_type="application/json")
+
+    @router.post("/chat/stream", response_class=EventStream, responses=documented(*REFUSALS) | STREAMED)
+    async def stream(body: ChatRequest, request: Request, customer: Customer) -> EventStream:
+        """The reply as it is generated: `token` events, then one `reply` event, or one `error` event."""
+        pending = begin(body, request, customer)
+        await encoded(pending, request)
+
+        def events() -> Generator[str]:
+            try:
+                for item in current().stream(pending):
+                    if isinstance(item, str):
+                        yield event("token", json.dumps({"text": item}))
+                    else:
+                        yield event("reply", item.model_dump_json())
+            except Exception as error:  # noqa: BLE001  the status is already sent, so the error follows as an event
+                yield event("error", problem_of(request.state.request_id, error).model_dump_json())
+
+        return EventStream(events())
+
+    @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 429, 500, 503))
+    def kept(customer_id: CustomerId, customer: Customer) -> CustomerData:
+        """All that memory stores about this customer, oldest first."""
+        require_same_customer(customer, customer_id)
+        limit.check(customer_id)
+        return CustomerData(
+            customer_id=customer_id, messages=[StoredTurn(**turn) for turn in current().export(customer_id)]
+        )
+
+    @router.delete(
+        "/customers/{customer_id}/memory", status_code=204, responses=documented(401, 403, 404, 422, 429, 500, 503)
+    )
+    def forget(customer_id: CustomerId, customer: Customer) -> None:
+        """Delete all that memory stores about this customer. A second call does nothing and is no error."""
+        require_same_customer(customer, customer_id)
+        limit.check(customer_id)
+        current().forget(customer_id)
+
+    return router
+
+
+async def encoded(pending: PendingChat, request: Request) -> None:
+    """Wait for the encoder. If the client disconnects before, cancel the message."""
+    done = asyncio.wrap_future(pending.encoded)
+    left = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((done, left), return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            raise ClientDisconnect
+    finally:
+        left.cancel()
+        done.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
