@@ -1,4 +1,4 @@
-"""Goodput, the knee, growth and the spread over groups, against cases worked by hand."""
+"""Goodput, knee, growth and spread over groups, compared with cases computed by hand."""
 
 from typing import Any
 
@@ -18,18 +18,18 @@ SERVED: dict[str, Any] = {
 def step(
     offered: float, *, ms: float = 20, slow: int = 0, failed: int = 0, late_s: float = 0.0
 ) -> list[dict[str, str]]:
-    """200 requests, evenly due at `offered` a second; `slow` of them take 600 ms, the last `late_s` longer."""
-    made = []
+    """200 requests, evenly spaced at `offered` per second; `slow` take 600 ms, the last one `late_s` seconds longer."""
+    requests = []
     for number in range(200):
         due, took = number / offered, 600 if number < slow else ms
         done = due + took / 1000 + (late_s if number == 199 else 0)
         error = "HTTP 503" if number < failed else ""
-        made.append({"offered": offered, "due": due, "done": done, "ms": 1000 * (done - due), "error": error})
-    return [{name: str(value) for name, value in row.items()} for row in made]
+        requests.append({"offered": offered, "due": due, "done": done, "ms": 1000 * (done - due), "error": error})
+    return [{name: str(value) for name, value in row.items()} for row in requests]
 
 
-def test_goodput_counts_neither_failures_nor_what_came_too_late() -> None:
-    rows = step(100, slow=10, failed=4)  # the failed are among the slow
+def test_goodput_excludes_failed_and_late_requests() -> None:
+    rows = step(100, slow=10, failed=4)  # the failed requests are also slow
     estimate = s.goodput(rows, **SERVED)
     assert estimate.value == pytest.approx(190 / (199 / 100 + 0.02))
     assert estimate.n == 200
@@ -37,8 +37,10 @@ def test_goodput_counts_neither_failures_nor_what_came_too_late() -> None:
     assert s.goodput([rows[0] | {"done": rows[0]["due"]}], **SERVED).invalid_because == "the rows span no time"
 
 
-def test_the_knee_is_the_highest_rate_below_the_first_that_was_too_much() -> None:
-    rows = step(50) + step(10) + step(20) + step(40, slow=11)  # p95 of 200 is the 190th: 11 slow ones reach it
+def test_the_knee_is_the_last_rate_before_the_first_that_is_too_high() -> None:
+    rows = (
+        step(50) + step(10) + step(20) + step(40, slow=11)
+    )  # p95 of 200 is the 190th value: 11 slow requests reach it
     estimate = s.knee(rows, "offered", **SERVED)
     assert (estimate.value, estimate.n, estimate.invalid_because) == (20, 800, None)
     assert estimate.why_no_ci95 == "one sweep: 40/s was too much, none between"
@@ -47,19 +49,21 @@ def test_the_knee_is_the_highest_rate_below_the_first_that_was_too_much() -> Non
 @pytest.mark.parametrize(
     ("worse", "value"),
     [
-        ({"slow": 10}, 50),  # one fewer, and the percentile is within
+        ({"slow": 10}, 50),  # with 10 slow requests the percentile is within the objective
         ({"slow": 11}, 10),
         ({"failed": 1}, 10),
         ({"late_s": 0.2}, 50),  # (199/40) / (199/40 + 0.22) is over 95 %
         ({"late_s": 0.3}, 10),
     ],
 )
-def test_a_rate_stands_only_if_latency_errors_and_throughput_do(worse: dict[str, Any], value: float) -> None:
+def test_a_rate_is_sustained_only_within_the_limits_of_latency_errors_and_throughput(
+    worse: dict[str, Any], value: float
+) -> None:
     estimate = s.knee(step(10) + step(40, **worse) + step(50) + step(60, failed=1), "offered", **SERVED)
     assert estimate.value == value
 
 
-def test_a_knee_that_was_not_reached_or_lies_below_is_said() -> None:
+def test_a_knee_outside_the_sweep_is_invalid_with_a_reason() -> None:
     assert s.knee(step(10) + step(20), "offered", **SERVED).invalid_because == (
         "no rate was too much: the knee lies higher"
     )
@@ -69,7 +73,7 @@ def test_a_knee_that_was_not_reached_or_lies_below_is_said() -> None:
     assert (few.value, few.invalid_because) == (None, "at 20/s p95 needs 130 samples, there are 100")
 
 
-def test_growth_leaves_the_first_minute_out() -> None:
+def test_growth_excludes_the_first_minute() -> None:
     rows = [{"at": str(at), "rss": "900" if at < 60 else "100"} for at in range(0, 600, 10)]
     for row in rows[-18:]:
         row["rss"] = "104"
@@ -84,7 +88,7 @@ def test_growth_leaves_the_first_minute_out() -> None:
     assert s.growth(rows[:4], "at", "rss").invalid_because == "6 samples are needed after warming up, found 3"
 
 
-def test_across_groups_takes_the_least_middle_and_most() -> None:
+def test_across_picks_min_median_max_and_spread_of_groups() -> None:
     rows = [{"run": run, "x": str(x)} for run, x in (("1", 10), ("2", 14), ("3", 11))]
     found = {
         pick: s.across(rows, "run", pick, "single", column="x").value for pick in ("min", "median", "max", "spread")
@@ -93,7 +97,7 @@ def test_across_groups_takes_the_least_middle_and_most() -> None:
     assert s.across(rows, "run", "median", "single", column="x").why_no_ci95 == "median of 3: run 1, 2, 3"
 
 
-def test_across_says_which_group_has_no_value_and_that_one_is_too_few() -> None:
+def test_across_names_a_group_without_a_value_and_needs_two_groups() -> None:
     rows = [{"run": "1", "x": "1"}, {"run": "1", "x": "2"}, {"run": "2", "x": "1"}]
     assert s.across(rows, "run", "max", "single", column="x").invalid_because == "1: expected one row, found 2"
     assert s.across(rows[2:], "run", "max", "single", column="x").invalid_because == "two groups are needed, found 1"

@@ -1,4 +1,4 @@
-"""Each statistic against SciPy, a published table, or a case worked by hand."""
+"""Each statistic compared with SciPy, scikit-learn, a published table, or a case computed by hand."""
 
 import csv
 import io
@@ -31,19 +31,19 @@ def test_mean_has_the_central_limit_interval() -> None:
     assert estimate.ci95 == pytest.approx((low, high))
 
 
-def test_mean_of_few_samples_gives_no_interval_and_says_why() -> None:
+def test_mean_of_few_samples_has_no_interval_but_a_reason() -> None:
     assert s.mean(rows(x=[1, 3]), "x") == s.Estimate(2.0, 2, why_no_ci95="fewer than 30 samples")
 
 
 @pytest.mark.parametrize(("q", "needed"), [(0.90, 64), (0.95, 130), (0.99, 662), (0.999, 6636)])
-def test_samples_needed_is_mlperfs_table(q: float, needed: int) -> None:
+def test_samples_needed_equals_the_table_of_mlperf(q: float, needed: int) -> None:
     assert abs(s.samples_needed(q) - needed) <= 2
     n = s.samples_needed(q)
     assert stats.binom.cdf(1, n, 1 - q) <= 0.01 < stats.binom.cdf(1, n - 1, 1 - q)
 
 
-def test_percentile_is_nearest_rank_and_its_interval_covers() -> None:
-    """Of many samples from a known distribution, about 95 % of the intervals hold the true percentile."""
+def test_percentile_is_nearest_rank_and_its_interval_covers_the_truth() -> None:
+    """For many samples from a known distribution, about 95 % of the intervals contain the true percentile."""
     random_numbers = random.Random(7)
     truth = stats.expon.ppf(0.95)
     hits = 0
@@ -62,7 +62,7 @@ def test_percentile_of_too_few_samples_is_none() -> None:
     assert estimate.invalid_because == f"p99 needs {s.samples_needed(0.99)} samples, there are 200"
 
 
-def test_samples_needed_refuses_a_percentage() -> None:
+def test_samples_needed_rejects_a_percentage() -> None:
     with pytest.raises(ValueError, match="between 0 and 1, found 95"):
         s.samples_needed(95)
 
@@ -82,7 +82,7 @@ def test_proportion_counts_a_value() -> None:
 
 
 def test_macro_f1_by_hand() -> None:
-    """a: TP 2, FP 1, FN 0 → 0.8; b: TP 1, FP 0, FN 1 → 2/3; c: only ever predicted wrongly → 0."""
+    """a: TP 2, FP 1, FN 0 → 0.8; b: TP 1, FP 0, FN 1 → 2/3; c: predicted once, never correctly → 0."""
     answer = rows(actual=["a", "a", "b", "b"], predicted=["a", "a", "b", "a"])
     assert s.macro_f1(answer).value == pytest.approx((0.8 + 2 / 3) / 2)
     stray = rows(actual=["a", "a"], predicted=["a", "c"])
@@ -94,29 +94,29 @@ def test_throughput_counts_from_first_start_to_last_end() -> None:
     assert s.throughput(rows(t0=[1.0], t1=[1.0]), "t0", "t1").invalid_because == "the rows span no time"
 
 
-def test_rate_is_all_that_was_done_over_all_the_time_it_took() -> None:
+def test_rate_is_total_amount_over_total_time() -> None:
     assert s.rate(rows(done=[1000, 500], seconds=[2.0, 3.0]), "done", "seconds").value == 300
     assert s.rate(rows(done=[1], seconds=[0.0]), "done", "seconds").invalid_because == "the rows took no time"
 
 
-def test_single_wants_one_row() -> None:
+def test_single_requires_one_row() -> None:
     assert s.single(rows(x=[2.5]), "x").value == 2.5
     assert s.single(rows(x=[1, 2]), "x").invalid_because == "expected one row, found 2"
 
 
 def test_histogram_quantile_interpolates_like_prometheus() -> None:
-    """PromQL's own worked rule: 900 of 1,000 below 0.1 and all below 0.25 → p95 half-way through that bucket."""
+    """PromQL interpolates: 900 of 1,000 are at most 0.1 and all at most 0.25, so p95 is in the middle of the bucket."""
     buckets = rows(le=["0.05", "0.1", "0.25", "+Inf"], total=[500, 900, 1000, 1000])
     assert s.histogram_quantile(buckets, "le", "total", 0.95).value == pytest.approx(0.1 + 0.15 * 0.5)
-    beyond = rows(le=["0.05", "0.1", "+Inf"], total=[500, 900, 1000])
-    assert s.histogram_quantile(beyond, "le", "total", 0.95).value == 0.1
+    above_last_bound = rows(le=["0.05", "0.1", "+Inf"], total=[500, 900, 1000])
+    assert s.histogram_quantile(above_last_bound, "le", "total", 0.95).value == 0.1
 
 
-SAY_MORE_OF_NO_ROWS = {"count", "single", "percentile", "histogram_quantile", "recall_at_false_rejects", "auroc"}
-SAY_MORE_OF_NO_ROWS |= {"across", "growth"}
+OTHER_REASON_FOR_NO_ROWS = {"count", "single", "percentile", "histogram_quantile", "recall_at_false_rejects", "auroc"}
+OTHER_REASON_FOR_NO_ROWS |= {"across", "growth"}
 
 
-@pytest.mark.parametrize("name", sorted(set(s.STATISTICS) - SAY_MORE_OF_NO_ROWS - {"bootstrap"}))
+@pytest.mark.parametrize("name", sorted(set(s.STATISTICS) - OTHER_REASON_FOR_NO_ROWS - {"bootstrap"}))
 def test_no_rows_give_no_value(name: str) -> None:
     arguments = {"maximum": ["x"], "mean": ["x"], "throughput": ["a", "b"], "proportion": ["x", "1"], "rejected": [0.5]}
     arguments |= {"goodput": [*"abcd", 500], "knee": [*"abcde", 500]}
@@ -142,10 +142,10 @@ def test_students_t_needs_a_degree_of_freedom() -> None:
 
 
 def seeded(*hits: int, of: int = 10) -> list[dict[str, str]]:
-    """So many right answers of `of` a seed."""
+    """Per seed, `of` rows, of which the given number is correct."""
     return [
-        {"seed": str(seed), "actual": "a", "predicted": "a" if i < right else "b"}
-        for seed, right in enumerate(hits)
+        {"seed": str(seed), "actual": "a", "predicted": "a" if i < correct else "b"}
+        for seed, correct in enumerate(hits)
         for i in range(of)
     ]
 
@@ -154,17 +154,17 @@ def test_accuracy_over_seeds_has_students_interval() -> None:
     estimate = s.accuracy_over_seeds(seeded(9, 8, 10))
     expected = stats.ttest_1samp([0.9, 0.8, 1.0], 0).confidence_interval(0.95)
     assert (estimate.value, estimate.n) == (pytest.approx(0.9), 3)
-    assert estimate.ci95 == pytest.approx((expected.low, 1.0))  # an accuracy ends at 1
+    assert estimate.ci95 == pytest.approx((expected.low, 1.0))  # an accuracy is at most 1
     assert expected.high > 1
     narrow = s.accuracy_over_seeds(seeded(930, 935, 934, of=1000))
     assert narrow.ci95 == pytest.approx(stats.ttest_1samp([0.930, 0.935, 0.934], 0).confidence_interval(0.95))
     assert s.accuracy_sd_over_seeds(seeded(9, 8, 10)).value == pytest.approx(np.std([0.9, 0.8, 1.0], ddof=1))
 
 
-def test_one_seed_unlike_seeds_and_agreeing_seeds_say_what_is_missing() -> None:
+def test_statistics_over_seeds_explain_a_missing_interval_or_value() -> None:
     assert s.accuracy_over_seeds(seeded(9)) == s.Estimate(0.9, 1, why_no_ci95="one seed shows no spread")
-    alone = s.accuracy_sd_over_seeds(seeded(9))
-    assert alone == s.Estimate(None, 1, invalid_because="a standard deviation needs 2 seeds, there is 1")
+    one_seed = s.accuracy_sd_over_seeds(seeded(9))
+    assert one_seed == s.Estimate(None, 1, invalid_because="a standard deviation needs 2 seeds, there is 1")
     assert "no spread to judge by" in str(s.accuracy_over_seeds(seeded(9, 9)).why_no_ci95)
     cut_short = seeded(9, 8)[:-3]
     for statistic in (s.accuracy_over_seeds, s.accuracy_sd_over_seeds):
@@ -177,7 +177,7 @@ def paired(both: int, only_a: int, only_b: int, neither: int) -> list[dict[str, 
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (5, 5), (12, 3), (31, 52), (0, 1500), (900, 1100)])
-def test_mcnemar_is_scipys_exact_binomial_test(only_a: int, only_b: int) -> None:
+def test_mcnemar_equals_the_exact_binomial_test_of_scipy(only_a: int, only_b: int) -> None:
     estimate = s.mcnemar(paired(40, only_a, only_b, 7), "r4", "r8")
     expected = stats.binomtest(only_a, only_a + only_b, 0.5).pvalue if only_a + only_b else 1.0
     assert estimate.value == pytest.approx(expected, rel=1e-9, abs=1e-300)
@@ -185,13 +185,13 @@ def test_mcnemar_is_scipys_exact_binomial_test(only_a: int, only_b: int) -> None
 
 
 def test_mcnemar_of_many_texts_does_not_overflow() -> None:
-    """2^40,000 is no float."""
+    """2^40,000 is too large for a float."""
     value = s.mcnemar(paired(0, 19_700, 20_300, 0), "r4", "r8").value
     assert value == pytest.approx(2 * stats.binom.cdf(19_700, 40_000, 0.5), rel=1e-6)
 
 
-def test_accuracy_difference_covers_the_truth_about_95_times_in_100() -> None:
-    """Exactly, by every outcome of 60 texts of which 12 % tell the classifiers apart, 8 % to 4 %."""
+def test_accuracy_difference_has_about_95_percent_coverage() -> None:
+    """Exact coverage over all outcomes of 60 texts; 8 % are correct only in one classifier, 4 % only in the other."""
     n, gain, loss = 60, 0.08, 0.04
     covered = total = 0.0
     for only_a, only_b in itertools.product(range(20), range(14)):
@@ -206,33 +206,35 @@ def test_accuracy_difference_covers_the_truth_about_95_times_in_100() -> None:
     assert 0.93 <= covered <= 0.98
 
 
-def test_accuracy_difference_of_equal_classifiers_is_not_certain() -> None:
-    """No discordant text of 3,080: half a text in each cell leaves 0 ± 1.96/3,082."""
+def test_accuracy_difference_of_equal_classifiers_has_an_interval() -> None:
+    """No discordant text in 3,080: adding 0.5 to each cell gives the interval 0 ± 1.96/3,082."""
     estimate = s.accuracy_difference(paired(3000, 0, 0, 80), "r4", "r8")
     assert estimate.value == 0
     assert estimate.ci95 == pytest.approx((-1.96 / 3082, 1.96 / 3082), rel=1e-4)
 
 
-def scored(confidences: list[float], right: list[bool]) -> list[dict[str, str]]:
-    return rows(confidence=confidences, predicted=["a" if r else "b" for r in right], actual=["a"] * len(right))
+def scored(confidences: list[float], correct: list[bool]) -> list[dict[str, str]]:
+    return rows(confidence=confidences, predicted=["a" if c else "b" for c in correct], actual=["a"] * len(correct))
 
 
 def test_expected_calibration_error_by_hand_and_by_numpy() -> None:
-    """Two bins: (0, ½] holds 0.4 and 0.5 (one right), (½, 1] holds 0.8 and 1.0 (both right)."""
+    """Two bins: (0, ½] contains 0.4 and 0.5 (one correct), (½, 1] contains 0.8 and 1.0 (both correct)."""
     answer = scored([0.4, 0.5, 0.8, 1.0], [True, False, True, True])
     by_hand = 0.5 * abs(0.5 - 0.45) + 0.5 * abs(1 - 0.9)
     assert s.expected_calibration_error(answer, bins=2).value == pytest.approx(by_hand)
     generator = np.random.default_rng(5)
-    sure, right = generator.uniform(0, 1, 500), generator.uniform(0, 1, 500) < 0.7
-    bins = np.digitize(sure, np.linspace(0, 1, 16), right=True)
-    expected = sum((bins == b).mean() * abs(right[bins == b].mean() - sure[bins == b].mean()) for b in set(bins))
-    found = s.expected_calibration_error(scored(sure.tolist(), right.tolist()))
-    assert found.value == pytest.approx(expected)
+    confidence, correct = generator.uniform(0, 1, 500), generator.uniform(0, 1, 500) < 0.7
+    bins = np.digitize(confidence, np.linspace(0, 1, 16), right=True)
+    expected = sum(
+        (bins == b).mean() * abs(correct[bins == b].mean() - confidence[bins == b].mean()) for b in set(bins)
+    )
+    estimate = s.expected_calibration_error(scored(confidence.tolist(), correct.tolist()))
+    assert estimate.value == pytest.approx(expected)
     assert s.expected_calibration_error(scored([0.0, 0.0], [False, False])).value == 0
 
 
-def test_aurc_by_hand_and_whatever_the_order_of_ties() -> None:
-    """Surest first: right, wrong, right, wrong → risks 0, 1/2, 1/3, 1/2."""
+def test_aurc_by_hand_and_independent_of_the_order_of_ties() -> None:
+    """By descending confidence: correct, wrong, correct, wrong → risks 0, 1/2, 1/3, 1/2."""
     answer = scored([0.9, 0.8, 0.7, 0.6], [True, False, True, False])
     assert s.aurc(answer).value == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
     tied = scored([0.9, 0.9, 0.5], [True, False, True])
@@ -241,7 +243,7 @@ def test_aurc_by_hand_and_whatever_the_order_of_ties() -> None:
     assert s.aurc(tied).value == pytest.approx(np.mean([s.aurc(order).value for order in orders]))
 
 
-def test_rejected_counts_below_the_threshold_alone() -> None:
+def test_rejected_counts_only_rows_below_the_threshold() -> None:
     estimate = s.rejected(rows(confidence=[0.1, 0.5, 0.6, 0.9]), threshold=0.5)
     assert (estimate.value, estimate.n) == (0.25, 4)
     assert estimate.ci95 == pytest.approx(tuple(stats.binomtest(1, 4).proportion_ci(method="wilson")))
@@ -252,8 +254,8 @@ def scopes(inside: list[float], outside: list[float]) -> list[dict[str, str]]:
     return rows(confidence=[*inside, *outside], in_scope=kinds)
 
 
-def test_recall_at_false_rejects_takes_the_highest_allowed_threshold() -> None:
-    """Of 20 in-scope rows 5 % is one, so the threshold is the second lowest, 0.30."""
+def test_recall_at_false_rejects_uses_the_highest_allowed_threshold() -> None:
+    """5 % of 20 in-scope rows is one row, so the threshold is the second lowest confidence, 0.30."""
     answer = scopes([0.25, 0.30, *[0.9] * 18], [0.1, 0.29, 0.30, 0.5])
     estimate = s.recall_at_false_rejects(answer, 0.05)
     assert (estimate.value, estimate.n) == (0.5, 4)
@@ -263,7 +265,7 @@ def test_recall_at_false_rejects_takes_the_highest_allowed_threshold() -> None:
     assert s.recall_at_false_rejects(scopes(list(np.arange(100) / 100), [0.285]), 0.29).value == 1.0  # 0.29 × 100 < 29
 
 
-def test_scopes_may_be_named_by_another_column_and_one_kind_alone_is_no_measurement() -> None:
+def test_scope_column_can_be_chosen_and_both_kinds_are_required() -> None:
     sets = rows(set=["test", "test", "far", "near"], confidence=[0.9, 0.8, 0.1, 0.95])
     options = {"column": "set", "inside": "test"}
     assert s.recall_at_false_rejects(sets, **options, outside="far").value == 1.0
@@ -273,36 +275,39 @@ def test_scopes_may_be_named_by_another_column_and_one_kind_alone_is_no_measurem
         assert statistic(scopes([], [0.5])).invalid_because == "no rows with in_scope = yes"
 
 
-def test_auroc_agrees_with_scikit_learn_and_its_interval_with_delongs_matrix() -> None:
+def test_auroc_agrees_with_scikit_learn_and_its_interval_with_delong() -> None:
     generator = np.random.default_rng(2)
-    inside, outside = generator.normal(1, 1, 80).round(1), generator.normal(0, 1, 50).round(1)  # rounded: many ties
+    inside, outside = (
+        generator.normal(1, 1, 80).round(1),
+        generator.normal(0, 1, 50).round(1),
+    )  # rounded to get many ties
     estimate = s.auroc(scopes(inside.tolist(), outside.tolist()))
     truth = [1] * 80 + [0] * 50
     assert estimate.value == pytest.approx(roc_auc_score(truth, [*inside, *outside]))
     wins = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
     error = math.sqrt(wins.mean(axis=1).var(ddof=1) / 80 + wins.mean(axis=0).var(ddof=1) / 50)
     assert estimate.ci95 == pytest.approx(stats.norm.interval(0.95, loc=wins.mean(), scale=error))
-    apart = s.auroc(scopes([0.9, 0.8], [0.1, 0.2]))
-    assert (apart.value, apart.why_no_ci95) == (1.0, "the rows leave no spread to judge by")
+    separated = s.auroc(scopes([0.9, 0.8], [0.1, 0.2]))
+    assert (separated.value, separated.why_no_ci95) == (1.0, "the rows leave no spread to judge by")
 
 
-def test_the_statistics_need_nothing_installed() -> None:
-    """A sceptic's bare Python (-S: no site-packages) can import them and recompute."""
+def test_the_statistics_need_only_the_standard_library() -> None:
+    """Python without site-packages (-S) can import the statistics and compute one."""
     code = "from bankllm.evidence.statistics.registry import STATISTICS as s; print(s['count']([{}]).value)"
     root = Path(e.__file__).parents[3]
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
-def test_a_float_survives_the_way_through_csv() -> None:
-    """What verify compares was once written to CSV: the shortest repr must give the same float back."""
+def test_a_float_is_unchanged_after_writing_and_reading_csv() -> None:
+    """verify compares values that were written to CSV, so reading the shortest repr must give the same float."""
     value = 0.1 + 0.2
     buffer = io.StringIO()
     csv.writer(buffer).writerow([value])
     assert s.single([{"x": buffer.getvalue().strip()}], "x").value == value
 
 
-def test_bootstrap_agrees_with_scipy_and_gives_the_same_again() -> None:
+def test_bootstrap_agrees_with_scipy_and_is_reproducible() -> None:
     generator = random.Random(5)
     values = [generator.lognormvariate(0, 0.5) for _ in range(200)]
     estimate = s.bootstrap(rows(x=values), "mean", column="x", resamples=1000)
@@ -313,7 +318,7 @@ def test_bootstrap_agrees_with_scipy_and_gives_the_same_again() -> None:
     assert s.bootstrap(rows(x=values), "mean", column="x", resamples=1000, seed=1) != estimate
 
 
-def test_bootstrap_gives_macro_f1_an_interval_and_few_rows_none() -> None:
+def test_bootstrap_gives_macro_f1_an_interval_but_not_for_few_rows() -> None:
     generator = random.Random(6)
     actual = [f"c{i % 4}" for i in range(120)]
     predicted = [label if generator.random() < 0.8 else "c0" for label in actual]

@@ -1,1 +1,5 @@
-"""Statistics: pure functions from rows to an `Estimate`. Standard library only; `registry` lists all of them."""
+"""Statistics: pure functions that compute an `Estimate` from the rows of a raw file.
+
+`registry.STATISTICS` lists all of them by the name that a record uses. Standard library only, so that a run can be
+verified without installing anything.
+"""

@@ -1,7 +1,7 @@
-"""Statistics of classifiers: how often right, how sure of it, how like each other, how wary of foreign questions.
+"""Statistics of classifiers: accuracy, calibration, paired comparison and out-of-scope detection.
 
-A row is one text: `actual` and `predicted` label names, `confidence` 0 … 1, `seed` where several trainings share
-the file. Standard library alone; registered in `statistics.py`.
+Each row is one text. Columns: `actual` and `predicted` are label names, `confidence` is 0 … 1, and `seed` identifies
+the training run if a file holds several. Standard library only. `registry` lists these functions.
 """
 
 import math
@@ -14,28 +14,28 @@ from bankllm.evidence.statistics.estimate import Z95, Estimate, Rows, no_rows, n
 
 
 def accuracy(rows: Rows, predicted: str = "predicted", actual: str = "actual") -> Estimate:
-    """Share of rows whose prediction is right, with Wilson's score interval."""
+    """Share of rows with a correct prediction, with Wilson's score interval."""
     return wilson(sum(row[predicted] == row[actual] for row in rows), len(rows))
 
 
 def macro_f1(rows: Rows, predicted: str = "predicted", actual: str = "actual") -> Estimate:
-    """Mean over the classes of 2TP / (2TP + FP + FN); classes are those that occur as `actual` or `predicted`."""
+    """Mean F1 = 2TP / (2TP + FP + FN) over the classes, which are all labels in `actual` or `predicted`."""
     if not rows:
         return no_rows()
-    true = Counter(row[actual] for row in rows if row[predicted] == row[actual])
-    said = Counter(row[predicted] for row in rows)
-    real = Counter(row[actual] for row in rows)
-    scores = [2 * true[label] / (said[label] + real[label]) for label in sorted(said | real)]
+    correct = Counter(row[actual] for row in rows if row[predicted] == row[actual])
+    predictions = Counter(row[predicted] for row in rows)
+    labels = Counter(row[actual] for row in rows)
+    scores = [2 * correct[label] / (predictions[label] + labels[label]) for label in sorted(predictions | labels)]
     return Estimate(fmean(scores), len(rows), why_no_ci95="macro-F1 has no closed-form interval")
 
 
 def accuracy_over_seeds(
     rows: Rows, seed: str = "seed", predicted: str = "predicted", actual: str = "actual"
 ) -> Estimate:
-    """Mean accuracy of several trainings; `n` counts seeds.
+    """Mean accuracy over several training runs; `n` is the number of seeds.
 
-    The interval, mean ± t s/√n by Student's t, is for another seed on the same texts: that other texts would give
-    another accuracy is not in it (`accuracy` has that).
+    The interval is mean ± t s/√n with Student's t. It covers the variation between seeds on the same texts. It does not
+    cover the variation between samples of texts, which the interval of `accuracy` covers.
     """
     shares, problem = _by_seed(rows, seed, predicted, actual)
     if problem:
@@ -52,7 +52,7 @@ def accuracy_over_seeds(
 def accuracy_sd_over_seeds(
     rows: Rows, seed: str = "seed", predicted: str = "predicted", actual: str = "actual"
 ) -> Estimate:
-    """Sample standard deviation (n − 1) of the accuracies of several trainings; `n` counts seeds."""
+    """Sample standard deviation (n − 1) of the accuracy over several training runs; `n` is the number of seeds."""
     shares, problem = _by_seed(rows, seed, predicted, actual)
     if len(shares) < 2 and not problem:
         problem = "a standard deviation needs 2 seeds, there is 1"
@@ -62,22 +62,24 @@ def accuracy_sd_over_seeds(
 
 
 def _by_seed(rows: Rows, seed: str, predicted: str, actual: str) -> tuple[list[float], str | None]:
-    """The accuracy of each seed, and what forbids comparing them."""
+    """Returns the accuracy of each seed, and the reason why they cannot be compared (None if they can)."""
     hits: defaultdict[str, list[bool]] = defaultdict(list)
     for row in rows:
         hits[row[seed]].append(row[predicted] == row[actual])
-    sizes = sorted({len(mine) for mine in hits.values()})
+    sizes = sorted({len(values) for values in hits.values()})
     problem = None if hits else "no rows"
     if len(sizes) > 1:
         problem = f"the seeds answered unlike numbers of texts ({sizes[0]} to {sizes[-1]})"
-    return [fmean(mine) for mine in hits.values()], problem
+    return [fmean(values) for values in hits.values()], problem
 
 
 def mcnemar(rows: Rows, a: str, b: str, actual: str = "actual") -> Estimate:
-    """Exact two-sided McNemar test of two classifiers on the same texts: the p-value of "equally often right".
+    """The p-value of the exact two-sided McNemar test: do two classifiers have the same accuracy on the same texts?
 
-    Columns `a` and `b` hold their predictions. Of the texts that one alone has right, each would have half:
-    P = 2 P(Binomial(b + c, ½) ≤ min(b, c)), at most 1, in whole numbers (doi 10.1007/BF02295996).
+    Columns `a` and `b` hold the predictions. Let b and c be the numbers of texts that only one of them classifies
+    correctly. If the accuracies are equal, each classifier has half of these texts, so
+    p = min(1, 2 P(Binomial(b + c, ½) ≤ min(b, c))). Computed in integers, which do not overflow.
+    Source: McNemar, doi 10.1007/BF02295996.
     """
     if not rows:
         return no_rows()
@@ -91,10 +93,10 @@ def mcnemar(rows: Rows, a: str, b: str, actual: str = "actual") -> Estimate:
 
 
 def accuracy_difference(rows: Rows, a: str, b: str, actual: str = "actual") -> Estimate:
-    """Accuracy of `a` minus that of `b` on the same texts, with an interval for paired shares.
+    """Accuracy of `a` minus accuracy of `b` on the same texts, with an interval for paired shares.
 
-    Agresti & Min's adjusted Wald interval (doi 10.1002/sim.1781): half a text is added to each of the four cells,
-    which keeps it near 95 % where few texts differ.
+    The interval is the adjusted Wald interval: 0.5 is added to each of the four cells of the paired table, which keeps
+    the coverage near 95 % if few texts differ. Source: Agresti & Min, doi 10.1002/sim.1781.
     """
     if not rows:
         return no_rows()
@@ -106,7 +108,7 @@ def accuracy_difference(rows: Rows, a: str, b: str, actual: str = "actual") -> E
 
 
 def _discordant(rows: Rows, a: str, b: str, actual: str) -> tuple[int, int]:
-    """How many texts `a` alone has right, and `b` alone."""
+    """Returns the number of texts that only `a` classifies correctly, and the number that only `b` does."""
     pairs = [(row[a] == row[actual], row[b] == row[actual]) for row in rows]
     return pairs.count((True, False)), pairs.count((False, True))
 
@@ -118,23 +120,24 @@ def expected_calibration_error(
     actual: str = "actual",
     bins: int = 15,
 ) -> Estimate:
-    """Mean distance of confidence from accuracy over equal-width bins ((m − 1)/M, m/M], weighted by their rows.
+    """Expected calibration error: the mean of |accuracy − confidence| over bins, weighted by rows per bin.
 
+    The bins are M equal intervals of the confidence, ((m − 1)/M, m/M].
     Source: Guo et al., arXiv 1706.04599, equation 3.
     """
     if not rows:
         return no_rows()
     gaps = [0.0] * bins
-    for sure, row in zip(numbers(rows, confidence), rows, strict=True):
-        gaps[max(0, math.ceil(sure * bins) - 1)] += (row[predicted] == row[actual]) - sure
+    for score, row in zip(numbers(rows, confidence), rows, strict=True):
+        gaps[max(0, math.ceil(score * bins) - 1)] += (row[predicted] == row[actual]) - score
     return Estimate(sum(map(abs, gaps)) / len(rows), len(rows), why_no_ci95="a binned estimate, biased upwards")
 
 
 def aurc(rows: Rows, confidence: str = "confidence", predicted: str = "predicted", actual: str = "actual") -> Estimate:
-    """Area under the risk–coverage curve: the mean, over k, of the share of errors among the k surest rows.
+    """Area under the risk–coverage curve: the mean, over k, of the error rate of the k most confident rows.
 
-    Source: Geifman & El-Yaniv, arXiv 1705.08500. Rows of one confidence share their errors evenly, so that their
-    order in the file does not matter.
+    Rows with equal confidence share their errors evenly, so their order in the file has no effect.
+    Source: Geifman & El-Yaniv, arXiv 1705.08500.
     """
     if not rows:
         return no_rows()
@@ -150,8 +153,8 @@ def aurc(rows: Rows, confidence: str = "confidence", predicted: str = "predicted
 
 
 def rejected(rows: Rows, threshold: float, confidence: str = "confidence") -> Estimate:
-    """Share of rows whose confidence lies below the threshold (abstentions), with Wilson's score interval."""
-    return wilson(sum(sure < threshold for sure in numbers(rows, confidence)), len(rows))
+    """Share of rows with a confidence below `threshold` (abstentions), with Wilson's score interval."""
+    return wilson(sum(score < threshold for score in numbers(rows, confidence)), len(rows))
 
 
 def recall_at_false_rejects(
@@ -162,34 +165,36 @@ def recall_at_false_rejects(
     inside: str = "yes",
     outside: str = "no",
 ) -> Estimate:
-    """Share of out-of-scope rows rejected where at most a share `false_rejects` of the in-scope rows is.
+    """Share of out-of-scope rows that are rejected if at most a share `false_rejects` of the in-scope rows is rejected.
 
-    `column` tells the two apart; rows that hold neither value do not count. The threshold is the highest that
-    these in-scope rows allow; Wilson's interval, over the out-of-scope rows, takes it as given.
+    `column` holds `inside` for in-scope rows and `outside` for out-of-scope rows; other rows are ignored. The threshold
+    is the highest one that the in-scope rows allow. Wilson's interval covers the sample of out-of-scope rows and treats
+    the threshold as fixed.
     """
-    kept, foreign = _scopes(rows, confidence, column, inside, outside)
-    if not kept or not foreign:
-        return _one_sided(column, kept, inside, outside)
-    allowed = math.floor(false_rejects * len(kept) + 1e-9)
-    threshold = kept[allowed] if allowed < len(kept) else math.inf
-    return wilson(sum(sure < threshold for sure in foreign), len(foreign))
+    in_scope, out_of_scope = _scopes(rows, confidence, column, inside, outside)
+    if not in_scope or not out_of_scope:
+        return _one_sided(column, in_scope, inside, outside)
+    allowed = math.floor(false_rejects * len(in_scope) + 1e-9)
+    threshold = in_scope[allowed] if allowed < len(in_scope) else math.inf
+    return wilson(sum(score < threshold for score in out_of_scope), len(out_of_scope))
 
 
 def auroc(
     rows: Rows, confidence: str = "confidence", column: str = "in_scope", inside: str = "yes", outside: str = "no"
 ) -> Estimate:
-    """P(an in-scope row is surer than an out-of-scope one), ties counting half: Mann–Whitney's U over its maximum.
+    """Area under the ROC curve: P(an in-scope row has higher confidence than an out-of-scope row), ties counting half.
 
-    The interval is DeLong's (doi 10.2307/2531595). Rows that hold neither value in `column` do not count.
+    Equal to Mann–Whitney's U divided by its maximum. The interval is DeLong's (doi 10.2307/2531595). `column` holds
+    `inside` or `outside`; other rows are ignored.
     """
-    kept, foreign = _scopes(rows, confidence, column, inside, outside)
-    if not kept or not foreign:
-        return _one_sided(column, kept, inside, outside)
-    n = len(kept) + len(foreign)
-    above = [_share_below(sure, foreign) for sure in kept]
-    below = [1 - _share_below(sure, kept) for sure in foreign]
+    in_scope, out_of_scope = _scopes(rows, confidence, column, inside, outside)
+    if not in_scope or not out_of_scope:
+        return _one_sided(column, in_scope, inside, outside)
+    n = len(in_scope) + len(out_of_scope)
+    above = [_share_below(score, out_of_scope) for score in in_scope]
+    below = [1 - _share_below(score, in_scope) for score in out_of_scope]
     area = fmean(above)
-    if min(len(kept), len(foreign)) < 2:
+    if min(len(in_scope), len(out_of_scope)) < 2:
         return Estimate(area, n, why_no_ci95="DeLong's interval needs two rows of each kind")
     half = Z95 * math.sqrt(variance(above) / len(above) + variance(below) / len(below))
     if half == 0:
@@ -198,7 +203,7 @@ def auroc(
 
 
 def _scopes(rows: Rows, confidence: str, column: str, inside: str, outside: str) -> tuple[list[float], list[float]]:
-    """The confidences of both kinds of rows, ascending."""
+    """Returns the confidences of the in-scope rows and of the out-of-scope rows, each in ascending order."""
     kinds: dict[str, list[float]] = {inside: [], outside: []}
     for row in rows:
         if row[column] in kinds:
@@ -206,10 +211,11 @@ def _scopes(rows: Rows, confidence: str, column: str, inside: str, outside: str)
     return sorted(kinds[inside]), sorted(kinds[outside])
 
 
-def _one_sided(column: str, kept: list[float], inside: str, outside: str) -> Estimate:
-    missing = outside if kept else inside
+def _one_sided(column: str, in_scope: list[float], inside: str, outside: str) -> Estimate:
+    missing = outside if in_scope else inside
     return Estimate(None, 0, invalid_because=f"no rows with {column} = {missing}")
 
 
 def _share_below(value: float, ordered: list[float]) -> float:
+    """Returns the share of `ordered` below `value`, with equal values counting half."""
     return (bisect_left(ordered, value) + bisect_right(ordered, value)) / (2 * len(ordered))

@@ -1,6 +1,6 @@
-"""What every statistic gives, and what several of them need: Wilson's interval, a column's numbers.
+"""`Estimate`, the result type of every statistic, and helpers that several statistics share.
 
-Standard library alone; `statistics.py` holds the list of all statistics.
+Standard library only.
 """
 
 import math
@@ -9,32 +9,42 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 Rows = Sequence[dict[str, str]]
+"""Rows of a raw CSV file: column name → text."""
 Z95 = NormalDist().inv_cdf(0.975)
+"""The 0.975 quantile of the standard normal distribution, 1.96, for two-sided 95 % intervals."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its number of samples and 95 % interval; `why_no_ci95` or `invalid_because` say what is missing."""
+    """The result of a statistic. Its texts are saved in records and compared by the verifier: do not reword them."""
 
     value: float | None
+    """None if the rows do not allow an estimate."""
     n: int
+    """Number of samples: rows, unless the statistic says otherwise."""
     ci95: tuple[float, float] | None = None
+    """95 % confidence interval."""
     why_no_ci95: str | None = None
+    """Why there is a value but no interval."""
     invalid_because: str | None = None
+    """Why there is no value, or why the value must not be used."""
 
 
 def no_rows() -> Estimate:
-    """What a statistic of nothing is."""
+    """Returns the estimate for an empty sequence of rows."""
     return Estimate(None, 0, invalid_because="no rows")
 
 
 def numbers(rows: Rows, column: str) -> list[float]:
-    """A column as numbers. Raises `KeyError` or `ValueError` where it is missing or holds something else."""
+    """Returns a column as floats. Raises `KeyError` if it is missing and `ValueError` if a cell is not a number."""
     return [float(row[column]) for row in rows]
 
 
 def wilson(hits: int, n: int) -> Estimate:
-    """A share with Wilson's score interval (doi 10.1080/01621459.1927.10502953), which stays inside 0 … 1."""
+    """Returns the share `hits` / `n` with Wilson's score interval, which is always within 0 … 1.
+
+    Source: Wilson, doi 10.1080/01621459.1927.10502953.
+    """
     if n == 0:
         return no_rows()
     share = hits / n
@@ -44,9 +54,10 @@ def wilson(hits: int, n: int) -> Estimate:
 
 
 def t95(freedom: int) -> float:
-    """Student's t at 0.975, from the closed form of its distribution for whole degrees of freedom.
+    """Returns the 0.975 quantile of Student's t distribution, for two-sided 95 % intervals.
 
-    Source: Abramowitz & Stegun, 26.7.3 and 26.7.4; solved by bisection to the last digits of a float.
+    Solves the closed form of the distribution for integer degrees of freedom by bisection to float precision. Raises
+    `ValueError` for less than 1 degree of freedom. Source: Abramowitz & Stegun, 26.7.3 and 26.7.4.
     """
     if freedom < 1:
         raise ValueError(f"Student's t needs 1 degree of freedom or more, found {freedom}")
@@ -57,7 +68,7 @@ def t95(freedom: int) -> float:
 
 
 def _t_inside(t: float, freedom: int) -> float:
-    """P(|T| < t)."""
+    """Returns P(|T| < t) for Student's t distribution."""
     angle = math.atan(t / math.sqrt(freedom))
     odd = freedom % 2
     term = math.cos(angle) if odd else 1.0

@@ -1,7 +1,8 @@
-"""The statistics that a record may name: pure functions from the rows of a raw CSV file to an `Estimate`.
+"""The statistics that a record can name: pure functions from the rows of a raw CSV file to an `Estimate`.
 
-Standard library alone, so that a sceptic can check a run without installing anything. Rows are
-`dict[str, str]` as `csv.DictReader` gives them. `STATISTICS` is the list of all that may be named.
+Standard library only, so that a run can be verified without installing anything. Rows are `dict[str, str]`, as
+`csv.DictReader` returns them, and string arguments are column names. `STATISTICS` maps each name to its function. The
+texts `why_no_ci95` and `invalid_because` are part of the record and are compared by the verifier: do not reword them.
 """
 
 import math
@@ -27,16 +28,16 @@ from bankllm.evidence.statistics.classification import (
 from bankllm.evidence.statistics.estimate import Z95, Estimate, Rows, no_rows, numbers, wilson
 
 MIN_ACHIEVED_SHARE = 0.95
-"""Of an offered rate that must be achieved, for `knee`."""
+"""Share of the offered rate that the server must achieve, for `knee`."""
 
 
 def count(rows: Rows) -> Estimate:
-    """How many rows there are."""
+    """The number of rows."""
     return Estimate(len(rows), len(rows), why_no_ci95="a count, not a sample")
 
 
 def single(rows: Rows, column: str) -> Estimate:
-    """The one value of a column, for things measured once (a file's bytes, a training run's seconds)."""
+    """The only value of a column, for quantities measured once (the size of a file, the duration of a training)."""
     if len(rows) != 1:
         return Estimate(None, len(rows), invalid_because=f"expected one row, found {len(rows)}")
     return Estimate(float(rows[0][column]), 1, why_no_ci95="measured once")
@@ -50,7 +51,7 @@ def maximum(rows: Rows, column: str) -> Estimate:
 
 
 def mean(rows: Rows, column: str) -> Estimate:
-    """Arithmetic mean; the interval is mean ± 1.96 s/√n (central limit theorem), from 30 samples on."""
+    """Arithmetic mean. From 30 samples on, the interval is mean ± 1.96 s/√n (central limit theorem)."""
     if not rows:
         return no_rows()
     values = numbers(rows, column)
@@ -62,11 +63,11 @@ def mean(rows: Rows, column: str) -> Estimate:
 
 
 def percentile(rows: Rows, column: str, q: float) -> Estimate:
-    """The empirical percentile (nearest rank) with its order-statistic interval.
+    """The empirical percentile (nearest rank) with its order-statistic interval; `q` is a fraction, e.g. 0.95.
 
-    Below `samples_needed(q)` rows the value is None: MLPerf Inference's early-stopping rule at 99 %
-    confidence. The interval takes the ranks nq ± 1.96 √(nq(1 − q)), the normal approximation of the
-    binomial interval for a quantile (Practical Nonparametric Statistics, 3rd ed., section 3.2).
+    With fewer than `samples_needed(q)` rows the value is None: the early-stopping rule of MLPerf Inference at 99 %
+    confidence. The ends of the interval are the values at the ranks nq ± 1.96 √(nq(1 − q)), the normal approximation of
+    the binomial interval for a quantile (Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2).
     """
     needed = samples_needed(q)
     n = len(rows)
@@ -81,12 +82,13 @@ def percentile(rows: Rows, column: str, q: float) -> Estimate:
 
 @cache
 def samples_needed(q: float) -> int:
-    """The fewest samples for a percentile: P(Binomial(n, 1 − q) ≤ 1) ≤ 0.01.
+    """Returns the minimum number of samples for percentile `q`: the smallest n with P(Binomial(n, 1 − q) ≤ 1) ≤ 0.01.
 
-    Source: MLCommons Inference rules, "early stopping", c = 0.99, d = 0, one sample over the bound.
+    Raises `ValueError` unless 0 < q < 1.
+    Source: MLCommons Inference rules, "early stopping", with c = 0.99, d = 0 and one sample over the bound.
     """
     if not 0 < q < 1:
-        raise ValueError(f"q must lie between 0 and 1, found {q}")
+        raise ValueError(f"q must be between 0 and 1, found {q}")
     n = 1
     while q**n + n * (1 - q) * q ** (n - 1) > 0.01:
         n += 1
@@ -94,12 +96,12 @@ def samples_needed(q: float) -> int:
 
 
 def proportion(rows: Rows, column: str, equals: str) -> Estimate:
-    """Share of rows in which `column` is `equals`, with Wilson's score interval."""
+    """Share of rows whose `column` equals `equals`, with Wilson's score interval."""
     return wilson(sum(row[column] == equals for row in rows), len(rows))
 
 
 def throughput(rows: Rows, start: str, end: str) -> Estimate:
-    """Rows a second between the first start and the last end (columns in seconds on one clock)."""
+    """Rows per second between the first start and the last end. Both columns are in seconds on the same clock."""
     if not rows:
         return no_rows()
     span = max(numbers(rows, end)) - min(numbers(rows, start))
@@ -109,7 +111,7 @@ def throughput(rows: Rows, start: str, end: str) -> Estimate:
 
 
 def rate(rows: Rows, amount: str, seconds: str) -> Estimate:
-    """How much was done a second: one column's sum over the sum of another, for work done piece after piece."""
+    """Work per second: the sum of `amount` divided by the sum of `seconds`, for work done in sequence."""
     if not rows:
         return no_rows()
     spent = math.fsum(numbers(rows, seconds))
@@ -121,9 +123,10 @@ def rate(rows: Rows, amount: str, seconds: str) -> Estimate:
 
 
 def histogram_quantile(rows: Rows, bound: str, cumulative: str, q: float) -> Estimate:
-    """A quantile from cumulative buckets, interpolated as PromQL's `histogram_quantile` does it.
+    """A quantile from cumulative histogram buckets, interpolated as PromQL's `histogram_quantile` does.
 
-    Each row is one bucket: its upper bound (`+Inf` for the last) and how many observations lie at or below it.
+    Each row is one bucket: its upper bound (`+Inf` for the last) and the number of observations at or below it. `n` is
+    the number of observations.
     """
     buckets = sorted((float(row[bound]), float(row[cumulative])) for row in rows)
     n = round(buckets[-1][1]) if buckets else 0
@@ -143,9 +146,10 @@ def histogram_quantile(rows: Rows, bound: str, cumulative: str, q: float) -> Est
 
 
 def goodput(rows: Rows, start: str, end: str, latency: str, error: str, objective_ms: float) -> Estimate:
-    """Requests a second that were answered without an error and within the objective (times in seconds, one clock).
+    """Goodput: requests per second that succeed within the latency objective. Other requests are not counted.
 
-    What "goodput" means in vLLM's and NVIDIA's serving benchmarks: those that miss the objective count for nothing.
+    `start` and `end` are in seconds on the same clock, `latency` is in ms, and `error` is empty for a success. The term
+    has the same meaning in the serving benchmarks of vLLM and NVIDIA.
     """
     if not rows:
         return no_rows()
@@ -159,12 +163,15 @@ def goodput(rows: Rows, start: str, end: str, latency: str, error: str, objectiv
 def knee(
     rows: Rows, offered: str, start: str, end: str, latency: str, error: str, objective_ms: float, q: float = 0.95
 ) -> Estimate:
-    """The highest offered rate that the server stood, below the first that it did not; one sweep's rows.
+    """The highest sustained request rate of a sweep: the last offered rate before the first one that is too high.
 
-    A rate stands if percentile `q` of the latency is within the objective, no request failed, and the last reply
-    came soon enough after the last due time that `MIN_ACHIEVED_SHARE` of the rate was achieved (no queue remained).
-    Source: the Server scenario of MLPerf Inference (arXiv 1911.02549), whose figure is the highest Poisson rate at
-    which a percentile of the latency is within a bound.
+    A rate is sustained if percentile `q` of the latency is at most `objective_ms`, no request failed, and the server
+    achieved at least `MIN_ACHIEVED_SHARE` of the rate. The last condition compares the time of the last reply with the
+    last due time, so a growing queue fails it. `offered` is in requests per second, `start` (due time) and `end` are in
+    seconds on the same clock, `latency` is in ms, and `error` is empty for a success.
+
+    Source: the Server scenario of MLPerf Inference (arXiv 1911.02549), which reports the highest Poisson rate at which
+    a percentile of the latency is within a bound.
     """
     if not rows:
         return no_rows()
@@ -173,12 +180,12 @@ def knee(
         steps.setdefault(float(row[offered]), []).append(row)
     highest = None
     for rate in sorted(steps):
-        found = percentile(steps[rate], latency, q)
-        if found.value is None:
-            return Estimate(None, len(rows), invalid_because=f"at {rate:g}/s {found.invalid_because}")
+        observed = percentile(steps[rate], latency, q)
+        if observed.value is None:
+            return Estimate(None, len(rows), invalid_because=f"at {rate:g}/s {observed.invalid_because}")
         due = numbers(steps[rate], start)
         achieved = (max(due) - min(due)) / (max(numbers(steps[rate], end)) - min(due))
-        if found.value > objective_ms or achieved < MIN_ACHIEVED_SHARE or any(row[error] for row in steps[rate]):
+        if observed.value > objective_ms or achieved < MIN_ACHIEVED_SHARE or any(row[error] for row in steps[rate]):
             if highest is None:
                 return Estimate(None, len(rows), invalid_because=f"{rate:g}/s, the lowest rate, was already too much")
             return Estimate(highest, len(rows), why_no_ci95=f"one sweep: {rate:g}/s was too much, none between")
@@ -187,9 +194,10 @@ def knee(
 
 
 def growth(rows: Rows, at: str, value: str) -> Estimate:
-    """By what share a column grew: the median of the last third over that of the first, less 1.
+    """Relative growth of a column: the median of the last third divided by the median of the first third, minus 1.
 
-    The first minute, or the first fifth of a shorter series, is left out: allocators and caches fill in it.
+    `at` is the time of a sample in seconds. Samples of the first minute, or of the first fifth of a series shorter than
+    5 minutes, are left out, because allocators and caches fill up then. `n` is the number of samples that remain.
     """
     last = max(numbers(rows, at), default=0.0)
     kept = [float(row[value]) for row in rows if float(row[at]) >= min(60.0, 0.2 * last)]
@@ -201,44 +209,47 @@ def growth(rows: Rows, at: str, value: str) -> Estimate:
 
 
 def across(rows: Rows, group: str, pick: str, of: str, **parameters: Any) -> Estimate:
-    """Another statistic applied to each group of rows: the `min`, `median` or `max` of what it gives, or the `spread`.
+    """The `min`, `median`, `max` or `spread` of the values that the statistic `of` has for each group of rows.
 
-    The spread is (largest − smallest) / median: by how much repeated runs, or tools that measure the same, disagree.
+    `group` is the column that identifies the group, `pick` is one of the four names, and `parameters` go to the
+    statistic. The spread is (max − min) / median: the disagreement between repeated runs, or between tools that measure
+    the same quantity. Every group must have a value, and there must be at least two groups.
     """
     groups: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         groups.setdefault(row[group], []).append(row)
-    found = {name: STATISTICS[of](mine, **parameters) for name, mine in groups.items()}
-    values = [estimate.value for estimate in found.values() if estimate.value is not None]
-    if len(values) < max(2, len(found)):
-        because = [f"{name}: {estimate.invalid_because}" for name, estimate in found.items() if estimate.value is None]
+    estimates = {name: STATISTICS[of](members, **parameters) for name, members in groups.items()}
+    values = [estimate.value for estimate in estimates.values() if estimate.value is not None]
+    if len(values) < max(2, len(estimates)):
+        because = [f"{name}: {e.invalid_because}" for name, e in estimates.items() if e.value is None]
         return Estimate(
-            None, len(rows), invalid_because="; ".join(because) or f"two groups are needed, found {len(found)}"
+            None, len(rows), invalid_because="; ".join(because) or f"two groups are needed, found {len(estimates)}"
         )
     picks = {"min": min(values), "median": median(values), "max": max(values)}
     picks["spread"] = (picks["max"] - picks["min"]) / picks["median"] if picks["median"] else math.inf
-    return Estimate(picks[pick], len(rows), why_no_ci95=f"{pick} of {len(values)}: {group} {', '.join(found)}")
+    return Estimate(picks[pick], len(rows), why_no_ci95=f"{pick} of {len(values)}: {group} {', '.join(estimates)}")
 
 
 def bootstrap(rows: Rows, of: str, resamples: int = 1000, seed: int = 0, **parameters: Any) -> Estimate:
-    """Another statistic with the percentile interval of the bootstrap, for those that have no closed-form one.
+    """The statistic `of` with a bootstrap percentile interval, for statistics without a closed-form interval.
 
-    Rows are drawn again with replacement, `resamples` times; the interval takes the 2.5th and 97.5th percentile of
-    what comes out. The seed is part of the record, and Python keeps `random()` the same from release to release.
+    The rows are resampled with replacement `resamples` times. The interval is the 2.5th to the 97.5th percentile of the
+    resampled values. The result is reproducible: `seed` is part of the record, and Python keeps the sequence of
+    `random()` the same in every release.
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
     """
     statistic = STATISTICS[of]
-    found = statistic(rows, **parameters)
-    if found.value is None:
-        return found
+    estimate = statistic(rows, **parameters)
+    if estimate.value is None:
+        return estimate
     if len(rows) < 30:
-        return Estimate(found.value, found.n, why_no_ci95="fewer than 30 samples")
+        return Estimate(estimate.value, estimate.n, why_no_ci95="fewer than 30 samples")
     draw, n = random.Random(seed).random, len(rows)
-    held = list(rows)
-    drawn = ([held[int(draw() * n)] for _ in range(n)] for _ in range(resamples))
-    values = sorted(value for sample in drawn if (value := statistic(sample, **parameters).value) is not None)
+    population = list(rows)
+    samples = ([population[int(draw() * n)] for _ in range(n)] for _ in range(resamples))
+    values = sorted(value for sample in samples if (value := statistic(sample, **parameters).value) is not None)
     low, high = values[math.floor(0.025 * (len(values) - 1))], values[math.ceil(0.975 * (len(values) - 1))]
-    return Estimate(found.value, found.n, (low, high))
+    return Estimate(estimate.value, estimate.n, (low, high))
 
 
 STATISTICS: dict[str, Callable[..., Estimate]] = {
