@@ -1,4 +1,4 @@
-"""A small finished run, made by the real code: rows of every kind, records, pages, a plot, an executed notebook."""
+"""A small finished run made by the real code: several kinds of rows, records, pages, a plot, executed notebooks."""
 
 import random
 from datetime import UTC, datetime
@@ -22,17 +22,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def make_run(folder: Path) -> Path:
-    """Write the run into `folder` and seal it; returns the folder."""
-    dice = random.Random(3)
+    """Writes a run into `folder`, seals it and returns the folder."""
+    rng = random.Random(3)
     chat = _open(folder, "01_local_validation")
-    chat.write_rows("chat", ({"latency_ms": 5 + dice.expovariate(1 / 4), "status": 200} for _ in range(140)))
+    chat.write_rows("chat", ({"latency_ms": 5 + rng.expovariate(1 / 4), "status": 200} for _ in range(140)))
     chat.measure_percentiles("chat.sequential", "chat", title="Chat, one at a time", column="latency_ms")
     ok = {"column": "status", "equals": "200", "unit": "share"}
     chat.measure("chat.sequential.ok", "proportion", "chat", title="Chat, answered with 200", **ok)
-    _load(_open(folder, "02_load_testing"), dice)
-    _training(_open(folder, "03_finetuning_benchmark"), dice)
+    _load(_open(folder, "02_load_testing"), rng)
+    _training(_open(folder, "03_finetuning_benchmark"), rng)
     (folder / "plots").mkdir()
-    (folder / "plots/01_latency.png").write_bytes(b"\x89PNG\r\n\x1a\n" + dice.randbytes(400))
+    (folder / "plots/01_latency.png").write_bytes(b"\x89PNG\r\n\x1a\n" + rng.randbytes(400))
     render(folder)
     names = ("01_local_validation", "02_load_testing", "03_finetuning_benchmark")
     for name in names:
@@ -57,10 +57,10 @@ def _open(folder: Path, notebook: str) -> Run:
     return run
 
 
-def _load(run: Run, dice: random.Random) -> None:
-    """A sound load in a gzip file, one whose generator was overloaded, one that its notebook forbids, and none."""
+def _load(run: Run, rng: random.Random) -> None:
+    """A valid load in a gzip file, one with an overloaded generator, two with an exclusion, and one not measured."""
     for driver, busy, because in (("locust", 0.4, ""), ("openloop", 0.97, ""), ("health", 0.2, "the server restarted")):
-        rows = [{"kind": "chat", "latency_ms": 20 + dice.expovariate(1 / 9), "error": ""} for _ in range(132)]
+        rows = [{"kind": "chat", "latency_ms": 20 + rng.expovariate(1 / 9), "error": ""} for _ in range(132)]
         run.write_rows(f"load_{driver}", rows, compress=driver == "locust")
         summary = {"requests_per_s": 132 / 3.7, "generator_cpu_share": busy, "invalid_because": because}
         run.write_rows(f"load_{driver}_summary", [summary])
@@ -79,13 +79,13 @@ def _load(run: Run, dice: random.Random) -> None:
     run.not_measured("load.ab.p95_ms", title="Chat latency (ab), p95", unit="ms", why="ab is not installed")
 
 
-def _training(run: Run, dice: random.Random) -> None:
+def _training(run: Run, rng: random.Random) -> None:
     labels = [f"intent_{i}" for i in range(5)]
     rows = [
-        {"text_id": i, "actual": (actual := labels[i % 5]), "predicted": actual if dice.random() < 0.9 else "intent_0"}
+        {"text_id": i, "actual": (actual := labels[i % 5]), "predicted": actual if rng.random() < 0.9 else "intent_0"}
         for i in range(150)
     ]
-    run.write_rows("answers", [row | {"confidence": dice.random()} for row in rows])
+    run.write_rows("answers", [row | {"confidence": rng.random()} for row in rows])
     how = {"unit": "share", "conditions": {"configuration": "LoRA r=8"}}
     for metric in ("accuracy", "macro_f1"):
         run.measure(f"training.lora_r8.{metric}", metric, "answers", title=f"LoRA r=8: {metric}", **how)
@@ -95,7 +95,7 @@ def _training(run: Run, dice: random.Random) -> None:
 
 
 def write_notebook(folder: Path, name: str) -> None:
-    """An executed notebook of the run that shows its table."""
+    """Writes an executed notebook of the run that shows its table of records."""
     table = Run(folder, name, PROFILES["smoke"]).table()
     bundle = {"text/html": table._repr_html_(), "text/plain": table.to_string()}
     cell = new_code_cell("run.table()", outputs=[new_output("execute_result", data=bundle, execution_count=1)])

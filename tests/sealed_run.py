@@ -1,4 +1,4 @@
-"""A small finished run, made of rows as notebooks write them and sealed as the pipeline seals it."""
+"""A small finished run with rows as notebooks write them, sealed as by the pipeline."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ ENVIRONMENT = {
 
 
 def fill(run: Run, *, data: dict[str, Any] = BANKING77, wrong: Sequence[int] = range(14), slower: float = 1.0) -> None:
-    """Rows and records of each room: 200 predictions of which `wrong` miss, 200 latencies of 1 … 200 ms × `slower`."""
+    """Adds rows and records: 200 predictions, wrong at the indices `wrong`; 200 latencies, 1 … 200 ms × `slower`."""
     run.conditions |= data
     answers = [{"text_id": i, "actual": "a", "predicted": "b" if i in wrong else "a"} for i in range(200)]
     run.write_rows("answers", answers)
@@ -67,7 +67,7 @@ def fill(run: Run, *, data: dict[str, Any] = BANKING77, wrong: Sequence[int] = r
 
 
 def sealed_run(folder: Path, *, environment: dict[str, Any] = ENVIRONMENT, complete: bool = True, **how: Any) -> Path:
-    """A sealed run of the quick profile in `folder`; `how` goes to `fill`."""
+    """Writes and seals a run of the quick profile in `folder`; `how` are arguments of `fill`. Returns the folder."""
     run = Run(folder, "01_local_validation", PROFILES["quick"])
     folder.mkdir(parents=True, exist_ok=True)
     fill(run, **how)

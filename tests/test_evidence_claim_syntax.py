@@ -1,4 +1,4 @@
-"""Bound numbers: written and found again the same in Markdown, HTML and LaTeX."""
+"""Claims: written and parsed in Markdown, HTML and LaTeX."""
 
 import shutil
 import subprocess
@@ -14,18 +14,18 @@ TEXTS = ["12.4 ms", "86.3 – 96.6 %", "3,080", "none: a < b & c > d", "p_1 #2 $
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("write", [claim_syntax.markdown, claim_syntax.hypertext, claim_syntax.latex])
 @pytest.mark.parametrize("part", ["", "ci95", "n"])
-def test_what_is_written_is_found_again(write, text: str, part: str) -> None:
+def test_a_written_claim_is_found_again(write, text: str, part: str) -> None:
     page = f"first line\nthe value {write('chat.c100.p95_ms', text, part)} of it"
     assert list(find_tokens(page)) == [Token("chat.c100.p95_ms", part, text, 2)]
 
 
-def test_conditions_are_read() -> None:
+def test_conditions_are_parsed() -> None:
     (token,) = find_tokens('<!-- claim: a.b dataset="teller77[8 intents]" profile=quick -->1<!-- /claim -->')
     assert parse_conditions(token.conditions) == {"dataset": "teller77[8 intents]", "profile": "quick"}
 
 
 @pytest.mark.parametrize("words", ["quick", "profile=", "=quick"])
-def test_a_condition_has_a_name_and_a_value(words: str) -> None:
+def test_a_condition_without_name_or_value_raises(words: str) -> None:
     with pytest.raises(ValueError, match="is not a condition of the form name=value"):
         parse_conditions(words)
 
@@ -36,7 +36,7 @@ def test_every_special_character_of_latex_is_escaped() -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here: apt-get install texlive-latex-base")
-def test_latex_takes_the_token(tmp_path) -> None:
+def test_latex_compiles_the_claims(tmp_path) -> None:
     head = "\\documentclass{article}\\providecommand{\\claim}[2]{#2}\\begin{document}"
     body = [claim_syntax.latex("a.b_c", text, "ci95") for text in TEXTS]
     (tmp_path / "a.tex").write_text("\n\n".join([head, *body, "\\end{document}"]))

@@ -1,4 +1,4 @@
-"""Two runs side by side: only like with like, and no difference that the intervals do not show."""
+"""Comparing two runs: only records under equal conditions, and only differences that the intervals support."""
 
 import subprocess
 import sys
@@ -18,8 +18,8 @@ def first(tmp_path: Path) -> Path:
 
 
 def outcome(first: Path, second: Path, id: str) -> tuple[str, str]:
-    (found,) = [entry for entry in compare(first, second).compared if entry.id == id]
-    return found.outcome, found.why
+    (entry,) = [entry for entry in compare(first, second).compared if entry.id == id]
+    return entry.outcome, entry.why
 
 
 def test_equal_runs_show_no_difference(first: Path, tmp_path: Path) -> None:
@@ -31,14 +31,14 @@ def test_equal_runs_show_no_difference(first: Path, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("slower", "said"), [(2.0, "worse"), (0.5, "better"), (1.01, "no detectable difference")])
-def test_latency_is_judged_by_its_interval_and_less_is_better(first, tmp_path, slower: float, said: str) -> None:
+@pytest.mark.parametrize(("slower", "expected"), [(2.0, "worse"), (0.5, "better"), (1.01, "no detectable difference")])
+def test_latency_is_compared_by_interval_and_lower_is_better(first, tmp_path, slower: float, expected: str) -> None:
     second = sealed_run(tmp_path / "second", slower=slower)
-    assert outcome(first, second, "chat.sequential.p95_ms")[0] == said
+    assert outcome(first, second, "chat.sequential.p95_ms")[0] == expected
 
 
-def test_the_same_texts_are_judged_by_mcnemar_where_intervals_overlap(first: Path, tmp_path: Path) -> None:
-    """14 wrong of 200 against 5 of the same 14: the Wilson intervals overlap, the paired test does not hesitate."""
+def test_equal_texts_are_compared_by_mcnemar_when_the_intervals_overlap(first: Path, tmp_path: Path) -> None:
+    """14 errors in 200 texts against 5 of these 14: the Wilson intervals overlap, the paired test is significant."""
     second = sealed_run(tmp_path / "second", wrong=range(5))
     a, b = (next(r for r in read_records(f) if r.id == "training.lora_r8.accuracy") for f in (first, second))
     assert a.ci95
@@ -48,42 +48,44 @@ def test_the_same_texts_are_judged_by_mcnemar_where_intervals_overlap(first: Pat
     assert outcome(second, first, a.id)[0] == "worse"
 
 
-def test_other_errors_on_as_many_texts_are_no_difference(first: Path, tmp_path: Path) -> None:
+def test_the_same_number_of_errors_on_other_texts_is_no_difference(first: Path, tmp_path: Path) -> None:
     second = sealed_run(tmp_path / "second", wrong=range(100, 114))
     assert outcome(first, second, "training.lora_r8.accuracy")[0] == "no detectable difference"
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "reason"),
     [
         ({"data": TELLER77}, "dataset banking77 / teller77"),
         ({"environment": ENVIRONMENT | {"cpu": "Another CPU"}}, "machine: cpu Sample CPU / Another CPU"),
         ({"environment": ENVIRONMENT | {"gpus": [{"name": "T4"}]}}, "machine: gpus [] / [{'name': 'T4'}]"),
     ],
 )
-def test_unlike_data_and_machines_are_not_compared(first: Path, tmp_path: Path, how, said: str) -> None:
+def test_runs_with_other_data_or_another_machine_are_not_compared(
+    first: Path, tmp_path: Path, how, reason: str
+) -> None:
     comparison = compare(first, sealed_run(tmp_path / "second", **how))
     assert comparison.compared == ()
     assert len(comparison.incomparable) == 8
-    assert all(said in entry.why for entry in comparison.incomparable)
+    assert all(reason in entry.why for entry in comparison.incomparable)
     assert comparison.lines()[-1] == "nothing compared; 8 not comparable"
 
 
-def test_a_record_of_one_run_alone_stands_apart(first: Path, tmp_path: Path) -> None:
+def test_a_record_of_only_one_run_is_not_comparable(first: Path, tmp_path: Path) -> None:
     second = sealed_run(tmp_path / "second")
     lines = (second / "records.jsonl").read_text().splitlines(keepends=True)
     (second / "records.jsonl").write_text("".join(lines[1:]))
-    (alone,) = [entry for entry in compare(first, second).incomparable if "only" in entry.why]
-    assert (alone.id, alone.why) == ("training.lora_r8.accuracy", "only in the first run")
+    (entry,) = [other for other in compare(first, second).incomparable if "only" in other.why]
+    assert (entry.id, entry.why) == ("training.lora_r8.accuracy", "only in the first run")
 
 
-def test_which_way_is_better(first: Path) -> None:
+def test_direction_tells_whether_higher_or_lower_is_better(first: Path) -> None:
     directions = {record.id: direction(record) for record in read_records(first)}
     assert directions["training.lora_r8.accuracy"] == directions["load.ab.throughput"] == 1
     assert directions["chat.sequential.p50_ms"] == directions["training.lora_r8.adapter"] == -1
 
 
-def test_without_records_there_is_nothing_to_compare(first: Path, tmp_path: Path) -> None:
+def test_comparing_a_folder_without_records_raises(first: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no records"):
         compare(first, tmp_path)
 
@@ -93,20 +95,20 @@ def bankllm(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_command_refuses_unlike_runs_and_prints_them_apart(first: Path, tmp_path: Path) -> None:
+def test_the_command_exits_1_for_incomparable_runs_and_prints_both_values(first: Path, tmp_path: Path) -> None:
     done = bankllm("--compare", first, sealed_run(tmp_path / "second", data=TELLER77))
     assert done.returncode == 1
     assert "no record in common that was measured under the same conditions" in " ".join(done.stderr.split())
     assert "    first run: 93.0 % [88.6 – 95.8 %]\n    second run: 93.0 % [88.6 – 95.8 %]\n" in done.stdout
 
 
-def test_the_command_judges_like_runs(first: Path, tmp_path: Path) -> None:
+def test_the_command_compares_two_runs(first: Path, tmp_path: Path) -> None:
     done = bankllm("--compare", first, sealed_run(tmp_path / "second", slower=2.0))
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "2 worse, 4 no detectable difference; 2 not comparable"
 
 
-def test_comparing_takes_no_third_run(first: Path) -> None:
+def test_compare_rejects_a_third_run(first: Path) -> None:
     done = bankllm(first, "--compare", first, first)
     assert done.returncode == 2
-    assert "--compare takes two runs and stands alone" in done.stderr
+    assert "--compare takes two runs and no other argument" in done.stderr

@@ -1,4 +1,4 @@
-"""Raw rows: plain and compressed alike, read within bounds, and every fault named by file and line."""
+"""Raw CSV files: plain and gzip, read in bounded memory, with errors that name the file and line."""
 
 import gzip
 from pathlib import Path
@@ -9,13 +9,13 @@ from bankllm.errors import RunError
 from bankllm.evidence import csv_table
 from bankllm.evidence.csv_table import Table, inside, read_table
 from bankllm.evidence.records import Raw, compute, read_rows, sha256_file, write_rows
-from bankllm.evidence.run import GZIP_FROM, Run
+from bankllm.evidence.run import GZIP_MIN_ROWS, Run
 
 ROWS = [{"label": f"l{i % 3}", "ms": i / 7, "note": 'a "quoted", word\nof two lines'} for i in range(50)]
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz"])
-def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
+def test_written_rows_are_read_back_unchanged(tmp_path: Path, name: str) -> None:
     write_rows(tmp_path / name, ROWS)
     raw = Raw(path=name, sha256=sha256_file(tmp_path / name), where={"label": "l1"})
     found = read_rows(tmp_path, raw)
@@ -28,7 +28,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
     assert compute(tmp_path, raw, "count", {}).value == 17
 
 
-def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
+def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         write_rows(tmp_path / folder / f"{folder}.csv.gz", ROWS)
     assert (tmp_path / "a/a.csv.gz").read_bytes() == (tmp_path / "b/b.csv.gz").read_bytes()
@@ -36,13 +36,13 @@ def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
     assert gzip.decompress((tmp_path / "a/a.csv.gz").read_bytes()) == (tmp_path / "plain.csv").read_bytes()
 
 
-def test_many_rows_are_compressed_and_one_file_alone_stands(run: Run) -> None:
+def test_many_rows_are_compressed_and_only_one_file_remains(run: Run) -> None:
     for count, compress, name in (
-        (GZIP_FROM - 1, None, "01_load.csv"),
-        (GZIP_FROM, None, "01_load.csv.gz"),
+        (GZIP_MIN_ROWS - 1, None, "01_load.csv"),
+        (GZIP_MIN_ROWS, None, "01_load.csv.gz"),
         (3, None, "01_load.csv"),
         (3, True, "01_load.csv.gz"),
-        (GZIP_FROM + 1, False, "01_load.csv"),
+        (GZIP_MIN_ROWS + 1, False, "01_load.csv"),
     ):
         run.write_rows("load", ({"ms": i} for i in range(count)), compress=compress)
         assert [path.name for path in (run.folder / "raw").iterdir()] == [name]
@@ -50,7 +50,7 @@ def test_many_rows_are_compressed_and_one_file_alone_stands(run: Run) -> None:
         assert (record.value, record.raw and record.raw.path) == (count, f"raw/{name}")
 
 
-def test_only_the_columns_that_are_asked_for_are_held(tmp_path: Path) -> None:
+def test_only_requested_columns_are_kept(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv", ROWS)
     assert read_table(tmp_path / "rows.csv", "rows.csv", {"ms", "unknown"})[0] == {"ms": "0.0"}
     none = read_table(tmp_path / "rows.csv", "rows.csv", ())
@@ -61,25 +61,25 @@ def test_only_the_columns_that_are_asked_for_are_held(tmp_path: Path) -> None:
 
 
 FAULTS = {
-    "a cell too few": (b"a,b\n1,2\n3\n", r"rows\.csv, line 3: expected 2 cells, found 1"),
-    "a cell too many": (b"a,b\n1,2,3\n", r"rows\.csv, line 2: expected 2 cells, found 3"),
-    "nothing": (b"", "no header of distinct columns"),
-    "a column twice": (b"a,a\n1,2\n", "no header of distinct columns"),
-    "other bytes": (b"a\n\xff\xfe\n", "cannot be read as CSV text"),
-    "an open quote": (b'a\n"1\n', r"rows\.csv, line 2: unexpected end of data"),
-    "a line without an end": (b"a\n" + b"0" * 2**18, r"a line of more than 131,072 characters"),
+    "one cell missing": (b"a,b\n1,2\n3\n", r"rows\.csv, line 3: expected 2 cells, found 1"),
+    "one extra cell": (b"a,b\n1,2,3\n", r"rows\.csv, line 2: expected 2 cells, found 3"),
+    "empty file": (b"", "no header with distinct column names"),
+    "duplicate column": (b"a,a\n1,2\n", "no header with distinct column names"),
+    "not UTF-8": (b"a\n\xff\xfe\n", "cannot be read as CSV text"),
+    "unclosed quote": (b'a\n"1\n', r"rows\.csv, line 2: unexpected end of data"),
+    "endless line": (b"a\n" + b"0" * 2**18, r"a line of more than 131,072 characters"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_cannot_be_read_is_named(tmp_path: Path, fault: str) -> None:
+def test_the_error_names_the_unreadable_line(tmp_path: Path, fault: str) -> None:
     content, message = FAULTS[fault]
     (tmp_path / "rows.csv").write_bytes(content)
     with pytest.raises(RunError, match=message):
         read_table(tmp_path / "rows.csv", "rows.csv")
 
 
-def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_damaged_gzip_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv.gz"
     write_rows(path, ROWS)
     whole = path.read_bytes()
@@ -89,27 +89,27 @@ def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
             read_table(path, "rows.csv.gz")
 
 
-def test_more_than_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_over_the_limits_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.csv.gz"
     write_rows(path, ({"ms": i / 7, "kind": "chat"} for i in range(20_000)))
-    monkeypatch.setattr(csv_table, "HELD_BYTES", 2**20)
+    monkeypatch.setattr(csv_table, "MAX_TABLE_BYTES", 2**20)
     assert len(read_table(path, path.name, {"kind"})) == 20_000
     with pytest.raises(RunError, match="needs more than 1 MiB of memory"):
         read_table(path, path.name, {"ms"})
-    monkeypatch.setattr(csv_table, "FILE_BYTES", 2**16)
-    with pytest.raises(RunError, match="unpacks to more than 0 MiB"):
+    monkeypatch.setattr(csv_table, "MAX_FILE_BYTES", 2**16)
+    with pytest.raises(RunError, match="decompresses to more than the limit of 0 MiB"):
         read_table(path, path.name, ())
 
 
-def test_a_path_may_neither_leave_the_folder_nor_be_a_link(tmp_path: Path) -> None:
+def test_a_path_outside_the_folder_and_a_symbolic_link_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/rows.csv").write_text("a\n1\n")
     (tmp_path / "link").symlink_to(tmp_path / "raw")
     (tmp_path / "raw/link.csv").symlink_to(tmp_path / "raw/rows.csv")
     assert inside(tmp_path, "raw/rows.csv") == tmp_path / "raw/rows.csv"
     for name in ("../secret", "raw/../../secret", "/etc/passwd", "raw\\..\\secret", "", "a\0b"):
-        with pytest.raises(RunError, match="lies outside the run's folder"):
+        with pytest.raises(RunError, match="is outside the run folder"):
             inside(tmp_path, name)
     for name in ("link/rows.csv", "raw/link.csv"):
-        with pytest.raises(RunError, match="is a link"):
+        with pytest.raises(RunError, match="is a symbolic link"):
             inside(tmp_path, name)

@@ -1,4 +1,4 @@
-"""The machine's description: right on this machine, right under a limit, and silent about its owner."""
+"""The machine description: correct on this machine and under limits, without data about its owner."""
 
 import getpass
 import hashlib
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.evidence import environment as room
+from bankllm.evidence import environment
 from bankllm.evidence.environment import cpu_limit, cpu_model, environment_info, gpus, memory_limit_gib
 
 
-def test_the_capsule_is_json_and_names_no_host_user_or_path() -> None:
+def test_the_description_is_json_without_host_user_or_path() -> None:
     found = environment_info()
     text = json.dumps(found)
     for secret in (socket.gethostname(), str(Path.home()), str(Path.cwd())):
@@ -28,14 +28,14 @@ def test_the_capsule_is_json_and_names_no_host_user_or_path() -> None:
     assert libraries["numpy"] == version("numpy")
 
 
-def test_limits_of_a_version_2_control_group(tmp_path: Path) -> None:
+def test_limits_of_control_groups_version_2(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "memory.max").write_text(f"{6 * 2**30}\n")
     assert cpu_limit(tmp_path) == 1.5
     assert memory_limit_gib(tmp_path) == 6.0
 
 
-def test_limits_of_a_version_1_control_group(tmp_path: Path) -> None:
+def test_limits_of_control_groups_version_1(tmp_path: Path) -> None:
     (tmp_path / "cpu").mkdir()
     (tmp_path / "memory").mkdir()
     (tmp_path / "cpu/cpu.cfs_quota_us").write_text("400000\n")
@@ -57,7 +57,7 @@ def test_limits_of_a_version_1_control_group(tmp_path: Path) -> None:
         },
     ],
 )
-def test_no_limit_is_none(tmp_path: Path, files: dict[str, str]) -> None:
+def test_a_missing_limit_is_none(tmp_path: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -65,13 +65,13 @@ def test_no_limit_is_none(tmp_path: Path, files: dict[str, str]) -> None:
     assert memory_limit_gib(tmp_path) is None
 
 
-def test_the_processor_is_named_even_without_cpuinfo(tmp_path: Path) -> None:
+def test_the_cpu_model_is_known_without_cpuinfo(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Example CPU 3.0: turbo\n")
     assert cpu_model(tmp_path / "cpuinfo") == "Example CPU 3.0: turbo"
     assert cpu_model(tmp_path / "absent")
 
 
-def test_gpus_are_read_off_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'Tesla T4, 15360, 550.54.15'\necho 'GB10, [N/A], 580.1'\n")
     program.chmod(0o755)
@@ -84,8 +84,8 @@ def test_gpus_are_read_off_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monkey
     assert gpus() == []
 
 
-def test_the_lock_file_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "project_root", lambda: tmp_path)
-    assert room.lock_sha256() is None
+def test_the_hash_of_the_lock_file_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "project_root", lambda: tmp_path)
+    assert environment.lock_sha256() is None
     (tmp_path / "requirements.lock").write_bytes(b"torch==2.13.0\n")
-    assert room.lock_sha256() == hashlib.sha256(b"torch==2.13.0\n").hexdigest()
+    assert environment.lock_sha256() == hashlib.sha256(b"torch==2.13.0\n").hexdigest()

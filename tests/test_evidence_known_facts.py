@@ -1,4 +1,4 @@
-"""Units fit their statistic, data and models match their names, and exclusions are read again from the rows."""
+"""Units fit statistics, data and models match their names, and exclusions are read from the raw files."""
 
 from pathlib import Path
 
@@ -18,17 +18,17 @@ from bankllm.model import base_models
 MS, SECONDS = {"column": "latency_ms"}, {"column": "total_seconds"}
 
 
-def test_the_known_data_are_the_loaded_ones() -> None:
+def test_known_facts_equal_the_constants_of_the_loaders() -> None:
     assert datasets.load("teller77").conditions() == {"dataset": "teller77", **known_facts.KNOWN_DATA["teller77"]}
     assert {key: known_facts.KNOWN_DATA["banking77"][f"{key}_sha256"] for key in ("train", "test")} == (
         datasets.BANKING77_SHA256
     )
     assert set(known_facts.KNOWN_DATA) == set(datasets.LICENCES)
     assert set(known_facts.KNOWN_MODELS.values()) == {base_models.MINILM_SHA256}
-    assert known_facts.MOST_BUSY == MAX_GENERATOR_CPU_SHARE
+    assert known_facts.MAX_GENERATOR_CPU_SHARE == MAX_GENERATOR_CPU_SHARE
 
 
-def test_banking77_and_what_is_joined_with_it_are_known(banking77: Path) -> None:
+def test_banking77_and_the_joined_data_set_are_known(banking77: Path) -> None:
     for name in ("banking77", "assistant"):
         conditions = datasets.load(name).conditions()
         assert known_facts.data_fault(conditions) is None
@@ -65,39 +65,43 @@ def test_banking77_and_what_is_joined_with_it_are_known(banking77: Path) -> None
         ("bootstrap", {"of": "macro_f1"}, "p", False),
     ],
 )
-def test_a_unit_fits_its_statistic(statistic: str, parameters: dict[str, str], unit: str, fits: bool) -> None:
+def test_unit_fault_accepts_only_units_that_fit_the_statistic(
+    statistic: str, parameters: dict[str, str], unit: str, fits: bool
+) -> None:
     assert statistic in STATISTICS
     assert (known_facts.unit_fault(statistic, parameters, unit) is None) == fits
 
 
-def test_a_name_says_which_percentile() -> None:
+def test_the_percentile_in_an_id_must_equal_q() -> None:
     assert known_facts.name_fault("chat.p95_ms", {"q": 0.95}) is None
     assert known_facts.name_fault("load.session.ab.p95_ms_min", {"q": 0.95}) is None
-    assert known_facts.name_fault("chat.p99_ms", {"q": 0.95}) == "is called p99, but is percentile 95"
+    assert known_facts.name_fault("chat.p99_ms", {"q": 0.95}) == "the id says p99, but the record is percentile 95"
 
 
-def test_a_data_set_has_the_files_of_its_name() -> None:
+def test_data_sets_and_models_must_have_the_hashes_of_their_names() -> None:
     whole = {"dataset": "teller77", **known_facts.KNOWN_DATA["teller77"]}
     assert known_facts.data_fault(whole) is None
     assert known_facts.data_fault(whole | {"dataset": "teller77[7 intents]", "intents": 7}) is None
     assert known_facts.data_fault({"dataset": "my own", "test_sha256": "0"}) is None
     assert known_facts.data_fault({}) is None
-    assert "banking77 has train_sha256" in str(known_facts.data_fault(whole | {"dataset": "banking77"}))
-    assert "teller77 has intents 84, not 77" in str(known_facts.data_fault(whole | {"intents": 77}))
-    assert known_facts.data_fault(whole | {"dataset": "ours"}) == "the files of teller77 are called ours"
+    assert "banking77: expected train_sha256" in str(known_facts.data_fault(whole | {"dataset": "banking77"}))
+    assert "teller77: expected intents 84, found 77" in str(known_facts.data_fault(whole | {"intents": 77}))
+    assert known_facts.data_fault(whole | {"dataset": "ours"}) == (
+        "the data set is named 'ours', but its files are those of teller77"
+    )
     assert known_facts.model_fault({"model": "all-MiniLM-L6-v2", "model_sha256": base_models.MINILM_SHA256}) is None
     assert known_facts.model_fault({"model": "other", "model_sha256": None}) is None
     assert known_facts.model_fault({"model": "all-MiniLM-L6-v2", "model_sha256": "0"}) is not None
     assert known_facts.model_fault({"model": "large", "model_sha256": base_models.MINILM_SHA256}) is not None
 
 
-def test_each_reason_is_said_once() -> None:
+def test_reasons_are_joined_without_repetition() -> None:
     assert reasons(None, [], None) is None
     assert reasons("busy", ["busy", "cut short"], "p99 needs 662") == "busy; cut short; p99 needs 662"
 
 
 @pytest.mark.parametrize("name", ["raw/02_load_summary.csv", "raw/02_load_summary.csv.gz"])
-def test_the_summary_of_a_load_speaks_for_its_rows(tmp_path: Path, name: str) -> None:
+def test_the_summary_of_a_load_applies_to_its_rows(tmp_path: Path, name: str) -> None:
     for busy, because, faults in (
         (0.5, "", []),
         (0.95, "", ["the load generator was busy for 95% of a core, over 90%"]),
@@ -111,7 +115,7 @@ def test_the_summary_of_a_load_speaks_for_its_rows(tmp_path: Path, name: str) ->
         load_faults(tmp_path, name)
 
 
-def test_a_busy_generator_makes_a_number_invalid_unasked(run: Run) -> None:
+def test_a_busy_load_generator_makes_a_record_invalid(run: Run) -> None:
     run.write_rows("load", [{"ms": 1}])
     run.write_rows("load_summary", [{"generator_cpu_share": 0.99}])
     record = run.measure("load.ms", "single", "load", title="t", unit="ms", column="ms")
@@ -119,7 +123,7 @@ def test_a_busy_generator_makes_a_number_invalid_unasked(run: Run) -> None:
     assert verify_records(run.folder).summary() == "HOLDS: 0 ok, 1 invalid, 0 not measured, 0 does not hold"
 
 
-def test_marks_follow_their_records(run: Run) -> None:
+def test_exclusions_are_updated_with_their_records(run: Run) -> None:
     run.write_rows("chat", [{"ms": 1}])
     how = {"raw": "chat", "statistic": "single", "title": "t", "unit": "ms", "column": "ms"}
     for id in ("a", "b"):

@@ -1,4 +1,4 @@
-"""Records: written whole or not at all, and never without their raw rows."""
+"""Records are written atomically and always computed from raw rows."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from bankllm.evidence.records import Raw, compute, read_records, sha256_file, wr
 from bankllm.evidence.run import Run, open_run
 
 
-def test_measure_computes_from_the_file(run: Run) -> None:
+def test_measure_computes_from_the_raw_file(run: Run) -> None:
     run.write_rows("chat", ({"ms": i, "status": 200 if i % 10 else 500} for i in range(1, 201)))
     p95 = run.measure("chat.p95_ms", "percentile", "chat", title="p95", unit="ms", column="ms", q=0.95)
     errors = run.measure(
@@ -58,7 +58,7 @@ def test_not_measured_has_no_value(run: Run) -> None:
     assert (record.status, record.value, record.raw) == ("not measured", None, None)
 
 
-def test_unknown_rows_statistic_and_column_are_named(run: Run) -> None:
+def test_errors_name_unknown_rows_statistics_and_columns(run: Run) -> None:
     with pytest.raises(RunError, match="no rows named 'nothing' were written"):
         run.measure("x", "count", "nothing", title="x", unit="ms")
     run.write_rows("chat", [{"ms": 1}])
@@ -71,12 +71,12 @@ def test_unknown_rows_statistic_and_column_are_named(run: Run) -> None:
     assert read_records(run.folder) == []
 
 
-def test_raw_rows_must_lie_in_the_folder_and_be_unchanged(run: Run, tmp_path: Path) -> None:
+def test_a_raw_file_must_be_in_the_run_folder_and_unchanged(run: Run, tmp_path: Path) -> None:
     run.write_rows("chat", [{"ms": 1}])
     path = run.raw_path("chat")
     raw = Raw(path="raw/01_chat.csv", sha256=sha256_file(path))
     assert compute(run.folder, raw, "count", {}).value == 1
-    with pytest.raises(RunError, match="lies outside the run's folder"):
+    with pytest.raises(RunError, match="is outside the run folder"):
         compute(run.folder, Raw(path="../secret.csv", sha256="0"), "count", {})
     path.write_text("ms\n2\n")
     with pytest.raises(RunError, match="was changed: expected sha256"):
@@ -86,7 +86,7 @@ def test_raw_rows_must_lie_in_the_folder_and_be_unchanged(run: Run, tmp_path: Pa
         compute(run.folder, raw, "count", {})
 
 
-def test_rows_that_fail_half_way_leave_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     def broken() -> object:
         yield {"ms": 1}
         raise RuntimeError("cut")
@@ -99,7 +99,7 @@ def test_rows_that_fail_half_way_leave_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_raises_and_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.csv"
     write_rows(path, [{"ms": 1}])
     before = path.read_bytes()
@@ -111,7 +111,7 @@ def test_a_full_disk_is_an_error_and_the_old_file_stays(tmp_path: Path, monkeypa
     assert path.read_bytes() == before
 
 
-def test_an_unreadable_line_is_named(run: Run) -> None:
+def test_the_error_names_an_unreadable_line(run: Run) -> None:
     run.not_measured("a", title="a", unit="ms", why="-")
     path = run.folder / "records.jsonl"
     path.write_text(path.read_text() + '{"id": "cut\n')
@@ -119,7 +119,7 @@ def test_an_unreadable_line_is_named(run: Run) -> None:
         read_records(run.folder)
 
 
-def test_opening_a_notebook_again_drops_what_it_recorded(tmp_path: Path) -> None:
+def test_opening_a_notebook_again_deletes_its_old_records(tmp_path: Path) -> None:
     first = open_run("01_local_validation", "smoke", tmp_path)
     first.not_measured("chat.a", title="a", unit="ms", why="-")
     open_run("02_load_testing", "smoke", tmp_path).not_measured("load.b", title="b", unit="ms", why="-")
@@ -127,15 +127,15 @@ def test_opening_a_notebook_again_drops_what_it_recorded(tmp_path: Path) -> None
     assert [r.id for r in read_records(tmp_path)] == ["load.b"]
 
 
-def test_an_unknown_profile_and_an_unusable_folder_are_refused(tmp_path: Path) -> None:
+def test_an_unknown_profile_and_an_unusable_folder_raise(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"Unknown profile 'fast'\. Expected one of: smoke, quick, full"):
         open_run("01_local_validation", "fast", tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot be made"):
+    with pytest.raises(RunError, match="cannot be created"):
         open_run("01_local_validation", "smoke", tmp_path / "file" / "run")
 
 
-def test_what_the_other_notebooks_recorded_stands_by_room_in_the_pages_order(tmp_path: Path) -> None:
+def test_others_by_topic_groups_records_in_the_order_of_the_page(tmp_path: Path) -> None:
     here = open_run("05_metrics_collection", "smoke", tmp_path)
     assert here.others_by_topic().empty
     for notebook, id in (("04_vector_search", "vectors.a"), ("01_local_validation", "chat.b"), (here.notebook, "own")):

@@ -1,7 +1,8 @@
-"""Every tampering with a run is found and named, by `bankllm verify` and by the run's own `verify.py` alike.
+"""Every tampering with a run is detected and named, by `bankllm verify` and by the `verify.py` of the run.
 
-Three forgers: one edits a file; one also writes its new sha256 into the manifest; one also rewrites the records' sha256
-and the manifest's seal, so that only recomputation, rules and comparison can find what was changed.
+There are three kinds of attacker. `edits` changes a file. `lists` also writes the new sha256 of the file into the
+manifest. `seals` also updates the sha256 in the records and the seal of the manifest, so that only recomputation, the
+rules and the comparison of pages with records can detect the change.
 """
 
 import gzip
@@ -26,39 +27,39 @@ from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.seal import UNSEALED, seal_of
 from bankllm.evidence.verification.verify import verify
 
-Forger = Literal["edits", "lists", "seals"]
+Attacker = Literal["edits", "lists", "seals"]
 Change = Callable[[Path], object]
 Edit = Callable[[list[str]], list[str]]
 SEAL = "manifest.json: was edited"
-FORGERS: dict[Forger, str | None] = {"edits": None, "lists": SEAL, "seals": None}
-"""What names the change of a file that the second forger hides; the others' is named by the file."""
+ATTACKERS: dict[Attacker, str | None] = {"edits": None, "lists": SEAL, "seals": None}
+"""Attacker → text that the finding must contain; None: the name of the changed file."""
 RAW = ("raw/01_chat.csv", "raw/02_load_locust.csv.gz", "raw/03_answers.csv")
 NOTEBOOKS = tuple(
     f"notebooks/{name}.ipynb" for name in ("01_local_validation", "02_load_testing", "03_finetuning_benchmark")
 )
 UNBOUND = frozenset(("title", "id", "notebook"))
-"""Fields of records whose change the pages and notebooks betray, not the record itself."""
+"""Fields of a record whose change is detected in the pages and notebooks, not in the record."""
 
 
 @dataclass(frozen=True)
 class Tampering:
-    """What was done, by which forger, and what at least one finding must name."""
+    """One change of a run, the attacker, and the text that at least one finding must contain."""
 
     what: str
-    forger: Forger
+    attacker: Attacker
     change: Change
-    names: str
+    expected: str
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("whole") / "run")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("original") / "run")
 
 
 @pytest.fixture(scope="module")
-def own(whole: Path) -> ModuleType:
-    """The run's own verifier, loaded from its file."""
-    spec = importlib.util.spec_from_file_location("own_verifier", whole / "verify.py")
+def standalone(original: Path) -> ModuleType:
+    """The module `verify.py` of the run, loaded from its file."""
+    spec = importlib.util.spec_from_file_location("standalone_verifier", original / "verify.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -66,58 +67,60 @@ def own(whole: Path) -> ModuleType:
     return module
 
 
-def test_every_tampering_is_found_and_named_by_both(whole: Path, own: ModuleType, tmp_path: Path) -> None:
-    missed, unlike, made = [], [], 0
-    for tampering in tamperings(whole):
-        made += 1
+def test_every_tampering_is_detected_and_named_by_both_verifiers(
+    original: Path, standalone: ModuleType, tmp_path: Path
+) -> None:
+    missed, differing, count = [], [], 0
+    for tampering in tamperings(original):
+        count += 1
         folder = tmp_path / "run"
-        shutil.copytree(whole, folder)
+        shutil.copytree(original, folder)
         tampering.change(folder)
-        cover(folder, tampering.forger)
+        update_hashes(folder, tampering.attacker)
         verdict = verify(folder)
-        named = [f"{f.subject}: {f.detail}" for f in verdict.findings if not f.holds]
-        if not any(tampering.names in name for name in named):
-            missed.append((tampering.what, tampering.forger, tampering.names, named[:3]))
-        again = own.run_checks.check_run(folder, own.SCHEMAS)
+        faults = [f"{f.subject}: {f.detail}" for f in verdict.findings if not f.holds]
+        if not any(tampering.expected in fault for fault in faults):
+            missed.append((tampering.what, tampering.attacker, tampering.expected, faults[:3]))
+        again = standalone.run_checks.check_run(folder, standalone.SCHEMAS)
         if [vars(f) for f in verdict.findings] != [vars(f) for f in again.findings]:
-            unlike.append(tampering.what)
+            differing.append(tampering.what)
         shutil.rmtree(folder)
     assert missed == []
-    assert unlike == []
-    assert made >= 200
+    assert differing == []
+    assert count >= 200
 
 
-def test_the_run_itself_holds_and_so_does_one_that_was_sealed_anew(whole: Path, tmp_path: Path) -> None:
-    assert verify(whole).holds
-    shutil.copytree(whole, tmp_path / "run")
-    cover(tmp_path / "run", "seals")
+def test_the_run_verifies_and_so_does_a_resealed_copy(original: Path, tmp_path: Path) -> None:
+    assert verify(original).holds
+    shutil.copytree(original, tmp_path / "run")
+    update_hashes(tmp_path / "run", "seals")
     assert verify(tmp_path / "run").holds
 
 
 @pytest.mark.parametrize("change", ["none", "row", "module beside it"])
-def test_the_own_verifier_runs_with_nothing_installed(whole: Path, tmp_path: Path, change: str) -> None:
+def test_verify_py_runs_with_only_the_standard_library(original: Path, tmp_path: Path, change: str) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(whole, folder)
+    shutil.copytree(original, folder)
     if change == "row":
         words(RAW[0], "200", "500")(folder)
     if change == "module beside it":
         (folder / "csv.py").write_text("raise SystemExit('all holds')")
-    alone = ["-S"] if change == "module beside it" else ["-I", "-S"]
+    options = ["-S"] if change == "module beside it" else ["-I", "-S"]
     done = subprocess.run(
-        [sys.executable, *alone, folder / "verify.py", "--json"], capture_output=True, text=True, check=False, cwd="/"
+        [sys.executable, *options, folder / "verify.py", "--json"], capture_output=True, text=True, check=False, cwd="/"
     )
     assert done.stderr == ""
     assert done.returncode == (change != "none")
-    said = json.loads(done.stdout)
-    assert said["findings"] == [vars(finding) for finding in verify(folder).findings]
+    report = json.loads(done.stdout)
+    assert report["findings"] == [vars(finding) for finding in verify(folder).findings]
 
 
-def cover(folder: Path, forger: Forger) -> None:
-    """Make hashes fit the changed files, as far as that forger goes."""
+def update_hashes(folder: Path, attacker: Attacker) -> None:
+    """Update the hashes of the changed files, as far as this attacker does."""
     path = folder / "manifest.json"
-    if forger == "edits" or not path.is_file():
+    if attacker == "edits" or not path.is_file():
         return
-    if forger == "seals":
+    if attacker == "seals":
         records = read_records(folder)
         for record in records:
             raw = record.get("raw")
@@ -130,25 +133,25 @@ def cover(folder: Path, forger: Forger) -> None:
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file != path
     }
-    if forger == "seals":
+    if attacker == "seals":
         manifest["seal"] = UNSEALED
     text = json.dumps(manifest, indent=2) + "\n"
-    if forger == "seals":
+    if attacker == "seals":
         text = text.replace(UNSEALED, seal_of(text.encode(), UNSEALED))
     path.write_text(text)
 
 
-def tamperings(whole: Path) -> Iterator[Tampering]:
-    yield from of_rows(whole)
-    yield from of_records(whole)
-    yield from of_pages(whole)
-    yield from of_notebooks(whole)
-    yield from of_files(whole)
-    yield from of_manifest(whole)
+def tamperings(original: Path) -> Iterator[Tampering]:
+    yield from of_rows(original)
+    yield from of_records(original)
+    yield from of_pages(original)
+    yield from of_notebooks(original)
+    yield from of_files(original)
+    yield from of_manifest(original)
 
 
-def of_rows(whole: Path) -> Iterator[Tampering]:
-    """A digit here and there, rows that are dropped or doubled, columns that are renamed."""
+def of_rows(original: Path) -> Iterator[Tampering]:
+    """Changed digits, removed and duplicated rows, renamed columns."""
     edits: dict[str, Edit] = {
         "dropped row": lambda ls: ls[:5] + ls[6:],
         "doubled row": lambda ls: [*ls, ls[-1]],
@@ -175,9 +178,9 @@ def of_rows(whole: Path) -> Iterator[Tampering]:
     yield Tampering("another mark", "seals", words("raw/02_marks.csv", "cut short", "fine"), "load.soak.memory")
 
 
-def of_records(whole: Path) -> Iterator[Tampering]:
-    """Each field of several records, and lines that go, come twice, are cut short or change places."""
-    records = read_records(whole)
+def of_records(original: Path) -> Iterator[Tampering]:
+    """Each field of several records, and lines that are removed, duplicated or truncated."""
+    records = read_records(original)
     by_id = {record["id"]: (index, record) for index, record in enumerate(records)}
     for id in ("chat.sequential.p95_ms", "training.lora_r8.accuracy", "load.openloop.throughput"):
         index, record = by_id[id]
@@ -200,16 +203,16 @@ def of_records(whole: Path) -> Iterator[Tampering]:
     }
     for what, (edit, named) in edits.items():
         yield Tampering(what, "edits", lines("records.jsonl", edit), named)
-        if named != "line 2":  # this forger reads the records, and what it writes is JSON
+        if named != "line 2":  # this attacker parses the records and writes valid JSON
             yield Tampering(what, "seals", lines("records.jsonl", edit), named)
 
 
 def of_one_record(by_id: dict[str, tuple[int, dict[str, Any]]]) -> Iterator[Tampering]:
-    """Lies that fit the schema and are sealed."""
+    """False records that fit the schema, with updated hashes and seal."""
     banking77 = {"dataset": "banking77", **KNOWN_DATA["banking77"]}
     p95, accuracy, soak = "chat.sequential.p95_ms", "training.lora_r8.accuracy", "load.soak.memory"
-    spared = {"valid": True, "invalid_because": None}
-    lies: list[tuple[str, str, dict[str, Any]]] = [
+    valid = {"valid": True, "invalid_because": None}
+    false_fields: list[tuple[str, str, dict[str, Any]]] = [
         (p95, "a percentile that was shifted", {"parameters": {"column": "latency_ms", "q": 0.9}}),
         (p95, "a percentile called another", {"id": "chat.sequential.p90_ms"}),
         (p95, "seconds for milliseconds", {"unit": "s"}),
@@ -233,49 +236,49 @@ def of_one_record(by_id: dict[str, tuple[int, dict[str, Any]]]) -> Iterator[Tamp
         (accuracy, "another model", {"conditions": {**by_id[accuracy][1]["conditions"], "model": "bge-large"}}),
         (accuracy, "other rows of the data", {"conditions": {**by_id[accuracy][1]["conditions"], "test_rows": 3080}}),
         (accuracy, "all of the data forged", {"conditions": {**by_id[accuracy][1]["conditions"], **banking77}}),
-        ("chat.sequential.p99_ms", "a removed mark: too few samples", spared),
-        ("chat.sequential.p99_ms", "a value from too few samples", {**spared, "value": 22.0}),
-        ("load.openloop.p95_ms", "a removed mark: busy generator", spared),
-        ("load.health.p95_ms", "a removed mark: the load's own", spared),
-        (soak, "a removed mark: the notebook's own", spared),
+        ("chat.sequential.p99_ms", "a removed mark: too few samples", valid),
+        ("chat.sequential.p99_ms", "a value from too few samples", {**valid, "value": 22.0}),
+        ("load.openloop.p95_ms", "a removed mark: busy generator", valid),
+        ("load.health.p95_ms", "a removed mark: the load's own", valid),
+        (soak, "a removed mark: the notebook's own", valid),
         (soak, "a mark in other words", {"invalid_because": "nothing to see"}),
         ("load.ab.p95_ms", "a value for what was not measured", {"value": 31.0}),
-        ("load.ab.p95_ms", "valid without a measurement", spared),
+        ("load.ab.p95_ms", "valid without a measurement", valid),
         ("load.ab.p95_ms", "not measured for no reason", {"invalid_because": None}),
         ("load.locust.throughput", "a rate in milliseconds", {"unit": "ms"}),
         ("training.lora_r8.train_s", "minutes for seconds", {"unit": "min"}),
     ]
-    for id, what, lie in lies:
+    for id, what, changes in false_fields:
         index = by_id[id][0]
-        named = str(lie.get("id", id))
+        named = str(changes.get("id", id))
         if "profile" in what or "all of the data" in what:
             named = "manifest.json"
-        yield Tampering(f"{what} ({id})", "seals", record_fields(index, lie), named)
+        yield Tampering(f"{what} ({id})", "seals", record_fields(index, changes), named)
 
 
-def of_pages(whole: Path) -> Iterator[Tampering]:
-    """Bound numbers of each page, rounded up or bound to another record; and figures that no record has."""
+def of_pages(original: Path) -> Iterator[Tampering]:
+    """Claims of each page with another number or another record, and numbers that no record has."""
     for page, pattern in (("RESULTS.md", CLAIM), ("RESULTS.html", HTML_CLAIM), ("RESUME.md", CLAIM)):
-        text = (whole / page).read_text()
+        text = (original / page).read_text()
         once = {(m["id"], m["part"]): m for m in pattern.finditer(text) if re.search(r"\d", m["text"])}
         for match in once.values():
             rounded = match[0].replace(f">{match['text']}<", f">{bump(match['text'])}<")
             yield Tampering(f"{match['id']} in {page}", "seals", splice(page, match.span(), rounded), page)
-        praise = (
+        insertion = (
             ("</body>", "<p>Answers in 3.14 ms.</p></body>") if page.endswith("html") else ("\n#", "\n3.14 ms\n\n#")
         )
-        for forger, named in FORGERS.items():
-            unbound = words(page, *praise)
-            yield Tampering(f"an unbound figure in {page}", forger, unbound, named or page)
+        for attacker, named in ATTACKERS.items():
+            unbound = words(page, *insertion)
+            yield Tampering(f"an unbound number in {page}", attacker, unbound, named or page)
             match = next(iter(once.values()))
             foreign = splice(page, match.span(), match[0].replace(match["id"], "chat.none.p50_ms"))
-            yield Tampering(f"a number bound to no record in {page}", forger, foreign, named or page)
+            yield Tampering(f"a number bound to no record in {page}", attacker, foreign, named or page)
 
 
-def of_notebooks(whole: Path) -> Iterator[Tampering]:
-    """Values, intervals and titles of the tables that the notebooks show, and the notebooks as such."""
+def of_notebooks(original: Path) -> Iterator[Tampering]:
+    """Values, intervals and titles in the tables of the notebooks, and truncated notebooks."""
     for name, kind in zip(NOTEBOOKS, ("chat", "load", "training"), strict=True):
-        text = (whole / name).read_text()
+        text = (original / name).read_text()
         cells = [match for match in re.finditer(r"<td>(\d[^<]*)</td>", text) if not match[1].isdigit()][:3]
         for match in cells:
             change = splice(name, match.span(), f"<td>{bump(match[1])}</td>")
@@ -287,7 +290,7 @@ def of_notebooks(whole: Path) -> Iterator[Tampering]:
         cut = bytes_of(name, lambda content: content[:-50])
         yield Tampering(f"{name} cut short", "seals", cut, name)
 
-    text = (whole / NOTEBOOKS[0]).read_text()
+    text = (original / NOTEBOOKS[0]).read_text()
     plain = re.search(r"\d+\.\d ms", text[text.index("text/plain") :])
     assert plain
     at = text.rindex(plain[0])
@@ -295,9 +298,9 @@ def of_notebooks(whole: Path) -> Iterator[Tampering]:
     yield Tampering(f"{plain[0]} in plain text", "seals", change, NOTEBOOKS[0])
 
 
-def of_files(whole: Path) -> Iterator[Tampering]:
-    """Each file changed by a byte; some removed, renamed or made a link; files added, or that change places."""
-    names = [path.relative_to(whole).as_posix() for path in sorted(whole.rglob("*")) if path.is_file()]
+def of_files(original: Path) -> Iterator[Tampering]:
+    """Each file with one byte changed; files removed, renamed, replaced by a link, added or swapped."""
+    names = [path.relative_to(original).as_posix() for path in sorted(original.rglob("*")) if path.is_file()]
     for name in names:
         if name != "manifest.json":
             yield Tampering(f"the last byte of {name}", "edits", bytes_of(name, lambda c: c[:-1] + b"~"), name)
@@ -319,9 +322,9 @@ def of_files(whole: Path) -> Iterator[Tampering]:
         yield Tampering(f"{raw} removed", "seals", lambda f, n=raw: (f / n).unlink(), f"{raw} is missing")
 
 
-def of_manifest(whole: Path) -> Iterator[Tampering]:
-    """Each field of the manifest, and what is in it about data, models, notebooks and files."""
-    manifest = json.loads((whole / "manifest.json").read_text())
+def of_manifest(original: Path) -> Iterator[Tampering]:
+    """Each field of the manifest, and its entries for data, models, notebooks and files."""
+    manifest = json.loads((original / "manifest.json").read_text())
     plain: dict[str, dict[str, Any]] = {
         "another commit": {"git_commit": "f" * 40},
         "a dirty tree": {"git_dirty": True},
@@ -372,7 +375,7 @@ def manifest_fields(changes: dict[str, Any]) -> Change:
 
 
 def bytes_of(name: str, edit: Callable[[bytes], bytes]) -> Change:
-    """Change the content of a file; a change that changes nothing would be no test."""
+    """Returns a change of a file's content. It fails if the content stays the same, which would test nothing."""
 
     def change(folder: Path) -> None:
         before = (folder / name).read_bytes()
@@ -384,7 +387,7 @@ def bytes_of(name: str, edit: Callable[[bytes], bytes]) -> Change:
 
 
 def lines(name: str, edit: Edit) -> Change:
-    """Change the lines of a text file, which may be compressed."""
+    """Returns a change of the lines of a text file, plain or gzip."""
 
     def content(before: bytes) -> bytes:
         plain = gzip.decompress(before) if name.endswith(".gz") else before
@@ -407,7 +410,7 @@ def splice(name: str, span: tuple[int, int], new: str) -> Change:
 
 
 def bump(text: str) -> str:
-    """The text with its first digit raised by one."""
+    """Returns the text with its first digit raised by one, modulo 10."""
     return re.sub(r"\d", lambda match: str((int(match[0]) + 1) % 10), text, count=1)
 
 
@@ -416,7 +419,7 @@ def bump_line(number: int) -> Edit:
 
 
 def other(value: Any) -> Any:
-    """Another value of the same kind."""
+    """Returns another value of the same type."""
     if value is None:
         return "for no reason"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What looks measured in prose is found; what is bound, code, or a convention is not."""
+"""Numbers in prose that look measured are found; claims, code and conventions are not."""
 
 import pytest
 
@@ -6,11 +6,11 @@ from bankllm.evidence.unbound_numbers import find_unbound_numbers, unbound_numbe
 
 
 def found(text: str) -> list[tuple[str, str]]:
-    return [(figure.text, figure.unit) for figure in find_unbound_numbers(text)]
+    return [(number.text, number.unit) for number in find_unbound_numbers(text)]
 
 
 @pytest.mark.parametrize(
-    ("text", "figure", "unit"),
+    ("text", "number", "unit"),
     [
         ("p95 of 487 ms", "487 ms", "ms"),
         ("it took 1.5s", "1.5s", "s"),
@@ -24,8 +24,8 @@ def found(text: str) -> list[tuple[str, str]]:
         ("| a | 12.3 ms |", "12.3 ms", "ms"),
     ],
 )
-def test_a_figure_is_found(text: str, figure: str, unit: str) -> None:
-    assert [(words.replace("  ", " "), its) for words, its in found(text)] == [(figure, unit)]
+def test_a_number_is_found(text: str, number: str, unit: str) -> None:
+    assert [(match.replace("  ", " "), its_unit) for match, its_unit in found(text)] == [(number, unit)]
 
 
 @pytest.mark.parametrize(
@@ -39,17 +39,17 @@ def test_a_figure_is_found(text: str, figure: str, unit: str) -> None:
         "version 3.11, 77 intents, 15,000 messages, item 2 s.",
         "15,000 × 384 floats, 5 x 5",
         "https://example.org/10%20ms",
-        "<!-- not measured here: the roadmap --> hoped for 100 ms",
-        "<!-- not measured here: the roadmap -->\n\n| hoped |\n| 100 ms |\n| 1 s |",
+        "<!-- not measured here: the vendor --> expected: 100 ms",
+        "<!-- not measured here: the vendor -->\n\n| expected |\n| 100 ms |\n| 1 s |",
     ],
 )
-def test_what_is_no_unbound_figure(text: str) -> None:
+def test_claims_code_and_conventions_are_not_found(text: str) -> None:
     assert found(text.replace("item 2 s.", "item 2.")) == []
 
 
-def test_the_mark_ends_with_its_block() -> None:
-    text = "<!-- not measured here: the roadmap -->\n\n100 ms\n\n200 ms"
-    assert [(figure.line, figure.text) for figure in find_unbound_numbers(text)] == [(5, "200 ms")]
+def test_the_mark_applies_to_one_block_only() -> None:
+    text = "<!-- not measured here: the vendor -->\n\n100 ms\n\n200 ms"
+    assert [(number.line, number.text) for number in find_unbound_numbers(text)] == [(5, "200 ms")]
 
 
 def test_results_sections_end_at_the_next_heading_of_their_level() -> None:
@@ -71,4 +71,4 @@ def test_results_sections_end_at_the_next_heading_of_their_level() -> None:
 ```
 7 ms
 """
-    assert [figure.text for figure in unbound_numbers_in_results(text)] == ["2 ms", "3 ms", "5 ms", "7 ms"]
+    assert [number.text for number in unbound_numbers_in_results(text)] == ["2 ms", "3 ms", "5 ms", "7 ms"]

@@ -1,4 +1,4 @@
-"""The published schemas are the models', and the checker of documents judges as pydantic and JSON Schema do."""
+"""The published schemas equal the pydantic models, and the validator agrees with pydantic."""
 
 import json
 from collections.abc import Callable
@@ -33,43 +33,43 @@ MANIFEST = {
 @pytest.fixture
 def record(run: Run) -> dict[str, Any]:
     run.write_rows("chat", ({"ms": i} for i in range(1, 201)))
-    made = run.measure("chat.p95_ms", "percentile", "chat", title="p95", unit="ms", column="ms", q=0.95)
-    document: dict[str, Any] = json.loads(made.model_dump_json())
+    measured = run.measure("chat.p95_ms", "percentile", "chat", title="p95", unit="ms", column="ms", q=0.95)
+    document: dict[str, Any] = json.loads(measured.model_dump_json())
     return document
 
 
 @pytest.mark.parametrize("name", ["record", "manifest"])
-def test_the_published_schema_is_the_models(name: str) -> None:
-    """After a change that old readers can read, run `python -m bankllm.evidence.verification.make_schemas`."""
+def test_the_published_schema_equals_the_model(name: str) -> None:
+    """After a compatible change, run `python -m bankllm.evidence.verification.make_schemas`."""
     assert path_of(name).read_text(encoding="utf-8") == make_schemas()[name]
 
 
 RECORD_CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "nothing": lambda d: None,
-    "no version, as the first records": lambda d: d.pop("schema_version"),
+    "no version, as in the first records": lambda d: d.pop("schema_version"),
     "a later version": lambda d: d.update(schema_version=2),
-    "a field less": lambda d: d.pop("unit"),
-    "a field more": lambda d: d.update(stars=5),
+    "a missing field": lambda d: d.pop("unit"),
+    "an extra field": lambda d: d.update(stars=5),
     "a negative n": lambda d: d.update(n=-1),
-    "a text for n": lambda d: d.update(n="many"),
-    "a truth for a value": lambda d: d.update(value={}),
+    "a string for n": lambda d: d.update(n="many"),
+    "an object for a value": lambda d: d.update(value={}),
     "no value": lambda d: d.update(value=None),
     "half an interval": lambda d: d.update(ci95=[1.0]),
-    "an interval too many": lambda d: d.update(ci95=[1.0, 2.0, 3.0]),
-    "a text in the interval": lambda d: d.update(ci95=["a", 2.0]),
+    "an interval with three ends": lambda d: d.update(ci95=[1.0, 2.0, 3.0]),
+    "a string in the interval": lambda d: d.update(ci95=["a", 2.0]),
     "no interval": lambda d: d.update(ci95=None),
     "a list of rows": lambda d: d.update(raw=[]),
     "no rows": lambda d: d.update(raw=None),
     "rows without a hash": lambda d: d["raw"].pop("sha256"),
-    "rows with more": lambda d: d["raw"].update(more=1),
+    "rows with an extra field": lambda d: d["raw"].update(more=1),
     "a number in where": lambda d: d["raw"].update(where={"a": 1}),
-    "valid by a word": lambda d: d.update(valid="perhaps"),
+    "a string for valid": lambda d: d.update(valid="perhaps"),
     "conditions in a list": lambda d: d.update(conditions=[1]),
 }
 
 
 @pytest.mark.parametrize("change", RECORD_CHANGES)
-def test_a_record_is_judged_as_pydantic_judges_it(record: dict[str, Any], change: str) -> None:
+def test_a_record_is_validated_as_by_pydantic(record: dict[str, Any], change: str) -> None:
     RECORD_CHANGES[change](record)
     try:
         Record.model_validate_json(json.dumps(record))
@@ -82,18 +82,18 @@ def test_a_record_is_judged_as_pydantic_judges_it(record: dict[str, Any], change
 MANIFEST_CHANGES: dict[str, dict[str, Any]] = {
     "nothing": {},
     "a later version": {"schema_version": 2},
-    "a time that is none": {"started": "yesterday"},
-    "a status that is none": {"notebooks": [{"name": "01", "status": "fine", "seconds": 1}]},
-    "a notebook with more": {"notebooks": [{"name": "01", "status": "done", "seconds": 1, "more": 1}]},
+    "an invalid time": {"started": "yesterday"},
+    "an unknown status": {"notebooks": [{"name": "01", "status": "fine", "seconds": 1}]},
+    "a notebook with an extra field": {"notebooks": [{"name": "01", "status": "done", "seconds": 1, "more": 1}]},
     "a list of files": {"files": ["a"]},
     "a number for a hash": {"files": {"a": 1}},
-    "more": {"more": 1},
+    "an extra field": {"more": 1},
     "no end": {"finished": None},
 }
 
 
 @pytest.mark.parametrize("change", MANIFEST_CHANGES)
-def test_a_manifest_is_judged_as_pydantic_judges_it(change: str) -> None:
+def test_a_manifest_is_validated_as_by_pydantic(change: str) -> None:
     document = MANIFEST | MANIFEST_CHANGES[change]
     try:
         Manifest.model_validate_json(json.dumps(document))
@@ -103,22 +103,22 @@ def test_a_manifest_is_judged_as_pydantic_judges_it(change: str) -> None:
     assert (validate(document, load_schemas()["manifest"]) is None) == fits
 
 
-def test_a_fault_says_where_and_what(record: dict[str, Any]) -> None:
+def test_a_fault_names_the_place_and_the_value(record: dict[str, Any]) -> None:
     schema = load_schemas()["record"]
     record["raw"]["where"] = {"kind": 3}
     assert validate(record, schema) == "expected string, found 3 at raw.where.kind"
     assert validate({}, schema) is not None
-    with pytest.raises(RunError, match="uses 'pattern', which this verifier does not know"):
+    with pytest.raises(RunError, match="uses 'pattern', which this verifier does not support"):
         validate("a", {"pattern": "a"})
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '{"a": NaN}', "[Infinity]", "{"])
-def test_what_two_readers_could_read_differently_is_not_json(text: str) -> None:
-    with pytest.raises(ValueError, match=r"twice|is not JSON|Expecting"):
+def test_ambiguous_json_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"duplicate key|is not JSON|Expecting"):
         parse_json(text)
 
 
-def test_the_schemas_lie_in_the_package() -> None:
+def test_the_schemas_are_in_the_package() -> None:
     assert {path.name for path in Path(path_of("record")).parent.glob("*.json")} == {
         "record.v1.json",
         "manifest.v1.json",

@@ -1,4 +1,4 @@
-"""`verify.py` of a run: readable, made of the library's modules, and refusing what it cannot carry."""
+"""`verify.py` of a run: it holds the source of the package, and it needs only the standard library."""
 
 import ast
 import subprocess
@@ -11,10 +11,10 @@ from bankllm.errors import RunError
 from bankllm.evidence.verification import run_checks, standalone
 
 
-def test_it_holds_the_modules_as_they_stand_and_imports_the_standard_library_alone() -> None:
+def test_it_holds_the_unchanged_modules_and_imports_only_the_standard_library() -> None:
     text = standalone.standalone()
     package = Path(run_checks.__file__).parent
-    modules = standalone._in_order(standalone.ENTRY)
+    modules = standalone._dependency_order(standalone.ENTRY)
     assert modules[-1] == "bankllm.evidence.verification.run_checks"
     assert {"bankllm.errors", "bankllm.evidence.statistics.registry", "bankllm.evidence.format"} <= set(modules)
     for line in (package.parent / "statistics" / "registry.py").read_text(encoding="utf-8").splitlines():
@@ -25,13 +25,13 @@ def test_it_holds_the_modules_as_they_stand_and_imports_the_standard_library_alo
     assert max(map(len, text.splitlines())) < 400
 
 
-def test_a_module_that_needs_more_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_imports_a_package_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standalone, "_source", lambda module: "import numpy as np\n")
-    with pytest.raises(RunError, match="imports numpy; the standalone verifier has the standard library alone"):
-        standalone._in_order("bankllm.evidence.verification.run_checks")
+    with pytest.raises(RunError, match=r"imports numpy\. The standalone verifier has only the standard library"):
+        standalone._dependency_order("bankllm.evidence.verification.run_checks")
 
 
-def test_it_says_what_is_wrong_with_its_call_and_its_folder(tmp_path: Path) -> None:
+def test_wrong_usage_and_a_missing_manifest_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "verify.py"
     path.write_text(standalone.standalone(), encoding="utf-8")
     call = [sys.executable, "-I", "-S", path]

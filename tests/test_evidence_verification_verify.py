@@ -1,4 +1,4 @@
-"""verify: a sound run holds, tampering is found and named, and bad input ends in a verdict."""
+"""verify: an unchanged run verifies, tampering is detected and named, and bad input gives a verdict."""
 
 import gzip
 import json
@@ -39,7 +39,7 @@ def sealed(run: Run) -> Path:
     return run.folder
 
 
-def test_a_sound_run_holds(sealed: Path) -> None:
+def test_an_unchanged_run_verifies(sealed: Path) -> None:
     verdict = verify(sealed)
     assert verdict.holds
     assert {f.subject: f.status for f in verdict.findings} == {
@@ -74,7 +74,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a value that was not measured": (
         lambda f: edit_record(f, 2, value=12.0),
         "load.ab.p95_ms",
-        "carries a value without a raw file",
+        "has a value without a raw file",
     ),
     "a changed row": (
         lambda f: (f / "raw/01_chat.csv").write_text((f / "raw/01_chat.csv").read_text().replace("28.57", "18.57")),
@@ -92,31 +92,31 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
-def test_tampering_is_found_and_named(sealed: Path, name: str) -> None:
+def test_tampering_is_detected_and_named(sealed: Path, name: str) -> None:
     tamper, subject, detail = TAMPERINGS[name]
     tamper(sealed)
     broken = [f for f in verify(sealed).findings if not f.holds]
     assert any(f.subject == subject and detail in f.detail for f in broken), broken
 
 
-def test_an_unsealed_run_does_not_hold(sealed: Path) -> None:
+def test_an_unsealed_run_does_not_verify(sealed: Path) -> None:
     path = sealed / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {}}))
     found = [f.detail for f in verify(sealed).findings if f.subject == "manifest.json"]
-    assert found == ["the run did not finish; resume it"]
+    assert found == ["lists no files: the run did not finish. Continue with: bankllm run --resume run"]
 
 
-def test_a_manifest_may_not_name_files_outside(sealed: Path) -> None:
+def test_a_manifest_must_not_name_files_outside_the_folder(sealed: Path) -> None:
     path = sealed / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["files"]["../../etc/passwd"] = "0"
     path.write_text(json.dumps(manifest))
     found = {f.subject: f.detail for f in verify(sealed).findings if not f.holds}
-    assert "the seal is not that of its content" in found["manifest.json"]
-    assert "outside the run's folder" in found["../../etc/passwd"]
+    assert "the seal does not match the content" in found["manifest.json"]
+    assert "outside the run folder" in found["../../etc/passwd"]
 
 
-def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is not a run: manifest\.json is missing"):
         verify(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
@@ -131,19 +131,19 @@ def faults(folder: Path) -> dict[str, str]:
     return {finding.subject: finding.detail for finding in verify(folder).findings if not finding.holds}
 
 
-def test_a_newer_schema_is_said_to_be_newer(sealed: Path) -> None:
+def test_a_newer_schema_version_is_reported(sealed: Path) -> None:
     edit_record(sealed, 0, schema_version=2)
     path = sealed / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 3}))
     found = faults(sealed)
-    assert "written by a newer bankllm (schema 2, this one reads 1)" in found["records.jsonl, line 1"]
-    assert "written by a newer bankllm (schema 3, this one reads 1)" in found["manifest.json"]
+    assert "written by a newer bankllm (schema version 2, supported: 1)" in found["records.jsonl, line 1"]
+    assert "written by a newer bankllm (schema version 3, supported: 1)" in found["manifest.json"]
 
 
 @pytest.mark.parametrize(
     "line", ["{", "[]", "null", "1e400", '"text"', "\x00", "[" * 100_000, '{"id": "a"}', '{"id": "a", "id": "b"}']
 )
-def test_an_unreadable_line_is_named_and_the_others_are_checked(sealed: Path, line: str) -> None:
+def test_an_unreadable_line_is_named_and_the_other_lines_are_checked(sealed: Path, line: str) -> None:
     path = sealed / "records.jsonl"
     path.write_text(path.read_text() + line + "\n")
     reseal_files(sealed)
@@ -154,7 +154,7 @@ def test_an_unreadable_line_is_named_and_the_others_are_checked(sealed: Path, li
 
 
 def reseal_files(folder: Path) -> None:
-    """Seal again although `records.jsonl` cannot be read."""
+    """Seal the run again although `records.jsonl` has an unreadable line."""
     content = (folder / "records.jsonl").read_bytes()
     (folder / "records.jsonl").write_bytes(b"\n".join(content.splitlines()[:3]) + b"\n")
     reseal(folder)
@@ -184,13 +184,13 @@ def reseal_files(folder: Path) -> None:
         lambda f: os.mkfifo(f / "pipe"),
     ],
 )
-def test_whatever_is_spoilt_there_is_a_verdict(sealed: Path, spoil: Callable[[Path], object]) -> None:
+def test_damaged_files_give_a_verdict(sealed: Path, spoil: Callable[[Path], object]) -> None:
     spoil(sealed)
     assert not verify(sealed).holds
 
 
-def test_a_file_without_end_is_refused_in_little_memory(sealed: Path) -> None:
-    """Raw files of 1 GB, sparse or as a gzip file of a megabyte: rows, one endless line, and a page."""
+def test_huge_files_are_rejected_in_bounded_memory(sealed: Path) -> None:
+    """Raw files of 1 GiB (sparse, or about 1 MB as gzip) with many rows or one endless line; a page of 128 MiB."""
     packed = sealed / "raw" / "01_rows.csv.gz"
     block = gzip.compress(b"0.25\n" * 2**21, 1)
     packed.write_bytes(gzip.compress(b"ms\n") + block * 100)
@@ -209,23 +209,23 @@ def test_a_file_without_end_is_refused_in_little_memory(sealed: Path) -> None:
     script = (
         "import json, re, sys\nfrom bankllm.evidence.verification.verify import verify\n"
         "found = {f.subject: f.detail for f in verify(sys.argv[1]).findings if not f.holds}\n"
-        # Not ru_maxrss: it begins with what the process that started this one has.
+        # Not ru_maxrss: it starts at the peak of the parent process.
         "peak = re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]\n"
         "print(json.dumps([found, int(peak)]))"
     )
     own = subprocess.run([sys.executable, "-I", sealed / "verify.py"], capture_output=True, text=True, check=False)
     done = subprocess.run([sys.executable, "-c", script, sealed], capture_output=True, text=True, check=True)
     found, peak_kib = json.loads(done.stdout)
-    assert "holds more than 1,000,000 rows" in found["01_rows.csv.gz"]
+    assert "has more than 1,000,000 rows" in found["01_rows.csv.gz"]
     assert "a line of more than 131,072 characters" in found["01_line.csv.gz"]
-    assert "holds 1024 MiB; so large a file is not read" in found["01_zeros.csv"]
-    assert "holds 128 MiB" in found["RESULTS.md"]
+    assert "has 1024 MiB, more than the limit of 256 MiB" in found["01_zeros.csv"]
+    assert "has 128 MiB" in found["RESULTS.md"]
     assert peak_kib < 300 * 1024
     assert own.returncode == 1
     assert "DOES NOT HOLD" in own.stdout
 
 
-def test_verifying_loads_neither_torch_nor_a_network(sealed: Path) -> None:
+def test_verifying_loads_no_heavy_package_and_uses_no_network(sealed: Path) -> None:
     script = (
         "import sys\nfor name in ('torch', 'transformers', 'peft', 'pandas', 'numpy', 'matplotlib', 'httpx', 'locust',"
         " 'fastapi'):\n    sys.modules[name] = None\nimport socket\nsocket.socket.connect = None\n"

@@ -1,4 +1,4 @@
-"""What the repository keeps of measured runs holds, and the README says nothing else."""
+"""The measured runs in the repository verify, and the numbers in the README agree with them."""
 
 import re
 import subprocess
@@ -18,12 +18,12 @@ ROOT = Path(__file__).parents[1]
 KEPT = sorted(path.parent for path in (ROOT / "outputs").glob(f"reference*/**/{MANIFEST}"))
 
 
-def test_the_reference_run_is_kept() -> None:
+def test_the_reference_run_is_in_the_repository() -> None:
     assert ROOT / "outputs" / "reference" in KEPT
 
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: str(folder.relative_to(ROOT / "outputs")))
-def test_a_kept_run_holds_by_both_verifiers(folder: Path) -> None:
+def test_a_kept_run_verifies_with_both_verifiers(folder: Path) -> None:
     verdict = verify(folder)
     assert verdict.holds, verdict.summary()
     own = subprocess.run([sys.executable, "-I", folder / "verify.py"], capture_output=True, text=True, check=False)
@@ -32,7 +32,7 @@ def test_a_kept_run_holds_by_both_verifiers(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: str(folder.relative_to(ROOT / "outputs")))
-def test_nothing_large_no_weights_and_no_place_of_a_machine_are_kept(folder: Path) -> None:
+def test_a_kept_run_has_no_weights_no_local_paths_and_limited_size(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in WEIGHTS]
     assert sum(path.stat().st_size for path in files) < MAX_BYTES
@@ -40,7 +40,7 @@ def test_nothing_large_no_weights_and_no_place_of_a_machine_are_kept(folder: Pat
     assert not re.search(r'"(input_path|output_path|run_dir)": "/', "".join(notebooks))
 
 
-def test_every_figure_of_the_readme_is_bound_to_the_reference_run() -> None:
+def test_every_number_of_the_readme_is_bound_to_the_reference_run() -> None:
     readme = ROOT / "README.md"
     assert len(list(find_tokens(readme.read_text(encoding="utf-8")))) > 40
     assert audit_claims(readme, ROOT / "outputs" / "reference") == []

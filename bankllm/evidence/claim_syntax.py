@@ -1,10 +1,11 @@
-r"""The marks that bind a number on a page to its record. Standard library alone.
+r"""Syntax of a claim: a number on a page that names the record it comes from. Standard library only.
 
 Markdown  <!-- claim: chat.sequential.p95_ms dataset=banking77 profile=quick -->12.3 ms<!-- /claim -->
 HTML      <data class="claim" value="chat.sequential.p95_ms">12.3 ms</data>
 LaTeX     \claim{chat.sequential.p95_ms}{12.3~ms}, with \providecommand{\claim}[2]{#2}
 
-An id may be followed by `#ci95` or `#n`. In Markdown conditions may follow that the record must fulfil.
+The text is the value of the record. `ID#ci95` shows the 95 % interval and `ID#n` the number of samples. In Markdown,
+`name=value` conditions may follow the id; the record must have them.
 """
 
 import html
@@ -42,65 +43,74 @@ TEX = {
     "≥": r"$\geq$",
     "≤": r"$\leq$",
 }
-"""Characters that LaTeX reads as its own, and how they are written."""
+"""Special character → its LaTeX escape."""
 
-PLAIN = {written: plain for plain, written in TEX.items()}
-WRITTEN = re.compile("|".join(re.escape(written) for written in sorted(PLAIN, key=len, reverse=True)))
+UNESCAPED = {escaped: plain for plain, escaped in TEX.items()}
+"""LaTeX escape → character."""
+ESCAPES = re.compile("|".join(re.escape(escaped) for escaped in sorted(UNESCAPED, key=len, reverse=True)))
 
 
 @dataclass(frozen=True)
 class Token:
-    """One bound number: which record, which part of it, under which conditions, what the page says, and where."""
+    """One claim found on a page."""
 
     id: str
+    """Id of the record."""
     part: str
+    """One of `format.PARTS`: empty for the value, `ci95` or `n`."""
     text: str
+    """The number as the page shows it, unescaped."""
     line: int
+    """Line number in the page, from 1."""
     conditions: str = ""
+    """Unparsed conditions (`parse_conditions`); only Markdown claims have them."""
 
 
 def markdown(id: str, text: str, part: str = "") -> str:
-    """The token as it stands in Markdown."""
+    """Returns a claim in Markdown."""
     return f"<!-- claim: {_name(id, part)} -->{text}<!-- /claim -->"
 
 
 def hypertext(id: str, text: str, part: str = "") -> str:
-    """The token as it stands in HTML, escaped."""
+    """Returns a claim in HTML; the text is escaped."""
     return f'<data class="claim" value="{_name(id, part)}">{html.escape(text, quote=False)}</data>'
 
 
 def latex(id: str, text: str, part: str = "") -> str:
-    """The token as it stands in LaTeX, escaped."""
+    """Returns a claim in LaTeX; the text is escaped."""
     return f"\\claim{{{id}{chr(92)}#{part}}}{{{tex(text)}}}" if part else f"\\claim{{{id}}}{{{tex(text)}}}"
 
 
 def tex(text: str) -> str:
-    """Plain text, escaped for LaTeX."""
+    """Escapes plain text for LaTeX."""
     return "".join(TEX.get(character, character) for character in text)
 
 
 def find_tokens(text: str) -> Iterator[Token]:
-    """Every bound number of a page, Markdown, HTML and LaTeX alike; `text` is unescaped."""
-    for pattern, plain in ((CLAIM, str), (HTML_CLAIM, html.unescape), (LATEX_CLAIM, _untex)):
+    """Yields every claim of a page: first those in Markdown syntax, then HTML, then LaTeX."""
+    for pattern, unescape in ((CLAIM, str), (HTML_CLAIM, html.unescape), (LATEX_CLAIM, _untex)):
         for match in pattern.finditer(text):
             yield Token(
                 id=match["id"],
                 part=match["part"] or "",
-                text=plain(match["text"]),
+                text=unescape(match["text"]),
                 line=text.count("\n", 0, match.start()) + 1,
                 conditions=match.groupdict().get("conditions") or "",
             )
 
 
 def parse_conditions(words: str) -> dict[str, str]:
-    """`dataset=banking77 profile=quick`; a value with spaces stands in quotes. Raises `ValueError` for other words."""
-    found = {}
+    """Parses conditions such as `dataset=banking77 profile=quick`. Quote a value that contains spaces.
+
+    Raises `ValueError` for a word without a name or a value.
+    """
+    conditions = {}
     for word in shlex.split(words):
         key, equals, value = word.partition("=")
         if not (key and equals and value):
             raise ValueError(f"{word!r} is not a condition of the form name=value")
-        found[key] = value
-    return found
+        conditions[key] = value
+    return conditions
 
 
 def _name(id: str, part: str) -> str:
@@ -108,4 +118,4 @@ def _name(id: str, part: str) -> str:
 
 
 def _untex(text: str) -> str:
-    return WRITTEN.sub(lambda match: PLAIN[match[0]], text)
+    return ESCAPES.sub(lambda match: UNESCAPED[match[0]], text)

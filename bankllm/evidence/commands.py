@@ -1,4 +1,4 @@
-"""Commands that turn a run into pages, compare and publish it, and bind numbers: `report`, `publish`, `claims`."""
+"""CLI commands on a finished run: `bankllm report`, `bankllm publish` and `bankllm claims`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,19 +8,21 @@ import typer
 from bankllm.errors import RunError, UsageError
 from bankllm.settings import get_settings, project_root
 
-RunArgument = Annotated[Path | None, typer.Argument(help="A run's folder.", show_default="the newest complete run")]
+RunArgument = Annotated[Path | None, typer.Argument(help="Run folder.", show_default="the newest complete run")]
 
 
 def report(
     run_dir: RunArgument = None,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Judge the second run against the first instead.")
+        tuple[Path, Path] | None, typer.Option(help="Compare two runs instead: the second with the first.")
     ] = None,
-    mlflow: Annotated[str | None, typer.Option(metavar="URI", help="Log the run to this MLflow store instead.")] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Log the run to this MLflow tracking store instead.")
+    ] = None,
 ) -> None:
-    """Write a run's pages and exports again, after checking that the run holds; or compare two, or log one."""
+    """Verify a run and write its pages and exports again. Or compare two runs, or log one run to MLflow."""
     if compare and (run_dir or mlflow):
-        raise UsageError("--compare takes two runs and stands alone: bankllm report --compare RUN_A RUN_B")
+        raise UsageError("--compare takes two runs and no other argument. Run: bankllm report --compare RUN_A RUN_B")
     if compare:
         _compare(*compare)
         return
@@ -28,7 +30,7 @@ def report(
     if mlflow:
         from bankllm.evidence.share.mlflow import log_run
 
-        typer.echo(f"logged to {mlflow} as run {log_run(folder, mlflow)}")
+        typer.echo(f"Logged to {mlflow} as MLflow run {log_run(folder, mlflow)}.")
         return
     from bankllm.evidence.manifest import read_manifest
     from bankllm.evidence.report.render import render
@@ -49,38 +51,41 @@ def _compare(first: Path, second: Path) -> None:
     for line in comparison.lines():
         typer.echo(line)
     if not comparison.compared:
-        raise RunError("The two runs have no record in common that was measured under the same conditions.")
+        raise RunError(
+            "The two runs have no record in common that was measured under the same conditions. "
+            "Expected two runs with the same profile, data set and machine."
+        )
 
 
 def publish(
-    run_dir: Annotated[Path, typer.Argument(help="A run's folder.")],
-    target: Annotated[Path, typer.Argument(help="Where the copy goes, e.g. outputs/reference.")],
+    run_dir: Annotated[Path, typer.Argument(help="Run folder.")],
+    target: Annotated[Path, typer.Argument(help="Folder for the copy, e.g. outputs/reference.")],
 ) -> None:
-    """Copy a run that holds, without weights, to where a repository keeps it."""
+    """Verify a run and copy it, without model weights, to a folder that can be committed to a repository."""
     from bankllm.evidence.share.publish import publish as copy
 
     left_out = copy(run_dir, target).left_out
-    typer.echo(f"{target}: {len(left_out)} files with weights left out. Check it: bankllm verify {target}")
+    typer.echo(f"{target}: copied without {len(left_out)} weight files. Verify the copy: bankllm verify {target}")
 
 
 def claims(
-    files: Annotated[list[Path], typer.Argument(help="Markdown files; with --scan notebooks and résumés too.")],
-    write: Annotated[bool, typer.Option("--write", help="Fill the claims in.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Check them (the default).")] = False,
-    scan: Annotated[bool, typer.Option("--scan", help="Find placeholders and unbound figures.")] = False,
+    files: Annotated[list[Path], typer.Argument(help="Markdown files; with --scan also notebooks, HTML and LaTeX.")],
+    write: Annotated[bool, typer.Option("--write", help="Fill in the claims.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check the claims (the default).")] = False,
+    scan: Annotated[bool, typer.Option("--scan", help="Find placeholders and numbers without a claim.")] = False,
     run_dir: Annotated[
         Path | None,
-        typer.Option("--run", help="A run's folder.", show_default="the one that the file names, else the newest"),
+        typer.Option("--run", help="Run folder.", show_default="the run that the file names, else the newest"),
     ] = None,
 ) -> None:
-    """Check (or fill in) numbers that Markdown files bind to records: <!-- claim: ID -->…<!-- /claim -->."""
+    """Check or fill in the claims of Markdown files: numbers that name a record, <!-- claim: ID -->…<!-- /claim -->."""
     from bankllm.evidence.records import read_records
     from bankllm.evidence.report.claims import read_markdown, run_named_in, write_claims
-    from bankllm.evidence.report.placeholders import scan as find
+    from bankllm.evidence.report.placeholders import scan as scan_file
     from bankllm.evidence.verification.claims_audit import audit_claims
 
     if write + check + scan > 1:
-        raise UsageError("Give one of --write, --check and --scan.")
+        raise UsageError("Give only one of --write, --check and --scan.")
     faults: list[str] = []
     for file in files:
         named = run_named_in(read_markdown(file))[0]
@@ -88,7 +93,7 @@ def claims(
         if write:
             typer.echo(f"{file}: {write_claims(file, folder)} claims written")
         elif scan:
-            faults += map(str, find(file, read_records(folder)))
+            faults += map(str, scan_file(file, read_records(folder)))
         else:
             faults += audit_claims(file, folder)
     for fault in faults:
@@ -98,17 +103,21 @@ def claims(
 
 
 def latest_run() -> Path:
-    """The newest complete run. Raises `RunError` where there is none."""
+    """Returns the folder of the newest complete run. Raises `RunError` if there is none."""
     output = project_root() / get_settings().output
     latest = output / "LATEST"
     if not latest.is_file():
-        raise RunError(f"No complete run in {output}. Make one with `bankllm run`, or name a run's folder.")
+        raise RunError(f"No complete run in {output}. Make one with `bankllm run`, or give a run folder.")
     return output / latest.read_text(encoding="utf-8").strip()
 
 
 def require_verified(folder: Path) -> Path:
+    """Verifies a run and returns its folder. Raises `RunError` if the run does not verify."""
     from bankllm.evidence.verification.verify import verify
 
     if not (verdict := verify(folder)).holds:
-        raise RunError(f"{folder} {verdict.summary()}. Nothing is told of a run that does not hold.")
+        raise RunError(
+            f"{folder} {verdict.summary()}. Expected a run that verifies. "
+            f"See what is wrong: bankllm verify {folder}. Then fix the run, or choose another."
+        )
     return folder

@@ -1,8 +1,9 @@
-"""Compare two runs, record by record, only where the conditions are the same, and only as far as intervals allow.
+"""Compare two runs record by record: `bankllm report --compare RUN_A RUN_B`.
 
-`bankllm report --compare RUN_A RUN_B`. Where both runs answered the same texts, the exact McNemar test decides.
-Otherwise the two 95 % intervals must not overlap. That rule is conservative: two intervals that touch are apart at
-about the 0.6 % level, so a small true difference may be called none; it will not be made up.
+Only records that were measured under the same conditions are compared. If both runs classified the same texts, the
+exact McNemar test decides whether two accuracies differ. Otherwise two values differ if their 95 % intervals do not
+overlap. The overlap rule is conservative: two intervals that just touch correspond to a significance level of about
+0.6 %, so the rule can miss a small difference but rarely reports one that does not exist.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,15 +32,15 @@ HIGHER_IS_BETTER = (
     "rate",
     "knee",
 )
-FAULTS = ("error", "failed", "suspected", "spread", "late", "cpu_share", "truncated")
-"""Words in the id of a record of which less is better."""
-PAIRING = ("text_id", "item", "query", "seed", "set", "configuration")
-"""Columns that say which text a row answers, where a file has them."""
+LOWER_IS_BETTER_WORDS = ("error", "failed", "suspected", "spread", "late", "cpu_share", "truncated")
+"""If a record's id contains one of these words, a lower value is better."""
+PAIRING_COLUMNS = ("text_id", "item", "query", "seed", "set", "configuration")
+"""Columns that identify the text of a row, in files that have them. Two rows are paired only if these are equal."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One record in both runs, the second judged against the first."""
+    """A record that both runs have, and whether its value in run `b` is better or worse than in run `a`."""
 
     id: str
     title: str
@@ -51,7 +52,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Incomparable:
-    """A record that cannot be compared: it stands in one run alone, or under other conditions."""
+    """A record that cannot be compared: only one run has it, or the conditions differ."""
 
     id: str
     a: Record | None
@@ -61,32 +62,32 @@ class Incomparable:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs: what could be compared, and what stays apart."""
+    """The result of comparing two runs."""
 
     compared: tuple[Compared, ...]
     incomparable: tuple[Incomparable, ...]
 
     def lines(self) -> list[str]:
-        """As text: one table of what was compared, then what was not, each run's figures on lines of their own."""
-        told = [
+        """Returns text lines: one per compared record, then the other records with one line per run, then counts."""
+        lines = [
             f"{entry.outcome:<24}  {entry.id:<40}  {_figure(entry.a)}  ->  {_figure(entry.b)}  ({entry.why})"
             for entry in self.compared
         ]
         if self.incomparable:
-            told.append("Not comparable:")
+            lines.append("Not comparable:")
         for entry in self.incomparable:
-            told.append(f"{entry.id}: {entry.why}")
-            told += [f"    {run} run: {_figure(r)}" for run, r in (("first", entry.a), ("second", entry.b)) if r]
+            lines.append(f"{entry.id}: {entry.why}")
+            lines += [f"    {run} run: {_figure(r)}" for run, r in (("first", entry.a), ("second", entry.b)) if r]
         counts = {outcome: sum(entry.outcome == outcome for entry in self.compared) for outcome in _OUTCOMES}
         summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-        return [*told, f"{summary or 'nothing compared'}; {len(self.incomparable)} not comparable"]
+        return [*lines, f"{summary or 'nothing compared'}; {len(self.incomparable)} not comparable"]
 
 
 _OUTCOMES: tuple[Judgement, ...] = ("better", "worse", "differs", "no detectable difference", "not judged")
 
 
 def compare(folder_a: Path, folder_b: Path) -> Comparison:
-    """Judge the second run against the first. Raises `RunError` where one has no records."""
+    """Compares the second run with the first. Raises `RunError` if one of them has no records."""
     first, second = _records(folder_a), _records(folder_b)
     machines = machine_differences(machine_of(folder_a), machine_of(folder_b))
     compared, incomparable = [], []
@@ -103,8 +104,11 @@ def compare(folder_a: Path, folder_b: Path) -> Comparison:
 
 
 def direction(record: Record) -> int:
-    """1 where more is better, -1 where less is, 0 where neither (a count of rows, a hit rate of a kind of load)."""
-    if record.statistic in LOWER_IS_BETTER or any(word in record.id for word in FAULTS):
+    """Returns 1 if a higher value is better, -1 if a lower value is better, and 0 if neither is.
+
+    A count of rows and the cache hit rate of a workload are examples of 0.
+    """
+    if record.statistic in LOWER_IS_BETTER or any(word in record.id for word in LOWER_IS_BETTER_WORDS):
         return -1
     if record.statistic in HIGHER_IS_BETTER or record.unit.endswith("/s") or record.id.endswith((".ok", "recall")):
         return 1
@@ -136,24 +140,27 @@ def _which(a: Record, b: Record) -> Judgement:
 
 
 def _pairs(folder_a: Path, a: Record, folder_b: Path, b: Record) -> list[dict[str, str]]:
-    """A row a text that both runs answered: what is right and what each said; empty where they are not the same."""
+    """Returns one row per text with its label (`actual`) and the predictions of both runs (`a`, `b`).
+
+    Empty if the two runs did not classify the same texts in the same order.
+    """
     if a.raw is None or b.raw is None:
         return []
-    ours, theirs = read_rows(folder_a, a.raw), read_rows(folder_b, b.raw)
-    if len(ours) != len(theirs):
+    rows_a, rows_b = read_rows(folder_a, a.raw), read_rows(folder_b, b.raw)
+    if len(rows_a) != len(rows_b):
         return []
     actual, predicted = (a.parameters.get(name, name) for name in ("actual", "predicted"))
     pairs = []
-    for mine, other in zip(ours, theirs, strict=True):
-        if any(mine.get(key) != other.get(key) for key in (actual, *PAIRING)):
+    for row_a, row_b in zip(rows_a, rows_b, strict=True):
+        if any(row_a.get(key) != row_b.get(key) for key in (actual, *PAIRING_COLUMNS)):
             return []
-        pairs.append({"actual": mine[actual], "a": mine[predicted], "b": other[predicted]})
+        pairs.append({"actual": row_a[actual], "a": row_a[predicted], "b": row_b[predicted]})
     return pairs
 
 
 def _records(folder: Path) -> dict[str, Record]:
     if not (records := read_records(folder)):
-        raise RunError(f"{folder} holds no records. Expected the folder of a run, such as outputs/<run-id>.")
+        raise RunError(f"{folder} holds no records. Expected a run folder, such as outputs/<run-id>.")
     return {record.id: record for record in records}
 
 
@@ -162,17 +169,20 @@ def _figure(record: Record) -> str:
 
 
 MACHINE = ("cpu", "cores_usable", "cpu_limit", "memory_gib", "memory_limit_gib", "gpus", "machine")
-"""Keys of the environment environment_info that make a machine another one."""
+"""Keys of `environment.environment_info` that identify a machine; two machines are the same if all are equal."""
 
 NOT_CONDITIONS = ("files", "host")
-"""`files` are hashes of what a training wrote, which differ by the last bit; `host` repeats the machine."""
+"""Keys of `Record.conditions` that are not compared.
+
+`files` holds hashes of trained weights, which can differ in the last bit. `host` repeats the machine.
+"""
 
 QUALITY_UNITS = ("share", "p", "cosine", "parameters", "texts", "messages", "vectors")
-"""Units that do not depend on how fast a machine is."""
+"""Units of records that do not depend on the speed of the machine."""
 
 
 def machine_of(folder: Path) -> Mapping[str, Any]:
-    """The machine of a run; empty where notebooks were opened by hand and left no manifest."""
+    """Returns the keys `MACHINE` of a run; empty if the run has no manifest (notebooks opened by hand write none)."""
     if not (folder / MANIFEST).exists():
         return {}
     environment = read_manifest(folder).environment
@@ -180,14 +190,14 @@ def machine_of(folder: Path) -> Mapping[str, Any]:
 
 
 def machine_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-    """What differs between two machines, in words; empty where nothing does. An unknown machine is like no other."""
+    """Describes how two machines differ; empty if they are the same. An unknown machine never counts as the same."""
     if not a or not b:
         return "machine unknown: the run has no manifest"
     return "; ".join(f"machine: {key} {a[key]} / {b[key]}" for key in MACHINE if a[key] != b[key])
 
 
 def record_differences(a: Record, b: Record) -> str:
-    """What forbids comparing two records of one id, in words; empty where nothing does."""
+    """Describes why two records with the same id cannot be compared; empty if they can."""
     return "; ".join(_differences(a, b))
 
 
@@ -205,5 +215,5 @@ def _differences(a: Record, b: Record) -> Iterator[str]:
         if getattr(a, field) != getattr(b, field):
             yield f"{field} {getattr(a, field)} / {getattr(b, field)}"
     for key in sorted({*a.conditions, *b.conditions} - set(NOT_CONDITIONS)):
-        if (mine := a.conditions.get(key)) != (theirs := b.conditions.get(key)):
-            yield f"{key} {mine} / {theirs}"
+        if (value_a := a.conditions.get(key)) != (value_b := b.conditions.get(key)):
+            yield f"{key} {value_a} / {value_b}"

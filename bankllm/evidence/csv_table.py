@@ -1,7 +1,7 @@
-"""Read the raw rows of a run as somebody who trusts neither the file nor its size.
+"""Read untrusted CSV files in bounded memory.
 
-Plain or gzip CSV, streamed: only the columns that a statistic needs are held, within a stated amount of memory.
-Standard library alone; a part of every run's own `verify.py`.
+The files are plain or gzip CSV and are read as a stream. Only the requested columns are kept in memory, up to
+`MAX_TABLE_BYTES`. Standard library only: this module is part of the `verify.py` that every run contains.
 """
 
 import csv
@@ -15,19 +15,20 @@ from typing import Any
 
 from bankllm.errors import RunError
 
-FILE_BYTES = 256 * 2**20
-"""The most that a raw file may hold once it is unpacked."""
-HELD_BYTES = 128 * 2**20
-"""The most memory that the cells of one table may take."""
-ROWS = 1_000_000
-"""The most rows of a raw file."""
-LINE_CHARACTERS = 2**17
+MAX_FILE_BYTES = 256 * 2**20
+"""Maximum size of a raw file, after decompression."""
+MAX_TABLE_BYTES = 128 * 2**20
+"""Maximum memory for the cells of one table."""
+MAX_ROWS = 1_000_000
+"""Maximum number of rows in a raw file."""
+MAX_LINE_CHARACTERS = 2**17
+"""Maximum length of a line in characters, its line end included."""
 SHARED_VALUES = 4096
-"""Of each column, so many distinct values are kept once however often they occur (labels, statuses)."""
+"""Per column, the first 4,096 distinct values are stored once and shared by all rows (labels, statuses)."""
 
 
 class Table(Sequence[dict[str, str]]):
-    """Rows by column: `table[i]` and iteration give them as `csv.DictReader` would."""
+    """Rows stored by column. `table[i]` and iteration return rows as `csv.DictReader` does: column name → text."""
 
     def __init__(self, columns: Mapping[str, list[str]], length: int) -> None:
         self._columns = columns
@@ -38,8 +39,8 @@ class Table(Sequence[dict[str, str]]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            places = range(self._length)[index]
-            return Table({name: cells[index] for name, cells in self._columns.items()}, len(places))
+            length = len(range(self._length)[index])
+            return Table({name: cells[index] for name, cells in self._columns.items()}, length)
         if not -self._length <= index < self._length:
             raise IndexError(index)
         return {name: cells[index] for name, cells in self._columns.items()}
@@ -51,11 +52,14 @@ class Table(Sequence[dict[str, str]]):
         return (dict(zip(names, cells, strict=True)) for cells in zip(*self._columns.values(), strict=True))
 
     def select(self, columns: Collection[str]) -> "Table":
-        """Only these columns, where there are such."""
+        """Returns a table with only these columns; a name that the table lacks is ignored."""
         return Table({name: cells for name, cells in self._columns.items() if name in columns}, self._length)
 
     def where(self, values: Mapping[str, str], name: str) -> "Table":
-        """Only rows that hold these values, compared as text. Raises `RunError` for a column that `name` lacks."""
+        """Returns the rows whose columns have these values, compared as text.
+
+        `name` is the file name for error messages. Raises `RunError` if a column does not exist.
+        """
         missing = sorted(set(values) - set(self._columns))
         if missing:
             raise RunError(f"{name} has no column {', '.join(missing)}.")
@@ -63,56 +67,67 @@ class Table(Sequence[dict[str, str]]):
             return self
         wanted = tuple(values.values())
         cells = zip(*(self._columns[column] for column in values), strict=True)
-        kept = [i for i, found in enumerate(cells) if found == wanted]
-        return Table({column: [all_of[i] for i in kept] for column, all_of in self._columns.items()}, len(kept))
+        kept = [i for i, row in enumerate(cells) if row == wanted]
+        return Table({key: [column[i] for i in kept] for key, column in self._columns.items()}, len(kept))
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The file of that name in a run's folder. Raises `RunError` for one that leads out of it, or is a link."""
+    """Returns the path of a file in a run folder; the file need not exist.
+
+    Raises `RunError` if the name leads outside the folder, or if the file or one of its folders is a symbolic link.
+    """
     path = folder / name
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts or "\\" in name or "\0" in name:
-        raise RunError(f"{name} lies outside the run's folder. The files of a run must lie in it.")
+        raise RunError(f"{name} is outside the run folder. Expected a path relative to the run folder, without `..`.")
     if any((folder / Path(*parts[:depth])).is_symlink() for depth in range(1, len(parts) + 1)):
-        raise RunError(f"{name} is a link. The files of a run must lie in its folder, which can then be copied.")
+        raise RunError(f"{name} is a symbolic link. A run folder must hold regular files, so that it can be copied.")
     return path
 
 
 def read_table(path: Path, name: str, columns: Collection[str] | None = None) -> Table:
-    """The rows of a raw file; of `columns` those that it has, or all.
+    """Reads the rows of a plain or gzip (`.gz`) CSV file.
 
-    Raises `RunError` naming the line that cannot be read, or where the file holds more than is read.
+    `name` is the file name for error messages. `columns` are the columns to keep; columns that the file lacks are
+    ignored, and None keeps all. Raises `RunError` with the line number if the file is not valid CSV, and if it exceeds
+    a limit of this module.
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             text = TextIOWrapper(file, encoding="utf-8", newline="")
             return _collect(csv.reader(_lines(text, name), strict=True), name, columns)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise RunError(f"{name} cannot be read as CSV text ({type(error).__name__}: {error}).") from error
+        raise RunError(
+            f"{name} cannot be read as CSV text ({type(error).__name__}: {error}). Expected UTF-8, plain or gzip."
+        ) from error
 
 
 def _lines(text: TextIOWrapper, name: str) -> Iterator[str]:
-    """Lines, as long as they and their sum stay within bounds: a gzip file of a megabyte may unpack to a thousand."""
+    """Yields lines and stops at the size limits: a gzip file of 1 MB can decompress to 1 GB."""
     read = 0
-    while line := text.readline(LINE_CHARACTERS):
+    while line := text.readline(MAX_LINE_CHARACTERS):
         read += len(line)
-        if len(line) == LINE_CHARACTERS:
-            raise RunError(f"{name} holds a line of more than {LINE_CHARACTERS:,} characters: not rows of a run.")
-        if read > FILE_BYTES:
-            raise RunError(f"{name} unpacks to more than {FILE_BYTES // 2**20} MiB; so large a file is not read.")
+        if len(line) == MAX_LINE_CHARACTERS:
+            raise RunError(
+                f"{name} has a line of more than {MAX_LINE_CHARACTERS:,} characters. Expected the CSV rows of a run."
+            )
+        if read > MAX_FILE_BYTES:
+            raise RunError(
+                f"{name} decompresses to more than the limit of {MAX_FILE_BYTES // 2**20} MiB. Split it into parts."
+            )
         yield line
 
 
 def _collect(reader: Any, name: str, columns: Collection[str] | None) -> Table:
-    """The wanted columns of a `csv.reader`."""
+    """Collects the requested columns from a `csv.reader`."""
     try:
         header = next(reader, None)
         if not header or len(set(header)) < len(header):
-            raise RunError(f"{name} has no header of distinct columns.")
+            raise RunError(f"{name} has no header with distinct column names. Expected a CSV header in line 1.")
         places = [i for i, column in enumerate(header) if columns is None or column in columns]
         cells: list[list[str]] = [[] for _ in places]
         shared: list[dict[str, str]] = [{} for _ in places]
-        length = held = 0
+        length = table_bytes = 0
         for row in reader:
             if len(row) != len(header):
                 if not row:
@@ -121,18 +136,20 @@ def _collect(reader: Any, name: str, columns: Collection[str] | None) -> Table:
             length += 1
             for column, known, place in zip(cells, shared, places, strict=True):
                 cell = row[place]
-                if (old := known.get(cell)) is None:
-                    held += sys.getsizeof(cell)
+                if (stored := known.get(cell)) is None:
+                    table_bytes += sys.getsizeof(cell)
                     if len(known) < SHARED_VALUES:
                         known[cell] = cell
                 else:
-                    cell = old
+                    cell = stored
                 column.append(cell)
-            held += 8 * len(places)
-            if length > ROWS:
-                raise RunError(f"{name} holds more than {ROWS:,} rows; split it into parts.")
-            if held > HELD_BYTES:
-                raise RunError(f"{name} needs more than {HELD_BYTES // 2**20} MiB of memory; split it into parts.")
+            table_bytes += 8 * len(places)
+            if length > MAX_ROWS:
+                raise RunError(f"{name} has more than {MAX_ROWS:,} rows, the limit. Split it into parts.")
+            if table_bytes > MAX_TABLE_BYTES:
+                raise RunError(
+                    f"{name} needs more than {MAX_TABLE_BYTES // 2**20} MiB of memory, the limit. Split it into parts."
+                )
     except csv.Error as error:
         raise RunError(f"{name}, line {reader.line_num}: {error}.") from error
     return Table({header[i]: column for i, column in zip(places, cells, strict=True)}, length)

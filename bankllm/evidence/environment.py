@@ -1,6 +1,7 @@
-"""The machine that a number was measured on: what changes the number, and nothing that names its owner.
+"""Describe the machine of a measurement: hardware, operating system, limits and library versions.
 
-No host name, user name or path is recorded. GPUs are asked of `nvidia-smi`, because importing torch takes seconds.
+The description contains no host name, user name or path. GPU data comes from `nvidia-smi`, because importing torch
+takes seconds.
 """
 
 import hashlib
@@ -38,11 +39,16 @@ LIBRARIES = (
     "transformers",
     "uvicorn",
 )
+"""Packages whose versions can change a measured value."""
 CGROUP = Path("/sys/fs/cgroup")
+"""Root of the Linux control groups, versions 1 and 2."""
 
 
 def environment_info() -> dict[str, object]:
-    """Describe this machine in JSON values: `*_gib` in GiB, `cpu_limit` in cores; None where there is no limit."""
+    """Describes this machine in JSON values.
+
+    `memory_gib` and `memory_limit_gib` are in GiB, `cpu_limit` is in cores. A limit is None if there is none.
+    """
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -63,7 +69,7 @@ def environment_info() -> dict[str, object]:
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name as the kernel gives it."""
+    """Returns the CPU model name from `/proc/cpuinfo`; without that file, the processor or machine type."""
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model"):
@@ -72,7 +78,7 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def cpu_limit(cgroup: Path = CGROUP) -> float | None:
-    """Cores that the control group may use, version 2 or 1; None without a limit."""
+    """Returns the CPU limit of the control group (version 2 or 1) in cores; None if there is no limit."""
     words = _words(cgroup / "cpu.max") or [
         *_words(cgroup / "cpu/cpu.cfs_quota_us"),
         *_words(cgroup / "cpu/cpu.cfs_period_us"),
@@ -83,16 +89,19 @@ def cpu_limit(cgroup: Path = CGROUP) -> float | None:
 
 
 def memory_limit_gib(cgroup: Path = CGROUP) -> float | None:
-    """Memory that the control group may use, version 2 or 1; None without a limit."""
+    """Returns the memory limit of the control group (version 2 or 1) in GiB; None if there is no limit."""
     limit = "".join(_words(cgroup / "memory.max") or _words(cgroup / "memory/memory.limit_in_bytes"))
-    # Version 1 has no word for "unlimited": it gives the largest number of whole pages.
+    # Version 1 has no value for "unlimited": it reports the largest multiple of the page size below 2**63.
     if limit in ("", "max") or int(limit) >= 2**62:
         return None
     return round(int(limit) / 2**30, 1)
 
 
 def gpus() -> list[dict[str, object]]:
-    """NVIDIA GPUs with name, memory in GiB and driver; empty without `nvidia-smi` or where it fails."""
+    """Returns name, memory in GiB and driver version of each NVIDIA GPU.
+
+    Empty if `nvidia-smi` is missing or fails. The memory is None if `nvidia-smi` does not report it.
+    """
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -101,16 +110,16 @@ def gpus() -> list[dict[str, object]]:
         text = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    found: list[dict[str, object]] = []
+    devices: list[dict[str, object]] = []
     for line in text.splitlines():
         name, mebibytes, driver = (field.strip() for field in line.rsplit(",", 2))
         memory = round(int(mebibytes) / 1024, 1) if mebibytes.isdecimal() else None
-        found.append({"name": name, "memory_gib": memory, "driver": driver})
-    return found
+        devices.append({"name": name, "memory_gib": memory, "driver": driver})
+    return devices
 
 
 def os_name() -> str:
-    """The distribution on Linux, the platform's own words elsewhere."""
+    """Returns the name of the Linux distribution; on other systems, the short platform name."""
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
@@ -118,13 +127,13 @@ def os_name() -> str:
 
 
 def uname() -> str:
-    """`uname -srvm`: kernel, release, build and machine, without the host's name."""
-    found = platform.uname()
-    return f"{found.system} {found.release} {found.version} {found.machine}"
+    """Returns `uname -srvm`: system, release, version and machine, without the host name."""
+    names = platform.uname()
+    return f"{names.system} {names.release} {names.version} {names.machine}"
 
 
 def installed(package: str) -> str | None:
-    """The installed version of a package, None where it is absent; nothing is imported."""
+    """Returns the version of an installed package without importing it; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -132,7 +141,7 @@ def installed(package: str) -> str | None:
 
 
 def lock_sha256() -> str | None:
-    """sha256 of `requirements.lock`; None outside a checkout."""
+    """Returns the sha256 of `requirements.lock`; None outside a source checkout."""
     lock = project_root() / "requirements.lock"
     return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None
 

@@ -1,16 +1,17 @@
-"""How a record reads: the same words on every page, in notebooks and in bound claims.
+"""Format a record as text. Pages, notebooks and claims use these functions, so they show the same text.
 
-Standard library alone, and any object with a record's fields will do: the verifier that lies in a run's folder carries
-this module and has no pydantic.
+Standard library only, and any object with the fields of `RecordLike` is accepted, because this module is part of the
+`verify.py` that every run contains, which has no pydantic.
 """
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 PARTS = ("", "ci95", "n")
-"""What a claim can show of a record: its value (`ID`), its interval (`ID#ci95`), its number of samples (`ID#n`)."""
+"""Parts of a record that a claim can show: the value (`ID`), the interval (`ID#ci95`), the sample count (`ID#n`)."""
 
 COUNTED = ("parameters", "requests", "texts", "vectors", "messages")
+"""Units of counts, which are shown without decimals."""
 
 
 class RecordLike(Protocol):
@@ -35,21 +36,21 @@ class RecordLike(Protocol):
 
 
 def format_part(record: RecordLike, part: str = "") -> str:
-    """What stands in a claim of that part. Raises `ValueError` for a part that is none of `PARTS`."""
+    """Formats one part of a record. Raises `ValueError` if the part is not one of `PARTS`."""
     if part not in PARTS:
-        raise ValueError(f"Unknown part {part!r} of a record. Expected one of: ci95, n, or none.")
+        raise ValueError(f"Unknown part {part!r} of a record. Expected ci95, n, or an empty string.")
     return {"": format_value, "ci95": format_interval, "n": format_count}[part](record)
 
 
 def format_value(record: RecordLike) -> str:
-    """`93.5 %`, `12.4 ms`, `1.2 MiB`; `not measured` where there is no value."""
+    """Formats the value, e.g. `93.5 %`, `12.4 ms`, `1.2 MiB`; without a value, `not measured` or `too few samples`."""
     if record.value is None:
         return "not measured" if record.raw is None else "too few samples"
     return _quantity(record.value, record.unit)
 
 
 def format_interval(record: RecordLike) -> str:
-    """The 95 % interval in the record's unit, or why there is none."""
+    """Formats the 95 % interval in the record's unit, or the reason why there is none."""
     if record.ci95 is None:
         return f"none: {record.why_no_ci95}" if record.why_no_ci95 else "–"
     low, high = (_quantity(end, record.unit) for end in record.ci95)
@@ -58,12 +59,12 @@ def format_interval(record: RecordLike) -> str:
 
 
 def format_count(record: RecordLike) -> str:
-    """How many samples, e.g. `3,080`."""
+    """Formats the number of samples, e.g. `3,080`."""
     return f"{record.n:,}"
 
 
 def describe_how(record: RecordLike) -> str:
-    """The statistic and what it was applied to, e.g. `percentile of latency_ms, q = 0.95`."""
+    """Describes the statistic and its column, e.g. `percentile of latency_ms, q = 0.95`."""
     if record.statistic is None:
         return "–"
     parameters = record.parameters

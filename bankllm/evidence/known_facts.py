@@ -1,6 +1,8 @@
-"""What a record may say beside its number: the unit that fits the statistic, and data that are what they are called.
+"""Consistency rules for a record: its unit fits its statistic, and its data set and model match their names.
 
-Standard library alone; a part of every run's own `verify.py`.
+The expected hashes and row counts are repeated here on purpose: the verifier does not import the modules that load data
+and models. Tests compare both copies. Standard library only: this module is part of the `verify.py` that every run
+contains.
 """
 
 import re
@@ -25,7 +27,7 @@ SHARES = frozenset(
 )
 """Statistics whose unit is `share`."""
 RATES = frozenset(("throughput", "goodput", "knee"))
-"""Statistics whose unit is something a second."""
+"""Statistics whose unit is a rate per second, such as `requests/s`."""
 COLUMN_UNITS = {
     "ms": "ms",
     "s": "s",
@@ -38,14 +40,15 @@ COLUMN_UNITS = {
     "truncated": "texts",
     "error": "cosine",
 }
-"""Last word of a column's name → the unit of what it holds."""
+"""Last part of a column name, after the last `_` → the unit of its values."""
 QUANTITIES = frozenset(("ms", "s", "bytes", "share", "p", "cosine", "%"))
-"""Units that no plain count may carry."""
+"""Units that a count cannot have."""
 
 PERCENTILE_ID = re.compile(r"\bp(\d+(?:\.\d+)?)_ms\b")
+"""The percentile in a record id, such as 95 in `chat.p95_ms`."""
 
-MOST_BUSY = 0.9
-"""The share of a core above which a load generator's own delay is in the figures."""
+MAX_GENERATOR_CPU_SHARE = 0.9
+"""Maximum CPU share of a load generator, of one core. Above it, the generator's own delay distorts the latencies."""
 
 KNOWN_DATA: dict[str, dict[str, Any]] = {
     "banking77": {
@@ -70,17 +73,19 @@ KNOWN_DATA: dict[str, dict[str, Any]] = {
         "intents": 84,
     },
 }
-"""The data sets that `bankllm.datasets` knows by name: what `Dataset.conditions` says of each, whole."""
+"""Name of a complete data set → its conditions, as `bankllm.datasets.Dataset.conditions` returns them."""
 KNOWN_DATA["assistant(teller77)"] = KNOWN_DATA["teller77"]
 HASHES = ("train_sha256", "test_sha256")
-OWNERS = {facts["test_sha256"]: name for name, facts in reversed(KNOWN_DATA.items())}
+"""The conditions that a selection of a data set, such as `teller77[8 intents]`, shares with the whole."""
+NAME_BY_HASH = {facts["test_sha256"]: name for name, facts in reversed(KNOWN_DATA.items())}
+"""sha256 of the test split → name of the data set."""
 
 KNOWN_MODELS = {"all-MiniLM-L6-v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
-"""Last part of a base model's id → sha256 of its weights."""
+"""Last part of a base model id, after the last `/` → sha256 of its weights."""
 
 
 def unit_fault(statistic: str, parameters: Mapping[str, Any], unit: str) -> str | None:
-    """Why a record of that statistic cannot be in that unit; None where it can, or nothing is known of it."""
+    """Explains why a record of this statistic cannot have this unit; None if it can, or if no rule applies."""
     expected = None
     if statistic in ("across", "bootstrap"):
         if parameters.get("pick") != "spread":
@@ -91,53 +96,61 @@ def unit_fault(statistic: str, parameters: Mapping[str, Any], unit: str) -> str 
     elif statistic == "mcnemar":
         expected = "p"
     elif statistic in RATES:
-        return None if unit.endswith("/s") else f"{statistic} gives something a second, not {unit}"
+        return (
+            None
+            if unit.endswith("/s")
+            else f"{statistic} is a rate per second: expected a unit that ends in /s, found {unit}"
+        )
     elif statistic == "rate":
         expected = f"{parameters.get('amount')}/s"
     elif statistic == "count":
-        return f"a count is not in {unit}" if _is_quantity(unit) else None
+        return f"a count cannot have the unit {unit}" if _is_quantity(unit) else None
     else:
         column = str(parameters.get("column") or parameters.get("bound") or "")
         if column.endswith(("_per_s", "_per_second")):
-            return None if unit.endswith("/s") else f"{column} is something a second, not {unit}"
+            return (
+                None
+                if unit.endswith("/s")
+                else f"column {column} holds a rate per second: expected a unit that ends in /s, found {unit}"
+            )
         expected = COLUMN_UNITS.get(column.rpartition("_")[2])
         if expected is None and _is_quantity(unit) and len(column) > 1:
-            return f"{column} says nothing of {unit}"
-    return f"the unit is {expected}, not {unit}" if expected not in (None, unit) else None
+            return f"the unit {unit} does not follow from the name of column {column}"
+    return f"expected unit {expected}, found {unit}" if expected not in (None, unit) else None
 
 
 def name_fault(id: str, parameters: Mapping[str, Any]) -> str | None:
-    """Why a record cannot have its id: `p95_ms` names percentile 0.95."""
+    """Explains why an id contradicts the percentile `q` of its record (`p95_ms`: q = 0.95); None if it does not."""
     named = PERCENTILE_ID.search(id)
     if named and "q" in parameters and abs(float(named[1]) - 100 * parameters["q"]) > 1e-9:
-        return f"is called p{named[1]}, but is percentile {100 * parameters['q']:g}"
+        return f"the id says p{named[1]}, but the record is percentile {100 * parameters['q']:g}"
     return None
 
 
 def data_fault(conditions: Mapping[str, Any]) -> str | None:
-    """Why the data set cannot be the one that it is called; None where it can."""
+    """Explains why the conditions contradict the name of the data set; None if they do not."""
     name = str(conditions.get("dataset", ""))
     base, _, selection = name.partition("[")
     facts = KNOWN_DATA.get(base)
     if facts is None:
-        owner = OWNERS.get(str(conditions.get("test_sha256")))
-        return f"the files of {owner} are called {name or 'nothing'}" if owner else None
+        known = NAME_BY_HASH.get(str(conditions.get("test_sha256")))
+        return f"the data set is named {name!r}, but its files are those of {known}" if known else None
     checked = HASHES if selection else tuple(facts)
     for key in checked:
         if conditions.get(key) != facts[key]:
-            return f"{name} has {key} {facts[key]}, not {conditions.get(key)}"
+            return f"{name}: expected {key} {facts[key]}, found {conditions.get(key)}"
     return None
 
 
 def model_fault(conditions: Mapping[str, Any]) -> str | None:
-    """Why the base model cannot be the one that it is called; None where it can."""
+    """Explains why the hash of the weights contradicts the name of the base model; None if it does not."""
     name = str(conditions.get("model", ""))
     expected = KNOWN_MODELS.get(name.rpartition("/")[2])
     found = conditions.get("model_sha256")
     if expected and found != expected:
-        return f"{name} has weights with sha256 {expected[:12]}…, not {str(found)[:12]}…"
+        return f"{name}: expected weights with sha256 {expected[:12]}…, found {str(found)[:12]}…"
     if not expected and found in KNOWN_MODELS.values():
-        return f"the weights of {next(iter(KNOWN_MODELS))} are called {name or 'nothing'}"
+        return f"the model is named {name!r}, but its weights are those of {next(iter(KNOWN_MODELS))}"
     return None
 
 

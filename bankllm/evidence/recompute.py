@@ -1,6 +1,6 @@
-"""Apply a named statistic to a raw file, after checking that the file is the one that is meant.
+"""Compute a named statistic from a raw file, after checking the sha256 of the file.
 
-Standard library alone: `bankllm verify` and every run's own `verify.py` do the same as the notebook did.
+Notebooks, `bankllm verify` and the `verify.py` that every run contains all use this module. Standard library only.
 """
 
 import hashlib
@@ -10,55 +10,60 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError
-from bankllm.evidence.csv_table import FILE_BYTES, Table, inside, read_table
+from bankllm.evidence.csv_table import MAX_FILE_BYTES, Table, inside, read_table
 from bankllm.evidence.statistics.estimate import Estimate
 from bankllm.evidence.statistics.registry import STATISTICS
 
 
 class RawFiles:
-    """The raw files of a run; each is hashed once, and the last one read is kept for the next record."""
+    """The raw files of a run. Each file is hashed once, and the table that was read last is cached."""
 
     def __init__(self, folder: Path, wanted: Mapping[str, Collection[str]] | None = None) -> None:
-        """`wanted` maps a path to all the columns that will be asked for, so that its file is read once."""
+        """`wanted` maps a path to all columns that later calls will need, so that each file is read only once."""
         self.folder = folder
         self._wanted = wanted or {}
         self._hashes: dict[str, str] = {}
         self._last: tuple[str, Table] | None = None
 
     def sha256(self, name: str) -> str:
-        """Of a file of the run. Raises `RunError` where it is missing, too large, or lies elsewhere."""
+        """Returns the sha256 of a file. Raises `RunError` if it is missing, too large, or outside the run folder."""
         if name not in self._hashes:
             path = inside(self.folder, name)
             if not path.is_file():
-                raise RunError(f"{name} is missing. A record without its raw file cannot be checked.")
+                raise RunError(
+                    f"{name} is missing. Without its raw file a record cannot be recomputed; restore the file."
+                )
             try:
-                if (size := path.stat().st_size) > FILE_BYTES:
-                    raise RunError(f"{name} holds {size // 2**20} MiB; so large a file is not read.")
+                if (size := path.stat().st_size) > MAX_FILE_BYTES:
+                    raise RunError(
+                        f"{name} has {size // 2**20} MiB, more than the limit of {MAX_FILE_BYTES // 2**20} MiB."
+                    )
                 self._hashes[name] = sha256_file(path)
             except OSError as error:
                 raise RunError(f"{name} cannot be read ({error}).") from error
         return self._hashes[name]
 
     def rows(self, name: str, sha256: str, where: Mapping[str, str], columns: Collection[str] | None) -> Table:
-        """The rows that hold the values of `where`; of `columns` those that the file has, or all.
+        """Returns the rows whose columns have the values of `where`.
 
-        Raises `RunError` if the file left the folder, is missing, was changed or cannot be read.
+        `columns` are the columns to keep; columns that the file lacks are ignored, and None keeps all. Raises
+        `RunError` if the file is outside the folder, is missing, has another sha256, or cannot be read.
         """
         if (found := self.sha256(name)) != sha256:
             raise RunError(f"{name} was changed: expected sha256 {sha256[:12]}…, found {found[:12]}….")
         needed = None if columns is None else {*columns, *where}
-        together = self._wanted.get(name)
-        if needed is None or together is None or not needed <= set(together):
+        prefetched = self._wanted.get(name)
+        if needed is None or prefetched is None or not needed <= set(prefetched):
             return read_table(self.folder / name, name, needed).where(where, name)
         if self._last is None or self._last[0] != name:
-            self._last = None  # one table at a time is held
-            self._last = (name, read_table(self.folder / name, name, together))
+            self._last = None  # free the previous table before reading the next one
+            self._last = (name, read_table(self.folder / name, name, prefetched))
         return self._last[1].select(needed).where(where, name)
 
     def estimate(
         self, name: str, sha256: str, where: Mapping[str, str], statistic: str, parameters: Mapping[str, Any]
     ) -> Estimate:
-        """What the statistic gives. Raises `RunError` where the file or a column is not what the record says."""
+        """Computes a statistic. Raises `RunError` if the file was changed, or if the rows do not fit the statistic."""
         if statistic not in STATISTICS:
             raise RunError(f"Unknown statistic {statistic!r}. Expected one of: {', '.join(STATISTICS)}.")
         function = STATISTICS[statistic]
@@ -70,13 +75,16 @@ class RawFiles:
 
 
 def needed_columns(statistic: str, parameters: Mapping[str, Any]) -> set[str]:
-    """Every text among the arguments of a statistic, and of one that it applies: what may name a column."""
+    """Returns every string that can be a column name: the string arguments and defaults of a statistic.
+
+    For a statistic that applies another one (`of`), the defaults of the other one are included.
+    """
     functions = [STATISTICS[name] for name in (statistic, parameters.get("of")) if name in STATISTICS]
     defaults = [p.default for function in functions for p in inspect.signature(function).parameters.values()]
     return {value for value in (*defaults, *parameters.values()) if isinstance(value, str)}
 
 
 def sha256_file(path: Path) -> str:
-    """Of a file's bytes, read piece by piece."""
+    """Returns the sha256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,19 @@
-"""The measurement record, and the raw rows it is computed from.
+"""The measurement record and the raw rows that it is computed from.
 
-One way leads to a number: write rows (`write_rows`), then apply a named statistic to the file
-(`compute`). Whoever has the file can do it again; `bankllm verify` does.
+There is only one way to make a number: write rows to a file (`write_rows`), then compute a named statistic from the
+file (`measure`). The contract of a record:
+
+- A record is one line of `records.jsonl`: a JSON object with every field of `Record`. Its id is unique in the run.
+- For a measured record, `value`, `n`, `ci95` and `why_no_ci95` are what `statistic(rows, **parameters)` returns. `rows`
+  are the rows of `raw.path` that have the values of `raw.where`, and `raw.sha256` is the hash of that file.
+- If `ci95` is null, `why_no_ci95` or `invalid_because` gives the reason.
+- `valid` is false if and only if `invalid_because` is set. The reasons come from the notebook, the load generator
+  (`validity_marks`) or the statistic, for example too few samples. The value of an invalid record must not be used.
+- A number that could not be measured has no `raw`, `statistic`, `value` or `ci95`, is not valid, and says why.
+- `unit`, `id` and `conditions` pass the rules of `known_facts`.
+- Unknown keys are rejected. A change that old readers cannot read raises `schema_version`.
+
+`bankllm verify` checks all of this. The JSON Schema is `verification/schema/record.v1.json`.
 """
 
 import contextlib
@@ -24,19 +36,22 @@ from bankllm.util.atomic_files import atomic_writer
 
 
 class Raw(BaseModel):
-    """The rows behind a record: a CSV file of the run, plain or gzip, and which of its rows count."""
+    """The source rows of a record: a CSV file of the run, plain or gzip, and a selection of its rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
-    """Relative to the run's folder, with forward slashes."""
+    """Relative to the run folder, with forward slashes."""
     sha256: str
     where: dict[str, str] = {}
-    """Only rows that hold these values, compared as text."""
+    """Column → value; only rows with all these values are used, compared as text. Empty: all rows."""
 
 
 class Record(BaseModel):
-    """One measured (or not measured) number. See the contract in DESIGN: every field stands in `records.jsonl`."""
+    """One number of a run, measured or not measured: one line of `records.jsonl`.
+
+    `value`, `n`, `ci95` and `why_no_ci95` are what `statistic`, with `parameters`, returns for the rows of `raw`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,25 +59,34 @@ class Record(BaseModel):
     id: str
     """Dotted, e.g. `chat.c100.p95_ms`."""
     title: str
-    """For people, e.g. `Chat latency, p95`."""
+    """Text for readers, e.g. `Chat latency, p95`."""
     notebook: str
+    """Name of the notebook that made the record. Its raw files begin with the same two digits."""
     value: float | None
+    """None if nothing was measured, or if there are too few samples."""
     unit: str
+    """Unit of `value` and `ci95`, e.g. `ms`, `s`, `bytes`, `requests/s`, or `share` (0 … 1)."""
     n: int = Field(ge=0)
+    """Number of samples, as the statistic counts them."""
     ci95: tuple[float, float] | None
+    """95 % confidence interval."""
     why_no_ci95: str | None
+    """Why a measured record has no interval."""
     statistic: str | None
-    """A name in `STATISTICS`; None where nothing was measured."""
+    """A name in `statistics.registry.STATISTICS`; None if nothing was measured."""
     parameters: dict[str, Any]
     """Keyword arguments of the statistic."""
     raw: Raw | None
+    """None if nothing was measured."""
     conditions: dict[str, Any]
+    """What the number depends on: profile, host, data set, model and settings. Two runs must agree to be compared."""
     valid: bool
     invalid_because: str | None
+    """Why the value must not be used, or why it was not measured."""
 
     @property
     def status(self) -> str:
-        """`measured`, `invalid`, or `not measured`."""
+        """One of `measured`, `invalid` and `not measured`."""
         if self.raw is None:
             return "not measured"
         return "measured" if self.valid else "invalid"
@@ -81,9 +105,11 @@ def measure(
     conditions: Mapping[str, Any],
     invalid_because: str | None = None,
 ) -> Record:
-    """The record of a statistic applied to a raw file of `folder`; what `validity` finds wanting makes it invalid.
+    """Computes a statistic from a raw file of the run folder and returns the record.
 
-    Raises `RunError` where the rows do not fit.
+    The record is invalid if `invalid_because` is given, if the summary of the load excludes its rows
+    (`validity_marks.load_faults`), or if the statistic cannot be computed from these rows, e.g. too few samples.
+    Raises `RunError` if the file was changed, or if the rows do not fit the statistic.
     """
     estimate = compute(folder, raw, statistic, parameters)
     because = reasons(invalid_because, load_faults(folder, raw.path), estimate.invalid_because)
@@ -106,7 +132,7 @@ def measure(
 
 
 def not_measured(id: str, *, title: str, notebook: str, unit: str, conditions: Mapping[str, Any], why: str) -> Record:
-    """The record of a number that could not be had, and why."""
+    """Returns the record of a number that could not be measured."""
     return Record(
         id=id,
         title=title,
@@ -126,27 +152,28 @@ def not_measured(id: str, *, title: str, notebook: str, unit: str, conditions: M
 
 
 def compute(folder: Path, raw: Raw, statistic: str, parameters: Mapping[str, Any]) -> Estimate:
-    """Apply a statistic to a raw file. Raises `RunError` where the file or a column is not what the record says."""
+    """Computes a statistic from a raw file. Raises `RunError` if the file was changed, or the rows do not fit."""
     return RawFiles(folder).estimate(raw.path, raw.sha256, raw.where, statistic, parameters)
 
 
 def read_rows(folder: Path, raw: Raw) -> Table:
-    """The rows of a raw file, plain or gzip, that count.
+    """Reads the selected rows of a raw file, plain or gzip, with all columns.
 
-    Raises `RunError` if the file left the folder, is missing, was changed or cannot be read.
+    Raises `RunError` if the file is outside the folder, is missing, has another sha256, or cannot be read.
     """
     return RawFiles(folder).rows(raw.path, raw.sha256, raw.where, None)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows as CSV, whole or not at all; as gzip where the name ends in `.gz`, equal rows as equal bytes.
+    """Writes rows as CSV atomically; as gzip if the name ends in `.gz`.
 
-    Columns are the first row's; floats keep every digit.
+    The columns are those of the first row. Floats are written with every digit, and the same rows always give the same
+    bytes. Raises `RunError` if there are no rows or the file cannot be written.
     """
     iterator: Iterator[Mapping[str, object]] = iter(rows)
     first = next(iterator, None)
     if first is None:
-        raise RunError(f"No rows to write to {path.name}. A measurement needs at least one.")
+        raise RunError(f"No rows to write to {path.name}. Expected at least one row.")
     with contextlib.ExitStack() as stack:
         file: BinaryIO = stack.enter_context(atomic_writer(path))
         if path.suffix == ".gz":
@@ -157,17 +184,17 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
         writer.writerow(first)
         writer.writerows(iterator)
         text.flush()
-        text.detach()  # the file is closed by its own writer
+        text.detach()  # the exit stack closes the file
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file, whole or not at all."""
+    """Writes a small UTF-8 text file atomically."""
     with atomic_writer(path) as file:
         file.write(text.encode("utf-8"))
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Every record of a run; none where the file is not there yet. Raises `RunError` naming an unreadable line."""
+    """Reads `records.jsonl`; empty if there is no file. Raises `RunError` with the number of an invalid line."""
     path = folder / "records.jsonl"
     if not path.exists():
         return []
@@ -179,11 +206,11 @@ def read_records(folder: Path) -> list[Record]:
             fault = error.errors(include_url=False)[0]
             raise RunError(
                 f"{path.name}, line {number}: not a measurement record ({fault['msg']} at "
-                f"{'.'.join(map(str, fault['loc'])) or 'the line'}). The run was edited or cut short; run it again."
+                f"{'.'.join(map(str, fault['loc'])) or 'the line'}). The file was edited or truncated; repeat the run."
             ) from error
     return records
 
 
 def write_records(folder: Path, records: Iterable[Record]) -> None:
-    """Write `records.jsonl`, whole or not at all."""
+    """Writes `records.jsonl` atomically."""
     write_text(folder / "records.jsonl", "".join(record.model_dump_json() + "\n" for record in records))

@@ -1,7 +1,7 @@
-"""Run it again here, and judge each record: within the stated tolerance, outside, or not comparable, and why.
+"""Repeat a run on this machine and compare each record with the original: `bankllm reproduce RUN_DIR`.
 
-`bankllm reproduce RUN_DIR`. Quality must come out the same wherever it is measured; speed and memory are judged on
-the same machine alone.
+Each record is within the tolerance of its unit, outside it, or not comparable. Quality (accuracy, recall) is compared
+on any machine. Speed and memory are compared only if both runs were made on the same machine.
 """
 
 import itertools
@@ -19,12 +19,13 @@ from bankllm.evidence.records import Record, read_records
 
 Reproduction = Literal["within", "outside", "not comparable"]
 Repeat = Callable[[str, Sequence[str], dict[str, Any]], tuple[Path, Manifest]]
+"""Runs notebooks: (profile, notebook names, parameters) → (new run folder, its manifest)."""
 
 POINTS = 0.02
-"""A share without an interval (macro-F1, a hit rate read once) may differ by 2 points."""
+"""Tolerance of a share without an interval (macro-F1, a hit rate measured once): 2 percentage points."""
 
 ROUNDING = 1e-9
-"""Wilson's interval of "all of them" ends at 1 but for the last digit of a float."""
+"""Wilson's interval for n of n hits ends at 1 except for the last digit of a float."""
 
 FACTORS = {
     "percentile": 1.5,
@@ -40,18 +41,18 @@ FACTORS = {
     "across": 1.5,
     "growth": 2.0,
 }
-"""Statistic → the factor by which times, rates and bytes may differ on the same machine, either way.
+"""Statistic → the factor by which a time, rate or size may be larger or smaller on the same machine.
 
-A histogram's quantile moves by whole buckets (they grow by up to 2.5 times), a maximum is the least steady of all.
+A histogram quantile changes by whole buckets, whose bounds grow by a factor of up to 2.5. A maximum varies the most.
 """
 
 EXACT = ("parameters", "messages", "vectors", "texts")
-"""Units of what is counted, not timed: equal, or the code changed."""
+"""Units of counts, which must be equal. A different count means that the code changed."""
 
 
 @dataclass(frozen=True)
 class Reproduced:
-    """One record of the original run and what became of it here."""
+    """One record of the original run, and whether the repeated run reproduced it."""
 
     id: str
     outcome: Reproduction
@@ -59,23 +60,26 @@ class Reproduced:
 
 
 def reproduce(folder: Path, repeat: Repeat) -> tuple[Path, list[Reproduced]]:
-    """Have the same notebooks run with the same profile and parameters; returns the new run and the judgement.
+    """Runs the finished notebooks of a run again with the same profile and parameters, and compares the records.
 
-    `repeat` is `pipeline.run` for a folder of runs, told the profile, the notebooks and their parameters.
-    Raises `RunError` where the original has no finished notebook, or the repetition fails.
+    `repeat` runs the notebooks, e.g. `pipeline.run` with a folder for runs. Returns the new run folder and one result
+    per record of the original. Raises `RunError` if the original has no finished notebook, or if a notebook fails.
     """
     manifest = read_manifest(folder)
     done = [entry.name for entry in manifest.notebooks if entry.status == "done"]
     if not done:
-        raise RunError(f"{folder} has no notebook that is done. Nothing can be reproduced; resume it first.")
+        raise RunError(
+            f"{folder} has no finished notebook, so there is nothing to reproduce. "
+            f"Finish it first: bankllm run --resume {manifest.run_id}"
+        )
     again, repeated = repeat(manifest.profile, done, parameters_of(manifest.command))
     if failed := [entry.name for entry in repeated.notebooks if entry.status != "done"]:
-        raise RunError(f"{again}: {', '.join(failed)} failed here. Carry on with bankllm run --resume {again.name}.")
+        raise RunError(f"{again}: {', '.join(failed)} did not finish. Continue with: bankllm run --resume {again.name}")
     return again, judge_repetition(folder, again)
 
 
 def parameters_of(command: str) -> dict[str, Any]:
-    """The notebooks' parameters that a recorded command gave with `-p` or `--parameter`."""
+    """Returns the notebook parameters that a recorded command set with `-p` or `--parameter`."""
     from bankllm.settings import parse_assignments
 
     words = shlex.split(command)
@@ -85,15 +89,15 @@ def parameters_of(command: str) -> dict[str, Any]:
 
 
 def judge_repetition(folder: Path, again: Path) -> list[Reproduced]:
-    """Judge every record of `folder` against the one of its id in `again`."""
-    found = {record.id: record for record in read_records(again)}
+    """Compares every record of `folder` with the record of the same id in `again`."""
+    repeated = {record.id: record for record in read_records(again)}
     machines = machine_differences(machine_of(folder), machine_of(again))
-    return [_judge(record, found.get(record.id), machines) for record in read_records(folder)]
+    return [_judge(record, repeated.get(record.id), machines) for record in read_records(folder)]
 
 
 def _judge(record: Record, again: Record | None, machines: str) -> Reproduced:
     if again is None:
-        return Reproduced(record.id, "not comparable", "the repetition has no such record")
+        return Reproduced(record.id, "not comparable", "the repeated run has no record with this id")
     if why := record_differences(record, again):
         return Reproduced(record.id, "not comparable", why)
     if record.value is None or again.value is None:
@@ -101,12 +105,12 @@ def _judge(record: Record, again: Record | None, machines: str) -> Reproduced:
     if record.unit not in QUALITY_UNITS and machines:
         return Reproduced(record.id, "not comparable", machines)
     holds, tolerance = tolerated(record, again)
-    shown = f"{format_value(record)} then, {format_value(again)} now; tolerance: {tolerance}"
-    return Reproduced(record.id, "within" if holds else "outside", shown)
+    why = f"original {format_value(record)}, repeated {format_value(again)}; tolerance: {tolerance}"
+    return Reproduced(record.id, "within" if holds else "outside", why)
 
 
 def tolerated(record: Record, again: Record) -> tuple[bool, str]:
-    """Whether the new value is near enough, and by which rule. Both must have a value."""
+    """Returns whether the new value is within the tolerance, and the tolerance as text. Both must have a value."""
     assert record.value is not None
     assert again.value is not None
     if record.unit in EXACT:

@@ -1,4 +1,4 @@
-"""A run's folder as a notebook sees it: write rows, measure, plot.
+"""The run folder API for notebooks: write raw rows, compute records from them, save plots.
 
 run = open_run("01_local_validation", profile, run_dir)
 run.write_rows("chat", rows)
@@ -38,33 +38,38 @@ if TYPE_CHECKING:
 
 
 PERCENTILES = (0.5, 0.95, 0.99)
-GZIP_FROM = 5000
-"""From so many rows on, a raw file is compressed: thousands of them go into a repository."""
+"""The default percentiles of `Run.measure_percentiles`, as fractions."""
+GZIP_MIN_ROWS = 5000
+"""Number of rows from which a raw file is compressed, because runs are committed to a repository."""
 
 
 class Run:
-    """One notebook's hand on the run's folder."""
+    """One notebook's access to the run folder. Make it with `open_run`."""
 
     def __init__(self, folder: Path, notebook: str, profile: Profile) -> None:
         self.folder = folder
         self.notebook = notebook
         self.profile = profile
         self.conditions: dict[str, Any] = {"profile": profile.name, "host": host_line()}
-        """Added to every record; notebooks put the data set and the model here."""
+        """Conditions added to every record. Notebooks add the data set and the model."""
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, object]], *, compress: bool | None = None) -> None:
-        """Write `raw/<notebook number>_<name>.csv`; as `.csv.gz` where told, else from `GZIP_FROM` rows on."""
+        """Writes `raw/<notebook number>_<name>.csv`, or `.csv.gz` if `compress` is true.
+
+        By default a file is compressed from `GZIP_MIN_ROWS` rows on. A file with the same name in the other format is
+        deleted. Raises `RunError` if there are no rows.
+        """
         iterator = iter(rows)
-        first = list(islice(iterator, GZIP_FROM))
+        first = list(islice(iterator, GZIP_MIN_ROWS))
         if compress is None:
-            compress = len(first) == GZIP_FROM
+            compress = len(first) == GZIP_MIN_ROWS
         plain, packed = self._raw_paths(name)
         write_rows(packed if compress else plain, chain(first, iterator))
         (plain if compress else packed).unlink(missing_ok=True)
 
     def raw_path(self, name: str) -> Path:
-        """Where the rows of that name lie, or would lie if there were few."""
+        """Returns the path of the rows named `name`; the path of the uncompressed file if none were written."""
         plain, packed = self._raw_paths(name)
         return packed if packed.exists() else plain
 
@@ -85,14 +90,16 @@ class Run:
         invalid_because: str | None = None,
         **parameters: Any,
     ) -> Record:
-        """Apply `statistic` to the rows written as `raw` and keep the record.
+        """Computes `statistic` from the rows that were written as `raw`, and saves and returns the record.
 
-        `invalid_because` marks a number that must not be used (an overloaded generator, say); what the
-        statistic itself finds wanting is added to it. Raises `RunError` if the rows do not fit.
+        `where` selects rows by column values, `conditions` are added to the run's conditions, and `parameters` are the
+        arguments of the statistic. `invalid_because` says why the number must not be used, e.g. a cut-short load; the
+        reasons of the load summary and of the statistic are added to it. Raises `RunError` if no such rows were
+        written, or if they do not fit the statistic.
         """
         path = self.raw_path(raw)
         if not path.exists():
-            raise RunError(f"{id}: no rows named {raw!r} were written. Call write_rows({raw!r}, …) first.")
+            raise RunError(f"{id}: no rows named {raw!r} were written. Call run.write_rows({raw!r}, …) first.")
         source = Raw(path=path.relative_to(self.folder).as_posix(), sha256=sha256_file(path), where=where or {})
         record = records.measure(
             self.folder,
@@ -106,8 +113,8 @@ class Run:
             conditions={**self.conditions, **(conditions or {})},
             invalid_because=invalid_because,
         )
-        self._mark(id, invalid_because)
-        return self._keep(record)
+        self._write_exclusion(id, invalid_because)
+        return self._save(record)
 
     def measure_percentiles(
         self,
@@ -119,7 +126,7 @@ class Run:
         percentiles: Sequence[float] = PERCENTILES,
         **options: Any,
     ) -> list[Record]:
-        """p50, p95 and p99 (or others) of a column in ms, as `<prefix>.p50_ms` …; `options` go to `measure`."""
+        """Records percentiles of a column in ms with the ids `<prefix>.p50_ms` and so on; `options` go to `measure`."""
         return [
             self.measure(
                 f"{prefix}.p{100 * q:.0f}_ms",
@@ -135,31 +142,34 @@ class Run:
         ]
 
     def not_measured(self, id: str, *, title: str, unit: str, why: str) -> Record:
-        """Keep the fact that a number could not be measured here, and why."""
-        return self._keep(
+        """Saves and returns a record with the status `not measured`; `why` is the reason."""
+        return self._save(
             records.not_measured(
                 id, title=title, notebook=self.notebook, unit=unit, conditions=self.conditions, why=why
             )
         )
 
     def records(self) -> list[Record]:
-        """What this notebook has recorded so far."""
+        """Returns the records that this notebook has saved so far."""
         return [record for record in read_records(self.folder) if record.notebook == self.notebook]
 
     def table(self) -> "pd.DataFrame":
-        """This notebook's records as people read them, one a row."""
+        """Returns this notebook's records as a table for display, one record per row."""
         return _frame(self.records())
 
     def others_by_topic(self) -> "pd.DataFrame":
-        """What the run's other notebooks recorded, under (room, id), in the pages' order; empty where they did not."""
+        """Returns the records of the other notebooks, indexed by (topic, id), in the order of the results page."""
         import pandas as pd
 
         others = [record for record in read_records(self.folder) if record.notebook != self.notebook]
-        topics = {title: _frame(mine) for title, mine in by_topic(others).items()}
-        return pd.concat(topics, names=["room"]) if topics else _frame([])
+        topics = {title: _frame(group) for title, group in by_topic(others).items()}
+        return pd.concat(topics, names=["topic"]) if topics else _frame([])
 
     def scratch(self, name: str) -> Path:
-        """A temporary folder for files that are not evidence (a store, a tool's logs); gone with this object."""
+        """Returns a temporary folder for files that are not evidence, such as a vector store or the logs of a tool.
+
+        It is deleted with this object.
+        """
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="bankllm-")
         folder = Path(self._scratch.name) / name
@@ -167,38 +177,39 @@ class Run:
         return folder
 
     def fresh(self, name: str) -> Path:
-        """A path in the run's folder at which nothing stands: what an earlier execution left there is removed."""
+        """Returns an unused path in the run folder. A folder that an earlier execution left there is deleted."""
         path = self.folder / name
         shutil.rmtree(path, ignore_errors=True)
         return path
 
     def save_plot(self, name: str, figure: "Figure") -> None:
-        """Save a figure as `plots/<notebook number>_<name>.png`."""
+        """Saves a figure as `plots/<notebook number>_<name>.png`, atomically, at 150 dpi."""
         with atomic_writer(self.folder / "plots" / f"{self.notebook[:2]}_{name}.png") as file:
             figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
 
-    def _mark(self, id: str, because: str | None) -> None:
-        """Write down beside the rows that a number must not be used, so that the mark cannot be taken off unseen."""
+    def _write_exclusion(self, id: str, because: str | None) -> None:
+        """Saves why a record is excluded in `raw/`, so that verification detects a reason removed from the record."""
         path = self.folder / "raw" / f"{self.notebook[:2]}{EXCLUSIONS_SUFFIX}"
-        marks = [mark for mark in read_table(path, path.name) if mark["id"] != id] if path.exists() else []
+        rows = [row for row in read_table(path, path.name) if row["id"] != id] if path.exists() else []
         if because:
-            marks.append({"id": id, "invalid_because": because})
-        if marks:
-            write_rows(path, marks)
+            rows.append({"id": id, "invalid_because": because})
+        if rows:
+            write_rows(path, rows)
         else:
             path.unlink(missing_ok=True)
 
-    def _keep(self, record: Record) -> Record:
+    def _save(self, record: Record) -> Record:
         others = [r for r in read_records(self.folder) if r.id != record.id]
         write_records(self.folder, [*others, record])
         return record
 
 
 def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
-    """Open the run's folder for one notebook, dropping what an earlier execution of it recorded.
+    """Opens the run folder for one notebook and deletes the records of its earlier execution.
 
-    An empty `profile` takes `BANKLLM_PROFILE`, else smoke; an empty `run_dir` takes
-    `outputs/interactive-<profile>`, which notebooks opened by hand share.
+    An empty `profile` means the setting `BANKLLM_PROFILE`, whose default is smoke. An empty `run_dir` means
+    `outputs/interactive-<profile>`, which all notebooks opened by hand share. Raises `UsageError` for an unknown
+    profile and `RunError` if the folder cannot be created.
     """
     settings = get_settings()
     chosen = get_profile(profile or settings.profile)
@@ -207,7 +218,7 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(
-            f"The run's folder {folder} cannot be made ({os.strerror(error.errno or 0)}). "
+            f"The run folder {folder} cannot be created ({os.strerror(error.errno or 0)}). "
             "Choose another with --output or BANKLLM_OUTPUT."
         ) from error
     kept = [record for record in read_records(folder) if record.notebook != notebook]
@@ -234,5 +245,5 @@ def _frame(records: Sequence[Record]) -> "pd.DataFrame":
 
 
 def host_line() -> str:
-    """The machine in a few words; the manifest holds the whole environment_info."""
+    """Describes the machine in one line. The manifest holds the full description (`environment.environment_info`)."""
     return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"

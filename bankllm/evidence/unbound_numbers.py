@@ -1,6 +1,7 @@
-"""Find what looks like a measured figure in prose: a number with a unit of time, rate, size or share.
+"""Find numbers in prose that look measured but have no claim: a number with a unit of time, rate, size or share.
 
-Bound numbers, code, comments and addresses are not prose. `claims` asks this of results sections, `scan` of any text.
+Claims, code, comments and URLs are not prose. `bankllm claims --check` searches results sections, and
+`bankllm claims --scan` searches the whole text. Standard library only.
 """
 
 import re
@@ -43,59 +44,65 @@ UNITS = {
     "×": "ratio",
     "x": "ratio",
 }
-"""How people write a unit → the unit of the records that could bear it out."""
+"""Unit as written in prose → unit of the records that could support the number."""
 
 UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
-FIGURE = re.compile(
+"""Alternatives of a regular expression, longest unit first."""
+NUMBER = re.compile(
     rf"(?<![\w.,/=-])[~≈<>≤≥]? ?\d[\d,]*(?:\.\d+)?(?: ?[–-] ?\d[\d,]*(?:\.\d+)?)? ?(?P<unit>{UNIT})(?![\w/])"
 )
-LEVEL = re.compile(r" ?(?:confidence\b|intervals?\b|CI\b)")
-"""What follows the 95 % of an interval, which is a convention and not a measurement."""
-SIZE = re.compile(r" ?\d")
-"""What follows the × of a size such as 15,000 × 384, which is no ratio."""
+CONFIDENCE_LEVEL = re.compile(r" ?(?:confidence\b|intervals?\b|CI\b)")
+"""Text after the "95 %" of an interval, which is a convention and not a measurement."""
+DIMENSION = re.compile(r" ?\d")
+"""Text after the × of dimensions such as 15,000 × 384, which are not a ratio."""
 
 NOT_PROSE = re.compile(
     r"<!--.*?-->|```.*?```|`[^`\n]*`|\]\([^)\n]*\)|https?://\S+|\\label\{[^}]*\}|<style>.*?</style>", re.DOTALL
 )
 HEADING = re.compile(r"^(#{1,6}) (.*)$")
-RESULTS = re.compile(r"\b(?:results?|figures|performance|measured)\b", re.IGNORECASE)
+RESULTS_HEADING = re.compile(r"\b(?:results?|figures|performance|measured)\b", re.IGNORECASE)
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
-ELSEWHERE = re.compile(r"<!-- not measured here: [^>]+ -->")
+NOT_MEASURED_HERE = re.compile(r"<!-- not measured here: [^>]+ -->")
 
 
 @dataclass(frozen=True)
 class UnboundNumber:
-    """A measured-looking figure: where it stands, how it is written, and the unit of a record that would fit."""
+    """A number that looks measured and has no claim."""
 
     line: int
+    """From 1."""
     column: int
+    """From 0."""
     text: str
+    """Number and unit as written."""
     unit: str
+    """Unit of the records that could support the number."""
 
 
 def find_unbound_numbers(text: str) -> Iterator[UnboundNumber]:
-    """Every unbound figure of a text, in order, but those in blocks marked `<!-- not measured here: source -->`."""
+    """Yields the unbound numbers of a text in order, except in blocks marked `<!-- not measured here: source -->`."""
     exempt = _exempt_lines(text)
     for number, line in enumerate(prose(text).splitlines(), start=1):
-        for match in FIGURE.finditer(line) if number not in exempt else ():
+        for match in NUMBER.finditer(line) if number not in exempt else ():
             unit = UNITS[match["unit"]]
-            convention = {"share": LEVEL, "ratio": SIZE}.get(unit)
-            if not (convention and convention.match(line, match.end())):
+            exception = {"share": CONFIDENCE_LEVEL, "ratio": DIMENSION}.get(unit)
+            if not (exception and exception.match(line, match.end())):
                 yield UnboundNumber(number, match.start(), match[0].strip(), unit)
 
 
 def unbound_numbers_in_results(text: str) -> Iterator[UnboundNumber]:
-    """Unbound figures of the results sections alone.
+    """Yields the unbound numbers of the results sections.
 
-    Such a section is headed by a line with the word Results, Figures, Performance or Measured and ends at the next
-    heading of its level, or stands between `<!-- results -->` and `<!-- /results -->`.
+    A results section begins with a heading that contains the word result(s), figures, performance or measured, and ends
+    at the next heading of the same or a higher level. Text between `<!-- results -->` and `<!-- /results -->` is also a
+    results section.
     """
-    wanted = _results_lines(text)
-    return (figure for figure in find_unbound_numbers(text) if figure.line in wanted)
+    lines = _results_lines(text)
+    return (number for number in find_unbound_numbers(text) if number.line in lines)
 
 
 def prose(text: str) -> str:
-    """The text with all that is bound, code, comment or address blanked; lines and columns stay where they are."""
+    """Replaces claims, code, comments and URLs by spaces. Line and column numbers do not change."""
     text = text.replace("\\%", " %")
     for pattern in (CLAIM, HTML_CLAIM, LATEX_CLAIM, NOT_PROSE):
         text = pattern.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
@@ -109,7 +116,7 @@ def _results_lines(text: str) -> set[int]:
         code ^= line.lstrip().startswith("```")
         heading = None if code else HEADING.match(line)
         if heading and (not level or len(heading[1]) <= level):
-            level = len(heading[1]) if RESULTS.search(heading[2]) else 0
+            level = len(heading[1]) if RESULTS_HEADING.search(heading[2]) else 0
         marked = (marked or RESULTS_BEGIN in line) and RESULTS_END not in line
         if level or marked:
             inside.add(number)
@@ -117,7 +124,10 @@ def _results_lines(text: str) -> set[int]:
 
 
 def _exempt_lines(text: str) -> set[int]:
-    """Lines of blocks that hold the mark; a mark that stands alone speaks of the block after it."""
+    """Returns the numbers of the lines in blocks with the mark `NOT_MEASURED_HERE`.
+
+    A block is a run of lines without a blank line. A block that contains only the mark exempts the next block.
+    """
     exempt: set[int] = set()
     block: list[tuple[int, str]] = []
     pending = False
@@ -125,10 +135,10 @@ def _exempt_lines(text: str) -> set[int]:
         if line.strip():
             block.append((number, line))
             continue
-        words = "\n".join(line for _, line in block)
+        content = "\n".join(line for _, line in block)
         if block:
-            if pending or ELSEWHERE.search(words):
+            if pending or NOT_MEASURED_HERE.search(content):
                 exempt |= {line_number for line_number, _ in block}
-            pending = bool(ELSEWHERE.search(words)) and not ELSEWHERE.sub("", words).strip()
+            pending = bool(NOT_MEASURED_HERE.search(content)) and not NOT_MEASURED_HERE.sub("", content).strip()
         block = []
     return exempt

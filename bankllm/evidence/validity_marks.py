@@ -1,7 +1,9 @@
-"""Why a number must not be used, read again from the raw files, so that removing a mark from a record is found.
+"""Reasons why a number must not be used, read from the raw files.
 
-A notebook's own exclusions are in `raw/<number>_marks.csv`. A load's summary, beside its rows, says how busy the
-generator was. The statistic itself can exclude a number too. Standard library only.
+Verification reads the reasons again, so it detects a reason that was removed from a record. There are three sources:
+the exclusions of a notebook in `raw/<number>_marks.csv`; the summary file of a load, which holds the CPU share of the
+load generator; and the statistic itself, e.g. too few samples. Standard library only: this module is part of the
+`verify.py` that every run contains.
 """
 
 from collections.abc import Sequence
@@ -9,54 +11,59 @@ from pathlib import Path
 
 from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside, read_table
-from bankllm.evidence.known_facts import MOST_BUSY
+from bankllm.evidence.known_facts import MAX_GENERATOR_CPU_SHARE
 
 EXCLUSIONS_SUFFIX = "_marks.csv"
 SUMMARY = "_summary"
 BUSY, BECAUSE = "generator_cpu_share", "invalid_because"
+"""Columns of a load summary."""
 
 
 def reasons(mark: str | None, load: Sequence[str], statistic: str | None) -> str | None:
-    """All that forbids the use of a number, each said once; None where nothing does."""
-    said: list[str] = []
+    """Joins the reasons of the notebook, the load summary and the statistic without repetitions; None if none apply."""
+    unique: list[str] = []
     for reason in (mark, *load, statistic):
-        if reason and not any(reason in earlier for earlier in said):
-            said.append(reason)
-    return "; ".join(said) or None
+        if reason and not any(reason in earlier for earlier in unique):
+            unique.append(reason)
+    return "; ".join(unique) or None
 
 
 def exclusions(folder: Path) -> dict[str, str]:
-    """Id of a record → why its notebook forbade its use."""
-    found: dict[str, str] = {}
+    """Reads record id → the reason why its notebook excluded it. Raises `RunError` if a file is not readable."""
+    excluded: dict[str, str] = {}
     for path in sorted((folder / "raw").glob(f"*{EXCLUSIONS_SUFFIX}")):
         for row in read_table(inside(folder, f"raw/{path.name}"), f"raw/{path.name}", ("id", BECAUSE)):
             if set(row) != {"id", BECAUSE}:
-                raise RunError(f"raw/{path.name} has no columns id, {BECAUSE}.")
-            found[row["id"]] = row[BECAUSE]
-    return found
+                raise RunError(
+                    f"raw/{path.name}: expected the columns id and {BECAUSE}, found {', '.join(row) or 'neither'}."
+                )
+            excluded[row["id"]] = row[BECAUSE]
+    return excluded
 
 
 def load_faults(folder: Path, raw: str) -> list[str]:
-    """What the summary of a load forbids; `raw` is the file of the load's rows, or of its summary."""
+    """Returns the reasons in the summary of a load; `raw` is the path of the load's rows, or of its summary.
+
+    Raises `RunError` if the summary is not readable.
+    """
     head, _, name = raw.rpartition("/")
     stem = name.partition(".")[0]
     summaries = [raw] if stem.endswith(SUMMARY) else [f"{head}/{stem}{SUMMARY}.csv", f"{head}/{stem}{SUMMARY}.csv.gz"]
-    found: dict[str, None] = {}
+    faults: dict[str, None] = {}
     for summary in summaries:
         if not (folder / summary).is_file():
             continue
         for row in read_table(inside(folder, summary), summary, (BUSY, BECAUSE)):
             if because := row.get(BECAUSE):
-                found[because] = None
-            elif _number(row.get(BUSY)) > MOST_BUSY:
-                found[f"the load generator was busy for {_number(row[BUSY]):.0%} of a core, over {MOST_BUSY:.0%}"] = (
-                    None
-                )
-    return list(found)
+                faults[because] = None
+            elif (share := _number(row.get(BUSY))) > MAX_GENERATOR_CPU_SHARE:
+                busy = f"the load generator was busy for {share:.0%} of a core, over {MAX_GENERATOR_CPU_SHARE:.0%}"
+                faults[busy] = None
+    return list(faults)
 
 
 def _number(cell: str | None) -> float:
     try:
         return float(cell or 0)
     except ValueError:
-        raise RunError(f"{BUSY} is {cell!r}; expected a share of a core.") from None
+        raise RunError(f"{BUSY} is {cell!r}. Expected a number, the share of a core.") from None

@@ -1,6 +1,6 @@
-"""Audit a Markdown file whose numbers are bound to a run: stale claims, missing records, numbers without a claim.
+"""Audit the numbers of a Markdown file against a run: stale claims, missing records, numbers without a claim.
 
-`bankllm claims --check README.md` prints what this finds.
+`bankllm claims --check README.md` prints the result.
 """
 
 from collections.abc import Iterator
@@ -15,37 +15,39 @@ from bankllm.evidence.verification.verify import verify
 
 
 def audit_claims(file: Path, folder: Path) -> list[str]:
-    """All that keeps a reader from believing a page: stale claims, claims without a record, figures without a claim.
+    """Returns every fault of the file as text: stale claims, claims without a record, numbers without a claim.
 
-    Claims are stale when the file names another run, when the run does not hold (a raw file that changed is found so),
-    did not finish, or was made by another minor version of bankllm. Raises `RunError` where file or run is unreadable.
+    The claims are stale if the file names another run, if the run does not verify (for example because a raw file was
+    changed), if the run is not complete, or if another minor version of bankllm made it. Raises `RunError` if the file
+    or the run is unreadable.
     """
     text = read_markdown(file)
     named = run_named_in(text)[0]
     faults = []
     if named and (file.parent / named).resolve() != folder.resolve():
-        faults.append(f"{file}: stale: it names the run {named}, and was checked against {folder}")
+        faults.append(f"{file}: stale: the file names the run {named}, but was checked against {folder}")
     if not (verdict := verify(folder)).holds:
         broken = [finding for finding in verdict.findings if not finding.holds]
-        faults += [f"{file}: stale: {f.subject} of {folder.name} does not hold: {f.detail}" for f in broken[:5]]
+        faults += [f"{file}: stale: {f.subject} of {folder.name} does not verify: {f.detail}" for f in broken[:5]]
         if len(broken) > 5:
-            faults.append(f"{file}: stale: {len(broken) - 5} more findings; see bankllm verify {folder}")
+            faults.append(f"{file}: stale: {len(broken) - 5} more findings. See all: bankllm verify {folder}")
     faults += [f"{file}: stale: {why}" for why in _outdated(folder)]
     faults += check_claims(file, folder)
     faults += [
-        f"{file}:{figure.line}: {figure.text!r} stands in a results section and is bound to no record; bind it with "
-        "<!-- claim: ID -->, or say whose it is with <!-- not measured here: source -->"
-        for figure in unbound_numbers_in_results(text)
+        f"{file}:{number.line}: {number.text!r} is in a results section and has no claim. Bind it to a record with "
+        "<!-- claim: ID -->, or name its source with <!-- not measured here: source -->"
+        for number in unbound_numbers_in_results(text)
     ]
     return faults
 
 
 def _outdated(folder: Path) -> Iterator[str]:
+    """Yields the reasons why a run is too old or unfinished to support claims."""
     if not (folder / MANIFEST).exists():
         return
     manifest = read_manifest(folder)
     if not manifest.complete:
-        yield f"run {manifest.run_id} is not complete; carry on with bankllm run --resume {manifest.run_id}"
+        yield f"run {manifest.run_id} is not complete. Continue with: bankllm run --resume {manifest.run_id}"
     made_by = str(manifest.environment.get("libraries", {}).get("bankllm"))
     if made_by.split(".")[:2] != __version__.split(".")[:2]:
-        yield f"run {manifest.run_id} was made by bankllm {made_by}, this is {__version__}; measure again"
+        yield f"run {manifest.run_id} was made by bankllm {made_by}, this is {__version__}. Measure again: bankllm run"

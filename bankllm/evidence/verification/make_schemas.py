@@ -1,8 +1,8 @@
-"""Write the JSON Schemas of a record and of the manifest from the models.
+"""Generate the JSON Schemas of a record and of the manifest from the pydantic models, into `schema/`.
 
     python -m bankllm.evidence.verification.make_schemas
 
-A test compares the files with the models. A change that old readers cannot read needs a new version.
+A test compares the files with the models. A change that old readers cannot read needs a new schema version.
 """
 
 import json
@@ -13,7 +13,7 @@ from bankllm.evidence.verification.schemas import FOLDER, path_of
 
 
 def make_schemas() -> dict[str, str]:
-    """Name → text of the schema, from the models."""
+    """Returns schema name → text of the JSON Schema."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return {
         name: json.dumps(dialect | model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -1,7 +1,8 @@
-"""Check what a run's pages and executed notebooks show: each number must be what its record says.
+"""Check the numbers on the pages and in the executed notebooks of a run against its records.
 
-A bound number (`claim_syntax`) must equal the text of its record. A number that looks measured but is not bound must
-equal some record. Standard library only: `bankllm verify` and every run's own `verify.py` share this code.
+A number with a claim (`claim_syntax`) must equal the text of its record. A number that looks measured but has no claim
+must occur in the text of some record. Standard library only: this module is part of the `verify.py` that every run
+contains.
 """
 
 import html
@@ -19,13 +20,13 @@ from bankllm.evidence.verification.json_schema import parse_json
 from bankllm.evidence.verification.record_checks import Finding, RecordDocument, broken, read_text
 
 PAGES = ("RESULTS.md", "RESULTS.html", "RESUME.md")
-FROM_ELSEWHERE = re.compile(r"conditions|hardware|reported by others", re.IGNORECASE)
-"""Headings of sections whose figures were not measured in this run; their bound numbers are checked all the same."""
+EXTERNAL_HEADING = re.compile(r"conditions|hardware|reported by others", re.IGNORECASE)
+"""Headings of sections whose numbers were not measured in this run. Claims in them are checked, too."""
 HEADING = re.compile(r"#{1,6} (.*)")
 
 
 class PageChecker:
-    """What the records of a run may look like on a page."""
+    """Finds numbers in a text that do not agree with the records of a run."""
 
     def __init__(self, records: Sequence[RecordDocument]) -> None:
         self.records: Mapping[str, RecordDocument] = {record.id: record for record in records}
@@ -40,107 +41,110 @@ class PageChecker:
                 describe_how(record),
             )
         )
-        self.figures = {figure.text for phrase in set(phrases) for figure in find_unbound_numbers(phrase)}
+        self.numbers = {number.text for phrase in set(phrases) for number in find_unbound_numbers(phrase)}
+        """Every number that the text of a record contains."""
 
-    def faults_of_tokens(self, text: str) -> Iterator[str]:
-        """Bound numbers that do not read as their records."""
+    def claim_faults(self, text: str) -> Iterator[str]:
+        """Yields the claims that differ from their records, or name no record."""
         for token in find_tokens(text):
             record = self.records.get(token.id)
             if record is None or token.part not in PARTS:
-                yield f"line {token.line}: {token.id} is no record of this run"
+                yield f"line {token.line}: this run has no record {token.id}"
             elif token.text != (expected := format_part(record, token.part)):
-                yield f"line {token.line}: {token.id} says {token.text!r}, the record {expected!r}"
+                yield f"line {token.line}: {token.id}: expected {expected!r}, as in the record, found {token.text!r}"
 
-    def faults_of_figures(self, text: str) -> Iterator[str]:
-        """Figures that are neither bound nor any record's."""
-        elsewhere = _lines_from_elsewhere(text)
-        for figure in find_unbound_numbers(text):
-            if figure.text not in self.figures and figure.line not in elsewhere:
-                yield f"line {figure.line}: {figure.text!r} is no record's"
+    def unbound_faults(self, text: str) -> Iterator[str]:
+        """Yields the numbers without a claim that no record contains, except in sections about external numbers."""
+        external = _external_lines(text)
+        for number in find_unbound_numbers(text):
+            if number.text not in self.numbers and number.line not in external:
+                yield f"line {number.line}: no record has the value {number.text!r}"
 
 
 def check_pages(folder: Path, names: Sequence[str], records: Sequence[RecordDocument]) -> list[Finding]:
-    """A finding for each page and notebook among the files of the run."""
-    shown = PageChecker(records)
+    """Returns findings for each page and notebook among the files `names` of the run; one `ok` if it has no fault."""
+    checker = PageChecker(records)
     findings = []
     for name in names:
         if name in PAGES:
-            faults = _faults_of_page
+            faults_of = _page_faults
         elif name.startswith("notebooks/") and name.endswith(".ipynb"):
-            faults = _faults_of_notebook
+            faults_of = _notebook_faults
         else:
             continue
         try:
-            found = list(faults(read_text(folder, name), shown))
+            faults = list(faults_of(read_text(folder, name), checker))
         except RunError as error:
-            found = [str(error)]
-        findings += [broken(name, problem) for problem in found]
-        if not found:
-            findings.append(Finding(name, "ok", "every number that it shows is a record's"))
+            faults = [str(error)]
+        findings += [broken(name, fault) for fault in faults]
+        if not faults:
+            findings.append(Finding(name, "ok", "every number agrees with a record"))
     return findings
 
 
-def _faults_of_page(text: str, shown: PageChecker) -> Iterator[str]:
-    yield from shown.faults_of_tokens(text)
-    yield from shown.faults_of_figures(_as_markdown(text) if text.lstrip().startswith("<!doctype html>") else text)
+def _page_faults(text: str, checker: PageChecker) -> Iterator[str]:
+    yield from checker.claim_faults(text)
+    yield from checker.unbound_faults(_as_markdown(text) if text.lstrip().startswith("<!doctype html>") else text)
 
 
 def _as_markdown(page: str) -> str:
-    """The words of an HTML page, a line for each block; bound numbers, which were checked, are left out."""
+    """Returns the text of an HTML page, one line per block, without the claims, which are checked separately."""
     page = re.sub(r"<(style|script)\b.*?</\1>|<data class=\"claim\".*?</data>", " ", page, flags=re.DOTALL)
     page = re.sub(r"<h[1-6][^>]*>(.*?)</h[1-6]>", r"\n\n## \1\n\n", page, flags=re.DOTALL)
     page = re.sub(r"</(?:tr|p|li|div|thead|table)>", "\n", page)
     return html.unescape(re.sub(r"<[^!][^>]*>", " ", page))
 
 
-def _lines_from_elsewhere(text: str) -> set[int]:
+def _external_lines(text: str) -> set[int]:
+    """Returns the numbers of the lines in sections with an `EXTERNAL_HEADING`."""
     lines: set[int] = set()
-    elsewhere = False
+    external = False
     for number, line in enumerate(text.splitlines(), start=1):
         if heading := HEADING.match(line):
-            elsewhere = bool(FROM_ELSEWHERE.search(heading[1]))
-        if elsewhere:
+            external = bool(EXTERNAL_HEADING.search(heading[1]))
+        if external:
             lines.add(number)
     return lines
 
 
-def _faults_of_notebook(text: str, shown: PageChecker) -> Iterator[str]:
-    """What the tables of `Run.table` and Markdown outputs show."""
+def _notebook_faults(text: str, checker: PageChecker) -> Iterator[str]:
+    """Yields the faults in the Markdown outputs and in the tables of `Run.table`."""
     try:
         cells = parse_json(text)["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", ())]
         bundles = [output["data"] for output in outputs if "data" in output]
         parts = [{kind: _joined(part) for kind, part in bundle.items()} for bundle in bundles]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        yield f"is not a notebook ({error!r})"
+        yield f"is not a valid notebook ({error!r})"
         return
     for bundle in parts:
-        yield from _faults_of_page(bundle.get("text/markdown", ""), shown)
+        yield from _page_faults(bundle.get("text/markdown", ""), checker)
         tables = _Tables.of(bundle.get("text/html", ""))
         for table in tables:
-            yield from _faults_of_table(table, shown)
+            yield from _table_faults(table, checker)
         if any(_columns(table) for table in tables):
-            yield from shown.faults_of_figures(bundle.get("text/plain", ""))
+            yield from checker.unbound_faults(bundle.get("text/plain", ""))
 
 
 def _joined(part: Any) -> str:
+    """Returns the text of a notebook output, which is a string or a list of strings; empty for anything else."""
     return "".join(part) if isinstance(part, list) else part if isinstance(part, str) else ""
 
 
 def _columns(table: list[list[str]]) -> dict[str, int]:
-    """Name → place of the columns of a table that `Run.table` made; empty for any other table."""
+    """Returns column name → index for a table that `Run.table` made; empty for any other table."""
     if len(table) > 1 and "what" in table[0] and table[1][0] == "id":
         return {name: i for i, name in enumerate(table[0]) if name}
     return {}
 
 
-def _faults_of_table(table: list[list[str]], shown: PageChecker) -> Iterator[str]:
+def _table_faults(table: list[list[str]], checker: PageChecker) -> Iterator[str]:
     columns = _columns(table)
     for row in table[2:] if columns else ():
         if set(row) <= {"...", "…"}:
-            continue  # pandas leaves out the middle of a long table
-        if (record := shown.records.get(row[0])) is None:
-            yield f"shows {row[0]}, which is no record of this run"
+            continue  # pandas omits the middle rows of a long table
+        if (record := checker.records.get(row[0])) is None:
+            yield f"shows {row[0]}, but this run has no such record"
             continue
         expected = {
             "what": record.title,
@@ -150,18 +154,19 @@ def _faults_of_table(table: list[list[str]], shown: PageChecker) -> Iterator[str
             "status": "not measured" if record.raw is None else "measured" if record.valid else "invalid",
         }
         for name, place in columns.items():
-            if name in expected and not _reads(row[place] if place < len(row) else "", expected[name]):
-                yield f"shows {name} {row[place : place + 1]} of {record.id}, the record says {expected[name]!r}"
+            cell = row[place] if place < len(row) else ""
+            if name in expected and not _shows(cell, expected[name]):
+                yield f"{name} of {record.id}: expected {expected[name]!r}, as in the record, found {cell!r}"
 
 
-def _reads(cell: str, expected: str) -> bool:
-    """pandas cuts long texts short with three dots."""
+def _shows(cell: str, expected: str) -> bool:
+    """Returns whether a cell shows the text; pandas truncates a long text and appends three dots."""
     expected = " ".join(expected.split())
     return cell == expected or (len(cell) > 40 and cell.endswith("...") and expected.startswith(cell[:-3].rstrip()))
 
 
 class _Tables(HTMLParser):
-    """The tables of an HTML fragment, as lists of rows of cells' texts."""
+    """Extracts the tables of an HTML fragment as lists of rows, each a list of cell texts."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Check each record of a run: recompute it, and apply every rule that says whether it counts.
+"""Check each record of a run: recompute it from its raw file, and apply the rules for its validity, unit and data.
 
-Standard library alone: `bankllm verify` and every run's own `verify.py` are this code.
+Standard library only: this module is part of the `verify.py` that every run contains.
 """
 
 import math
@@ -18,9 +18,9 @@ from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
 from bankllm.evidence.verification.json_schema import parse_json, validate
 
 RELATIVE_TOLERANCE = 1e-9
-"""Between a recorded and a recomputed value: nothing but the last digits of a float may differ."""
-TEXT_BYTES = 64 * 2**20
-"""The most that a file other than raw rows may hold to be read."""
+"""Tolerance between a recorded and a recomputed value: only the last digits of a float may differ."""
+MAX_TEXT_BYTES = 64 * 2**20
+"""Maximum size of a file that is read as a whole; the limits of raw files are in `csv_table`."""
 RECORDS = "records.jsonl"
 
 Status = Literal["ok", "does not hold", "invalid", "not measured"]
@@ -28,38 +28,43 @@ Status = Literal["ok", "does not hold", "invalid", "not measured"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one record, or of one file of the run."""
+    """The result of checking one record or one file."""
 
     subject: str
+    """Id of the record, or path of the file in the run folder."""
     status: Status
     detail: str
 
     @property
     def holds(self) -> bool:
+        """Whether nothing is wrong. An invalid or unmeasured record holds if it says so itself."""
         return self.status != "does not hold"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """All findings of a run."""
+    """The findings of a whole run."""
 
     findings: tuple[Finding, ...]
 
     @property
     def holds(self) -> bool:
+        """Whether every finding holds."""
         return all(finding.holds for finding in self.findings)
 
     def count(self, status: Status) -> int:
+        """Returns the number of findings with this status."""
         return sum(finding.status == status for finding in self.findings)
 
     def summary(self) -> str:
+        """Returns one line with the verdict and the number of findings per status."""
         counts = ", ".join(f"{self.count(s)} {s}" for s in ("ok", "invalid", "not measured", "does not hold"))
         return f"{'HOLDS' if self.holds else 'DOES NOT HOLD'}: {counts}"
 
 
 @dataclass(frozen=True)
 class RawReference:
-    """`raw` of a record."""
+    """The field `raw` of a record; see `records.Raw`."""
 
     path: str
     sha256: str
@@ -68,7 +73,7 @@ class RawReference:
 
 @dataclass(frozen=True)
 class RecordDocument:
-    """A line of `records.jsonl` that fits the schema; the fields are `records.Record`'s."""
+    """One line of `records.jsonl` that fits the JSON Schema. The fields are those of `records.Record`."""
 
     id: str
     title: str
@@ -87,42 +92,43 @@ class RecordDocument:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "RecordDocument":
-        known = {field.name: document[field.name] for field in fields(cls)}
-        raw = known["raw"]
-        return cls(**known | {"raw": raw and RawReference(raw["path"], raw["sha256"], raw.get("where", {}))})
+        """Returns the record of a JSON object that fits the schema."""
+        values = {field.name: document[field.name] for field in fields(cls)}
+        raw = values["raw"]
+        return cls(**values | {"raw": raw and RawReference(raw["path"], raw["sha256"], raw.get("where", {}))})
 
 
 def broken(subject: str, detail: str) -> Finding:
-    """A finding that something does not hold."""
+    """Returns a finding with the status `does not hold`."""
     return Finding(subject, "does not hold", detail)
 
 
 def read_text(folder: Path, name: str) -> str:
-    """A small text file of the run. Raises `RunError` where it cannot be read as such."""
+    """Reads a UTF-8 text file of the run, up to `MAX_TEXT_BYTES`. Raises `RunError` if it cannot be read."""
     path = inside(folder, name)
     try:
         if not path.is_file():
             raise RunError(f"{name} is missing.")
-        if (size := path.stat().st_size) > TEXT_BYTES:
-            raise RunError(f"{name} holds {size // 2**20} MiB; expected {TEXT_BYTES // 2**20} MiB at most.")
+        if (size := path.stat().st_size) > MAX_TEXT_BYTES:
+            raise RunError(f"{name} has {size // 2**20} MiB. Expected at most {MAX_TEXT_BYTES // 2**20} MiB.")
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{name} cannot be read as UTF-8 text ({error}).") from error
 
 
-def newer(document: Any, read: int = 1) -> str | None:
-    """What to do about a document of a later schema; None where it is not."""
-    version = document.get("schema_version", read) if isinstance(document, dict) else read
-    if isinstance(version, int) and not isinstance(version, bool) and version > read:
+def newer(document: Any, supported: int = 1) -> str | None:
+    """Returns a fault if the schema version of a document is newer than the supported one; None if it is not."""
+    version = document.get("schema_version", supported) if isinstance(document, dict) else supported
+    if isinstance(version, int) and not isinstance(version, bool) and version > supported:
         return (
-            f"was written by a newer bankllm (schema {version}, this one reads {read}); "
-            "update bankllm, or run the verify.py in the run's folder"
+            f"was written by a newer bankllm (schema version {version}, supported: {supported}); "
+            "update bankllm, or run the verify.py in the run folder"
         )
     return None
 
 
 def read_record_documents(folder: Path, schema: Mapping[str, Any]) -> tuple[list[RecordDocument], list[Finding]]:
-    """The records that can be read, and a finding for each line that cannot."""
+    """Reads `records.jsonl`. Returns the records that fit the schema, and a finding for each line that does not."""
     try:
         lines = read_text(folder, RECORDS).split("\n")
     except RunError as error:
@@ -144,89 +150,95 @@ def read_record_documents(folder: Path, schema: Mapping[str, Any]) -> tuple[list
 
 
 def check_records(folder: Path, records: Sequence[RecordDocument]) -> list[Finding]:
-    """One finding a record, in their order, and one for each id that stands twice."""
+    """Returns one finding per record in the same order, then one per duplicate id, then one per lost exclusion.
+
+    An exclusion is lost if a notebook excluded an id (`raw/*_marks.csv`) that no record has. Raises `RunError` if a
+    file of exclusions is not readable.
+    """
     wanted: dict[str, set[str]] = {}
     for record in records:
         if record.raw and record.statistic:
             columns = needed_columns(record.statistic, record.parameters)
             wanted.setdefault(record.raw.path, set()).update(columns, record.raw.where)
     files = RawFiles(folder, wanted)
-    marked = exclusions(folder)
+    excluded = exclusions(folder)
     by_file = sorted(range(len(records)), key=lambda i: ((raw := records[i].raw) and raw.path) or "")
-    found = {i: check_record(files, records[i], marked.get(records[i].id)) for i in by_file}
+    findings = {i: check_record(files, records[i], excluded.get(records[i].id)) for i in by_file}
     ids = [record.id for record in records]
-    repeated = [broken(id, "stands in records.jsonl more than once") for id in dict.fromkeys(ids) if ids.count(id) > 1]
+    repeated = [broken(id, "is in records.jsonl more than once") for id in dict.fromkeys(ids) if ids.count(id) > 1]
     lost = [
-        broken(id, f"is marked invalid in raw/ ({why}), and no record says so")
-        for id, why in marked.items()
+        broken(id, f"is excluded by a file in raw/ ({why}), but has no record")
+        for id, why in excluded.items()
         if id not in ids
     ]
-    return [*(found[i] for i in range(len(records))), *repeated, *lost]
+    return [*(findings[i] for i in range(len(records))), *repeated, *lost]
 
 
 def check_record(files: RawFiles, record: RecordDocument, mark: str | None) -> Finding:
-    """Recompute one record; `mark` is why its notebook forbade its use."""
+    """Recomputes one record and applies every rule; `mark` is the reason why its notebook excluded it, or None."""
     if record.raw is None or record.statistic is None:
         if record.value is not None or record.valid or record.raw or record.statistic or record.ci95:
-            return broken(record.id, "carries a value without a raw file and a statistic")
+            return broken(record.id, "has a value without a raw file and a statistic")
         if not record.invalid_because:
-            return broken(record.id, "is not measured and does not say why")
+            return broken(record.id, "is not measured and gives no reason (invalid_because)")
         return Finding(record.id, "not measured", record.invalid_because)
     raw = record.raw
     try:
-        again = files.estimate(raw.path, raw.sha256, raw.where, record.statistic, record.parameters)
-        because = reasons(mark, load_faults(files.folder, raw.path), again.invalid_because)
+        recomputed = files.estimate(raw.path, raw.sha256, raw.where, record.statistic, record.parameters)
+        because = reasons(mark, load_faults(files.folder, raw.path), recomputed.invalid_because)
     except RunError as error:
         return broken(record.id, str(error))
     problem = (
-        _unlike(record, again)
+        _difference(record, recomputed)
         or _validity_fault(record, because)
         or unit_fault(record.statistic, record.parameters, record.unit)
         or name_fault(record.id, record.parameters)
         or data_fault(record.conditions)
         or model_fault(record.conditions)
-        or _foreign(record)
+        or _notebook_fault(record)
     )
     if problem:
         return broken(record.id, problem)
     if because:
         return Finding(record.id, "invalid", because)
-    return Finding(record.id, "ok", f"{again.value:g} {record.unit} from {again.n} rows of {raw.path}")
+    return Finding(record.id, "ok", f"{recomputed.value:g} {record.unit} from {recomputed.n} rows of {raw.path}")
 
 
-def _unlike(record: RecordDocument, again: Estimate) -> str | None:
-    for what, recorded, recomputed in (
-        ("value", record.value, again.value),
-        ("lower end of the interval", (record.ci95 or (None,))[0], (again.ci95 or (None,))[0]),
-        ("upper end of the interval", (record.ci95 or (None,))[-1], (again.ci95 or (None,))[-1]),
-        ("n", record.n, again.n),
+def _difference(record: RecordDocument, recomputed: Estimate) -> str | None:
+    """Describes the first difference between a record and its recomputed estimate; None if they are equal."""
+    for what, old, new in (
+        ("value", record.value, recomputed.value),
+        ("lower end of the interval", (record.ci95 or (None,))[0], (recomputed.ci95 or (None,))[0]),
+        ("upper end of the interval", (record.ci95 or (None,))[-1], (recomputed.ci95 or (None,))[-1]),
+        ("n", record.n, recomputed.n),
     ):
-        if not _same(recorded, recomputed):
-            return f"{what}: recorded {recorded}, recomputed {recomputed}"
-    if record.why_no_ci95 != again.why_no_ci95:
-        return f"why there is no interval: recorded {record.why_no_ci95!r}, recomputed {again.why_no_ci95!r}"
+        if not _close(old, new):
+            return f"{what}: recorded {old}, recomputed {new}"
+    if record.why_no_ci95 != recomputed.why_no_ci95:
+        return f"why_no_ci95: recorded {record.why_no_ci95!r}, recomputed {recomputed.why_no_ci95!r}"
     return None
 
 
 def _validity_fault(record: RecordDocument, because: str | None) -> str | None:
+    """Explains why `valid` and `invalid_because` contradict the reasons found (`because`); None if they do not."""
     if because and record.valid:
         return f"recorded as valid, but {because}"
     if record.invalid_because != because:
-        return f"invalid because {record.invalid_because!r} is recorded, {because!r} found"
+        return f"invalid_because: recorded {record.invalid_because!r}, found {because!r}"
     if record.valid == bool(because):
-        return "recorded as invalid, and nothing says why"
+        return "recorded as invalid, but no reason was found"
     return None
 
 
-def _foreign(record: RecordDocument) -> str | None:
-    """Raw files of a run carry their notebook's number."""
+def _notebook_fault(record: RecordDocument) -> str | None:
+    """Compares the notebook of a record with the number that its raw file name begins with; None if they agree."""
     name = (record.raw.path if record.raw else "").rpartition("/")[2]
     if name[:2].isdigit() and name[2:3] == "_" and name[:2] != record.notebook[:2]:
-        return f"is said to come from notebook {record.notebook}, its rows from {name[:2]}"
+        return f"the record names notebook {record.notebook}, but its raw file is from notebook {name[:2]}"
     return None
 
 
-def _same(recorded: float | None, recomputed: float | None) -> bool:
-    if recorded is None or recomputed is None:
-        return recorded is recomputed
-    return math.isclose(recorded, recomputed, rel_tol=RELATIVE_TOLERANCE)
+def _close(old: float | None, new: float | None) -> bool:
+    if old is None or new is None:
+        return old is new
+    return math.isclose(old, new, rel_tol=RELATIVE_TOLERANCE)

@@ -1,6 +1,6 @@
-"""Check a whole run: its records, the seal of its manifest, every file that it lists and none that it does not.
+"""Check a whole run: its records, pages and manifest, and that its files are exactly those that the manifest lists.
 
-Standard library alone: `bankllm verify` and every run's own `verify.py` are this code.
+Standard library only: this module is the entry point of the `verify.py` that every run contains.
 """
 
 import json
@@ -29,7 +29,7 @@ from bankllm.evidence.verification.record_checks import (
 
 
 def check_run(folder: Path, schemas: Mapping[str, Mapping[str, Any]]) -> Verdict:
-    """Every finding of a run that says to be finished. Raises `RunError` where there is no manifest."""
+    """Checks a finished run against the JSON Schemas and its own files. Raises `RunError` if there is no manifest."""
     if not (folder / MANIFEST).is_file():
         raise RunError(f"{folder} is not a run: {MANIFEST} is missing. Expected outputs/<run-id>; see outputs/LATEST.")
     records, findings = read_record_documents(folder, schemas["record"])
@@ -39,13 +39,18 @@ def check_run(folder: Path, schemas: Mapping[str, Mapping[str, Any]]) -> Verdict
         findings.append(broken("raw", str(error)))
     manifest, faults = _read_manifest(folder, schemas["manifest"])
     findings += [broken(MANIFEST, problem) for problem in faults]
-    present, strange = _present(folder)
-    findings += strange
+    present, irregular = _list_files(folder)
+    findings += irregular
     findings += check_pages(folder, sorted(present), records)
     if manifest is None:
         return Verdict(tuple(findings))
     if not manifest["files"]:
-        findings.append(broken(MANIFEST, "the run did not finish; resume it"))
+        findings.append(
+            broken(
+                MANIFEST,
+                f"lists no files: the run did not finish. Continue with: bankllm run --resume {manifest['run_id']}",
+            )
+        )
         return Verdict(tuple(findings))
     findings += [broken(MANIFEST, problem) for problem in _disagreements(manifest, records)]
     findings += _check_files(folder, manifest["files"], present)
@@ -53,7 +58,7 @@ def check_run(folder: Path, schemas: Mapping[str, Mapping[str, Any]]) -> Verdict
 
 
 def lines(verdict: Verdict) -> Iterator[str]:
-    """One line a finding, and the verdict."""
+    """Yields one line per finding, then the summary."""
     width = max((len(finding.subject) for finding in verdict.findings), default=0)
     for finding in verdict.findings:
         yield f"{finding.status:<13}  {finding.subject:<{width}}  {finding.detail}"
@@ -61,13 +66,13 @@ def lines(verdict: Verdict) -> Iterator[str]:
 
 
 def as_json(verdict: Verdict) -> str:
-    """The verdict for other programs."""
+    """Returns the verdict as JSON: `holds`, and `findings` with `subject`, `status` and `detail` each."""
     findings = [vars(finding) for finding in verdict.findings]
     return json.dumps({"holds": verdict.holds, "findings": findings}, indent=2)
 
 
 def main(folder: Path, schemas: Mapping[str, Mapping[str, Any]], arguments: Sequence[str]) -> int:
-    """What `python3 RUN_DIR/verify.py [--json]` does; returns the exit code."""
+    """Runs `python3 RUN_DIR/verify.py [--json]`. Returns the exit code: 0 verified, 1 not verified, 2 wrong usage."""
     if set(arguments) - {"--json"}:
         print("usage: python3 RUN_DIR/verify.py [--json]", file=sys.stderr)
         return 2
@@ -81,7 +86,7 @@ def main(folder: Path, schemas: Mapping[str, Mapping[str, Any]], arguments: Sequ
 
 
 def _read_manifest(folder: Path, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
-    """The manifest, None where it cannot be used, and what is wrong with it."""
+    """Returns the manifest (None if it cannot be used) and its faults."""
     try:
         text = read_text(folder, MANIFEST)
         document = parse_json(text)
@@ -92,58 +97,58 @@ def _read_manifest(folder: Path, schema: Mapping[str, Any]) -> tuple[Any, list[s
         return None, [problem]
     seal = document.get("seal")
     if document.get("files") and (not seal or seal_of(text.encode("utf-8"), seal) != seal):
-        return document, ["was edited after the run was sealed: the seal is not that of its content"]
+        return document, ["was edited after the run was sealed: the seal does not match the content"]
     return document | {"files": document.get("files", {})}, []
 
 
 def _disagreements(manifest: Mapping[str, Any], records: Sequence[RecordDocument]) -> Iterator[str]:
-    """Where the manifest says something else than the records."""
-    for name, said, found in (
+    """Yields the contradictions between the manifest and the records, and within the manifest."""
+    for name, listed, recorded in (
         ("data", manifest.get("data", {}), data_of(records)),
         ("models", manifest.get("models", {}), models_of(records)),
     ):
-        if said != found:
-            differing = sorted(key for key in {*said, *found} if said.get(key) != found.get(key))
-            yield f"{name}: {', '.join(differing)} is not what the records say"
+        if listed != recorded:
+            differing = sorted(key for key in {*listed, *recorded} if listed.get(key) != recorded.get(key))
+            yield f"{name}: {', '.join(differing)} differs from the records"
     profiles = {str(record.conditions.get("profile")) for record in records} - {manifest["profile"]}
     if profiles:
-        yield f"says profile {manifest['profile']}, the records {', '.join(sorted(profiles))}"
+        yield f"profile {manifest['profile']} differs from the records, which have {', '.join(sorted(profiles))}"
     undone = [entry["name"] for entry in manifest.get("notebooks", ()) if entry["status"] != "done"]
     if manifest.get("complete") and (undone or not manifest.get("finished")):
-        yield f"says that the run is complete, but not that of {', '.join(undone) or 'its end'}"
+        yield f"marks the run as complete, but not {', '.join(undone) or 'when it finished'}"
     for entry in manifest.get("notebooks", ()):
         name = f"notebooks/{entry['name']}.ipynb"
         if entry["status"] == "done" and name not in manifest["files"]:
-            yield f"says that {entry['name']} was executed, but does not list {name}"
+            yield f"marks {entry['name']} as done, but does not list {name}"
 
 
-def _present(folder: Path) -> tuple[set[str], list[Finding]]:
-    """The files of the folder but the manifest, and a finding for each thing that is no plain file or folder."""
-    names, strange = set(), []
+def _list_files(folder: Path) -> tuple[set[str], list[Finding]]:
+    """Returns the regular files of the folder except the manifest, and a finding for each link or special file."""
+    names, irregular = set(), []
     for place, folders, files in os.walk(folder):
         for entry in (*folders, *files):
             path = Path(place, entry)
             name = path.relative_to(folder).as_posix()
             if path.is_symlink():
-                strange.append(broken(name, "is a link; a run consists of files that can be copied"))
+                irregular.append(broken(name, "is a symbolic link; a run folder must hold regular files"))
             elif path.is_file():
                 names.add(name)
             elif not path.is_dir():
-                strange.append(broken(name, "is neither a file nor a folder"))
-    return names - {MANIFEST}, sorted(strange, key=lambda finding: finding.subject)
+                irregular.append(broken(name, "is neither a regular file nor a folder"))
+    return names - {MANIFEST}, sorted(irregular, key=lambda finding: finding.subject)
 
 
 def _check_files(folder: Path, listed: Mapping[str, str], present: set[str]) -> Iterator[Finding]:
-    """A finding for each file that is not what the manifest says, or that it does not list."""
+    """Yields a finding for each listed file that is missing or changed, and for each file that is not listed."""
     for name, expected in sorted(listed.items()):
         if (problem := file_fault(folder, name, expected, "the manifest lists it")) is not None:
             yield broken(name, problem)
     for name in sorted(present - set(listed)):
-        yield broken(name, "lies in the run's folder, but the manifest does not list it")
+        yield broken(name, "is in the run folder, but the manifest does not list it")
 
 
 def file_fault(folder: Path, name: str, expected: str, why: str) -> str | None:
-    """What is wrong with a file whose sha256 is known; None where nothing is."""
+    """Explains why a file does not have the expected sha256; None if it has. `why` says where the hash comes from."""
     try:
         path = inside(folder, name)
         if not path.is_file():

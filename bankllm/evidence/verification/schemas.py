@@ -1,6 +1,6 @@
-"""The published JSON Schemas of a record and of the manifest, which the verifier checks a run against.
+"""The JSON Schemas of a record and of the manifest. The verifier checks a run against them.
 
-`make_schemas` derives them from the models; they are stored in `schema/` by version.
+`make_schemas` generates them from the pydantic models into `schema/`, one file per version.
 """
 
 import json
@@ -15,10 +15,10 @@ NAMES = ("record", "manifest")
 
 @cache
 def load_schemas() -> dict[str, dict[str, Any]]:
-    """Name → schema, as published."""
+    """Returns schema name → JSON Schema."""
     return {name: json.loads(path_of(name).read_text(encoding="utf-8")) for name in NAMES}
 
 
 def path_of(name: str) -> Path:
-    """Where a schema lies in the package."""
+    """Returns the path of a schema in the package."""
     return FOLDER / f"{name}.v{VERSION}.json"

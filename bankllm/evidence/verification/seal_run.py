@@ -1,4 +1,4 @@
-"""Finish a run: add its own verifier, hash every file, and seal the manifest."""
+"""Finish a run: add the standalone verifier, hash every file, and seal the manifest."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,11 @@ from bankllm.evidence.verification.standalone import standalone
 
 
 def seal_run(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
-    """Seal the run: add its own verifier, and take every file's sha256 and the time."""
+    """Writes `verify.py` and the final `manifest.json` of a run, and returns the manifest.
+
+    The manifest then holds the time, the data sets and models of the records, the sha256 of every file, and the seal.
+    `complete` says whether all six notebooks are done.
+    """
     write_text(folder / VERIFIER, standalone())
     files = {
         path.relative_to(folder).as_posix(): sha256_file(path)
@@ -18,7 +22,7 @@ def seal_run(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
         if path.is_file() and path != folder / MANIFEST
     }
     records = read_records(folder)
-    done = manifest.model_copy(
+    sealed = manifest.model_copy(
         update={
             "complete": complete,
             "finished": datetime.now(UTC),
@@ -28,6 +32,6 @@ def seal_run(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
             "seal": UNSEALED,
         }
     )
-    done = done.model_copy(update={"seal": seal_of(manifest_text(done).encode("utf-8"), UNSEALED)})
-    write_manifest(folder, done)
-    return done
+    sealed = sealed.model_copy(update={"seal": seal_of(manifest_text(sealed).encode("utf-8"), UNSEALED)})
+    write_manifest(folder, sealed)
+    return sealed

@@ -1,6 +1,7 @@
-"""Make `verify.py`, which every run carries: the verifier in one readable file that needs Python alone.
+"""Generate `verify.py`, which every run contains: the verifier in one readable file that needs only Python.
 
-It is made of the very modules that `bankllm verify` uses, text for text, so that there is one verifier.
+The file holds the source of the modules that `bankllm verify` uses, unchanged except for imports, so both verifiers run
+the same code.
 """
 
 import json
@@ -14,15 +15,17 @@ from bankllm.evidence.verification.schemas import load_schemas
 
 PACKAGE = Path(__file__).resolve().parents[2]
 ENTRY = "bankllm.evidence.verification.run_checks"
+"""The module whose `main` the file runs."""
 IMPORT = re.compile(r"^(?:from|import) ([\w.]+)", re.MULTILINE)
 HEAD = '''#!/usr/bin/env python3
-"""Check this run with Python 3.11 or newer and nothing else: python3 verify.py [--json]
+"""Verify this run with only Python 3.11 or newer: python3 verify.py [--json]
 
-Recomputes every record from its raw file, checks every file's sha256, and compares every number that the pages and
-notebooks show with its record. Exit code 0: all holds; 1: something does not; 2: wrong usage.
+Recomputes every record from its raw file, checks the sha256 of every file, and compares every number on the pages and
+in the notebooks with its record. Exit code 0: the run verifies; 1: it does not; 2: wrong usage.
 
-Below stand, text for text, the modules of bankllm that `bankllm verify` uses. A hash is no signature: whoever can
-replace this file, too, can make it say anything. Take it from a run or an installation that you trust, or read it.
+The source of the bankllm modules that `bankllm verify` uses follows, unchanged except for imports. A hash is not a
+signature: anyone who can replace this file can make it report anything. Use a copy from a run or an installation that
+you trust, or read it.
 """
 
 import os
@@ -30,9 +33,9 @@ import sys
 
 if sys.version_info < (3, 11):
     sys.exit("verify.py needs Python 3.11 or newer.")
-if __name__ == "__main__":  # a csv.py that somebody put beside this file is evidence, and no module
+if __name__ == "__main__":  # do not import a csv.py that was placed next to this file
     HERE = os.path.dirname(os.path.realpath(__file__))
-    sys.path = [place for place in sys.path if os.path.realpath(place) != HERE]
+    sys.path = [entry for entry in sys.path if os.path.realpath(entry) != HERE]
 
 import json
 import types
@@ -43,7 +46,7 @@ SOURCES = {}
 TAIL = '''
 
 def load():
-    """Make the modules above, in their order; returns the last one."""
+    """Loads the modules above in order and returns the last one."""
     package = types.ModuleType("bankllm_check")
     package.__path__ = []
     sys.modules["bankllm_check"] = package
@@ -63,9 +66,9 @@ if __name__ == "__main__":
 
 @cache
 def standalone() -> str:
-    """The text of `verify.py`. Raises `RunError` if a module needs more than the standard library."""
+    """Returns the text of `verify.py`. Raises `RunError` if a module imports more than the standard library."""
     sections = [HEAD]
-    for module in _in_order(ENTRY):
+    for module in _dependency_order(ENTRY):
         name = module.rpartition(".")[2]
         source = re.sub(r"\bbankllm\.(?:\w+\.)*(?=\w+ import\b)", "bankllm_check.", _source(module))
         quoted = f"r'''{source}'''" if "'''" not in source and not source.endswith("\\") else repr(source)
@@ -74,22 +77,22 @@ def standalone() -> str:
     return "".join([*sections, f"\nSCHEMAS = json.loads(r'''\n{schemas}\n''')\n", TAIL])
 
 
-def _in_order(entry: str) -> list[str]:
-    """The module and all of bankllm's that it imports, each after those that it needs."""
-    done: list[str] = []
+def _dependency_order(entry: str) -> list[str]:
+    """Returns a module and all bankllm modules that it imports, each after its own imports."""
+    ordered: list[str] = []
 
     def visit(module: str) -> None:
-        if module in done:
+        if module in ordered:
             return
         for name in IMPORT.findall(_source(module)):
             if name.startswith("bankllm."):
                 visit(name)
             elif name.partition(".")[0] not in sys.stdlib_module_names:
-                raise RunError(f"{module} imports {name}; the standalone verifier has the standard library alone.")
-        done.append(module)
+                raise RunError(f"{module} imports {name}. The standalone verifier has only the standard library.")
+        ordered.append(module)
 
     visit(entry)
-    return done
+    return ordered
 
 
 def _source(module: str) -> str:

@@ -1,11 +1,11 @@
-"""Recompute every record of a run, or of a trained classifier, and check that no file was changed since.
+"""Verify a run or a trained classifier: recompute every record, and check that no file was changed.
 
-`bankllm verify outputs/<run-id>` prints one line a record and exits 1 if any does not hold; a folder that a training
-wrote carries its own records, weights' hashes and model card, and is checked the same way.
+`bankllm verify outputs/<run-id>` prints one line per finding and exits with 1 if any finding does not hold. The folder
+of a trained classifier holds records, hashes of its weights and a model card, and is verified in the same way.
 
-What this cannot find: a hash is no signature. Who changes a run and makes its hashes and seal anew has made another
-run; its numbers must still follow from its rows, fit their units and data sets, and stand alike on every page. Rows
-that were invented, and a commit or machine that was never used, look like any other.
+Limits: a hash is not a signature. A person who edits a run can compute new hashes and a new seal. The numbers of such a
+run must still follow from its raw rows, fit their units and data sets, and be the same on every page. Verification
+cannot detect invented rows, or a false commit or machine.
 """
 
 from pathlib import Path
@@ -26,14 +26,15 @@ from bankllm.evidence.verification.run_checks import check_run, file_fault
 from bankllm.evidence.verification.schemas import load_schemas
 
 TRAINING_FILE = "training.json"
-"""Marks a trained classifier; the name is `bankllm.model.torch_classifier`'s, whose import would load torch."""
+"""A folder with this file is a trained classifier. Repeated here: `bankllm.model.torch_classifier` imports torch."""
 CARD = "README.md"
+"""The model card of a trained classifier."""
 
 
 def verify(folder: str | Path) -> Verdict:
-    """Check a finished run (its records, its pages and every file of its folder), or a trained classifier.
+    """Verifies a finished run (records, pages and every file of its folder) or a trained classifier.
 
-    Raises `RunError` where there is neither.
+    Raises `RunError` if the folder is neither.
     """
     folder = Path(folder)
     if (folder / TRAINING_FILE).is_file() and not (folder / MANIFEST).exists():
@@ -42,35 +43,35 @@ def verify(folder: str | Path) -> Verdict:
 
 
 def verify_records(folder: Path) -> Verdict:
-    """Check the records alone, as notebook 06 does before the run is finished. Raises `RunError` if there are none."""
-    return Verdict(_check(folder)[1])
+    """Verifies only the records of an unfinished run, as notebook 06 does. Raises `RunError` if there are none."""
+    return Verdict(_check_records(folder)[1])
 
 
-def _check(folder: Path) -> tuple[list[RecordDocument], tuple[Finding, ...]]:
+def _check_records(folder: Path) -> tuple[list[RecordDocument], tuple[Finding, ...]]:
     records, findings = read_record_documents(folder, load_schemas()["record"]) if folder.is_dir() else ([], [])
     if not records and (not findings or not (folder / "records.jsonl").exists()):
         raise RunError(
-            f"{folder} holds no records. Expected the folder of a run, such as outputs/<run-id>, or of a classifier "
-            "that `bankllm train` wrote."
+            f"{folder} holds no records. Expected a run folder, such as outputs/<run-id>, or the folder of a "
+            "classifier that `bankllm train` wrote."
         )
     return records, (*findings, *check_records(folder, records))
 
 
 def _verify_artifact(folder: Path) -> Verdict:
-    """Records, the weights that they speak of, and the model card."""
-    records, found = _check(folder)
-    findings = [*found]
+    """Verifies a trained classifier: its records, the hashes of its weights, and its model card."""
+    records, record_findings = _check_records(folder)
+    findings = [*record_findings]
     files = {name: sha256 for record in records for name, sha256 in record.conditions.get("files", {}).items()}
     if not files:
-        findings.append(broken(TRAINING_FILE, "no record says of which weights it speaks"))
+        findings.append(broken(TRAINING_FILE, "no record names the weights that it measured (conditions.files)"))
     for name, expected in sorted(files.items()):
-        if problem := file_fault(folder, name, expected, "the records speak of it"):
+        if problem := file_fault(folder, name, expected, "the records name it"):
             findings.append(broken(name, problem))
     return Verdict((*findings, *_check_card(folder, records)))
 
 
 def _check_card(folder: Path, records: list[RecordDocument]) -> list[Finding]:
-    """Numbers in the card's `model-index` equal the records digit by digit; those in its text read as they do."""
+    """Checks the model card: values in `model-index` equal the records exactly, and the claims in its text agree."""
     from huggingface_hub import ModelCard, ModelCardData
     from yaml import YAMLError
 
@@ -84,8 +85,10 @@ def _check_card(folder: Path, records: list[RecordDocument]) -> list[Finding]:
     measured = {record.title: record.value for record in records if record.raw and record.valid}
     for result in results:
         if (value := measured.get(result.metric_name or "")) != result.metric_value:
-            faults.append(f"model-index says {result.metric_name} {result.metric_value}, the records {value}")
+            faults.append(
+                f"model-index: expected {result.metric_name} {value}, as in the records, found {result.metric_value}"
+            )
     if faults:
         return [broken(CARD, fault) for fault in faults]
     numbers = len(results) + len(CLAIM.findall(text))
-    return [Finding(CARD, "ok", f"{numbers} numbers equal their records")]
+    return [Finding(CARD, "ok", f"{numbers} numbers agree with their records")]
