@@ -1,7 +1,11 @@
-"""Vectors: the assistant's memory, searched by meaning and kept apart customer by customer.
+"""Vector search: stores customer messages with their embeddings and finds them again by meaning.
 
-Messages go in (`VectorService.for_user`), each customer's own nearest messages come out; texts that all share lie in
-collections. `embedder` turns text into vectors, cached in memory and, for all processes, in the store's file;
-`store` keeps them in SQLite with exact search, `pinecone_store` in Pinecone, `replicated` in both, behind the same
-`VectorStore` protocol.
+Entry point: `service.open_service()`, which returns a `VectorService`.
+
+- Input: messages of one customer (`VectorService.for_user`) or texts that all customers share
+  (`VectorService.collection`). Output: the nearest stored texts, as `rows.Match`.
+- Each customer and each collection has a separate namespace. A search reads only one namespace.
+- `embedder` converts text to vectors. It caches them in memory and, for all processes, in the store's file.
+- Three classes implement the `VectorStore` protocol: `sqlite.store.SQLiteStore` (exact search in one SQLite file),
+  `pinecone.store.PineconeStore`, and `pinecone.replicated.ReplicatedStore` (a SQLite file replicated to Pinecone).
 """

@@ -1,4 +1,4 @@
-"""Texts that all customers share, such as the bank's knowledge or examples of its intents, searched by meaning.
+"""Collections: texts that all customers share, such as FAQ entries or examples of intents, searched by meaning.
 
 intents = service.collection("intents")
 intents.add(["my card is gone"], metadata=[{"intent": "lost_or_stolen_card"}])
@@ -19,13 +19,13 @@ from bankllm.vectors.rows import Match, MetadataValue
 from bankllm.vectors.sqlite.store import VectorStore
 
 MAX_METADATA_BYTES = 20_000
-"""As JSON; with the text it fits the 40 KB of metadata that Pinecone allows a record."""
+"""Maximum size of one text's metadata as JSON. Together with the text it fits Pinecone's limit of 40 KB per record."""
 
 
 class Collection:
-    """A shared collection, in a namespace that no customer can have: a user id holds no space.
+    """A shared collection. Its namespace contains a space, which user ids cannot contain, so no customer can have it.
 
-    All calls raise `UsageError` for arguments that do not fit, and `StoreError` when the store fails.
+    All calls raise `UsageError` for invalid arguments and `StoreError` if the store fails.
     """
 
     def __init__(self, store: VectorStore, embedder: Embedder, name: str) -> None:
@@ -41,51 +41,57 @@ class Collection:
         vectors: np.ndarray | None = None,
         progress: bool = False,
     ) -> list[str]:
-        """Keep n texts and return their ids, in order; a text whose id is there already replaces it.
+        """Store n texts and return their ids, in order; a text with an existing id replaces the stored text.
 
-        Without `ids` a text's id is a hash of it, so that adding it again doubles nothing. `metadata` is one mapping
-        a text, `vectors` (n, dim).
+        Without `ids`, the id of a text is its hash, so adding the same text again does not create a second row.
+        `metadata` is one mapping per text. `vectors` (n, dim) are the embeddings, if they are already computed.
         """
         if isinstance(texts, str):
-            raise UsageError("add takes a list of texts, for example add(['my card is lost']).")
+            raise UsageError("add expects a list of texts, got one str. Pass a list, as in add(['my card is lost']).")
         for number, text in enumerate(texts):
             check_text(f"text {number}", text)
         given = [_id_of(text) for text in texts] if ids is None else list(ids)
-        about = [{} for _ in texts] if metadata is None else list(metadata)
-        counts = {"ids": len(given), "metadata": len(about), "vectors": len(texts if vectors is None else vectors)}
+        mappings = [{} for _ in texts] if metadata is None else list(metadata)
+        counts = {"ids": len(given), "metadata": len(mappings), "vectors": len(texts if vectors is None else vectors)}
         for what, found in counts.items():
             if found != len(texts):
-                raise UsageError(f"Expected {what} one a text: {len(texts)} texts, {found} {what}.")
-        for number, item in enumerate(about):
+                raise UsageError(
+                    f"Expected the same number of {what} as texts: got {len(texts)} texts, {found} {what}. Pass one "
+                    "per text."
+                )
+        for number, item in enumerate(mappings):
             size = len(json.dumps(dict(item), ensure_ascii=False, default=str).encode(errors="replace"))
             if size > MAX_METADATA_BYTES:
                 raise UsageError(
-                    f"The metadata of text {number} take {size} bytes as JSON: expected at most {MAX_METADATA_BYTES}; "
-                    "keep what is long elsewhere, and here where it lies."
+                    f"The metadata of text {number} has {size} bytes as JSON: expected at most {MAX_METADATA_BYTES}. "
+                    "Store long values elsewhere and put only a reference into the metadata."
                 )
         if ids is not None and len(set(given)) < len(given):
-            raise UsageError("Two texts have the same id: the later one would replace the other. Give distinct ids.")
-        # The same text twice without ids is one entry; its last metadata count.
+            raise UsageError("Two texts have the same id; the later text would replace the other. Use distinct ids.")
+        # Without ids, equal texts are one row; the last one's metadata and vector are stored.
         last = {id_: number for number, id_ in enumerate(given)}
         self._namespace.write(
             list(last),
             [texts[number] for number in last.values()],
-            [about[number] for number in last.values()],
+            [mappings[number] for number in last.values()],
             None if vectors is None else [vectors[number] for number in last.values()],
             progress,
         )
         return given
 
     def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
-        """The `top_k` texts nearest in meaning, best first; fewer where there are fewer."""
+        """Return up to `top_k` texts that are nearest in meaning, best first.
+
+        Pass `vector` (dim,) if the query is already embedded.
+        """
         return self._namespace.search(query, top_k, vector)
 
     def count(self) -> int:
-        """How many texts the collection holds."""
+        """Return the number of texts in the collection."""
         return self._namespace.store.count(self._namespace.namespace)
 
     def clear(self) -> None:
-        """Remove all texts of the collection, and their vectors from the embedder's cache."""
+        """Delete all texts of the collection, and delete their vectors from the embedder's cache."""
         self._namespace.forget()
 
 

@@ -1,4 +1,4 @@
-"""The commands `bankllm index`, `search` and `memory`: fill, search and maintain a vector store."""
+"""The commands `bankllm index`, `bankllm search` and `bankllm memory`: fill, search and maintain a vector store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +9,13 @@ from bankllm.errors import DataError, UsageError
 from bankllm.settings import get_settings
 
 StoreOption = Annotated[Path, typer.Option(help="SQLite file of the vector store.")]
-UserOption = Annotated[str | None, typer.Option(help="Whose memory; a customer's id.")]
+UserOption = Annotated[str | None, typer.Option(help="Customer id, such as CUST001.")]
 CollectionOption = Annotated[str | None, typer.Option(help="Name of a shared collection, such as intents.")]
 
 
 def index(
     source: Annotated[
-        str, typer.Argument(help="A data set (teller77, banking77, auto) or a text file, one text a line.")
+        str, typer.Argument(help="A data set (teller77, banking77, auto) or a text file with one text per line.")
     ],
     user: UserOption = None,
     collection: CollectionOption = None,
@@ -37,32 +37,34 @@ def index(
 
 
 def search(
-    query: str,
+    query: Annotated[str, typer.Argument(help="Text to search for.")],
     user: UserOption = None,
     collection: CollectionOption = None,
     store: StoreOption = Path("bankllm-memory.sqlite"),
-    top_k: Annotated[int, typer.Option(min=1)] = 5,
+    top_k: Annotated[int, typer.Option(min=1, help="Number of results.")] = 5,
 ) -> None:
     """Search a customer's memory or a shared collection by meaning."""
     from bankllm.vectors.service import open_service
 
     _check_target(user, collection)
     if not store.is_file() and get_settings().pinecone_api_key is None:
-        raise UsageError(f"No vector store at {store}. Fill one with `bankllm index`, or name another with --store.")
+        raise UsageError(
+            f"There is no vector store at {store}. Create one with `bankllm index`, or pass another file with --store."
+        )
     with open_service(store, get_settings()) as service:
-        space = service.collection(collection) if collection is not None else service.for_user(user or "")
-        for match in space.search(query, top_k):
+        target = service.collection(collection) if collection is not None else service.for_user(user or "")
+        for match in target.search(query, top_k):
             intent = match.metadata.get("intent")
             typer.echo(f"{match.score:.3f}  {match.text}" + (f"  ({intent})" if intent else ""))
 
 
 def _check_target(user: str | None, collection: str | None) -> None:
-    """Before the model is loaded, which takes a while."""
+    """Raises `UsageError` for invalid options. Called first, because loading the model takes seconds."""
     from bankllm.vectors.namespace import check_name
 
     if (user is None) == (collection is None):
         raise UsageError(
-            f"Expected either a customer or a shared collection, got {'neither' if user is None else 'both'}. Give "
+            f"Expected either a customer or a shared collection, got {'neither' if user is None else 'both'}. Pass "
             "--user CUST001 or --collection intents."
         )
     if user is not None:
@@ -72,7 +74,7 @@ def _check_target(user: str | None, collection: str | None) -> None:
 
 
 def _read(source: str) -> tuple[list[str], list[str]]:
-    """Texts and their intents; empty intents where the source is a text file."""
+    """Return texts and their intents; the intents are empty if the source is a text file."""
     from bankllm import datasets
     from bankllm.vectors.namespace import MAX_TEXT_CHARACTERS
 
@@ -84,63 +86,66 @@ def _read(source: str) -> tuple[list[str], list[str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text. Expected one text a line; convert it first.") from error
+        raise DataError(
+            f"{path} is not UTF-8 text. Expected a UTF-8 file with one text per line; convert the file first."
+        ) from error
     for number, line in enumerate(lines, 1):
         if len(line.strip()) > MAX_TEXT_CHARACTERS:
             raise DataError(
-                f"{path}, line {number} has {len(line.strip())} characters: expected at most {MAX_TEXT_CHARACTERS}; "
-                "split it into several lines."
+                f"{path}, line {number} has {len(line.strip())} characters: expected at most {MAX_TEXT_CHARACTERS}. "
+                "Split the line."
             )
     texts = [line.strip() for line in lines if line.strip()]
     return texts, [""] * len(texts)
 
 
-memory = typer.Typer(no_args_is_help=True, help="Look after a memory file: copy it, embed it anew.")
+memory = typer.Typer(no_args_is_help=True, help="Maintain a store's file: back up, compact, re-embed, mask.")
 
 
 @memory.command()
 def backup(
-    target: Annotated[Path, typer.Argument(help="The copy; a new file.")],
+    target: Annotated[Path, typer.Argument(help="Path of the copy; must not exist.")],
     store: StoreOption = Path("bankllm-memory.sqlite"),
 ) -> None:
-    """Copy the memory as it stands at one moment, while others use it. The copy is a store like any other."""
+    """Copy a store's file to a new file. Other processes can use the store during the copy."""
     from bankllm.vectors.sqlite.maintenance import copy_file
 
     copy_file(store, target)
-    typer.echo(f"{store} copied to {target} ({target.stat().st_size / 2**20:.1f} MiB), checked")
+    typer.echo(f"{store} copied to {target} ({target.stat().st_size / 2**20:.1f} MiB), integrity check passed")
 
 
 @memory.command()
 def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
-    """Write the file anew, so that no trace of removed messages is left in it; others wait meanwhile."""
+    """Rewrite the file without the bytes of deleted messages. Other processes wait until it is done."""
     from contextlib import closing
 
     from bankllm.vectors.sqlite.connection import open_existing
-    from bankllm.vectors.sqlite.maintenance import compact as write_anew
+    from bankllm.vectors.sqlite.maintenance import compact as compact_file
 
     with closing(open_existing(store)) as db:
-        done = write_anew(db, store)
-    typer.echo(f"{store} is compacted" if done else f"{store} holds no trace of removed messages")
+        done = compact_file(db, store)
+    typer.echo(f"{store} was compacted" if done else f"{store} contains no deleted messages; nothing to compact")
 
 
 @memory.command()
 def reindex(
     store: StoreOption = Path("bankllm-memory.sqlite"),
     base_model: Annotated[
-        str, typer.Option(help="The new embedder: minilm, a Hugging Face id or a folder.")
+        str, typer.Option(help="New embedding model: minilm, a Hugging Face id or a folder.")
     ] = "minilm",
     precision: Annotated[
-        str | None, typer.Option(help="float32, float16 or int8.", show_default="the file's own")
+        str | None,
+        typer.Option(help="Storage format: float32, float16 or int8.", show_default="the file's current one"),
     ] = None,
 ) -> None:
-    """Embed all texts anew with another embedder, while others use the file. Killed, it carries on when repeated."""
+    """Re-embed all texts with another model. Other processes can use the file. If killed, run again to resume."""
     from bankllm.vectors.embedder import Embedder
-    from bankllm.vectors.sqlite.reindex import reindex as embed_anew
+    from bankllm.vectors.sqlite.reindex import reindex as reindex_file
     from bankllm.vectors.storage_precision import precision_of
 
     chosen = precision_of(precision) if precision is not None else None
     embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)
-    count = embed_anew(
+    count = reindex_file(
         store,
         embedder.encode,
         embedder.dim,
@@ -148,22 +153,28 @@ def reindex(
         precision=chosen,
         progress=True,
     )
-    typer.echo(f"{count:,} texts embedded anew with {embedder.model_id}" if count else f"{store} has these vectors")
+    typer.echo(
+        f"{count:,} texts re-embedded with {embedder.model_id}"
+        if count
+        else f"nothing to do: {store} already holds vectors of this model and precision, or no texts"
+    )
 
 
 @memory.command("mask")
 def mask_memory(
     store: StoreOption = Path("bankllm-memory.sqlite"),
     base_model: Annotated[
-        str, typer.Option(help="The store's embedder: minilm, a Hugging Face id or a folder.")
+        str, typer.Option(help="Embedding model of the store: minilm, a Hugging Face id or a folder.")
     ] = "minilm",
 ) -> None:
-    """Mask account numbers in the stored texts, while others use the file. If it is killed, repeat the command."""
+    """Mask account numbers in stored texts. Other processes can use the file. If killed, run again."""
     from bankllm.vectors.embedder import Embedder
     from bankllm.vectors.sqlite.masking import mask_rows
 
     embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)
     done = mask_rows(store, embedder.encode, embedder.dim, embedder.model_id, progress=True)
-    typer.echo(f"{done.looked_at:,} rows looked at, {done.masked:,} masked")
-    if done.waiting:
-        typer.echo(f"{done.waiting:,} changes wait for Pinecone; the next process that opens the store pushes them")
+    typer.echo(f"{done.checked:,} rows checked, {done.masked:,} masked")
+    if done.pending:
+        typer.echo(
+            f"{done.pending:,} changes are not yet in Pinecone; the next process that opens the store pushes them"
+        )

@@ -1,9 +1,10 @@
-"""Text to unit vectors through sentence-transformers, with a cache in front and honest counts of its hits.
+"""Text embeddings from sentence-transformers models, with a two-layer cache.
 
     Embedder().encode(["my card is lost"])  # (1, 384) float32
 
-Two texts share a cached vector only where the model reads the same: a key is a hash of the token ids. Vectors lie
-in memory and, where there is a `SharedCache`, with the store for other processes.
+The cache key is a hash of the model id and the token ids, so two texts share a vector only if the model reads the same
+tokens. The first layer is in this process's memory. The optional second layer (`SharedCache`) is in the store's file
+and is shared by all processes. `Embedder.counts` counts the hits of each layer.
 """
 
 import copy
@@ -21,20 +22,20 @@ from bankllm.settings import Settings
 from bankllm.vectors.embedding_cache import MAX_BYTES, CacheCounts, MemoryCache, SharedCache
 
 Encode = Callable[[list[str]], np.ndarray]
-"""Texts → (n, dim) unit vectors."""
+"""n texts → (n, dim) vectors of unit length."""
 
 CHUNK = 128
-"""Texts between two steps of the progress bar; others get their turn at the model in between."""
-FORGOTTEN = 512
-"""Texts whose vectors are forgotten at a time, for the same reason."""
+"""Texts per model call in `Embedder.encode`; other threads can use the model between two chunks."""
+FORGET_CHUNK = 512
+"""Texts per step in `Embedder.forget`; other threads can use the caches between two steps."""
 PROBES = ["My card is LOST!", "Où  est\tma carte ?\n", "", "💳 [CLS] 中文", "a long one " * 2000]
-"""The tokenizer must read these as the model's own input does, before cache keys are made with it."""
+"""Texts for which the fast tokenizer must return the model's own token ids before it is used for cache keys."""
 
 
 class Embedder:
-    """Encodes texts with a sentence-transformers model; a plain encoder folder is pooled by its mean.
+    """Encodes texts with a sentence-transformers model; a plain encoder folder gets mean pooling.
 
-    Safe to use from several threads. Beyond `cache_bytes` the least recently used vectors leave memory.
+    Thread-safe. If the memory cache exceeds `cache_bytes`, the least recently used vectors are evicted.
     """
 
     def __init__(
@@ -48,16 +49,17 @@ class Embedder:
         variant: str = "",
         shared: SharedCache | None = None,
     ) -> None:
-        """Load the model, or take what somebody else has loaded of it.
+        """Load the model, or use the functions `encode` and `tokenise` of a model that is already loaded.
 
-        `encode` makes the same unit vectors as sentence-transformers would; where it rounds, `variant` says how.
-        Without `tokenise` (a model with no fast tokenizer, or one that puts a prompt before each text) only texts
-        that are equal to the letter share a vector. Raises `ModelError` where the model is missing or damaged.
+        `encode` must return the same unit vectors as sentence-transformers. If its vectors are rounded, `variant`
+        names the rounding; it becomes part of `model_id`. Without `tokenise` (a model without a fast tokenizer, or
+        with a default prompt) only identical texts share a vector. Raises `ModelError` if the model is missing or
+        damaged.
         """
         base = base_models.resolve(base_model, settings)
         name = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
         self.model_id = f"{name}+{variant}" if variant else name
-        """Name and hash of the weights: vectors of different ids must never be mixed."""
+        """Name and weight hash of the model. Vectors with different ids must never be compared."""
         if encode is None:
             encode, tokenise = _sentence_transformer(base, base_models.device(settings))
         self._encode, self._tokenise = encode, tokenise
@@ -66,93 +68,99 @@ class Embedder:
         self.memory = MemoryCache(cache_bytes)
         self.shared = shared
         self._epoch: int | None = None
-        # The model's tokenizer keeps padding state between calls, so one batch at a time goes through the model.
+        # The model's tokenizer keeps padding state between calls, so only one thread may call the model at a time.
         self._model_lock = Lock()
 
     def with_shared(self, shared: SharedCache | None) -> Self:
-        """The same model, memory and counts in front of a store's own shared layer."""
+        """Return an embedder with the same model, memory cache and counts, but another shared layer."""
         other = copy.copy(self)
         other.shared, other._epoch = shared, None
         return other
 
     @property
     def hits(self) -> int:
-        """Texts answered without the model: from memory (or repeated within one batch), or from the shared layer."""
+        """Texts whose vector was cached: in memory (or repeated within one batch), or in the shared layer."""
         return self.counts.memory + self.counts.shared
 
     @property
     def misses(self) -> int:
-        """Texts that the model encoded."""
+        """Texts that were encoded by the model."""
         return self.counts.missed
 
     def encode(self, texts: Sequence[str], progress: bool = False, *, share: bool = True) -> np.ndarray:
-        """n texts → (n, dim) float32, each row of unit length; what the model reads alike is encoded once.
+        """Encode n texts to (n, dim) float32 vectors of unit length; texts with equal token ids are encoded once.
 
-        Text beyond the model's own length limit (256 tokens for MiniLM) does not count. `share=False` leaves new
-        vectors out of the shared layer: for texts that are stored with their vectors anyway. A batch that is
-        interrupted has its finished part in memory. Raises `UsageError` for anything but texts.
+        The model ignores tokens beyond its own limit (256 for MiniLM). `share=False` does not write new vectors to the
+        shared layer: use it for texts that are stored together with their vectors. If the call is interrupted, the
+        finished chunks stay in the memory cache. Raises `UsageError` if `texts` is not a list of valid Unicode texts.
         """
         keys = self._keys(texts)
-        wanted = dict(zip(keys, texts, strict=True))
-        found = self.memory.get(wanted)
-        in_memory = list(found)
-        shared, epoch = self._from_shared([key for key in wanted if key not in found])
-        found |= shared
-        new = self._run({key: text for key, text in wanted.items() if key not in found}, progress)
-        found |= new
+        text_of = dict(zip(keys, texts, strict=True))
+        vectors = self.memory.get(text_of)
+        in_memory = list(vectors)
+        shared, epoch = self._from_shared([key for key in text_of if key not in vectors])
+        vectors |= shared
+        new = self._run({key: text for key, text in text_of.items() if key not in vectors}, progress)
+        vectors |= new
         if self.shared is not None:
             self.shared.touch(in_memory)
             if share:
                 self.shared.put(new, epoch)
         self.counts.add(memory=len(keys) - len(shared) - len(new), shared=len(shared), missed=len(new))
-        return np.stack([found[key] for key in keys]) if keys else np.empty((0, self.dim), dtype=np.float32)
+        return np.stack([vectors[key] for key in keys]) if keys else np.empty((0, self.dim), dtype=np.float32)
 
     def forget(self, texts: Sequence[str]) -> None:
-        """Remove these texts' vectors from memory and from the shared layer; a vector tells much of its text.
+        """Delete the vectors of these texts from memory and from the shared layer.
 
-        Other processes drop theirs at their next look into the shared layer. Raises `StoreError` where that fails.
+        A vector reveals much of its text, so it must be deleted with the text. Other processes clear their memory
+        cache when they next read the shared layer. Raises `StoreError` if the shared layer cannot be written.
         """
-        for start in range(0, len(texts), FORGOTTEN):
-            keys = self._keys(texts[start : start + FORGOTTEN])
+        for start in range(0, len(texts), FORGET_CHUNK):
+            keys = self._keys(texts[start : start + FORGET_CHUNK])
             self.memory.forget(keys)
             if self.shared is not None:
                 self.shared.forget(keys)
 
     def clear_cache(self) -> None:
-        """Forget all vectors, the shared ones too, and start the counts again."""
+        """Delete all vectors, including those in the shared layer, and reset the counts."""
         self.memory.clear()
         self.counts.reset()
         if self.shared is not None:
             self.shared.clear()
 
     def _keys(self, texts: Sequence[str]) -> list[bytes]:
-        """A hash for each text: of the model and of what it reads. Raises `UsageError` for anything but texts."""
+        """Return one cache key per text: SHA-256 of the model id and the token ids (or the exact text).
+
+        Raises `UsageError` if `texts` is not a list of valid Unicode texts.
+        """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise UsageError("encode takes a list of texts, for example encode(['my card is lost']).")
+            raise UsageError("encode expects a list of texts, as in encode(['my card is lost']).")
         try:
             exact = [text.encode() for text in texts]
         except UnicodeEncodeError as error:
-            raise UsageError("A text holds half of a surrogate pair, which is no character. Send valid Unicode.") from (
-                error
-            )
+            raise UsageError(
+                "A text contains an unpaired surrogate, which is not a valid character. Send valid Unicode."
+            ) from error
         if self._tokenise is not None:
             exact = [np.asarray(ids, "<u4").tobytes() for ids in self._tokenise(list(texts))] if exact else []
         model = self.model_id.encode() + b"\0"
-        return [hashlib.sha256(model + read).digest() for read in exact]
+        return [hashlib.sha256(model + content).digest() for content in exact]
 
     def _from_shared(self, keys: list[bytes]) -> tuple[dict[bytes, np.ndarray], int | None]:
+        """Return the vectors found in the shared layer and its epoch; a newer epoch clears the memory cache."""
         if self.shared is None or not keys:
             return {}, None
         found, epoch = self.shared.get(keys)
         if epoch is not None and (self._epoch is None or epoch > self._epoch):
             if self._epoch is not None:
-                self.memory.clear()  # somebody has forgotten something; which texts, nobody may know
+                self.memory.clear()  # a process has deleted vectors; the epoch does not record which texts
             self._epoch = epoch
         self.memory.put(found)
         return found, epoch
 
     def _run(self, missing: Mapping[bytes, str], progress: bool) -> dict[bytes, np.ndarray]:
-        order = sorted(missing, key=lambda key: len(missing[key]), reverse=True)  # like lengths need little padding
+        """Encode the missing texts with the model, in chunks, and put the vectors into the memory cache."""
+        order = sorted(missing, key=lambda key: len(missing[key]), reverse=True)  # similar lengths need less padding
         vectors: dict[bytes, np.ndarray] = {}
         with tqdm(total=len(order), desc="embed", unit="text", disable=not progress) as bar:
             for start in range(0, len(order), CHUNK):
@@ -176,7 +184,7 @@ def _sentence_transformer(base: base_models.BaseModel, device: str) -> tuple[Enc
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"The embedding model {base.name} cannot be loaded ({str(error).splitlines()[0]}). Expected a Hugging "
-                "Face id that is cached or reachable, or a local folder with config.json and weights."
+                "Face id that is cached or can be downloaded, or a local folder with config.json and weights."
             ) from error
 
     def encode(texts: list[str]) -> np.ndarray:
@@ -186,10 +194,13 @@ def _sentence_transformer(base: base_models.BaseModel, device: str) -> tuple[Enc
 
 
 def _tokeniser(model: Any) -> base_models.Tokenise | None:
-    """What the model reads, without its padding; None where there is no fast tokenizer that reads just that."""
+    """Return a function from texts to the model's token ids without padding.
+
+    Returns None if the model has no fast tokenizer, uses a default prompt, or reads `PROBES` differently.
+    """
     tokenise = base_models.tokeniser(model.tokenizer, model.max_seq_length)
     if tokenise is None or model.default_prompt_name is not None:
         return None
-    preprocess = getattr(model, "preprocess", None) or model.tokenize  # its older name
-    read = [preprocess([text])["input_ids"][0].tolist() for text in PROBES]
-    return tokenise if tokenise(PROBES) == read else None
+    preprocess = getattr(model, "preprocess", None) or model.tokenize  # its name in older sentence-transformers
+    expected = [preprocess([text])["input_ids"][0].tolist() for text in PROBES]
+    return tokenise if tokenise(PROBES) == expected else None

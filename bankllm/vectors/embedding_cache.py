@@ -1,8 +1,10 @@
-"""The layer of the embedder's cache that processes share: vectors in the store's file, under hashes of their texts.
+"""The two layers of the embedding cache: `MemoryCache` in the process and `FileCache` in the store's file.
 
-A query never pays for a commit: what is new waits in memory, rides along with the next rows that are stored, and is
-committed alone only when much has gathered or at close. It is a cache: a file that is damaged or busy is a miss,
-said once in the log, and a crash loses what waited. Only `forget` and `clear` raise, since they make a promise.
+All processes that open the file share `FileCache`. It stores vectors under hashes of their texts. A query does not wait
+for a commit: new vectors are buffered in memory and written with the next commit of rows (`PiggybackWrite`). They get a
+commit of their own only if the buffer is full or the store is closed. A damaged or busy file counts as a cache miss and
+is logged once; a crash loses the buffered vectors. Only `forget` and `clear` raise errors, because their callers rely
+on the deletion.
 """
 
 import logging
@@ -25,18 +27,23 @@ from bankllm.vectors.storage_precision import FLOAT32
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 2**20
+"""Default size limit of each cache layer, in bytes."""
 ENTRY_OVERHEAD = 640
-"""Bytes that an entry takes beside its vector: key, two indexes, and what is left over of SQLite's pages."""
+"""Bytes per entry in the file besides the vector: key, two indexes, and unused space in SQLite's pages."""
 WAIT_S = 0.1
-"""Longer than a commit, shorter than anybody should wait for a cache."""
+"""Maximum wait for the file, in seconds: longer than a commit, but short enough not to delay a query noticeably."""
 PAUSE_S = 1.0
-"""After a failure the file is left alone for so long, so that a busy one is not waited for by every text."""
+"""After a failure the file is not read for this time, in seconds, so that not every query waits for a busy file."""
 FLUSH_ENTRIES = 256
+"""Number of buffered vectors that triggers a commit."""
 FLUSH_TOUCHES = 4096
+"""Number of buffered usage times that triggers a commit."""
 READ_KEYS = 500
+"""Keys per SELECT statement."""
 
 _EPOCH = "coalesce((SELECT epoch FROM embeddings_epoch), 0)"
-# An entry is as old as the epoch that was read before its text was embedded: what was forgotten since stays away.
+# The epoch increases with each deletion. An entry has the epoch that was read before its text was embedded and is
+# written only if that epoch is still current, so a deleted vector cannot be written again.
 _PUT = f"""INSERT INTO embeddings SELECT ?, ?, ? WHERE {_EPOCH} = ?
     ON CONFLICT (key) DO UPDATE SET vector = excluded.vector, used = excluded.used"""
 _TOUCH = "UPDATE embeddings SET used = ? WHERE key = ?"
@@ -48,29 +55,30 @@ _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_NOTADB")
 
 
 class SharedCache(Protocol):
-    """What an `Embedder` asks of vectors that are kept outside its process. Keys are hashes of texts."""
+    """Interface that an `Embedder` uses for vectors outside its process. Keys are hashes of texts."""
 
     def get(self, keys: Iterable[bytes]) -> tuple[dict[bytes, np.ndarray], int | None]:
-        """The vectors that are there (fewer, or none, where they cannot be read), and the epoch as last seen.
+        """Return the stored vectors, each (dim,) float32, and the last known epoch.
 
-        It moves on when any process forgets texts: vectors in memory from before are to be dropped.
+        Returns fewer vectors, or none, if the cache cannot be read. The epoch increases when any process deletes
+        vectors; callers must then drop the vectors that they hold in memory.
         """
 
     def put(self, vectors: Mapping[bytes, np.ndarray], epoch: int | None) -> None:
-        """Keep vectors, at some time later on, unless the epoch that `get` gave for them is over by then."""
+        """Store vectors with a later commit, unless the epoch is no longer `epoch` (from `get`) at that time."""
 
     def touch(self, keys: Iterable[bytes]) -> None:
-        """These were used elsewhere: drop others first."""
+        """Mark these keys as recently used, so that others are evicted first."""
 
     def forget(self, keys: Iterable[bytes]) -> None:
-        """Remove vectors here and now, and what other processes would write of them. Raises `StoreError`."""
+        """Delete vectors immediately, and discard pending writes of other processes. Raises `StoreError`."""
 
     def clear(self) -> None:
-        """Remove all vectors. Raises `StoreError`."""
+        """Delete all vectors. Raises `StoreError`."""
 
 
 class FileCache:
-    """A `SharedCache` in a store's file, on the store's own connections."""
+    """A `SharedCache` in a store's file, which uses the store's connections."""
 
     def __init__(
         self,
@@ -80,28 +88,28 @@ class FileCache:
         flush: Callable[[], None],
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        """`reading` opens a transaction, `write` commits, `flush` commits what `take` gives; as `SQLiteStore` does."""
+        """Use the store's functions: `reading` opens a read transaction, `write` commits, `flush` commits `take()`."""
         self.max_bytes = max_bytes
-        """The least recently used go first; 0 keeps nothing."""
+        """Size limit in the file, in bytes; the least recently used entries are evicted first. 0 disables the cache."""
         self._dim = dim
         self._epoch: int | None = None
         self._reading, self._write, self._flush = reading, write, flush
-        self._lock = Lock()  # held for a moment; never while the file is read or written
+        self._lock = Lock()  # protects the two buffers below; never held while the file is read or written
         self._new: dict[bytes, tuple[bytes, int, int]] = {}
         self._used: dict[bytes, int] = {}
-        self._said = False
+        self._warned = False
         self._paused_until = -math.inf
 
     @property
-    def _room(self) -> int:
-        """Entries that fit."""
+    def _max_entries(self) -> int:
+        """Number of entries that fit into `max_bytes`."""
         return self.max_bytes // (FLOAT32.itemsize * self._dim + ENTRY_OVERHEAD)
 
     def get(self, keys: Iterable[bytes]) -> tuple[dict[bytes, np.ndarray], int | None]:
-        """The vectors that are there and whole, and the epoch as last seen."""
+        """Return the stored vectors that are not damaged, and the last known epoch."""
         wanted = list(keys)
         found: list[tuple[bytes, bytes]] = []
-        if not wanted or not self._room or time.monotonic() < self._paused_until:
+        if not wanted or not self._max_entries or time.monotonic() < self._paused_until:
             return {}, self._epoch
         try:
             with self._reading() as db:
@@ -116,13 +124,13 @@ class FileCache:
         self._epoch = epoch
         size = FLOAT32.itemsize * self._dim
         vectors = {key: np.frombuffer(blob, FLOAT32).astype(np.float32) for key, blob in found if len(blob) == size}
-        whole = {key: vector for key, vector in vectors.items() if abs(float(vector @ vector) - 1) < 1e-3}
-        self.touch(whole)
-        return whole, epoch
+        valid = {key: vector for key, vector in vectors.items() if abs(float(vector @ vector) - 1) < 1e-3}
+        self.touch(valid)
+        return valid, epoch
 
     def put(self, vectors: Mapping[bytes, np.ndarray], epoch: int | None) -> None:
-        """Let vectors wait for the next commit; at once if there are many."""
-        if epoch is None or not self._room:
+        """Buffer vectors for the next commit; commit immediately if the buffer is full."""
+        if epoch is None or not self._max_entries:
             return
         now = _now_ms()
         with self._lock:
@@ -133,8 +141,8 @@ class FileCache:
             self.flush()
 
     def touch(self, keys: Iterable[bytes]) -> None:
-        """Remember that these were used, without a commit of its own unless there are very many."""
-        if not self._room:
+        """Buffer the usage time of these keys for the next commit; commit immediately if the buffer is full."""
+        if not self._max_entries:
             return
         now = _now_ms()
         with self._lock:
@@ -144,7 +152,7 @@ class FileCache:
             self.flush()
 
     def flush(self) -> None:
-        """Commit what waits."""
+        """Commit the buffered writes."""
         if not (self._new or self._used):
             return
         try:
@@ -153,26 +161,26 @@ class FileCache:
             self.failed(error)
 
     def forget(self, keys: Iterable[bytes]) -> None:
-        """Remove vectors: waiting, in the file, and, by the epoch, what waits in other processes."""
-        gone = list(keys)
-        if not gone:
+        """Delete vectors from the buffer and the file; the new epoch invalidates the buffers of other processes."""
+        deleted = list(keys)
+        if not deleted:
             return
         with self._lock:
-            for key in gone:
+            for key in deleted:
                 self._new.pop(key, None)
                 self._used.pop(key, None)
         self._write(_NEXT_EPOCH, [()])
-        self._write("DELETE FROM embeddings WHERE key = ?", [(key,) for key in gone])
+        self._write("DELETE FROM embeddings WHERE key = ?", [(key,) for key in deleted])
 
     def clear(self) -> None:
-        """Remove all vectors, those that wait in other processes too."""
+        """Delete all vectors, and invalidate the buffers of other processes."""
         with self._lock:
             self._new, self._used = {}, {}
         self._write(_NEXT_EPOCH, [()])
         self._write("DELETE FROM embeddings", [()])
 
     def take(self) -> list[tuple[str, Sequence[tuple[object, ...]]]]:
-        """What waits, for whoever commits next (`group_commit.PiggybackWrite`)."""
+        """Return and clear the buffered writes; the next commit includes them (`group_commit.PiggybackWrite`)."""
         with self._lock:
             new, self._new = self._new, {}
             used, self._used = self._used, {}
@@ -181,24 +189,26 @@ class FileCache:
             return writes
         if used:
             writes.append((_TOUCH, [(when, key) for key, when in used.items()]))
-        if new and (room := self._room):
-            rows = [(key, blob, when, epoch) for key, (blob, when, epoch) in new.items()][-room:]
-            writes.append((_TRIM, [(room - len(rows),)]))  # first, so that the new ones take the pages of the old
+        if new and (limit := self._max_entries):
+            rows = [(key, blob, when, epoch) for key, (blob, when, epoch) in new.items()][-limit:]
+            writes.append((_TRIM, [(limit - len(rows),)]))  # first, so that the new entries reuse the freed pages
             writes.append((_PUT, rows))
         return writes
 
     def failed(self, error: Exception) -> None:
-        """Say once what is wrong, and leave a damaged table alone from then on."""
+        """Log the first failure. Pause the cache, or disable it if its table is damaged."""
         cause = error if error.__cause__ is None else error.__cause__
         damaged = getattr(cause, "sqlite_errorname", "").startswith(_DAMAGE)
         self._paused_until = max(self._paused_until, math.inf if damaged else time.monotonic() + PAUSE_S)
-        if not self._said:
-            self._said = True
-            logger.warning("texts are embedded again where the cache in the store's file fails: %s", error)
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "The embedding cache in the store's file failed; affected texts are embedded again: %s", error
+            )
 
 
 def clear_embeddings(db: Connection) -> None:
-    """Remove all vectors within the caller's transaction, those that wait in other processes too."""
+    """Delete all vectors in the caller's transaction, and invalidate the buffers of other processes."""
     db.execute(_NEXT_EPOCH)
     db.execute("DELETE FROM embeddings")
 
@@ -209,14 +219,16 @@ def _now_ms() -> int:
 
 @dataclass
 class CacheCounts:
-    """Texts by where their vector came from."""
+    """Number of texts by the source of their vector. Thread-safe."""
 
     memory: int = 0
+    """Found in the memory cache, or repeated within one batch."""
     shared: int = 0
+    """Found in the shared layer."""
     missed: int = 0
-    """The model encoded them."""
+    """Encoded by the model."""
     observe: Callable[[int, int, int], None] = field(default=lambda *counts: None, repr=False, compare=False)
-    """Hears what `add` adds; for metrics."""
+    """Callback for metrics; `add` calls it with the added counts (memory, shared, missed)."""
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def add(self, *, memory: int, shared: int, missed: int) -> None:
@@ -232,22 +244,22 @@ class CacheCounts:
 
     @property
     def hit_rate(self) -> float:
-        """Share of all texts that needed no model; 0 before the first."""
+        """Hits in either layer as a share of all texts; 0 before the first hit."""
         return _share(self.memory + self.shared, self.missed)
 
     @property
     def memory_hit_rate(self) -> float:
-        """Share of all texts that memory answered."""
+        """Hits in memory as a share of all texts; 0 before the first hit."""
         return _share(self.memory, self.shared + self.missed)
 
     @property
     def shared_hit_rate(self) -> float:
-        """Share that the shared layer answered, of the texts that memory did not."""
+        """Hits in the shared layer as a share of the texts that were not in memory; 0 before the first hit."""
         return _share(self.shared, self.missed)
 
 
 class MemoryCache:
-    """Vectors by key; drops the least recently used ones beyond `max_bytes`. Safe to use from several threads."""
+    """LRU cache of vectors by key, limited to `max_bytes`. Thread-safe."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -257,11 +269,11 @@ class MemoryCache:
 
     @property
     def nbytes(self) -> int:
-        """What vectors and keys take in memory."""
+        """Size of keys and vectors in memory, in bytes."""
         return self._nbytes
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """The vectors that are here; they are the most recently used ones now."""
+        """Return the cached vectors and mark them as the most recently used."""
         with self._lock:
             found = {key: self._vectors[key] for key in keys if key in self._vectors}
             for key in found:
@@ -269,17 +281,17 @@ class MemoryCache:
             return found
 
     def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
-        """Keep these, as far as there is room."""
+        """Add vectors and evict the least recently used ones beyond `max_bytes`."""
         with self._lock:
             for key, vector in vectors.items():
-                if key not in self._vectors:  # another thread may have encoded it meanwhile
+                if key not in self._vectors:  # another thread may have added it in the meantime
                     self._vectors[key] = vector
                     self._nbytes += _size(key, vector)
             while self._nbytes > self.max_bytes:
                 self._nbytes -= _size(*self._vectors.popitem(last=False))
 
     def forget(self, keys: Iterable[bytes]) -> None:
-        """Remove these, where they are here."""
+        """Delete these keys; keys that are not cached are ignored."""
         with self._lock:
             for key in keys:
                 vector = self._vectors.pop(key, None)
@@ -287,7 +299,7 @@ class MemoryCache:
                     self._nbytes -= _size(key, vector)
 
     def clear(self) -> None:
-        """Remove all of them."""
+        """Delete all vectors."""
         with self._lock:
             self._vectors.clear()
             self._nbytes = 0

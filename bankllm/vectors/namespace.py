@@ -1,4 +1,7 @@
-"""One namespace of a store with an embedder in front: what customers' memories and collections share."""
+"""One namespace of a store with its embedder: shared code of `CustomerMemory` and `Collection`.
+
+All texts are stored with account numbers masked.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +14,14 @@ from bankllm.vectors.rows import Match, MetadataValue, Row
 from bankllm.vectors.sqlite.store import VectorStore
 
 MAX_TEXT_CHARACTERS = 4000
-"""So that a message and its reply fit the 40 KB of metadata that Pinecone allows a record, in any script."""
+"""Maximum length of a text. A message and its reply then fit Pinecone's limit of 40 KB of metadata per record, in any
+script."""
 MAX_NAME_CHARACTERS = 128
+"""Maximum length of a user id or collection name."""
 
 
 class Namespace:
-    """Texts of one namespace. Who holds it can reach no other one."""
+    """Write, search and delete the texts of one namespace. No method can access another namespace."""
 
     def __init__(self, store: VectorStore, embedder: Embedder, namespace: str) -> None:
         self.store = store
@@ -41,55 +46,65 @@ class Namespace:
             vectors = self.embedder.encode(texts, progress, share=False)
         if len(vectors) != len(texts):
             raise UsageError(
-                f"Expected one vector a text: {len(texts)} texts, {len(vectors)} vectors. Give as many of each."
+                f"Expected one vector per text, got {len(texts)} texts, {len(vectors)} vectors. Pass as many vectors "
+                "as texts."
             )
         rows = [
-            self.row(id_, text, vector, about)
-            for id_, text, vector, about in zip(ids, texts, vectors, metadata, strict=True)
+            self.row(id_, text, vector, mapping)
+            for id_, text, vector, mapping in zip(ids, texts, vectors, metadata, strict=True)
         ]
         if rows:
             self.store.upsert(self.namespace, rows)
 
     def row(self, id_: str, text: str, vector: np.ndarray, metadata: Mapping[str, MetadataValue]) -> Row:
-        """A row with account numbers masked in text and metadata; `vector` (dim,) is the embedding of `text`."""
+        """Return a row with account numbers masked in text and metadata.
+
+        `vector` (dim,) is the embedding of `text`; if masking changes the text, the masked text is embedded again.
+        """
         masked = mask(text)
         if masked != text:
             vector = self.embedder.encode([masked], share=False)[0]
         return Row(id_, masked, vector, mask_metadata(metadata))
 
     def search(self, query: str, top_k: int, vector: np.ndarray | None) -> list[Match]:
-        """The `top_k` texts nearest to the query, best first; `vector` (dim,) is its embedding where it is at hand."""
+        """Return up to `top_k` texts nearest to the query, best first.
+
+        Pass `vector` (dim,) if the query is already embedded.
+        """
         check_text("query", query)
         if vector is None:
             vector = self.embedder.encode([query])[0]
         return self.store.search(self.namespace, vector, top_k)
 
     def forget(self, ids: Sequence[str] | None = None) -> None:
-        """Remove the rows with these ids, or all, and what the embedder's cache holds of their texts."""
-        chosen = None if ids is None else set(ids)
+        """Delete the rows with these ids, or all rows, and the cached vectors of their texts."""
+        selected = None if ids is None else set(ids)
         rows = self.store.export(self.namespace)
-        texts = dict.fromkeys(row.text for row in rows if chosen is None or row.id in chosen)
+        texts = dict.fromkeys(row.text for row in rows if selected is None or row.id in selected)
         try:
             self.embedder.forget(list(texts))
-        finally:  # a cache that fails is told, and the rows go nevertheless
+        finally:  # delete the rows even if the cache fails; the error is still raised
             self.store.delete(self.namespace, ids)
 
 
 def check_name(what: str, name: str) -> None:
-    """Raises `UsageError` unless it is 1–128 printable ASCII characters without a space, and not `__default__`."""
-    fits = isinstance(name, str) and 1 <= len(name) <= MAX_NAME_CHARACTERS
-    if not fits or not all("!" <= character <= "~" for character in name) or name == "__default__":
+    """Raises `UsageError` unless `name` has 1–128 printable ASCII characters without spaces and is not `__default__`.
+
+    `what` is the name's role in the error message, such as `user_id`.
+    """
+    valid = isinstance(name, str) and 1 <= len(name) <= MAX_NAME_CHARACTERS
+    if not valid or not all("!" <= character <= "~" for character in name) or name == "__default__":
         raise UsageError(
             f"Expected a {what} of 1–{MAX_NAME_CHARACTERS} printable ASCII characters without spaces (and not "
-            f"'__default__', which Pinecone shares between customers), got {str(name)[:40]!r}."
+            f"'__default__', Pinecone's default namespace), got {str(name)[:40]!r}. Use another name."
         )
 
 
 def check_text(name: str, text: str) -> None:
-    """Raises `UsageError` for a text that is empty, too long, or no Unicode."""
+    """Raises `UsageError` if the argument `name` is not a str, is blank, or is longer than `MAX_TEXT_CHARACTERS`."""
     if not isinstance(text, str) or not text.strip():
         raise UsageError(f"{name} is empty: expected 1–{MAX_TEXT_CHARACTERS} characters of text.")
     if len(text) > MAX_TEXT_CHARACTERS:
         raise UsageError(
-            f"{name} has {len(text)} characters: expected at most {MAX_TEXT_CHARACTERS}; shorten or split it."
+            f"{name} has {len(text)} characters: expected at most {MAX_TEXT_CHARACTERS}. Shorten or split the text."
         )

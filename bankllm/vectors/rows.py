@@ -1,6 +1,6 @@
-"""What goes into a vector store and what comes out, and the checks that every store makes alike.
+"""Input and output types of a vector store, and the argument checks that all stores share.
 
-Every store keeps unit-length vectors and scores by cosine similarity, so a row means the same in each of them.
+All stores keep vectors at unit length and score by cosine similarity, so rows and scores are comparable across stores.
 """
 
 import json
@@ -16,37 +16,38 @@ import numpy as np
 from bankllm.errors import UsageError
 
 MetadataValue: TypeAlias = str | int | float | bool | list[str]
-"""The kinds of value that every store can keep."""
+"""Metadata types that all stores support."""
 RESERVED_METADATA = frozenset({"customer_id", "text", "created_at"})
-"""Keys that Pinecone's records hold beside the caller's own."""
+"""Metadata keys that Pinecone records use in addition to the caller's keys."""
 MAX_ID_CHARACTERS = 512
+"""Pinecone's limit for record ids and namespace names."""
 NORM_ROWS = 4096
-"""Vectors that are scaled at once: in float64 they take 12 MB at 384 numbers."""
+"""Vectors normalised per step; in float64 they need 12 MB at 384 dimensions."""
 _SCALARS = (str, int, float, bool)
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def utc_now() -> str:
-    """The time in UTC as ISO 8601 text with microseconds; sorts as text."""
+    """Return the current UTC time as ISO 8601 text with microseconds; such texts sort by time."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One text with its vector."""
+    """One text with its vector, as written to a store."""
 
     id: str
     """1–512 ASCII characters, unique in its namespace."""
     text: str
     vector: np.ndarray
-    """(dim,) float32; any length but zero, kept at unit length."""
+    """(dim,) float32; the store scales it to unit length. A zero vector is an error."""
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     created_at: str = field(default_factory=utc_now)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A row that a search found."""
+    """A row returned by a search, with its score."""
 
     id: str
     score: float
@@ -57,46 +58,54 @@ class Match:
 
 
 def check_namespace(namespace: str) -> None:
-    """Refuse what would land in a namespace that customers share. Raises `UsageError`."""
+    """Raises `UsageError` for a namespace that is too long or that Pinecone maps to its shared default namespace."""
     if not namespace or namespace == "__default__":
         raise UsageError(
-            f"{namespace!r} is not a namespace: Pinecone reads it as the default one, which all customers would "
-            "share. Give each customer a name of its own."
+            f"{namespace!r} is not a valid namespace: Pinecone maps it to its default namespace, which all customers "
+            "would share. Use a different name for each customer."
         )
     if len(quote(namespace, safe="")) > MAX_ID_CHARACTERS:
-        raise UsageError(f"A namespace takes at most {MAX_ID_CHARACTERS} percent-encoded characters; shorten it.")
+        raise UsageError(
+            f"Expected a namespace of at most {MAX_ID_CHARACTERS} characters after percent-encoding, got "
+            f"{len(quote(namespace, safe=''))}. Use a shorter name."
+        )
 
 
 def check_top_k(top_k: int) -> None:
-    """Raises `UsageError` unless `top_k` is a whole number of at least 1."""
+    """Raises `UsageError` unless `top_k` is an integer of at least 1."""
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or top_k < 1:
-        raise UsageError(f"top_k is how many matches to return: expected a whole number ≥ 1, got {top_k!r}.")
+        raise UsageError(f"top_k is the number of matches to return: expected an integer ≥ 1, got {top_k!r}.")
 
 
 def unit_vector(vector: np.ndarray, dim: int) -> np.ndarray:
-    """(dim,) numbers → (dim,) float32 of unit length. Raises `UsageError` for a vector without a direction."""
+    """Scale (dim,) numbers to a (dim,) float32 vector of unit length.
+
+    Raises `UsageError` for another shape, for NaN or infinity, and for a zero vector.
+    """
     array = np.asarray(vector, dtype=np.float32)
     if array.shape != (dim,):
-        raise UsageError(f"Expected a vector of shape ({dim},), got {array.shape}. Is it from another embedder?")
+        raise UsageError(
+            f"Expected a vector of shape ({dim},), got {array.shape}. Use a vector of the store's embedder."
+        )
     norm = float(np.linalg.norm(array.astype(np.float64)))
     if not math.isfinite(norm) or norm == 0:
-        raise UsageError("Expected a vector of finite numbers, not all zero; got one with NaN, infinity or only zeros.")
+        raise UsageError("Expected a vector of finite numbers, not all zero; got NaN, infinity or only zeros.")
     return (array / norm).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class CheckedRows:
-    """Rows that every store can keep, with what it keeps of them."""
+    """Validated rows, with their vectors and metadata converted for storage."""
 
     rows: Sequence[Row]
     unit: np.ndarray
-    """(n, dim) float32: their vectors at unit length."""
+    """(n, dim) float32: the vectors of the rows at unit length."""
     metadata: list[str]
-    """As JSON."""
+    """The metadata of each row as JSON."""
 
 
 def checked(rows: Sequence[Row], dim: int) -> CheckedRows:
-    """The rows, their vectors and their metadata ready to be kept. Raises `UsageError` at the first that cannot be."""
+    """Validate rows and convert their vectors and metadata. Raises `UsageError` at the first invalid row."""
     metadata = []
     for row in rows:
         if not 1 <= len(row.id) <= MAX_ID_CHARACTERS or not row.id.isascii() or "\0" in row.id:
@@ -106,28 +115,28 @@ def checked(rows: Sequence[Row], dim: int) -> CheckedRows:
 
 
 def check_rows(rows: Sequence[Row], dim: int) -> list[Row]:
-    """The rows with unit-length vectors. Raises `UsageError` at the first one that a store could not keep."""
+    """Validate rows and return them with unit-length vectors. Raises `UsageError` at the first invalid row."""
     return [replace(row, vector=vector) for row, vector in zip(rows, checked(rows, dim).unit, strict=True)]
 
 
 def unit_vectors(vectors: Sequence[np.ndarray], dim: int) -> np.ndarray:
-    """n times (dim,) numbers → (n, dim) float32 of unit length, in one pass. Raises as `unit_vector` does."""
+    """Scale n (dim,) vectors to (n, dim) float32 of unit length, in one pass. Raises as `unit_vector` does."""
     unit = np.empty((len(vectors), dim), np.float32)
     for position, vector in enumerate(vectors):
         if np.shape(vector) != (dim,):
-            _first_without_direction(vectors, dim)
+            _raise_for_first_invalid(vectors, dim)
         unit[position] = vector
     for start in range(0, len(unit), NORM_ROWS):
         part = unit[start : start + NORM_ROWS]
-        wide = part.astype(np.float64)  # squares of float32 may be beyond its range
+        wide = part.astype(np.float64)  # squares of float32 values may overflow float32
         norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
         if not (np.isfinite(norms) & (norms > 0)).all():
-            _first_without_direction(vectors, dim)
+            _raise_for_first_invalid(vectors, dim)
         np.divide(wide, norms[:, None], out=part, casting="same_kind")
     return unit
 
 
-def _first_without_direction(vectors: Sequence[np.ndarray], dim: int) -> None:
+def _raise_for_first_invalid(vectors: Sequence[np.ndarray], dim: int) -> None:
     for vector in vectors:
         unit_vector(vector, dim)
 
@@ -135,18 +144,21 @@ def _first_without_direction(vectors: Sequence[np.ndarray], dim: int) -> None:
 def _metadata_json(row: Row) -> str:
     if not row.metadata.keys().isdisjoint(RESERVED_METADATA):
         reserved = RESERVED_METADATA & row.metadata.keys()
-        raise UsageError(f"Row {row.id}: the metadata key {min(reserved)!r} is reserved; choose another name.")
+        raise UsageError(f"Row {row.id}: the metadata key {min(reserved)!r} is reserved. Use another key.")
     for key, value in row.metadata.items():
         strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
         if not strings and not isinstance(value, _SCALARS):
             raise UsageError(
                 f"Row {row.id}: expected metadata {key!r} to be a str, number, bool or list of str, "
-                f"got {type(value).__name__}."
+                f"got {type(value).__name__}. Convert the value or remove the key."
             )
     try:
         kept = _JSON.encode(dict(row.metadata))
         kept.encode()
         _JSON.encode(row.text).encode()
-    except ValueError as error:  # NaN, or half of a surrogate pair
-        raise UsageError(f"Row {row.id} holds text or a number that cannot be written as JSON: {error}.") from error
+    except ValueError as error:  # NaN, infinity, or an unpaired surrogate
+        raise UsageError(
+            f"Row {row.id} contains text or a number that cannot be written as JSON: {error}. Expected valid Unicode "
+            "and finite numbers."
+        ) from error
     return kept

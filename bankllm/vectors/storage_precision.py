@@ -1,6 +1,8 @@
-"""How a vector's numbers stand in the file: 4, 2 or 1 byte each. In memory they are float32 again.
+"""Storage formats of vectors in the file: float32, float16 or int8 (4, 2 or 1 byte per number).
 
-decode(encode(unit, "int8"), dim, "int8")    # (n, dim) float32, half a step (1/254 of its largest number) off at most
+In memory, vectors are always float32.
+
+decode(encode(unit, "int8"), dim, "int8")    # (n, dim) float32; error ≤ 1/254 of the row's largest number (half a step)
 """
 
 from collections.abc import Sequence
@@ -12,49 +14,49 @@ from bankllm.errors import StoreError, UsageError
 
 Precision: TypeAlias = Literal["float32", "float16", "int8"]
 FLOAT32 = np.dtype("<f4")
-"""A number that is not rounded, little-endian on every machine."""
+"""Full precision, little-endian on all machines."""
 STEPS = 127
-"""An int8 row's largest magnitude becomes this number of steps."""
+"""int8: the largest magnitude in a row is stored as this integer."""
 
 
 def precision_of(name: str) -> Precision:
-    """The precision of this name. Raises `UsageError` for one that is none of the three."""
+    """Return the precision with this name. Raises `UsageError` for an unknown name."""
     for known in get_args(Precision):
         if name == known:
             return known
-    raise UsageError(f"Expected a precision of {', '.join(get_args(Precision))}; got {name!r}.")
+    raise UsageError(f"Expected one of the precisions {', '.join(get_args(Precision))}; got {name!r}.")
 
 
 def row_type(dim: int, precision: Precision) -> np.dtype:
-    """One vector's bytes, little-endian on every machine."""
+    """Return the NumPy dtype of one stored vector, little-endian on all machines."""
     if precision == "int8":
         return np.dtype([("scale", FLOAT32), ("steps", "i1", (dim,))])
     return np.dtype((FLOAT32 if precision == "float32" else "<f2", (dim,)))
 
 
 def encode(unit: np.ndarray, precision: Precision) -> list[bytes]:
-    """(n, dim) float32 of unit length → each row as it stands in the file."""
-    kept = row_type(unit.shape[1], precision)
+    """Convert (n, dim) float32 vectors of unit length to n byte strings for the file."""
+    dtype = row_type(unit.shape[1], precision)
     if precision == "int8":
-        packed = np.empty(len(unit), kept)
+        packed = np.empty(len(unit), dtype)
         steps = np.rint(unit * (STEPS / np.abs(unit).max(axis=1, keepdims=True)))
         packed["steps"] = steps
-        packed["scale"] = 1 / np.linalg.norm(steps, axis=1)  # so that what is read back has unit length again
+        packed["scale"] = 1 / np.linalg.norm(steps, axis=1)  # decoded rows have unit length again
     else:
-        packed = unit.astype(kept.base)
-    data, size = packed.tobytes(), kept.itemsize
+        packed = unit.astype(dtype.base)
+    data, size = packed.tobytes(), dtype.itemsize
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
 def decode(rows: Sequence[bytes], dim: int, precision: Precision) -> np.ndarray:
-    """Rows of the file → (n, dim) float32. Raises `StoreError` for a row of another length."""
-    kept = row_type(dim, precision)
-    if wrong := next((len(row) for row in rows if len(row) != kept.itemsize), None):
+    """Convert n byte strings of the file to (n, dim) float32. Raises `StoreError` for a row of the wrong size."""
+    dtype = row_type(dim, precision)
+    if wrong := next((len(row) for row in rows if len(row) != dtype.itemsize), None):
         raise StoreError(
-            f"Expected a kept vector of {kept.itemsize} bytes (dim {dim}, {precision}), found one of {wrong}. The file "
-            "is damaged: put it aside and restore a backup."
+            f"Expected a stored vector of {dtype.itemsize} bytes (dim {dim}, {precision}), found {wrong} bytes. The "
+            "file is damaged: move it away and restore a backup."
         )
-    packed = np.frombuffer(b"".join(rows), kept)
+    packed = np.frombuffer(b"".join(rows), dtype)
     if precision == "int8":
         return packed["steps"] * packed["scale"][:, None]
     return packed.astype(np.float32, copy=False)

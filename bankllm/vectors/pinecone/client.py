@@ -1,6 +1,6 @@
-"""Pinecone as a search may ask it: within a deadline, and not at all while it fails.
+"""Pinecone calls with a deadline and a circuit breaker, for searches that can fall back to the local file.
 
-found = client.call(lambda store: store.find("CUST001", vector, 5))    # None: late, failing, or not there yet
+result = client.call(lambda store: store.query("CUST001", vector, 5))    # None: late, failed, or not connected yet
 """
 
 import logging
@@ -18,106 +18,110 @@ from bankllm.vectors.pinecone.store import PineconeStore
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-FAILURES = 3
-"""So many calls in a row that failed or came late, and nobody waits any more."""
-REST_S = 5.0
-"""Then so long until a call is tried again, which nobody waits for either."""
-CALLS = 16
-"""Calls at once."""
+MAX_FAILURES = 3
+"""Consecutive failed or late calls that open the circuit breaker; `call` then returns None without waiting."""
+COOLDOWN_S = 5.0
+"""Time in seconds until an open circuit breaker allows a test call. No caller waits for the test call."""
+MAX_CONCURRENCY = 16
+"""Maximum number of concurrent calls."""
 
 
 class PineconeClient:
-    """One index, opened when it can be; for any number of threads."""
+    """Calls one Pinecone index, which is opened when it is first reachable. Thread-safe."""
 
     def __init__(self, connect: Callable[[], PineconeStore], deadline_s: float) -> None:
-        """`connect` opens the index; `deadline_s` is for a whole call, the SDK's repeated attempts included."""
+        """`connect` opens the index. `deadline_s` limits a whole call in seconds, including the SDK's retries."""
         self.deadline_s = deadline_s
         self.fallbacks = 0
-        """Calls that were not answered in time, or not made."""
+        """Number of calls that failed, were late or were skipped."""
         self._connect = connect
         self._store: PineconeStore | None = None
-        self._breaker = Breaker(FAILURES, REST_S)
-        self._pool = ThreadPoolExecutor(CALLS, "pinecone")
+        self._breaker = Breaker(MAX_FAILURES, COOLDOWN_S)
+        self._pool = ThreadPoolExecutor(MAX_CONCURRENCY, "pinecone")
         self._lock = Lock()
         self._failing = False
 
     def store(self) -> PineconeStore:
-        """The index, for one thread. Raises `StoreError` where it cannot be opened; the next call tries again."""
+        """Return the index, opening it if necessary; only one thread may call this.
+
+        Raises `StoreError` if the index cannot be opened; the next call tries again.
+        """
         if self._store is None:
             self._store = self._connect()
         return self._store
 
     def call(self, request: Callable[[PineconeStore], T], deadline_s: float | None = None) -> T | None:
-        """What a call answers, or None where it fails or takes longer; then `fallbacks` counts it.
+        """Run `request` and return its result; return None and count a fallback if it fails or is late.
 
-        Raises `ForeignRecord` and `UsageError`, which are no outage.
+        Raises `ForeignRecord` and `UsageError`, because these are not outages.
         """
         store = self._store
-        resting = self._breaker.tripped
+        test_call = self._breaker.tripped
         if store is None or not self._breaker.allows():
-            self._fell_back("it was not reached yet" if store is None else "")
+            self._count_fallback("it has not been reached yet" if store is None else "")
             return None
-        asked = _Asked(deadline_s or self.deadline_s)
+        pending = _PendingCall(deadline_s or self.deadline_s)
         future = self._pool.submit(request, store)
-        future.add_done_callback(lambda done: self._judge(asked, done))
-        if resting:
-            self._fell_back("")
+        future.add_done_callback(lambda done: self._report(pending, done))
+        if test_call:
+            self._count_fallback("")
             return None
         try:
-            return future.result(timeout=asked.deadline_s)
+            return future.result(timeout=pending.deadline_s)
         except (TimeoutError, CancelledError):
             future.cancel()
-            reason = f"no answer within {asked.deadline_s:g} s"
-            if asked.first():
+            reason = f"no answer within {pending.deadline_s:g} s"
+            if pending.claim():
                 self._breaker.failed()
         except ForeignRecord:
             raise
         except StoreError as error:
             reason = str(error)
-        self._fell_back(reason)
+        self._count_fallback(reason)
         return None
 
-    def late(self) -> None:
-        """Count a call that was not made, since its turn did not come in time."""
-        self._fell_back("")
+    def count_skipped(self) -> None:
+        """Count a call that was skipped, because the caller could not acquire a lock in time."""
+        self._count_fallback("")
 
     def close(self) -> None:
-        """Let go of the connections. A call under way is not waited for."""
+        """Close the connections without waiting for running calls."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._store is not None:
             self._store.close()
 
-    def _judge(self, asked: "_Asked", done: Future[T]) -> None:
-        """Tell the breaker how a call went, unless it was told that it is late."""
-        if not asked.first():
+    def _report(self, pending: "_PendingCall", done: Future[T]) -> None:
+        """Report a call's outcome to the circuit breaker, unless it was already reported as late."""
+        if not pending.claim():
             return
         error = None if done.cancelled() else done.exception()
         failed = isinstance(error, StoreError) and not isinstance(error, ForeignRecord)
-        if failed or done.cancelled() or time.monotonic() > asked.until:
+        if failed or done.cancelled() or time.monotonic() > pending.until:
             self._breaker.failed()
             return
         self._breaker.succeeded()
         with self._lock:
             recovered, self._failing = self._failing, False
         if recovered:
-            logger.info("Pinecone answers again; searches ask it too.")
+            logger.info("Pinecone answers again; searches use it again.")
 
-    def _fell_back(self, reason: str) -> None:
+    def _count_fallback(self, reason: str) -> None:
         with self._lock:
             self.fallbacks += 1
             first = bool(reason) and not self._failing
             self._failing |= first
         if first:
-            logger.warning("Memory is searched in the local file alone until Pinecone answers: %s", reason)
+            logger.warning("Searches use only the local file until Pinecone answers: %s", reason)
 
 
-class _Asked:
-    """A call whose outcome is judged once, by whoever knows it first."""
+class _PendingCall:
+    """A running call. `claim` ensures that its outcome is reported once: by the waiting caller or by the callback."""
 
     def __init__(self, deadline_s: float) -> None:
         self.deadline_s = deadline_s
         self.until = time.monotonic() + deadline_s
         self._lock = Lock()
 
-    def first(self) -> bool:
+    def claim(self) -> bool:
+        """Return True for the first call only."""
         return self._lock.acquire(blocking=False)

@@ -1,7 +1,8 @@
-"""A row of ours as a record of Pinecone's and back, and where in an index a customer's records lie.
+"""Convert rows to Pinecone records and back, and map customers to Pinecone namespaces.
 
-By default each customer has a namespace of its own. Plans limit how many an index takes; in the layout `shared` one
-namespace holds all, ids begin with the customer, and every search and removal is filtered by the customer.
+Layout `customer` (default): each customer has a separate Pinecone namespace. Layout `shared`, for Pinecone plans that
+limit the number of namespaces: one namespace contains all customers, record ids start with the customer's name, and
+each search and delete filters by customer.
 """
 
 import json
@@ -18,41 +19,43 @@ from bankllm.vectors.pinecone.errors import ForeignRecord
 from bankllm.vectors.rows import MAX_ID_CHARACTERS, RESERVED_METADATA, Match, Row, check_namespace
 
 SHARED_NAMESPACE = "bankllm"
-"""Holds every customer's records in the layout `shared`."""
+"""Pinecone namespace of all records in the layout `shared`."""
 BATCH_RECORDS = 1000
+"""Pinecone's limit of records per call."""
 BATCH_BYTES = 1_900_000
-"""Pinecone takes 1,000 records and 2 MB a call."""
+"""Maximum bytes per call; Pinecone's limit is 2 MB."""
 
 
 @dataclass(frozen=True)
 class RecordLocation:
-    """Where one customer's records lie."""
+    """Where one customer's records are stored in the index."""
 
     customer: str
     namespace: str
-    """Pinecone's."""
+    """The Pinecone namespace."""
     prefix: str = ""
-    """What the customer's ids begin with; empty where the namespace is the customer's alone."""
+    """Prefix of the customer's record ids; empty in the layout `customer`."""
 
     @property
     def filter(self) -> dict[str, Any] | None:
-        """What a search or removal must ask for, so that it meets this customer's records alone."""
+        """Metadata filter that restricts a search or delete to this customer; None in the layout `customer`."""
         return {"customer_id": {"$eq": self.customer}} if self.prefix else None
 
     def id_of(self, id_: str) -> str:
-        """A row's id in Pinecone. Raises `UsageError` where it gets too long for it."""
+        """Return a row's record id in Pinecone. Raises `UsageError` if it exceeds Pinecone's limit."""
         if len(self.prefix) + len(id_) > MAX_ID_CHARACTERS:
             raise UsageError(
-                f"Row {id_[:40]!r} of a customer with a long name: in the shared layout both together take at most "
-                f"{MAX_ID_CHARACTERS} characters, got {len(self.prefix) + len(id_)}. Shorten the id."
+                f"Row {id_[:40]!r} of a customer with a long name: in the shared layout, name and row id together may "
+                f"have at most {MAX_ID_CHARACTERS} characters, got {len(self.prefix) + len(id_)}. Shorten the row id."
             )
         return self.prefix + id_
 
 
 def record_location(customer: str, layout: PineconeNamespaces) -> RecordLocation:
-    """Names are percent-encoded, so that any text is a legal one and two never become one.
+    """Return where a customer's records are stored.
 
-    Raises `UsageError` for a name that would land in a namespace that Pinecone shares.
+    The name is percent-encoded: the result is a valid Pinecone namespace, and different names stay different. Raises
+    `UsageError` for a name that Pinecone would map to its shared default namespace.
     """
     check_namespace(customer)
     encoded = quote(customer, safe="")
@@ -63,33 +66,33 @@ def record_location(customer: str, layout: PineconeNamespaces) -> RecordLocation
     )
 
 
-def record_of(place: RecordLocation, row: Row) -> dict[str, Any]:
-    """What is sent of a row with a unit-length vector."""
-    own = {"customer_id": place.customer, "text": row.text, "created_at": row.created_at}
-    return {"id": place.id_of(row.id), "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
+def record_of(location: RecordLocation, row: Row) -> dict[str, Any]:
+    """Convert a row with a unit-length vector to a record for an upsert."""
+    own = {"customer_id": location.customer, "text": row.text, "created_at": row.created_at}
+    return {"id": location.id_of(row.id), "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
 
 
-def match_of(place: RecordLocation, found: Any) -> Match:
-    """A match as Pinecone sent it. Raises `ForeignRecord`."""
-    metadata = _own_metadata(place, found)
-    id_ = found.id.removeprefix(place.prefix)
+def match_of(location: RecordLocation, found: Any) -> Match:
+    """Convert a Pinecone match. Raises `ForeignRecord` if it belongs to another customer."""
+    metadata = _own_metadata(location, found)
+    id_ = found.id.removeprefix(location.prefix)
     return Match(id_, float(found.score), found.metadata["text"], metadata, found.metadata["created_at"])
 
 
-def row_of(place: RecordLocation, found: Any) -> Row:
-    """A record as Pinecone sent it. Raises `ForeignRecord`."""
-    metadata = _own_metadata(place, found)
+def row_of(location: RecordLocation, found: Any) -> Row:
+    """Convert a fetched Pinecone record. Raises `ForeignRecord` if it belongs to another customer."""
+    metadata = _own_metadata(location, found)
     values = np.asarray(found.values, dtype=np.float32)
-    id_ = found.id.removeprefix(place.prefix)
+    id_ = found.id.removeprefix(location.prefix)
     return Row(id_, found.metadata["text"], values, metadata, found.metadata["created_at"])
 
 
 def batches(records: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """The records in order, in calls within Pinecone's limits."""
+    """Split records into batches within Pinecone's limits; the order is kept."""
     batch: list[dict[str, Any]] = []
     total = 0
     for record in records:
-        size = len(json.dumps(record))  # escapes make it an upper bound of what is sent
+        size = len(json.dumps(record))  # ASCII escapes make this an upper bound of the bytes sent
         if batch and (len(batch) == BATCH_RECORDS or total + size > BATCH_BYTES):
             yield batch
             batch, total = [], 0
@@ -99,12 +102,12 @@ def batches(records: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
         yield batch
 
 
-def _own_metadata(place: RecordLocation, record: Any) -> dict[str, Any]:
-    """The caller's metadata. Another customer's record is an error and is never handed on."""
+def _own_metadata(location: RecordLocation, record: Any) -> dict[str, Any]:
+    """Return the caller's metadata. Raises `ForeignRecord` for another customer's record, without its content."""
     metadata = record.metadata or {}
-    if metadata.get("customer_id") != place.customer or not record.id.startswith(place.prefix):
+    if metadata.get("customer_id") != location.customer or not record.id.startswith(location.prefix):
         raise ForeignRecord(
-            f"Pinecone returned record {record.id} for {place.customer!r}, but it is not that customer's. Nothing was "
-            "handed on; look for another program that writes into this index."
+            f"Pinecone returned record {record.id} for {location.customer!r}, but the record is not that customer's. "
+            "It was discarded. Check whether another program writes to this index."
         )
     return {key: value for key, value in metadata.items() if key not in RESERVED_METADATA}

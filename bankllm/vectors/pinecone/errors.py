@@ -1,4 +1,4 @@
-"""What can go wrong between us and Pinecone, told apart by what helps: time, another key, another record, or nobody.
+"""Errors of Pinecone calls, by remedy: retry later, fix the key, use another index, fix the record, or investigate.
 
 with pinecone_errors("bankllm"):
     index.upsert(...)
@@ -10,28 +10,28 @@ from contextlib import contextmanager
 from bankllm.errors import StoreError, UsageError
 
 REFUSED = frozenset({400, 413, 422})
-"""Status codes of a call that will be refused however often it is made."""
+"""HTTP status codes that mean that a retry of the same call cannot succeed."""
 
 
 class KeyRefused(StoreError):
-    """Pinecone does not take the key, or not for this; calls fail until somebody sees to it."""
+    """Pinecone rejects the API key, or the key lacks a permission; calls fail until an operator fixes it."""
 
 
 class IndexMismatch(StoreError):
-    """The index keeps other vectors, or keeps them in another layout, than was asked for."""
+    """The index was created for another embedder, dimension, metric or layout."""
 
 
 class CallRefused(StoreError):
-    """Pinecone refuses this call for good, for what it holds."""
+    """Pinecone rejects the content of this call; a retry cannot succeed."""
 
 
 class ForeignRecord(StoreError):
-    """Pinecone answered with a record of another customer."""
+    """Pinecone returned a record of another customer."""
 
 
 @contextmanager
 def pinecone_errors(index_name: str) -> Iterator[None]:
-    """Turn the SDK's errors into ours, without the key."""
+    """Convert the SDK's exceptions to `StoreError` or `UsageError`; messages never contain the API key."""
     from pinecone.errors import (
         ApiError,
         ForbiddenError,
@@ -47,14 +47,16 @@ def pinecone_errors(index_name: str) -> Iterator[None]:
     try:
         yield
     except UnauthorizedError as error:
-        raise KeyRefused(f"{name} refused the key. Check PINECONE_API_KEY and the project it belongs to.") from error
+        raise KeyRefused(f"{name} rejected the API key. Check PINECONE_API_KEY and the key's project.") from error
     except ForbiddenError as error:
-        raise KeyRefused(f"{name} forbids this ({error}). Check what the key may do, and the plan's limits.") from error
+        raise KeyRefused(
+            f"{name} denied the call ({error}). Check the permissions of the API key and the limits of the plan."
+        ) from error
     except (PineconeConnectionError, PineconeTimeoutError) as error:
         raise StoreError(f"{name} does not answer ({error}). Check the network and try again.") from error
     except (PineconeTypeError, PineconeValueError) as error:
-        raise UsageError(f"{name} does not take this call: {error}.") from error
+        raise UsageError(f"{name} call has an invalid argument: {error}. Correct the argument.") from error
     except PineconeError as error:
         if isinstance(error, ApiError) and error.status_code in REFUSED:
-            raise CallRefused(f"{name} refuses this call: {error}. Correct what it names.") from error
-        raise StoreError(f"{name} failed: {error}. Try again later; Pinecone's status page may say more.") from error
+            raise CallRefused(f"{name} rejected the call: {error}. Correct the value that the error names.") from error
+        raise StoreError(f"{name} failed: {error}. Try again later; check Pinecone's status page.") from error

@@ -1,8 +1,11 @@
-"""The local half of a replicated store: a `SQLiteStore` whose file also keeps what Pinecone has still to be told.
+"""The local part of a replicated store: a `SQLiteStore` with an outbox of changes that must be pushed to Pinecone.
 
 outbox = OutboxStore(Path("memory.sqlite"), 384, embedder_id, target="bankllm (customer)")
-outbox.upsert("CUST001", rows)        # the rows and their entries, in one commit
-for entry, row in outbox.waiting(): …
+outbox.upsert("CUST001", rows)        # rows and outbox entries in one commit
+for entry, row in outbox.next_entries(): …
+
+After a delete was pushed, its entry stays in the outbox for a while. Pinecone is eventually consistent and may still
+return the deleted row; the remaining entries tell searches which rows to hide (`pending_deletes`).
 """
 
 import time
@@ -17,53 +20,55 @@ from bankllm.vectors.sqlite.connection import BUSY_TIMEOUT_S, store_errors, tran
 from bankllm.vectors.sqlite.schema import NOW, REPLICATES_TO
 from bankllm.vectors.sqlite.store import SQLiteStore
 
-PAGE = 1000
-"""Entries that are pushed at a time."""
-FETCHED = 100
-"""Rows that are read at once, so that searches get their turn in between."""
-HIDE_S = 600.0
-"""How long what Pinecone has removed is hidden at most; it is indexed within seconds, ordinarily."""
-SETTLE_S = 10.0
-"""How long it is hidden at least: not every server of Pinecone's is as far as the one that answered."""
+PAGE_ENTRIES = 1000
+"""Entries returned by one call of `next_entries`."""
+FETCH_ROWS = 100
+"""Rows per read, so that searches can run in between."""
+MAX_HIDE_S = 600.0
+"""Maximum time in seconds that a deleted row is hidden; Pinecone normally indexes a delete within seconds."""
+MIN_HIDE_S = 10.0
+"""Minimum time in seconds that a deleted row is hidden, because Pinecone's servers do not index a delete at once."""
 _ROW_GONE = "NOT EXISTS (SELECT 1 FROM rows WHERE namespace = o.namespace AND id = o.id)"
 _WAITS = "pushed_at IS NULL AND refused IS NULL"
 
 
 class Entry(NamedTuple):
-    """What has to be told: a row's present state, or with an empty id that the whole namespace is gone."""
+    """A row whose current state must be pushed."""
 
     seq: int
     version: int
-    """Grows with each further change, so that an entry that changed while it was pushed is pushed again."""
+    """Increases with each change of the row, so that an entry that changes during its push is pushed again."""
     namespace: str
     id: str
+    """The row's id; empty if the whole namespace was deleted."""
 
 
 class Backlog(NamedTuple):
-    """How far Pinecone lags behind the file."""
+    """How far Pinecone is behind the file."""
 
     depth: int
-    """Entries that wait."""
+    """Entries not yet pushed."""
     oldest_s: float
-    """Since when the oldest of them waits; 0 where none does."""
+    """Age of the oldest of these entries in seconds; 0 if there are none."""
     parked: int
-    """Entries that Pinecone refused for good; they are tried once more by the next process that pushes."""
+    """Entries that Pinecone rejected permanently; the next process that pushes retries them once."""
 
 
 class PendingDeletes(NamedTuple):
-    """What a search of Pinecone may still find of a namespace, and must not."""
+    """Deletes in a namespace that Pinecone may not have applied yet; searches filter these ids out."""
 
-    whole: bool
-    """The namespace was removed as a whole, and Pinecone is not known to be that far yet."""
+    whole_namespace: bool
+    """The whole namespace was deleted, and Pinecone may not have applied that yet."""
     ids: frozenset[str]
+    """Ids of deleted rows; contains the empty string if `whole_namespace`."""
     stale: int
-    """Rows that may stand in Pinecone with what they were, those of `ids` among them."""
+    """Number of rows that Pinecone may return in an outdated state; includes `ids`."""
     lsn: int | None
-    """From which log position on Pinecone is known to have removed some of them; None: of none."""
+    """Lowest log position at which Pinecone has applied one of the deletes; None if no delete has been acknowledged."""
 
 
 class OutboxStore(SQLiteStore):
-    """A `SQLiteStore` that replicates."""
+    """A `SQLiteStore` that records its changes in an outbox for replication."""
 
     def __init__(
         self,
@@ -74,9 +79,10 @@ class OutboxStore(SQLiteStore):
         target: str,
         wait_s: float = BUSY_TIMEOUT_S,
     ) -> None:
-        """Open as `SQLiteStore` does. All rows of a file that did not replicate to `target` yet are queued.
+        """Open as `SQLiteStore` does. If the file was not replicated to `target` before, queue all its rows.
 
-        Raises `StoreError` too where another index has yet to be told of removals.
+        `target` names the Pinecone index and layout. Also raises `StoreError` if deletes for another target are still
+        in the outbox.
         """
         super().__init__(path, dim, embedder_id, wait_s=wait_s)
         try:
@@ -85,12 +91,12 @@ class OutboxStore(SQLiteStore):
             self.close()
             raise
 
-    def waiting(self) -> list[tuple[Entry, Row | None]]:
-        """The next `PAGE` entries in order, each with its row as it is now; None where that is gone."""
+    def next_entries(self) -> list[tuple[Entry, Row | None]]:
+        """Return the next `PAGE_ENTRIES` entries in order, each with its current row; None if the row was deleted."""
         with self._reading() as db:
-            # The entry is read before its row: a row that changes in between has its entry's version moved on.
+            # The entry is read before its row. If the row changes in between, the entry's version increases.
             found = db.execute(
-                f"SELECT seq, version, namespace, id FROM outbox WHERE {_WAITS} ORDER BY seq LIMIT ?", (PAGE,)
+                f"SELECT seq, version, namespace, id FROM outbox WHERE {_WAITS} ORDER BY seq LIMIT ?", (PAGE_ENTRIES,)
             ).fetchall()
         entries = [Entry(*columns) for columns in found]
         ids: dict[str, list[str]] = {}
@@ -99,35 +105,35 @@ class OutboxStore(SQLiteStore):
         rows = {
             (namespace, row.id): row
             for namespace, wanted in ids.items()
-            for start in range(0, len(wanted), FETCHED)
-            for row in self.fetch(namespace, wanted[start : start + FETCHED])
+            for start in range(0, len(wanted), FETCH_ROWS)
+            for row in self.fetch(namespace, wanted[start : start + FETCH_ROWS])
         }
         return [(entry, rows.get((entry.namespace, entry.id))) for entry in entries]
 
-    def upserted(self, entries: Sequence[Entry]) -> None:
-        """Pinecone has these rows: their entries go, where they have not changed meanwhile."""
+    def mark_upserted(self, entries: Sequence[Entry]) -> None:
+        """Record that Pinecone has these rows: delete the entries that have not changed since they were read."""
         self._write("DELETE FROM outbox WHERE seq = ? AND version = ?", [entry[:2] for entry in entries])
 
-    def removed(self, entries: Sequence[Entry]) -> None:
-        """Pinecone has removed these: they are hidden from now on until it is known to be that far."""
+    def mark_deleted(self, entries: Sequence[Entry]) -> None:
+        """Record that Pinecone accepted these deletes; the rows stay hidden until Pinecone has applied them."""
         self._write(
             f"UPDATE outbox SET pushed_at = {NOW}, known = 0 WHERE seq = ? AND version = ?",
             [entry[:2] for entry in entries],
         )
 
-    def parked(self, entry: Entry, reason: str) -> None:
-        """Pinecone refuses this one for good."""
+    def park(self, entry: Entry, reason: str) -> None:
+        """Record that Pinecone rejected this entry permanently."""
         self._write("UPDATE outbox SET refused = ? WHERE seq = ? AND version = ?", [(reason, *entry[:2])])
 
     def unpark(self) -> None:
-        """Let what was refused be tried once more."""
+        """Queue all parked entries again."""
         if self.backlog().parked:
             self._write("UPDATE outbox SET refused = NULL WHERE refused IS NOT NULL", [()])
 
-    def logged(self, lsn: int, namespace: str | None) -> None:
-        """Pinecone's log stood at `lsn` after the removals pushed so far, of one namespace or (None) of all.
+    def set_lsn(self, lsn: int, namespace: str | None) -> None:
+        """Record `lsn` as Pinecone's log position after the deletes pushed so far, in one namespace or (None) in all.
 
-        Not of a whole namespace: that ends its log, and the next one counts anew.
+        Deletes of a whole namespace get no position, because Pinecone's log of that namespace then starts again at 0.
         """
         where, values = ("", (lsn,)) if namespace is None else (" AND namespace = ?", (lsn, namespace))
         condition = "pushed_at IS NOT NULL AND lsn IS NULL AND id <> ''" + where
@@ -136,23 +142,26 @@ class OutboxStore(SQLiteStore):
                 return
         self._write(f"UPDATE outbox SET lsn = ? WHERE {condition}", [values])
 
-    def indexed(self, namespace: str, lsn: int) -> None:
-        """A search there has held all up to `lsn`: what was removed before need not be hidden any longer."""
+    def confirm_deletes(self, namespace: str, lsn: int) -> None:
+        """Stop hiding deletes up to log position `lsn`, because a search in Pinecone included all of them.
+
+        Deletes are hidden for at least `MIN_HIDE_S`.
+        """
         self._write(
             "DELETE FROM outbox WHERE namespace = ? AND pushed_at < ? AND lsn <= ?",
-            [(namespace, time.time() - SETTLE_S, lsn)],
+            [(namespace, time.time() - MIN_HIDE_S, lsn)],
         )
 
     def expire(self) -> None:
-        """Hide nothing any longer that Pinecone removed more than `HIDE_S` ago."""
-        before = (time.time() - HIDE_S,)
+        """Stop hiding deletes that Pinecone accepted more than `MAX_HIDE_S` ago."""
+        before = (time.time() - MAX_HIDE_S,)
         with self._reading() as db:
             if not db.execute("SELECT 1 FROM outbox WHERE pushed_at < ? LIMIT 1", before).fetchone():
                 return
         self._write("DELETE FROM outbox WHERE pushed_at < ?", [before])
 
-    def gone(self, namespace: str) -> PendingDeletes:
-        """What a search of Pinecone may still find of a namespace, and must not."""
+    def pending_deletes(self, namespace: str) -> PendingDeletes:
+        """Return the deletes in a namespace that Pinecone may not have applied yet."""
         with self._reading() as db:
             found = db.execute(
                 f"SELECT id, lsn, {_ROW_GONE} AS gone FROM outbox AS o WHERE namespace = ? AND (known > 0 OR gone)",
@@ -164,7 +173,7 @@ class OutboxStore(SQLiteStore):
         )
 
     def own_ids(self, namespace: str, ids: Collection[str] | None = None) -> set[str]:
-        """Which of these ids, or which at all, the file holds rows of."""
+        """Return the ids of the namespace's rows in the file; if `ids` is given, only those of them."""
         with self._reading() as db:
             if ids is None:
                 return {id_ for (id_,) in db.execute("SELECT id FROM rows WHERE namespace = ?", (namespace,))}
@@ -172,7 +181,7 @@ class OutboxStore(SQLiteStore):
             return {id_ for id_ in ids if db.execute(one, (namespace, id_)).fetchone()}
 
     def counts(self, namespace: str | None) -> tuple[int, int]:
-        """How many rows there are here, and how many rows of ours Pinecone has."""
+        """Return the number of rows in the file, and how many rows that this file pushed are in Pinecone."""
         where, values = ("", ()) if namespace is None else (" AND o.namespace = ?", (namespace,))
         with self._reading() as db:
             here = db.execute(f"SELECT count(*) FROM rows AS o WHERE true{where}", values).fetchone()[0]
@@ -184,7 +193,7 @@ class OutboxStore(SQLiteStore):
         return int(here), int(here - fresh + gone)
 
     def backlog(self) -> Backlog:
-        """How far Pinecone lags behind, whichever process is to push."""
+        """Return how far Pinecone is behind the file, including the writes of other processes."""
         with self._reading() as db:
             depth, oldest = db.execute(f"SELECT count(*), min(queued_at) FROM outbox WHERE {_WAITS}").fetchone()
             parked = db.execute("SELECT count(*) FROM outbox WHERE refused IS NOT NULL").fetchone()[0]
@@ -195,12 +204,12 @@ class OutboxStore(SQLiteStore):
             kept = self._db.execute("SELECT value FROM meta WHERE key = ?", (REPLICATES_TO,)).fetchone()
             if kept == (target,):
                 return
-            untold = self._db.execute(f"SELECT count(*) FROM outbox AS o WHERE pushed_at IS NULL AND {_ROW_GONE}")
-            if count := untold.fetchone()[0]:
+            pending = self._db.execute(f"SELECT count(*) FROM outbox AS o WHERE pushed_at IS NULL AND {_ROW_GONE}")
+            if count := pending.fetchone()[0]:
                 raise StoreError(
-                    f"{self.path} has {count} removals that Pinecone's index {kept[0]} has not been told of; expected "
-                    f"none before it replicates to {target}. Open it with the former settings until its outbox is "
-                    "empty, then try again."
+                    f"{self.path} has {count} deletes that were not pushed to Pinecone's index {kept[0]}; expected "
+                    f"none before the file replicates to {target}. Open the file with the previous Pinecone settings "
+                    "until its outbox is empty, then try again."
                 )
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REPLICATES_TO, target))
             self._db.execute("DELETE FROM outbox")
@@ -211,8 +220,11 @@ class OutboxStore(SQLiteStore):
 
 
 @contextmanager
-def sole_pusher(path: Path | None) -> Iterator[bool]:
-    """Whether this process may push for the file: one may at a time. Where it was killed, the next one may at once."""
+def push_lock(path: Path | None) -> Iterator[bool]:
+    """Try to lock pushing for the file and yield whether this process has the lock.
+
+    Only one process can hold the lock. The operating system releases it if the process is killed.
+    """
     import fcntl
 
     if path is None:
@@ -221,7 +233,7 @@ def sole_pusher(path: Path | None) -> Iterator[bool]:
     with path.with_name(path.name + "-pusher").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            sole = True
+            locked = True
         except BlockingIOError:
-            sole = False
-        yield sole
+            locked = False
+        yield locked

@@ -1,7 +1,7 @@
-"""The thread that tells Pinecone what stands in the outbox, in order, until it has been told.
+"""Background thread that pushes outbox entries to Pinecone, in order.
 
-An outage is waited out with growing pauses, however long it takes. A record that Pinecone refuses for good is parked
-and does not hold up the others. Of the processes that share a file one pushes at a time.
+During an outage it retries with exponential backoff, without a limit. A record that Pinecone rejects permanently is
+parked, so that it does not block the others. If several processes share a file, only one pushes at a time.
 """
 
 import logging
@@ -17,35 +17,36 @@ from bankllm.errors import BankLLMError, UsageError
 from bankllm.vectors.pinecone.client import PineconeClient
 from bankllm.vectors.pinecone.conversion import BATCH_RECORDS, record_location, record_of
 from bankllm.vectors.pinecone.errors import CallRefused, IndexMismatch, KeyRefused
-from bankllm.vectors.pinecone.outbox import Entry, OutboxStore, sole_pusher
+from bankllm.vectors.pinecone.outbox import Entry, OutboxStore, push_lock
 from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Row
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
-"""How often to look for what other processes wrote."""
+"""Interval in seconds at which the outbox is checked for entries of other processes."""
 FIRST_PAUSE_S = 0.2
+"""The first pause between attempts during an outage is at most twice this time, in seconds."""
 LONGEST_PAUSE_S = 10.0
-"""Between attempts during an outage; each pause is up to twice the one before."""
+"""Maximum pause in seconds between attempts during an outage; the pauses double up to this limit."""
 MAX_CONCURRENCY = 8
-"""Pinecone namespaces that are written at the same time; within each, one call after the other."""
+"""Number of Pinecone namespaces that are written concurrently; calls for one namespace are sequential."""
 
 Work = Sequence[tuple[Entry, Row | None]]
 
 
 class OutboxWorker:
-    """Pushes until `close`."""
+    """Pushes outbox entries from its creation until `close`."""
 
     def __init__(self, outbox: OutboxStore, client: PineconeClient) -> None:
         self.pushed = 0
-        """Entries that Pinecone took from this process."""
+        """Number of entries that this process has pushed to Pinecone."""
         self.last_error: Exception | None = None
-        """Why nothing can be pushed now."""
-        self.turn = Lock()
-        """Held while Pinecone and the outbox are being brought in step."""
-        self.tried = Event()
-        """Set once the index was opened, or could not be."""
+        """The error of the last attempt; None if it succeeded."""
+        self.sync_lock = Lock()
+        """Held while a page of entries is pushed and the outbox is updated, so that counts of both are consistent."""
+        self.connect_attempted = Event()
+        """Set after the first attempt to open the index, successful or not."""
         self._outbox = outbox
         self._client = client
         self._wake = Event()
@@ -59,15 +60,15 @@ class OutboxWorker:
         self._thread.start()
 
     def wake(self) -> None:
-        """There is something to push."""
+        """Check the outbox now; call it after a write."""
         self._wake.set()
 
-    def saw_indexed(self, namespace: str, lsn: int) -> None:
-        """A search there held all that Pinecone's log has up to `lsn`; what need not be hidden any more goes soon."""
+    def note_indexed(self, namespace: str, lsn: int) -> None:
+        """Note that a search included all writes up to log position `lsn`; the thread then confirms the deletes."""
         self._indexed[namespace] = lsn
 
     def close(self, drain_s: float) -> None:
-        """Push what is left, for `drain_s` at most; the rest stays in the file for the next process."""
+        """Push the remaining entries for at most `drain_s` seconds; the rest stays in the file for the next process."""
         self._until = time.monotonic() + drain_s
         self._closing.set()
         self._wake.set()
@@ -80,49 +81,54 @@ class OutboxWorker:
                 try:
                     if not self._push_page(pool):
                         pause = POLL_S
-                    self._well()
-                except Exception as error:  # noqa: BLE001  whatever it is, the thread goes on
+                    self._record_success()
+                except Exception as error:  # noqa: BLE001  the thread must survive any exception
                     if self._closing.is_set():
                         return
-                    pause = self._note(error)
-                    self.tried.set()
+                    pause = self._record_failure(error)
+                    self.connect_attempted.set()
                 if self._closing.is_set() and pause:
                     return
                 if self.last_error is not None:
-                    self._closing.wait(pause)  # not `_wake`: customers write during an outage too
+                    self._closing.wait(pause)  # not `_wake`, which writes during an outage would end early
                 elif pause:
                     self._wake.wait(pause)
                     self._wake.clear()
 
     def _push_page(self, pool: ThreadPoolExecutor) -> bool:
-        """Push one page of the outbox; whether there may be more. Raises `StoreError` where Pinecone fails."""
+        """Push one page of the outbox; return whether there may be more. Raises `StoreError` if Pinecone fails."""
         store = self._client.store()
-        self.tried.set()
-        with self.turn, sole_pusher(self._outbox.path) as sole:
-            if not sole:
+        self.connect_attempted.set()
+        with self.sync_lock, push_lock(self._outbox.path) as locked:
+            if not locked:
                 return False
-            self._tidy()
-            work = self._outbox.waiting()
+            self._update_outbox()
+            work = self._outbox.next_entries()
             if not work:
                 return False
             groups: dict[str, list[tuple[Entry, Row | None]]] = {}
             for entry, row in work:
                 groups.setdefault(record_location(entry.namespace, store.layout).namespace, []).append((entry, row))
-            told = [pool.submit(self._push_in_order, store, *group) for group in groups.items()]
-            wait(told)
-            for one in told:
-                one.result()
+            futures = [pool.submit(self._push_in_order, store, *group) for group in groups.items()]
+            wait(futures)
+            for future in futures:
+                future.result()
         return True
 
-    def _tidy(self) -> None:
+    def _update_outbox(self) -> None:
+        """Queue parked entries once per process, and stop hiding deletes that Pinecone has applied."""
         if not self._unparked:
             self._outbox.unpark()
             self._unparked = True
         for namespace in list(self._indexed):
-            self._outbox.indexed(namespace, self._indexed.pop(namespace))
+            self._outbox.confirm_deletes(namespace, self._indexed.pop(namespace))
         self._outbox.expire()
 
     def _push_in_order(self, store: PineconeStore, pinecone_namespace: str, work: Work) -> None:
+        """Push the entries of one Pinecone namespace, grouped into consecutive entries of the same kind.
+
+        Kinds: 0 upsert of a row, 1 delete of a row, 2 delete of a whole namespace.
+        """
         for kind, run in groupby(work, key=lambda item: (item[1] is None) + (item[0].id == "")):
             same = list(run)
             size = BATCH_RECORDS if kind < 2 else 1
@@ -130,53 +136,56 @@ class OutboxWorker:
                 self._push(store, pinecone_namespace, same[start : start + size])
 
     def _push(self, store: PineconeStore, pinecone_namespace: str, work: Work) -> None:
-        """Entries of one kind in one go; where Pinecone refuses them for good, halved until the one is found."""
+        """Push entries of one kind in one call. If Pinecone rejects them, bisect them and park the rejected entry."""
         entries = [entry for entry, _ in work]
         try:
-            self._tell(store, pinecone_namespace, work)
+            self._send(store, pinecone_namespace, work)
         except (CallRefused, UsageError) as error:
             if len(work) > 1:
                 middle = len(work) // 2
                 self._push(store, pinecone_namespace, work[:middle])
                 self._push(store, pinecone_namespace, work[middle:])
                 return
-            self._outbox.parked(entries[0], str(error))
-            logger.error("Pinecone refused record %r for good; it is kept locally alone: %s", entries[0].id, error)
+            self._outbox.park(entries[0], str(error))
+            logger.error("Pinecone rejected record %r; it is stored only in the local file: %s", entries[0].id, error)
             return
         with self._counting:
             self.pushed += len(entries)
 
-    def _tell(self, store: PineconeStore, pinecone_namespace: str, work: Work) -> None:
+    def _send(self, store: PineconeStore, pinecone_namespace: str, work: Work) -> None:
+        """Send entries of one kind to Pinecone and record the result in the outbox."""
         entries = [entry for entry, _ in work]
-        places = [record_location(entry.namespace, store.layout) for entry in entries]
-        records = [record_of(place, row) for place, (_, row) in zip(places, work, strict=True) if row is not None]
+        locations = [record_location(entry.namespace, store.layout) for entry in entries]
+        records = [
+            record_of(location, row) for location, (_, row) in zip(locations, work, strict=True) if row is not None
+        ]
         if records:
             lsn = store.put(records, pinecone_namespace)
-            self._outbox.upserted(entries)
+            self._outbox.mark_upserted(entries)
             if lsn is not None:
-                self._outbox.logged(lsn, None if places[0].prefix else entries[0].namespace)
+                self._outbox.set_lsn(lsn, None if locations[0].prefix else entries[0].namespace)
         elif entries[0].id:
-            ids = [place.id_of(entry.id) for place, entry in zip(places, entries, strict=True)]
+            ids = [location.id_of(entry.id) for location, entry in zip(locations, entries, strict=True)]
             store.remove(ids, pinecone_namespace)
-            self._outbox.removed(entries)
+            self._outbox.mark_deleted(entries)
         else:
             store.delete(entries[0].namespace)
-            self._outbox.removed(entries)
+            self._outbox.mark_deleted(entries)
 
-    def _well(self) -> None:
+    def _record_success(self) -> None:
         if self.last_error is not None:
-            logger.info("Pinecone takes writes again.")
+            logger.info("Pinecone accepts writes again.")
         self.last_error, self._failed = None, 0
 
-    def _note(self, error: Exception) -> float:
-        """Say once what is wrong; how long to wait."""
+    def _record_failure(self, error: Exception) -> float:
+        """Log the first error of its type and return the pause before the next attempt, in seconds."""
         first = type(error) is not type(self.last_error)
         self.last_error = error
-        lasting = isinstance(error, KeyRefused | IndexMismatch)
+        permanent = isinstance(error, KeyRefused | IndexMismatch)
         if first:
-            say = logger.error if lasting else logger.warning
+            log = logger.error if permanent else logger.warning
             known = isinstance(error, BankLLMError)
-            say("Writes wait in the local file until Pinecone takes them: %s", error, exc_info=not known)
+            log("Writes stay queued in the local file until Pinecone accepts them: %s", error, exc_info=not known)
         self._failed += 1
-        longest = LONGEST_PAUSE_S if lasting else min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failed, 20))
+        longest = LONGEST_PAUSE_S if permanent else min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failed, 20))
         return longest * random.uniform(0.5, 1)

@@ -1,12 +1,12 @@
-"""Group commit: writes that wait for the connection share the next transaction, and its one sync to disk.
+"""Group commit: concurrent writes share one transaction and one sync to disk.
 
 lock = FairLock()
 commits = GroupCommit(db, lambda: lock)
 commits.write("DELETE FROM rows WHERE seq = ?", [(1,), (2,)])   # returns once it is on disk
 
-There is no thread of its own: who gets the lock commits its own write and all that wait behind it, which then find
-theirs done. A lone caller waits for nobody. The lock is fair, so that whoever searches in between is not passed over,
-and what it stores afterwards still joins the group. Writes that nobody waits for ride along (`PiggybackWrite`).
+There is no background thread. The thread that acquires the lock commits every queued write, including its own; the
+other threads then return without committing. A single writer is not delayed. The lock is fair, so threads that search
+between two writes are not starved. Low-priority writes are added to the next transaction (`PiggybackWrite`).
 """
 
 import sqlite3
@@ -21,15 +21,15 @@ from bankllm.vectors.sqlite.connection import transaction
 
 
 class FairLock:
-    """A lock that threads get in the order in which they asked; `threading.Lock` lets newcomers barge in."""
+    """A lock that threads acquire in first-in-first-out order, which `threading.Lock` does not guarantee."""
 
     def __init__(self) -> None:
-        self._guard = Lock()  # held for a moment, around the two below
+        self._guard = Lock()  # protects the two fields below; held only briefly
         self._held = False
         self._gates: deque[Lock] = deque()
 
     def acquire(self, timeout: float | None = None) -> bool:
-        """Wait for the lock, `timeout` seconds at most; whether it was got."""
+        """Wait for the lock, at most `timeout` seconds; return whether it was acquired."""
         with self._guard:
             if not self._held:
                 self._held = True
@@ -39,9 +39,11 @@ class FairLock:
             self._gates.append(gate)
         opened = False
         try:
-            opened = gate.acquire(timeout=-1 if timeout is None else timeout)  # until `release` opens it
+            opened = gate.acquire(
+                timeout=-1 if timeout is None else timeout
+            )  # `release` of the previous holder releases the gate
         finally:
-            if not opened:  # too late, or interrupted
+            if not opened:  # timed out or interrupted
                 with self._guard:
                     if gate in self._gates:
                         self._gates.remove(gate)
@@ -50,7 +52,7 @@ class FairLock:
         return opened
 
     def release(self) -> None:
-        """Give the lock to whoever has waited longest."""
+        """Pass the lock to the thread that has waited longest."""
         with self._guard:
             self._pass_on()
 
@@ -69,6 +71,8 @@ class FairLock:
 
 @dataclass(eq=False)
 class _Write:
+    """A queued write: `sql` is run once per item of `values`."""
+
     sql: str
     values: Sequence[tuple[object, ...]]
     error: Exception | None = None
@@ -76,17 +80,17 @@ class _Write:
 
 
 class PiggybackWrite(Protocol):
-    """Has writes that nobody waits for: they go into the next commit and cost none of their own."""
+    """Source of writes that no thread waits for. They are added to the next commit and need none of their own."""
 
     def take(self) -> list[tuple[str, Sequence[tuple[object, ...]]]]:
-        """What waits to be written, as SQL and its values; it is the caller's from here on."""
+        """Return the pending writes (SQL and its values) and forget them; the caller now owns them."""
 
     def failed(self, error: Exception) -> None:
-        """Something that was taken could not be written and is lost."""
+        """Called if a write from `take` failed; that write is lost."""
 
 
 class GroupCommit:
-    """Runs the writes of many threads on one connection, each of them all or nothing."""
+    """Runs the writes of many threads on one connection; each write is atomic."""
 
     def __init__(
         self,
@@ -94,9 +98,9 @@ class GroupCommit:
         held: Callable[[], AbstractContextManager[None]],
         check: Callable[[sqlite3.Connection], None] = lambda db: None,
     ) -> None:
-        """`held` gives this thread the connection for itself, others being kept from it by the same.
+        """Use the connection `db`; `held` returns a context manager that gives this thread exclusive access to it.
 
-        `check` comes first in every transaction; what it raises is raised by every write in it.
+        `check` runs first in each transaction; if it raises, each write of the transaction raises its exception.
         """
         self._db = db
         self._held = held
@@ -105,9 +109,9 @@ class GroupCommit:
         self.piggyback: PiggybackWrite | None = None
 
     def write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
-        """Run `sql` once for each of `values` and return when all of it is committed and synced.
+        """Run `sql` once per item of `values` and return when all are committed and synced to disk.
 
-        Raises what SQLite raises for this write; the others of its group are not touched by that.
+        Raises SQLite's exception for this write; it does not affect the other writes of the group.
         """
         own = _Write(sql, values)
         self._waiting.append(own)
@@ -115,17 +119,17 @@ class GroupCommit:
             with self._held():
                 if not own.done:
                     waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                    # Its own write even where a leader took it off the queue and was interrupted.
+                    # Includes this write even if another thread removed it from the queue and was interrupted.
                     self._commit_with_piggyback(
                         [own, *(write for write in waiting if write is not own and not write.done)]
                     )
         finally:
-            own.done = True  # if this thread was interrupted, nobody else shall make its write
+            own.done = True  # if this thread was interrupted, no other thread may run its write
         if own.error is not None:
             raise own.error
 
     def flush(self, held: Callable[[], AbstractContextManager[None]]) -> None:
-        """Commit what the piggyback has by itself. `held` gives this thread the connection, as `write` takes it."""
+        """Commit only the piggyback writes. `held` gives this thread exclusive access to the connection."""
         with held():
             self._commit_with_piggyback([])
 
@@ -143,10 +147,11 @@ class GroupCommit:
                 self._check(self._db)
                 for write in group:
                     self._db.executemany(write.sql, write.values)
-        except Exception as error:  # noqa: BLE001  whatever it is, the one who asked gets it
-            busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")  # for all, and after a long wait
+        except Exception as error:  # noqa: BLE001  any exception is passed to the caller of `write`
+            # A busy file fails all writes of the group: retrying each one would repeat the long wait.
+            busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
             if len(group) > 1 and not busy:
-                for write in group:  # one of them is at fault, the others must not pay for it
+                for write in group:  # one write is invalid: commit each separately, so that the others succeed
                     self._commit([write])
                 return
             for write in group:

@@ -1,9 +1,10 @@
-"""Mask account numbers in what a store's file already holds: `bankllm memory mask`, while others use the file.
+"""Mask account numbers in the rows of an existing store's file: `bankllm memory mask`.
 
 mask_rows(Path("memory.sqlite"), embedder.encode, embedder.dim, embedder.model_id)
 
-Each batch is one transaction, and a row's text, metadata and vector change together. A call that was killed is
-repeated: what is masked already stays as it is. At the end the file is rewritten, so that no former text is left in it.
+Other processes can use the file. Each batch is one transaction, in which a row's text, metadata and vector change
+together. If the call is killed, run it again; rows that are already masked do not change. At the end the file is
+rewritten, so that it contains no bytes of the original texts.
 """
 
 import json
@@ -32,29 +33,30 @@ BATCH_ROWS = 256
 """Rows per transaction."""
 
 _PAGE = "SELECT seq, text, metadata FROM rows WHERE seq > ? ORDER BY seq LIMIT ?"
-# `text` is always set: its trigger notes that the file holds a former text until it is compacted.
+# `text` is always set: its trigger records that the file contains an old text until it is compacted.
 _UPDATE = """UPDATE rows SET text = ?, metadata = ?, vector = coalesce(?, vector)
     WHERE seq = ? AND text = ? AND metadata = ?"""
 
 
 class Change(NamedTuple):
-    """A row that changes: what it holds, and what it will hold."""
+    """A row to be masked, with its old and new values."""
 
     seq: int
     text: str
     metadata: str
-    """As JSON."""
+    """JSON."""
     new_text: str
     new_metadata: str
+    """JSON."""
 
 
 class MaskedRows(NamedTuple):
-    """What `mask_rows` has done."""
+    """Result of `mask_rows`: numbers of rows."""
 
-    looked_at: int
+    checked: int
     masked: int
-    waiting: int
-    """Changes in the outbox that Pinecone does not have yet; 0 in a file that does not replicate."""
+    pending: int
+    """Outbox entries not yet pushed to Pinecone; 0 in a file that is not replicated."""
 
 
 def mask_rows(
@@ -66,11 +68,11 @@ def mask_rows(
     progress: bool = False,
     wait_s: float = BUSY_TIMEOUT_S,
 ) -> MaskedRows:
-    """Mask the texts and metadata of all rows; ids and order stay. Rows whose text changes are embedded again.
+    """Mask account numbers in the texts and metadata of all rows; rows whose text changes are embedded again.
 
-    In a file that replicates, changed rows enter the outbox, so that Pinecone gets them too. Raises `StoreError` for
-    a file that another embedder made, where another process keeps the former state in use, and, with all rows masked,
-    where the name of a customer or collection reads as an account number.
+    Ids and order do not change. In a replicated file, changed rows enter the outbox, so that they are also changed in
+    Pinecone. Raises `StoreError` if the file belongs to another embedder. Raises `StoreError` after masking all rows if
+    another process still reads the old state, or if the name of a customer or collection looks like an account number.
     """
     with store_errors(path), closing(open_existing(path, wait_s)) as db:
         check_vectors(db, path, dim, embedder_id, None)
@@ -92,7 +94,7 @@ def _mask_all(
     from tqdm.auto import tqdm
 
     total = db.execute("SELECT count(*) FROM rows").fetchone()[0]
-    after = looked_at = masked = 0
+    after = checked = masked = 0
     with tqdm(total=total, desc="masking", unit="row", disable=not progress) as bar:
         while page := db.execute(_PAGE, (after, BATCH_ROWS)).fetchall():
             changes = [change for row in page if (change := _change(row)) is not None]
@@ -113,17 +115,17 @@ def _mask_all(
                         applied += db.execute(_UPDATE, values).rowcount
                     clear_embeddings(db)
             masked += applied
-            if applied < len(changes):  # others have changed or removed some of these rows: look at the page again
+            if applied < len(changes):  # another process changed or deleted some of these rows: read the page again
                 continue
-            looked_at += len(page)
+            checked += len(page)
             after = page[-1][0]
             bar.update(len(page))
-    waiting = db.execute("SELECT count(*) FROM outbox WHERE pushed_at IS NULL").fetchone()[0]
-    return MaskedRows(looked_at, masked, waiting)
+    pending = db.execute("SELECT count(*) FROM outbox WHERE pushed_at IS NULL").fetchone()[0]
+    return MaskedRows(checked, masked, pending)
 
 
 def _change(row: tuple[int, str, str]) -> Change | None:
-    """How a row changes; None where it holds no account number."""
+    """Return the masked values of a row; None if it contains no account number."""
     seq, text, metadata = row
     kept = json.loads(metadata)
     new = mask_metadata(kept)
@@ -135,7 +137,7 @@ def _change(row: tuple[int, str, str]) -> Change | None:
 
 
 def _vectors(db: sqlite3.Connection, changes: list[Change], embed: EmbedTexts, dim: int) -> list[bytes | None]:
-    """For each change the vector of its new text as the file keeps it; None where the text stays."""
+    """Return the encoded vector of each change's new text; None if the text does not change."""
     texts = [change.new_text for change in changes if change.new_text != change.text]
     if not texts:
         return [None] * len(changes)
@@ -145,12 +147,12 @@ def _vectors(db: sqlite3.Connection, changes: list[Change], embed: EmbedTexts, d
 
 
 def _check_log(db: sqlite3.Connection, path: Path) -> None:
-    """A write-ahead log that another process still reads may hold former texts."""
+    """Raises `StoreError` if the write-ahead log cannot be emptied; it may then contain original texts."""
     busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     if busy:
         raise StoreError(
-            f"The rows of {path} are masked, but its log still holds former texts, since another process reads it. "
-            "Expected no reader for as long as a call waits; end the other process, then repeat: bankllm memory mask."
+            f"The rows of {path} are masked, but its write-ahead log still contains original texts, because another "
+            "process reads the file. Stop that process, then run again: bankllm memory mask."
         )
 
 
@@ -158,7 +160,7 @@ def _check_names(db: sqlite3.Connection, path: Path) -> None:
     names = [name for (name,) in db.execute("SELECT DISTINCT namespace FROM rows")]
     if found := sum(mask(name) != name for name in names):
         raise StoreError(
-            f"The rows of {path} are masked, but the names of {found} of its customers or collections read as account "
-            "numbers, and a name cannot be masked: rows are found by it. Store those rows under another name, then "
-            "remove the former ones."
+            f"The rows of {path} are masked, but {found} customer or collection names look like account numbers. Names "
+            "cannot be masked, because rows are stored under them. Store those rows under other names, then delete the "
+            "original ones."
         )

@@ -1,8 +1,8 @@
-"""One namespace's vectors in memory: a list of matrices that grows while rows are written, and never copies much.
+"""In-memory matrices of a namespace's vectors: they grow with new rows, with few copies, and support exact search.
 
 block.append(seqs, vectors)
-found = block.snapshot()              # stays as it is, however the block grows
-found.nearest(query, top_k)           # seqs, which name the rows in the file, and scores
+snapshot = block.snapshot()           # immutable; later appends do not change it
+snapshot.nearest(query, top_k)        # seqs (primary keys in the file) and scores
 """
 
 from array import array
@@ -13,28 +13,28 @@ from dataclasses import dataclass
 import numpy as np
 
 Version = tuple[int | None, int | None]
-"""The namespace's oldest seq and its generation: the two never come again together with other rows."""
+"""The namespace's oldest seq and its generation. The same pair never describes two different states of a namespace."""
 SEGMENT_ROWS = 16_384
-"""Rows of one matrix (25 MB at 384 numbers): reading one, or multiplying it, is over in some milliseconds."""
+"""Maximum rows per matrix (25 MB at 384 dimensions); reading or multiplying one takes a few milliseconds."""
 SPARE = 4
-"""A buffer that must grow does so by a quarter: a row is copied a handful of times however many follow it."""
+"""A full buffer grows by 1/4 of its rows, so each row is copied only a few times."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The rows of a block at one moment, oldest first."""
+    """Immutable view of a block's rows at one time, oldest first."""
 
     version: Version
     segments: tuple[np.ndarray, ...]
-    """(n, dim) float32 each, none of them empty."""
+    """Non-empty (n, dim) float32 matrices."""
     _seqs: "array[int]"
-    """The block's own: the first ones never change."""
+    """The block's array; appends do not change its first `len(self)` items."""
 
     def __len__(self) -> int:
         return sum(map(len, self.segments))
 
     def scores(self, query: np.ndarray) -> np.ndarray:
-        """(n,) float32: each row's product with a (dim,) query."""
+        """Return (n,) float32: the dot product of each row with a (dim,) query."""
         scores, start = np.empty(len(self), np.float32), 0
         for segment in self.segments:
             np.dot(segment, query, out=scores[start : start + len(segment)])
@@ -42,24 +42,27 @@ class Snapshot:
         return scores
 
     def nearest(self, query: np.ndarray, top_k: int) -> tuple[list[int], list[float]]:
-        """Seqs and scores of the `top_k` rows with the highest products, best first; equal ones oldest first."""
+        """Return seqs and scores of the `top_k` rows with the highest scores, best first; ties are oldest first."""
         scores = self.scores(query)
-        positions = best(scores, top_k)
+        positions = top_positions(scores, top_k)
         return [self._seqs[position] for position in positions], scores[positions].tolist()
 
 
 class Block:
-    """The rows of one namespace that had `version` in the file, oldest first; those up to seq `floor` left out."""
+    """The rows of one namespace in `version`, oldest first, without rows up to seq `floor`.
+
+    Full matrices are never copied again; only the last buffer grows.
+    """
 
     def __init__(self, dim: int, version: Version, floor: int = 0) -> None:
         self.version = version
         self.floor = floor
         self.seqs = array("q")
-        """Names each row in the file; ascending."""
+        """Primary key of each row in the file, ascending."""
         self._dim = dim
         self._full: list[np.ndarray] = []
         self._last = np.empty((0, dim), np.float32)
-        """A buffer of at most `SEGMENT_ROWS`, the only one with spare rows."""
+        """Buffer of at most `SEGMENT_ROWS` rows; the only one with unused rows at its end."""
         self._filled = 0
 
     def __len__(self) -> int:
@@ -67,16 +70,19 @@ class Block:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, spare rows and all; the seqs' 8 bytes a row are left out."""
+        """Size of the matrices in bytes, including unused rows, without the seqs (8 bytes per row)."""
         return sum(segment.nbytes for segment in self._full) + self._last.nbytes
 
     @property
     def last_seq(self) -> int:
-        """The newest row's seq; the floor in an empty block."""
+        """Seq of the newest row; `floor` if the block is empty."""
         return self.seqs[-1] if self.seqs else self.floor
 
     def append(self, seqs: Sequence[int], vectors: np.ndarray) -> None:
-        """Add rows newer than all that are here, (n, dim) float32. The first ones fill their buffer without spare."""
+        """Append (n, dim) float32 vectors of rows that are newer than all rows of the block.
+
+        The first append to an empty block allocates no unused rows.
+        """
         done = 0
         while done < len(vectors):
             self._start_another_if_full()
@@ -87,16 +93,16 @@ class Block:
 
     @property
     def spare(self) -> int:
-        """Rows that fit into the buffer before it must grow."""
+        """Number of rows that fit into the buffer before it must grow."""
         return len(self._last) - self._filled
 
     def reserve(self, rows: int) -> None:
-        """Make room for so many rows more, a whole buffer at most: they are about to come, piece by piece."""
+        """Allocate space for `rows` more rows, up to a full buffer, before they are appended in parts."""
         self._start_another_if_full()
         self._resize(min(self._filled + rows, SEGMENT_ROWS))
 
     def snapshot(self) -> Snapshot:
-        """The rows of this moment; what is appended later goes into spare rows or a new buffer."""
+        """Return a view of the current rows; later appends write only to unused rows or new buffers."""
         last = [self._last[: self._filled]] if self._filled else []
         return Snapshot(self.version, (*self._full, *last), self.seqs)
 
@@ -121,23 +127,23 @@ class Block:
 
 
 class BlockCache:
-    """The blocks used last, by namespace, within `limit` bytes; one block may be larger than that, then it is alone."""
+    """LRU cache of blocks by namespace, limited to `limit` bytes. A block larger than the limit is cached alone."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.nbytes = 0
         self.blocks: OrderedDict[str, Block] = OrderedDict()
-        """The one used last stands last."""
+        """The most recently used block is last."""
 
     def take(self, namespace: str) -> Block | None:
-        """A block out of the cache, since it may grow; `put` brings it back."""
+        """Remove a block from the cache and return it, because it may grow; `put` adds it again."""
         block = self.blocks.pop(namespace, None)
         if block is not None:
             self.nbytes -= block.nbytes
         return block
 
     def put(self, namespace: str, block: Block) -> None:
-        """Keep a block as the one used last, and drop those unused for longest."""
+        """Add a block as the most recently used one and evict the least recently used blocks beyond the limit."""
         if block.nbytes:
             self.blocks[namespace] = block
             self.nbytes += block.nbytes
@@ -145,8 +151,8 @@ class BlockCache:
             self.take(next(iter(self.blocks)))
 
 
-def best(scores: np.ndarray, top_k: int) -> list[int]:
-    """Positions of the `top_k` highest of (n,) scores, best first, equal scores in order."""
+def top_positions(scores: np.ndarray, top_k: int) -> list[int]:
+    """Return the positions of the `top_k` highest of (n,) scores, best first; ties keep their order."""
     if top_k < len(scores):
         threshold = np.partition(scores, -top_k)[-top_k]
         candidates = np.flatnonzero(scores >= threshold)

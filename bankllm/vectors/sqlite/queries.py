@@ -1,6 +1,6 @@
-"""What a store reads of its SQLite file, within the caller's transaction.
+"""Read queries of `SQLiteStore`. Each function runs in the caller's transaction.
 
-block, complete = read_on(db, "CUST001", None, dim, "float32", to_the_end=True)
+block, complete = extend_block(db, "CUST001", None, dim, "float32", read_all=True)
 matches = read_matches(db, *block.snapshot().nearest(query, top_k))
 """
 
@@ -14,7 +14,7 @@ from bankllm.vectors.sqlite.matrix_cache import SEGMENT_ROWS, Block, Version
 from bankllm.vectors.storage_precision import Precision, decode
 
 CHUNK_ROWS = 2048
-"""Vectors that are read in one go: some milliseconds' work."""
+"""Vectors per read; one read takes a few milliseconds."""
 
 _VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
     (SELECT generation FROM generations WHERE namespace = :namespace)"""
@@ -28,28 +28,29 @@ _PAGE = f"SELECT seq, {_COLUMNS} FROM rows WHERE namespace = ? AND seq > ? ORDER
 
 
 def version_of(db: sqlite3.Connection, namespace: str) -> Version:
-    """Two numbers that stay the same as long as rows are only added.
+    """Return the namespace's oldest seq and its generation: both stay the same while rows are only added.
 
-    Removed and replaced rows move the generation on, until the namespace is empty; rows after that are newer than any
-    before, since no seq comes twice (AUTOINCREMENT). So the two never come again together.
+    Deleting or replacing a row increments the generation. The generation is reset when the namespace becomes empty,
+    but later rows then have a new oldest seq, because SQLite never reuses a seq (AUTOINCREMENT). Therefore the same
+    pair never describes two different states.
     """
     return db.execute(_VERSION, {"namespace": namespace}).fetchone()
 
 
-def read_on(
+def extend_block(
     db: sqlite3.Connection,
     namespace: str,
     block: Block | None,
     dim: int,
     precision: Precision,
     *,
-    to_the_end: bool,
+    read_all: bool,
     floor: int = 0,
 ) -> tuple[Block, bool]:
-    """The namespace's block with the next `CHUNK_ROWS` rows, or all, and whether no more are left to be read.
+    """Read the next `CHUNK_ROWS` rows of a namespace into its block, or all rows if `read_all`.
 
-    `block` is what was read before; it goes on to grow where rows were only added since, else a new one begins.
-    Rows up to seq `floor` are not read.
+    Returns the block and whether it is complete. `block` holds the rows read so far. It is extended if rows were only
+    added since; otherwise a new block is started. Rows up to seq `floor` are skipped.
     """
     version = version_of(db, namespace)
     if block is None or (block.version, block.floor) != (version, floor):
@@ -62,12 +63,12 @@ def read_on(
         if found:
             seqs, vectors = zip(*found, strict=True)
             block.append(seqs, decode(vectors, dim, precision))
-        if complete or not to_the_end:
+        if complete or not read_all:
             return block, complete
 
 
 def read_matches(db: sqlite3.Connection, seqs: Sequence[int], scores: Sequence[float]) -> list[Match]:
-    """The rows that a search found, in its order."""
+    """Read the rows with these seqs and return them as matches, in the given order."""
     found = {seq: columns for seq, *columns in db.execute(_MATCHES, (json.dumps(seqs),))}
     matches = []
     for seq, score in zip(seqs, scores, strict=True):
@@ -77,24 +78,24 @@ def read_matches(db: sqlite3.Connection, seqs: Sequence[int], scores: Sequence[f
 
 
 def read_page(db: sqlite3.Connection, namespace: str, after: int, limit: int) -> list[tuple[Any, ...]]:
-    """Seq and columns, for `decode_rows`, of the next `limit` rows after seq `after`."""
+    """Return seq and the columns for `decode_rows` of the next `limit` rows after seq `after`."""
     return db.execute(_PAGE, (namespace, after, limit)).fetchall()
 
 
 def read_latest(db: sqlite3.Connection, namespace: str, dim: int, precision: Precision, limit: int) -> list[Row]:
-    """The `limit` rows of a namespace that were first written last, the newest first."""
+    """Return the `limit` newest rows of a namespace, the newest first; replacing a row does not make it newer."""
     found = db.execute(f"{_ROWS} ORDER BY seq DESC LIMIT ?", (namespace, limit)).fetchall()
     return decode_rows(found, dim, precision)
 
 
 def fetch_rows(db: sqlite3.Connection, namespace: str, ids: Sequence[str], dim: int, precision: Precision) -> list[Row]:
-    """The rows with these ids, as many as there are, in no order."""
+    """Return the existing rows with these ids, in arbitrary order."""
     wanted = f"{_ROWS} AND id IN (SELECT value FROM json_each(?))"
     return decode_rows(db.execute(wanted, (namespace, json.dumps(ids))).fetchall(), dim, precision)
 
 
 def decode_rows(found: Sequence[tuple[Any, ...]], dim: int, precision: Precision) -> list[Row]:
-    """Rows from their columns as `_COLUMNS` has them."""
+    """Convert database rows with the columns `_COLUMNS` to `Row` objects."""
     vectors = decode([columns[2] for columns in found], dim, precision)
     return [
         Row(id_, text, vector, json.loads(metadata), created_at)

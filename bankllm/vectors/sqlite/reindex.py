@@ -1,9 +1,10 @@
-"""Give a store's file another embedder: `bankllm memory reindex` embeds all its texts anew, while others go on.
+"""Re-embed all texts of a store's file with another embedder or precision: `bankllm memory reindex`.
 
 reindex(Path("memory.sqlite"), embedder.encode, embedder.dim, embedder.model_id)
 
-The new vectors wait in a side table, batch by batch, so that a call that was killed is carried on by the next one.
-One transaction then puts all of them in place; a store that has the former embedder open fails from there on.
+Other processes can use the file. New vectors are saved in the table `reindexed`, one transaction per batch, so a killed
+call is resumed by the next one. A final transaction then replaces all vectors. From then on, calls of stores that were
+opened with the old embedder raise `StoreError`.
 """
 
 import json
@@ -20,20 +21,21 @@ from bankllm.vectors.sqlite.connection import BUSY_TIMEOUT_S, open_existing, rea
 from bankllm.vectors.storage_precision import Precision, encode, precision_of
 
 BATCH_ROWS = 256
-"""Texts that are embedded and kept at a time: what a kill loses."""
+"""Texts per batch and transaction; a killed call loses at most one batch."""
 LAST_ROWS = 32
-"""Texts at most that are embedded while nobody else can write, just before the new vectors take over."""
+"""Maximum number of texts embedded in the final transaction, during which other processes cannot write."""
 SWAP_ROWS = 4096
+"""Rows per UPDATE statement in the final transaction."""
 
 _MISSING = """SELECT rows.seq, rows.text FROM rows LEFT JOIN reindexed USING (seq)
     WHERE rows.seq > ? AND reindexed.seq IS NULL ORDER BY rows.seq LIMIT ?"""
-# Not where the text was replaced while the former one was embedded.
+# Skips a row whose text was replaced while its old text was embedded.
 _KEEP = "INSERT OR REPLACE INTO reindexed SELECT seq, ? FROM rows WHERE seq = ? AND text = ?"
 _SWAP = """UPDATE rows SET vector = (SELECT vector FROM reindexed WHERE reindexed.seq = rows.seq)
     WHERE seq BETWEEN ? AND ?"""
 
 EmbedTexts = Callable[[list[str]], np.ndarray]
-"""Texts → (n, dim) vectors."""
+"""n texts → (n, dim) vectors."""
 
 
 def reindex(
@@ -46,11 +48,11 @@ def reindex(
     progress: bool = False,
     wait_s: float = BUSY_TIMEOUT_S,
 ) -> int:
-    """Embed the file's texts anew and return how many; 0 where it has this embedder and precision already.
+    """Re-embed all texts of the file and return their number; 0 if it already has this embedder and precision.
 
-    Rows written, replaced or removed meanwhile are taken along; it goes on as long as more is written than embedded.
-    The file grows by the new vectors; their room is used again later. Raises `StoreError` as a store does; what was
-    embedded so far is kept for the next call with the same embedder.
+    Rows that are written, replaced or deleted during the call are included. The call does not end while other processes
+    write faster than it embeds. The file grows by the new vectors; SQLite reuses that space later. Raises `StoreError`
+    like a store; the vectors computed so far are kept for the next call with the same embedder.
     """
     if precision is not None:
         precision_of(precision)
@@ -62,6 +64,8 @@ def reindex(
 
 
 class _Reindexing:
+    """One run of `reindex` with the embedder and precision `wanted`."""
+
     def __init__(self, db: sqlite3.Connection, path: Path, embed: EmbedTexts, wanted: dict[str, str]) -> None:
         self._db = db
         self._path = path
@@ -75,8 +79,8 @@ class _Reindexing:
         from tqdm.auto import tqdm
 
         with transaction(self._db, "IMMEDIATE"):
-            if self._begun() != self._name:
-                self._db.execute("DELETE FROM reindexed")  # of another embedder
+            if self._started_name() != self._name:
+                self._db.execute("DELETE FROM reindexed")  # vectors of another embedder
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('reindexing', ?)", (self._name,))
         counts = "SELECT (SELECT count(*) FROM rows), (SELECT count(*) FROM reindexed)"
         total, done = self._db.execute(counts).fetchone()
@@ -86,20 +90,20 @@ class _Reindexing:
                 while batch := self._db.execute(_MISSING, (after, BATCH_ROWS)).fetchall():
                     values = self._values(batch)
                     with transaction(self._db, "IMMEDIATE"):
-                        self._check_begun()
+                        self._check_not_replaced()
                         self._db.executemany(_KEEP, values)
                     after = batch[-1][0]
                     bar.update(len(batch))
         return swapped
 
     def _swap(self) -> int | None:
-        """Put the new vectors in place, if at most `LAST_ROWS` are missing; how many rows there are."""
+        """Replace all vectors and return the number of rows; None if more than `LAST_ROWS` are not yet embedded."""
         if len(self._db.execute(_MISSING, (0, LAST_ROWS + 1)).fetchall()) > LAST_ROWS:
             return None
         with transaction(self._db, "IMMEDIATE"):
-            self._check_begun()
+            self._check_not_replaced()
             batch = self._db.execute(_MISSING, (0, LAST_ROWS + 1)).fetchall()
-            if len(batch) > LAST_ROWS:  # written just now
+            if len(batch) > LAST_ROWS:  # another process has written rows in the meantime
                 return None
             self._db.executemany(_KEEP, self._values(batch))
             first, last, count = self._db.execute("SELECT min(seq), max(seq), count(*) FROM rows").fetchone()
@@ -116,13 +120,14 @@ class _Reindexing:
         unit = unit_vectors(list(self._embed([text for _, text in batch])), self._dim)
         return [(vector, *row) for vector, row in zip(encode(unit, self._precision), batch, strict=True)]
 
-    def _begun(self) -> str | None:
+    def _started_name(self) -> str | None:
+        """Return which reindexing the file records as unfinished: its embedder and precision as JSON."""
         found = self._db.execute("SELECT value FROM meta WHERE key = 'reindexing'").fetchone()
         return found[0] if found else None
 
-    def _check_begun(self) -> None:
-        if self._begun() != self._name:
+    def _check_not_replaced(self) -> None:
+        if self._started_name() != self._name:
             raise StoreError(
-                f"{self._path} is being embedded anew by another process too, for another embedder, or that has just "
-                "ended. Let one of them end, then repeat the call."
+                f"Another process re-embeds {self._path} for another embedder, or has just finished doing so. Wait "
+                "until it has ended, then repeat the call."
             )

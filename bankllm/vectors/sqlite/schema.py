@@ -1,32 +1,40 @@
-"""The tables of a store's file: rows and their vectors, the embedder's cache, and the outbox for Pinecone.
+"""SQL schema of a store's file: rows with their vectors, the embedding cache, and the outbox for Pinecone.
 
-Triggers record what changed in the same transaction, so that no writer can forget it. The outbox holds what Pinecone
-has not been told yet, and only in a file that replicates, which `meta` says. An entry names a row, not a change: the
-row's state when the entry is pushed decides between upsert and removal, so that pushing twice does no harm.
+Triggers record each change in the same transaction, so every writer records its changes. The outbox lists the rows that
+must be pushed to Pinecone; it is filled only if `meta` has the key `REPLICATES_TO`. An entry names a row, not a change:
+the state of the row at the time of the push decides between upsert and delete, so pushing an entry twice is harmless.
 """
 
 APPLICATION_ID = 0x42564543
-"""Stands in the file's header (`PRAGMA application_id`) and tells our files from other programs'."""
+"""Value of `PRAGMA application_id` in the file header; identifies files written by bankllm."""
 SCHEMA_VERSION = 3
-"""1: `meta` and `rows` alone. 2: also the index and `generations`, whose triggers tell what was removed or replaced.
-3: also the vectors' precision in `meta`, `reindexed`, where another embedder's vectors wait to take over, how many rows
-were `removed` or replaced since the file was last compacted, in `meta`, the outbox (`outbox_schema`), and `embeddings`
-with its epoch, the cache of `file_cache`."""
+"""Versions:
+
+1. `meta` and `rows`.
+2. Adds the index `rows_by_namespace` and the table `generations` with its triggers, which record deletes and
+   replacements.
+3. Adds the vectors' precision in `meta`; `reindexed`, the new vectors of an unfinished `reindex`; the key `removed` in
+   `meta`, the number of rows deleted or replaced since the last compaction; the outbox (`OUTBOX_SCHEMA`); and
+   `embeddings` with its epoch, the tables of `embedding_cache.FileCache`.
+"""
 REPLICATES_TO = "replicates_to"
-"""Key in `meta` whose value names the index; absent in a file that does not replicate."""
+"""Key in `meta` whose value names the Pinecone index and layout; absent in a file that is not replicated."""
 
 _REPLICATES = f"EXISTS (SELECT 1 FROM meta WHERE key = '{REPLICATES_TO}')"
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
-"""Seconds since 1970."""
+"""SQL expression: the current time in seconds since 1970."""
 _AGAIN = """ON CONFLICT (namespace, id) DO UPDATE SET version = version + 1, refused = NULL, lsn = NULL,
     queued_at = CASE WHEN pushed_at IS NULL THEN queued_at ELSE excluded.queued_at END, pushed_at = NULL"""
 _ENTRY = "INSERT INTO outbox (namespace, id, known, queued_at)"
 
 OUTBOX_SCHEMA = (
-    # id: '' stands for the whole namespace. known: how many rows that Pinecone has it stands for (1 for a row that was
-    # pushed before); counts are told with it. queued_at: since when it waits. pushed_at: when Pinecone took a removal,
-    # which stays here while searches there may still find what is gone. lsn: a position in Pinecone's log after that
-    # removal. refused: why Pinecone will never take it. (seq, version) names one state of an entry for ever.
+    # id: the row's id, or '' for the whole namespace.
+    # known: number of rows in Pinecone that the entry covers (1 for a row that was pushed before); used for counts.
+    # version: increases with each change; (seq, version) identifies one state of an entry.
+    # queued_at: when the entry was added.
+    # pushed_at: when Pinecone accepted a delete. The entry stays while searches in Pinecone may still return the row.
+    # lsn: a position in Pinecone's log after that delete.
+    # refused: the error, if Pinecone rejected the entry permanently.
     """CREATE TABLE IF NOT EXISTS outbox (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         namespace TEXT NOT NULL,
@@ -51,15 +59,15 @@ OUTBOX_SCHEMA = (
     f"""CREATE TRIGGER IF NOT EXISTS row_taken AFTER DELETE ON rows WHEN {_REPLICATES} BEGIN
         {_ENTRY} VALUES (OLD.namespace, OLD.id, 1, {NOW}) {_AGAIN};
     END""",
-    # What is removed by name goes from Pinecone too where this file never had it: another machine may have written it.
-    # An insert into this view removes a row, or with NULL for an id all of a namespace.
+    # An insert into this view deletes a row, or all rows of a namespace if the id is NULL. Unlike a plain DELETE, it
+    # queues an entry even if this file does not contain the row, because another machine may have written it.
     "CREATE VIEW IF NOT EXISTS removals AS SELECT namespace, id FROM rows",
     f"""CREATE TRIGGER IF NOT EXISTS row_removal INSTEAD OF INSERT ON removals WHEN NEW.id IS NOT NULL BEGIN
         DELETE FROM rows WHERE namespace = NEW.namespace AND id = NEW.id;
         {_ENTRY} SELECT NEW.namespace, NEW.id, 1, {NOW} WHERE {_REPLICATES} AND NOT EXISTS
             (SELECT 1 FROM outbox WHERE namespace = NEW.namespace AND id = NEW.id AND pushed_at IS NULL) {_AGAIN};
     END""",
-    # The namespace's entry comes before those of all rows written after it, since it takes the others away.
+    # Deleting a namespace replaces its other entries, so its entry precedes the entries of rows written later.
     f"""CREATE TRIGGER IF NOT EXISTS namespace_removal INSTEAD OF INSERT ON removals WHEN NEW.id IS NULL BEGIN
         DELETE FROM rows WHERE namespace = NEW.namespace;
         {_ENTRY} SELECT NEW.namespace, '', (SELECT total(known) FROM outbox WHERE namespace = NEW.namespace), {NOW}
@@ -80,10 +88,10 @@ SCHEMA = (
         metadata TEXT NOT NULL,
         UNIQUE (namespace, id)
     )""",
-    # Holds seq too, as every index does: finds a namespace's rows after a given seq.
+    # The index also contains seq (the rowid), so it finds the rows of a namespace after a given seq.
     "CREATE INDEX IF NOT EXISTS rows_by_namespace ON rows (namespace)",
-    # How often a row of the namespace was removed or got another vector. A namespace without rows has no line here,
-    # so that a forgotten customer's name does not stay behind. Triggers, so that whoever writes cannot forget it.
+    # Counts how often a row of the namespace was deleted or got another vector. An empty namespace has no entry, so a
+    # deleted customer's name does not remain in the file. Triggers maintain the table for all writers.
     """CREATE TABLE IF NOT EXISTS generations (
         namespace TEXT PRIMARY KEY,
         generation INTEGER NOT NULL
@@ -98,8 +106,8 @@ SCHEMA = (
         INSERT INTO generations VALUES (NEW.namespace, 1)
             ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;
     END""",
-    # What `reindex` has embedded so far. A row that is removed, or gets another text, takes its line away, and leaves
-    # a count for `compaction`.
+    # Vectors that an unfinished `reindex` has computed. If a row is deleted or its text changes, the triggers delete
+    # its new vector and increment `removed`, which `maintenance.compact` reads.
     "CREATE TABLE IF NOT EXISTS reindexed (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
     """CREATE TRIGGER IF NOT EXISTS reindexed_removed AFTER DELETE ON rows BEGIN
         DELETE FROM reindexed WHERE seq = OLD.seq;
@@ -110,13 +118,13 @@ SCHEMA = (
         INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
     END""",
     *OUTBOX_SCHEMA,
-    # The embedder's cache. A key is a hash, so that no text lies here in clear; `used` is in ms since 1970.
+    # The shared embedding cache. A key is a hash, so the table contains no plain text; `used` is in ms since 1970.
     """CREATE TABLE IF NOT EXISTS embeddings (
         key BLOB PRIMARY KEY,
         vector BLOB NOT NULL,
         used INTEGER NOT NULL
     )""",
     "CREATE INDEX IF NOT EXISTS embeddings_by_use ON embeddings (used)",
-    # One line, once something was forgotten: how often.
+    # At most one row: the number of deletions from the embedding cache; no row before the first deletion.
     "CREATE TABLE IF NOT EXISTS embeddings_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL)",
 )

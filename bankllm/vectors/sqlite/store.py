@@ -1,8 +1,8 @@
-"""Where vectors are kept: the protocol that every store follows, and its embedded form on SQLite.
+"""`VectorStore`, the protocol of all stores, and `SQLiteStore`, its implementation in one SQLite file.
 
-`SQLiteStore` acknowledges a write once it is committed and synced to disk, and searches exactly: one
-matrix product over the namespace's own rows. They stay in memory; a search reads what was written since, by whomever,
-and multiplies a large namespace while others go on.
+`SQLiteStore` acknowledges a write after it is committed and synced to disk. A search is exact: a matrix product of the
+query with all vectors of the namespace. The vectors are cached in memory, and each search first reads the rows that any
+process has written since. Large namespaces are multiplied without holding the lock.
 
     SQLiteStore(Path("memory.sqlite"), dim=384, embedder_id=embedder.model_id).upsert("CUST001", rows)
 """
@@ -33,10 +33,10 @@ from bankllm.vectors.sqlite.maintenance import compact, compact_on_close, copy_f
 from bankllm.vectors.sqlite.matrix_cache import Block, BlockCache
 from bankllm.vectors.sqlite.queries import (
     decode_rows,
+    extend_block,
     fetch_rows,
     read_latest,
     read_matches,
-    read_on,
     read_page,
     version_of,
 )
@@ -46,59 +46,64 @@ _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata
     ON CONFLICT (namespace, id) DO UPDATE SET
     created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata"""
 _REMOVE = "INSERT INTO removals VALUES (?, ?)"
-"""Into a view: one row goes, or all of the namespace for NULL, and the outbox hears of it (`outbox_schema`)."""
+"""Inserts into a view: deletes one row, or all rows of a namespace if the id is NULL, and queues an outbox entry
+(`schema.OUTBOX_SCHEMA`)."""
 _REMOVE_OLDEST = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE namespace = ? ORDER BY seq LIMIT ?)"
 _EXTENT = "SELECT max(seq), count(*) FROM rows WHERE namespace = ?"
 SLICE_ROWS = 500
-"""Rows that are removed within one commit, or exported in one turn at the file: some 20 ms' work."""
+"""Rows per commit of a delete and per read of an export: about 20 ms each. Other threads run between two slices."""
 SMALL_ROWS = 2048
-"""Up to so many rows are multiplied within the turn: it takes less time than a second turn."""
+"""A namespace of up to this size is multiplied while the lock is held, which is faster than locking twice."""
 MAX_RETRIES = 3
-"""How often a search begins anew because rows were removed or replaced under it; after that nobody may."""
+"""How often a search restarts because rows were deleted or replaced during it. The last attempt holds the lock, so no
+row can change."""
 
 
 class VectorStore(Protocol):
-    """What a store of vectors does. Namespaces never mix; vectors are unit length, scores are cosines.
+    """Protocol of a vector store. A call accesses only its own namespace; scores are cosine similarities.
 
-    Wrong arguments raise `UsageError`; a store that cannot be read or written raises `StoreError`.
+    Invalid arguments raise `UsageError`; a store that cannot be read or written raises `StoreError`.
     """
 
     kind: str
+    """`sqlite` or `pinecone`."""
     dim: int
+    """Length of each vector."""
     embedder_id: str
+    """`model_id` of the embedder whose vectors the store holds."""
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
-        """Write rows; one whose id is there already replaces it. Returns once they are kept."""
+        """Write rows; a row with an existing id replaces the stored row. Returns after the rows are stored."""
 
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
         """`upsert` for rows of several namespaces."""
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
-        """The `top_k` rows nearest to a (dim,) vector, best first; fewer where the namespace holds fewer."""
+        """Return up to `top_k` rows of the namespace that are nearest to a (dim,) vector, best first."""
 
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
-        """`search` for several namespaces and their vectors, in order."""
+        """Run `search` for several (namespace, vector) pairs; the results have the same order."""
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
-        """Remove the rows with these ids, or all of the namespace; unknown ids are no error."""
+        """Delete the rows with these ids, or all rows of the namespace; unknown ids are ignored."""
 
     def export(self, namespace: str) -> list[Row]:
-        """All rows of a namespace, oldest first."""
+        """Return all rows of a namespace, oldest first."""
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
-        """The `limit` rows of a namespace that were written last, the newest first."""
+        """Return the `limit` newest rows of a namespace, the newest first."""
 
     def count(self, namespace: str | None = None) -> int:
-        """How many rows a namespace holds, or the whole store."""
+        """Return the number of rows of a namespace, or of the whole store if None."""
 
     def close(self) -> None:
-        """Let go of files and connections; the store cannot be used afterwards."""
+        """Close files and connections; the store cannot be used afterwards."""
 
 
 class SQLiteStore:
-    """A `VectorStore` in one SQLite file, for several threads and processes at once.
+    """A `VectorStore` in one SQLite file, for concurrent use by several threads and processes.
 
-    `path=None` keeps everything in memory and loses it on `close`: for demonstrations and tests.
+    `path=None` keeps all rows in memory and loses them on `close`; use it for demonstrations and tests.
     """
 
     kind = "sqlite"
@@ -113,10 +118,11 @@ class SQLiteStore:
         *,
         precision: Precision | None = None,
     ) -> None:
-        """Open or create the file. Raises `StoreError` where it cannot serve as this embedder's store.
+        """Open or create the file. Raises `StoreError` if it cannot be used with this embedder (see `open_file`).
 
-        A call waits up to `wait_s` for other threads and processes, then raises `StoreError`. `precision` is how a
-        new file keeps its vectors, float32 where none is given; a file that is there keeps what it was made with.
+        `cache_bytes` limits the vectors that are cached in memory. A call waits up to `wait_s` seconds for other
+        threads and processes, then raises `StoreError`. `precision` is the storage format of a new file (default
+        float32); an existing file keeps its format.
         """
         if precision is not None:
             precision_of(precision)
@@ -125,46 +131,46 @@ class SQLiteStore:
         self.embedder_id = embedder_id
         self._wait_s = wait_s
         self._blocks = BlockCache(cache_bytes)
-        self._leaving: dict[str, int] = {}
-        """Namespaces that are being removed, and their newest seq then: searches would read what is left ever anew."""
+        self._deleting: dict[str, int] = {}
+        """Namespaces being deleted, with their last seq. Without this, every search would reload the remaining rows."""
         self._closed = False
         self._lock = FairLock()
         self._db = open_file(path, dim, embedder_id, wait_s, precision)
         self.precision = precision_of(read_meta(self._db)["precision"])
         self._commits = GroupCommit(self._db, lambda: self._held(self._db, self._lock), self._check)
         self.embeddings = FileCache(dim, lambda: self._reading(WAIT_S), self._write, self._flush)
-        """Vectors of texts that any process has embedded; an `Embedder` takes it as `shared`."""
+        """Embedding cache that all processes share through the file; pass it to `Embedder(shared=...)`."""
         self._commits.piggyback = self.embeddings
-        # Readers pass a committing writer in WAL mode alone; elsewhere a second connection would wait for the file.
+        # Only in WAL mode can a reader run during a commit. In other modes a second connection would have to wait.
         self._reader, self._reader_lock = self._db, self._lock
         self._wal = path is not None and wal_is_safe(sqlite3.sqlite_version_info)
         if self._wal:
             self._reader, self._reader_lock = open_file(path, dim, embedder_id, wait_s), FairLock()
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
-        """Write all rows or none. Returns once they are on disk; calls that wait at the same time share a commit."""
+        """Write all rows or none. Returns after they are on disk; concurrent calls share one commit."""
         self.upsert_many([(namespace, rows)])
 
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
-        """Write all rows of all namespaces or none, as `upsert` does."""
+        """Write all rows of all namespaces or none, in one commit."""
         for namespace, _ in groups:
             check_namespace(namespace)
         if not groups:
             return
         namespaces = [namespace for namespace, rows in groups for _ in rows]
-        fit = checked([row for _, rows in groups for row in rows], self.dim)
+        valid = checked([row for _, rows in groups for row in rows], self.dim)
         values = [
             (namespace, row.id, row.created_at, vector, row.text, metadata)
             for namespace, row, vector, metadata in zip(
-                namespaces, fit.rows, encode(fit.unit, self.precision), fit.metadata, strict=True
+                namespaces, valid.rows, encode(valid.unit, self.precision), valid.metadata, strict=True
             )
         ]
         self._write(_UPSERT, values)
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
-        """Exact nearest neighbours by cosine among the namespace's rows; equal scores come oldest first.
+        """Return the exact nearest neighbours by cosine in the namespace, best first; ties are oldest first.
 
-        What is found is what one moment's rows give, whoever writes meanwhile.
+        The result is consistent: it corresponds to the rows at one point in time, even during concurrent writes.
         """
         check_namespace(namespace)
         check_top_k(top_k)
@@ -172,10 +178,10 @@ class SQLiteStore:
         block: Block | None = None
         restarts = 0
         while True:
-            alone = restarts >= MAX_RETRIES
+            last_attempt = restarts >= MAX_RETRIES
             with self._reading() as db:
-                known, (block, complete) = block, self._read_on(db, namespace, block, to_the_end=alone)
-                if complete and (alone or len(block) <= SMALL_ROWS):
+                known, (block, complete) = block, self._extend_block(db, namespace, block, read_all=last_attempt)
+                if complete and (last_attempt or len(block) <= SMALL_ROWS):
                     return read_matches(db, *block.snapshot().nearest(query, top_k))
                 snapshot = block.snapshot()
             if complete:
@@ -188,7 +194,7 @@ class SQLiteStore:
                 restarts += 1
 
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
-        """`search` for each, all within one turn at the file as long as the namespaces are small."""
+        """Run `search` for each pair; all small namespaces are searched in one transaction."""
         check_top_k(top_k)
         for namespace, _ in queries:
             check_namespace(namespace)
@@ -198,7 +204,7 @@ class SQLiteStore:
         found: list[list[Match] | None] = []
         with self._reading() as db:
             for (namespace, _), unit in zip(queries, units, strict=True):
-                block, complete = self._read_on(db, namespace, None, to_the_end=False)
+                block, complete = self._extend_block(db, namespace, None, read_all=False)
                 small = complete and len(block) <= SMALL_ROWS
                 found.append(read_matches(db, *block.snapshot().nearest(unit, top_k)) if small else None)
         return [
@@ -207,12 +213,12 @@ class SQLiteStore:
         ]
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
-        """Remove rows. No search finds them any more, and SQLite has overwritten their bytes (`PRAGMA secure_delete`).
+        """Delete rows: no search finds them, and SQLite has overwritten their bytes (`PRAGMA secure_delete`).
 
-        Of many rows some go at a time, so that others get their turn in between; a call that ends early has removed
-        a part. A copy that SQLite left of a row it had moved between pages stays until the file is written anew:
-        by `close`, or by `compact` where it is larger than `COMPACT_ON_CLOSE_BYTES`. A WAL beside it may hold the rows
-        while another process reads the state before.
+        Many rows are deleted in slices of `SLICE_ROWS`, so that other threads can run in between; a call that fails may
+        have deleted some of them. When SQLite moved a row between pages earlier, a copy of it may remain in the file
+        until the file is rewritten: by `close`, or by `compact` if the file is larger than `COMPACT_ON_CLOSE_BYTES`. A
+        write-ahead log may contain the rows while another process still reads the previous state.
         """
         check_namespace(namespace)
         if ids is None:
@@ -221,7 +227,7 @@ class SQLiteStore:
             for start in range(0, len(ids), SLICE_ROWS):
                 self._write(_REMOVE, [(namespace, id_) for id_ in ids[start : start + SLICE_ROWS]])
         with self._reader_lock:
-            self._blocks.take(namespace)  # a search would see that it is out of date; until then it holds what is gone
+            self._blocks.take(namespace)  # drop the deleted vectors from memory now, not at the next search
         if self._wal:
             with self._held(self._db, self._lock), store_errors(self.path):
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -230,18 +236,19 @@ class SQLiteStore:
         with self._reading() as db:
             newest, rows = db.execute(_EXTENT, (namespace,)).fetchone()
         if rows > SLICE_ROWS:
-            self._leaving[namespace] = newest
+            self._deleting[namespace] = newest
         try:
             for _ in range(rows // SLICE_ROWS):
                 self._write(_REMOVE_OLDEST, [(namespace, SLICE_ROWS)])
             self._write(_REMOVE, [(namespace, None)])
         finally:
-            self._leaving.pop(namespace, None)
+            self._deleting.pop(namespace, None)
 
     def export(self, namespace: str) -> list[Row]:
-        """All rows of a namespace, in the order they were first written.
+        """Return all rows of a namespace, in the order in which they were first written.
 
-        Read a page at a time, so that others get their turn in between; what they write meanwhile may be among them.
+        The rows are read in pages, so that other threads can run in between. Rows written during the export may be
+        included.
         """
         check_namespace(namespace)
         found: list[tuple[Any, ...]] = []
@@ -253,24 +260,24 @@ class SQLiteStore:
                 return decode_rows([columns[1:] for columns in found], self.dim, self.precision)
 
     def fetch(self, namespace: str, ids: Sequence[str]) -> list[Row]:
-        """The rows with these ids, as many as there are, in no order."""
+        """Return the existing rows with these ids, in arbitrary order."""
         with self._reading() as db:
             return fetch_rows(db, namespace, list(ids), self.dim, self.precision)
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
-        """The `limit` rows of a namespace that were first written last, the newest first."""
+        """Return the `limit` newest rows of a namespace, the newest first; replacing a row does not make it newer."""
         check_namespace(namespace)
         with self._reading() as db:
             return read_latest(db, namespace, self.dim, self.precision, limit)
 
     def count(self, namespace: str | None = None) -> int:
-        """How many rows a namespace holds, or the whole file."""
+        """Return the number of rows of a namespace, or of the whole file if None."""
         where, values = ("", ()) if namespace is None else (" WHERE namespace = ?", (namespace,))
         with self._reading() as db:
             return int(db.execute("SELECT count(*) FROM rows" + where, values).fetchone()[0])
 
     def backup(self, target: Path) -> None:
-        """Copy everything into a new file while others go on. Raises `StoreError` as `copy_file` does."""
+        """Copy the store to a new file; other threads and processes can use it. Raises `StoreError` as `copy_file`."""
         if self.path is not None:
             copy_file(self.path, target, self._wait_s)
         else:
@@ -278,12 +285,15 @@ class SQLiteStore:
                 copy_open(self._db, target)
 
     def compact(self) -> bool:
-        """Write the file anew without any trace of removed rows, if there are any; whether it was. Others wait."""
+        """Rewrite the file without bytes of deleted rows; return False if there was nothing to do.
+
+        Other threads and processes wait until it is done.
+        """
         with self._held(self._db, self._lock):
             return compact(self._db, self.path)
 
     def close(self) -> None:
-        """Close the file, compacted if rows were removed; a second call does nothing."""
+        """Compact the file if rows were deleted, then close it; a second call has no effect."""
         self.embeddings.flush()
         with self._lock:
             if self.path is not None and not self._closed:
@@ -293,13 +303,13 @@ class SQLiteStore:
         with self._reader_lock:
             self._reader.close()
 
-    def _read_on(
-        self, db: sqlite3.Connection, namespace: str, block: Block | None, *, to_the_end: bool
+    def _extend_block(
+        self, db: sqlite3.Connection, namespace: str, block: Block | None, *, read_all: bool
     ) -> tuple[Block, bool]:
-        """The namespace's block with more of its rows, and whether it now has all that the transaction sees."""
-        block = self._blocks.take(namespace) or block  # the cache may have dropped it since this search began
-        floor = self._leaving.get(namespace, 0)
-        block, complete = read_on(db, namespace, block, self.dim, self.precision, to_the_end=to_the_end, floor=floor)
+        """Read more rows into the namespace's block; return it and whether it has all rows of this transaction."""
+        block = self._blocks.take(namespace) or block  # the cache may have evicted it since this search began
+        floor = self._deleting.get(namespace, 0)
+        block, complete = extend_block(db, namespace, block, self.dim, self.precision, read_all=read_all, floor=floor)
         self._blocks.put(namespace, block)
         return block, complete
 
@@ -323,13 +333,15 @@ class SQLiteStore:
 
     @contextmanager
     def _held(self, db: sqlite3.Connection, lock: FairLock, wait_s: float | None = None) -> Iterator[None]:
-        """A connection for this thread alone. Raises `StoreError` where it waits too long for the other threads."""
+        """Give this thread exclusive access to a connection. Raises `StoreError` after waiting `wait_s` seconds."""
         wait_s = self._wait_s if wait_s is None else min(wait_s, self._wait_s)
         until = time.monotonic() + wait_s
         if not lock.acquire(wait_s):
-            raise StoreError(f"The vector store {self.path or 'in memory'} is busy for longer than {wait_s:g} s.")
+            raise StoreError(
+                f"The vector store {self.path or 'in memory'} was busy for more than {wait_s:g} s. Try again later."
+            )
         try:
-            # The thread before this one may have waited in vain for another process: this one does not begin anew.
+            # The time already waited for the lock counts: the whole call waits at most `wait_s` seconds.
             left_ms = max(0, round(1000 * (until - time.monotonic())))
             with store_errors(self.path):
                 db.execute(f"PRAGMA busy_timeout = {left_ms}")
