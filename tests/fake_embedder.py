@@ -1,4 +1,4 @@
-"""An `Embedder` without a model: words are its tokens, whatever their case, and vectors come from a hash of them."""
+"""An `Embedder` without a model: tokens are case-insensitive words, and vectors are generated from their hashes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,5 +22,5 @@ def vectors(texts: Sequence[str]) -> np.ndarray:
 
 
 def fake_embedder(shared: SharedCache | None = None) -> Embedder:
-    """One with a memory and counts of its own, as in a process of its own."""
+    """Return a new embedder with an empty memory cache and zero counts, as in a new process."""
     return Embedder(encode=vectors, tokenise=tokens, shared=shared)

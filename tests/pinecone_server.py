@@ -1,8 +1,8 @@
-"""A small server that speaks enough of Pinecone's REST protocol for the real SDK to run against it.
+"""A fake Pinecone server that implements the part of the REST API that the real SDK uses in the tests.
 
-Cosine search is exact, and writes are visible at once unless `lag_s` or `lag_queries` say otherwise. Data-plane calls
-can be made to fail: `fail`, `delay_s`, `drop`, `key`, `poison`, and `stop` and `start` on the same port.
-`leak` makes queries ignore the namespace, which no real server should do.
+Search is exact. Writes are visible immediately, or later with `lag_s` or `lag_queries`. Faults of data-plane calls:
+`fail`, `delay_s`, `drop`, `key`, `poison`, and `stop` followed by `start` on the same port. `leak` makes queries ignore
+the namespace, which a real server must not do.
 """
 
 import asyncio
@@ -24,32 +24,32 @@ Records = dict[str, dict[str, Any]]
 
 
 class PineconeServer:
-    """Runs in a thread on a free port of 127.0.0.1; use it as a context manager, `url` is its address."""
+    """Runs in a thread on a free port of 127.0.0.1. Use it as a context manager; `url` is its address."""
 
     def __init__(self) -> None:
         self.indexes: dict[str, dict[str, Any]] = {}
         self.namespaces: dict[str, Records] = defaultdict(dict)
-        """What was written, whether searches show it yet or not."""
+        """All records written, including those not yet visible to searches."""
         self.upserts: list[tuple[int, int]] = []
-        """(records, bytes) of each upsert that came."""
+        """(number of records, bytes) of each upsert received."""
         self.written: list[tuple[str, str]] = []
         """(namespace, id) of each record that an upsert wrote, in order."""
         self.calls: list[str] = []
-        """Paths of the data-plane calls that came, those that were failed too."""
+        """Paths of the data-plane calls received, including those answered with a fault."""
         self.polls_until_ready = 0
         self.leak = False
         self.key = API_KEY
         self.poison: set[str] = set()
-        """Ids of records that no upsert may hold."""
+        """Record ids; an upsert that contains one of them is rejected."""
         self.delay_s = 0.0
         self.drop = False
         """Close the connection in the middle of each reply."""
         self.lag_s = 0.0
-        """How long what was written is not found yet."""
+        """Time in seconds until a write is visible to searches."""
         self.lag_queries = 0
-        """How many queries do not find it yet."""
+        """Number of queries until a write is visible to searches."""
         self.headers = True
-        """Tell positions in the log."""
+        """Send log positions (LSN) in response headers."""
         self._failing: tuple[int, int, str] = (0, 0, "")
         self._shown: dict[str, Records] = defaultdict(dict)
         self._log: dict[str, list[tuple[int, float, int, dict[str, Any]]]] = defaultdict(list)
@@ -58,7 +58,7 @@ class PineconeServer:
         self._port = 0
 
     def fail(self, status: int, times: int = 10**9, path: str = "") -> None:
-        """Answer the next so many data-plane calls (whose path begins so) with a status."""
+        """Answer the next `times` data-plane calls whose path starts with `path` with this HTTP status."""
         self._failing = (status, times, path)
 
     def start(self) -> None:
@@ -85,7 +85,7 @@ class PineconeServer:
         self.url = f"http://127.0.0.1:{self._port}"
 
     def stop(self) -> None:
-        """Close the port and all connections; what was written stays."""
+        """Close the port and all connections; the written records are kept."""
         self._server.should_exit = self._server.force_exit = True
         self._thread.join()
 
@@ -97,11 +97,11 @@ class PineconeServer:
         self.stop()
 
     def fault(self, path: str) -> tuple[int, str] | None:
-        """The status and message with which to answer this call, if it is to fail."""
+        """Return the status and message for this call, if `fail` requested a fault for it."""
         status, times, failing = self._failing
         if times and path.startswith(failing):
             self._failing = (status, times - 1, failing)
-            return status, f"failing with {status} as told"
+            return status, f"failing with {status} as requested by the test"
         return None
 
     async def _create(self, request: Request) -> JSONResponse:
@@ -144,7 +144,7 @@ class PineconeServer:
         return self._commit(body["namespace"], body, {})
 
     def _commit(self, name: str, body: dict[str, Any], reply: dict[str, Any]) -> JSONResponse:
-        """Write; searches show it at once, or as late as the server was told."""
+        """Write now; make it visible to searches after `lag_s` and `lag_queries`."""
         self._lsn[name] += 1
         _apply(self.namespaces, name, body)
         self._log[name].append((self._lsn[name], time.monotonic() + self.lag_s, self._queries + self.lag_queries, body))
@@ -152,7 +152,7 @@ class PineconeServer:
         return JSONResponse(reply, headers=headers)
 
     def _visible(self, name: str) -> Records:
-        """What searches of a namespace show."""
+        """Return the records of a namespace that are visible to searches."""
         log = self._log[name]
         while log and log[0][1] <= time.monotonic() and log[0][2] <= self._queries:
             _apply(self._shown, name, log.pop(0)[3])
@@ -161,7 +161,7 @@ class PineconeServer:
     async def _query(self, request: Request) -> JSONResponse:
         body = await request.json()
         name = body.get("namespace", "")
-        spaces = [self._visible(each) for each in (list(self._log) if self.leak else [name])]
+        namespaces = [self._visible(each) for each in (list(self._log) if self.leak else [name])]
         self._queries += 1
         query, wanted = np.asarray(body["vector"]), {} if self.leak else body.get("filter")
         matches = [
@@ -170,9 +170,9 @@ class PineconeServer:
                 "score": float(_cosine(query, np.asarray(vector["values"]))),
                 "metadata": vector["metadata"],
             }
-            for space in spaces
-            for vector in space.values()
-            if _fits(vector, wanted)
+            for records in namespaces
+            for vector in records.values()
+            if _matches_filter(vector, wanted)
         ]
         matches.sort(key=lambda match: -match["score"])
         reply = {"matches": matches[: body["topK"]], "namespace": name, "usage": {"readUnits": 1}}
@@ -181,8 +181,8 @@ class PineconeServer:
 
     async def _fetch(self, request: Request) -> JSONResponse:
         namespace = request.query_params.get("namespace", "")
-        space = self._visible(namespace)
-        vectors = {id_: space[id_] for id_ in request.query_params.getlist("ids") if id_ in space}
+        records = self._visible(namespace)
+        vectors = {id_: records[id_] for id_ in request.query_params.getlist("ids") if id_ in records}
         return JSONResponse({"vectors": vectors, "namespace": namespace})
 
     async def _list(self, request: Request) -> JSONResponse:
@@ -202,7 +202,7 @@ class PineconeServer:
 
 
 class _Faults:
-    """ASGI middleware: the key, and what the server was told to do wrong."""
+    """ASGI middleware that checks the API key and injects the requested faults."""
 
     def __init__(self, app: Starlette, server: PineconeServer) -> None:
         self._app, self._server = app, server
@@ -224,17 +224,19 @@ class _Faults:
         await (answer or self._app)(scope, receive, send)
 
 
-def _apply(spaces: dict[str, Records], name: str, body: dict[str, Any]) -> None:
-    spaces[name].update((vector["id"], vector) for vector in body.get("vectors", ()))
+def _apply(namespaces: dict[str, Records], name: str, body: dict[str, Any]) -> None:
+    """Apply the body of an upsert or delete call to a namespace."""
+    namespaces[name].update((vector["id"], vector) for vector in body.get("vectors", ()))
     for id_ in body.get("ids", ()):
-        spaces[name].pop(id_, None)
+        namespaces[name].pop(id_, None)
     if "filter" in body:
-        spaces[name] = {id_: vector for id_, vector in spaces[name].items() if not _fits(vector, body["filter"])}
+        kept = {id_: vector for id_, vector in namespaces[name].items() if not _matches_filter(vector, body["filter"])}
+        namespaces[name] = kept
     if body.get("deleteAll"):
-        del spaces[name]
+        del namespaces[name]
 
 
-def _fits(vector: dict[str, Any], wanted: dict[str, dict[str, Any]] | None) -> bool:
+def _matches_filter(vector: dict[str, Any], wanted: dict[str, dict[str, Any]] | None) -> bool:
     return all(vector["metadata"].get(key) == condition["$eq"] for key, condition in (wanted or {}).items())
 
 

@@ -1,4 +1,4 @@
-"""Rows made from seeds, and what a search over them must find: the model that stores are compared with."""
+"""A reference model for store tests: rows generated from seeds, and the expected result of a search over them."""
 
 import numpy as np
 
@@ -19,11 +19,11 @@ def row(id_: str, seed: int) -> Row:
 
 
 def texts(store: SQLiteStore, customer: str, seed: int = 0) -> list[str]:
-    """Everything a search finds, best first."""
+    """Return the texts of all rows that a search finds, best first."""
     return [match.text for match in store.search(customer, vector_of(seed), 1000)]
 
 
 def expected_texts(model: dict[str, int], seed: int = 0) -> list[str]:
-    """What a search must find: ids with their seeds → texts by cosine."""
+    """Return the texts that a search must find, best first. `model` maps ids to seeds."""
     query = unit_vector(vector_of(seed), DIM)
     return [f"text {s}" for s in sorted(model.values(), key=lambda s: -float(unit_vector(vector_of(s), DIM) @ query))]

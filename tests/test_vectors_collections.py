@@ -1,4 +1,4 @@
-"""One customer's memory and shared collections: bound to their namespace, and kind to bad input."""
+"""Customer memories and shared collections: access to one namespace only, and clear errors for invalid input."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ def intents(service: VectorService) -> Collection:
     return service.collection("intents")
 
 
-def test_a_memory_stays_with_its_customer(service: VectorService, memory: CustomerMemory) -> None:
+def test_a_memory_accesses_only_its_customer(service: VectorService, memory: CustomerMemory) -> None:
     first = memory.store("I lost my card", "Frozen.", "lost_or_stolen_card", conversation_id="talk-1")
     memory.store_many([Message("hello"), Message("good bye", "Bye!", "goodbye")])
     service.for_user("CUST002").store("I lost my card", "Frozen.", "lost_or_stolen_card")
@@ -65,7 +65,7 @@ def test_a_collection_is_filled_searched_counted_and_cleared(service: VectorServ
     assert (intents.count(), intents.search("card")) == (0, [])
 
 
-def test_adding_the_same_texts_again_doubles_nothing(intents: Collection) -> None:
+def test_adding_the_same_texts_again_creates_no_second_row(intents: Collection) -> None:
     first = intents.add(["a b", "c d", "a b"], metadata=[{"n": 1}, {"n": 2}, {"n": 3}])
     assert first[0] == first[2] != first[1]
     assert intents.add(["a b", "c d", "e f"])[:2] == first[:2]
@@ -77,7 +77,7 @@ def test_adding_the_same_texts_again_doubles_nothing(intents: Collection) -> Non
     assert intents.add([]) == []
 
 
-def test_the_last_of_equal_texts_gives_metadata_and_vector(intents: Collection) -> None:
+def test_metadata_and_vector_of_the_last_equal_text_are_stored(intents: Collection) -> None:
     twice = np.stack([vectors(["one"])[0], vectors(["two"])[0]])
     intents.add(["same", "same"], metadata=[{"n": 1}, {"n": 2}], vectors=twice)
     match = intents.search("anything", 1, vector=twice[1])[0]
@@ -86,7 +86,7 @@ def test_the_last_of_equal_texts_gives_metadata_and_vector(intents: Collection) 
 
 
 @pytest.mark.parametrize("name", ["intents", "CUST001", "collection", "collection%20intents", "collection/intents"])
-def test_a_customer_named_like_a_collection_is_another(service: VectorService, name: str) -> None:
+def test_a_customer_with_the_name_of_a_collection_is_separate(service: VectorService, name: str) -> None:
     service.collection("intents").add(["shared text"])
     service.collection(name).add(["shared text"])
     service.for_user(name).store("own text", "", "")
@@ -96,7 +96,7 @@ def test_a_customer_named_like_a_collection_is_another(service: VectorService, n
     assert service.collection(name).count() == 1
 
 
-def test_a_search_names_a_customer_or_a_collection(service: VectorService) -> None:
+def test_a_search_needs_either_a_customer_or_a_collection(service: VectorService) -> None:
     with pytest.raises(UsageError, match=r"got neither. Give user_id='CUST001' or collection='intents'"):
         service.semantic_search("card")  # type: ignore[call-overload]
     with pytest.raises(UsageError, match=r"got both. Give user_id='CUST001' or collection='intents'"):
@@ -108,14 +108,14 @@ def test_a_search_names_a_customer_or_a_collection(service: VectorService) -> No
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "a\n", "naïve", "💳", "__default__", "x" * 129, None, 7])
-def test_names_that_do_not_fit_are_refused(service: VectorService, name: str) -> None:
-    for what, open_it in (("user_id", service.for_user), ("collection name", service.collection)):
+def test_invalid_names_are_rejected(service: VectorService, name: str) -> None:
+    for what, open_namespace in (("user_id", service.for_user), ("collection name", service.collection)):
         with pytest.raises(UsageError, match=f"Expected a {what} of 1–128 printable ASCII characters without spaces"):
-            open_it(name)
+            open_namespace(name)
 
 
 @pytest.mark.parametrize("name", ["a/b", "../CUST001", "%2F", "x" * 128, "'--"])
-def test_odd_names_that_fit_are_taken(service: VectorService, name: str) -> None:
+def test_unusual_but_valid_names_are_accepted(service: VectorService, name: str) -> None:
     service.for_user(name).store("hello", "", "")
     service.collection(name).add(["hello"])
     assert service.for_user("never-seen").search("hello") == []
@@ -123,29 +123,29 @@ def test_odd_names_that_fit_are_taken(service: VectorService, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is empty: expected 1–4000 characters"),
         (" \n\t", "is empty"),
         (None, "is empty"),
-        ("x" * 100_000, "has 100000 characters: expected at most 4000; shorten or split it"),
+        ("x" * 100_000, "has 100000 characters: expected at most 4000. Shorten or split the text"),
     ],
 )
-def test_texts_that_do_not_fit_are_refused(
-    service: VectorService, memory: CustomerMemory, intents: Collection, text: str, said: str
+def test_invalid_texts_are_rejected(
+    service: VectorService, memory: CustomerMemory, intents: Collection, text: str, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"user_message {said}"):
+    with pytest.raises(UsageError, match=f"user_message {message}"):
         memory.store(text, "", "")
-    with pytest.raises(UsageError, match=f"text 1 {said}"):
+    with pytest.raises(UsageError, match=f"text 1 {message}"):
         intents.add(["good", text])
     for search in (memory.search, intents.search):
-        with pytest.raises(UsageError, match=f"query {said}"):
+        with pytest.raises(UsageError, match=f"query {message}"):
             search(text)
     assert service.stats().messages == 0
 
 
 @pytest.mark.parametrize(
-    ("vector", "said"),
+    ("vector", "message"),
     [
         (np.full(DIM, np.nan), "finite numbers, not all zero"),
         (np.r_[np.inf, np.ones(DIM - 1)], "finite numbers, not all zero"),
@@ -153,53 +153,53 @@ def test_texts_that_do_not_fit_are_refused(
         (np.ones(DIM + 1), rf"Expected a vector of shape \({DIM},\), got \({DIM + 1},\)"),
     ],
 )
-def test_vectors_that_do_not_fit_are_refused(
-    service: VectorService, memory: CustomerMemory, intents: Collection, vector: np.ndarray, said: str
+def test_invalid_vectors_are_rejected(
+    service: VectorService, memory: CustomerMemory, intents: Collection, vector: np.ndarray, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         memory.store("hello", "", "", vector=vector)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         intents.add(["hello"], vectors=vector[None])
     for search in (memory.search, intents.search):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             search("hello", vector=vector)
     assert service.stats().messages == 0
 
 
 @pytest.mark.parametrize("top_k", [0, -1, 2.5, True, "3", None])
-def test_a_top_k_that_does_not_fit_is_refused(memory: CustomerMemory, intents: Collection, top_k: int) -> None:
+def test_an_invalid_top_k_is_rejected(memory: CustomerMemory, intents: Collection, top_k: int) -> None:
     for search in (memory.search, intents.search):
-        with pytest.raises(UsageError, match="top_k is how many matches to return: expected a whole number ≥ 1"):
+        with pytest.raises(UsageError, match="top_k is the number of matches to return: expected an integer ≥ 1"):
             search("hello", top_k)
 
 
-def test_a_top_k_beyond_the_count_finds_all(intents: Collection) -> None:
+def test_a_top_k_larger_than_the_collection_finds_all_texts(intents: Collection) -> None:
     intents.add(["a", "b", "c"])
     assert len(intents.search("a", 10**9)) == 3
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
-        ({"texts": "one text"}, "add takes a list of texts"),
-        ({"texts": ["a", "b"], "ids": ["x"]}, "Expected ids one a text: 2 texts, 1 ids"),
-        ({"texts": ["a"], "metadata": []}, "Expected metadata one a text: 1 texts, 0 metadata"),
-        ({"texts": ["a"], "vectors": np.ones((2, DIM))}, "Expected vectors one a text: 1 texts, 2 vectors"),
-        ({"texts": ["a", "b"], "ids": ["x", "x"]}, "Two texts have the same id.*Give distinct ids"),
+        ({"texts": "one text"}, "add expects a list of texts"),
+        ({"texts": ["a", "b"], "ids": ["x"]}, "the same number of ids as texts: got 2 texts, 1 ids"),
+        ({"texts": ["a"], "metadata": []}, "the same number of metadata as texts: got 1 texts, 0 metadata"),
+        ({"texts": ["a"], "vectors": np.ones((2, DIM))}, "the same number of vectors as texts: got 1 texts, 2 vectors"),
+        ({"texts": ["a", "b"], "ids": ["x", "x"]}, "Two texts have the same id.*Use distinct ids"),
         ({"texts": ["a"], "ids": ["é"]}, "Expected a row id of 1–512 ASCII characters"),
         ({"texts": ["a"], "metadata": [{"text": "x"}]}, "the metadata key 'text' is reserved"),
         ({"texts": ["a"], "metadata": [{"x": None}]}, "expected metadata 'x' to be a str, number, bool"),
-        ({"texts": ["a"], "metadata": [{"x": "y" * MAX_METADATA_BYTES}]}, "metadata of text 0 take 20009 bytes"),
-        ({"texts": ["\ud83d"]}, "half of a surrogate pair"),
+        ({"texts": ["a"], "metadata": [{"x": "y" * MAX_METADATA_BYTES}]}, "metadata of text 0 has 20009 bytes"),
+        ({"texts": ["\ud83d"]}, "unpaired surrogate"),
     ],
 )
-def test_what_a_collection_does_not_take_is_said(intents: Collection, given: dict, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_invalid_arguments_of_add_are_rejected(intents: Collection, given: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         intents.add(**given)
     assert intents.count() == 0
 
 
-def test_a_closed_service_says_so_and_closes_twice(service: VectorService) -> None:
+def test_a_closed_service_raises_and_can_be_closed_again(service: VectorService) -> None:
     service.close()
     service.close()
     with pytest.raises(StoreError, match="closed"):

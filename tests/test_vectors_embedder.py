@@ -1,4 +1,4 @@
-"""The embedder with the real MiniLM: vectors, cache and counts."""
+"""`Embedder` with the real MiniLM model: vectors, cache and counts."""
 
 import threading
 import unicodedata
@@ -29,7 +29,7 @@ def embedder(loaded: Embedder) -> Embedder:
     return loaded
 
 
-def test_vectors_are_unit_length_and_near_in_meaning(embedder: Embedder) -> None:
+def test_vectors_have_unit_length_and_similar_texts_are_close(embedder: Embedder) -> None:
     lost, stolen, rate = embedder.encode(["I lost my card", "My card was stolen", "What is the exchange rate?"])
     assert (embedder.dim, lost.dtype) == (384, np.float32)
     assert np.linalg.norm(lost) == pytest.approx(1, abs=1e-6)
@@ -55,7 +55,7 @@ def test_hits_and_misses_are_counted_by_text(embedder: Embedder) -> None:
     assert embedder.misses == 3
 
 
-def test_what_the_model_reads_alike_is_encoded_once(embedder: Embedder) -> None:
+def test_texts_with_equal_tokens_are_encoded_once(embedder: Embedder) -> None:
     first, *others = embedder.encode(["Où est ma carte?", "ou est  ma\tCARTE?", " où est ma carte ?\n"])
     assert (embedder.hits, embedder.misses) == (2, 1)
     for other in others:
@@ -79,8 +79,8 @@ CHANGES: list[Callable[[str], str]] = [
 ]
 
 
-def test_equal_keys_mean_equal_tokens(loaded: Embedder) -> None:
-    """And equal tokens an equal key: the model reads nothing else."""
+def test_keys_are_equal_exactly_if_tokens_are_equal(loaded: Embedder) -> None:
+    """The model reads only the tokens, so the cache key must depend on nothing else."""
     tokenizer = load_tokenizer(base_models.resolve("minilm"))
     seen = {"same": 0, "other": 0}
 
@@ -104,12 +104,12 @@ def test_without_a_fast_tokenizer_only_equal_texts_share_a_vector(loaded: Embedd
     assert (exact.hits, exact.misses) == (1, 2)
 
 
-def test_half_a_character_is_refused(embedder: Embedder) -> None:
-    with pytest.raises(UsageError, match="half of a surrogate pair"):
+def test_an_unpaired_surrogate_is_rejected(embedder: Embedder) -> None:
+    with pytest.raises(UsageError, match="unpaired surrogate"):
         embedder.encode(["\ud83d"])
 
 
-def test_a_batch_goes_through_in_parts_and_an_interrupted_one_is_half_done(loaded: Embedder, capsys) -> None:
+def test_batches_are_encoded_in_chunks_and_finished_chunks_survive_an_interrupt(loaded: Embedder, capsys) -> None:
     parts: list[list[str]] = []
 
     def encode(texts: list[str]) -> np.ndarray:
@@ -130,12 +130,12 @@ def test_a_batch_goes_through_in_parts_and_an_interrupted_one_is_half_done(loade
     assert parts[4:] == [parts[3]]
 
 
-def test_the_cache_drops_the_least_recently_used(embedder: Embedder) -> None:
+def test_the_cache_evicts_the_least_recently_used_vectors(embedder: Embedder) -> None:
     embedder.encode(["one"])
     embedder.memory.max_bytes = 2 * embedder.memory.nbytes
     embedder.encode(["two"])
     embedder.encode(["one"])
-    embedder.encode(["six"])  # "two" has to go
+    embedder.encode(["six"])  # evicts "two"
     assert embedder.memory.nbytes <= embedder.memory.max_bytes
     misses = embedder.misses
     embedder.encode(["one", "six"])
@@ -144,7 +144,7 @@ def test_the_cache_drops_the_least_recently_used(embedder: Embedder) -> None:
     assert embedder.misses == misses + 1
 
 
-def test_without_room_everything_is_still_answered(embedder: Embedder) -> None:
+def test_a_cache_of_size_zero_works(embedder: Embedder) -> None:
     embedder.memory.max_bytes = 0
     assert embedder.encode(["a", "b", "a"]).shape == (3, 384)
     assert embedder.memory.nbytes == 0
@@ -175,14 +175,14 @@ def test_threads_share_one_embedder(embedder: Embedder) -> None:
     assert embedder.hits + embedder.misses == 160
 
 
-def test_a_single_text_instead_of_a_list_is_refused(embedder: Embedder) -> None:
-    with pytest.raises(UsageError, match="takes a list of texts"):
+def test_an_argument_that_is_not_a_list_of_texts_is_rejected(embedder: Embedder) -> None:
+    with pytest.raises(UsageError, match="expects a list of texts"):
         embedder.encode("my card")
-    with pytest.raises(UsageError, match="takes a list of texts"):
+    with pytest.raises(UsageError, match="expects a list of texts"):
         embedder.encode([None])  # type: ignore[list-item]
 
 
-def test_a_plain_encoder_folder_is_pooled_by_its_mean(embedder: Embedder, tmp_path: Path) -> None:
+def test_a_plain_encoder_folder_gets_mean_pooling(embedder: Embedder, tmp_path: Path) -> None:
     base = base_models.resolve("minilm")
     load_body(base, quantised=False, device="cpu").save_pretrained(tmp_path / "plain")
     load_tokenizer(base).save_pretrained(tmp_path / "plain")
@@ -191,6 +191,6 @@ def test_a_plain_encoder_folder_is_pooled_by_its_mean(embedder: Embedder, tmp_pa
     assert plain.model_id.startswith("plain@")
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot be loaded.*Expected a Hugging Face id"):
         Embedder(str(tmp_path))

@@ -1,4 +1,4 @@
-"""The cache that processes share through the store's file: what it costs, what it forgets, and what cannot hurt it."""
+"""The embedding cache in the store's file: sharing between processes, commits, deletion, size limit and faults."""
 
 import logging
 import sqlite3
@@ -56,7 +56,7 @@ def row(text: str = "stored") -> Row:
 
 
 def raw(path: Path) -> bytes:
-    """All that stands in the file and beside it."""
+    """Return the bytes of the file and of its journal files."""
     return b"".join(file.read_bytes() for file in sorted(path.parent.glob(path.name + "*")))
 
 
@@ -73,18 +73,18 @@ print(embedder.counts.memory, embedder.counts.shared, embedder.counts.missed)
 """
 
 
-def test_another_process_finds_what_one_has_embedded(path: Path) -> None:
-    def ask(*texts: str) -> str:
+def test_another_process_finds_cached_vectors(path: Path) -> None:
+    def embed(*texts: str) -> str:
         command = [sys.executable, "-c", OTHER_PROCESS, str(path), *texts]
         return subprocess.run(
             command, capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)}
         ).stdout.strip()
 
-    assert ask("where is my card", "hello") == "0 0 2"
-    assert ask("Where  is my CARD", "hello", "hello", "new") == "1 2 1"
+    assert embed("where is my card", "hello") == "0 0 2"
+    assert embed("Where  is my CARD", "hello", "hello", "new") == "1 2 1"
 
 
-def test_a_shared_vector_is_the_same_to_the_bit(path: Path) -> None:
+def test_a_shared_vector_is_bit_identical(path: Path) -> None:
     with closing(open_store(path)) as store:
         first = fake_embedder(store.embeddings).encode(["card", "hello"])
     with closing(open_store(path)) as store:
@@ -93,7 +93,7 @@ def test_a_shared_vector_is_the_same_to_the_bit(path: Path) -> None:
         assert counts(again) == (0, 2, 0)
 
 
-def test_a_query_costs_no_commit_and_rides_along_with_the_next_rows(path: Path, store: SQLiteStore) -> None:
+def test_query_vectors_are_written_with_the_next_commit_of_rows(path: Path, store: SQLiteStore) -> None:
     written: list[str] = []
     store._db.set_trace_callback(lambda sql: written.append(sql) if sql.startswith("BEGIN IMMEDIATE") else None)
     embedder = fake_embedder(store.embeddings)
@@ -104,7 +104,7 @@ def test_a_query_costs_no_commit_and_rides_along_with_the_next_rows(path: Path, 
     assert (len(written), cached(path)) == (1, 50)
 
 
-def test_many_new_ones_are_committed_alone_and_the_rest_at_close(path: Path) -> None:
+def test_a_full_buffer_is_committed_and_the_rest_at_close(path: Path) -> None:
     store = open_store(path)
     embedder = fake_embedder(store.embeddings)
     for number in range(FLUSH_ENTRIES + 3):
@@ -115,7 +115,7 @@ def test_many_new_ones_are_committed_alone_and_the_rest_at_close(path: Path) -> 
     assert cached(path) == FLUSH_ENTRIES + 3
 
 
-def test_stored_messages_take_no_room_in_the_shared_cache(path: Path) -> None:
+def test_stored_messages_are_not_added_to_the_shared_cache(path: Path) -> None:
     with open_service(path, embedder=fake_embedder()) as service:
         service.for_user("CUST001").store("hello", "Hello!", "greeting")
         service.collection("intents").add(["my card is gone"])
@@ -123,13 +123,13 @@ def test_stored_messages_take_no_room_in_the_shared_cache(path: Path) -> None:
     assert cached(path) == 1
 
 
-def test_the_least_recently_used_leave_the_file(path: Path) -> None:
+def test_the_least_recently_used_vectors_are_evicted_from_the_file(path: Path) -> None:
     entry = DIM * FLOAT32.itemsize + ENTRY_OVERHEAD
     with closing(open_store(path)) as store:
         store.embeddings.max_bytes = 3 * entry
         embedder = fake_embedder(store.embeddings)
         for text in ("one", "two", "three", "one", "four", "five"):
-            time.sleep(0.002)  # last use is kept in milliseconds
+            time.sleep(0.002)  # usage times have a resolution of 1 ms
             embedder.encode([text])
             store.embeddings.flush()
     with closing(open_store(path)) as store:
@@ -140,7 +140,7 @@ def test_the_least_recently_used_leave_the_file(path: Path) -> None:
         assert counts(fresh) == (0, 3, 2)
 
 
-def test_the_files_bytes_stay_within_the_bound(path: Path) -> None:
+def test_the_cache_in_the_file_stays_within_its_size_limit(path: Path) -> None:
     wide = 384
     rows = np.random.default_rng(0).normal(size=(3000, wide)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -154,7 +154,7 @@ def test_the_files_bytes_stay_within_the_bound(path: Path) -> None:
     assert cached(path) == 2**20 // (4 * wide + ENTRY_OVERHEAD)
 
 
-def test_no_text_lies_in_the_file_in_clear(path: Path) -> None:
+def test_the_cache_contains_no_plain_text(path: Path) -> None:
     with open_service(path, embedder=fake_embedder()) as service:
         service.semantic_search(SECRET, user_id="CUST001")
     assert cached(path) == 1
@@ -162,7 +162,7 @@ def test_no_text_lies_in_the_file_in_clear(path: Path) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_forgetting_leaves_neither_text_nor_vector_in_the_file(path: Path, whole: bool) -> None:
+def test_forget_leaves_neither_text_nor_vector_in_the_file(path: Path, whole: bool) -> None:
     vector = vectors([SECRET])[0].astype(FLOAT32).tobytes()
     with open_service(path, embedder=fake_embedder()) as service:
         memory, other = service.for_user("CUST001"), service.for_user("CUST002")
@@ -181,29 +181,29 @@ def test_forgetting_leaves_neither_text_nor_vector_in_the_file(path: Path, whole
     assert SECRET.encode() not in raw(path)
 
 
-def test_what_waits_in_another_process_is_forgotten_too(path: Path) -> None:
-    with closing(open_store(path)) as store, closing(open_store(path)) as theirs:
+def test_forget_discards_buffered_vectors_of_another_process(path: Path) -> None:
+    with closing(open_store(path)) as store, closing(open_store(path)) as second_store:
         one = VectorService(store, fake_embedder(store.embeddings))
-        two = VectorService(theirs, fake_embedder(theirs.embeddings))
+        two = VectorService(second_store, fake_embedder(second_store.embeddings))
         one.for_user("CUST001").store(SECRET, "I see.", "greeting")
-        two.semantic_search(SECRET, user_id="CUST001")  # waits in the other's memory to be written
+        two.semantic_search(SECRET, user_id="CUST001")  # buffered in memory, not yet written
         two.semantic_search("hello", user_id="CUST001")
         one.forget_user("CUST001")
         two.for_user("CUST002").store("good morning", "Hello!", "greeting")
-        assert cached(path) == 0, "all that is older than the forgetting is dropped"
+        assert cached(path) == 0, "vectors that were buffered before the delete are discarded"
         two.semantic_search("good evening", user_id="CUST002")
         assert two.embedder.memory.get(two.embedder._keys([SECRET])) == {}
-        two.semantic_search(SECRET, user_id="CUST002")  # somebody else asks the same afterwards
+        two.semantic_search(SECRET, user_id="CUST002")  # another customer sends the same text later
         two.for_user("CUST002").store("good night", "Bye!", "goodbye")
         assert cached(path) == 2
 
 
-def test_what_was_being_embedded_while_it_was_forgotten_is_not_kept(path: Path, store: SQLiteStore) -> None:
+def test_a_text_that_is_forgotten_while_it_is_embedded_is_not_cached(path: Path, store: SQLiteStore) -> None:
     embedder, other = fake_embedder(store.embeddings), fake_embedder(store.embeddings)
 
     def encode(texts: list[str]) -> np.ndarray:
         other.forget([SECRET])
-        other.encode(["somebody else looks into the file meanwhile"])
+        other.encode(["another thread reads the cache meanwhile"])
         return vectors(texts)
 
     embedder._encode = encode
@@ -213,7 +213,7 @@ def test_what_was_being_embedded_while_it_was_forgotten_is_not_kept(path: Path, 
     assert store.embeddings.get(embedder._keys([SECRET]))[0] == {}
 
 
-def test_clearing_empties_the_file_and_the_counts(path: Path, store: SQLiteStore) -> None:
+def test_clear_cache_empties_the_file_and_resets_the_counts(path: Path, store: SQLiteStore) -> None:
     embedder = fake_embedder(store.embeddings)
     embedder.encode(["one"])
     store.embeddings.flush()
@@ -225,7 +225,7 @@ def test_clearing_empties_the_file_and_the_counts(path: Path, store: SQLiteStore
     assert counts(embedder) == (0, 0, 2)
 
 
-def test_the_setting_bounds_the_file_and_zero_keeps_nothing(path: Path) -> None:
+def test_a_cache_size_setting_of_zero_disables_the_shared_cache(path: Path) -> None:
     with open_service(path, Settings(embedding_cache_bytes=0), embedder=fake_embedder()) as service:
         service.semantic_search("hello", user_id="CUST001")
         service.semantic_search("hello", user_id="CUST001")
@@ -234,7 +234,7 @@ def test_the_setting_bounds_the_file_and_zero_keeps_nothing(path: Path) -> None:
     assert (stats.cache_hits_memory, stats.cache_hits_shared, stats.cache_misses) == (1, 0, 1)
 
 
-def test_each_layer_has_a_hit_rate_of_its_own(path: Path) -> None:
+def test_hit_rates_are_reported_per_layer(path: Path) -> None:
     with open_service(path, embedder=fake_embedder()) as service:
         service.semantic_search("hello", user_id="CUST001")
     with open_service(path, embedder=fake_embedder()) as service:
@@ -247,7 +247,7 @@ def test_each_layer_has_a_hit_rate_of_its_own(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["substr(vector, 2)", "zeroblob(length(vector))", "'text'", "x''"])
-def test_a_damaged_entry_is_a_miss_and_is_mended(path: Path, store: SQLiteStore, damage: str) -> None:
+def test_a_damaged_entry_is_a_miss_and_is_replaced(path: Path, store: SQLiteStore, damage: str) -> None:
     fake_embedder(store.embeddings).encode(["hello"])
     store.embeddings.flush()
     store._db.execute(f"UPDATE embeddings SET vector = {damage}")
@@ -258,25 +258,25 @@ def test_a_damaged_entry_is_a_miss_and_is_mended(path: Path, store: SQLiteStore,
         store.embeddings.flush()
 
 
-def test_a_broken_table_fails_no_request_and_is_said_once(
+def test_a_missing_table_fails_no_request_and_is_logged_once(
     path: Path, store: SQLiteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = VectorService(store, fake_embedder(store.embeddings))
-    service.semantic_search("waits", user_id="CUST001")
+    service.semantic_search("buffered", user_id="CUST001")
     store._db.execute("DROP TABLE embeddings")
     with caplog.at_level(logging.WARNING):
         for query in ("hello", "good bye"):
             service.for_user("CUST001").store(query, "Yes?", "greeting")
             service.semantic_search(f"{query} again", user_id="CUST001")
     assert len(caplog.records) == 1
-    assert "embedded again where the cache in the store's file fails" in caplog.text
+    assert "The embedding cache in the store's file failed" in caplog.text
     assert len(service.export_user("CUST001")) == 2
     with pytest.raises(StoreError, match="no such table: embeddings"):
         service.forget_user("CUST001")
-    assert service.export_user("CUST001") == [], "the rows go even where the cache does not answer"
+    assert service.export_user("CUST001") == [], "the rows are deleted even if the cache fails"
 
 
-def test_a_locked_file_is_a_miss_and_is_not_asked_again_at_once(
+def test_a_locked_file_is_a_miss_and_is_not_read_again_immediately(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(open_store(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -285,17 +285,17 @@ def test_a_locked_file_is_a_miss_and_is_not_asked_again_at_once(
         store.embeddings.flush()
         monkeypatch.setattr(embedding_cache, "PAUSE_S", 3600.0)
         other.execute("BEGIN EXCLUSIVE")
-        asked = count_reads(store, monkeypatch)
+        reads = count_reads(store, monkeypatch)
         for number in range(20):
             embedder.encode([f"query {number}"])
         assert counts(embedder) == (0, 0, 21)
-        if "wal" not in store._db.execute("PRAGMA journal_mode").fetchone():  # there, readers pass
-            assert len(asked) == 1
+        if "wal" not in store._db.execute("PRAGMA journal_mode").fetchone():  # in WAL mode, readers do not wait
+            assert len(reads) == 1
             assert "database is locked" in caplog.text
             assert len(caplog.records) == 1
         other.execute("ROLLBACK")
         store.upsert("CUST001", [row()])
-        assert cached(path) == 21, "what was embedded meanwhile is kept"
+        assert cached(path) == 21, "vectors computed while the file was locked are written later"
         store.embeddings._paused_until = time.monotonic()
         again = fake_embedder(store.embeddings)
         again.encode(["before", "query 7"])
@@ -303,13 +303,13 @@ def test_a_locked_file_is_a_miss_and_is_not_asked_again_at_once(
 
 
 def count_reads(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Moments at which the cache opened the file to read; grows."""
-    asked: list[float] = []
+    """Return the times at which the cache read the file; the list grows."""
+    reads: list[float] = []
     reading = store.embeddings._reading
 
     def count() -> AbstractContextManager[sqlite3.Connection]:
-        asked.append(time.monotonic())
+        reads.append(time.monotonic())
         return reading()
 
     monkeypatch.setattr(store.embeddings, "_reading", count)
-    return asked
+    return reads

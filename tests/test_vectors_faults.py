@@ -1,6 +1,6 @@
-"""A disk that is full, a file that may not be written, or is cut or spoilt while it is used: an error, and no loss.
+"""Faults of disk and file (full disk, missing permissions, truncation, corruption): an error, and no lost rows.
 
-Limits and rights hold for a whole process, so that each fault has one of its own.
+Resource limits and user ids apply to a whole process, so these faults are tested in a child process.
 """
 
 import os
@@ -52,14 +52,14 @@ with closing(SQLiteStore(path, 8, "test-embedder@0123")) as store:
 """
 
 
-@pytest.mark.parametrize("room", [-4096, 0, 4096, 100_000])
-def test_a_disk_that_fills_up_fails_the_write_and_nothing_else(path: Path, room: int) -> None:
-    told = subprocess.run([sys.executable, "-c", FULL, str(path), str(room)], capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    error, still, after = told.stdout.splitlines()
-    assert "What was committed before is unchanged. " in error
+@pytest.mark.parametrize("free_bytes", [-4096, 0, 4096, 100_000])
+def test_a_full_disk_fails_only_the_write(path: Path, free_bytes: int) -> None:
+    child = subprocess.run([sys.executable, "-c", FULL, str(path), str(free_bytes)], capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    error, during, after = child.stdout.splitlines()
+    assert "Earlier commits are unchanged. " in error
     assert "disk" in error.split("unchanged. ")[1]
-    assert (still, after) == ("29 29", "30")
+    assert (during, after) == ("29 29", "30")
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         assert texts(store, "CUST001") == expected_texts(MODEL | {"after": 500})
         assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -83,32 +83,31 @@ except StoreError as error:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; others run test_a_read_only_file")
 @pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o777), (0o666, 0o555), (0o000, 0o777)])
-def test_a_file_that_another_user_may_not_write(path: Path, file_mode: int, folder_mode: int) -> None:
+def test_a_user_without_write_permission_gets_an_error(path: Path, file_mode: int, folder_mode: int) -> None:
     before = path.read_bytes()
-    for folder in list(path.parents)[:3]:  # so that the other user gets there
+    for folder in list(path.parents)[:3]:  # so that the other user can reach the file
         folder.chmod(0o755)
     path.parent.chmod(folder_mode)
     path.chmod(file_mode)
-    told = subprocess.run([sys.executable, "-c", READ_ONLY, str(path)], capture_output=True, text=True)
+    child = subprocess.run([sys.executable, "-c", READ_ONLY, str(path)], capture_output=True, text=True)
     path.parent.chmod(0o777)
-    assert told.returncode == 0, told.stderr
+    assert child.returncode == 0, child.stderr
     assert any(
-        advice in told.stdout
-        for advice in ("change the permissions", "that exists and can be written", "user can write")
+        advice in child.stdout for advice in ("change the permissions", "that exists and is writable", "user can write")
     )
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("keep", [0, 100, 4096, 0.5, -4096, -1])
-def test_a_file_cut_short_is_refused_or_new(path: Path, keep: float) -> None:
+def test_a_truncated_file_is_rejected_and_an_empty_one_is_new(path: Path, keep: float) -> None:
     whole = path.read_bytes()
     size = int(keep * len(whole)) if isinstance(keep, float) else keep % len(whole)
     path.write_bytes(whole[:size])
-    if keep == 0:  # a file without a byte is a new one, for SQLite and for us
+    if keep == 0:  # SQLite and the store treat an empty file as a new one
         with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
             assert store.count() == 0
         return
-    with pytest.raises(StoreError, match=r"restore a backup|put this file aside"):
+    with pytest.raises(StoreError, match=r"restore a backup|move this file away"):
         SQLiteStore(path, DIM, EMBEDDER).search("CUST001", np.ones(DIM), 1)
     assert path.read_bytes() == whole[:size]
     path.write_bytes(whole)
@@ -116,14 +115,14 @@ def test_a_file_cut_short_is_refused_or_new(path: Path, keep: float) -> None:
         assert texts(store, "CUST001") == expected_texts(MODEL)
 
 
-def test_a_spoilt_page_is_an_error_and_the_other_customers_stay(tmp_path: Path) -> None:
+def test_a_corrupt_page_is_an_error_and_other_customers_are_readable(tmp_path: Path) -> None:
     path = tmp_path / "memory.sqlite"
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         for customer in ("CUST001", "CUST002"):
             store.upsert(customer, [Row(str(i), customer * 100, np.ones(DIM)) for i in range(100)])
-    spoilt = path.read_bytes().rindex(b"CUST001" * 100) // 4096 * 4096
+    page = path.read_bytes().rindex(b"CUST001" * 100) // 4096 * 4096
     with path.open("r+b") as file:
-        file.seek(spoilt)
+        file.seek(page)
         file.write(b"\xff" * 4096)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         with pytest.raises(StoreError, match=r"malformed.*restore a backup"):

@@ -1,7 +1,7 @@
-"""Nobody ever finds another customer's row: random lives of thousands of customers with hostile names.
+"""Isolation of customers: random sequences of calls by thousands of customers with adversarial names.
 
-They store, replace, delete and are forgotten, through two connections that are reopened in between; the same texts
-come again and again, so that cached vectors are met too. A store that another module adds is one line in `STORES`.
+The sequences store, replace, delete, search and reopen through two connections. Texts repeat, so cached vectors are
+used too. After each search, every match must be a row of that customer. To test a new store, add a line to `STORES`.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def pinecone(folder: Path) -> Iterator[Opener]:
 
 @contextmanager
 def replicated(folder: Path) -> Iterator[Opener]:
-    """One file that replicates: two machines would rightly disagree for a moment, and each row is compared here."""
+    """A single file that replicates. Two machines may differ for a moment, but this test compares every row."""
     with PineconeServer() as server:
 
         def connect() -> PineconeStore:
@@ -54,7 +54,7 @@ def replicated(folder: Path) -> Iterator[Opener]:
 
 
 STORES: list[tuple[Callable[[Path], AbstractContextManager[Opener]], int, int, int]] = [
-    # how to open it, customers to begin with, lives, matches that must be checked
+    # context manager, initial number of customers, number of sequences, minimum number of checked matches
     (sqlite, 2000, 160, 5000),
     (pinecone, 200, 40, 500),
     (replicated, 200, 40, 500),
@@ -82,7 +82,7 @@ STEPS = st.lists(
 
 
 class World:
-    """Two services on one store, and what each namespace must hold."""
+    """Two services on one store, and a model of the expected rows of each namespace."""
 
     def __init__(self, open_store: Opener) -> None:
         self._open_store = open_store
@@ -90,16 +90,16 @@ class World:
         self._kept: dict[str, dict[str, str]] = {}
         self.checked = self.customers = 0
 
-    def live(self, users: list[str], steps: list[tuple[str, int, int, int, int]]) -> None:
-        """Take the steps, and look at every customer and collection afterwards."""
+    def run(self, users: list[str], steps: list[tuple[str, int, int, int, int]]) -> None:
+        """Run the steps, then search as each customer."""
         for kind, who, which, number, many in steps:
             getattr(self, f"_{kind}")(self._services[which], users[who % len(users)], number, many)
         for user in users:
             self._ask(self._services[0], user, 0, 1000)
             self._ask(self._services[1], user, 1, 3)
 
-    def people(self, users: list[str]) -> None:
-        """Give each of them a message."""
+    def add_customers(self, users: list[str]) -> None:
+        """Store one message for each customer."""
         for number, user in enumerate(users):
             self._store(self._services[number % 2], user, number % 12, 1)
 
@@ -128,16 +128,16 @@ class World:
         self._of(user).update(zip(ids, texts, strict=True))
 
     def _replace(self, service: VectorService, user: str, number: int, many: int) -> None:
-        """Ids that everybody has, with a text of one's own."""
+        """Upsert a row with an id that all customers use and a text that only this customer has."""
         text = f"{TEXTS[number]} of {user}"
-        about = {"assistant_response": "", "intent": ""}
-        service.store.upsert(user, [Row(f"same-{number % 3}", text, vectors([text])[0], about)])
+        metadata = {"assistant_response": "", "intent": ""}
+        service.store.upsert(user, [Row(f"same-{number % 3}", text, vectors([text])[0], metadata)])
         self._of(user)[f"same-{number % 3}"] = text
 
     def _delete(self, service: VectorService, user: str, number: int, many: int) -> None:
-        gone = list(self._of(user))[number % 3 : number % 3 + 2]
-        service.for_user(user).forget([*gone, "unknown"])
-        for id_ in gone:
+        deleted = list(self._of(user))[number % 3 : number % 3 + 2]
+        service.for_user(user).forget([*deleted, "unknown"])
+        for id_ in deleted:
             del self._of(user)[id_]
 
     def _forget(self, service: VectorService, user: str, number: int, many: int) -> None:
@@ -168,40 +168,40 @@ class World:
         assert {turn["user_message"] for turn in service.export_user(user)} == own
 
 
-def live_through(world: World, lives: int) -> None:
-    # One world for all lives, so that there are strangers to find; a life that fails is therefore not replayed.
-    every: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+def run_sequences(world: World, sequences: int) -> None:
+    """Run random sequences on the same store, so that rows of other customers exist; failures cannot be replayed."""
+    options: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
-    @settings(max_examples=lives, derandomize=True, phases=[Phase.generate], **every)
+    @settings(max_examples=sequences, derandomize=True, phases=[Phase.generate], **options)
     @given(st.lists(USERS, min_size=2, max_size=5, unique=True), STEPS)
-    def live(users: list[str], steps: list[tuple[str, int, int, int, int]]) -> None:
-        world.live(users, steps)
+    def run(users: list[str], steps: list[tuple[str, int, int, int, int]]) -> None:
+        world.run(users, steps)
 
-    live()
+    run()
 
 
 @pytest.mark.parametrize(
-    ("opened", "people", "lives", "needed"), STORES, ids=lambda value: getattr(value, "__name__", "")
+    ("opened", "customers", "sequences", "min_checked"), STORES, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_nobody_finds_another_customers_row(
+def test_no_customer_finds_another_customers_row(
     tmp_path: Path,
     opened: Callable[[Path], AbstractContextManager[Opener]],
-    people: int,
-    lives: int,
-    needed: int,
+    customers: int,
+    sequences: int,
+    min_checked: int,
 ) -> None:
     EMBEDDER.clear_cache()
     with opened(tmp_path) as open_store, closing(World(open_store)) as world:
-        world.people([f"CUST{number}" for number in range(people)])
-        live_through(world, lives)
+        world.add_customers([f"CUST{number}" for number in range(customers)])
+        run_sequences(world, sequences)
         print(f"{world.checked:,} matches of {world.customers:,} customers and collections checked")
-        assert world.checked >= needed
-        assert world.customers >= people
-        assert EMBEDDER.hits > EMBEDDER.misses, "cached vectors were met too"
+        assert world.checked >= min_checked
+        assert world.customers >= customers
+        assert EMBEDDER.hits > EMBEDDER.misses, "cached vectors were used too"
 
 
-class Careless(SQLiteStore):
-    """Takes names that differ in case alone for one."""
+class CaseInsensitiveStore(SQLiteStore):
+    """A faulty store: names that differ only in case share a namespace."""
 
     def search(self, namespace, vector, top_k):
         return super().search(namespace.lower(), vector, top_k)
@@ -210,8 +210,8 @@ class Careless(SQLiteStore):
         super().upsert(namespace.lower(), rows)
 
 
-def test_a_store_that_mixes_customers_is_found_out(tmp_path: Path) -> None:
-    with closing(World(lambda: Careless(tmp_path / "mixed.sqlite", DIM, EMBEDDER.model_id))) as world:
-        world.people(["CUST001", "cust001"])
+def test_the_check_detects_a_store_that_mixes_customers(tmp_path: Path) -> None:
+    with closing(World(lambda: CaseInsensitiveStore(tmp_path / "mixed.sqlite", DIM, EMBEDDER.model_id))) as world:
+        world.add_customers(["CUST001", "cust001"])
         with pytest.raises(AssertionError, match="found"):
-            live_through(world, 50)
+            run_sequences(world, 50)

@@ -1,4 +1,4 @@
-"""An outage of Pinecone's, with the real SDK in processes of their own: nothing is lost, doubled or out of order."""
+"""A Pinecone outage, with the real SDK in separate processes: no row is lost, duplicated or out of order."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kill", "layout"), [(False, "customer"), (True, "customer"), (True, "shared")])
-def test_an_outage_loses_doubles_and_disorders_nothing(
+def test_no_row_is_lost_duplicated_or_reordered_by_an_outage(
     kill: bool, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")

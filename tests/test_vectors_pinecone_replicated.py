@@ -1,7 +1,7 @@
-"""A file and Pinecone together: the real SDK over real HTTP, and a server that fails in all the ways it was told.
+"""`ReplicatedStore` with the real SDK over HTTP, against a server that injects faults.
 
-The SDK keeps one budget of retries a process; no test here depends on how often it tries.
-test_vectors_sqlite_store.py holds what every store does, test_vectors_outage.py what is kept when processes are killed.
+The SDK keeps one retry budget per process, so no test depends on the number of retries. test_vectors_sqlite_store.py
+tests the common contract of all stores; test_vectors_outage.py tests killed processes.
 """
 
 import logging
@@ -19,19 +19,19 @@ from bankllm.errors import StoreError, UsageError
 from bankllm.settings import PineconeNamespaces
 from bankllm.vectors.pinecone import client, outbox, outbox_worker, replicated
 from bankllm.vectors.pinecone.errors import ForeignRecord, IndexMismatch
-from bankllm.vectors.pinecone.outbox import OutboxStore, sole_pusher
+from bankllm.vectors.pinecone.outbox import OutboxStore, push_lock
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.pinecone.store import PineconeStore
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses that do not hold up tests."""
+    """Shorten all pauses and timeouts."""
     monkeypatch.setattr(outbox_worker, "POLL_S", 0.02)
     monkeypatch.setattr(outbox_worker, "LONGEST_PAUSE_S", 0.2)
     monkeypatch.setattr(replicated, "OPEN_S", 2.0)
     monkeypatch.setattr(replicated, "DRAIN_S", 2.0)
-    monkeypatch.setattr(client, "REST_S", 0.2)
+    monkeypatch.setattr(client, "COOLDOWN_S", 0.2)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def store(server: PineconeServer, tmp_path: Path) -> Iterator[ReplicatedStore]:
 
 @pytest.fixture
 def other(server: PineconeServer, tmp_path: Path) -> Iterator[ReplicatedStore]:
-    """Another machine."""
+    """Return the store of a second machine."""
     with closing(open_store(server, tmp_path / "other.sqlite")) as opened:
         yield opened
 
@@ -75,19 +75,19 @@ def texts(store: ReplicatedStore, customer: str, top_k: int = 1000) -> list[str]
 def until(holds: Callable[[], bool], seconds: float = 10) -> None:
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it did not come to hold"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.01)
 
 
 @pytest.mark.parametrize("layout", ["customer", "shared"])
-def test_two_machines_agree_with_a_model(server: PineconeServer, tmp_path: Path, layout: PineconeNamespaces) -> None:
+def test_two_machines_match_the_model(server: PineconeServer, tmp_path: Path, layout: PineconeNamespaces) -> None:
     generator = random.Random(0)
     models: dict[str, dict[str, int]] = {customer: {} for customer in CUSTOMERS}
     with (
         closing(open_store(server, tmp_path / "one.sqlite", layout)) as one,
         closing(open_store(server, tmp_path / "other.sqlite", layout)) as other,
     ):
-        owner: dict[tuple[str, str], int] = {}  # an id is its machine's own, as the service's are
+        owner: dict[tuple[str, str], int] = {}  # as in the service, only one machine writes an id
         for step in range(60):
             customer, machine = generator.choice(CUSTOMERS), generator.randrange(2)
             acting = (one, other)[machine]
@@ -111,7 +111,7 @@ def test_two_machines_agree_with_a_model(server: PineconeServer, tmp_path: Path,
         assert one.replication().fallbacks == other.replication().fallbacks == 0
 
 
-def test_the_newest_rows_of_all_machines_come_first(store: ReplicatedStore, other: ReplicatedStore) -> None:
+def test_recent_returns_the_newest_rows_of_all_machines(store: ReplicatedStore, other: ReplicatedStore) -> None:
     for n in range(6):
         (store, other)[n % 2].upsert("CUST001", [row(f"m{n}", n)])
     store.drain(5)
@@ -122,7 +122,7 @@ def test_the_newest_rows_of_all_machines_come_first(store: ReplicatedStore, othe
         assert each.recent("CUST001", 0) == []
 
 
-def test_what_was_just_written_is_found_before_pinecone_has_indexed_it(
+def test_own_writes_are_found_before_pinecone_has_indexed_them(
     server: PineconeServer, store: ReplicatedStore, other: ReplicatedStore
 ) -> None:
     server.lag_s = 60
@@ -133,7 +133,7 @@ def test_what_was_just_written_is_found_before_pinecone_has_indexed_it(
 
 
 @pytest.mark.parametrize("headers", [True, False])
-def test_what_was_deleted_stays_hidden_while_pinecone_lags_even_after_a_restart(
+def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(
     server: PineconeServer, tmp_path: Path, headers: bool
 ) -> None:
     server.headers = headers
@@ -155,10 +155,10 @@ def test_what_was_deleted_stays_hidden_while_pinecone_lags_even_after_a_restart(
         assert store.replication().fallbacks == 0
 
 
-def test_a_removal_is_forgotten_once_searches_show_that_it_was_indexed(
+def test_a_delete_is_confirmed_once_a_search_includes_it(
     server: PineconeServer, store: ReplicatedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "SETTLE_S", 0.0)
+    monkeypatch.setattr(outbox, "MIN_HIDE_S", 0.0)
     store.upsert("CUST001", [row("a", 1), row("b", 2)])
     store.drain(5)
     server.lag_queries = 3
@@ -168,16 +168,16 @@ def test_a_removal_is_forgotten_once_searches_show_that_it_was_indexed(
     store.drain(5)
     local = store._local
 
-    def searched_and_forgotten() -> bool:
+    def search_and_check_confirmed() -> bool:
         assert "text 1" not in texts(store, "CUST001")
-        return not local.gone("CUST001").ids
+        return not local.pending_deletes("CUST001").ids
 
-    assert local.gone("CUST001").ids == {"a"}
-    until(searched_and_forgotten)
+    assert local.pending_deletes("CUST001").ids == {"a"}
+    until(search_and_check_confirmed)
     assert server.calls.count("/query") >= 3
 
 
-def test_a_forgotten_customer_goes_from_all_machines_and_what_comes_after_stays(
+def test_deleting_a_customer_affects_all_machines_and_keeps_later_rows(
     server: PineconeServer, store: ReplicatedStore, other: ReplicatedStore
 ) -> None:
     other.upsert("CUST001", [row("theirs", 1)])
@@ -193,7 +193,7 @@ def test_a_forgotten_customer_goes_from_all_machines_and_what_comes_after_stays(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_an_outage_keeps_writes_waiting_and_searches_local(
+def test_during_an_outage_writes_are_queued_and_searches_are_local(
     server: PineconeServer, store: ReplicatedStore, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -214,13 +214,13 @@ def test_an_outage_keeps_writes_waiting_and_searches_local(
     assert len(server.namespaces["CUST001"]) == 29
     assert [id_ for _, id_ in server.written] == ["a", *(f"m{n}" for n in range(2, 30))]
     until(lambda: not store.replication().last_error)
-    said = [record.message for record in caplog.records if record.name.startswith("bankllm")]
-    assert sum("Writes wait in the local file until" in line for line in said) == 1
-    assert sum("searched in the local file alone until" in line for line in said) == 1
-    assert "Pinecone takes writes again." in said
+    logged = [record.message for record in caplog.records if record.name.startswith("bankllm")]
+    assert sum("Writes stay queued in the local file until" in line for line in logged) == 1
+    assert sum("Searches use only the local file until" in line for line in logged) == 1
+    assert "Pinecone accepts writes again." in logged
 
 
-def test_a_dropped_connection_doubles_nothing(server: PineconeServer, store: ReplicatedStore) -> None:
+def test_a_dropped_connection_creates_no_duplicates(server: PineconeServer, store: ReplicatedStore) -> None:
     server.drop = True
     store.upsert("CUST001", [row(f"m{n}", n) for n in range(5)])
     assert len(texts(store, "CUST001")) == 5
@@ -230,7 +230,7 @@ def test_a_dropped_connection_doubles_nothing(server: PineconeServer, store: Rep
     assert (len(server.namespaces["CUST001"]), store.count("CUST001")) == (5, 5)
 
 
-def test_a_slow_pinecone_is_not_waited_for_and_soon_not_asked(server: PineconeServer, tmp_path: Path) -> None:
+def test_searches_skip_pinecone_after_several_late_answers(server: PineconeServer, tmp_path: Path) -> None:
     with closing(open_store(server, tmp_path / "memory.sqlite", search_s=0.05)) as store:
         store.upsert("CUST001", [row("a", 1)])
         store.drain(5)
@@ -249,7 +249,7 @@ def test_a_slow_pinecone_is_not_waited_for_and_soon_not_asked(server: PineconeSe
         until(answered)
 
 
-def test_opening_during_an_outage_and_writing_before_the_first_contact(
+def test_a_store_opened_during_an_outage_pushes_its_writes_later(
     server: PineconeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replicated, "OPEN_S", 0.1)
@@ -266,7 +266,7 @@ def test_opening_during_an_outage_and_writing_before_the_first_contact(
             server.start()
 
 
-def test_a_refused_record_is_parked_and_the_others_go_on(
+def test_a_rejected_record_is_parked_and_the_others_are_pushed(
     server: PineconeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "memory.sqlite"
@@ -277,14 +277,14 @@ def test_a_refused_record_is_parked_and_the_others_go_on(
         assert sorted(server.namespaces["CUST001"]) == ["a", "c", "d"]
         assert (store.replication().parked, store.replication().pushed) == (1, 3)
         assert len(texts(store, "CUST001")) == store.count("CUST001") == 4
-    assert [record.message for record in caplog.records if "refused record 'bad' for good" in record.message]
+    assert [record.message for record in caplog.records if "rejected record 'bad'" in record.message]
     server.poison = set()
     with closing(open_store(server, path)) as store:
         until(lambda: "bad" in server.namespaces["CUST001"])
         until(lambda: store.replication().parked == store.replication().outbox_depth == 0)
 
 
-def test_a_refused_key_is_said_once_and_shown(
+def test_a_rejected_key_is_logged_once_and_reported(
     server: PineconeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(open_store(server, tmp_path / "memory.sqlite")) as store:
@@ -295,33 +295,33 @@ def test_a_refused_key_is_said_once_and_shown(
         time.sleep(0.5)
         errors = [record for record in caplog.records if record.levelno == logging.ERROR]
         assert len(errors) == 1
-        assert "refused the key. Check PINECONE_API_KEY" in errors[0].message
+        assert "rejected the API key. Check PINECONE_API_KEY" in errors[0].message
         assert API_KEY not in errors[0].message
         server.key = API_KEY
         store.drain(10)
         until(lambda: not store.replication().key_refused)
 
 
-def test_another_customers_record_is_an_error_and_no_fallback(server: PineconeServer, store: ReplicatedStore) -> None:
+def test_another_customers_record_is_an_error_without_fallback(server: PineconeServer, store: ReplicatedStore) -> None:
     store.upsert("CUST001", [row("a", 1)])
     store.upsert("CUST002", [row("b", 2)])
     store.drain(5)
     server.leak = True
-    with pytest.raises(ForeignRecord, match="record b for 'CUST001', but it is not that customer's"):
+    with pytest.raises(ForeignRecord, match="record b for 'CUST001', but the record is not that customer's"):
         store.search("CUST001", vector_of(0), 5)
     assert store.replication().fallbacks == 0
 
 
-def test_one_process_pushes_at_a_time(server: PineconeServer, store: ReplicatedStore, tmp_path: Path) -> None:
+def test_only_one_process_pushes_at_a_time(server: PineconeServer, store: ReplicatedStore, tmp_path: Path) -> None:
     with ExitStack() as held:
-        until(lambda: held.enter_context(sole_pusher(tmp_path / "one.sqlite")))  # the store's own turns are short
+        until(lambda: held.enter_context(push_lock(tmp_path / "one.sqlite")))  # the store holds the lock only briefly
         store.upsert("CUST001", [row("a", 1)])
         time.sleep(0.2)
         assert not server.written
     store.drain(5)
 
 
-def test_what_another_process_without_a_key_wrote_is_pushed(
+def test_rows_written_by_a_plain_store_are_pushed(
     server: PineconeServer, store: ReplicatedStore, tmp_path: Path
 ) -> None:
     from bankllm.vectors.sqlite.store import SQLiteStore
@@ -332,19 +332,21 @@ def test_what_another_process_without_a_key_wrote_is_pushed(
     assert list(server.namespaces["CUST001"]) == ["a"]
 
 
-def test_closing_pushes_what_is_left(server: PineconeServer, tmp_path: Path) -> None:
+def test_close_pushes_the_remaining_rows(server: PineconeServer, tmp_path: Path) -> None:
     with closing(open_store(server, tmp_path / "memory.sqlite")) as store:
         store.upsert("CUST001", [row(f"m{n}", n) for n in range(3000)])
     assert len(server.namespaces["CUST001"]) == 3000
     assert all(records <= 1000 for records, _ in server.upserts)
 
 
-def test_layouts_do_not_mix(server: PineconeServer, store: ReplicatedStore, tmp_path: Path) -> None:
+def test_an_index_with_another_layout_is_rejected(
+    server: PineconeServer, store: ReplicatedStore, tmp_path: Path
+) -> None:
     with pytest.raises(IndexMismatch, match=r"layout 'customer'; expected 'shared'. Set BANKLLM_PINECONE_NAMESPACES"):
         open_store(server, tmp_path / "other.sqlite", "shared")
 
 
-def test_the_shared_layout_keeps_equal_ids_apart(server: PineconeServer, tmp_path: Path) -> None:
+def test_the_shared_layout_separates_equal_ids_of_customers(server: PineconeServer, tmp_path: Path) -> None:
     with closing(open_store(server, tmp_path / "memory.sqlite", "shared")) as store:
         store.upsert("a/b", [row("same", 1)])
         store.upsert("a", [row("b/same", 2), row("same", 3)])
@@ -358,10 +360,10 @@ def test_the_shared_layout_keeps_equal_ids_apart(server: PineconeServer, tmp_pat
         assert store.count("c" * 501) == 0
 
 
-def test_draining_that_takes_too_long_says_why(server: PineconeServer, store: ReplicatedStore) -> None:
+def test_a_drain_timeout_reports_the_last_error(server: PineconeServer, store: ReplicatedStore) -> None:
     server.key = "rotated"
     store.upsert("CUST001", [row("a", 1)])
     until(lambda: store.replication().key_refused)
-    with pytest.raises(StoreError, match=r"1 changes were not pushed to Pinecone within 0.1 s. .*refused the key"):
+    with pytest.raises(StoreError, match=r"1 changes were not pushed to Pinecone within 0.1 s. .*rejected the API key"):
         store.drain(0.1)
     server.key = API_KEY

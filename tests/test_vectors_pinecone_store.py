@@ -1,4 +1,4 @@
-"""What is Pinecone's alone, with the real SDK over real HTTP; test_vectors_sqlite_store.py holds the rest."""
+"""Tests specific to `PineconeStore`, with the real SDK over HTTP; test_vectors_sqlite_store.py tests the contract."""
 
 import subprocess
 import sys
@@ -29,7 +29,9 @@ def open_store(
     return PineconeStore(key, "bankllm", dim, embedder_id, host=server.url)
 
 
-def test_the_index_is_created_once_and_awaited(server: PineconeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_is_created_once_and_opened_when_ready(
+    server: PineconeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits: list[float] = []
     monkeypatch.setattr("bankllm.vectors.pinecone.store.time.sleep", waits.append)
     server.polls_until_ready = 2
@@ -43,38 +45,38 @@ def test_the_index_is_created_once_and_awaited(server: PineconeServer, monkeypat
     }
 
 
-def test_an_index_that_never_gets_ready_is_given_up(server: PineconeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_an_index_times_out(server: PineconeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bankllm.vectors.pinecone.store.READY_TIMEOUT_S", -1.0)
     server.polls_until_ready = 5
     with pytest.raises(StoreError, match="index 'bankllm' is Initializing after"):
         open_store(server)
 
 
-def test_an_index_of_another_embedder_is_refused(server: PineconeServer) -> None:
+def test_an_index_of_another_embedder_is_rejected(server: PineconeServer) -> None:
     open_store(server).close()
-    with pytest.raises(StoreError, match=r"keeps vectors of test-embedder@0123.*expected other@4567"):
+    with pytest.raises(StoreError, match=r"holds vectors of test-embedder@0123.*expected other@4567"):
         open_store(server, embedder_id="other@4567")
     with pytest.raises(StoreError, match=r"\(8, 'cosine'\); expected test-embedder@0123 with \(9, 'cosine'\)"):
         open_store(server, dim=9)
 
 
-def test_a_refused_key_is_said_without_the_key(server: PineconeServer) -> None:
-    with pytest.raises(StoreError, match=r"refused the key. Check PINECONE_API_KEY") as caught:
+def test_the_error_for_a_rejected_key_does_not_contain_the_key(server: PineconeServer) -> None:
+    with pytest.raises(StoreError, match=r"rejected the API key. Check PINECONE_API_KEY") as caught:
         open_store(server, key="wrong-secret")
     assert "wrong-secret" not in str(caught.value)
 
 
-def test_another_customers_record_is_never_handed_on(server: PineconeServer) -> None:
+def test_another_customers_record_is_an_error_without_its_text(server: PineconeServer) -> None:
     with closing(open_store(server)) as store:
         store.upsert("CUST001", [Row("a", "mine", np.ones(DIM))])
         store.upsert("CUST002", [Row("b", "their secret", np.ones(DIM))])
         server.leak = True
-        with pytest.raises(StoreError, match="record b for 'CUST001', but it is not that customer's") as caught:
+        with pytest.raises(StoreError, match="record b for 'CUST001', but the record is not that customer's") as caught:
             store.search("CUST001", np.ones(DIM), 5)
     assert "their secret" not in str(caught.value)
 
 
-def test_namespaces_are_encoded(server: PineconeServer) -> None:
+def test_namespaces_are_percent_encoded(server: PineconeServer) -> None:
     with closing(open_store(server)) as store:
         store.upsert("a/b c", [Row("a", "t", np.ones(DIM))])
     assert list(server.namespaces) == ["a%2Fb%20c"]
@@ -101,6 +103,6 @@ except StoreError as error:
 
 
 def test_no_answer_is_a_store_error() -> None:
-    # In a process of its own: the SDK keeps one budget of retries for each host name.
+    # In a separate process, because the SDK keeps one retry budget per host name.
     done = subprocess.run([sys.executable, "-c", NO_ANSWER], capture_output=True, text=True, check=True)
     assert "Pinecone (index 'bankllm') does not answer" in done.stdout

@@ -1,4 +1,4 @@
-"""The checks that every store makes before it writes or searches."""
+"""The argument checks that all stores share."""
 
 import numpy as np
 import pytest
@@ -25,26 +25,26 @@ def test_unit_vector_keeps_the_direction() -> None:
         (np.zeros(2), "not all zero"),
     ],
 )
-def test_unit_vector_refuses_what_has_no_direction(vector: np.ndarray, message: str) -> None:
+def test_unit_vector_rejects_invalid_vectors(vector: np.ndarray, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         unit_vector(vector, 2)
 
 
 @pytest.mark.parametrize("namespace", ["", "__default__"])
-def test_namespaces_that_customers_would_share_are_refused(namespace: str) -> None:
+def test_namespaces_that_customers_would_share_are_rejected(namespace: str) -> None:
     with pytest.raises(UsageError, match="all customers would share"):
         check_namespace(namespace)
 
 
-def test_a_namespace_is_measured_percent_encoded() -> None:
-    check_namespace("€" * 56)  # 9 characters each
+def test_the_length_limit_applies_to_the_percent_encoded_namespace() -> None:
+    check_namespace("€" * 56)  # 9 characters each when encoded
     with pytest.raises(UsageError, match="at most 512"):
         check_namespace("€" * 57)
 
 
 @pytest.mark.parametrize("top_k", [0, -1, 2.0, True, "5"])
-def test_top_k_is_a_whole_number_of_at_least_one(top_k: int) -> None:
-    with pytest.raises(UsageError, match="whole number ≥ 1"):
+def test_top_k_must_be_an_integer_of_at_least_one(top_k: int) -> None:
+    with pytest.raises(UsageError, match="expected an integer ≥ 1"):
         check_top_k(top_k)
 
 
@@ -61,6 +61,6 @@ def test_top_k_is_a_whole_number_of_at_least_one(top_k: int) -> None:
         (Row("a", "half an emoji \ud83d", VECTOR), "cannot be written as JSON"),
     ],
 )
-def test_rows_that_a_store_could_not_keep_are_refused(row: Row, message: str) -> None:
+def test_invalid_rows_are_rejected(row: Row, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_rows([Row("good", "t", VECTOR), row], 2)

@@ -1,4 +1,4 @@
-"""The memory end to end: real MiniLM, real SQLite, and Pinecone's SDK where the settings name a key."""
+"""`VectorService` end to end: real MiniLM, real SQLite, and the real Pinecone SDK if a key is set."""
 
 import json
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def test_a_message_is_found_by_its_meaning(memory: VectorService) -> None:
     assert match.metadata == {"assistant_response": "I have frozen it.", "intent": "lost_or_stolen_card"}
 
 
-def test_a_customer_finds_own_messages_alone(memory: VectorService) -> None:
+def test_a_customer_finds_only_own_messages(memory: VectorService) -> None:
     memory.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
     memory.store_message("CUST002", "My card is gone", "Frozen.", "lost_or_stolen_card")
     found = memory.semantic_search("lost card", 10, user_id="CUST001")
@@ -46,16 +46,16 @@ def test_a_customer_finds_own_messages_alone(memory: VectorService) -> None:
     assert memory.semantic_search("lost card", 10, user_id="CUST003") == []
 
 
-def test_a_vector_at_hand_spares_the_embedder(memory: VectorService) -> None:
+def test_a_given_vector_is_not_embedded_again(memory: VectorService) -> None:
     vector = memory.embedder.encode(["I lost my card"])[0]
-    asked = memory.stats().cache_hits + memory.stats().cache_misses
+    encoded = memory.stats().cache_hits + memory.stats().cache_misses
     memory.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card", vector=vector)
     match = memory.semantic_search("I lost my card", user_id="CUST001", vector=vector)[0]
     assert match.score == pytest.approx(1, abs=1e-6)
-    assert memory.stats().cache_hits + memory.stats().cache_misses == asked
+    assert memory.stats().cache_hits + memory.stats().cache_misses == encoded
 
 
-def test_many_messages_are_kept_in_order_and_exported_as_json(memory: VectorService) -> None:
+def test_many_messages_are_stored_in_order_and_exported_as_json(memory: VectorService) -> None:
     ids = memory.store_many("CUST001", [Message(f"question {i}", f"answer {i}", "greeting") for i in range(30)])
     exported = memory.export_user("CUST001")
     assert [entry["message_id"] for entry in exported] == ids
@@ -68,7 +68,7 @@ def test_many_messages_are_kept_in_order_and_exported_as_json(memory: VectorServ
     assert memory.store_many("CUST001", []) == []
 
 
-def test_a_forgotten_customer_is_gone_and_others_stay(memory: VectorService) -> None:
+def test_forget_user_deletes_only_that_customer(memory: VectorService) -> None:
     for customer in ("CUST001", "CUST002"):
         memory.store_message(customer, "hello", "Hello!", "greeting")
     memory.forget_user("CUST001")
@@ -78,7 +78,7 @@ def test_a_forgotten_customer_is_gone_and_others_stay(memory: VectorService) -> 
     assert memory.stats().messages == 1
 
 
-def test_stats_tell_store_embedder_and_cache(embedder: Embedder) -> None:
+def test_stats_describe_store_embedder_and_cache(embedder: Embedder) -> None:
     embedder.clear_cache()
     with open_service(embedder=embedder) as memory:
         memory.store_message("CUST001", "hello", "Hello!", "greeting")
@@ -90,7 +90,7 @@ def test_stats_tell_store_embedder_and_cache(embedder: Embedder) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["", " ", "a b", "a\n", "tab\t", "naïve", "💳", "__default__", "x" * 129, None, 7])
-def test_user_ids_that_do_not_fit_are_refused(memory: VectorService, user_id: str) -> None:
+def test_invalid_user_ids_are_rejected(memory: VectorService, user_id: str) -> None:
     for call in (
         lambda: memory.store_message(user_id, "hello", "Hello!", "greeting"),
         lambda: memory.for_user(user_id),
@@ -103,7 +103,7 @@ def test_user_ids_that_do_not_fit_are_refused(memory: VectorService, user_id: st
 
 
 @pytest.mark.parametrize("user_id", ["a/b", "%2F", "x" * 128, "'; DROP TABLE rows; --".replace(" ", ""), "."])
-def test_odd_user_ids_that_fit_are_kept_apart(memory: VectorService, user_id: str) -> None:
+def test_unusual_but_valid_user_ids_are_separate_customers(memory: VectorService, user_id: str) -> None:
     memory.store_message(user_id, "hello", "Hello!", "greeting")
     memory.store_message("CUST001", "good bye", "Bye!", "goodbye")
     assert [match.text for match in memory.semantic_search("hello", user_id=user_id)] == ["hello"]
@@ -112,7 +112,7 @@ def test_odd_user_ids_that_fit_are_kept_apart(memory: VectorService, user_id: st
 @pytest.mark.parametrize(
     ("text", "message"), [("", "is empty"), (" \n", "is empty"), ("x" * 4001, "has 4001 characters")]
 )
-def test_texts_that_do_not_fit_are_refused(memory: VectorService, text: str, message: str) -> None:
+def test_invalid_texts_are_rejected(memory: VectorService, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=f"user_message {message}"):
         memory.store_message("CUST001", text, "Hello!", "greeting")
     with pytest.raises(UsageError, match=f"query {message}"):
@@ -120,22 +120,22 @@ def test_texts_that_do_not_fit_are_refused(memory: VectorService, text: str, mes
     assert memory.stats().messages == 0
 
 
-def test_a_reply_may_be_missing_but_not_too_long(memory: VectorService) -> None:
+def test_a_reply_is_optional_but_limited_in_length(memory: VectorService) -> None:
     memory.store_many("CUST001", [Message("hello")])
     assert memory.semantic_search("hello", user_id="CUST001")[0].metadata["assistant_response"] == ""
     with pytest.raises(UsageError, match="assistant_response has 4001 characters"):
         memory.store_message("CUST001", "hello", "x" * 4001, "greeting")
 
 
-def test_vectors_and_messages_must_be_as_many(memory: VectorService) -> None:
+def test_vectors_and_messages_must_have_the_same_number(memory: VectorService) -> None:
     with pytest.raises(UsageError, match="2 texts, 1 vectors"):
         memory.store_many("CUST001", [Message("a", "b", "c")] * 2, vectors=np.ones((1, 384)))
 
 
-def test_a_store_of_another_embedder_is_refused(embedder: Embedder) -> None:
+def test_a_store_of_another_embedder_is_rejected(embedder: Embedder) -> None:
     with (
         closing(SQLiteStore(None, 8, "other@4567")) as store,
-        pytest.raises(UsageError, match="keeps vectors of other@4567"),
+        pytest.raises(UsageError, match="holds vectors of other@4567"),
     ):
         VectorService(store, embedder)
 
@@ -149,7 +149,7 @@ def replicating(monkeypatch: pytest.MonkeyPatch) -> Iterator[PineconeServer]:
         yield server
 
 
-def test_a_pinecone_key_makes_two_machines_share_their_memory(
+def test_two_machines_with_a_pinecone_key_share_rows(
     embedder: Embedder, replicating: PineconeServer, tmp_path: Path
 ) -> None:
     with (
@@ -172,6 +172,6 @@ def test_a_pinecone_key_makes_two_machines_share_their_memory(
     assert replicating.namespaces["CUST001"] == {}
 
 
-def test_without_a_key_nothing_is_replicated(memory: VectorService) -> None:
+def test_nothing_is_replicated_without_a_key(memory: VectorService) -> None:
     memory.store_message("CUST001", "hello", "Hello!", "greeting")
     assert (memory.replication(), memory.stats().replication, memory.backlog()) == (None, None, (0, 0.0))

@@ -1,4 +1,4 @@
-"""What takes long goes a slice at a time: others are served in between, and nothing that was left is found."""
+"""Long deletes and exports run in slices: other calls run in between, and rows being deleted are not found."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 
 
 def before_each_write(monkeypatch: pytest.MonkeyPatch, store: SQLiteStore, do: Callable[[int], None]) -> list[str]:
-    """Let something happen before each commit; the SQL of them all."""
+    """Call `do` with its number before each commit except inserts; return the list of their SQL, which grows."""
     write, sqls = store._write, list[str]()
 
     def spy(sql: str, values: Sequence[tuple[object, ...]]) -> None:
@@ -51,7 +51,7 @@ def found(store: SQLiteStore, namespace: str = "CUST001") -> list[str]:
     return sorted(match.text for match in store.search(namespace, QUERY, 100))
 
 
-def test_between_slices_others_are_served_and_nothing_that_leaves_is_found(
+def test_between_slices_other_calls_run_and_deleted_rows_are_not_found(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(found(store)) == 10
@@ -66,14 +66,14 @@ def test_between_slices_others_are_served_and_nothing_that_leaves_is_found(
 
     sqls = before_each_write(monkeypatch, store, chat)
     store.delete("CUST001")
-    assert counts == [10, 8, 6, 4]  # three go and one comes
+    assert counts == [10, 8, 6, 4]  # each slice deletes three rows, and one is added in between
     assert len(sqls) == 4
     assert (found(store), store.count("CUST001"), found(store, "CUST002")) == ([], 0, ["other"])
     store.upsert("CUST001", rows(["later"]))
     assert found(store) == ["later"]
 
 
-def test_what_a_removal_that_fails_has_left_is_found_again(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_left_by_a_failed_delete_are_found_again(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(number: int) -> None:
         found(store)
         if number == 3:
@@ -85,7 +85,7 @@ def test_what_a_removal_that_fails_has_left_is_found_again(store: SQLiteStore, m
     assert found(store) == sorted(row.text for row in store.export("CUST001")) == [f"old {i}" for i in range(6, 10)]
 
 
-def test_many_ids_go_in_slices_too(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_ids_are_deleted_in_slices(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     sqls = before_each_write(monkeypatch, store, lambda number: None)
     store.delete("CUST001", [f"old {i}" for i in range(7)])
     assert len(sqls) == 3
@@ -93,19 +93,19 @@ def test_many_ids_go_in_slices_too(store: SQLiteStore, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("count", [0, 2, 3, 4, 9, 10])
-def test_an_export_has_every_row_once_in_order(tmp_path: Path, count: int) -> None:
+def test_an_export_contains_every_row_once_in_order(tmp_path: Path, count: int) -> None:
     with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as store:
         names = [f"{i * 7 % 11}" for i in range(count)]
         store.upsert("CUST001", rows(names))
         assert [row.id for row in store.export("CUST001")] == names
 
 
-def test_a_replicated_namespace_leaves_as_a_whole(tmp_path: Path) -> None:
+def test_deleting_a_replicated_namespace_queues_one_entry(tmp_path: Path) -> None:
     with closing(OutboxStore(tmp_path / "memory.sqlite", DIM, EMBEDDER, target="index")) as store:
         store.upsert("CUST001", rows([f"old {i}" for i in range(10)]))
-        store.upserted([entry for entry, _ in store.waiting()])
+        store.mark_upserted([entry for entry, _ in store.next_entries()])
         assert store.counts("CUST001") == (10, 10)
         store.delete("CUST001")
-        assert [(entry.namespace, entry.id) for entry, _ in store.waiting()] == [("CUST001", "")]
+        assert [(entry.namespace, entry.id) for entry, _ in store.next_entries()] == [("CUST001", "")]
         assert store.counts("CUST001") == (0, 10)
-        assert store.gone("CUST001").whole
+        assert store.pending_deletes("CUST001").whole_namespace

@@ -1,4 +1,4 @@
-"""What was removed is in no byte of the file, nor of what stands beside it, once the store was closed."""
+"""After the store is closed, neither its file nor its journal files contain bytes of deleted rows."""
 
 import logging
 import random
@@ -34,11 +34,11 @@ def pieces(vector: np.ndarray) -> list[bytes]:
     return [kept[start : start + 32] for start in range(0, len(kept), 192)]
 
 
-def live(store: SQLiteStore, seed: int) -> list[bytes]:
-    """Write, replace and remove at random; what must not be found afterwards."""
+def run_random_changes(store: SQLiteStore, seed: int) -> list[bytes]:
+    """Write, replace and delete rows at random; return the byte strings that must not remain in the file."""
     generator, numbers = random.Random(seed), np.random.default_rng(seed)
     kept: dict[tuple[str, str], list[bytes]] = {}
-    gone: list[bytes] = []
+    deleted: list[bytes] = []
     written = 0
     for _ in range(60):
         kind = generator.random()
@@ -52,7 +52,7 @@ def live(store: SQLiteStore, seed: int) -> list[bytes]:
                 secret = f"secret-{seed}-{written:06}-"
                 text = secret + "x" * generator.choice([0, 30, 300, 3000, 6000])
                 rows.append(Row(id_, text, numbers.normal(size=DIM).astype(np.float32)))
-                gone += kept.pop((customer, id_), [])
+                deleted += kept.pop((customer, id_), [])
                 kept[customer, id_] = [secret.encode(), *pieces(rows[-1].vector)]
             store.upsert(customer, rows)
             continue
@@ -62,26 +62,26 @@ def live(store: SQLiteStore, seed: int) -> list[bytes]:
             own = generator.sample(own, generator.randint(1, len(own)))
         store.delete(customer, own if kind < 0.9 else None)
         for id_ in own:
-            gone += kept.pop((customer, id_))
-    return gone
+            deleted += kept.pop((customer, id_))
+    return deleted
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_byte_of_a_removed_text_or_vector_is_left(tmp_path: Path, journal: str, seed: int) -> None:
+def test_no_byte_of_a_deleted_text_or_vector_remains(tmp_path: Path, journal: str, seed: int) -> None:
     path = tmp_path / "memory.sqlite"
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        gone = live(store, seed)
+        deleted = run_random_changes(store, seed)
         kept = store.count()
     found = bytes_beside(path)
-    assert len(gone) > 500
-    assert [piece for piece in gone if piece in found] == []
+    assert len(deleted) > 500
+    assert [piece for piece in deleted if piece in found] == []
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         assert store.count() == kept
         assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def plant(path: Path, secret: bytes) -> None:
-    """Put bytes into the unused middle of a table's page, where SQLite leaves copies of rows that it has moved."""
+    """Write bytes into the unused middle of a table page, where SQLite may leave copies of rows that it moved."""
     content = bytearray(path.read_bytes())
     for start in range(4096, len(content), 4096):
         cells, first_cell = (int.from_bytes(content[start + at : start + at + 2], "big") for at in (3, 5))
@@ -90,10 +90,10 @@ def plant(path: Path, secret: bytes) -> None:
             content[gap.start : gap.start + len(secret)] = secret
             path.write_bytes(content)
             return
-    raise AssertionError("no page has room")
+    raise AssertionError("no page has enough unused space")
 
 
-def test_what_sqlite_left_in_a_gap_is_gone_after_a_removal(tmp_path: Path) -> None:
+def test_copies_in_unused_space_are_erased_after_a_delete(tmp_path: Path) -> None:
     path = tmp_path / "memory.sqlite"
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [Row(id_, "t", np.ones(DIM)) for id_ in "abc"])
@@ -106,7 +106,7 @@ def test_what_sqlite_left_in_a_gap_is_gone_after_a_removal(tmp_path: Path) -> No
     assert b"a copy of a row" not in path.read_bytes()
 
 
-def test_nothing_is_beside_the_file_when_a_removal_has_returned(tmp_path: Path, journal: str) -> None:
+def test_journal_files_contain_no_deleted_rows_after_a_delete_returns(tmp_path: Path, journal: str) -> None:
     path = tmp_path / "memory.sqlite"
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
         vector = np.arange(1, DIM + 1)
@@ -117,7 +117,7 @@ def test_nothing_is_beside_the_file_when_a_removal_has_returned(tmp_path: Path, 
         assert not any(piece in found for piece in (b"a very private sentence", *pieces(vector)))
 
 
-def test_a_file_is_written_anew_only_after_a_removal(tmp_path: Path) -> None:
+def test_a_file_is_compacted_only_after_a_delete_or_replacement(tmp_path: Path) -> None:
     with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [Row(id_, "t", np.ones(DIM)) for id_ in "ab"])
         assert not store.compact()
@@ -129,7 +129,7 @@ def test_a_file_is_written_anew_only_after_a_removal(tmp_path: Path) -> None:
         assert [match.id for match in store.search("CUST001", np.ones(DIM), 5)] == ["b"]
 
 
-def test_a_large_file_is_left_to_the_command(
+def test_a_large_file_is_not_compacted_on_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "memory.sqlite"
@@ -143,7 +143,7 @@ def test_a_large_file_is_left_to_the_command(
         assert store.compact()
 
 
-def test_a_file_that_another_program_holds_is_compacted_by_the_next_close(
+def test_a_locked_file_is_compacted_by_the_next_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "memory.sqlite"

@@ -1,4 +1,4 @@
-"""Files that a store must not open, and that it leaves as they are."""
+"""Opening a store's file: rejected files stay unchanged, older schemas are migrated, settings are durable."""
 
 import os
 import sqlite3
@@ -19,7 +19,7 @@ EMBEDDER = "test-embedder@0123"
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A store's file with 50 rows."""
+    """Return a store's file with 50 rows."""
     path = tmp_path / "memory.sqlite"
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [Row(str(i), "text " * 100, np.ones(DIM)) for i in range(50)])
@@ -35,7 +35,7 @@ def assert_refused(path: Path, message: str, dim: int = DIM, embedder_id: str = 
 
 def test_a_file_that_is_not_sqlite(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
-    path.write_text("not a database, just some notes that are long enough to look at\n" * 20)
+    path.write_text("not a database, but a text file that is longer than a SQLite header\n" * 20)
     assert_refused(path, "file is not a database.*Expected a file that bankllm wrote")
 
 
@@ -78,7 +78,7 @@ INSERT INTO meta VALUES ('dim', '8'), ('embedder', 'test-embedder@0123');
 
 @pytest.fixture
 def old_path(tmp_path: Path) -> Path:
-    """A file as version 1 of the schema wrote it, with three rows of two customers."""
+    """Return a file with schema version 1 and three rows of two customers."""
     path = tmp_path / "old.sqlite"
     vector = np.eye(DIM, dtype="<f4")[0].tobytes()
     with closing(sqlite3.connect(path)) as db:
@@ -115,7 +115,7 @@ def test_a_new_file_and_a_migrated_one_have_the_same_schema(path: Path, old_path
     assert schemas[0] == schemas[1]
 
 
-def test_a_process_that_still_runs_version_1_goes_on_and_is_seen(old_path: Path) -> None:
+def test_writes_of_a_process_with_schema_1_are_found(old_path: Path) -> None:
     query = np.eye(DIM)[0]
     with (
         closing(sqlite3.connect(old_path, isolation_level=None)) as old,
@@ -132,7 +132,7 @@ def test_a_file_of_schema_1_with_another_embedders_vectors_is_not_migrated(old_p
     assert_refused(old_path, "holds vectors of test-embedder@0123", embedder_id="other@4567")
 
 
-def test_a_forgotten_customers_name_is_gone_from_the_file(tmp_path: Path) -> None:
+def test_the_name_of_a_deleted_customer_is_not_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "memory.sqlite"
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         for name in ("forgotten-at-once", "forgotten-by-id"):
@@ -151,7 +151,7 @@ def test_another_embedders_vectors(path: Path) -> None:
     assert_refused(path, r"\(dim 8\), but this embedder is test-embedder@0123 \(dim 9\)", dim=9)
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"unable to open database file.*a folder that exists"):
         open_file(tmp_path / "nowhere" / "memory.sqlite", DIM, EMBEDDER)
 
@@ -162,7 +162,7 @@ def test_a_read_only_file(path: Path) -> None:
     assert_refused(path, "readonly.*change the permissions")
 
 
-def test_a_store_that_has_become_read_only_keeps_its_rows(path: Path) -> None:
+def test_a_store_that_becomes_read_only_keeps_its_rows(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store._db.execute("PRAGMA query_only = ON")
         with pytest.raises(StoreError, match=r"readonly.*change the permissions"):
@@ -170,7 +170,7 @@ def test_a_store_that_has_become_read_only_keeps_its_rows(path: Path) -> None:
         assert store.count() == 50
 
 
-def test_an_interrupted_transaction_leaves_nothing(path: Path) -> None:
+def test_an_interrupted_transaction_is_rolled_back(path: Path) -> None:
     with closing(open_file(path, DIM, EMBEDDER)) as db:
         with suppress(KeyboardInterrupt), transaction(db, "IMMEDIATE"):
             db.execute("DELETE FROM rows")
@@ -178,7 +178,7 @@ def test_an_interrupted_transaction_leaves_nothing(path: Path) -> None:
         assert db.execute("SELECT count(*) FROM rows").fetchone()[0] == 50
 
 
-def test_every_promise_of_durability_is_set(path: Path) -> None:
+def test_all_durability_settings_are_set(path: Path) -> None:
     with closing(open_file(path, DIM, EMBEDDER)) as db:
         settings = {
             name: db.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous", "mmap_size")
@@ -201,5 +201,5 @@ def test_every_promise_of_durability_is_set(path: Path) -> None:
         ((3, 52, 0), True),
     ],
 )
-def test_wal_is_used_only_where_the_fix_is_in(version: tuple[int, int, int], safe: bool) -> None:
+def test_wal_is_used_only_in_versions_with_the_fix(version: tuple[int, int, int], safe: bool) -> None:
     assert wal_is_safe(version) is safe

@@ -1,4 +1,4 @@
-"""Turns in order, writes that share a transaction, and what happens to the others when one of them goes wrong."""
+"""The fair lock, writes that share a transaction, and the isolation of a failing write from the others."""
 
 import sqlite3
 import time
@@ -43,7 +43,7 @@ def kept(db: sqlite3.Connection) -> list[int]:
 def write_together(
     pool: ThreadPoolExecutor, commits: GroupCommit, lock: FairLock, values: list[int]
 ) -> list[Future[None]]:
-    """One write a value, all of them waiting before the first begins."""
+    """Submit one write per value; all of them are queued before the first one runs."""
     with lock:
         futures = []
         for n, value in enumerate(values, 1):
@@ -52,7 +52,7 @@ def write_together(
     return futures
 
 
-def test_the_lock_is_given_in_the_order_of_asking(pool: ThreadPoolExecutor) -> None:
+def test_the_lock_is_acquired_in_fifo_order(pool: ThreadPoolExecutor) -> None:
     lock, order = FairLock(), []
 
     def take(number: int) -> None:
@@ -70,16 +70,16 @@ def test_the_lock_is_given_in_the_order_of_asking(pool: ThreadPoolExecutor) -> N
     assert not lock._held
 
 
-def test_who_is_interrupted_while_waiting_holds_nobody_up(
+def test_a_thread_interrupted_while_waiting_does_not_block_others(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Gate:
         def __init__(self) -> None:
-            self.asked = 0
+            self.calls = 0
 
         def acquire(self, timeout: float = -1) -> bool:
-            self.asked += 1
-            if self.asked == 2:
+            self.calls += 1
+            if self.calls == 2:
                 raise KeyboardInterrupt
             return True
 
@@ -108,15 +108,15 @@ def test_waiting_writes_share_one_transaction(db: sqlite3.Connection, pool: Thre
     assert kept(db) == list(range(9))
 
 
-def test_a_bad_write_fails_alone(db: sqlite3.Connection, pool: ThreadPoolExecutor) -> None:
+def test_an_invalid_write_does_not_fail_others(db: sqlite3.Connection, pool: ThreadPoolExecutor) -> None:
     lock = FairLock()
     commits = GroupCommit(db, lambda: lock)
-    good_one, bad, good_two, twice = write_together(pool, commits, lock, [1, 100, 2, 1])
-    assert (good_one.result(10), good_two.result(10)) == (None, None)
+    first, too_large, second, duplicate = write_together(pool, commits, lock, [1, 100, 2, 1])
+    assert (first.result(10), second.result(10)) == (None, None)
     with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
-        bad.result(10)
+        too_large.result(10)
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-        twice.result(10)
+        duplicate.result(10)
     with pytest.raises(sqlite3.Error, match="type"):
         commits.write(INSERT, [(object(),)])
     commits.write(INSERT, [(3,)])
@@ -130,19 +130,19 @@ def test_a_busy_file_fails_the_group_after_one_wait(
     commits = GroupCommit(db, lambda: lock)
     with closing(sqlite3.connect(tmp_path / "kept.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        begun = []
-        db.set_trace_callback(begun.append)
+        statements = []
+        db.set_trace_callback(statements.append)
         for future in write_together(pool, commits, lock, [1, 2, 3]):
             with pytest.raises(sqlite3.OperationalError, match="locked"):
                 future.result(10)
         db.set_trace_callback(None)
-        assert len([statement for statement in begun if statement.startswith("BEGIN")]) <= 1
+        assert len([statement for statement in statements if statement.startswith("BEGIN")]) <= 1
         other.execute("ROLLBACK")
     commits.write(INSERT, [(4,)])
     assert kept(db) == [4]
 
 
-def test_an_interrupted_leader_leaves_the_others_to_write_theirs(
+def test_other_writes_succeed_if_the_committing_thread_is_interrupted(
     db: sqlite3.Connection, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = FairLock()
@@ -165,13 +165,13 @@ def test_an_interrupted_leader_leaves_the_others_to_write_theirs(
     assert calls == [3, 1, 1]
 
 
-def test_a_write_whose_caller_was_interrupted_is_not_made_by_another(db: sqlite3.Connection) -> None:
+def test_a_write_of_an_interrupted_thread_is_not_run_by_another_thread(db: sqlite3.Connection) -> None:
     class InterruptedOnce(FairLock):
-        asked = 0
+        calls = 0
 
         def __enter__(self) -> None:
-            self.asked += 1
-            if self.asked == 1:
+            self.calls += 1
+            if self.calls == 1:
                 raise KeyboardInterrupt
             super().__enter__()
 
@@ -183,8 +183,8 @@ def test_a_write_whose_caller_was_interrupted_is_not_made_by_another(db: sqlite3
     assert kept(db) == [2]
 
 
-class Passenger:
-    """Brings values along, and hears which could not be kept."""
+class FakePiggyback:
+    """A `PiggybackWrite` that inserts values and records errors."""
 
     def __init__(self, *values: int) -> None:
         self.values = list(values)
@@ -198,24 +198,24 @@ class Passenger:
         self.errors.append(error)
 
 
-def test_a_rider_goes_along_and_is_waited_for_by_nobody(db: sqlite3.Connection) -> None:
-    lock, begun = FairLock(), []
+def test_piggyback_writes_share_the_next_transaction(db: sqlite3.Connection) -> None:
+    lock, transactions = FairLock(), []
     commits = GroupCommit(db, lambda: lock)
-    commits.piggyback = piggyback = Passenger(7, 8)
-    db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+    commits.piggyback = piggyback = FakePiggyback(7, 8)
+    db.set_trace_callback(lambda sql: transactions.append(sql) if sql.startswith("BEGIN") else None)
     commits.write(INSERT, [(1,)])
-    assert (kept(db), len(begun), piggyback.errors) == ([1, 7, 8], 1, [])
+    assert (kept(db), len(transactions), piggyback.errors) == ([1, 7, 8], 1, [])
     commits.write(INSERT, [(2,)])
     piggyback.values = [9]
     commits.flush(lambda: lock)
     commits.flush(lambda: lock)
-    assert (kept(db), len(begun)) == ([1, 2, 7, 8, 9], 3)
+    assert (kept(db), len(transactions)) == ([1, 2, 7, 8, 9], 3)
 
 
-def test_a_rider_that_fails_costs_nobody_a_write(db: sqlite3.Connection) -> None:
+def test_a_failing_piggyback_write_does_not_fail_others(db: sqlite3.Connection) -> None:
     lock = FairLock()
     commits = GroupCommit(db, lambda: lock)
-    commits.piggyback = piggyback = Passenger(100, 7)
+    commits.piggyback = piggyback = FakePiggyback(100, 7)
     commits.write(INSERT, [(1,)])
     assert kept(db) == [1, 7]
     assert [str(error) for error in piggyback.errors] == ["CHECK constraint failed: value < 100"]

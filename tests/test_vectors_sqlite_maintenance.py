@@ -1,4 +1,4 @@
-"""Copies of a store made while others write."""
+"""Backups of a store, made while other threads write."""
 
 import os
 import sqlite3
@@ -38,24 +38,24 @@ def assert_whole(path: Path, wanted: list[str]) -> None:
         copy.upsert("CUST001", [row("later", 1)])
 
 
-def test_a_copy_is_a_store_like_any_other(store: SQLiteStore, tmp_path: Path) -> None:
+def test_a_copy_is_a_usable_store(store: SQLiteStore, tmp_path: Path) -> None:
     store.backup(tmp_path / "copy.sqlite")
     store.upsert("CUST001", [row("late", 900)])
     assert_whole(tmp_path / "copy.sqlite", expected_texts(MODEL))
     assert store.count() == len(MODEL) + 1
 
 
-def test_a_store_in_memory_can_be_kept(tmp_path: Path) -> None:
+def test_an_in_memory_store_can_be_backed_up(tmp_path: Path) -> None:
     with closing(SQLiteStore(None, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
         store.backup(tmp_path / "copy.sqlite")
     assert_whole(tmp_path / "copy.sqlite", expected_texts(MODEL))
 
 
-def test_a_file_that_is_there_is_never_replaced(store: SQLiteStore, tmp_path: Path) -> None:
+def test_an_existing_file_is_never_replaced(store: SQLiteStore, tmp_path: Path) -> None:
     target = tmp_path / "copy.sqlite"
     target.write_text("mine")
-    with pytest.raises(StoreError, match=r"is there already\. A backup replaces no file"):
+    with pytest.raises(StoreError, match=r"already exists\. A backup never replaces a file"):
         store.backup(target)
     assert target.read_text() == "mine"
     with pytest.raises(StoreError, match="cannot be written: No such file"):
@@ -65,7 +65,7 @@ def test_a_file_that_is_there_is_never_replaced(store: SQLiteStore, tmp_path: Pa
     assert not (tmp_path / "other.sqlite").exists()
 
 
-def test_a_damaged_store_gets_no_copy(tmp_path: Path) -> None:
+def test_a_damaged_store_is_not_copied(tmp_path: Path) -> None:
     path = tmp_path / "memory.sqlite"
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
@@ -78,7 +78,7 @@ def test_a_damaged_store_gets_no_copy(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir() if "copy" in file.name] == []
 
 
-def test_a_copy_made_under_a_busy_writer_is_one_moment(
+def test_a_copy_made_during_writes_is_consistent(
     store: SQLiteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backup_module, "STEP_PAGES", 1)
@@ -122,12 +122,12 @@ def test_a_full_disk_leaves_no_copy(tmp_path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
     arguments = [str(path), str(tmp_path / "copy.sqlite")]
-    told = subprocess.run([sys.executable, "-c", FULL, *arguments], capture_output=True, text=True, check=True)
-    assert "copy.sqlite failed:" in told.stdout
+    child = subprocess.run([sys.executable, "-c", FULL, *arguments], capture_output=True, text=True, check=True)
+    assert "copy.sqlite failed:" in child.stdout
     assert [file.name for file in tmp_path.iterdir() if "copy" in file.name] == []
 
 
-def test_an_open_database_is_one_file_in_a_copy(store: SQLiteStore, tmp_path: Path) -> None:
+def test_a_copy_is_a_single_file_in_rollback_mode(store: SQLiteStore, tmp_path: Path) -> None:
     store.backup(tmp_path / "copy.sqlite")
     with closing(sqlite3.connect(tmp_path / "copy.sqlite")) as copy:
         assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)

@@ -1,4 +1,4 @@
-"""Masking what a file already holds: no account number is left in any byte, whenever the command is killed."""
+"""Masking the rows of an existing file: no byte of an account number remains, even if the command was killed."""
 
 import signal
 import sqlite3
@@ -44,7 +44,7 @@ def journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def row(number: int) -> Row:
-    """Every third row holds account numbers: in its text, in the reply only, or in a list."""
+    """Return a row; every third one contains account numbers: in its text, only in the reply, or in a list."""
     text, metadata = f"row {number}", {"assistant_response": "fine", "intent": "x"}
     if number % 9 == 0:
         text = f"{MESSAGE} ({number})"
@@ -98,7 +98,7 @@ def assert_masked(path: Path, before: list[tuple]) -> None:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_no_account_number_is_left_and_all_else_stays(path: Path, journal: str) -> None:
+def test_all_account_numbers_are_masked_and_nothing_else_changes(path: Path, journal: str) -> None:
     before = state(path)
     changed = 1 + sum(number % 3 == 0 for number in range(ROWS))
     assert run(path) == MaskedRows(ROWS + 1, changed, 0)
@@ -106,7 +106,7 @@ def test_no_account_number_is_left_and_all_else_stays(path: Path, journal: str) 
     assert run(path) == MaskedRows(ROWS + 1, 0, 0)
 
 
-def test_a_store_that_is_open_sees_the_masked_rows(path: Path) -> None:
+def test_an_open_store_sees_the_masked_rows(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         assert CARD in store.search("CUST000", row(0).vector, 1)[0].text
         run(path)
@@ -115,7 +115,7 @@ def test_a_store_that_is_open_sees_the_masked_rows(path: Path) -> None:
         assert (found.text, found.score) == (masked, pytest.approx(1))
 
 
-def test_the_cached_vectors_of_former_texts_go(path: Path) -> None:
+def test_cached_vectors_of_original_texts_are_deleted(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         embedder = fake_embedder(store.embeddings)
         vector = embedder.encode([MESSAGE])[0].astype("<f4").tobytes()
@@ -129,17 +129,17 @@ def test_changed_rows_are_pushed_again(tmp_path: Path) -> None:
     path = tmp_path / "memory.sqlite"
     with closing(OutboxStore(path, DIM, EMBEDDER, target="index")) as store:
         fill(store)
-        while entries := [entry for entry, _ in store.waiting()]:
-            store.upserted(entries)
+        while entries := [entry for entry, _ in store.next_entries()]:
+            store.mark_upserted(entries)
     done = run(path)
-    assert done.waiting == done.masked > 0
+    assert done.pending == done.masked > 0
     with closing(OutboxStore(path, DIM, EMBEDDER, target="index")) as store:
-        told = [found for _, found in store.waiting()]
-        assert len(told) == done.masked
-        assert all(found is not None and mask(found.text) == found.text for found in told)
+        queued = [found for _, found in store.next_entries()]
+        assert len(queued) == done.masked
+        assert all(found is not None and mask(found.text) == found.text for found in queued)
 
 
-def test_rows_that_others_replace_meanwhile_are_masked_too(path: Path) -> None:
+def test_rows_written_during_the_masking_are_masked_too(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         calls = 0
 
@@ -160,7 +160,7 @@ def test_rows_that_others_replace_meanwhile_are_masked_too(path: Path) -> None:
     assert not [piece for piece in IN_CLEAR if piece in bytes_beside(path)]
 
 
-def test_what_cannot_be_done_is_refused(path: Path, tmp_path: Path) -> None:
+def test_unusable_files_and_unmaskable_names_are_errors(path: Path, tmp_path: Path) -> None:
     before = state(path)
     with pytest.raises(StoreError, match=r"holds vectors of test-embedder@0123 .*but this embedder is another@4567"):
         mask_rows(path, vectors, DIM, "another@4567")
@@ -169,29 +169,29 @@ def test_what_cannot_be_done_is_refused(path: Path, tmp_path: Path) -> None:
         run(tmp_path / "none.sqlite")
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("4111-1111-1111-1111", [row(1)])
-    with pytest.raises(StoreError, match="names of 1 of its customers or collections read as account numbers") as error:
+    with pytest.raises(StoreError, match="1 customer or collection names look like account numbers") as error:
         run(path)
     assert "4111" not in str(error.value)
     assert mask(row(0).text) in [columns[4] for columns in state(path)]
 
 
-def test_the_command_masks_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_masks_and_prints_the_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = fake_embedder()
     monkeypatch.setattr(embedder_module, "Embedder", lambda *_, **__: embedder)
     path = tmp_path / "memory.sqlite"
     store = SQLiteStore(path, DIM, embedder.model_id)
-    said = {"assistant_response": f"I block {CARD}."}
-    rows = [Row("first", MESSAGE, vectors([MESSAGE])[0], said), Row("second", "hello", vectors(["hello"])[0])]
+    reply = {"assistant_response": f"I block {CARD}."}
+    rows = [Row("first", MESSAGE, vectors([MESSAGE])[0], reply), Row("second", "hello", vectors(["hello"])[0])]
     store.upsert("CUST001", rows)
     store.close()
     assert b"4111 1111" in path.read_bytes()
     result = CliRunner().invoke(cli.app, ["memory", "mask", "--store", str(path)])
     assert result.exit_code == 0, result.output
-    assert "2 rows looked at, 1 masked" in result.output
+    assert "2 rows checked, 1 masked" in result.output
     assert b"1111 1111" not in bytes_beside(path)
 
 
-def test_the_memory_masks_whatever_a_caller_stores(tmp_path: Path) -> None:
+def test_the_service_masks_all_stored_texts(tmp_path: Path) -> None:
     embedder, path = fake_embedder(), tmp_path / "memory.sqlite"
     given = vectors([MESSAGE])
     with VectorService(SQLiteStore(path, DIM, embedder.model_id), embedder) as service:
@@ -204,7 +204,9 @@ def test_the_memory_masks_whatever_a_caller_stores(tmp_path: Path) -> None:
     assert {row.text for row in kept} == {mask(MESSAGE)}
     assert ids[0] == ids[1]  # an id is a hash of the masked text
     for row in kept:
-        np.testing.assert_allclose(row.vector, vectors([mask(MESSAGE)])[0], atol=1e-6)  # embedded as it is stored
+        np.testing.assert_allclose(
+            row.vector, vectors([mask(MESSAGE)])[0], atol=1e-6
+        )  # the stored vector is that of the masked text
     assert not [trace for trace in IN_CLEAR if trace in bytes_beside(path)]
 
 
@@ -234,10 +236,10 @@ module.mask_rows(Path(sys.argv[1]), vectors, DIM, "test-embedder@0123")
     ("moment", "times"),
     [("UPDATE rows", 1), ("UPDATE rows", 11), ("COMMIT", 5), ("VACUUM", 1), ("DELETE FROM meta", 1)],
 )
-def test_a_killed_masking_is_repeated(path: Path, moment: str, times: int) -> None:
+def test_a_killed_masking_can_be_repeated(path: Path, moment: str, times: int) -> None:
     before = state(path)
     command = [sys.executable, "-c", CHILD, str(path), moment, str(times)]
     killed = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert run(path).looked_at == ROWS + 1
+    assert run(path).checked == ROWS + 1
     assert_masked(path, before)

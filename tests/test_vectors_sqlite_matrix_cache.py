@@ -1,10 +1,10 @@
-"""A namespace's matrices in memory while rows are appended, and the nearest of their rows."""
+"""In-memory matrices of a namespace: appending rows, snapshots, nearest rows, and the cache of blocks."""
 
 import numpy as np
 import pytest
 
 from bankllm.vectors.sqlite import matrix_cache
-from bankllm.vectors.sqlite.matrix_cache import Block, BlockCache, best
+from bankllm.vectors.sqlite.matrix_cache import Block, BlockCache, top_positions
 
 DIM = 3
 
@@ -31,14 +31,14 @@ def matrix(block: Block) -> np.ndarray:
     return np.concatenate([np.empty((0, DIM)), *block.snapshot().segments])
 
 
-def test_an_empty_block_holds_nothing() -> None:
+def test_an_empty_block_has_no_rows() -> None:
     block = Block(DIM, (None, None))
     assert (len(block), block.nbytes, block.last_seq, block.snapshot().segments) == (0, 0, 0, ())
     assert block.snapshot().nearest(np.ones(DIM, np.float32), 5) == ([], [])
 
 
 @pytest.mark.parametrize("sizes", [(5,), (1, 1, 1, 1, 1), (4, 1, 300, 2), (100, 30), (100, 100), (250,)])
-def test_rows_stay_in_order_however_they_come(sizes: tuple[int, ...], small_segments: int) -> None:
+def test_rows_stay_in_order_for_all_batch_sizes(sizes: tuple[int, ...], small_segments: int) -> None:
     vectors = random_vectors(sum(sizes))
     for n in range(1, len(sizes) + 1):
         block, count = filled(vectors, sizes[:n]), sum(sizes[:n])
@@ -48,7 +48,7 @@ def test_rows_stay_in_order_however_they_come(sizes: tuple[int, ...], small_segm
         assert vectors[:count].nbytes <= block.nbytes <= 1.25 * vectors[:count].nbytes
 
 
-def test_growing_copies_seldom_and_a_full_segment_never(small_segments: int) -> None:
+def test_growing_copies_few_rows_and_never_a_full_segment(small_segments: int) -> None:
     block = filled(random_vectors(20))
     buffers = set()
     for seq in range(30, 230):
@@ -60,7 +60,7 @@ def test_growing_copies_seldom_and_a_full_segment_never(small_segments: int) -> 
     assert block.snapshot().segments[0] is first
 
 
-def test_room_made_before_is_filled_without_copying(small_segments: int) -> None:
+def test_reserved_space_is_filled_without_copying(small_segments: int) -> None:
     block = Block(DIM, (10, None))
     for start in range(0, 300, 20):
         if block.spare < 20:
@@ -72,7 +72,7 @@ def test_room_made_before_is_filled_without_copying(small_segments: int) -> None
     assert matrix(block)[::20, 0].tolist() == list(range(0, 300, 20))
 
 
-def test_a_snapshot_stays_as_it_was(small_segments: int) -> None:
+def test_a_snapshot_is_immutable(small_segments: int) -> None:
     block = filled(np.zeros((4, DIM), np.float32))
     before = block.snapshot()
     block.append(range(14, 164), np.ones((150, DIM), np.float32))
@@ -81,7 +81,7 @@ def test_a_snapshot_stays_as_it_was(small_segments: int) -> None:
 
 
 @pytest.mark.parametrize("top_k", [1, 10, 249, 250, 1000])
-def test_the_nearest_are_those_of_one_product(top_k: int, small_segments: int) -> None:
+def test_the_nearest_rows_equal_those_of_a_single_matrix_product(top_k: int, small_segments: int) -> None:
     vectors, query = random_vectors(250), np.ones(DIM, np.float32)
     seqs, scores = filled(vectors).snapshot().nearest(query, top_k)
     wanted = np.argsort(-(vectors @ query), kind="stable")[:top_k]
@@ -89,9 +89,9 @@ def test_the_nearest_are_those_of_one_product(top_k: int, small_segments: int) -
     np.testing.assert_allclose(scores, (vectors @ query)[wanted], rtol=1e-6)
 
 
-def test_equal_scores_come_in_order_whatever_is_cut_off() -> None:
+def test_ties_keep_their_order_for_every_top_k() -> None:
     scores = np.array([0.5, 0.9, 0.5, 0.1, 0.5, 0.9], np.float32)
-    assert [best(scores, k) for k in (1, 2, 3, 4, 6, 9)] == [
+    assert [top_positions(scores, k) for k in (1, 2, 3, 4, 6, 9)] == [
         [1],
         [1, 5],
         [1, 5, 0],
@@ -101,7 +101,7 @@ def test_equal_scores_come_in_order_whatever_is_cut_off() -> None:
     ]
 
 
-def test_the_cache_drops_what_was_not_used_for_longest() -> None:
+def test_the_cache_evicts_the_least_recently_used_block() -> None:
     cache = BlockCache(3 * 5 * DIM * 4)
     for name in "abc":
         cache.put(name, filled(random_vectors(5)))

@@ -1,4 +1,4 @@
-"""Embedding a file's texts anew: nothing is lost, whoever writes meanwhile and whenever it is killed."""
+"""Re-embedding a file's texts: no row is lost, even if other processes write meanwhile or the call is killed."""
 
 import json
 import signal
@@ -50,7 +50,7 @@ def kept_texts(path: Path, dim: int = DIM, embedder: str = EMBEDDER) -> dict[str
 
 
 def assert_new(path: Path, expected: dict[str, list[str]]) -> None:
-    """The file holds these texts, each with the new embedder's vector, and nothing of the work is left."""
+    """Assert that the file holds these texts with the new embedder's vectors, and no unfinished reindexing."""
     with closing(SQLiteStore(path, NEW_DIM, NEW)) as store:
         query = embed(["what to look for"])[0]
         for customer, wanted in expected.items():
@@ -73,7 +73,7 @@ def test_all_texts_get_the_new_embedders_vectors(path: Path) -> None:
         SQLiteStore(path, DIM, EMBEDDER)
 
 
-def test_an_empty_file_and_another_precision(tmp_path: Path) -> None:
+def test_an_empty_file_is_reindexed_and_the_precision_can_change(tmp_path: Path) -> None:
     path = tmp_path / "memory.sqlite"
     SQLiteStore(path, DIM, EMBEDDER).close()
     assert reindex(path, embed, NEW_DIM, NEW, precision="int8") == 0
@@ -89,7 +89,7 @@ def assert_new_precision(path: Path) -> None:
         assert store.search("CUST001", embed(["hello"])[0], 1)[0].score == pytest.approx(1, abs=1e-3)
 
 
-def test_a_store_that_has_the_former_embedder_open_fails_from_then_on(path: Path) -> None:
+def test_calls_of_a_store_with_the_old_embedder_fail_after_reindexing(path: Path) -> None:
     before = kept_texts(path)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         texts(store, "CUST001")
@@ -105,7 +105,7 @@ def test_a_store_that_has_the_former_embedder_open_fails_from_then_on(path: Path
     assert_new(path, before)
 
 
-def test_what_is_written_replaced_and_removed_meanwhile_is_taken_along(path: Path) -> None:
+def test_rows_written_replaced_and_deleted_during_reindexing_are_included(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         calls = 0
 
@@ -114,11 +114,13 @@ def test_what_is_written_replaced_and_removed_meanwhile_is_taken_along(path: Pat
             calls += 1
             if calls <= 15:
                 store.upsert("CUST001", [row(f"late{calls}", 1000 + calls)])  # new
-                store.upsert("CUST001", [row("m1", 2000 + calls)])  # replaced again and again, embedded or not
+                store.upsert(
+                    "CUST001", [row("m1", 2000 + calls)]
+                )  # replaced repeatedly, before and after it was embedded
                 store.upsert("CUST002", [row(f"m{2 * calls}", 3000 + calls)])
                 store.delete("CUST002", [f"m{100 - 2 * calls}"])
                 number = int(given[0].removeprefix("text "))
-                if calls == 3:  # what is being embedded just now
+                if calls == 3:  # a row that is being embedded
                     store.upsert(CUSTOMERS[(number + 1) % 2], [row(f"m{number}", 4000)])
                 if calls == 4:
                     store.delete(CUSTOMERS[(number + 1) % 2], [f"m{number}"])
@@ -132,7 +134,7 @@ def test_what_is_written_replaced_and_removed_meanwhile_is_taken_along(path: Pat
     assert_new(path, expected)
 
 
-def test_a_second_embedder_begins_anew_and_the_first_says_so(path: Path) -> None:
+def test_a_second_reindexing_with_another_embedder_stops_the_first(path: Path) -> None:
     before, calls = kept_texts(path), 0
 
     def interrupted(given: list[str]) -> np.ndarray:
@@ -142,12 +144,12 @@ def test_a_second_embedder_begins_anew_and_the_first_says_so(path: Path) -> None
             assert reindex(path, embed, NEW_DIM, NEW) == ROWS - 1
         return embed(given)
 
-    with pytest.raises(StoreError, match="embedded anew by another process too"):
+    with pytest.raises(StoreError, match=r"Another process re-embeds .* for another embedder"):
         reindex(path, interrupted, NEW_DIM, "third-embedder@89")
     assert_new(path, before)
 
 
-def test_vectors_without_a_direction_leave_the_file_as_it_is(path: Path) -> None:
+def test_invalid_vectors_leave_the_file_unchanged(path: Path) -> None:
     from bankllm.errors import UsageError
 
     before = kept_texts(path)
@@ -197,21 +199,21 @@ def run_child(path: Path, moment: str, times: int) -> "subprocess.CompletedProce
         ("INSERT OR REPLACE INTO reindexed", 95, 9),
         ("UPDATE rows", 1, 0),
         ("UPDATE rows", 3, 0),
-        ("DELETE FROM reindexed", 1, 99),  # of whatever was embedded before
+        ("DELETE FROM reindexed", 1, 99),  # deletes vectors of an earlier reindexing
         ("DELETE FROM reindexed", 2, 0),
         ("UPDATE meta", 2, 0),
     ],
 )
-def test_a_killed_reindexing_is_carried_on(path: Path, moment: str, times: int, left: int) -> None:
+def test_a_killed_reindexing_is_resumed(path: Path, moment: str, times: int, left: int) -> None:
     before = kept_texts(path)
     killed = run_child(path, moment, times)
     assert killed.returncode == -signal.SIGKILL
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:  # as if nothing had happened
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:  # still usable with the old embedder
         assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         store.upsert("CUST001", [row("after", 500)])
         assert texts(store, "CUST001")
     before["CUST001"].append("text 500")
-    carried_on = run_child(path, "", 0)
-    assert carried_on.returncode == 0, carried_on.stderr
-    assert json.loads(carried_on.stdout) == [ROWS, left + 1]
+    resumed = run_child(path, "", 0)
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(resumed.stdout) == [ROWS, left + 1]
     assert_new(path, before)

@@ -1,5 +1,9 @@
-"""What every `VectorStore` must do, run against SQLite, against Pinecone's own SDK on a local server in both layouts,
-and against the two of them together; then what is SQLite's alone: several connections, the cache, a killed process."""
+"""The contract of `VectorStore`, tested on all stores, followed by tests of `SQLiteStore` only.
+
+Stores: SQLite, the real Pinecone SDK against a local server in both layouts, and the replicated store in both layouts.
+With `PINECONE_API_KEY`, the hosted service is tested too. The SQLite tests cover several connections, the cache, full
+disks and killed processes.
+"""
 
 import os
 import signal
@@ -30,18 +34,18 @@ EMBEDDER = "test-embedder@0123"
 
 
 HOSTED = {name: os.environ.get(name) for name in ("PINECONE_API_KEY", "PINECONE_CONTROLLER_HOST")}
-"""Read at import, since no test sees the settings of the person who runs it."""
+"""Read at import, because the tests run without the environment variables of the user."""
 LOCAL = ["sqlite", "pinecone", "pinecone shared", "replicated", "replicated shared"]
 
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that these tests' few rows leave, and are exported, in several slices."""
+    """Use small slices, so that the few rows of these tests are deleted and exported in several slices."""
     monkeypatch.setattr("bankllm.vectors.sqlite.store.SLICE_ROWS", 2)
 
 
-class PatientStore(ReplicatedStore):
-    """Counts when the hosted service has caught up: it counts what was written only after some seconds."""
+class WaitingStore(ReplicatedStore):
+    """Waits before counting, because the hosted service counts new rows only after some seconds."""
 
     def count(self, namespace: str | None = None) -> int:
         self.drain(60)
@@ -52,7 +56,7 @@ class PatientStore(ReplicatedStore):
 
 @pytest.fixture(scope="module")
 def hosted() -> Iterator[Callable[[], PineconeStore]]:
-    """Opens an index of the hosted service that is removed in the end."""
+    """Return a function that opens an index of the hosted service; the index is deleted after the tests."""
     key, host, name = HOSTED["PINECONE_API_KEY"], HOSTED["PINECONE_CONTROLLER_HOST"], f"bankllm-test-{uuid4().hex[:8]}"
     if key is None:
         pytest.skip("PINECONE_API_KEY is not set: the hosted service is not tested")
@@ -67,11 +71,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStor
     if kind == "hosted":
         connect_hosted = request.getfixturevalue("hosted")
         local = OutboxStore(tmp_path / "memory.sqlite", DIM, EMBEDDER, target="hosted")
-        with closing(PatientStore(local, connect_hosted, "customer", search_s=10)) as patient:
-            yield patient
+        with closing(WaitingStore(local, connect_hosted, "customer", search_s=10)) as waiting:
+            yield waiting
             for namespace in [namespace for (namespace,) in local._db.execute("SELECT DISTINCT namespace FROM rows")]:
-                patient.delete(namespace)
-            assert patient.count() == 0
+                waiting.delete(namespace)
+            assert waiting.count() == 0
         return
     if kind == "sqlite":
         with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as opened:
@@ -112,7 +116,7 @@ def test_search_is_exact_and_best_first(store: VectorStore) -> None:
     np.testing.assert_allclose([match.score for match in found], cosines[expected], atol=1e-6)
 
 
-def test_several_namespaces_at_once_are_as_each_by_itself(store: VectorStore) -> None:
+def test_search_many_equals_separate_searches(store: VectorStore) -> None:
     vectors, queries = random_vectors(40), random_vectors(3, seed=1)
     names = ["CUST001", "CUST002", "CUST003"]
     store.upsert_many([("CUST001", rows_of(vectors[:25], "a")), ("CUST002", rows_of(vectors[25:], "b"))])
@@ -124,7 +128,7 @@ def test_several_namespaces_at_once_are_as_each_by_itself(store: VectorStore) ->
     assert len(store.export("CUST001")) == 25
 
 
-def test_a_match_carries_what_was_stored(store: VectorStore) -> None:
+def test_a_match_contains_text_metadata_and_time(store: VectorStore) -> None:
     metadata = {"intent": "card", "confidence": 0.5, "turns": 3, "open": True, "tags": ["a", "b"]}
     store.upsert(
         "CUST001", [Row("a", "Où est ma carte? 💳", random_vectors(1)[0], metadata, "2026-01-02T03:04:05+00:00")]
@@ -139,7 +143,7 @@ def test_a_match_carries_what_was_stored(store: VectorStore) -> None:
 
 
 @pytest.mark.parametrize("other", ["CUST002", "cust001", "CUST001/x", "CUST001 ", "é", "CUST001%20"])
-def test_a_namespace_sees_and_removes_its_own_rows_alone(store: VectorStore, other: str) -> None:
+def test_a_namespace_finds_and_deletes_only_its_own_rows(store: VectorStore, other: str) -> None:
     vector = random_vectors(1)[0]
     store.upsert("CUST001", [Row("same-id", "mine", vector)])
     store.upsert(other, [Row("same-id", "theirs", vector)])
@@ -162,7 +166,7 @@ def test_an_upsert_with_a_known_id_replaces_the_row(store: VectorStore) -> None:
     assert found[0].score == pytest.approx(1, abs=1e-6)
 
 
-def test_deleted_ids_are_found_no_more(store: VectorStore) -> None:
+def test_deleted_ids_are_not_found(store: VectorStore) -> None:
     vectors = random_vectors(4)
     store.upsert("CUST001", rows_of(vectors))
     store.search("CUST001", vectors[0], 4)
@@ -172,7 +176,7 @@ def test_deleted_ids_are_found_no_more(store: VectorStore) -> None:
     assert store.count("CUST001") == 2
 
 
-def test_export_gives_every_row_oldest_first(store: VectorStore) -> None:
+def test_export_returns_every_row_oldest_first(store: VectorStore) -> None:
     vectors = random_vectors(120)
     rows = [Row(f"r{119 - i:03}", str(i), vector, created_at=f"2026-01-01T{i:06}") for i, vector in enumerate(vectors)]
     store.upsert("CUST001", rows)
@@ -196,10 +200,10 @@ def test_an_unknown_namespace_is_empty(store: VectorStore) -> None:
         (lambda s: s.export("__default__"), "all customers would share"),
         (lambda s: s.upsert("CUST001", rows_of(np.ones((1, DIM + 1)))), r"shape \(8,\), got \(9,\)"),
         (lambda s: s.search("CUST001", np.full(DIM, np.nan), 1), "finite numbers"),
-        (lambda s: s.search("CUST001", np.ones(DIM), 0), "whole number ≥ 1"),
+        (lambda s: s.search("CUST001", np.ones(DIM), 0), "expected an integer ≥ 1"),
     ],
 )
-def test_bad_calls_are_refused_and_write_nothing(
+def test_invalid_calls_are_rejected_and_write_nothing(
     store: VectorStore, call: Callable[[VectorStore], object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -207,14 +211,14 @@ def test_bad_calls_are_refused_and_write_nothing(
     assert store.count() == 0
 
 
-def test_one_bad_row_keeps_its_whole_batch_out(store: VectorStore) -> None:
+def test_one_invalid_row_rejects_the_whole_batch(store: VectorStore) -> None:
     rows = [*rows_of(random_vectors(3)), Row("bad", "t", np.zeros(DIM))]
     with pytest.raises(UsageError, match="not all zero"):
         store.upsert("CUST001", rows)
     assert store.count() == 0
 
 
-# SQLite alone
+# SQLite only
 
 
 @pytest.fixture
@@ -222,7 +226,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "memory.sqlite"
 
 
-def test_rows_are_there_after_opening_again(path: Path) -> None:
+def test_rows_are_found_after_reopening(path: Path) -> None:
     vectors = random_vectors(3)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as first:
         first.upsert("CUST001", rows_of(vectors))
@@ -231,7 +235,7 @@ def test_rows_are_there_after_opening_again(path: Path) -> None:
         assert second.search("CUST001", vectors[1], 3) == before
 
 
-def test_writes_of_another_connection_are_seen_at_once(path: Path) -> None:
+def test_writes_of_another_connection_are_found_at_once(path: Path) -> None:
     vectors = random_vectors(3)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as one, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
         one.upsert("CUST001", rows_of(vectors[:2]))
@@ -242,7 +246,7 @@ def test_writes_of_another_connection_are_seen_at_once(path: Path) -> None:
         assert {match.id for match in one.search("CUST001", vectors[0], 9)} == {"m1", "late"}
 
 
-def test_the_cache_stays_within_its_bytes_and_answers_alike(path: Path) -> None:
+def test_the_cache_stays_within_its_limit_and_does_not_change_results(path: Path) -> None:
     vectors = random_vectors(20)
     with closing(SQLiteStore(path, DIM, EMBEDDER, cache_bytes=vectors.nbytes * 2)) as store:
         for customer in range(5):
@@ -253,13 +257,13 @@ def test_the_cache_stays_within_its_bytes_and_answers_alike(path: Path) -> None:
         assert store._blocks.nbytes == sum(block.nbytes for block in store._blocks.blocks.values())
 
 
-def test_equal_scores_come_oldest_first() -> None:
+def test_ties_are_oldest_first() -> None:
     with closing(SQLiteStore(None, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", rows_of(np.ones((6, DIM))))
         assert [match.id for match in store.search("CUST001", np.ones(DIM), 3)] == ["m0", "m1", "m2"]
 
 
-def test_a_full_disk_is_an_error_and_keeps_earlier_rows(path: Path) -> None:
+def test_a_full_disk_is_an_error_and_earlier_rows_remain(path: Path) -> None:
     vectors = random_vectors(2000)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", rows_of(vectors[:3]))
@@ -272,7 +276,7 @@ def test_a_full_disk_is_an_error_and_keeps_earlier_rows(path: Path) -> None:
         assert store.count() == 4
 
 
-def test_calls_of_many_threads_wait_in_vain_for_a_store_that_another_program_holds(path: Path) -> None:
+def test_calls_of_many_threads_fail_while_another_program_locks_the_file(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER, wait_s=0.5)) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(8) as threads:
             other.execute("BEGIN EXCLUSIVE")
@@ -283,7 +287,7 @@ def test_calls_of_many_threads_wait_in_vain_for_a_store_that_another_program_hol
         assert store.count() == 0
 
 
-def test_deleted_text_is_gone_from_the_file(path: Path) -> None:
+def test_deleted_text_is_not_in_the_file(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [Row("a", "a very private sentence", np.ones(DIM))])
         assert b"a very private sentence" in path.read_bytes()
@@ -291,7 +295,7 @@ def test_deleted_text_is_gone_from_the_file(path: Path) -> None:
     assert b"a very private sentence" not in path.read_bytes()
 
 
-def test_a_closed_store_says_so() -> None:
+def test_calls_of_a_closed_store_raise() -> None:
     store = SQLiteStore(None, DIM, EMBEDDER)
     store.close()
     store.close()
@@ -311,7 +315,7 @@ for i in range(1_000_000):
 """
 
 
-def test_rows_acknowledged_by_two_killed_writers_are_kept(path: Path) -> None:
+def test_rows_acknowledged_by_two_killed_writers_are_stored(path: Path) -> None:
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], stdout=subprocess.PIPE, text=True)
         for name in ("a", "b")
@@ -331,7 +335,7 @@ def test_rows_acknowledged_by_two_killed_writers_are_kept(path: Path) -> None:
         assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
-def test_all_namespaces_are_kept_or_none(tmp_path: Path) -> None:
+def test_upsert_many_stores_all_namespaces_or_none(tmp_path: Path) -> None:
     with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as store:
         good, bad = rows_of(random_vectors(2)), [Row("bad", "text", np.full(DIM, np.nan, np.float32))]
         with pytest.raises(UsageError, match="NaN"):
@@ -341,7 +345,7 @@ def test_all_namespaces_are_kept_or_none(tmp_path: Path) -> None:
         assert store.count() == 0
 
 
-def test_a_large_namespace_among_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_many_with_a_large_and_a_small_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bankllm.vectors.sqlite.store.SMALL_ROWS", 10)
     query = random_vectors(1, seed=1)[0]
     with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as store:

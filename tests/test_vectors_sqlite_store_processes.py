@@ -1,4 +1,4 @@
-"""One file under several processes: what another process wrote or removed, and what is kept when they are killed."""
+"""One file used by several processes: changes of other processes are found, and kills lose no acknowledged row."""
 
 import json
 import random
@@ -41,7 +41,7 @@ for line in sys.stdin:
 
 @contextmanager
 def peer(path: Path) -> Iterator[Callable[..., list[str]]]:
-    """Another process on the file: does what it is told, and answers with all that it then finds."""
+    """Start another process on the file; yield a function that runs a call in it and returns all texts it finds."""
     with subprocess.Popen(
         [sys.executable, "-c", PEER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -49,37 +49,37 @@ def peer(path: Path) -> Iterator[Callable[..., list[str]]]:
         assert stdin is not None
         assert stdout is not None
 
-        def ask(do: str, customer: str, given: Any = None) -> list[str]:
+        def call(do: str, customer: str, given: Any = None) -> list[str]:
             stdin.write(json.dumps([do, customer, given]) + "\n")
             stdin.flush()
             return json.loads(stdout.readline())
 
-        yield ask
+        yield call
 
 
-def test_what_another_process_deletes_is_found_no_more(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, peer(path) as ask:
+def test_rows_deleted_by_another_process_are_not_found(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, peer(path) as call:
         model = {f"m{seed}": seed for seed in range(1, 5)}
         store.upsert("CUST001", [row(id_, seed) for id_, seed in model.items()])
-        assert texts(store, "CUST001") == ask("search", "CUST001") == expected_texts(model)
-        ask("delete", "CUST001", ["m2"])
+        assert texts(store, "CUST001") == call("search", "CUST001") == expected_texts(model)
+        call("delete", "CUST001", ["m2"])
         del model["m2"]
         assert texts(store, "CUST001") == expected_texts(model)
         store.delete("CUST001", ["m3"])
         del model["m3"]
-        assert ask("search", "CUST001") == expected_texts(model)
-        ask("delete", "CUST001")
+        assert call("search", "CUST001") == expected_texts(model)
+        call("delete", "CUST001")
         assert texts(store, "CUST001") == []
-        assert ask("upsert", "CUST001", {"m1": 9}) == texts(store, "CUST001") == ["text 9"]
+        assert call("upsert", "CUST001", {"m1": 9}) == texts(store, "CUST001") == ["text 9"]
         store.delete("CUST001")
-        assert ask("search", "CUST001") == []
+        assert call("search", "CUST001") == []
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_two_processes_agree_with_a_model_after_every_step(path: Path, seed: int) -> None:
+def test_two_processes_match_the_model_after_every_step(path: Path, seed: int) -> None:
     generator = random.Random(seed)
     models: dict[str, dict[str, int]] = {customer: {} for customer in CUSTOMERS}
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, peer(path) as ask:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, peer(path) as call:
         for step in range(60):
             customer = generator.choice(CUSTOMERS)
             ids = generator.sample([f"m{n}" for n in range(20)], generator.randint(1, 4))
@@ -90,14 +90,14 @@ def test_two_processes_agree_with_a_model_after_every_step(path: Path, seed: int
                 if ours:
                     store.upsert(customer, [row(id_, s) for id_, s in rows.items()])
                 else:
-                    ask("upsert", customer, rows)
+                    call("upsert", customer, rows)
             else:
-                gone = None if kind > 0.95 else ids
-                models[customer] = {id_: s for id_, s in models[customer].items() if gone and id_ not in gone}
-                store.delete(customer, gone) if ours else ask("delete", customer, gone)
+                deleted = None if kind > 0.95 else ids
+                models[customer] = {id_: s for id_, s in models[customer].items() if deleted and id_ not in deleted}
+                store.delete(customer, deleted) if ours else call("delete", customer, deleted)
             assert texts(store, customer) == expected_texts(models[customer])
             if generator.random() < 0.5:
-                assert ask("search", customer) == expected_texts(models[customer])
+                assert call("search", customer) == expected_texts(models[customer])
 
 
 WRITER = """
@@ -117,7 +117,7 @@ for n in range(8):
 """
 
 
-def test_rows_acknowledged_by_killed_processes_of_eight_threads_are_kept(path: Path) -> None:
+def test_rows_acknowledged_by_killed_processes_with_eight_threads_are_stored(path: Path) -> None:
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], stdout=subprocess.PIPE, text=True)
         for name in ("a", "b")
@@ -134,6 +134,6 @@ def test_rows_acknowledged_by_killed_processes_of_eight_threads_are_kept(path: P
         kept = {row.id for row in store.export("CUST001")}
         assert len({id_.split("-")[0] for id_ in acknowledged}) == 16
         assert set(acknowledged) <= kept
-        assert len(kept) <= len(acknowledged) + 16  # at most one a thread was on its way
+        assert len(kept) <= len(acknowledged) + 16  # at most one unacknowledged row per thread
         assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         store.upsert("CUST001", [row("after", 1)])

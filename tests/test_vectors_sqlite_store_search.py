@@ -1,6 +1,7 @@
-"""Searches of large namespaces: they let others go on, and still find what one moment's rows give.
+"""Searches of large namespaces: they do not block other calls, and their results are consistent.
 
-What is large is set to a handful of rows; order of events decides, never time.
+The thresholds for a large namespace are set to a few rows. The tests control the order of events and do not depend on
+time.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,28 +38,28 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 
 
 def during_products(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[int]:
-    """Call `act` with the number of each product of a large namespace, just before it is made."""
-    made: list[int] = []
+    """Call `act` with its number before each matrix product of a large namespace; return the list of numbers."""
+    products: list[int] = []
     true = Snapshot.nearest
 
     def nearest(self: Snapshot, query: np.ndarray, top_k: int) -> tuple[list[int], list[float]]:
         if len(self) > 5:
-            made.append(len(made))
-            act(made[-1])
+            products.append(len(products))
+            act(products[-1])
         return true(self, query, top_k)
 
     monkeypatch.setattr(Snapshot, "nearest", nearest)
-    return made
+    return products
 
 
-def test_others_search_and_write_while_a_large_namespace_is_multiplied(
+def test_other_calls_run_while_a_large_namespace_is_multiplied(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    multiplying, go_on = Event(), Event()
+    multiplying, proceed = Event(), Event()
 
     def wait(number: int) -> None:
         multiplying.set()
-        assert go_on.wait(10)
+        assert proceed.wait(10)
 
     during_products(monkeypatch, wait)
     with ThreadPoolExecutor(2) as pool:
@@ -69,13 +70,13 @@ def test_others_search_and_write_while_a_large_namespace_is_multiplied(
         pool.submit(store.upsert, "SMALL", [row("b", 2)]).result(10)
         pool.submit(store.upsert, "LARGE", [row("late", 99)]).result(10)
         assert not large.done()
-        go_on.set()
+        proceed.set()
         assert large.result(10) == expected_texts(MODEL)
     assert texts(store, "LARGE") == expected_texts(MODEL | {"late": 99})
 
 
 @pytest.mark.parametrize("change", ["delete", "replace", "forget"])
-def test_rows_that_change_under_a_search_make_it_begin_anew(
+def test_a_search_restarts_if_rows_change_during_it(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     model = dict(MODEL)
@@ -93,14 +94,12 @@ def test_rows_that_change_under_a_search_make_it_begin_anew(
                 other.upsert("LARGE", [row(id_, seed + 100) for id_, seed in MODEL.items()])
                 model.update({id_: seed + 100 for id_, seed in MODEL.items()})
 
-        made = during_products(monkeypatch, act)
+        products = during_products(monkeypatch, act)
         assert texts(store, "LARGE") == expected_texts(model)
-        assert len(made) == 2
+        assert len(products) == 2
 
 
-def test_a_search_that_is_disturbed_again_and_again_ends_alone(
-    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_attempt_of_a_search_holds_the_lock(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     model = dict(MODEL)
 
     def disturb(number: int) -> None:
@@ -108,52 +107,52 @@ def test_a_search_that_is_disturbed_again_and_again_ends_alone(
             store.upsert("LARGE", [row("m7", 200 + number)])
             model["m7"] = 200 + number
         else:
-            assert store._lock._held  # nobody can
+            assert store._lock._held  # no other thread can write
 
-    made = during_products(monkeypatch, disturb)
+    products = during_products(monkeypatch, disturb)
     assert texts(store, "LARGE") == expected_texts(model)
-    assert len(made) == store_module.MAX_RETRIES + 1
+    assert len(products) == store_module.MAX_RETRIES + 1
 
 
-def test_rows_removed_while_a_large_namespace_is_read_are_not_found(
+def test_rows_deleted_while_a_large_namespace_is_read_are_not_found(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, turns = dict(MODEL), 0
-    true = store_module.read_on
+    model, reads = dict(MODEL), 0
+    true = store_module.extend_block
 
-    def read_on(*arguments: object, **options: object) -> object:
-        nonlocal turns
-        turns += 1
+    def extend_block(*arguments: object, **options: object) -> object:
+        nonlocal reads
+        reads += 1
         return true(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store_module, "read_on", read_on)
-    seen: list[int] = []
+    monkeypatch.setattr(store_module, "extend_block", extend_block)
+    deleted_after: list[int] = []
 
-    def between_turns(*arguments: object) -> None:
-        if turns == 3 and not seen:
-            seen.append(turns)
+    def between_reads(*arguments: object) -> None:
+        if reads == 3 and not deleted_after:
+            deleted_after.append(reads)
             store.delete("LARGE", ["m2", "m9"])
 
     true_release = store._lock.release
 
     def release() -> None:
         true_release()
-        between_turns()
+        between_reads()
 
     monkeypatch.setattr(store._lock, "release", release)
     del model["m2"], model["m9"]
     assert texts(store, "LARGE") == expected_texts(model)
-    assert seen == [3]
-    assert turns >= 3 + 28 // 4
+    assert deleted_after == [3]
+    assert reads >= 3 + 28 // 4
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**20])
-def test_threads_that_read_and_search_one_large_namespace_agree(tmp_path: Path, cache_bytes: int) -> None:
+def test_threads_that_search_large_namespaces_get_consistent_results(tmp_path: Path, cache_bytes: int) -> None:
     with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER, cache_bytes=cache_bytes)) as store:
         for name in ("ONE", "TWO"):
             store.upsert(name, [row(id_, seed) for id_, seed in MODEL.items()])
 
-        def live(number: int) -> None:
+        def work(number: int) -> None:
             for step in range(20):
                 if number == 0:
                     store.upsert("ONE", [row(f"late{step}", 1000 + step)])
@@ -163,12 +162,12 @@ def test_threads_that_read_and_search_one_large_namespace_agree(tmp_path: Path, 
                 assert [match.text for match in found] == expected_texts(kept, step)
 
         with ThreadPoolExecutor(6) as pool:
-            list(pool.map(live, range(6)))
+            list(pool.map(work, range(6)))
         assert len(store.search("ONE", vector_of(0), 1000)) == 50
 
 
 @pytest.mark.parametrize("top_k", [1, 10, 29, 30, 31, 5000])
-def test_any_top_k_finds_the_best_in_order(store: SQLiteStore, top_k: int) -> None:
+def test_every_top_k_returns_the_nearest_rows_in_order(store: SQLiteStore, top_k: int) -> None:
     found: list[Match] = store.search("LARGE", vector_of(0), top_k)
     assert [match.text for match in found] == expected_texts(MODEL)[:top_k]
     assert [match.score for match in found] == sorted((match.score for match in found), reverse=True)

@@ -1,6 +1,6 @@
-"""One store under many threads and two connections: what each of them sees, and what memory holds meanwhile.
+"""One file with two stores and many threads: what each of them finds, and what the vector cache contains.
 
-Each test runs in both journal modes, so that the one this SQLite does not choose is tested too.
+Each test runs in both journal modes, including the one that this SQLite version would not use.
 """
 
 import random
@@ -31,7 +31,7 @@ def journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return request.param
 
 
-def test_appended_replaced_and_deleted_rows_are_seen_by_both_connections(path: Path, journal: str) -> None:
+def test_both_stores_find_all_changes_of_each_other(path: Path, journal: str) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as one, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
         model: dict[str, int] = {}
 
@@ -56,7 +56,7 @@ def test_appended_replaced_and_deleted_rows_are_seen_by_both_connections(path: P
         agree()
 
 
-def test_a_search_reads_only_what_is_new(path: Path, journal: str) -> None:
+def test_a_search_reads_only_new_rows(path: Path, journal: str) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as one, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
         one.upsert("CUST001", [row(f"m{seed}", seed) for seed in range(1, 51)])
         one.upsert("CUST002", [row("a", 1)])
@@ -72,7 +72,7 @@ def test_a_search_reads_only_what_is_new(path: Path, journal: str) -> None:
         assert one._blocks.blocks["CUST002"] is not kept["CUST002"]
 
 
-def test_the_cache_counts_what_its_blocks_hold(path: Path, journal: str) -> None:
+def test_the_cache_size_equals_the_size_of_its_blocks(path: Path, journal: str) -> None:
     generator = random.Random(0)
     limit = 100 * DIM * 4
     with closing(SQLiteStore(path, DIM, EMBEDDER, cache_bytes=limit)) as store:
@@ -88,7 +88,7 @@ def test_the_cache_counts_what_its_blocks_hold(path: Path, journal: str) -> None
         assert len(store._blocks.blocks) > 1
 
 
-def test_a_forgotten_customer_leaves_memory_at_once(path: Path, journal: str) -> None:
+def test_a_deleted_namespace_is_removed_from_memory_at_once(path: Path, journal: str) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [row("a", 1)])
         texts(store, "CUST001")
@@ -97,11 +97,11 @@ def test_a_forgotten_customer_leaves_memory_at_once(path: Path, journal: str) ->
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_threads_on_two_connections_agree_with_a_model(path: Path, journal: str, seed: int) -> None:
-    """Each thread owns the ids that begin with its name, and checks its own after every step."""
+def test_threads_on_two_stores_match_the_model(path: Path, journal: str, seed: int) -> None:
+    """Each thread changes only ids that start with its name, and checks these rows after every step."""
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as one, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
 
-        def live(name: int) -> dict[str, dict[str, int]]:
+        def work(name: int) -> dict[str, dict[str, int]]:
             generator = random.Random(10 * seed + name)
             store = (one, other)[name % 2]
             models: dict[str, dict[str, int]] = {customer: {} for customer in CUSTOMERS}
@@ -122,21 +122,21 @@ def test_threads_on_two_connections_agree_with_a_model(path: Path, journal: str,
             return models
 
         with ThreadPoolExecutor(8) as pool:
-            lives = list(pool.map(live, range(8)))
+            results = list(pool.map(work, range(8)))
         for customer in CUSTOMERS:
-            whole = {id_: s for models in lives for id_, s in models[customer].items()}
+            whole = {id_: s for models in results for id_, s in models[customer].items()}
             assert texts(one, customer) == texts(other, customer) == expected_texts(whole)
             assert {r.id: r.text for r in one.export(customer)} == {id_: f"text {s}" for id_, s in whole.items()}
 
 
-def test_a_full_disk_fails_the_write_that_does_not_fit_and_no_other(path: Path, journal: str) -> None:
+def test_a_full_disk_fails_only_the_write_that_does_not_fit(path: Path, journal: str) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [row("first", 1)])
         pages = store._db.execute("PRAGMA page_count").fetchone()[0]
         store._db.execute(f"PRAGMA max_page_count = {pages + 4}")
         big = [row(f"big{seed}", seed) for seed in range(2000)]
         with ThreadPoolExecutor(8) as pool:
-            with store._lock:  # so that all of them wait and share a transaction
+            with store._lock:  # all writes queue up and then share a transaction
                 writes = [pool.submit(store.upsert, "CUST001", [row(f"m{seed}", seed)]) for seed in range(2, 6)]
                 failing = pool.submit(store.upsert, "CUST001", big)
                 writes += [pool.submit(store.upsert, "CUST001", [row(f"m{seed}", seed)]) for seed in range(6, 9)]

@@ -1,4 +1,4 @@
-"""Vectors in fewer bytes: what comes back, in a file that remembers its precision."""
+"""Storage formats of vectors: rounding errors, and files that record their precision."""
 
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +26,7 @@ def unit(n: int) -> np.ndarray:
     return unit_vectors(list(np.random.default_rng(0).normal(size=(n, DIM))), DIM)
 
 
-def test_what_comes_back_is_near_and_of_unit_length(precision: Precision) -> None:
+def test_decoded_vectors_have_small_errors_and_unit_length(precision: Precision) -> None:
     vectors = np.concatenate([unit(50), np.eye(DIM, dtype=np.float32)[:2], -np.eye(DIM, dtype=np.float32)[:2]])
     kept = encode(vectors, precision)
     back = decode(kept, DIM, precision)
@@ -37,13 +37,13 @@ def test_what_comes_back_is_near_and_of_unit_length(precision: Precision) -> Non
     assert decode([], DIM, precision).shape == (0, DIM)
 
 
-def test_a_row_of_another_length_is_an_error(precision: Precision) -> None:
+def test_a_row_of_the_wrong_size_is_an_error(precision: Precision) -> None:
     kept = encode(unit(2), precision)
-    with pytest.raises(StoreError, match=f"of {BYTES[precision]} bytes .*found one of 3. The file is damaged"):
+    with pytest.raises(StoreError, match=f"of {BYTES[precision]} bytes .*found 3 bytes. The file is damaged"):
         decode([kept[0], b"abc"], DIM, precision)
 
 
-def test_a_store_finds_the_same_rows_and_the_file_remembers(tmp_path: Path, precision: Precision) -> None:
+def test_a_store_finds_the_same_rows_and_the_file_records_its_precision(tmp_path: Path, precision: Precision) -> None:
     path, vectors = tmp_path / "memory.sqlite", unit(300)
     rows = [Row(str(i), f"text {i}", vector) for i, vector in enumerate(vectors)]
     with closing(SQLiteStore(path, DIM, EMBEDDER, precision=precision)) as store:
@@ -60,11 +60,11 @@ def test_a_store_finds_the_same_rows_and_the_file_remembers(tmp_path: Path, prec
         assert store.count() == 300
 
 
-def test_another_precision_than_the_files_is_refused(tmp_path: Path) -> None:
+def test_opening_with_another_precision_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "memory.sqlite"
     SQLiteStore(path, DIM, EMBEDDER, precision="int8").close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"keeps its vectors as int8, not float16.*reindex --precision float16"):
+    with pytest.raises(StoreError, match=r"stores its vectors as int8, not float16.*reindex --precision float16"):
         SQLiteStore(path, DIM, EMBEDDER, precision="float16")
     assert path.read_bytes() == before
     with pytest.raises(UsageError, match="float32, float16, int8; got 'int4'"):
