@@ -49,9 +49,9 @@ def log_run(folder: Path, uri: str) -> str:
         client.log_artifacts(run_id, str(folder))
         client.set_terminated(run_id, end_time=round((manifest.finished or manifest.started).timestamp() * 1000))
     except MlflowException as error:
-        raise RunError(
-            f"MLflow at {uri} did not accept the run: {error.message}. Check the URI and the MLflow server."
-        ) from error
+        # A URI may hold a password, and MLflow repeats the URI in its messages.
+        reason = error.message.replace(uri, "URI")
+        raise RunError(f"MLflow did not accept the run: {reason}. Check --mlflow and the MLflow server.") from None
     return str(run_id)
 
 
