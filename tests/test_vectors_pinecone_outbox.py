@@ -120,7 +120,7 @@ def test_without_log_positions_a_delete_is_hidden_for_a_limited_time(
     outbox.expire()
     push(outbox)
     outbox.set_lsn(7, "CUST002")
-    outbox.confirm_deletes("CUST002", 7)  # no effect: the log of a deleted namespace starts again at 0
+    outbox.confirm_deletes("CUST002", 7)  # no effect: Pinecone starts a new log for a deleted namespace
     outbox.expire()
     assert (outbox.pending_deletes("CUST001").ids, outbox.pending_deletes("CUST002").whole_namespace) == ({"a"}, True)
     monkeypatch.setattr(outbox_module, "MAX_HIDE_S", -1.0)

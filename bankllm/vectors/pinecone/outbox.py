@@ -27,7 +27,7 @@ FETCH_ROWS = 100
 MAX_HIDE_S = 600.0
 """Maximum time in seconds that a deleted row is hidden; Pinecone normally indexes a delete within seconds."""
 MIN_HIDE_S = 10.0
-"""Minimum time in seconds that a deleted row is hidden, because Pinecone's servers do not index a delete at once."""
+"""Minimum time in seconds that a deleted row is hidden, because Pinecone's servers do not all apply it at once."""
 _ROW_GONE = "NOT EXISTS (SELECT 1 FROM rows WHERE namespace = o.namespace AND id = o.id)"
 _WAITS = "pushed_at IS NULL AND refused IS NULL"
 
@@ -133,7 +133,7 @@ class OutboxStore(SQLiteStore):
     def set_lsn(self, lsn: int, namespace: str | None) -> None:
         """Record `lsn` as Pinecone's log position after the deletes pushed so far, in one namespace or (None) in all.
 
-        Deletes of a whole namespace get no position, because Pinecone's log of that namespace then starts again at 0.
+        Deletes of a whole namespace get no position, because Pinecone then starts a new log for that namespace.
         """
         where, values = ("", (lsn,)) if namespace is None else (" AND namespace = ?", (lsn, namespace))
         condition = "pushed_at IS NOT NULL AND lsn IS NULL AND id <> ''" + where

@@ -127,7 +127,7 @@ class Block:
 
 
 class BlockCache:
-    """LRU cache of blocks by namespace, limited to `limit` bytes. A block larger than the limit is cached alone."""
+    """LRU cache of blocks by namespace, limited to `limit` bytes. A larger block is cached as the only one."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
