@@ -1,11 +1,12 @@
-r"""Syntax of a claim: a number on a page that names the record it comes from. Standard library only.
+r"""Syntax of a claim: a number on a page that names the record it comes from.
 
 Markdown  <!-- claim: chat.sequential.p95_ms dataset=banking77 profile=quick -->12.3 ms<!-- /claim -->
 HTML      <data class="claim" value="chat.sequential.p95_ms">12.3 ms</data>
 LaTeX     \claim{chat.sequential.p95_ms}{12.3~ms}, with \providecommand{\claim}[2]{#2}
 
 The text is the value of the record. `ID#ci95` shows the 95 % interval and `ID#n` the number of samples. In Markdown,
-`name=value` conditions may follow the id; the record must have them.
+`name=value` conditions may follow the id; the record must have them. Standard library only: this module is part of the
+`verify.py` that every run contains.
 """
 
 import html

@@ -20,7 +20,7 @@ def report(
         str | None, typer.Option(metavar="URI", help="Log the run to this MLflow tracking store instead.")
     ] = None,
 ) -> None:
-    """Verify a run and write its pages and exports again. Or compare two runs, or log one run to MLflow."""
+    """Verify a run and write its pages and exports again; or compare two runs; or log a run to MLflow."""
     if compare and (run_dir or mlflow):
         raise UsageError("--compare takes two runs and no other argument. Run: bankllm report --compare RUN_A RUN_B")
     if compare:
@@ -30,7 +30,7 @@ def report(
     if mlflow:
         from bankllm.evidence.share.mlflow import log_run
 
-        typer.echo(f"Logged to {mlflow} as MLflow run {log_run(folder, mlflow)}.")
+        typer.echo(f"Logged as MLflow run {log_run(folder, mlflow)}.")  # the URI may hold a password
         return
     from bankllm.evidence.manifest import read_manifest
     from bankllm.evidence.report.render import render

@@ -16,7 +16,7 @@ from typing import Any
 from bankllm.errors import RunError
 
 MAX_FILE_BYTES = 256 * 2**20
-"""Maximum size of a raw file, after decompression."""
+"""Maximum size of a raw file. Compressed files are checked again after decompression, in characters."""
 MAX_TABLE_BYTES = 128 * 2**20
 """Maximum memory for the cells of one table."""
 MAX_ROWS = 1_000_000

@@ -1,7 +1,8 @@
 """Find numbers in prose that look measured but have no claim: a number with a unit of time, rate, size or share.
 
 Claims, code, comments and URLs are not prose. `bankllm claims --check` searches results sections, and
-`bankllm claims --scan` searches the whole text. Standard library only.
+`bankllm claims --scan` searches the whole text. Standard library only: this module is part of the `verify.py` that
+every run contains.
 """
 
 import re
