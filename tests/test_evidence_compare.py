@@ -83,6 +83,13 @@ def test_direction_tells_whether_higher_or_lower_is_better(first: Path) -> None:
     directions = {record.id: direction(record) for record in read_records(first)}
     assert directions["training.lora_r8.accuracy"] == directions["load.ab.throughput"] == 1
     assert directions["chat.sequential.p50_ms"] == directions["training.lora_r8.adapter"] == -1
+    share = next(record for record in read_records(first) if record.unit == "share")
+    named = {id: direction(share.model_copy(update={"id": id, "statistic": "proportion"})) for id in EXAMPLES}
+    assert named == EXAMPLES
+
+
+EXAMPLES = {"vectors.isolated": 1, "load.generator.late": -1, "load.errors": -1, "page.template_hits": 0}
+"""Id of a share → direction. `isolated` and `template` contain `late`, but not as a word."""
 
 
 def test_comparing_a_folder_without_records_raises(first: Path, tmp_path: Path) -> None:

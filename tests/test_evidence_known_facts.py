@@ -105,6 +105,7 @@ def test_the_summary_of_a_load_applies_to_its_rows(tmp_path: Path, name: str) ->
     for busy, because, faults in (
         (0.5, "", []),
         (0.95, "", ["the load generator was busy for 95% of a core, over 90%"]),
+        ("nan", "", ["the load generator was busy for nan% of a core, over 90%"]),
         (0.95, "cut short", ["cut short"]),
         ("", "", []),
     ):

@@ -6,6 +6,7 @@ overlap. The overlap rule is conservative: two intervals that just touch corresp
 0.6 %, so the rule can miss a small difference but rarely reports one that does not exist.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,8 @@ HIGHER_IS_BETTER = (
     "rate",
     "knee",
 )
-LOWER_IS_BETTER_WORDS = ("error", "failed", "suspected", "spread", "late", "cpu_share", "truncated")
-"""If a record's id contains one of these words, a lower value is better."""
+LOWER_IS_BETTER_WORDS = re.compile(r"(?<![a-z])(?:error|failed|suspected|spread|late|cpu_share|truncated)s?(?![a-z])")
+"""If a record's id contains one of these words, a lower value is better. Part of a word (`isolated`) does not count."""
 PAIRING_COLUMNS = ("text_id", "item", "query", "seed", "set", "configuration")
 """Columns that identify the text of a row, in files that have them. Two rows are paired only if these are equal."""
 
@@ -108,9 +109,13 @@ def direction(record: Record) -> int:
 
     A count of rows and the cache hit rate of a workload are examples of 0.
     """
-    if record.statistic in LOWER_IS_BETTER or any(word in record.id for word in LOWER_IS_BETTER_WORDS):
+    if record.statistic in LOWER_IS_BETTER or LOWER_IS_BETTER_WORDS.search(record.id):
         return -1
-    if record.statistic in HIGHER_IS_BETTER or record.unit.endswith("/s") or record.id.endswith((".ok", "recall")):
+    if (
+        record.statistic in HIGHER_IS_BETTER
+        or record.unit.endswith("/s")
+        or record.id.endswith((".ok", "recall", ".isolated"))
+    ):
         return 1
     if record.unit in ("ms", "s", "bytes"):
         return -1

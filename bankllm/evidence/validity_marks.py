@@ -56,7 +56,7 @@ def load_faults(folder: Path, raw: str) -> list[str]:
         for row in read_table(inside(folder, summary), summary, (BUSY, BECAUSE)):
             if because := row.get(BECAUSE):
                 faults[because] = None
-            elif (share := _number(row.get(BUSY))) > MAX_GENERATOR_CPU_SHARE:
+            elif not (share := _number(row.get(BUSY))) <= MAX_GENERATOR_CPU_SHARE:  # also for NaN
                 busy = f"the load generator was busy for {share:.0%} of a core, over {MAX_GENERATOR_CPU_SHARE:.0%}"
                 faults[busy] = None
     return list(faults)
