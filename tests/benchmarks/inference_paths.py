@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from bankllm import datasets
-from bankllm.assistant.batcher import MAX_BATCH, PASS
+from bankllm.assistant.batcher import MAX_BATCH, MAX_DEQUEUED
 from bankllm.assistant.engine import DEFAULT_ADAPTER
 from bankllm.model.artifact import Scores
 from bankllm.model.export import export_onnx
@@ -94,8 +94,8 @@ def chunks(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def as_served(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    for batch in chunks(texts, MAX_BATCH):
-        yield from chunks(sorted(batch, key=len), PASS)
+    for batch in chunks(texts, MAX_DEQUEUED):
+        yield from chunks(sorted(batch, key=len), MAX_BATCH)
 
 
 def speed(run: Run, passes: Sequence[Sequence[str]]) -> float:
@@ -115,12 +115,12 @@ def main() -> None:
     data = datasets.load(parser.parse_args().dataset)
     print(data.describe())
     queries = random.Random(0).choices(data.test.texts, k=TEXTS)
-    everything = list(chunks(sorted(data.test.texts, key=len), PASS))
+    everything = list(chunks(sorted(data.test.texts, key=len), MAX_BATCH))
     reference: np.ndarray | None = None
     print(f"{'texts per second on one core, passes of':40} {'1':>6} {'8':>6} {'32':>6} {'served':>7}  {'agreement':>9}")
     with tempfile.TemporaryDirectory() as folder:
         for name, run in paths(Path(folder)):
-            run(queries[:PASS])
+            run(queries[:MAX_BATCH])
             speeds = [speed(run, list(chunks(queries[: TEXTS if size > 1 else 128], size))) for size in (1, 8, 32)]
             speeds.append(speed(run, list(as_served(queries))))
             labels = np.concatenate([run(texts).probabilities.argmax(axis=1) for texts in everything])
