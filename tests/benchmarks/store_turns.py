@@ -24,7 +24,11 @@ import numpy as np
 
 import bankllm
 from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite.store import SQLiteStore
+
+try:
+    from bankllm.vectors.sqlite.store import SQLiteStore
+except ImportError:  # in the process of a commit from before the folder vectors/sqlite
+    from bankllm.vectors.store import SQLiteStore
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADS = {"1 thread": (1, 1), "8 threads": (1, 8), "2 processes x 4 threads": (2, 4)}
