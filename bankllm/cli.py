@@ -253,7 +253,7 @@ def serve(
     ] = None,
     log_file: Annotated[Path | None, typer.Option(help="Also write the log to this file, e.g. logs/app.log.")] = None,
 ) -> None:
-    """Serve the assistant over HTTP. Options that are not given are read from the environment (BANKLLM_…)."""
+    """Serve the assistant over HTTP. Environment variables (BANKLLM_…) hold all other settings."""
     from bankllm.serving.server import serve as serve_app
 
     given = {"store": store, "adapter": adapter, "responder": responder, "log_file": log_file}

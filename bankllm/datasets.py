@@ -318,8 +318,8 @@ def _read_bytes(path: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{name} needs {path}, which cannot be read ({os.strerror(error.errno or 0)}). Expected a folder with "
-            "train.csv and test.csv. Check BANKLLM_BANKING77 or the given folder."
+            f"Data set {name}: {path} cannot be read ({os.strerror(error.errno or 0)}). Expected a folder with "
+            "train.csv and test.csv. Correct BANKLLM_BANKING77 or the name of the folder."
         ) from error
 
 

@@ -93,11 +93,15 @@ def get_settings() -> Settings:
         return Settings()  # type: ignore[call-arg]  # every field has a default; mypy misses validation aliases
     except ValidationError as error:
         # Never print the input: a variable may hold a secret.
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        faults = "; ".join(f"{_variable(str(e['loc'][0]))}: {e['msg']}" for e in error.errors(include_input=False))
         raise UsageError(
-            f"Invalid environment variable: {faults}. "
-            "Most variable names have the prefix BANKLLM_ (see bankllm/settings.py). Correct or unset the variable."
+            f"Invalid environment variable: {faults}. Correct or unset it; bankllm/settings.py describes each variable."
         ) from None
+
+
+def _variable(name: str) -> str:
+    """The environment variable of a field. Pydantic names the field, or the alias for a field that has one."""
+    return name if name.isupper() else f"BANKLLM_{name.upper()}"
 
 
 def project_root() -> Path:
@@ -116,7 +120,7 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, object]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"Expected name=value, got {pair!r}.")
+            raise UsageError(f"Expected name=value, such as epochs=3, got {pair!r}.")
         try:
             parsed[name] = json.loads(value)
         except json.JSONDecodeError:

@@ -59,7 +59,7 @@ def test_several_threads_share_what_waits(encoder):
         assert [future.result(10) for future in futures] == [str(number) for number in range(100)]
 
 
-def test_what_nobody_waits_for_any_more_is_left_out(encoder):
+def test_cancelled_texts_are_skipped(encoder):
     with Batcher(encoder) as batcher:
         outcomes = ask_while_busy(batcher, encoder, ["stays", "leaves"], then=lambda futures: futures[1].cancel())
     assert outcomes == ["STAYS", None]

@@ -119,7 +119,7 @@ def test_chats_finished_together_are_answered_as_each_alone(engine, monkeypatch)
         assert [turn["user_message"] for turn in engine.memory.export_user(customer)] == [message] * 2
 
 
-def test_of_chats_finished_together_one_fails_alone_and_an_unclear_one_waits(engine, monkeypatch):
+def test_in_a_batch_a_failed_chat_affects_only_itself_and_an_unclear_one_waits(engine, monkeypatch):
     talk = engine.chat("What is my account balance?", "CUST001").conversation_id
     asked = [("hello", "CUST002"), ("and the last three?", "CUST001", talk), ("what is my IBAN?", "CUST003")]
     exchanges = [engine.begin(*each) for each in asked]
@@ -179,7 +179,7 @@ def test_repeated_question_rests_on_the_earlier_one(engine):
     assert other.sources == ("knowledge:card_arrival",), "another customer's memory must never be used"
 
 
-def test_hand_over_passes_on_what_bears_on_it(classifier, engine):
+def test_hand_over_includes_the_relevant_messages(classifier, engine):
     engine.chat("Where is the card I ordered?", "CUST001")
     unsure = ChatEngine(with_artifact(classifier, threshold=1.1), engine.memory, Ledger(), TemplateResponder())
     assert "“Where is the card I ordered?”" in unsure.chat("where's the card i ordered", "CUST001").reply

@@ -1,4 +1,4 @@
-"""Chats whose encodings come at once are finished together, and each fails, or goes a way of its own, alone."""
+"""Chats whose encodings arrive together are finished in one batch. A failed or unclear chat affects only itself."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from bankllm.assistant.reply_batcher import ReplyBatcher
 
 
 class Engine:
-    """Answers `x` with `X` and notes what was asked at once; `!` fails, `?` can only be answered alone."""
+    """Answers `x` with `X` and records each batch; `!` fails, and `?` cannot be answered in a batch."""
 
     def __init__(self, answers_together: bool = True) -> None:
         self.answers_together = answers_together
@@ -39,32 +39,32 @@ def answers(engine: Engine, *exchanges: str) -> list[Any]:
     return [str(found) for found in asyncio.run(all_at_once())]
 
 
-def test_what_is_ready_at_once_is_finished_at_once() -> None:
+def test_chats_that_are_ready_together_are_finished_together() -> None:
     engine = Engine()
     assert answers(engine, "a", "b", "c") == ["A", "B", "C"]
     assert (engine.together, engine.alone) == ([["a", "b", "c"]], [])
 
 
-def test_one_fails_alone_and_another_goes_a_way_of_its_own() -> None:
+def test_a_failed_or_unclear_chat_affects_only_itself() -> None:
     engine = Engine()
     assert answers(engine, "a", "!b", "c?", "d") == ["A", "!b", "C?", "D"]
     assert engine.alone == ["c?"]
 
 
-def test_where_memory_refuses_the_lot_each_is_asked_alone() -> None:
+def test_if_the_batch_fails_each_chat_is_finished_singly() -> None:
     engine = Engine()
     engine.refuses = "b"
     assert answers(engine, "a", "b", "c") == ["A", "b", "C"]
     assert sorted(engine.alone) == ["a", "b", "c"]
 
 
-def test_an_engine_that_may_have_to_wait_is_asked_for_each() -> None:
+def test_an_engine_that_may_wait_finishes_each_chat_singly() -> None:
     engine = Engine(answers_together=False)
     assert answers(engine, "a", "b") == ["A", "B"]
     assert (engine.together, sorted(engine.alone)) == ([], ["a", "b"])
 
 
-def test_who_has_left_is_no_hindrance() -> None:
+def test_a_cancelled_chat_does_not_affect_the_others() -> None:
     engine = Engine()
 
     async def one_leaves() -> str:

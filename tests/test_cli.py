@@ -33,7 +33,7 @@ def bankllm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     [
         (["run", "--profile", "fast"], 2, "Unknown profile 'fast'. Expected one of: smoke, quick, full."),
         (["run", "--only", "9"], 2, "Unknown notebook '9'."),
-        (["run", "-p", "nonsense"], 2, "Expected name=value, got 'nonsense'."),
+        (["run", "-p", "nonsense"], 2, "Expected name=value, such as epochs=3, got 'nonsense'."),
         (["run", "-p", "siez=3"], 2, "01_local_validation has no parameter siez."),
         (["run", "--resume", "none"], 1, "is not a run: manifest.json is missing"),
         (["run", "--output", "/dev/null/x"], 1, "No run can be written"),
@@ -101,7 +101,7 @@ def test_doctor_reports_available_and_missing_tools() -> None:
 def test_doctor_fails_if_the_data_is_damaged(tmp_path: Path) -> None:
     result = bankllm("doctor", BANKLLM_BANKING77=str(tmp_path))
     assert result.returncode == 1
-    assert "train.csv, which cannot be read" in result.stdout
+    assert "train.csv cannot be read" in result.stdout
 
 
 def test_index_and_search_the_memory_of_a_customer(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_web_serves_locusts_page_and_stops_locust(server: ServerProcess) -> None
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (("--duration", "10"), r"--duration needs --rate, .* found --duration 10 and --rate None"),
+        (("--duration", "10"), r"--duration needs --rate, .* found --duration 10 and no --rate"),
         (("--driver", "open-loop", "--rate", "-1", "--duration", "10"), "found --duration 10 and --rate -1"),
         (("--driver", "open-loop"), "An open loop needs a rate above 0"),
         (("--users", "0"), "found users=0"),

@@ -86,7 +86,7 @@ def test_an_invalid_load_writes_its_rows_and_fails(tmp_path: Path, monkeypatch: 
     )
     said: list[str] = []
     with pytest.raises(
-        RunError, match=r"The load is invalid, .*: Locust ended after 1 of 20 requests\. 1 rows were written to"
+        RunError, match=r"The load test is invalid; .*: Locust ended after 1 of 20 requests\. 1 rows were written to"
     ):
         said.extend(lines)
     assert said[1] == "failed: 1, 1 × HTTP 503"

@@ -40,7 +40,7 @@ ARGUMENTS: dict[str, Any] = {"messages": ["hi"], "customers": ["CUST001"]}
         ({"wait_s": (3, 1)}, r"found \(3, 1\)"),
         ({"requests": 0, "users": 0}, "found users=0, requests=0"),
         ({"warm_up": -1}, "found requests=1000, warm_up=-1"),
-        ({"timeout_s": 0}, "Expected a timeout_s above 0; found 0"),
+        ({"timeout_s": 0}, "Expected a timeout above 0 s; found 0"),
         ({"timeout_s": math.nan}, "found nan"),
         ({"kind": "mix"}, "ab sends requests to one endpoint, found kind mix"),
         ({"kind": "balance"}, "Unknown kind of load 'balance'. Expected one of: chat, health, mix"),

@@ -145,7 +145,7 @@ def test_chat_answers_from_the_ledger(client, engine):
         (BALANCE | {"message": "\ud800"}, ["/message", "valid string"]),
         (BALANCE | {"customer_id": "x" * 129}, ["/customer_id", "at most 128"]),
         (BALANCE | {"conversation_id": "a b"}, ["/conversation_id", "match"]),
-        ([1], ["dictionary"]),
+        ([1], ["expected a JSON object"]),
     ],
 )
 def test_invalid_requests_are_rejected_with_the_reason(client, engine, body, words):
@@ -154,7 +154,9 @@ def test_invalid_requests_are_rejected_with_the_reason(client, engine, body, wor
 
 
 def test_body_that_is_not_json(client):
-    body = assert_problem(client.post("/api/v1/chat", content=b"{nope", headers=JSON), 422, "JSON decode error")
+    body = assert_problem(
+        client.post("/api/v1/chat", content=b"{nope", headers=JSON), 422, "the body is not valid JSON"
+    )
     assert body["errors"][0]["pointer"] == ""
 
 
@@ -164,8 +166,8 @@ def test_unknown_customer_is_404(client, customer_id):
 
 
 def test_unknown_paths_and_methods(client):
-    assert_problem(client.get("/nowhere"), 404, "Not Found")
-    assert_problem(client.get("/api/v1/chat"), 405, "Method Not Allowed")
+    assert_problem(client.get("/nowhere"), 404, "Not Found", "There is no such path")
+    assert_problem(client.get("/api/v1/chat"), 405, "Method Not Allowed", "The header Allow")
     assert client.put("/api/v1/customers/CUST001/memory").headers["allow"] == "DELETE, GET"
 
 

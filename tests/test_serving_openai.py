@@ -162,9 +162,9 @@ def test_invalid_embeddings_are_rejected_with_the_reason(client, change, message
 
 
 def test_unsupported_paths_give_404(client):
-    with pytest.raises(openai.NotFoundError, match="Not Found"):
+    with pytest.raises(openai.NotFoundError, match="There is no such path"):
         client.models.retrieve("gpt-4o")
-    with pytest.raises(openai.NotFoundError, match="Not Found"):
+    with pytest.raises(openai.NotFoundError, match="There is no such path"):
         client.responses.create(model="any", input="hello")
 
 

@@ -64,7 +64,7 @@ def responses(folder):
             keep(client.get("/health", params={"q": text}), 200)
         number = "4111-1111-1111-1111"
         refused = keep(client.post(CHAT, json=BALANCE | {"conversation_id": number}), 422)
-        assert "reads as an account number" in refused.json()["detail"]
+        assert "looks like an account number" in refused.json()["detail"]
         keep(client.post("/v1/embeddings", json={"input": "x", "dimensions": 4111111111111111}), 422)
         keep(client.post(CHAT, json=BALANCE, headers={"x-request-id": number}), 200)
         keep(client.get(f"/api/v1/customers/{number}/memory"), 403)

@@ -28,7 +28,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_invalid_value_is_reported_without_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BANKLLM_PROFILE", "hunter2")
-    with pytest.raises(UsageError, match=r"profile: Input should be 'smoke', 'quick' or 'full'") as caught:
+    with pytest.raises(UsageError, match=r"BANKLLM_PROFILE: Input should be 'smoke', 'quick' or 'full'") as caught:
         get_settings()
     assert "hunter2" not in str(caught.value)
 

@@ -290,7 +290,7 @@ def test_a_profile_becomes_a_plan():
     name, id = "LoRA r=16, all linear", "lora_r_16_all_linear"
     assert plan(profile) == {id: PlannedTraining(name, id, name, expected)}
     wrong = best.model_copy(update={"options": {"learning_rate": 1}})
-    with pytest.raises(UsageError, match="learning_rate: Extra inputs"):
+    with pytest.raises(UsageError, match="learning_rate: there is no such field"):
         plan(profile.model_copy(update={"training": (wrong,)}))
 
 

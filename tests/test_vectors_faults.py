@@ -57,7 +57,7 @@ def test_a_full_disk_fails_only_the_write(path: Path, free_bytes: int) -> None:
     child = subprocess.run([sys.executable, "-c", FULL, str(path), str(free_bytes)], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     error, during, after = child.stdout.splitlines()
-    assert "Earlier commits are unchanged. " in error
+    assert "Data stored before is unchanged. " in error
     assert "disk" in error.split("unchanged. ")[1]
     assert (during, after) == ("29 29", "30")
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:

@@ -62,7 +62,7 @@ class Batcher(Generic[ResultT]):
         return self._waiting.qsize()
 
     def submit(self, text: str) -> Future[ResultT]:
-        """Queue a text; the future gets its result, or the exception that `run` raised for this text alone.
+        """Queue a text; the future gets its result, or the exception that `run` raised for only this text.
 
         A text whose future is cancelled before its pass begins is skipped. Raises `Overloaded` if the queue is full or
         closed.

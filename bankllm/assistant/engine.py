@@ -129,14 +129,17 @@ class ChatEngine:
         """Check a message and queue it for the encoder, without waiting. Raises as `chat` does."""
         if not message.strip() or len(message) > MAX_MESSAGE_CHARACTERS:
             raise UsageError(
-                f"A message needs 1 to {MAX_MESSAGE_CHARACTERS} characters that are not all spaces; got {len(message)} "
+                f"Expected a message of 1 to {MAX_MESSAGE_CHARACTERS} characters, not only spaces; got {len(message)} "
                 "characters."
             )
         if not is_text(message):
-            raise UsageError("The message contains half of a surrogate pair. Send valid Unicode.")
+            raise UsageError(
+                "The message contains an unpaired surrogate, which is not a valid character. Send valid Unicode."
+            )
         if conversation_id and mask(conversation_id) != conversation_id:
             raise UsageError(
-                "The conversation_id reads as an account number. Send the id of an earlier reply, or no id."
+                "The conversation_id looks like an account number. Send the conversation_id of an earlier reply, or "
+                "omit it."
             )
         message = mask(message)
         self.ledger.require(customer_id)
@@ -240,7 +243,9 @@ class ChatEngine:
         try:
             self.memory.store_rows(rows)
         except StoreError as error:
-            logger.error("replied without storing the turn (turns: %d): %s", len(rows), error)
+            logger.error(
+                "messages of %d chats were not stored; the replies were sent without them: %s", len(rows), error
+            )
             for pending, _ in replied:
                 pending.unavailable += ("storing",)
         return [self._complete(pending, reply) for pending, reply in replied]
@@ -339,7 +344,7 @@ class ChatEngine:
         try:
             recalled = self.memory.recall(queries, RECALLED)
         except StoreError as error:
-            logger.error("replying without memory: %s", error)
+            logger.error("the memory cannot be searched, so the replies do not use earlier messages: %s", error)
             recalled, failed = [[] for _ in pending_chats], ("memory",)
         for pending in pending_chats:
             pending.unavailable = failed

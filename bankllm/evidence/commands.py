@@ -107,7 +107,9 @@ def latest_run() -> Path:
     output = project_root() / get_settings().output
     latest = output / "LATEST"
     if not latest.is_file():
-        raise RunError(f"No complete run in {output}. Make one with `bankllm run`, or give a run folder.")
+        raise RunError(
+            f"No complete run in {output}. Make one with `bankllm run`, or name a run folder (claims: with --run)."
+        )
     return output / latest.read_text(encoding="utf-8").strip()
 
 

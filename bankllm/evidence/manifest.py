@@ -89,7 +89,10 @@ def read_manifest(folder: Path) -> Manifest:
     """Reads `manifest.json`. Raises `RunError` if it is missing or does not fit the model."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise RunError(f"{folder} is not a run: {MANIFEST} is missing. Expected outputs/<run-id>; see outputs/LATEST.")
+        raise RunError(
+            f"{folder} is not a run: {MANIFEST} is missing. Expected a run folder, outputs/<run-id>; the file "
+            "outputs/LATEST names the newest complete run."
+        )
     try:
         return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:

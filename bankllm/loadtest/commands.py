@@ -97,8 +97,9 @@ def _output(driver: str) -> Path:
 
 def _requests(duration: float, rate: float | None) -> int:
     if rate is None or not 0 < duration * rate < 1e8:
+        found = "no --rate" if rate is None else f"--rate {rate:g}"
         raise UsageError(
-            f"--duration needs --rate, and both must be above 0; found --duration {duration:g} and --rate {rate}. "
+            f"--duration needs --rate, and both must be above 0; found --duration {duration:g} and {found}. "
             "Use --driver open-loop with both options, or --requests."
         )
     return max(1, round(duration * rate))

@@ -73,7 +73,7 @@ def drive(
         yield f"Interrupted. {kept}"
         raise KeyboardInterrupt
     if result.invalid_because:
-        raise RunError(f"The load is invalid, do not use its results: {result.invalid_because}. {kept}")
+        raise RunError(f"The load test is invalid; do not use its results: {result.invalid_because}. {kept}")
     yield kept
 
 

@@ -84,13 +84,16 @@ def _check(load: Load, driver: Driver) -> None:
     if not 0 <= load.wait_s[0] <= load.wait_s[1]:
         raise UsageError(f"Expected wait_s as (shortest, longest) in seconds; found {load.wait_s}.")
     if not 0 < load.timeout_s < math.inf:
-        raise UsageError(f"Expected a timeout_s above 0; found {load.timeout_s}.")
+        raise UsageError(
+            f"Expected a timeout above 0 s; found {load.timeout_s}. Set --timeout (in Python timeout_s=30)."
+        )
 
 
 def _check_rate(load: Load) -> None:
     if load.rate is None or not 0 < load.rate <= MAX_RATE:
         raise UsageError(
-            f"An open loop needs a rate above 0 and up to {MAX_RATE:,} requests per second; found {load.rate}."
+            f"An open loop needs a rate above 0 and up to {MAX_RATE:,} requests per second; found {load.rate}. Set "
+            "--rate (in Python rate=50)."
         )
     if load.arrivals not in get_args(Arrivals):
         raise UsageError(f"Unknown arrivals {load.arrivals!r}. Expected one of: {', '.join(get_args(Arrivals))}.")

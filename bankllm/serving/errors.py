@@ -44,6 +44,16 @@ SECURITY_HEADERS = {
     "cache-control": "no-store",
 }
 """Set on every response. Replies contain a customer's data, so caches must not store them."""
+DETAILS = {
+    404: "There is no such path on this server. GET /openapi.json lists the paths.",
+    405: "This path does not accept this method. The header Allow lists the methods that it accepts.",
+}
+"""Details for statuses that the router sets; its own detail only repeats the title."""
+FAULTS = {
+    "json_invalid": "the body is not valid JSON",
+    "model_attributes_type": "expected a JSON object; check the body and the header Content-Type: application/json",
+}
+"""Details for pydantic's error types whose own text does not tell a client what to correct."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -134,7 +144,7 @@ def problem(scope: Scope, status: int, detail: str, headers: Mapping[str, str] |
 
 def openai_error(problem: Problem) -> OpenAIError:
     """Convert a problem to the `error` object of OpenAI's protocol."""
-    faults = [f"{fault.pointer}: {fault.detail}" for fault in problem.errors]
+    faults = [": ".join(filter(None, (fault.pointer, fault.detail))) for fault in problem.errors]
     return OpenAIError(
         message=" ".join([problem.detail, *faults]),
         type="invalid_request_error" if problem.status < 500 else "server_error",
@@ -184,12 +194,15 @@ def problem_of(request_id: str, error: Exception) -> Problem:
     """
     match error:
         case HTTPException():
-            return _problem(request_id, error.status_code, str(error.detail))
+            repeated = error.detail == HTTPStatus(error.status_code).phrase
+            detail = DETAILS.get(error.status_code, error.detail) if repeated else error.detail
+            return _problem(request_id, error.status_code, detail)
         case RequestValidationError():
             faults = [
-                Fault(pointer=mask(_pointer(fault["loc"])), detail=mask(fault["msg"])) for fault in error.errors()
+                Fault(pointer=mask(_pointer(fault["loc"])), detail=mask(FAULTS.get(fault["type"], fault["msg"])))
+                for fault in error.errors()
             ]
-            return _problem(request_id, 422, "The request is invalid. See errors for each invalid field.", faults)
+            return _problem(request_id, 422, "The request is invalid; `errors` lists each fault.", faults)
         case UnknownCustomer():
             return _problem(request_id, 404, str(error))
         case Overloaded():

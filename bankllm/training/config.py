@@ -98,7 +98,10 @@ class TrainConfig(BaseModel):
         try:
             config = handler(values)
         except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            reasons = {"extra_forbidden": "there is no such field"}
+            faults = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {reasons.get(e['type'], e['msg'])}" for e in error.errors()
+            )
             raise UsageError(
                 f"The training configuration is invalid: {faults}. bankllm/training/config.py documents each field."
             ) from None

@@ -55,8 +55,8 @@ def out_of_fold(embeddings: np.ndarray, labels: Sequence[int], folds: int = 5, s
     if counts.min() < folds:
         raise DataError(
             f"Label {counts.argmin()} has {counts.min()} texts, too few for {folds} folds. Expected at least one text "
-            "per label and fold, because a model trained without a label calls each of its texts wrong. Use fewer "
-            "folds, or add texts."
+            "per label and fold, because a model trained without a label never predicts that label. Use fewer folds, "
+            "or add texts."
         )
     probabilities = np.empty((len(given), len(counts)))
     for learn, judged in StratifiedKFold(folds, shuffle=True, random_state=seed).split(embeddings, given):

@@ -79,6 +79,11 @@ def _read(source: str) -> tuple[list[str], list[str]]:
     from bankllm.vectors.namespace import MAX_TEXT_CHARACTERS
 
     path = Path(source)
+    if path.suffix and not path.exists():
+        raise DataError(
+            f"There is no file {path}. Expected a text file with one text per line, or a data set (teller77, "
+            "banking77, auto). Check the path."
+        )
     if not path.is_file():
         data = datasets.load(source)
         labels = [*data.train.labels, *data.test.labels]
@@ -156,7 +161,7 @@ def reindex(
     typer.echo(
         f"{count:,} texts re-embedded with {embedder.model_id}"
         if count
-        else f"nothing to do: {store} already holds vectors of this model and precision, or no texts"
+        else f"nothing to do: {store} holds no texts, or its vectors are already of this model and precision"
     )
 
 

@@ -71,7 +71,8 @@ def read_markdown(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{file} cannot be read as UTF-8 text ({error}). Expected a Markdown file.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{file} cannot be read ({reason}). Expected a text file in UTF-8; check the path.") from error
 
 
 def _faults(token: Token, measured: Mapping[str, Record], file_conditions: str, line: str, run: str) -> Iterator[str]:

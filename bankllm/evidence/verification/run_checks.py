@@ -31,7 +31,10 @@ from bankllm.evidence.verification.record_checks import (
 def check_run(folder: Path, schemas: Mapping[str, Mapping[str, Any]]) -> Verdict:
     """Checks a finished run against the JSON Schemas and its own files. Raises `RunError` if there is no manifest."""
     if not (folder / MANIFEST).is_file():
-        raise RunError(f"{folder} is not a run: {MANIFEST} is missing. Expected outputs/<run-id>; see outputs/LATEST.")
+        raise RunError(
+            f"{folder} is not a run: {MANIFEST} is missing. Expected a run folder, outputs/<run-id>; the file "
+            "outputs/LATEST names the newest complete run."
+        )
     records, findings = read_record_documents(folder, schemas["record"])
     try:
         findings += check_records(folder, records)

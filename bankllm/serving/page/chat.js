@@ -56,7 +56,7 @@ async function* events(response) {
 }
 
 function errorOf(problem) {
-  const fields = (problem.errors || []).map((field) => `${field.pointer}: ${field.detail}`).join("; ");
+  const fields = (problem.errors || []).map((field) => [field.pointer, field.detail].filter(Boolean).join(": ")).join("; ");
   return new Error([problem.detail, fields].filter(Boolean).join(" "));
 }
 

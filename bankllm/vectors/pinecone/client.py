@@ -58,7 +58,7 @@ class PineconeClient:
         store = self._store
         test_call = self._breaker.tripped
         if store is None or not self._breaker.allows():
-            self._count_fallback("it has not been reached yet" if store is None else "")
+            self._count_fallback("there is no connection yet" if store is None else "")
             return None
         pending = _PendingCall(deadline_s or self.deadline_s)
         future = self._pool.submit(request, store)

@@ -59,10 +59,12 @@ def open_file(
 def open_existing(path: Path, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     """Open an existing store's file of any embedder and migrate an older schema. Raises as `open_file` does."""
     if not path.is_file():
-        raise StoreError(f"There is no file {path}. Expected a vector store that bankllm wrote; check the path.")
+        raise StoreError(
+            f"There is no file {path}. Expected a vector store that bankllm wrote; check the path (--store)."
+        )
     with _connected(path, wait_s) as (db, schema):
         if not schema:
-            raise StoreError(f"{path} is empty. Expected a vector store that bankllm wrote; check the path.")
+            raise StoreError(f"{path} is empty. Expected a vector store that bankllm wrote; check the path (--store).")
         with transaction(db, "IMMEDIATE"):
             _check_size(db, path)
             if schema < SCHEMA_VERSION:
@@ -107,7 +109,7 @@ def store_errors(path: Path | None) -> Iterator[None]:
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")  # such as SQLITE_READONLY_DIRECTORY
         advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), "")
-        message = f"The vector store {path or 'in memory'} failed: {error}. Earlier commits are unchanged."
+        message = f"The vector store {path or 'in memory'} failed: {error}. Data stored before is unchanged."
         raise StoreError(f"{message} {advice}".rstrip()) from error
 
 
