@@ -244,7 +244,7 @@ class ChatEngine:
             self.memory.store_rows(rows)
         except StoreError as error:
             logger.error(
-                "messages of %d chats were not stored; the replies were sent without them: %s", len(rows), error
+                "the turns of %d chats were not stored; the replies are sent all the same: %s", len(rows), error
             )
             for pending, _ in replied:
                 pending.unavailable += ("storing",)

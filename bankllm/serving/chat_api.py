@@ -110,7 +110,7 @@ def chat_routes(
         return EventStream(events())
 
     @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 429, 500, 503))
-    def kept(customer_id: CustomerId, customer: Customer) -> CustomerData:
+    def read_memory(customer_id: CustomerId, customer: Customer) -> CustomerData:
         """All that memory stores about this customer, oldest first."""
         require_same_customer(customer, customer_id)
         limit.check(customer_id)
@@ -121,7 +121,7 @@ def chat_routes(
     @router.delete(
         "/customers/{customer_id}/memory", status_code=204, responses=documented(401, 403, 404, 422, 429, 500, 503)
     )
-    def forget(customer_id: CustomerId, customer: Customer) -> None:
+    def delete_memory(customer_id: CustomerId, customer: Customer) -> None:
         """Delete all that memory stores about this customer. A second call does nothing and is no error."""
         require_same_customer(customer, customer_id)
         limit.check(customer_id)

@@ -53,9 +53,12 @@ def search(
         )
     with open_service(store, get_settings()) as service:
         target = service.collection(collection) if collection is not None else service.for_user(user or "")
-        for match in target.search(query, top_k):
-            intent = match.metadata.get("intent")
-            typer.echo(f"{match.score:.3f}  {match.text}" + (f"  ({intent})" if intent else ""))
+        matches = target.search(query, top_k)
+    for match in matches:
+        intent = match.metadata.get("intent")
+        typer.echo(f"{match.score:.3f}  {match.text}" + (f"  ({intent})" if intent else ""))
+    if not matches:
+        typer.echo(f"no match: {store} holds no texts of {user or f'the collection {collection}'}", err=True)
 
 
 def _check_target(user: str | None, collection: str | None) -> None:
