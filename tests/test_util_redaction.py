@@ -5,6 +5,7 @@ The error rates are measured on 10,000 generated texts of each kind. The generat
 
 import random
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stdnum import iban, luhn
 
-from bankllm.util.redaction import mask
+from bankllm.util.redaction import COMPATIBILITY_DIGIT, DIGIT, mask
 
 CARDS = 10_000
 """Number of generated texts per kind."""
@@ -83,6 +84,16 @@ def test_an_account_number_is_masked(text, masked):
 )
 def test_other_text_is_unchanged(text):
     assert mask(text) == text
+
+
+def test_every_character_that_normalises_to_a_digit_is_searched() -> None:
+    missing = [
+        hex(code)
+        for code in range(sys.maxunicode + 1)
+        if any(map(str.isdecimal, unicodedata.normalize("NFKC", chr(code))))
+        and not (DIGIT.match(chr(code)) or COMPATIBILITY_DIGIT.match(chr(code)))
+    ]
+    assert missing == []
 
 
 @given(st.text(max_size=200))
