@@ -201,8 +201,10 @@ def benchmark(
     from bankllm import pipeline
     from bankllm.evidence.format import format_interval, format_value
     from bankllm.evidence.records import read_records
+    from bankllm.training.sweep import plan
 
     name = profile or get_settings().profile
+    plan(get_profile(name), only or ())  # an unknown name fails here, before the notebook starts
     folder, manifest = pipeline.run(
         name,
         _output_folder(output),

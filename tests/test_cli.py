@@ -34,6 +34,7 @@ def bankllm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         (["run", "--profile", "fast"], 2, "Unknown profile 'fast'. Expected one of: smoke, quick, full."),
         (["run", "--only", "9"], 2, "Unknown notebook '9'."),
         (["run", "-p", "nonsense"], 2, "Expected name=value, such as epochs=3, got 'nonsense'."),
+        (["benchmark", "--profile", "smoke", "--only", "nonsense"], 2, "has no configuration nonsense."),
         (["run", "-p", "siez=3"], 2, "01_local_validation has no parameter siez."),
         (["run", "--resume", "none"], 1, "is not a run: manifest.json is missing"),
         (["run", "--output", "/dev/null/x"], 1, "No run can be written"),
