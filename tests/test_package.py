@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def test_each_public_name_exists_and_is_documented() -> None:
 def test_every_module_has_a_docstring() -> None:
     for path in (ROOT / "bankllm").rglob("*.py"):
         assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+SAME_ROLE = {"__init__.py", "__main__.py", "commands.py", "errors.py", "store.py"}
+"""File names that several folders share for one role: the folder's CLI commands, its errors, its `VectorStore`."""
+
+
+def test_a_file_or_class_name_means_one_thing() -> None:
+    files, classes = Counter[str](), Counter[str]()
+    for path in (ROOT / "bankllm").rglob("*.py"):
+        files[path.name] += path.name not in SAME_ROLE
+        classes.update(node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef))
+    assert [name for name, count in (files + classes).items() if count > 1] == []
 
 
 def test_the_repository_address_is_the_same_everywhere() -> None:
