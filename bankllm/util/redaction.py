@@ -45,7 +45,13 @@ ISSUERS = (
     ("644", "649", (16, 19)),
     ("65", "65", (16, 19)),
     ("62", "62", (16, 17, 18, 19)),  # UnionPay
-    ("8100", "8171", (16, 17, 18, 19)),
+    ("8100", "8199", (16, 17, 18, 19)),
+    ("5060", "5061", (16, 19)),  # Verve
+    ("5067", "5067", (16,)),  # Elo
+    ("6363", "6363", (16,)),
+    ("6062", "6062", (16,)),  # Hipercard
+    ("5085", "5089", (16,)),  # RuPay
+    ("9792", "9792", (16,)),  # Troy
 )
 """Card issuers: first prefix, last prefix, possible lengths. Maestro's ranges 50, 56-58 and 6 are not listed in full:
 they would match one random number in seven."""
@@ -70,7 +76,15 @@ MASKED = r"(?! {4}[0-9]{4}\])"
 CARD_WORD = re.compile(
     rf"(?:card|visa|master|maestro|amex|discover|diners|jcb|unionpay|debit|credit|cvv|cvc|expir){MASKED}", re.IGNORECASE
 )
-SSN_WORD = re.compile(rf"(?:ssn|social {{0,3}}security){MASKED}", re.IGNORECASE)
+SSN_WORD = re.compile(
+    r"(?:ssn|\bs ?s ?n\b|\bss(?=[ !]*(?:[0-9]|no\b|num))|\bso[cs]i?a?l?[ -]{0,3}sec|\bmy social\b(?! media)"
+    rf"|seguro social){MASKED}",
+    re.IGNORECASE,
+)
+OTHER_NUMBER = re.compile(r"(?:phone|tel|mobile|call|fax|order|paid|pay|costs?|room)[^0-9A-Za-z]{0,3}$", re.IGNORECASE)
+"""Before a number that is not a social security number, although its groups have 3, 2 and 4 digits."""
+ENTITY = re.compile(r"&nbsp;|&#160;|&#xa0;|%20|<br ?/?>", re.IGNORECASE)
+"""A separator in text that was copied from a page or an e-mail."""
 REACH = 40
 """Maximum number of characters between such a word and the number, in either order."""
 EXTRAS = ([3], [4], [2, 2], [2, 4], [2, 2, 3], [2, 2, 4], [2, 4, 3], [2, 4, 4])
@@ -135,7 +149,9 @@ def mask_metadata(value: Any) -> Any:
 
 
 def _masked_once(text: str) -> str:
-    canonical, origin = _canonical(text)
+    # An entity becomes one separator and invisible characters, so that the positions in the text stay the same.
+    plain = ENTITY.sub(lambda entity: " ".ljust(len(entity[0]), "\u200b"), text)
+    canonical, origin = _canonical(plain)
     pieces, end = [], 0
     for cluster in _clusters(_account_numbers(canonical)):
         start, last = cluster[0].start, max(number.stop for number in cluster) - 1
@@ -343,7 +359,7 @@ def _ibans(text: str) -> Iterator[AccountNumber]:
             stop, number = character.end(), number + character[1]
         continues = number[-1:].isdigit() and text[stop : stop + 1].isdigit()
         continues |= number[-1:].isalpha() and text[stop : stop + 1].isalpha()
-        if (is_delimited or not continues) and number and iban.is_valid(number):
+        if (is_delimited or not continues) and number and iban.is_valid(number, check_country=False):
             yield AccountNumber(0, start, stop, "IBAN", number[-SHOWN:].upper())
 
 
@@ -358,7 +374,7 @@ def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterat
     """US social security numbers in a sequence of digit groups.
 
     Accepted are a complete sequence of 3, 2 and 4 digits, such groups with hyphens inside a longer sequence, and nine
-    digits near a word such as "SSN".
+    digits in any grouping near a word such as "SSN".
     """
     for first, group in enumerate(groups):
         candidate = groups[first : first + len(SSN_GROUPS)]
@@ -369,6 +385,10 @@ def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterat
         if len(number) != sum(SSN_GROUPS) or not ssn.is_valid(number):
             continue
         whole = separated and len(candidate) == len(groups) and "," not in text[start:stop]
+        whole = whole and not OTHER_NUMBER.search(text[max(0, start - 12) : start])
         hyphens = separated and HYPHENATED_SSN.match(text, start)
         if whole or hyphens or _near(words, start, stop):
             yield AccountNumber(4, start, stop, "SSN", number[-SHOWN:])
+    number, start, stop = "".join(group[0] for group in groups), groups[0].start(), groups[-1].end()
+    if len(number) == sum(SSN_GROUPS) and ssn.is_valid(number) and _near(words, start, stop):
+        yield AccountNumber(4, start, stop, "SSN", number[-SHOWN:])
