@@ -317,7 +317,8 @@ def _may_be_card(text: str, groups: Groups) -> bool:
         return False
     if _is_usual(groups):
         return not _holds_date(groups)
-    is_list = any("," in text[one.end() : other.start()] for one, other in pairwise(groups))
+    # Single digits with commas are a dictated number; longer groups with commas are a list.
+    is_list = max(lengths) > 1 and any("," in text[one.end() : other.start()] for one, other in pairwise(groups))
     other_number = sum(lengths) == 13 or lengths[:3] == [3, 3, 4] or lengths == [2, 2, 2, 8]
     return not (is_list or other_number or _holds_date(groups))
 
