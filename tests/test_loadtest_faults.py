@@ -165,7 +165,11 @@ def kill(server: ServerProcess) -> None:
 
 
 def during(work: Callable[[], object], server: ServerProcess, do: Callable[[ServerProcess], None]) -> list[object]:
-    """Run `work` and call `do` after 200 requests; return the result of `work`, or the `ServerError` that it raised."""
+    """Run `work` and call `do` after 300 requests; return the result of `work`, or the `ServerError` that it raised.
+
+    At least 200 of the requests are answered then: the others are in flight (20 users have at most 20), or checks
+    whether the server can be reached.
+    """
     results: list[object] = []
 
     def load() -> None:
@@ -176,7 +180,7 @@ def during(work: Callable[[], object], server: ServerProcess, do: Callable[[Serv
 
     thread = threading.Thread(target=load)
     thread.start()
-    while seen(server) < 200:
+    while seen(server) < 300:
         assert thread.is_alive()
         time.sleep(0.01)
     do(server)
