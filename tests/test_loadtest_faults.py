@@ -222,6 +222,14 @@ def test_ctrl_c_keeps_the_rows_and_stops_the_generator(options: tuple[str, ...],
     assert "p50" not in output
 
 
+def has_child(process: psutil.Process, argument: str) -> bool:
+    for child in process.children():
+        with contextlib.suppress(psutil.Error):  # a child that has just ended
+            if argument in child.cmdline():
+                return True
+    return False
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_the_server_that_was_started(tmp_path: Path) -> None:
     options = ("rows.csv.gz", "--driver", "open-loop", "--rate", "20", "--duration", "60")
@@ -229,7 +237,7 @@ def test_ctrl_c_stops_the_server_that_was_started(tmp_path: Path) -> None:
     with (tmp_path / "output.txt").open("wb") as file:
         cli = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file)
         process = psutil.Process(cli.pid)
-        while not any("bankllm.loadtest.drivers.open_loop_process" in child.cmdline() for child in process.children()):
+        while not has_child(process, "bankllm.loadtest.drivers.open_loop_process"):
             assert cli.poll() is None
             time.sleep(0.05)
         time.sleep(2)
