@@ -147,10 +147,14 @@ def test_a_killed_server_leaves_rows_of_an_invalid_load(driver: Any, load: dict[
 @needs_ab
 @pytest.mark.slow
 def test_ab_does_not_report_which_rows_failed_after_a_killed_server(tmp_path: Path) -> None:
-    with ServerProcess(program=ENDPOINT) as server:
-        load = {"users": 10, "requests": 100_000, "output": tmp_path}
-        results = during(lambda: run_load(server.url, "ab", **load, **ARGUMENTS), server, kill)
-    result = results[0]
+    for _ in range(5):
+        with ServerProcess(program=ENDPOINT) as server:
+            load = {"users": 10, "requests": 100_000, "output": tmp_path}
+            (result,) = during(lambda: run_load(server.url, "ab", **load, **ARGUMENTS), server, kill)  # noqa: B023
+        if isinstance(result, LoadResult):
+            break
+        # ab gives up by itself if the server dies while it accepts connections; that depends on the moment.
+        assert "ab stopped early and wrote no rows. Check that the server answers." in str(result)
     assert isinstance(result, LoadResult)
     assert len(result.rows) >= 200
     assert {each["error"] for each in result.rows} == {"unknown"}
