@@ -377,11 +377,10 @@ def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterat
     Accepted are a complete sequence of 3, 2 and 4 digits, such groups with hyphens inside a longer sequence, and nine
     digits in any grouping near a word such as "SSN".
     """
-    for first, group in enumerate(groups):
-        candidate = groups[first : first + len(SSN_GROUPS)]
-        separated = [len(part[0]) for part in candidate] == SSN_GROUPS
-        if not separated:
-            candidate = [group]
+    windows = [groups[first : first + len(SSN_GROUPS)] for first in range(len(groups))]
+    single = [window if _lengths(window) == SSN_GROUPS else window[:1] for window in windows]
+    for candidate in (*single, groups):
+        separated = _lengths(candidate) == SSN_GROUPS
         number, start, stop = "".join(part[0] for part in candidate), candidate[0].start(), candidate[-1].end()
         if len(number) != sum(SSN_GROUPS) or not ssn.is_valid(number):
             continue
@@ -390,6 +389,3 @@ def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterat
         hyphens = separated and HYPHENATED_SSN.match(text, start)
         if whole or hyphens or _near(words, start, stop):
             yield AccountNumber(4, start, stop, "SSN", number[-SHOWN:])
-    number, start, stop = "".join(group[0] for group in groups), groups[0].start(), groups[-1].end()
-    if len(number) == sum(SSN_GROUPS) and ssn.is_valid(number) and _near(words, start, stop):
-        yield AccountNumber(4, start, stop, "SSN", number[-SHOWN:])
