@@ -14,7 +14,7 @@ from bankllm.evidence.run import Run
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.sealed_run import sealed_run
+from tests.support.sealed_run import sealed_run
 
 
 def bankllm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 """Load the served classifier in its inference runtime: an ONNX graph on a CPU, torch on a GPU (`BANKLLM_INFERENCE`).
 
-`tests/benchmarks/inference_paths.py` compares the runtimes; the README in its folder has the results. The memory's
+`benchmarks/inference_paths.py` compares the runtimes; the README in its folder has the results. The memory's
 embeddings come from the same model if the base model's own output can be computed in the classifier's forward pass.
 """
 

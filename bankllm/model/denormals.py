@@ -1,7 +1,7 @@
 """Flush denormal floating-point numbers to zero inside a block, only in the calling thread.
 
 Denormal numbers are too small for the normal form of a float. The softmax over packed texts produces them wherever the
-attention mask excludes a token. Intel cores process each of them on a slow path. `tests/benchmarks/denormals.py`
+attention mask excludes a token. Intel cores process each of them on a slow path. `benchmarks/denormals.py`
 measures the effect on a forward pass of MiniLM.
 """
 

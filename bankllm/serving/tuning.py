@@ -2,11 +2,11 @@
 
 malloc: glibc gives each thread its own heap (arena), and raises the block size above which freed memory is returned to
 the system. In a server whose threads pass arrays to each other, resident memory then grows although no data is kept.
-`tests/benchmarks/soak.py` measures the growth.
+`benchmarks/soak.py` measures the growth.
 
 BLAS: numpy splits a large matrix product between all cores. The BLAS threads wait for each other by spinning, which
 takes the cores from the classifier. Searches already run in parallel, so each search uses one core.
-`tests/benchmarks/search_threads.py` measures the effect.
+`benchmarks/search_threads.py` measures the effect.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ def freeze_gc() -> None:
     """Exclude all existing objects from garbage collection. Call it once, after the models are loaded.
 
     A full collection of these objects takes about 60 ms, and no other thread can run meanwhile.
-    `tests/benchmarks/README.md` has the measurements.
+    `benchmarks/README.md` has the measurements.
     """
     gc.collect()
     gc.freeze()

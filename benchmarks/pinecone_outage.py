@@ -1,0 +1,232 @@
+"""Outage of Pinecone during writes: rows that are lost, duplicated or out of order, and latency during the outage.
+
+python benchmarks/pinecone_outage.py [--seconds 60] [--kill] [--layout shared] [--folder on/the/disk]
+
+Uses the real SDK with tests/support/pinecone_server.py, whose port is closed during the outage. A process writes one
+row after the other (every tenth operation rewrites an older row, every fifteenth deletes one) while a thread searches.
+With --kill, the process gets SIGKILL in the middle of the outage and is started again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.store import PineconeStore
+from bankllm.vectors.rows import Row
+from tests.support.pinecone_server import API_KEY, PineconeServer
+
+DIM, EMBEDDER = 8, "benchmark@0"
+CUSTOMERS = 5
+PAUSE_S = 0.01
+"""Pause between two operations of the writer."""
+
+
+@dataclass
+class Outcome:
+    """The effects of the outage."""
+
+    acknowledged: int = 0
+    """Writes and deletes that returned."""
+    during: int = 0
+    """Acknowledged operations during the outage."""
+    lost: int = 0
+    """Acknowledged changes that are missing from the file or from Pinecone at the end."""
+    doubled: int = 0
+    """Records in Pinecone without a row in the file."""
+    disordered: int = 0
+    """Rows that reached Pinecone before an earlier row of the same customer."""
+    drain_s: float = 0.0
+    """Seconds from the end of the outage until Pinecone had all changes."""
+    write_ms: list[float] = field(default_factory=list)
+    """Duration of each write during the outage, in ms."""
+    search_ms: list[float] = field(default_factory=list)
+    """Duration of each search during the outage, in ms."""
+
+
+def operation(number: int) -> tuple[str, str, str]:
+    """Return kind, customer and row id of the writer's operation with this number."""
+    kind, row = "upsert", number
+    if number % 15 == 14:
+        kind, row = "delete", number - 3 * CUSTOMERS
+    elif number % 10 == 9:
+        row = number - 2 * CUSTOMERS
+    row = max(row, 0)
+    return kind, f"CUST{row % CUSTOMERS}", f"m{row}"
+
+
+def write(path: Path, url: str, layout: Any, first: int) -> None:
+    """Run the writer process: one JSON line per operation or search. A line on stdin makes it drain and exit."""
+    stop = Event()
+
+    def connect() -> PineconeStore:
+        return PineconeStore(API_KEY, "outage", DIM, EMBEDDER, layout=layout, host=url)
+
+    def search() -> None:
+        while not stop.is_set():
+            began = time.perf_counter()
+            store.search("CUST0", np.ones(DIM), 5)
+            write_line({"search_ms": 1000 * (time.perf_counter() - began), "at": time.time()})
+            time.sleep(PAUSE_S)
+
+    Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
+    store = ReplicatedStore(OutboxStore(path, DIM, EMBEDDER, target=layout), connect, layout)
+    searching = Thread(target=search)
+    searching.start()
+    number = first
+    while not stop.is_set():
+        kind, customer, id_ = operation(number)
+        vector = np.random.default_rng(number).normal(size=DIM)
+        began = time.perf_counter()
+        if kind == "upsert":
+            store.upsert(customer, [Row(id_, f"text {number}", vector)])
+        else:
+            store.delete(customer, [id_])
+        write_line([number, kind, customer, id_, 1000 * (time.perf_counter() - began), time.time()])
+        number += 1
+        time.sleep(PAUSE_S)
+    searching.join()
+    store.drain(120)
+    write_line(time.time())
+    store.close()
+
+
+def write_line(what: object) -> None:
+    """Write one JSON line to stdout atomically, from any thread, even if the process is killed afterwards."""
+    os.write(1, (json.dumps(what) + "\n").encode())
+
+
+def start(path: Path, url: str, layout: str, first: int, log: Path) -> subprocess.Popen[str]:
+    """Start the writer with its output in a file, because a full pipe would block it."""
+    with log.open("ab") as lines:
+        return subprocess.Popen(
+            [sys.executable, __file__, "--write", str(path), url, layout, str(first)],
+            stdin=subprocess.PIPE,
+            stdout=lines,
+            text=True,
+        )
+
+
+def read(log: Path) -> list[Any]:
+    """Return the lines that the writer has written so far."""
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def measure(folder: Path, seconds: float, kill: bool, layout: Any = "customer") -> Outcome:
+    """Run the outage, and compare the acknowledged changes with the file and Pinecone at the end."""
+    path, log, killed_turn = folder / "memory.sqlite", folder / "log.jsonl", None
+    with PineconeServer() as server:
+        writer = start(path, server.url, layout, 0, log)
+        while len(read(log)) < 50:
+            if writer.poll() is not None:
+                sys.exit("The writer exited before its first 50 operations. See its error above.")
+            time.sleep(0.05)
+        outage_began = time.time()
+        server.stop()
+        if kill:
+            time.sleep(seconds / 2)
+            writer.kill()
+            writer.wait()
+            killed_turn = 1 + max(turn[0] for turn in read(log) if isinstance(turn, list))
+            writer = start(path, server.url, layout, killed_turn + 1, log)
+            time.sleep(seconds / 2)
+        else:
+            time.sleep(seconds)
+        server.start()
+        outage_ended = time.time()
+        writer.communicate("over\n")
+        if writer.returncode:
+            sys.exit(f"The writer exited with code {writer.returncode}, expected 0. See its error above.")
+        lines = read(log)
+        drained = next(line for line in lines if isinstance(line, float))
+        return judge(lines, killed_turn, server, path, layout, outage_began, outage_ended, drained)
+
+
+def judge(
+    log: list[Any],
+    killed_turn: int | None,
+    server: PineconeServer,
+    path: Path,
+    layout: Any,
+    outage_began: float,
+    outage_ended: float,
+    drained: float,
+) -> Outcome:
+    """Compare the acknowledged operations with the result. The operation during the kill may be done or not."""
+    turns = [line for line in log if isinstance(line, list)]
+    during = [turn for turn in turns if outage_began <= turn[5] <= outage_ended]
+    outcome = Outcome(len(turns), len(during), drain_s=drained - outage_ended)
+    outcome.write_ms = [turn[4] for turn in during]
+    searches = [line for line in log if isinstance(line, dict)]
+    outcome.search_ms = [line["search_ms"] for line in searches if outage_began <= line["at"] <= outage_ended]
+    model: dict[tuple[str, str], str | None] = {}
+    first: dict[str, int] = {}
+    for number, kind, customer, id_, *_ in turns:
+        if killed_turn is not None and number > killed_turn:
+            model.pop(operation(killed_turn)[1:], None)
+            killed_turn = None  # a later operation on the same row is known
+        model[customer, id_] = f"text {number}" if kind == "upsert" else None
+        first.setdefault(id_, number)
+    if killed_turn is not None:  # no operation followed
+        model.pop(operation(killed_turn)[1:], None)
+    with closing(OutboxStore(path, DIM, EMBEDDER, target=layout)) as local:
+        names = [f"CUST{n}" for n in range(CUSTOMERS)]
+        local_rows = {(name, row.id): row.text for name in names for row in local.export(name)}
+    remote_rows = {
+        (record["metadata"]["customer_id"], record["id"].split("/")[-1]): record["metadata"]["text"]
+        for records in server.namespaces.values()
+        for record in records.values()
+    }
+    outcome.lost = sum(local_rows.get(key) != text or remote_rows.get(key) != text for key, text in model.items())
+    outcome.doubled = (
+        sum(map(len, server.namespaces.values())) - len(local_rows) + len(local_rows.items() - remote_rows.items())
+    )
+    seen: dict[str, int] = {}
+    arrived: set[str] = set()
+    for namespace, id_ in server.written:
+        number = first.get(id_.split("/")[-1])
+        if id_ not in arrived and number is not None:  # a rewritten row says nothing about the order
+            outcome.disordered += number < seen.get(namespace, -1)
+            seen[namespace] = max(number, seen.get(namespace, -1))
+        arrived.add(id_)
+    return outcome
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--seconds", type=float, default=60)
+    options.add_argument("--kill", action="store_true")
+    options.add_argument("--layout", choices=["customer", "shared"], default="customer")
+    options.add_argument("--folder", help="folder of the file; default: the system's temporary folder")
+    options.add_argument("--write", nargs=4, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.write:
+        path, url, layout, first = chosen.write
+        write(Path(path), url, layout, int(first))
+        return
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+        outcome = measure(Path(folder), chosen.seconds, chosen.kill, chosen.layout)
+    print(f"acknowledged {outcome.acknowledged}, {outcome.during} of them during the outage")
+    print(f"lost {outcome.lost}   duplicated {outcome.doubled}   out of order {outcome.disordered}")
+    for name, times in (("write", outcome.write_ms), ("search", outcome.search_ms)):
+        print(f"{name:<7} during the outage: p50 {np.median(times):8.2f} ms   maximum {max(times):8.2f} ms")
+    print(f"drained {outcome.drain_s:.2f} s after the end of the outage")
+    sys.exit(bool(outcome.lost or outcome.doubled or outcome.disordered))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Kill writers at random times and check that no acknowledged write is lost.
+
+python benchmarks/store_kill.py [--rounds 20] [--threads 4] [--seed 0]
+
+In each round, two processes with several threads each write to one file, delete some of their rows, and print each
+write that was acknowledged. Both are killed (SIGKILL) after 0.2 to 1.5 s; then the file is opened and checked.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+import numpy as np
+
+from bankllm.vectors.rows import Row
+from bankllm.vectors.sqlite.store import SQLiteStore
+
+ROOT = Path(__file__).resolve().parents[1]
+DIM = 384
+EMBEDDER = "benchmark@0"
+CUSTOMERS = 4
+BATCH = 3
+REMOVED_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Round:
+    """The result of one round."""
+
+    acknowledged: int
+    """Rows whose write the killed processes had acknowledged."""
+    lost: int
+    """Acknowledged rows that are missing."""
+    reappeared: int
+    """Rows that are present although their deletion was acknowledged."""
+    partial: int
+    """Writes of several rows of which only some are present."""
+    integrity_ok: bool
+    """Whether SQLite's integrity check finds no error."""
+    kept: int
+    """Rows in the file, including those of earlier rounds."""
+
+
+def write(path: Path, name: str, threads: int) -> None:
+    """Run a writer until it is killed. It prints `ready`, then `+NAME` or `-NAME` when a write or delete is on disk."""
+    store = SQLiteStore(path, DIM, EMBEDDER)
+
+    def serve(thread: int) -> None:
+        numbers = np.random.default_rng(thread)
+        customer = f"CUST{thread % CUSTOMERS}"
+        for number in range(10**9):
+            batch = f"{name}-{thread}-{number}"
+            vectors = numbers.normal(size=(BATCH, DIM))
+            store.upsert(customer, [Row(f"{batch}-{i}", "t" * 100, vector) for i, vector in enumerate(vectors)])
+            os.write(1, f"+{batch}\n".encode())
+            if number % REMOVED_EVERY == 1:
+                # Printed before the delete: rows whose deletion is interrupted may be present or not.
+                os.write(1, f"?{batch}\n".encode())
+                store.delete(customer, [f"{batch}-{i}" for i in range(BATCH)])
+                os.write(1, f"-{batch}\n".encode())
+
+    os.write(1, b"ready\n")
+    serving = [Thread(target=serve, args=(thread,)) for thread in range(threads)]
+    for thread in serving:
+        thread.start()
+    for thread in serving:
+        thread.join()
+
+
+def parse_output(output: IO[str]) -> tuple[set[str], set[str], set[str]]:
+    """Return acknowledged writes, started deletes and acknowledged deletes from the output of a process."""
+    lines = output.read().splitlines()
+    return tuple({line[1:] for line in lines if line.startswith(mark)} for mark in "+?-")  # type: ignore[return-value]
+
+
+def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
+    """Run one round on a file that may contain rows of earlier rounds; kill the writers after `after_s` seconds."""
+    command = [sys.executable, __file__, "--write", str(path), "--threads", str(threads)]
+    running = [
+        subprocess.Popen(
+            [*command, "--name", f"{number}{process}"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        for process in "ab"
+    ]
+    outputs = [process.stdout for process in running if process.stdout is not None]
+    if any(output.readline() != "ready\n" for output in outputs):
+        sys.exit("A writer exited before it was ready. See its error above.")
+    readers = [PipeReader(output) for output in outputs]
+    try:
+        readers[0].join(after_s)
+    finally:
+        for process in running:
+            process.kill()
+    for process in running:
+        process.wait()
+    written: set[str] = set()
+    started: set[str] = set()
+    removed: set[str] = set()
+    for reader in readers:
+        reader.join()
+        for whole, part in zip((written, started, removed), reader.batches, strict=True):
+            whole |= part
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        kept: dict[str, int] = {}
+        for customer in range(CUSTOMERS):
+            for row in store.export(f"CUST{customer}"):
+                batch = row.id.rsplit("-", 1)[0]
+                kept[batch] = kept.get(batch, 0) + 1
+        return Round(
+            acknowledged=BATCH * len(written),
+            lost=sum(BATCH - kept.get(batch, 0) for batch in written - started),
+            reappeared=sum(kept.get(batch, 0) for batch in removed),
+            partial=sum(count != BATCH for count in kept.values()),
+            integrity_ok=store._db.execute("PRAGMA integrity_check").fetchall() == [("ok",)],
+            kept=store.count(),
+        )
+
+
+class PipeReader(Thread):
+    """Reads a pipe to its end, so that the writer never blocks on a full pipe."""
+
+    def __init__(self, output: IO[str]) -> None:
+        super().__init__()
+        self._output = output
+        self.batches: tuple[set[str], ...] = ()
+        self.start()
+
+    def run(self) -> None:
+        self.batches = parse_output(self._output)
+
+
+def kill_rounds(path: Path, rounds: int, threads: int, seed: int) -> list[Round]:
+    """Run several rounds on one file and print each."""
+    generator, rounds_done = random.Random(seed), []
+    for number in range(rounds):
+        after_s = generator.uniform(0.2, 1.5)
+        rounds_done.append(kill_round(path, number, threads, after_s))
+        print(f"round {number + 1:>3}, killed after {after_s:.2f} s: {rounds_done[-1]}", flush=True)
+    return rounds_done
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rounds", type=int, default=20)
+    options.add_argument("--threads", type=int, default=4)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--write", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--name", help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.write:
+        write(chosen.write, chosen.name, chosen.threads)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rounds_done = kill_rounds(Path(folder, "memory.sqlite"), chosen.rounds, chosen.threads, chosen.seed)
+    acknowledged, lost = sum(one.acknowledged for one in rounds_done), sum(one.lost for one in rounds_done)
+    print(f"{acknowledged:,} rows acknowledged in {len(rounds_done)} rounds; {lost} lost")
+    if lost or any(one.reappeared or one.partial or not one.integrity_ok for one in rounds_done):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

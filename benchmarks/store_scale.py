@@ -1,0 +1,217 @@
+"""The embedded store at growing sizes: load rate, first and later searches, memory, file size; then writes and recall.
+
+python benchmarks/store_scale.py [--sizes 1000 15000 100000 1000000] [--precision int8] [--recall]
+
+Random unit vectors with fixed seeds, each size in a separate process. "concurrent" is the search time of a customer
+with 200 rows while another thread searches all rows without a pause. `PYTHONPATH` selects the package of another
+checkout.
+"""
+
+import argparse
+import json
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import psutil
+
+from bankllm.vectors.rows import Row
+from bankllm.vectors.sqlite.store import SQLiteStore
+
+DIM = 384
+EMBEDDER = "benchmark@0"
+BATCH = 10_000
+CACHE_BYTES = 8 * 2**30
+EMBEDDINGS = Path(__file__).resolve().parents[1] / "build" / "store_scale" / "banking77.npy"
+
+
+def rows(count: int, seed: int = 0) -> Iterator[list[Row]]:
+    """Yield batches of rows as the service creates them: random ids, a short text and metadata."""
+    generator, ids = np.random.default_rng(seed), random.Random(seed)
+    for start in range(0, count, BATCH):
+        vectors = generator.normal(size=(min(BATCH, count - start), DIM)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        yield [
+            Row(f"{ids.getrandbits(128):032x}", f"message {start + i}, my card has not arrived", vector, METADATA)
+            for i, vector in enumerate(vectors)
+        ]
+
+
+METADATA = {"assistant_response": "I have ordered a new one; it takes five days.", "intent": "card_arrival"}
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """Return the duration of one call in ms."""
+    start = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - start)
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    """Return the median, the 95th percentile and the maximum."""
+    p50, p95 = np.percentile(times, [50, 95])
+    return {"p50": p50, "p95": p95, "max": max(times)}
+
+
+def open_store(path: Path | None, precision: str) -> SQLiteStore:
+    """Open the store under test. An older checkout without a precision setting supports only float32."""
+    chosen: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
+    return SQLiteStore(path, DIM, EMBEDDER, cache_bytes=CACHE_BYTES, **chosen)
+
+
+def measure_size(path: Path, size: int, precision: str) -> dict[str, Any]:
+    """Measure one size and return the values of its line."""
+    store, seconds = open_store(path, precision), 0.0
+    for batch in rows(size):
+        seconds += milliseconds(lambda batch=batch: store.upsert("all", batch)) / 1000
+    store.upsert("CUST001", next(rows(200, seed=1)))
+    store.close()
+    store = open_store(path, precision)
+    before = psutil.Process().memory_info().rss
+    queries = np.random.default_rng(2).normal(size=(310, DIM))
+    first = milliseconds(lambda: store.search("all", queries[0], 10))
+    held = psutil.Process().memory_info().rss - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    count = 300 if size <= 100_000 else 60
+    later = [milliseconds(lambda query=query: store.search("all", query, 10)) for query in queries[10 : 10 + count]]
+    wide = {k: milliseconds(lambda k=k: store.search("all", queries[1], k)) for k in (1, 10, 1000, size + 1)}
+    customer_times = [milliseconds(lambda query=query: store.search("CUST001", query, 10)) for query in queries[:300]]
+    line = {
+        "rows": size,
+        "load/s": size / seconds,
+        "file MiB": path.stat().st_size / 2**20,
+        "first ms": first,
+        "held MiB": held / 2**20,
+        "peak MiB": peak / 2**20,
+        "search": spread(later),
+        "top_k ms": wide,
+        "customer": spread(customer_times),
+        "concurrent": concurrent(store, queries),
+    }
+    store.close()
+    return line
+
+
+def concurrent(store: SQLiteStore, queries: np.ndarray, seconds: float = 4) -> dict[str, float]:
+    """Measure a customer's searches while another thread searches all rows without a pause."""
+    done = Event()
+
+    def search_all() -> None:
+        while not done.is_set():
+            store.search("all", queries[0], 10)
+
+    other = Thread(target=search_all)
+    other.start()
+    times, until = [], time.monotonic() + seconds
+    while time.monotonic() < until:
+        times.append(milliseconds(lambda: store.search("CUST001", queries[len(times) % 300], 10)))
+        time.sleep(0.005)
+    done.set()
+    other.join()
+    return spread(times)
+
+
+def measure_customers(path: Path, precision: str, customers: int = 75) -> dict[str, Any]:
+    """Measure 15,000 rows of 75 customers: a customer's search, and durable single inserts by 1 and by 32 threads."""
+    store = open_store(path, precision)
+    for number in range(customers):
+        store.upsert(f"CUST{number:03}", next(rows(200, seed=number)))
+    queries = np.random.default_rng(2).normal(size=(1000, DIM))
+    chosen = random.Random(0).choices(range(customers), k=1000)
+    for number in range(customers):
+        store.search(f"CUST{number:03}", queries[0], 10)
+    values = [
+        milliseconds(lambda query=query, n=n: store.search(f"CUST{n:03}", query, 10))
+        for query, n in zip(queries, chosen, strict=True)
+    ]
+    single = [milliseconds(lambda row=row: store.upsert("CUST000", [row])) for row in next(rows(1000, seed=100))]
+    many = [next(rows(150, seed=200 + n)) for n in range(32)]
+
+    def write(name: int) -> None:
+        for row in many[name]:
+            store.upsert(f"CUST{name:03}", [row])
+
+    threads = [Thread(target=write, args=(name,)) for name in range(32)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    group = sum(map(len, many)) / (time.perf_counter() - start)
+    store.close()
+    return {"customer": spread(values), "insert": spread(single), "insert/s": 1e6 / sum(single), "group/s": group}
+
+
+def embeddings() -> np.ndarray:
+    """Return MiniLM's embeddings of Banking77, (13083, 384); they are computed once and cached in build/."""
+    if not EMBEDDINGS.exists():
+        from bankllm.datasets import load
+        from bankllm.vectors.embedder import Embedder
+
+        data = load("banking77")
+        EMBEDDINGS.parent.mkdir(parents=True, exist_ok=True)
+        np.save(EMBEDDINGS, Embedder().encode([*data.train.texts, *data.test.texts], progress=True))
+    return np.load(EMBEDDINGS)
+
+
+def measure_recall(folder: Path, precision: str, top_k: int = 10, query_count: int = 1000) -> dict[str, float]:
+    """Return the recall@10 of a store with this precision against float32; the queries are Banking77's test texts."""
+    vectors = embeddings()
+    stored, queries = vectors[:-3080], vectors[-3080:][:query_count]
+    exact = np.argsort(-(stored @ queries.T), axis=0, kind="stable")[:top_k].T
+    store = open_store(folder / f"{precision}.sqlite", precision)
+    store.upsert("all", [Row(str(i), "t", vector) for i, vector in enumerate(stored)])
+    shared = [
+        len({int(match.id) for match in store.search("all", query, top_k)} & set(truth.tolist()))
+        for query, truth in zip(queries, exact, strict=True)
+    ]
+    store.close()
+    size = (folder / f"{precision}.sqlite").stat().st_size
+    return {"recall@10": sum(shared) / (top_k * query_count), "file MiB": size / 2**20}
+
+
+def show(values: dict[str, Any]) -> str:
+    """Format one line of `name value` pairs, with times as p50/p95/max."""
+    parts = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            value = "/".join(f"{part:.2f}" for part in value.values()) + (" ms" if "ms" not in name else "")
+        parts.append(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}")
+    return " | ".join(parts)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--sizes", type=int, nargs="*", default=[1000, 15_000, 100_000, 1_000_000])
+    options.add_argument("--precision", default="float32", help="float32, float16 or int8")
+    options.add_argument("--recall", action="store_true", help="recall@10 of every precision, on MiniLM embeddings")
+    options.add_argument("--folder", type=Path, help="folder of the files; default: the system's temporary folder")
+    options.add_argument("--only-size", type=int, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.only_size is not None:
+        print(json.dumps(measure_size(chosen.folder / "scale.sqlite", chosen.only_size, chosen.precision)))
+        return
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        folder = Path(name)
+        print(f"free disk {shutil.disk_usage(folder).free / 2**30:.0f} GiB; p50/p95/max in ms; top_k 1/10/1000/all")
+        for size in chosen.sizes:
+            command = [sys.executable, __file__, "--only-size", str(size), "--precision", chosen.precision]
+            child = subprocess.run([*command, "--folder", name], stdout=subprocess.PIPE, text=True, check=True)
+            print(show(json.loads(child.stdout)), flush=True)
+            (folder / "scale.sqlite").unlink()
+        print("15,000 rows of 75 customers |", show(measure_customers(folder / "customers.sqlite", chosen.precision)))
+        for precision in ("float32", "float16", "int8") if chosen.recall else ():
+            print(precision, "|", show(measure_recall(folder, precision)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Logic of the serving benchmarks: how load is sent, and how results are read and judged."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import NotMeasured, UsageError
+from bankllm.loadtest.server_process import ServerProcess
+from tests.support import BENCHMARKS, SUPPORT
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_wrk_sends_each_body_with_its_token_and_counts_errors(tmp_path: Path) -> None:
+    import httpx
+    import wrk
+
+    calls = [
+        wrk.Call({"message": "fail", "customer_id": "CUST001"}, "one"),
+        wrk.Call({"message": 'a "quoted"\tword', "customer_id": "CUST002"}, "two"),
+    ]
+    with ServerProcess(program=(sys.executable, str(SUPPORT / "loadtest_app.py"))) as server:
+        window = wrk.drive(calls, server.url + "/api/v1/chat", tmp_path, seconds=1, connections=2)
+        seen = httpx.get(server.url + "/seen", trust_env=False).json()
+        health = wrk.drive([], server.url + "/health", tmp_path, seconds=1, connections=2, core=0)
+    chats = [call for call in seen if call["kind"] == "chat"]
+    assert {(call["message"], call["authorization"]) for call in chats} == {
+        ("fail", "Bearer one"),
+        ('a "quoted"\tword', "Bearer two"),
+    }
+    assert window.errors.keys() == {"status"}
+    assert window.errors["status"] == pytest.approx(window.answered, abs=2)
+    assert 0 < window.p50_ms <= window.p95_ms <= window.p99_ms <= window.max_ms
+    assert health.answered > 0
+    assert not health.errors
+
+
+def test_a_missing_wrk_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import wrk
+
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(NotMeasured, match=r"wrk not found; install it \(apt-get install wrk\)"):
+        wrk.require()
+
+
+def test_the_rate_leaves_out_failed_replies() -> None:
+    import wrk
+
+    errors = {"status": 40, "connect": 0, "read": 0, "write": 0, "timeout": 0}
+    report = {"replies": 100, "microseconds": 2_000_000, "p50": 1000, "p95": 2000, "p99": 3000, "max": 4000}
+    window = wrk.read_window({**report, "errors": errors}, 0.1)
+    assert (window.answered, window.per_second, window.errors) == (60, 30.0, {"status": 40})
+
+
+def test_server_settings_have_a_key_and_a_value() -> None:
+    import servers
+
+    assert servers.environment(["A=1", "B=x=y", "C="]) == {"A": "1", "B": "x=y", "C": ""}
+    with pytest.raises(UsageError, match="'A': expected KEY=VALUE"):
+        servers.environment(["A"])
+
+
+def test_each_customer_has_a_token() -> None:
+    import jwt
+    import servers
+
+    calls = servers.chats(["a", "b", "c"], ["CUST001", "CUST002"])
+    subjects = [jwt.decode(call.token, servers.SECRET, ["HS256"], audience="bankllm")["sub"] for call in calls]
+    assert subjects == [call.body["customer_id"] for call in calls] == ["CUST001", "CUST002", "CUST001"]
+
+
+def test_the_zipf_mix_has_few_texts_and_a_most_frequent_one() -> None:
+    from collections import Counter
+
+    import serving
+
+    counted = Counter(serving.zipf_queries([f"text {number}" for number in range(500)], seed=1))
+    assert len(counted) <= serving.ZIPF_QUERIES
+    assert counted.most_common(1)[0][1] > serving.QUERIES / 10
+
+
+def test_memory_that_settles_in_the_first_minute_is_flat() -> None:
+    import soak
+
+    settling = [(float(at), 500.0 + min(at, 60) * 5) for at in range(0, 600, 5)]
+    memory = soak.judge(settling, 600)
+    assert memory.flat
+    assert memory.growth == 0
+    assert memory.samples == len(settling)
+
+
+def test_memory_that_keeps_growing_is_not_flat() -> None:
+    import soak
+
+    assert not soak.judge([(float(at), 500.0 + at * 0.1) for at in range(0, 600, 5)], 600).flat
+    with pytest.raises(NotMeasured, match="found 4"):
+        soak.judge([(float(at), 500.0) for at in range(0, 25, 5)], 25)
+
+
+def test_samples_of_waiting_threads_are_left_out_and_pools_have_one_name() -> None:
+    import profile_server
+
+    text = (
+        "thread (11): encoder;run (a.py:1);Linear.forward (torch/nn/modules/linear.py:134) 7\n"
+        "thread (12): pool_3;work (b.py:2);Condition.wait (threading.py:327) 50\n"
+        "process 9: python;thread (13): pool_4;work (b.py:2);score (bankllm/model/encoder.py:31) 3\n"
+        "thread (14): pool_5;work (b.py:2);0x7fc4c2ea3f16 (libc.so.6) 9\n"
+    )
+    stacks = list(profile_server.read_stacks(text))
+    assert profile_server.by_frame(stacks, profile_server.module_of) == {
+        "encoder: torch/nn/modules/linear.py": 7,
+        "pool: bankllm/model/encoder.py": 3,
+    }
+    assert profile_server.by_thread({11: 2.0, 13: 1.0, 99: 0.5}, stacks) == {
+        "encoder": 2.0,
+        "pool": 1.0,
+        "(no sample)": 0.5,
+    }
+
+
+@pytest.mark.slow
+def test_killed_writers_lose_no_acknowledged_rows(tmp_path: Path) -> None:
+    import store_kill
+
+    rounds = store_kill.kill_rounds(tmp_path / "memory.sqlite", 2, threads=3, seed=0)
+    for one in rounds:
+        assert (one.lost, one.reappeared, one.partial, one.integrity_ok) == (0, 0, 0, True)
+    assert sum(one.acknowledged for one in rounds) > 20
+
+
+def test_a_small_store_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import store_scale
+
+    monkeypatch.setattr(store_scale, "concurrent", lambda store, queries: {"p50": 1.0})
+    line = store_scale.measure_size(tmp_path / "scale.sqlite", 50, "int8")
+    assert (line["rows"], list(line["top_k ms"])) == (50, [1, 10, 1000, 51])
+    assert line["search"]["p50"] <= line["search"]["p95"] <= line["search"]["max"]
+    assert "rows 50 | " in store_scale.show(line)

@@ -1,0 +1,141 @@
+"""Queries of the Grafana dashboard and of the latency histogram, with a real Prometheus and a real server under load.
+
+The server is `bankllm serve` with two workers and the environment that compose.yaml gives the api. Its vector store is
+replicated to a local server with Pinecone's protocol. Prometheus uses the rules of `deploy/`.
+"""
+
+import json
+import math
+import re
+import shutil
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from bankllm.evidence.statistics.registry import percentile, samples_needed
+from bankllm.lab.prometheus import PrometheusServer, Sample
+from bankllm.loadtest.load import RequestRow
+from bankllm.loadtest.runner import run_load
+from bankllm.loadtest.server_process import ServerProcess
+from bankllm.telemetry.metrics import HTTP_BUCKETS
+from tests.support.deployed import DEPLOY, api_environment, check_health
+from tests.support.live_server import bank
+from tests.support.pinecone_server import API_KEY, PineconeServer
+from tests.support.server_client import until
+from tests.support.tokens import SECRET, token
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus binary"),
+]
+RATE, REQUESTS = 20, 140
+CHAT = '{route="/api/v1/chat"}'
+CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
+LONG = "my card still has not come and I have asked three times " * 12
+"""Longer than the classifier's maximum input, so that the message must be embedded in a separate pass."""
+MESSAGES = ["What is my account balance?", "show me my last payments please", "my card still has not come", LONG]
+DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/bankllm.json").read_text())
+QUIET = {
+    "Alerts firing",
+    "Share of failed requests",
+    "Messages waiting for the encoder",
+    "Chats without memory or not stored",
+    "Changes not yet sent to Pinecone",
+    "Age of the oldest unsent change",
+}
+"""Panels that may show 0 in normal operation. The others must show values that the load causes."""
+
+
+@dataclass(frozen=True)
+class FinishedLoad:
+    """A finished load, and a Prometheus that has scraped the server after it."""
+
+    prometheus: PrometheusServer
+    server: ServerProcess
+    chats: list[RequestRow]
+    at: float
+    """Unix time at the end of the load. All queries are evaluated at this time."""
+
+    def query(self, promql: str) -> list[Sample]:
+        return self.prometheus.query(promql, self.at)
+
+    def single_value(self, promql: str) -> float:
+        [sample] = self.query(promql)
+        return sample.value
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedLoad]:
+    folder = tmp_path_factory.mktemp("finished")
+    rules = [DEPLOY / "rules" / name for name in ("recording.yml", "alerts.yml")]
+    tokens = {name: token(sub=name, exp=time.time() + 600) for name in CUSTOMERS}
+    with PineconeServer() as pinecone:
+        given = {"BANKLLM_JWT_SECRET": SECRET, "PINECONE_API_KEY": API_KEY, "PINECONE_CONTROLLER_HOST": pinecone.url}
+        with (
+            bank(folder, workers=2, **api_environment(given)) as server,
+            PrometheusServer(server.port, folder / "prometheus", rules=rules) as prometheus,
+        ):
+            result = run_load(
+                server.url,
+                "open-loop",
+                messages=MESSAGES,
+                customers=CUSTOMERS,
+                token=tokens,
+                requests=REQUESTS,
+                rate=RATE,
+                output=folder / "load",
+            )
+            assert not result.errors
+            prometheus.wait_for_scrape()
+            until(lambda: bool(prometheus.query(f"job_route:http_requests:rate5m{CHAT} > 0")))
+            yield FinishedLoad(prometheus, server, result.measured, time.time())
+
+
+@pytest.mark.parametrize(
+    "promql",
+    [
+        f"histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket{CHAT}))",
+        f"histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket{CHAT}[1m])))",
+        f"job_route:http_request_duration_seconds:p95_5m{CHAT}",
+    ],
+)
+def test_p95_from_promql_is_within_one_bucket_of_the_raw_rows(finished: FinishedLoad, promql: str) -> None:
+    assert finished.single_value(f"sum(http_requests_total{CHAT})") == len(finished.chats) >= samples_needed(0.95)
+    exact_ms = percentile([{"ms": str(row["service_ms"])} for row in finished.chats], "ms", 0.95).value
+    assert exact_ms is not None
+    bucket_of_rows, bucket_of_promql = (
+        bisect_left(HTTP_BUCKETS, seconds) for seconds in (exact_ms / 1000, finished.single_value(promql))
+    )
+    assert abs(bucket_of_rows - bucket_of_promql) <= 1
+
+
+def test_the_instance_variable_lists_the_scraped_servers(finished: FinishedLoad) -> None:
+    [variable] = DASHBOARD["templating"]["list"]
+    series, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
+    assert variable["name"] == label
+    assert [sample.labels[label] for sample in finished.query(series)] == [f"127.0.0.1:{finished.server.port}"]
+
+
+def test_the_health_check_of_the_container_passes(finished: FinishedLoad) -> None:
+    assert check_health(finished.server.port) == 0
+
+
+@pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
+def test_every_panel_shows_data(finished: FinishedLoad, panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        all_instances, this_instance, other_instance = (
+            finished.query(target["expr"].replace("$__rate_interval", "1m").replace("$instance", instance))
+            for instance in (".*", f"127.0.0.1:{finished.server.port}", "another")
+        )
+        values = [sample.value for sample in all_instances if math.isfinite(sample.value)]
+        assert values, target["expr"]
+        assert any(values) or panel["title"] in QUIET, target["expr"]
+        assert sorted(this_instance, key=repr) == sorted(all_instances, key=repr)
+        if "$instance" in target["expr"]:
+            assert not any(sample.value for sample in other_instance)
+        shown = set(re.findall(r"{{(\w+)}}", target.get("legendFormat", "")))
+        assert all(shown <= set(sample.labels) for sample in all_instances), target["legendFormat"]

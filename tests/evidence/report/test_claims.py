@@ -1,0 +1,164 @@
+"""Claims are filled in from a run. Wrong, stale and unbound numbers, and numbers on other data, are reported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import RunError
+from bankllm.evidence.report.claims import check_claims, write_claims
+from bankllm.evidence.verification.claims_audit import audit_claims
+from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
+
+PAGE = """<!-- claims-run: runs/one profile=quick -->
+# A page
+
+## Results
+
+- Accuracy <!-- claim: training.lora_r8.accuracy dataset=banking77 -->?<!-- /claim -->
+  (<!-- claim: training.lora_r8.accuracy#ci95 -->?<!-- /claim -->,
+  n = <!-- claim: training.lora_r8.accuracy#n -->?<!-- /claim -->)
+- p95 <!-- claim: chat.sequential.p95_ms -->?<!-- /claim -->
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return sealed_run(tmp_path / "runs" / "one")
+
+
+@pytest.fixture
+def page(tmp_path: Path, folder: Path) -> Path:
+    file = tmp_path / "README.md"
+    file.write_text(PAGE, encoding="utf-8")
+    assert write_claims(file, folder) == 4
+    return file
+
+
+def edit(page: Path, old: str, new: str) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert old in text
+    page.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_written_claims_pass_the_check(page: Path, folder: Path) -> None:
+    assert audit_claims(page, folder) == []
+    text = page.read_text(encoding="utf-8")
+    assert "-->93.0 %<!-- /claim -->" in text
+    assert "-->88.6 – 95.8 %<!-- /claim -->,\n  n = <!-- claim: training.lora_r8.accuracy#n -->200<" in text
+    assert "-->190.0 ms<!--" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("190.0 ms", "189.0 ms", ":9: chat.sequential.p95_ms: expected '190.0 ms' as in the record, found '189.0 ms'"),
+        ("-->200<", "-->3,080<", ":8: training.lora_r8.accuracy: expected '200' as in the record, found '3,080'"),
+        (
+            "88.6 –",
+            "90.6 –",
+            ":7: training.lora_r8.accuracy: expected '88.6 – 95.8 %' as in the record, found '90.6 – 95.8 %'",
+        ),
+        ("chat.sequential.p95_ms", "chat.sequential.p99_ms", "run one has no valid record for chat.sequential.p99_ms"),
+        ("chat.sequential.p95_ms", "load.locust.p95_ms", "run one has no valid record for load.locust.p95_ms"),
+        (
+            "dataset=banking77",
+            "dataset=teller77",
+            "the claim requires dataset=teller77, the record has dataset=banking77",
+        ),
+        ("profile=quick", "profile=full", "the claim requires profile=full, the record has profile=quick"),
+        ("accuracy#n", "accuracy#m", "#m: unknown part. Expected #ci95, #n, or no part"),
+        ("- p95", "- 3 times p50 of 62.5 ms; p95", ":9: '62.5 ms' is in a results section and has no claim"),
+        ("- p95", "- 12 % better; p95", "'12 %' is in a results section and has no claim"),
+    ],
+)
+def test_a_fault_is_reported_with_its_line_and_reason(
+    page: Path, folder: Path, old: str, new: str, expected: str
+) -> None:
+    edit(page, old, new)
+    faults = audit_claims(page, folder)
+    assert any(expected in fault for fault in faults), faults
+
+
+def test_claims_are_stale_when_the_file_names_another_run(page: Path, folder: Path, tmp_path: Path) -> None:
+    other = sealed_run(tmp_path / "runs" / "two")
+    (fault,) = audit_claims(page, other)
+    assert "stale: the file names the run runs/one, but was checked against" in fault
+
+
+def test_claims_are_stale_when_a_raw_file_changed(page: Path, folder: Path) -> None:
+    raw = folder / "raw" / "01_chat.csv"
+    raw.write_text(raw.read_text().replace("200.0", "201.0"))
+    assert any("stale: chat.sequential.p95_ms of one does not verify" in fault for fault in audit_claims(page, folder))
+
+
+def test_claims_are_stale_when_another_version_of_bankllm_measured(tmp_path: Path, page: Path) -> None:
+    folder = sealed_run(tmp_path / "runs" / "old", environment=ENVIRONMENT | {"libraries": {"bankllm": "0.0.9"}})
+    write_claims(page, folder)
+    (fault,) = audit_claims(page, folder)
+    assert "was made by bankllm 0.0.9" in fault
+
+
+def test_claims_are_stale_when_the_run_is_not_complete(tmp_path: Path, page: Path) -> None:
+    folder = sealed_run(tmp_path / "runs" / "half", complete=False)
+    write_claims(page, folder)
+    assert any("run half is not complete" in fault for fault in audit_claims(page, folder))
+
+
+def test_a_number_on_teller77_on_a_line_about_banking77_is_reported(tmp_path: Path) -> None:
+    folder = sealed_run(tmp_path / "teller", data=TELLER77)
+    file = tmp_path / "page.md"
+    file.write_text("On Banking77: <!-- claim: training.lora_r8.accuracy -->?<!-- /claim -->\n")
+    write_claims(file, folder)
+    (fault,) = check_claims(file, folder)
+    assert "was measured on teller77, but its line mentions Banking77" in fault
+    file.write_text(PAGE)
+    with pytest.raises(
+        RunError, match=r"the claim requires dataset=banking77, the record has dataset=teller77\. Nothing"
+    ):
+        write_claims(file, folder)
+    assert file.read_text() == PAGE
+
+
+def test_nothing_is_written_for_a_claim_without_a_record(page: Path, folder: Path) -> None:
+    edit(page, "chat.sequential.p95_ms", "chat.none")
+    before = page.read_text(encoding="utf-8")
+    with pytest.raises(RunError, match=r"run one has no valid record for chat\.none\. Nothing was written"):
+        write_claims(page, folder)
+    assert page.read_text(encoding="utf-8") == before
+
+
+def test_every_number_on_the_pages_of_a_run_is_bound(folder: Path) -> None:
+    for name in ("RESULTS.md", "RESULTS.html", "RESUME.md"):
+        assert audit_claims(folder / name, folder) == [], name
+
+
+def bankllm(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bankllm", "claims", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_uses_the_run_that_the_file_names(page: Path) -> None:
+    done = bankllm("--check", page)
+    assert (done.returncode, done.stderr) == (0, "")
+    edit(page, "93.0 %", "94.0 %")
+    done = bankllm(page)
+    assert done.returncode == 1
+    assert "training.lora_r8.accuracy: expected '93.0 %' as in the record, found '94.0 %'" in done.stderr
+
+
+def test_the_command_refuses_two_modes_at_once(page: Path) -> None:
+    done = bankllm("--check", "--write", page)
+    assert done.returncode == 2
+    assert "Give only one of --write, --check and --scan." in done.stderr
+
+
+def test_claims_are_checked_against_a_classifier_folder_without_manifest(folder: Path, tmp_path: Path) -> None:
+    """`verify` checks a model card in this way."""
+    (folder / "manifest.json").unlink()
+    card = tmp_path / "card.md"
+    card.write_text("<!-- claim: chat.sequential.p50_ms -->100.0 ms<!-- /claim -->")
+    assert check_claims(card, folder) == []
+    assert json.loads((folder / "records.jsonl").read_text().splitlines()[0])["id"] == "training.lora_r8.accuracy"

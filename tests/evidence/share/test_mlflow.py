@@ -1,0 +1,56 @@
+"""Log a run to a real MLflow store on disk."""
+
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import RunError
+from bankllm.evidence.records import read_records
+from bankllm.evidence.share.mlflow import log_run, metrics_of
+from tests.support.sealed_run import sealed_run
+
+mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'bankllm[mlflow]'")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    # MLflow 3 writes to a plain folder only if this variable is set. A server or database does not need it.
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    return (tmp_path / "mlruns").as_uri()
+
+
+def test_values_conditions_and_files_are_logged(tmp_path: Path, store: str) -> None:
+    folder = sealed_run(tmp_path / "run")
+    client = mlflow.MlflowClient(tracking_uri=store)
+    logged = client.get_run(log_run(folder, store))
+    assert logged.info.run_name == "run"
+    assert logged.info.status == "FINISHED"
+    assert logged.data.metrics["training.lora_r8.accuracy"] == 0.93
+    assert logged.data.metrics["training.lora_r8.accuracy.n"] == 200
+    assert logged.data.metrics["chat.sequential.p95_ms.ci95_high"] == 198.0
+    assert "chat.sequential.p99_ms" not in logged.data.metrics
+    assert logged.data.params["profile"] == "quick"
+    assert logged.data.params["data.1"] == "banking77"
+    assert logged.data.params["environment.cpu"] == "Sample CPU"
+    assert logged.data.tags["mlflow.source.git.commit"] == "d" * 40
+    names = {file.path for file in client.list_artifacts(logged.info.run_id)}
+    assert {"RESULTS.html", "records.jsonl", "manifest.json", "raw"} <= names
+
+
+def test_two_runs_are_logged_to_the_same_experiment(tmp_path: Path, store: str) -> None:
+    for name in ("one", "two"):
+        log_run(sealed_run(tmp_path / name), store)
+    client = mlflow.MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("bankllm")
+    assert {run.info.run_name for run in client.search_runs([experiment.experiment_id])} == {"one", "two"}
+
+
+def test_an_invalid_store_raises_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    with pytest.raises(RunError, match="did not accept the run"):
+        log_run(sealed_run(tmp_path / "run"), "nonsense://x")
+
+
+def test_characters_that_mlflow_does_not_allow_are_replaced(tmp_path: Path) -> None:
+    record = read_records(sealed_run(tmp_path / "run"))[0].model_copy(update={"id": "recall@10"})
+    assert set(metrics_of(record)) == {"recall_10", "recall_10.n", "recall_10.ci95_low", "recall_10.ci95_high"}

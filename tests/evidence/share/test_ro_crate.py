@@ -1,0 +1,58 @@
+"""The RO-Crate of a run can be loaded by `rocrate` and has the properties that the specification requires."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from rocrate.rocrate import ROCrate
+
+from bankllm.evidence.manifest import read_manifest
+from bankllm.evidence.share.ro_crate import METADATA, write_crate
+from bankllm.evidence.verification.verify import verify
+from tests.support.sealed_run import sealed_run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return sealed_run(tmp_path / "run")
+
+
+def test_the_crate_has_the_required_properties(folder: Path) -> None:
+    crate = ROCrate(folder)
+    root = crate.root_dataset.properties()
+    assert root["@type"] == "Dataset"
+    for required in ("name", "description", "datePublished", "license"):  # RO-Crate, root data entity: MUST
+        assert root[required], required
+    assert root["datePublished"].startswith("2026-11-23")
+    assert crate.metadata.properties()["about"] == {"@id": "./"}
+    assert crate.metadata.properties()["conformsTo"]["@id"].startswith("https://w3id.org/ro/crate/1.")
+    assert crate.dereference("https://spdx.org/licenses/Apache-2.0")["name"] == "Apache License 2.0"
+
+
+def test_the_crate_lists_every_file_with_its_sha256(folder: Path) -> None:
+    listed = {entity.id: entity.properties() for entity in ROCrate(folder).data_entities}
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(listed) >= present - {METADATA, "verify.py"}
+    raw = listed["raw/01_chat.csv"]
+    assert raw["sha256"] == hashlib.sha256((folder / "raw" / "01_chat.csv").read_bytes()).hexdigest()
+    assert raw["encodingFormat"] == "text/csv"
+
+
+def test_the_crate_describes_software_inputs_and_measurements(folder: Path) -> None:
+    crate = ROCrate(folder)
+    action = crate.dereference("#run")
+    assert action["instrument"]["softwareVersion"]
+    assert {entity["name"] for entity in action["object"]} == {"banking77", "all-MiniLM-L6-v2"}
+    measured = crate.dereference("#training.lora_r8.accuracy")
+    assert (measured["@type"], measured["value"], measured["unitText"]) == ("PropertyValue", 0.93, "share")
+    assert measured["minValue"] < 0.93 < measured["maxValue"]
+
+
+def test_the_crate_is_sealed_and_deterministic(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    assert METADATA in manifest.files
+    assert verify(folder).holds
+    before = (folder / METADATA).read_bytes()
+    first = write_crate(folder, manifest).read_bytes()
+    assert write_crate(folder, manifest).read_bytes() == first
+    assert len(first) == len(before) or b"manifest.json" in first

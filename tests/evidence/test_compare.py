@@ -1,0 +1,121 @@
+"""Comparing two runs: only records under equal conditions, and only differences that the intervals support."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import RunError
+from bankllm.evidence.compare import compare, direction
+from bankllm.evidence.records import read_records
+from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    return sealed_run(tmp_path / "first")
+
+
+def outcome(first: Path, second: Path, id: str) -> tuple[str, str]:
+    (entry,) = [entry for entry in compare(first, second).compared if entry.id == id]
+    return entry.outcome, entry.why
+
+
+def test_equal_runs_show_no_difference(first: Path, tmp_path: Path) -> None:
+    comparison = compare(first, sealed_run(tmp_path / "second"))
+    assert {entry.outcome for entry in comparison.compared} == {"no detectable difference"}
+    assert [(entry.id, entry.why) for entry in comparison.incomparable] == [
+        ("chat.sequential.p99_ms", "invalid: p99 needs 662 samples, there are 200 (both runs)"),
+        ("load.locust.p95_ms", "not measured: locust is not here <apt> (both runs)"),
+    ]
+
+
+@pytest.mark.parametrize(("slower", "expected"), [(2.0, "worse"), (0.5, "better"), (1.01, "no detectable difference")])
+def test_latency_is_compared_by_interval_and_lower_is_better(first, tmp_path, slower: float, expected: str) -> None:
+    second = sealed_run(tmp_path / "second", slower=slower)
+    assert outcome(first, second, "chat.sequential.p95_ms")[0] == expected
+
+
+def test_equal_texts_are_compared_by_mcnemar_when_the_intervals_overlap(first: Path, tmp_path: Path) -> None:
+    """14 errors in 200 texts against 5 of these 14: the Wilson intervals overlap, the paired test is significant."""
+    second = sealed_run(tmp_path / "second", wrong=range(5))
+    a, b = (next(r for r in read_records(f) if r.id == "training.lora_r8.accuracy") for f in (first, second))
+    assert a.ci95
+    assert b.ci95
+    assert a.ci95[1] > b.ci95[0]
+    assert outcome(first, second, a.id) == ("better", "exact McNemar on 200 texts, p = 0.0039")
+    assert outcome(second, first, a.id)[0] == "worse"
+
+
+def test_the_same_number_of_errors_on_other_texts_is_no_difference(first: Path, tmp_path: Path) -> None:
+    second = sealed_run(tmp_path / "second", wrong=range(100, 114))
+    assert outcome(first, second, "training.lora_r8.accuracy")[0] == "no detectable difference"
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"data": TELLER77}, "dataset banking77 / teller77"),
+        ({"environment": ENVIRONMENT | {"cpu": "Another CPU"}}, "machine: cpu Sample CPU / Another CPU"),
+        ({"environment": ENVIRONMENT | {"gpus": [{"name": "T4"}]}}, "machine: gpus [] / [{'name': 'T4'}]"),
+    ],
+)
+def test_runs_with_other_data_or_another_machine_are_not_compared(
+    first: Path, tmp_path: Path, how, reason: str
+) -> None:
+    comparison = compare(first, sealed_run(tmp_path / "second", **how))
+    assert comparison.compared == ()
+    assert len(comparison.incomparable) == 8
+    assert all(reason in entry.why for entry in comparison.incomparable)
+    assert comparison.lines()[-1] == "nothing compared; 8 not comparable"
+
+
+def test_a_record_of_only_one_run_is_not_comparable(first: Path, tmp_path: Path) -> None:
+    second = sealed_run(tmp_path / "second")
+    lines = (second / "records.jsonl").read_text().splitlines(keepends=True)
+    (second / "records.jsonl").write_text("".join(lines[1:]))
+    (entry,) = [other for other in compare(first, second).incomparable if "only" in other.why]
+    assert (entry.id, entry.why) == ("training.lora_r8.accuracy", "only in the first run")
+
+
+def test_direction_tells_whether_higher_or_lower_is_better(first: Path) -> None:
+    directions = {record.id: direction(record) for record in read_records(first)}
+    assert directions["training.lora_r8.accuracy"] == directions["load.ab.throughput"] == 1
+    assert directions["chat.sequential.p50_ms"] == directions["training.lora_r8.adapter"] == -1
+    share = next(record for record in read_records(first) if record.unit == "share")
+    named = {id: direction(share.model_copy(update={"id": id, "statistic": "proportion"})) for id in EXAMPLES}
+    assert named == EXAMPLES
+
+
+EXAMPLES = {"vectors.isolated": 1, "load.generator.late": -1, "load.errors": -1, "page.template_hits": 0}
+"""Id of a share → direction. `isolated` and `template` contain `late`, but not as a word."""
+
+
+def test_comparing_a_folder_without_records_raises(first: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no records"):
+        compare(first, tmp_path)
+
+
+def bankllm(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bankllm", "report", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_exits_1_for_incomparable_runs_and_prints_both_values(first: Path, tmp_path: Path) -> None:
+    done = bankllm("--compare", first, sealed_run(tmp_path / "second", data=TELLER77))
+    assert done.returncode == 1
+    assert "no record in common that was measured under the same conditions" in " ".join(done.stderr.split())
+    assert "    first run: 93.0 % [88.6 – 95.8 %]\n    second run: 93.0 % [88.6 – 95.8 %]\n" in done.stdout
+
+
+def test_the_command_compares_two_runs(first: Path, tmp_path: Path) -> None:
+    done = bankllm("--compare", first, sealed_run(tmp_path / "second", slower=2.0))
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "2 worse, 4 no detectable difference; 2 not comparable"
+
+
+def test_compare_rejects_a_third_run(first: Path) -> None:
+    done = bankllm(first, "--compare", first, first)
+    assert done.returncode == 2
+    assert "--compare takes two runs and no other argument" in done.stderr

@@ -1,0 +1,95 @@
+"""Reproducing a run: each record is within the tolerance, outside it, or not comparable, with the reason."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bankllm.errors import RunError
+from bankllm.evidence.manifest import NotebookRun, read_manifest, write_manifest
+from bankllm.evidence.reproduce import judge_repetition, parameters_of, reproduce
+from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return sealed_run(tmp_path / "original")
+
+
+def results(folder: Path, again: Path) -> dict[str, tuple[str, str]]:
+    return {result.id: (result.outcome, result.why) for result in judge_repetition(folder, again)}
+
+
+def test_an_equal_run_is_within_the_tolerance(folder: Path, tmp_path: Path) -> None:
+    found = results(folder, sealed_run(tmp_path / "again"))
+    assert found["training.lora_r8.accuracy"][0] == "within"
+    assert (
+        "original 93.0 %, repeated 93.0 %; tolerance: the first run's 95 % interval"
+        in found["training.lora_r8.accuracy"][1]
+    )
+    assert found["chat.sequential.p99_ms"][0] == found["load.locust.p95_ms"][0] == "not comparable"
+
+
+@pytest.mark.parametrize(
+    ("how", "id", "outcome"),
+    [
+        ({"slower": 1.4}, "chat.sequential.p95_ms", "within"),
+        ({"slower": 1.6}, "chat.sequential.p95_ms", "outside"),
+        ({"slower": 0.6}, "chat.sequential.p95_ms", "outside"),
+        ({"wrong": range(20)}, "training.lora_r8.accuracy", "within"),
+        ({"wrong": range(40)}, "training.lora_r8.accuracy", "outside"),
+        ({"data": TELLER77}, "training.lora_r8.accuracy", "not comparable"),
+    ],
+)
+def test_tolerances(folder: Path, tmp_path: Path, how: dict[str, Any], id: str, outcome: str) -> None:
+    assert results(folder, sealed_run(tmp_path / "again", **how))[id][0] == outcome
+
+
+def test_two_runs_with_100_percent_accuracy_are_within_the_tolerance(tmp_path: Path) -> None:
+    first, again = (sealed_run(tmp_path / name, wrong=()) for name in ("first", "again"))
+    assert results(first, again)["training.lora_r8.accuracy"][0] == "within"
+
+
+def test_on_another_machine_only_quality_is_compared(folder: Path, tmp_path: Path) -> None:
+    found = results(folder, sealed_run(tmp_path / "again", environment=ENVIRONMENT | {"cpu": "Another"}))
+    assert found["training.lora_r8.accuracy"][0] == "within"
+    assert found["chat.sequential.p50_ms"] == ("not comparable", "machine: cpu Sample CPU / Another")
+
+
+def test_parameters_are_parsed_from_the_recorded_command() -> None:
+    assert parameters_of("bankllm run --profile quick -p only=lora_r8 --parameter=users=5 --parameter seeds=2") == {
+        "only": "lora_r8",
+        "seeds": 2,
+        "users": 5,
+    }
+    assert parameters_of("bankllm run") == {}
+
+
+def test_reproduce_repeats_the_notebooks_with_the_same_profile_and_parameters(folder: Path, tmp_path: Path) -> None:
+    calls: list[Any] = []
+
+    def repeat(*how: Any) -> Any:
+        calls.extend(how)
+        again = sealed_run(tmp_path / "again")
+        return again, read_manifest(again)
+
+    again, found = reproduce(folder, repeat)
+    assert again == tmp_path / "again"
+    assert calls == ["quick", ["01_local_validation"], {"only": "lora_r8"}]
+    assert {result.outcome for result in found} == {"within", "not comparable"}
+
+
+def test_a_failed_repetition_names_the_command_to_continue(folder: Path, tmp_path: Path) -> None:
+    again = sealed_run(tmp_path / "again")
+    failed = [NotebookRun(name="01_local_validation", status="failed", seconds=1, error="cell 3")]
+    manifest = read_manifest(again).model_copy(update={"notebooks": failed})
+    with pytest.raises(
+        RunError, match=r"01_local_validation did not finish\. Continue with: bankllm run --resume again"
+    ):
+        reproduce(folder, lambda *how: (again, manifest))
+
+
+def test_a_run_without_a_finished_notebook_cannot_be_reproduced(folder: Path) -> None:
+    write_manifest(folder, read_manifest(folder).model_copy(update={"notebooks": []}))
+    with pytest.raises(RunError, match="has no finished notebook"):
+        reproduce(folder, lambda *how: (folder, read_manifest(folder)))

@@ -1,0 +1,93 @@
+"""RESULTS.html in a real Chromium: light and dark mode, desktop and phone widths, and print."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.support.sealed_run import sealed_run
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
+]
+SCREENSHOTS = os.environ.get("BANKLLM_SCREENSHOTS")
+"""Folder for screenshots (optional), for visual inspection."""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return (sealed_run(tmp_path_factory.mktemp("runs") / "run") / "RESULTS.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def contrast(page, selector: str) -> float:
+    """WCAG contrast ratio of an element's text against the background of the page."""
+    return page.evaluate(
+        """selector => {
+          const light = colour => {
+            const [r, g, b] = colour.match(/\\d+/g).map(Number).map(v => v / 255)
+              .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+          };
+          const text = light(getComputedStyle(document.querySelector(selector)).color);
+          const page = light(getComputedStyle(document.body).backgroundColor);
+          return (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
+        }""",
+        selector,
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_is_readable_and_loads_nothing_external(browser, url: str, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    external_requests: list[str] = []
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((url, "data:")) else external_requests.append(request.url),
+    )
+    page.goto(url)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    for selector in ("body", "p.lead", "td.soft", "tr.missing td", "a"):
+        assert contrast(page, selector) >= 4.5, selector
+    assert external_requests == []
+    if SCREENSHOTS:
+        page.screenshot(path=Path(SCREENSHOTS) / f"results-{width}-{scheme}.png", full_page=True)
+    context.close()
+
+
+def test_a_tile_links_to_its_row_and_the_row_to_its_record(browser, url: str) -> None:
+    page = browser.new_page()
+    page.goto(url)
+    page.locator("a.tile").first.click()
+    row = page.locator("tr:target")
+    assert row.is_visible()
+    assert row.locator("a").first.get_attribute("href") == "records.jsonl#L1"
+    page.close()
+
+
+def test_print_shows_collapsed_tables_in_dark_text_on_white(browser, url: str) -> None:
+    context = browser.new_context(color_scheme="dark", viewport={"width": 720, "height": 1000})
+    page = context.new_page()
+    page.goto(url)
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    heights = page.evaluate(
+        "[...document.querySelectorAll('details table')].map(t => t.getBoundingClientRect().height)"
+    )
+    assert heights
+    assert min(heights) > 0
+    context.close()

@@ -1,0 +1,104 @@
+"""Plots of load tests show their input: the opening wave, the knee, the objective and every run."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from bankllm.lab import load_plots, plots
+from bankllm.loadtest.experiments.rate_sweep import Step, SweepPlan, knee_of, step_of, sweep
+from tests.support.queue_model import open_loop, row
+
+
+@pytest.fixture(autouse=True)
+def close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def legend(axis: plt.Axes) -> list[str]:
+    shown = axis.get_legend()
+    assert shown is not None
+    return [text.get_text() for text in shown.get_texts()]
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[Step]:
+    plan = SweepPlan(first_rate=50, step_s=5, max_steps=7, max_s=1e9)
+    return sweep(partial(open_loop, capacity=200), plan)
+
+
+def test_closed_and_open_loop_have_the_same_scale() -> None:
+    _, axes = plots.new_figure(columns=2)
+    load_plots.closed_and_open(axes, {"ab": [10, 20, 30]}, {"from due": [10, 400, 900], "from sent": [10, 15, 20]})
+    left, right = axes
+    assert left.get_xlim() == right.get_xlim()
+    assert left.get_xlim()[0] <= 10 < 900 <= left.get_xlim()[1]
+    assert legend(right) == ["from due", "from sent"]
+
+
+def test_the_opening_wave_is_shaded_to_its_last_reply() -> None:
+    rows = [row(kind="chat", phase="opening", sent_s=0.1 * n, done_s=1 + 0.1 * n, latency_ms=1000) for n in range(5)]
+    rows += [row(kind=kind, phase="steady", sent_s=2, done_s=2.1, latency_ms=100) for kind in ("chat", "health")]
+    _, (axis,) = plots.new_figure()
+    load_plots.over_time(axis, rows, "Locust")
+    (shade,) = axis.patches
+    assert shade.get_x() == 0
+    assert shade.get_width() == pytest.approx(1.4)
+    assert legend(axis) == ["chat", "health", "opening wave"]
+    load_plots.over_time(plots.new_figure()[1][0], rows[5:], "without a wave")
+
+
+def test_the_sweep_marks_its_knee_and_leaves_out_invalid_steps(steps: list[Step]) -> None:
+    knee = knee_of(steps)
+    invalid = step_of(900, open_loop(900, 200, generator_limit=1))
+    _, axes = plots.new_figure(columns=2)
+    load_plots.throughput_sweep(axes[0], [invalid, *steps], "Rates")
+    load_plots.latency_sweep(axes[1], {"chat": [invalid, *steps]}, "p95")
+    rates = sorted(step.rate for step in steps)
+    _, answered, good, mark = axes[0].lines
+    assert list(answered.get_xdata()) == list(good.get_xdata()) == rates
+    assert np.all(np.asarray(good.get_ydata()) <= np.asarray(answered.get_ydata()))
+    assert set(mark.get_xdata()) == {knee}
+    assert [text.get_text() for text in axes[0].texts] == [f"knee: {knee:g}/s"]
+    assert legend(axes[1]) == [f"chat: knee {knee:g}/s"]
+    assert [list(line.get_ydata()) for line in axes[1].lines][-1] == [500, 500]
+
+
+def test_a_sweep_without_a_sustained_rate_has_no_knee(steps: list[Step]) -> None:
+    above = [step for step in steps if not step.sustained]
+    _, axes = plots.new_figure(columns=2)
+    load_plots.throughput_sweep(axes[0], above, "Rates")
+    load_plots.latency_sweep(axes[1], {"chat": above}, "p95")
+    assert not axes[0].texts
+    assert legend(axes[1]) == ["chat"]
+
+
+def test_the_band_of_flat_memory_is_around_the_first_third() -> None:
+    memory = [{"at_s": at, "rss_bytes": (50 if at < 20 else 100) * load_plots.MIB} for at in range(0, 100, 2)]
+    _, (axis,) = plots.new_figure()
+    load_plots.memory_over_time(axis, memory, 0.05)
+    (band,) = axis.patches
+    assert (band.get_y(), band.get_height()) == (95, pytest.approx(10))
+    assert legend(axis) == ["± 5% of the first third", "resident"]
+
+
+def test_windows_with_few_requests_have_no_percentile() -> None:
+    rows = [row(scheduled_s=n * 0.1, latency_ms=10 if n < 100 else 30) for n in range(205)]
+    _, (axis,) = plots.new_figure()
+    load_plots.latency_windows(axis, rows, "Soak", window_s=10)
+    assert [list(line.get_ydata()) for line in axis.lines] == [[10, 30], [10, 30]]
+    assert list(axis.lines[0].get_xdata()) == [5, 15]
+
+
+def test_every_run_is_a_point() -> None:
+    _, (axis,) = plots.new_figure()
+    load_plots.spread(axis, {"ab": [10, 30, 20], "open-loop": [5, 5, 5]}, title="p95", unit="ms")
+    assert [text.get_text() for text in axis.texts] == ["20.0", "5.0"]
+    assert sum(len(line.get_xdata()) for line in axis.lines if line.get_marker() == "o") == 6

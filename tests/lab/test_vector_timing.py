@@ -1,0 +1,131 @@
+"""Timed searches: cache counts, no rows of other customers, and stored texts are found by another service."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bankllm.datasets import load
+from bankllm.errors import UsageError
+from bankllm.evidence.records import Raw, Record
+from bankllm.lab.vector_corpus import FilledMemory, SearchScope, fill, gather
+from bankllm.lab.vector_timing import (
+    AIMS,
+    REPEATED_QUERIES,
+    compare_with_aims,
+    draw,
+    expected_hit_rate,
+    time_searches,
+    time_until_found,
+)
+from bankllm.vectors.service import VectorService, open_service
+from tests.support.fake_embedder import fake_embedder
+
+TEXTS = gather(load("teller77"))[:60]
+QUERIES = [text.text for text in TEXTS]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "memory.sqlite"
+
+
+def filled(service: VectorService) -> FilledMemory:
+    memory = fill(service, TEXTS, service.embedder.encode(QUERIES, share=False))
+    service.embedder.clear_cache()
+    return memory
+
+
+def test_each_workload_draws_as_its_name_says() -> None:
+    assert len(set(draw(QUERIES, "distinct", 1000))) == 60
+    assert len(draw(QUERIES, "uniform", 1000)) == 1000
+    assert len(set(draw(QUERIES, "repeated", 1000))) == REPEATED_QUERIES
+    zipf = draw(QUERIES, "zipf", 6000)
+    counts = sorted((zipf.count(query) for query in set(zipf)), reverse=True)
+    assert counts[0] / counts[9] == pytest.approx(10, rel=0.5)
+    assert draw(QUERIES, "zipf", 9, seed=1) == draw(QUERIES, "zipf", 9, seed=1) != draw(QUERIES, "zipf", 9, seed=2)
+    with pytest.raises(UsageError, match="found none"):
+        draw([], "distinct", 1)
+
+
+def test_the_expected_hit_rate_is_the_mean_of_many_draws() -> None:
+    for workload in ("distinct", "uniform", "zipf", "repeated"):
+        drawn = [draw(QUERIES, workload, 50, seed) for seed in range(200)]
+        hits = 1 - np.mean([len(set(queries)) / len(queries) for queries in drawn])
+        assert expected_hit_rate(workload, len(QUERIES), 50) == pytest.approx(hits, abs=0.01), workload
+
+
+def test_search_rows_have_the_source_of_the_embedding(path: Path) -> None:
+    with open_service(path, embedder=fake_embedder()) as service:
+        memory = filled(service)
+        cold = time_searches(service, QUERIES, memory.customers, "distinct", count=20)
+        warm = time_searches(service, QUERIES, [memory.everything], "distinct", count=20, cache="warm")
+        embedder = service.embedder
+    embedder.memory.clear()  # as in a new process
+    with open_service(path, embedder=embedder) as service:
+        reopened = time_searches(service, QUERIES, memory.customers, "distinct", count=20)
+    for rows, cached in ((cold, "no"), (warm, "memory"), (reopened, "shared")):
+        assert len(rows) == 20
+        assert {row["cached"] for row in rows} == {cached}
+        assert {row["foreign_matches"] for row in rows} == {0}
+        assert {row["matches"] for row in rows} == {5}
+        assert all(row["total_ms"] == pytest.approx(row["embed_ms"] + row["search_ms"]) for row in rows)
+    assert [row["place"] for row in cold] == [
+        row["place"] for row in reopened
+    ]  # the same seed repeats the same searches
+    assert {(row["scope"], row["cache"]) for row in warm} == {("all", "warm")}
+
+
+def test_a_foreign_match_is_counted() -> None:
+    with open_service(embedder=fake_embedder()) as service:
+        memory = filled(service)
+        first = memory.customers[0]
+        wrong = SearchScope("customer", memory.customers[1].name, first.ids)
+        (row,) = time_searches(service, QUERIES, [wrong], "distinct", count=1)
+        assert row["foreign_matches"] == row["matches"] == 5
+        with pytest.raises(UsageError, match="at least 1 scope"):
+            time_searches(service, QUERIES, [], "distinct", count=1)
+
+
+def test_a_stored_text_is_found_by_another_service_in_its_first_search(path: Path) -> None:
+    with open_service(path, embedder=fake_embedder()) as writer:
+        memory = filled(writer)
+        with open_service(path, embedder=fake_embedder()) as reader:
+            for place in (memory.everything, memory.customers[2]):
+                rows = time_until_found(writer, reader, place, count=10)
+                assert [(row["found"], row["searches"], row["scope"]) for row in rows] == [(True, 1, place.scope)] * 10
+                assert all(float(str(row["store_ms"])) > 0 for row in rows)
+
+
+def test_a_text_that_is_not_in_the_readers_file_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bankllm.lab.vector_timing.TIMEOUT_S", 0.02)
+    with open_service(embedder=fake_embedder()) as writer, open_service(embedder=fake_embedder()) as reader:
+        (row,) = time_until_found(writer, reader, SearchScope("customer", "u", {}), count=1)
+        assert row["found"] is False
+
+
+def test_an_aim_is_held_not_held_or_not_comparable() -> None:
+    def record(id_: str, value: float | None, texts: int) -> Record:
+        return Record(
+            id=id_, title=id_, notebook="04", value=value, unit="ms", n=1, ci95=None, why_no_ci95=None,
+            statistic="percentile", parameters={}, raw=Raw(path="a", sha256="b"), conditions={"texts": texts},
+            valid=value is not None, invalid_because=None if value is not None else "p95 needs 130 samples",
+        )  # fmt: skip
+
+    rows = compare_with_aims(
+        [
+            record("vectors.total.p95_ms", 15.0, 15_000),
+            record("vectors.search.p95_ms", 2.0, 400),
+            record("vectors.customer.search.p95_ms", 1.5, 15_000),
+            record("vectors.growth.n15000.p95_ms", None, 0),
+        ]
+    )
+    assert [row["record"] for row in rows] == list(AIMS)
+    assert [row["verdict"] for row in rows] == [
+        "held",
+        "not comparable: the aim is for at least 15,000 texts, found 400",
+        "not held",
+        "not measured: p95 needs 130 samples",
+        "not measured",
+        "not measured",
+    ]

@@ -1,0 +1,37 @@
+"""Sequential requests to a real server: one row per request, successful or not."""
+
+import sys
+from itertools import pairwise
+
+import pytest
+
+from bankllm.errors import ServerError
+from bankllm.loadtest.experiments.sequential import WARM_UP, time_requests
+from bankllm.loadtest.server_process import ServerProcess
+from tests.support import SUPPORT
+
+APP = [sys.executable, str(SUPPORT / "loadtest_app.py")]
+
+
+def test_every_request_after_the_warm_up_is_a_row() -> None:
+    import httpx
+
+    with ServerProcess(program=APP) as server:
+        rows = time_requests(server.url, ["fine", "fail"], ["CUST001", "CUST002"], requests=30, seed=3, token="key")
+        seen = [call for call in httpx.get(f"{server.url}/seen").json() if call["kind"] == "chat"]
+        late = time_requests(server.url, ["hang"], ["CUST001"], requests=1, timeout_s=0.2)
+    assert len(rows) == 30
+    assert len(seen) == 30 + WARM_UP
+    assert {call["authorization"] for call in seen} == {"Bearer key"}
+    expected = [(200, "") if call["message"] == "fine" else (503, "HTTP 503") for call in seen[WARM_UP:]]
+    assert [(row["status"], row["error"]) for row in rows] == expected
+    assert {status for status, _ in expected} == {200, 503}
+    for earlier, later in pairwise(rows):
+        assert earlier["sent_s"] <= earlier["done_s"] <= later["sent_s"]
+        assert earlier["latency_ms"] == pytest.approx(1000 * (earlier["done_s"] - earlier["sent_s"]))
+    assert [(row["status"], row["error"]) for row in late] == [(0, "ReadTimeout")]
+
+
+def test_a_missing_server_is_an_error() -> None:
+    with pytest.raises(ServerError, match=r"No server answers at http://127\.0\.0\.1:9 .*bankllm serve"):
+        time_requests("http://127.0.0.1:9", ["hi"], ["CUST001"], requests=1)

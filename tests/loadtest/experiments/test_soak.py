@@ -1,0 +1,90 @@
+"""The soak samples memory during the load and passes on errors; stored messages are deleted, or an error says so."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from bankllm.errors import ServerError
+from bankllm.loadtest.experiments.soak import delete_memory, soak
+from bankllm.loadtest.runner import LoadResult
+from tests.support.queue_model import open_loop
+
+
+def test_memory_is_sampled_until_the_load_ends() -> None:
+    reached = threading.Event()
+    reads: list[int] = []
+
+    def rss_bytes() -> int:
+        reads.append(1)
+        if len(reads) == 5:
+            reached.set()
+        return 100 + len(reads)
+
+    called: list[int] = []
+
+    def load() -> LoadResult:
+        assert called == [1], "once before the load"
+        assert reached.wait(10)
+        return open_loop(50, 130)
+
+    soaked = soak(load, rss_bytes, sample_s=0.01, between=lambda: called.append(1), every_s=0.015)
+    assert len(soaked.result.rows) == 130
+    assert len(soaked.memory) == len(reads) >= 5
+    assert [row["rss_bytes"] for row in soaked.memory] == [101 + number for number in range(len(reads))]
+    assert 2 <= len(called) <= len(reads)
+
+
+def test_a_failing_load_ends_the_sampling() -> None:
+    def load() -> LoadResult:
+        raise ServerError("gone")
+
+    with pytest.raises(ServerError, match="gone"):
+        soak(load, lambda: 1, sample_s=0.01)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("memory")]
+
+
+def test_an_error_while_sampling_is_raised() -> None:
+    def gone() -> int:
+        raise ServerError("The server was not started")
+
+    with pytest.raises(ServerError, match="not started"):
+        soak(lambda: open_loop(50, 130), gone, sample_s=0.01)
+
+
+@pytest.fixture
+def deleted() -> Iterator[tuple[str, list[str]]]:
+    """A server that deletes the messages of every customer except CUST404. Yields its URL and the requests it got."""
+    requests: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_DELETE(self) -> None:
+            requests.append(f"{self.path} {self.headers['Authorization']}")
+            self.send_response(404 if "CUST404" in self.path else 204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Write no log."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", requests
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_messages_of_each_customer_are_deleted(deleted: tuple[str, list[str]]) -> None:
+    url, requests = deleted
+    delete_memory(url, ["CUST001", "CUST002"], token="s3cret")
+    assert requests == [f"/api/v1/customers/CUST00{n}/memory Bearer s3cret" for n in (1, 2)]
+
+
+def test_a_server_that_does_not_delete_is_an_error(deleted: tuple[str, list[str]]) -> None:
+    url, _ = deleted
+    with pytest.raises(ServerError, match=r"DELETE .*CUST404/memory: expected HTTP 204, found HTTP 404"):
+        delete_memory(url, ["CUST404"])
+    with pytest.raises(ServerError, match=r"DELETE .* failed"):
+        delete_memory("http://127.0.0.1:9", ["CUST001"])

@@ -1,0 +1,102 @@
+"""The printed summary of a load, and that its numbers agree with the file of rows."""
+
+import csv
+import gzip
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+from pydantic import SecretStr
+
+from bankllm.errors import RunError, UsageError
+from bankllm.loadtest.load import row
+from bankllm.loadtest.report import drive, tokens
+from bankllm.loadtest.runner import LoadResult
+from bankllm.loadtest.server_process import ServerProcess
+from bankllm.settings import get_settings
+from tests.support import SUPPORT
+
+APP = (sys.executable, str(SUPPORT / "loadtest_app.py"))
+
+
+@pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
+def test_a_load_prints_a_summary_and_writes_its_rows(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    with ServerProcess(program=APP) as server:
+        lines = list(drive(rows, url=server.url, driver="ab", users=2, requests=40, settings=get_settings()))
+    assert re.fullmatch(r"ab, closed loop, 2 users: 40 requests in \d+\.\d s, [\d.]+ per second", lines[0])
+    assert lines[1] == "failed: 0"
+    with rows.open(newline="") as file:
+        latencies = sorted(int(row["latency_ms"]) for row in csv.DictReader(file))
+    assert len(latencies) == 40
+    assert lines[2].startswith(
+        f"chat: p50 {latencies[19]:.1f} ms, p95 not measured (p95 needs 130 samples, there are 40)"
+    )
+    assert "limits of ab: the same body in every request" in lines[4]
+    assert lines[5] == f"40 rows were written to {rows}."
+
+
+@pytest.mark.slow
+def test_an_open_loop_prints_corrected_and_uncorrected_percentiles(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv.gz"
+    with ServerProcess(program=APP) as server:
+        arguments = {"driver": "open-loop", "rate": 200.0, "requests": 150, "warm_up": 30, "settings": get_settings()}
+        lines = list(drive(rows, url=server.url, repeat_one=True, **arguments))
+        said = {each["message"] for each in httpx.get(f"{server.url}/seen").json() if each["kind"] == "chat"}
+    assert len(said) == 1
+    assert lines[0].startswith("open-loop, open loop, 200 requests per second offered (poisson): 150 requests in")
+    assert lines[1] == "warm-up (not measured): 30 requests, 0 failed"
+    assert re.match(r"chat, from due time: p50 [\d.]+ ms, p95 [\d.]+ ms, p99 not measured", lines[3])
+    assert re.match(r"chat, from send time \(uncorrected\): p50 [\d.]+ ms", lines[4])
+    with gzip.open(rows, "rt", newline="") as file:
+        assert sum(row["phase"] == "steady" for row in csv.DictReader(file)) == 150
+
+
+def test_each_customer_has_a_token() -> None:
+    assert tokens(get_settings(), ["CUST001"]) is None
+    secret = "k" * 40
+    settings = get_settings().model_copy(update={"jwt_secret": SecretStr(secret)})
+    by_customer = tokens(settings, ["CUST001", "CUST002"])
+    assert by_customer is not None
+    claims = [jwt.decode(by_customer[name], secret, algorithms=["HS256"], audience="bankllm") for name in by_customer]
+    assert [each["sub"] for each in claims] == ["CUST001", "CUST002"]
+    assert all(each["exp"] > time.time() + 3000 for each in claims)
+
+
+def test_an_invalid_load_writes_its_rows_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = row("locust", 0, "chat", "steady", "", 0.0, "", 0.005, 5.0, 5.0, 503, 0, "HTTP 503")
+    result = LoadResult(
+        driver="locust",
+        rows=[kept],
+        errors={"HTTP 503": 1},
+        users=1,
+        rate=None,
+        seconds=0.5,
+        generator_cpu_share=None,
+        limits=("none",),
+        invalid_because="Locust ended after 1 of 20 requests",
+    )
+    monkeypatch.setattr("bankllm.loadtest.report.run_load", lambda *_, **__: result)
+    lines = drive(
+        tmp_path / "rows.csv", url="http://127.0.0.1:1", driver="locust", users=1, requests=20, settings=get_settings()
+    )
+    said: list[str] = []
+    with pytest.raises(
+        RunError, match=r"The load test is invalid; .*: Locust ended after 1 of 20 requests\. 1 rows were written to"
+    ):
+        said.extend(lines)
+    assert said[1] == "failed: 1, 1 × HTTP 503"
+    assert not any("p50" in line for line in said)
+    assert (tmp_path / "rows.csv").read_text().splitlines()[1:] == [
+        "locust,0,chat,steady,,0.0,,0.005,5.0,5.0,503,0,HTTP 503"
+    ]
+
+
+def test_an_unknown_driver_is_rejected_before_a_server_starts(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Unknown load driver 'wrk'\. Expected one of: ab, locust, open-loop"):
+        next(drive(tmp_path / "rows.csv", url=None, driver="wrk", users=1, requests=1, settings=get_settings()))

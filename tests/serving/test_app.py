@@ -1,0 +1,264 @@
+"""The HTTP application: routes, error responses, metrics, readiness and the OpenAPI description.
+
+The classifier and the embedder are deterministic fakes; store, ledger and responder are real.
+"""
+
+import json
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+
+from bankllm import __version__
+from bankllm.assistant.bank.ledger import Ledger
+from bankllm.assistant.batcher import Overloaded
+from bankllm.assistant.engine import ChatEngine
+from bankllm.assistant.wording.template import TemplateResponder
+from bankllm.errors import StoreError
+from bankllm.serving import app as app_module
+from bankllm.serving import asgi
+from bankllm.serving.app import create_app
+from bankllm.settings import Settings
+from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.store import PineconeStore
+from bankllm.vectors.service import VectorService
+from tests.support.chat import BALANCE, JSON, KeywordClassifier, LetterEmbedder, assert_problem
+from tests.support.pinecone_server import API_KEY, PineconeServer
+
+
+@pytest.fixture
+def client(engine):
+    with TestClient(create_app(engine, Settings())) as made:
+        yield made
+
+
+def test_outbox_metrics_of_a_replicated_memory(client, tmp_path, monkeypatch):
+    monkeypatch.setattr("bankllm.vectors.pinecone.outbox_worker.LONGEST_PAUSE_S", 0.2)
+    assert "bankllm_outbox" not in client.get("/metrics").text
+    embedder = LetterEmbedder()
+    with PineconeServer() as server:
+        local = OutboxStore(tmp_path / "memory.sqlite", embedder.dim, embedder.model_id, target="index (customer)")
+        store = ReplicatedStore(
+            local, lambda: PineconeStore(API_KEY, "index", 4, "letters", host=server.url), "customer"
+        )
+        with (
+            ChatEngine(KeywordClassifier(), VectorService(store, embedder), Ledger(), TemplateResponder()) as engine,
+            TestClient(create_app(engine, Settings())) as client,
+        ):
+            server.key = "rotated"
+            assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
+            assert "\nbankllm_outbox_depth 1.0\n" in client.get("/metrics").text
+            server.key = API_KEY
+            store.drain(10)
+            assert "\nbankllm_outbox_depth 0.0\n" in client.get("/metrics").text
+
+
+def test_health_has_exactly_three_fields(client):
+    body = client.get("/health").json()
+    assert set(body) == {"status", "timestamp", "version"}
+    assert (body["status"], body["version"]) == ("healthy", "0.1.0")
+    stamp = datetime.fromisoformat(body["timestamp"])
+    assert stamp.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - stamp) < timedelta(minutes=1)
+
+
+def test_chat_answers_from_the_ledger(client, engine):
+    response = client.post("/api/v1/chat", json=BALANCE | {"conversation_id": "talk-1"})
+    body = response.json()
+    assert response.status_code == 200
+    assert "£4,907.60" in body["reply"]
+    assert set(body) == {
+        *("reply", "intent", "confidence", "sources", "responder", "fallback", "unavailable"),
+        *("model", "conversation_id", "request_id", "latency_ms"),
+    }
+    assert (body["intent"], body["confidence"]) == ("account_balance", 0.9)
+    assert body["sources"] == ["ledger:ACC00101", "ledger:ACC00102"]
+    assert body["conversation_id"] == "talk-1"
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert set(body["latency_ms"]) == {"queue", "tokenise", "encode", "classify", "retrieve", "respond", "total"}
+    assert engine.memory.export_user("CUST001")[0]["assistant_response"] == body["reply"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"customer_id": "CUST001"}, ["/message", "required"]),
+        ({"message": "hi"}, ["/customer_id", "required"]),
+        (BALANCE | {"message": ""}, ["/message", "at least 1 character"]),
+        (BALANCE | {"message": " \n "}, ["/message", "at least 1 character"]),
+        (BALANCE | {"message": "\x1c"}, ["1 to 2000 characters"]),
+        (BALANCE | {"message": "x" * 2001}, ["/message", "at most 2000 characters"]),
+        (BALANCE | {"message": 7}, ["/message", "valid string"]),
+        (BALANCE | {"message": "\ud800"}, ["/message", "valid string"]),
+        (BALANCE | {"customer_id": "x" * 129}, ["/customer_id", "at most 128"]),
+        (BALANCE | {"conversation_id": "a b"}, ["/conversation_id", "match"]),
+        ([1], ["expected a JSON object"]),
+    ],
+)
+def test_invalid_requests_are_rejected_with_the_reason(client, engine, body, words):
+    assert_problem(client.post("/api/v1/chat", content=json.dumps(body), headers=JSON), 422, *words)
+    assert engine.memory.store.count() == 0
+
+
+def test_body_that_is_not_json(client):
+    body = assert_problem(
+        client.post("/api/v1/chat", content=b"{nope", headers=JSON), 422, "the body is not valid JSON"
+    )
+    assert body["errors"][0]["pointer"] == ""
+
+
+@pytest.mark.parametrize("customer_id", ["CUST999", "CUST001 ", "' OR 1=1 --", "\x00"])
+def test_unknown_customer_is_404(client, customer_id):
+    assert_problem(client.post("/api/v1/chat", json=BALANCE | {"customer_id": customer_id}), 404, "CUST001 to CUST010")
+
+
+def test_unknown_paths_and_methods(client):
+    assert_problem(client.get("/nowhere"), 404, "Not Found", "There is no such path")
+    assert_problem(client.get("/api/v1/chat"), 405, "Method Not Allowed", "The header Allow")
+    assert client.put("/api/v1/customers/CUST001/memory").headers["allow"] == "DELETE, GET"
+
+
+def test_customer_reads_and_deletes_the_memory(client, engine):
+    for customer in ("CUST001", "CUST002"):
+        client.post("/api/v1/chat", json=BALANCE | {"customer_id": customer})
+    body = client.get("/api/v1/customers/CUST001/memory").json()
+    (turn,) = body["messages"]
+    assert body["customer_id"] == "CUST001"
+    assert turn["user_message"] == BALANCE["message"]
+    assert "£4,907.60" in turn["assistant_response"]
+    for _ in range(2):  # a repeated delete is not an error
+        response = client.delete("/api/v1/customers/CUST001/memory")
+        assert (response.status_code, response.content) == (204, b"")
+    assert client.get("/api/v1/customers/CUST001/memory").json()["messages"] == []
+    assert len(engine.memory.export_user("CUST002")) == 1
+
+
+def test_overload_gives_503_with_retry_after(client, engine, monkeypatch):
+    def full(text):
+        raise Overloaded("Too many requests are waiting. Try again in a moment.")
+
+    monkeypatch.setattr(engine._encoder, "submit", full)
+    response = client.post("/api/v1/chat", json=BALANCE)
+    assert_problem(response, 503, "Too many requests are waiting")
+    assert response.headers["retry-after"] == "1"
+
+
+def test_batches_are_counted(client):
+    client.post("/api/v1/chat", json=BALANCE)
+    assert "bankllm_batch_size_sum 1.0" in client.get("/metrics").text
+
+
+def test_memory_of_an_unknown_customer_gives_404(client):
+    for call in (client.get, client.delete):
+        assert_problem(call("/api/v1/customers/CUST999/memory"), 404, "no customer with this id")
+
+
+def test_request_id_is_accepted_only_if_safe_to_log(client):
+    assert client.get("/health", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    for unfit in ("a b", "x" * 65, 'a";drop'):
+        assert client.get("/health", headers={"x-request-id": unfit}).headers["x-request-id"] != unfit
+
+
+def test_not_ready_until_the_engine_is_loaded(engine):
+    loading = Future()
+    with TestClient(create_app(loading, Settings())) as client:
+        assert client.get("/health").status_code == 200
+        for response in (client.get("/health/ready"), client.post("/api/v1/chat", json=BALANCE)):
+            assert_problem(response, 503, "still loading")
+            assert response.headers["retry-after"] == "1"
+        loading.set_result(engine)
+        assert client.get("/health/ready").json() == {"status": "ready", "model": "keywords+none"}
+        assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
+
+
+def test_chat_works_without_memory_and_reports_it(client, engine, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(engine.memory, "recall", fail_to_read)
+        broken.setattr(engine.memory, "store_rows", fail_to_read)
+        response = client.post("/api/v1/chat", json=BALANCE)
+        assert response.status_code == 200
+        assert response.json()["reply"].startswith("Your account balance")
+        assert response.json()["unavailable"] == ["memory", "storing"]
+        assert "/secret/path" not in response.text
+    assert client.post("/api/v1/chat", json=BALANCE).json()["unavailable"] == []  # it recovers without a restart
+    assert len(client.get("/api/v1/customers/CUST001/memory").json()["messages"]) == 1
+
+
+def test_internal_errors_are_counted_and_not_revealed(engine, monkeypatch, caplog):
+    metrics = ServerMetrics("test")
+    with TestClient(create_app(engine, Settings(), metrics)) as client:
+        monkeypatch.setattr(engine.responder, "respond", lambda facts: 1 / 0)
+        response = client.post("/api/v1/chat", json=BALANCE)
+        body = assert_problem(response, 500)
+        assert "division" not in response.text
+        assert "division by zero" in caplog.text
+        assert body["request_id"] in caplog.text
+        monkeypatch.setattr(engine.ledger, "require", fail_to_read)
+        assert "/secret/path" not in client.post("/api/v1/chat", json=BALANCE).text
+        assert_problem(client.post("/api/v1/chat", json=BALANCE), 503, "message store is unavailable")
+    assert "/secret/path" in caplog.text
+    assert metrics.summary()["error_rate"] == 1.0
+
+
+def fail_to_read(*_, **__):
+    raise StoreError("/secret/path cannot be read")
+
+
+def test_metrics_count_by_route_template(client):
+    for _ in range(3):
+        client.post("/api/v1/chat", json=BALANCE)
+    client.post("/api/v1/chat", json={})
+    client.get("/wp-login.php")
+    text = client.get("/metrics").text
+    counted = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+    assert counted['http_requests_total{method="POST",route="/api/v1/chat",status="200"}'] == 3
+    assert counted['http_requests_total{method="POST",route="/api/v1/chat",status="422"}'] == 1
+    assert counted['http_requests_total{method="GET",route="unmatched",status="404"}'] == 1
+    assert "wp-login" not in text
+    assert counted['bankllm_replies_total{fallback="none",responder="template"}'] == 3
+    assert counted["bankllm_queue_depth"] == 0
+    assert "bankllm_model_info{" in text
+    for stage in ("queue", "tokenise", "encode", "classify", "retrieve", "respond"):
+        assert counted[f'bankllm_stage_duration_seconds_count{{stage="{stage}"}}'] == 3
+    assert counted[f'bankllm_build_info{{model="keywords+none",version="{__version__}"}}'] == 1
+    summary = client.get("/health/metrics").json()
+    assert {"latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "requests_total", "error_rate"} <= set(summary)
+    assert summary["requests_total"] == 5
+
+
+def test_openapi_documents_the_error_responses(client):
+    chat = client.get("/openapi.json").json()["paths"]["/api/v1/chat"]["post"]
+    problems = {"400", "401", "403", "404", "408", "413", "422", "429", "500", "503"}
+    assert set(chat["responses"]) == {"200", *problems}
+    for status in problems:
+        assert set(chat["responses"][status]["content"]) == {"application/problem+json"}
+
+
+def test_every_reference_in_openapi_is_resolved(client):
+    def references(node):
+        if isinstance(node, dict):
+            yield from [node["$ref"]] if "$ref" in node else []
+            node = list(node.values())
+        for part in node if isinstance(node, list) else []:
+            yield from references(part)
+
+    document = client.get("/openapi.json").json()
+    found = set(references(document))
+    assert {"#/components/schemas/Problem", "#/components/schemas/Fault"} < found
+    for reference in found:
+        node = document
+        for step in reference.removeprefix("#/").split("/"):
+            node = node[step]
+
+
+def test_both_entry_points_give_the_application_and_the_former_one_warns(monkeypatch):
+    monkeypatch.setattr(app_module, "app_from_environment", lambda: "the application")
+    assert asgi.app == "the application"
+    with pytest.warns(FutureWarning, match=r"Use bankllm\.serving\.asgi:app"):
+        assert app_module.app == "the application"
+    for module in (asgi, app_module):
+        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+            module.nothing  # noqa: B018

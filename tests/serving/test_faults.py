@@ -1,0 +1,202 @@
+"""A real server whose store or model server fails and recovers, and the service under an external uvicorn."""
+
+import contextlib
+import os
+import resource
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from bankllm.assistant.wording.llm import FAILURES, MAX_CONCURRENCY
+from bankllm.errors import ServerError
+from bankllm.loadtest.server_process import ServerProcess
+from tests.support.openai_server import OpenAIServer
+from tests.support.server_client import Client, log_lines, until
+
+pytestmark = pytest.mark.slow
+
+UVICORN = (sys.executable, "-m", "uvicorn", "bankllm.serving.asgi:app")
+
+
+def test_start_time_with_an_exported_graph(tmp_path: Path) -> None:
+    for _ in range(2):  # the first start may have exported it
+        started = time.perf_counter()
+        with ServerProcess(store=tmp_path / "memory.db") as server:
+            seconds = time.perf_counter() - started
+            assert Client(server).chat()["unavailable"] == []
+    print(f"one process was ready after {seconds:.1f} s")
+
+
+def test_chats_are_answered_while_the_store_is_locked(tmp_path: Path) -> None:
+    store = tmp_path / "memory.db"
+    with ServerProcess(store=store) as server:
+        client = Client(server)
+        client.chat("kept before")
+        with contextlib.closing(sqlite3.connect(store, isolation_level=None, timeout=30)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            # If these requests waited one after the other, the test would time out.
+            with ThreadPoolExecutor(20) as many:
+                replies = list(many.map(client.chat, [f"What is my account balance? ({n})" for n in range(20)]))
+            assert {tuple(reply["unavailable"]) for reply in replies} == {("memory", "storing")}
+            assert all("£4,907.60" in reply["reply"] for reply in replies)
+            refused = [
+                client.get("/api/v1/customers/CUST001/memory"),
+                httpx.delete(f"{server.url}/api/v1/customers/CUST001/memory", trust_env=False, timeout=60),
+            ]
+            assert {response.status_code for response in refused} == {503}
+            assert all(str(tmp_path) not in response.text for response in refused)
+            assert {response.json()["title"] for response in refused} == {"Service Unavailable"}
+            other.execute("ROLLBACK")
+        assert client.chat("kept after")["unavailable"] == []
+        assert client.kept() == {"kept before", "kept after"}
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no prlimit")
+def test_store_on_a_full_disk_recovers(tmp_path: Path) -> None:
+    store = tmp_path / "memory.db"
+    with ServerProcess(store=store) as server:
+        client, process = Client(server), psutil.Process(server.pid)
+        client.chat("kept before")
+        _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
+        # A write beyond the current file size now fails, as on a full disk.
+        process.rlimit(psutil.RLIMIT_FSIZE, (store.stat().st_size, hard))
+        long = "What is my account balance? " + "I really want to know. " * 80
+        until(lambda: client.chat(long)["unavailable"] == ["storing"])
+        assert "kept before" in client.kept()
+        process.rlimit(psutil.RLIMIT_FSIZE, (hard, hard))
+        assert client.chat("kept after")["unavailable"] == []
+        assert {"kept before", "kept after"} <= client.kept()
+
+
+def test_model_server_that_is_down_recovers(tmp_path: Path) -> None:
+    model = OpenAIServer("You can see your accounts in the app.")
+    options = ("--responder", f"openai:{model.url}#m")
+    with ServerProcess(store=tmp_path / "memory.db", options=options) as server:
+        client = Client(server)
+        replies = [client.chat() for _ in range(4)]
+        assert [reply["fallback"] for reply in replies] == ["unreachable", "unreachable", "resting", "resting"]
+        assert {reply["responder"] for reply in replies} == {"template"}
+        with model:
+            until(lambda: client.chat()["responder"] == "openai:m")
+            assert client.chat()["fallback"] is None
+
+
+def test_hanging_model_server_does_not_block_other_requests(tmp_path: Path) -> None:
+    model = OpenAIServer("You can see your accounts in the app.")
+    model.stalls_after, model.stall_s = 0, 60
+    env = {"BANKLLM_RESPONDER_TIMEOUT_S": "8"}
+    options = ("--responder", f"openai:{model.url}#m")
+    with model, ServerProcess(store=tmp_path / "memory.db", env=env, options=options) as server:
+        client = Client(server)
+        with ThreadPoolExecutor(MAX_CONCURRENCY) as many:
+            hanging = [many.submit(client.chat) for _ in range(MAX_CONCURRENCY)]
+            until(lambda: len(model.requests) >= MAX_CONCURRENCY)
+            others = [client.chat(customer_id="CUST002")["fallback"] for _ in range(3)]
+            assert len(client.kept("CUST002")) == 1
+            assert client.get("/health/metrics").status_code == 200
+            assert not any(chat.done() for chat in hanging)
+            assert others == ["busy"] * 3
+            assert {chat.result()["fallback"] for chat in hanging} == {"time-out"}
+        assert len(model.requests) < MAX_CONCURRENCY + FAILURES  # then the circuit breaker opens
+        assert client.chat()["fallback"] == "resting"
+        model.stalls_after = None
+        until(lambda: client.chat()["responder"] == "openai:m")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_log_contains_every_request_and_no_customer_text(tmp_path: Path, workers: int) -> None:
+    log_file, stderr = tmp_path / "logs" / "app.log", tmp_path / "stderr"
+    options = ("--log-file", str(log_file))
+    with ServerProcess(store=tmp_path / "memory.db", log=stderr, options=options, workers=workers) as server:
+        client = Client(server)
+        responses = [
+            client.post("Zanzibarquokka! My card number is 4111 1111 1111 1111, is it blocked?"),
+            client.post("Zanzibarquokka", customer_id="Nobodyquokka"),
+            client.get("/api/v1/customers/CUST001/memory?token=Zanzibarquokka"),
+            client.get("/Zanzibarquokka?q=4111111111111111"),
+        ]
+    assert [response.status_code for response in responses] == [200, 404, 200, 404]
+    lines = {line["request_id"]: line for line in log_lines(log_file) if line["logger"] == "bankllm.access"}
+    for response in responses:
+        line = lines[response.headers["x-request-id"]]
+        assert line["status"] == response.status_code
+        assert line["duration_ms"] > 0
+    assert lines[responses[0].json()["request_id"]]["route"] == "/api/v1/chat"
+    for text in (log_file.read_text(), stderr.read_text()):
+        assert set(lines) <= set(text.replace('"', " ").split())
+        assert not [private for private in ("quokka", "4111 1111", "4111111111111111") if private in text]
+
+
+def test_external_uvicorn(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    env = {"BANKLLM_STORE": str(tmp_path / "memory.db")}
+    server = ServerProcess(program=UVICORN, env=env, log=log)
+    statuses: list[int] = []
+    ready = threading.Event()
+
+    def watch() -> None:
+        while not ready.wait(0.01):
+            with contextlib.suppress(httpx.TransportError):
+                statuses.append(Client(server).get("/health/ready").status_code)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with server:
+        ready.set()
+        watcher.join()
+        client = Client(server)
+        assert client.chat()["unavailable"] == []
+        until(lambda: client.get("/health/metrics").json()["requests_total"] == 1)
+        os.kill(server.pid, signal.SIGTERM)
+        # uvicorn drains, then raises SIGTERM again and exits by that signal.
+        assert psutil.Process(server.pid).wait(20) == -signal.SIGTERM
+    assert statuses[0] == 503
+    assert "Application shutdown complete" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [({"BANKLLM_STORE": ""}, "another program's SQLite file"), ({"BANKLLM_RESPONDER": "x"}, "three forms")],
+)
+def test_failed_load_stops_an_external_uvicorn(tmp_path: Path, env: dict[str, str], said: str) -> None:
+    foreign = tmp_path / "foreign.db"
+    with contextlib.closing(sqlite3.connect(foreign)) as db:
+        db.execute("CREATE TABLE theirs (a)")
+    log = tmp_path / "server.log"
+    env = {name: value or str(foreign) for name, value in env.items()}
+    with pytest.raises(ServerError, match="exited with code 3 before it was ready"):
+        ServerProcess(program=UVICORN, env=env, log=log).start()
+    assert log.read_text().count(said) == 1
+    assert "Traceback" not in log.read_text()
+
+
+def test_without_authentication_remote_requests_are_rejected(tmp_path: Path) -> None:
+    addresses = [
+        address.address
+        for interface in psutil.net_if_addrs().values()
+        for address in interface
+        if address.family.name == "AF_INET" and not address.address.startswith("127.")
+    ]
+    if not addresses:
+        pytest.skip("this machine has no address but loopback")
+    env = {"BANKLLM_STORE": str(tmp_path / "memory.db")}
+    with ServerProcess(program=UVICORN, env=env, options=("--host", "0.0.0.0")) as server:
+        body = {"message": "What is my account balance?", "customer_id": "CUST001"}
+        for address in addresses:
+            url = f"http://{address}:{server.port}"
+            answers = [
+                httpx.post(f"{url}/api/v1/chat", json=body, trust_env=False, timeout=60),
+                httpx.get(f"{url}/api/v1/customers/CUST001/memory", trust_env=False, timeout=60),
+                httpx.get(f"{url}/v1/models", trust_env=False, timeout=60),
+            ]
+            assert {answer.status_code for answer in answers} == {403}
+        assert Client(server).chat()["unavailable"] == []
+        assert len(Client(server).kept()) == 1

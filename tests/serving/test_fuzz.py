@@ -1,0 +1,91 @@
+"""Schemathesis tests a real server against its OpenAPI description.
+
+    BANKLLM_FUZZ_EXAMPLES=1000 python -m pytest -s tests/test_serving_fuzz.py
+
+It checks that there is no 5xx, no undocumented status, no response that violates its schema, no invalid request that is
+accepted, no route that works without its token, and that every 405 has an Allow header. It prints the number of cases.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.live_server import customer, guarded, logged
+from tests.support.tokens import token
+
+EXAMPLES = int(os.environ.get("BANKLLM_FUZZ_EXAMPLES", "100"))
+"""Random cases per operation, in addition to the boundary cases of its schema. Read at import time, because the test
+fixtures remove such variables."""
+# Mostly the token's customer; otherwise nearly all requests would end with a 403. Two kinds of rejection are correct: a
+# request that fits the schema may still be 422 (the last message must have the role user), and an invalid request may
+# be 413 (too large to be read).
+CONFIG = """
+[dictionaries]
+customers = { values = ["CUST001"] }
+roles = { values = ["user"] }
+questions = { values = ["What is my account balance?", "and the last three transactions?", "show me my IBAN"] }
+
+[parameters]
+"path.customer_id" = { dictionary = "customers", probability = 0.7 }
+"body.customer_id" = { dictionary = "customers", probability = 0.8 }
+"body.user" = { dictionary = "customers", probability = 0.8 }
+"body.message" = { dictionary = "questions", probability = 0.2 }
+"body.messages[*].content" = { dictionary = "questions", probability = 0.5 }
+"body.messages[*].role" = { dictionary = "roles", probability = 0.8 }
+
+[checks]
+positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 422]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 413, 422]
+"""
+
+
+@pytest.mark.timeout(60 + EXAMPLES)
+def test_server_conforms_to_its_openapi_description(tmp_path, capsys):
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    report = tmp_path / "report.json"
+    with guarded(tmp_path) as server:
+        options = {
+            "--header": f"Authorization: Bearer {token(exp=4e9)}",
+            "--checks": "all",
+            "--max-examples": str(EXAMPLES),
+            "--seed": "77",
+            "--report-json-path": str(report),
+            "--generation-database": "none",
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "run",
+            f"{server.url}/openapi.json",
+            "--continue-on-failure",
+        ]
+        command += [part for option in options.items() for part in option]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        with customer(server) as client:
+            answered = client.get("/metrics").text
+    results = json.loads(report.read_text()) if report.exists() else {}
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert results["operations"]["tested"] == results["operations"]["total"] == 11
+    assert not results["warnings"]["unresolvable_reference"] + results["warnings"]["missing_auth"]
+    by_status = answers(answered)
+    assert by_status["200"] > EXAMPLES, f"too few requests were accepted: {by_status}"
+    assert not [status for status in by_status if status >= "500"]
+    assert logged(tmp_path / "server.log", "ERROR") == []
+    with capsys.disabled():
+        cases = results["test_cases"]["generated"]
+        print(f"\nSchemathesis {results['schemathesis_version']}: {cases} cases of 11 operations, answers {by_status}")
+
+
+def answers(metrics):
+    """Number of requests to the API's routes by status."""
+    counted = {}
+    for status, count in re.findall(
+        r'^http_requests_total\{.*route="/(?:api/)?v1/.*status="(\d+)"\} (.*)$', metrics, re.M
+    ):
+        counted[status] = counted.get(status, 0) + int(float(count))
+    return dict(sorted(counted.items()))

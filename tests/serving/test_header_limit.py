@@ -1,0 +1,110 @@
+"""Raw bytes that no HTTP library sends: malformed requests, unlimited header sections, slow clients."""
+
+import contextlib
+import json
+import time
+
+import psutil
+import pytest
+
+from bankllm.serving.header_limit import MAX_HEADER_BYTES
+from tests.support.chat import BALANCE, JSON
+from tests.support.live_server import CHAT, connect, customer, guarded, logged, request_bytes
+from tests.support.tokens import token
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("protocol")
+    with guarded(folder) as running:
+        yield running
+    assert running.returncode == 0
+    assert logged(folder / "server.log", "ERROR") == []
+
+
+@pytest.fixture
+def client(server):
+    """A client of CUST001. After the test, the fixture checks that the server still answers a chat."""
+    with customer(server) as made:
+        yield made
+        assert made.post(CHAT, json=BALANCE).json()["intent"] == "account_balance"
+
+
+def answer_to(server, data):
+    """The server's response to these bytes, until it closes the connection or sends nothing for 3 s."""
+    with contextlib.closing(connect(server.url)) as line:
+        line.settimeout(3)
+        with contextlib.suppress(OSError):
+            line.sendall(data)
+        received = b""
+        with contextlib.suppress(OSError):
+            while part := line.recv(65536):
+                received += part
+    return received
+
+
+def test_requests_that_are_not_http(server, client):
+    chat = request_bytes(CHAT, b"{}")
+    for data in (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        chat.replace(b"Content-Length: 2", b"Content-Length: -1"),
+        chat.replace(b"Content-Length: 2", b"Content-Length: 2\r\nContent-Length: 3"),
+        chat.replace(b"Content-Length: 2", b"Content-Length: 2\r\nTransfer-Encoding: chunked"),
+        chat.replace(b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        chat.replace(b"Host: bank", b"Bad Header: x\x00"),
+    ):
+        assert answer_to(server, data).startswith(b"HTTP/1.1 400 "), data
+
+
+def test_many_and_large_headers(server, client):
+    many = {f"X-Header-{number}": "a" * 50 for number in range(200)}
+    assert client.get("/health", headers=many).status_code == 200
+    for headers in ({"X-Large": "a" * 60_000}, {f"X-{number}": "a" * 1000 for number in range(60)}):
+        response = client.get("/health", headers=headers)
+        assert response.status_code == 431
+        assert f"larger than {MAX_HEADER_BYTES} bytes" in response.text
+    assert client.get("/health?" + "a" * 60_000).status_code == 431
+    # Headers just below the limit, with a body in the same packets.
+    fits = {"X-Large": "a" * (MAX_HEADER_BYTES - 2000)}
+    assert client.post(CHAT, content=json.dumps(BALANCE).ljust(100_000), headers=JSON | fits).status_code == 200
+
+
+def test_endless_header_is_rejected_in_bounded_memory(server, client):
+    before = psutil.Process(server.pid).memory_info().rss
+    sent = 0
+    with contextlib.closing(connect(server.url)) as line, contextlib.suppress(ConnectionError):
+        line.sendall(b"GET /health HTTP/1.1\r\nHost: bank\r\nX-Large: ")
+        for _ in range(1000):
+            line.sendall(b"a" * 64 * 1024)
+            sent += 64 * 1024
+    assert sent < 32 * 2**20, "the server continued to read"
+    assert psutil.Process(server.pid).memory_info().rss - before < 32 * 2**20
+
+
+def test_pipelined_requests_are_answered_in_turn(server, client):
+    """A header section that starts in the same chunk as a large body is not counted as large."""
+    large = request_bytes(CHAT, b" " * 100_000, f"Authorization: Bearer {token(exp=4e9)}")
+    last = b"GET /health HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n"
+    with contextlib.closing(connect(server.url)) as line:
+        line.sendall(large + large + last[:10])
+        time.sleep(0.2)
+        line.sendall(last[10:])
+        received = b"".join(iter(lambda: line.recv(65536), b""))
+    assert received.count(b"HTTP/1.1 422 ") == 2
+    assert received.count(b"HTTP/1.1 200 ") == 1
+
+
+def test_slow_clients_do_not_block_other_clients(server, client):
+    """Twenty connections that slowly send headers and bodies that never end."""
+    head, body = b"GET /health HTTP/1.1\r\nX-Slow: ", request_bytes(CHAT, b"{}").replace(b"Length: 2", b"Length: 100")
+    with contextlib.ExitStack() as stack:
+        lines = [stack.enter_context(contextlib.closing(connect(server.url))) for _ in range(20)]
+        for number, line in enumerate(lines):
+            line.sendall(head if number % 2 else body)
+        for _ in range(10):
+            for line in lines:
+                line.sendall(b" ")
+            assert client.post(CHAT, json=BALANCE).status_code == 200
+            time.sleep(0.05)

@@ -1,0 +1,172 @@
+"""Limits of a real server: size of a body, time to receive it, and request rate per customer."""
+
+import contextlib
+import json
+import select
+import time
+
+import httpx
+import pytest
+
+from bankllm.errors import ServerError, UsageError
+from bankllm.serving import limits
+from bankllm.serving.limits import MAX_BODY_BYTES, RateLimit, parse_rate_limit
+from bankllm.settings import Settings
+from tests.support.chat import BALANCE, JSON, assert_problem
+from tests.support.live_server import CHAT, bank, connect, customer, guarded, request_bytes, served
+from tests.support.tokens import SECRET
+
+MEMORY = "/api/v1/customers/{}/memory"
+ROUTES = (CHAT, f"{CHAT}/stream", "/v1/embeddings", "/v1/chat/completions")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with guarded(tmp_path_factory.mktemp("limits")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server):
+    with customer(server) as made:
+        yield made
+
+
+def of_size(size):
+    """A chat request of `size` bytes, padded with spaces, which JSON allows."""
+    return json.dumps(BALANCE).encode().ljust(size)
+
+
+def in_pieces(body):
+    yield from (body[start : start + 10_000] for start in range(0, len(body), 10_000))
+
+
+@pytest.mark.parametrize("sent", [lambda body: body, in_pieces], ids=["declared", "chunked"])
+def test_body_of_the_maximum_size_is_accepted(client, sent):
+    response = client.post(CHAT, content=sent(of_size(MAX_BODY_BYTES)), headers=JSON)
+    assert response.status_code == 200
+    assert response.json()["intent"] == "account_balance"
+
+
+@pytest.mark.parametrize("sent", [lambda body: body, in_pieces], ids=["declared", "chunked"])
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 1_000_000])
+@pytest.mark.parametrize("route", ROUTES)
+def test_larger_body_is_rejected(client, sent, size, route):
+    response = client.post(route, content=sent(of_size(size)), headers=JSON)
+    assert_too_large(response, openai=route.startswith("/v1/"))
+    assert response.headers["connection"] == "close"
+    assert client.post(CHAT, json=BALANCE).status_code == 200
+
+
+def assert_too_large(response, openai):
+    body = response.json()
+    assert response.status_code == body["status"] == 413
+    assert response.headers["content-type"] == "application/problem+json"
+    assert f"larger than {MAX_BODY_BYTES} bytes" in body["detail"]
+    assert ("error" in body) == openai
+
+
+def test_large_content_length_is_rejected_before_the_body_is_sent(server):
+    head = request_bytes(CHAT, b"").replace(b"Content-Length: 0", b"Content-Length: 999999999")
+    with contextlib.closing(connect(server.url)) as line:
+        line.sendall(head)
+        assert line.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_slow_body_is_rejected(engine, monkeypatch):
+    monkeypatch.setattr(limits, "BODY_S", 0.5)
+    head, body = request_bytes(CHAT, b"").replace(b"Content-Length: 0", b"Content-Length: 5000"), b"{" + b" " * 4000
+    with served(engine, Settings()) as url, contextlib.closing(connect(url)) as line:
+        line.sendall(head)
+        for byte in body:
+            line.sendall(bytes([byte]))
+            if select.select([line], [], [], 0.05)[0]:
+                break
+        else:
+            pytest.fail("the server did not reject the slow body")
+        answer = line.makefile("rb").read()  # until the server closes
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"application/problem+json" in answer
+        assert httpx.post(url + CHAT, json=BALANCE, trust_env=False).status_code == 200
+
+
+def test_body_time_limit_does_not_apply_to_the_reply(engine, monkeypatch):
+    monkeypatch.setattr(limits, "BODY_S", 0.2)
+    respond = engine.responder.respond
+
+    def slowly(*args, **kwargs):
+        time.sleep(0.6)
+        return respond(*args, **kwargs)
+
+    monkeypatch.setattr(engine.responder, "respond", slowly)
+    with served(engine, Settings()) as url:
+        assert httpx.post(url + CHAT, json=BALANCE, trust_env=False).status_code == 200
+
+
+def test_rate_limit_is_per_customer_over_all_routes(tmp_path):
+    with (
+        guarded(tmp_path, BANKLLM_RATE_LIMIT="4/hour") as server,
+        customer(server, "CUST001") as eager,
+        customer(server, "CUST002") as other,
+    ):
+        talk = {"messages": [{"role": "user", "content": "hello"}]}
+        bodies = (BALANCE, BALANCE, {"input": "hello"}, talk)
+        used = [eager.post(route, json=body) for route, body in zip(ROUTES, bodies, strict=True)]
+        assert [response.status_code for response in used] == [200] * 4, "each route counts for the same window"
+        for route, body in zip(ROUTES[:2], bodies[:2], strict=True):
+            refused = eager.post(route, json=body)
+            assert_problem(refused, 429, "Rate limit exceeded: 4 per 1 hour")
+            assert 3500 < int(refused.headers["retry-after"]) <= 3600
+        assert_problem(eager.get(MEMORY.format("CUST001")), 429)
+        assert_problem(eager.delete(MEMORY.format("CUST001")), 429)
+        # A rejected request for another customer does not count for that customer's rate.
+        assert_problem(eager.get(MEMORY.format("CUST002")), 403)
+        assert [other.get(MEMORY.format("CUST002")).status_code for _ in range(5)] == [200] * 4 + [429]
+        assert eager.get("/health").status_code == 200
+
+
+def test_request_is_accepted_after_retry_after(tmp_path):
+    with guarded(tmp_path, BANKLLM_RATE_LIMIT="2/3second") as server, customer(server) as client:
+        answers = [client.get(MEMORY.format("CUST001")) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        time.sleep(int(answers[-1].headers["retry-after"]))
+        assert client.get(MEMORY.format("CUST001")).status_code == 200
+
+
+def test_default_rate_with_authentication_is_120_per_minute(tmp_path):
+    with guarded(tmp_path, BANKLLM_RATE_LIMIT="") as server, customer(server) as client:
+        statuses = [client.get(MEMORY.format("CUST001")).status_code for _ in range(125)]
+    assert statuses == [200] * 120 + [429] * 5
+
+
+def test_no_rate_limit_without_authentication(tmp_path):
+    with bank(tmp_path) as server, customer(server) as client:
+        assert {client.get(MEMORY.format("CUST001")).status_code for _ in range(130)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        (Settings(), None),
+        (Settings(jwt_secret=SECRET), "120 per 1 minute"),
+        (Settings(jwks_url="https://id.example/jwks"), "120 per 1 minute"),
+        (Settings(jwt_secret=SECRET, rate_limit="off"), None),
+        (Settings(rate_limit="5/second"), "5 per 1 second"),
+    ],
+)
+def test_rate_is_parsed_from_the_settings(settings, rate):
+    assert parse_rate_limit(settings) == rate or str(parse_rate_limit(settings)) == rate
+
+
+@pytest.mark.parametrize(
+    "rate", ["often", "5", "-1/minute", "0/minute", "5/fortnight", "60/minute;2/second", "1.5/hour"]
+)
+def test_invalid_rate_is_rejected(rate):
+    with pytest.raises(UsageError, match=rf"BANKLLM_RATE_LIMIT is '{rate}'\. Expected one rate, such as 120/minute"):
+        RateLimit(Settings(rate_limit=rate))
+
+
+def test_server_with_invalid_rate_does_not_start(tmp_path):
+    server = guarded(tmp_path, BANKLLM_RATE_LIMIT="often")
+    with pytest.raises(ServerError, match=r"exited with code 2 before it was ready.*\n.*BANKLLM_RATE_LIMIT is"):
+        server.start()

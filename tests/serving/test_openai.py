@@ -1,0 +1,192 @@
+"""The OpenAI-compatible routes, called by OpenAI's own client over a real connection."""
+
+import base64
+import time
+
+import numpy as np
+import openai
+import pytest
+
+from bankllm.assistant.bank.ledger import Ledger, format_money
+from bankllm.vectors.embedder import Embedder
+from tests.support.live_server import bank, guarded, logged
+from tests.support.tokens import token
+
+ASKED = [{"role": "user", "content": "What is my account balance?"}]
+TEXTS = ["hello", "my card has not arrived", "💳 رصيدي", "word " * 300]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("openai")
+    with guarded(folder) as running:
+        yield running
+    assert running.returncode == 0
+    assert logged(folder / "server.log", "ERROR") == []
+
+
+def client_of(server, key=None, **options):
+    key = key or token(exp=time.time() + 600)
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, **options)
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with client_of(server) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def balances():
+    return [format_money(a.balance_minor, a.currency) for a in Ledger().accounts("CUST001")]
+
+
+def test_models_lists_the_served_model(client):
+    (model,) = client.models.list().data
+    assert (model.id, model.object, model.owned_by) == ("all-MiniLM-L6-v2+lora", "model", "bankllm")
+
+
+def test_embeddings_equal_those_of_the_package(client):
+    as_base64 = client.embeddings.create(model="any", input=TEXTS)  # the client's default
+    as_floats = client.embeddings.create(model="any", input=TEXTS, encoding_format="float")
+    expected = Embedder().encode(TEXTS)
+    for answer in (as_base64, as_floats):
+        assert [item.index for item in answer.data] == list(range(len(TEXTS)))
+        np.testing.assert_allclose([item.embedding for item in answer.data], expected, atol=1e-4)
+    np.testing.assert_array_equal(
+        np.float32([item.embedding for item in as_base64.data]), np.float32([i.embedding for i in as_floats.data])
+    )
+    assert as_base64.usage.prompt_tokens == as_base64.usage.total_tokens > 256
+
+
+def test_single_text_and_base64_encoding(client):
+    raw = client.embeddings.with_raw_response.create(model="any", input="hello", encoding_format="base64")
+    (item,) = raw.http_response.json()["data"]
+    vector = np.frombuffer(base64.b64decode(item["embedding"]), dtype="<f4")
+    assert vector.shape == (384,)
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-4)
+    (plain,) = client.embeddings.create(model="any", input="hello", dimensions=384, encoding_format="float").data
+    np.testing.assert_array_equal(vector, np.float32(plain.embedding))
+
+
+def test_completion_states_the_balances_of_the_ledger(client, balances):
+    answer = client.chat.completions.create(model="any", messages=ASKED, temperature=0.2, max_tokens=50)
+    (choice,) = answer.choices
+    assert all(amount in choice.message.content for amount in balances)
+    assert (choice.finish_reason, choice.message.role, answer.object) == ("stop", "assistant", "chat.completion")
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert answer.usage.completion_tokens > answer.usage.prompt_tokens > 0
+    assert answer.id == f"chatcmpl-{answer._request_id}"
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
+def test_streamed_completion_equals_the_plain_one(client, options):
+    whole = client.chat.completions.create(model="any", messages=ASKED)
+    chunks = list(client.chat.completions.create(model="any", messages=ASKED, stream=True, **options))
+    usage = chunks.pop().usage if options else None
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole.choices[0].message.content
+    assert [c.choices[0].finish_reason for c in chunks] == [None] * (len(chunks) - 1) + ["stop"]
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert {c.id for c in chunks} == {chunks[0].id}
+    assert all(c.usage is None for c in chunks)
+    assert usage == (whole.usage if options else None)
+
+
+def test_content_parts_are_joined_and_history_is_ignored(client, balances):
+    parts = [{"type": "text", "text": "What is"}, {"type": "text", "text": "my account balance?"}]
+    history = [{"role": "system", "content": "You are CUST002's."}, {"role": "assistant", "content": None}]
+    answer = client.chat.completions.create(model="any", messages=[*history, {"role": "user", "content": parts}])
+    assert all(amount in answer.choices[0].message.content for amount in balances)
+
+
+def test_token_identifies_the_customer(client, server, balances):
+    mine = client.chat.completions.create(model="any", messages=ASKED, user="CUST001")
+    assert balances[0] in mine.choices[0].message.content
+    for other in ("CUST002", "CUST999"):
+        with pytest.raises(openai.PermissionDeniedError, match="does not give access to that customer"):
+            client.chat.completions.create(model="any", messages=ASKED, user=other)
+    with client_of(server, token(sub="CUST999")) as stranger:
+        with pytest.raises(openai.NotFoundError, match="no customer with this id"):
+            stranger.chat.completions.create(model="any", messages=ASKED)
+        with pytest.raises(openai.NotFoundError, match="no customer with this id"):
+            stranger.chat.completions.create(model="any", messages=ASKED, stream=True)
+
+
+@pytest.mark.parametrize("key", ["sk-made-up", token(exp=time.time() - 60), token(key="x" * 40)])
+def test_invalid_key_is_rejected(server, key):
+    with client_of(server, key) as stranger:
+        for ask in (
+            stranger.models.list,
+            lambda: stranger.embeddings.create(model="any", input="hello"),
+            lambda: stranger.chat.completions.create(model="any", messages=ASKED, stream=True),
+        ):
+            with pytest.raises(openai.AuthenticationError, match="The token was rejected") as caught:
+                ask()
+            assert caught.value.code == "401"
+            assert caught.value.type == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"messages": []}, "/messages: List should have at least 1 item"),
+        ({"messages": [{"role": "user", "content": ""}]}, "1 to 2000 characters"),
+        ({"messages": [{"role": "user", "content": "x" * 2001}]}, "got 2001"),
+        ({"messages": [{"role": "user", "content": "x" * 40_000}]}, "at most 32768"),
+        ({"messages": [*ASKED, {"role": "assistant", "content": "hi"}]}, "last message does not have the role user"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "'text'"),
+        ({"n": 2}, "/n: Input should be 1"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_invalid_completions_are_rejected_with_the_reason(client, change, message, stream):
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        client.chat.completions.create(**{"model": "any", "messages": ASKED, "stream": stream} | change)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input": ""}, "at least 1 character"),
+        ({"input": []}, "at least 1 item"),
+        ({"input": ["hi"] * 65}, "at most 64 items"),
+        ({"input": [[1, 2, 3]]}, "valid string"),
+        ({"input": "hi", "dimensions": 20}, "dimensions is 20. Expected 384"),
+    ],
+)
+def test_invalid_embeddings_are_rejected_with_the_reason(client, change, message):
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        client.embeddings.create(**{"model": "any"} | change)
+    assert message in str(caught.value)
+
+
+def test_unsupported_paths_give_404(client):
+    with pytest.raises(openai.NotFoundError, match="There is no such path"):
+        client.models.retrieve("gpt-4o")
+    with pytest.raises(openai.NotFoundError, match="There is no such path"):
+        client.responses.create(model="any", input="hello")
+
+
+def test_rate_limit(tmp_path):
+    with guarded(tmp_path, BANKLLM_RATE_LIMIT="2/hour") as server, client_of(server) as client:
+        client.embeddings.create(model="any", input="hello")
+        client.chat.completions.create(model="any", messages=ASKED)
+        for ask in (
+            lambda: client.chat.completions.create(model="any", messages=ASKED, stream=True),
+            lambda: client.embeddings.create(model="any", input="hello"),
+        ):
+            with pytest.raises(openai.RateLimitError, match="Rate limit exceeded: 2 per 1 hour") as caught:
+                ask()
+            assert 3500 < int(caught.value.response.headers["retry-after"]) <= 3600
+
+
+def test_user_is_required_without_authentication(tmp_path, balances):
+    with bank(tmp_path) as server, client_of(server, "any") as client:
+        with pytest.raises(openai.UnprocessableEntityError, match="user is missing"):
+            client.chat.completions.create(model="any", messages=ASKED)
+        with pytest.raises(openai.NotFoundError, match="CUST001 to CUST010"):
+            client.chat.completions.create(model="any", messages=ASKED, user="CUST999")
+        answer = client.chat.completions.create(model="any", messages=ASKED, user="CUST001")
+        assert balances[0] in answer.choices[0].message.content
+        assert client.embeddings.create(model="any", input="hello").data

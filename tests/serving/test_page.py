@@ -1,0 +1,117 @@
+"""The chat page in a real browser: Debian's Chromium, driven by Playwright, against a real uvicorn on loopback."""
+
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.sync_api import expect, sync_playwright
+
+from bankllm.serving.app import create_app
+from bankllm.serving.server import listen
+from bankllm.settings import Settings
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
+]
+SCREENSHOTS = os.environ.get("BANKLLM_SCREENSHOTS")
+"""If set, screenshots are saved in this folder."""
+
+
+@pytest.fixture
+def url(engine):
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(create_app(engine, Settings()), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, url):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    opened = context.new_page()
+    opened.external_requests, opened.errors = [], []
+    opened.on(
+        "request", lambda request: opened.external_requests.append(request.url) if url not in request.url else None
+    )
+    opened.on("console", lambda said: opened.errors.append(said.text) if said.type == "error" else None)
+    opened.on("pageerror", lambda error: opened.errors.append(str(error)))
+    opened.goto(url)
+    yield opened
+    context.close()
+
+
+def screenshot(page, name):
+    if SCREENSHOTS:
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def test_conversation_by_keyboard_on_a_small_dark_screen(page):
+    page.keyboard.type("What is my account balance?")  # the message has the focus from the start
+    page.keyboard.press("Enter")
+    answer = page.locator(".assistant").last
+    expect(answer).to_contain_text("£4,907.60")
+    expect(answer).to_contain_text("account balance, 90 % confidence")
+    expect(answer).to_contain_text("ledger:ACC00101")
+    expect(answer).to_contain_text("ms (queue")
+    page.keyboard.type("and my card?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant")).to_have_count(2)
+    expect(page.locator("#message")).to_be_focused()
+    screenshot(page, "phone-dark")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.external_requests == page.errors == []
+
+
+def test_text_is_never_interpreted_as_markup(page):
+    page.fill("#message", "<img src=x onerror=alert(1)><b>balance</b>")
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant")).to_have_count(1)
+    expect(page.locator(".user")).to_have_text("<img src=x onerror=alert(1)><b>balance</b>")
+    assert page.locator("main img, main b").count() == 0
+
+
+def test_error_is_announced_and_the_message_is_kept(page):
+    page.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Customer").fill("CUST999")
+    page.get_by_label("Your message").fill("balance")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("alert")).to_contain_text("There is no customer with this id")
+    expect(page.locator("#message")).to_have_value("balance")
+    page.errors.clear()  # the browser logs the 404
+
+
+def test_conversation_on_a_large_light_screen(browser, url):
+    page = browser.new_page(viewport={"width": 1200, "height": 800}, color_scheme="light")
+    page.goto(url)
+    page.get_by_label("Your message").fill("What is my account balance?")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".assistant")).to_have_count(1)
+    screenshot(page, "desk-light")
+    page.close()
+
+
+def test_security_headers(page):
+    response = page.goto(page.url)
+    assert "script-src 'self'" in response.headers["content-security-policy"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == "no-store"

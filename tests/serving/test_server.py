@@ -1,0 +1,100 @@
+"""The service as one process: listening socket, start, drain and failed start."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+
+from bankllm.assistant.engine import ChatEngine
+from bankllm.errors import ModelError, ServerError
+from bankllm.serving import server as server_module
+from bankllm.serving.server import listen, serve
+from bankllm.settings import Settings
+from tests.support.chat import BALANCE, KeywordClassifier
+
+
+def test_listening_socket_allows_tcp_nodelay():
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
+def test_listen_errors_name_the_problem_and_the_next_step():
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerError, match=rf"Port {port} on 127\.0\.0\.1 is in use\. Stop the other server"):
+            listen("127.0.0.1", port)
+    with pytest.raises(ServerError, match="a port from 0 to 65535"):
+        listen("127.0.0.1", 70000)
+    with pytest.raises(ServerError, match="Expected an address of this machine"):
+        listen("203.0.113.1", 0)
+
+
+@pytest.fixture
+def fast_serve(monkeypatch):
+    """A monkeypatch for `serve` without a trained model; signal handlers are restored afterwards."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(server_module, "read_artifact", lambda folder: KeywordClassifier.artifact)
+    yield monkeypatch
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_serve_answers_while_loading_then_drains_on_sigterm(fast_serve, engine, capfd):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    seen, loaded = [], threading.Event()
+
+    def load(*_):
+        loaded.wait(20)
+        return engine
+
+    def drive():
+        """Poll readiness, let the engine load, poll again until ready, chat, then send SIGTERM."""
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            for _ in range(200):
+                try:
+                    seen.append(client.get("/health/ready").status_code)
+                except httpx.TransportError:
+                    time.sleep(0.05)
+                    continue
+                loaded.set()
+                if seen[-1] == 200:
+                    break
+                time.sleep(0.05)
+            seen.append(client.post("/api/v1/chat", json=BALANCE).json()["intent"])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    closed = []
+    fast_serve.setattr(ChatEngine, "load", load)
+    fast_serve.setattr(ChatEngine, "close", lambda self: closed.append(True))
+    client = threading.Thread(target=drive)
+    client.start()
+    serve("127.0.0.1", port, Settings())
+    client.join()
+    assert seen[0] == 503
+    assert seen[-2:] == [200, "account_balance"]
+    assert closed == [True]
+    assert "ready" in capfd.readouterr().err
+
+
+def test_serve_raises_the_error_of_a_failed_load(fast_serve):
+    def load(*_):
+        raise ModelError("the head does not fit")
+
+    fast_serve.setattr(ChatEngine, "load", load)
+    with pytest.raises(ModelError, match="the head does not fit"):
+        serve("127.0.0.1", 0, Settings())
+
+
+def test_serve_checks_adapter_and_port_before_it_loads(fast_serve, tmp_path):
+    fast_serve.setattr(ChatEngine, "load", lambda *_: pytest.fail("loaded too early"))
+    with listen("127.0.0.1", 0) as taken, pytest.raises(ServerError, match="is in use"):
+        serve("127.0.0.1", taken.getsockname()[1], Settings())
+    fast_serve.undo()
+    with pytest.raises(ModelError, match="No trained classifier"):
+        serve("127.0.0.1", 0, Settings(adapter=tmp_path))

@@ -1,0 +1,210 @@
+"""Server-sent event streams over real connections: complete, with errors, and after a disconnect."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from bankllm.assistant.turn import ChatReply
+from bankllm.assistant.wording.llm import GeneratingResponder
+from bankllm.assistant.wording.template import Reply, TemplateResponder
+from bankllm.errors import StoreError
+from bankllm.loadtest.server_process import ServerProcess
+from bankllm.serving.errors import Problem
+from bankllm.serving.openai_api import CORRECTION
+from bankllm.settings import Settings
+from tests.support.chat import BALANCE, assert_problem
+from tests.support.live_server import CHAT, bank, connect, errors_of, logged, request_bytes, served
+from tests.support.slow_server import PIECES
+
+STREAM = f"{CHAT}/stream"
+TRUE = "Your balances: £4,907.60 and £2,833.83."
+
+
+class Model:
+    """A language model that emits a fixed text word by word."""
+
+    name, is_remote = "stub", False
+
+    def __init__(self, says):
+        self.says = says
+
+    def write(self, messages, emit, stop):
+        for word in self.says.split(" "):
+            emit(f"{word} ")
+
+
+class Stub:
+    """A responder that yields pieces and then its last item: a reply, or an exception that it raises."""
+
+    name = "stub"
+
+    def __init__(self, *pieces, last):
+        self.pieces, self.last = pieces, last
+        self.shown, self.left = threading.Event(), threading.Event()
+        self.pause_s = 0.0
+
+    def stream(self, facts):
+        try:
+            for piece in self.pieces:
+                yield piece
+                self.shown.set()
+                time.sleep(self.pause_s)
+            if isinstance(self.last, Exception):
+                raise self.last
+            yield self.last
+        finally:
+            self.left.set()
+
+    respond = TemplateResponder().respond
+
+
+@pytest.fixture
+def url(engine, caplog):
+    caplog.set_level(logging.INFO)
+    with served(engine, Settings()) as address:
+        yield address
+
+
+def ask(url, body=BALANCE):
+    with httpx.stream("POST", url + STREAM, json=body, timeout=60, trust_env=False) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        return events_in(response.read().decode())
+
+
+def events_in(text):
+    """(event name, data) of each event."""
+    assert text.endswith("\n\n")
+    parts = [event.split("\n") for event in text.removesuffix("\n\n").split("\n\n")]
+    return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in parts]
+
+
+def test_streamed_reply_equals_the_plain_reply(tmp_path):
+    with bank(tmp_path) as server:
+        *tokens, (kind, reply) = ask(server.url, BALANCE | {"conversation_id": "talk-1"})
+        plain = httpx.post(server.url + CHAT, json=BALANCE | {"conversation_id": "talk-2"}, trust_env=False).json()
+        kept = httpx.get(f"{server.url}/api/v1/customers/CUST001/memory", trust_env=False).json()["messages"]
+    assert ({kind for kind, _ in tokens}, kind) == ({"token"}, "reply")
+    assert "".join(data["text"] for _, data in tokens) == reply["reply"]
+    assert ChatReply.model_validate(reply).model_dump(mode="json") == reply
+    own = {"conversation_id", "request_id", "latency_ms"}
+    assert {name: reply[name] for name in reply.keys() - own} == {name: plain[name] for name in plain.keys() - own}
+    assert (reply["conversation_id"], len(kept)) == ("talk-1", 2)
+    assert kept[0]["assistant_response"] == reply["reply"]
+
+
+def test_generated_words_are_streamed_one_by_one(url, engine):
+    engine.responder = GeneratingResponder(Model(TRUE), timeout_s=10)
+    *tokens, (kind, reply) = ask(url)
+    assert len(tokens) > 2
+    assert "".join(data["text"] for _, data in tokens).strip() == TRUE
+    assert kind == "reply"
+    assert (reply["reply"].strip(), reply["responder"], reply["fallback"]) == (TRUE, "stub", None)
+    assert engine.memory.export_user("CUST001")[0]["assistant_response"] == reply["reply"]
+
+
+def test_reply_with_an_invented_number_is_replaced(url, engine):
+    engine.responder = GeneratingResponder(Model("Of course. Your balance is £1,000,000.00 today."), timeout_s=10)
+    *tokens, (_, reply) = ask(url)
+    assert "1,000,000" not in json.dumps(tokens) + json.dumps(reply)
+    assert (reply["responder"], reply["fallback"]) == ("template", "not grounded")
+    assert "£4,907.60" in reply["reply"]
+    assert engine.memory.export_user("CUST001")[0]["assistant_response"] == reply["reply"]
+
+
+def test_openai_stream_appends_the_fallback_as_a_correction(url, engine):
+    engine.responder = Stub("I think ", "it is ", last=Reply("It is £4,907.60.", (), fallback="cut off"))
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        talk = [{"role": "user", "content": BALANCE["message"]}]
+        chunks = client.chat.completions.create(model="any", messages=talk, user="CUST001", stream=True)
+        assert (
+            "".join(c.choices[0].delta.content or "" for c in chunks) == f"I think it is {CORRECTION}It is £4,907.60."
+        )
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "detail"),
+    [
+        (ZeroDivisionError("secret detail"), 500, "has the details under this request id"),
+        (StoreError("/secret/path cannot be read"), 503, "message store is unavailable. Please try again later"),
+    ],
+)
+def test_error_during_a_stream_is_an_event(url, engine, caplog, fault, status, detail):
+    engine.responder = Stub("Your ", "balance ", last=fault)
+    *tokens, (kind, problem) = ask(url)
+    assert [data["text"] for _, data in tokens] == ["Your ", "balance "]
+    assert kind == "error"
+    assert Problem.model_validate(problem).model_dump() == problem
+    assert problem["status"] == status
+    assert detail in problem["detail"]
+    assert "secret" not in json.dumps(problem)
+    assert problem["request_id"] in " ".join(errors_of(caplog))
+    assert engine.memory.export_user("CUST001") == [], "a reply that was not delivered is not stored"
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        talk = [{"role": "user", "content": BALANCE["message"]}]
+        with pytest.raises(openai.APIError, match=r"has the details|try again later") as caught:
+            list(client.chat.completions.create(model="any", messages=talk, user="CUST001", stream=True))
+        assert caught.value.code == str(status)
+    assert len(errors_of(caplog)) == 2
+    engine.responder = TemplateResponder()
+    assert ask(url)[-1][0] == "reply"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"), [({"customer_id": "CUST999"}, 404), ({"message": ""}, 422), ({"message": 7}, 422)]
+)
+def test_rejected_request_does_not_start_a_stream(url, engine, change, status):
+    assert_problem(httpx.post(url + STREAM, json=BALANCE | change, trust_env=False), status)
+    assert engine.memory.export_user("CUST001") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (STREAM, BALANCE),
+        ("/v1/chat/completions", {"stream": True, "user": "CUST001", "messages": [{"role": "user", "content": "hi"}]}),
+    ],
+)
+def test_disconnect_stops_the_responder_and_stores_nothing(url, engine, caplog, path, body):
+    engine.responder = left = Stub(*["word "] * 50, last=Reply("word " * 50, ()))
+    left.pause_s = 0.05
+    with contextlib.closing(connect(url)) as line:
+        line.sendall(request_bytes(path, json.dumps(body).encode()))
+        assert line.recv(100).startswith(b"HTTP/1.1 200 OK")
+        assert left.shown.wait(10)
+    assert left.left.wait(2), "the responder continues after the client disconnected"
+    engine.responder = TemplateResponder()
+    assert ask(url)[-1][0] == "reply"
+    assert [turn["user_message"] for turn in engine.memory.export_user("CUST001")] == [BALANCE["message"]]
+    assert errors_of(caplog) == []
+    lines = [record.route for record in caplog.records if record.name == "bankllm.access"]
+    assert lines[:1] == [path], "a request with a disconnected client is logged too"
+
+
+def test_running_stream_is_completed_after_sigterm(tmp_path):
+    log = tmp_path / "server.log"
+    program = (sys.executable, "-m", "tests.support.slow_server")
+    with ServerProcess(program=program, store=tmp_path / "memory.sqlite", log=log) as server:
+        process = psutil.Process(server.pid)
+        with httpx.stream("POST", server.url + STREAM, json=BALANCE, timeout=60, trust_env=False) as response:
+            text = ""
+            for part in response.iter_text():
+                if not text:
+                    os.kill(server.pid, signal.SIGTERM)
+                text += part
+        process.wait(10)
+    *tokens, (kind, reply) = events_in(text)
+    assert [data["text"] for _, data in tokens] == list(PIECES)
+    assert (kind, reply["reply"], reply["unavailable"]) == ("reply", "".join(PIECES), [])
+    assert server.returncode == 0
+    assert logged(log, "ERROR") == []

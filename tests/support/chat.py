@@ -1,0 +1,47 @@
+"""Chat requests, expected error responses, and deterministic fakes of classifier and embedder."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+
+from bankllm.model.artifact import Scores
+from bankllm.vectors.embedding_cache import CacheCounts
+
+BALANCE = {"message": "What is my account balance?", "customer_id": "CUST001"}
+JSON = {"content-type": "application/json"}
+
+
+class KeywordClassifier:
+    """Classifies a text with "balance" as `account_balance`, every other text as `card_arrival`."""
+
+    label_names = ("account_balance", "card_arrival")
+    shares_base_embedding = False
+    artifact = SimpleNamespace(threshold=0.0, base_model="keywords", method="none", base_sha256=None)
+
+    def score(self, texts, batch_size=64):
+        sure = [[0.9, 0.1] if "balance" in text else [0.2, 0.8] for text in texts]
+        return Scores(np.array(sure), np.ones((len(texts), 4)))
+
+
+class LetterEmbedder:
+    model_id, dim = "letters", 4
+
+    def __init__(self):
+        self.counts = CacheCounts()
+
+    def encode(self, texts, progress=False, share=True):
+        return np.array([[1.0, len(text), text.count(" "), text.count("a")] for text in texts], dtype=np.float32)
+
+    def forget(self, texts):
+        """Does nothing: this embedder has no cache."""
+
+
+def assert_problem(response, status, *words):
+    body = response.json()
+    assert response.status_code == body["status"] == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert set(body) == {"type", "title", "status", "detail", "request_id", "errors"}
+    assert all(word in json.dumps(body) for word in words), body
+    return body

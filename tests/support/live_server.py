@@ -1,0 +1,86 @@
+"""Real servers on loopback for tests of the HTTP interface.
+
+`bank` starts `bankllm serve` as a process with the packaged assistant. `served` runs uvicorn in a thread of this
+process with an engine that the test has created.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from bankllm.assistant.engine import ChatEngine
+from bankllm.loadtest.server_process import ServerProcess
+from bankllm.serving.app import create_app
+from bankllm.serving.server import listen
+from bankllm.settings import Settings
+from tests.support.tokens import SECRET, bearer, token
+
+CHAT = "/api/v1/chat"
+
+
+def bank(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
+    """A server with its log and store in `folder`, and with no other settings than `env`."""
+    removed = {name: "" for name in os.environ if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_"))}
+    settings = removed | {"ENVIRONMENT": "development", "BANKLLM_OFFLINE": "1"} | env
+    return ServerProcess(store=folder / "memory.sqlite", log=folder / "server.log", env=settings, workers=workers)
+
+
+def guarded(folder: Path, **env: str) -> ServerProcess:
+    """The same with authentication and without a rate limit."""
+    return bank(folder, **({"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off"} | env))
+
+
+def customer(server: ServerProcess, name: str = "CUST001") -> httpx.Client:
+    """An HTTP client with a token of this customer. The caller closes it."""
+    headers = bearer(token(sub=name, exp=time.time() + 600))
+    return httpx.Client(base_url=server.url, headers=headers, timeout=60, trust_env=False)
+
+
+def logged(server_log: Path, level: str) -> list[str]:
+    """The messages of this level in a server's log."""
+    lines = [json.loads(line) for line in server_log.read_text().splitlines() if line.startswith("{")]
+    return [f"{line['message']} {line.get('exception', '')}" for line in lines if line["level"] == level]
+
+
+@contextlib.contextmanager
+def served(engine: ChatEngine, settings: Settings) -> Iterator[str]:
+    """Serve an application in a thread of this process; yields its URL."""
+    with listen("127.0.0.1", 0) as listener:
+        config = uvicorn.Config(create_app(engine, settings), log_config=None, timeout_graceful_shutdown=10)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server did not start"
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def request_bytes(path: str, body: bytes, *headers: str, method: str = "POST") -> bytes:
+    """The raw bytes of a request, for tests that send what no HTTP library would send."""
+    head = [f"{method} {path} HTTP/1.1", "Host: bank", "Content-Type: application/json", *headers]
+    return "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
+
+
+def connect(url: str) -> socket.socket:
+    """A TCP connection to a server."""
+    address = httpx.URL(url)
+    return socket.create_connection((address.host, address.port), timeout=20)
+
+
+def errors_of(caplog) -> list[str]:
+    """Messages logged at level ERROR or above in this process."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]

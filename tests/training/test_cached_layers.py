@@ -1,0 +1,83 @@
+"""Training with cached prefix states gives the same result as running the frozen layers in every epoch."""
+
+import numpy as np
+import pytest
+import torch
+
+from bankllm.errors import UsageError
+from bankllm.model.torch_classifier import IntentClassifier
+from bankllm.training import cached_layers
+from bankllm.training import train as training
+from bankllm.training.config import TrainConfig
+from bankllm.training.train import train
+from tests.support.small_training import confidences, tiny_decoder
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_training_with_and_without_cached_prefix_gives_the_same_result(method, data, monkeypatch, tmp_path):
+    config = TrainConfig(method=method, rank=2, epochs=1, batch_size=8, top_layers=2, head="linear")
+    cached = train(config, data, tmp_path / "adapter", progress=False)
+    assert cached.frozen is not None
+    assert [len(hidden) for hidden in cached.frozen.prefix_states or []] == [
+        len(cached.classifier.tokenizer(text)["input_ids"]) for text in data.train.texts
+    ]
+    again = IntentClassifier.load(tmp_path / "adapter").score(data.test.texts).probabilities
+    np.testing.assert_allclose(again.max(axis=1), confidences(cached), atol=1e-4)
+
+    for module in (training, cached_layers):
+        monkeypatch.setattr(module, "uses_cached_prefix", lambda config: False)
+    uncached = train(config, data, progress=False)
+    assert uncached.frozen is not None
+    assert uncached.frozen.prefix_states is None
+    assert confidences(uncached) == pytest.approx(confidences(cached), abs=1e-4)
+    trained = 2 * 2 * 2 * (384 + 384) + 384 * 3 + 3
+    assert uncached.costs.trainable_parameters == cached.costs.trainable_parameters == trained
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_the_kernel_head_is_fitted_on_the_adapted_embeddings(method, data, tmp_path):
+    config = TrainConfig(method=method, rank=2, epochs=2, batch_size=8, top_layers=2, lr_adapter=1e-2)
+    result = train(config, data, tmp_path / "adapter", progress=False)
+    assert result.frozen is not None
+    vectors = IntentClassifier.load(tmp_path / "adapter").score(data.train.texts).embeddings
+    landmarks = result.classifier.module.head.landmarks
+    np.testing.assert_allclose(landmarks, vectors, atol=2e-3)
+    assert np.abs(result.frozen.vectors - vectors).max() > 1e-2  # the training changed the embeddings
+
+
+def test_evaluations_during_the_training_use_the_full_body(data):
+    tiny_rates = {"lr_adapter": 1e-12, "lr_head": 1e-12, "head": "linear"}
+    config = TrainConfig.model_validate({"rank": 2, "epochs": 1, "batch_size": 8, "top_layers": 1, **tiny_rates})
+    result = train(config, data, progress=False, curve=3)
+    assert [row["examples"] for row in result.curve] == [0, 8, 16, 24]
+    accuracy = np.mean([row["actual"] == row["predicted"] for row in result.predictions])
+    assert {row["accuracy"] for row in result.curve} == {accuracy}
+    seconds = [row["seconds"] for row in result.curve]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] <= result.costs.seconds
+
+
+def test_a_decoder_is_adapted_only_in_its_top_layers(data, tmp_path):
+    base = tiny_decoder(tmp_path / "tiny-llama", data.train.texts, layers=3)
+    config = TrainConfig(base_model=str(base), pooling="last", rank=2, epochs=1, top_layers=1, batch_size=8)
+    result = train(config, data, progress=False)
+    adapted = {name for name, _ in result.classifier.module.named_parameters() if "lora_" in name}
+    assert adapted
+    assert all(".layers.2." in name for name in adapted)
+
+
+def test_more_top_layers_than_the_model_has_are_refused(data):
+    with pytest.raises(UsageError, match="top_layers=7, but the model has 6 layers"):
+        train(TrainConfig(top_layers=7), data, progress=False)
+
+
+def test_embeddings_without_prefix_states_are_computed_again(data):
+    probe = train(TrainConfig(method="probe"), data, progress=False)
+    config = TrainConfig(rank=2, epochs=1, batch_size=8, top_layers=1)
+    shared = train(config, data, progress=False, frozen=probe.frozen)
+    assert shared.frozen is not probe.frozen
+    assert shared.frozen is not None
+    again = train(config, data, progress=False, frozen=shared.frozen)
+    assert again.frozen is shared.frozen
+    assert torch.equal((again.frozen.prefix_states or [])[0], (shared.frozen.prefix_states or [])[0])
+    assert confidences(again) == pytest.approx(confidences(shared), abs=1e-6)

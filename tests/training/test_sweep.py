@@ -1,0 +1,310 @@
+"""A sweep that is killed with SIGKILL, and the second call that resumes it."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bankllm.training.sweep as sweep_module
+from bankllm.datasets import Dataset, Split, load
+from bankllm.errors import NotMeasured, RunError, UsageError
+from bankllm.model.torch_classifier import IntentClassifier
+from bankllm.profiles import PROFILES, Profile, TrainingRun
+from bankllm.training.config import TrainConfig
+from bankllm.training.sweep import PlannedTraining, plan, sweep
+from bankllm.training.sweep_progress import SweepBar, estimated_cost
+from bankllm.training.sweep_results import SweepResult
+from tests.support import ROOT
+
+PLAN = {
+    "one": TrainConfig(method="probe"),
+    "two": TrainConfig(rank=2, epochs=3),
+    "three": TrainConfig(rank=2, epochs=1, seed=1),
+}
+FILES = {"result.json", "rows.csv", "training.json", "head.safetensors", "README.md"}
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from tests.training.test_sweep import PLAN, tiny
+from bankllm.training.sweep import sweep
+
+def wait():
+    Path("waiting").touch()
+    time.sleep(120)
+
+def evaluate(result):
+    if result.config == PLAN["two"] and {moment!r} == "before the rows of two":
+        wait()
+    return result.predictions
+
+def report(outcome):
+    if outcome.key == "one" and {moment!r} == "between one and two":
+        wait()
+
+sweep(PLAN, tiny(), Path("adapters"), evaluate=evaluate, report=report, progress=False)
+"""
+
+
+def tiny() -> Dataset:
+    """The first 8 training and 4 test texts of three intents. An epoch takes a fraction of a second."""
+    whole = load("teller77").first_intents(3)
+
+    def first(split: Split, count: int) -> Split:
+        rows = [[r for r in zip(split.texts, split.labels, strict=True) if r[1] == y][:count] for y in range(3)]
+        return Split(tuple(t for part in rows for t, _ in part), tuple(y for part in rows for _, y in part))
+
+    return dataclasses.replace(whole, train=first(whole.train, 8), test=first(whole.test, 4))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    sweep(PLAN, tiny(), folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainConfig, bool]]:
+    """Record (configuration, whether frozen embeddings were passed) of each training during the test."""
+    calls = []
+
+    def train(config: TrainConfig, data: Dataset, output: Any = None, progress: bool = True, frozen=None, **more):
+        calls.append((config, frozen is not None))
+        return original(config, data, output, progress, frozen, **more)
+
+    original = sweep_module.train
+    monkeypatch.setattr(sweep_module, "train", train)
+    return calls
+
+
+def kill_at(moment: str, folder: Path, reached: str) -> None:
+    """Start the sweep in a separate process, and SIGKILL it as soon as a path matches `reached`."""
+    script = SCRIPT.format(tests=str(ROOT), moment=moment)
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=folder)
+    try:
+        deadline = time.monotonic() + 100
+        while not any(folder.glob(reached)):
+            assert process.poll() is None, "the sweep ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(p.relative_to(folder)): (p.stat().st_ino, p.stat().st_mtime_ns, p.read_bytes()) for p in files}
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def same_answers(ours: SweepResult, theirs: SweepResult) -> bool:
+    """Compare rows. Confidences may differ slightly, because the last digits of a float differ between processes."""
+    confidences = [[float(row["confidence"]) for row in outcome.rows] for outcome in (ours, theirs)]
+    answers = [[row | {"confidence": ""} for row in outcome.rows] for outcome in (ours, theirs)]
+    return answers[0] == answers[1] and confidences[0] == pytest.approx(confidences[1], abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("moment", "reached"),
+    [
+        ("in the second epoch of two", "adapters/two.checkpoint/checkpoint-*/so_far.json"),
+        ("between one and two", "waiting"),
+        ("before the rows of two", "waiting"),
+    ],
+)
+def test_a_killed_sweep_resumes(moment, reached, tmp_path, uninterrupted, trained):
+    kill_at(moment, tmp_path, reached)
+    folder = tmp_path / "adapters"
+    before = snapshot(folder / "one")
+    assert (folder / "one" / "result.json").is_file()
+    assert not (folder / "two" / "result.json").exists()
+    kept = [json.loads(path.read_text()) for path in folder.glob("two.checkpoint/*/so_far.json")]
+    assert bool(kept) == (moment != "between one and two")
+
+    outcomes = sweep(PLAN, tiny(), folder, progress=False)
+
+    assert snapshot(folder / "one") == before
+    # `two` needs prefix states, which it computes again; `three` gets them from `two`.
+    assert trained == [(PLAN["two"], False), (PLAN["three"], True)]
+    if kept:
+        assert {state["epochs"] for state in kept} <= {1, 2, 3}
+        assert outcomes[1].costs.encode_seconds == kept[0]["encode_seconds"]
+        assert outcomes[1].costs.seconds > min(state["seconds"] for state in kept)
+    assert [(o.key, o.config, o.measured) for o in outcomes] == [(key, config, True) for key, config in PLAN.items()]
+    assert files_below(folder) == files_below(uninterrupted)
+    expected = sweep(PLAN, tiny(), uninterrupted, progress=False)
+    assert all(same_answers(ours, theirs) for ours, theirs in zip(outcomes, expected, strict=True))
+    assert not same_answers(outcomes[1], outcomes[2])
+
+
+def test_each_result_is_complete_and_states_its_costs(uninterrupted):
+    data = tiny()
+    assert {path.name for path in uninterrupted.iterdir()} == set(PLAN)
+    again = sweep(PLAN, data, uninterrupted, progress=False)
+    for outcome in again:
+        assert {path.name for path in outcome.folder.iterdir()} >= FILES
+        assert outcome.folder == uninterrupted / outcome.key
+        intents = [prediction.intent for prediction in IntentClassifier.load(outcome.folder).predict(data.test.texts)]
+        assert [row["predicted"] for row in outcome.rows] == intents
+        costs = outcome.costs
+        assert costs.rows_seen == len(data.train) * (1 if outcome.key == "one" else outcome.config.epochs)
+        assert min(costs.seconds, costs.encode_seconds, costs.adapter_bytes) > 0
+        assert (costs.trainable_parameters > 0) == outcome.config.adapts  # a kernel head is solved, not trained
+        assert (costs.device, costs.precision) == ("cpu", "fp32") or costs.device == "cuda"
+        assert costs.total_seconds == costs.encode_seconds + costs.seconds
+    assert again[2].costs.encode_seconds == again[1].costs.encode_seconds  # embedded once, shared
+
+
+def test_a_finished_sweep_trains_nothing(uninterrupted, trained):
+    before = snapshot(uninterrupted)
+    reported = []
+    outcomes = sweep(PLAN, tiny(), uninterrupted, report=reported.append, progress=False)
+    assert reported == outcomes
+    assert trained == []
+    assert snapshot(uninterrupted) == before
+
+
+def test_another_configuration_or_other_data_under_the_same_key_is_refused(uninterrupted, trained):
+    before = snapshot(uninterrupted)
+    with pytest.raises(
+        UsageError, match=r"two holds the result of another training .*\(rank: stored 2, requested 4\)\. Delete"
+    ):
+        sweep({**PLAN, "two": TrainConfig(rank=4, epochs=3)}, tiny(), uninterrupted, progress=False)
+    data = tiny()
+    swapped = Split(data.test.texts[::-1], data.test.labels[::-1])
+    with pytest.raises(UsageError, match=r"one holds the result of another training .*\(rows_sha256: stored '"):
+        sweep(PLAN, dataclasses.replace(data, test=swapped), uninterrupted, progress=False)
+    assert trained == []
+    assert snapshot(uninterrupted) == before
+
+
+def test_the_error_for_a_damaged_result_names_the_file(uninterrupted, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "result.json").write_text((uninterrupted / "one" / "result.json").read_text()[:-20])
+    with pytest.raises(
+        RunError, match=r"result\.json is not a valid sweep result .*Delete .*one to train this configuration again"
+    ):
+        sweep(PLAN, tiny(), tmp_path, progress=False)
+
+
+def test_a_training_that_cannot_run_states_the_reason_and_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    both = {"qlora": TrainConfig(method="qlora", rank=2, epochs=1), "probe": TrainConfig(method="probe")}
+    missing, probe = sweep(both, tiny(), tmp_path, progress=False)
+    assert (missing.measured, probe.measured) == (False, True)
+    assert "pip install bitsandbytes" in str(missing.reason)
+    assert missing.rows == []
+    with pytest.raises(NotMeasured, match=r"qlora was not measured: .*pip install bitsandbytes"):
+        missing.costs  # noqa: B018
+    assert files_below(tmp_path / "qlora") == {"result.json"}
+
+    monkeypatch.undo()
+    monkeypatch.setenv("BANKLLM_OFFLINE", "1")
+    now, still = sweep(both, tiny(), tmp_path, progress=False)
+    assert now.measured
+    assert (tmp_path / "qlora" / "adapter_model.safetensors").is_file()
+    assert still == probe
+
+
+def test_qlora_gives_the_same_result_after_an_interruption(tmp_path, trained):
+    both = {"probe": TrainConfig(method="probe"), "qlora": TrainConfig(method="qlora", rank=2, epochs=1)}
+    whole = sweep(both, tiny(), tmp_path / "whole", progress=False)
+    sweep({"probe": both["probe"]}, tiny(), tmp_path / "parts", progress=False)
+    parts = sweep(both, tiny(), tmp_path / "parts", progress=False)
+    assert [config.method for config, _ in trained] == ["probe", "qlora", "probe", "qlora"]
+    assert same_answers(parts[1], whole[1])
+
+
+def test_only_the_leftovers_of_a_killed_training_are_deleted(tmp_path):
+    leftovers = [".probe-ab12cd_9", "probe.checkpoint", "tmpab12cd_9"]
+    for name in [*leftovers, ".other-ab12cd_9", "tmp_mine"]:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".probe-ab12cd_9" / "head.safetensors").touch()
+    (tmp_path / "probe.checkpoint" / ".made_from.json.x1").touch()
+    sweep({"probe": TrainConfig(method="probe")}, tiny(), tmp_path, progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"probe", ".other-ab12cd_9", "tmp_mine"}
+
+
+def test_unrelated_files_are_not_deleted(tmp_path):
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="exists and is not a trained classifier"):
+        sweep({"probe": TrainConfig(method="probe")}, tiny(), tmp_path, progress=False)
+    assert files_below(tmp_path) == {"probe", "probe/thesis.txt"}
+
+
+def test_two_sweeps_cannot_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_module, "TIMEOUT_S", 0.3)
+    code = (
+        f"import fcntl, os; fcntl.flock(os.open({str(tmp_path)!r}, os.O_RDONLY), fcntl.LOCK_EX); print(1, flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", f"{code}; input()"], stdin=-1, stdout=-1) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(RunError, match="Another process is running a sweep in"):
+            sweep(PLAN, tiny(), tmp_path, progress=False)
+        os.kill(other.pid, signal.SIGKILL)
+    with sweep_module.lock_folder(tmp_path):  # the lock was released when its process ended
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["", "a/b", ".hidden", "lora.checkpoint", "LoRA r=8", "größe"])
+def test_a_key_must_be_a_valid_folder_name(key, tmp_path):
+    with pytest.raises(UsageError, match="cannot be used as a folder name"):
+        sweep({key: TrainConfig()}, tiny(), tmp_path / "new", progress=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"The sweep cannot write to .*file"):
+        sweep(PLAN, tiny(), tmp_path / "file", progress=False)
+
+
+def test_a_profile_becomes_a_plan():
+    made = plan(PROFILES["full"])
+    labels = [planned.label for planned in made.values()]
+    assert labels[:3] == ["LoRA r=4 seed 0", "LoRA r=4 seed 1", "LoRA r=4 seed 2"]
+    assert len(labels) == len(set(labels)) == 2 + 3 * 8
+    assert list(plan(PROFILES["full"], only=["probe", "qlora_r8"])) == [*(f"qlora_r8_s{n}" for n in range(3)), "probe"]
+    with pytest.raises(UsageError, match=r"full has no configuration lora_r9. Choose from: lora_r4, lora_r8, .*probe"):
+        plan(PROFILES["full"], only=["probe", "lora_r9"])
+    config = TrainConfig(method="qlora", rank=16, epochs=2, seed=2)
+    assert made["qlora_r16_s2"] == PlannedTraining("QLoRA r=16", "qlora_r16", "QLoRA r=16 seed 2", config)
+    best = TrainingRun(method="lora", rank=16, name="LoRA r=16, all linear", options={"target_modules": "all-linear"})
+    profile: Profile = PROFILES["smoke"].model_copy(update={"training": (best,)})
+    expected = TrainConfig(rank=16, epochs=1, target_modules="all-linear")
+    name, id = "LoRA r=16, all linear", "lora_r_16_all_linear"
+    assert plan(profile) == {id: PlannedTraining(name, id, name, expected)}
+    wrong = best.model_copy(update={"options": {"learning_rate": 1}})
+    with pytest.raises(UsageError, match="learning_rate: there is no such field"):
+        plan(profile.model_copy(update={"training": (wrong,)}))
+
+
+def test_the_remaining_time_is_estimated_from_finished_trainings(capsys):
+    three = {"probe": PLAN["one"], "lora": TrainConfig(epochs=2), "more": TrainConfig(epochs=4)}
+    with SweepBar(three, progress=True) as bar:
+        bar.start("probe")
+        assert bar.seconds_left() is None
+        bar.finish("probe", 10 * estimated_cost(three["probe"]))
+        assert bar.seconds_left() == pytest.approx(10 * (estimated_cost(three["lora"]) + estimated_cost(three["more"])))
+        bar.finish("lora", 100 * estimated_cost(three["lora"]))
+        assert bar.seconds_left() == pytest.approx(100 * estimated_cost(three["more"]))  # the pace of the same method
+        bar.start("more")
+        bar.finish("more", None)
+        assert bar.seconds_left() == 0
+    assert "sweep 3/3 more" in capsys.readouterr().err

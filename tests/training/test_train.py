@@ -1,0 +1,255 @@
+"""Small real trainings: MiniLM with each method, and a decoder with random weights."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from bankllm.datasets import Dataset
+from bankllm.errors import ModelError, NotMeasured, UsageError
+from bankllm.evidence.records import read_records
+from bankllm.model.torch_classifier import IntentClassifier
+from bankllm.training.cached_layers import embed_frozen
+from bankllm.training.config import TrainConfig
+from bankllm.training.head import PROBE_C
+from bankllm.training.memory import SAMPLE_S, PeakMemory
+from bankllm.training.train import TrainResult, _Training, _untrained, train
+from tests.support.small_training import confidences, three_intents, tiny_decoder
+
+WEIGHTS = {
+    "probe": {"head.safetensors"},
+    "lora": {"head.safetensors", "adapter_model.safetensors"},
+    "qlora": {"head.safetensors", "adapter_model.safetensors"},
+    "full": {"head.safetensors", "body/model.safetensors"},
+}
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    """The shortest 12 training and 6 test texts of three intents. An epoch takes about a second."""
+    return three_intents(12)
+
+
+def accuracy(result: TrainResult) -> float:
+    return float(np.mean([row["predicted"] == row["actual"] for row in result.predictions]))
+
+
+@pytest.mark.parametrize(("device", "counted"), [("cpu", True), ("cuda", False)])
+def test_shared_embeddings_count_only_as_cpu_memory(data, device, counted):
+    """On a GPU the peak comes from torch's allocator, and the shared embeddings are not in GPU memory."""
+    config = TrainConfig(method="lora", top_layers=1)
+    classifier = _untrained(config, data, "cpu")
+    shared = embed_frozen(classifier, config, data, progress=False, frozen=None)
+    training = _Training(config, data, classifier, "fp32", False, PeakMemory(device), saved=None)
+    training.start_head(shared)
+    assert training.frozen is shared
+    assert training.peak_bytes() == (shared.nbytes if counted else 0)
+    assert shared.nbytes > len(data.train) * 384 * 4
+
+
+@pytest.mark.parametrize("method", ["probe", "lora", "qlora", "full"])
+def test_each_method_learns_and_the_loaded_artifact_gives_the_same_predictions(method, data, tmp_path):
+    output = tmp_path / "adapters" / method
+    result = train(TrainConfig(method=method, rank=4, epochs=1), data, output, progress=False)
+
+    assert accuracy(result) >= 0.7
+    again = IntentClassifier.load(output).score(data.test.texts).probabilities
+    np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
+    assert [data.label_names[i] for i in again.argmax(axis=1)] == [row["predicted"] for row in result.predictions]
+
+    weights = {path.relative_to(output).as_posix(): path.stat().st_size for path in output.rglob("*.safetensors")}
+    assert set(weights) == WEIGHTS[method]
+    assert result.costs.adapter_bytes == sum(weights.values())
+    assert result.classifier.artifact.training["dataset"] == data.name
+    assert TrainConfig(**result.classifier.artifact.training["config"]) == result.config
+    assert [row["text_id"] for row in result.predictions] == list(range(18))
+    assert [row["actual"] for row in result.predictions] == [data.label_names[y] for y in data.test.labels]
+    assert result.costs.rows_seen == 36
+
+
+def test_the_trainable_parameters_are_adapter_and_linear_head(data):
+    lora = train(TrainConfig(rank=4, epochs=1, head_init="random", head="linear"), data, progress=False)
+    assert lora.costs.trainable_parameters == 3 * 2 * 4 * (384 + 384) + 384 * 3 + 3
+    assert lora.costs.total_parameters > 22_000_000
+    assert lora.costs.adapter_bytes == 0
+    all_layers = TrainConfig(rank=4, epochs=1, head_init="random", top_layers=None, head="linear")
+    whole = train(all_layers, data, progress=False)
+    assert whole.costs.trainable_parameters == 6 * 2 * 4 * (384 + 384) + 384 * 3 + 3
+    assert whole.costs.encode_seconds == 0  # no frozen embeddings are needed
+    assert lora.costs.peak_memory_bytes > 80 * 2**20  # the weights are 87 MiB
+
+
+def test_the_head_starts_as_a_nearest_centroid_classifier(data):
+    still = TrainConfig(head_init="class-means", epochs=1, lr_adapter=1e-12, lr_head=1e-12, head="linear")
+    result = train(still, data, progress=False)
+    texts, labels = data.train.texts, np.array(data.train.labels)
+    vectors = result.classifier.score(texts).embeddings
+    centroids = np.stack([vectors[labels == label].mean(axis=0) for label in range(3)])
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    logits = 20 * result.classifier.score(data.test.texts).embeddings @ centroids.T
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(softmax.max(axis=1), confidences(result), atol=1e-4)
+
+
+def test_the_head_starts_as_the_probe(data):
+    config = TrainConfig(head_init="probe", epochs=1, lr_adapter=1e-12, lr_head=1e-12, head="linear")
+    still = train(config, data, progress=False)
+    probe = train(TrainConfig(method="probe", head="linear"), data, progress=False)
+    assert confidences(still) == pytest.approx(confidences(probe), abs=1e-4)
+
+
+@pytest.mark.parametrize("intents", [2, 3])
+def test_the_probe_is_scikit_learns_regression_on_frozen_embeddings(intents, data):
+    some = data.first_intents(intents)
+    result = train(TrainConfig(method="probe", rank=0, head="linear"), some, progress=False)
+    train_vectors, test_vectors = (result.classifier.score(s.texts).embeddings for s in (some.train, some.test))
+    probe = LogisticRegression(C=PROBE_C, max_iter=2000).fit(train_vectors, some.train.labels)
+    np.testing.assert_allclose(probe.predict_proba(test_vectors).max(axis=1), confidences(result), atol=1e-3)
+    assert result.classifier.shares_base_embedding
+
+
+def test_frozen_embeddings_can_be_shared_only_by_matching_trainings(data):
+    config = TrainConfig(method="probe")
+    first = train(config, data, progress=False)
+    again = train(config, data, progress=False, frozen=first.frozen)
+    assert again.frozen is first.frozen
+    assert again.costs.encode_seconds == first.costs.encode_seconds > 0
+    assert confidences(again) == pytest.approx(confidences(first))
+    with pytest.raises(UsageError, match=r"The frozen embeddings are of .*'mean', 64\), but this training needs .*32"):
+        train(TrainConfig(method="probe", max_length=32), data, progress=False, frozen=first.frozen)
+
+
+def test_the_seed_determines_the_result(data):
+    two = data.first_intents(2)
+
+    def run(seed: int) -> list[float]:
+        return confidences(train(TrainConfig(rank=2, epochs=1, seed=seed), two, progress=False))
+
+    first = run(1)
+    assert first == pytest.approx(run(1), abs=1e-6)
+    assert first != pytest.approx(run(2), abs=1e-6)
+
+
+def test_a_decoder_trains_with_last_token_pooling_and_loads_again(data, tmp_path):
+    base = tiny_decoder(tmp_path / "tiny-llama", data.train.texts)
+    config = TrainConfig(base_model=str(base), pooling="last", rank=2, epochs=8, lr_adapter=1e-2, batch_size=8)
+    result = train(config, data, tmp_path / "adapter", progress=False)
+    assert accuracy(result) > 1 / 3  # chance
+    again = IntentClassifier.load(tmp_path / "adapter").score(data.test.texts).probabilities
+    np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
+    assert str(tmp_path) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
+
+
+@pytest.mark.parametrize("switch", ["rslora", "dora", "gradient_checkpointing"])
+def test_switches_are_passed_to_peft(switch, data, tmp_path):
+    plain = train(TrainConfig(rank=4, epochs=1), data, progress=False)
+    result = train(TrainConfig.model_validate({"rank": 4, "epochs": 1, switch: True}), data, tmp_path / "a", False)
+    if switch == "gradient_checkpointing":  # computes the same values twice
+        assert confidences(result) == pytest.approx(confidences(plain), abs=1e-4)
+        return
+    adapter_config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert adapter_config[f"use_{switch}"] is True
+    assert confidences(result) != pytest.approx(confidences(plain), abs=1e-6)
+    again = IntentClassifier.load(tmp_path / "a").score(data.test.texts).probabilities
+    np.testing.assert_allclose(again.max(axis=1), confidences(result), atol=1e-4)
+
+
+def test_a_text_of_ten_thousand_words_is_cut_and_counted(data, tmp_path):
+    long = replace(data.train, texts=("card " * 10_000, *data.train.texts[1:]))
+    result = train(TrainConfig(rank=2, epochs=1), replace(data, train=long), tmp_path / "adapter", progress=False)
+    assert result.costs.truncated == 1
+    (record,) = [record for record in read_records(tmp_path / "adapter") if record.id == "truncated"]
+    assert (record.title, record.value, record.unit) == ("Texts cut at the maximum length", 1, "texts")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_the_out_of_memory_error_names_three_settings(error, data, monkeypatch, tmp_path):
+    def exhausted(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("bankllm.training.trainer.fit", exhausted)
+    with pytest.raises(ModelError, match=r"Lower batch_size or max_length, or set gradient_checkpointing=True"):
+        train(TrainConfig(rank=2), data, tmp_path / "adapter", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_error_during_training_is_not_changed(data, monkeypatch):
+    def broken(*arguments, **options):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("bankllm.training.trainer.fit", broken)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        train(TrainConfig(rank=2), data, progress=False)
+
+
+def test_a_rank_above_the_width_is_refused(data):
+    with pytest.raises(UsageError, match=r"Rank 385 is above the width of .*\(384\)"):
+        train(TrainConfig(rank=385), data, progress=False)
+
+
+def test_an_error_leaves_no_output(data, tmp_path):
+    with pytest.raises(UsageError, match="no linear layer named q_proj"):
+        train(TrainConfig(target_modules=("q_proj",)), data, tmp_path / "adapter", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_qlora_without_bitsandbytes_is_not_measured(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(NotMeasured, match="pip install bitsandbytes"):
+        train(TrainConfig(method="qlora"), data, progress=False)
+
+
+def test_qlora_without_a_kernel_is_not_measured(data, monkeypatch):
+    import bitsandbytes
+
+    def no_kernel(self, x):
+        raise RuntimeError("no native library")
+
+    monkeypatch.setattr(bitsandbytes.nn.Linear4bit, "forward", no_kernel)
+    with pytest.raises(NotMeasured, match=r"no working 4-bit kernel \(no native library\).*train with method lora"):
+        train(TrainConfig(method="qlora"), data, progress=False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU trains in fp16")
+def test_fp16_on_a_cpu_is_refused(data):
+    with pytest.raises(UsageError, match="Training in fp16 is not possible on a CPU"):
+        train(TrainConfig(precision="fp16"), data, progress=False)
+
+
+def test_peak_memory_includes_memory_freed_before_the_end():
+    with PeakMemory("cpu") as memory:
+        block = np.ones(128 * 2**20, dtype=np.uint8)
+        time.sleep(5 * SAMPLE_S)
+        del block
+    assert 100 * 2**20 < memory.peak_bytes < 400 * 2**20
+
+
+def test_a_training_prints_nothing_without_progress(tmp_path):
+    """In a separate process, because some libraries print on their first import."""
+    code = """
+from pathlib import Path
+from bankllm.model.torch_classifier import IntentClassifier
+from bankllm.datasets import Split, load
+from bankllm.training.config import TrainConfig
+from bankllm.training.train import train
+from dataclasses import replace
+data = load("teller77").first_intents(2)
+data = replace(data, train=Split(data.train.texts[::6], data.train.labels[::6]))
+for method in ("qlora", "full"):
+    train(TrainConfig(method=method, rank=2, epochs=1), data, Path(method), progress=False)
+    IntentClassifier.load(Path(method))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

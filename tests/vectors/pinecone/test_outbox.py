@@ -1,0 +1,223 @@
+"""The outbox in the store's file: entries are written in the same transaction as the row, by all writers."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import StoreError
+from bankllm.vectors.pinecone import outbox as outbox_module
+from bankllm.vectors.pinecone.outbox import OutboxStore, push_lock
+from bankllm.vectors.sqlite.store import SQLiteStore
+from tests.support.store_model import DIM, EMBEDDER, row
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "memory.sqlite"
+
+
+def open_outbox(path: Path | None, target: str = "index") -> OutboxStore:
+    return OutboxStore(path, DIM, EMBEDDER, target=target)
+
+
+@pytest.fixture
+def outbox(path: Path) -> Iterator[OutboxStore]:
+    with closing(open_outbox(path)) as opened:
+        yield opened
+
+
+def queued(outbox: OutboxStore) -> list[tuple[str, str, str | None]]:
+    """Return (namespace, id, text) of the queued entries; the text of a deleted row is None."""
+    return [(entry.namespace, entry.id, row and row.text) for entry, row in outbox.next_entries()]
+
+
+def push(outbox: OutboxStore) -> None:
+    """Mark all queued entries as accepted by Pinecone."""
+    for entry, found in outbox.next_entries():
+        outbox.mark_deleted([entry]) if found is None else outbox.mark_upserted([entry])
+
+
+def test_a_file_that_is_not_replicated_has_no_outbox_entries(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("CUST001", [row("a", 1)])
+        store.upsert("CUST001", [row("a", 2)])
+        store.delete("CUST001", ["a", "b"])
+        store.delete("CUST001")
+        assert store._db.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+
+
+def test_an_entry_has_the_current_state_of_its_row(outbox: OutboxStore) -> None:
+    outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
+    outbox.upsert("CUST002", [row("a", 3)])
+    outbox.upsert("CUST001", [row("a", 4)])
+    outbox.delete("CUST001", ["b"])
+    assert queued(outbox) == [("CUST001", "a", "text 4"), ("CUST001", "b", None), ("CUST002", "a", "text 3")]
+
+
+def test_writes_of_a_plain_store_are_queued_too(path: Path, outbox: OutboxStore) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as plain:
+        plain.upsert("CUST001", [row("a", 1)])
+        plain.delete("CUST002")
+    assert queued(outbox) == [("CUST001", "a", "text 1"), ("CUST002", "", None)]
+
+
+def test_deleting_a_namespace_replaces_its_entries_and_precedes_later_writes(outbox: OutboxStore) -> None:
+    outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
+    outbox.upsert("CUST002", [row("x", 3)])
+    outbox.delete("CUST001")
+    outbox.upsert("CUST001", [row("c", 4)])
+    outbox.delete("CUST001")
+    outbox.upsert("CUST001", [row("a", 5)])
+    assert queued(outbox) == [("CUST002", "x", "text 3"), ("CUST001", "", None), ("CUST001", "a", "text 5")]
+
+
+def test_deletes_of_rows_of_another_machine_are_queued(outbox: OutboxStore) -> None:
+    outbox.delete("CUST001", ["theirs"])
+    assert queued(outbox) == [("CUST001", "theirs", None)]
+
+
+def test_an_entry_that_changes_during_its_push_stays_queued(outbox: OutboxStore) -> None:
+    outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
+    entries = [entry for entry, _ in outbox.next_entries()]
+    outbox.upsert("CUST001", [row("a", 3)])
+    outbox.mark_upserted(entries)
+    assert queued(outbox) == [("CUST001", "a", "text 3")]
+    outbox.delete("CUST001")
+    outbox.mark_upserted(entries)
+    assert queued(outbox) == [("CUST001", "", None)]
+
+
+def test_a_delete_is_hidden_until_pinecone_has_applied_it(outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "MIN_HIDE_S", 0.0)
+    outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
+    push(outbox)
+    assert outbox.pending_deletes("CUST001").ids == set()
+    outbox.delete("CUST001", ["a"])
+    assert outbox.pending_deletes("CUST001").ids == {"a"}
+    push(outbox)
+    outbox.set_lsn(7, "CUST001")
+    time.sleep(0.01)
+    assert (outbox.backlog().depth, outbox.pending_deletes("CUST001").ids, outbox.pending_deletes("CUST001").lsn) == (
+        0,
+        {"a"},
+        7,
+    )
+    outbox.confirm_deletes("CUST001", 6)
+    assert outbox.pending_deletes("CUST001").ids == {"a"}
+    outbox.confirm_deletes("CUST001", 7)
+    assert outbox.pending_deletes("CUST001").ids == set()
+
+
+def test_without_log_positions_a_delete_is_hidden_for_a_limited_time(
+    outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox.delete("CUST001", ["a"])
+    outbox.delete("CUST002")
+    outbox.expire()
+    push(outbox)
+    outbox.set_lsn(7, "CUST002")
+    outbox.confirm_deletes("CUST002", 7)  # no effect: Pinecone starts a new log for a deleted namespace
+    outbox.expire()
+    assert (outbox.pending_deletes("CUST001").ids, outbox.pending_deletes("CUST002").whole_namespace) == ({"a"}, True)
+    monkeypatch.setattr(outbox_module, "MAX_HIDE_S", -1.0)
+    outbox.expire()
+    assert (outbox.pending_deletes("CUST001").ids, outbox.pending_deletes("CUST002").whole_namespace) == (set(), False)
+    assert outbox._db.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+
+
+def test_a_row_that_is_written_again_is_not_hidden(outbox: OutboxStore) -> None:
+    outbox.delete("CUST001", ["a"])
+    push(outbox)
+    outbox.upsert("CUST001", [row("a", 1)])
+    assert (queued(outbox), outbox.pending_deletes("CUST001").ids) == ([("CUST001", "a", "text 1")], set())
+
+
+def test_a_parked_entry_is_queued_again_after_a_change_or_unpark(outbox: OutboxStore) -> None:
+    outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
+    for entry, _ in outbox.next_entries():
+        outbox.park(entry, "too large")
+    assert (queued(outbox), outbox.backlog().parked) == ([], 2)
+    outbox.upsert("CUST001", [row("a", 3)])
+    assert (queued(outbox), outbox.backlog().parked) == ([("CUST001", "a", "text 3")], 1)
+    outbox.unpark()
+    assert (len(queued(outbox)), outbox.backlog().parked) == (2, 0)
+
+
+def test_the_backlog_has_depth_and_age(outbox: OutboxStore) -> None:
+    assert outbox.backlog() == (0, 0.0, 0)
+    outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
+    time.sleep(0.05)
+    outbox.upsert("CUST001", [row("a", 3)])
+    backlog = outbox.backlog()
+    assert backlog.depth == 2
+    assert 0.05 <= backlog.oldest_s < 60
+
+
+def test_counts_include_rows_pushed_to_pinecone(outbox: OutboxStore) -> None:
+    outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
+    assert outbox.counts("CUST001") == outbox.counts(None) == (2, 0)
+    push(outbox)
+    outbox.upsert("CUST001", [row("a", 3), row("c", 4)])
+    assert outbox.counts("CUST001") == (3, 2)
+    outbox.delete("CUST001", ["b"])
+    assert outbox.counts("CUST001") == (2, 2)
+    outbox.delete("CUST001")
+    assert outbox.counts(None) == (0, 2)
+    push(outbox)
+    assert outbox.counts(None) == (0, 0)
+
+
+def test_existing_rows_are_queued_once(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as plain:
+        plain.upsert("CUST001", [row("a", 1), row("b", 2)])
+    with closing(open_outbox(path)) as outbox:
+        assert queued(outbox) == [("CUST001", "a", "text 1"), ("CUST001", "b", "text 2")]
+        push(outbox)
+    with closing(open_outbox(path)) as outbox:
+        assert queued(outbox) == []
+
+
+def test_another_index_gets_all_rows_after_all_deletes_were_pushed_to_the_first(path: Path) -> None:
+    with closing(open_outbox(path)) as outbox:
+        outbox.upsert("CUST001", [row("a", 1)])
+        push(outbox)
+        outbox.delete("CUST002")
+    with pytest.raises(StoreError, match=r"has 1 deletes that were not pushed to Pinecone's index index"):
+        open_outbox(path, "second")
+    with closing(open_outbox(path)) as outbox:
+        push(outbox)
+    with closing(open_outbox(path, "second")) as outbox:
+        assert queued(outbox) == [("CUST001", "a", "text 1")]
+
+
+def test_a_failed_write_leaves_neither_row_nor_entry(outbox: OutboxStore) -> None:
+    outbox._db.execute("CREATE TRIGGER fails BEFORE INSERT ON outbox BEGIN SELECT raise(ABORT, 'test error'); END")
+    with pytest.raises(StoreError, match="test error"):
+        outbox.upsert("CUST001", [row("a", 1)])
+    outbox._db.execute("DROP TRIGGER fails")
+    assert (outbox.count(), queued(outbox)) == (0, [])
+
+
+def test_migrating_from_schema_2_adds_the_outbox(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as plain:
+        plain.upsert("CUST001", [row("a", 1)])
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for name in ("row_written", "row_rewritten", "row_taken"):
+            db.execute(f"DROP TRIGGER {name}")
+        db.execute("DROP VIEW removals")
+        db.execute("DROP TABLE outbox")
+        db.execute("PRAGMA user_version = 2")
+    with closing(open_outbox(path)) as outbox:
+        outbox.delete("CUST001", ["a"])
+        assert queued(outbox) == [("CUST001", "a", None)]
+
+
+def test_only_one_process_can_hold_the_push_lock(path: Path) -> None:
+    with push_lock(path) as first, push_lock(path) as second:
+        assert (first, second) == (True, False)
+    with push_lock(path) as again, push_lock(None) as in_memory:
+        assert (again, in_memory) == (True, True)

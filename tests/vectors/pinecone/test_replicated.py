@@ -1,0 +1,369 @@
+"""`ReplicatedStore` with the real SDK over HTTP, against a server that injects faults.
+
+The SDK keeps one retry budget per process, so no test depends on the number of retries. test_vectors_sqlite_store.py
+tests the common contract of all stores; test_vectors_outage.py tests killed processes.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from bankllm.errors import StoreError, UsageError
+from bankllm.settings import PineconeNamespaces
+from bankllm.vectors.pinecone import client, outbox, outbox_worker, replicated
+from bankllm.vectors.pinecone.errors import ForeignRecord, IndexMismatch
+from bankllm.vectors.pinecone.outbox import OutboxStore, push_lock
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.store import PineconeStore
+from tests.support.pinecone_server import API_KEY, PineconeServer
+from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, vector_of
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten all pauses and timeouts."""
+    monkeypatch.setattr(outbox_worker, "POLL_S", 0.02)
+    monkeypatch.setattr(outbox_worker, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(replicated, "OPEN_S", 2.0)
+    monkeypatch.setattr(replicated, "DRAIN_S", 2.0)
+    monkeypatch.setattr(client, "COOLDOWN_S", 0.2)
+
+
+@pytest.fixture
+def server() -> Iterator[PineconeServer]:
+    with PineconeServer() as server:
+        yield server
+
+
+def open_store(
+    server: PineconeServer,
+    path: Path,
+    layout: PineconeNamespaces = "customer",
+    key: str = API_KEY,
+    search_s: float = 1.0,
+) -> ReplicatedStore:
+    local = OutboxStore(path, DIM, EMBEDDER, target=f"index ({layout})")
+
+    def connect() -> PineconeStore:
+        return PineconeStore(key, "index", DIM, EMBEDDER, layout=layout, host=server.url, timeout_s=0.5)
+
+    return ReplicatedStore(local, connect, layout, search_s)
+
+
+@pytest.fixture
+def store(server: PineconeServer, tmp_path: Path) -> Iterator[ReplicatedStore]:
+    with closing(open_store(server, tmp_path / "one.sqlite")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(server: PineconeServer, tmp_path: Path) -> Iterator[ReplicatedStore]:
+    """Return the store of a second machine."""
+    with closing(open_store(server, tmp_path / "other.sqlite")) as opened:
+        yield opened
+
+
+def texts(store: ReplicatedStore, customer: str, top_k: int = 1000) -> list[str]:
+    return [match.text for match in store.search(customer, vector_of(0), top_k)]
+
+
+def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "timeout"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("layout", ["customer", "shared"])
+def test_two_machines_match_the_model(server: PineconeServer, tmp_path: Path, layout: PineconeNamespaces) -> None:
+    generator = random.Random(0)
+    models: dict[str, dict[str, int]] = {customer: {} for customer in CUSTOMERS}
+    with (
+        closing(open_store(server, tmp_path / "one.sqlite", layout)) as one,
+        closing(open_store(server, tmp_path / "other.sqlite", layout)) as other,
+    ):
+        owner: dict[tuple[str, str], int] = {}  # as in the service, only one machine writes an id
+        for step in range(60):
+            customer, machine = generator.choice(CUSTOMERS), generator.randrange(2)
+            acting = (one, other)[machine]
+            ids = [id_ for id_ in (f"m{n}" for n in range(20)) if owner.get((customer, id_), machine) == machine]
+            ids = generator.sample(ids, min(len(ids), generator.randint(1, 4)))
+            owner |= {(customer, id_): machine for id_ in ids}
+            if generator.random() < 0.7:
+                rows = {id_: 10 * step + n for n, id_ in enumerate(ids)}
+                models[customer] |= rows
+                acting.upsert(customer, [row(id_, seed) for id_, seed in rows.items()])
+            else:
+                acting.delete(customer, ids)
+                models[customer] = {id_: seed for id_, seed in models[customer].items() if id_ not in ids}
+            acting.drain(10)
+            for each in (one, other):
+                assert texts(each, customer) == expected_texts(models[customer])
+                assert texts(each, customer, 3) == expected_texts(models[customer])[:3]
+                assert sorted(found.text for found in each.export(customer)) == sorted(expected_texts(models[customer]))
+                assert each.count(customer) == len(models[customer])
+        assert one.count() == other.count() == sum(map(len, models.values()))
+        assert one.replication().fallbacks == other.replication().fallbacks == 0
+
+
+def test_recent_returns_the_newest_rows_of_all_machines(store: ReplicatedStore, other: ReplicatedStore) -> None:
+    for n in range(6):
+        (store, other)[n % 2].upsert("CUST001", [row(f"m{n}", n)])
+    store.drain(5)
+    other.drain(5)
+    for each in (store, other):
+        assert [found.id for found in each.recent("CUST001", 3)] == ["m5", "m4", "m3"]
+        assert [found.id for found in each.export("CUST001")] == [f"m{n}" for n in range(6)]
+        assert each.recent("CUST001", 0) == []
+
+
+def test_own_writes_are_found_before_pinecone_has_indexed_them(
+    server: PineconeServer, store: ReplicatedStore, other: ReplicatedStore
+) -> None:
+    server.lag_s = 60
+    store.upsert("CUST001", [row("a", 1)])
+    store.drain(5)
+    assert (texts(store, "CUST001"), texts(other, "CUST001")) == (["text 1"], [])
+    assert (len(store.export("CUST001")), store.count("CUST001"), store.count()) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(
+    server: PineconeServer, tmp_path: Path, headers: bool
+) -> None:
+    server.headers = headers
+    path = tmp_path / "memory.sqlite"
+    with closing(open_store(server, path)) as store:
+        store.upsert("CUST001", [row("a", 1), row("b", 2)])
+        store.upsert("CUST002", [row("c", 3)])
+        store.drain(5)
+        server.lag_s = 60
+        store.delete("CUST001", ["a"])
+        store.delete("CUST002")
+        assert (texts(store, "CUST001"), texts(store, "CUST002")) == (["text 2"], [])
+        store.drain(5)
+        assert (texts(store, "CUST001"), texts(store, "CUST002")) == (["text 2"], [])
+    with closing(open_store(server, path)) as store:
+        assert (texts(store, "CUST001"), texts(store, "CUST002")) == (["text 2"], [])
+        assert [found.id for found in store.export("CUST001")] == ["b"]
+        assert (store.export("CUST002"), store.count("CUST002")) == ([], 0)
+        assert store.replication().fallbacks == 0
+
+
+def test_a_delete_is_confirmed_once_a_search_includes_it(
+    server: PineconeServer, store: ReplicatedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MIN_HIDE_S", 0.0)
+    store.upsert("CUST001", [row("a", 1), row("b", 2)])
+    store.drain(5)
+    server.lag_queries = 3
+    store.delete("CUST001", ["a"])
+    store.drain(5)
+    store.upsert("CUST001", [row("c", 3)])
+    store.drain(5)
+    local = store._local
+
+    def search_and_check_confirmed() -> bool:
+        assert "text 1" not in texts(store, "CUST001")
+        return not local.pending_deletes("CUST001").ids
+
+    assert local.pending_deletes("CUST001").ids == {"a"}
+    until(search_and_check_confirmed)
+    assert server.calls.count("/query") >= 3
+
+
+def test_deleting_a_customer_affects_all_machines_and_keeps_later_rows(
+    server: PineconeServer, store: ReplicatedStore, other: ReplicatedStore
+) -> None:
+    other.upsert("CUST001", [row("theirs", 1)])
+    other.drain(5)
+    server.fail(503)
+    store.upsert("CUST001", [row("before", 2)])
+    store.delete("CUST001")
+    store.upsert("CUST001", [row("after", 3)])
+    assert texts(store, "CUST001") == ["text 3"]
+    server.fail(503, times=0)
+    store.drain(10)
+    assert list(server.namespaces["CUST001"]) == ["after"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_during_an_outage_writes_are_queued_and_searches_are_local(
+    server: PineconeServer, store: ReplicatedStore, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    store.upsert("CUST001", [row("a", 1)])
+    store.drain(5)
+    server.fail(status)
+    for n in range(2, 30):
+        store.upsert("CUST001", [row(f"m{n}", n)])
+        assert len(texts(store, "CUST001")) == n
+    assert (len(store.export("CUST001")), store.count()) == (29, 29)
+    until(lambda: bool(store.replication().last_error))
+    stats = store.replication()
+    assert stats.outbox_depth == 28
+    assert stats.oldest_s > 0
+    assert stats.fallbacks > 0
+    server.fail(status, times=0)
+    store.drain(20)
+    assert len(server.namespaces["CUST001"]) == 29
+    assert [id_ for _, id_ in server.written] == ["a", *(f"m{n}" for n in range(2, 30))]
+    until(lambda: not store.replication().last_error)
+    logged = [record.message for record in caplog.records if record.name.startswith("bankllm")]
+    assert sum("Writes stay queued in the local file until" in line for line in logged) == 1
+    assert sum("Searches use only the local file until" in line for line in logged) == 1
+    assert "Pinecone accepts writes again." in logged
+
+
+def test_a_dropped_connection_creates_no_duplicates(server: PineconeServer, store: ReplicatedStore) -> None:
+    server.drop = True
+    store.upsert("CUST001", [row(f"m{n}", n) for n in range(5)])
+    assert len(texts(store, "CUST001")) == 5
+    until(lambda: bool(store.replication().last_error), 20)
+    server.drop = False
+    store.drain(20)
+    assert (len(server.namespaces["CUST001"]), store.count("CUST001")) == (5, 5)
+
+
+def test_searches_skip_pinecone_after_several_late_answers(server: PineconeServer, tmp_path: Path) -> None:
+    with closing(open_store(server, tmp_path / "memory.sqlite", search_s=0.05)) as store:
+        store.upsert("CUST001", [row("a", 1)])
+        store.drain(5)
+        server.delay_s = 0.3
+        for _ in range(50):
+            assert texts(store, "CUST001") == ["text 1"]
+        assert store.replication().fallbacks == 50
+        assert store._client._breaker.tripped
+        server.delay_s = 0.0
+
+        def answered() -> bool:
+            before = store.replication().fallbacks
+            texts(store, "CUST001")
+            return store.replication().fallbacks == before
+
+        until(answered)
+
+
+def test_a_store_opened_during_an_outage_pushes_its_writes_later(
+    server: PineconeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicated, "OPEN_S", 0.1)
+    server.stop()
+    try:
+        with closing(open_store(server, tmp_path / "memory.sqlite")) as store:
+            store.upsert("CUST001", [row("a", 1)])
+            assert (texts(store, "CUST001"), store.count()) == (["text 1"], 1)
+            server.start()
+            store.drain(30)
+            assert list(server.namespaces["CUST001"]) == ["a"]
+    finally:
+        if not server._server.started:
+            server.start()
+
+
+def test_a_rejected_record_is_parked_and_the_others_are_pushed(
+    server: PineconeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "memory.sqlite"
+    server.poison = {"bad"}
+    with closing(open_store(server, path)) as store:
+        store.upsert("CUST001", [row("a", 1), row("bad", 2), row("c", 3), row("d", 4)])
+        store.drain(10)
+        assert sorted(server.namespaces["CUST001"]) == ["a", "c", "d"]
+        assert (store.replication().parked, store.replication().pushed) == (1, 3)
+        assert len(texts(store, "CUST001")) == store.count("CUST001") == 4
+    assert [record.message for record in caplog.records if "rejected record 'bad'" in record.message]
+    server.poison = set()
+    with closing(open_store(server, path)) as store:
+        until(lambda: "bad" in server.namespaces["CUST001"])
+        until(lambda: store.replication().parked == store.replication().outbox_depth == 0)
+
+
+def test_a_rejected_key_is_logged_once_and_reported(
+    server: PineconeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(open_store(server, tmp_path / "memory.sqlite")) as store:
+        server.key = "rotated"
+        store.upsert("CUST001", [row("a", 1)])
+        until(lambda: store.replication().key_refused)
+        assert texts(store, "CUST001") == ["text 1"]
+        time.sleep(0.5)
+        errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert len(errors) == 1
+        assert "rejected the API key. Check PINECONE_API_KEY" in errors[0].message
+        assert API_KEY not in errors[0].message
+        server.key = API_KEY
+        store.drain(10)
+        until(lambda: not store.replication().key_refused)
+
+
+def test_another_customers_record_is_an_error_without_fallback(server: PineconeServer, store: ReplicatedStore) -> None:
+    store.upsert("CUST001", [row("a", 1)])
+    store.upsert("CUST002", [row("b", 2)])
+    store.drain(5)
+    server.leak = True
+    with pytest.raises(ForeignRecord, match="record b for 'CUST001', but the record is not that customer's"):
+        store.search("CUST001", vector_of(0), 5)
+    assert store.replication().fallbacks == 0
+
+
+def test_only_one_process_pushes_at_a_time(server: PineconeServer, store: ReplicatedStore, tmp_path: Path) -> None:
+    with ExitStack() as held:
+        until(lambda: held.enter_context(push_lock(tmp_path / "one.sqlite")))  # the store holds the lock only briefly
+        store.upsert("CUST001", [row("a", 1)])
+        time.sleep(0.2)
+        assert not server.written
+    store.drain(5)
+
+
+def test_rows_written_by_a_plain_store_are_pushed(
+    server: PineconeServer, store: ReplicatedStore, tmp_path: Path
+) -> None:
+    from bankllm.vectors.sqlite.store import SQLiteStore
+
+    with closing(SQLiteStore(tmp_path / "one.sqlite", DIM, EMBEDDER)) as plain:
+        plain.upsert("CUST001", [row("a", 1)])
+    store.drain(5)
+    assert list(server.namespaces["CUST001"]) == ["a"]
+
+
+def test_close_pushes_the_remaining_rows(server: PineconeServer, tmp_path: Path) -> None:
+    with closing(open_store(server, tmp_path / "memory.sqlite")) as store:
+        store.upsert("CUST001", [row(f"m{n}", n) for n in range(3000)])
+    assert len(server.namespaces["CUST001"]) == 3000
+    assert all(records <= 1000 for records, _ in server.upserts)
+
+
+def test_an_index_with_another_layout_is_rejected(
+    server: PineconeServer, store: ReplicatedStore, tmp_path: Path
+) -> None:
+    with pytest.raises(IndexMismatch, match=r"layout 'customer'; expected 'shared'. Set BANKLLM_PINECONE_NAMESPACES"):
+        open_store(server, tmp_path / "other.sqlite", "shared")
+
+
+def test_the_shared_layout_separates_equal_ids_of_customers(server: PineconeServer, tmp_path: Path) -> None:
+    with closing(open_store(server, tmp_path / "memory.sqlite", "shared")) as store:
+        store.upsert("a/b", [row("same", 1)])
+        store.upsert("a", [row("b/same", 2), row("same", 3)])
+        store.drain(5)
+        assert sorted(server.namespaces["bankllm"]) == ["a%2Fb/same", "a/b/same", "a/same"]
+        store.delete("a")
+        store.drain(5)
+        assert list(server.namespaces["bankllm"]) == ["a%2Fb/same"]
+        with pytest.raises(UsageError, match="at most 512 characters, got 514"):
+            store.upsert("c" * 501, [row("d" * 12, 1)])
+        assert store.count("c" * 501) == 0
+
+
+def test_a_drain_timeout_reports_the_last_error(server: PineconeServer, store: ReplicatedStore) -> None:
+    server.key = "rotated"
+    store.upsert("CUST001", [row("a", 1)])
+    until(lambda: store.replication().key_refused)
+    with pytest.raises(StoreError, match=r"1 changes were not pushed to Pinecone within 0.1 s. .*rejected the API key"):
+        store.drain(0.1)
+    server.key = API_KEY

@@ -1,0 +1,208 @@
+"""Customer memories and shared collections: access to one namespace only, and clear errors for invalid input."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bankllm.errors import StoreError, UsageError
+from bankllm.vectors.collection import MAX_METADATA_BYTES, Collection
+from bankllm.vectors.customer import CustomerMemory, Message
+from bankllm.vectors.service import VectorService, open_service
+from tests.support.fake_embedder import DIM, fake_embedder, vectors
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[VectorService]:
+    with open_service(tmp_path / "memory.sqlite", embedder=fake_embedder()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def memory(service: VectorService) -> CustomerMemory:
+    return service.for_user("CUST001")
+
+
+@pytest.fixture
+def intents(service: VectorService) -> Collection:
+    return service.collection("intents")
+
+
+def test_a_memory_accesses_only_its_customer(service: VectorService, memory: CustomerMemory) -> None:
+    first = memory.store("I lost my card", "Frozen.", "lost_or_stolen_card", conversation_id="talk-1")
+    memory.store_many([Message("hello"), Message("good bye", "Bye!", "goodbye")])
+    service.for_user("CUST002").store("I lost my card", "Frozen.", "lost_or_stolen_card")
+    assert [match.id for match in memory.search("i lost MY card", 1)] == [first]
+    assert len(memory.search("card", 100)) == 3
+    assert [turn.user_message for turn in memory.recent(2)] == ["good bye", "hello"]
+    assert memory.export()[0]["message_id"] == first
+    assert memory.export()[0]["conversation_id"] == "talk-1"
+    memory.forget([first, "unknown"])
+    assert [turn["user_message"] for turn in memory.export()] == ["hello", "good bye"]
+    memory.forget()
+    assert memory.export() == []
+    assert service.for_user("CUST002").recent(5)[0].user_message == "I lost my card"
+
+
+def test_the_customer_of_a_memory_cannot_be_changed(memory: CustomerMemory) -> None:
+    with pytest.raises(AttributeError):
+        memory.user_id = "CUST002"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        memory.search("card", user_id="CUST002")  # type: ignore[call-arg]
+
+
+def test_a_collection_is_filled_searched_counted_and_cleared(service: VectorService, intents: Collection) -> None:
+    ids = intents.add(
+        ["my card is gone", "send money abroad"], metadata=[{"intent": "lost_card"}, {"intent": "transfer"}]
+    )
+    match = service.semantic_search("MY card is gone", 1, collection="intents")[0]
+    assert (match.id, match.text, match.metadata) == (ids[0], "my card is gone", {"intent": "lost_card"})
+    assert intents.count() == 2
+    assert service.collection("knowledge").search("card") == []
+    intents.clear()
+    intents.clear()
+    assert (intents.count(), intents.search("card")) == (0, [])
+
+
+def test_adding_the_same_texts_again_creates_no_second_row(intents: Collection) -> None:
+    first = intents.add(["a b", "c d", "a b"], metadata=[{"n": 1}, {"n": 2}, {"n": 3}])
+    assert first[0] == first[2] != first[1]
+    assert intents.add(["a b", "c d", "e f"])[:2] == first[:2]
+    assert intents.count() == 3
+    assert intents.add(["other text"], ids=["mine"]) == ["mine"]
+    intents.add(["new text"], ids=["mine"])
+    assert intents.count() == 4
+    assert intents.search("new text", 1)[0].id == "mine"
+    assert intents.add([]) == []
+
+
+def test_metadata_and_vector_of_the_last_equal_text_are_stored(intents: Collection) -> None:
+    twice = np.stack([vectors(["one"])[0], vectors(["two"])[0]])
+    intents.add(["same", "same"], metadata=[{"n": 1}, {"n": 2}], vectors=twice)
+    match = intents.search("anything", 1, vector=twice[1])[0]
+    assert match.metadata == {"n": 2}
+    assert match.score == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["intents", "CUST001", "collection", "collection%20intents", "collection/intents"])
+def test_a_customer_with_the_name_of_a_collection_is_separate(service: VectorService, name: str) -> None:
+    service.collection("intents").add(["shared text"])
+    service.collection(name).add(["shared text"])
+    service.for_user(name).store("own text", "", "")
+    assert [match.text for match in service.for_user(name).search("text", 10)] == ["own text"]
+    assert [match.text for match in service.collection(name).search("text", 10)] == ["shared text"]
+    service.forget_user(name)
+    assert service.collection(name).count() == 1
+
+
+def test_a_search_needs_either_a_customer_or_a_collection(service: VectorService) -> None:
+    with pytest.raises(UsageError, match=r"got neither. Give user_id='CUST001' or collection='intents'"):
+        service.semantic_search("card")  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match=r"got both. Give user_id='CUST001' or collection='intents'"):
+        service.semantic_search("card", user_id="CUST001", collection="intents")  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="Expected a user_id of 1–128"):
+        service.semantic_search("card", user_id="")
+    with pytest.raises(UsageError, match="Expected a collection name of 1–128"):
+        service.semantic_search("card", collection="")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "a\n", "naïve", "💳", "__default__", "x" * 129, None, 7])
+def test_invalid_names_are_rejected(service: VectorService, name: str) -> None:
+    for what, open_namespace in (("user_id", service.for_user), ("collection name", service.collection)):
+        with pytest.raises(UsageError, match=f"Expected a {what} of 1–128 printable ASCII characters without spaces"):
+            open_namespace(name)
+
+
+@pytest.mark.parametrize("name", ["a/b", "../CUST001", "%2F", "x" * 128, "'--"])
+def test_unusual_but_valid_names_are_accepted(service: VectorService, name: str) -> None:
+    service.for_user(name).store("hello", "", "")
+    service.collection(name).add(["hello"])
+    assert service.for_user("never-seen").search("hello") == []
+    assert len(service.for_user(name).search("hello")) == len(service.collection(name).search("hello")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty: expected 1–4000 characters"),
+        (" \n\t", "is empty"),
+        (None, "is empty"),
+        ("x" * 100_000, "has 100000 characters: expected at most 4000. Shorten or split the text"),
+    ],
+)
+def test_invalid_texts_are_rejected(
+    service: VectorService, memory: CustomerMemory, intents: Collection, text: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"user_message {message}"):
+        memory.store(text, "", "")
+    with pytest.raises(UsageError, match=f"text 1 {message}"):
+        intents.add(["good", text])
+    for search in (memory.search, intents.search):
+        with pytest.raises(UsageError, match=f"query {message}"):
+            search(text)
+    assert service.stats().messages == 0
+
+
+@pytest.mark.parametrize(
+    ("vector", "message"),
+    [
+        (np.full(DIM, np.nan), "finite numbers, not all zero"),
+        (np.r_[np.inf, np.ones(DIM - 1)], "finite numbers, not all zero"),
+        (np.zeros(DIM), "finite numbers, not all zero"),
+        (np.ones(DIM + 1), rf"Expected a vector of shape \({DIM},\), got \({DIM + 1},\)"),
+    ],
+)
+def test_invalid_vectors_are_rejected(
+    service: VectorService, memory: CustomerMemory, intents: Collection, vector: np.ndarray, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        memory.store("hello", "", "", vector=vector)
+    with pytest.raises(UsageError, match=message):
+        intents.add(["hello"], vectors=vector[None])
+    for search in (memory.search, intents.search):
+        with pytest.raises(UsageError, match=message):
+            search("hello", vector=vector)
+    assert service.stats().messages == 0
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 2.5, True, "3", None])
+def test_an_invalid_top_k_is_rejected(memory: CustomerMemory, intents: Collection, top_k: int) -> None:
+    for search in (memory.search, intents.search):
+        with pytest.raises(UsageError, match="top_k is the number of matches to return: expected an integer ≥ 1"):
+            search("hello", top_k)
+
+
+def test_a_top_k_larger_than_the_collection_finds_all_texts(intents: Collection) -> None:
+    intents.add(["a", "b", "c"])
+    assert len(intents.search("a", 10**9)) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"texts": "one text"}, "add expects a list of texts"),
+        ({"texts": ["a", "b"], "ids": ["x"]}, "the same number of ids as texts: got 2 texts, 1 ids"),
+        ({"texts": ["a"], "metadata": []}, "the same number of metadata as texts: got 1 texts, 0 metadata"),
+        ({"texts": ["a"], "vectors": np.ones((2, DIM))}, "the same number of vectors as texts: got 1 texts, 2 vectors"),
+        ({"texts": ["a", "b"], "ids": ["x", "x"]}, "Two texts have the same id.*Use distinct ids"),
+        ({"texts": ["a"], "ids": ["é"]}, "Expected a row id of 1–512 ASCII characters"),
+        ({"texts": ["a"], "metadata": [{"text": "x"}]}, "the metadata key 'text' is reserved"),
+        ({"texts": ["a"], "metadata": [{"x": None}]}, "expected metadata 'x' to be a str, number, bool"),
+        ({"texts": ["a"], "metadata": [{"x": "y" * MAX_METADATA_BYTES}]}, "metadata of text 0 has 20009 bytes"),
+        ({"texts": ["\ud83d"]}, "unpaired surrogate"),
+    ],
+)
+def test_invalid_arguments_of_add_are_rejected(intents: Collection, given: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        intents.add(**given)
+    assert intents.count() == 0
+
+
+def test_a_closed_service_raises_and_can_be_closed_again(service: VectorService) -> None:
+    service.close()
+    service.close()
+    with pytest.raises(StoreError, match="closed"):
+        service.for_user("CUST001").store("hello", "", "")
+    with pytest.raises(StoreError, match="closed"):
+        service.semantic_search("hello", user_id="CUST001")

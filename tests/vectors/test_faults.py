@@ -1,0 +1,130 @@
+"""Faults of disk and file (full disk, missing permissions, truncation, corruption): an error, and no lost rows.
+
+Resource limits and user ids apply to a whole process, so these faults are tested in a child process.
+"""
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bankllm.errors import StoreError
+from bankllm.vectors.rows import Row
+from bankllm.vectors.sqlite.store import SQLiteStore
+from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts
+
+MODEL = {f"m{seed}": seed for seed in range(1, 30)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "memory.sqlite"
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
+    return path
+
+
+FULL = """
+import resource, signal, sys
+from contextlib import closing
+from pathlib import Path
+import numpy as np
+from bankllm.errors import StoreError
+from bankllm.vectors.rows import Row
+from bankllm.vectors.sqlite.store import SQLiteStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path(sys.argv[1])
+with closing(SQLiteStore(path, 8, "test-embedder@0123")) as store:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + int(sys.argv[2]), hard))
+    try:
+        store.upsert("CUST001", [Row(f"big{i}", "text " * 200, np.ones(8)) for i in range(2000)])
+    except StoreError as error:
+        print(error)
+    print(store.count(), len(store.search("CUST001", np.ones(8), 1000)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    store.upsert("CUST001", [Row("after", "text 500", np.random.default_rng(500).normal(size=8))])
+    print(store.count())
+"""
+
+
+@pytest.mark.parametrize("free_bytes", [-4096, 0, 4096, 100_000])
+def test_a_full_disk_fails_only_the_write(path: Path, free_bytes: int) -> None:
+    child = subprocess.run([sys.executable, "-c", FULL, str(path), str(free_bytes)], capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    error, during, after = child.stdout.splitlines()
+    assert "Data stored before is unchanged. " in error
+    assert "disk" in error.split("unchanged. ")[1]
+    assert (during, after) == ("29 29", "30")
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        assert texts(store, "CUST001") == expected_texts(MODEL | {"after": 500})
+        assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from bankllm.errors import StoreError
+from bankllm.vectors.rows import Row
+from bankllm.vectors.sqlite.store import SQLiteStore
+os.setgid(65534), os.setuid(65534)
+try:
+    store = SQLiteStore(Path(sys.argv[1]), 8, "test-embedder@0123")
+    store.upsert("CUST001", [Row("a", "t", np.ones(8))])
+except StoreError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; others run test_a_read_only_file")
+@pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o777), (0o666, 0o555), (0o000, 0o777)])
+def test_a_user_without_write_permission_gets_an_error(path: Path, file_mode: int, folder_mode: int) -> None:
+    before = path.read_bytes()
+    for folder in list(path.parents)[:3]:  # so that the other user can reach the file
+        folder.chmod(0o755)
+    path.parent.chmod(folder_mode)
+    path.chmod(file_mode)
+    child = subprocess.run([sys.executable, "-c", READ_ONLY, str(path)], capture_output=True, text=True)
+    path.parent.chmod(0o777)
+    assert child.returncode == 0, child.stderr
+    assert any(
+        advice in child.stdout for advice in ("change the permissions", "that exists and is writable", "user can write")
+    )
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("keep", [0, 100, 4096, 0.5, -4096, -1])
+def test_a_truncated_file_is_rejected_and_an_empty_one_is_new(path: Path, keep: float) -> None:
+    whole = path.read_bytes()
+    size = int(keep * len(whole)) if isinstance(keep, float) else keep % len(whole)
+    path.write_bytes(whole[:size])
+    if keep == 0:  # SQLite and the store treat an empty file as a new one
+        with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+            assert store.count() == 0
+        return
+    with pytest.raises(StoreError, match=r"restore a backup|move this file away"):
+        SQLiteStore(path, DIM, EMBEDDER).search("CUST001", np.ones(DIM), 1)
+    assert path.read_bytes() == whole[:size]
+    path.write_bytes(whole)
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        assert texts(store, "CUST001") == expected_texts(MODEL)
+
+
+def test_a_corrupt_page_is_an_error_and_other_customers_are_readable(tmp_path: Path) -> None:
+    path = tmp_path / "memory.sqlite"
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        for customer in ("CUST001", "CUST002"):
+            store.upsert(customer, [Row(str(i), customer * 100, np.ones(DIM)) for i in range(100)])
+    page = path.read_bytes().rindex(b"CUST001" * 100) // 4096 * 4096
+    with path.open("r+b") as file:
+        file.seek(page)
+        file.write(b"\xff" * 4096)
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        with pytest.raises(StoreError, match=r"malformed.*restore a backup"):
+            store.search("CUST001", np.ones(DIM), 1000)
+        assert len(store.search("CUST002", np.ones(DIM), 1000)) == 100

@@ -1,0 +1,217 @@
+"""Isolation of customers: random sequences of calls by thousands of customers with adversarial names.
+
+The sequences store, replace, delete, search and reopen through two connections. Texts repeat, so cached vectors are
+used too. After each search, every match must be a row of that customer. To test a new store, add a line to `STORES`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from bankllm.vectors.customer import Message
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.pinecone.store import PineconeStore
+from bankllm.vectors.rows import Match, Row
+from bankllm.vectors.service import VectorService
+from bankllm.vectors.sqlite.store import SQLiteStore, VectorStore
+from tests.support.fake_embedder import DIM, fake_embedder, vectors
+from tests.support.pinecone_server import API_KEY, PineconeServer
+
+EMBEDDER = fake_embedder()
+Opener = Callable[[], VectorStore]
+
+
+@contextmanager
+def sqlite(folder: Path) -> Iterator[Opener]:
+    yield lambda: SQLiteStore(folder / "memory.sqlite", DIM, EMBEDDER.model_id)
+
+
+@contextmanager
+def pinecone(folder: Path) -> Iterator[Opener]:
+    with PineconeServer() as server:
+        yield lambda: PineconeStore(API_KEY, "test", DIM, EMBEDDER.model_id, host=server.url)
+
+
+@contextmanager
+def replicated(folder: Path) -> Iterator[Opener]:
+    """A single file that replicates. Two machines may differ for a moment, but this test compares every row."""
+    with PineconeServer() as server:
+
+        def connect() -> PineconeStore:
+            return PineconeStore(API_KEY, "test", DIM, EMBEDDER.model_id, layout="shared", host=server.url)
+
+        def opened() -> VectorStore:
+            local = OutboxStore(folder / "memory.sqlite", DIM, EMBEDDER.model_id, target="test (shared)")
+            return ReplicatedStore(local, connect, "shared", search_s=5.0)
+
+        yield opened
+
+
+STORES: list[tuple[Callable[[Path], AbstractContextManager[Opener]], int, int, int]] = [
+    # context manager, initial number of customers, number of sequences, minimum number of checked matches
+    (sqlite, 2000, 160, 5000),
+    (pinecone, 200, 40, 500),
+    (replicated, 200, 40, 500),
+]
+
+TEXTS = [f"question {number} about my card" for number in range(12)]
+COLLECTIONS = ["intents", "knowledge", "CUST001", "collection"]
+HOSTILE = [
+    *("CUST001", "CUST00", "CUST0011", "cust001", "Cust001", "CUST%30%301", "CUST001%20", "CUST001/", "/CUST001"),
+    *("collection", "intents", "knowledge", "collection%20intents", "collection+intents", "collection/intents"),
+    *("__default", "__Default__", "default", "..", ".", "%", "%25", "*", "?", "'", '"', "--", "CUST___", "CUST%"),
+    *("null", "None", "0", "x" * 127, "x" * 128),
+]
+USERS = st.one_of(
+    st.sampled_from(HOSTILE),
+    st.integers(0, 2500).map(lambda number: f"CUST{number}"),
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=12),
+).filter(lambda name: name != "__default__")
+KINDS = ["store", "store", "replace", "delete", "forget", "add", "clear", "reopen", "ask", "ask", "ask", "recent"]
+STEPS = st.lists(
+    st.tuples(st.sampled_from(KINDS), st.integers(0, 4), st.integers(0, 1), st.integers(0, 11), st.integers(1, 12)),
+    min_size=10,
+    max_size=25,
+)
+
+
+class World:
+    """Two services on one store, and a model of the expected rows of each namespace."""
+
+    def __init__(self, open_store: Opener) -> None:
+        self._open_store = open_store
+        self._services = [self._open(), self._open()]
+        self._kept: dict[str, dict[str, str]] = {}
+        self.checked = self.customers = 0
+
+    def run(self, users: list[str], steps: list[tuple[str, int, int, int, int]]) -> None:
+        """Run the steps, then search as each customer."""
+        for kind, who, which, number, many in steps:
+            getattr(self, f"_{kind}")(self._services[which], users[who % len(users)], number, many)
+        for user in users:
+            self._ask(self._services[0], user, 0, 1000)
+            self._ask(self._services[1], user, 1, 3)
+
+    def add_customers(self, users: list[str]) -> None:
+        """Store one message for each customer."""
+        for number, user in enumerate(users):
+            self._store(self._services[number % 2], user, number % 12, 1)
+
+    def close(self) -> None:
+        for service in self._services:
+            service.close()
+
+    def _open(self) -> VectorService:
+        store = self._open_store()
+        return VectorService(store, EMBEDDER.with_shared(getattr(store, "embeddings", None)))
+
+    def _of(self, namespace: str) -> dict[str, str]:
+        self.customers += namespace not in self._kept
+        return self._kept.setdefault(namespace, {})
+
+    def _check(self, namespace: str, top_k: int, matches: list[Match]) -> None:
+        kept = self._of(namespace)
+        for match in matches:
+            assert kept.get(match.id) == match.text, f"{namespace!r} found {match.id}: {match.text!r}"
+        assert len({match.id for match in matches}) == len(matches) == min(top_k, len(kept)), namespace
+        self.checked += len(matches)
+
+    def _store(self, service: VectorService, user: str, number: int, many: int) -> None:
+        texts = [TEXTS[(number + n) % 12] for n in range(1 + many % 3)]
+        ids = service.for_user(user).store_many([Message(text) for text in texts])
+        self._of(user).update(zip(ids, texts, strict=True))
+
+    def _replace(self, service: VectorService, user: str, number: int, many: int) -> None:
+        """Upsert a row with an id that all customers use and a text that only this customer has."""
+        text = f"{TEXTS[number]} of {user}"
+        metadata = {"assistant_response": "", "intent": ""}
+        service.store.upsert(user, [Row(f"same-{number % 3}", text, vectors([text])[0], metadata)])
+        self._of(user)[f"same-{number % 3}"] = text
+
+    def _delete(self, service: VectorService, user: str, number: int, many: int) -> None:
+        deleted = list(self._of(user))[number % 3 : number % 3 + 2]
+        service.for_user(user).forget([*deleted, "unknown"])
+        for id_ in deleted:
+            del self._of(user)[id_]
+
+    def _forget(self, service: VectorService, user: str, number: int, many: int) -> None:
+        service.forget_user(user)
+        self._of(user).clear()
+
+    def _add(self, service: VectorService, user: str, number: int, many: int) -> None:
+        name, texts = COLLECTIONS[number % 4], [TEXTS[number], TEXTS[many % 12]]
+        ids = service.collection(name).add(texts)
+        self._of(f"collection {name}").update(zip(ids, texts, strict=True))
+
+    def _clear(self, service: VectorService, user: str, number: int, many: int) -> None:
+        service.collection(COLLECTIONS[number % 4]).clear()
+        self._of(f"collection {COLLECTIONS[number % 4]}").clear()
+
+    def _reopen(self, service: VectorService, user: str, number: int, many: int) -> None:
+        service.close()
+        self._services[self._services.index(service)] = self._open()
+
+    def _ask(self, service: VectorService, user: str, number: int, many: int) -> None:
+        self._check(user, many, service.semantic_search(TEXTS[number], many, user_id=user))
+        name = COLLECTIONS[number % 4]
+        self._check(f"collection {name}", many, service.semantic_search(TEXTS[number], many, collection=name))
+
+    def _recent(self, service: VectorService, user: str, number: int, many: int) -> None:
+        own = set(self._of(user).values())
+        assert {turn.user_message for turn in service.recent(user, many)} <= own
+        assert {turn["user_message"] for turn in service.export_user(user)} == own
+
+
+def run_sequences(world: World, sequences: int) -> None:
+    """Run random sequences on the same store, so that rows of other customers exist; failures cannot be replayed."""
+    options: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+
+    @settings(max_examples=sequences, derandomize=True, phases=[Phase.generate], **options)
+    @given(st.lists(USERS, min_size=2, max_size=5, unique=True), STEPS)
+    def run(users: list[str], steps: list[tuple[str, int, int, int, int]]) -> None:
+        world.run(users, steps)
+
+    run()
+
+
+@pytest.mark.parametrize(
+    ("opened", "customers", "sequences", "min_checked"), STORES, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_no_customer_finds_another_customers_row(
+    tmp_path: Path,
+    opened: Callable[[Path], AbstractContextManager[Opener]],
+    customers: int,
+    sequences: int,
+    min_checked: int,
+) -> None:
+    EMBEDDER.clear_cache()
+    with opened(tmp_path) as open_store, closing(World(open_store)) as world:
+        world.add_customers([f"CUST{number}" for number in range(customers)])
+        run_sequences(world, sequences)
+        print(f"{world.checked:,} matches of {world.customers:,} customers and collections checked")
+        assert world.checked >= min_checked
+        assert world.customers >= customers
+        assert EMBEDDER.hits > EMBEDDER.misses, "cached vectors were used too"
+
+
+class CaseInsensitiveStore(SQLiteStore):
+    """A faulty store: names that differ only in case share a namespace."""
+
+    def search(self, namespace, vector, top_k):
+        return super().search(namespace.lower(), vector, top_k)
+
+    def upsert(self, namespace, rows):
+        super().upsert(namespace.lower(), rows)
+
+
+def test_the_check_detects_a_store_that_mixes_customers(tmp_path: Path) -> None:
+    with closing(World(lambda: CaseInsensitiveStore(tmp_path / "mixed.sqlite", DIM, EMBEDDER.model_id))) as world:
+        world.add_customers(["CUST001", "cust001"])
+        with pytest.raises(AssertionError, match="found"):
+            run_sequences(world, 50)

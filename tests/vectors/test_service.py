@@ -1,0 +1,177 @@
+"""`VectorService` end to end: real MiniLM, real SQLite, and the real Pinecone SDK if a key is set."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bankllm.errors import UsageError
+from bankllm.settings import get_settings
+from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
+from bankllm.vectors.service import Message, VectorService, open_service
+from bankllm.vectors.sqlite.store import SQLiteStore
+from tests.support.pinecone_server import API_KEY, PineconeServer
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return Embedder()
+
+
+@pytest.fixture
+def memory(embedder: Embedder, tmp_path: Path) -> Iterator[VectorService]:
+    with open_service(tmp_path / "memory.sqlite", embedder=embedder) as service:
+        yield service
+
+
+def test_a_message_is_found_by_its_meaning(memory: VectorService) -> None:
+    card = memory.store_message("CUST001", "I lost my debit card", "I have frozen it.", "lost_or_stolen_card")
+    memory.store_message("CUST001", "How do I change my PIN?", "At any cash machine.", "change_pin")
+
+    match = memory.semantic_search("my card is missing", 1, user_id="CUST001")[0]
+
+    assert (match.id, match.text) == (card, "I lost my debit card")
+    assert match.metadata == {"assistant_response": "I have frozen it.", "intent": "lost_or_stolen_card"}
+
+
+def test_a_customer_finds_only_own_messages(memory: VectorService) -> None:
+    memory.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
+    memory.store_message("CUST002", "My card is gone", "Frozen.", "lost_or_stolen_card")
+    found = memory.semantic_search("lost card", 10, user_id="CUST001")
+    assert [match.text for match in found] == ["I lost my card"]
+    assert memory.semantic_search("lost card", 10, user_id="CUST003") == []
+
+
+def test_a_given_vector_is_not_embedded_again(memory: VectorService) -> None:
+    vector = memory.embedder.encode(["I lost my card"])[0]
+    encoded = memory.stats().cache_hits + memory.stats().cache_misses
+    memory.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card", vector=vector)
+    match = memory.semantic_search("I lost my card", user_id="CUST001", vector=vector)[0]
+    assert match.score == pytest.approx(1, abs=1e-6)
+    assert memory.stats().cache_hits + memory.stats().cache_misses == encoded
+
+
+def test_many_messages_are_stored_in_order_and_exported_as_json(memory: VectorService) -> None:
+    ids = memory.store_many("CUST001", [Message(f"question {i}", f"answer {i}", "greeting") for i in range(30)])
+    exported = memory.export_user("CUST001")
+    assert [entry["message_id"] for entry in exported] == ids
+    assert {key: exported[7][key] for key in ("user_message", "assistant_response", "intent")} == {
+        "user_message": "question 7",
+        "assistant_response": "answer 7",
+        "intent": "greeting",
+    }
+    json.dumps(exported)
+    assert memory.store_many("CUST001", []) == []
+
+
+def test_forget_user_deletes_only_that_customer(memory: VectorService) -> None:
+    for customer in ("CUST001", "CUST002"):
+        memory.store_message(customer, "hello", "Hello!", "greeting")
+    memory.forget_user("CUST001")
+    memory.forget_user("CUST001")
+    assert memory.semantic_search("hello", user_id="CUST001") == []
+    assert memory.export_user("CUST001") == []
+    assert memory.stats().messages == 1
+
+
+def test_stats_describe_store_embedder_and_cache(embedder: Embedder) -> None:
+    embedder.clear_cache()
+    with open_service(embedder=embedder) as memory:
+        memory.store_message("CUST001", "hello", "Hello!", "greeting")
+        memory.semantic_search("hello", user_id="CUST001")
+        stats = memory.stats()
+    assert (stats.store, stats.messages, stats.embedder, stats.dim) == ("sqlite", 1, embedder.model_id, 384)
+    assert (stats.cache_hits, stats.cache_misses, stats.cache_hit_rate) == (1, 1, 0.5)
+    assert stats.cache_bytes > 384 * 4
+
+
+@pytest.mark.parametrize("user_id", ["", " ", "a b", "a\n", "tab\t", "naïve", "💳", "__default__", "x" * 129, None, 7])
+def test_invalid_user_ids_are_rejected(memory: VectorService, user_id: str) -> None:
+    for call in (
+        lambda: memory.store_message(user_id, "hello", "Hello!", "greeting"),
+        lambda: memory.for_user(user_id),
+        lambda: memory.export_user(user_id),
+        lambda: memory.forget_user(user_id),
+    ):
+        with pytest.raises(UsageError, match="user_id of 1–128 printable ASCII characters"):
+            call()
+    assert memory.stats().messages == 0
+
+
+@pytest.mark.parametrize("user_id", ["a/b", "%2F", "x" * 128, "'; DROP TABLE rows; --".replace(" ", ""), "."])
+def test_unusual_but_valid_user_ids_are_separate_customers(memory: VectorService, user_id: str) -> None:
+    memory.store_message(user_id, "hello", "Hello!", "greeting")
+    memory.store_message("CUST001", "good bye", "Bye!", "goodbye")
+    assert [match.text for match in memory.semantic_search("hello", user_id=user_id)] == ["hello"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "is empty"), (" \n", "is empty"), ("x" * 4001, "has 4001 characters")]
+)
+def test_invalid_texts_are_rejected(memory: VectorService, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=f"user_message {message}"):
+        memory.store_message("CUST001", text, "Hello!", "greeting")
+    with pytest.raises(UsageError, match=f"query {message}"):
+        memory.semantic_search(text, user_id="CUST001")
+    assert memory.stats().messages == 0
+
+
+def test_a_reply_is_optional_but_limited_in_length(memory: VectorService) -> None:
+    memory.store_many("CUST001", [Message("hello")])
+    assert memory.semantic_search("hello", user_id="CUST001")[0].metadata["assistant_response"] == ""
+    with pytest.raises(UsageError, match="assistant_response has 4001 characters"):
+        memory.store_message("CUST001", "hello", "x" * 4001, "greeting")
+
+
+def test_vectors_and_messages_must_have_the_same_number(memory: VectorService) -> None:
+    with pytest.raises(UsageError, match="2 texts, 1 vectors"):
+        memory.store_many("CUST001", [Message("a", "b", "c")] * 2, vectors=np.ones((1, 384)))
+
+
+def test_a_store_of_another_embedder_is_rejected(embedder: Embedder) -> None:
+    with (
+        closing(SQLiteStore(None, 8, "other@4567")) as store,
+        pytest.raises(UsageError, match="holds vectors of other@4567"),
+    ):
+        VectorService(store, embedder)
+
+
+@pytest.fixture
+def replicating(monkeypatch: pytest.MonkeyPatch) -> Iterator[PineconeServer]:
+    with PineconeServer() as server:
+        monkeypatch.setenv("PINECONE_API_KEY", API_KEY)
+        monkeypatch.setenv("PINECONE_CONTROLLER_HOST", server.url)
+        monkeypatch.setenv("PINECONE_INDEX_NAME", "assistant")
+        yield server
+
+
+def test_two_machines_with_a_pinecone_key_share_rows(
+    embedder: Embedder, replicating: PineconeServer, tmp_path: Path
+) -> None:
+    with (
+        open_service(tmp_path / "one.sqlite", get_settings(), embedder=embedder) as one,
+        open_service(tmp_path / "other.sqlite", get_settings(), embedder=embedder) as other,
+    ):
+        one.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
+        assert isinstance(one.store, ReplicatedStore)
+        one.store.drain(5)
+        assert other.semantic_search("card missing", user_id="CUST001")[0].text == "I lost my card"
+        assert other.export_user("CUST001")[0]["assistant_response"] == "Frozen."
+        assert other.recent("CUST001", 1)[0].user_message == "I lost my card"
+        stats = one.stats()
+        assert (stats.store, stats.messages, other.stats().messages) == ("pinecone", 1, 1)
+        assert stats.replication is not None
+        assert (stats.replication.outbox_depth, stats.replication.pushed, stats.replication.fallbacks) == (0, 1, 0)
+        other.forget_user("CUST001")
+        assert other.export_user("CUST001") == []
+    assert list(replicating.indexes) == ["assistant"]
+    assert replicating.namespaces["CUST001"] == {}
+
+
+def test_nothing_is_replicated_without_a_key(memory: VectorService) -> None:
+    memory.store_message("CUST001", "hello", "Hello!", "greeting")
+    assert (memory.replication(), memory.stats().replication, memory.backlog()) == (None, None, (0, 0.0))
