@@ -16,7 +16,7 @@ from bankllm.util.redaction import mask
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.namespace import Namespace, check_name, check_text
 from bankllm.vectors.rows import Match, MetadataValue
-from bankllm.vectors.sqlite.store import VectorStore
+from bankllm.vectors.store import VectorStore
 
 MAX_METADATA_BYTES = 20_000
 """Maximum size of one text's metadata as JSON. Together with the text it fits Pinecone's limit of 40 KB per record."""

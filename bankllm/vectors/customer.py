@@ -15,7 +15,7 @@ import numpy as np
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.namespace import Namespace, check_name, check_text
 from bankllm.vectors.rows import Match, Row
-from bankllm.vectors.sqlite.store import VectorStore
+from bankllm.vectors.store import VectorStore
 
 MessageId = NewType("MessageId", str)
 

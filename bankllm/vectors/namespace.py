@@ -11,7 +11,7 @@ from bankllm.errors import UsageError
 from bankllm.util.redaction import mask, mask_metadata
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Match, MetadataValue, Row
-from bankllm.vectors.sqlite.store import VectorStore
+from bankllm.vectors.store import VectorStore
 
 MAX_TEXT_CHARACTERS = 4000
 """Maximum length of a text. A message and its reply then fit Pinecone's limit of 40 KB of metadata per record, in any

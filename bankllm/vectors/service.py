@@ -25,7 +25,8 @@ from bankllm.vectors.pinecone.replicated import ReplicatedStore, ReplicationStat
 from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Match, Row
 from bankllm.vectors.sqlite.connection import BUSY_TIMEOUT_S
-from bankllm.vectors.sqlite.store import SQLiteStore, VectorStore
+from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.store import VectorStore
 
 __all__ = ["CustomerMemory", "Message", "MessageId", "ServiceStats", "VectorService", "open_service"]
 

@@ -19,7 +19,8 @@ from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Match, Row
 from bankllm.vectors.service import VectorService
-from bankllm.vectors.sqlite.store import SQLiteStore, VectorStore
+from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.store import VectorStore
 from tests.support.fake_embedder import DIM, fake_embedder, vectors
 from tests.support.pinecone_server import API_KEY, PineconeServer
 

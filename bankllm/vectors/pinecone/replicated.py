@@ -56,6 +56,7 @@ class ReplicatedStore:
     """A `VectorStore` of a local file and a Pinecone index, to which other machines also replicate their files."""
 
     kind = "pinecone"
+    remote = True
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class PineconeStore:
     """A `VectorStore` in one serverless Pinecone index."""
 
     kind = "pinecone"
+    remote = True
 
     def __init__(
         self,

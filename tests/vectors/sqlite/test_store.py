@@ -26,7 +26,8 @@ from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Row, unit_vector
-from bankllm.vectors.sqlite.store import SQLiteStore, VectorStore
+from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.store import VectorStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
 
 DIM = 8
