@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bankllm import datasets
+from bankllm.datasets.banking77 import SHA256
 from bankllm.errors import RunError
 from bankllm.evidence import known_facts
 from bankllm.evidence.records import write_rows
@@ -20,10 +21,8 @@ MS, SECONDS = {"column": "latency_ms"}, {"column": "total_seconds"}
 
 def test_known_facts_equal_the_constants_of_the_loaders() -> None:
     assert datasets.load("teller77").conditions() == {"dataset": "teller77", **known_facts.KNOWN_DATA["teller77"]}
-    assert {key: known_facts.KNOWN_DATA["banking77"][f"{key}_sha256"] for key in ("train", "test")} == (
-        datasets.BANKING77_SHA256
-    )
-    assert set(known_facts.KNOWN_DATA) == set(datasets.LICENCES)
+    assert {key: known_facts.KNOWN_DATA["banking77"][f"{key}_sha256"] for key in ("train", "test")} == (SHA256)
+    assert all(datasets.licence(name) for name in known_facts.KNOWN_DATA)
     assert set(known_facts.KNOWN_MODELS.values()) == {base_models.MINILM_SHA256}
     assert known_facts.MAX_GENERATOR_CPU_SHARE == MAX_GENERATOR_CPU_SHARE
 

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from bankllm.datasets import intent_definitions
+from bankllm.datasets.teller77 import intent_definitions
 from bankllm.errors import UsageError
 from bankllm.lab import plots, vector_plots
 from bankllm.lab.text_map import OTHER, THEMES, project_2d, theme

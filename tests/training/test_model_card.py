@@ -17,7 +17,8 @@ from torch.nn.functional import normalize
 from transformers import AutoModel, BertConfig, BertModel
 
 from bankllm import training
-from bankllm.datasets import LICENCES, Dataset, Split, load
+from bankllm.datasets import Dataset, Split, load
+from bankllm.datasets.banking77 import LICENCE
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.known_facts import HASHES, KNOWN_DATA, KNOWN_MODELS
 from bankllm.evidence.records import read_records
@@ -264,7 +265,7 @@ def test_the_front_matter_has_the_format_of_the_hub_and_the_text_states_data_and
 @pytest.mark.parametrize(
     ("dataset", "method", "license", "expected"),
     [
-        ("banking77", "lora", "cc-by-4.0", LICENCES["banking77"].notice),
+        ("banking77", "lora", "cc-by-4.0", LICENCE.notice),
         ("assistant(banking77+teller77)", "qlora", "cc-by-4.0", "PolyAI"),
         ("teller77", "probe", "cc0-1.0", "CC0 1.0"),
         ("teller77", "full", None, "CC0 1.0"),  # the folder contains the weights of the base model

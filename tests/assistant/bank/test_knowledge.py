@@ -4,7 +4,7 @@ import re
 
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.engine import LEDGER_INTENTS, SMALL_TALK
-from bankllm.datasets import ASSISTANT_INTENTS, banking77_labels
+from bankllm.datasets.teller77 import ASSISTANT_INTENTS, banking77_labels
 
 
 def test_every_intent_has_an_answer():

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bankllm.datasets import ASSISTANT_INTENTS, Dataset, banking77_labels, intent_definitions, load, normalise
+from bankllm.datasets import Dataset, load, normalise
+from bankllm.datasets.teller77 import ASSISTANT_INTENTS, banking77_labels, intent_definitions
 from bankllm.model import base_models
 
 
@@ -47,6 +48,7 @@ def test_the_language_varies(teller77: Dataset) -> None:
     assert sum(count - 1 for count in openings.values()) <= 0.01 * len(texts)
 
 
+@pytest.mark.slow
 def test_no_text_is_copied_from_banking77(teller77: Dataset, banking77: Path) -> None:
     banking = load("banking77")
     published = [*banking.train.texts, *banking.test.texts]
