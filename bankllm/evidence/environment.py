@@ -4,51 +4,33 @@ The description contains no host name, user name or path. GPU data comes from `n
 takes seconds.
 """
 
-import hashlib
+import csv
 import os
 import platform
-import shutil
+import re
 import sqlite3
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import psutil
 
+from bankllm.evidence.recompute import sha256_file
 from bankllm.settings import project_root
 from bankllm.util.processes import usable_cores
 
-LIBRARIES = (
-    "accelerate",
-    "bankllm",
-    "bitsandbytes",
-    "datasets",
-    "fastapi",
-    "httpx",
-    "locust",
-    "numpy",
-    "onnxruntime",
-    "pandas",
-    "peft",
-    "pinecone",
-    "prometheus-client",
-    "scikit-learn",
-    "sentence-transformers",
-    "tokenizers",
-    "torch",
-    "transformers",
-    "uvicorn",
-)
-"""Packages whose versions can change a measured value."""
 CGROUP = Path("/sys/fs/cgroup")
-"""Root of the Linux control groups, versions 1 and 2."""
+"""Root of the Linux control groups, version 2."""
 
 
 def environment_info() -> dict[str, object]:
     """Describes this machine in JSON values.
 
-    `memory_gib` and `memory_limit_gib` are in GiB, `cpu_limit` is in cores. A limit is None if there is none.
+    `memory_gib` and `memory_limit_gib` are in GiB, `cpu_limit` is in cores. A limit is None if there is none, and
+    `lock_sha256`, the sha256 of `requirements.lock`, is None outside a source checkout.
     """
+    system = platform.uname()
+    lock = project_root() / "requirements.lock"
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -58,13 +40,13 @@ def environment_info() -> dict[str, object]:
         "memory_limit_gib": memory_limit_gib(),
         "gpus": gpus(),
         "os": os_name(),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "uname": uname(),
-        "machine": platform.machine(),
+        "kernel": f"{system.system} {system.release}",
+        "uname": f"{system.system} {system.release} {system.version} {system.machine}",
+        "machine": system.machine,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "sqlite": sqlite3.sqlite_version,
-        "libraries": {name: installed(name) for name in LIBRARIES},
-        "lock_sha256": lock_sha256(),
+        "libraries": libraries(),
+        "lock_sha256": sha256_file(lock) if lock.is_file() else None,
     }
 
 
@@ -78,23 +60,15 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def cpu_limit(cgroup: Path = CGROUP) -> float | None:
-    """Returns the CPU limit of the control group (version 2 or 1) in cores; None if there is no limit."""
-    words = _words(cgroup / "cpu.max") or [
-        *_words(cgroup / "cpu/cpu.cfs_quota_us"),
-        *_words(cgroup / "cpu/cpu.cfs_period_us"),
-    ]
-    if len(words) != 2 or words[0] in ("max", "-1"):
-        return None
-    return round(int(words[0]) / int(words[1]), 2)
+    """Returns the CPU limit of the control group in cores; None if there is no limit."""
+    quota, period = (*_words(cgroup / "cpu.max"), "max", "max")[:2]
+    return None if quota == "max" else round(int(quota) / int(period), 2)
 
 
 def memory_limit_gib(cgroup: Path = CGROUP) -> float | None:
-    """Returns the memory limit of the control group (version 2 or 1) in GiB; None if there is no limit."""
-    limit = "".join(_words(cgroup / "memory.max") or _words(cgroup / "memory/memory.limit_in_bytes"))
-    # Version 1 has no value for "unlimited": it reports the largest multiple of the page size below 2**63.
-    if limit in ("", "max") or int(limit) >= 2**62:
-        return None
-    return round(int(limit) / 2**30, 1)
+    """Returns the memory limit of the control group in GiB; None if there is no limit."""
+    (limit,) = _words(cgroup / "memory.max") or ["max"]
+    return None if limit == "max" else round(int(limit) / 2**30, 1)
 
 
 def gpus() -> list[dict[str, object]]:
@@ -102,20 +76,15 @@ def gpus() -> list[dict[str, object]]:
 
     Empty if `nvidia-smi` is missing or fails. The memory is None if `nvidia-smi` does not report it.
     """
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
     try:
         text = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    devices: list[dict[str, object]] = []
-    for line in text.splitlines():
-        name, mebibytes, driver = (field.strip() for field in line.rsplit(",", 2))
-        memory = round(int(mebibytes) / 1024, 1) if mebibytes.isdecimal() else None
-        devices.append({"name": name, "memory_gib": memory, "driver": driver})
-    return devices
+    return [
+        {"name": name, "memory_gib": round(int(mib) / 1024, 1) if mib.isdecimal() else None, "driver": driver}
+        for name, mib, driver in csv.reader(text.splitlines(), skipinitialspace=True)
+    ]
 
 
 def os_name() -> str:
@@ -126,10 +95,13 @@ def os_name() -> str:
         return platform.platform(terse=True)
 
 
-def uname() -> str:
-    """Returns `uname -srvm`: system, release, version and machine, without the host name."""
-    names = platform.uname()
-    return f"{names.system} {names.release} {names.version} {names.machine}"
+def libraries() -> dict[str, str | None]:
+    """Returns the versions of bankllm and its direct dependencies; None for one that is not installed."""
+    try:
+        required = [line for line in requires("bankllm") or () if "extra ==" not in line]
+    except PackageNotFoundError:
+        required = []
+    return {name: installed(name) for name in ("bankllm", *(re.split(r"[^\w.-]", line)[0] for line in required))}
 
 
 def installed(package: str) -> str | None:
@@ -138,12 +110,6 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def lock_sha256() -> str | None:
-    """Returns the sha256 of `requirements.lock`; None outside a source checkout."""
-    lock = project_root() / "requirements.lock"
-    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None
 
 
 def _words(path: Path) -> list[str]:

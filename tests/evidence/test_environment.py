@@ -15,7 +15,7 @@ from bankllm.evidence import environment
 from bankllm.evidence.environment import cpu_limit, cpu_model, environment_info, gpus, memory_limit_gib
 
 
-def test_the_description_is_json_without_host_user_or_path() -> None:
+def test_the_description_is_json_without_host_user_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = environment_info()
     text = json.dumps(found)
     for secret in (socket.gethostname(), str(Path.home()), str(Path.cwd())):
@@ -26,43 +26,26 @@ def test_the_description_is_json_without_host_user_or_path() -> None:
     libraries = found["libraries"]
     assert isinstance(libraries, dict)
     assert libraries["numpy"] == version("numpy")
-
-
-def test_limits_of_control_groups_version_2(tmp_path: Path) -> None:
-    (tmp_path / "cpu.max").write_text("150000 100000\n")
-    (tmp_path / "memory.max").write_text(f"{6 * 2**30}\n")
-    assert cpu_limit(tmp_path) == 1.5
-    assert memory_limit_gib(tmp_path) == 6.0
-
-
-def test_limits_of_control_groups_version_1(tmp_path: Path) -> None:
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("400000\n")
-    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
-    (tmp_path / "memory/memory.limit_in_bytes").write_text("2147483648\n")
-    assert cpu_limit(tmp_path) == 4.0
-    assert memory_limit_gib(tmp_path) == 2.0
+    assert "pytest" not in libraries
+    monkeypatch.setattr(environment, "project_root", lambda: tmp_path)
+    assert environment_info()["lock_sha256"] is None
+    (tmp_path / "requirements.lock").write_bytes(b"torch==2.13.0\n")
+    assert environment_info()["lock_sha256"] == hashlib.sha256(b"torch==2.13.0\n").hexdigest()
 
 
 @pytest.mark.parametrize(
-    "files",
+    ("cpu", "memory", "limits"),
     [
-        {},
-        {"cpu.max": "max 100000", "memory.max": "max"},
-        {
-            "cpu/cpu.cfs_quota_us": "-1",
-            "cpu/cpu.cfs_period_us": "100000",
-            "memory/memory.limit_in_bytes": "9223372036854771712",
-        },
+        ("150000 100000\n", f"{6 * 2**30}\n", (1.5, 6.0)),
+        ("max 100000\n", "max\n", (None, None)),
+        (None, None, (None, None)),
     ],
 )
-def test_a_missing_limit_is_none(tmp_path: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert cpu_limit(tmp_path) is None
-    assert memory_limit_gib(tmp_path) is None
+def test_limits_of_control_groups(tmp_path: Path, cpu: str | None, memory: str | None, limits: object) -> None:
+    if cpu and memory:
+        (tmp_path / "cpu.max").write_text(cpu)
+        (tmp_path / "memory.max").write_text(memory)
+    assert (cpu_limit(tmp_path), memory_limit_gib(tmp_path)) == limits
 
 
 def test_the_cpu_model_is_known_without_cpuinfo(tmp_path: Path) -> None:
@@ -82,10 +65,5 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
     ]
     program.write_text("#!/bin/sh\necho 'no driver' >&2\nexit 9\n")
     assert gpus() == []
-
-
-def test_the_hash_of_the_lock_file_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "project_root", lambda: tmp_path)
-    assert environment.lock_sha256() is None
-    (tmp_path / "requirements.lock").write_bytes(b"torch==2.13.0\n")
-    assert environment.lock_sha256() == hashlib.sha256(b"torch==2.13.0\n").hexdigest()
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert gpus() == []
