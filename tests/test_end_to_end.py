@@ -11,6 +11,7 @@ from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import verify
 from bankllm.pipeline import NOTEBOOKS
+from tests.support.evidence_run import replace_text
 
 COMMAND = [sys.executable, "-m", "bankllm"]
 
@@ -55,8 +56,8 @@ def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
     assert "Reported by others" not in results  # the published numbers are on Banking77, this run is not
     assert "data:image/png;base64," in (folder / "RESULTS.html").read_text(encoding="utf-8")
 
-    raw = folder / "raw" / "03_answers.csv"
-    raw.write_text(raw.read_text().replace("greeting", "goodbye", 1).replace("age_limit", "atm_support", 1))
+    replace_text(folder / "raw/03_answers.csv.gz", "greeting", "goodbye")
+    replace_text(folder / "raw/03_answers.csv.gz", "age_limit", "atm_support")
     tampered = subprocess.run([*COMMAND, "verify", str(folder)], capture_output=True, text=True, check=False)
     assert tampered.returncode == 1
     assert "training.lora_r8.accuracy" in tampered.stdout

@@ -10,7 +10,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,29 +18,21 @@ from bankllm.errors import RunError
 from bankllm.evidence import records
 from bankllm.evidence.csv_table import read_table
 from bankllm.evidence.format import format_interval, format_value
-from bankllm.evidence.records import (
-    Raw,
-    Record,
-    read_records,
-    sha256_file,
-    write_records,
-    write_rows,
-)
+from bankllm.evidence.records import Raw, Record, read_records, sha256_file, write_records, write_rows
 from bankllm.evidence.report.summary import by_topic
 from bankllm.evidence.validity_marks import EXCLUSIONS_SUFFIX
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, project_root
-from bankllm.util.atomic_files import atomic_writer
+from bankllm.util.atomic_files import append_line, atomic_writer, cut_torn_line
 
 if TYPE_CHECKING:
     import pandas as pd
+    from IPython.display import Image
     from matplotlib.figure import Figure
-
 
 PERCENTILES = (0.5, 0.95, 0.99)
 """The default percentiles of `Run.measure_percentiles`, as fractions."""
-GZIP_MIN_ROWS = 5000
-"""Number of rows from which a raw file is compressed, because runs are committed to a repository."""
+RECORDS = "records.jsonl"
 
 
 class Run:
@@ -52,30 +44,18 @@ class Run:
         self.profile = profile
         self.conditions: dict[str, Any] = {"profile": profile.name, "host": host_line()}
         """Conditions added to every record. Notebooks add the data set and the model."""
+        self._ids = {record.id for record in read_records(folder)}
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
-    def write_rows(self, name: str, rows: Iterable[Mapping[str, object]], *, compress: bool | None = None) -> None:
-        """Writes `raw/<notebook number>_<name>.csv`, or `.csv.gz` if `compress` is true.
-
-        By default a file is compressed from `GZIP_MIN_ROWS` rows on. A file with the same name in the other format is
-        deleted. Raises `RunError` if there are no rows.
-        """
-        iterator = iter(rows)
-        first = list(islice(iterator, GZIP_MIN_ROWS))
-        if compress is None:
-            compress = len(first) == GZIP_MIN_ROWS
-        plain, packed = self._raw_paths(name)
-        write_rows(packed if compress else plain, chain(first, iterator))
-        (plain if compress else packed).unlink(missing_ok=True)
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
+        """Writes `raw/<notebook number>_<name>.csv.gz`. Raises `RunError` if there are no rows."""
+        path = self.raw_path(name)
+        write_rows(path, rows)
+        path.with_suffix("").unlink(missing_ok=True)  # as earlier versions wrote it
 
     def raw_path(self, name: str) -> Path:
-        """Returns the path of the rows named `name`; the path of the uncompressed file if none were written."""
-        plain, packed = self._raw_paths(name)
-        return packed if packed.exists() else plain
-
-    def _raw_paths(self, name: str) -> tuple[Path, Path]:
-        plain = self.folder / "raw" / f"{self.notebook[:2]}_{name}.csv"
-        return plain, plain.with_name(f"{plain.name}.gz")
+        """Returns the path of the rows named `name`, whether they were written or not."""
+        return self.folder / "raw" / f"{self.notebook[:2]}_{name}.csv.gz"
 
     def measure(
         self,
@@ -117,37 +97,19 @@ class Run:
         return self._save(record)
 
     def measure_percentiles(
-        self,
-        prefix: str,
-        raw: str,
-        *,
-        title: str,
-        column: str,
-        percentiles: Sequence[float] = PERCENTILES,
-        **options: Any,
+        self, prefix: str, raw: str, *, title: str, percentiles: Sequence[float] = PERCENTILES, **options: Any
     ) -> list[Record]:
         """Records percentiles of a column in ms with the ids `<prefix>.p50_ms` and so on; `options` go to `measure`."""
+        options |= {"statistic": "percentile", "raw": raw, "unit": "ms"}
         return [
-            self.measure(
-                f"{prefix}.p{100 * q:.0f}_ms",
-                "percentile",
-                raw,
-                title=f"{title}, p{100 * q:.0f}",
-                unit="ms",
-                column=column,
-                q=q,
-                **options,
-            )
+            self.measure(f"{prefix}.p{100 * q:.0f}_ms", title=f"{title}, p{100 * q:.0f}", q=q, **options)
             for q in percentiles
         ]
 
     def not_measured(self, id: str, *, title: str, unit: str, why: str) -> Record:
         """Saves and returns a record with the status `not measured`; `why` is the reason."""
-        return self._save(
-            records.not_measured(
-                id, title=title, notebook=self.notebook, unit=unit, conditions=self.conditions, why=why
-            )
-        )
+        about: dict[str, Any] = {"title": title, "notebook": self.notebook, "unit": unit, "why": why}
+        return self._save(records.not_measured(id, conditions=self.conditions, **about))
 
     def records(self) -> list[Record]:
         """Returns the records that this notebook has saved so far."""
@@ -166,10 +128,7 @@ class Run:
         return pd.concat(topics, names=["topic"]) if topics else _frame([])
 
     def scratch(self, name: str) -> Path:
-        """Returns a temporary folder for files that are not evidence, such as a vector store or the logs of a tool.
-
-        It is deleted with this object.
-        """
+        """Returns a temporary folder for files that are not evidence. It is deleted with this object."""
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="bankllm-")
         folder = Path(self._scratch.name) / name
@@ -182,10 +141,24 @@ class Run:
         shutil.rmtree(path, ignore_errors=True)
         return path
 
-    def save_plot(self, name: str, figure: "Figure") -> None:
-        """Saves a figure as `plots/<notebook number>_<name>.png`, atomically, at 150 dpi."""
-        with atomic_writer(self.folder / "plots" / f"{self.notebook[:2]}_{name}.png") as file:
-            figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
+    def save_plot(self, name: str, figure: "Figure") -> "Image":
+        """Saves a figure as `plots/<notebook number>_<name>.png`, and closes it.
+
+        Returns the saved image (100 dpi, at most 128 colours) for display, so that an executed notebook holds the
+        same bytes as the file.
+        """
+        import matplotlib.pyplot as plt
+        from IPython.display import Image
+        from PIL import Image as pillow
+
+        drawn = BytesIO()
+        figure.savefig(drawn, format="png", dpi=100, bbox_inches="tight")
+        plt.close(figure)
+        path = self.folder / "plots" / f"{self.notebook[:2]}_{name}.png"
+        with atomic_writer(path) as file, pillow.open(drawn) as image:
+            few_colours = image.convert("RGB").quantize(128, dither=pillow.Dither.NONE)
+            few_colours.save(file, format="PNG", optimize=True)
+        return Image(filename=path)
 
     def _write_exclusion(self, id: str, because: str | None) -> None:
         """Saves why a record is excluded in `raw/`, so that verification detects a reason removed from the record."""
@@ -199,8 +172,12 @@ class Run:
             path.unlink(missing_ok=True)
 
     def _save(self, record: Record) -> Record:
-        others = [r for r in read_records(self.folder) if r.id != record.id]
-        write_records(self.folder, [*others, record])
+        """Appends the record. The file is written anew only if it has a record with this id."""
+        if record.id in self._ids:
+            write_records(self.folder, [*(r for r in read_records(self.folder) if r.id != record.id), record])
+        else:
+            append_line(self.folder / RECORDS, record.model_dump_json())
+        self._ids.add(record.id)
         return record
 
 
@@ -221,8 +198,8 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
             f"The run folder {folder} cannot be created ({os.strerror(error.errno or 0)}). "
             "Choose another with --output or BANKLLM_OUTPUT."
         ) from error
-    kept = [record for record in read_records(folder) if record.notebook != notebook]
-    write_records(folder, kept)
+    cut_torn_line(folder / RECORDS)
+    write_records(folder, [record for record in read_records(folder) if record.notebook != notebook])
     (folder / "raw" / f"{notebook[:2]}{EXCLUSIONS_SUFFIX}").unlink(missing_ok=True)
     return Run(folder, notebook, chosen)
 
@@ -230,18 +207,15 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
 def _frame(records: Sequence[Record]) -> "pd.DataFrame":
     import pandas as pd
 
-    rows = [
-        {
-            "id": record.id,
-            "what": record.title,
-            "value": format_value(record),
-            "95 % interval": format_interval(record),
-            "n": record.n,
-            "status": record.status,
-        }
-        for record in records
-    ]
-    return pd.DataFrame(rows, columns=["id", "what", "value", "95 % interval", "n", "status"]).set_index("id")
+    columns = {
+        "id": [record.id for record in records],
+        "what": [record.title for record in records],
+        "value": [format_value(record) for record in records],
+        "95 % interval": [format_interval(record) for record in records],
+        "n": [record.n for record in records],
+        "status": [record.status for record in records],
+    }
+    return pd.DataFrame(columns).set_index("id")
 
 
 def host_line() -> str:

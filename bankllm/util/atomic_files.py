@@ -1,4 +1,4 @@
-"""Write files atomically: readers see the complete file or none."""
+"""Write files that survive a crash: a whole file atomically, or one more line at the end of a file."""
 
 import contextlib
 import os
@@ -20,20 +20,52 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     permissions or a full disk.
     """
     temporary = None
-    try:
+    with _explained(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            with open(handle, "wb") as file:  # noqa: PTH123  `handle` is a file descriptor
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        finally:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line to a text file and flush it to disk (fsync), after `cut_torn_line`.
+
+    Raises `RunError` as `atomic_writer` does; the file then has no part of the line after the next `cut_torn_line`.
+    """
+    with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with open(handle, "wb") as file:  # noqa: PTH123  `handle` is a file descriptor
-            yield file
+        cut_torn_line(path)
+        with path.open("ab") as file:
+            file.write(f"{line}\n".encode())
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove a last line without a line end: the part that `append_line` wrote before its process was killed."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RunError(
             f"{path} cannot be written ({os.strerror(error.errno or 0)}). Nothing was changed. Check the folder's "
             "permissions and free space, or choose another folder with --output."
         ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

@@ -74,7 +74,7 @@ def test_errors_name_unknown_rows_statistics_and_columns(run: Run) -> None:
 def test_a_raw_file_must_be_in_the_run_folder_and_unchanged(run: Run, tmp_path: Path) -> None:
     run.write_rows("chat", [{"ms": 1}])
     path = run.raw_path("chat")
-    raw = Raw(path="raw/01_chat.csv", sha256=sha256_file(path))
+    raw = Raw(path="raw/01_chat.csv.gz", sha256=sha256_file(path))
     assert compute(run.folder, raw, "count", {}).value == 1
     with pytest.raises(RunError, match="is outside the run folder"):
         compute(run.folder, Raw(path="../secret.csv", sha256="0"), "count", {})

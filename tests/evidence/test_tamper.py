@@ -25,7 +25,7 @@ from bankllm.evidence.known_facts import KNOWN_DATA
 from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.seal import UNSEALED, seal_of
 from bankllm.evidence.verification.verify import verify
-from tests.support.evidence_run import make_run
+from tests.support.evidence_run import make_run, replaced
 
 Attacker = Literal["edits", "lists", "seals"]
 Change = Callable[[Path], object]
@@ -33,7 +33,7 @@ Edit = Callable[[list[str]], list[str]]
 SEAL = "manifest.json: was edited"
 ATTACKERS: dict[Attacker, str | None] = {"edits": None, "lists": SEAL, "seals": None}
 """Attacker → text that the finding must contain; None: the name of the changed file."""
-RAW = ("raw/01_chat.csv", "raw/02_load_locust.csv.gz", "raw/03_answers.csv")
+RAW = ("raw/01_chat.csv.gz", "raw/02_load_locust.csv.gz", "raw/03_answers.csv.gz")
 NOTEBOOKS = tuple(
     f"notebooks/{name}.ipynb" for name in ("01_local_validation", "02_load_testing", "03_finetuning_benchmark")
 )
@@ -170,8 +170,8 @@ def of_rows(original: Path) -> Iterator[Tampering]:
     yield Tampering("faster answers", "seals", faster, "chat.sequential.p95_ms")
     better = lines(RAW[2], lambda ls: [re.sub(r"(intent_\d),intent_\d", r"\1,\1", line) for line in ls])
     yield Tampering("better answers", "seals", better, "training.lora_r8.accuracy")
-    yield Tampering("a shorter training", "seals", words("raw/03_costs.csv", "61.25", "51.25"), "train_s: value")
-    summary = "raw/02_load_openloop_summary.csv"
+    yield Tampering("a shorter training", "seals", words("raw/03_costs.csv.gz", "61.25", "51.25"), "train_s: value")
+    summary = "raw/02_load_openloop_summary.csv.gz"
     yield Tampering("an idle generator", "edits", words(summary, "0.97", "0.37"), summary)
     yield Tampering("an idle generator", "seals", words(summary, "0.97", "0.37"), "load.openloop.p95_ms")
     yield Tampering("no marks", "seals", lambda f: (f / "raw/02_marks.csv").unlink(), "load.soak.memory")
@@ -219,8 +219,8 @@ def of_one_record(by_id: dict[str, tuple[int, dict[str, Any]]]) -> Iterator[Tamp
         (p95, "bytes for milliseconds", {"unit": "bytes"}),
         (p95, "a mean for a percentile", {"statistic": "mean", "parameters": {"column": "latency_ms"}}),
         (p95, "other rows alone", {"raw": {**by_id[p95][1]["raw"], "where": {"status": "500"}}}),
-        (p95, "rows of another file", {"raw": {**by_id[p95][1]["raw"], "path": "raw/02_load_openloop.csv"}}),
-        (p95, "a path that leads out", {"raw": {**by_id[p95][1]["raw"], "path": "../run/raw/01_chat.csv"}}),
+        (p95, "rows of another file", {"raw": {**by_id[p95][1]["raw"], "path": "raw/02_load_openloop.csv.gz"}}),
+        (p95, "a path that leads out", {"raw": {**by_id[p95][1]["raw"], "path": "../run/raw/01_chat.csv.gz"}}),
         (p95, "an absolute path", {"raw": {**by_id[p95][1]["raw"], "path": "/etc/passwd"}}),
         (p95, "no raw file", {"raw": None}),
         (p95, "a narrower interval", {"ci95": [by_id[p95][1]["value"]] * 2}),
@@ -314,9 +314,9 @@ def of_files(original: Path) -> Iterator[Tampering]:
     for added in ("raw/04_more.csv", "notes.txt", "raw/manifest.json", ".hidden", "notebooks/x/y.txt"):
         yield Tampering(f"{added} added", "edits", lambda f, n=added: write(f / n, "a\n1\n"), added)
         yield Tampering(f"{added} added", "lists", lambda f, n=added: write(f / n, "a\n1\n"), SEAL)
-    for one, two in ((RAW[0], "raw/02_load_openloop.csv"), ("RESULTS.md", "RESUME.md"), NOTEBOOKS[:2]):
+    for one, two in ((RAW[0], "raw/02_load_openloop.csv.gz"), ("RESULTS.md", "RESUME.md"), NOTEBOOKS[:2]):
         yield Tampering(f"{one} and {two} swapped", "edits", lambda f, a=one, b=two: swap(f / a, f / b), one)
-    swapped = "raw/02_load_openloop.csv"
+    swapped = "raw/02_load_openloop.csv.gz"
     yield Tampering("raw files swapped", "seals", lambda f: swap(f / RAW[0], f / swapped), "chat.sequential.p50_ms")
     for raw in RAW:
         yield Tampering(f"{raw} removed", "seals", lambda f, n=raw: (f / n).unlink(), f"{raw} is missing")
@@ -398,7 +398,7 @@ def lines(name: str, edit: Edit) -> Change:
 
 
 def words(name: str, old: str, new: str) -> Change:
-    return bytes_of(name, lambda content: content.replace(old.encode(), new.encode(), 1))
+    return bytes_of(name, lambda content: replaced(content, old, new))
 
 
 def splice(name: str, span: tuple[int, int], new: str) -> Change:

@@ -1,5 +1,6 @@
 """A small finished run made by the real code: several kinds of rows, records, pages, a plot, executed notebooks."""
 
+import gzip
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +52,18 @@ def make_run(folder: Path) -> Path:
     return folder
 
 
+def replaced(content: bytes, old: str, new: str) -> bytes:
+    """Returns the content of a text file, plain or gzip, with the first `old` replaced."""
+    if content.startswith(b"\x1f\x8b"):
+        return gzip.compress(replaced(gzip.decompress(content), old, new), mtime=0)
+    return content.replace(old.encode(), new.encode(), 1)
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    """Replaces the first `old` in a text file, plain or gzip."""
+    path.write_bytes(replaced(path.read_bytes(), old, new))
+
+
 def _open(folder: Path, notebook: str) -> Run:
     run = Run(folder, notebook, PROFILES["smoke"])
     run.conditions |= {"dataset": "teller77", **KNOWN_DATA["teller77"], **MODEL, "host": "2 cores, x86_64, Linux"}
@@ -61,7 +74,7 @@ def _load(run: Run, rng: random.Random) -> None:
     """A valid load in a gzip file, one with an overloaded generator, two with an exclusion, and one not measured."""
     for driver, busy, because in (("locust", 0.4, ""), ("openloop", 0.97, ""), ("health", 0.2, "the server restarted")):
         rows = [{"kind": "chat", "latency_ms": 20 + rng.expovariate(1 / 9), "error": ""} for _ in range(132)]
-        run.write_rows(f"load_{driver}", rows, compress=driver == "locust")
+        run.write_rows(f"load_{driver}", rows)
         summary = {"requests_per_s": 132 / 3.7, "generator_cpu_share": busy, "invalid_because": because}
         run.write_rows(f"load_{driver}_summary", [summary])
         options = {

@@ -10,6 +10,7 @@ import pytest
 from bankllm.errors import RunError
 from bankllm.evidence.report.claims import check_claims, write_claims
 from bankllm.evidence.verification.claims_audit import audit_claims
+from tests.support.evidence_run import replace_text
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
 
 PAGE = """<!-- claims-run: runs/one profile=quick -->
@@ -89,8 +90,7 @@ def test_claims_are_stale_when_the_file_names_another_run(page: Path, folder: Pa
 
 
 def test_claims_are_stale_when_a_raw_file_changed(page: Path, folder: Path) -> None:
-    raw = folder / "raw" / "01_chat.csv"
-    raw.write_text(raw.read_text().replace("200.0", "201.0"))
+    replace_text(folder / "raw/01_chat.csv.gz", "200.0", "201.0")
     assert any("stale: chat.sequential.p95_ms of one does not verify" in fault for fault in audit_claims(page, folder))
 
 

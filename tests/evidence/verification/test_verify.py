@@ -18,6 +18,7 @@ from bankllm.evidence.run import Run
 from bankllm.evidence.seal import UNSEALED, seal_of
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
+from tests.support.evidence_run import replace_text
 
 
 @pytest.fixture
@@ -77,11 +78,11 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "has a value without a raw file",
     ),
     "a changed row": (
-        lambda f: (f / "raw/01_chat.csv").write_text((f / "raw/01_chat.csv").read_text().replace("28.57", "18.57")),
+        lambda f: replace_text(f / "raw/01_chat.csv.gz", "28.57", "18.57"),
         "chat.p95_ms",
         "was changed",
     ),
-    "a missing raw file": (lambda f: (f / "raw/01_chat.csv").unlink(), "raw/01_chat.csv", "missing"),
+    "a missing raw file": (lambda f: (f / "raw/01_chat.csv.gz").unlink(), "raw/01_chat.csv.gz", "missing"),
     "a doubled record": (
         lambda f: (f / "records.jsonl").write_text((f / "records.jsonl").read_text() * 2),
         "chat.p95_ms",
@@ -174,13 +175,13 @@ def reseal_files(folder: Path) -> None:
         lambda f: (f / "manifest.json").write_bytes(b"\xff"),
         lambda f: (f / "manifest.json").write_text("[]"),
         lambda f: (f / "manifest.json").write_text("[" * 100_000),
-        lambda f: (f / "raw/01_chat.csv").write_bytes(b"\xff\x00"),
+        lambda f: (f / "raw/01_chat.csv.gz").write_bytes(b"\xff\x00"),
         lambda f: (f / "raw/01_marks.csv").write_text("a\n1\n"),
         lambda f: (f / "raw/01_chat_summary.csv").write_text("generator_cpu_share\nx\n"),
         lambda f: ((f / "notebooks").mkdir(), (f / "notebooks/01_a.ipynb").write_text("[1]")),
         lambda f: ((f / "notebooks").mkdir(), (f / "notebooks/01_a.ipynb").write_text('{"cells": [{"outputs": 3}]}')),
         lambda f: (f / "RESULTS.html").write_bytes(b"<!doctype html><table></td>\xff"),
-        lambda f: ((f / "raw/01_chat.csv").unlink(), (f / "raw/01_chat.csv").mkdir()),
+        lambda f: ((f / "raw/01_chat.csv.gz").unlink(), (f / "raw/01_chat.csv.gz").mkdir()),
         lambda f: os.mkfifo(f / "pipe"),
     ],
 )
