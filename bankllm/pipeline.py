@@ -116,7 +116,8 @@ def run(
         write_manifest(folder, manifest)
     statuses = {entry.name: entry.status for entry in manifest.notebooks}
     if all(statuses.get(name) == "done" for name in chosen):
-        write_crate(folder, manifest)
+        if write_crate(folder, manifest) is None:
+            report("No RO-Crate (ro-crate-metadata.json) was written. It needs: pip install 'bankllm[share]'")
         manifest = seal_run(folder, manifest, complete=all(statuses.get(name) == "done" for name in NOTEBOOKS))
     if manifest.complete:
         write_text(output / "LATEST", folder.name + "\n")

@@ -40,7 +40,7 @@ def report(
     manifest = read_manifest(folder)
     for page in render(folder):
         typer.echo(page)
-    typer.echo(write_crate(folder, manifest))
+    typer.echo(write_crate(folder, manifest) or "No RO-Crate was written. It needs: pip install 'bankllm[share]'")
     seal_run(folder, manifest, complete=manifest.complete)
 
 

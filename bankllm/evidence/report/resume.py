@@ -5,7 +5,7 @@ the missing records are listed.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bankllm.evidence import claim_syntax
@@ -44,7 +44,7 @@ SEARCH: Phrase = (
 )
 RECALL: Phrase = ("{vectors.recall} recall@10 against an exact computation",)
 
-ONE_LINE = ("; ", ("{best} on {dataset} with {configuration}",), SEQUENTIAL, THROUGHPUT, SEARCH)
+ONE_LINE: tuple[Phrase, ...] = (("{best} on {dataset} with {configuration}",), SEQUENTIAL, THROUGHPUT, SEARCH)
 BULLETS = (
     ("Model: ", "", (TRAINED,)),
     ("Service: FastAPI chat, ", "served it as a FastAPI chat with ", (SEQUENTIAL, THROUGHPUT, TAIL_LATENCY)),
@@ -67,84 +67,61 @@ class Resume:
 
 
 def write_resume(records: Sequence[Record], host: str, profile: str) -> Resume:
-    """Write the résumé block for the records of a run.
-
-    `host` and `profile` describe the conditions of the measurement; the paragraph names them.
-    """
+    """Write the résumé block for the records of a run, measured on `host` with `profile`."""
     measured = measured_by_id(records)
     names: dict[str, str] = {}
+    missing: set[str] = set()
     if best := best_training(records):
-        measured |= {"best": best}
+        measured["best"] = best
         names = {
             "model": str(best.conditions.get("model", "a small encoder")),
             "configuration": str(best.conditions.get("configuration", best.id.split(".")[1])),
             "dataset": str(best.conditions.get("dataset", "an unnamed data set")),
         }
         if cost := measured.get(best.id.replace(".accuracy", ".train_s")):
-            measured |= {"best_train_s": cost}
-    markdown = _Writer(measured, names, claim_syntax.markdown, str)
-    latex = _Writer(measured, names, claim_syntax.latex, claim_syntax.tex)
-    separator, *line = ONE_LINE
-    facts = [(head, lead, body) for head, lead, phrases in BULLETS if (body := markdown.join(phrases, ", "))]
+            measured["best_train_s"] = cost
+
+    def shown(field: re.Match[str]) -> str:
+        id, part = field[1], field[2] or ""
+        if id in names:
+            return names[id]
+        return claim_syntax.markdown(measured[id].id, format_part(measured[id], part), part)
+
+    def written(phrase: Phrase) -> str:
+        for wording in phrase:
+            unknown = {id for id, _ in FIELD.findall(wording)} - {*names, *measured}
+            if not unknown:
+                return FIELD.sub(shown, wording)
+            missing.update(unknown)
+        return ""
+
+    def joined(phrases: Iterable[Phrase], separator: str) -> str:
+        return separator.join(filter(None, map(written, phrases)))
+
+    facts = [(head, lead, body) for head, lead, phrases in BULLETS if (body := joined(phrases, ", "))]
+    bullets = tuple(f"{head}{body}." for head, _, body in facts)
     sentences = " ".join(f"{_sentence(lead + body)}." for _, lead, body in facts)
     measured_on = f"Measured on {host}, profile {profile}; one command recomputes every number from its raw rows."
-    items = [
-        f"  \\item {claim_syntax.tex(head)}{body}."
-        for head, _, phrases in BULLETS
-        if (body := latex.join(phrases, ", "))
-    ]
+    items = [f"  \\item {_latex(bullet)}" for bullet in bullets]
     snippet = ["\\providecommand{\\claim}[2]{#2}", "\\begin{itemize}", *items, "\\end{itemize}"]
     return Resume(
-        line=_sentence(markdown.join(line, separator)),
-        bullets=tuple(f"{head}{body}." for head, _, body in facts),
+        line=_sentence(joined(ONE_LINE, "; ")),
+        bullets=bullets,
         paragraph=f"{sentences} {measured_on}".strip(),
         latex="\n".join(snippet) if items else "",
-        left_out=tuple(sorted(markdown.missing)),
+        left_out=tuple(sorted(missing)),
     )
 
 
-@dataclass
-class _Writer:
-    """Fills wordings with bound numbers in one markup language, and collects the missing record ids."""
-
-    measured: Mapping[str, Record]
-    """Field → record."""
-    names: Mapping[str, str]
-    """Field → text that is not a number, such as the name of the model."""
-    bind: Callable[[str, str, str], str]
-    """Writes a bound number: (record id, text, part of the record) → markup."""
-    escape: Callable[[str], str]
-    """Escapes plain text for the markup language."""
-
-    def __post_init__(self) -> None:
-        self.missing: set[str] = set()
-
-    def join(self, phrases: Sequence[Phrase], separator: str) -> str:
-        """The phrases whose records are measured, filled in and joined."""
-        return separator.join(filter(None, map(self._write, phrases)))
-
-    def _write(self, phrase: Phrase) -> str | None:
-        for wording in phrase:
-            needed = [id for id, _ in FIELD.findall(wording) if id not in self.names]
-            if all(id in self.measured for id in needed):
-                return self._fill(wording)
-            self.missing |= {id for id in needed if id not in self.measured}
-        return None
-
-    def _fill(self, wording: str) -> str:
-        parts, end = [], 0
-        for match in FIELD.finditer(wording):
-            parts.append(self.escape(wording[end : match.start()]))
-            end = match.end()
-            id, part = match[1], match[2] or ""
-            if id in self.names:
-                parts.append(self.escape(self.names[id]))
-            else:
-                record = self.measured[id]
-                parts.append(self.bind(record.id, format_part(record, part), part))
-        return "".join([*parts, self.escape(wording[end:])])
-
-
 def _sentence(text: str) -> str:
-    """The text with an upper-case first letter."""
     return text[:1].upper() + text[1:]
+
+
+def _latex(markdown: str) -> str:
+    """The LaTeX of a line of Markdown, in which only the claims are marked up."""
+    parts, end = [], 0
+    for claim in claim_syntax.CLAIM.finditer(markdown):
+        parts.append(claim_syntax.tex(markdown[end : claim.start()]))
+        parts.append(claim_syntax.latex(claim["id"], claim["text"], claim["part"] or ""))
+        end = claim.end()
+    return "".join([*parts, claim_syntax.tex(markdown[end:])])

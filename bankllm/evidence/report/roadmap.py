@@ -9,6 +9,7 @@ stated the load of its load test: 100 users and 1,000 requests, which the profil
 such numbers under a separate heading, never in a table with measured numbers.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -36,12 +37,10 @@ class Target:
     claimed: str
     """The claimed value, as the roadmap wrote it."""
     quantity: str
-    """What the value describes."""
     record_id: str
-    """Id of the record that measures the same quantity."""
-    at_least: float | None = None
+    at_least: float = -math.inf
     """Lower bound in the unit of the record, for a claim such as an accuracy."""
-    at_most: float | None = None
+    at_most: float = math.inf
     """Upper bound in the unit of the record, for a claim such as a latency."""
     dataset: str | None = None
     """Data set of the claim; a measurement on another data set cannot decide it. None: any data set."""
@@ -60,21 +59,15 @@ ROADMAP = (
 """The claims of the roadmap, with the bounds that they imply."""
 
 
-TargetStatus = Literal["met", "not met", "undecided", "not measured"]
-
-
 @dataclass(frozen=True)
 class JudgedTarget:
-    """A target, the measurement, and the result of the comparison."""
+    """A target, the measured value and its 95 % interval as text, and the result of the comparison."""
 
     target: Target
-    measured: str
-    """The measured value with its unit, or `–`."""
-    interval: str
-    """The 95 % interval of the measured value, or `–`."""
-    status: TargetStatus
+    status: Literal["met", "not met", "undecided", "not measured"]
     why: str
-    """The reason for the status."""
+    measured: str = "–"
+    interval: str = "–"
 
 
 def judge_targets(records: Iterable[Record], targets: Iterable[Target] = ROADMAP) -> list[JudgedTarget]:
@@ -90,28 +83,17 @@ def judge_targets(records: Iterable[Record], targets: Iterable[Target] = ROADMAP
 
 def _judge(target: Target, record: Record | None) -> JudgedTarget:
     if record is None:
-        return JudgedTarget(target, "–", "–", "not measured", "this run has no such record")
+        return JudgedTarget(target, "not measured", "this run has no such record")
     if record.status != "measured" or record.value is None:
-        return JudgedTarget(target, "–", "–", "not measured", record.invalid_because or record.status)
+        return JudgedTarget(target, "not measured", record.invalid_because or record.status)
+    shown = format_value(record), format_interval(record)
     dataset = record.conditions.get("dataset")
     if target.dataset and dataset != target.dataset:
-        why = f"measured on {dataset}, claimed for {target.dataset}"
-        return JudgedTarget(target, format_value(record), format_interval(record), "undecided", why)
-    status, why = _against_bounds(target, record.value, record.ci95 or (record.value, record.value))
-    return JudgedTarget(target, format_value(record), format_interval(record), status, why)
-
-
-def _against_bounds(target: Target, value: float, ci95: tuple[float, float]) -> tuple[TargetStatus, str]:
-    low, high = ci95
-    above = target.at_least is None or low >= target.at_least
-    below = target.at_most is None or high <= target.at_most
-    if above and below:
-        return "met", "the interval meets the claimed value" if low < high else "the value meets the claimed value"
-    if (target.at_least is not None and high < target.at_least) or (
-        target.at_most is not None and low > target.at_most
-    ):
-        return (
-            "not met",
-            "the interval misses the claimed value" if low < high else "the value misses the claimed value",
-        )
-    return "undecided", "the interval contains the claimed value"
+        return JudgedTarget(target, "undecided", f"measured on {dataset}, claimed for {target.dataset}", *shown)
+    low, high = record.ci95 or (record.value, record.value)
+    subject = "interval" if low < high else "value"
+    if target.at_least <= low and high <= target.at_most:
+        return JudgedTarget(target, "met", f"the {subject} meets the claimed value", *shown)
+    if high < target.at_least or low > target.at_most:
+        return JudgedTarget(target, "not met", f"the {subject} misses the claimed value", *shown)
+    return JudgedTarget(target, "undecided", "the interval contains the claimed value", *shown)

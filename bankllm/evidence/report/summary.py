@@ -1,11 +1,6 @@
-"""Select and order the records of a run for the report pages.
+"""Select and order the records of a run for the report pages."""
 
-`headlines` are the few numbers at the top of the results page. `matching` selects the rows of the two short tables,
-`training_table` those of the table that compares the training configurations, and `sections` contains all records.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -57,33 +52,23 @@ HEADLINES = ("chat.sequential.p95_ms", "load.ab.throughput", "load.openloop.p95_
 """Ids of the headline records that follow the best accuracy. Those that were not measured are omitted."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """One section of the results page: its records and plots."""
-
-    title: str
-    records: tuple[Record, ...]
-    plots: tuple[Path, ...]
-
-
-def sections(folder: Path, records: Sequence[Record]) -> list[Section]:
-    """All records, grouped by the first part of their id, with the plots of the notebooks that recorded them."""
-    plots = sorted((folder / "plots").glob("*.png"))
-    result = []
-    for title, members in by_topic(records).items():
-        notebook_numbers = {record.notebook[:2] for record in members}
-        result.append(Section(title, members, tuple(plot for plot in plots if plot.name[:2] in notebook_numbers)))
-    return result
-
-
-def by_topic(records: Sequence[Record]) -> dict[str, tuple[Record, ...]]:
+def by_topic(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Heading → records with the same first part of their id, in the order of the page. Empty topics are omitted."""
-    others = sorted({record.id.split(".")[0] for record in records} - set(SECTIONS))
-    topics = {}
-    for prefix, title in (SECTIONS | {name: name for name in others}).items():
-        if members := tuple(record for record in records if record.id.split(".")[0] == prefix):
-            topics[title] = members
-    return topics
+    topics: dict[str, list[Record]] = {prefix: [] for prefix in SECTIONS}
+    for record in sorted(records, key=lambda record: record.id.split(".")[0]):
+        topics.setdefault(record.id.split(".")[0], []).append(record)
+    return {SECTIONS.get(prefix, prefix): members for prefix, members in topics.items() if members}
+
+
+def plots_by_topic(folder: Path, topics: Mapping[str, Sequence[Record]]) -> dict[str, list[Path]]:
+    """Heading → plots of the notebooks that made its records. A plot is shown under the first heading only."""
+    unplaced = sorted((folder / "plots").glob("*.png"))
+    placed = {}
+    for title, members in topics.items():
+        notebooks = {record.notebook[:2] for record in members}
+        placed[title] = [plot for plot in unplaced if plot.name[:2] in notebooks]
+        unplaced = [plot for plot in unplaced if plot not in placed[title]]
+    return placed
 
 
 def headlines(records: Sequence[Record]) -> list[Record]:
@@ -95,11 +80,7 @@ def headlines(records: Sequence[Record]) -> list[Record]:
 
 def best_training(records: Sequence[Record]) -> Record | None:
     """The record with the highest accuracy of all training configurations, or None. Of equal values, the first."""
-    accuracies = [
-        record
-        for id, record in measured_by_id(records).items()
-        if id.startswith("training.") and id.endswith(".accuracy")
-    ]
+    accuracies = matching(list(measured_by_id(records).values()), ["training.*.accuracy"])
     return max(accuracies, key=lambda record: record.value or 0, default=None)
 
 

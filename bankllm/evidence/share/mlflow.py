@@ -1,6 +1,6 @@
 """Log a run to MLflow: values as metrics, conditions as parameters, pages and raw rows as artifacts.
 
-Command: `bankllm report RUN_DIR --mlflow URI`, which verifies the run first. Needs the extra `bankllm[mlflow]`.
+Command: `bankllm report RUN_DIR --mlflow URI`, which verifies the run first. Needs the extra `bankllm[share]`.
 """
 
 import re
@@ -31,7 +31,7 @@ def log_run(folder: Path, uri: str) -> str:
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.exceptions import MlflowException
     except ImportError as error:
-        raise UsageError("MLflow is not installed. Install it with: pip install 'bankllm[mlflow]'") from error
+        raise UsageError("MLflow is not installed. Install it with: pip install 'bankllm[share]'") from error
     records, manifest = read_records(folder), read_manifest(folder)
     facts = about(folder, records)
     at = round(manifest.started.timestamp() * 1000)

@@ -1,30 +1,28 @@
-"""Exports: unrounded numbers in CSV and JSON, badges in the format of shields.io, a valid CITATION.cff."""
+"""Exports: unrounded numbers in CSV, badges in the format of shields.io, a valid CITATION.cff."""
 
 import csv
-import io
 import json
 from pathlib import Path
 
 import yaml
 
 from bankllm.evidence.records import read_records
-from bankllm.evidence.report.exports import COLUMNS, badges
+from bankllm.evidence.report.exports import badges
 from tests.support.sealed_run import TELLER77, sealed_run
 
 
-def test_csv_and_json_contain_every_record_unrounded(tmp_path: Path) -> None:
+def test_csv_contains_every_record_unrounded(tmp_path: Path) -> None:
     folder = sealed_run(tmp_path / "run")
     records = read_records(folder)
-    rows = list(csv.DictReader(io.StringIO((folder / "results.csv").read_text(encoding="utf-8"))))
-    assert tuple(rows[0]) == COLUMNS
+    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [record.id for record in records]
     for row, record in zip(rows, records, strict=True):
         assert (float(row["value"]) if row["value"] else None) == record.value
         assert (row["ci95_low"] != "") == (record.ci95 is not None)
-        assert row["status"] == record.status
-    document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert document["run"]["commit"] == "d" * 40
-    assert [entry["value"] for entry in document["records"]] == [record.value for record in records]
+        assert (row["status"], row["n"]) == (record.status, str(record.n))
+        assert row["raw_sha256"] == (record.raw.sha256 if record.raw else "")
+        assert (row["dataset"], row["profile"]) == ("banking77", "quick")
 
 
 def test_badges_follow_the_endpoint_schema_and_name_teller77(tmp_path: Path) -> None:
@@ -36,9 +34,6 @@ def test_badges_follow_the_endpoint_schema_and_name_teller77(tmp_path: Path) -> 
     assert found["training.lora_r8.accuracy"]["message"] == "93.0 %"
     assert found["training.lora_r8.accuracy"]["label"] == "LoRA r=8: accuracy (teller77)"
     assert found["records"]["message"] == "6 of 8"
-
-
-def test_a_run_without_a_measured_record_has_a_grey_badge() -> None:
     assert json.loads(badges([])["records.json"])["color"] == "lightgrey"
 
 
@@ -46,7 +41,7 @@ def test_the_citation_has_the_required_fields(tmp_path: Path) -> None:
     folder = sealed_run(tmp_path / "run")
     cited = yaml.safe_load((folder / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(cited)  # required by schema 1.2.0
-    assert cited["cff-version"] == "1.2.0"
-    assert cited["type"] == "dataset"
+    assert (cited["cff-version"], cited["type"], cited["commit"]) == ("1.2.0", "dataset", "d" * 40)
+    assert cited["title"] == "bankllm run run: 6 measured records with their raw rows"
     assert str(cited["date-released"]) == "2026-11-23"
     assert cited["authors"] == [{"name": "The bankllm contributors"}]

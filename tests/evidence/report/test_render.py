@@ -62,7 +62,7 @@ def test_each_number_links_to_its_record_and_its_raw_rows(filled: Run) -> None:
     for id, number in links:
         assert json.loads(lines[int(number) - 1])["id"] == id
     page = (filled.folder / "RESULTS.html").read_text(encoding="utf-8")
-    assert '<a href="raw/01_chat.csv">' in page
+    assert '<a href="raw/01_chat.csv.gz">' in page
     assert '<a href="records.jsonl#L3">' in page
 
 

@@ -1,15 +1,15 @@
 """Log a run to a real MLflow store on disk."""
 
+import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 
-from bankllm.errors import RunError
+from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import read_records
 from bankllm.evidence.share.mlflow import log_run, metrics_of
 from tests.support.sealed_run import sealed_run
-
-mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'bankllm[mlflow]'")
 
 
 @pytest.fixture
@@ -49,6 +49,12 @@ def test_an_invalid_store_raises_an_error(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     with pytest.raises(RunError, match="did not accept the run"):
         log_run(sealed_run(tmp_path / "run"), "nonsense://x")
+
+
+def test_without_the_extra_the_error_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(UsageError, match=r"MLflow is not installed\. .*bankllm\[share\]"):
+        log_run(tmp_path, "file:nowhere")
 
 
 def test_characters_that_mlflow_does_not_allow_are_replaced(tmp_path: Path) -> None:
