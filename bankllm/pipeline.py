@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,7 @@ def run(
         folder, manifest = _start(settings, output)
     else:
         folder = output / resume
-        manifest = read_manifest(folder).model_copy(
-            update={"complete": False, "finished": None, "files": {}, "seal": None}
-        )
+        manifest = replace(read_manifest(folder), complete=False, finished=None, files={}, seal=None, renderer=None)
         settings = get_profile(manifest.profile)
         _remove_half_written(folder)
         write_manifest(folder, manifest)
@@ -112,7 +111,7 @@ def run(
         anything_executed = True
         entry = _execute_or_skip(name, folder, settings, manifest, parameters or {}, report)
         others = [other for other in manifest.notebooks if other.name != name]
-        manifest = manifest.model_copy(update={"notebooks": sorted([*others, entry], key=lambda run: run.name)})
+        manifest = replace(manifest, notebooks=sorted([*others, entry], key=lambda run: run.name))
         write_manifest(folder, manifest)
     statuses = {entry.name: entry.status for entry in manifest.notebooks}
     if all(statuses.get(name) == "done" for name in chosen):

@@ -11,7 +11,7 @@ from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import verify
 from bankllm.pipeline import NOTEBOOKS
-from tests.support.evidence_run import replace_text
+from tests.support.sealed_run import replace_text
 
 COMMAND = [sys.executable, "-m", "bankllm"]
 
@@ -35,7 +35,7 @@ def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
     pages = {"RESULTS.md", "RESULTS.html", "RESUME.md", *(f"notebooks/{name}.ipynb" for name in NOTEBOOKS)}
     assert {finding.subject for finding in verdict.findings} == records.keys() | pages
     standalone = subprocess.run(
-        [sys.executable, "-I", folder / "verify.py"], capture_output=True, text=True, check=False
+        [sys.executable, "-I", folder / "verify.pyz"], capture_output=True, text=True, check=False
     )
     assert standalone.stdout.splitlines()[-1] == verdict.summary()
     for required in ("chat.sequential.p50_ms", "load.locust.throughput", "vectors.search.p50_ms"):

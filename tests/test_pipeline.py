@@ -157,7 +157,7 @@ def test_parameters_reach_the_notebook_and_the_manifest_describes_the_run(notebo
         "notebooks/01_local_validation.ipynb",
         "records.jsonl",
         "ro-crate-metadata.json",
-        "verify.py",
+        "verify.pyz",
     }
     assert {"cpu", "cores", "python", "libraries"} <= stored.environment.keys()
     assert stored.profile == "smoke"

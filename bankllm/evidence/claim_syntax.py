@@ -6,7 +6,7 @@ LaTeX     \claim{chat.sequential.p95_ms}{12.3~ms}, with \providecommand{\claim}[
 
 The text is the value of the record. `ID#ci95` shows the 95 % interval and `ID#n` the number of samples. In Markdown,
 `name=value` conditions may follow the id; the record must have them. Standard library only: this module is part of the
-`verify.py` that every run contains.
+`verify.pyz` that every run contains.
 """
 
 import html
@@ -15,27 +15,20 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-ID = r"[\w.@-]+"
+ID = r"(?P<id>[\w.@-]+)"
 CLAIM = re.compile(
-    rf"(?P<open><!-- claim: (?P<id>{ID})(?:#(?P<part>\w+))?(?P<conditions>(?: [^ >][^>]*?)?) -->)"
+    rf"(?P<open><!-- claim: {ID}(?:#(?P<part>\w+))?(?P<conditions>(?: [^ >][^>]*?)?) -->)"
     r"(?P<text>.*?)(?P<close><!-- /claim -->)",
     re.DOTALL,
 )
-HTML_CLAIM = re.compile(rf'<data class="claim" value="(?P<id>{ID})(?:#(?P<part>\w+))?">(?P<text>.*?)</data>', re.DOTALL)
+HTML_CLAIM = re.compile(rf'<data class="claim" value="{ID}(?:#(?P<part>\w+))?">(?P<text>.*?)</data>', re.DOTALL)
 LATEX_CLAIM = re.compile(
-    rf"\\claim\{{(?P<id>{ID})(?:\\?#(?P<part>\w+))?\}}\{{(?P<text>(?:\\.|[^{{}}\\]|\{{\}})*)\}}", re.DOTALL
+    rf"\\claim\{{{ID}(?:\\?#(?P<part>\w+))?\}}\{{(?P<text>(?:\\.|[^{{}}\\]|\{{\}})*)\}}", re.DOTALL
 )
 RUN = re.compile(r"<!-- claims-run: (?P<run>\S+)(?P<conditions>(?: [^>]*?)?) -->")
 
 TEX = {
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "–": "--",
@@ -43,11 +36,10 @@ TEX = {
     "…": r"\dots{}",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 """Special character → its LaTeX escape."""
-
 UNESCAPED = {escaped: plain for plain, escaped in TEX.items()}
-"""LaTeX escape → character."""
 ESCAPES = re.compile("|".join(re.escape(escaped) for escaped in sorted(UNESCAPED, key=len, reverse=True)))
 
 
@@ -79,7 +71,7 @@ def hypertext(id: str, text: str, part: str = "") -> str:
 
 def latex(id: str, text: str, part: str = "") -> str:
     """Returns a claim in LaTeX; the text is escaped."""
-    return f"\\claim{{{id}{chr(92)}#{part}}}{{{tex(text)}}}" if part else f"\\claim{{{id}}}{{{tex(text)}}}"
+    return f"\\claim{{{_name(id, part, chr(92) + '#')}}}{{{tex(text)}}}"
 
 
 def tex(text: str) -> str:
@@ -107,15 +99,15 @@ def parse_conditions(words: str) -> dict[str, str]:
     """
     conditions = {}
     for word in shlex.split(words):
-        key, equals, value = word.partition("=")
-        if not (key and equals and value):
+        key, _, value = word.partition("=")
+        if not (key and value):
             raise ValueError(f"{word!r} is not a condition of the form name=value")
         conditions[key] = value
     return conditions
 
 
-def _name(id: str, part: str) -> str:
-    return f"{id}#{part}" if part else id
+def _name(id: str, part: str, separator: str = "#") -> str:
+    return f"{id}{separator}{part}" if part else id
 
 
 def _untex(text: str) -> str:

@@ -1,11 +1,11 @@
-"""Read untrusted CSV files in bounded memory.
+"""Read untrusted CSV files, plain or gzip, as a stream in bounded memory.
 
-The files are plain or gzip CSV and are read as a stream. Only the requested columns are kept in memory, up to
-`MAX_TABLE_BYTES`. Standard library only: this module is part of the `verify.py` that every run contains.
+Standard library only: this module is part of the `verify.pyz` that every run contains.
 """
 
 import csv
 import gzip
+import itertools
 import sys
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from bankllm.errors import RunError
 MAX_FILE_BYTES = 256 * 2**20
 """Maximum size of a raw file. Compressed files are checked again after decompression, in characters."""
 MAX_TABLE_BYTES = 128 * 2**20
-"""Maximum memory for the cells of one table."""
+"""Maximum memory for the requested columns of one table."""
 MAX_ROWS = 1_000_000
 """Maximum number of rows in a raw file."""
 MAX_LINE_CHARACTERS = 2**17
@@ -38,18 +38,12 @@ class Table(Sequence[dict[str, str]]):
         return self._length
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            length = len(range(self._length)[index])
-            return Table({name: cells[index] for name, cells in self._columns.items()}, length)
-        if not -self._length <= index < self._length:
-            raise IndexError(index)
         return {name: cells[index] for name, cells in self._columns.items()}
 
     def __iter__(self) -> Iterator[dict[str, str]]:
-        if not self._columns:
-            return ({} for _ in range(self._length))
         names = list(self._columns)
-        return (dict(zip(names, cells, strict=True)) for cells in zip(*self._columns.values(), strict=True))
+        cells = zip(*self._columns.values(), strict=True) if names else itertools.repeat((), self._length)
+        return (dict(zip(names, row, strict=True)) for row in cells)
 
     def select(self, columns: Collection[str]) -> "Table":
         """Returns a table with only these columns; a name that the table lacks is ignored."""
@@ -60,8 +54,7 @@ class Table(Sequence[dict[str, str]]):
 
         `name` is the file name for error messages. Raises `RunError` if a column does not exist.
         """
-        missing = sorted(set(values) - set(self._columns))
-        if missing:
+        if missing := sorted(set(values) - set(self._columns)):
             raise RunError(f"{name} has no column {', '.join(missing)}.")
         if not values:
             return self
@@ -128,10 +121,8 @@ def _collect(reader: Any, name: str, columns: Collection[str] | None) -> Table:
         cells: list[list[str]] = [[] for _ in places]
         shared: list[dict[str, str]] = [{} for _ in places]
         length = table_bytes = 0
-        for row in reader:
+        for row in filter(None, reader):
             if len(row) != len(header):
-                if not row:
-                    continue
                 raise RunError(f"{name}, line {reader.line_num}: expected {len(header)} cells, found {len(row)}.")
             length += 1
             for column, known, place in zip(cells, shared, places, strict=True):
@@ -140,9 +131,7 @@ def _collect(reader: Any, name: str, columns: Collection[str] | None) -> Table:
                     table_bytes += sys.getsizeof(cell)
                     if len(known) < SHARED_VALUES:
                         known[cell] = cell
-                else:
-                    cell = stored
-                column.append(cell)
+                column.append(stored or cell)
             table_bytes += 8 * len(places)
             if length > MAX_ROWS:
                 raise RunError(f"{name} has more than {MAX_ROWS:,} rows, the limit. Split it into parts.")

@@ -1,55 +1,29 @@
 """Format a record as text. Pages, notebooks and claims use these functions, so they show the same text.
 
-Standard library only, and any object with the fields of `RecordLike` is accepted, because this module is part of the
-`verify.py` that every run contains, which has no pydantic.
+Standard library only: this module is part of the `verify.pyz` that every run contains.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
-PARTS = ("", "ci95", "n")
-"""Parts of a record that a claim can show: the value (`ID`), the interval (`ID#ci95`), the sample count (`ID#n`)."""
+from bankllm.evidence.documents import Record
 
 COUNTED = ("parameters", "requests", "texts", "vectors", "messages")
 """Units of counts, which are shown without decimals."""
 
 
-class RecordLike(Protocol):
-    """The fields of a record that a page shows."""
-
-    @property
-    def value(self) -> float | None: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def n(self) -> int: ...
-    @property
-    def ci95(self) -> tuple[float, float] | None: ...
-    @property
-    def why_no_ci95(self) -> str | None: ...
-    @property
-    def statistic(self) -> str | None: ...
-    @property
-    def parameters(self) -> Mapping[str, Any]: ...
-    @property
-    def raw(self) -> object: ...
-
-
-def format_part(record: RecordLike, part: str = "") -> str:
+def format_part(record: Record, part: str = "") -> str:
     """Formats one part of a record. Raises `ValueError` if the part is not one of `PARTS`."""
     if part not in PARTS:
         raise ValueError(f"Unknown part {part!r} of a record. Expected ci95, n, or an empty string.")
-    return {"": format_value, "ci95": format_interval, "n": format_count}[part](record)
+    return PARTS[part](record)
 
 
-def format_value(record: RecordLike) -> str:
+def format_value(record: Record) -> str:
     """Formats the value, e.g. `93.5 %`, `12.4 ms`, `1.2 MiB`; without a value, `not measured` or `too few samples`."""
     if record.value is None:
         return "not measured" if record.raw is None else "too few samples"
     return _quantity(record.value, record.unit)
 
 
-def format_interval(record: RecordLike) -> str:
+def format_interval(record: Record) -> str:
     """Formats the 95 % interval in the record's unit, or the reason why there is none."""
     if record.ci95 is None:
         return f"none: {record.why_no_ci95}" if record.why_no_ci95 else "–"
@@ -58,12 +32,16 @@ def format_interval(record: RecordLike) -> str:
     return f"{low.removesuffix(' ' + unit)} – {high}" if high.endswith(unit) else f"{low} – {high}"
 
 
-def format_count(record: RecordLike) -> str:
+def format_count(record: Record) -> str:
     """Formats the number of samples, e.g. `3,080`."""
     return f"{record.n:,}"
 
 
-def describe_how(record: RecordLike) -> str:
+PARTS = {"": format_value, "ci95": format_interval, "n": format_count}
+"""Part of a record that a claim can show → how: the value (`ID`), the interval (`ID#ci95`), the samples (`ID#n`)."""
+
+
+def describe_how(record: Record) -> str:
     """Describes the statistic and its column, e.g. `percentile of latency_ms, q = 0.95`."""
     if record.statistic is None:
         return "–"

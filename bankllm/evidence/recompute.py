@@ -1,16 +1,17 @@
 """Compute a named statistic from a raw file, after checking the sha256 of the file.
 
-Notebooks, `bankllm verify` and the `verify.py` that every run contains all use this module. Standard library only.
+Notebooks, `bankllm verify` and the `verify.pyz` that every run contains all use this module. Standard library only.
 """
 
 import hashlib
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError
 from bankllm.evidence.csv_table import MAX_FILE_BYTES, Table, inside, read_table
+from bankllm.evidence.documents import Raw, Record
 from bankllm.evidence.statistics.estimate import Estimate
 from bankllm.evidence.statistics.registry import STATISTICS
 
@@ -18,60 +19,58 @@ from bankllm.evidence.statistics.registry import STATISTICS
 class RawFiles:
     """The raw files of a run. Each file is hashed once, and the table that was read last is cached."""
 
-    def __init__(self, folder: Path, wanted: Mapping[str, Collection[str]] | None = None) -> None:
-        """`wanted` maps a path to all columns that later calls will need, so that each file is read only once."""
+    def __init__(self, folder: Path, records: Iterable[Record] = ()) -> None:
+        """`records` will be recomputed: each file is read once, with all columns that they need."""
         self.folder = folder
-        self._wanted = wanted or {}
+        self._wanted: dict[str, set[str]] = {}
         self._hashes: dict[str, str] = {}
         self._last: tuple[str, Table] | None = None
+        for record in records:
+            if record.raw and record.statistic:
+                columns = needed_columns(record.statistic, record.parameters)
+                self._wanted.setdefault(record.raw.path, set()).update(columns, record.raw.where)
 
-    def sha256(self, name: str) -> str:
-        """Returns the sha256 of a file. Raises `RunError` if it is missing, too large, or outside the run folder."""
+    def rows(self, raw: Raw, columns: Collection[str] | None) -> Table:
+        """Returns the rows whose columns have the values of `raw.where`.
+
+        `columns` are the columns to keep; columns that the file lacks are ignored, and None keeps all. Raises
+        `RunError` if the file is outside the folder, is missing, has another sha256, or cannot be read.
+        """
+        name = raw.path
+        if (found := self._sha256(name)) != raw.sha256:
+            raise RunError(f"{name} was changed: expected sha256 {raw.sha256[:12]}…, found {found[:12]}….")
+        needed = None if columns is None else {*columns, *raw.where}
+        if needed is None or name not in self._wanted:
+            return read_table(self.folder / name, name, needed).where(raw.where, name)
+        if self._last is None or self._last[0] != name:
+            self._last = None  # free the previous table before reading the next one
+            self._last = (name, read_table(self.folder / name, name, self._wanted[name]))
+        return self._last[1].select(needed).where(raw.where, name)
+
+    def estimate(self, raw: Raw, statistic: str, parameters: Mapping[str, Any]) -> Estimate:
+        """Computes a statistic. Raises `RunError` if the file was changed, or if the rows do not fit the statistic."""
+        if statistic not in STATISTICS:
+            raise RunError(f"Unknown statistic {statistic!r}. Expected one of: {', '.join(STATISTICS)}.")
+        rows = self.rows(raw, needed_columns(statistic, parameters))
+        try:
+            return STATISTICS[statistic](rows, **parameters)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise RunError(f"{raw.path}: {statistic}({dict(parameters)}) cannot be applied: {error!r}.") from error
+
+    def _sha256(self, name: str) -> str:
         if name not in self._hashes:
             path = inside(self.folder, name)
             if not path.is_file():
                 raise RunError(
                     f"{name} is missing. Without its raw file a record cannot be recomputed; restore the file."
                 )
+            if (size := path.stat().st_size) > MAX_FILE_BYTES:
+                raise RunError(f"{name} has {size // 2**20} MiB, more than the limit of {MAX_FILE_BYTES // 2**20} MiB.")
             try:
-                if (size := path.stat().st_size) > MAX_FILE_BYTES:
-                    raise RunError(
-                        f"{name} has {size // 2**20} MiB, more than the limit of {MAX_FILE_BYTES // 2**20} MiB."
-                    )
                 self._hashes[name] = sha256_file(path)
             except OSError as error:
                 raise RunError(f"{name} cannot be read ({error}).") from error
         return self._hashes[name]
-
-    def rows(self, name: str, sha256: str, where: Mapping[str, str], columns: Collection[str] | None) -> Table:
-        """Returns the rows whose columns have the values of `where`.
-
-        `columns` are the columns to keep; columns that the file lacks are ignored, and None keeps all. Raises
-        `RunError` if the file is outside the folder, is missing, has another sha256, or cannot be read.
-        """
-        if (found := self.sha256(name)) != sha256:
-            raise RunError(f"{name} was changed: expected sha256 {sha256[:12]}…, found {found[:12]}….")
-        needed = None if columns is None else {*columns, *where}
-        prefetched = self._wanted.get(name)
-        if needed is None or prefetched is None or not needed <= set(prefetched):
-            return read_table(self.folder / name, name, needed).where(where, name)
-        if self._last is None or self._last[0] != name:
-            self._last = None  # free the previous table before reading the next one
-            self._last = (name, read_table(self.folder / name, name, prefetched))
-        return self._last[1].select(needed).where(where, name)
-
-    def estimate(
-        self, name: str, sha256: str, where: Mapping[str, str], statistic: str, parameters: Mapping[str, Any]
-    ) -> Estimate:
-        """Computes a statistic. Raises `RunError` if the file was changed, or if the rows do not fit the statistic."""
-        if statistic not in STATISTICS:
-            raise RunError(f"Unknown statistic {statistic!r}. Expected one of: {', '.join(STATISTICS)}.")
-        function = STATISTICS[statistic]
-        rows = self.rows(name, sha256, where, needed_columns(statistic, parameters))
-        try:
-            return function(rows, **parameters)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise RunError(f"{name}: {statistic}({dict(parameters)}) cannot be applied: {error!r}.") from error
 
 
 def needed_columns(statistic: str, parameters: Mapping[str, Any]) -> set[str]:
@@ -79,7 +78,8 @@ def needed_columns(statistic: str, parameters: Mapping[str, Any]) -> set[str]:
 
     For a statistic that applies another one (`of`), the defaults of the other one are included.
     """
-    functions = [STATISTICS[name] for name in (statistic, parameters.get("of")) if name in STATISTICS]
+    names = [statistic, str(parameters.get("of"))]
+    functions = [STATISTICS[name] for name in names if name in STATISTICS]
     defaults = [p.default for function in functions for p in inspect.signature(function).parameters.values()]
     return {value for value in (*defaults, *parameters.values()) if isinstance(value, str)}
 

@@ -1,18 +1,20 @@
-"""The seal of a run: a hash of the manifest, and the summary of data sets and models that the manifest repeats.
+"""The seal of a run: a hash of the manifest, and the data sets and models of the records that the manifest repeats.
 
-Standard library only: this module is part of the `verify.py` that every run contains.
+Standard library only: this module is part of the `verify.pyz` that every run contains.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
+from bankllm.evidence.documents import Record
+
 MANIFEST = "manifest.json"
-VERIFIER = "verify.py"
+VERIFIER = "verify.pyz"
 UNSEALED = "0" * 64
 """Placeholder for the seal while the hash is computed."""
 DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256")
-"""Conditions of a record that describe its data set."""
+"""Conditions of a record that describe its data set, as `bankllm.datasets.Dataset.conditions` returns them."""
 
 
 def seal_of(content: bytes, seal: str) -> str:
@@ -21,16 +23,13 @@ def seal_of(content: bytes, seal: str) -> str:
     return hashlib.sha256(head + UNSEALED.encode() + tail).hexdigest()
 
 
-def data_of(records: Sequence[Any]) -> dict[str, dict[str, Any]]:
-    """Returns name → row counts and sha256 of every data set in the records (`datasets.Dataset.conditions`)."""
-    return {
-        record.conditions["dataset"]: {key: record.conditions[key] for key in DATA_KEYS if key in record.conditions}
-        for record in records
-        if "dataset" in record.conditions
-    }
+def data_of(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
+    """Returns name → row counts and sha256 of every data set in the records."""
+    conditions = [record.conditions for record in records if "dataset" in record.conditions]
+    return {str(c["dataset"]): {key: c[key] for key in DATA_KEYS if key in c} for c in conditions}
 
 
-def models_of(records: Sequence[Any]) -> dict[str, str | None]:
+def models_of(records: Iterable[Record]) -> dict[str, str | None]:
     """Returns name → sha256 of the weights of every base model in the records."""
-    with_model = [record.conditions for record in records if "model" in record.conditions]
-    return {conditions["model"]: conditions.get("model_sha256") for conditions in with_model}
+    conditions = [record.conditions for record in records if "model" in record.conditions]
+    return {str(c["model"]): c.get("model_sha256") for c in conditions}

@@ -1,8 +1,7 @@
 """Find numbers in prose that look measured but have no claim: a number with a unit of time, rate, size or share.
 
 Claims, code, comments and URLs are not prose. `bankllm claims --check` searches results sections, and
-`bankllm claims --scan` searches the whole text. Standard library only: this module is part of the `verify.py` that
-every run contains.
+`bankllm claims --scan` searches the whole text.
 """
 
 import re
@@ -11,51 +10,25 @@ from dataclasses import dataclass
 
 from bankllm.evidence.claim_syntax import CLAIM, HTML_CLAIM, LATEX_CLAIM
 
-UNITS = {
-    "ms": "ms",
-    "milliseconds": "ms",
-    "s": "s",
-    "sec": "s",
-    "second": "s",
-    "seconds": "s",
-    "min": "s",
-    "minutes": "s",
-    "h": "s",
-    "hours": "s",
-    "µs": "ms",
-    "us": "ms",
-    "%": "share",
-    "percent": "share",
-    "req/s": "requests/s",
-    "reqs/s": "requests/s",
-    "requests/s": "requests/s",
-    "requests/second": "requests/s",
-    "requests/sec": "requests/s",
-    "rps": "requests/s",
-    "qps": "requests/s",
-    "queries/s": "requests/s",
+SPELLINGS = {
+    "ms": "ms milliseconds µs us",
+    "s": "s sec second seconds min minutes h hours",
+    "share": "% percent",
+    "requests/s": "req/s reqs/s requests/s requests/second requests/sec rps qps queries/s",
     "texts/s": "texts/s",
-    "KB": "bytes",
-    "kB": "bytes",
-    "MB": "bytes",
-    "GB": "bytes",
-    "KiB": "bytes",
-    "MiB": "bytes",
-    "GiB": "bytes",
-    "×": "ratio",
-    "x": "ratio",
+    "bytes": "KB kB MB GB KiB MiB GiB",
+    "ratio": "× x",
 }
+"""Unit of records → how prose writes units of the same quantity."""
+UNITS = {word: unit for unit, words in SPELLINGS.items() for word in words.split()}
 """Unit as written in prose → unit of the records that could support the number."""
-
 UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 """Alternatives of a regular expression, longest unit first."""
 NUMBER = re.compile(
     rf"(?<![\w.,/=-])[~≈<>≤≥]? ?\d[\d,]*(?:\.\d+)?(?: ?[–-] ?\d[\d,]*(?:\.\d+)?)? ?(?P<unit>{UNIT})(?![\w/])"
 )
-CONFIDENCE_LEVEL = re.compile(r" ?(?:confidence\b|intervals?\b|CI\b)")
-"""Text after the "95 %" of an interval, which is a convention and not a measurement."""
-DIMENSION = re.compile(r" ?\d")
-"""Text after the × of dimensions such as 15,000 × 384, which are not a ratio."""
+EXCEPTIONS = {"share": re.compile(r" ?(?:confidence\b|intervals?\b|CI\b)"), "ratio": re.compile(r" ?\d")}
+"""Unit → text after a number that is no measurement: the 95 % of an interval, the × of dimensions (15,000 × 384)."""
 
 NOT_PROSE = re.compile(
     r"<!--.*?-->|```.*?```|`[^`\n]*`|\]\([^)\n]*\)|https?://\S+|\\label\{[^}]*\}|<style>.*?</style>", re.DOTALL
@@ -64,6 +37,8 @@ HEADING = re.compile(r"^(#{1,6}) (.*)$")
 RESULTS_HEADING = re.compile(r"\b(?:results?|figures|performance|measured)\b", re.IGNORECASE)
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
 NOT_MEASURED_HERE = re.compile(r"<!-- not measured here: [^>]+ -->")
+BLOCK = re.compile(r"(?:[^\S\n]*\S.*\n?)+")
+"""Lines without a blank line between them."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +61,7 @@ def find_unbound_numbers(text: str) -> Iterator[UnboundNumber]:
     for number, line in enumerate(prose(text).splitlines(), start=1):
         for match in NUMBER.finditer(line) if number not in exempt else ():
             unit = UNITS[match["unit"]]
-            exception = {"share": CONFIDENCE_LEVEL, "ratio": DIMENSION}.get(unit)
-            if not (exception and exception.match(line, match.end())):
+            if not (unit in EXCEPTIONS and EXCEPTIONS[unit].match(line, match.end())):
                 yield UnboundNumber(number, match.start(), match[0].strip(), unit)
 
 
@@ -125,21 +99,13 @@ def _results_lines(text: str) -> set[int]:
 
 
 def _exempt_lines(text: str) -> set[int]:
-    """Returns the numbers of the lines in blocks with the mark `NOT_MEASURED_HERE`.
-
-    A block is a run of lines without a blank line. A block that contains only the mark exempts the next block.
-    """
+    """Returns the line numbers of the blocks with the mark `NOT_MEASURED_HERE`, and of the block after a mark alone."""
     exempt: set[int] = set()
-    block: list[tuple[int, str]] = []
     pending = False
-    for number, line in enumerate([*text.splitlines(), ""], start=1):
-        if line.strip():
-            block.append((number, line))
-            continue
-        content = "\n".join(line for _, line in block)
-        if block:
-            if pending or NOT_MEASURED_HERE.search(content):
-                exempt |= {line_number for line_number, _ in block}
-            pending = bool(NOT_MEASURED_HERE.search(content)) and not NOT_MEASURED_HERE.sub("", content).strip()
-        block = []
+    for block in BLOCK.finditer(text):
+        marked = bool(NOT_MEASURED_HERE.search(block[0]))
+        if pending or marked:
+            first = text.count("\n", 0, block.start()) + 1
+            exempt |= set(range(first, first + block[0].count("\n") + 1))
+        pending = marked and not NOT_MEASURED_HERE.sub("", block[0]).strip()
     return exempt

@@ -3,7 +3,7 @@
 Verification reads the reasons again, so it detects a reason that was removed from a record. There are three sources:
 the exclusions of a notebook in `raw/<number>_marks.csv`; the summary file of a load, which holds the CPU share of the
 load generator; and the statistic itself, e.g. too few samples. Standard library only: this module is part of the
-`verify.py` that every run contains.
+`verify.pyz` that every run contains.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from pathlib import Path
 
 from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside, read_table
-from bankllm.evidence.known_facts import MAX_GENERATOR_CPU_SHARE
 
 EXCLUSIONS_SUFFIX = "_marks.csv"
 SUMMARY = "_summary"
 BUSY, BECAUSE = "generator_cpu_share", "invalid_because"
 """Columns of a load summary."""
+MAX_GENERATOR_CPU_SHARE = 0.9
+"""Maximum CPU share of a load generator, of one core. Above it, the generator's own delay distorts the latencies."""
 
 
 def reasons(mark: str | None, load: Sequence[str], statistic: str | None) -> str | None:
@@ -51,19 +52,22 @@ def load_faults(folder: Path, raw: str) -> list[str]:
     summaries = [raw] if stem.endswith(SUMMARY) else [f"{head}/{stem}{SUMMARY}.csv", f"{head}/{stem}{SUMMARY}.csv.gz"]
     faults: dict[str, None] = {}
     for summary in summaries:
-        if not (folder / summary).is_file():
-            continue
-        for row in read_table(inside(folder, summary), summary, (BUSY, BECAUSE)):
-            if because := row.get(BECAUSE):
-                faults[because] = None
-            elif not (share := _number(row.get(BUSY))) <= MAX_GENERATOR_CPU_SHARE:  # also for NaN
-                busy = f"the load generator was busy for {share:.0%} of a core, over {MAX_GENERATOR_CPU_SHARE:.0%}"
-                faults[busy] = None
+        if (folder / summary).is_file():
+            for row in read_table(inside(folder, summary), summary, (BUSY, BECAUSE)):
+                if because := row.get(BECAUSE) or busy_fault(row.get(BUSY) or "0"):
+                    faults[because] = None
     return list(faults)
 
 
-def _number(cell: str | None) -> float:
+def busy_fault(share: str | float) -> str | None:
+    """Explains why a load is invalid whose generator used this share of a core; None if it is valid.
+
+    Raises `RunError` if the share is not a number.
+    """
     try:
-        return float(cell or 0)
+        value = float(share)
     except ValueError:
-        raise RunError(f"{BUSY} is {cell!r}. Expected a number, the share of a core.") from None
+        raise RunError(f"{BUSY} is {share!r}. Expected a number, the share of a core.") from None
+    if value <= MAX_GENERATOR_CPU_SHARE:
+        return None
+    return f"the load generator was busy for {value:.0%} of a core, over {MAX_GENERATOR_CPU_SHARE:.0%}"

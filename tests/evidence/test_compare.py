@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_direction_tells_whether_higher_or_lower_is_better(first: Path) -> None:
     assert directions["training.lora_r8.accuracy"] == directions["load.ab.throughput"] == 1
     assert directions["chat.sequential.p50_ms"] == directions["training.lora_r8.adapter"] == -1
     share = next(record for record in read_records(first) if record.unit == "share")
-    named = {id: direction(share.model_copy(update={"id": id, "statistic": "proportion"})) for id in EXAMPLES}
+    named = {id: direction(replace(share, id=id, statistic="proportion")) for id in EXAMPLES}
     assert named == EXAMPLES
 
 

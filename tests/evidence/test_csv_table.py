@@ -8,7 +8,8 @@ import pytest
 from bankllm.errors import RunError
 from bankllm.evidence import csv_table
 from bankllm.evidence.csv_table import Table, inside, read_table
-from bankllm.evidence.records import Raw, compute, read_rows, sha256_file, write_rows
+from bankllm.evidence.recompute import RawFiles
+from bankllm.evidence.records import Raw, read_rows, sha256_file, write_rows
 from bankllm.evidence.run import Run
 
 ROWS = [{"label": f"l{i % 3}", "ms": i / 7, "note": 'a "quoted", word\nof two lines'} for i in range(50)]
@@ -21,11 +22,10 @@ def test_written_rows_are_read_back_unchanged(tmp_path: Path, name: str) -> None
     found = read_rows(tmp_path, raw)
     assert list(found) == [{k: str(v) for k, v in row.items()} for row in ROWS if row["label"] == "l1"]
     assert found[-1] == found[len(found) - 1]
-    assert list(found[2:4]) == [found[2], found[3]]
     with pytest.raises(IndexError):
         found[len(found)]
-    assert compute(tmp_path, raw, "maximum", {"column": "ms"}).value == 49 / 7
-    assert compute(tmp_path, raw, "count", {}).value == 17
+    assert RawFiles(tmp_path).estimate(raw, "maximum", {"column": "ms"}).value == 49 / 7
+    assert RawFiles(tmp_path).estimate(raw, "count", {}).value == 17
 
 
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.records import Raw, compute, read_records, sha256_file, write_rows, write_text
+from bankllm.evidence.recompute import RawFiles
+from bankllm.evidence.records import Raw, read_records, sha256_file, write_rows, write_text
 from bankllm.evidence.run import Run, open_run
 
 
@@ -75,15 +76,15 @@ def test_a_raw_file_must_be_in_the_run_folder_and_unchanged(run: Run, tmp_path: 
     run.write_rows("chat", [{"ms": 1}])
     path = run.raw_path("chat")
     raw = Raw(path="raw/01_chat.csv.gz", sha256=sha256_file(path))
-    assert compute(run.folder, raw, "count", {}).value == 1
+    assert RawFiles(run.folder).estimate(raw, "count", {}).value == 1
     with pytest.raises(RunError, match="is outside the run folder"):
-        compute(run.folder, Raw(path="../secret.csv", sha256="0"), "count", {})
+        RawFiles(run.folder).estimate(Raw(path="../secret.csv", sha256="0"), "count", {})
     path.write_text("ms\n2\n")
     with pytest.raises(RunError, match="was changed: expected sha256"):
-        compute(run.folder, raw, "count", {})
+        RawFiles(run.folder).estimate(raw, "count", {})
     path.unlink()
     with pytest.raises(RunError, match="is missing"):
-        compute(run.folder, raw, "count", {})
+        RawFiles(run.folder).estimate(raw, "count", {})
 
 
 def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Reproducing a run: each record is within the tolerance, outside it, or not comparable, with the reason."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_reproduce_repeats_the_notebooks_with_the_same_profile_and_parameters(fo
 def test_a_failed_repetition_names_the_command_to_continue(folder: Path, tmp_path: Path) -> None:
     again = sealed_run(tmp_path / "again")
     failed = [NotebookRun(name="01_local_validation", status="failed", seconds=1, error="cell 3")]
-    manifest = read_manifest(again).model_copy(update={"notebooks": failed})
+    manifest = replace(read_manifest(again), notebooks=failed)
     with pytest.raises(
         RunError, match=r"01_local_validation did not finish\. Continue with: bankllm run --resume again"
     ):
@@ -90,6 +91,6 @@ def test_a_failed_repetition_names_the_command_to_continue(folder: Path, tmp_pat
 
 
 def test_a_run_without_a_finished_notebook_cannot_be_reproduced(folder: Path) -> None:
-    write_manifest(folder, read_manifest(folder).model_copy(update={"notebooks": []}))
+    write_manifest(folder, replace(read_manifest(folder), notebooks=[]))
     with pytest.raises(RunError, match="has no finished notebook"):
         reproduce(folder, lambda *how: (folder, read_manifest(folder)))

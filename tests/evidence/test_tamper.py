@@ -1,22 +1,18 @@
-"""Every tampering with a run is detected and named, by `bankllm verify` and by the `verify.py` of the run.
+"""Every tampering with a run is detected and named, by `bankllm verify` and by the run's `verify.pyz`.
 
 There are three kinds of attacker. `edits` changes a file. `lists` also writes the new sha256 of the file into the
 manifest. `seals` also updates the sha256 in the records and the seal of the manifest, so that only recomputation, the
-rules and the comparison of pages with records can detect the change.
+rules and the comparison of pages with records can detect the change. `make test-tamper` runs all of them.
 """
 
-import gzip
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -25,397 +21,224 @@ from bankllm.evidence.known_facts import KNOWN_DATA
 from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.seal import UNSEALED, seal_of
 from bankllm.evidence.verification.verify import verify
-from tests.support.evidence_run import make_run, replaced
+from tests.support.sealed_run import BANKING77, NOTEBOOK, TELLER77, edit_text, sealed_run
 
-Attacker = Literal["edits", "lists", "seals"]
 Change = Callable[[Path], object]
-Edit = Callable[[list[str]], list[str]]
+Tampering = tuple[str, str, Change, str]
+"""What is changed, the attacker, the change, and the text that a finding must contain."""
 SEAL = "manifest.json: was edited"
-ATTACKERS: dict[Attacker, str | None] = {"edits": None, "lists": SEAL, "seals": None}
-"""Attacker → text that the finding must contain; None: the name of the changed file."""
-RAW = ("raw/01_chat.csv.gz", "raw/02_load_locust.csv.gz", "raw/03_answers.csv.gz")
-NOTEBOOKS = tuple(
-    f"notebooks/{name}.ipynb" for name in ("01_local_validation", "02_load_testing", "03_finetuning_benchmark")
+BUSY = "raw/01_load_openloop_summary.csv.gz"
+CHAT, ANSWERS, MIX = "raw/01_chat.csv.gz", "raw/01_answers.csv.gz", "raw/01_load_mix.csv.gz"
+NB = f"notebooks/{NOTEBOOK}.ipynb"
+P95, P99, ACCURACY, SOAK = (
+    "chat.sequential.p95_ms",
+    "chat.sequential.p99_ms",
+    "training.lora_r8.accuracy",
+    "load.soak.memory",
 )
-UNBOUND = frozenset(("title", "id", "notebook"))
-"""Fields of a record whose change is detected in the pages and notebooks, not in the record."""
+VALID = {"valid": True, "invalid_because": None}
 
 
-@dataclass(frozen=True)
-class Tampering:
-    """One change of a run, the attacker, and the text that at least one finding must contain."""
-
-    what: str
-    attacker: Attacker
-    change: Change
-    expected: str
+def content(name: str, edit: Callable[[str], str]) -> Change:
+    return lambda folder: edit_text(folder / name, edit)
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("original") / "run")
+def replaced(name: str, old: str, new: str) -> Change:
+    return content(name, lambda text: text.replace(old, new, 1))
 
 
-@pytest.fixture(scope="module")
-def standalone(original: Path) -> ModuleType:
-    """The module `verify.py` of the run, loaded from its file."""
-    spec = importlib.util.spec_from_file_location("standalone_verifier", original / "verify.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def lines(name: str, edit: Callable[[list[str]], list[str]]) -> Change:
+    return content(name, lambda text: "".join(f"{line}\n" for line in edit(text.splitlines())))
 
 
-def test_every_tampering_is_detected_and_named_by_both_verifiers(
-    original: Path, standalone: ModuleType, tmp_path: Path
-) -> None:
-    missed, differing, count = [], [], 0
-    for tampering in tamperings(original):
-        count += 1
-        folder = tmp_path / "run"
-        shutil.copytree(original, folder)
-        tampering.change(folder)
-        update_hashes(folder, tampering.attacker)
-        verdict = verify(folder)
-        faults = [f"{f.subject}: {f.detail}" for f in verdict.findings if not f.holds]
-        if not any(tampering.expected in fault for fault in faults):
-            missed.append((tampering.what, tampering.attacker, tampering.expected, faults[:3]))
-        again = standalone.run_checks.check_run(folder, standalone.SCHEMAS)
-        if [vars(f) for f in verdict.findings] != [vars(f) for f in again.findings]:
-            differing.append(tampering.what)
-        shutil.rmtree(folder)
-    assert missed == []
-    assert differing == []
-    assert count >= 200
+def fields(id: str, **changes: Any) -> Change:
+    """A change of fields of one record; a dictionary is merged with the value of its field."""
 
-
-def test_the_run_verifies_and_so_does_a_resealed_copy(original: Path, tmp_path: Path) -> None:
-    assert verify(original).holds
-    shutil.copytree(original, tmp_path / "run")
-    update_hashes(tmp_path / "run", "seals")
-    assert verify(tmp_path / "run").holds
-
-
-@pytest.mark.parametrize("change", ["none", "row", "module beside it"])
-def test_verify_py_runs_with_only_the_standard_library(original: Path, tmp_path: Path, change: str) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(original, folder)
-    if change == "row":
-        words(RAW[0], "200", "500")(folder)
-    if change == "module beside it":
-        (folder / "csv.py").write_text("raise SystemExit('all holds')")
-    options = ["-S"] if change == "module beside it" else ["-I", "-S"]
-    done = subprocess.run(
-        [sys.executable, *options, folder / "verify.py", "--json"], capture_output=True, text=True, check=False, cwd="/"
-    )
-    assert done.stderr == ""
-    assert done.returncode == (change != "none")
-    report = json.loads(done.stdout)
-    assert report["findings"] == [vars(finding) for finding in verify(folder).findings]
-
-
-def update_hashes(folder: Path, attacker: Attacker) -> None:
-    """Update the hashes of the changed files, as far as this attacker does."""
-    path = folder / "manifest.json"
-    if attacker == "edits" or not path.is_file():
-        return
-    if attacker == "seals":
-        records = read_records(folder)
+    def edit(before: list[str]) -> list[str]:
+        records = [json.loads(line) for line in before]
         for record in records:
-            raw = record.get("raw")
-            if raw and (folder / raw["path"]).is_file():
-                raw["sha256"] = sha256_file(folder / raw["path"])
-        write_records(folder, records)
-    manifest = json.loads(path.read_text())
-    manifest["files"] = {
-        file.relative_to(folder).as_posix(): sha256_file(file)
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file != path
-    }
-    if attacker == "seals":
-        manifest["seal"] = UNSEALED
-    text = json.dumps(manifest, indent=2) + "\n"
-    if attacker == "seals":
-        text = text.replace(UNSEALED, seal_of(text.encode(), UNSEALED))
-    path.write_text(text)
+            if record["id"] == id:
+                record |= {k: (record[k] or {}) | v if isinstance(v, dict) else v for k, v in changes.items()}
+        return [json.dumps(record) for record in records]
+
+    return lines("records.jsonl", edit)
 
 
-def tamperings(original: Path) -> Iterator[Tampering]:
-    yield from of_rows(original)
-    yield from of_records(original)
-    yield from of_pages(original)
-    yield from of_notebooks(original)
-    yield from of_files(original)
-    yield from of_manifest(original)
+def listed(**changes: Any) -> Change:
+    return content("manifest.json", lambda text: json.dumps(json.loads(text) | changes, indent=2))
 
 
-def of_rows(original: Path) -> Iterator[Tampering]:
-    """Changed digits, removed and duplicated rows, renamed columns."""
-    edits: dict[str, Edit] = {
-        "dropped row": lambda ls: ls[:5] + ls[6:],
-        "doubled row": lambda ls: [*ls, ls[-1]],
-        "rows all but ten dropped": lambda ls: ls[:11],
-        "a column renamed": lambda ls: [re.sub("latency_ms|predicted", "said", ls[0]), *ls[1:]],
-        "a cell too many": lambda ls: [*ls[:-1], ls[-1] + ",1"],
-    }
-    for name, record in zip(RAW, ("chat.sequential", "load.locust", "training.lora_r8"), strict=True):
-        for number in (1, 120):
-            change = lines(name, bump_line(number))
-            yield Tampering(f"a digit of line {number} of {name}", "edits", change, name)
-            yield Tampering(f"a digit of line {number} of {name}", "lists", change, SEAL)
-        for what, edit in edits.items():
-            yield Tampering(f"{what} in {name}", "seals", lines(name, edit), record)
-    faster = lines(RAW[0], lambda ls: [ls[0], *(re.sub(r"^\d+\.", "1.", line) for line in ls[1:])])
-    yield Tampering("faster answers", "seals", faster, "chat.sequential.p95_ms")
-    better = lines(RAW[2], lambda ls: [re.sub(r"(intent_\d),intent_\d", r"\1,\1", line) for line in ls])
-    yield Tampering("better answers", "seals", better, "training.lora_r8.accuracy")
-    yield Tampering("a shorter training", "seals", words("raw/03_costs.csv.gz", "61.25", "51.25"), "train_s: value")
-    summary = "raw/02_load_openloop_summary.csv.gz"
-    yield Tampering("an idle generator", "edits", words(summary, "0.97", "0.37"), summary)
-    yield Tampering("an idle generator", "seals", words(summary, "0.97", "0.37"), "load.openloop.p95_ms")
-    yield Tampering("no marks", "seals", lambda f: (f / "raw/02_marks.csv").unlink(), "load.soak.memory")
-    yield Tampering("another mark", "seals", words("raw/02_marks.csv", "cut short", "fine"), "load.soak.memory")
+def removed(name: str) -> Change:
+    return lambda folder: (folder / name).unlink()
 
 
-def of_records(original: Path) -> Iterator[Tampering]:
-    """Each field of several records, and lines that are removed, duplicated or truncated."""
-    records = read_records(original)
-    by_id = {record["id"]: (index, record) for index, record in enumerate(records)}
-    for id in ("chat.sequential.p95_ms", "training.lora_r8.accuracy", "load.openloop.throughput"):
-        index, record = by_id[id]
-        for field, value in record.items():
-            change = record_fields(index, {field: other(value)})
-            if id == "chat.sequential.p95_ms":
-                yield Tampering(f"{field} of {id}", "lists", change, SEAL)
-            named = {"schema_version": "records.jsonl, line", "conditions": "manifest.json"}.get(field, id)
-            if field not in UNBOUND:
-                yield Tampering(f"{field} of {id}", "seals", change, named)
-    yield from of_one_record(by_id)
-    edits: dict[str, tuple[Edit, str]] = {
-        "a record dropped": (lambda ls: ls[:1] + ls[2:], "RESULTS"),
-        "an invalid record dropped": (lambda ls: [x for x in ls if "soak" not in x], "load.soak.memory"),
-        "a record twice": (lambda ls: [*ls, ls[1]], records[1]["id"]),
-        "all gone": (lambda ls: ls[:0], "RESULTS"),
-        "a line cut short": (lambda ls: [*ls[:1], ls[1][:80], *ls[2:]], "line 2"),
-        "a key twice": (lambda ls: [*ls[:1], ls[1][:-1] + ',"value":1.0}', *ls[2:]], "line 2"),
-        "no JSON": (lambda ls: [*ls[:1], re.sub(r'"value":[\d.]+', '"value":NaN', ls[1]), *ls[2:]], "line 2"),
-    }
-    for what, (edit, named) in edits.items():
-        yield Tampering(what, "edits", lines("records.jsonl", edit), named)
-        if named != "line 2":  # this attacker parses the records and writes valid JSON
-            yield Tampering(what, "seals", lines("records.jsonl", edit), named)
+def added(name: str) -> Change:
+    return lambda folder: ((folder / name).parent.mkdir(exist_ok=True), (folder / name).write_text("a\n1\n"))
 
 
-def of_one_record(by_id: dict[str, tuple[int, dict[str, Any]]]) -> Iterator[Tampering]:
-    """False records that fit the schema, with updated hashes and seal."""
-    banking77 = {"dataset": "banking77", **KNOWN_DATA["banking77"]}
-    p95, accuracy, soak = "chat.sequential.p95_ms", "training.lora_r8.accuracy", "load.soak.memory"
-    valid = {"valid": True, "invalid_because": None}
-    false_fields: list[tuple[str, str, dict[str, Any]]] = [
-        (p95, "a percentile that was shifted", {"parameters": {"column": "latency_ms", "q": 0.9}}),
-        (p95, "a percentile called another", {"id": "chat.sequential.p90_ms"}),
-        (p95, "seconds for milliseconds", {"unit": "s"}),
-        (p95, "bytes for milliseconds", {"unit": "bytes"}),
-        (p95, "a mean for a percentile", {"statistic": "mean", "parameters": {"column": "latency_ms"}}),
-        (p95, "other rows alone", {"raw": {**by_id[p95][1]["raw"], "where": {"status": "500"}}}),
-        (p95, "rows of another file", {"raw": {**by_id[p95][1]["raw"], "path": "raw/02_load_openloop.csv.gz"}}),
-        (p95, "a path that leads out", {"raw": {**by_id[p95][1]["raw"], "path": "../run/raw/01_chat.csv.gz"}}),
-        (p95, "an absolute path", {"raw": {**by_id[p95][1]["raw"], "path": "/etc/passwd"}}),
-        (p95, "no raw file", {"raw": None}),
-        (p95, "a narrower interval", {"ci95": [by_id[p95][1]["value"]] * 2}),
-        (p95, "no interval", {"ci95": None, "why_no_ci95": "one run"}),
-        (p95, "a value a little lower", {"value": by_id[p95][1]["value"] * 0.999}),
-        (p95, "marked invalid for nothing", {"valid": False, "invalid_because": "too slow"}),
-        (accuracy, "a rounded share", {"value": round(by_id[accuracy][1]["value"], 1)}),
-        (accuracy, "per cent for a share", {"unit": "%"}),
-        (accuracy, "the column of the answers for the prediction", {"parameters": {"predicted": "actual"}}),
-        (accuracy, "another profile", {"conditions": {**by_id[accuracy][1]["conditions"], "profile": "full"}}),
-        (accuracy, "a forged data set", {"conditions": {**by_id[accuracy][1]["conditions"], "dataset": "banking77"}}),
-        (accuracy, "a hidden data set", {"conditions": {**by_id[accuracy][1]["conditions"], "dataset": "ours"}}),
-        (accuracy, "another model", {"conditions": {**by_id[accuracy][1]["conditions"], "model": "bge-large"}}),
-        (accuracy, "other rows of the data", {"conditions": {**by_id[accuracy][1]["conditions"], "test_rows": 3080}}),
-        (accuracy, "all of the data forged", {"conditions": {**by_id[accuracy][1]["conditions"], **banking77}}),
-        ("chat.sequential.p99_ms", "a removed mark: too few samples", valid),
-        ("chat.sequential.p99_ms", "a value from too few samples", {**valid, "value": 22.0}),
-        ("load.openloop.p95_ms", "a removed mark: busy generator", valid),
-        ("load.health.p95_ms", "a removed mark: the load's own", valid),
-        (soak, "a removed mark: the notebook's own", valid),
-        (soak, "a mark in other words", {"invalid_because": "nothing to see"}),
-        ("load.ab.p95_ms", "a value for what was not measured", {"value": 31.0}),
-        ("load.ab.p95_ms", "valid without a measurement", valid),
-        ("load.ab.p95_ms", "not measured for no reason", {"invalid_because": None}),
-        ("load.locust.throughput", "a rate in milliseconds", {"unit": "ms"}),
-        ("training.lora_r8.train_s", "minutes for seconds", {"unit": "min"}),
-    ]
-    for id, what, changes in false_fields:
-        index = by_id[id][0]
-        named = str(changes.get("id", id))
-        if "profile" in what or "all of the data" in what:
-            named = "manifest.json"
-        yield Tampering(f"{what} ({id})", "seals", record_fields(index, changes), named)
+def linked(name: str) -> Change:
+    return lambda folder: (folder / name).symlink_to((folder / name).replace(folder.parent / "elsewhere"))
 
 
-def of_pages(original: Path) -> Iterator[Tampering]:
-    """Claims of each page with another number or another record, and numbers that no record has."""
-    for page, pattern in (("RESULTS.md", CLAIM), ("RESULTS.html", HTML_CLAIM), ("RESUME.md", CLAIM)):
-        text = (original / page).read_text()
-        once = {(m["id"], m["part"]): m for m in pattern.finditer(text) if re.search(r"\d", m["text"])}
-        for match in once.values():
-            rounded = match[0].replace(f">{match['text']}<", f">{bump(match['text'])}<")
-            yield Tampering(f"{match['id']} in {page}", "seals", splice(page, match.span(), rounded), page)
-        insertion = (
-            ("</body>", "<p>Answers in 3.14 ms.</p></body>") if page.endswith("html") else ("\n#", "\n3.14 ms\n\n#")
-        )
-        for attacker, named in ATTACKERS.items():
-            unbound = words(page, *insertion)
-            yield Tampering(f"an unbound number in {page}", attacker, unbound, named or page)
-            match = next(iter(once.values()))
-            foreign = splice(page, match.span(), match[0].replace(match["id"], "chat.none.p50_ms"))
-            yield Tampering(f"a number bound to no record in {page}", attacker, foreign, named or page)
+def swapped(one: str, two: str) -> Change:
+    def change(folder: Path) -> None:
+        first, second = (folder / one).read_bytes(), (folder / two).read_bytes()
+        (folder / one).write_bytes(second)
+        (folder / two).write_bytes(first)
+
+    return change
 
 
-def of_notebooks(original: Path) -> Iterator[Tampering]:
-    """Values, intervals and titles in the tables of the notebooks, and truncated notebooks."""
-    for name, kind in zip(NOTEBOOKS, ("chat", "load", "training"), strict=True):
-        text = (original / name).read_text()
-        cells = [match for match in re.finditer(r"<td>(\d[^<]*)</td>", text) if not match[1].isdigit()][:3]
-        for match in cells:
-            change = splice(name, match.span(), f"<td>{bump(match[1])}</td>")
-            yield Tampering(f"{match[1]} in {name}", "edits", change, name)
-            yield Tampering(f"{match[1]} in {name}", "seals", change, name)
-        yield Tampering(f"a status in {name}", "seals", words(name, "<td>measured</td>", "<td>invalid</td>"), name)
-        yield Tampering(f"a title in {name}", "seals", words(name, "<td>", "<td>Fast "), name)
-        yield Tampering(f"an id in {name}", "seals", words(name, f"<th>{kind}.", "<th>best."), name)
-        cut = bytes_of(name, lambda content: content[:-50])
-        yield Tampering(f"{name} cut short", "seals", cut, name)
+SAMPLE: list[Tampering] = [
+    ("a digit of a row", "edits", replaced(CHAT, "\n77", "\n76"), P95),
+    ("a digit of a row", "lists", replaced(CHAT, "\n77", "\n76"), SEAL),
+    ("a dropped row", "seals", lines(CHAT, lambda ls: ls[:5] + ls[6:]), P95),
+    ("better answers", "seals", replaced(ANSWERS, ",a,b", ",a,a"), ACCURACY),
+    ("a value a little lower", "seals", fields(P95, value=189.9), f"{P95}: value: recorded 189.9, recomputed 190.0"),
+    ("a shifted percentile", "seals", fields(P95, parameters={"q": 0.9}), P95),
+    ("a removed mark: too few samples", "seals", fields(P99, **VALID), f"{P99}: recorded as valid, but p99 needs"),
+    ("a removed mark: busy generator", "seals", fields("load.openloop.p95_ms", **VALID), "load.openloop.p95_ms"),
+    ("a value that was not measured", "seals", fields("load.locust.p95_ms", value=31.0), "has a value without a raw"),
+    ("another unit", "seals", fields(P95, unit="s"), f"{P95}: expected unit ms, found s"),
+    ("a field less", "seals", replaced("records.jsonl", '"n":200,', ""), f"{ACCURACY}: field n is missing"),
+    ("a record dropped", "seals", lines("records.jsonl", lambda ls: ls[1:]), "RESULTS.md: line"),
+    ("a claim on a page", "seals", replaced("RESULTS.html", ">190.0 ms<", ">180.0 ms<"), "RESULTS.html: line"),
+    ("prose on a page", "seals", replaced("RESULTS.md", "measured in this run", "faster"), "RESULTS.md: differs from"),
+    ("an export", "seals", replaced("results.csv", ",190.0,", ",180.0,"), "results.csv: differs from"),
+    ("a cell of a notebook", "seals", replaced(NB, "<td>190.0 ms</td>", "<td>180.0 ms</td>"), f"{NB}: value of {P95}"),
+    ("a page in a notebook", "seals", replaced(NB, "-->190.0 ms<", "-->180.0 ms<"), f"{NB}: line"),
+    ("a plot", "edits", content("plots/01_latency.png", lambda text: text[:99]), "latency.png: expected sha256"),
+    ("a plot", "lists", content("plots/01_latency.png", lambda text: text[:99]), SEAL),
+    ("a file removed", "edits", removed(ANSWERS), f"{ANSWERS}: the manifest lists it, but it is missing"),
+    ("a file added", "edits", added("notes.txt"), "notes.txt: is in the run folder"),
+    ("another commit", "edits", listed(git_commit="f" * 40), SEAL),
+]  # fmt: skip
+FORGED: list[tuple[str, dict[str, Any], str]] = [
+    (P95, {"id": "chat.sequential.p90_ms"}, "the id says p90"),
+    (P95, {"unit": "bytes"}, P95),
+    (P95, {"statistic": "mean"}, P95),
+    (P95, {"raw": {"where": {"ms": "5.0"}}}, P95),
+    (P95, {"raw": {"path": "raw/01_answers.csv.gz"}}, P95),
+    (P95, {"raw": {"path": "../run/raw/01_chat.csv"}}, "is outside the run folder"),
+    (P95, {"raw": {"path": "/etc/passwd"}}, "is outside the run folder"),
+    (P95, {"raw": None}, P95),
+    (P95, {"ci95": [190.0, 190.0]}, f"{P95}: lower end of the interval"),
+    (P95, {"ci95": None, "why_no_ci95": "one run"}, P95),
+    (P95, {"n": 201}, f"{P95}: n: recorded 201, recomputed 200"),
+    (P95, {"notebook": "02_load_testing"}, "its raw file is from notebook 01"),
+    (P95, {"valid": False, "invalid_because": "too slow"}, f"{P95}: invalid_because"),
+    (P95, {"valid": False}, "no reason was found"),
+    (P99, {**VALID, "value": 198.0}, P99),
+    (ACCURACY, {"value": 0.9}, ACCURACY),
+    (ACCURACY, {"unit": "%"}, ACCURACY),
+    (ACCURACY, {"parameters": {"predicted": "actual"}}, ACCURACY),
+    (ACCURACY, {"conditions": {"profile": "full"}}, "manifest.json: profile quick differs"),
+    (ACCURACY, {"conditions": {"dataset": "banking77"}}, "banking77: expected train_rows"),
+    (ACCURACY, {"conditions": {"dataset": "ours"}}, "its files are those of teller77"),
+    (ACCURACY, {"conditions": {"test_rows": 3080}}, "teller77: expected test_rows 697, found 3080"),
+    (ACCURACY, {"conditions": {"model": "bge-large"}}, "its weights are those of all-MiniLM-L6-v2"),
+    (ACCURACY, {"conditions": BANKING77}, "manifest.json: data: banking77 differs"),
+    ("load.health.p95_ms", VALID, "load.health.p95_ms: recorded as valid, but the server restarted"),
+    (SOAK, VALID, f"{SOAK}: recorded as valid, but the soak was cut short"),
+    (SOAK, {"invalid_because": "nothing to see"}, SOAK),
+    ("load.locust.p95_ms", VALID, "load.locust.p95_ms"),
+    ("load.locust.p95_ms", {"invalid_because": None}, "gives no reason"),
+    ("load.ab.throughput", {"unit": "ms"}, "expected a unit that ends in /s"),
+    ("training.lora_r8.train_s", {"unit": "min"}, "expected unit s, found min"),
+]
+SEALED_MANIFESTS: list[dict[str, Any]] = [
+    {"data": {}},
+    {"data": {"teller77": KNOWN_DATA["teller77"] | {"test_rows": 1}}},
+    {"models": {"bge-large": None}},
+    {"profile": "full"},
+    {"complete": True, "finished": None},
+    {"notebooks": [{"name": "04_vector_search", "status": "done", "seconds": 1.0}]},
+    {"stars": 5},
+    {"schema_version": 2},
+]
+LINES: list[tuple[str, Callable[[list[str]], list[str]], str]] = [
+    ("a record twice", lambda ls: [*ls, ls[1]], "training.lora_r8.train_s: is in records.jsonl more than once"),
+    ("an excluded record dropped", lambda ls: [x for x in ls if "soak" not in x], f"{SOAK}: is excluded by a file"),
+    ("all gone", lambda ls: [], "RESULTS.md: line"),
+    ("a line cut short", lambda ls: [ls[0][:80], *ls[1:]], "records.jsonl, line 1: not a measurement record"),
+    ("a key twice", lambda ls: [ls[0][:-1] + ',"value":1.0}', *ls[1:]], "line 1: not a measurement record: an object"),
+    ("no JSON", lambda ls: [re.sub(r'"value":[\d.]+', '"value":NaN', ls[0]), *ls[1:]], "NaN is not JSON"),
+]
+ROWS: dict[str, Callable[[list[str]], list[str]]] = {
+    "doubled row": lambda ls: [*ls, ls[-1]],
+    "all but ten rows dropped": lambda ls: ls[:11],
+    "a column renamed": lambda ls: [re.sub("ms|predicted", "said", ls[0]), *ls[1:]],
+    "a cell too many": lambda ls: [*ls[:-1], ls[-1] + ",1"],
+}
 
-    text = (original / NOTEBOOKS[0]).read_text()
-    plain = re.search(r"\d+\.\d ms", text[text.index("text/plain") :])
-    assert plain
-    at = text.rindex(plain[0])
-    change = splice(NOTEBOOKS[0], (at, at + len(plain[0])), "9.9 ms")
-    yield Tampering(f"{plain[0]} in plain text", "seals", change, NOTEBOOKS[0])
+
+def all_tamperings(original: Path) -> Iterator[Tampering]:
+    """Each file, record, field and claim of the run in turn."""
+    yield from SAMPLE
+    for id, changes, expected in FORGED:
+        yield f"{changes} of {id}", "seals", fields(id, **changes), expected
+    for change in SEALED_MANIFESTS:
+        yield f"{change} in the manifest", "seals", listed(**change), "manifest.json"
+    for what, edit, expected in LINES:
+        yield what, "edits", lines("records.jsonl", edit), expected
+    for name, id in ((CHAT, P95), (ANSWERS, ACCURACY), (MIX, "load.mix.p95_ms")):
+        for what, edit in ROWS.items():
+            yield f"{what} in {name}", "seals", lines(name, edit), id
+        yield f"{name} removed", "seals", removed(name), f"{name} is missing"
+    yield (
+        "an idle generator",
+        "seals",
+        replaced(BUSY, "0.97", "0.3"),
+        "load.openloop.p95",
+    )
+    yield "no marks", "seals", removed("raw/01_marks.csv.gz"), SOAK
+    yield "another mark", "seals", replaced("raw/01_marks.csv.gz", "cut short", "fine"), SOAK
+    yield from of_every_file(original)
+    yield from of_every_number(original)
+    record = json.loads((original / "records.jsonl").read_text().splitlines()[0])
+    for field in record.keys() - {"id", "schema_version"}:
+        new = fields(record["id"], **{field: other(record[field])})
+        yield f"the record's {field}", "lists", new, SEAL
+        named = {"title": "RESULTS.md: differs", "conditions": "manifest.json"}.get(field, record["id"])
+        yield f"the record's {field}", "seals", new, named
 
 
-def of_files(original: Path) -> Iterator[Tampering]:
-    """Each file with one byte changed; files removed, renamed, replaced by a link, added or swapped."""
+def of_every_file(original: Path) -> Iterator[Tampering]:
     names = [path.relative_to(original).as_posix() for path in sorted(original.rglob("*")) if path.is_file()]
     for name in names:
+        named = f"{name}: " if name != "manifest.json" else name
+        yield f"the last byte of {name}", "edits", content(name, lambda text: text[:-1] + "~"), named
         if name != "manifest.json":
-            yield Tampering(f"the last byte of {name}", "edits", bytes_of(name, lambda c: c[:-1] + b"~"), name)
-    for name in (*RAW, "records.jsonl", "RESULTS.md", "verify.py", "plots/01_latency.png", NOTEBOOKS[0]):
-        yield Tampering(f"{name} renamed", "edits", lambda f, n=name: (f / n).rename(f / f"{n}.old"), name)
-        yield Tampering(f"{name} removed", "edits", lambda f, n=name: (f / n).unlink(), name)
-        yield Tampering(f"{name} a link", "edits", lambda f, n=name: link(f / n), name)
-    edited = bytes_of("plots/01_latency.png", lambda content: content[:100] + b"x" * 50)
-    yield Tampering("an edited plot", "edits", edited, "plots/01_latency.png")
-    yield Tampering("an edited plot", "lists", edited, SEAL)
-    for added in ("raw/04_more.csv", "notes.txt", "raw/manifest.json", ".hidden", "notebooks/x/y.txt"):
-        yield Tampering(f"{added} added", "edits", lambda f, n=added: write(f / n, "a\n1\n"), added)
-        yield Tampering(f"{added} added", "lists", lambda f, n=added: write(f / n, "a\n1\n"), SEAL)
-    for one, two in ((RAW[0], "raw/02_load_openloop.csv.gz"), ("RESULTS.md", "RESUME.md"), NOTEBOOKS[:2]):
-        yield Tampering(f"{one} and {two} swapped", "edits", lambda f, a=one, b=two: swap(f / a, f / b), one)
-    swapped = "raw/02_load_openloop.csv.gz"
-    yield Tampering("raw files swapped", "seals", lambda f: swap(f / RAW[0], f / swapped), "chat.sequential.p50_ms")
-    for raw in RAW:
-        yield Tampering(f"{raw} removed", "seals", lambda f, n=raw: (f / n).unlink(), f"{raw} is missing")
+            for change in (removed(name), linked(name), lambda f, n=name: (f / n).rename(f / f"{n}.old")):
+                yield f"{name} removed, linked or renamed", "edits", change, named
+    for name in ("raw/04_more.csv", "raw/manifest.json", ".hidden", "notebooks/x/y.txt"):
+        yield f"{name} added", "edits", added(name), name
+        yield f"{name} added", "lists", added(name), SEAL
+    for one, two in ((CHAT, ANSWERS), ("RESULTS.md", "RESUME.md")):
+        yield f"{one} and {two} swapped", "edits", swapped(one, two), one
+    yield "raw files swapped", "seals", swapped(CHAT, ANSWERS), P95
+    for field, value in json.loads((original / "manifest.json").read_text()).items():
+        yield f"{field} of the manifest", "edits", listed(**{field: other(value)}), "manifest.json"
 
 
-def of_manifest(original: Path) -> Iterator[Tampering]:
-    """Each field of the manifest, and its entries for data, models, notebooks and files."""
-    manifest = json.loads((original / "manifest.json").read_text())
-    plain: dict[str, dict[str, Any]] = {
-        "another commit": {"git_commit": "f" * 40},
-        "a dirty tree": {"git_dirty": True},
-        "another command": {"command": "bankllm run --profile full"},
-        "another machine": {"environment": {"cpu": "a faster CPU"}},
-        "a file less": {"files": {k: v for k, v in manifest["files"].items() if k != RAW[0]}},
-        "another hash": {"files": manifest["files"] | {RAW[0]: "0" * 64}},
-        "no seal": {"seal": None},
-    }
-    plain |= {f"{field} of the manifest": {field: other(value)} for field, value in manifest.items()}
-    sealed: dict[str, dict[str, Any]] = {
-        "a data set less": {"data": {}},
-        "other data": {"data": {"teller77": manifest["data"]["teller77"] | {"test_rows": 1}}},
-        "another model": {"models": {"bge-large": None}},
-        "another profile": {"profile": "full"},
-        "a run that is complete": {"complete": True, "finished": None},
-        "a notebook that was not run": {"notebooks": [{"name": "04_vector_search", "status": "done", "seconds": 1.0}]},
-        "a field that is not known": {"stars": 5},
-        "a newer schema": {"schema_version": 2},
-    }
-    for what, changes in plain.items():
-        yield Tampering(what, "edits", manifest_fields(changes), "manifest.json")
-    for what, changes in sealed.items():
-        yield Tampering(what, "seals", manifest_fields(changes), "manifest.json")
-    yield Tampering("a space at its end", "edits", bytes_of("manifest.json", lambda c: c + b" "), "manifest.json")
-    yield Tampering("half a manifest", "edits", bytes_of("manifest.json", lambda c: c[:40]), "manifest.json")
-
-
-def read_records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
-
-
-def write_records(folder: Path, records: list[dict[str, Any]]) -> None:
-    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
-def record_fields(index: int, changes: dict[str, Any]) -> Change:
-    def change(folder: Path) -> None:
-        records = read_records(folder)
-        records[index] |= changes
-        write_records(folder, records)
-
-    return change
-
-
-def manifest_fields(changes: dict[str, Any]) -> Change:
-    return bytes_of("manifest.json", lambda content: json.dumps(json.loads(content) | changes, indent=2).encode())
-
-
-def bytes_of(name: str, edit: Callable[[bytes], bytes]) -> Change:
-    """Returns a change of a file's content. It fails if the content stays the same, which would test nothing."""
-
-    def change(folder: Path) -> None:
-        before = (folder / name).read_bytes()
-        after = edit(before)
-        assert after != before
-        (folder / name).write_bytes(after)
-
-    return change
-
-
-def lines(name: str, edit: Edit) -> Change:
-    """Returns a change of the lines of a text file, plain or gzip."""
-
-    def content(before: bytes) -> bytes:
-        plain = gzip.decompress(before) if name.endswith(".gz") else before
-        after = "".join(f"{line}\n" for line in edit(plain.decode().splitlines())).encode()
-        return gzip.compress(after) if name.endswith(".gz") else after
-
-    return bytes_of(name, content)
-
-
-def words(name: str, old: str, new: str) -> Change:
-    return bytes_of(name, lambda content: replaced(content, old, new))
-
-
-def splice(name: str, span: tuple[int, int], new: str) -> Change:
-    def content(before: bytes) -> bytes:
-        text = before.decode()
-        return (text[: span[0]] + new + text[span[1] :]).encode()
-
-    return bytes_of(name, content)
+def of_every_number(original: Path) -> Iterator[Tampering]:
+    for page, pattern in (("RESULTS.md", CLAIM), ("RESULTS.html", HTML_CLAIM), ("RESUME.md", CLAIM)):
+        claims = {match[0]: match for match in pattern.finditer((original / page).read_text())}
+        for whole, match in claims.items():
+            if re.search(r"\d", match["text"]):
+                false = whole.replace(f">{match['text']}<", f">{bump(match['text'])}<")
+                yield f"{whole} in {page}", "seals", replaced(page, whole, false), f"{page}: line"
+            foreign = whole.replace(match["id"], "chat.none.p50_ms")
+            yield f"another id than {whole} in {page}", "seals", replaced(page, whole, foreign), "no record chat.none"
+    cells = re.findall(r"<td>[^<]*\d[^<]*</td>", (original / NB).read_text())
+    for cell in {*cells, "<td>measured</td>", f"<th>{P95}</th>"}:
+        false = bump(cell) if re.search(r"\d", cell) else "<td>invalid</td>"
+        yield f"{cell} in {NB}", "seals", replaced(NB, cell, false), NB
 
 
 def bump(text: str) -> str:
     """Returns the text with its first digit raised by one, modulo 10."""
     return re.sub(r"\d", lambda match: str((int(match[0]) + 1) % 10), text, count=1)
-
-
-def bump_line(number: int) -> Edit:
-    return lambda ls: [*ls[:number], bump(ls[number]), *ls[number + 1 :]]
 
 
 def other(value: Any) -> Any:
@@ -433,18 +256,65 @@ def other(value: Any) -> Any:
     return f"{value}x"
 
 
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+def update_hashes(folder: Path, attacker: str) -> None:
+    """Update the hashes of the changed files, as far as this attacker does."""
+    if attacker == "edits":
+        return
+    if attacker == "seals":
+        records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+        for raw in (record["raw"] for record in records if record.get("raw")):
+            if (folder / raw["path"]).is_file():
+                raw["sha256"] = sha256_file(folder / raw["path"])
+        (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    path = folder / "manifest.json"
+    files = {f.relative_to(folder).as_posix(): sha256_file(f) for f in folder.rglob("*") if f.is_file() and f != path}
+    manifest = json.loads(path.read_text()) | {"files": files}
+    if attacker == "seals":
+        text = json.dumps(manifest | {"seal": UNSEALED}, indent=2)
+        path.write_text(text.replace(UNSEALED, seal_of(text.encode(), UNSEALED)))
+    else:
+        path.write_text(json.dumps(manifest, indent=2))
 
 
-def swap(one: Path, two: Path) -> None:
-    first, second = one.read_bytes(), two.read_bytes()
-    one.write_bytes(second)
-    two.write_bytes(first)
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sealed_run(tmp_path_factory.mktemp("original") / "run", excluded=True, data=TELLER77, complete=False)
 
 
-def link(path: Path) -> None:
-    elsewhere = path.parents[2] / f"{path.name}.elsewhere"
-    path.replace(elsewhere)
-    path.symlink_to(elsewhere)
+def undetected(original: Path, folder: Path, tampering: Tampering) -> str | None:
+    """Applies a tampering to a copy of the run; returns what either verifier missed, or None."""
+    what, attacker, change, expected = tampering
+    shutil.copytree(original, folder)
+    change(folder)
+    update_hashes(folder, attacker)
+    command = [sys.executable, "-I", "-S", original / "verify.pyz", folder, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    alone = json.loads(done.stdout)["findings"]
+    found = [vars(finding) for finding in verify(folder).findings]
+    faults = [f"{f['subject']}: {f['detail']}" for f in found if f["status"] == "does not hold"]
+    shutil.rmtree(folder)
+    (folder.parent / "elsewhere").unlink(missing_ok=True)
+    if not any(expected in fault for fault in faults):
+        return f"{what} ({attacker}): expected {expected!r}, found {faults[:3]}"
+    rendered_again = [f for f in found if "differs from the page" in f["detail"]]
+    return None if alone == [f for f in found if f not in rendered_again] else f"{what} ({attacker}): they differ"
+
+
+@pytest.mark.parametrize("tampering", SAMPLE, ids=lambda tampering: f"{tampering[0]} ({tampering[1]})")
+def test_a_tampering_is_detected_and_named_by_both_verifiers(
+    original: Path, tmp_path: Path, tampering: Tampering
+) -> None:
+    assert undetected(original, tmp_path / "run", tampering) is None
+
+
+@pytest.mark.tamper
+def test_every_tampering_is_detected_and_named_by_both_verifiers(original: Path, tmp_path: Path) -> None:
+    tamperings = list(all_tamperings(original))
+    assert len(tamperings) >= 200
+    assert [fault for one in tamperings if (fault := undetected(original, tmp_path / "run", one))] == []
+
+
+def test_a_resealed_copy_verifies(original: Path, tmp_path: Path) -> None:
+    shutil.copytree(original, tmp_path / "run")
+    update_hashes(tmp_path / "run", "seals")
+    assert verify(tmp_path / "run").holds

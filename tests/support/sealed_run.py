@@ -1,27 +1,27 @@
-"""A small finished run with rows as notebooks write them, sealed as by the pipeline."""
+"""Small finished runs made by the real code: rows as notebooks write them, records, pages, notebooks, a seal."""
 
-from collections.abc import Sequence
+import gzip
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
 from bankllm import __version__
-from bankllm.evidence.known_facts import KNOWN_DATA
+from bankllm.evidence.known_facts import KNOWN_DATA, KNOWN_MODELS
 from bankllm.evidence.manifest import Manifest, NotebookRun, write_manifest
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.profiles import PROFILES
-from tests.support.evidence_run import MODEL, write_notebook
 
-BANKING77 = {
-    "dataset": "banking77",
-    **KNOWN_DATA["banking77"],
-    "intents": 77,
-    **MODEL,
-}
-TELLER77 = BANKING77 | {"dataset": "teller77", **KNOWN_DATA["teller77"], "intents": 84}
+NOTEBOOK = "01_local_validation"
+MODEL = {"model": "all-MiniLM-L6-v2", "model_sha256": KNOWN_MODELS["all-MiniLM-L6-v2"]}
+BANKING77 = {"dataset": "banking77", **KNOWN_DATA["banking77"], **MODEL}
+TELLER77 = {"dataset": "teller77", **KNOWN_DATA["teller77"], **MODEL}
 ENVIRONMENT = {
     "cpu": "Sample CPU",
     "cores_usable": 2,
@@ -48,15 +48,8 @@ def fill(run: Run, *, data: dict[str, Any] = BANKING77, wrong: Sequence[int] = r
         ("seconds", "train_s", "training time, embedding included", "s"),
         ("bytes", "adapter", "weights on disk", "bytes"),
     ):
-        run.measure(
-            f"training.lora_r8.{name}",
-            "single",
-            "costs",
-            title=f"LoRA r=8: {title}",
-            unit=unit,
-            conditions=how,
-            column=column,
-        )
+        options = {"title": f"LoRA r=8: {title}", "unit": unit, "conditions": how, "column": column}
+        run.measure(f"training.lora_r8.{name}", "single", "costs", **options)
     run.write_rows("chat", ({"ms": slower * i} for i in range(1, 201)))
     run.measure_percentiles("chat.sequential", "chat", title="Chat, one request at a time", column="ms")
     run.write_rows("load", [{"requests_per_s": 84.2}])
@@ -66,11 +59,38 @@ def fill(run: Run, *, data: dict[str, Any] = BANKING77, wrong: Sequence[int] = r
     run.not_measured("load.locust.p95_ms", title="Locust, p95", unit="ms", why="locust is not here <apt>")
 
 
-def sealed_run(folder: Path, *, environment: dict[str, Any] = ENVIRONMENT, complete: bool = True, **how: Any) -> Path:
-    """Writes and seals a run of the quick profile in `folder`; `how` are arguments of `fill`. Returns the folder."""
-    run = Run(folder, "01_local_validation", PROFILES["quick"])
+def add_excluded_loads(run: Run) -> None:
+    """Adds loads: a valid one, one with a busy generator, one that says why not, one the notebook cut."""
+    for name, busy, because in (("mix", 0.4, ""), ("openloop", 0.97, ""), ("health", 0.2, "the server restarted")):
+        rows = ({"kind": kind, "latency_ms": 20 + i % 40} for i in range(132) for kind in ("chat", "health"))
+        run.write_rows(f"load_{name}", rows)
+        run.write_rows(f"load_{name}_summary", [{"generator_cpu_share": busy, "invalid_because": because}])
+        options: dict[str, Any] = {"where": {"kind": "chat"}, "column": "latency_ms", "percentiles": (0.95,)}
+        run.measure_percentiles(f"load.{name}", f"load_{name}", title=f"Chat latency ({name})", **options)
+    run.write_rows("soak", [{"rss_bytes": 3e8 + i} for i in range(8)])
+    soak = {"unit": "bytes", "column": "rss_bytes", "invalid_because": "the soak was cut short"}
+    run.measure("load.soak.memory", "maximum", "soak", title="Most memory in the soak", **soak)
+
+
+def sealed_run(
+    folder: Path,
+    *,
+    environment: dict[str, Any] = ENVIRONMENT,
+    complete: bool = True,
+    excluded: bool = False,
+    **how: Any,
+) -> Path:
+    """Writes and seals a run of the quick profile in `folder`; `how` are arguments of `fill`. Returns the folder.
+
+    With `excluded`, the run also has the records of `add_excluded_loads` and a plot.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    run = Run(folder, NOTEBOOK, PROFILES["quick"])
     fill(run, **how)
+    if excluded:
+        add_excluded_loads(run)
+        (folder / "plots").mkdir()
+        (folder / "plots/01_latency.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(200)))
     manifest = Manifest(
         run_id=folder.name,
         profile="quick",
@@ -79,11 +99,38 @@ def sealed_run(folder: Path, *, environment: dict[str, Any] = ENVIRONMENT, compl
         git_commit="d" * 40,
         git_dirty=False,
         environment=environment,
-        notebooks=[NotebookRun(name="01_local_validation", status="done", seconds=1.0)],
+        notebooks=[NotebookRun(name=NOTEBOOK, status="done", seconds=1.0)],
     )
     write_manifest(folder, manifest)
     render(folder)
-    write_notebook(folder, run.notebook)
+    write_notebook(run)
     write_crate(folder, manifest)
     seal_run(folder, manifest, complete=complete)
     return folder
+
+
+def write_notebook(run: Run) -> None:
+    """Writes the executed notebook of a run, which shows its table of records and a page."""
+    table = run.table()
+    bundle = {"text/html": table._repr_html_(), "text/plain": table.to_string()}
+    page = {"text/markdown": (run.folder / "RESUME.md").read_text()}
+    outputs = [new_output("execute_result", data=bundle, execution_count=1), new_output("display_data", data=page)]
+    (run.folder / "notebooks").mkdir(exist_ok=True)
+    notebook = new_notebook(cells=[new_code_cell("run.table()", outputs=outputs)])
+    nbformat.write(notebook, run.folder / "notebooks" / f"{run.notebook}.ipynb")
+
+
+def edit_text(path: Path, edit: Callable[[str], str]) -> None:
+    """Edits a file in place: text, gzip text, or bytes that are no text. Raises `ValueError` if nothing changes."""
+    before = path.read_bytes()
+    packed = path.suffix == ".gz"
+    text = (gzip.decompress(before) if packed else before).decode("utf-8", "surrogateescape")
+    if (edited := edit(text)) == text:
+        raise ValueError(f"the edit does not change {path}")
+    after = edited.encode("utf-8", "surrogateescape")
+    path.write_bytes(gzip.compress(after, mtime=0) if packed else after)
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    """Replaces the first occurrence of a text in a file, plain or gzip."""
+    edit_text(path, lambda text: text.replace(old, new, 1))

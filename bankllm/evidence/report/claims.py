@@ -10,7 +10,7 @@ A claim can state conditions that its record must fulfil: `<!-- claim: ID datase
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from bankllm.errors import RunError
@@ -28,11 +28,14 @@ def check_claims(file: Path, folder: Path) -> list[str]:
     text = read_markdown(file)
     measured = _measured(folder)
     file_conditions = run_named_in(text)[1]
-    return [
-        f"{file}:{token.line}: {fault}"
-        for token in find_tokens(text)
-        for fault in _faults(token, measured, file_conditions, text.splitlines()[token.line - 1], folder.name)
-    ]
+    faults = []
+    for token in find_tokens(text):
+        if record := measured.get(token.id):
+            found = list(_faults(token, record, file_conditions, text.splitlines()[token.line - 1]))
+        else:
+            found = [f"run {folder.name} has no valid record for {token.id}"]
+        faults += [f"{file}:{token.line}: {fault}" for fault in found]
+    return faults
 
 
 def write_claims(file: Path, folder: Path) -> int:
@@ -55,8 +58,7 @@ def write_claims(file: Path, folder: Path) -> int:
 
     filled, count = CLAIM.subn(fill, text)
     run_path = Path(os.path.relpath(folder.resolve(), file.parent.resolve())).as_posix()
-    filled = RUN.sub(lambda match: f"<!-- claims-run: {run_path}{match['conditions']} -->", filled)
-    write_text(file, filled)
+    write_text(file, RUN.sub(lambda match: f"<!-- claims-run: {run_path}{match['conditions']} -->", filled))
     return count
 
 
@@ -75,22 +77,14 @@ def read_markdown(file: Path) -> str:
         raise RunError(f"{file} cannot be read ({reason}). Expected a text file in UTF-8; check the path.") from error
 
 
-def _faults(token: Token, measured: Mapping[str, Record], file_conditions: str, line: str, run: str) -> Iterator[str]:
-    record = measured.get(token.id)
-    if record is None:
-        yield f"run {run} has no valid record for {token.id}"
-        return
+def _faults(token: Token, record: Record, file_conditions: str, line: str) -> Iterator[str]:
     condition_faults = list(_condition_faults(token, record, file_conditions))
     yield from condition_faults
     if token.part in PARTS and token.text != (expected := format_part(record, token.part)):
         yield f"{token.id}: expected {expected!r} as in the record, found {token.text!r}"
     dataset = str(record.conditions.get("dataset", ""))
-    if (
-        not condition_faults
-        and dataset.startswith("teller77")
-        and "banking77" in line.lower()
-        and "teller77" not in line.lower()
-    ):
+    on_teller77 = dataset.startswith("teller77") and "teller77" not in line.lower()
+    if not condition_faults and on_teller77 and "banking77" in line.lower():
         yield f"{token.id} was measured on {dataset}, but its line mentions Banking77"
 
 

@@ -6,9 +6,7 @@ surrounding text.
 """
 
 import json
-import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,28 +28,10 @@ PLACEHOLDER = re.compile(rf"(?<![\w$])(?:{PLACEHOLDER_WORDS}|{SLOT})(?!\w)|(?<!\
 """Placeholders. `SLOT` is searched for only in prose: in code, `<x>` or `N/A` are ordinary syntax or data."""
 UNIT_AFTER = re.compile(rf" ?(?P<unit>{UNIT})(?![\w/])")
 CLAUSE_BOUNDARY = re.compile(r"[.;!?](?:\s|$)|,\s|\||\n|\s(?:and|und|with)\s|\s[–—]\s")
-WORD = re.compile(r"[a-z][a-z0-9]*|\d+")
+WORD = re.compile(r"[a-z][a-z0-9]+")
 PERCENTILE = re.compile(r"p\d\d+")
 """A text that mentions p50 never gets a p95 as its suggestion."""
-SYNONYMS = {
-    "tuned": "training",
-    "tuning": "training",
-    "finetuned": "training",
-    "trained": "training",
-    "train": "training",
-    "rps": "throughput",
-    "qps": "throughput",
-    "requests": "throughput",
-    "throughput": "throughput",
-    "vector": "vectors",
-    "retrieval": "search",
-    "embeddings": "indexed",
-    "api": "chat",
-    "latency": "chat",
-    "rank": "r",
-}
-"""Word of a résumé → the word that records use for the same thing."""
-STOP = {"a", "an", "the", "of", "to", "at", "in", "on", "by", "for", "is", "was", "one", "s", "ms", "all", "new", "old"}
+STOP = {"an", "the", "of", "to", "at", "in", "on", "by", "for", "is", "was", "one", "ms", "all", "new", "old"}
 """Words that are ignored when texts are compared."""
 
 
@@ -79,15 +59,11 @@ def scan(file: Path, records: Sequence[Record]) -> list[ScanFinding]:
     Raises `RunError` if the file is neither UTF-8 text nor a notebook.
     """
     measured = [record for record in records if record.status == "measured"]
-    findings: list[ScanFinding] = []
-    for location, text, is_code in _parts(file):
-        findings += _scan_text(location, text, is_code, _Matcher(measured))
-    return findings
+    return [finding for part in _parts(file) for finding in _scan_text(*part, measured)]
 
 
-def _scan_text(location: str, text: str, is_code: bool, matcher: "_Matcher") -> Iterator[ScanFinding]:
-    blanked = prose(text)
-    lines = blanked.splitlines()
+def _scan_text(location: str, text: str, is_code: bool, records: Sequence[Record]) -> Iterator[ScanFinding]:
+    lines = prose(text).splitlines()
     found = [
         (number, match.start(), match[0], "placeholder", "")
         for number, line in enumerate(text.splitlines() if is_code else lines, start=1)
@@ -100,7 +76,7 @@ def _scan_text(location: str, text: str, is_code: bool, matcher: "_Matcher") -> 
         line = lines[number - 1] if number <= len(lines) else ""
         if not unit and (after := UNIT_AFTER.match(line, column + len(matched))):
             unit = UNITS[after["unit"]]
-        record = matcher.best(clause(line, column, len(matched)), unit)
+        record = _best_match(clause(line, column, len(matched)), unit, records)
         yield ScanFinding(f"{location}:{number}", matched, kind, record)
 
 
@@ -111,32 +87,21 @@ def clause(line: str, column: int, length: int) -> str:
     return line[start:end]
 
 
-class _Matcher:
-    """Finds the record that a clause is about. Words that few records contain have a higher weight."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._records = [(record, _words(f"{record.id} {record.title}")) for record in records]
-        self._record_counts = Counter(word for _, words in self._records for word in words)
-
-    def best(self, words: str, unit: str) -> Record | None:
-        """The record with that unit (empty: any unit) that has the most words in common with the clause, or None."""
-        clause_words = _words(words)
-        percentiles = set(filter(PERCENTILE.fullmatch, clause_words))
-        scored = [
-            (sum(self._weight(word) for word in clause_words & record_words) - 0.01 * len(record_words), record)
-            for record, record_words in self._records
-            if (not unit or record.unit == unit) and (not percentiles or percentiles & record_words)
-        ]
-        score, record = max(scored, key=lambda pair: pair[0], default=(0.0, None))
-        return record if score > 0 else None
-
-    def _weight(self, word: str) -> float:
-        return math.log1p(len(self._records) / self._record_counts[word]) if self._record_counts[word] else 0.0
+def _best_match(words: str, unit: str, records: Sequence[Record]) -> Record | None:
+    """The record with that unit (empty: any unit) that has the most words in common with the clause, or None."""
+    wanted = _words(words)
+    percentiles = set(filter(PERCENTILE.fullmatch, wanted))
+    best, most = None, 0.0
+    for record in records:
+        own = _words(f"{record.id} {record.title}")
+        common = len(wanted & own) - 0.01 * len(own)  # of two equal matches, the shorter title
+        if common > most and unit in ("", record.unit) and (not percentiles or percentiles & own):
+            best, most = record, common
+    return best
 
 
 def _words(text: str) -> set[str]:
-    words = {SYNONYMS.get(word, word) for word in WORD.findall(text.lower().replace("-", " "))}
-    return words - STOP
+    return set(WORD.findall(text.lower().replace("_", " "))) - STOP
 
 
 def _parts(file: Path) -> Iterator[tuple[str, str, bool]]:

@@ -41,6 +41,14 @@ REPOSITORY = "https://github.com/bankllm/bankllm"
 
 def render(folder: Path) -> list[Path]:
     """Write the pages and exports into the run's folder and return their paths. Raises `RunError` without records."""
+    written = rendered(folder)
+    for name, text in written.items():
+        write_text(folder / name, text)
+    return [folder / name for name in written]
+
+
+def rendered(folder: Path) -> dict[str, str]:
+    """File name → text of each page and export of a run. Raises `RunError` without records."""
     records = read_records(folder)
     if not records:
         raise RunError(f"{folder} contains no records. Run the other notebooks first: bankllm run")
@@ -49,9 +57,7 @@ def render(folder: Path) -> list[Path]:
     written = {name: environment.get_template(f"{name}.j2").render(context) for name in TEMPLATES}
     written["results.csv"] = results_csv(records)
     written |= {f"badges/{name}": text for name, text in badges(records).items()}
-    for name, text in written.items():
-        write_text(folder / name, text)
-    return [folder / name for name in written]
+    return written
 
 
 def about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:

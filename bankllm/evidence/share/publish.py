@@ -3,12 +3,13 @@
 Command: `bankllm publish outputs/<run-id> outputs/reference`
 
 In the copied notebooks the path of the run folder is replaced by `..`. The manifest of the copy lists the omitted files
-with their sha256, and the copy is sealed again, so that `bankllm verify` and the copy's own `verify.py` accept it.
+with their sha256, and the copy is sealed again, so that `bankllm verify` and the copy's own `verify.pyz` accept it.
 """
 
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from bankllm.errors import RunError
@@ -53,7 +54,7 @@ def publish(run: Path, target: Path) -> Manifest:
         for notebook in copy.glob("notebooks/*.ipynb"):
             write_text(notebook, _without_paths(notebook.read_text(encoding="utf-8")))
         left_out = {name: sha256 for name, sha256 in manifest.files.items() if not (copy / name).exists()}
-        manifest = manifest.model_copy(update={"left_out": manifest.left_out | left_out})
+        manifest = replace(manifest, left_out=manifest.left_out | left_out)
         write_manifest(copy, manifest)
         write_crate(copy, manifest)
         published = seal_run(copy, manifest, complete=manifest.complete)

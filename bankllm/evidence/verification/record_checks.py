@@ -1,21 +1,21 @@
 """Check each record of a run: recompute it from its raw file, and apply the rules for its validity, unit and data.
 
-Standard library only: this module is part of the `verify.py` that every run contains.
+Standard library only: this module is part of the `verify.pyz` that every run contains.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside
-from bankllm.evidence.known_facts import data_fault, model_fault, name_fault, unit_fault
-from bankllm.evidence.recompute import RawFiles, needed_columns
+from bankllm.evidence.documents import Record, parse
+from bankllm.evidence.known_facts import contradiction
+from bankllm.evidence.recompute import RawFiles
 from bankllm.evidence.statistics.estimate import Estimate
 from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
-from bankllm.evidence.verification.json_schema import parse_json, validate
 
 RELATIVE_TOLERANCE = 1e-9
 """Tolerance between a recorded and a recomputed value: only the last digits of a float may differ."""
@@ -62,42 +62,6 @@ class Verdict:
         return f"{'HOLDS' if self.holds else 'DOES NOT HOLD'}: {counts}"
 
 
-@dataclass(frozen=True)
-class RawReference:
-    """The field `raw` of a record; see `records.Raw`."""
-
-    path: str
-    sha256: str
-    where: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class RecordDocument:
-    """One line of `records.jsonl` that fits the JSON Schema. The fields are those of `records.Record`."""
-
-    id: str
-    title: str
-    notebook: str
-    value: float | None
-    unit: str
-    n: int
-    ci95: tuple[float, float] | None
-    why_no_ci95: str | None
-    statistic: str | None
-    parameters: Mapping[str, Any]
-    raw: RawReference | None
-    conditions: Mapping[str, Any]
-    valid: bool
-    invalid_because: str | None
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "RecordDocument":
-        """Returns the record of a JSON object that fits the schema."""
-        values = {field.name: document[field.name] for field in fields(cls)}
-        raw = values["raw"]
-        return cls(**values | {"raw": raw and RawReference(raw["path"], raw["sha256"], raw.get("where", {}))})
-
-
 def broken(subject: str, detail: str) -> Finding:
     """Returns a finding with the status `does not hold`."""
     return Finding(subject, "does not hold", detail)
@@ -116,51 +80,28 @@ def read_text(folder: Path, name: str) -> str:
         raise RunError(f"{name} cannot be read as UTF-8 text ({error}).") from error
 
 
-def newer(document: Any, supported: int = 1) -> str | None:
-    """Returns a fault if the schema version of a document is newer than the supported one; None if it is not."""
-    version = document.get("schema_version", supported) if isinstance(document, dict) else supported
-    if isinstance(version, int) and not isinstance(version, bool) and version > supported:
-        return (
-            f"was written by a newer bankllm (schema version {version}, supported: {supported}); "
-            "update bankllm, or run the verify.py in the run folder"
-        )
-    return None
-
-
-def read_record_documents(folder: Path, schema: Mapping[str, Any]) -> tuple[list[RecordDocument], list[Finding]]:
-    """Reads `records.jsonl`. Returns the records that fit the schema, and a finding for each line that does not."""
+def read_record_lines(folder: Path) -> tuple[list[Record], list[Finding]]:
+    """Reads `records.jsonl`. Returns the records, and a finding for each line that is not a record."""
     try:
-        lines = read_text(folder, RECORDS).split("\n")
+        lines = read_text(folder, RECORDS).removesuffix("\n").split("\n")
     except RunError as error:
         return [], [broken(RECORDS, str(error))]
     records, findings = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line and number == len(lines):
-            continue
+    for number, line in enumerate(lines if lines != [""] else (), start=1):
         try:
-            document = parse_json(line)
-            problem = newer(document) or validate(document, schema)
+            records.append(parse(line, Record))
         except (ValueError, RecursionError) as error:
-            problem = f"not JSON ({error})"
-        if problem:
-            findings.append(broken(f"{RECORDS}, line {number}", f"not a measurement record: {problem}"))
-        else:
-            records.append(RecordDocument.from_document(document))
+            findings.append(broken(f"{RECORDS}, line {number}", f"not a measurement record: {error}"))
     return records, findings
 
 
-def check_records(folder: Path, records: Sequence[RecordDocument]) -> list[Finding]:
+def check_records(folder: Path, records: Sequence[Record]) -> list[Finding]:
     """Returns one finding per record in the same order, then one per duplicate id, then one per lost exclusion.
 
     An exclusion is lost if a notebook excluded an id (`raw/*_marks.csv`) that no record has. Raises `RunError` if a
     file of exclusions is not readable.
     """
-    wanted: dict[str, set[str]] = {}
-    for record in records:
-        if record.raw and record.statistic:
-            columns = needed_columns(record.statistic, record.parameters)
-            wanted.setdefault(record.raw.path, set()).update(columns, record.raw.where)
-    files = RawFiles(folder, wanted)
+    files = RawFiles(folder, records)
     excluded = exclusions(folder)
     by_file = sorted(range(len(records)), key=lambda i: ((raw := records[i].raw) and raw.path) or "")
     findings = {i: check_record(files, records[i], excluded.get(records[i].id)) for i in by_file}
@@ -174,7 +115,7 @@ def check_records(folder: Path, records: Sequence[RecordDocument]) -> list[Findi
     return [*(findings[i] for i in range(len(records))), *repeated, *lost]
 
 
-def check_record(files: RawFiles, record: RecordDocument, mark: str | None) -> Finding:
+def check_record(files: RawFiles, record: Record, mark: str | None) -> Finding:
     """Recomputes one record and applies every rule; `mark` is the reason why its notebook excluded it, or None."""
     if record.raw is None or record.statistic is None:
         if record.value is not None or record.valid or record.raw or record.statistic or record.ci95:
@@ -182,45 +123,38 @@ def check_record(files: RawFiles, record: RecordDocument, mark: str | None) -> F
         if not record.invalid_because:
             return broken(record.id, "is not measured and gives no reason (invalid_because)")
         return Finding(record.id, "not measured", record.invalid_because)
-    raw = record.raw
     try:
-        recomputed = files.estimate(raw.path, raw.sha256, raw.where, record.statistic, record.parameters)
-        because = reasons(mark, load_faults(files.folder, raw.path), recomputed.invalid_because)
+        recomputed = files.estimate(record.raw, record.statistic, record.parameters)
+        because = reasons(mark, load_faults(files.folder, record.raw.path), recomputed.invalid_because)
     except RunError as error:
         return broken(record.id, str(error))
     problem = (
-        _difference(record, recomputed)
-        or _validity_fault(record, because)
-        or unit_fault(record.statistic, record.parameters, record.unit)
-        or name_fault(record.id, record.parameters)
-        or data_fault(record.conditions)
-        or model_fault(record.conditions)
-        or _notebook_fault(record)
+        _difference(record, recomputed, because)
+        or contradiction(record)
+        or _notebook_fault(record.notebook, record.raw.path)
     )
     if problem:
         return broken(record.id, problem)
     if because:
         return Finding(record.id, "invalid", because)
-    return Finding(record.id, "ok", f"{recomputed.value:g} {record.unit} from {recomputed.n} rows of {raw.path}")
+    return Finding(record.id, "ok", f"{recomputed.value:g} {record.unit} from {recomputed.n} rows of {record.raw.path}")
 
 
-def _difference(record: RecordDocument, recomputed: Estimate) -> str | None:
-    """Describes the first difference between a record and its recomputed estimate; None if they are equal."""
+def _difference(record: Record, recomputed: Estimate, because: str | None) -> str | None:
+    """Describes the first difference between a record and its recomputed estimate; None if they are equal.
+
+    `because` is the reason that was found for not using the value; None if there is none.
+    """
     for what, old, new in (
         ("value", record.value, recomputed.value),
         ("lower end of the interval", (record.ci95 or (None,))[0], (recomputed.ci95 or (None,))[0]),
         ("upper end of the interval", (record.ci95 or (None,))[-1], (recomputed.ci95 or (None,))[-1]),
         ("n", record.n, recomputed.n),
     ):
-        if not _close(old, new):
+        if (old is None) != (new is None) or not math.isclose(old or 0, new or 0, rel_tol=RELATIVE_TOLERANCE):
             return f"{what}: recorded {old}, recomputed {new}"
     if record.why_no_ci95 != recomputed.why_no_ci95:
         return f"why_no_ci95: recorded {record.why_no_ci95!r}, recomputed {recomputed.why_no_ci95!r}"
-    return None
-
-
-def _validity_fault(record: RecordDocument, because: str | None) -> str | None:
-    """Explains why `valid` and `invalid_because` contradict the reasons found (`because`); None if they do not."""
     if because and record.valid:
         return f"recorded as valid, but {because}"
     if record.invalid_because != because:
@@ -230,15 +164,9 @@ def _validity_fault(record: RecordDocument, because: str | None) -> str | None:
     return None
 
 
-def _notebook_fault(record: RecordDocument) -> str | None:
+def _notebook_fault(notebook: str, raw: str) -> str | None:
     """Compares the notebook of a record with the number that its raw file name begins with; None if they agree."""
-    name = (record.raw.path if record.raw else "").rpartition("/")[2]
-    if name[:2].isdigit() and name[2:3] == "_" and name[:2] != record.notebook[:2]:
-        return f"the record names notebook {record.notebook}, but its raw file is from notebook {name[:2]}"
+    name = raw.rpartition("/")[2]
+    if name[:2].isdigit() and name[2:3] == "_" and name[:2] != notebook[:2]:
+        return f"the record names notebook {notebook}, but its raw file is from notebook {name[:2]}"
     return None
-
-
-def _close(old: float | None, new: float | None) -> bool:
-    if old is None or new is None:
-        return old is new
-    return math.isclose(old, new, rel_tol=RELATIVE_TOLERANCE)

@@ -1,99 +1,90 @@
-"""Generate `verify.py`, which every run contains: the verifier in one readable file that needs only Python.
+"""Build `verify.pyz`, which every run contains: the modules of `bankllm verify` in a zip file that Python can run.
 
-The file holds the source of the modules that `bankllm verify` uses, unchanged except for imports, so both verifiers run
-the same code.
+    python3 outputs/<run-id>/verify.pyz [RUN_DIR] [--json]
+
+The file holds the unchanged source of `run_checks` and of the modules that it imports, which need only the standard
+library. The same source gives the same bytes on every machine. A hash is not a signature: anyone who can replace the
+file can make it report anything, so use one from a run or an installation that you trust, or read it (`unzip`).
 """
 
-import json
+import ast
+import io
 import re
 import sys
+import zipfile
 from functools import cache
 from pathlib import Path
 
 from bankllm.errors import RunError
-from bankllm.evidence.verification.schemas import load_schemas
 
-PACKAGE = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ENTRY = "bankllm.evidence.verification.run_checks"
-"""The module whose `main` the file runs."""
-IMPORT = re.compile(r"^(?:from|import) ([\w.]+)", re.MULTILINE)
-HEAD = '''#!/usr/bin/env python3
-"""Verify this run with only Python 3.11 or newer: python3 verify.py [--json]
+PACKAGE_NAME = re.compile(r"bankllm(\.\w+)+")
+MAIN = f'''"""Verify the run in the folder of this file, or in RUN_DIR. Needs only Python 3.11 or newer."""
 
-Recomputes every record from its raw file, checks the sha256 of every file, and compares every number on the pages and
-in the notebooks with its record. Exit code 0: the run verifies; 1: it does not; 2: wrong usage.
-
-The source of the bankllm modules that `bankllm verify` uses follows, unchanged except for imports. A hash is not a
-signature: anyone who can replace this file can make it report anything. Use a copy from a run or an installation that
-you trust, or read it.
-"""
-
-import os
 import sys
-
-if sys.version_info < (3, 11):
-    sys.exit("verify.py needs Python 3.11 or newer.")
-if __name__ == "__main__":  # do not import a csv.py that was placed next to this file
-    HERE = os.path.dirname(os.path.realpath(__file__))
-    sys.path = [entry for entry in sys.path if os.path.realpath(entry) != HERE]
-
-import json
-import types
 from pathlib import Path
 
-SOURCES = {}
-'''
-TAIL = '''
+if sys.version_info < (3, 11):
+    sys.exit("verify.pyz needs Python 3.11 or newer.")
 
-def load():
-    """Loads the modules above in order and returns the last one."""
-    package = types.ModuleType("bankllm_check")
-    package.__path__ = []
-    sys.modules["bankllm_check"] = package
-    for name, source in SOURCES.items():
-        module = types.ModuleType(f"bankllm_check.{name}")
-        sys.modules[module.__name__] = module
-        setattr(package, name, module)
-        exec(compile(source, f"verify.py: {name}", "exec"), module.__dict__)
-    return module
+from {ENTRY} import main
 
-
-run_checks = load()
-if __name__ == "__main__":
-    sys.exit(run_checks.main(Path(__file__).resolve().parent, SCHEMAS, sys.argv[1:]))
+sys.exit(main(Path(sys.argv[0]).resolve().parent, sys.argv[1:]))
 '''
 
 
 @cache
-def standalone() -> str:
-    """Returns the text of `verify.py`. Raises `RunError` if a module imports more than the standard library."""
-    sections = [HEAD]
-    for module in _dependency_order(ENTRY):
-        name = module.rpartition(".")[2]
-        source = re.sub(r"\bbankllm\.(?:\w+\.)*(?=\w+ import\b)", "bankllm_check.", _source(module))
-        quoted = f"r'''{source}'''" if "'''" not in source and not source.endswith("\\") else repr(source)
-        sections.append(f"\n# {'-' * 20} {module} {'-' * 20}\nSOURCES[{name!r}] = {quoted}\n")
-    schemas = json.dumps(load_schemas(), indent=1)
-    return "".join([*sections, f"\nSCHEMAS = json.loads(r'''\n{schemas}\n''')\n", TAIL])
+def standalone() -> bytes:
+    """Returns the content of `verify.pyz`. Raises `RunError` if a module imports more than the standard library."""
+    sources = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in modules()}
+    buffer = io.BytesIO(b"#!/usr/bin/env python3\n")
+    buffer.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # compressors differ between machines
+        for name, source in sorted({"__main__.py": MAIN.encode(), **sources}.items()):
+            entry = zipfile.ZipInfo(name)  # dated 1980-01-01
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, source)
+    return buffer.getvalue()
 
 
-def _dependency_order(entry: str) -> list[str]:
-    """Returns a module and all bankllm modules that it imports, each after its own imports."""
-    ordered: list[str] = []
+def modules() -> set[Path]:
+    """Returns the files of `run_checks`, of all bankllm modules that it imports, and of their packages.
 
-    def visit(module: str) -> None:
-        if module in ordered:
-            return
-        for name in IMPORT.findall(_source(module)):
-            if name.startswith("bankllm."):
-                visit(name)
-            elif name.partition(".")[0] not in sys.stdlib_module_names:
-                raise RunError(f"{module} imports {name}. The standalone verifier has only the standard library.")
-        ordered.append(module)
+    A text that names a package, such as the folder of a registry, stands for every module of the package.
+    """
+    found: set[Path] = set()
+    pending = [ENTRY]
+    while pending:
+        name = pending.pop()
+        path = _file(name)
+        if path in found:
+            continue
+        found.add(path)
+        pending.append(name.rpartition(".")[0] or name)
+        for node in ast.parse(path.read_bytes()).body:
+            pending += _named(node, name)
+    return found
 
-    visit(entry)
-    return ordered
+
+def _named(node: ast.stmt, importer: str) -> list[str]:
+    """Returns the bankllm modules that a top-level statement of the module `importer` names."""
+    if isinstance(node, ast.ImportFrom):
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        names = [name if _file(name).is_file() else str(node.module) for name in names]
+    elif isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    else:
+        texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+        folders = [_file(text) for text in texts if isinstance(text, str) and PACKAGE_NAME.fullmatch(text)]
+        packages = [path.parent for path in folders if path.name == "__init__.py"]
+        return [".".join(path.relative_to(ROOT).with_suffix("").parts) for p in packages for path in p.glob("*.py")]
+    for name in names:
+        if name.partition(".")[0] not in {"bankllm", *sys.stdlib_module_names}:
+            raise RunError(f"{importer} imports {name}. The standalone verifier has only the standard library.")
+    return [name for name in names if name.startswith("bankllm.")]
 
 
-def _source(module: str) -> str:
-    return PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+def _file(name: str) -> Path:
+    path = ROOT.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -12,21 +12,16 @@ from pathlib import Path
 from typing import cast
 
 from bankllm.errors import RunError
+from bankllm.evidence.manifest import read_manifest
+from bankllm.evidence.records import Record
 from bankllm.evidence.report.claims import CLAIM, check_claims
 from bankllm.evidence.seal import MANIFEST
-from bankllm.evidence.verification.record_checks import (
-    Finding,
-    RecordDocument,
-    Verdict,
-    broken,
-    check_records,
-    read_record_documents,
-)
+from bankllm.evidence.verification.record_checks import Finding, Verdict, broken, check_records, read_record_lines
 from bankllm.evidence.verification.run_checks import check_run, file_fault
-from bankllm.evidence.verification.schemas import load_schemas
 
 TRAINING_FILE = "training.json"
-"""A folder with this file is a trained classifier. Repeated here: `bankllm.model.torch_classifier` imports torch."""
+"""A folder with this file is a trained classifier. Repeated here: `bankllm.model.artifact` has it, and evidence is
+imported without models. A test compares both."""
 CARD = "README.md"
 """The model card of a trained classifier."""
 
@@ -39,7 +34,8 @@ def verify(folder: str | Path) -> Verdict:
     folder = Path(folder)
     if (folder / TRAINING_FILE).is_file() and not (folder / MANIFEST).exists():
         return _verify_artifact(folder)
-    return check_run(folder, load_schemas())
+    verdict = check_run(folder)
+    return Verdict((*verdict.findings, *_compare_pages(folder))) if verdict.holds else verdict
 
 
 def verify_records(folder: Path) -> Verdict:
@@ -47,8 +43,23 @@ def verify_records(folder: Path) -> Verdict:
     return Verdict(_check_records(folder)[1])
 
 
-def _check_records(folder: Path) -> tuple[list[RecordDocument], tuple[Finding, ...]]:
-    records, findings = read_record_documents(folder, load_schemas()["record"]) if folder.is_dir() else ([], [])
+def _compare_pages(folder: Path) -> list[Finding]:
+    """Renders the pages of a run again, if this code rendered them, and returns a finding for each that differs."""
+    from jinja2 import TemplateError
+
+    from bankllm.evidence.verification.rendered_pages import changed_pages, renderer
+
+    if read_manifest(folder).renderer != renderer():
+        return []
+    try:
+        changed = changed_pages(folder)
+    except (RunError, LookupError, TypeError, ValueError, TemplateError) as error:
+        return [broken("RESULTS.md", f"cannot be rendered again ({type(error).__name__}: {error})")]
+    return [broken(name, "differs from the page that these records give") for name in changed]
+
+
+def _check_records(folder: Path) -> tuple[list[Record], tuple[Finding, ...]]:
+    records, findings = read_record_lines(folder) if folder.is_dir() else ([], [])
     if not records and (not findings or not (folder / "records.jsonl").exists()):
         raise RunError(
             f"{folder} holds no records. Expected a run folder, such as outputs/<run-id>, or the folder of a "
@@ -70,7 +81,7 @@ def _verify_artifact(folder: Path) -> Verdict:
     return Verdict((*findings, *_check_card(folder, records)))
 
 
-def _check_card(folder: Path, records: list[RecordDocument]) -> list[Finding]:
+def _check_card(folder: Path, records: list[Record]) -> list[Finding]:
     """Checks the model card: values in `model-index` equal the records exactly, and the claims in its text agree."""
     from huggingface_hub import ModelCard, ModelCardData
     from yaml import YAMLError
@@ -82,7 +93,7 @@ def _check_card(folder: Path, records: list[RecordDocument]) -> list[Finding]:
         faults = check_claims(path, folder)
     except (RunError, ValueError, OSError, YAMLError) as error:
         return [broken(CARD, f"the model card cannot be read ({type(error).__name__}: {error})")]
-    measured = {record.title: record.value for record in records if record.raw and record.valid}
+    measured = {record.title: record.value for record in records if record.status == "measured"}
     for result in results:
         if (value := measured.get(result.metric_name or "")) != result.metric_value:
             faults.append(

@@ -10,8 +10,7 @@ import pytest
 from bankllm.errors import RunError
 from bankllm.evidence.report.claims import check_claims, write_claims
 from bankllm.evidence.verification.claims_audit import audit_claims
-from tests.support.evidence_run import replace_text
-from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
+from tests.support.sealed_run import ENVIRONMENT, TELLER77, replace_text, sealed_run
 
 PAGE = """<!-- claims-run: runs/one profile=quick -->
 # A page

@@ -1,6 +1,7 @@
 """Log a run to a real MLflow store on disk."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -58,5 +59,5 @@ def test_without_the_extra_the_error_names_it(tmp_path: Path, monkeypatch: pytes
 
 
 def test_characters_that_mlflow_does_not_allow_are_replaced(tmp_path: Path) -> None:
-    record = read_records(sealed_run(tmp_path / "run"))[0].model_copy(update={"id": "recall@10"})
+    record = replace(read_records(sealed_run(tmp_path / "run"))[0], id="recall@10")
     assert set(metrics_of(record)) == {"recall_10", "recall_10.n", "recall_10.ci95_low", "recall_10.ci95_high"}

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ WEIGHTS = "adapters/lora_r8/adapter_model.safetensors"
 
 
 def reseal(folder: Path, **changes: object) -> None:
-    manifest = read_manifest(folder).model_copy(update=changes)
+    manifest = replace(read_manifest(folder), **changes)
     write_manifest(folder, manifest)
     write_crate(folder, manifest)
     seal_run(folder, manifest, complete=manifest.complete)
@@ -41,7 +42,7 @@ def test_the_copy_verifies_and_lists_the_omitted_files(run: Path, tmp_path: Path
     publish(run, target)
     assert verify(target).holds
     standalone = subprocess.run(
-        [sys.executable, "-I", target / "verify.py"], capture_output=True, text=True, check=False
+        [sys.executable, "-I", target / "verify.pyz"], capture_output=True, text=True, check=False
     )
     assert standalone.returncode == 0, standalone.stdout
     assert read_manifest(target).left_out == {WEIGHTS: sha256_file(run / WEIGHTS)}

@@ -1,42 +1,88 @@
-"""`verify.py` of a run: it holds the source of the package, and it needs only the standard library."""
+"""`verify.pyz` of a run: byte for byte the package's own source, which needs only the standard library."""
 
-import ast
+import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence.verification import run_checks, standalone
+from bankllm.evidence.verification import standalone
+from bankllm.evidence.verification.verify import verify
+from tests.support.sealed_run import sealed_run
+
+ROOT = Path(__file__).parents[3]
 
 
-def test_it_holds_the_unchanged_modules_and_imports_only_the_standard_library() -> None:
-    text = standalone.standalone()
-    package = Path(run_checks.__file__).parent
-    modules = standalone._dependency_order(standalone.ENTRY)
-    assert modules[-1] == "bankllm.evidence.verification.run_checks"
-    assert {"bankllm.errors", "bankllm.evidence.statistics.registry", "bankllm.evidence.format"} <= set(modules)
-    for line in (package.parent / "statistics" / "registry.py").read_text(encoding="utf-8").splitlines():
-        assert line in text or line.startswith("from bankllm")
-    ast.parse(text)
-    assert "import bankllm." not in text
-    assert "from bankllm." not in text
-    assert max(map(len, text.splitlines())) < 400
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sealed_run(tmp_path_factory.mktemp("runs") / "run", excluded=True)
 
 
-def test_a_module_that_imports_a_package_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standalone, "_source", lambda module: "import numpy as np\n")
-    with pytest.raises(RunError, match=r"imports numpy\. The standalone verifier has only the standard library"):
-        standalone._dependency_order("bankllm.evidence.verification.run_checks")
+def start(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the verifier without site-packages and without the environment, from another folder."""
+    command = [sys.executable, "-I", "-S", folder / "verify.pyz", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env={})
 
 
-def test_wrong_usage_and_a_missing_manifest_are_reported(tmp_path: Path) -> None:
-    path = tmp_path / "verify.py"
-    path.write_text(standalone.standalone(), encoding="utf-8")
-    call = [sys.executable, "-I", "-S", path]
-    wrong = subprocess.run([*call, "--fast"], capture_output=True, text=True, check=False)
-    assert (wrong.returncode, wrong.stderr) == (2, "usage: python3 RUN_DIR/verify.py [--json]\n")
-    none = subprocess.run(call, capture_output=True, text=True, check=False)
-    assert none.returncode == 1
-    assert "is not a run: manifest.json is missing" in none.stderr
+def test_another_process_builds_the_same_bytes_from_the_unchanged_modules(run_folder: Path) -> None:
+    built = (run_folder / "verify.pyz").read_bytes()
+    code = "import sys\nfrom bankllm.evidence.verification.standalone import standalone\n"
+    again = [sys.executable, "-c", f"{code}sys.stdout.buffer.write(standalone())"]
+    assert subprocess.run(again, capture_output=True, check=True, cwd=ROOT).stdout == built
+    with zipfile.ZipFile(run_folder / "verify.pyz") as archive:
+        names = archive.namelist()
+        assert names == sorted(names)
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {"bankllm/errors.py", "bankllm/evidence/statistics/classification.py"} <= set(names)
+        for name in names:
+            assert name == "__main__.py" or archive.read(name) == (ROOT / name).read_bytes()
+
+
+def test_it_agrees_with_the_command_and_loads_no_other_package(run_folder: Path) -> None:
+    done = start("--json", folder=run_folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["findings"] == [vars(finding) for finding in verify(run_folder).findings]
+    assert start(folder=run_folder).stdout.splitlines()[-1] == verify(run_folder).summary()
+
+
+def test_a_module_beside_it_is_not_imported(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "csv.py").write_text("raise SystemExit('all holds')")
+    (tmp_path / "verify.pyz").write_bytes((run_folder / "verify.pyz").read_bytes())
+    command = [sys.executable, tmp_path / "verify.pyz", run_folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == verify(run_folder).summary()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--fast",), 2, "usage: python3 verify.pyz [RUN_DIR] [--json]"),
+        (("one", "two"), 2, "usage: python3 verify.pyz [RUN_DIR] [--json]"),
+        (("/nowhere",), 1, "/nowhere is not a run: manifest.json is missing"),
+    ],
+)
+def test_wrong_usage_and_a_missing_manifest_are_reported(
+    run_folder: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    done = start(*arguments, folder=run_folder)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+
+
+def test_a_module_that_needs_a_package_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in standalone.modules():
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    monkeypatch.setattr(standalone, "ROOT", tmp_path)
+    (tmp_path / "bankllm/parts").mkdir()
+    (tmp_path / "bankllm/parts/__init__.py").write_text("")
+    (tmp_path / "bankllm/parts/one.py").write_text("")
+    (tmp_path / "bankllm/errors.py").write_text("FOLDER = 'bankllm.parts'\nTEXT = 'bankllm.errors is a module'\n")
+    assert tmp_path / "bankllm/parts/one.py" in standalone.modules()
+    (tmp_path / "bankllm/parts/one.py").write_text("import numpy as np\n")
+    with pytest.raises(RunError, match=r"bankllm\.parts\.one imports numpy\. The standalone verifier has only"):
+        standalone.modules()

@@ -18,7 +18,7 @@ from bankllm.evidence.run import Run
 from bankllm.evidence.seal import UNSEALED, seal_of
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
-from tests.support.evidence_run import replace_text
+from tests.support.sealed_run import replace_text
 
 
 @pytest.fixture

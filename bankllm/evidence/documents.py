@@ -1,0 +1,200 @@
+"""The two documents of a run, and strict reading of them: `Record` (a line of `records.jsonl`) and `Manifest`.
+
+Standard library only: this module is part of the `verify.pyz` that every run contains. The rest of the package reads
+the same classes with pydantic (`records`, `manifest`). In both cases a missing, unknown or mistyped field is an error.
+A change that old readers cannot read raises `schema_version`.
+"""
+
+import json
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from datetime import datetime
+from types import UnionType
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+SCHEMA_VERSION = 1
+STRICT = {"extra": "forbid", "strict": True}
+"""pydantic's configuration of the classes below."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw:
+    """The source rows of a record: a CSV file of the run, plain or gzip, and a selection of its rows."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    path: str
+    """Relative to the run folder, with forward slashes."""
+    sha256: str
+    where: dict[str, str] = field(default_factory=dict)
+    """Column → value; only rows with all these values are used, compared as text. Empty: all rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One number of a run, measured or not measured. Its id is unique in the run.
+
+    `value`, `n`, `ci95` and `why_no_ci95` are what `statistic`, with `parameters`, returns for the rows of `raw`. If
+    nothing was measured, `raw`, `statistic`, `value` and `ci95` are None, and `invalid_because` says why.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    schema_version: Literal[1] = 1
+    id: str
+    """Dotted, e.g. `chat.c100.p95_ms`."""
+    title: str
+    """Text for readers, e.g. `Chat latency, p95`."""
+    notebook: str
+    """Name of the notebook that made the record. Its raw files begin with the same two digits."""
+    value: float | None
+    """None if nothing was measured, or if there are too few samples."""
+    unit: str
+    """Unit of `value` and `ci95`, e.g. `ms`, `s`, `bytes`, `requests/s`, or `share` (0 … 1)."""
+    n: int
+    """Number of samples, as the statistic counts them."""
+    ci95: tuple[float, float] | None
+    """95 % confidence interval."""
+    why_no_ci95: str | None
+    """Why a measured record has no interval."""
+    statistic: str | None
+    parameters: dict[str, Any]
+    """Keyword arguments of the statistic."""
+    raw: Raw | None
+    conditions: dict[str, Any]
+    """What the number depends on: profile, host, data set, model and settings. Two runs must agree to be compared."""
+    valid: bool
+    """False if and only if `invalid_because` is set."""
+    invalid_because: str | None
+    """Why the value must not be used, or why it was not measured."""
+
+    @property
+    def status(self) -> str:
+        """One of `measured`, `invalid` and `not measured`."""
+        if self.raw is None:
+            return "not measured"
+        return "measured" if self.valid else "invalid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotebookRun:
+    """The result of executing one notebook. `seconds` is its wall time; `error` says why it failed or was skipped."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: str
+    status: Literal["done", "failed", "skipped"]
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """`manifest.json`: which command and commit made a run, when, on which machine, with which data, and its files.
+
+    `finished`, `data`, `models`, `files` and `seal` are set when the run is sealed (`verification.seal_run`).
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    profile: str
+    command: str
+    started: datetime
+    finished: datetime | None = None
+    complete: bool = False
+    """All notebooks are done."""
+    git_commit: str | None
+    """None outside a git checkout."""
+    git_dirty: bool | None
+    """Whether the checkout had uncommitted changes; None outside a git checkout."""
+    environment: dict[str, Any]
+    """`environment.environment_info` of the machine that made the run."""
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name of each data set in the records → its row counts and sha256."""
+    models: dict[str, str | None] = field(default_factory=dict)
+    """Name of each base model in the records → sha256 of its weights."""
+    notebooks: list[NotebookRun] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    """Path → sha256 of every file of the folder except `manifest.json`; empty until the run is sealed."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Path → sha256 of files of the original run that this copy does not contain (`bankllm publish` omits weights)."""
+    renderer: str | None = None
+    """`report.render.renderer()` if the pages are exactly what it writes for this run; None in runs before 0.2."""
+    seal: str | None = None
+    """sha256 of `manifest.json` itself, computed with zeros in place of the seal. It reveals an edit of the manifest.
+
+    The seal is not a signature: anyone can edit a run and compute a new seal. The numbers of such a run must still
+    follow from its raw files.
+    """
+
+
+def parse(text: str, kind: type[T]) -> T:
+    """Reads a JSON document as one of the classes above.
+
+    Raises `ValueError` with the id of the record and the name of the field if the document has a missing, unknown or
+    mistyped field, or comes from a newer bankllm; also for a duplicate key, NaN and Infinity, which JSON lacks.
+    """
+    document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
+    name = document.get("id", "") if isinstance(document, dict) else ""
+    version = document.get("schema_version", SCHEMA_VERSION) if isinstance(document, dict) else SCHEMA_VERSION
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise ValueError(
+            f"was written by a newer bankllm (schema version {version}, supported: {SCHEMA_VERSION}); "
+            "update bankllm, or run the verifier in the run folder"
+        )
+    try:
+        read: T = _read(document, kind, "")
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}" if name else str(error)) from None
+    return read
+
+
+def _read(value: Any, kind: Any, at: str) -> Any:
+    """Returns a JSON value as the annotated type `kind`. `at` is its place in the document, for error messages."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin is UnionType:  # all unions are `X | None`
+        return None if value is None else _read(value, arguments[0], at)
+    if origin is Literal and any(value == one and type(value) is type(one) for one in arguments):
+        return value
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _read_fields(value, kind, at)
+    if origin is dict and isinstance(value, dict):
+        return {key: _read(item, arguments[1], f"{at}.{key}") for key, item in value.items()}
+    if origin is list and isinstance(value, list):
+        return [_read(item, arguments[0], f"{at}.{i}") for i, item in enumerate(value)]
+    if origin is tuple and isinstance(value, list) and len(value) == len(arguments):
+        return tuple(_read(item, wanted, at) for item, wanted in zip(value, arguments, strict=True))
+    if kind is datetime and isinstance(value, str):
+        return datetime.fromisoformat(value)
+    if type(value) is int and kind in (int, float) and abs(value) < 2**63:
+        return kind(value)
+    if type(value) is kind and kind is not int:
+        return value
+    expected = kind.__name__ if isinstance(kind, type) and origin is None else str(kind)
+    raise ValueError(f"field {at or 'document'}: expected {expected}, found {json.dumps(value)[:40]}")
+
+
+def _read_fields(document: dict[str, Any], kind: Any, at: str) -> Any:
+    prefix = f"{at}." if at else ""
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        if one.name not in document and one.default is MISSING and one.default_factory is MISSING:
+            raise ValueError(f"field {prefix}{one.name} is missing")
+    if unknown := sorted(document.keys() - {one.name for one in fields(kind)}):
+        raise ValueError(f"field {prefix}{unknown[0]} is unknown")
+    return kind(**{name: _read(value, hints[name], f"{prefix}{name}") for name, value in document.items()})
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("an object has a duplicate key")
+    return members
+
+
+def _reject_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

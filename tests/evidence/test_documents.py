@@ -1,0 +1,81 @@
+"""Records and manifests are read strictly, and the standalone reader agrees with pydantic."""
+
+import json
+from typing import Any
+
+import pytest
+
+from bankllm.errors import RunError
+from bankllm.evidence import manifest as manifests
+from bankllm.evidence import records
+from bankllm.evidence.documents import Manifest, Record, parse
+
+RAW = {"path": "raw/01_chat.csv", "sha256": "ab", "where": {"kind": "chat"}}
+RECORD: dict[str, Any] = {
+    "schema_version": 1, "id": "chat.p95_ms", "title": "p95", "notebook": "01", "value": 1.5, "unit": "ms", "n": 200,
+    "ci95": [1.0, 2.0], "why_no_ci95": None, "statistic": "percentile", "parameters": {"q": 0.95}, "raw": RAW,
+    "conditions": {"users": 1, "files": {"a": None}}, "valid": True, "invalid_because": None,
+}  # fmt: skip
+MANIFEST: dict[str, Any] = {
+    "schema_version": 1, "run_id": "r", "profile": "smoke", "command": "bankllm run", "started": "2026-11-23T10:15:00Z",
+    "git_commit": None, "git_dirty": None, "environment": {}, "files": {"a": "b"},
+    "notebooks": [{"name": "01", "status": "done", "seconds": 1.5}],
+}  # fmt: skip
+MISSING = object()
+CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    (RECORD, {"unit": MISSING}, "chat.p95_ms: field unit is missing"),
+    (RECORD, {"stars": 5}, "chat.p95_ms: field stars is unknown"),
+    (RECORD, {"n": "many"}, 'chat.p95_ms: field n: expected int, found "many"'),
+    (RECORD, {"n": 1.5}, "field n: expected int, found 1.5"),
+    (RECORD, {"value": {}}, "field value: expected float, found {}"),
+    (RECORD, {"ci95": [1.0]}, "field ci95: expected tuple[float, float], found [1.0]"),
+    (RECORD, {"ci95": ["a", 2.0]}, 'field ci95: expected float, found "a"'),
+    (RECORD, {"raw": []}, "field raw: expected Raw, found []"),
+    (RECORD, {"raw": RAW | {"where": {"kind": 1}}}, "field raw.where.kind: expected str, found 1"),
+    (RECORD, {"raw": RAW | {"more": 1}}, "field raw.more is unknown"),
+    (RECORD, {"raw": {"path": "a"}}, "field raw.sha256 is missing"),
+    (RECORD, {"valid": "perhaps"}, "field valid: expected bool"),
+    (RECORD, {"conditions": [1]}, "field conditions: expected dict[str, typing.Any], found [1]"),
+    (RECORD, {"schema_version": 2}, "newer bankllm (schema version 2, supported: 1)"),
+    (MANIFEST, {"started": "yesterday"}, "Invalid isoformat string"),
+    (MANIFEST, {"notebooks": [{"name": "01", "status": "fine", "seconds": 1}]}, "field notebooks.0.status: expected"),
+    (MANIFEST, {"files": ["a"]}, "field files: expected dict[str, str]"),
+    (MANIFEST, {"more": 1}, "field more is unknown"),
+    (MANIFEST, {"schema_version": 3}, "newer bankllm (schema version 3, supported: 1)"),
+]
+
+
+@pytest.mark.parametrize(("whole", "change", "fault"), CHANGES, ids=lambda value: str(value)[:40])
+def test_both_readers_reject_a_document_and_name_the_field(
+    whole: dict[str, Any], change: dict[str, Any], fault: str, tmp_path
+) -> None:
+    text = json.dumps({key: value for key, value in (whole | change).items() if value is not MISSING})
+    is_record = whole is RECORD
+    (tmp_path / ("records.jsonl" if is_record else "manifest.json")).write_text(text)
+    with pytest.raises(ValueError, match=r".") as found:
+        parse(text, Record if is_record else Manifest)
+    assert fault in str(found.value)
+    with pytest.raises(RunError, match=rf"(?:not a measurement record|cannot be read).*{next(iter(change))}"):
+        records.read_records(tmp_path) if is_record else manifests.read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{}, {"schema_version": MISSING}, {"value": None, "ci95": None}, {"raw": None}])
+def test_both_readers_give_the_same_record(change: dict[str, Any], tmp_path) -> None:
+    text = json.dumps({key: value for key, value in (RECORD | change).items() if value is not MISSING})
+    (tmp_path / "records.jsonl").write_text(text + "\n")
+    assert records.read_records(tmp_path) == [parse(text, Record)]
+
+
+@pytest.mark.parametrize("change", [{}, {"finished": None}, {"finished": "2026-11-23T10:15:00.25Z", "renderer": "a"}])
+def test_both_readers_give_the_same_manifest_and_it_is_written_unchanged(change: dict[str, Any], tmp_path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | change))
+    read = manifests.read_manifest(tmp_path)
+    assert read == parse(json.dumps(MANIFEST | change), Manifest)
+    manifests.write_manifest(tmp_path, read)
+    assert parse((tmp_path / "manifest.json").read_text(), Manifest) == read
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '{"a": NaN}', "[Infinity]", "{", "[]", "null", '"text"'])
+def test_ambiguous_json_and_other_documents_are_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"duplicate key|is not JSON|Expecting|field document: expected Record"):
+        parse(text, Record)
