@@ -13,8 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bankllm.evidence.validity_marks import MAX_GENERATOR_CPU_SHARE
 from bankllm.loadtest.drivers.open_loop import MAX_LATENESS_MS
-from bankllm.loadtest.runner import MAX_GENERATOR_CPU_SHARE, run_load
+from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 
 ENDPOINT = (sys.executable, str(Path(__file__).parents[1] / "tests" / "support" / "null_endpoint.py"))

@@ -29,6 +29,7 @@ from wrk import Call
 
 from bankllm import datasets
 from bankllm.errors import BankLLMError, ServerError
+from bankllm.evidence.validity_marks import MAX_GENERATOR_CPU_SHARE
 
 PARTS = ("peers", "ours", "idle", "health", "zipf")
 QUERIES = 4096
@@ -101,7 +102,7 @@ def measure(plan: Plan, part: str, contender: servers.Contender, calls: Sequence
     plan.keep({"part": part, "server": contender.name, "round": round_, "connections": connections, **figures})
     faults = ", ".join(f"{count} × {kind}" for kind, count in window.errors.items())
     notes = f"  NOISY: other programs used {others:.2f} cores" if others > MAX_OTHER_CORES else ""
-    if window.generator_cpu_share > wrk.MAX_GENERATOR_CPU_SHARE:
+    if window.generator_cpu_share > MAX_GENERATOR_CPU_SHARE:
         notes += f"  wrk used {window.generator_cpu_share:.0%} of a core"
     print(
         f"{contender.name:<22} {part:<6} round {round_}  {window.per_second:8.1f}/s  p50 {window.p50_ms:7.1f}  "

@@ -19,8 +19,6 @@ from bankllm.errors import NotMeasured, ServerError
 from bankllm.util import processes
 
 REPLY_TIMEOUT_S = 10
-MAX_GENERATOR_CPU_SHARE = 0.9
-"""If wrk uses more of one core, the generator may limit the rate instead of the server."""
 
 SCRIPT = """
 local calls, at = {}, 0

@@ -123,7 +123,7 @@ def data_fault(conditions: Mapping[str, Any]) -> str | None:
     if facts is None:
         same = [known for known, facts in KNOWN_DATA.items() if facts["test_sha256"] == conditions.get("test_sha256")]
         return f"the data set is named {name!r}, but its files are those of {same[0]}" if same else None
-    for key in HASHES if selection else DATA_KEYS:
+    for key in HASHES if selection else (*HASHES, *DATA_KEYS):
         if conditions.get(key) != facts[key]:
             return f"{name}: expected {key} {facts[key]}, found {conditions.get(key)}"
     return None

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from bankllm.errors import ServerError
+from bankllm.evidence.validity_marks import busy_fault
 from bankllm.loadtest.drivers.apache_bench import run_ab
 from bankllm.loadtest.drivers.locust_driver import run_locust
 from bankllm.loadtest.drivers.open_loop import run_open_loop
@@ -24,8 +25,6 @@ DRIVERS: dict[Driver, Callable[[Load, Path], DriverResult]] = {
     "locust": run_locust,
     "open-loop": run_open_loop,
 }
-MAX_GENERATOR_CPU_SHARE = 0.9
-"""A load is invalid if its generator used more of one core: the generator may then be the bottleneck."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +143,8 @@ def run_load(
     driver_result = DRIVERS[driver](load, output)
     because = [driver_result.invalid_because] if driver_result.invalid_because else []
     share = driver_result.generator_cpu_share
-    if share is not None and share > MAX_GENERATOR_CPU_SHARE:
-        because.append(f"the load generator was busy for {share:.0%} of a core, over {MAX_GENERATOR_CPU_SHARE:.0%}")
+    if share is not None and (fault := busy_fault(share)):
+        because.append(fault)
     if not driver_result.interrupted and (fault := _unreachable_fault(load.url)):
         because.append(fault)
     result = LoadResult(

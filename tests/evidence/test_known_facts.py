@@ -12,9 +12,8 @@ from bankllm.evidence.records import write_rows
 from bankllm.evidence.run import Run, open_run
 from bankllm.evidence.statistics.registry import STATISTICS
 from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
-from bankllm.evidence.verification.verify import verify_records
-from bankllm.loadtest.runner import MAX_GENERATOR_CPU_SHARE
-from bankllm.model import base_models
+from bankllm.evidence.verification.verify import TRAINING_FILE, verify_records
+from bankllm.model import artifact, base_models
 
 MS, SECONDS = {"column": "latency_ms"}, {"column": "total_seconds"}
 
@@ -24,7 +23,7 @@ def test_known_facts_equal_the_constants_of_the_loaders() -> None:
     assert {key: known_facts.KNOWN_DATA["banking77"][f"{key}_sha256"] for key in ("train", "test")} == (SHA256)
     assert all(datasets.licence(name) for name in known_facts.KNOWN_DATA)
     assert set(known_facts.KNOWN_MODELS.values()) == {base_models.MINILM_SHA256}
-    assert known_facts.MAX_GENERATOR_CPU_SHARE == MAX_GENERATOR_CPU_SHARE
+    assert TRAINING_FILE == artifact.TRAINING_FILE
 
 
 def test_banking77_and_the_joined_data_set_are_known(banking77: Path) -> None:
@@ -69,12 +68,6 @@ def test_unit_fault_accepts_only_units_that_fit_the_statistic(
 ) -> None:
     assert statistic in STATISTICS
     assert (known_facts.unit_fault(statistic, parameters, unit) is None) == fits
-
-
-def test_the_percentile_in_an_id_must_equal_q() -> None:
-    assert known_facts.name_fault("chat.p95_ms", {"q": 0.95}) is None
-    assert known_facts.name_fault("load.session.ab.p95_ms_min", {"q": 0.95}) is None
-    assert known_facts.name_fault("chat.p99_ms", {"q": 0.95}) == "the id says p99, but the record is percentile 95"
 
 
 def test_data_sets_and_models_must_have_the_hashes_of_their_names() -> None:

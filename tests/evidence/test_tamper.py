@@ -19,9 +19,8 @@ import pytest
 from bankllm.evidence.claim_syntax import CLAIM, HTML_CLAIM
 from bankllm.evidence.known_facts import KNOWN_DATA
 from bankllm.evidence.recompute import sha256_file
-from bankllm.evidence.seal import UNSEALED, seal_of
 from bankllm.evidence.verification.verify import verify
-from tests.support.sealed_run import BANKING77, NOTEBOOK, TELLER77, edit_text, sealed_run
+from tests.support.sealed_run import BANKING77, NOTEBOOK, TELLER77, edit_text, reseal, sealed_run
 
 Change = Callable[[Path], object]
 Tampering = tuple[str, str, Change, str]
@@ -133,7 +132,7 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
     (ACCURACY, {"unit": "%"}, ACCURACY),
     (ACCURACY, {"parameters": {"predicted": "actual"}}, ACCURACY),
     (ACCURACY, {"conditions": {"profile": "full"}}, "manifest.json: profile quick differs"),
-    (ACCURACY, {"conditions": {"dataset": "banking77"}}, "banking77: expected train_rows"),
+    (ACCURACY, {"conditions": {"dataset": "banking77"}}, "banking77: expected train_sha256"),
     (ACCURACY, {"conditions": {"dataset": "ours"}}, "its files are those of teller77"),
     (ACCURACY, {"conditions": {"test_rows": 3080}}, "teller77: expected test_rows 697, found 3080"),
     (ACCURACY, {"conditions": {"model": "bge-large"}}, "its weights are those of all-MiniLM-L6-v2"),
@@ -266,14 +265,11 @@ def update_hashes(folder: Path, attacker: str) -> None:
             if (folder / raw["path"]).is_file():
                 raw["sha256"] = sha256_file(folder / raw["path"])
         (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        reseal(folder)
+        return
     path = folder / "manifest.json"
     files = {f.relative_to(folder).as_posix(): sha256_file(f) for f in folder.rglob("*") if f.is_file() and f != path}
-    manifest = json.loads(path.read_text()) | {"files": files}
-    if attacker == "seals":
-        text = json.dumps(manifest | {"seal": UNSEALED}, indent=2)
-        path.write_text(text.replace(UNSEALED, seal_of(text.encode(), UNSEALED)))
-    else:
-        path.write_text(json.dumps(manifest, indent=2))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": files}, indent=2))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Small finished runs made by the real code: rows as notebooks write them, records, pages, notebooks, a seal."""
 
 import gzip
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,10 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from bankllm import __version__
 from bankllm.evidence.known_facts import KNOWN_DATA, KNOWN_MODELS
 from bankllm.evidence.manifest import Manifest, NotebookRun, write_manifest
+from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
+from bankllm.evidence.seal import MANIFEST, UNSEALED, seal_of
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.profiles import PROFILES
@@ -118,6 +121,16 @@ def write_notebook(run: Run) -> None:
     (run.folder / "notebooks").mkdir(exist_ok=True)
     notebook = new_notebook(cells=[new_code_cell("run.table()", outputs=outputs)])
     nbformat.write(notebook, run.folder / "notebooks" / f"{run.notebook}.ipynb")
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Hashes and seals a run again as an attacker can, with `changes` of the manifest; the renderer stays."""
+    path = folder / MANIFEST
+    names = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file() and f != path}
+    files = {name: sha256_file(file) for name, file in names.items()}
+    manifest = json.loads(path.read_text()) | changes | {"files": files, "seal": UNSEALED}
+    text = json.dumps(manifest, indent=2)
+    path.write_text(text.replace(UNSEALED, seal_of(text.encode(), UNSEALED)))
 
 
 def edit_text(path: Path, edit: Callable[[str], str]) -> None:

@@ -1,5 +1,7 @@
 """Export the records of a run in machine-readable formats: results.csv and badges."""
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +19,12 @@ def results_csv(records: Sequence[Record]) -> str:
 
     `why` is the reason why a record is invalid, was not measured, or has no interval.
     """
-    import pandas as pd
-
-    return pd.DataFrame(map(_row, records)).to_csv(index=False, lineterminator="\n")
+    rows = [_row(record) for record in records]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def badges(records: Sequence[Record]) -> dict[str, str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bankllm import __version__
 from bankllm.evidence import format, report
-from bankllm.evidence.report.render import PAGES, rendered
+from bankllm.evidence.report.render import rendered
+from bankllm.evidence.verification.page_checks import PAGES
 
 
 def renderer() -> str:

@@ -51,7 +51,7 @@ def standalone() -> bytes:
 def modules() -> set[Path]:
     """Returns the files of `run_checks`, of all bankllm modules that it imports, and of their packages.
 
-    A text that names a package, such as the folder of a registry, stands for every module of the package.
+    An argument that names a package, such as the folder of a `Registry`, stands for every module of the package.
     """
     found: set[Path] = set()
     pending = [ENTRY]
@@ -75,7 +75,8 @@ def _named(node: ast.stmt, importer: str) -> list[str]:
     elif isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     else:
-        texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+        arguments = [argument for call in ast.walk(node) if isinstance(call, ast.Call) for argument in call.args]
+        texts = [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
         folders = [_file(text) for text in texts if isinstance(text, str) and PACKAGE_NAME.fullmatch(text)]
         packages = [path.parent for path in folders if path.name == "__init__.py"]
         return [".".join(path.relative_to(ROOT).with_suffix("").parts) for p in packages for path in p.glob("*.py")]

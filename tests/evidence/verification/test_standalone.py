@@ -81,7 +81,7 @@ def test_a_module_that_needs_a_package_is_rejected(tmp_path: Path, monkeypatch: 
     (tmp_path / "bankllm/parts").mkdir()
     (tmp_path / "bankllm/parts/__init__.py").write_text("")
     (tmp_path / "bankllm/parts/one.py").write_text("")
-    (tmp_path / "bankllm/errors.py").write_text("FOLDER = 'bankllm.parts'\nTEXT = 'bankllm.errors is a module'\n")
+    (tmp_path / "bankllm/errors.py").write_text("PARTS = dict('bankllm.parts')\nTEXT = 'bankllm.errors is a module'\n")
     assert tmp_path / "bankllm/parts/one.py" in standalone.modules()
     (tmp_path / "bankllm/parts/one.py").write_text("import numpy as np\n")
     with pytest.raises(RunError, match=r"bankllm\.parts\.one imports numpy\. The standalone verifier has only"):
