@@ -50,13 +50,13 @@ def lines(name: str, edit: Callable[[list[str]], list[str]]) -> Change:
     return content(name, lambda text: "".join(f"{line}\n" for line in edit(text.splitlines())))
 
 
-def fields(id: str, **changes: Any) -> Change:
+def fields(wanted: str, /, **changes: Any) -> Change:
     """A change of fields of one record; a dictionary is merged with the value of its field."""
 
     def edit(before: list[str]) -> list[str]:
         records = [json.loads(line) for line in before]
         for record in records:
-            if record["id"] == id:
+            if record["id"] == wanted:
                 record |= {k: (record[k] or {}) | v if isinstance(v, dict) else v for k, v in changes.items()}
         return [json.dumps(record) for record in records]
 

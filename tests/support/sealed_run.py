@@ -51,7 +51,7 @@ def fill(run: Run, *, data: dict[str, Any] = BANKING77, wrong: Sequence[int] = r
         ("seconds", "train_s", "training time, embedding included", "s"),
         ("bytes", "adapter", "weights on disk", "bytes"),
     ):
-        options = {"title": f"LoRA r=8: {title}", "unit": unit, "conditions": how, "column": column}
+        options: dict[str, Any] = {"title": f"LoRA r=8: {title}", "unit": unit, "conditions": how, "column": column}
         run.measure(f"training.lora_r8.{name}", "single", "costs", **options)
     run.write_rows("chat", ({"ms": slower * i} for i in range(1, 201)))
     run.measure_percentiles("chat.sequential", "chat", title="Chat, one request at a time", column="ms")
@@ -71,7 +71,7 @@ def add_excluded_loads(run: Run) -> None:
         options: dict[str, Any] = {"where": {"kind": "chat"}, "column": "latency_ms", "percentiles": (0.95,)}
         run.measure_percentiles(f"load.{name}", f"load_{name}", title=f"Chat latency ({name})", **options)
     run.write_rows("soak", [{"rss_bytes": 3e8 + i} for i in range(8)])
-    soak = {"unit": "bytes", "column": "rss_bytes", "invalid_because": "the soak was cut short"}
+    soak: dict[str, Any] = {"unit": "bytes", "column": "rss_bytes", "invalid_because": "the soak was cut short"}
     run.measure("load.soak.memory", "maximum", "soak", title="Most memory in the soak", **soak)
 
 
