@@ -1,6 +1,6 @@
-"""The ASGI entry point: `uvicorn bankllm.serving.asgi:app`.
+"""The ASGI entry point for other servers: `uvicorn --http h11 bankllm.serving.asgi:app`.
 
-The application reads its settings from the environment and loads its models in the background.
+The application reads its settings from the environment, and its models are loaded before it accepts connections.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """Create `app` on first access, so that importing this module does not load a model."""
     if name == "app":
-        from bankllm.serving.app import app_from_environment
+        from bankllm.serving.workers import worker_app
 
-        return app_from_environment()
+        return worker_app()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

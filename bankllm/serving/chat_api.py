@@ -16,13 +16,7 @@ from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.reply_batcher import ReplyBatcher
 from bankllm.assistant.turn import ChatReply, PendingChat
 from bankllm.serving.auth import require_same_customer
-from bankllm.serving.errors import (
-    COMPONENT,
-    REFUSALS,
-    Problem,
-    documented,
-    problem_of,
-)
+from bankllm.serving.errors import COMPONENT, READ_REFUSALS, REFUSALS, Problem, documented, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream, described_events, event
 
@@ -38,15 +32,13 @@ class ChatRequest(BaseModel):
     """The id from an earlier reply, to continue that conversation; without it a new conversation begins."""
 
 
-STREAMED: dict[int | str, dict[str, Any]] = {200: {"description": "Server-sent events."}}
-STREAMED[200]["content"] = {
-    "text/event-stream": {
-        "itemSchema": described_events(
-            token={"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-            reply={"$ref": COMPONENT.format(model=ChatReply.__name__)},
-            error={"$ref": COMPONENT.format(model=Problem.__name__)},
-        )
-    }
+EVENTS = described_events(
+    token={"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+    reply={"$ref": COMPONENT.format(model=ChatReply.__name__)},
+    error={"$ref": COMPONENT.format(model=Problem.__name__)},
+)
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"itemSchema": EVENTS}}}
 }
 
 
@@ -69,11 +61,7 @@ class CustomerData(BaseModel):
     messages: list[StoredTurn]
 
 
-def chat_routes(
-    current: Callable[[], ChatEngine],
-    customer_of: Callable[..., Any],
-    limit: RateLimit,
-) -> APIRouter:
+def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., Any], limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["chat"])
     reply_batcher = ReplyBatcher()
     Customer = Annotated[str | None, Depends(customer_of)]
@@ -83,7 +71,7 @@ def chat_routes(
         limit.check(body.customer_id)
         return current().begin(body.message, body.customer_id, body.conversation_id, request.state.request_id)
 
-    @router.post("/chat", response_model=ChatReply, responses=documented(*REFUSALS))
+    @router.post("/chat", summary="Answer one message", response_model=ChatReply, responses=documented(*REFUSALS))
     async def chat(body: ChatRequest, request: Request, customer: Customer) -> Response:
         pending = begin(body, request, customer)
         await encoded(pending, request)
@@ -91,7 +79,12 @@ def chat_routes(
         # As FastAPI would serialise the model, without a second validation.
         return Response(reply.model_dump_json(), media_type="application/json")
 
-    @router.post("/chat/stream", response_class=EventStream, responses=documented(*REFUSALS) | STREAMED)
+    @router.post(
+        "/chat/stream",
+        summary="Answer one message as a stream",
+        response_class=EventStream,
+        responses=documented(*REFUSALS) | STREAMED,
+    )
     async def stream(body: ChatRequest, request: Request, customer: Customer) -> EventStream:
         """The reply as it is generated: `token` events, then one `reply` event, or one `error` event."""
         pending = begin(body, request, customer)
@@ -109,7 +102,9 @@ def chat_routes(
 
         return EventStream(events())
 
-    @router.get("/customers/{customer_id}/memory", responses=documented(401, 403, 404, 422, 429, 500, 503))
+    @router.get(
+        "/customers/{customer_id}/memory", summary="Read a customer's memory", responses=documented(*READ_REFUSALS)
+    )
     def read_memory(customer_id: CustomerId, customer: Customer) -> CustomerData:
         """All that memory stores about this customer, oldest first."""
         require_same_customer(customer, customer_id)
@@ -119,7 +114,10 @@ def chat_routes(
         )
 
     @router.delete(
-        "/customers/{customer_id}/memory", status_code=204, responses=documented(401, 403, 404, 422, 429, 500, 503)
+        "/customers/{customer_id}/memory",
+        summary="Delete a customer's memory",
+        status_code=204,
+        responses=documented(*READ_REFUSALS),
     )
     def delete_memory(customer_id: CustomerId, customer: Customer) -> None:
         """Delete all that memory stores about this customer. A second call does nothing and is no error."""

@@ -1,4 +1,4 @@
-"""Request ids, access logging, and errors as problem details for HTTP APIs (RFC 9457).
+"""Errors as problem details for HTTP APIs (RFC 9457), and the middleware that counts and logs every request.
 
 An error response tells the client what to correct. Internal details go only to the log, under the same request id.
 """
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import models_json_schema
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -35,8 +35,10 @@ MEDIA_TYPE = "application/problem+json"
 COMPONENT = "#/components/schemas/{model}"
 OPENAI_PREFIX = "/v1"
 """Error responses of routes under this prefix also have the `error` object that OpenAI's clients read."""
-REFUSALS = (400, 401, 403, 404, 408, 413, 422, 429, 500, 503)
-"""Error statuses of a route that reads a request body."""
+READ_REFUSALS = (401, 403, 404, 422, 429, 431, 500, 503)
+"""Error statuses of a route of one customer."""
+REFUSALS = (*READ_REFUSALS, 400, 408, 413)
+"""Error statuses of a route that also reads a request body."""
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -95,7 +97,8 @@ class OpenAIProblem(Problem):
 class Observe:
     """Pure ASGI middleware: gives each request an id, measures, counts and logs it, and answers unhandled exceptions.
 
-    It wraps the exception handlers, so failed requests are counted and logged like all others.
+    It wraps the exception handlers, so failed requests are counted and logged like all others. The log line has no
+    path, query, headers or body, which can contain customer data.
     """
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
@@ -128,18 +131,22 @@ class Observe:
         except Exception as error:
             if status:  # the response has started, so an error response can no longer be sent
                 raise
-            await _response(scope, problem_of(request_id, error))(scope, receive, send_with_id)
+            await _response(scope, error)(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             # Without a status the client disconnected before the response started: 499, as in nginx.
             final_status, seconds = status or 499, time.perf_counter() - start
             self.metrics.observe_request(route, scope["method"], final_status, seconds)
-            _log_request(request_id, route, scope["method"], final_status, seconds)
-
-
-def problem(scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An error response to this request, as a problem document."""
-    return _response(scope, _problem(scope["state"]["request_id"], status, detail), headers)
+            level = logging.DEBUG if is_monitoring_route(route) else logging.INFO
+            if access.isEnabledFor(level):
+                fields = {
+                    "request_id": request_id,
+                    "route": route,
+                    "method": scope["method"] if scope["method"] in METHODS else "_OTHER",
+                    "status": final_status,
+                    "duration_ms": round(1000 * seconds, 3),
+                }
+                access.log(level, "request", extra=fields)
 
 
 def openai_error(problem: Problem) -> OpenAIError:
@@ -164,9 +171,11 @@ def describe_problems(app: FastAPI) -> None:
     describe = app.openapi
 
     def describe_with_problems() -> dict[str, Any]:
-        models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(m, "serialization") for m in (Problem, OpenAIProblem)]
         document = describe()
-        document["components"]["schemas"] |= models_json_schema(models, ref_template=COMPONENT)[1]["$defs"]
+        schemas = models_json_schema(
+            [(Problem, "serialization"), (OpenAIProblem, "serialization")], ref_template=COMPONENT
+        )
+        document["components"]["schemas"] |= schemas[1]["$defs"]
         return document
 
     app.openapi = describe_with_problems  # type: ignore[method-assign]  # the way that FastAPI's manual documents
@@ -176,12 +185,10 @@ def install_handlers(app: FastAPI) -> None:
     """Answer HTTP errors and the package's own errors with problem documents. `Observe` answers all others."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        headers = error.headers if isinstance(error, HTTPException) else None
-        if isinstance(error, Overloaded):
-            headers = {"Retry-After": "1"}
-        if isinstance(error, HTTPException) and error.status_code == 405:
-            headers = {"Allow": ", ".join(_methods(app, request.scope))}
-        return _response(request.scope, problem_of(request.state.request_id, error), headers)
+        response = _response(request.scope, error)
+        if response.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods(app, request.scope))
+        return response
 
     for kind in (HTTPException, RequestValidationError, UnknownCustomer, Overloaded, UsageError, StoreError):
         app.add_exception_handler(kind, handle)
@@ -192,38 +199,43 @@ def problem_of(request_id: str, error: Exception) -> Problem:
 
     Internal details, such as file names and tracebacks, are not in the document; they are logged here.
     """
+
+    def problem(status: int, detail: str, errors: list[Fault] | None = None) -> Problem:
+        title = HTTPStatus(status).phrase
+        return Problem(title=title, status=status, detail=mask(detail), request_id=request_id, errors=errors or [])
+
     match error:
         case HTTPException():
             repeated = error.detail == HTTPStatus(error.status_code).phrase
-            detail = DETAILS.get(error.status_code, error.detail) if repeated else error.detail
-            return _problem(request_id, error.status_code, detail)
+            return problem(
+                error.status_code, DETAILS.get(error.status_code, error.detail) if repeated else error.detail
+            )
         case RequestValidationError():
             faults = [
-                Fault(pointer=mask(_pointer(fault["loc"])), detail=mask(FAULTS.get(fault["type"], fault["msg"])))
+                Fault(pointer=_pointer(fault, error.body), detail=mask(FAULTS.get(fault["type"], fault["msg"])))
                 for fault in error.errors()
             ]
-            return _problem(request_id, 422, "The request is invalid; `errors` lists each fault.", faults)
+            return problem(422, "The request is invalid; `errors` lists each fault.", faults)
         case UnknownCustomer():
-            return _problem(request_id, 404, str(error))
+            return problem(404, str(error))
         case Overloaded():
-            return _problem(request_id, 503, str(error))
+            return problem(503, str(error))
         case UsageError():
-            return _problem(request_id, 422, str(error))
+            return problem(422, str(error))
         case StoreError():  # its message contains file names of the server, so it is only logged
             logger.error("request %s: %s", request_id, error, extra={"request_id": request_id})
-            return _problem(request_id, 503, "The message store is unavailable. Please try again later.")
+            return problem(503, "The message store is unavailable. Please try again later.")
     logger.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
-    return _problem(request_id, 500, "Internal server error. The server log has the details under this request id.")
+    return problem(500, "Internal server error. The server log has the details under this request id.")
 
 
-def _problem(request_id: str, status: int, detail: str, errors: list[Fault] | None = None) -> Problem:
-    title = HTTPStatus(status).phrase
-    return Problem(title=title, status=status, detail=mask(detail), request_id=request_id, errors=errors or [])
-
-
-def _response(scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _response(scope: Scope, error: Exception) -> JSONResponse:
+    problem = problem_of(scope["state"]["request_id"], error)
     if scope["path"].startswith(OPENAI_PREFIX + "/"):
         problem = OpenAIProblem(**dict(problem), error=openai_error(problem))
+    headers: Mapping[str, str] | None = {"Retry-After": "1"} if isinstance(error, Overloaded) else None
+    if isinstance(error, HTTPException):
+        headers = error.headers
     return JSONResponse(problem.model_dump(), problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -236,26 +248,23 @@ def _methods(app: FastAPI, scope: Scope) -> list[str]:
     ]
 
 
-def _log_request(request_id: str, route: str, method: str, status: int, seconds: float) -> None:
-    """Write one log line per request, without its path, query, headers and body, which can contain customer data."""
-    level = logging.DEBUG if is_monitoring_route(route) else logging.INFO
-    if access.isEnabledFor(level):
-        fields = {
-            "request_id": request_id,
-            "route": route,
-            "method": method if method in METHODS else "_OTHER",
-            "status": status,
-            "duration_ms": round(1000 * seconds, 3),
-        }
-        access.log(level, "request", extra=fields)
+def _pointer(fault: Mapping[str, Any], body: Any) -> str:
+    """`("body", "message")` → `/message`; a parameter outside the body by its name; "" for a body that is not JSON.
 
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    """`("body", "message")` → `/message`; a parameter outside the body by its name; "" for a body that is not JSON."""
-    if location[0] == "body":
-        # For a body that is not JSON, pydantic reports the position of a character instead of a field.
-        return "".join(f"/{part}" for part in location[1:] if isinstance(part, str))
-    return ".".join(map(str, location))
+    pydantic's location also names the member of a union, and for invalid JSON the position of a character. Only the
+    parts that exist in the body, and the name of a missing field, are in the pointer.
+    """
+    where, *parts = fault["loc"]
+    if where != "body":
+        return ".".join(map(str, fault["loc"]))
+    pointer = ""
+    for number, part in enumerate(parts, 1):
+        if part in body if isinstance(body, dict) else isinstance(body, list) and isinstance(part, int):
+            body = body[part]
+        elif fault["type"] != "missing" or number < len(parts):
+            continue
+        pointer += f"/{part}"
+    return pointer
 
 
 def _request_id(headers: Headers) -> str:

@@ -15,11 +15,11 @@ def health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: Serv
     """`/health`, `/health/ready`, `/health/metrics` and `/metrics`."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/health")
+    @router.get("/health", summary="Liveness")
     async def health() -> dict[str, str]:
         return {"status": "healthy", "timestamp": datetime.now(UTC).isoformat(), "version": __version__}
 
-    @router.get("/health/ready", responses=documented(503))
+    @router.get("/health/ready", summary="Readiness", responses=documented(503))
     async def ready() -> dict[str, str]:
         """200 if the process that answers can chat, otherwise 503. `/health/metrics` counts the ready workers."""
         if getattr(app.state, "stopping", False):
@@ -27,11 +27,11 @@ def health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: Serv
         return {"status": "ready", "model": current().model}
 
     # Not async, so they run in a thread: with several workers they read the metrics files of all workers.
-    @router.get("/health/metrics")
-    def summary() -> dict[str, int | float | None]:
+    @router.get("/health/metrics", summary="Summary of the metrics")
+    def summary() -> dict[str, int | float | str | None]:
         return metrics.summary()
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
     def prometheus() -> Response:
         content, media_type = metrics.render()
         return Response(content, media_type=media_type)

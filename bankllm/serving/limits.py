@@ -1,4 +1,4 @@
-"""Limits per client: the size of a request body, the time to receive it, and the request rate per customer."""
+"""Limits per client: the size of a request's headers and body, the time to receive it, and the rate per customer."""
 
 import asyncio
 import contextlib
@@ -14,22 +14,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.errors import UsageError
 from bankllm.serving.auth import auth_enabled
-from bankllm.serving.errors import problem
 from bankllm.settings import Settings
 
+MAX_HEADER_BYTES = 32 * 1024
+"""Request target and headers together: four times the longest accepted token."""
 MAX_BODY_BYTES = 128 * 1024
 """Enough for 32 messages of the maximum length, in any script and with every character escaped."""
 BODY_S = 30.0
 """Time limit in seconds to receive a request body. It stops clients that hold a connection open with a slow body."""
-TOO_LARGE = f"The request body is larger than {MAX_BODY_BYTES} bytes. Shorten the message, or send several requests."
-TOO_SLOW = f"The request body was not received within {BODY_S:g} s. Retry, and send the whole body without pauses."
 DEFAULT_RATE = "120/minute"
 
 
-class BodyLimit:
-    """Pure ASGI middleware: answers 413 to a body above `MAX_BODY_BYTES` and 408 to one slower than `BODY_S`.
+class RequestLimits:
+    """Pure ASGI middleware: 431 for large headers, 413 for a large body, 408 for a body slower than `BODY_S`.
 
-    A large body is rejected before all of it is in memory.
+    A large body is rejected before all of it is in memory. The HTTP parser limits an incomplete header section.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -39,44 +38,48 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-            await _refusal(scope, 413, TOO_LARGE)(scope, receive, send)
-            return
+        header_bytes = len(scope["raw_path"]) + len(scope["query_string"])
+        if header_bytes + sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            raise _refusal(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes. Send fewer or shorter headers.")
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
+        _check_body_size(int(declared) if declared.isdigit() else 0)
+        if declared and "transfer-encoding" in headers:  # a proxy could read another length (request smuggling)
+            raise _refusal(400, "Content-Length and Transfer-Encoding are both set. Send only one of them.")
         deadline = asyncio.get_running_loop().time() + BODY_S
         received_bytes, complete = 0, False
-        refusal: ASGIApp | None = None
 
         async def receive_limited() -> Message:
-            nonlocal received_bytes, complete, refusal
+            nonlocal received_bytes, complete
             if complete:  # the only message after the body is the client's disconnect
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
-            except TimeoutError:
-                refusal = _refusal(scope, 408, TOO_SLOW)
-                return {"type": "http.disconnect"}
+            except TimeoutError as error:
+                raise _refusal(
+                    408,
+                    f"The request body was not received within {BODY_S:g} s. Retry, and send the whole body without "
+                    "pauses.",
+                ) from error
             received_bytes += len(message.get("body", b""))
-            if received_bytes > MAX_BODY_BYTES:
-                refusal = _refusal(scope, 413, TOO_LARGE)
-                return {"type": "http.disconnect"}
+            _check_body_size(received_bytes)
             complete = not message.get("more_body", False)
             return message
 
-        async def send_unless_refused(message: Message) -> None:
-            if refusal is None:
-                await send(message)
-
-        try:
-            await self.app(scope, receive_limited, send_unless_refused)
-        finally:
-            if refusal is not None:
-                await refusal(scope, receive, send)
+        await self.app(scope, receive_limited, send)
 
 
-def _refusal(scope: Scope, status: int, detail: str) -> ASGIApp:
-    return problem(scope, status, detail, headers={"Connection": "close"})
+def _check_body_size(size: int) -> None:
+    if size > MAX_BODY_BYTES:
+        raise _refusal(
+            413,
+            f"The request body is larger than {MAX_BODY_BYTES} bytes. Shorten the message, or send several requests.",
+        )
+
+
+def _refusal(status: int, detail: str) -> HTTPException:
+    return HTTPException(status, detail, {"Connection": "close"})
 
 
 class RateLimit:

@@ -131,11 +131,11 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
     router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI-compatible API"])
     Customer = Annotated[str | None, Depends(customer_of)]
 
-    @router.get("/models", responses=documented(401, 403, 500, 503, shape=OpenAIProblem))
+    @router.get("/models", summary="List the served model", responses=REFUSED)
     async def models(customer: Customer) -> ModelList:
         return ModelList(data=[Model(id=current().model)])
 
-    @router.post("/embeddings", responses=REFUSED)
+    @router.post("/embeddings", summary="Embed one or more texts", responses=REFUSED)
     async def embeddings(body: EmbeddingRequest, customer: Customer) -> EmbeddingList:
         if customer is not None:
             limit.check(customer)
@@ -155,11 +155,12 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
 
     @router.post(
         "/chat/completions",
+        summary="Answer the last message",
         response_model=Completion,
         responses=REFUSED | {200: {"content": {"text/event-stream": {}}}},
     )
     async def completions(body: CompletionRequest, request: Request, customer: Customer) -> Completion | EventStream:
-        """Answers the last message, which must have the role `user`."""
+        """The last message must have the role `user`. Earlier ones are not read: the assistant has its own memory."""
         customer_id = body.user or customer
         if customer_id is None:
             raise HTTPException(

@@ -9,20 +9,22 @@ import logging
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 from fastapi import FastAPI
 
-from bankllm.assistant.engine import DEFAULT_ADAPTER
+from bankllm.assistant.engine import DEFAULT_ADAPTER, model_name
 from bankllm.errors import ServerError
 from bankllm.model.artifact import read_artifact
-from bankllm.serving.app import LoadingApp
+from bankllm.serving.app import create_app, load_engine
 from bankllm.serving.auth import auth_enabled, check_auth_settings
-from bankllm.serving.header_limit import HeaderLimitProtocol
-from bankllm.serving.limits import parse_rate_limit
+from bankllm.serving.limits import MAX_HEADER_BYTES, parse_rate_limit
 from bankllm.serving.logs import log_config
-from bankllm.serving.workers import serve_with_workers
+from bankllm.serving.tuning import tune_process
+from bankllm.serving.workers import UNRESPONSIVE_S, serve_with_workers
 from bankllm.settings import Settings
+from bankllm.telemetry.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -39,56 +41,51 @@ def serve(host: str, port: int, settings: Settings, workers: int = 1) -> None:
     # Checked here, before the port is opened, so that each error is reported once and not by every worker.
     check_auth_settings(settings, host)
     parse_rate_limit(settings)
-    read_artifact(settings.adapter or DEFAULT_ADAPTER)
+    model = model_name(read_artifact(settings.adapter or DEFAULT_ADAPTER))
     # The tokenizer's threads would compete with the encoder's threads for the same cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with listen(host, port) as listener:
         if workers > 1:
+            config = _config("bankllm.serving.workers:worker_app", settings, workers)
             _warn_without_auth(settings)
-            serve_with_workers(listener, _config("bankllm.serving.workers:worker_app", settings, workers), settings)
+            serve_with_workers(listener, config, settings)
         else:
-            _serve_single_process(listener, settings)
+            _serve_single_process(listener, settings, model)
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket. Raises `ServerError` if the port or the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only if the socket's protocol is IPPROTO_TCP, which socket.create_server does not set.
-    # Without TCP_NODELAY each response on a kept-alive connection waits about 40 ms for the client's delayed ACK.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-        return listener
+        return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
-        listener.close()
-        in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        advice = (
-            "Stop the other server, or choose another port with --port."
-            if in_use
-            else "Expected an address of this machine, such as 127.0.0.1, and a port from 0 to 65535."
-        )
-        problem = "is in use" if in_use else f"cannot be used ({error})"
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            problem, advice = "is in use", "Stop the other server, or choose another port with --port."
+        else:
+            problem = f"cannot be used ({error})"
+            advice = "Expected an address of this machine, such as 127.0.0.1, and a port from 0 to 65535."
         raise ServerError(f"Port {port} on {host} {problem}. {advice}") from error
 
 
-def _serve_single_process(listener: socket.socket, settings: Settings) -> None:
-    loading = LoadingApp(settings)
-    server = uvicorn.Server(_config(loading.app, settings))
+def _serve_single_process(listener: socket.socket, settings: Settings, model: str) -> None:
+    tune_process()
+    with ThreadPoolExecutor(1, "load") as loader:
+        engine = loader.submit(load_engine, settings)
+        app = create_app(engine, settings, ServerMetrics(model))
+        server = uvicorn.Server(_config(app, settings))
 
-    def stop(*_: object) -> None:
-        server.should_exit = True
+        def stop(*_: object) -> None:
+            server.should_exit = True
 
-    # uvicorn raises the signal again after it has drained. With the default handler the exit code would not be 0.
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    _warn_without_auth(settings)
-    loading.engine.add_done_callback(lambda done: stop() if done.exception() else logger.info("ready"))
-    try:
-        server.run(sockets=[listener])
-    finally:
-        loading.close()
+        # uvicorn raises the signal again after it has drained. With the default handler the exit code would not be 0.
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        _warn_without_auth(settings)
+        engine.add_done_callback(lambda done: stop() if done.exception() else logger.info("ready"))
+        try:
+            server.run(sockets=[listener])
+        finally:
+            engine.result().close()  # or raise the error of a failed load
 
 
 def _config(app: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn.Config:
@@ -99,7 +96,11 @@ def _config(app: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn
         access_log=False,
         log_config=log_config(settings.log_file),
         timeout_graceful_shutdown=DRAIN_SECONDS,
-        http=HeaderLimitProtocol,
+        timeout_worker_healthcheck=UNRESPONSIVE_S,
+        # h11 bounds the memory of an incomplete header section, and reads the body of a request that offers an
+        # upgrade. httptools does neither.
+        http="h11",
+        h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
         ws="none",
     )
 

@@ -12,13 +12,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from bankllm import __version__
 from bankllm.errors import StoreError
-from bankllm.telemetry.multiprocess import AllWorkers, shared_folder
-from bankllm.telemetry.recent_requests import RecentRequests
+from bankllm.telemetry.multiprocess import AllWorkers, live_workers, shared_folder
+from bankllm.telemetry.request_window import WINDOW_MINUTES, RequestWindow
 
 Stage = Literal["queue", "tokenise", "encode", "classify", "retrieve", "respond"]
 
@@ -36,14 +35,12 @@ MLPerf Inference with confidence 0.99."""
 class ServerMetrics:
     """Metrics of this process, or of all workers that share its folder.
 
-    `model` and `version` are labels of `bankllm_build_info`. `window` is the largest number of recent requests that
-    `summary` uses. Raises `UsageError` for a folder that cannot be used, and for a second `ServerMetrics` of the same
-    process in a shared folder.
+    `model` and `version` are labels of `bankllm_build_info`. Raises `UsageError` for a folder that cannot be used.
     """
 
-    def __init__(self, model: str, version: str = __version__, window: int = 10_000) -> None:
-        folder = shared_folder()
-        self._recent = RecentRequests(window, folder)
+    def __init__(self, model: str, version: str = __version__) -> None:
+        self._folder = folder = shared_folder()
+        self._window = RequestWindow(folder)
         self._registry = CollectorRegistry()
         labels = ("route", "method", "status")
         self._requests = Counter("http_requests", "Requests answered.", labels, registry=self._registry)
@@ -54,7 +51,6 @@ class ServerMetrics:
             buckets=HTTP_BUCKETS,
             registry=self._registry,
         )
-        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         stages = Histogram(
             "bankllm_stage_duration_seconds",
             "Time that a chat request spends in one stage.",
@@ -84,7 +80,6 @@ class ServerMetrics:
             ("responder", "fallback"),
             registry=self._registry,
         )
-        self._reply_series: dict[tuple[str, str], Counter] = {}
         unavailable = Counter(
             "bankllm_unavailable",
             "Chats answered although the message store failed, by operation: memory (reading history) or storing.",
@@ -115,14 +110,10 @@ class ServerMetrics:
         monitoring routes are not in the summary.
         """
         labels = (route, method if method in METHODS else "_OTHER", status)
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = (self._requests.labels(*labels), self._durations.labels(*labels))
-        requests, durations = series
-        requests.inc()
-        durations.observe(seconds)
+        self._requests.labels(*labels).inc()
+        self._durations.labels(*labels).observe(seconds)
         if not is_monitoring_route(route):
-            self._recent.add(seconds, status >= 500)
+            self._window.add(seconds, status >= 500)
 
     def observe_batch(self, size: int) -> None:
         """Count one pass of the encoder with `size` messages, and update the queue depth."""
@@ -137,11 +128,7 @@ class ServerMetrics:
         """
         for stage, seconds in stages.items():
             self._stages[stage].observe(seconds)
-        labels = (responder, fallback or "none")
-        series = self._reply_series.get(labels)
-        if series is None:
-            series = self._reply_series[labels] = self._replies.labels(*labels)
-        series.inc()
+        self._replies.labels(responder, fallback or "none").inc()
 
     def observe_unavailable(self, what: str) -> None:
         """Count one chat that was answered although reading (`memory`) or storing (`storing`) messages failed."""
@@ -217,28 +204,30 @@ class ServerMetrics:
             update()
         return generate_latest(self._exported), TEXT_FORMAT
 
-    def summary(self) -> dict[str, int | float | None]:
-        """Summarise the most recent requests of all workers, without those of the monitoring routes.
+    def summary(self) -> dict[str, int | float | str | None]:
+        """Summarise the requests of the window over all workers, without those of the monitoring routes.
 
-        - `latency_p50_ms`, `latency_p95_ms`, `latency_p99_ms`: empirical percentiles (nearest rank) in ms; None with
-          fewer requests than `PERCENTILES` requires;
+        - `latency_p50_ms`, `latency_p95_ms`, `latency_p99_ms`: percentiles in ms, at most 1 % from the exact ones; None
+          with fewer requests than `PERCENTILES` requires;
         - `requests_total`: requests since the start, including those of ended workers;
-        - `error_rate`: share of the recent requests with a status 5xx; None before the first request;
-        - `window`: number of recent requests that the percentiles and the error rate are computed from;
+        - `error_rate`: share of the requests in the window with a status 5xx; None without requests;
+        - `window` and `window_requests`: the time that the figures are computed from, and the requests in it;
         - `workers`: number of live worker processes.
+
+        Requests of other workers appear after at most a second.
         """
-        total, recent = self._recent.read()
-        durations = np.sort(recent["seconds"])
-        count = len(durations)
-        percentiles: dict[str, int | float | None] = {
-            name: round(1000 * float(durations[math.ceil(q * count) - 1]), 3) if count >= needed else None
+        total, recent = self._window.read()
+        count = int(recent.durations.count)
+        percentiles = {
+            name: round(1000 * (recent.durations.get_quantile_value(q) or 0.0), 3) if count >= needed else None
             for name, (q, needed) in PERCENTILES.items()
         }
         return percentiles | {
             "requests_total": total,
-            "error_rate": float(recent["failed"].mean()) if count else None,
-            "window": count,
-            "workers": self._recent.workers(),
+            "error_rate": recent.failed / count if count else None,
+            "window": f"the last {WINDOW_MINUTES} minutes",
+            "window_requests": count,
+            "workers": len(live_workers(self._folder)) if self._folder else 1,
         }
 
 

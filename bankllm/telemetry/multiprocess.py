@@ -3,20 +3,21 @@
     PROMETHEUS_MULTIPROC_DIR=$(mktemp -d)   # set before a worker starts: prometheus_client reads it at import
 
 Each worker stores its values in files of that folder. The counts of an ended worker stay in the sums, so that counters
-never decrease. Its gauges are removed (`worker_ended`), and its process metrics end with the process.
+never decrease. Its gauges are removed at the next read, and its process metrics end with the process.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import psutil
 from prometheus_client import Metric, ProcessCollector, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from bankllm.errors import UsageError
-from bankllm.telemetry.recent_requests import live_workers
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -40,9 +41,9 @@ def shared_folder() -> Path | None:
     return Path(value) if value else None
 
 
-def worker_ended(folder: Path, pid: int) -> None:
-    """Remove the gauges of an ended worker; its counts stay. Any process can call it, usually the supervisor."""
-    mark_process_dead(pid, str(folder))
+def live_workers(folder: Path) -> list[int]:
+    """Return the ids of the workers that run, in ascending order: processes of this one's parent with a gauge."""
+    return sorted(pid for pid in _pids(folder) if _is_sibling(pid))
 
 
 class AllWorkers(Collector):
@@ -56,11 +57,15 @@ class AllWorkers(Collector):
         self.folder = folder
 
     def collect(self) -> Iterator[Metric]:
+        live = live_workers(self.folder)
+        for pid in _pids(self.folder) - set(live):
+            with contextlib.suppress(FileNotFoundError):  # another worker is removing the same files
+                mark_process_dead(pid, str(self.folder))
         # A worker that has just started may have created a file without writing to it yet.
         files = [str(path) for path in self.folder.glob("*.db") if _size(path)]
         yield from MultiProcessCollector.merge(files)
         families: dict[str, Metric] = {}
-        for pid in live_workers(self.folder):
+        for pid in live:
             for metric in ProcessCollector(registry=None, pid=partial(str, pid)).collect():
                 family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
                 for sample in metric.samples:
@@ -68,8 +73,19 @@ class AllWorkers(Collector):
         yield from families.values()
 
 
+def _pids(folder: Path) -> set[int]:
+    """The processes with files of gauges, which are called `gauge_<mode>_<pid>.db`."""
+    return {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_*.db")}
+
+
 def _size(path: Path) -> int:
-    try:
+    with contextlib.suppress(FileNotFoundError):  # a gauge's file that another worker has just removed
         return path.stat().st_size
-    except FileNotFoundError:  # a gauge file that `worker_ended` has just removed
-        return 0
+    return 0
+
+
+def _is_sibling(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return process.ppid() == os.getppid() and process.status() != psutil.STATUS_ZOMBIE
+    return False

@@ -16,8 +16,6 @@ from bankllm.assistant.batcher import Overloaded
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.wording.template import TemplateResponder
 from bankllm.errors import StoreError
-from bankllm.serving import app as app_module
-from bankllm.serving import asgi
 from bankllm.serving.app import create_app
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
@@ -231,10 +229,19 @@ def test_metrics_count_by_route_template(client):
 
 def test_openapi_documents_the_error_responses(client):
     chat = client.get("/openapi.json").json()["paths"]["/api/v1/chat"]["post"]
-    problems = {"400", "401", "403", "404", "408", "413", "422", "429", "500", "503"}
+    problems = {"400", "401", "403", "404", "408", "413", "422", "429", "431", "500", "503"}
     assert set(chat["responses"]) == {"200", *problems}
     for status in problems:
         assert set(chat["responses"][status]["content"]) == {"application/problem+json"}
+
+
+def test_every_route_has_a_written_summary(client):
+    described = client.get("/openapi.json").json()["paths"]
+    summaries = {route["summary"] for methods in described.values() for route in methods.values()}
+    assert len(summaries) == 11
+    # FastAPI capitalises every word of a summary that it makes from a function's name.
+    assert not [summary for summary in summaries if summary == summary.title() and " " in summary]
+    assert summaries.isdisjoint({"Chat", "Stream", "Models", "Embeddings", "Completions"})
 
 
 def test_every_reference_in_openapi_is_resolved(client):
@@ -252,13 +259,3 @@ def test_every_reference_in_openapi_is_resolved(client):
         node = document
         for step in reference.removeprefix("#/").split("/"):
             node = node[step]
-
-
-def test_both_entry_points_give_the_application_and_the_former_one_warns(monkeypatch):
-    monkeypatch.setattr(app_module, "app_from_environment", lambda: "the application")
-    assert asgi.app == "the application"
-    with pytest.warns(FutureWarning, match=r"Use bankllm\.serving\.asgi:app"):
-        assert app_module.app == "the application"
-    for module in (asgi, app_module):
-        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-            module.nothing  # noqa: B018

@@ -134,7 +134,10 @@ def test_invalid_key_is_rejected(server, key):
         ({"messages": [{"role": "user", "content": "x" * 2001}]}, "got 2001"),
         ({"messages": [{"role": "user", "content": "x" * 40_000}]}, "at most 32768"),
         ({"messages": [*ASKED, {"role": "assistant", "content": "hi"}]}, "last message does not have the role user"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "'text'"),
+        (
+            {"messages": [*ASKED, {"role": "user", "content": [{"type": "image_url"}]}]},
+            "/messages/1/content/0/type: Input should be 'text' /messages/1/content/0/text: Field required",
+        ),
         ({"n": 2}, "/n: Input should be 1"),
     ],
 )
@@ -148,10 +151,10 @@ def test_invalid_completions_are_rejected_with_the_reason(client, change, messag
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input": ""}, "at least 1 character"),
-        ({"input": []}, "at least 1 item"),
+        ({"input": ""}, "/input: String should have at least 1 character"),
+        ({"input": []}, "/input: List should have at least 1 item"),
         ({"input": ["hi"] * 65}, "at most 64 items"),
-        ({"input": [[1, 2, 3]]}, "valid string"),
+        ({"input": ["hi", [1, 2, 3]]}, "/input/1: Input should be a valid string"),
         ({"input": "hi", "dimensions": 20}, "dimensions is 20. Expected 384"),
     ],
 )

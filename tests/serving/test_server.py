@@ -17,11 +17,6 @@ from bankllm.settings import Settings
 from tests.support.chat import BALANCE, KeywordClassifier
 
 
-def test_listening_socket_allows_tcp_nodelay():
-    with listen("127.0.0.1", 0) as listener:
-        assert listener.proto == socket.IPPROTO_TCP
-
-
 def test_listen_errors_name_the_problem_and_the_next_step():
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]

@@ -34,9 +34,9 @@ def bank(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
     return ServerProcess(store=folder / "memory.sqlite", log=folder / "server.log", env=settings, workers=workers)
 
 
-def guarded(folder: Path, **env: str) -> ServerProcess:
+def guarded(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
     """The same with authentication and without a rate limit."""
-    return bank(folder, **({"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off"} | env))
+    return bank(folder, workers, **({"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off"} | env))
 
 
 def customer(server: ServerProcess, name: str = "CUST001") -> httpx.Client:
@@ -55,7 +55,7 @@ def logged(server_log: Path, level: str) -> list[str]:
 def served(engine: ChatEngine, settings: Settings) -> Iterator[str]:
     """Serve an application in a thread of this process; yields its URL."""
     with listen("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(create_app(engine, settings), log_config=None, timeout_graceful_shutdown=10)
+        config = uvicorn.Config(create_app(engine, settings), log_config=None, http="h11", timeout_graceful_shutdown=10)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

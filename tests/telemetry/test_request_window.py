@@ -1,0 +1,64 @@
+"""The window of recent requests: accuracy of its percentiles, and the minutes that it covers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bankllm.telemetry import request_window
+from bankllm.telemetry.request_window import RequestWindow
+from tests.support.server_client import until
+
+
+@pytest.mark.parametrize("distribution", ["lognormal", "exponential", "two speeds"])
+def test_percentiles_over_all_workers_are_within_two_percent(tmp_path: Path, distribution: str) -> None:
+    generator = np.random.default_rng(7)
+    seconds = {
+        "lognormal": generator.lognormal(-4, 1.2, 12_000),
+        "exponential": generator.exponential(0.02, 12_000),
+        "two speeds": np.concatenate([generator.normal(0.004, 0.0005, 11_000), generator.normal(0.9, 0.1, 1000)]),
+    }[distribution]
+    windows = [RequestWindow(tmp_path) for _ in range(4)]
+    for number, value in enumerate(seconds):
+        windows[number % 4].add(float(value), number % 100 == 0)
+    for window in windows:
+        window.read()  # publishes its requests
+    total, recent = windows[0].read()
+    assert (total, recent.durations.count, recent.failed) == (12_000, 12_000, 120)
+    for q in (0.5, 0.95, 0.99):
+        exact = float(np.quantile(seconds, q))
+        assert recent.durations.get_quantile_value(q) == pytest.approx(exact, rel=0.02)
+
+
+def test_requests_leave_the_window_after_ten_minutes_and_stay_in_the_total(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [6000.0]
+    monkeypatch.setattr(request_window.time, "monotonic", lambda: now[0])
+    old, window = RequestWindow(tmp_path), RequestWindow(tmp_path)
+    for seconds in (5.0, 5.0, 5.0):
+        old.add(seconds, True)
+    assert old.read()[0] == 3
+    now[0] += 60 * 9
+    window.add(0.01, False)
+    assert (window.read()[0], window.read()[1].durations.count, window.read()[1].failed) == (4, 4, 3)
+    now[0] += 60
+    total, recent = window.read()
+    assert (total, recent.durations.count, recent.failed) == (4, 1, 0)
+    assert recent.durations.get_quantile_value(0.5) == pytest.approx(0.01, rel=0.01)
+
+
+def test_requests_of_another_worker_appear_without_a_read(tmp_path: Path) -> None:
+    busy, reader = RequestWindow(tmp_path), RequestWindow(tmp_path)
+    busy.add(0.25, False)
+    until(lambda: reader.read()[0] == 1)
+    assert reader.read()[1].durations.get_quantile_value(0.5) == pytest.approx(0.25, rel=0.01)
+
+
+def test_a_single_process_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    window = RequestWindow()
+    window.add(0.1, True)
+    total, recent = window.read()
+    assert (total, recent.durations.count, recent.failed) == (1, 1, 1)
+    assert list(tmp_path.iterdir()) == []
