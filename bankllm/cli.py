@@ -83,7 +83,7 @@ def doctor() -> None:
     """Check the hardware, data, models, tools and settings on this machine, and show which ones will be used."""
     from bankllm.doctor import examine
 
-    checks = examine(get_settings())
+    checks = list(examine(get_settings()))
     width = max(len(check.name) for check in checks)
     for check in checks:
         typer.echo(f"{'ok  ' if check.ok else 'none'}  {check.name:<{width}}  {check.detail}")

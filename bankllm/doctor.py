@@ -6,9 +6,10 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bankllm import datasets
+from bankllm import datasets, pipeline
 from bankllm.errors import BankLLMError
 from bankllm.evidence.environment import environment_info
 from bankllm.model import base_models
@@ -25,75 +26,55 @@ class Check:
     detail: str
     """What was found; if the check failed, also the consequence or the fix. Never contains a secret."""
     required: bool = False
-    """Whether bankllm cannot work without it."""
+    """Whether bankllm cannot work if this check fails."""
 
 
-def examine(settings: Settings) -> list[Check]:
+def examine(settings: Settings) -> Iterator[Check]:
     """Check the machine, the data, the models and the tools, in the order in which the checks are printed.
 
     No model is loaded. The output folder is created if it is missing; nothing else is changed.
     """
     machine = environment_info()
-    return [
-        Check("machine", True, f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"),
-        Check("python", True, f"{machine['python']}, {machine['os']}"),
-        _gpu(machine),
-        Check("profile", True, f"{settings.profile} (BANKLLM_PROFILE, default smoke)"),
-        _data(settings),
-        _model(settings),
-        *(_tool(name, use, hint) for name, use, hint in TOOLS),
-        _pinecone(settings),
-        _output(settings),
-    ]
-
-
-TOOLS = (
-    ("ab", "the closed-loop load test in notebook 02", "install apache2-utils (Debian) or httpd (Homebrew)"),
-    ("prometheus", "the Prometheus scrape in notebook 05", "install the package prometheus"),
-)
-"""External tools: executable, what it is used for, how to install it."""
-
-
-def _tool(name: str, use: str, hint: str) -> Check:
-    if shutil.which(name):
-        return Check(name, True, f"used for {use}")
-    return Check(name, False, f"not found: {use} will be recorded as not measured; {hint}")
-
-
-def _gpu(machine: dict[str, object]) -> Check:
-    gpus = machine["gpus"]
-    if isinstance(gpus, list) and gpus:
-        return Check("gpu", True, ", ".join(str(gpu["name"]) for gpu in gpus))
-    return Check("gpu", False, "not found: training and serving run on the CPU in fp32")
-
-
-def _data(settings: Settings) -> Check:
+    devices = machine["gpus"]
+    gpus = ", ".join(str(gpu["name"]) for gpu in devices) if isinstance(devices, list) else ""
+    yield Check("machine", True, f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB")
+    yield Check("python", True, f"{machine['python']}, {machine['os']}")
+    yield Check("gpu", bool(gpus), gpus or "not found: training and serving run on the CPU in fp32")
+    yield Check("profile", True, f"{settings.profile} (BANKLLM_PROFILE, default smoke)")
     try:
-        return Check("data (auto)", True, datasets.load("auto", settings).describe(), required=True)
+        yield Check("data (auto)", True, datasets.load("auto", settings).describe())
     except BankLLMError as error:
-        return Check("data (auto)", False, str(error), required=True)
-
-
-def _model(settings: Settings) -> Check:
+        yield Check("data (auto)", False, str(error), required=True)
     try:
         base = base_models.resolve("minilm", settings)
+        found = f"{base.name}, sha256 {(base.sha256 or '')[:12]}…, matches the published model"
+        yield Check("base model", True, found)
     except BankLLMError as error:
-        return Check("base model", False, str(error), required=True)
-    return Check(
-        "base model",
-        True,
-        f"{base.name}, sha256 {(base.sha256 or '')[:12]}…, matches the published model",
-        required=True,
-    )
-
-
-def _pinecone(settings: Settings) -> Check:
+        yield Check("base model", False, str(error), required=True)
+    yield from _notebooks()
     if settings.pinecone_api_key is None:
-        return Check("pinecone", False, "PINECONE_API_KEY is not set: only the embedded SQLite store is used")
-    layout = {"customer": "one namespace per customer", "shared": "one namespace for all customers"}[
-        settings.pinecone_namespaces
-    ]
-    return Check("pinecone", True, f"the SQLite store is replicated to index {settings.pinecone_index_name}, {layout}")
+        yield Check("pinecone", False, "PINECONE_API_KEY is not set: only the embedded SQLite store is used")
+    else:
+        layout = {"customer": "one namespace per customer", "shared": "one namespace for all customers"}
+        index = f"{settings.pinecone_index_name}, {layout[settings.pinecone_namespaces]}"
+        yield Check("pinecone", True, f"the SQLite store is replicated to index {index}")
+    yield _output(settings)
+
+
+def _notebooks() -> Iterator[Check]:
+    try:
+        notebooks = pipeline.notebooks()
+    except BankLLMError as error:
+        yield Check("notebooks", False, str(error))
+        return
+    titles = ", ".join(f"{notebook.name[:2]} {notebook.title or notebook.name[3:]}" for notebook in notebooks)
+    yield Check("notebooks", True, titles)
+    for notebook in notebooks:
+        for tool, need in notebook.needs.items():
+            use = f"{need['for']} in notebook {notebook.name[:2]}"
+            missing = f"not found: {use} will be recorded as not measured; install {need['install']}"
+            found = shutil.which(tool) is not None
+            yield Check(tool, found, f"used for {use}" if found else missing)
 
 
 def _output(settings: Settings) -> Check:
@@ -104,10 +85,6 @@ def _output(settings: Settings) -> Check:
             free = shutil.disk_usage(output).free / 2**30
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        return Check(
-            "outputs",
-            False,
-            f"{settings.output} is not writable ({reason}); set BANKLLM_OUTPUT to a writable folder",
-            True,
-        )
-    return Check("outputs", True, f"{settings.output} is writable, {free:.0f} GiB free", required=True)
+        fix = "set BANKLLM_OUTPUT to a writable folder"
+        return Check("outputs", False, f"{settings.output} is not writable ({reason}); {fix}", required=True)
+    return Check("outputs", True, f"{settings.output} is writable, {free:.0f} GiB free")

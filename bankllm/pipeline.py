@@ -5,15 +5,17 @@ anybody can verify the run. Command: `bankllm run --profile quick`. An interrupt
 `bankllm run --resume RUN_ID`.
 """
 
-import contextlib
+import json
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,52 +25,61 @@ from bankllm.evidence.records import write_text
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.profiles import Profile, get_profile
-from bankllm.settings import project_root
+from bankllm.settings import get_settings, project_root
 
-NOTEBOOKS = (
-    "01_local_validation",
-    "02_load_testing",
-    "03_finetuning_benchmark",
-    "04_vector_search",
-    "05_metrics_collection",
-    "06_evidence_report",
-)
-REPORT_NOTEBOOK = NOTEBOOKS[-1]
-"""Runs only if all other notebooks of the run are done."""
-KERNEL = "python3"
 Report = Callable[[str], None]
 """Receives one line of progress, e.g. `typer.echo`."""
 
 
-def notebook_folder() -> Path:
-    """Folder of the notebooks: next to the package in a checkout, inside the package if installed from a wheel.
+@dataclass(frozen=True)
+class Notebook:
+    """A file `NN_name.ipynb`. The other fields are the key `bankllm` of the notebook's metadata."""
 
-    Raises `RunError` if neither folder has them.
+    path: Path
+    title: str = ""
+    report: bool = False
+    """Whether it runs last, and only if all other notebooks of the run are done."""
+    needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Executable of an external tool → `for`: what it is used for, `install`: the package that has it."""
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+def notebooks() -> list[Notebook]:
+    """The notebooks in the order in which they run: by number, and the report last.
+
+    The folder is `BANKLLM_NOTEBOOKS`, or the one next to the package in a checkout, or the one inside the package if it
+    was installed from a wheel. Raises `RunError` if there is none, or if two notebooks have the same number.
     """
     package = Path(__file__).resolve().parent
-    candidates = (package.parent / "notebooks", package / "notebooks")
-    for folder in candidates:
-        if (folder / f"{NOTEBOOKS[0]}.ipynb").exists():
-            return folder
-    raise RunError(
-        f"The notebooks were not found. Expected them in {candidates[0]} or {candidates[1]}. Reinstall bankllm."
-    )
+    own = get_settings().notebooks
+    folders = (own,) if own else (package.parent / "notebooks", package / "notebooks")
+    paths = next((found for folder in folders if (found := sorted(folder.glob("[0-9][0-9]_*.ipynb")))), [])
+    if not paths:
+        raise RunError(
+            f"No notebooks NN_name.ipynb were found in {' or '.join(map(str, folders))}. Correct BANKLLM_NOTEBOOKS, or "
+            "reinstall bankllm."
+        )
+    if same := [two.name for one, two in pairwise(paths) if one.name[:2] == two.name[:2]]:
+        raise RunError(f"Another notebook has the number of {same[0]}. Each needs its own; rename one of them.")
+    declared = [json.loads(path.read_text(encoding="utf-8"))["metadata"].get("bankllm", {}) for path in paths]
+    numbered = [Notebook(path, **fields) for path, fields in zip(paths, declared, strict=True)]
+    return sorted(numbered, key=lambda notebook: (notebook.report, notebook.name))
 
 
-def select(only: Sequence[str]) -> tuple[str, ...]:
-    """Notebook names for the values of `--only`, such as `3`, `03` or `03_finetuning_benchmark`.
+def select(only: Sequence[str]) -> list[Notebook]:
+    """The notebooks for the values of `--only`, such as `3`, `03` or `03_finetuning_benchmark`, in their order.
 
-    The result is in the order of `NOTEBOOKS`; an empty `only` selects all. Raises `UsageError` for an unknown notebook.
+    An empty `only` selects all. Raises `UsageError` for an unknown notebook.
     """
-    if not only:
-        return NOTEBOOKS
-    chosen = set()
+    existing = notebooks()
+    names = {notebook.name: {notebook.name, notebook.name[:2], notebook.name[:2].lstrip("0")} for notebook in existing}
     for wanted in only:
-        found = {name for name in NOTEBOOKS if wanted in (name, name[:2], name[:2].lstrip("0"))}
-        if not found:
-            raise UsageError(f"Unknown notebook {wanted!r}. Expected one of: {', '.join(NOTEBOOKS)}.")
-        chosen |= found
-    return tuple(name for name in NOTEBOOKS if name in chosen)
+        if not any(wanted in accepted for accepted in names.values()):
+            raise UsageError(f"Unknown notebook {wanted!r}. Expected one of: {', '.join(names)}.")
+    return [notebook for notebook in existing if not only or names[notebook.name] & set(only)]
 
 
 def run(
@@ -87,8 +98,8 @@ def run(
     notebooks that are done are not executed again, except the report if another notebook was. `parameters` are passed
     to every chosen notebook, which must declare them in its `parameters` cell. `report` receives the progress lines.
 
-    When all chosen notebooks are done, the run is sealed; when all six are, the file `output/LATEST` names it.
-    Raises `UsageError` for an unknown profile, notebook or parameter, and `RunError` if the folder is unusable.
+    When all chosen notebooks are done, the run is sealed. When every notebook is done, the file `output/LATEST` names
+    the run. Raises `UsageError` for an unknown profile, notebook or parameter, and `RunError` for an unusable folder.
     """
     chosen = select(only)
     check_parameters(chosen, parameters or {})
@@ -101,41 +112,44 @@ def run(
         settings = get_profile(manifest.profile)
         _remove_half_written(folder)
         write_manifest(folder, manifest)
-    report(f"run {folder.name}, notebooks {', '.join(name[:2] for name in chosen)}")
+    report(f"run {folder.name}, notebooks {', '.join(notebook.name[:2] for notebook in chosen)}")
     done = {entry.name: entry for entry in manifest.notebooks if entry.status == "done"}
     anything_executed = False
-    for name in chosen:
-        if name in done and not (name == REPORT_NOTEBOOK and anything_executed):
+    for notebook in chosen:
+        name = notebook.name
+        if name in done and not (notebook.report and anything_executed):
             report(f"{name}: already done, {done[name].seconds:.1f} s")
             continue
         anything_executed = True
-        entry = _execute_or_skip(name, folder, settings, manifest, parameters or {}, report)
         others = [other for other in manifest.notebooks if other.name != name]
+        entry = _execute_or_skip(notebook, folder, settings, others, parameters or {}, report)
         manifest = replace(manifest, notebooks=sorted([*others, entry], key=lambda run: run.name))
         write_manifest(folder, manifest)
-    statuses = {entry.name: entry.status for entry in manifest.notebooks}
-    if all(statuses.get(name) == "done" for name in chosen):
+    finished = {entry.name for entry in manifest.notebooks if entry.status == "done"}
+    if finished.issuperset(notebook.name for notebook in chosen):
         if write_crate(folder, manifest) is None:
             report("No RO-Crate (ro-crate-metadata.json) was written. It needs: pip install 'bankllm[share]'")
-        manifest = seal_run(folder, manifest, complete=all(statuses.get(name) == "done" for name in NOTEBOOKS))
+        manifest = seal_run(folder, manifest, complete=finished.issuperset(notebook.name for notebook in notebooks()))
     if manifest.complete:
         write_text(output / "LATEST", folder.name + "\n")
     return folder, manifest
 
 
-def check_parameters(notebooks: Sequence[str], parameters: dict[str, Any]) -> None:
+def check_parameters(chosen: Sequence[Notebook], parameters: Mapping[str, Any]) -> None:
     """Raise `UsageError` for a parameter that one of the notebooks does not declare.
 
     Without this check papermill prints only a warning and runs the notebook with its default values.
     """
     import papermill
 
-    for name in notebooks:
-        declared = papermill.inspect_notebook(str(notebook_folder() / f"{name}.ipynb"))
-        unknown = sorted(set(parameters) - set(declared))
-        if unknown:
+    for notebook in chosen:
+        try:
+            declared = papermill.inspect_notebook(str(notebook.path))
+        except ValueError as error:
+            raise RunError(f"{notebook.path.name} names no kernel. Run and save it once in Jupyter.") from error
+        if unknown := sorted(set(parameters) - set(declared)):
             raise UsageError(
-                f"{name} has no parameter {', '.join(unknown)}. Its parameters are: {', '.join(declared)}."
+                f"{notebook.name} has no parameter {', '.join(unknown)}. Its parameters are: {', '.join(declared)}."
             )
 
 
@@ -203,21 +217,27 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def _execute_or_skip(
-    name: str, folder: Path, profile: Profile, manifest: Manifest, parameters: dict[str, Any], report: Report
+    notebook: Notebook,
+    folder: Path,
+    profile: Profile,
+    others: Sequence[NotebookRun],
+    parameters: Mapping[str, Any],
+    report: Report,
 ) -> NotebookRun:
-    failed = [entry.name for entry in manifest.notebooks if entry.status != "done" and entry.name != name]
-    if name == REPORT_NOTEBOOK and failed:
-        report(f"{name}: skipped, because it needs {', '.join(failed)}")
-        return NotebookRun(name=name, status="skipped", seconds=0, error=f"needs {', '.join(failed)}")
+    name = notebook.name
+    undone = ", ".join(entry.name for entry in others if entry.status != "done")
+    if notebook.report and undone:
+        report(f"{name}: skipped, because it needs {undone}")
+        return NotebookRun(name=name, status="skipped", seconds=0, error=f"needs {undone}")
     report(f"{name}: running …")
     started = time.monotonic()
-    error = _execute(name, folder, profile, parameters)
+    error = _execute(notebook, folder, profile, parameters)
     seconds = time.monotonic() - started
     report(f"{name}: {'failed' if error else 'done'}, {seconds:.1f} s" + (f"\n  {error}" if error else ""))
     return NotebookRun(name=name, status="failed" if error else "done", seconds=round(seconds, 2), error=error)
 
 
-def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, Any]) -> str | None:
+def _execute(notebook: Notebook, folder: Path, profile: Profile, parameters: Mapping[str, Any]) -> str | None:
     """Execute one notebook and write the executed copy to the run folder, even if a cell fails.
 
     Returns a description of the error, or None if the notebook succeeded.
@@ -225,19 +245,21 @@ def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, An
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
-    target = folder / "notebooks" / f"{name}.ipynb"
+    target = folder / "notebooks" / notebook.path.name
     target.parent.mkdir(exist_ok=True)
     try:
-        with _quiet_papermill():
+        with warnings.catch_warnings(action="ignore"):  # papermill warns about its own internals
             papermill.execute_notebook(
-                str(notebook_folder() / f"{name}.ipynb"),
+                str(notebook.path),
                 str(target),
                 parameters={**parameters, "profile": profile.name, "run_dir": str(folder.resolve())},
-                kernel_name=KERNEL,
+                kernel_name="python3",
                 execution_timeout=profile.cell_timeout_s,
                 progress_bar=False,
-                config=_kernel_config(),
+                # Without encryption, other users of the machine could read or control the kernel over its TCP ports.
+                config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             )
     except PapermillExecutionError as error:
         return f"cell {error.cell_index} of {target.name}: {error.ename}: {error.evalue}"
@@ -249,33 +271,3 @@ def _execute(name: str, folder: Path, profile: Profile, parameters: dict[str, An
         target.unlink(missing_ok=True)  # an incomplete notebook cannot be opened
         return f"{target.name} cannot be written ({os.strerror(error.errno or 0)})"
     return None
-
-
-def _kernel_config() -> Any:
-    """Encrypt the sockets of the kernel if jupyter_client supports it.
-
-    Otherwise other users of the machine could read or control the kernel over its TCP ports.
-    """
-    from traitlets.config import Config
-
-    return Config({"KernelManager": {"transport_encryption": "auto"}})
-
-
-@contextlib.contextmanager
-def _quiet_papermill() -> Iterator[None]:
-    """Suppress the log lines and warnings of papermill.
-
-    They repeat the progress lines and warn about papermill's own internals.
-    """
-    import logging
-    import warnings
-
-    logger = logging.getLogger("papermill")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logger.setLevel(before)

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """Size of a run: `smoke`, `quick` or `full` (`BANKLLM_PROFILE`); see `bankllm.profiles`."""
     output: Path = Path("outputs")
     """Folder that contains the runs; a relative path starts at the project root (`BANKLLM_OUTPUT`)."""
+    notebooks: Path | None = None
+    """Folder with the notebooks `NN_name.ipynb` of a run (`BANKLLM_NOTEBOOKS`); default: those of bankllm."""
     offline: bool = False
     """Never connect to a model or data hub (`BANKLLM_OFFLINE=1`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -15,30 +15,28 @@ SECTIONS = dict(re.findall(r"^## Add an? ([^\n]+)\n(.*?)(?=^## |\Z)", GUIDE, re.
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def install(section: str, folder: Path) -> Path:
-    """Write the blocks of a section as an installed distribution into the folder. Returns the path of its test."""
+def install(section: str, folder: Path) -> str:
+    """Write the blocks of a section as an installed distribution into the folder. Returns the name of its test file."""
     blocks = BLOCK.findall(section)
-    assert [language for language, _ in blocks] == ["python", "toml", "python"], (
-        "expected a part, its entry point, a test"
-    )
-    paths = []
-    for source in (blocks[0][1], blocks[2][1]):
-        path = folder / source.splitlines()[0].removeprefix("# ")
-        assert path.suffix == ".py", "the first line of a python block is a comment with the file's path"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(source)
-        paths.append(path)
-    groups = tomllib.loads(blocks[1][1])["project"]["entry-points"]
-    information = folder / "my_package-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    lines = [
-        f"[{group}]\n" + "".join(f"{name} = {part}\n" for name, part in parts.items())
-        for group, parts in groups.items()
-    ]
-    (information / "entry_points.txt").write_text("".join(lines))
-    assert paths[1].name.startswith("test_")
-    return paths[1]
+    languages = [language for language, _ in blocks]
+    assert languages in (["python", "toml", "python"], ["python", "python"]), "expected a part, its entry point, a test"
+    for language, source in blocks:
+        if language == "toml":
+            information = folder / "my_package-1.0.dist-info"
+            information.mkdir()
+            (information / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+            groups = tomllib.loads(source)["project"]["entry-points"]
+            lines = [
+                f"[{group}]\n" + "".join(f"{n} = {p}\n" for n, p in parts.items()) for group, parts in groups.items()
+            ]
+            (information / "entry_points.txt").write_text("".join(lines))
+        else:
+            path = folder / source.splitlines()[0].removeprefix("# ")
+            assert path.suffix == ".py", "the first line of a python block is a comment with the file's path"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(source)
+    assert path.name.startswith("test_")
+    return path.name
 
 
 @pytest.mark.slow
@@ -46,7 +44,7 @@ def install(section: str, folder: Path) -> Path:
 def test_the_example_of_a_section_works(kind: str, tmp_path: Path) -> None:
     test = install(SECTIONS[kind], tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
         capture_output=True,

@@ -10,7 +10,7 @@ import pytest
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import verify
-from bankllm.pipeline import NOTEBOOKS
+from bankllm.pipeline import notebooks
 from tests.support.sealed_run import replace_text
 
 COMMAND = [sys.executable, "-m", "bankllm"]
@@ -24,7 +24,8 @@ def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / (tmp_path / "LATEST").read_text().strip()
     assert f"Report: {folder / 'RESULTS.html'}" in done.stdout
-    for name in NOTEBOOKS:
+    names = [notebook.name for notebook in notebooks()]
+    for name in names:
         assert f"{name}: done, " in done.stdout
         assert (folder / "notebooks" / f"{name}.ipynb").exists()
 
@@ -32,7 +33,7 @@ def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
     assert verdict.holds, verdict.findings
     records = {record.id: record for record in read_records(folder)}
     assert len(records) >= 50
-    pages = {"RESULTS.md", "RESULTS.html", "RESUME.md", *(f"notebooks/{name}.ipynb" for name in NOTEBOOKS)}
+    pages = {"RESULTS.md", "RESULTS.html", "RESUME.md", *(f"notebooks/{name}.ipynb" for name in names)}
     assert {finding.subject for finding in verdict.findings} == records.keys() | pages
     standalone = subprocess.run(
         [sys.executable, "-I", folder / "verify.pyz"], capture_output=True, text=True, check=False

@@ -10,10 +10,11 @@ from typing import Any
 import nbformat
 import pytest
 
-from bankllm.pipeline import NOTEBOOKS, notebook_folder
+from bankllm.pipeline import notebooks
 from bankllm.settings import project_root
 
-PATHS = [notebook_folder() / f"{name}.ipynb" for name in NOTEBOOKS]
+NOTEBOOKS = notebooks()
+PATHS = [notebook.path for notebook in NOTEBOOKS]
 CHECKED = "NBVAL_CHECK_OUTPUT"
 
 
@@ -59,7 +60,12 @@ class TestEachNotebook:
             assert f"{place}/" not in text
 
 
-def test_the_first_code_cell_is_the_same_in_all_six() -> None:
+def test_exactly_one_notebook_is_the_report_and_all_have_a_title() -> None:
+    assert [notebook.report for notebook in NOTEBOOKS] == [*[False] * (len(NOTEBOOKS) - 1), True]
+    assert all(notebook.title for notebook in NOTEBOOKS)
+
+
+def test_the_first_code_cell_is_the_same_in_all() -> None:
     assert len({code_cells(path)[0].source for path in PATHS}) == 1
 
 
@@ -110,7 +116,7 @@ def test_the_first_code_cell_does_nothing_outside_colab(monkeypatch: pytest.Monk
 
 
 def test_stored_outputs_are_from_the_smoke_profile() -> None:
-    for path in PATHS[:5]:
+    for path in PATHS[:-1]:
         text = json.dumps([cell.outputs for cell in code_cells(path)])
         assert "teller77" in text
         assert "banking77 (" not in text

@@ -1,10 +1,12 @@
 """The notebook pipeline with small test notebooks: strict parameters, reported failures, resumed runs."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import nbformat
@@ -23,24 +25,27 @@ OPEN = "import bankllm\nrun = bankllm.open_run({name!r}, profile, run_dir)"
 
 @pytest.fixture
 def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Six notebooks that record one number each."""
+    """A folder with notebooks of the same names as those of bankllm that record one number each."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    for name in pipeline.NOTEBOOKS:
+    for notebook in pipeline.notebooks():
         cells = [
-            OPEN.format(name=name),
+            OPEN.format(name=notebook.name),
             "run.write_rows('rows', [{'x': 1}])",
-            f"run.measure('t{name[:2]}.n', 'count', 'rows', title='n', unit='rows')",
+            f"run.measure('t{notebook.name[:2]}.n', 'count', 'rows', title='n', unit='rows')",
         ]
-        write(folder / f"{name}.ipynb", cells)
-    monkeypatch.setattr(pipeline, "notebook_folder", lambda: folder)
+        write(folder / notebook.path.name, cells, report=notebook.report)
+    monkeypatch.setenv("BANKLLM_NOTEBOOKS", str(folder))
     return folder
 
 
-def write(path: Path, cells: list[str]) -> None:
+def write(path: Path, cells: list[str], **declared: object) -> None:
     parameters = new_code_cell("profile = ''\nrun_dir = ''\nsize = 1", metadata={"tags": ["parameters"]})
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=[parameters, *map(new_code_cell, cells)], metadata=kernel), path)
+    metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "bankllm": declared,
+    }
+    nbformat.write(new_notebook(cells=[parameters, *map(new_code_cell, cells)], metadata=metadata), path)
 
 
 @pytest.mark.slow
@@ -93,13 +98,8 @@ def test_a_run_that_was_killed_inside_a_notebook_can_be_resumed(notebooks: Path,
         "kept.write_text(str(os.getpid()))\nwhile not found:\n    time.sleep(0.1)",
     ]
     write(notebooks / "03_finetuning_benchmark.ipynb", [OPEN.format(name="03_finetuning_benchmark"), *wait])
-    script = f"""
-from pathlib import Path
-from bankllm import pipeline
-pipeline.notebook_folder = lambda: Path({str(notebooks)!r})
-pipeline.run("smoke", Path({str(tmp_path / "out")!r}), only=["01", "03"])
-"""
-    process = subprocess.Popen([sys.executable, "-c", script])
+    command = [sys.executable, "-m", "bankllm", "run", "--only", "01", "--only", "03", "--output", tmp_path / "out"]
+    process = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + 100
         while not (kept := list((tmp_path / "out").glob("*/kept"))) or not kept[0].read_text():
@@ -184,9 +184,15 @@ def test_an_output_folder_that_is_not_writable_is_an_error(notebooks: Path, tmp_
             pipeline.run("smoke", output)
 
 
-def test_runs_started_in_the_same_second_get_separate_folders(tmp_path: Path) -> None:
-    names = [pipeline._make_folder(tmp_path, "20260101T000000Z-smoke").name for _ in range(3)]
-    assert names == ["20260101T000000Z-smoke", "20260101T000000Z-smoke-2", "20260101T000000Z-smoke-3"]
+def test_runs_started_in_the_same_second_get_separate_folders(notebooks: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for second in range(60):  # the folder names of this second and the next ones are taken
+        now = datetime.now(UTC) + timedelta(seconds=second)
+        (tmp_path / "out" / f"{now:%Y%m%dT%H%M%SZ}-smoke").mkdir()
+    write(notebooks / "01_local_validation.ipynb", [OPEN.format(name="01_local_validation")])
+    folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["01"])
+    assert folder.name.endswith("Z-smoke-2")
+    assert manifest.run_id == folder.name
 
 
 def test_git_state_outside_a_checkout_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,3 +210,32 @@ def test_the_manifest_names_every_data_set_and_model(notebooks: Path, tmp_path: 
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["data"] == {"d": {"train_rows": 3}}
     assert manifest["models"] == {"m": "f00"}
+
+
+@pytest.mark.slow
+def test_a_notebook_is_added_as_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file runs before the report, without a change elsewhere."""
+    (first, *_, last), folder = pipeline.notebooks(), tmp_path / "notebooks"
+    shutil.copytree(first.path.parent, folder)
+    rows = "run.write_rows('rows', [{'x': 1}])\nrun.measure('example.n', 'count', 'rows', title='t', unit='rows')"
+    write(folder / "07_example.ipynb", [OPEN.format(name="07_example"), rows], title="Example")
+    monkeypatch.setenv("BANKLLM_NOTEBOOKS", str(folder))
+    assert [notebook.title for notebook in pipeline.select(["7", "06"])] == ["Example", "Evidence report"]
+    run, manifest = pipeline.run("smoke", tmp_path / "out", only=["07", last.name])
+    assert {entry.name: entry.status for entry in manifest.notebooks} == {"07_example": "done", last.name: "done"}
+    assert "example" in (run / "RESULTS.md").read_text()
+    assert verify(run).holds
+
+
+def test_notebooks_that_cannot_run_are_refused(
+    notebooks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nbformat.write(new_notebook(), notebooks / "08_empty.ipynb")
+    with pytest.raises(RunError, match=r"08_empty\.ipynb names no kernel\. Run and save it"):
+        pipeline.run("smoke", tmp_path / "out", only=["08"])
+    write(notebooks / "03_another.ipynb", [])
+    with pytest.raises(RunError, match=r"Another notebook has the number of 03_finetuning_benchmark\.ipynb"):
+        pipeline.notebooks()
+    monkeypatch.setenv("BANKLLM_NOTEBOOKS", str(tmp_path / "none"))
+    with pytest.raises(RunError, match=r"No notebooks NN_name\.ipynb were found in .*Correct BANKLLM_NOTEBOOKS"):
+        pipeline.run("smoke", tmp_path / "out")
