@@ -136,7 +136,7 @@ def run(
 
 
 def check_parameters(chosen: Sequence[Notebook], parameters: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for a parameter that one of the notebooks does not declare.
+    """Raise `UsageError` for a parameter that one of the notebooks does not declare; each declares profile and run_dir.
 
     Without this check papermill prints only a warning and runs the notebook with its default values.
     """
@@ -147,10 +147,9 @@ def check_parameters(chosen: Sequence[Notebook], parameters: Mapping[str, Any]) 
             declared = papermill.inspect_notebook(str(notebook.path))
         except ValueError as error:
             raise RunError(f"{notebook.path.name} names no kernel. Run and save it once in Jupyter.") from error
-        if unknown := sorted(set(parameters) - set(declared)):
-            raise UsageError(
-                f"{notebook.name} has no parameter {', '.join(unknown)}. Its parameters are: {', '.join(declared)}."
-            )
+        if unknown := sorted({*parameters, "profile", "run_dir"} - set(declared)):
+            names = ", ".join(declared) or "none"
+            raise UsageError(f"{notebook.name} has no parameter {', '.join(unknown)}. Its parameters are: {names}.")
 
 
 def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:

@@ -231,8 +231,14 @@ def test_notebooks_that_cannot_run_are_refused(
     notebooks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nbformat.write(new_notebook(), notebooks / "08_empty.ipynb")
-    with pytest.raises(RunError, match=r"08_empty\.ipynb names no kernel\. Run and save it"):
+    nbformat.write(
+        new_notebook(cells=[new_code_cell("profile = ''", metadata={"tags": ["parameters"]})]),
+        notebooks / "09_no_kernel.ipynb",
+    )
+    with pytest.raises(UsageError, match=r"08_empty has no parameter profile, run_dir\. Its parameters are: none\."):
         pipeline.run("smoke", tmp_path / "out", only=["08"])
+    with pytest.raises(RunError, match=r"09_no_kernel\.ipynb names no kernel\. Run and save it"):
+        pipeline.run("smoke", tmp_path / "out", only=["09"])
     write(notebooks / "03_another.ipynb", [])
     with pytest.raises(RunError, match=r"Another notebook has the number of 03_finetuning_benchmark\.ipynb"):
         pipeline.notebooks()
