@@ -1,7 +1,4 @@
-"""The command `bankllm loadtest`: parse the options, run the load and print its summary.
-
-The work is done by `report` (one load with per-request rows), `quick` (a smoke test) or `web` (Locust's web page).
-"""
+"""The command `bankllm loadtest`: parse the options, and let `report` run the load and print its summary."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,21 +7,22 @@ from typing import Annotated
 import typer
 
 from bankllm.errors import UsageError
-from bankllm.loadtest.load import Arrivals, Driver, Mix
+from bankllm.loadtest.load import LOAD_DRIVERS, Arrivals, Mix
 from bankllm.settings import get_settings, project_root
 
 
 def loadtest(
     output: Annotated[
         Path | None,
-        typer.Argument(
-            help="File for the per-request rows: .csv, .csv.gz or .parquet.", show_default="outputs/loads/…"
-        ),
+        typer.Argument(help="File for the per-request rows: .csv or .csv.gz.", show_default="outputs/loads/…"),
     ] = None,
     url: Annotated[
         str | None, typer.Option(help="URL of a running server on loopback.", show_default="starts a server")
     ] = None,
-    driver: Annotated[Driver, typer.Option(help="Load driver: ab, locust or open-loop.")] = "ab",
+    driver: Annotated[
+        str,
+        typer.Option(help="Load driver; an unknown name lists all of them.", autocompletion=lambda: list(LOAD_DRIVERS)),
+    ] = "ab",
     users: Annotated[int, typer.Option(help="Closed loop: number of concurrent users.")] = 100,
     requests: Annotated[int, typer.Option(help="Number of measured requests.")] = 1000,
     rate: Annotated[float | None, typer.Option(help="Open loop: offered rate in requests per second.")] = None,
@@ -35,7 +33,7 @@ def loadtest(
         Mix | None,
         typer.Option(
             help="Requests to send: chat, health or mix (one third health checks).",
-            show_default="locust: mix, else chat",
+            show_default="that of the driver",
         ),
     ] = None,
     texts: Annotated[
@@ -51,24 +49,17 @@ def loadtest(
     quick: Annotated[
         bool, typer.Option("--quick", help="Smoke test of about ten seconds: 40 requests, no rows kept.")
     ] = False,
-    web: Annotated[bool, typer.Option("--web", help="Open Locust's web page until Ctrl-C; no rows kept.")] = False,
 ) -> None:
     """Send requests to a server, keep one row per request, and print throughput, percentiles and errors.
 
     Ctrl-C keeps the rows collected so far (exit code 130). An invalid load also keeps its rows (exit code 1).
     """
+    from bankllm.loadtest.report import drive, smoke_test
+
     settings = get_settings()
     if quick:
-        from bankllm.loadtest.quick import smoke_test
-
         lines = smoke_test(url=url, settings=settings, allow_remote=own_host)
-    elif web:
-        from bankllm.loadtest.web import serve_page
-
-        lines = serve_page(url=url, settings=settings, workers=workers, allow_remote=own_host)
     else:
-        from bankllm.loadtest.report import drive
-
         lines = drive(
             output or _output(driver),
             url=url,

@@ -1,16 +1,26 @@
-"""The input and output of every load driver: a `Load` goes in, a `DriverResult` with one row per request comes out.
+"""The input and output of every load driver: a `Load` goes in, a `LoadResult` with one row per request comes out.
 
-The rows of all drivers have the same `COLUMNS`, so the same statistics apply to each of them.
+The rows of all drivers have the same `COLUMNS`, so the same statistics apply to each of them. A driver is a
+`LoadDriver` in the registry `LOAD_DRIVERS`.
 """
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from random import Random
+from typing import Any, Literal, cast, get_args
+from urllib.parse import urlsplit
+
+from bankllm.errors import UsageError
+from bankllm.evidence.statistics.estimate import Estimate, Rows
+from bankllm.evidence.statistics.registry import percentile
+from bankllm.util.processes import is_loopback
+from bankllm.util.registry import Registry
 
 Value = str | int | float
 RequestRow = dict[str, Value]
-Driver = Literal["ab", "locust", "open-loop"]
 RequestKind = Literal["chat", "health"]
 Mix = Literal["chat", "health", "mix"]
 Arrivals = Literal["poisson", "constant"]
@@ -18,9 +28,13 @@ PATHS: dict[RequestKind, str] = {"chat": "/api/v1/chat", "health": "/health"}
 HEALTH_SHARE: dict[Mix, float] = {"chat": 0.0, "health": 1.0, "mix": 1 / 3}
 """Share of health checks in each mix. `mix` has one health check per two chats, in random order, as in the original
 plan that `evidence/report/roadmap.py` quotes."""
+MAX_RATE = 20_000
+"""Requests per second; far above the rate that one generator reaches on any machine."""
+MAX_CONSECUTIVE_FAILURES = 200
+"""A driver ends a load after this many consecutive failures to reach the server."""
 
 COLUMNS = {
-    "driver": "ab, locust or open-loop",
+    "driver": "name of the load driver",
     "worker": "index of the driver's process, from 0",
     "kind": "chat or health",
     "phase": "warm_up, opening (first request of a closed-loop user, unless it is in the warm-up) or steady; empty if "
@@ -39,25 +53,55 @@ COLUMNS = {
 """The columns of the per-request table, in order, and their meaning."""
 
 
-def row(*values: Value) -> RequestRow:
-    """Return a row of the table from values in the order of `COLUMNS`. Raises `ValueError` for a wrong number."""
-    return dict(zip(COLUMNS, values, strict=True))
+def row(sent_s: float, done_s: float, scheduled_s: Value = "", **values: Value) -> RequestRow:
+    """Return a row of the table. The latencies follow from the times, and columns without a value are empty.
+
+    Raises `KeyError` for an unknown column.
+    """
+    waited_from = sent_s if scheduled_s == "" else float(scheduled_s)
+    filled: RequestRow = dict.fromkeys(COLUMNS, "")
+    filled |= {"worker": 0, "scheduled_s": scheduled_s, "sent_s": sent_s, "done_s": done_s}
+    filled |= {"latency_ms": 1000 * (done_s - waited_from), "service_ms": 1000 * (done_s - sent_s), **values}
+    if unknown := filled.keys() - COLUMNS.keys():
+        raise KeyError(f"unknown columns {sorted(unknown)}; expected some of {list(COLUMNS)}")
+    return filled
+
+
+@dataclass(frozen=True)
+class LoadDriver:
+    """A way to send a load, registered by its name in `LOAD_DRIVERS`."""
+
+    run: "Callable[[Load, Path], LoadResult]"
+    """Sends the load and returns its rows; the folder receives the files of the load tool."""
+    loop: Literal["closed", "open"]
+    """closed: `Load.users` users, who each wait for their reply. open: `Load.rate` requests become due per second."""
+    mixes: tuple[Mix, ...]
+    """The mixes that it can send, the default first."""
+    program: str = ""
+    """The program that must be installed, if any."""
+    install: str = ""
+    """How to install the program."""
+
+
+LOAD_DRIVERS: Registry[LoadDriver] = Registry("load driver", "bankllm.load_drivers", "bankllm.loadtest.drivers")
 
 
 @dataclass(frozen=True)
 class Load:
-    """The requests to send to a server, and how. `validation.plan` makes and checks it."""
+    """The requests to send to a server, and how. Raises `UsageError` for the first argument that is invalid."""
 
     url: str
+    driver: str
     messages: Sequence[str]
     customers: Sequence[str]
-    mix: Mix
+    kind: Mix | None = None
+    """Which requests are sent; None for the default of the driver."""
     users: int = 100
-    """Concurrent users of a closed loop; 0 in an open loop."""
+    """Closed loop: concurrent users."""
     requests: int = 1000
     """Number of measured requests, which follow the warm-up requests."""
     wait_s: tuple[float, float] = (1, 3)
-    """Shortest and longest pause of a Locust user between two requests, in s."""
+    """Shortest and longest pause of a user between two requests, in s, for drivers whose users pause."""
     timeout_s: float = 30
     """Timeout per request, in s."""
     seed: int = 0
@@ -66,16 +110,28 @@ class Load:
     warm_up: int = 0
     """Number of requests before the measured ones; there is no pause between the two."""
     rate: float | None = None
-    """Open loop: offered rate in requests per second; None in a closed loop."""
+    """Open loop: offered rate in requests per second."""
     arrivals: Arrivals = "poisson"
     """Open loop: distribution of the times between requests."""
+    allow_remote: bool = False
+    """Whether the server may run on another machine."""
+
+    def __post_init__(self) -> None:
+        check_address(self.url, self.allow_remote)
+        _check(self, LOAD_DRIVERS.get(self.driver))
+
+    @property
+    def mix(self) -> Mix:
+        return self.kind or LOAD_DRIVERS.get(self.driver).mixes[0]
+
+    @property
+    def total(self) -> int:
+        """Number of requests, with the warm-up."""
+        return self.warm_up + self.requests
 
     def max_duration_s(self) -> float:
-        """Upper bound of the load's duration in s: every request times out, plus 60 s for the start."""
-        total = self.warm_up + self.requests
-        if self.rate is not None:
-            return 60 + 2 * total / self.rate + self.timeout_s
-        return 60 + (total / self.users + 1) * (self.timeout_s + self.wait_s[1])
+        """Upper bound of a closed loop's duration in s: every request times out, plus 60 s for the start."""
+        return 60 + (self.total / self.users + 1) * (self.timeout_s + self.wait_s[1])
 
     def tokens(self) -> dict[str, str]:
         """Customer id → bearer token; empty for a server without authentication."""
@@ -83,62 +139,121 @@ class Load:
             return dict.fromkeys(self.customers, self.token)
         return dict(self.token or {})
 
-    def plan(self) -> dict[str, Any]:
-        """Return the load as JSON-serialisable settings for a generator process, without the tokens.
-
-        Tokens are passed in the environment, so that no file contains them.
-        """
-        return {
-            "url": self.url,
-            "requests": self.requests,
-            "warm_up": self.warm_up,
-            "rate": self.rate,
-            "arrivals": self.arrivals,
-            "health_share": HEALTH_SHARE[self.mix],
-            "messages": list(self.messages),
-            "customers": list(self.customers),
-            "wait_s": list(self.wait_s),
-            "timeout_s": self.timeout_s,
-            "seed": self.seed,
-        }
+    def calls(self) -> Iterator[tuple[RequestKind, dict[str, str]]]:
+        """Yield requests as kind and JSON body: a random text of a random customer, or a health check. Never ends."""
+        draw = Random(f"{self.seed} calls")
+        while True:
+            if draw.random() < HEALTH_SHARE[self.mix]:
+                yield "health", {}
+            else:
+                customer = draw.choice(self.customers)
+                yield "chat", {"message": draw.choice(self.messages), "customer_id": customer}
 
 
-@dataclass(frozen=True)
-class DriverResult:
-    """What a driver measured."""
+@dataclass
+class LoadResult:
+    """What a driver measured for one load."""
 
+    load: Load
     rows: list[RequestRow]
-    errors: dict[str, int]
-    """Kind of failure → number of measured requests."""
-    seconds: float
-    """From the first measured request to the last reply to one."""
-    generator_cpu_share: float | None
-    """CPU time of the load generator divided by wall time, as a share of one core. None if the load was cut short."""
-    limits: tuple[str, ...]
+    """All rows. Rows of the warm-up have the phase `warm_up` and enter no result."""
+    limits: tuple[str, ...] = ()
     """What the driver cannot measure or do."""
+    generator_cpu_share: float | None = None
+    """CPU time of the load generator divided by wall time, as a share of one core. None if it is not known."""
     invalid_because: str | None = None
     """Why the results must not be used; None if they may be."""
     interrupted: bool = False
     """True if Ctrl-C ended the load."""
+    errors: dict[str, int] = field(default_factory=dict)
+    """Kind of failure → number of measured requests that failed. By default from the rows."""
+    seconds: float = 0.0
+    """From the first measured request to the last reply. By default from the rows."""
+
+    def __post_init__(self) -> None:
+        self.errors = self.errors or dict(Counter(str(each["error"]) for each in self.measured if each["error"]))
+        if self.measured and not self.seconds:
+            first = min(float(each["sent_s" if each["scheduled_s"] == "" else "scheduled_s"]) for each in self.measured)
+            self.seconds = max(float(each["done_s"]) for each in self.measured) - first
+
+    @property
+    def measured(self) -> list[RequestRow]:
+        """The rows without the warm-up."""
+        return [each for each in self.rows if each["phase"] != "warm_up"]
+
+    def chats(self) -> list[RequestRow]:
+        """The chats among the measured rows."""
+        return [each for each in self.measured if each["kind"] == "chat"]
+
+    def summary(self) -> dict[str, Value]:
+        """The load as one row, for the raw file of summaries."""
+        requests, is_open = len(self.measured), self.load.rate is not None
+        return {
+            "driver": self.load.driver,
+            "mix": self.load.mix,
+            "users": 0 if is_open else self.load.users,
+            "rate": self.load.rate if self.load.rate is not None else "",
+            "arrivals": self.load.arrivals if is_open else "",
+            "requests": requests,
+            "warm_up": len(self.rows) - requests,
+            "failed": sum(self.errors.values()),
+            "seconds": self.seconds,
+            "requests_per_s": requests / self.seconds if self.seconds else 0.0,
+            "generator_cpu_share": "" if self.generator_cpu_share is None else self.generator_cpu_share,
+            "invalid_because": self.invalid_because or "",
+        }
 
 
-def measured(rows: Sequence[RequestRow]) -> list[RequestRow]:
-    """Return the rows that results are computed from: all except the warm-up."""
-    return [each for each in rows if each["phase"] != "warm_up"]
+def estimate(rows: Sequence[RequestRow], q: float, column: str = "latency_ms") -> Estimate:
+    """Return a percentile of a column in ms, by the statistic that `bankllm verify` applies to the file of rows."""
+    return percentile(cast(Rows, rows), column, q)
 
 
-def errors_of(rows: Sequence[RequestRow]) -> dict[str, int]:
-    """Return kind of failure → number of measured requests that failed."""
-    return dict(Counter(str(each["error"]) for each in measured(rows) if each["error"]))
+def check_address(url: str, allow_remote: bool) -> None:
+    """Raise `UsageError` unless `url` is an HTTP address, and one of this machine unless `allow_remote`."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{url!r} is not an HTTP address. Expected something like http://127.0.0.1:8000.")
+    if not allow_remote and not is_loopback(parts.hostname):
+        raise UsageError(
+            f"{parts.hostname} is not this machine. Expected a loopback address. If the host is yours, use "
+            "--i-own-this-host (in Python allow_remote=True)."
+        )
 
 
-def span_s(rows: Sequence[RequestRow]) -> float:
-    """Return the seconds from the first measured request to the last reply; 0 without measured requests.
-
-    A request starts when it is due (open loop) or sent (closed loop).
-    """
-    kept = measured(rows)
-    if not kept:
-        return 0.0
-    began = min(float(each["sent_s"] if each["scheduled_s"] == "" else each["scheduled_s"]) for each in kept)
-    return max(float(each["done_s"]) for each in kept) - began
+def _check(load: Load, driver: LoadDriver) -> None:
+    if load.mix not in driver.mixes:
+        can_mix = [name for name in LOAD_DRIVERS if load.mix in LOAD_DRIVERS.get(name).mixes]
+        raise UsageError(
+            f"{load.driver} cannot send the kind of load {load.mix!r}. Expected one of the kinds "
+            f"{', '.join(driver.mixes)}. Drivers that can send it: {', '.join(can_mix) or 'none'}."
+        )
+    if driver.loop == "open":
+        if load.rate is None or not 0 < load.rate <= MAX_RATE:
+            raise UsageError(
+                f"An open loop needs a rate above 0 and up to {MAX_RATE:,} requests per second; found {load.rate}. Set "
+                "--rate (in Python rate=50)."
+            )
+        if load.arrivals not in get_args(Arrivals):
+            raise UsageError(f"Unknown arrivals {load.arrivals!r}. Expected one of: {', '.join(get_args(Arrivals))}.")
+    elif load.rate is not None:
+        raise UsageError(
+            f"{load.driver} is a closed-loop driver and has no rate; found rate={load.rate}. Omit the rate, or use the "
+            "driver open-loop."
+        )
+    elif not 1 <= load.users <= load.requests:
+        raise UsageError(
+            f"Expected at least 1 user and at least 1 request per user; found users={load.users}, "
+            f"requests={load.requests}."
+        )
+    expected: list[tuple[bool, str, Any]] = [
+        (load.requests >= 1, "requests of at least 1", load.requests),
+        (load.warm_up >= 0, "warm_up of at least 0", load.warm_up),
+        (len(load.messages) >= 1, "at least 1 message", len(load.messages)),
+        (len(load.customers) >= 1, "at least 1 customer", len(load.customers)),
+        (0 <= load.wait_s[0] <= load.wait_s[1], "wait_s as (shortest, longest) in seconds", load.wait_s),
+        (0 < load.timeout_s < math.inf, "a timeout above 0 s (--timeout, in Python timeout_s)", load.timeout_s),
+    ]
+    for holds, what, found in expected:
+        if not holds:
+            raise UsageError(f"Expected {what}; found {found}.")

@@ -1,6 +1,7 @@
-"""Run one load, write its rows to a file, and print a summary computed from the rows.
+"""Run one load and print a summary computed from its rows (`drive`), or a short smoke test (`smoke_test`).
 
 bankllm loadtest rows.csv --driver open-loop --rate 50 --requests 2000 --warm-up 200
+bankllm loadtest --quick --url http://127.0.0.1:8000
 """
 
 import contextlib
@@ -10,29 +11,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 
 from bankllm import datasets
-from bankllm.errors import RunError
-from bankllm.evidence.statistics.registry import percentile
-from bankllm.loadtest.load import Driver, RequestRow
-from bankllm.loadtest.runner import LoadInterrupted, LoadResult, run_load
+from bankllm.errors import RunError, UsageError
+from bankllm.evidence.records import write_rows
+from bankllm.loadtest.load import Load, LoadResult, RequestRow, check_address, estimate
+from bankllm.loadtest.runner import LoadInterrupted, check_reachable, run_load
 from bankllm.loadtest.server_process import ServerProcess
-from bankllm.loadtest.table import check_ending, write_table
-from bankllm.loadtest.validation import plan
 from bankllm.settings import Settings
 
 CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
 """Customer ids of the demo ledger."""
 TOKEN_SECONDS = 3600
 """Lifetime of a token in s; a load against a server with authentication must not take longer."""
+SMOKE_TEST: dict[str, Any] = {"rate": 20, "requests": 40, "arrivals": "constant", "kind": "mix", "timeout_s": 5}
+"""Two seconds of a load that every server should sustain."""
 
 
 def drive(
     output: Path,
     *,
     url: str | None,
-    driver: Driver,
+    driver: str,
     settings: Settings,
     workers: int = 1,
     texts: str = "teller77",
@@ -47,26 +49,19 @@ def drive(
     Raises the errors of `run_load` and `ServerProcess`. After the last line it raises `RunError` if the load is
     invalid and `KeyboardInterrupt` if it was interrupted; the rows are kept in both cases.
     """
-    check_ending(output)
+    if not output.name.endswith((".csv", ".csv.gz")):
+        raise UsageError(f"{output.name}: expected a file name that ends in .csv or .csv.gz.")
     messages = datasets.load(texts, settings).test.texts
-    arguments = {"messages": messages[:1] if repeat_one else messages, "customers": CUSTOMERS} | arguments
-    plan(url or "http://127.0.0.1", driver, **arguments)  # reject wrong arguments before a server is started
+    arguments |= {"messages": messages[:1] if repeat_one else messages, "customers": CUSTOMERS}
+    Load(url or "http://127.0.0.1", driver, **arguments)  # reject wrong arguments before a server is started
     interrupted = False
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
-        address = url or stack.enter_context(own_server(folder, workers)).url
+    with target(url, workers) as (address, folder):
         try:
-            result = run_load(
-                address,
-                driver,
-                output=folder,
-                token=tokens(settings, CUSTOMERS),
-                **arguments,
-            )
+            result = run_load(address, driver, output=folder, token=tokens(settings, CUSTOMERS), **arguments)
         except LoadInterrupted as interruption:
             result, interrupted = interruption.result, True
     if result.rows:
-        write_table(output, result.rows)
+        write_rows(output, result.rows)
     yield from describe(result)
     kept = f"{len(result.rows):,} rows were written to {output}." if result.rows else "No rows were written."
     if interrupted:
@@ -77,9 +72,47 @@ def drive(
     yield kept
 
 
-def own_server(folder: Path, workers: int = 1) -> ServerProcess:
-    """Return a server for one load: an empty message store in `folder`, and no rate limit."""
-    return ServerProcess(store=folder / "memory.sqlite", workers=workers, env={"BANKLLM_RATE_LIMIT": "off"})
+def smoke_test(*, url: str | None, settings: Settings, allow_remote: bool = False) -> Iterator[str]:
+    """Check the health of the server at `url` and send it 40 requests of the mix. Yields lines to print.
+
+    The load is too short for percentiles, so the rules for the validity of a load are not applied. It keeps no rows.
+
+    Raises `RunError` if the health check or a request failed, and the errors of `run_load` and `ServerProcess`.
+    """
+    if url is not None:
+        check_address(url, allow_remote)
+        check_reachable(url.rstrip("/"))
+    with target(url) as (address, folder):
+        status = httpx.get(f"{address}/health", timeout=SMOKE_TEST["timeout_s"], trust_env=False).status_code
+        yield f"health: HTTP {status}"
+        if status != 200:
+            raise RunError(f"{address}/health: expected HTTP 200, found HTTP {status}. See the server's log.")
+        messages, token = datasets.load("teller77", settings).test.texts, tokens(settings, CUSTOMERS)
+        arguments = {"messages": messages, "customers": CUSTOMERS, "token": token, "allow_remote": allow_remote}
+        result = run_load(address, "open-loop", output=folder, **SMOKE_TEST, **arguments)
+    waits = sorted(float(each["latency_ms"]) for each in result.rows)
+    yield _failures(result)
+    yield f"latency: median {waits[len(waits) // 2]:.0f} ms, maximum {waits[-1]:.0f} ms"
+    if result.errors or len(waits) < SMOKE_TEST["requests"]:
+        raise RunError(
+            f"The smoke test expects {SMOKE_TEST['requests']} requests without a failure. Found {len(waits)} requests, "
+            f"{_failures(result)} ({result.invalid_because or 'no other fault'}). See the server's log."
+        )
+    yield f"smoke test passed: {len(waits)} requests"
+
+
+@contextlib.contextmanager
+def target(url: str | None, workers: int = 1) -> Iterator[tuple[str, Path]]:
+    """Yield the address of the server at `url`, or of one that is started for the load, and a temporary folder.
+
+    The server that is started has an empty message store and no rate limit.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
+        if url is None:
+            env = {"BANKLLM_RATE_LIMIT": "off"}
+            url = stack.enter_context(ServerProcess(store=folder / "memory.sqlite", workers=workers, env=env)).url
+        yield url.rstrip("/"), folder
 
 
 def tokens(settings: Settings, customers: Sequence[str]) -> Mapping[str, str] | None:
@@ -92,49 +125,42 @@ def tokens(settings: Settings, customers: Sequence[str]) -> Mapping[str, str] | 
 
 
 def describe(result: LoadResult) -> Iterator[str]:
-    """Yield throughput, errors and percentiles of a load as lines to print.
-
-    The percentiles use the same statistic that `verify` applies to the file of rows. An invalid load has none.
-    """
-    summary = result.summary()
-    loop = f"closed loop, {result.users} users"
-    if result.rate is not None:
-        loop = f"open loop, {result.rate:g} requests per second offered ({result.arrivals})"
+    """Yield throughput, errors and percentiles of a load as lines to print. An invalid load has no percentiles."""
+    summary, load = result.summary(), result.load
+    loop = f"closed loop, {load.users} users"
+    if load.rate is not None:
+        loop = f"open loop, {load.rate:g} requests per second offered ({load.arrivals})"
     yield (
-        f"{result.driver}, {loop}: {summary['requests']:,} requests in {result.seconds:.1f} s, "
+        f"{load.driver}, {loop}: {summary['requests']:,} requests in {result.seconds:.1f} s, "
         f"{summary['requests_per_s']:.1f} per second"
     )
     if summary["warm_up"]:
         failed = sum(bool(each["error"]) for each in result.rows if each["phase"] == "warm_up")
         yield f"warm-up (not measured): {summary['warm_up']:,} requests, {failed:,} failed"
-    yield f"failed: {summary['failed']:,}" + "".join(f", {n} × {kind}" for kind, n in result.errors.items())
+    yield _failures(result)
     if not result.invalid_because:
-        yield from _latencies(result)
+        for kind in sorted({str(each["kind"]) for each in result.measured}):
+            rows = [each for each in result.measured if each["kind"] == kind]
+            if load.rate is None:
+                opening = [each for each in rows if each["phase"] == "opening"]
+                yield from [f"{kind}, first request of each user: {_percentiles(opening)}"] if opening else []
+                yield f"{kind}: {_percentiles([each for each in rows if each['phase'] != 'opening'])}"
+            else:
+                yield f"{kind}, from due time: {_percentiles(rows)}"
+                yield f"{kind}, from send time (uncorrected): {_percentiles(rows, 'service_ms')}"
     if result.generator_cpu_share is not None:
         yield f"load generator: used {result.generator_cpu_share:.0%} of one core of this machine"
-    yield f"limits of {result.driver}: {'; '.join(result.limits)}"
+    yield f"limits of {load.driver}: {'; '.join(result.limits) or 'none'}"
 
 
-def _latencies(result: LoadResult) -> Iterator[str]:
-    for kind in sorted({str(each["kind"]) for each in result.measured}):
-        for phase in ("", "opening", "steady"):
-            rows = [each for each in result.measured if each["kind"] == kind and each["phase"] == phase]
-            if not rows:
-                continue
-            name = f"{kind}, first request of each user" if phase == "opening" else kind
-            if result.rate is None:
-                yield f"{name}: {_percentiles(rows, 'latency_ms')}"
-            else:
-                yield f"{name}, from due time: {_percentiles(rows, 'latency_ms')}"
-                yield f"{name}, from send time (uncorrected): {_percentiles(rows, 'service_ms')}"
+def _failures(result: LoadResult) -> str:
+    kinds = "".join(f", {n} × {kind}" for kind, n in result.errors.items())
+    return f"failed: {sum(result.errors.values()):,}{kinds}"
 
 
-def _percentiles(rows: Sequence[RequestRow], column: str) -> str:
-    return ", ".join(_percentile([{column: str(each[column])} for each in rows], column, q) for q in (0.5, 0.95, 0.99))
-
-
-def _percentile(rows: list[dict[str, str]], column: str, q: float) -> str:
-    estimate = percentile(rows, column, q)
-    if estimate.value is None:
-        return f"p{100 * q:g} not measured ({estimate.invalid_because})"
-    return f"p{100 * q:g} {estimate.value:.1f} ms"
+def _percentiles(rows: Sequence[RequestRow], column: str = "latency_ms") -> str:
+    estimates = {f"p{100 * q:g}": estimate(rows, q, column) for q in (0.5, 0.95, 0.99)}
+    return ", ".join(
+        f"{name} not measured ({found.invalid_because})" if found.value is None else f"{name} {found.value:.1f} ms"
+        for name, found in estimates.items()
+    )

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import httpx
@@ -88,9 +87,7 @@ class ServerProcess:
             self.stop()
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -102,21 +99,18 @@ class ServerProcess:
     @property
     def pid(self) -> int:
         """The process id of the server. Raises `ServerError` before the start."""
-        return self._running().pid
+        if self._process is None:
+            raise ServerError("The server was not started. Use `with ServerProcess(…) as server:`.")
+        return self._process.pid
 
     def rss_bytes(self) -> int:
         """Resident memory of the server and its workers, in bytes."""
         server = psutil.Process(self.pid)
         return sum(process.memory_info().rss for process in (server, *server.children(recursive=True)))
 
-    def log_tail(self, lines: int = 15) -> str:
+    def log_tail(self) -> str:
         """Return the last lines of the server's log. A temporary log is deleted at the end of the `with` block."""
-        return tail(self._log, lines) if self._log and self._log.exists() else "(empty)"
-
-    def _running(self) -> "subprocess.Popen[bytes]":
-        if self._process is None:
-            raise ServerError("The server was not started. Use `with ServerProcess(…) as server:`.")
-        return self._process
+        return tail(self._log) if self._log and self._log.exists() else "(empty)"
 
     def _check_port(self) -> None:
         with socket.socket() as probe:
@@ -131,17 +125,16 @@ class ServerProcess:
 
     def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + self._timeout_s
-        with httpx.Client(trust_env=False, timeout=5) as client:
-            while time.monotonic() < deadline:
-                if process.poll() is not None:
-                    raise ServerError(
-                        f"The server exited with code {process.returncode} before it was ready. The end of its log:\n"
-                        f"{self.log_tail()}"
-                    )
-                with contextlib.suppress(httpx.HTTPError):
-                    if client.get(f"{self.url}/health/ready").status_code == 200 and self._has_all_workers(client):
-                        return
-                time.sleep(0.1)
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise ServerError(
+                    f"The server exited with code {process.returncode} before it was ready. The end of its log:\n"
+                    f"{self.log_tail()}"
+                )
+            with contextlib.suppress(httpx.HTTPError):
+                if self._get("/health/ready").status_code == 200 and self._has_all_workers():
+                    return
+            time.sleep(0.1)
         workers = f" and {self._workers} workers in /health/metrics" if self._workers > 1 else ""
         raise ServerError(
             f"The server was not ready within {self._timeout_s:g} s: expected HTTP 200 from {self.url}/health/ready"
@@ -149,5 +142,8 @@ class ServerProcess:
             f"{self.log_tail()}"
         )
 
-    def _has_all_workers(self, client: httpx.Client) -> bool:
-        return self._workers == 1 or client.get(f"{self.url}/health/metrics").json()["workers"] == self._workers
+    def _has_all_workers(self) -> bool:
+        return self._workers == 1 or self._get("/health/metrics").json()["workers"] == self._workers
+
+    def _get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=5, trust_env=False)

@@ -1,34 +1,30 @@
-"""The printed summary of a load, and that its numbers agree with the file of rows."""
+"""The printed summary of a load agrees with the file of rows; the smoke test; customers' tokens."""
 
 import csv
 import gzip
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 
-import httpx
 import jwt
 import pytest
 from pydantic import SecretStr
 
-from bankllm.errors import RunError, UsageError
+from bankllm.errors import RunError, ServerError, UsageError
 from bankllm.loadtest.load import row
-from bankllm.loadtest.report import drive, tokens
-from bankllm.loadtest.runner import LoadResult
+from bankllm.loadtest.report import drive, smoke_test, tokens
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.settings import get_settings
-from tests.support import SUPPORT
-
-APP = (sys.executable, str(SUPPORT / "loadtest_app.py"))
+from bankllm.util.processes import free_port
+from tests.support.loadtest_app import seen
+from tests.support.queue_model import result
 
 
 @pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
-def test_a_load_prints_a_summary_and_writes_its_rows(tmp_path: Path) -> None:
+def test_a_load_prints_a_summary_and_writes_its_rows(server: ServerProcess, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
-    with ServerProcess(program=APP) as server:
-        lines = list(drive(rows, url=server.url, driver="ab", users=2, requests=40, settings=get_settings()))
+    lines = list(drive(rows, url=server.url, driver="ab", users=2, requests=40, settings=get_settings()))
     assert re.fullmatch(r"ab, closed loop, 2 users: 40 requests in \d+\.\d s, [\d.]+ per second", lines[0])
     assert lines[1] == "failed: 0"
     with rows.open(newline="") as file:
@@ -42,13 +38,11 @@ def test_a_load_prints_a_summary_and_writes_its_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_open_loop_prints_corrected_and_uncorrected_percentiles(tmp_path: Path) -> None:
+def test_an_open_loop_prints_corrected_and_uncorrected_percentiles(server: ServerProcess, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv.gz"
-    with ServerProcess(program=APP) as server:
-        arguments = {"driver": "open-loop", "rate": 200.0, "requests": 150, "warm_up": 30, "settings": get_settings()}
-        lines = list(drive(rows, url=server.url, repeat_one=True, **arguments))
-        said = {each["message"] for each in httpx.get(f"{server.url}/seen").json() if each["kind"] == "chat"}
-    assert len(said) == 1
+    arguments = {"driver": "open-loop", "rate": 200.0, "requests": 150, "warm_up": 30, "settings": get_settings()}
+    lines = list(drive(rows, url=server.url, repeat_one=True, **arguments))
+    assert len({each["message"] for each in seen(server.url) if each["kind"] == "chat"}) == 1
     assert lines[0].startswith("open-loop, open loop, 200 requests per second offered (poisson): 150 requests in")
     assert lines[1] == "warm-up (not measured): 30 requests, 0 failed"
     assert re.match(r"chat, from due time: p50 [\d.]+ ms, p95 [\d.]+ ms, p99 not measured", lines[3])
@@ -57,31 +51,10 @@ def test_an_open_loop_prints_corrected_and_uncorrected_percentiles(tmp_path: Pat
         assert sum(row["phase"] == "steady" for row in csv.DictReader(file)) == 150
 
 
-def test_each_customer_has_a_token() -> None:
-    assert tokens(get_settings(), ["CUST001"]) is None
-    secret = "k" * 40
-    settings = get_settings().model_copy(update={"jwt_secret": SecretStr(secret)})
-    by_customer = tokens(settings, ["CUST001", "CUST002"])
-    assert by_customer is not None
-    claims = [jwt.decode(by_customer[name], secret, algorithms=["HS256"], audience="bankllm") for name in by_customer]
-    assert [each["sub"] for each in claims] == ["CUST001", "CUST002"]
-    assert all(each["exp"] > time.time() + 3000 for each in claims)
-
-
 def test_an_invalid_load_writes_its_rows_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = row("locust", 0, "chat", "steady", "", 0.0, "", 0.005, 5.0, 5.0, 503, 0, "HTTP 503")
-    result = LoadResult(
-        driver="locust",
-        rows=[kept],
-        errors={"HTTP 503": 1},
-        users=1,
-        rate=None,
-        seconds=0.5,
-        generator_cpu_share=None,
-        limits=("none",),
-        invalid_because="Locust ended after 1 of 20 requests",
-    )
-    monkeypatch.setattr("bankllm.loadtest.report.run_load", lambda *_, **__: result)
+    failed = row(0.0, 0.5, driver="locust", kind="chat", phase="steady", status=503, bytes=0, error="HTTP 503")
+    ended = result("locust", [failed], invalid_because="Locust ended after 1 of 20 requests")
+    monkeypatch.setattr("bankllm.loadtest.report.run_load", lambda *_, **__: ended)
     lines = drive(
         tmp_path / "rows.csv", url="http://127.0.0.1:1", driver="locust", users=1, requests=20, settings=get_settings()
     )
@@ -93,10 +66,32 @@ def test_an_invalid_load_writes_its_rows_and_fails(tmp_path: Path, monkeypatch: 
     assert said[1] == "failed: 1, 1 × HTTP 503"
     assert not any("p50" in line for line in said)
     assert (tmp_path / "rows.csv").read_text().splitlines()[1:] == [
-        "locust,0,chat,steady,,0.0,,0.005,5.0,5.0,503,0,HTTP 503"
+        "locust,0,chat,steady,,0.0,,0.5,500.0,500.0,503,0,HTTP 503"
     ]
 
 
-def test_an_unknown_driver_is_rejected_before_a_server_starts(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"Unknown load driver 'wrk'\. Expected one of: ab, locust, open-loop"):
-        next(drive(tmp_path / "rows.csv", url=None, driver="wrk", users=1, requests=1, settings=get_settings()))
+@pytest.mark.slow
+def test_a_smoke_test_fails_if_a_chat_fails(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bankllm.loadtest.load.Load.calls", lambda _: iter([("chat", {"message": "fail"})] * 40))
+    lines: list[str] = []
+    with pytest.raises(RunError, match=r"expects 40 requests without a failure. Found 40 .* failed: 40, 40 × HTTP 503"):
+        lines.extend(smoke_test(url=server.url, settings=get_settings()))
+    assert lines[1] == "failed: 40, 40 × HTTP 503"
+
+
+def test_a_smoke_test_reports_what_is_wrong_with_an_address() -> None:
+    with pytest.raises(ServerError, match="No server answers at"):
+        list(smoke_test(url=f"http://127.0.0.1:{free_port()}", settings=get_settings()))
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1 is not this machine.*--i-own-this-host"):
+        list(smoke_test(url="http://192.0.2.1", settings=get_settings()))
+
+
+def test_each_customer_has_a_token() -> None:
+    assert tokens(get_settings(), ["CUST001"]) is None
+    secret = "k" * 40
+    settings = get_settings().model_copy(update={"jwt_secret": SecretStr(secret)})
+    by_customer = tokens(settings, ["CUST001", "CUST002"])
+    assert by_customer is not None
+    claims = [jwt.decode(by_customer[name], secret, algorithms=["HS256"], audience="bankllm") for name in by_customer]
+    assert [each["sub"] for each in claims] == ["CUST001", "CUST002"]
+    assert all(each["exp"] > time.time() + 3000 for each in claims)

@@ -16,9 +16,7 @@ import pytest
 from bankllm.errors import ServerError
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.util import processes
-from tests.support import SUPPORT
-
-APP = (sys.executable, str(SUPPORT / "loadtest_app.py"))
+from tests.support.loadtest_app import APP
 
 
 def test_a_server_is_ready_inside_the_block_and_stopped_after_it(tmp_path: Path) -> None:

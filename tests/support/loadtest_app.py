@@ -10,8 +10,17 @@ import os
 import sys
 from pathlib import Path
 
+import httpx
 import uvicorn
 from fastapi import FastAPI, Request, Response
+
+APP = (sys.executable, __file__)
+"""The command, as `ServerProcess(program=...)` expects it."""
+
+
+def seen(url: str) -> list[dict[str, str]]:
+    """Return the requests of one load that the server received, without the health checks before and after it."""
+    return httpx.get(f"{url}/seen", trust_env=False).json()[1:-1]
 
 
 def create_app(ready: bool) -> FastAPI:

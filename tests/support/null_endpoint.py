@@ -5,12 +5,22 @@
 
 import argparse
 import asyncio
+import sys
 
 import httptools
+import httpx
 import uvloop
+
+ENDPOINT = (sys.executable, __file__)
+"""The command, as `ServerProcess(program=...)` expects it."""
 
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 SEEN = 0
+
+
+def count(url: str) -> int:
+    """Return the number of requests that the endpoint at `url` received."""
+    return int(httpx.get(f"{url}/seen", trust_env=False).text)
 
 
 class Endpoint(asyncio.Protocol):

@@ -1,36 +1,32 @@
 """Load driver that runs Apache Bench (ab): closed loop, one endpoint, the same body in every request, no pauses.
 
-Values that ab does not report are empty in the rows and listed in `DriverResult.limits`. The percentiles that ab
+ab gets the bearer token on its command line, where other users of this machine can read it. The percentiles that ab
 prints are not used.
 """
 
 import csv
 import json
 import re
-import shutil
 import signal
 from pathlib import Path
 
-from bankllm.errors import NotMeasured, ServerError
-from bankllm.loadtest.load import PATHS, DriverResult, Load, RequestKind, RequestRow, measured, row
+from bankllm.errors import ServerError
+from bankllm.loadtest.load import LOAD_DRIVERS, PATHS, Load, LoadDriver, LoadResult, RequestKind, RequestRow, row
 from bankllm.util import processes
 
 
-def run_ab(load: Load, folder: Path) -> DriverResult:
-    """Send requests to one endpoint with `ab -l -k`. Writes `ab.tsv`, `ab.csv`, `ab.txt` and `body.json` in `folder`.
+def run_ab(load: Load, folder: Path) -> LoadResult:
+    """Send the first message of the first customer, or health checks, with `ab -l -k`. Its files are left in `folder`.
 
-    Raises `NotMeasured` if ab is not installed, and `ServerError` if ab stopped early; ab then writes no rows.
+    Raises `ServerError` if ab stopped early; ab then writes no rows.
     """
-    program = shutil.which("ab")
-    if program is None:
-        raise NotMeasured("ab not found; install it (apt-get install apache2-utils) and run again")
     kind: RequestKind = "health" if load.mix == "health" else "chat"
     customer = load.customers[0]
     body = {"message": load.messages[0], "customer_id": customer}
     (folder / "body.json").write_text(json.dumps(body), encoding="utf-8")
     (folder / "ab.tsv").unlink(missing_ok=True)
-    command = [program, "-q", "-l", "-k", "-r", "-s", str(max(1, round(load.timeout_s)))]
-    command += ["-n", str(load.warm_up + load.requests), "-c", str(load.users), "-g", "ab.tsv", "-e", "ab.csv"]
+    command = ["ab", "-q", "-l", "-k", "-r", "-s", str(max(1, round(load.timeout_s)))]
+    command += ["-n", str(load.total), "-c", str(load.users), "-g", "ab.tsv", "-e", "ab.csv"]
     command += ["-p", "body.json", "-T", "application/json"] if kind == "chat" else []
     token = load.tokens().get(customer)
     command += ["-H", f"Authorization: Bearer {token}"] if token else []
@@ -51,13 +47,12 @@ def run_ab(load: Load, folder: Path) -> DriverResult:
     rows = ab_rows(folder / "ab.tsv", kind, "" if errors else "2xx", load.warm_up)
     because = [f"ab does not say which rows went wrong, and counted {errors}"] if errors else []
     because += [f"ab ended after {len(rows)} requests"] if child.interrupted else []
-    seconds = _reported_number(report, "Time taken for tests")
-    if load.warm_up:
-        seconds = max(float(each["done_s"]) for each in rows) - min(float(each["sent_s"]) for each in measured(rows))
-    return DriverResult(
-        rows=rows,
+    return LoadResult(
+        load,
+        rows,
         errors=errors,
-        seconds=seconds,
+        # ab measures the duration of all requests exactly; the rows have a resolution of one second.
+        seconds=0.0 if load.warm_up else _reported_number(report, "Time taken for tests"),
         generator_cpu_share=None if child.cpu_s is None else child.cpu_s / child.wall_s,
         limits=(
             "the same body in every request",
@@ -69,6 +64,9 @@ def run_ab(load: Load, folder: Path) -> DriverResult:
         invalid_because="; ".join(because) or None,
         interrupted=child.interrupted,
     )
+
+
+LOAD_DRIVERS.add("ab", LoadDriver(run_ab, "closed", ("chat", "health"), "ab", "apt-get install apache2-utils"))
 
 
 def ab_rows(path: Path, kind: RequestKind, status: str, warm_up: int) -> list[RequestRow]:
@@ -85,9 +83,9 @@ def ab_rows(path: Path, kind: RequestKind, status: str, warm_up: int) -> list[Re
     for line in lines:
         sent, latency_ms = int(line["seconds"]) - began, int(line["ttime"])
         phase = "" if not warm_up else "warm_up" if sent <= warm_until else "steady"
-        done = sent + latency_ms / 1000
-        error = "" if status else "unknown"
-        rows.append(row("ab", 0, kind, phase, "", sent, "", done, latency_ms, latency_ms, status, "", error))
+        known = {"kind": kind, "phase": phase, "status": status, "error": "" if status else "unknown"}
+        times = {"latency_ms": latency_ms, "service_ms": latency_ms}
+        rows.append(row(sent, sent + latency_ms / 1000, driver="ab", **known, **times))
     return rows
 
 

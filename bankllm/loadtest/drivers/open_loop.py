@@ -1,100 +1,196 @@
-"""Open-loop load driver: runs `open_loop_process.py` as a separate process, apart from a notebook's kernel.
+"""Open-loop load driver: each request is sent when it is due, even if earlier replies are pending.
 
-Each request is sent when it is due, even if earlier replies are pending, and its latency counts from the due time. A
-stall of the server therefore shows in every request that was due during the stall. A closed loop shows it only in the
-requests that were pending (coordinated omission).
+The latency counts from the due time, so a stall of the server shows in every request that was due during the stall. A
+closed loop shows it only in the requests that were pending (coordinated omission).
 """
 
-import json
-import signal
-import sys
+import asyncio
+import errno
+import gc
+import math
+import ssl
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
+from typing import Any
 
-from bankllm.errors import ServerError
 from bankllm.evidence.statistics.registry import samples_needed
-from bankllm.loadtest.drivers.locust_driver import read_rows
-from bankllm.loadtest.load import DriverResult, Load, RequestRow, errors_of, measured, span_s
-from bankllm.util import processes
+from bankllm.loadtest.load import (
+    LOAD_DRIVERS,
+    MAX_CONSECUTIVE_FAILURES,
+    PATHS,
+    Arrivals,
+    Load,
+    LoadDriver,
+    LoadResult,
+    RequestRow,
+    estimate,
+    row,
+)
 
-MAX_LATENESS_MS = 2.0
+HEAD_START_S = 0.05
+"""Seconds between the start of the event loop and the first due time."""
+IDLE_S = 3.0
+"""A connection that was idle for more seconds is not reused: the server may be closing it (uvicorn: after 5 s)."""
+MAX_OPEN_FILES = 20_000
+"""Below the number of local ports that a system provides for connections to one address."""
+NO_FREE_CONNECTION = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL}
+MAX_LATENESS_MS = 5.0
 """Limit of the p99 of the time from due to sent, in ms; see `lateness_fault`."""
 MAX_LATENESS_SHARE = 0.1
 """The same limit as a share of the p99 of the latency; the larger limit applies."""
 
 
-def run_open_loop(load: Load, folder: Path) -> DriverResult:
-    """Send requests at `load.rate` per second. Writes `open_loop.csv` and `open_loop.log` in `folder`.
+def run_open_loop(load: Load, folder: Path) -> LoadResult:
+    """Send requests at `load.rate` per second, from a thread of this process. Writes no files."""
+    import resource
 
-    Raises `ServerError` if the generator wrote no rows. If it ended early, its rows are kept and the load is invalid.
-    """
-    rows_file, generator = folder / "open_loop.csv", folder / "generator.json"
-    plan = load.plan() | {"rows": rows_file.name, "generator": generator.name}
-    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-    for old in (rows_file, generator):
-        old.unlink(missing_ok=True)
-    log = folder / "open_loop.log"
-    command = [sys.executable, "-m", "bankllm.loadtest.drivers.open_loop_process", "plan.json"]
-    child = processes.run(
-        command, log, load.max_duration_s(), {"BANKLLM_LOAD_TOKENS": json.dumps(load.tokens())}, signal.SIGTERM
-    )
-    rows = read_rows(rows_file)
-    if not rows and not child.interrupted:
-        raise ServerError(
-            f"The open-loop generator wrote no rows (exit code {child.returncode}). The end of its log:\n"
-            f"{processes.tail(log)}"
+    import uvloop
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    generator, interrupted = Generator(load), False
+    gc.freeze()  # a full garbage collection would delay all requests that are due
+    try:
+        with ThreadPoolExecutor(1, "open-loop") as pool:
+            running = pool.submit(uvloop.run, generator.run())
+            try:
+                running.result()
+            except KeyboardInterrupt:
+                interrupted = True
+                generator.interrupt()
+                running.result()
+    finally:
+        gc.unfreeze()
+    rows = [generator.rows[number] for number in sorted(generator.rows)]
+    result = LoadResult(load, rows, generator_cpu_share=generator.cpu_share, interrupted=interrupted)
+    without_connection = result.errors.get("NoFreeConnection", 0)
+    faults = [
+        generator.ended and f"the open loop ended after {len(rows)} of {load.total} requests ({generator.ended})",
+        lateness_fault(result.measured),
+        without_connection
+        and f"{without_connection} requests failed at the limit of open connections: the loop was no longer open",
+    ]
+    result.invalid_because = "; ".join(str(fault) for fault in faults if fault) or None
+    if (late := estimate(lateness_rows(result.measured), 0.99)).value is not None:
+        result.limits = (f"p99 of the time from due to sent is {late.value:.2f} ms; latency_ms includes it",)
+    return result
+
+
+LOAD_DRIVERS.add("open-loop", LoadDriver(run_open_loop, "open", ("chat", "health", "mix")))
+
+
+class Generator:
+    """Sends the requests of one load and collects their rows."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.rows: dict[int, RequestRow] = {}
+        """Number of the request in the plan → its row."""
+        self.ended = ""
+        """Why the load ended early; empty for a complete load."""
+        self.cpu_share: float | None = None
+        self._unreached = 0
+
+    async def run(self) -> None:
+        """Send all requests and wait for their replies, unless the load ends early."""
+        import aiohttp
+
+        self._loop, self._sending = asyncio.get_running_loop(), asyncio.current_task()
+        cpu_began = time.thread_time()
+        self._began = time.monotonic() + HEAD_START_S
+        tls = ssl.create_default_context()  # reads SSL_CERT_FILE
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ssl=tls),
+            timeout=aiohttp.ClientTimeout(total=self.load.timeout_s, ceil_threshold=math.inf),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
         )
-    measured_rows = measured(rows)
-    generator_report = json.loads(generator.read_text(encoding="utf-8")) if generator.exists() else None
-    planned = load.warm_up + load.requests
-    because = (
-        []
-        if generator_report and not generator_report["ended"]
-        else [_ended_early(generator_report, len(rows), planned)]
-    )
-    because += [late] if (late := lateness_fault(rows)) else []
-    without_connection = sum(each["error"] == "NoFreeConnection" for each in rows)
-    because += (
-        [f"{without_connection} requests failed at the limit of open connections: the loop was no longer open"]
-        if without_connection
-        else []
-    )
-    return DriverResult(
-        rows=rows,
-        errors=errors_of(rows),
-        seconds=span_s(rows),
-        generator_cpu_share=generator_report["cpu_s"] / generator_report["wall_s"] if generator_report else None,
-        limits=_limits(generator_report, measured_rows),
-        invalid_because="; ".join(because) or None,
-        interrupted=child.interrupted,
-    )
+        try:
+            async with session, asyncio.TaskGroup() as group:
+                times = due_times(self.load.rate or 0, self.load.arrivals, self.load.seed)
+                for number, due, call in zip(range(self.load.total), times, self._calls(), strict=False):
+                    while (left := self._began + due - time.monotonic()) > 0:  # a timer fires up to 1 ms early
+                        await asyncio.sleep(left)
+                    group.create_task(self._send(session, number, due, *call))
+                    await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.ended = self.ended or "it was interrupted"
+        self.cpu_share = (time.thread_time() - cpu_began) / (time.monotonic() - self._began)
+
+    def interrupt(self) -> None:
+        """End the load early, from another thread. Pending requests have no row."""
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+
+    def _calls(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        tokens = self.load.tokens()
+        for kind, body in self.load.calls():
+            customer = body.get("customer_id")
+            request: dict[str, Any] = {"url": self.load.url + PATHS[kind], "method": "POST" if body else "GET"}
+            request |= {"json": body} if body else {}
+            request |= {"headers": {"Authorization": f"Bearer {tokens[customer]}"}} if customer in tokens else {}
+            yield kind, request
+
+    async def _send(self, session: Any, number: int, due: float, kind: str, request: dict[str, Any]) -> None:
+        import aiohttp
+
+        sent = time.monotonic()
+        reply_row: dict[str, Any] = {"status": 0}
+        try:
+            async with session.request(**request, allow_redirects=False) as reply:
+                reply_row["first_byte_s"] = time.monotonic() - self._began
+                reply_row["bytes"] = len(await reply.read())
+                reply_row["status"] = reply.status
+                reply_row["error"] = f"HTTP {reply.status}" if reply.status >= 400 else ""
+        except (aiohttp.ClientError, OSError) as error:
+            reply_row["error"] = _failure(error)
+        times = (sent - self._began, time.monotonic() - self._began, due)
+        phase = "warm_up" if number < self.load.warm_up else "steady"
+        self.rows[number] = row(*times, driver=self.load.driver, kind=kind, phase=phase, **reply_row)
+        reached = reply_row["status"] or reply_row["error"] in ("TimeoutError", "NoFreeConnection")
+        self._unreached = 0 if reached else self._unreached + 1
+        if self._unreached == MAX_CONSECUTIVE_FAILURES:
+            self.ended = f"the server was not reached {MAX_CONSECUTIVE_FAILURES} times in a row"
+            self._cancel()
 
 
-def _limits(generator_report: dict | None, measured_rows: list[RequestRow]) -> tuple[str, ...]:
-    limits = []
-    if measured_rows:
-        limits.append(f"p99 of the time from due to sent is {_lateness(measured_rows):.2f} ms; latency_ms includes it")
-    if generator_report and not generator_report["realtime_priority"]:
-        limits.append("ran without real-time priority, which needs root, so it competed with the server for CPU cores")
-    return tuple(limits)
+def _failure(error: Exception) -> str:
+    """Return the name of a failure; that of its cause if the connection failed."""
+    cause = getattr(error, "os_error", None) or error
+    return "NoFreeConnection" if getattr(cause, "errno", None) in NO_FREE_CONNECTION else type(cause).__name__
 
 
-def _ended_early(generator_report: dict | None, completed: int, planned: int) -> str:
-    why = generator_report["ended"] if generator_report else "it was killed"
-    return f"the open loop ended after {completed} of {planned} requests ({why})"
+def due_times(rate: float, arrivals: Arrivals, seed: int) -> Iterator[float]:
+    """Yield the due times of the requests, in seconds after the start, at `rate` requests per second. Never ends.
+
+    - `poisson`: the times between requests are exponentially distributed, as for many independent customers.
+    - `constant`: the times between requests are equal.
+    """
+    draw = Random(seed)
+    due = 0.0
+    while True:
+        yield due
+        due += draw.expovariate(rate) if arrivals == "poisson" else 1 / rate
 
 
 def lateness_fault(rows: list[RequestRow]) -> str | None:
     """Return why the latencies describe the generator rather than the server; None if they describe the server.
 
-    The p99 of the time from due to sent (the lateness) may be 2 ms. On a machine that the server uses fully it may be
+    The p99 of the time from due to sent (the lateness) may be 5 ms. On a machine that the server uses fully it may be
     larger, up to a tenth of the p99 of the latency: the measured latency is then too high by at most that, and
-    `DriverResult.limits` reports the lateness. None if there are too few requests for a p99.
+    `LoadResult.limits` reports the lateness. None if there are too few requests for a p99.
     """
-    measured_rows = measured(rows)
-    if len(measured_rows) < samples_needed(0.99):
+    if len(rows) < samples_needed(0.99):
         return None
-    late, latency = _lateness(measured_rows), _p99([float(each["latency_ms"]) for each in measured_rows])
-    if late <= MAX_LATENESS_MS or late <= MAX_LATENESS_SHARE * latency:
+    late, latency = estimate(lateness_rows(rows), 0.99).value or 0, estimate(rows, 0.99).value or 0
+    if late <= max(MAX_LATENESS_MS, MAX_LATENESS_SHARE * latency):
         return None
     return (
         f"requests were sent {late:.1f} ms after they were due at p99, over {MAX_LATENESS_MS:g} ms and a tenth of the "
@@ -102,9 +198,6 @@ def lateness_fault(rows: list[RequestRow]) -> str | None:
     )
 
 
-def _lateness(rows: list[RequestRow]) -> float:
-    return _p99([1000 * (float(each["sent_s"]) - float(each["scheduled_s"])) for each in rows])
-
-
-def _p99(values: list[float]) -> float:
-    return sorted(values)[int(0.99 * (len(values) - 1))]
+def lateness_rows(rows: list[RequestRow]) -> list[RequestRow]:
+    """Return the rows with the lateness in ms as their latency."""
+    return [each | {"latency_ms": 1000 * (float(each["sent_s"]) - float(each["scheduled_s"]))} for each in rows]

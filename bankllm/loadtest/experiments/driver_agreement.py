@@ -4,15 +4,15 @@ rows = [*drivers_agree({"ab": ab_rows, "open-loop": open_rows}, load="one user")
 print(verdict(rows))
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
-from bankllm.evidence.statistics.registry import Rows, histogram_quantile, percentile, samples_needed
-from bankllm.loadtest.load import RequestRow
+from bankllm.evidence.statistics.registry import histogram_quantile
+from bankllm.loadtest.load import RequestRow, Value, estimate
 
-PERCENTILES = (0.5, 0.95)
+PERCENTILES = {"p50": 0.5, "p95": 0.95}
 TOLERANCE = 0.2
 """Largest difference of a driver from the median of all drivers, as a share of that median.
 
@@ -38,28 +38,16 @@ def drivers_agree(
     driver with too few rows for a percentile is left out. A single driver is not compared.
     """
     rows: list[RequestRow] = []
-    for q in PERCENTILES:
-        values = {
-            driver: float(str(percentile(cast(Rows, driver_rows), column, q).value))
-            for driver, driver_rows in measured.items()
-            if len(driver_rows) >= samples_needed(q)
-        }
-        middle = median(values.values()) if values else 0.0
-        allowed = max(TOLERANCE * middle, RESOLUTION_MS)
-        for driver, value in values.items() if len(values) > 1 else ():
-            rows.append(
-                {
-                    "load": load,
-                    "percentile": f"p{100 * q:.0f}",
-                    "driver": driver,
-                    "driver_ms": value,
-                    "against": "median of the drivers",
-                    "against_ms": middle,
-                    "apart": f"{value / middle - 1:+.0%}",
-                    "tolerance": f"{TOLERANCE:.0%} or {RESOLUTION_MS:g} ms",
-                    "agrees": "yes" if abs(value - middle) <= allowed else "no",
-                }
-            )
+    for name, q in PERCENTILES.items():
+        estimates = {driver: estimate(driver_rows, q, column).value for driver, driver_rows in measured.items()}
+        values = {driver: value for driver, value in estimates.items() if value is not None}
+        if len(values) < 2:
+            continue
+        middle = median(values.values())
+        for driver, value in values.items():
+            apart, agrees = f"{value / middle - 1:+.0%}", abs(value - middle) <= max(TOLERANCE * middle, RESOLUTION_MS)
+            against = ("median of the drivers", middle, apart, f"{TOLERANCE:.0%} or {RESOLUTION_MS:g} ms", agrees)
+            rows.append(_row(load, name, driver, value, *against))
     return rows
 
 
@@ -77,59 +65,38 @@ def histogram_agrees(
     counts it too. `buckets` are rows of `le_ms` and a cumulative `requests`. Returns one row for the count and one per
     percentile, with the columns of `drivers_agree`.
     """
+    histogram = "the server's histogram"
     texts = [{name: str(value) for name, value in bucket.items()} for bucket in buckets]
-    seen = round(float(texts[-1]["requests"])) if texts else 0
-    compared: list[RequestRow] = [
-        {
-            "load": load,
-            "percentile": "count",
-            "driver": driver,
-            "driver_ms": "",
-            "against": "the server's histogram",
-            "against_ms": "",
-            "apart": f"{seen - len(rows):+d} requests",
-            "tolerance": "none",
-            "agrees": "yes" if seen == len(rows) else "no",
-        }
-    ]
-    for q in PERCENTILES:
-        driver_ms = percentile(cast(Rows, rows), column, q).value
-        server_ms = histogram_quantile(texts, "le_ms", "requests", q).value
-        if driver_ms is None or server_ms is None:
-            continue
-        apart = bucket_of(driver_ms, texts) - bucket_of(server_ms, texts)
-        compared.append(
-            {
-                "load": load,
-                "percentile": f"p{100 * q:.0f}",
-                "driver": driver,
-                "driver_ms": driver_ms,
-                "against": "the server's histogram",
-                "against_ms": server_ms,
-                "apart": f"{apart:+d} buckets",
-                "tolerance": f"{BUCKETS} bucket",
-                "agrees": "yes" if abs(apart) <= BUCKETS else "no",
-            }
-        )
+    more = (round(float(texts[-1]["requests"])) if texts else 0) - len(rows)
+    compared = [_row(load, "count", driver, "", histogram, "", f"{more:+d} requests", "none", more == 0)]
+    bounds = sorted(float(bucket["le_ms"]) for bucket in texts)
+    for name, q in PERCENTILES.items():
+        driver_ms, server_ms = estimate(rows, q, column).value, histogram_quantile(texts, "le_ms", "requests", q).value
+        if driver_ms is not None and server_ms is not None:
+            apart = bisect_left(bounds, driver_ms) - bisect_left(bounds, server_ms)  # a bucket has its upper bound
+            against = (histogram, server_ms, f"{apart:+d} buckets", f"{BUCKETS} bucket", abs(apart) <= BUCKETS)
+            compared.append(_row(load, name, driver, driver_ms, *against))
     return compared
-
-
-def bucket_of(value: float, buckets: Sequence[Mapping[str, Any]]) -> int:
-    """Return the index, from 0, of the bucket that contains a value in ms. A bucket includes its upper bound."""
-    bounds = sorted(float(bucket["le_ms"]) for bucket in buckets)
-    return next(number for number, (low, high) in enumerate(pairwise((-1.0, *bounds))) if low < value <= high)
 
 
 def verdict(rows: Sequence[RequestRow]) -> str:
     """Summarise the comparisons in one sentence."""
+    if not rows:
+        return "Nothing was compared: there were too few samples, or only one tool."
     disagreeing = [
         f"{row['driver']} {row['percentile']} ({row['load']}, {row['apart']})" for row in rows if row["agrees"] == "no"
     ]
-    if not rows:
-        return "Nothing was compared: there were too few samples, or only one tool."
     if disagreeing:
         return (
             f"They do NOT agree: {len(disagreeing)} of {len(rows)} comparisons are out of tolerance: "
             f"{', '.join(disagreeing)}."
         )
     return f"They agree: all {len(rows)} comparisons are within tolerance."
+
+
+def _row(
+    load: str, name: str, driver: str, ms: Value, against: str, against_ms: Value, apart: str, tolerance: str, ok: bool
+) -> RequestRow:
+    compared: RequestRow = {"load": load, "percentile": name, "driver": driver, "driver_ms": ms}
+    compared |= {"against": against, "against_ms": against_ms}
+    return compared | {"apart": apart, "tolerance": tolerance, "agrees": "yes" if ok else "no"}

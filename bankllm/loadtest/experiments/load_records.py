@@ -15,6 +15,12 @@ from bankllm.loadtest.experiments.soak import MAX_GROWTH, SHARE
 
 Measure = dict[str, Any]
 PERCENTILES = (0.5, 0.95, 0.99)
+BRIEF = (0.5, 0.95)
+
+
+def record(id: str, title: str, unit: str, statistic: str, **rest: Any) -> Measure:
+    """Return one record: its statistic with the arguments, the raw file and the conditions in `rest`."""
+    return {"id": id, "title": title, "unit": unit, "statistic": statistic, **rest}
 
 
 def percentiles(
@@ -23,22 +29,19 @@ def percentiles(
     """Yield percentiles of a column in ms, with the ids `<prefix>.p50_ms` and so on. `rest` is added to each."""
     for q in wanted:
         name = f"p{100 * q:.0f}"
-        about = {"id": f"{prefix}.{name}_ms", "title": f"{title}, {name}", "unit": "ms"}
-        yield {**about, "statistic": "percentile", "column": column, "q": q, **rest}
+        yield record(f"{prefix}.{name}_ms", f"{title}, {name}", "ms", "percentile", column=column, q=q, **rest)
 
 
 def ok(prefix: str, title: str, **rest: Any) -> Measure:
     """Return the share of requests without an error, with the id `<prefix>.ok`."""
-    about = {"id": f"{prefix}.ok", "title": title, "unit": "share"}
-    return {**about, "statistic": "proportion", "column": "error", "equals": "", **rest}
+    return record(f"{prefix}.ok", title, "share", "proportion", column="error", equals="", **rest)
 
 
 def of_load(key: str, label: str, raw: str, **rest: Any) -> Iterator[Measure]:
     """Yield throughput, chat latency and success share of one load: rows in `raw`, summary in `<raw>_summary`."""
-    about = {"id": f"{key}.throughput", "title": f"Throughput ({label})", "unit": "requests/s"}
-    yield {**about, "raw": f"{raw}_summary", "statistic": "single", "column": "requests_per_s", **rest}
-    chats = {"raw": raw, "where": {"kind": "chat"}, **rest}
-    yield from percentiles(key, f"Chat latency ({label})", "latency_ms", **chats)
+    speed = {"raw": f"{raw}_summary", "column": "requests_per_s", **rest}
+    yield record(f"{key}.throughput", f"Throughput ({label})", "requests/s", "single", **speed)
+    yield from percentiles(key, f"Chat latency ({label})", "latency_ms", raw=raw, where={"kind": "chat"}, **rest)
     yield ok(key, f"Requests without an error ({label})", raw=raw, **rest)
 
 
@@ -46,54 +49,48 @@ def of_cache(raw: str, **rest: Any) -> Iterator[Measure]:
     """Yield the latency of each workload of `workloads.workloads`, and the spread of the medians."""
     for name in ("cold", "warm", "zipf", "repeated"):
         where = {"where": {"workload": name}, "raw": raw, **rest}
-        yield from percentiles(f"load.cache.{name}", f"Chat latency, texts {name}", "latency_ms", (0.5, 0.95), **where)
+        yield from percentiles(f"load.cache.{name}", f"Chat latency, texts {name}", "latency_ms", BRIEF, **where)
     title = "Spread of the median latencies of cold, warm, Zipf and repeated texts"
-    about = {"id": "load.cache.spread", "title": title, "unit": "share", "raw": raw}
-    yield {**about, **_spread("workload", 0.5), **rest}
+    yield record("load.cache.spread", title, "share", **_spread("workload", 0.5), raw=raw, **rest)
 
 
 def of_sweep(name: str, steps: Sequence[Step], raw: str) -> Iterator[Measure]:
     """Yield the knee of one sweep, and the goodput and latency at the knee. `name` is kind and workers: `chat_w2`."""
     kind, _, workers = name.partition("_w")
-    label = f"{kind}, {workers} worker{'' if workers == '1' else 's'}"
+    key, label = f"load.sweep.{name}", f"{kind}, {workers} worker{'' if workers == '1' else 's'}"
     conditions = {"loop": "open", "arrivals": "poisson", "server_workers": int(workers), "objective_ms": OBJECTIVE_MS}
-    common = {"raw": raw, "conditions": conditions}
-    where = {"sweep": name, "judged": "yes"}
+    where, common = {"sweep": name, "judged": "yes"}, {"raw": raw, "conditions": conditions}
     title = f"Highest offered rate with p95 within {OBJECTIVE_MS} ms ({label})"
-    about = {"id": f"load.sweep.{name}.knee", "title": title, "unit": "requests/s"}
-    yield {**about, "statistic": "knee", "where": where, "offered": "offered_per_s", **SERVED, **common}
+    rate = {"where": where, "offered": "offered_per_s", **SERVED, **common}
+    yield record(f"{key}.knee", title, "requests/s", "knee", **rate)
     if (knee := knee_of(steps)) is None:
         return
     common["where"] = {**where, "offered_per_s": str(knee)}
-    about = {"id": f"load.sweep.{name}.goodput", "title": f"Goodput at the knee ({label})", "unit": "requests/s"}
-    yield {**about, "statistic": "goodput", **SERVED, **common}
-    yield from percentiles(f"load.sweep.{name}", f"Latency at the knee ({label})", "latency_ms", (0.5, 0.95), **common)
+    yield record(f"{key}.goodput", f"Goodput at the knee ({label})", "requests/s", "goodput", **SERVED, **common)
+    yield from percentiles(key, f"Latency at the knee ({label})", "latency_ms", BRIEF, **common)
 
 
 def of_crosscheck(table: str, requests: str) -> Iterator[Measure]:
     """Yield the share of comparisons that agree (raw file `table`) and the spread of the drivers (`requests`)."""
     title = "Comparisons of the load tools, and with the server's histogram, that are within tolerance"
-    about = {"id": "load.crosscheck.agree", "title": title, "unit": "share", "raw": table}
-    tolerance = {"tolerance": TOLERANCE, "histogram_buckets": BUCKETS}
-    yield {**about, "statistic": "proportion", "column": "agrees", "equals": "yes", "conditions": tolerance}
-    for q in (0.5, 0.95):
-        name = f"p{100 * q:.0f}"
-        about = {"id": f"load.crosscheck.{name}_spread", "unit": "share", "raw": requests}
+    conditions = {"tolerance": TOLERANCE, "histogram_buckets": BUCKETS}
+    agrees = {"raw": table, "column": "agrees", "equals": "yes", "conditions": conditions}
+    yield record("load.crosscheck.agree", title, "share", "proportion", **agrees)
+    for q in BRIEF:
+        name, common = f"p{100 * q:.0f}", {"raw": requests, "conditions": conditions}
         title = f"Spread of the load tools, one user, {name}"
-        yield {**about, "title": title, **_spread("driver", q), "conditions": tolerance}
+        yield record(f"load.crosscheck.{name}_spread", title, "share", **_spread("driver", q), **common)
 
 
 def of_session(driver: str, runs: int, raw: str, **rest: Any) -> Iterator[Measure]:
     """Yield minimum, median and maximum over the runs of one driver: rows in `raw`, summaries in `<raw>_summary`."""
     key = f"load.session.{driver.replace('-', '')}"
+    chats = {"raw": raw, "where": {"kind": "chat"}, "of": "percentile", "column": "latency_ms", "q": 0.95}
+    speed = {"raw": f"{raw}_summary", "of": "single", "column": "requests_per_s"}
     for pick in ("min", "median", "max"):
-        label = f"with {driver}, {pick} of {runs} runs"
-        how = {"statistic": "across", "group": "run", "pick": pick, **rest}
-        about = {"id": f"{key}.throughput_{pick}", "title": f"Throughput {label}", "unit": "requests/s"}
-        yield {**about, **how, "raw": f"{raw}_summary", "of": "single", "column": "requests_per_s"}
-        about = {"id": f"{key}.p95_ms_{pick}", "title": f"Chat latency {label}, p95", "unit": "ms"}
-        chats = {"raw": raw, "where": {"kind": "chat"}, "of": "percentile", "column": "latency_ms", "q": 0.95}
-        yield {**about, **how, **chats}
+        label, how = f"with {driver}, {pick} of {runs} runs", {"group": "run", "pick": pick, **rest}
+        yield record(f"{key}.throughput_{pick}", f"Throughput {label}", "requests/s", "across", **speed, **how)
+        yield record(f"{key}.p95_ms_{pick}", f"Chat latency {label}, p95", "ms", "across", **chats, **how)
     yield ok(key, f"Requests without an error with {driver}, {runs} runs", raw=raw, **rest)
 
 
@@ -102,8 +99,8 @@ def of_soak(raw: str, memory: str, *, rate: float, minutes: float, **rest: Any) 
     conditions = {"loop": "open", "rate": rate, "share_of_knee": SHARE, "minutes": minutes, "flat_up_to": MAX_GROWTH}
     common = {"conditions": conditions, **rest}
     title = f"Growth of the server's memory in {minutes:.1f} minutes of steady load"
-    about = {"id": "load.soak.memory_growth", "title": title, "unit": "share", "raw": memory}
-    yield {**about, "statistic": "growth", "at": "at_s", "value": "rss_bytes", **common}
+    grown = {"raw": memory, "at": "at_s", "value": "rss_bytes", **common}
+    yield record("load.soak.memory_growth", title, "share", "growth", **grown)
     yield ok("load.soak", "Requests without an error in the soak", raw=raw, **common)
     yield from percentiles("load.soak", "Chat latency in the soak", "latency_ms", raw=raw, **common)
 

@@ -6,10 +6,11 @@ rows = time_requests(server.url, texts, ["CUST001"], requests=200)
 import random
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import httpx
 
-from bankllm.errors import ServerError
+from bankllm.loadtest.runner import check_reachable
 
 WARM_UP = 5
 """Requests sent first, without rows."""
@@ -37,45 +38,31 @@ def time_requests(
 
     `timeout_s` is the timeout per request. Raises `ServerError` if no server answers at `url`.
     """
-    generator = random.Random(seed)
+    check_reachable(url)
+    draw = random.Random(seed)
     rows: list[dict[str, object]] = []
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with httpx.Client(base_url=url, timeout=timeout_s, trust_env=False, headers=headers) as client:
-        try:
-            client.get("/health")
-        except httpx.HTTPError as error:
-            raise ServerError(f"No server answers at {url} ({error}). Start the server (bankllm serve).") from error
-        began = time.perf_counter()
-        for number in range(WARM_UP + requests):
-            body = {"message": generator.choice(messages), "customer_id": generator.choice(customers)}
-            if number == WARM_UP:
-                began = time.perf_counter()
-            row = _time_one(client, body, began)
-            if number >= WARM_UP:
-                rows.append(row)
-    return rows
+        for number in range(-WARM_UP, requests):
+            body = {"message": draw.choice(messages), "customer_id": draw.choice(customers)}
+            sent = time.perf_counter()
+            if number <= 0:
+                began = sent
+            status, error, reply = _ask(client, body)
+            done = time.perf_counter()
+            row = {"sent_s": sent - began, "done_s": done - began, "latency_ms": 1000 * (done - sent)}
+            row |= {"status": status, "error": error, "intent": reply.get("intent", "")}
+            stages = {f"{stage}_ms": reply.get("latency_ms", {}).get(stage, "") for stage in STAGES}
+            rows.append(row | stages)
+    return rows[WARM_UP:]
 
 
-def _time_one(client: httpx.Client, body: dict[str, str], began: float) -> dict[str, object]:
-    sent = time.perf_counter()
-    status, error, reply = 0, "", {}
+def _ask(client: httpx.Client, body: dict[str, str]) -> tuple[int, str, dict[str, Any]]:
+    """Send a chat; return its status, its error and the reply. The reply is empty for other statuses than 200."""
     try:
         response = client.post("/api/v1/chat", json=body)
-        status = response.status_code
     except httpx.HTTPError as failure:
-        error = type(failure).__name__
-    done = time.perf_counter()
-    if status == 200:
-        reply = response.json()
-    elif status:
-        error = f"HTTP {status}"
-    stages = {f"{stage}_ms": reply.get("latency_ms", {}).get(stage, "") for stage in STAGES}
-    return {
-        "sent_s": sent - began,
-        "done_s": done - began,
-        "latency_ms": 1000 * (done - sent),
-        "status": status,
-        "error": error,
-        "intent": reply.get("intent", ""),
-        **stages,
-    }
+        return 0, type(failure).__name__, {}
+    if response.status_code != 200:
+        return response.status_code, f"HTTP {response.status_code}", {}
+    return 200, "", response.json()

@@ -1,39 +1,22 @@
 """Soak test: run a steady load for minutes and sample the server's memory meanwhile.
 
-result = soak(
-    lambda: offer(SHARE * knee, requests, warm_up),
-    server.rss_bytes,
-    sample_s=5,
-    between=lambda: delete_memory(server.url, customers),
-    every_s=30,
-)
+result, memory = soak(load, server.rss_bytes, sample_s=5, between=lambda: delete_memory(server.url, customers))
 """
 
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from threading import Event
 
 import httpx
 
 from bankllm.errors import ServerError
-from bankllm.loadtest.load import RequestRow
-from bankllm.loadtest.runner import LoadResult
+from bankllm.loadtest.load import LoadResult, RequestRow
 
 SHARE = 0.7
 """Offered rate as a share of the knee."""
 MAX_GROWTH = 0.05
 """Largest growth of memory that counts as flat, as a share; see the statistic `growth` in `evidence.statistics`."""
-
-
-@dataclass(frozen=True)
-class Soak:
-    """The result of a soak."""
-
-    result: LoadResult
-    memory: list[RequestRow]
-    """Rows of `at_s` (seconds since the start of the load) and `rss_bytes` (resident memory, in bytes)."""
 
 
 def soak(
@@ -43,22 +26,34 @@ def soak(
     sample_s: float,
     between: Callable[[], None] = lambda: None,
     every_s: float = 30,
-) -> Soak:
+) -> tuple[LoadResult, list[RequestRow]]:
     """Run a load; meanwhile call `rss_bytes` every `sample_s` seconds and `between` every `every_s` seconds.
 
     `between` is also called before the load, because data that earlier loads left would make its first call slow.
 
-    Raises any error of the three functions, after the load has ended.
+    Returns the result of the load and the samples: `at_s` (seconds since the start of the load) and `rss_bytes`
+    (resident memory). Raises any error of the three functions, after the load has ended.
     """
     between()
     load_done = Event()
+
+    def sample() -> list[RequestRow]:
+        began = called = time.monotonic()
+        memory: list[RequestRow] = []
+        while not load_done.wait(max(0.0, began + len(memory) * sample_s - time.monotonic())):
+            memory.append({"at_s": time.monotonic() - began, "rss_bytes": rss_bytes()})
+            if time.monotonic() - called >= every_s:
+                between()
+                called = time.monotonic()
+        return memory
+
     with ThreadPoolExecutor(1, "memory") as pool:
-        sampling = pool.submit(_sample, load_done, rss_bytes, sample_s, between, every_s)
+        sampling = pool.submit(sample)
         try:
             result = load()
         finally:
             load_done.set()
-        return Soak(result, sampling.result())
+        return result, sampling.result()
 
 
 def delete_memory(url: str, customers: Sequence[str], token: str | None = None) -> None:
@@ -77,16 +72,3 @@ def delete_memory(url: str, customers: Sequence[str], token: str | None = None) 
             ) from error
         if status != 204:
             raise ServerError(f"DELETE {address}: expected HTTP 204, found HTTP {status}. See the server's log.")
-
-
-def _sample(
-    load_done: Event, rss_bytes: Callable[[], int], sample_s: float, between: Callable[[], None], every_s: float
-) -> list[RequestRow]:
-    began = called = time.monotonic()
-    memory: list[RequestRow] = []
-    while not load_done.wait(max(0.0, began + len(memory) * sample_s - time.monotonic())):
-        memory.append({"at_s": time.monotonic() - began, "rss_bytes": rss_bytes()})
-        if time.monotonic() - called >= every_s:
-            between()
-            called = time.monotonic()
-    return memory

@@ -1,11 +1,8 @@
 """The ab driver: one row per request, and a list of the values that ab does not report."""
 
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from bankllm.errors import ServerError
@@ -13,21 +10,9 @@ from bankllm.loadtest.drivers.apache_bench import ab_rows
 from bankllm.loadtest.load import COLUMNS
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
-from tests.support import SUPPORT
+from tests.support.loadtest_app import seen
 
-APP = (sys.executable, str(SUPPORT / "loadtest_app.py"))
 needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
-
-
-@pytest.fixture
-def server() -> Iterator[ServerProcess]:
-    with ServerProcess(program=APP) as process:
-        yield process
-
-
-def seen(server: ServerProcess) -> list[dict[str, str]]:
-    """Return the requests that the server received, without the health checks before and after the load."""
-    return httpx.get(f"{server.url}/seen").json()[1:-1]
 
 
 @needs_ab
@@ -35,7 +20,7 @@ def test_ab_sends_every_request_and_returns_one_row_per_request(server: ServerPr
     result = run_load(
         server.url, "ab", users=5, requests=60, messages=["hi"], customers=["CUST001"], token="s3cret", output=tmp_path
     )
-    assert seen(server) == 60 * [
+    assert seen(server.url) == 60 * [
         {"kind": "chat", "authorization": "Bearer s3cret", "message": "hi", "customer_id": "CUST001"}
     ]
     assert len(result.rows) == 60

@@ -1,30 +1,13 @@
 """The Locust driver: exactly the planned number of requests, drawn from the mix, each with its phase."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from bankllm.loadtest.drivers.locust_driver import read_rows
-from bankllm.loadtest.load import COLUMNS, row
+from bankllm.loadtest.load import COLUMNS
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
-from tests.support import SUPPORT
-
-APP = (sys.executable, str(SUPPORT / "loadtest_app.py"))
-
-
-@pytest.fixture
-def server() -> Iterator[ServerProcess]:
-    with ServerProcess(program=APP) as process:
-        yield process
-
-
-def seen(server: ServerProcess) -> list[dict[str, str]]:
-    """Return the requests that the server received, without the health checks before and after the load."""
-    return httpx.get(f"{server.url}/seen").json()[1:-1]
+from tests.support.loadtest_app import seen
 
 
 @pytest.mark.slow
@@ -41,7 +24,7 @@ def test_locust_sends_exactly_the_planned_requests_of_the_mix(server: ServerProc
         wait_s=(0, 0.05),
         output=tmp_path,
     )
-    arrived = seen(server)
+    arrived = seen(server.url)
     assert len(result.rows) == len(arrived) == 120
     assert all(list(row) == list(COLUMNS) for row in result.rows)
     for kind in ("chat", "health"):
@@ -102,13 +85,3 @@ def test_without_warm_up_the_first_request_of_each_user_has_the_phase_opening(
     )
     assert {row["kind"] for row in result.rows} == {"health"}
     assert sorted(str(row["phase"]) for row in result.rows) == 8 * ["opening"] + 32 * ["steady"]
-
-
-def test_an_incomplete_last_row_is_ignored(tmp_path: Path) -> None:
-    header = ",".join(COLUMNS) + "\n"
-    whole = "locust,0,chat,steady,,0.5,,0.51225,12.25,12.25,200,31,\n"
-    (tmp_path / "locust.csv").write_text(header + whole + "locust,0,health,steady,,0.6,,0.")
-    assert read_rows(tmp_path / "locust.csv") == [
-        row("locust", 0, "chat", "steady", "", 0.5, "", 0.51225, 12.25, 12.25, 200, 31, "")
-    ]
-    assert read_rows(tmp_path / "none.csv") == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bankllm.loadtest.experiments.driver_agreement import bucket_of, drivers_agree, histogram_agrees, verdict
+from bankllm.loadtest.experiments.driver_agreement import drivers_agree, histogram_agrees, verdict
 from bankllm.loadtest.load import RequestRow
 from tests.support.queue_model import row
 
@@ -73,6 +73,7 @@ def test_different_request_counts_are_a_disagreement() -> None:
     assert [each["percentile"] for each in nothing] == ["count"]
 
 
-@pytest.mark.parametrize(("ms", "number"), [(0, 0), (5, 0), (5.1, 1), (100, 5), (101, 6)])
-def test_a_bucket_includes_its_upper_bound(ms: float, number: int) -> None:
-    assert bucket_of(ms, buckets(1)) == number
+@pytest.mark.parametrize(("ms", "apart"), [(0, 0), (5, 0), (5.1, 1), (100, 5), (101, 6)])
+def test_a_bucket_includes_its_upper_bound(ms: float, apart: int) -> None:
+    rows = histogram_agrees(latencies(ms), buckets(0), load="x", driver="ab")
+    assert rows[1]["apart"] == f"{apart:+d} buckets"

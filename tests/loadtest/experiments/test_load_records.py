@@ -9,7 +9,7 @@ from bankllm.evidence.run import Run
 from bankllm.evidence.verification.verify import verify_records
 from bankllm.loadtest.experiments import load_records
 from bankllm.loadtest.experiments.driver_agreement import drivers_agree
-from bankllm.loadtest.experiments.rate_sweep import SweepPlan, knee_of, rows_of, sweep
+from bankllm.loadtest.experiments.rate_sweep import knee_of, rows_of, sweep
 from bankllm.loadtest.experiments.repeated_runs import run_session
 from tests.support.queue_model import open_loop
 
@@ -31,7 +31,7 @@ def test_the_records_of_a_load_have_the_ids_that_the_pages_use(run: Run) -> None
 
 
 def test_the_records_of_a_sweep_describe_its_knee(run: Run) -> None:
-    steps = sweep(partial(open_loop, capacity=200), SweepPlan(50, 5, 7, 1e9))
+    steps = sweep(partial(open_loop, capacity=200), first_rate=50, step_s=5, max_steps=7, max_s=1e9)
     run.write_rows("sweep", rows_of(steps, "chat_w1"))
     for measure in load_records.of_sweep("chat_w1", steps, "sweep"):
         run.measure(**measure)
@@ -46,7 +46,7 @@ def test_the_records_of_a_sweep_describe_its_knee(run: Run) -> None:
 
 
 def test_a_sweep_without_a_knee_has_one_invalid_record(run: Run) -> None:
-    steps = sweep(partial(open_loop, capacity=1), SweepPlan(50, 1, 2, 1e9))
+    steps = sweep(partial(open_loop, capacity=1), first_rate=50, step_s=1, max_steps=2, max_s=1e9)
     run.write_rows("sweep", rows_of(steps, "health_w2"))
     for measure in load_records.of_sweep("health_w2", steps, "sweep"):
         run.measure(**measure)

@@ -1,6 +1,5 @@
 """Sequential requests to a real server: one row per request, successful or not."""
 
-import sys
 from itertools import pairwise
 
 import pytest
@@ -8,24 +7,20 @@ import pytest
 from bankllm.errors import ServerError
 from bankllm.loadtest.experiments.sequential import WARM_UP, time_requests
 from bankllm.loadtest.server_process import ServerProcess
-from tests.support import SUPPORT
-
-APP = [sys.executable, str(SUPPORT / "loadtest_app.py")]
+from tests.support.loadtest_app import seen
 
 
-def test_every_request_after_the_warm_up_is_a_row() -> None:
-    import httpx
-
-    with ServerProcess(program=APP) as server:
-        rows = time_requests(server.url, ["fine", "fail"], ["CUST001", "CUST002"], requests=30, seed=3, token="key")
-        seen = [call for call in httpx.get(f"{server.url}/seen").json() if call["kind"] == "chat"]
-        late = time_requests(server.url, ["hang"], ["CUST001"], requests=1, timeout_s=0.2)
+def test_every_request_after_the_warm_up_is_a_row(server: ServerProcess) -> None:
+    rows = time_requests(server.url, ["fine", "fail"], ["CUST001", "CUST002"], requests=30, seed=3, token="key")
+    late = time_requests(server.url, ["hang"], ["CUST001"], requests=1, timeout_s=0.2)
+    calls = [call for call in seen(server.url) if call["kind"] == "chat" and call["message"] != "hang"]
     assert len(rows) == 30
-    assert len(seen) == 30 + WARM_UP
-    assert {call["authorization"] for call in seen} == {"Bearer key"}
-    expected = [(200, "") if call["message"] == "fine" else (503, "HTTP 503") for call in seen[WARM_UP:]]
+    assert len(calls) == 30 + WARM_UP
+    assert {call["authorization"] for call in calls} == {"Bearer key"}
+    expected = [(200, "") if call["message"] == "fine" else (503, "HTTP 503") for call in calls[WARM_UP:]]
     assert [(row["status"], row["error"]) for row in rows] == expected
     assert {status for status, _ in expected} == {200, 503}
+    assert rows[0]["sent_s"] == 0
     for earlier, later in pairwise(rows):
         assert earlier["sent_s"] <= earlier["done_s"] <= later["sent_s"]
         assert earlier["latency_ms"] == pytest.approx(1000 * (earlier["done_s"] - earlier["sent_s"]))

@@ -8,7 +8,7 @@ import pytest
 
 from bankllm.errors import ServerError
 from bankllm.loadtest.experiments.soak import delete_memory, soak
-from bankllm.loadtest.runner import LoadResult
+from bankllm.loadtest.load import LoadResult
 from tests.support.queue_model import open_loop
 
 
@@ -29,10 +29,10 @@ def test_memory_is_sampled_until_the_load_ends() -> None:
         assert reached.wait(10)
         return open_loop(50, 130)
 
-    soaked = soak(load, rss_bytes, sample_s=0.01, between=lambda: called.append(1), every_s=0.015)
-    assert len(soaked.result.rows) == 130
-    assert len(soaked.memory) == len(reads) >= 5
-    assert [row["rss_bytes"] for row in soaked.memory] == [101 + number for number in range(len(reads))]
+    result, memory = soak(load, rss_bytes, sample_s=0.01, between=lambda: called.append(1), every_s=0.015)
+    assert len(result.rows) == 130
+    assert len(memory) == len(reads) >= 5
+    assert [row["rss_bytes"] for row in memory] == [101 + number for number in range(len(reads))]
     assert 2 <= len(called) <= len(reads)
 
 

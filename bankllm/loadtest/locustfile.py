@@ -1,13 +1,12 @@
-"""Locust scenario `BankingUser`: one health check per two chats, pauses of 1 to 3 s, one CSV row per request.
+"""Locust scenario `BankingUser`: one health check per two chats, pauses of 1 to 3 s, one row per request.
 
-Locust monkey-patches the interpreter, so `drivers/locust_driver.py` runs this file in a separate process. The
-environment variable BANKLLM_LOAD_PLAN names the JSON file with the plan. Without a plan, the scenario writes no rows
-and runs until it is stopped:
+Locust monkey-patches the interpreter, so `drivers/locust_driver.py` runs this file in a separate process; the file is
+not in `drivers/`, whose modules are imported. The environment variable BANKLLM_LOAD_PLAN names the JSON file with the
+plan. Without a plan, the scenario keeps no rows and runs until it is stopped; Locust's web page sets the load:
 
-    locust -f bankllm/loadtest/drivers/locustfile.py --host http://127.0.0.1:8000
+    locust -f bankllm/loadtest/locustfile.py --host http://127.0.0.1:8000
 """
 
-import csv
 import json
 import os
 import random
@@ -21,7 +20,7 @@ from locust import FastHttpUser, events, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from bankllm.loadtest.load import COLUMNS
+from bankllm.loadtest.load import MAX_CONSECUTIVE_FAILURES, RequestRow, row
 
 PLAN: dict[str, Any] = {
     "requests": None,
@@ -32,30 +31,25 @@ PLAN: dict[str, Any] = {
     "wait_s": [1, 3],
     "timeout_s": 30,
     "seed": 0,
-    "rows": os.devnull,
-    "generator": os.devnull,
+    "result": os.devnull,
 }
 if path := os.environ.get("BANKLLM_LOAD_PLAN"):
     PLAN |= json.loads(Path(path).read_text(encoding="utf-8"))
 TOKENS: dict[str, str] = json.loads(os.environ.get("BANKLLM_LOAD_TOKENS", "{}"))
 UNREACHED = (ConnectionError, HTTPConnectionClosed)
-MAX_CONSECUTIVE_FAILURES = 200
-"""After this many consecutive failures to reach the server, the load ends."""
 
 
 class Recorder:
-    """Counts the planned requests, writes one row per request, and ends the test after the last reply."""
+    """Counts the planned requests, keeps one row per request, and ends the test after the last reply."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.total = PLAN["requests"] and PLAN["warm_up"] + PLAN["requests"]
-        self.claimed = self.finished = self.unreached = 0
-        self.began = time.perf_counter()
-        self.cpu_began = time.process_time()
-        # Line-buffered, so that an interrupted test keeps its rows.
-        self.file = Path(PLAN["rows"]).open("w", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115
-        self.writer = csv.writer(self.file, lineterminator="\n")
-        self.writer.writerow(COLUMNS)
+        self.claimed = self.unreached = 0
+        self.rows: list[RequestRow] = []
+        self.ended = ""
+        """Why the test ended early; empty for a complete test."""
+        self.began, self.cpu_began = time.perf_counter(), time.process_time()
         random.seed(PLAN["seed"])
 
     def claim(self, opening: bool) -> str:
@@ -71,40 +65,36 @@ class Recorder:
         return "opening" if opening else "steady"
 
     def record(self, name: str, response_time: float, response_length: int, **meta: Any) -> None:
-        """Write one row for a request, successful or not. Locust calls it after each request."""
-        done = time.perf_counter() - self.began
-        status = meta["response"].status_code
-        error = meta["exception"]
+        """Keep the row of a request, successful or not. Locust calls it after each request."""
+        if self.total is None:
+            return
+        done, status, error = time.perf_counter() - self.began, meta["response"].status_code, meta["exception"]
         # The client wraps the error in RetriesExceeded, although retries are off.
         cause = getattr(error, "original", None) or error
         error_name = "" if error is None else f"HTTP {status}" if status else type(cause).__name__
-        times = ["", done - response_time / 1000, "", done, response_time, response_time]
-        about = ["locust", 0, name, meta["context"]["phase"]]
-        self.writer.writerow([*about, *times, status, response_length or 0, error_name])
-        self.finished += 1
+        reply = {"status": status, "bytes": response_length or 0, "error": error_name}
+        sent, phase = done - response_time / 1000, meta["context"]["phase"]
+        self.rows.append(row(sent, done, driver="locust", kind=name, phase=phase, **reply))
         self.unreached = self.unreached + 1 if isinstance(cause, UNREACHED) else 0
         if self.unreached == MAX_CONSECUTIVE_FAILURES:
-            self.finish(f"the server was not reached {MAX_CONSECUTIVE_FAILURES} times in a row")
-        elif self.finished == self.total:
-            self.finish("")
+            self.ended = f"the server was not reached {MAX_CONSECUTIVE_FAILURES} times in a row"
+        if self.ended or len(self.rows) == self.total:
+            assert self.environment.runner is not None
+            # quit() ends all users, including the one that runs this code, so call it from a thread (a greenlet).
+            threading.Thread(target=self.environment.runner.quit).start()
 
-    def finish(self, ended: str) -> None:
-        """Write the CPU and wall time of this process since the start of the test, and end the test.
-
-        `ended` is the reason for an early end, or empty.
-        """
-        busy = {"cpu_s": time.process_time() - self.cpu_began, "wall_s": time.perf_counter() - self.began}
-        Path(PLAN["generator"]).write_text(json.dumps(busy | {"ended": ended}), encoding="utf-8")
-        assert self.environment.runner is not None
-        # quit() ends all users, including the one that runs this code, so call it from a thread (a greenlet in Locust).
-        threading.Thread(target=self.environment.runner.quit).start()
+    def write(self, **_: Any) -> None:
+        """Write the rows and the generator's share of a core. Locust calls it when it quits, also after SIGTERM."""
+        share = (time.process_time() - self.cpu_began) / (time.perf_counter() - self.began)
+        result = {"rows": self.rows, "ended": self.ended, "cpu_share": share}
+        Path(PLAN["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 
 @events.test_start.add_listener
 def open_recorder(environment: Environment, **_: Any) -> None:
-    recorder = Recorder(environment)
-    BankingUser.recorder = recorder
+    BankingUser.recorder = recorder = Recorder(environment)
     environment.events.request.add_listener(recorder.record)
+    environment.events.quitting.add_listener(recorder.write)
 
 
 class BankingUser(FastHttpUser):
@@ -115,8 +105,7 @@ class BankingUser(FastHttpUser):
     fresh = True
 
     def wait_time(self) -> float:
-        low, high = PLAN["wait_s"]
-        return random.uniform(low, high)
+        return random.uniform(*PLAN["wait_s"])
 
     @task
     def ask(self) -> None:

@@ -1,0 +1,88 @@
+"""The rows that all drivers share, the arguments that a load rejects, and what a result computes from its rows."""
+
+import math
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from bankllm.errors import UsageError
+from bankllm.loadtest.load import COLUMNS, LOAD_DRIVERS, Load, row
+from tests.support.queue_model import result
+
+LOAD: dict[str, Any] = {"url": "http://127.0.0.1:9", "driver": "ab", "messages": ["hi"], "customers": ["CUST001"]}
+
+
+def test_the_latencies_of_a_row_follow_from_its_times() -> None:
+    due = row(1.5, 4.0, 1.0, driver="open-loop", status=200)
+    assert list(due) == list(COLUMNS)
+    assert (due["latency_ms"], due["service_ms"], due["worker"], due["bytes"]) == (3000, 2500, 0, "")
+    assert row(1.5, 4.0)["latency_ms"] == 2500
+    with pytest.raises(KeyError, match=r"unknown columns \['colour'\]"):
+        row(1.5, 4.0, colour="blue")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"url": "ftp://127.0.0.1"}, "'ftp://127.0.0.1' is not an HTTP address"),
+        ({"url": "http://192.0.2.1:8000"}, r"192\.0\.2\.1 is not this machine.*allow_remote=True"),
+        ({"url": "http://localhost.example.org"}, "is not this machine"),
+        ({"driver": "wrk"}, "Unknown load driver 'wrk'. Expected one of: ab, locust, open-loop"),
+        ({"users": 0}, "found users=0, requests=1000"),
+        ({"users": 20, "requests": 10}, "at least 1 request per user; found users=20, requests=10"),
+        ({"messages": []}, "Expected at least 1 message; found 0"),
+        ({"customers": []}, "Expected at least 1 customer; found 0"),
+        ({"wait_s": (3, 1)}, r"found \(3, 1\)"),
+        ({"requests": 0, "users": 0}, "found users=0, requests=0"),
+        ({"warm_up": -1}, "Expected warm_up of at least 0; found -1"),
+        ({"timeout_s": 0}, "Expected a timeout above 0 s .*; found 0"),
+        ({"timeout_s": math.nan}, "found nan"),
+        (
+            {"kind": "mix"},
+            "ab cannot send the kind of load 'mix'. Expected .* chat, health. Drivers .*: locust, open-loop",
+        ),
+        ({"kind": "balance"}, "'balance'. Expected one of the kinds chat, health. Drivers that can send it: none"),
+        ({"rate": 10}, "ab is a closed-loop driver and has no rate; found rate=10"),
+        ({"driver": "open-loop"}, "An open loop needs a rate above 0 .* found None"),
+        *(({"driver": "open-loop", "rate": rate}, f"found {rate}") for rate in (0, -5, math.nan, math.inf, 1e9)),
+        ({"driver": "open-loop", "rate": 5, "requests": 0}, "Expected requests of at least 1; found 0"),
+        ({"driver": "open-loop", "rate": 5, "arrivals": "bursts"}, "Unknown arrivals 'bursts'"),
+    ],
+)
+def test_invalid_arguments_are_rejected(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Load(**LOAD | change)
+
+
+def test_a_load_sends_the_default_mix_of_its_driver() -> None:
+    assert {name: LOAD_DRIVERS.get(name).mixes[0] for name in LOAD_DRIVERS} == {
+        "ab": "chat",
+        "locust": "mix",
+        "open-loop": "chat",
+    }
+    load = Load(**LOAD | {"driver": "locust", "messages": ["a", "b"], "seed": 3})
+    kinds = [kind for kind, _ in islice(load.calls(), 3000)]
+    assert 0.28 < kinds.count("health") / 3000 < 0.38  # a third, within 5 sigma
+    assert list(islice(load.calls(), 50)) == list(islice(load.calls(), 50))
+
+
+def test_a_token_is_for_all_customers_or_for_one() -> None:
+    assert Load(**LOAD).tokens() == {}
+    assert Load(**LOAD, token="one").tokens() == {"CUST001": "one"}
+    assert Load(**LOAD, token={"CUST001": "two"}).tokens() == {"CUST001": "two"}
+    assert "s3cret" not in repr(Load(**LOAD, token="s3cret"))
+
+
+def test_a_result_leaves_the_warm_up_out() -> None:
+    warm = row(0.0, 0.5, kind="chat", phase="warm_up", error="HTTP 503")
+    rows = [row(1.0, 1.5, kind="chat", error="HTTP 503"), row(2.0, 3.0, kind="health")]
+    measured = result("locust", [warm, *rows])
+    assert (measured.measured, measured.chats()) == (rows, rows[:1])
+    assert (measured.errors, measured.seconds) == ({"HTTP 503": 1}, 2.0)
+    summary = measured.summary()
+    assert (summary["requests"], summary["warm_up"], summary["failed"], summary["requests_per_s"]) == (2, 1, 1, 1.0)
+    assert (summary["users"], summary["rate"], summary["arrivals"]) == (100, "", "")
+    opened = result("open-loop", [row(1.5, 4.0, 1.0)], rate=50)
+    assert (opened.seconds, opened.summary()["users"], opened.summary()["arrivals"]) == (3.0, 0, "poisson")
+    assert result("ab", [warm]).seconds == 0
