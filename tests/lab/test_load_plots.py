@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from bankllm.lab import load_plots, plots
-from bankllm.loadtest.experiments.rate_sweep import Step, SweepPlan, knee_of, step_of, sweep
+from bankllm.loadtest.experiments.rate_sweep import Step, knee_of, sweep
 from tests.support.queue_model import open_loop, row
 
 
@@ -30,8 +30,7 @@ def legend(axis: plt.Axes) -> list[str]:
 
 @pytest.fixture(scope="module")
 def steps() -> list[Step]:
-    plan = SweepPlan(first_rate=50, step_s=5, max_steps=7, max_s=1e9)
-    return sweep(partial(open_loop, capacity=200), plan)
+    return sweep(partial(open_loop, capacity=200), first_rate=50, step_s=5, max_steps=7, max_s=1e9)
 
 
 def test_closed_and_open_loop_have_the_same_scale() -> None:
@@ -57,7 +56,7 @@ def test_the_opening_wave_is_shaded_to_its_last_reply() -> None:
 
 def test_the_sweep_marks_its_knee_and_leaves_out_invalid_steps(steps: list[Step]) -> None:
     knee = knee_of(steps)
-    invalid = step_of(900, open_loop(900, 200, generator_limit=1))
+    invalid = Step(900, open_loop(900, 200, generator_limit=1))
     _, axes = plots.new_figure(columns=2)
     load_plots.throughput_sweep(axes[0], [invalid, *steps], "Rates")
     load_plots.latency_sweep(axes[1], {"chat": [invalid, *steps]}, "p95")

@@ -5,6 +5,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bankllm.errors import ServerError
 from bankllm.loadtest.load import HEALTH_SHARE, LOAD_DRIVERS, Load, LoadDriver, LoadResult
@@ -26,7 +27,7 @@ def run_locust(load: Load, folder: Path) -> LoadResult:
     command += ["--only-summary", "--exit-code-on-error", "0"]
     environment = {"BANKLLM_LOAD_PLAN": "plan.json", "BANKLLM_LOAD_TOKENS": json.dumps(load.tokens())}
     child = processes.run(command, log, load.max_duration_s(), environment, signal.SIGTERM)
-    empty = {"rows": [], "ended": "", "cpu_share": None}
+    empty: dict[str, Any] = {"rows": [], "ended": "", "cpu_share": None}
     found = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else empty
     sent = len(found["rows"])
     if not sent and not child.interrupted:

@@ -74,7 +74,7 @@ def of_crosscheck(table: str, requests: str) -> Iterator[Measure]:
     """Yield the share of comparisons that agree (raw file `table`) and the spread of the drivers (`requests`)."""
     title = "Comparisons of the load tools, and with the server's histogram, that are within tolerance"
     conditions = {"tolerance": TOLERANCE, "histogram_buckets": BUCKETS}
-    agrees = {"raw": table, "column": "agrees", "equals": "yes", "conditions": conditions}
+    agrees: Measure = {"raw": table, "column": "agrees", "equals": "yes", "conditions": conditions}
     yield record("load.crosscheck.agree", title, "share", "proportion", **agrees)
     for q in BRIEF:
         name, common = f"p{100 * q:.0f}", {"raw": requests, "conditions": conditions}

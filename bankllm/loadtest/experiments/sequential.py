@@ -50,7 +50,11 @@ def time_requests(
                 began = sent
             status, error, reply = _ask(client, body)
             done = time.perf_counter()
-            row = {"sent_s": sent - began, "done_s": done - began, "latency_ms": 1000 * (done - sent)}
+            row: dict[str, object] = {
+                "sent_s": sent - began,
+                "done_s": done - began,
+                "latency_ms": 1000 * (done - sent),
+            }
             row |= {"status": status, "error": error, "intent": reply.get("intent", "")}
             stages = {f"{stage}_ms": reply.get("latency_ms", {}).get(stage, "") for stage in STAGES}
             rows.append(row | stages)
