@@ -61,7 +61,7 @@ def of_sweep(name: str, steps: Sequence[Step], raw: str) -> Iterator[Measure]:
     conditions = {"loop": "open", "arrivals": "poisson", "server_workers": int(workers), "objective_ms": OBJECTIVE_MS}
     where, common = {"sweep": name, "judged": "yes"}, {"raw": raw, "conditions": conditions}
     title = f"Highest offered rate with p95 within {OBJECTIVE_MS} ms ({label})"
-    rate = {"where": where, "offered": "offered_per_s", **SERVED, **common}
+    rate: Measure = {"where": where, "offered": "offered_per_s", **SERVED, **common}
     yield record(f"{key}.knee", title, "requests/s", "knee", **rate)
     if (knee := knee_of(steps)) is None:
         return
@@ -77,7 +77,8 @@ def of_crosscheck(table: str, requests: str) -> Iterator[Measure]:
     agrees: Measure = {"raw": table, "column": "agrees", "equals": "yes", "conditions": conditions}
     yield record("load.crosscheck.agree", title, "share", "proportion", **agrees)
     for q in BRIEF:
-        name, common = f"p{100 * q:.0f}", {"raw": requests, "conditions": conditions}
+        name = f"p{100 * q:.0f}"
+        common: Measure = {"raw": requests, "conditions": conditions}
         title = f"Spread of the load tools, one user, {name}"
         yield record(f"load.crosscheck.{name}_spread", title, "share", **_spread("driver", q), **common)
 
