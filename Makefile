@@ -1,4 +1,4 @@
-# Two commands matter: `make run` does the whole job, `make test` runs every test. Both make .venv first.
+# Two commands matter: `make run` does the whole job, `make test` runs every test but the long ones. Both make .venv first.
 # A second call installs nothing unless requirements.lock or pyproject.toml changed.
 
 PYTHON ?= python3
@@ -8,17 +8,34 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-.PHONY: run test lint notebooks lock clean
+.PHONY: run test test-fast test-tamper test-install test-soak lint notebooks lock clean
 .DELETE_ON_ERROR:
 
 run: $(STAMP)
 	$(BIN)/bankllm run --profile $(PROFILE)
 
 # A process a core, and so one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal tests
+	$(PYTEST) tests
 	rm -rf outputs/interactive-smoke
 	BANKLLM_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax -p no:cacheprovider -o addopts= --durations=6 notebooks
+
+test-fast: $(STAMP)
+	$(PYTEST) -m "not slow and not tamper and not install" tests
+
+# The long ones, run every night by .github/workflows/nightly.yml: about 10, 15 and 15 minutes.
+test-tamper: $(STAMP)
+	$(PYTEST) -m tamper tests
+
+test-install: $(STAMP)
+	$(BIN)/python -m pytest -m install tests/test_install.py
+
+test-soak: $(STAMP)
+	$(BIN)/python benchmarks/store_kill.py --rounds 20
+	$(BIN)/python benchmarks/pinecone_outage.py --seconds 60 --kill
+	$(BIN)/python benchmarks/soak.py --minutes 10
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -80,3 +80,8 @@ def test_conda_and_ci_files_use_the_lock_file_and_the_make_targets() -> None:
     assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     steps = json.dumps(workflow["jobs"]["test"]["steps"])
     assert all(command in steps for command in ("make lint", "make test", "make run PROFILE=smoke", "bankllm verify"))
+    nightly = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text())
+    targets = set(re.findall(r"^(test-\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)) - {"test-fast"}
+    assert set(nightly["jobs"]["long"]["strategy"]["matrix"]["target"]) == targets
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"\nmake {target} " in readme for target in targets)
