@@ -6,7 +6,6 @@ Standard library only: this module is part of the `verify.pyz` that every run co
 import csv
 import gzip
 import itertools
-import sys
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import TextIOWrapper
@@ -17,14 +16,10 @@ from bankllm.errors import RunError
 
 MAX_FILE_BYTES = 256 * 2**20
 """Maximum size of a raw file. Compressed files are checked again after decompression, in characters."""
-MAX_TABLE_BYTES = 128 * 2**20
-"""Maximum memory for the requested columns of one table."""
-MAX_ROWS = 1_000_000
-"""Maximum number of rows in a raw file."""
+MAX_CELLS = 3_000_000
+"""Maximum number of cells that are kept from one file; they need about 200 MB."""
 MAX_LINE_CHARACTERS = 2**17
 """Maximum length of a line in characters, its line end included."""
-SHARED_VALUES = 4096
-"""Per column, the first 4,096 distinct values are stored once and shared by all rows (labels, statuses)."""
 
 
 class Table(Sequence[dict[str, str]]):
@@ -69,13 +64,12 @@ def inside(folder: Path, name: str) -> Path:
 
     Raises `RunError` if the name leads outside the folder, or if the file or one of its folders is a symbolic link.
     """
-    path = folder / name
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts or "\\" in name or "\0" in name:
         raise RunError(f"{name} is outside the run folder. Expected a path relative to the run folder, without `..`.")
     if any((folder / Path(*parts[:depth])).is_symlink() for depth in range(1, len(parts) + 1)):
         raise RunError(f"{name} is a symbolic link. A run folder must hold regular files, so that it can be copied.")
-    return path
+    return folder / name
 
 
 def read_table(path: Path, name: str, columns: Collection[str] | None = None) -> Table:
@@ -119,26 +113,17 @@ def _collect(reader: Any, name: str, columns: Collection[str] | None) -> Table:
             raise RunError(f"{name} has no header with distinct column names. Expected a CSV header in line 1.")
         places = [i for i, column in enumerate(header) if columns is None or column in columns]
         cells: list[list[str]] = [[] for _ in places]
-        shared: list[dict[str, str]] = [{} for _ in places]
-        length = table_bytes = 0
+        max_rows = MAX_CELLS // max(1, len(places))
+        length = 0
         for row in filter(None, reader):
             if len(row) != len(header):
                 raise RunError(f"{name}, line {reader.line_num}: expected {len(header)} cells, found {len(row)}.")
-            length += 1
-            for column, known, place in zip(cells, shared, places, strict=True):
-                cell = row[place]
-                if (stored := known.get(cell)) is None:
-                    table_bytes += sys.getsizeof(cell)
-                    if len(known) < SHARED_VALUES:
-                        known[cell] = cell
-                column.append(stored or cell)
-            table_bytes += 8 * len(places)
-            if length > MAX_ROWS:
-                raise RunError(f"{name} has more than {MAX_ROWS:,} rows, the limit. Split it into parts.")
-            if table_bytes > MAX_TABLE_BYTES:
+            if (length := length + 1) > max_rows:
                 raise RunError(
-                    f"{name} needs more than {MAX_TABLE_BYTES // 2**20} MiB of memory, the limit. Split it into parts."
+                    f"{name} has more than {max_rows:,} rows, the limit for {len(places)} columns. Split it into parts."
                 )
+            for column, place in zip(cells, places, strict=True):
+                column.append(row[place])
     except csv.Error as error:
         raise RunError(f"{name}, line {reader.line_num}: {error}.") from error
     return Table({header[i]: column for i, column in zip(places, cells, strict=True)}, length)

@@ -22,27 +22,24 @@ def audit_claims(file: Path, folder: Path) -> list[str]:
     or the run is unreadable.
     """
     text = read_markdown(file)
-    named = run_named_in(text)[0]
-    faults = []
-    if named and (file.parent / named).resolve() != folder.resolve():
-        faults.append(f"{file}: stale: the file names the run {named}, but was checked against {folder}")
-    if not (verdict := verify(folder)).holds:
-        broken = [finding for finding in verdict.findings if not finding.holds]
-        faults += [f"{file}: stale: {f.subject} of {folder.name} does not verify: {f.detail}" for f in broken[:5]]
-        if len(broken) > 5:
-            faults.append(f"{file}: stale: {len(broken) - 5} more findings. See all: bankllm verify {folder}")
-    faults += [f"{file}: stale: {why}" for why in _outdated(folder)]
-    faults += check_claims(file, folder)
+    faults = check_claims(file, folder)
     faults += [
         f"{file}:{number.line}: {number.text!r} is in a results section and has no claim. Bind it to a record with "
         "<!-- claim: ID -->, or name its source with <!-- not measured here: source -->"
         for number in unbound_numbers_in_results(text)
     ]
-    return faults
+    return [*(f"{file}: stale: {why}" for why in _stale(file, run_named_in(text)[0], folder)), *faults]
 
 
-def _outdated(folder: Path) -> Iterator[str]:
-    """Yields the reasons why a run is too old or unfinished to support claims."""
+def _stale(file: Path, named: str, folder: Path) -> Iterator[str]:
+    """Yields the reasons why the run in `folder` cannot support the claims of a file that names the run `named`."""
+    if named and (file.parent / named).resolve() != folder.resolve():
+        yield f"the file names the run {named}, but was checked against {folder}"
+    broken = [finding for finding in verify(folder).findings if not finding.holds]
+    for finding in broken[:5]:
+        yield f"{finding.subject} of {folder.name} does not verify: {finding.detail}"
+    if len(broken) > 5:
+        yield f"{len(broken) - 5} more findings. See all: bankllm verify {folder}"
     if not (folder / MANIFEST).exists():
         return
     manifest = read_manifest(folder)

@@ -18,8 +18,8 @@ from bankllm.evidence.format import PARTS, format_interval, format_part, format_
 from bankllm.evidence.verification.record_checks import Finding, broken, read_text
 
 PAGES = ("RESULTS.md", "RESULTS.html", "RESUME.md")
-TABLE = re.compile(r"<table.*?</table>", re.DOTALL)
-ROW = re.compile(r"<tr.*?</tr>", re.DOTALL)
+COLUMNS = ("what", "value", "95 % interval", "n", "status")
+"""Columns of `Run.table` after the id."""
 CELL = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>", re.DOTALL)
 
 
@@ -62,33 +62,26 @@ def _notebook_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
     for kind, part in parts:
         if kind == "text/markdown":
             yield from _claim_faults(part, records)
-        for table in TABLE.findall(part) if kind == "text/html" else ():
-            yield from _table_faults(table, records)
+        elif kind == "text/html":
+            for table in part.split("<table")[1:]:
+                yield from _table_faults(table, records)
 
 
 def _table_faults(table: str, records: Mapping[str, Record]) -> Iterator[str]:
     """Yields the faults of a table that `Run.table` made: its second header row is `id` and empty cells."""
-    rows = [[" ".join(html.unescape(cell).split()) for cell in CELL.findall(row)] for row in ROW.findall(table)]
-    if len(rows) < 2 or "what" not in rows[0] or not rows[1] or rows[1][0] != "id":
+    rows = [[" ".join(html.unescape(cell).split()) for cell in CELL.findall(row)] for row in table.split("<tr")[1:]]
+    if [row[:1] for row in rows[:2]] != [[""], ["id"]]:
         return
-    for row in rows[2:]:
-        if set(row) <= {"...", "…"}:
+    for id, *cells in filter(None, rows[2:]):
+        if {id, *cells} <= {"...", "…"}:
             continue  # pandas omits the middle rows of a long table
-        if not row or (record := records.get(row[0])) is None:
-            yield f"shows {row[0] if row else 'an empty row'}, but this run has no such record"
+        if (record := records.get(id)) is None:
+            yield f"shows {id}, but this run has no such record"
             continue
-        expected = {
-            "what": record.title,
-            "value": format_value(record),
-            "95 % interval": format_interval(record),
-            "n": str(record.n),
-            "status": record.status,
-        }
-        for name, cell in zip(rows[0], row, strict=False):
-            if name in expected and not _shows(cell, " ".join(expected[name].split())):
-                yield f"{name} of {record.id}: expected {expected[name]!r}, as in the record, found {cell!r}"
-
-
-def _shows(cell: str, expected: str) -> bool:
-    """Returns whether a cell shows the text; pandas truncates a long text and appends three dots."""
-    return cell == expected or (len(cell) > 40 and cell.endswith("...") and expected.startswith(cell[:-3].rstrip()))
+        shown = (record.title, format_value(record), format_interval(record), str(record.n), record.status)
+        expected = dict(zip(COLUMNS, shown, strict=True))
+        for name, cell in zip(rows[0][1:], cells, strict=False):
+            text = " ".join(expected.get(name, cell).split())
+            cut = len(cell) > 40 and cell.endswith("...") and text.startswith(cell[:-3].rstrip())  # by pandas
+            if cell != text and not cut:
+                yield f"{name} of {id}: expected {text!r}, as in the record, found {cell!r}"

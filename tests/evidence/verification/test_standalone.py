@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.errors import RunError
-from bankllm.evidence.verification import standalone
 from bankllm.evidence.verification.verify import verify
 from tests.support.sealed_run import sealed_run
 
@@ -70,19 +68,3 @@ def test_wrong_usage_and_a_missing_manifest_are_reported(
     done = start(*arguments, folder=run_folder)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
-
-
-def test_a_module_that_needs_a_package_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in standalone.modules():
-        copy = tmp_path / path.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
-    monkeypatch.setattr(standalone, "ROOT", tmp_path)
-    (tmp_path / "bankllm/parts").mkdir()
-    (tmp_path / "bankllm/parts/__init__.py").write_text("")
-    (tmp_path / "bankllm/parts/one.py").write_text("")
-    (tmp_path / "bankllm/errors.py").write_text("PARTS = dict('bankllm.parts')\nTEXT = 'bankllm.errors is a module'\n")
-    assert tmp_path / "bankllm/parts/one.py" in standalone.modules()
-    (tmp_path / "bankllm/parts/one.py").write_text("import numpy as np\n")
-    with pytest.raises(RunError, match=r"bankllm\.parts\.one imports numpy\. The standalone verifier has only"):
-        standalone.modules()
