@@ -16,8 +16,8 @@ from bankllm.errors import RunError
 
 MAX_FILE_BYTES = 256 * 2**20
 """Maximum size of a raw file. Compressed files are checked again after decompression, in characters."""
-MAX_CELLS = 3_000_000
-"""Maximum number of cells that are kept from one file; they need about 200 MB."""
+MAX_CELLS = 2_000_000
+"""Maximum number of cells that are kept from one file; they need about 130 MB."""
 MAX_LINE_CHARACTERS = 2**17
 """Maximum length of a line in characters, its line end included."""
 

@@ -1,90 +1,81 @@
 """Units fit statistics, data and models match their names, and exclusions are read from the raw files."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bankllm import datasets
-from bankllm.datasets.banking77 import SHA256
 from bankllm.errors import RunError
-from bankllm.evidence import known_facts
+from bankllm.evidence.known_facts import KNOWN_HASHES, identity_fault, unit_fault
 from bankllm.evidence.records import write_rows
 from bankllm.evidence.run import Run, open_run
-from bankllm.evidence.statistics.registry import STATISTICS
 from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
 from bankllm.evidence.verification.verify import TRAINING_FILE, verify_records
-from bankllm.model import artifact, base_models
+from bankllm.model import artifact
+from tests.support.sealed_run import BANKING77, TELLER77
 
 MS, SECONDS = {"column": "latency_ms"}, {"column": "total_seconds"}
+ACROSS = {"of": "percentile", **MS}
 
 
-def test_known_facts_equal_the_constants_of_the_loaders() -> None:
-    assert datasets.load("teller77").conditions() == {"dataset": "teller77", **known_facts.KNOWN_DATA["teller77"]}
-    assert {key: known_facts.KNOWN_DATA["banking77"][f"{key}_sha256"] for key in ("train", "test")} == (SHA256)
-    assert all(datasets.licence(name) for name in known_facts.KNOWN_DATA)
-    assert set(known_facts.KNOWN_MODELS.values()) == {base_models.MINILM_SHA256}
+@pytest.mark.parametrize("conditions", [BANKING77, TELLER77], ids=lambda conditions: conditions["dataset"])
+def test_known_facts_equal_the_constants_of_the_loaders(conditions: dict[str, Any]) -> None:
+    assert conditions["dataset"] in KNOWN_HASHES[conditions["test_sha256"]]
+    assert KNOWN_HASHES[conditions["model_sha256"]] == ("all-MiniLM-L6-v2",)
+    assert all(datasets.licence(name) for names in KNOWN_HASHES.values() for name in names if "MiniLM" not in name)
     assert TRAINING_FILE == artifact.TRAINING_FILE
 
 
 def test_banking77_and_the_joined_data_set_are_known(banking77: Path) -> None:
     for name in ("banking77", "assistant"):
         conditions = datasets.load(name).conditions()
-        assert known_facts.data_fault(conditions) is None
-        assert str(conditions["dataset"]) in known_facts.KNOWN_DATA
+        assert conditions["dataset"] in KNOWN_HASHES[str(conditions["test_sha256"])]
 
 
 @pytest.mark.parametrize(
-    ("statistic", "parameters", "unit", "fits"),
+    ("statistic", "parameters", "unit", "other"),
     [
-        ("percentile", MS, "ms", True),
-        ("percentile", MS, "s", False),
-        ("single", SECONDS, "s", True),
-        ("single", SECONDS, "ms", False),
-        ("single", {"column": "rss_bytes"}, "MB", False),
-        ("single", {"column": "requests_per_s"}, "requests/s", True),
-        ("single", {"column": "requests_per_s"}, "ms", False),
-        ("single", {"column": "texts"}, "messages", True),
-        ("single", {"column": "texts"}, "ms", False),
-        ("accuracy", {}, "share", True),
-        ("accuracy", {}, "%", False),
-        ("mcnemar", {}, "share", False),
-        ("rate", {"amount": "texts"}, "texts/s", True),
-        ("rate", {"amount": "texts"}, "vectors/s", False),
-        ("throughput", {}, "requests/s", True),
-        ("throughput", {}, "requests", False),
-        ("count", {}, "requests", True),
-        ("count", {}, "ms", False),
-        ("histogram_quantile", {"bound": "le_ms"}, "ms", True),
-        ("histogram_quantile", {"bound": "le_ms"}, "s", False),
-        ("across", {"of": "percentile", "pick": "max", **MS}, "ms", True),
-        ("across", {"of": "percentile", "pick": "max", **MS}, "share", False),
-        ("across", {"of": "percentile", "pick": "spread", **MS}, "share", True),
-        ("bootstrap", {"of": "macro_f1"}, "share", True),
-        ("bootstrap", {"of": "macro_f1"}, "p", False),
+        ("percentile", MS, "ms", "s"),
+        ("single", SECONDS, "s", "ms"),
+        ("single", {"column": "rss_bytes"}, "bytes", "MB"),
+        ("single", {"column": "requests_per_s"}, "requests/s", "ms"),
+        ("single", {"column": "texts"}, "messages", "ms"),
+        ("accuracy", {}, "share", "%"),
+        ("mcnemar", {}, "p", "share"),
+        ("rate", {"amount": "texts"}, "texts/s", "vectors/s"),
+        ("throughput", {}, "requests/s", "requests"),
+        ("count", {}, "requests", "ms"),
+        ("histogram_quantile", {"bound": "le_ms"}, "ms", "s"),
+        ("across", ACROSS | {"pick": "max"}, "ms", "share"),
+        ("across", ACROSS | {"pick": "spread"}, "share", "ms"),
     ],
 )
-def test_unit_fault_accepts_only_units_that_fit_the_statistic(
-    statistic: str, parameters: dict[str, str], unit: str, fits: bool
+def test_only_the_unit_that_fits_the_statistic_is_accepted(
+    statistic: str, parameters: dict[str, str], unit: str, other: str
 ) -> None:
-    assert statistic in STATISTICS
-    assert (known_facts.unit_fault(statistic, parameters, unit) is None) == fits
+    assert unit_fault(statistic, parameters, unit) is None
+    assert unit_fault(statistic, parameters, other) is not None
 
 
-def test_data_sets_and_models_must_have_the_hashes_of_their_names() -> None:
-    whole = {"dataset": "teller77", **known_facts.KNOWN_DATA["teller77"]}
-    assert known_facts.data_fault(whole) is None
-    assert known_facts.data_fault(whole | {"dataset": "teller77[7 intents]", "intents": 7}) is None
-    assert known_facts.data_fault({"dataset": "my own", "test_sha256": "0"}) is None
-    assert known_facts.data_fault({}) is None
-    assert "banking77: expected train_sha256" in str(known_facts.data_fault(whole | {"dataset": "banking77"}))
-    assert "teller77: expected intents 84, found 77" in str(known_facts.data_fault(whole | {"intents": 77}))
-    assert known_facts.data_fault(whole | {"dataset": "ours"}) == (
-        "the data set is named 'ours', but its files are those of teller77"
-    )
-    assert known_facts.model_fault({"model": "all-MiniLM-L6-v2", "model_sha256": base_models.MINILM_SHA256}) is None
-    assert known_facts.model_fault({"model": "other", "model_sha256": None}) is None
-    assert known_facts.model_fault({"model": "all-MiniLM-L6-v2", "model_sha256": "0"}) is not None
-    assert known_facts.model_fault({"model": "large", "model_sha256": base_models.MINILM_SHA256}) is not None
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({}, None),
+        ({"dataset": "teller77[7 intents]", "intents": 7}, None),
+        ({"dataset": "my own", "test_sha256": "0"}, None),
+        ({"model": "sentence-transformers/all-MiniLM-L6-v2"}, None),
+        ({"model": "other", "model_sha256": None}, None),
+        ({"dataset": "banking77"}, "the dataset is named 'banking77', but its test_sha256 is that of teller77"),
+        ({"dataset": "ours"}, "the dataset is named 'ours', but its test_sha256 is that of teller77"),
+        ({"test_sha256": "0" * 64}, "the dataset is named 'teller77', but its test_sha256 is 000000000000…"),
+        ({"model": "large"}, "the model is named 'large', but its model_sha256 is that of all-MiniLM-L6-v2"),
+        ({"model_sha256": "1" * 64}, "the model is named 'all-MiniLM-L6-v2', but its model_sha256 is 111111111111…"),
+    ],
+)
+def test_data_sets_and_models_must_have_the_hashes_of_their_names(change: dict[str, Any], fault: str | None) -> None:
+    assert identity_fault(TELLER77 | change) == fault
+    assert identity_fault({}) is None
 
 
 def test_reasons_are_joined_without_repetition() -> None:
@@ -108,21 +99,13 @@ def test_the_summary_of_a_load_applies_to_its_rows(tmp_path: Path, name: str) ->
         load_faults(tmp_path, name)
 
 
-def test_a_busy_load_generator_makes_a_record_invalid(run: Run) -> None:
-    run.write_rows("load", [{"ms": 1}])
-    run.write_rows("load_summary", [{"generator_cpu_share": 0.99}])
-    record = run.measure("load.ms", "single", "load", title="t", unit="ms", column="ms")
-    assert record.invalid_because == "the load generator was busy for 99% of a core, over 90%"
-    assert verify_records(run.folder).summary() == "HOLDS: 0 ok, 1 invalid, 0 not measured, 0 does not hold"
-
-
 def test_exclusions_are_updated_with_their_records(run: Run) -> None:
     run.write_rows("chat", [{"ms": 1}])
-    how = {"raw": "chat", "statistic": "single", "title": "t", "unit": "ms", "column": "ms"}
+    how: dict[str, Any] = {"raw": "chat", "statistic": "single", "title": "t", "unit": "ms", "column": "ms"}
     for id in ("a", "b"):
-        run.measure(id, **how, invalid_because=f"{id} was cut short")  # type: ignore[arg-type]
+        run.measure(id, **how, invalid_because=f"{id} was cut short")
     assert exclusions(run.folder) == {"a": "a was cut short", "b": "b was cut short"}
-    run.measure("a", **how)  # type: ignore[arg-type]
+    run.measure("a", **how)
     assert exclusions(run.folder) == {"b": "b was cut short"}
     assert verify_records(run.folder).holds
     open_run(run.notebook, "smoke", run.folder)

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from bankllm.evidence.claim_syntax import CLAIM, HTML_CLAIM
-from bankllm.evidence.known_facts import KNOWN_DATA
 from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.verification.verify import verify
 from tests.support.sealed_run import BANKING77, NOTEBOOK, TELLER77, edit_text, reseal, sealed_run
@@ -132,10 +131,22 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
     (ACCURACY, {"unit": "%"}, ACCURACY),
     (ACCURACY, {"parameters": {"predicted": "actual"}}, ACCURACY),
     (ACCURACY, {"conditions": {"profile": "full"}}, "manifest.json: profile quick differs"),
-    (ACCURACY, {"conditions": {"dataset": "banking77"}}, "banking77: expected train_sha256"),
-    (ACCURACY, {"conditions": {"dataset": "ours"}}, "its files are those of teller77"),
-    (ACCURACY, {"conditions": {"test_rows": 3080}}, "teller77: expected test_rows 697, found 3080"),
-    (ACCURACY, {"conditions": {"model": "bge-large"}}, "its weights are those of all-MiniLM-L6-v2"),
+    (
+        ACCURACY,
+        {"conditions": {"dataset": "banking77"}},
+        "named 'banking77', but its test_sha256 is that of teller77",
+    ),
+    (
+        ACCURACY,
+        {"conditions": {"dataset": "ours"}},
+        "named 'ours', but its test_sha256 is that of teller77",
+    ),
+    (ACCURACY, {"conditions": {"test_rows": 3080}}, "manifest.json: data: teller77 differs"),
+    (
+        ACCURACY,
+        {"conditions": {"model": "bge-large"}},
+        "'bge-large', but its model_sha256 is that of all-MiniLM-L6-v2",
+    ),
     (ACCURACY, {"conditions": BANKING77}, "manifest.json: data: banking77 differs"),
     ("load.health.p95_ms", VALID, "load.health.p95_ms: recorded as valid, but the server restarted"),
     (SOAK, VALID, f"{SOAK}: recorded as valid, but the soak was cut short"),
@@ -147,7 +158,7 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
 ]
 SEALED_MANIFESTS: list[dict[str, Any]] = [
     {"data": {}},
-    {"data": {"teller77": KNOWN_DATA["teller77"] | {"test_rows": 1}}},
+    {"data": {"teller77": TELLER77 | {"test_rows": 1}}},
     {"models": {"bge-large": None}},
     {"profile": "full"},
     {"complete": True, "finished": None},
@@ -190,8 +201,8 @@ def all_tamperings(original: Path) -> Iterator[Tampering]:
         replaced(BUSY, "0.97", "0.3"),
         "load.openloop.p95",
     )
-    yield "no marks", "seals", removed("raw/01_marks.csv.gz"), SOAK
-    yield "another mark", "seals", replaced("raw/01_marks.csv.gz", "cut short", "fine"), SOAK
+    yield "no marks", "seals", removed("raw/01_marks.csv"), SOAK
+    yield "another mark", "seals", replaced("raw/01_marks.csv", "cut short", "fine"), SOAK
     yield from of_every_file(original)
     yield from of_every_number(original)
     record = json.loads((original / "records.jsonl").read_text().splitlines()[0])

@@ -10,8 +10,8 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from bankllm import __version__
-from bankllm.evidence.known_facts import KNOWN_DATA, KNOWN_MODELS
+from bankllm import __version__, datasets
+from bankllm.datasets.banking77 import SHA256
 from bankllm.evidence.manifest import Manifest, NotebookRun, write_manifest
 from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.report.render import render
@@ -19,12 +19,14 @@ from bankllm.evidence.run import Run
 from bankllm.evidence.seal import MANIFEST, UNSEALED, seal_of
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
+from bankllm.model.base_models import MINILM_SHA256
 from bankllm.profiles import PROFILES
 
 NOTEBOOK = "01_local_validation"
-MODEL = {"model": "all-MiniLM-L6-v2", "model_sha256": KNOWN_MODELS["all-MiniLM-L6-v2"]}
-BANKING77 = {"dataset": "banking77", **KNOWN_DATA["banking77"], **MODEL}
-TELLER77 = {"dataset": "teller77", **KNOWN_DATA["teller77"], **MODEL}
+MODEL = {"model": "all-MiniLM-L6-v2", "model_sha256": MINILM_SHA256}
+TELLER77 = datasets.load("teller77").conditions() | MODEL
+HASHES = {f"{split}_sha256": sha256 for split, sha256 in SHA256.items()}
+BANKING77 = TELLER77 | {"dataset": "banking77", "train_rows": 10003, "test_rows": 3080, "intents": 77} | HASHES
 ENVIRONMENT = {
     "cpu": "Sample CPU",
     "cores_usable": 2,

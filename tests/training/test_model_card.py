@@ -20,7 +20,6 @@ from bankllm import training
 from bankllm.datasets import Dataset, Split, load
 from bankllm.datasets.banking77 import LICENCE
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.known_facts import HASHES, KNOWN_DATA, KNOWN_MODELS
 from bankllm.evidence.records import read_records
 from bankllm.evidence.report.claims import CLAIM
 from bankllm.evidence.verification.verify import Finding, verify
@@ -32,6 +31,7 @@ from bankllm.training.artifact_records import Costs
 from bankllm.training.config import TrainConfig
 from bankllm.training.model_card import check_output, write_artifact
 from bankllm.training.train import TrainResult, train
+from tests.support.sealed_run import TELLER77
 
 COSTS = Costs(
     device="cpu",
@@ -53,13 +53,13 @@ PREDICTIONS: list[dict[str, object]] = [
 
 def tiny(method: str = "probe", dataset: str = "teller77[2 intents]", base: str = "minilm") -> IntentClassifier:
     """A classifier with random weights, because the weights do not matter in these tests."""
-    hashes = {key: KNOWN_DATA["teller77"][key] for key in HASHES}
+    hashes = {key: TELLER77[key] for key in ("train_sha256", "test_sha256")}
     data = {"dataset": dataset, "train_rows": 2000, "test_rows": 74, **hashes}
     config = TrainConfig(rank=4, method=method, base_model=base).model_dump(mode="json")
     artifact = ClassifierConfig(
         label_names=("card", "cash"),
         base_model=base,
-        base_sha256=KNOWN_MODELS["all-MiniLM-L6-v2"] if base == "minilm" else None,
+        base_sha256=base_models.MINILM_SHA256 if base == "minilm" else None,
         pooling="mean",
         logit_scale=20,
         max_length=64,
@@ -255,7 +255,7 @@ def test_the_front_matter_has_the_format_of_the_hub_and_the_text_states_data_and
     }
     assert [model["name"] for model in index] == ["LoRA (r = 4) on sentence-transformers/all-MiniLM-L6-v2"]
     assert index[0]["results"][0]["dataset"] == {"type": "teller77", "name": "teller77[2 intents]", "split": "test"}
-    assert f"| teller77[2 intents], train | 2,000 | `{KNOWN_DATA['teller77']['train_sha256']}` |" in card.text
+    assert f"| teller77[2 intents], train | 2,000 | `{TELLER77['train_sha256']}` |" in card.text
     assert "| Accuracy | <!-- claim: accuracy -->75.0 %<!-- /claim --> | 30.1 – 95.4 % |" in card.text
     assert "| Training time, embedding included | <!-- claim: train_s -->11.8 s<!-- /claim --> |" in card.text
     assert "device cpu, precision fp32, cores" in card.text

@@ -70,7 +70,7 @@ def _notebook_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
 def _table_faults(table: str, records: Mapping[str, Record]) -> Iterator[str]:
     """Yields the faults of a table that `Run.table` made: its second header row is `id` and empty cells."""
     rows = [[" ".join(html.unescape(cell).split()) for cell in CELL.findall(row)] for row in table.split("<tr")[1:]]
-    if [row[:1] for row in rows[:2]] != [[""], ["id"]]:
+    if [row[:1] for row in rows[:2]] != [[""], ["id"]] or "what" not in rows[0]:
         return
     for id, *cells in filter(None, rows[2:]):
         if {id, *cells} <= {"...", "…"}:

@@ -174,7 +174,7 @@ def test_huge_files_are_rejected_in_bounded_memory(sealed: Path) -> None:
     own = subprocess.run([sys.executable, "-I", sealed / "verify.pyz"], capture_output=True, text=True, check=False)
     done = subprocess.run([sys.executable, "-c", script, sealed], capture_output=True, text=True, check=True)
     found, peak_kib = json.loads(done.stdout)
-    assert "has more than 3,000,000 rows" in found["01_rows.csv.gz"]
+    assert "has more than 2,000,000 rows" in found["01_rows.csv.gz"]
     assert "a line of more than 131,072 characters" in found["01_line.csv.gz"]
     assert "has 1024 MiB, more than the limit of 256 MiB" in found["01_zeros.csv"]
     assert "has 128 MiB" in found["RESULTS.md"]
