@@ -2,10 +2,12 @@
 
 A notebook reads every size from its profile: training configurations, requests, users, rows and time limits. `smoke`
 takes seconds per notebook and is used by the tests, `quick` suits a two-core laptop, and `full` a GPU or a long run
-on a CPU.
+on a CPU. The sizes are in `data/profiles.toml`.
 """
 
 import re
+import tomllib
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -60,10 +62,10 @@ class Profile(BaseModel):
     name: ProfileName
     dataset: str
     """Data set: `teller77`, or `auto` (Banking77 if it is available, otherwise Teller77)."""
-    intents: int | None
+    intents: int | None = None
     """Train and test only on the first N intents; None: all intents."""
     training: tuple[TrainingRun, ...]
-    curve_intents: int | None
+    curve_intents: int | None = None
     """Notebook 03 compares the initialisations of the head on the first N intents; None: all intents."""
     held_out: int
     """Number of intents that notebook 03 excludes from one additional training; their texts then serve as out-of-scope
@@ -94,7 +96,7 @@ class Profile(BaseModel):
     """Number of requests per driver and repetition of the load session."""
     soak_s: float
     """Duration in seconds of notebook 02's soak test at a constant load; 0: no soak test."""
-    memory_intents: int | None
+    memory_intents: int | None = None
     """Notebook 04 stores the texts of the first N intents; None: all intents."""
     search_queries: int
     """Number of searches per workload of notebook 04."""
@@ -106,113 +108,9 @@ class Profile(BaseModel):
     """Papermill stops a notebook cell that runs longer than this number of seconds."""
 
 
-def _adapters(epochs: int, seeds: tuple[int, ...], qlora: tuple[int, ...]) -> tuple[TrainingRun, ...]:
-    return (
-        *(TrainingRun(method="lora", rank=rank, epochs=epochs, seeds=seeds) for rank in (4, 8, 16, 32)),
-        *(TrainingRun(method="qlora", rank=rank, epochs=epochs, seeds=seeds) for rank in qlora),
-    )
-
-
-_LINEAR_PROBE = TrainingRun(method="probe", options={"head": "linear"})
-_WITHOUT_ADAPTER = (TrainingRun(method="probe", name="kernel head alone"), _LINEAR_PROBE)
-"""Configurations without an adapter. Their training is deterministic, so one seed is enough."""
-
-
 PROFILES: dict[str, Profile] = {
-    "smoke": Profile(
-        name="smoke",
-        dataset="teller77",
-        intents=8,
-        training=(
-            TrainingRun(method="lora", rank=8, epochs=2),
-            TrainingRun(method="qlora", rank=8, epochs=1),
-            _LINEAR_PROBE,
-        ),
-        curve_intents=8,
-        held_out=2,
-        label_errors=True,
-        chat_requests=40,
-        load_users=5,
-        load_requests=100,
-        sweeps=(("chat", 1),),
-        sweep_step_s=1,
-        sweep_steps=3,
-        sweep_s=8,
-        cache_requests=40,
-        crosscheck_requests=140,
-        session_runs=0,
-        session_requests=0,
-        soak_s=0,
-        memory_intents=20,
-        search_queries=140,
-        map_texts=1000,
-        growth_rows=(1000, 3000),
-        cell_timeout_s=180,
-    ),
-    "quick": Profile(
-        name="quick",
-        dataset="auto",
-        intents=None,
-        training=(*_adapters(epochs=1, seeds=(0,), qlora=(8,)), *_WITHOUT_ADAPTER),
-        curve_intents=10,
-        held_out=0,
-        label_errors=False,
-        chat_requests=200,
-        load_users=100,
-        load_requests=1000,
-        sweeps=(("chat", 1), ("health", 1), ("chat", 2)),
-        sweep_step_s=3,
-        sweep_steps=7,
-        sweep_s=20,
-        cache_requests=150,
-        crosscheck_requests=200,
-        session_runs=0,
-        session_requests=0,
-        soak_s=20,
-        memory_intents=None,
-        search_queries=700,
-        map_texts=2000,
-        growth_rows=(1000, 5000, 15_000, 50_000, 100_000),
-        cell_timeout_s=900,
-    ),
-    "full": Profile(
-        name="full",
-        dataset="auto",
-        intents=None,
-        training=(
-            *_adapters(epochs=2, seeds=(0, 1, 2), qlora=(8, 16)),
-            TrainingRun(method="full", epochs=2, seeds=(0, 1, 2)),
-            *_WITHOUT_ADAPTER,
-            TrainingRun(
-                method="lora",
-                rank=16,
-                epochs=4,
-                seeds=(0, 1, 2),
-                name="LoRA r=16, query/key/value, four passes",
-                options={"target_modules": ("query", "key", "value")},
-            ),
-        ),
-        curve_intents=None,
-        held_out=7,
-        label_errors=True,
-        chat_requests=2000,
-        load_users=100,
-        load_requests=1000,
-        sweeps=(("chat", 1), ("health", 1), ("chat", 2), ("health", 2)),
-        sweep_step_s=8,
-        sweep_steps=10,
-        sweep_s=100,
-        cache_requests=700,
-        crosscheck_requests=1000,
-        session_runs=3,
-        session_requests=5000,
-        soak_s=600,
-        memory_intents=None,
-        search_queries=3000,
-        map_texts=6000,
-        growth_rows=(1000, 5000, 15_000, 50_000, 100_000, 300_000, 1_000_000),
-        cell_timeout_s=6 * 3600,
-    ),
+    name: Profile.model_validate({"name": name, **sizes})
+    for name, sizes in tomllib.loads((Path(__file__).parent / "data" / "profiles.toml").read_text("utf-8")).items()
 }
 
 
