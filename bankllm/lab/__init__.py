@@ -1,6 +1,5 @@
 """Plots and experiments for the notebooks. No other folder of the package imports this one.
 
-In: rows and scrapes that a notebook measured. Out: matplotlib figures (`plots`, `load_plots`, `vector_plots`,
-`metrics_plots`) and rows of experiments with the vector store (`vector_*`), Prometheus (`prometheus`, `promql`) and the
-stages of a chat (`stage_times`).
+In: rows and scrapes that a notebook measured. Out: matplotlib figures (`plots`, `load_plots`, `vector_plots`) and rows
+of experiments with the vector store (`vector_*`) and with Prometheus (`prometheus`, `promql`).
 """

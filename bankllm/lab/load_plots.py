@@ -1,9 +1,11 @@
-"""Plots of load tests: closed and open loop, latency over time, the rate sweep, the soak, and repeated runs."""
+"""Plots of load tests: both loops, latency over time, rate sweep, soak, repeated runs, and the server's metrics."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from bankllm.lab import plots
 from bankllm.lab.plots import PlotRows
@@ -11,12 +13,10 @@ from bankllm.loadtest.experiments.rate_sweep import OBJECTIVE_MS, Step, knee_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.ticker import LogLocator
 
 MIB = 2**20
-LEGEND_BELOW: dict[str, Any] = {"frameon": False, "loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
-LEGEND_BELOW |= {"fontsize": 9}
-"""Legend below the axes, for plots whose lines can cover any part of the axes."""
+MIN_PER_WINDOW = 20
+"""A window with fewer requests has no percentile."""
 
 
 def closed_and_open(
@@ -29,64 +29,55 @@ def closed_and_open(
     ends = [end for axis, series in ((left, closed), (right, opened)) if series for end in axis.get_xlim()]
     for axis in axes:
         axis.set_xlim(min(ends), max(ends))
-        axis.xaxis.set_major_locator(_decades(min(ends), max(ends)))
+        plots.log_ticks(axis.xaxis)
 
 
 def over_time(axis: "Axes", rows: PlotRows, title: str) -> None:
     """Draw the latency of each request at its send time; the period of the users' first requests is shaded."""
-    for number, kind in enumerate(sorted({str(row["kind"]) for row in rows})):
-        kind_rows = [row for row in rows if row["kind"] == kind]
-        sent, waited = ([float(row[column]) for row in kind_rows] for column in ("sent_s", "latency_ms"))
-        axis.plot(sent, waited, "o^"[number % 2], markersize=3, alpha=0.6, label=kind, color=plots.PALETTE[number % 5])
+    for number, (kind, mine) in enumerate(pd.DataFrame(rows).groupby("kind")):
+        look = {"color": plots.PALETTE[number % 5], "markersize": 3, "alpha": 0.6}
+        axis.plot(mine["sent_s"], mine["latency_ms"], "o^"[number % 2], label=kind, **look)
     opening = [float(row["done_s"]) for row in rows if row["phase"] == "opening"]
     if opening:
         axis.axvspan(0, max(opening), color=plots.GREY, alpha=0.15, linewidth=0, label="opening wave")
     plots.label(axis, title, "sent (s since the start)", "latency (ms, log)")
     axis.set_yscale("log")
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.legend(frameon=False, loc="best", fontsize=9)
+    plots.log_ticks(axis.yaxis)
+    plots.legend(axis)
 
 
 def throughput_sweep(axis: "Axes", steps: Sequence[Step], title: str) -> None:
     """Draw achieved rate and goodput against the offered rate, with the line achieved = offered, and the knee."""
-    offered = [step.rate for step in _judged(steps)]
+    judged = _judged(steps)
+    offered, achieved, good = ([getattr(step, name) for step in judged] for name in ("rate", "achieved", "goodput"))
     axis.plot((0, max(offered)), (0, max(offered)), color=plots.GREY, linestyle=":", label="achieved = offered")
-    achieved, good = ([getattr(step, name) for step in _judged(steps)] for name in ("achieved", "goodput"))
-    axis.plot(offered, achieved, "-o", color=plots.BLUE, label="answered")
-    axis.plot(
-        offered, good, "--s", color=plots.ORANGE, label=f"answered without error within {OBJECTIVE_MS} ms (goodput)"
-    )
+    axis.plot(offered, achieved, label="answered", **plots.style(0, marker=True))
+    axis.plot(offered, good, label=f"without error in {OBJECTIVE_MS} ms (goodput)", **plots.style(1, marker=True))
     plots.label(axis, title, "offered (requests/s)", "requests/s")
-    axis.set(xlim=(0, None), ylim=(0, 1.05 * max(*achieved, max(good))))
-    _mark_knee(axis, steps)
-    axis.legend(**LEGEND_BELOW)
+    axis.set(xlim=(0, None), ylim=(0, 1.05 * max(*achieved, *good)))
+    if (knee := knee_of(steps)) is not None:
+        axis.axvline(knee, color=plots.PURPLE, linestyle="-.", linewidth=1.2)
+        axis.text(
+            knee, 0.02, f"knee: {knee:g}/s ", color=plots.PURPLE, ha="right", transform=axis.get_xaxis_transform()
+        )
+    plots.legend_below(axis)
 
 
 def latency_sweep(axis: "Axes", series: Mapping[str, Sequence[Step]], title: str) -> None:
     """Draw p95 against the offered rate on log axes, one line per sweep, with the objective and each knee."""
-    from matplotlib.ticker import NullFormatter
-
     for number, (name, steps) in enumerate(series.items()):
-        colour, line = plots.PALETTE[number % 5], plots.LINES[number % 4]
-        judged = _judged(steps)
-        p95 = [step.percentile_ms(0.95) for step in judged]
-        knee = knee_of(steps)
+        look, knee = plots.style(number, marker=True), knee_of(steps)
+        p95 = {step.rate: step.percentile_ms(0.95) for step in _judged(steps)}
         text = name if knee is None else f"{name}: knee {knee:g}/s"
-        axis.plot([step.rate for step in judged], p95, line, marker="o^sD"[number % 4], color=colour, label=text)
-        for step, value in zip(judged, p95, strict=True):
-            if step.rate == knee:
-                axis.plot(step.rate, value, "o", markersize=13, markerfacecolor="none", color=colour)
+        axis.plot(list(p95), list(p95.values()), label=text, **look)
+        if knee is not None:
+            axis.plot(knee, p95[knee], "o", markersize=13, markerfacecolor="none", color=look["color"])
     axis.axhline(OBJECTIVE_MS, color=plots.GREY, linestyle=":", linewidth=1.2)
-    axis.annotate(
-        "objective", (0.01, OBJECTIVE_MS), (0, 3), ("axes fraction", "data"), "offset points", color=plots.GREY
-    )
+    axis.text(0.01, OBJECTIVE_MS, "objective", color=plots.GREY, va="bottom", transform=axis.get_yaxis_transform())
     plots.label(axis, title, "offered (requests/s, log)", "p95 (ms, log)")
     axis.set(xscale="log", yscale="log")
-    for scale, ends in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
-        scale.set_major_locator(_decades(*ends))
-        scale.set_major_formatter("{x:g}")
-        scale.set_minor_formatter(NullFormatter())
-    axis.legend(**LEGEND_BELOW)
+    plots.log_ticks(axis.xaxis, axis.yaxis)
+    plots.legend_below(axis)
 
 
 def memory_over_time(axis: "Axes", memory: PlotRows, max_growth: float) -> None:
@@ -95,28 +86,26 @@ def memory_over_time(axis: "Axes", memory: PlotRows, max_growth: float) -> None:
     mib = np.array([float(row["rss_bytes"]) / MIB for row in memory])
     settled = at >= min(60.0, 0.2 * at.max())
     middle = float(np.median(mib[settled][: max(1, settled.sum() // 3)]))
-    axis.axhspan(
-        middle * (1 - max_growth), middle * (1 + max_growth), color=plots.GREEN, alpha=0.12, linewidth=0,
-        label=f"± {max_growth:.0%} of the first third",
-    )  # fmt: skip
+    text = f"± {max_growth:.0%} of the first third"
+    flat = middle * (1 - max_growth), middle * (1 + max_growth)
+    axis.axhspan(*flat, color=plots.GREEN, alpha=0.12, linewidth=0, label=text)
     axis.plot(at, mib, "-", color=plots.BLUE, label="resident")
     plots.label(axis, "The server's memory", "since the load began (s)", "MiB")
     axis.set_ylim(0, 1.25 * mib.max())
-    axis.legend(frameon=False, loc="lower right", fontsize=9)
+    plots.legend(axis, loc="lower right")
 
 
 def latency_windows(axis: "Axes", rows: PlotRows, title: str, window_s: float) -> None:
     """Draw p50 and p95 per window of `window_s` seconds, which shows whether the latency drifts."""
-    due = np.array([float(row["scheduled_s"]) for row in rows])
-    waited = np.array([float(row["latency_ms"]) for row in rows])
-    numbers = ((due - due.min()) // window_s).astype(int)
-    windows = [number for number in range(numbers.max() + 1) if (numbers == number).sum() >= 20]
-    for (name, q), colour, line in zip({"p50": 50, "p95": 95}.items(), plots.PALETTE, plots.LINES, strict=False):
-        values = [float(np.percentile(waited[numbers == number], q)) for number in windows]
-        axis.plot([window_s * (number + 0.5) for number in windows], values, line, color=colour, label=name)
+    frame = pd.DataFrame(rows)
+    due = frame["scheduled_s"].astype(float)
+    windows = frame["latency_ms"].astype(float).groupby((due - due.min()) // window_s)
+    for number, (name, q) in enumerate({"p50": 0.5, "p95": 0.95}.items()):
+        values = windows.quantile(q)[windows.size() >= MIN_PER_WINDOW]
+        axis.plot(window_s * (values.index + 0.5), values, label=name, **plots.style(number))
     plots.label(axis, title, "due (s since the start)", f"latency (ms) in each {window_s:g} s")
     axis.set_ylim(bottom=0)
-    axis.legend(frameon=False, loc="best", fontsize=9)
+    plots.legend(axis)
 
 
 def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, unit: str) -> None:
@@ -125,29 +114,53 @@ def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, uni
         axis.plot((min(values), max(values)), (row, row), color=plots.GREY, linewidth=2)
         axis.plot(values, [row] * len(values), "o", color=plots.BLUE, alpha=0.8)
         median = float(np.median(values))
-        axis.annotate(f"{median:,.1f}", (median, row), (0, 9), textcoords="offset points", ha="center")
+        axis.annotate(f"{median:,.1f}", (median, row), **plots.ABOVE)
     plots.label(axis, title, f"{unit} (points: runs; number: median)")
     axis.set_yticks(range(len(runs)), list(runs))
     axis.set_ylim(len(runs) - 0.5, -0.7)
     axis.set_xlim(0, 1.15 * max((max(values) for values in runs.values()), default=1))
 
 
-def _decades(low: float, high: float) -> "LogLocator":
-    """Return ticks at 1, 2 and 5 of each decade, or only at 1 if there are many decades."""
-    from matplotlib.ticker import LogLocator
+def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[float], q: float, title: str) -> None:
+    """Draw the distribution of the clients' latencies and of the server's histogram, with a point at each bound.
 
-    return LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,))
+    Between two bounds a histogram assumes a uniform distribution. The bucket of the quantile `q` is shaded. `buckets`
+    are rows of `le_ms` and a cumulative `requests`.
+    """
+    bounds = np.array([0.0, *(float(row["le_ms"]) for row in buckets[:-1])])
+    shares = np.array([0.0, *(float(row["requests"]) for row in buckets[:-1])]) / float(buckets[-1]["requests"])
+    upper = min(int(np.searchsorted(shares, q)), len(bounds) - 1)
+    low, high = bounds[upper - 1], bounds[upper]
+    axis.axvspan(low, high, color=plots.ORANGE, alpha=0.12, linewidth=0, label=f"bucket of the p{100 * q:.0f}")
+    plots.latency_distribution(axis, {"clients' rows": latencies_ms}, title)
+    shortest, longest = axis.get_xlim()
+    between = np.union1d(np.geomspace(shortest, bounds[-1], 500), bounds[1:])
+    line = np.interp(between, bounds, shares)
+    marked = np.flatnonzero(np.isin(between, bounds)).tolist()
+    axis.plot(between, line, "o--", color=plots.ORANGE, markersize=5, markevery=marked, label="server's histogram")
+    axis.set_xlim(shortest, max(longest, 1.05 * high))
+    plots.legend(axis, loc="lower right")
+
+
+def stage_times(axis: "Axes", rows: PlotRows, title: str) -> None:
+    """Draw the mean time of each stage as a bar and its p95 as a mark; rows of `prometheus.stage_times`.
+
+    A stage with too few chats for a p95 has no mark.
+    """
+    names, means = ([row[column] for row in rows] for column in ("stage", "mean_ms"))
+    tails = [math.nan if row["p95_ms"] is None else row["p95_ms"] for row in rows]
+    axis.barh(names, means, color=plots.BLUE, height=0.6, label="mean")
+    axis.plot(tails, names, "|", color=plots.ORANGE, markersize=16, markeredgewidth=2.5, label="p95, from buckets")
+    for number, (mean, tail) in enumerate(zip(means, tails, strict=True)):
+        text = f"{mean:.2f}" if math.isnan(tail) else f"{mean:.2f} / {tail:.1f}"
+        axis.annotate(text, (np.fmax(mean, tail), number), (7, 0), textcoords="offset points", va="center")
+    plots.label(axis, title, "ms (numbers: mean / p95)")
+    axis.set_xlim(0, 1.3 * np.nanmax([*means, *tails]))
+    axis.invert_yaxis()
+    axis.grid(visible=False, axis="y")
+    plots.legend(axis, loc="lower right")
 
 
 def _judged(steps: Sequence[Step]) -> list[Step]:
     """Return the valid steps, sorted by rate."""
     return sorted((step for step in steps if not step.invalid_because), key=lambda step: step.rate)
-
-
-def _mark_knee(axis: "Axes", steps: Sequence[Step]) -> None:
-    knee = knee_of(steps)
-    if knee is None:
-        return
-    axis.axvline(knee, color=plots.PURPLE, linestyle="-.", linewidth=1.2)
-    place = {"xycoords": ("data", "axes fraction"), "xytext": (-4, 0), "textcoords": "offset points", "ha": "right"}
-    axis.annotate(f"knee: {knee:g}/s", (knee, 0.02), color=plots.PURPLE, **place)  # type: ignore[arg-type]

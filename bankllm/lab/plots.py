@@ -1,20 +1,31 @@
 """Shared plots and style: one palette, a light grid, units on every axis, and series that differ not only in colour."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 PlotRows = Sequence[Mapping[str, Any]]
 """Rows of a table that a plot draws: column name → value."""
+Interval = tuple[float, float, float]
+"""Value, lower and upper end of its 95 % interval."""
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2563a8", "#c2571a", "#2f7d4f", "#7a4f9e", "#6b7280"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, GREY)
-LINES = ("-", "--", "-.", ":")
+HATCHED: dict[str, Any] = {"color": "white", "edgecolor": ORANGE, "hatch": "////"}
+"""Look of the second part of a stacked bar."""
+ABOVE: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
+"""Place of a number above its point."""
+
+
+def style(number: int, *, marker: bool = False) -> dict[str, Any]:
+    """Return colour, line and marker of a series, which also differ without colour."""
+    line = {"color": PALETTE[number % 5], "linestyle": ("-", "--", "-.", ":")[number % 4]}
+    return line | ({"marker": "os^D"[number % 4]} if marker else {})
 
 
 def new_figure(width: float = 7.2, height: float = 3.6, columns: int = 1) -> "tuple[Figure, list[Axes]]":
@@ -35,119 +46,122 @@ def label(axis: "Axes", title: str, x: str, y: str = "") -> None:
     axis.set(xlabel=x, ylabel=y)
 
 
-def latency_distribution(axis: "Axes", series: Mapping[str, Sequence[float]], title: str) -> None:
-    """Draw empirical distribution functions of latencies in ms on a log axis, with dotted lines at p50 and p95."""
+def legend(axis: "Axes", **place: Any) -> None:
+    """Draw the legend without a frame, by default where it covers least."""
+    axis.legend(frameon=False, **{"loc": "best", "fontsize": 9, **place})
+
+
+def legend_below(axis: "Axes") -> None:
+    """Draw the legend below the axes, for plots whose lines can cover any part of the axes."""
+    legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+
+
+def log_ticks(*scales: "Axis") -> None:
+    """Label log axes with plain numbers at 1, 2 and 5 of each decade, or only at 1 if there are many decades."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    for number, (name, values) in enumerate(series.items()):
-        ordered = np.sort(np.asarray(values, dtype=float))
-        shares = np.arange(1, len(ordered) + 1) / len(ordered)
-        colour, line = PALETTE[number % len(PALETTE)], LINES[number % len(LINES)]
-        axis.step(ordered, shares, where="post", label=name, color=colour, linestyle=line)
-    label(axis, title, "latency (ms)", "share of requests")
-    axis.set(xscale="log", ylim=(0, 1.02))
-    shortest, longest = axis.get_xlim()
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if longest < 200 * shortest else (1,)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    for share in (0.5, 0.95):
-        axis.axhline(share, color=GREY, linestyle=":", linewidth=1)
-        position = (1.0, share)
-        axis.annotate(f"p{share * 100:.0f}", position, xycoords=("axes fraction", "data"), va="center", color=GREY)
-    axis.legend(loc="best", frameon=False)
+    for scale in scales:
+        low, high = scale.get_view_interval()
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter(NullFormatter())
 
 
 def bars(axis: "Axes", values: Mapping[str, float], *, title: str, unit: str, decimals: int = 1) -> None:
     """Draw horizontal bars from 0 with their values."""
-    axis.barh(list(values), list(values.values()), color=BLUE, height=0.6)
-    for row, value in enumerate(values.values()):
-        axis.annotate(f"{value:,.{decimals}f}", (value, row), xytext=(5, 0), textcoords="offset points", va="center")
+    stacked_bars(
+        axis, list(values), {"": list(values.values())}, [f"{value:,.{decimals}f}" for value in values.values()]
+    )
     label(axis, title, unit)
-    axis.set_xlim(0, 1.18 * max(values.values(), default=0) or 1)
+
+
+def stacked_bars(
+    axis: "Axes", names: Sequence[str], parts: Mapping[str, Sequence[float]], numbers: Sequence[str] = ()
+) -> None:
+    """Draw one horizontal bar per name, of one or two parts (legend text → lengths), with numbers at the ends."""
+    ends = np.zeros(len(names))
+    for text, lengths in parts.items():
+        look = HATCHED if ends.any() else {"color": BLUE}
+        visible = np.where(np.equal(lengths, 0), np.nan, lengths)  # a bar of length 0 would show its edge
+        drawn = axis.barh(names, visible, left=ends, height=0.6, label=text, **look)
+        ends = ends + np.asarray(lengths)
+    if len(numbers):
+        axis.bar_label(drawn, numbers, padding=5, fontsize=9)
+    axis.set_xlim(0, 1.25 * max(ends, default=0) or 1)
     axis.invert_yaxis()
     axis.grid(visible=False, axis="y")
+    if len(parts) > 1:
+        legend(axis, loc="lower right")
 
 
-def estimates(
-    axis: "Axes", values: Mapping[str, tuple[float, float, float]], *, title: str, unit: str, decimals: int = 1
-) -> None:
-    """Draw (value, low, high) as points with their 95 % intervals. The axis does not start at 0."""
-    for row, (value, low, high) in enumerate(values.values()):
-        axis.plot((low, high), (row, row), color=GREY, linewidth=2)
-        axis.plot(value, row, "o", color=BLUE, markersize=8)
-        position, shift = (value, row), (0, 9)
-        axis.annotate(f"{value:,.{decimals}f}", position, xytext=shift, textcoords="offset points", ha="center")
-    label(axis, title, f"{unit} (line: 95 % interval)")
-    axis.set_yticks(range(len(values)), list(values))
-    axis.set_ylim(len(values) - 0.5, -0.6)
-    axis.margins(x=0.15)
+def latency_distribution(axis: "Axes", series: Mapping[str, Sequence[float]], title: str) -> None:
+    """Draw empirical distribution functions of latencies in ms on a log axis, with dotted lines at p50 and p95."""
+    for number, (name, values) in enumerate(series.items()):
+        axis.ecdf(np.asarray(values, dtype=float), label=name, **style(number))
+    label(axis, title, "latency (ms)", "share of requests")
+    axis.set(xscale="log", ylim=(0, 1.02))
+    log_ticks(axis.xaxis)
+    for share in (0.5, 0.95):
+        axis.axhline(share, color=GREY, linestyle=":", linewidth=1)
+        axis.annotate(f"p{share * 100:.0f}", (1, share), xycoords=("axes fraction", "data"), va="center", color=GREY)
+    legend(axis)
 
 
 def accuracy_by_rank(
     axis: "Axes",
-    series: Mapping[str, Mapping[int, tuple[float, float, float]]],
+    series: Mapping[str, Mapping[int, Interval]],
     *,
     title: str,
     levels: Mapping[str, float] | None = None,
     seeds: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
 ) -> None:
-    """Draw accuracy in % as (value, low, high) against the LoRA rank on a log₂ axis, one series per method.
+    """Draw accuracy in % against the LoRA rank on a log₂ axis, one series per method.
 
     `levels` are methods without a rank, drawn as horizontal lines. `seeds` are the accuracies of single trainings,
     drawn as faint points.
     """
     ranks = sorted({rank for points in series.values() for rank in points})
     for number, (name, points) in enumerate(series.items()):
-        colour, line, marker = _style(number)
-        x = np.array(sorted(points)) * 2 ** (
-            0.07 * (number - (len(series) - 1) / 2)
-        )  # side by side, so that they do not overlap
-        value, low, high = np.array([points[rank] for rank in sorted(points)]).T
-        axis.errorbar(
-            x, value, (value - low, high - value), label=name, color=colour, linestyle=line, marker=marker, capsize=3
-        )
+        aside = 2 ** (0.07 * (number - (len(series) - 1) / 2))  # side by side, so that they do not overlap
+        x, (value, low, high) = aside * np.array(sorted(points)), np.array([points[rank] for rank in sorted(points)]).T
+        look = style(number, marker=True)
+        axis.errorbar(x, value, (value - low, high - value), label=name, capsize=3, **look)
         for position, rank in zip(x, sorted(points), strict=True):
-            seed_values = (seeds or {}).get(name, {}).get(rank, ())
-            axis.plot([1.025 * position] * len(seed_values), seed_values, ".", color=colour, alpha=0.5, markersize=5)
-    for number, (name, value) in enumerate((levels or {}).items()):
-        axis.axhline(value, color=GREY, linestyle=LINES[2 + number % 2], linewidth=1.2, label=f"{name}, {value:.1f} %")
+            trained = (seeds or {}).get(name, {}).get(rank, ())
+            axis.plot([1.025 * position] * len(trained), trained, ".", color=look["color"], alpha=0.5, markersize=5)
+    for number, (name, level) in enumerate((levels or {}).items()):
+        look = {"color": GREY, "linestyle": ("-.", ":")[number % 2], "linewidth": 1.2}
+        axis.axhline(level, label=f"{name}, {level:.1f} %", **look)
     label(axis, title, "rank r (log₂)", "test accuracy (%; bar: 95 % interval)")
     axis.set_xscale("log", base=2)
     axis.set_xticks(ranks, [str(rank) for rank in ranks])
     axis.set_xlim(min(ranks) / 1.3, max(ranks) * 1.3)
-    handles, names = axis.get_legend_handles_labels()
-    order = np.roll(np.arange(len(names)), len(series))  # matplotlib lists lines before error bars
-    ordered = [handles[i] for i in order], [names[i] for i in order]
-    axis.legend(*ordered, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    legend_below(axis)
 
 
-def cost_frontier(axis: "Axes", points: Mapping[str, tuple[float, float, float]], *, title: str) -> None:
+def cost_frontier(axis: "Axes", points: Mapping[str, Interval], *, title: str) -> None:
     """Draw accuracy in % against training time in s on a log axis; the area of a marker is the peak memory.
 
     `points` are (seconds, accuracy, bytes). The stepped line is the Pareto frontier: points with a higher accuracy than
     every faster point.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     largest = max(size for _, _, size in points.values())
-    areas = [30 + 500 * size / largest for _, _, size in points.values()]
     frontier: list[tuple[float, float]] = []
     for seconds, accuracy, _ in sorted(points.values(), key=lambda point: (point[0], -point[1])):
         if not frontier or accuracy > frontier[-1][1]:
             frontier.append((seconds, accuracy))
+    for number, (name, (seconds, accuracy, size)) in enumerate(points.items(), start=1):
+        fill = "#9dbde3" if (seconds, accuracy) in frontier else "#e5e7eb"
+        area, text = 90 + 500 * size / largest, f"{number}: {name}"
+        axis.scatter(seconds, accuracy, s=area, color=fill, edgecolor=GREY, alpha=0.85, zorder=3, label=text)
+        axis.annotate(str(number), (seconds, accuracy), ha="center", va="center", fontsize=8, zorder=4)
+    axis.step(*zip(*frontier, strict=True), where="post", color=BLUE, linewidth=1, linestyle="--", zorder=2)
+    note = f"marker area: peak memory, at most {largest / 2**20:,.0f} MiB; blue: on the frontier"
+    label(axis, title, f"training time (s)\n{note}", "test accuracy (%)")
     axis.set_xscale("log")
     axis.margins(0.14, 0.2)
-    for (seconds, accuracy, _), area in zip(points.values(), areas, strict=True):
-        fill = BLUE if (seconds, accuracy) in frontier else "#d1d5db"
-        axis.scatter(seconds, accuracy, s=area, color=fill, edgecolor=GREY, alpha=0.85, zorder=3)
-    axis.step(*zip(*frontier, strict=True), where="post", color=BLUE, linewidth=1, linestyle="--", zorder=2)
-    note = f"marker area: peak memory, at most {largest / 2**20:,.0f} MiB; dark: on the frontier"
-    label(axis, title, f"training time (s)\n{note}", "test accuracy (%)")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    places = {name: (seconds, accuracy) for name, (seconds, accuracy, _) in points.items()}
-    _label_apart(axis, places, [np.sqrt(area) / 2 for area in areas])
+    log_ticks(axis.xaxis)
+    legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=0, markerscale=0)
 
 
 def confused_pairs(axis: "Axes", pairs: Sequence[Mapping[str, object]], *, title: str) -> None:
@@ -155,18 +169,11 @@ def confused_pairs(axis: "Axes", pairs: Sequence[Mapping[str, object]], *, title
     from matplotlib.ticker import MaxNLocator
 
     names = [f"{pair['intent_a']} → {pair['intent_b']}" for pair in pairs]
-    forth, back = (np.array([int(str(pair[key])) for pair in pairs]) for key in ("a_as_b", "b_as_a"))
-    axis.barh(names, forth, color=BLUE, height=0.65, label="as written →")
-    both = np.flatnonzero(back)
-    if len(both):
-        look: dict[str, Any] = {"color": "white", "edgecolor": ORANGE, "hatch": "////"}
-        axis.barh(both, back[both], left=forth[both], height=0.65, label="back ←", **look)
-        axis.legend(loc="lower right", frameon=False)
+    forth, back = ([int(str(pair[key])) for pair in pairs] for key in ("a_as_b", "b_as_a"))
+    stacked_bars(axis, names, {"as written →": forth} | ({"back ←": back} if any(back) else {}))
     label(axis, title, "test texts")
-    axis.set_ylim(len(pairs) - 0.4, -0.6)
     axis.tick_params(axis="y", labelsize=8)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.grid(visible=False, axis="y")
 
 
 def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:
@@ -175,16 +182,15 @@ def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, objec
     A curve starts at 5 % answered, because a single error has a large effect below that.
     """
     for number, (name, rows) in enumerate(series.items()):
-        colour, line, _ = _style(number)
         surest = sorted(rows, key=lambda row: -float(str(row["confidence"])))
-        errors = np.cumsum([row["predicted"] != row["actual"] for row in surest])
         answered = np.arange(1, len(surest) + 1)
+        errors = np.cumsum([row["predicted"] != row["actual"] for row in surest])
         x, y = 100 * answered / len(surest), 100 * errors / answered
-        axis.plot(x[x >= 5], y[x >= 5], label=name, color=colour, linestyle=line)
+        axis.plot(x[x >= 5], y[x >= 5], label=name, **style(number))
     label(axis, title, "texts answered, most confident first (%)", "errors among them (%)")
     axis.set_xlim(0, 100)
     axis.set_ylim(bottom=0)
-    axis.legend(loc="upper left", frameon=False)
+    legend(axis, loc="upper left")
 
 
 def accuracy_over_time(
@@ -195,61 +201,11 @@ def accuracy_over_time(
     The axis starts at `floor`. A curve that starts below `floor` has no marker.
     """
     for number, (name, rows) in enumerate(series.items()):
-        colour, line, marker = _style(number)
-        seconds = [float(str(row["seconds"])) for row in rows]
-        accuracy = [100 * float(str(row["accuracy"])) for row in rows]
-        text = f"{name}: {accuracy[0]:.1f} → {accuracy[-1]:.1f} %"
-        axis.plot(seconds, accuracy, label=text, color=colour, linestyle=line)
-        if accuracy[0] >= floor:
-            axis.plot(seconds[0], accuracy[0], marker, color=colour, markersize=8, clip_on=False, zorder=4)
+        seconds, accuracy = (np.array([float(str(row[key])) for row in rows]) for key in ("seconds", "accuracy"))
+        text, look = f"{name}: {100 * accuracy[0]:.1f} → {100 * accuracy[-1]:.1f} %", style(number, marker=True)
+        starts = [0] if 100 * accuracy[0] >= floor else []
+        axis.plot(seconds, 100 * accuracy, label=text, markevery=starts, markersize=8, **look)
     label(axis, title, "training time (s; marker: before the first step)", "validation accuracy (%)")
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=floor)
-    axis.legend(loc="lower right", frameon=False)
-
-
-def _style(number: int) -> tuple[str, str, str]:
-    """Return colour, line and marker of a series, which also differ without colour."""
-    return PALETTE[number % len(PALETTE)], LINES[number % len(LINES)], "os^D"[number % 4]
-
-
-def _label_apart(axis: "Axes", points: Mapping[str, tuple[float, float]], radii: Sequence[float]) -> None:
-    """Write each name near its point, at the first position where it covers no other name or marker.
-
-    `radii` are the radii of the markers in points.
-    """
-    from matplotlib.patheffects import withStroke
-    from matplotlib.transforms import Bbox
-
-    figure = axis.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()  # computes the layout, which the transform from data to pixels needs
-    pixels = figure.dpi / 72
-    centres = [axis.transData.transform(point) for point in points.values()]
-    taken = [Bbox([centre - r * pixels, centre + r * pixels]) for centre, r in zip(centres, radii, strict=True)]
-    compass = [(0, 1), (0, -1), (1, 0), (-1, 0), (0.8, 0.8), (-0.8, 0.8), (0.8, -0.8), (-0.8, -0.8)]
-    for name, centre, radius in zip(points, centres, radii, strict=True):
-        text = axis.annotate(name, points[name], (0, 0), textcoords="offset points", fontsize=8)
-        size = np.array(text.get_window_extent().size)
-        text.remove()
-        for far, direction in product((2, 12, 24, 38), compass):
-            offset = (radius + far) * np.array(direction)
-            corner = centre + offset * pixels - size * (1 - np.sign(direction)) / 2
-            box = Bbox([corner, corner + size])
-            inside = np.all(box.min >= axis.bbox.min) and np.all(box.max <= axis.bbox.max)
-            if inside and not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(box)
-        right, up = np.sign(direction)
-        line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": radius}
-        axis.annotate(
-            name,
-            points[name],
-            (offset[0], offset[1]),
-            textcoords="offset points",
-            fontsize=8,
-            ha={1: "left", 0: "center", -1: "right"}[right],
-            va={1: "bottom", 0: "center", -1: "top"}[up],
-            arrowprops=line if far > 2 else None,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )
+    legend(axis, loc="lower right")

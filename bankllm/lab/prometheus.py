@@ -6,35 +6,32 @@ with PrometheusServer(8000, folder) as prometheus:
     prometheus.query("histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket))")
 """
 
+import contextlib
 import json
 import math
 import shutil
+import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from bankllm.errors import NotMeasured, ServerError, UsageError
+from bankllm.evidence.statistics.registry import histogram_quantile
+from bankllm.telemetry.metrics import Stage
 from bankllm.util import processes
 
-JOB = "bankllm"
+STAGES = "bankllm_stage_duration_seconds"
 INSTALL = (
     "prometheus binary not found; install it (apt-get install prometheus, or prometheus.io/download) and run again"
 )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One value of one series. `name` is empty for a PromQL result without a metric name."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
+LAST_SCRAPE = 'timestamp(up{job="bankllm"}) and up{job="bankllm"} == 1'
+"""The start of the last successful scrape: timestamp() of a selector is the time of the scrape, not of the query."""
 
 
 def scrape(url: str) -> list[Sample]:
@@ -42,20 +39,18 @@ def scrape(url: str) -> list[Sample]:
     try:
         reply = httpx.get(url, timeout=10, trust_env=False)
         reply.raise_for_status()
-        families = list(text_string_to_metric_families(reply.text))
+        return [sample for family in text_string_to_metric_families(reply.text) for sample in family.samples]
     except (httpx.HTTPError, ValueError) as error:
         raise ServerError(
             f"{url} did not return Prometheus metrics ({error or type(error).__name__}). "
             "Expected the /metrics of the server; check the address and that the server runs."
         ) from error
-    return [Sample(s.name, s.labels, s.value) for family in families for s in family.samples]
 
 
 class PrometheusServer:
     """A Prometheus process that scrapes `127.0.0.1:target_port/metrics` every second, as a context manager.
 
-    `folder` receives its configuration, data and log. `rules` are files of recording and alerting rules, which are
-    evaluated every second. `util.processes` describes how the process is ended if this process is killed.
+    `folder` receives its configuration, data and log. `rules` are files of recording and alerting rules.
 
     Raises `NotMeasured` without the `prometheus` binary, and `ServerError` if Prometheus does not start or cannot
     scrape its target within `timeout_s` seconds.
@@ -66,11 +61,15 @@ class PrometheusServer:
         self.target_port = target_port
         self.timeout_s = timeout_s
         self.rules = rules
+        self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
     def __enter__(self) -> Self:
         self.start()
         return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Start without a `with` block, for example in a notebook, and wait for the first scrape. Then call `stop`."""
@@ -79,32 +78,28 @@ class PrometheusServer:
             raise NotMeasured(INSTALL)
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "prometheus.yml"
-        config.write_text(configuration(self.target_port, self.rules), encoding="utf-8")
-        port = processes.free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        command = [
-            program,
-            f"--config.file={config}",
-            f"--storage.tsdb.path={self.folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=warn",
-        ]
+        config.write_text(
+            "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n"
+            f"rule_files: {json.dumps([str(path.resolve()) for path in self.rules])}\n"
+            "scrape_configs:\n  - job_name: bankllm\n    static_configs:\n"
+            f"      - targets: ['127.0.0.1:{self.target_port}']\n",
+            encoding="utf-8",
+        )
+        address = f"127.0.0.1:{processes.free_port()}"
+        self.url = f"http://{address}"
+        command = [program, f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'data'}"]
+        command += [f"--web.listen-address={address}", "--log.level=warn"]
         with (self.folder / "prometheus.log").open("wb") as log:
-            self._process = processes.start(command, log)
-        try:
+            self.process = processes.start(command, log)
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(self.stop)
             self.wait_for_scrape()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+            on_error.pop_all()
 
     def stop(self) -> None:
         """Stop the process. Its data stay in `folder`."""
-        processes.stop(self._process)
+        if self.process is not None:
+            processes.stop(self.process)
 
     def query(self, promql: str, at: float | None = None) -> list[Sample]:
         """Run an instant query at the Unix time `at`, by default now. A scalar is one sample without labels.
@@ -117,91 +112,86 @@ class PrometheusServer:
             reply = httpx.get(f"{self.url}/api/v1/query", params=parameters, timeout=10, trust_env=False)
             body = reply.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise ServerError(
-                f"Prometheus did not answer ({error!r}). The end of its log: {self._log_tail()}"
-            ) from error
+            raise ServerError(f"Prometheus did not answer ({error!r}). The end of its log:\n{self._log()}") from error
         if body["status"] != "success":
             raise UsageError(f"Prometheus rejected the query {promql!r}: {body['error']}.")
-        return _samples(promql, body["data"])
+        kind, result = body["data"]["resultType"], body["data"]["result"]
+        if kind == "scalar":
+            return [Sample("", {}, float(result[1]))]
+        if kind != "vector":
+            raise UsageError(
+                f"{promql!r} returns a {kind}, expected one value per series; use a function such as rate(…)."
+            )
+        return [Sample(each["metric"].pop("__name__", ""), each["metric"], float(each["value"][1])) for each in result]
 
     def wait_for_scrape(self) -> None:
         """Wait for a scrape that started after this call, so that queries include everything before the call.
 
         Raises `ServerError` on timeout, with the end of Prometheus' log.
         """
-        called = time.time()
-        deadline = time.monotonic() + self.timeout_s
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if self._last_scrape() > called:
-                return
+        called, deadline = time.time(), time.monotonic() + self.timeout_s
+        while time.monotonic() < deadline and self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(ServerError):  # not listening yet
+                if any(sample.value > called for sample in self.query(LAST_SCRAPE)):
+                    return
             time.sleep(0.1)
         raise ServerError(
             f"Prometheus could not scrape 127.0.0.1:{self.target_port}/metrics within {self.timeout_s:g} s. Expected "
-            f"a server at that address; check that it runs. The end of Prometheus' log: {self._log_tail()}"
+            f"a server at that address; check that it runs. The end of Prometheus' log:\n{self._log()}"
         )
 
-    def _last_scrape(self) -> float:
-        """Return the start of the last successful scrape in Unix seconds; -inf before the first."""
-        try:
-            # timestamp() of a selector is the time of the scrape; of an expression it is the time of the query.
-            samples = self.query(f'timestamp(up{{job="{JOB}"}}) and up{{job="{JOB}"}} == 1')
-        except ServerError:  # not listening yet
-            return -math.inf
-        return samples[0].value if samples else -math.inf
-
-    def _log_tail(self) -> str:
-        lines = (self.folder / "prometheus.log").read_text(errors="replace").splitlines()
-        return " | ".join(lines[-5:]) or "(empty)"
-
-
-def configuration(target_port: int, rules: Sequence[Path] = ()) -> str:
-    """Return a Prometheus configuration with the job `bankllm`, one target on this machine, and these rule files."""
-    return (
-        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n"
-        f"rule_files: {json.dumps([str(path.resolve()) for path in rules])}\n"
-        f"scrape_configs:\n  - job_name: {JOB}\n    static_configs:\n"
-        f"      - targets: ['127.0.0.1:{target_port}']\n"
-    )
-
-
-def _samples(promql: str, data: dict[str, Any]) -> list[Sample]:
-    if data["resultType"] == "scalar":
-        return [Sample("", {}, float(data["result"][1]))]
-    if data["resultType"] != "vector":
-        raise UsageError(
-            f"{promql!r} returns a {data['resultType']}, expected one value per series; use a function such as rate(…)."
-        )
-    samples = []
-    for series in data["result"]:
-        labels = dict(series["metric"])
-        samples.append(Sample(labels.pop("__name__", ""), labels, float(series["value"][1])))
-    return samples
+    def _log(self) -> str:
+        return processes.tail(self.folder / "prometheus.log", 5)
 
 
 def bucket_rows(
     before: Sequence[Sample], after: Sequence[Sample], metric: str = "http_request_duration_seconds", **labels: str
-) -> list[dict[str, str | float]]:
+) -> list[dict[str, Any]]:
     """Return the increase of a histogram of seconds between two scrapes, summed over all series with these labels.
 
     The rows have `le_ms` (upper bound in ms) and `requests` (cumulative over the bounds, as in Prometheus).
     """
-    gained: dict[float, float] = {}
-    for samples, sign in ((after, 1), (before, -1)):
-        for sample in samples:
-            if sample.name == f"{metric}_bucket" and labels.items() <= sample.labels.items():
-                bound = float(sample.labels["le"])
-                gained[bound] = gained.get(bound, 0.0) + sign * sample.value
+    counts = increases(before, after, f"{metric}_bucket", "le", **labels)
     return [
         {"le_ms": "+Inf" if math.isinf(bound) else round(1000 * bound, 6), "requests": count}
-        for bound, count in sorted(gained.items())
+        for bound, count in sorted((float(bound), count) for bound, count in counts.items())
     ]
 
 
 def gained(before: Sequence[Sample], after: Sequence[Sample], name: str, **labels: str) -> float:
     """Return the increase between two scrapes, summed over the series with this name and these labels."""
-    return sum(
-        sign * sample.value
-        for samples, sign in ((after, 1), (before, -1))
-        for sample in samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
+    return sum(increases(before, after, name, "", **labels).values())
+
+
+def increases(before: Sequence[Sample], after: Sequence[Sample], name: str, by: str, **labels: str) -> dict[str, float]:
+    """Return the increase between two scrapes per value of the label `by`."""
+    summed: dict[str, float] = defaultdict(float)
+    for samples, sign in ((after, 1), (before, -1)):
+        for sample in samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                summed[sample.labels.get(by, "")] += sign * sample.value
+    return summed
+
+
+def stage_buckets(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Return the increase of each stage's histogram: rows of `stage`, `le_ms` and a cumulative `requests`."""
+    return [
+        {"stage": stage, **row} for stage in get_args(Stage) for row in bucket_rows(before, after, STAGES, stage=stage)
+    ]
+
+
+def stage_times(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Return one row per stage, in the order of a chat: `stage`, `chats`, `mean_ms`, `p50_ms` and `p95_ms`.
+
+    The means are exact, and their sum is the mean of the whole chat. The percentiles are interpolated within a bucket,
+    and their sum has no meaning; they are None with too few chats. Without chats between the scrapes there are no rows.
+    """
+    rows: list[dict[str, Any]] = []
+    for stage in get_args(Stage):
+        buckets = bucket_rows(before, after, STAGES, stage=stage)
+        texts = [{name: str(value) for name, value in row.items()} for row in buckets]
+        if chats := gained(before, after, f"{STAGES}_count", stage=stage):
+            mean_ms = 1000 * gained(before, after, f"{STAGES}_sum", stage=stage) / chats
+            p50, p95 = (histogram_quantile(texts, "le_ms", "requests", q).value for q in (0.5, 0.95))
+            rows.append({"stage": stage, "chats": round(chats), "mean_ms": mean_ms, "p50_ms": p50, "p95_ms": p95})
+    return rows

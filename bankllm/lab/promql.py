@@ -4,70 +4,48 @@ rows = [*run_queries(prometheus, LATENCY), *run_queries(prometheus, rates(60), a
 run.write_rows("promql", rows)
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bankllm.evidence.statistics.registry import samples_needed
 from bankllm.lab.prometheus import PrometheusServer
 
-Column = Literal["ms", "requests_per_s", "requests"]
 CHAT = 'route="/api/v1/chat"'
 CUSTOMERS = 'route!~"/health.*|/metrics"'
 """Selector without the monitoring routes, whose requests are fast and frequent."""
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-
-
-@dataclass(frozen=True)
-class Query:
-    """A named PromQL query; `column` is the column (the unit) of its values."""
-
-    name: str
-    promql: str
-    column: Column
-
-
-LATENCY = tuple(
-    Query(
-        name,
-        f"1000 * histogram_quantile({q}, sum by (route, le) (http_request_duration_seconds_bucket{{{CHAT}}}))",
-        "ms",
-    )
+COLUMNS = {**dict.fromkeys(QUANTILES, "ms"), "rate": "requests_per_s", "refused": "requests", "failed": "requests"}
+"""Name of a query → the column (the unit) of its values."""
+LATENCY = {
+    name: f"1000 * histogram_quantile({q}, sum by (route, le) (http_request_duration_seconds_bucket{{{CHAT}}}))"
     for name, q in QUANTILES.items()
-)
+}
 """Latency over all requests since the start. For a server that runs for days, put `rate(…[5m])` around the series."""
+FAILURES = {
+    "refused": f'sum by (route, status) (http_requests_total{{{CUSTOMERS}, status=~"4.."}})',
+    "failed": f'sum(http_requests_total{{{CUSTOMERS}, status=~"5.."}}) or vector(0)',
+}
 
-FAILURES = (
-    Query("refused", f'sum by (route, status) (http_requests_total{{{CUSTOMERS}, status=~"4.."}})', "requests"),
-    Query("failed", f'sum(http_requests_total{{{CUSTOMERS}, status=~"5.."}}) or vector(0)', "requests"),
-)
 
-
-def rates(window_s: int) -> tuple[Query, ...]:
+def rates(window_s: int) -> dict[str, str]:
     """Return the query for requests per second by route, over the last `window_s` seconds."""
-    promql = f"sum by (route) (rate(http_request_duration_seconds_count[{window_s}s]))"
-    return (Query("rate", promql, "requests_per_s"),)
+    return {"rate": f"sum by (route) (rate(http_request_duration_seconds_count[{window_s}s]))"}
 
 
 def run_queries(
-    prometheus: PrometheusServer, queries: Sequence[Query], at: float | None = None
+    prometheus: PrometheusServer, queries: Mapping[str, str], at: float | None = None
 ) -> list[dict[str, Any]]:
     """Run queries and return one row per series: `question` (the name), `route`, `status`, the value, `promql`.
 
     The value is in the column of the query; the other value columns are empty. `at` is a Unix time, by default now.
     Raises the errors of `PrometheusServer.query`.
     """
-    return [
-        {
-            "question": query.name,
-            "route": sample.labels.get("route", ""),
-            "status": sample.labels.get("status", ""),
-            **{column: sample.value if column == query.column else "" for column in get_args(Column)},
-            "promql": query.promql,
-        }
-        for query in queries
-        for sample in prometheus.query(query.promql, at)
-    ]
+    rows = []
+    for name, promql in queries.items():
+        for sample in prometheus.query(promql, at):
+            row = {"question": name, "route": sample.labels.get("route", ""), "status": sample.labels.get("status", "")}
+            rows.append(row | dict.fromkeys(COLUMNS.values(), "") | {COLUMNS[name]: sample.value, "promql": promql})
+    return rows
 
 
 def measures(chats: int, raw: str = "promql") -> Iterator[dict[str, Any]]:
@@ -75,15 +53,13 @@ def measures(chats: int, raw: str = "promql") -> Iterator[dict[str, Any]]:
 
     `chats` is the number of chats, which decides whether a percentile has enough samples.
     """
-    for name, q in QUANTILES.items():
-        few = f"{name} needs {samples_needed(q)} samples, there are {chats}" if chats < samples_needed(q) else None
-        record = {"id": f"telemetry.promql.{name}_ms", "title": f"Chat, through Prometheus, {name}", "unit": "ms"}
-        yield {**record, **_single(raw, "ms", question=name), "invalid_because": few}
-    record = {"id": "telemetry.promql.rate", "title": "Chats a second, through Prometheus", "unit": "requests/s"}
-    yield {**record, **_single(raw, "requests_per_s", question="rate", route="/api/v1/chat")}
-    record = {"id": "telemetry.promql.failed", "title": "Requests that failed (5xx), through Prometheus"}
-    yield {**record, "unit": "requests", **_single(raw, "requests", question="failed")}
-
-
-def _single(raw: str, column: Column, **where: str) -> dict[str, Any]:
-    return {"statistic": "single", "raw": raw, "column": column, "where": where}
+    units = {"ms": "ms", "requests_per_s": "requests/s", "requests": "requests"}
+    asked = {f"{name}_ms": (f"Chat, through Prometheus, {name}", name, {}) for name in QUANTILES}
+    asked["rate"] = ("Chats a second, through Prometheus", "rate", {"route": "/api/v1/chat"})
+    asked["failed"] = ("Requests that failed (5xx), through Prometheus", "failed", {})
+    for id, (title, name, where) in asked.items():
+        column, needed = COLUMNS[name], samples_needed(QUANTILES[name]) if name in QUANTILES else 0
+        few = f"{name} needs {needed} samples, there are {chats}" if chats < needed else None
+        value = {"statistic": "single", "raw": raw, "column": column, "where": {"question": name, **where}}
+        about = {"id": f"telemetry.promql.{id}", "title": title, "unit": units[column], "invalid_because": few}
+        yield about | value

@@ -6,6 +6,7 @@ One file grows from size to size. At each size a separate process opens the file
 the process is that of the store: `python -m bankllm.lab.vector_growth FILE ROWS SEARCHES` prints one JSON row per line.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -14,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from bankllm.errors import RunError
 from bankllm.util import processes
@@ -48,26 +50,25 @@ def grow(
     size_rows: list[dict[str, object]] = []
     for before, size in pairwise((0, *sorted(sizes))):
         began = time.perf_counter()
-        _fill(path, before, size)
+        fill(path, before, size)
         seconds = time.perf_counter() - began
-        searched, memory_bytes = _search_in_child(path, size, searches)
+        log = folder / f"search-{size}.jsonl"
+        command = [sys.executable, "-m", "bankllm.lab.vector_growth", str(path), str(size), str(searches)]
+        done = processes.run(command, log, TIMEOUT_S)
+        if done.returncode != 0:
+            raise RunError(
+                f"Searching {size:,} rows failed (exit code {done.returncode}). The end of the output:\n"
+                f"{processes.tail(log)}"
+            )
+        *searched, last = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         search_rows += searched
-        size_rows.append(
-            {
-                "rows": size,
-                "file_bytes": path.stat().st_size,
-                "memory_bytes": memory_bytes,
-                "vectors": size - before + (0 if before else CUSTOMER_ROWS),
-                "seconds": seconds,
-            }
-        )
+        stored = {"vectors": size - before + (0 if before else CUSTOMER_ROWS), "seconds": seconds}
+        size_rows.append({"rows": size, "file_bytes": path.stat().st_size, **last, **stored})
     return search_rows, size_rows
 
 
 def search_all(path: Path, rows: int, searches: int) -> Iterator[dict[str, object]]:
     """Search a file that `grow` filled: all rows, then those of the customer. The last item is the memory in bytes."""
-    import psutil
-
     process = psutil.Process()
     level = process.memory_info().rss
     queries = _unit_vectors(np.random.default_rng(rows), searches + 1)
@@ -84,16 +85,14 @@ def search_all(path: Path, rows: int, searches: int) -> Iterator[dict[str, objec
     yield {"memory_bytes": memory_bytes}
 
 
-def _fill(path: Path, before: int, size: int) -> None:
-    store = SQLiteStore(path, DIM, EMBEDDER)
-    try:
+def fill(path: Path, before: int, size: int) -> None:
+    """Add rows to the file, from the number `before` to `size`; first those of the customer."""
+    with contextlib.closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         if not before:
             store.upsert(CUSTOMER, _rows("c", np.random.default_rng(CUSTOMER_SEED), 0, CUSTOMER_ROWS))
         for start in range(before, size, BATCH):
-            stop = min(start + BATCH, size)
-            store.upsert(EVERYTHING, _rows("m", np.random.default_rng(start), start, stop))
-    finally:
-        store.close()
+            rows = _rows("m", np.random.default_rng(start), start, min(start + BATCH, size))
+            store.upsert(EVERYTHING, rows)
 
 
 def _rows(prefix: str, generator: np.random.Generator, start: int, stop: int) -> list[Row]:
@@ -105,21 +104,7 @@ def _rows(prefix: str, generator: np.random.Generator, start: int, stop: int) ->
 def _unit_vectors(generator: np.random.Generator, count: int) -> np.ndarray:
     """Return random unit vectors (count, DIM) float32."""
     vectors = generator.standard_normal((count, DIM), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
-
-
-def _search_in_child(path: Path, rows: int, searches: int) -> tuple[list[dict[str, object]], int]:
-    log = path.parent / f"search-{rows}.jsonl"
-    command = [sys.executable, "-m", "bankllm.lab.vector_growth", str(path), str(rows), str(searches)]
-    done = processes.run(command, log, TIMEOUT_S)
-    if done.returncode != 0:
-        raise RunError(
-            f"Searching {rows:,} rows failed (exit code {done.returncode}). The end of the output:\n"
-            f"{processes.tail(log)}"
-        )
-    *search_rows, last = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return search_rows, last["memory_bytes"]
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from bankllm.vectors.service import VectorService
 
 TOP_K = 10
 VOTES = 5
+CHUNK = 256
+"""Number of queries whose exact scores are computed at once."""
 TOLERANCE = 1e-6
 """Largest difference between a score in float32 and in float64; scores closer than that count as equal."""
-CHUNK = 256
 
 
 def check_neighbours(
@@ -45,38 +46,32 @@ def check_neighbours(
         )
     exact = vectors.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
-    is_training_text = {
+    numbers = np.arange(len(texts))
+    trained = {
         name: np.array([text.split == "train" and text.dataset == name for text in texts])
         for name in {texts[query].dataset for query in queries}
     }
+    chunks = (list(queries[start : start + CHUNK]) for start in range(0, len(queries), CHUNK))
     rows = []
-    for start in range(0, len(queries), CHUNK):
-        part = list(queries[start : start + CHUNK])
-        for query, scores in zip(part, exact[part] @ exact.T, strict=True):
-            found = _check_found(service, scope, texts[query].text, vectors[query], query, scores)
-            candidates = np.flatnonzero(is_training_text[texts[query].dataset] & (np.arange(len(texts)) != query))
-            nearest = candidates[np.argsort(-scores[candidates], kind="stable")[:VOTES]]
-            knn = majority([texts[at].intent for at in nearest]) if len(nearest) else ""
-            rows.append({"text_id": query, "actual": texts[query].intent, **found, "knn": knn})
+    for query, scores in (
+        (query, scores) for part in chunks for query, scores in zip(part, exact[part] @ exact.T, strict=True)
+    ):
+        matches = scope.search(service, texts[query].text, TOP_K, vectors[query])
+        found = np.array([scope.ids[match.id] for match in matches])
+        least = np.partition(scores, -TOP_K)[-TOP_K] - TOLERANCE
+        others = [str(match.metadata["intent"]) for match, at in zip(matches, found, strict=True) if at != query]
+        candidates = np.flatnonzero(trained[texts[query].dataset] & (numbers != query))
+        voters = candidates[np.argsort(-scores[candidates], kind="stable")[:VOTES]]
+        row = {"text_id": query, "actual": texts[query].intent, "recall": float(np.sum(scores[found] >= least)) / TOP_K}
+        row["score_error"] = max(abs(match.score - scores[at]) for match, at in zip(matches, found, strict=True))
+        row |= {"nearest": others[0], "majority": majority(others[:VOTES])}
+        rows.append(row | {"knn": majority([texts[at].intent for at in voters])})
     return rows
 
 
 def majority(intents: Sequence[str]) -> str:
-    """Return the most frequent intent. `intents` start with the nearest, which wins among equally frequent ones."""
-    return Counter(intents).most_common(1)[0][0]
+    """Return the most frequent intent; empty without intents.
 
-
-def _check_found(
-    service: VectorService, scope: SearchScope, text: str, vector: np.ndarray, query: int, scores: np.ndarray
-) -> dict[str, object]:
-    """Search for the text with the index `query` and compare the results with the exact scores (n,)."""
-    matches = scope.search(service, text, TOP_K, vector)
-    found = np.array([scope.ids[match.id] for match in matches])
-    least = np.partition(scores, -TOP_K)[-TOP_K] - TOLERANCE
-    others = [str(match.metadata["intent"]) for match, at in zip(matches, found, strict=True) if at != query]
-    return {
-        "recall": float(np.sum(scores[found] >= least)) / TOP_K,
-        "score_error": max(abs(match.score - scores[at]) for match, at in zip(matches, found, strict=True)),
-        "nearest": others[0],
-        "majority": majority(others[:VOTES]),
-    }
+    `intents` start with the nearest, which wins among equally frequent ones.
+    """
+    return Counter(intents).most_common(1)[0][0] if intents else ""

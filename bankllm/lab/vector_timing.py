@@ -18,8 +18,6 @@ from bankllm.lab.vector_corpus import SearchScope
 from bankllm.vectors.service import VectorService
 
 Workload = Literal["distinct", "uniform", "zipf", "repeated"]
-ZIPF_EXPONENT = 1.0
-"""The n-th most popular query occurs 1/n as often as the first (Zipf's law with exponent 1)."""
 REPEATED_QUERIES = 10
 """Number of distinct queries in the workload `repeated`."""
 TIMEOUT_S = 1.0
@@ -39,17 +37,14 @@ def draw(queries: Sequence[str], workload: Workload, count: int, seed: int = 0) 
     """Return the queries of a workload in order.
 
     `distinct` returns up to `count` different queries. The others draw `count` queries with replacement: `uniform` and
-    `zipf` from up to `count` queries, with equal probability or by popularity; `repeated` from `REPEATED_QUERIES`
+    `zipf` from up to `count` queries, with equal probability or 1/n for the n-th; `repeated` from `REPEATED_QUERIES`
     queries. Raises `UsageError` if `queries` is empty.
     """
     if not queries:
         raise UsageError("Expected at least 1 query to draw from, found none.")
     generator = random.Random(seed)
     pool = generator.sample(list(queries), min(count, len(queries)))
-    if workload == "distinct":
-        return pool
-    weights = _popularity(workload, len(pool))
-    return generator.choices(pool[: len(weights)], weights, k=count)
+    return pool if workload == "distinct" else generator.choices(pool, _popularity(workload, len(pool)), k=count)
 
 
 def expected_hit_rate(workload: Workload, queries: int, count: int) -> float:
@@ -58,6 +53,13 @@ def expected_hit_rate(workload: Workload, queries: int, count: int) -> float:
         return 0.0
     weights = np.array(_popularity(workload, min(queries, count)))
     return float(1 - np.sum(1 - (1 - weights / weights.sum()) ** count) / count)
+
+
+def _popularity(workload: Workload, texts: int) -> list[float]:
+    """Return the relative frequency of each text of a pool, as weights."""
+    if workload == "repeated":
+        return [float(rank <= REPEATED_QUERIES) for rank in range(1, texts + 1)]
+    return [1 / rank if workload == "zipf" else 1.0 for rank in range(1, texts + 1)]
 
 
 def time_searches(
@@ -109,14 +111,13 @@ def time_until_found(
     vectors = np.random.default_rng(seed).normal(size=(count, writer.embedder.dim))
     rows: list[dict[str, object]] = []
     for number, vector in enumerate(vectors):
-        text = f"note {seed}-{number}"
+        text, searches, found = f"note {seed}-{number}", 0, False
         began = time.perf_counter()
         if place.scope == "customer":
             id_: str = writer.for_user(place.name).store(text, "", "", vector=vector)
         else:
             (id_,) = writer.collection(place.name).add([text], vectors=vector[None])
         stored = now = time.perf_counter()
-        searches, found = 0, False
         while not found and now - stored < TIMEOUT_S:
             found = any(match.id == id_ for match in place.search(reader, text, 1, vector))
             searches, now = searches + 1, time.perf_counter()
@@ -131,23 +132,16 @@ def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
     rows = []
     for id_, (limit, texts) in AIMS.items():
         record = known.get(id_)
+        found = record.conditions.get("texts", 0) if record else 0
         if record is None or record.value is None or not record.valid:
-            verdict = "not measured" if record is None else f"not measured: {record.invalid_because}"
-        elif record.conditions.get("texts", 0) < texts:
-            found = record.conditions.get("texts", 0)
+            verdict = f"not measured: {record.invalid_because}" if record else "not measured"
+        elif found < texts:
             verdict = f"not comparable: the aim is for at least {texts:,} texts, found {found:,}"
         else:
             verdict = "held" if record.value <= limit else "not held"
-        measured = "–" if record is None else format_value(record)
+        measured = format_value(record) if record else "–"
         rows.append({"record": id_, "aim": f"≤ {limit:g} ms", "measured": measured, "verdict": verdict})
     return rows
-
-
-def _popularity(workload: Workload, texts: int) -> list[float]:
-    """Return the relative frequency of each text of a pool, as weights."""
-    if workload == "repeated":
-        return [1.0] * min(REPEATED_QUERIES, texts)
-    return [1 / rank**ZIPF_EXPONENT if workload == "zipf" else 1.0 for rank in range(1, texts + 1)]
 
 
 def _time_one(service: VectorService, query: str, place: SearchScope, top_k: int) -> dict[str, object]:

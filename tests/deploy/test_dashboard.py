@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from prometheus_client.samples import Sample
 
 from bankllm.evidence.statistics.registry import percentile, samples_needed
-from bankllm.lab.prometheus import PrometheusServer, Sample
+from bankllm.lab.prometheus import PrometheusServer
 from bankllm.loadtest.load import RequestRow
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess

@@ -1,31 +1,14 @@
 """Plots of load tests show their input: the opening wave, the knee, the objective and every run."""
 
-from collections.abc import Iterator
 from functools import partial
 
-import matplotlib
 import numpy as np
 import pytest
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
-
 from bankllm.lab import load_plots, plots
 from bankllm.loadtest.experiments.rate_sweep import Step, knee_of, sweep
+from tests.support.drawn import legend
 from tests.support.queue_model import open_loop, row
-
-
-@pytest.fixture(autouse=True)
-def close_figures() -> Iterator[None]:
-    yield
-    plt.close("all")
-
-
-def legend(axis: plt.Axes) -> list[str]:
-    shown = axis.get_legend()
-    assert shown is not None
-    return [text.get_text() for text in shown.get_texts()]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +48,7 @@ def test_the_sweep_marks_its_knee_and_leaves_out_invalid_steps(steps: list[Step]
     assert list(answered.get_xdata()) == list(good.get_xdata()) == rates
     assert np.all(np.asarray(good.get_ydata()) <= np.asarray(answered.get_ydata()))
     assert set(mark.get_xdata()) == {knee}
-    assert [text.get_text() for text in axes[0].texts] == [f"knee: {knee:g}/s"]
+    assert [text.get_text() for text in axes[0].texts] == [f"knee: {knee:g}/s "]
     assert legend(axes[1]) == [f"chat: knee {knee:g}/s"]
     assert [list(line.get_ydata()) for line in axes[1].lines][-1] == [500, 500]
 
@@ -101,3 +84,35 @@ def test_every_run_is_a_point() -> None:
     load_plots.spread(axis, {"ab": [10, 30, 20], "open-loop": [5, 5, 5]}, title="p95", unit="ms")
     assert [text.get_text() for text in axis.texts] == ["20.0", "5.0"]
     assert sum(len(line.get_xdata()) for line in axis.lines if line.get_marker() == "o") == 6
+
+
+def test_the_histogram_has_a_point_per_bound_and_the_bucket_of_the_quantile_is_shaded() -> None:
+    bounds, counts = (10, 25, 50, 100), (10, 60, 97, 100)
+    buckets = [{"le_ms": float(bound), "requests": n} for bound, n in zip(bounds, counts, strict=True)]
+    buckets.append({"le_ms": "+Inf", "requests": 100})  # type: ignore[dict-item]
+    _, [axis] = plots.new_figure()
+    load_plots.histogram_over_rows(axis, buckets, [8.0, 20.0, 30.0, 60.0], 0.95, "seen twice")
+    [shade] = axis.patches
+    assert (shade.get_x(), shade.get_x() + shade.get_width()) == (25, 50)  # type: ignore[attr-defined]
+    line = axis.get_lines()[-1]
+    x, y = np.array(line.get_xdata()), np.array(line.get_ydata())
+    marked = line.get_markevery()
+    assert x[marked].tolist() == [10, 25, 50, 100]
+    assert y[marked].tolist() == [0.1, 0.6, 0.97, 1.0]
+    # A uniform distribution within a bucket is a straight line in ms, and a curve on the log axis.
+    assert np.interp(17.5, x, y) == pytest.approx(0.35, abs=0.005)
+
+
+def test_a_stage_shows_its_mean_and_a_mark_only_with_a_p95() -> None:
+    rows = [
+        {"stage": "queue", "chats": 9, "mean_ms": 2.0, "p95_ms": 7.5},
+        {"stage": "encode", "chats": 9, "mean_ms": 16.0, "p95_ms": None},
+    ]
+    _, [axis] = plots.new_figure()
+    load_plots.stage_times(axis, rows, "stages")
+    assert [bar.get_width() for bar in axis.patches] == [2.0, 16.0]  # type: ignore[attr-defined]
+    assert [text.get_text() for text in axis.texts] == ["2.00 / 7.5", "16.00"]
+    marks = np.array(axis.get_lines()[0].get_xdata(), dtype=float)
+    assert marks[0] == 7.5
+    assert np.isnan(marks[1])
+    assert axis.yaxis_inverted()

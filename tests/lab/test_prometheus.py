@@ -7,9 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from bankllm.errors import NotMeasured, ServerError, UsageError
-from bankllm.lab.prometheus import PrometheusServer, Sample, bucket_rows, scrape
+from bankllm.lab.prometheus import PrometheusServer, bucket_rows, scrape, stage_buckets, stage_times
 from bankllm.telemetry.metrics import HTTP_BUCKETS, ServerMetrics
 
 
@@ -88,7 +90,7 @@ def test_the_promql_p95_is_in_the_bucket_of_the_exact_p95(endpoint: Endpoint, tm
             prometheus.query("sum(")
         with pytest.raises(UsageError, match="returns a matrix, expected one value per series"):
             prometheus.query("http_requests_total[10s]")
-        process = prometheus._process
+        process = prometheus.process
     assert total == Sample("", {}, 200.0)
     assert scalar == Sample("", {}, 1.0)
     exact = raw[189]
@@ -104,7 +106,7 @@ def test_a_target_that_does_not_answer_is_an_error_and_prometheus_is_stopped(tmp
     server = PrometheusServer(9, tmp_path, timeout_s=3)
     with pytest.raises(ServerError, match=r"could not scrape 127\.0\.0\.1:9/metrics within 3 s"), server:
         pass
-    assert server._process.poll() is not None
+    assert server.process.poll() is not None
 
 
 def test_bucket_rows_are_the_increase_between_two_scrapes() -> None:
@@ -122,3 +124,37 @@ def test_bucket_rows_are_the_increase_between_two_scrapes() -> None:
     ]
     rows = bucket_rows(before, after, route="/chat")
     assert rows == [{"le_ms": 100.0, "requests": 4}, {"le_ms": "+Inf", "requests": 7}]
+
+
+def scraped(metrics: ServerMetrics) -> list[Sample]:
+    families = text_string_to_metric_families(metrics.render()[0].decode())
+    return [sample for family in families for sample in family.samples]
+
+
+def test_only_chats_between_the_scrapes_count() -> None:
+    metrics = ServerMetrics("minilm")
+    metrics.observe_reply({"queue": 5.0, "encode": 5.0}, "template")
+    before = scraped(metrics)
+    for number in range(200):
+        metrics.observe_reply({"queue": 0.002, "encode": 0.01 if number < 180 else 0.06}, "template")
+    after = scraped(metrics)
+    queue, encode = stage_times(before, after)
+    assert (queue["stage"], encode["stage"]) == ("queue", "encode")
+    assert queue["chats"] == encode["chats"] == 200
+    assert queue["mean_ms"] == pytest.approx(2.0)
+    assert encode["mean_ms"] == pytest.approx(0.9 * 10 + 0.1 * 60)
+    assert 1.0 < queue["p50_ms"] <= 2.5
+    assert 5 < encode["p50_ms"] <= 10
+    assert 50 < encode["p95_ms"] <= 75
+    counts = {(row["stage"], row["le_ms"]): row["requests"] for row in stage_buckets(before, after)}
+    assert (counts["encode", 10.0], counts["encode", 50.0], counts["encode", "+Inf"]) == (180, 180, 200)
+    assert counts["respond", "+Inf"] == 0
+
+
+def test_too_few_chats_have_a_mean_and_no_percentile() -> None:
+    metrics = ServerMetrics("minilm")
+    before = scraped(metrics)
+    assert stage_times(before, before) == []
+    metrics.observe_reply({"classify": 0.001}, "template")
+    [row] = stage_times(before, scraped(metrics))
+    assert row == {"stage": "classify", "chats": 1, "mean_ms": pytest.approx(1.0), "p50_ms": None, "p95_ms": None}

@@ -3,9 +3,10 @@
 from typing import cast
 
 import pytest
+from prometheus_client.samples import Sample
 
 from bankllm.evidence.run import Run
-from bankllm.lab.prometheus import PrometheusServer, Sample
+from bankllm.lab.prometheus import PrometheusServer
 from bankllm.lab.promql import FAILURES, LATENCY, measures, rates, run_queries
 
 CHAT = "/api/v1/chat"

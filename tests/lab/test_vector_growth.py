@@ -27,6 +27,6 @@ def test_a_file_grows_and_is_searched_at_each_size(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_failing_search_process_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vector_growth, "_fill", lambda path, before, size: path.write_text("no database"))
+    monkeypatch.setattr(vector_growth, "fill", lambda path, before, size: path.write_text("no database"))
     with pytest.raises(RunError, match=r"Searching 300 rows failed \(exit code 1\)(.|\n)*another program's|not a data"):
         vector_growth.grow(tmp_path, (300,), searches=1)
