@@ -79,7 +79,6 @@ def claims(
     ] = None,
 ) -> None:
     """Check or fill in the claims of Markdown files: numbers that name a record, <!-- claim: ID -->…<!-- /claim -->."""
-    from bankllm.evidence.records import read_records
     from bankllm.evidence.report.claims import read_markdown, run_named_in, write_claims
     from bankllm.evidence.unbound_numbers import scan as scan_file
     from bankllm.evidence.verification.claims_audit import audit_claims
@@ -93,7 +92,7 @@ def claims(
         if write:
             typer.echo(f"{file}: {write_claims(file, folder)} claims written")
         elif scan:
-            faults += scan_file(file, read_records(folder))
+            faults += scan_file(file)
         else:
             faults += audit_claims(file, folder)
     for fault in faults:

@@ -40,23 +40,20 @@ class Table(Sequence[dict[str, str]]):
         cells = zip(*self._columns.values(), strict=True) if names else itertools.repeat((), self._length)
         return (dict(zip(names, row, strict=True)) for row in cells)
 
-    def select(self, columns: Collection[str]) -> "Table":
-        """Returns a table with only these columns; a name that the table lacks is ignored."""
-        return Table({name: cells for name, cells in self._columns.items() if name in columns}, self._length)
+    def where(self, values: Mapping[str, str], name: str, columns: Collection[str] | None = None) -> "Table":
+        """Returns the rows whose columns have these values, compared as text; with only these columns, if given.
 
-    def where(self, values: Mapping[str, str], name: str) -> "Table":
-        """Returns the rows whose columns have these values, compared as text.
-
-        `name` is the file name for error messages. Raises `RunError` if a column does not exist.
+        `name` is the file name for error messages. Raises `RunError` if a column of `values` does not exist.
         """
         if missing := sorted(set(values) - set(self._columns)):
             raise RunError(f"{name} has no column {', '.join(missing)}.")
+        selected = {key: cells for key, cells in self._columns.items() if columns is None or key in columns}
         if not values:
-            return self
+            return Table(selected, self._length)
         wanted = tuple(values.values())
         cells = zip(*(self._columns[column] for column in values), strict=True)
         kept = [i for i, row in enumerate(cells) if row == wanted]
-        return Table({key: [column[i] for i in kept] for key, column in self._columns.items()}, len(kept))
+        return Table({key: [column[i] for i in kept] for key, column in selected.items()}, len(kept))
 
 
 def inside(folder: Path, name: str) -> Path:

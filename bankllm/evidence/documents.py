@@ -6,10 +6,10 @@ A change that old readers cannot read raises `schema_version`.
 """
 
 import json
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from types import UnionType
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
@@ -27,7 +27,7 @@ class Raw:
     """Relative to the run folder, with forward slashes."""
     sha256: str
     where: dict[str, str] = field(default_factory=dict)
-    """Column → value; only rows with all these values are used, compared as text. Empty: all rows."""
+    """Column → value, compared as text: only rows with all these values are used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,7 @@ class Record:
     n: int
     """Number of samples, as the statistic counts them."""
     ci95: tuple[float, float] | None
-    """95 % confidence interval."""
     why_no_ci95: str | None
-    """Why a measured record has no interval."""
     statistic: str | None
     parameters: dict[str, Any]
     """Keyword arguments of the statistic."""
@@ -78,7 +76,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class NotebookRun:
-    """The result of executing one notebook. `seconds` is its wall time; `error` says why it failed or was skipped."""
+    """The result of executing one notebook: its wall time, and why it failed or was skipped."""
 
     __pydantic_config__: ClassVar = STRICT
 
@@ -137,8 +135,8 @@ def parse(text: str, kind: type[T]) -> T:
     mistyped field, or comes from a newer bankllm; also for a duplicate key, NaN and Infinity, which JSON lacks.
     """
     document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
-    name = document.get("id", "") if isinstance(document, dict) else ""
-    version = document.get("schema_version", SCHEMA_VERSION) if isinstance(document, dict) else SCHEMA_VERSION
+    facts = document if isinstance(document, dict) else {}
+    version = facts.get("schema_version")
     if type(version) is int and version > SCHEMA_VERSION:
         raise ValueError(
             f"was written by a newer bankllm (schema version {version}, supported: {SCHEMA_VERSION}); "
@@ -147,25 +145,32 @@ def parse(text: str, kind: type[T]) -> T:
     try:
         read: T = _read(document, kind, "")
     except ValueError as error:
-        raise ValueError(f"{name}: {error}" if name else str(error)) from None
+        raise ValueError(f"{facts['id']}: {error}" if "id" in facts else str(error)) from None
     return read
 
 
 def _read(value: Any, kind: Any, at: str) -> Any:
-    """Returns a JSON value as the annotated type `kind`. `at` is its place in the document, for error messages."""
+    """Returns a JSON value as the annotated type `kind`; `at` is its place in the document, for error messages."""
     origin, arguments = get_origin(kind), get_args(kind)
+    inner = f"{at}." if at else ""
     if kind is Any:
         return value
     if origin is UnionType:  # all unions are `X | None`
         return None if value is None else _read(value, arguments[0], at)
     if origin is Literal and any(value == one and type(value) is type(one) for one in arguments):
         return value
-    if is_dataclass(kind) and isinstance(value, dict):
-        return _read_fields(value, kind, at)
+    if hasattr(kind, "__dataclass_fields__") and isinstance(value, dict):
+        known = {one.name: one for one in fields(kind)}
+        for name, one in known.items():
+            if name not in value and one.default is MISSING and one.default_factory is MISSING:
+                raise ValueError(f"field {inner}{name} is missing")
+        if unknown := sorted(value.keys() - known.keys()):
+            raise ValueError(f"field {inner}{unknown[0]} is unknown")
+        return kind(**{name: _read(item, known[name].type, f"{inner}{name}") for name, item in value.items()})
     if origin is dict and isinstance(value, dict):
-        return {key: _read(item, arguments[1], f"{at}.{key}") for key, item in value.items()}
+        return {key: _read(item, arguments[1], f"{inner}{key}") for key, item in value.items()}
     if origin is list and isinstance(value, list):
-        return [_read(item, arguments[0], f"{at}.{i}") for i, item in enumerate(value)]
+        return [_read(item, arguments[0], f"{inner}{i}") for i, item in enumerate(value)]
     if origin is tuple and isinstance(value, list) and len(value) == len(arguments):
         return tuple(_read(item, wanted, at) for item, wanted in zip(value, arguments, strict=True))
     if kind is datetime and isinstance(value, str):
@@ -174,19 +179,8 @@ def _read(value: Any, kind: Any, at: str) -> Any:
         return kind(value)
     if type(value) is kind and kind is not int:
         return value
-    expected = kind.__name__ if isinstance(kind, type) and origin is None else str(kind)
+    expected = kind.__name__ if isinstance(kind, type) and origin is None else kind
     raise ValueError(f"field {at or 'document'}: expected {expected}, found {json.dumps(value)[:40]}")
-
-
-def _read_fields(document: dict[str, Any], kind: Any, at: str) -> Any:
-    prefix = f"{at}." if at else ""
-    hints = get_type_hints(kind)
-    for one in fields(kind):
-        if one.name not in document and one.default is MISSING and one.default_factory is MISSING:
-            raise ValueError(f"field {prefix}{one.name} is missing")
-    if unknown := sorted(document.keys() - {one.name for one in fields(kind)}):
-        raise ValueError(f"field {prefix}{unknown[0]} is unknown")
-    return kind(**{name: _read(value, hints[name], f"{prefix}{name}") for name, value in document.items()})
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class RawFiles:
         if self._last is None or self._last[0] != name:
             self._last = None  # free the previous table before reading the next one
             self._last = (name, read_table(self.folder / name, name, self._wanted[name]))
-        return self._last[1].select(needed).where(raw.where, name)
+        return self._last[1].where(raw.where, name, columns)
 
     def estimate(self, raw: Raw, statistic: str, parameters: Mapping[str, Any]) -> Estimate:
         """Computes a statistic. Raises `RunError` if the file was changed, or if the rows do not fit the statistic."""

@@ -32,27 +32,22 @@ def measure(
     statistic: str,
     raw: Raw,
     *,
-    title: str,
-    notebook: str,
-    unit: str,
     parameters: Mapping[str, Any],
     conditions: Mapping[str, Any],
     invalid_because: str | None = None,
+    **about: Any,
 ) -> Record:
     """Computes a statistic from a raw file of the run folder and returns the record.
 
-    The record is invalid if `invalid_because` is given, if the summary of the load excludes its rows
-    (`validity_marks.load_faults`), or if the statistic cannot be computed from these rows, e.g. too few samples.
-    Raises `RunError` if the file was changed, or if the rows do not fit the statistic.
+    `about` are its title, notebook and unit. The record is invalid if `invalid_because` is given, if the summary of the
+    load excludes its rows (`validity_marks.load_faults`), or if the statistic cannot be computed from these rows, e.g.
+    too few samples. Raises `RunError` if the file was changed, or if the rows do not fit the statistic.
     """
     estimate = RawFiles(folder).estimate(raw, statistic, parameters)
     because = reasons(invalid_because, load_faults(folder, raw.path), estimate.invalid_because)
     return Record(
         id=id,
-        title=title,
-        notebook=notebook,
         value=estimate.value,
-        unit=unit,
         n=estimate.n,
         ci95=estimate.ci95,
         why_no_ci95=estimate.why_no_ci95,
@@ -62,17 +57,15 @@ def measure(
         conditions=dict(conditions),
         valid=because is None,
         invalid_because=because,
+        **about,
     )
 
 
-def not_measured(id: str, *, title: str, notebook: str, unit: str, conditions: Mapping[str, Any], why: str) -> Record:
-    """Returns the record of a number that could not be measured."""
+def not_measured(id: str, *, conditions: Mapping[str, Any], why: str, **about: Any) -> Record:
+    """Returns the record of a number that could not be measured; `about` are its title, notebook and unit."""
     return Record(
         id=id,
-        title=title,
-        notebook=notebook,
         value=None,
-        unit=unit,
         n=0,
         ci95=None,
         why_no_ci95=None,
@@ -82,6 +75,7 @@ def not_measured(id: str, *, title: str, notebook: str, unit: str, conditions: M
         conditions=dict(conditions),
         valid=False,
         invalid_because=why,
+        **about,
     )
 
 

@@ -67,7 +67,7 @@ def fill(run: Run, *, data: dict[str, Any] = BANKING77, wrong: Sequence[int] = r
 def add_excluded_loads(run: Run) -> None:
     """Adds loads: a valid one, one with a busy generator, one that says why not, one the notebook cut."""
     for name, busy, because in (("mix", 0.4, ""), ("openloop", 0.97, ""), ("health", 0.2, "the server restarted")):
-        rows = ({"kind": kind, "latency_ms": 20 + i % 40} for i in range(132) for kind in ("chat", "health"))
+        rows = ({"kind": kind, "latency_ms": 20 + i % 40} for i in range(132) for kind in ("health", "chat"))
         run.write_rows(f"load_{name}", rows)
         run.write_rows(f"load_{name}_summary", [{"generator_cpu_share": busy, "invalid_because": because}])
         options: dict[str, Any] = {"where": {"kind": "chat"}, "column": "latency_ms", "percentiles": (0.95,)}

@@ -49,11 +49,9 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether every finding holds."""
         return all(finding.holds for finding in self.findings)
 
     def count(self, status: Status) -> int:
-        """Returns the number of findings with this status."""
         return sum(finding.status == status for finding in self.findings)
 
     def summary(self) -> str:
@@ -63,7 +61,6 @@ class Verdict:
 
 
 def broken(subject: str, detail: str) -> Finding:
-    """Returns a finding with the status `does not hold`."""
     return Finding(subject, "does not hold", detail)
 
 

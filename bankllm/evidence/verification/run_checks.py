@@ -4,7 +4,6 @@ Standard library only: this module is the entry point of the `verify.pyz` that e
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -69,17 +68,16 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
 
     Returns the exit code: 0 verified, 1 not verified, 2 wrong usage.
     """
-    options = [argument for argument in arguments if argument.startswith("-")]
-    folders = [argument for argument in arguments if not argument.startswith("-")]
-    if options not in ([], ["--json"]) or len(folders) > 1:
+    others = [argument for argument in arguments if argument != "--json"]
+    if len(others) > 1 or "".join(others).startswith("-"):
         print("usage: python3 verify.pyz [RUN_DIR] [--json]", file=sys.stderr)
         return 2
     try:
-        verdict = check_run(Path(folders[0]) if folders else folder)
+        verdict = check_run(Path(*others) if others else folder)
     except RunError as error:
         print(error, file=sys.stderr)
         return 1
-    print(as_json(verdict) if options else "\n".join(lines(verdict)))
+    print(as_json(verdict) if "--json" in arguments else "\n".join(lines(verdict)))
     return 0 if verdict.holds else 1
 
 
@@ -90,13 +88,11 @@ def _manifest_faults(manifest: Manifest, text: str, records: Sequence[Record]) -
         return
     if not manifest.seal or seal_of(text.encode("utf-8"), manifest.seal) != manifest.seal:
         yield "was edited after the run was sealed: the seal does not match the content"
-    for name, listed, recorded in (
-        ("data", manifest.data, data_of(records)),
-        ("models", manifest.models, models_of(records)),
-    ):
-        differing = sorted(key for key in {*listed, *recorded} if listed.get(key) != recorded.get(key))
-        if differing:
-            yield f"{name}: {', '.join(differing)} differs from the records"
+    for what, listed, of in (("data", manifest.data, data_of), ("models", manifest.models, models_of)):
+        wrong = {name for one in records for name, facts in of([one]).items() if listed.get(name, ()) != facts}
+        wrong |= listed.keys() - of(records).keys()
+        if wrong:
+            yield f"{what}: {', '.join(sorted(wrong))} differs from the records"
     profiles = {str(record.conditions.get("profile")) for record in records} - {manifest.profile}
     if profiles:
         yield f"profile {manifest.profile} differs from the records, which have {', '.join(sorted(profiles))}"
@@ -112,23 +108,20 @@ def _manifest_faults(manifest: Manifest, text: str, records: Sequence[Record]) -
 def _list_files(folder: Path) -> tuple[set[str], list[Finding]]:
     """Returns the regular files of the folder except the manifest, and a finding for each link or special file."""
     names, irregular = set(), []
-    for place, folders, files in os.walk(folder):
-        for entry in (*folders, *files):
-            path = Path(place, entry)
-            name = path.relative_to(folder).as_posix()
-            if path.is_symlink():
-                irregular.append(broken(name, "is a symbolic link; a run folder must hold regular files"))
-            elif path.is_file():
-                names.add(name)
-            elif not path.is_dir():
-                irregular.append(broken(name, "is neither a regular file nor a folder"))
-    return names - {MANIFEST}, sorted(irregular, key=lambda finding: finding.subject)
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            irregular.append(broken(name, "is a symbolic link; a run folder must hold regular files"))
+        elif path.is_file():
+            names.add(name)
+        elif not path.is_dir():
+            irregular.append(broken(name, "is neither a regular file nor a folder"))
+    return names - {MANIFEST}, irregular
 
 
 def _check_files(folder: Path, listed: Mapping[str, str], present: set[str]) -> Iterator[Finding]:
-    """Yields a finding for each listed file that is missing or changed, and for each file that is not listed."""
     for name, expected in sorted(listed.items()):
-        if (problem := file_fault(folder, name, expected, "the manifest lists it")) is not None:
+        if problem := file_fault(folder, name, expected, "the manifest lists it"):
             yield broken(name, problem)
     for name in sorted(present - set(listed)):
         yield broken(name, "is in the run folder, but the manifest does not list it")
