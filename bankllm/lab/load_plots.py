@@ -35,15 +35,15 @@ def closed_and_open(
 def over_time(axis: "Axes", rows: PlotRows, title: str) -> None:
     """Draw the latency of each request at its send time; the period of the users' first requests is shaded."""
     for number, (kind, mine) in enumerate(pd.DataFrame(rows).groupby("kind")):
-        look = {"color": plots.PALETTE[number % 5], "markersize": 3, "alpha": 0.6}
-        axis.plot(mine["sent_s"], mine["latency_ms"], "o^"[number % 2], label=kind, **look)
+        dots, colour = "o^"[number % 2], plots.PALETTE[number % 5]
+        axis.plot(mine["sent_s"], mine["latency_ms"], dots, label=kind, color=colour, markersize=3, alpha=0.6)
     opening = [float(row["done_s"]) for row in rows if row["phase"] == "opening"]
     if opening:
         axis.axvspan(0, max(opening), color=plots.GREY, alpha=0.15, linewidth=0, label="opening wave")
     plots.label(axis, title, "sent (s since the start)", "latency (ms, log)")
     axis.set_yscale("log")
     plots.log_ticks(axis.yaxis)
-    plots.legend(axis)
+    plots.legend_below(axis)
 
 
 def throughput_sweep(axis: "Axes", steps: Sequence[Step], title: str) -> None:

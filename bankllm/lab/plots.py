@@ -53,7 +53,7 @@ def legend(axis: "Axes", **place: Any) -> None:
 
 def legend_below(axis: "Axes") -> None:
     """Draw the legend below the axes, for plots whose lines can cover any part of the axes."""
-    legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
 
 
 def log_ticks(*scales: "Axis") -> None:

@@ -54,7 +54,9 @@ def measures(chats: int, raw: str = "promql") -> Iterator[dict[str, Any]]:
     `chats` is the number of chats, which decides whether a percentile has enough samples.
     """
     units = {"ms": "ms", "requests_per_s": "requests/s", "requests": "requests"}
-    asked = {f"{name}_ms": (f"Chat, through Prometheus, {name}", name, {}) for name in QUANTILES}
+    asked: dict[str, tuple[str, str, dict[str, str]]] = {
+        f"{name}_ms": (f"Chat, through Prometheus, {name}", name, {}) for name in QUANTILES
+    }
     asked["rate"] = ("Chats a second, through Prometheus", "rate", {"route": "/api/v1/chat"})
     asked["failed"] = ("Requests that failed (5xx), through Prometheus", "failed", {})
     for id, (title, name, where) in asked.items():

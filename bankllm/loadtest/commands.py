@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,37 +60,17 @@ def loadtest(
     if quick:
         lines = smoke_test(url=url, settings=settings, allow_remote=own_host)
     else:
-        lines = drive(
-            output or _output(driver),
-            url=url,
-            driver=driver,
-            settings=settings,
-            workers=workers,
-            texts=texts,
-            repeat_one=repeat_one,
-            users=users,
-            requests=requests if duration is None else _requests(duration, rate),
-            rate=rate,
-            arrivals=arrivals,
-            warm_up=warm_up,
-            kind=kind,
-            timeout_s=timeout,
-            seed=seed,
-            allow_remote=own_host,
-        )
+        if duration is not None:
+            if rate is None or not 0 < duration * rate < 1e8:
+                raise UsageError(
+                    f"--duration needs --rate, and both must be above 0; found --duration {duration:g} and --rate "
+                    f"{rate}. Use --driver open-loop with both options, or --requests."
+                )
+            requests = max(1, round(duration * rate))
+        default = f"loads/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{driver}.csv.gz"
+        asked: dict[str, Any] = {"users": users, "requests": requests, "rate": rate, "arrivals": arrivals, "kind": kind}
+        asked |= {"warm_up": warm_up, "timeout_s": timeout, "seed": seed, "allow_remote": own_host}
+        asked |= {"url": url, "workers": workers, "texts": texts, "repeat_one": repeat_one}
+        lines = drive(output or project_root() / settings.output / default, driver, settings, **asked)
     for line in lines:
         typer.echo(line)
-
-
-def _output(driver: str) -> Path:
-    return project_root() / get_settings().output / "loads" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{driver}.csv.gz"
-
-
-def _requests(duration: float, rate: float | None) -> int:
-    if rate is None or not 0 < duration * rate < 1e8:
-        found = "no --rate" if rate is None else f"--rate {rate:g}"
-        raise UsageError(
-            f"--duration needs --rate, and both must be above 0; found --duration {duration:g} and {found}. "
-            "Use --driver open-loop with both options, or --requests."
-        )
-    return max(1, round(duration * rate))

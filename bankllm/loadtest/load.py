@@ -117,7 +117,6 @@ class Load:
     """Whether the server may run on another machine."""
 
     def __post_init__(self) -> None:
-        check_address(self.url, self.allow_remote)
         _check(self, LOAD_DRIVERS.get(self.driver))
 
     @property
@@ -209,19 +208,15 @@ def estimate(rows: Sequence[RequestRow], q: float, column: str = "latency_ms") -
     return percentile(cast(Rows, rows), column, q)
 
 
-def check_address(url: str, allow_remote: bool) -> None:
-    """Raise `UsageError` unless `url` is an HTTP address, and one of this machine unless `allow_remote`."""
-    parts = urlsplit(url)
+def _check(load: Load, driver: LoadDriver) -> None:
+    parts = urlsplit(load.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{url!r} is not an HTTP address. Expected something like http://127.0.0.1:8000.")
-    if not allow_remote and not is_loopback(parts.hostname):
+        raise UsageError(f"{load.url!r} is not an HTTP address. Expected something like http://127.0.0.1:8000.")
+    if not load.allow_remote and not is_loopback(parts.hostname):
         raise UsageError(
             f"{parts.hostname} is not this machine. Expected a loopback address. If the host is yours, use "
             "--i-own-this-host (in Python allow_remote=True)."
         )
-
-
-def _check(load: Load, driver: LoadDriver) -> None:
     if load.mix not in driver.mixes:
         can_mix = [name for name in LOAD_DRIVERS if load.mix in LOAD_DRIVERS.get(name).mixes]
         raise UsageError(

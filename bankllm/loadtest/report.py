@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import jwt
 
 from bankllm import datasets
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import write_rows
-from bankllm.loadtest.load import Load, LoadResult, RequestRow, check_address, estimate
-from bankllm.loadtest.runner import LoadInterrupted, check_reachable, run_load
+from bankllm.loadtest.load import Load, LoadResult, RequestRow, estimate
+from bankllm.loadtest.runner import LoadInterrupted, run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.settings import Settings
 
@@ -32,10 +31,10 @@ SMOKE_TEST: dict[str, Any] = {"rate": 20, "requests": 40, "arrivals": "constant"
 
 def drive(
     output: Path,
-    *,
-    url: str | None,
     driver: str,
     settings: Settings,
+    *,
+    url: str | None,
     workers: int = 1,
     texts: str = "teller77",
     repeat_one: bool = False,
@@ -52,19 +51,16 @@ def drive(
     if not output.name.endswith((".csv", ".csv.gz")):
         raise UsageError(f"{output.name}: expected a file name that ends in .csv or .csv.gz.")
     messages = datasets.load(texts, settings).test.texts
-    arguments |= {"messages": messages[:1] if repeat_one else messages, "customers": CUSTOMERS}
-    Load(url or "http://127.0.0.1", driver, **arguments)  # reject wrong arguments before a server is started
-    interrupted = False
-    with target(url, workers) as (address, folder):
-        try:
-            result = run_load(address, driver, output=folder, token=tokens(settings, CUSTOMERS), **arguments)
-        except LoadInterrupted as interruption:
-            result, interrupted = interruption.result, True
+    asked = {"messages": messages[:1] if repeat_one else messages, **arguments}
+    try:
+        result = send(driver, settings, url=url, workers=workers, **asked)
+    except LoadInterrupted as interruption:
+        result = interruption.result
     if result.rows:
         write_rows(output, result.rows)
     yield from describe(result)
     kept = f"{len(result.rows):,} rows were written to {output}." if result.rows else "No rows were written."
-    if interrupted:
+    if result.interrupted:
         yield f"Interrupted. {kept}"
         raise KeyboardInterrupt
     if result.invalid_because:
@@ -73,23 +69,14 @@ def drive(
 
 
 def smoke_test(*, url: str | None, settings: Settings, allow_remote: bool = False) -> Iterator[str]:
-    """Check the health of the server at `url` and send it 40 requests of the mix. Yields lines to print.
+    """Send 40 requests of the mix to the server at `url`, or to one that is started for it. Yields lines to print.
 
     The load is too short for percentiles, so the rules for the validity of a load are not applied. It keeps no rows.
 
-    Raises `RunError` if the health check or a request failed, and the errors of `run_load` and `ServerProcess`.
+    Raises `RunError` if a request failed, and the errors of `run_load` and `ServerProcess`.
     """
-    if url is not None:
-        check_address(url, allow_remote)
-        check_reachable(url.rstrip("/"))
-    with target(url) as (address, folder):
-        status = httpx.get(f"{address}/health", timeout=SMOKE_TEST["timeout_s"], trust_env=False).status_code
-        yield f"health: HTTP {status}"
-        if status != 200:
-            raise RunError(f"{address}/health: expected HTTP 200, found HTTP {status}. See the server's log.")
-        messages, token = datasets.load("teller77", settings).test.texts, tokens(settings, CUSTOMERS)
-        arguments = {"messages": messages, "customers": CUSTOMERS, "token": token, "allow_remote": allow_remote}
-        result = run_load(address, "open-loop", output=folder, **SMOKE_TEST, **arguments)
+    messages = datasets.load("teller77", settings).test.texts
+    result = send("open-loop", settings, url=url, messages=messages, allow_remote=allow_remote, **SMOKE_TEST)
     waits = sorted(float(each["latency_ms"]) for each in result.rows)
     yield _failures(result)
     yield f"latency: median {waits[len(waits) // 2]:.0f} ms, maximum {waits[-1]:.0f} ms"
@@ -101,18 +88,16 @@ def smoke_test(*, url: str | None, settings: Settings, allow_remote: bool = Fals
     yield f"smoke test passed: {len(waits)} requests"
 
 
-@contextlib.contextmanager
-def target(url: str | None, workers: int = 1) -> Iterator[tuple[str, Path]]:
-    """Yield the address of the server at `url`, or of one that is started for the load, and a temporary folder.
-
-    The server that is started has an empty message store and no rate limit.
-    """
+def send(driver: str, settings: Settings, *, url: str | None, workers: int = 1, **arguments: Any) -> LoadResult:
+    """Run a load on the server at `url`, or on one with an empty message store that is started for it."""
+    arguments = {"customers": CUSTOMERS, "token": tokens(settings, CUSTOMERS), **arguments}
+    Load(url or "http://127.0.0.1", driver, **arguments)  # reject wrong arguments before a server is started
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
         if url is None:
             env = {"BANKLLM_RATE_LIMIT": "off"}
             url = stack.enter_context(ServerProcess(store=folder / "memory.sqlite", workers=workers, env=env)).url
-        yield url.rstrip("/"), folder
+        return run_load(url, driver, output=folder, **arguments)
 
 
 def tokens(settings: Settings, customers: Sequence[str]) -> Mapping[str, str] | None:

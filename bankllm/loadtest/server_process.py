@@ -32,9 +32,8 @@ class ServerProcess:
     - `log`: file for the output of the server; a temporary file by default.
     - `program`: the command that accepts the options of `bankllm serve`.
 
-    The server is ready when `/health/ready` answers 200. That route reports only the worker that answers, so with
-    several workers `/health/metrics` must also count all of them. `util.processes` describes how the server is ended
-    if this process is killed.
+    The server is ready when `/health/ready` answers 200 and, with several workers, `/health/metrics` counts all of
+    them. `util.processes` describes how the server is ended if this process is killed.
 
     Entering the block raises `ServerError`, with the end of the server's log, if the port is in use, if the server
     exits, or if it is not ready within `timeout_s` seconds.
@@ -56,11 +55,9 @@ class ServerProcess:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.returncode: int | None = None
-        self._command = [*program, "--host", "127.0.0.1", "--port", str(self.port)]
-        self._command += ["--store", str(store)] if store else []
-        self._command += ["--adapter", str(adapter)] if adapter else []
-        self._command += ["--workers", str(workers)] if workers > 1 else []
-        self._command += options
+        given = {"--store": store, "--adapter": adapter, "--workers": workers if workers > 1 else None}
+        self._command = [*program, "--host", "127.0.0.1", "--port", str(self.port), *options]
+        self._command += [word for option, value in given.items() if value for word in (option, str(value))]
         self._workers = workers
         self._env = env
         self._log = log
@@ -79,13 +76,11 @@ class ServerProcess:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-server-"))
             self._log = Path(folder) / "server.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("wb") as file:
+        with self._log.open("wb") as file, contextlib.ExitStack() as on_error:
             self._process = start(self._command, file, self._env)
-        try:
+            on_error.callback(self.stop)
             self._wait_until_ready(self._process)
-        except BaseException:
-            self.stop()
-            raise
+            on_error.pop_all()
 
     def __exit__(self, *_: object) -> None:
         self.stop()

@@ -28,7 +28,7 @@ def test_the_latencies_of_a_row_follow_from_its_times() -> None:
         ({"url": "ftp://127.0.0.1"}, "'ftp://127.0.0.1' is not an HTTP address"),
         ({"url": "http://192.0.2.1:8000"}, r"192\.0\.2\.1 is not this machine.*allow_remote=True"),
         ({"url": "http://localhost.example.org"}, "is not this machine"),
-        ({"driver": "wrk"}, "Unknown load driver 'wrk'. Expected one of: ab, locust, open-loop"),
+        ({"driver": "wrk"}, "Unknown load driver 'wrk'. Expected one of: .*open-loop"),
         ({"users": 0}, "found users=0, requests=1000"),
         ({"users": 20, "requests": 10}, "at least 1 request per user; found users=20, requests=10"),
         ({"messages": []}, "Expected at least 1 message; found 0"),
@@ -40,7 +40,7 @@ def test_the_latencies_of_a_row_follow_from_its_times() -> None:
         ({"timeout_s": math.nan}, "found nan"),
         (
             {"kind": "mix"},
-            "ab cannot send the kind of load 'mix'. Expected .* chat, health. Drivers .*: locust, open-loop",
+            "ab cannot send the kind of load 'mix'. Expected .* chat, health. Drivers .*: .*open-loop",
         ),
         ({"kind": "balance"}, "'balance'. Expected one of the kinds chat, health. Drivers that can send it: none"),
         ({"rate": 10}, "ab is a closed-loop driver and has no rate; found rate=10"),

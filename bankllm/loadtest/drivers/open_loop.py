@@ -5,7 +5,6 @@ closed loop shows it only in the requests that were pending (coordinated omissio
 """
 
 import asyncio
-import errno
 import gc
 import math
 import ssl
@@ -36,7 +35,6 @@ IDLE_S = 3.0
 """A connection that was idle for more seconds is not reused: the server may be closing it (uvicorn: after 5 s)."""
 MAX_OPEN_FILES = 20_000
 """Below the number of local ports that a system provides for connections to one address."""
-NO_FREE_CONNECTION = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL}
 MAX_LATENESS_MS = 5.0
 """Limit of the p99 of the time from due to sent, in ms; see `lateness_fault`."""
 MAX_LATENESS_SHARE = 0.1
@@ -61,22 +59,17 @@ def run_open_loop(load: Load, folder: Path) -> LoadResult:
                 running.result()
             except KeyboardInterrupt:
                 interrupted = True
-                generator.interrupt()
+                generator.end("it was interrupted")
                 running.result()
     finally:
         gc.unfreeze()
     rows = [generator.rows[number] for number in sorted(generator.rows)]
     result = LoadResult(load, rows, generator_cpu_share=generator.cpu_share, interrupted=interrupted)
-    without_connection = result.errors.get("NoFreeConnection", 0)
-    faults = [
-        generator.ended and f"the open loop ended after {len(rows)} of {load.total} requests ({generator.ended})",
-        lateness_fault(result.measured),
-        without_connection
-        and f"{without_connection} requests failed at the limit of open connections: the loop was no longer open",
-    ]
-    result.invalid_because = "; ".join(str(fault) for fault in faults if fault) or None
-    if (late := estimate(lateness_rows(result.measured), 0.99)).value is not None:
-        result.limits = (f"p99 of the time from due to sent is {late.value:.2f} ms; latency_ms includes it",)
+    faults = [f"the open loop ended after {len(rows)} of {load.total} requests ({generator.ended})"]
+    faults = (faults if generator.ended else []) + ([late] if (late := lateness_fault(result.measured)) else [])
+    result.invalid_because = "; ".join(faults) or None
+    if (p99 := estimate(lateness_rows(result.measured), 0.99).value) is not None:
+        result.limits = (f"p99 of the time from due to sent is {p99:.2f} ms; latency_ms includes it",)
     return result
 
 
@@ -94,12 +87,15 @@ class Generator:
         """Why the load ended early; empty for a complete load."""
         self.cpu_share: float | None = None
         self._unreached = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
         """Send all requests and wait for their replies, unless the load ends early."""
         import aiohttp
 
-        self._loop, self._sending = asyncio.get_running_loop(), asyncio.current_task()
+        self._sending, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        if self.ended:
+            return
         cpu_began = time.thread_time()
         self._began = time.monotonic() + HEAD_START_S
         tls = ssl.create_default_context()  # reads SSL_CERT_FILE
@@ -118,16 +114,14 @@ class Generator:
                     group.create_task(self._send(session, number, due, *call))
                     await asyncio.sleep(0)
         except asyncio.CancelledError:
-            self.ended = self.ended or "it was interrupted"
+            assert self.ended
         self.cpu_share = (time.thread_time() - cpu_began) / (time.monotonic() - self._began)
 
-    def interrupt(self) -> None:
-        """End the load early, from another thread. Pending requests have no row."""
-        self._loop.call_soon_threadsafe(self._cancel)
-
-    def _cancel(self) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
+    def end(self, why: str) -> None:
+        """End the load early, from any thread. Pending requests have no row."""
+        self.ended = self.ended or why
+        if self._loop is not None and self._sending is not None:
+            self._loop.call_soon_threadsafe(self._sending.cancel)
 
     def _calls(self) -> Iterator[tuple[str, dict[str, Any]]]:
         tokens = self.load.tokens()
@@ -150,21 +144,14 @@ class Generator:
                 reply_row["status"] = reply.status
                 reply_row["error"] = f"HTTP {reply.status}" if reply.status >= 400 else ""
         except (aiohttp.ClientError, OSError) as error:
-            reply_row["error"] = _failure(error)
+            cause = getattr(error, "os_error", None) or error  # why the connection failed
+            reply_row["error"] = type(cause).__name__ if type(cause) is not OSError else str(cause.strerror)
         times = (sent - self._began, time.monotonic() - self._began, due)
         phase = "warm_up" if number < self.load.warm_up else "steady"
         self.rows[number] = row(*times, driver=self.load.driver, kind=kind, phase=phase, **reply_row)
-        reached = reply_row["status"] or reply_row["error"] in ("TimeoutError", "NoFreeConnection")
-        self._unreached = 0 if reached else self._unreached + 1
+        self._unreached = 0 if reply_row["status"] or reply_row["error"] == "TimeoutError" else self._unreached + 1
         if self._unreached == MAX_CONSECUTIVE_FAILURES:
-            self.ended = f"the server was not reached {MAX_CONSECUTIVE_FAILURES} times in a row"
-            self._cancel()
-
-
-def _failure(error: Exception) -> str:
-    """Return the name of a failure; that of its cause if the connection failed."""
-    cause = getattr(error, "os_error", None) or error
-    return "NoFreeConnection" if getattr(cause, "errno", None) in NO_FREE_CONNECTION else type(cause).__name__
+            self.end(f"the server was not reached {MAX_CONSECUTIVE_FAILURES} times in a row")
 
 
 def due_times(rate: float, arrivals: Arrivals, seed: int) -> Iterator[float]:

@@ -16,16 +16,14 @@ PERCENTILES = {"p50": 0.5, "p95": 0.95}
 TOLERANCE = 0.2
 """Largest difference of a driver from the median of all drivers, as a share of that median.
 
-Two runs of the same driver on a shared machine differ by up to 10 %, high percentiles by more than medians. A driver
-with an error in its method (rounding, a wait that it leaves out) differs by more than 20 %.
+Two runs of a driver differ by up to 10 %; an error of method (rounding, a wait left out) by more than 20 %.
 """
 RESOLUTION_MS = 2.0
 """Smaller differences in ms always agree, because ab reports whole milliseconds."""
 BUCKETS = 1
 """Largest difference between the percentile of a driver and that of the server's histogram, in buckets.
 
-The histogram has the resolution of its buckets. It also leaves out the network, the parser and the wait for the event
-loop, which can move a reply into the next bucket.
+It leaves out the network, the parser and the wait for the event loop, which can move a reply into the next bucket.
 """
 
 

@@ -19,10 +19,8 @@ from bankllm.loadtest.load import LoadResult, RequestRow, estimate
 
 OBJECTIVE_MS = 500
 """Latency objective: the largest acceptable p95, in ms."""
-MAX_REQUESTS = 10_000
-"""Largest number of requests per step; it limits the size of the raw file."""
-MIN_REQUESTS = 150
-"""Smallest number of requests per step: slightly more than a p95 needs (`samples_needed`)."""
+MIN_REQUESTS, MAX_REQUESTS = 150, 10_000
+"""Requests per step: slightly more than a p95 needs (`samples_needed`), and a raw file that is not too large."""
 CLOSE = 1.1
 """A sweep ends when the lowest rate that was not sustained is at most this multiple of a sustained rate."""
 TIMES = {"start": "scheduled_s", "end": "done_s"}
@@ -45,7 +43,6 @@ class Step:
 
     @cached_property
     def rows(self) -> list[RequestRow]:
-        """The measured requests."""
         return self.result.measured
 
     def percentile_ms(self, q: float) -> float:

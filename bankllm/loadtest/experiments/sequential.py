@@ -29,12 +29,8 @@ def time_requests(
 ) -> list[dict[str, object]]:
     """Send chats one at a time on one connection. Returns one row per request after the first `WARM_UP`:
 
-    - `sent_s`: time of sending, in seconds since the first measured request;
-    - `done_s`: time of the reply's last byte, on the same clock;
-    - `latency_ms`: the difference in ms;
-    - `status`: the HTTP status, 0 without a reply;
-    - `error`: empty on success, else the HTTP status or the name of the failure;
-    - `intent` and `<stage>_ms`: as the server reports them, empty for other statuses than 200.
+    `sent_s`, `done_s`, `latency_ms`, `status` and `error` as in `load.COLUMNS`; `intent` and `<stage>_ms` as the server
+    reports them, empty for other statuses than 200.
 
     `timeout_s` is the timeout per request. Raises `ServerError` if no server answers at `url`.
     """

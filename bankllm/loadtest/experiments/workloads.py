@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from bankllm.errors import UsageError
 
 ZIPF_TEXTS = 200
-"""Largest number of distinct texts in the Zipf workload."""
 ZIPF_DRAWS = 4096
 """Length of the Zipf list. A load draws uniformly from a list; a list this long approximates the Zipf weights."""
 

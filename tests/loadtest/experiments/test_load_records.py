@@ -10,7 +10,9 @@ from bankllm.evidence.verification.verify import verify_records
 from bankllm.loadtest.experiments import load_records
 from bankllm.loadtest.experiments.driver_agreement import drivers_agree
 from bankllm.loadtest.experiments.rate_sweep import knee_of, rows_of, sweep
-from bankllm.loadtest.experiments.repeated_runs import run_session
+from bankllm.loadtest.experiments.repeated_runs import rows_of as session_rows
+from bankllm.loadtest.experiments.repeated_runs import run_session, summaries
+from bankllm.loadtest.load import estimate
 from tests.support.queue_model import open_loop
 
 
@@ -57,8 +59,8 @@ def test_a_sweep_without_a_knee_has_one_invalid_record(run: Run) -> None:
 
 def test_session_soak_cache_and_crosscheck_have_their_records(run: Run) -> None:
     runs = run_session({"open-loop": partial(open_loop, 50, 150)}, runs=3)
-    run.write_rows("session", runs.rows("open-loop"))
-    run.write_rows("session_summary", runs.summaries("open-loop"))
+    run.write_rows("session", session_rows(runs["open-loop"]))
+    run.write_rows("session_summary", summaries(runs["open-loop"]))
     run.write_rows("soak", open_loop(50, 700).rows)
     run.write_rows("memory", ({"at_s": at, "rss_bytes": 100} for at in range(20)))
     workloads = ("cold", "warm", "zipf", "repeated")
@@ -76,7 +78,7 @@ def test_session_soak_cache_and_crosscheck_have_their_records(run: Run) -> None:
         run.measure(**measure)
     measured = values(run)
     p95 = [measured[f"load.session.openloop.p95_ms_{pick}"] for pick in ("min", "median", "max")]
-    assert p95 == sorted(value for value in runs.p95_ms("open-loop") if value is not None)
+    assert p95 == sorted(estimate(result.rows, 0.95).value or 0 for result in runs["open-loop"])
     assert measured["load.soak.memory_growth"] == 0
     assert measured["load.cache.spread"] == 0
     assert measured["load.crosscheck.agree"] == 1
