@@ -45,12 +45,12 @@ def report(
 
 
 def _compare(first: Path, second: Path) -> None:
-    from bankllm.evidence.compare import compare
+    from bankllm.evidence.compare import compare, lines
 
-    comparison = compare(require_verified(first), require_verified(second))
-    for line in comparison.lines():
+    compared = compare(require_verified(first), require_verified(second))
+    for line in lines(compared):
         typer.echo(line)
-    if not comparison.compared:
+    if all(entry.outcome == "not comparable" for entry in compared):
         raise RunError(
             "The two runs have no record in common that was measured under the same conditions. "
             "Expected two runs with the same profile, data set and machine."

@@ -9,26 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bankllm.evidence.documents import Record
+from bankllm.evidence.statistics.statistic import COLUMN, COUNT, PER_SECOND, STATISTICS
 
-SHARES = frozenset(
-    [
-        "proportion",
-        "accuracy",
-        "macro_f1",
-        "accuracy_over_seeds",
-        "accuracy_sd_over_seeds",
-        "accuracy_difference",
-        "expected_calibration_error",
-        "aurc",
-        "rejected",
-        "recall_at_false_rejects",
-        "auroc",
-        "growth",
-    ]
-)
-"""Statistics whose unit is `share`."""
-RATES = frozenset(("throughput", "goodput", "knee"))
-"""Statistics whose unit is a rate per second, such as `requests/s`."""
 COLUMN_UNITS = {
     "ms": "ms",
     "s": "s",
@@ -67,25 +49,21 @@ def contradiction(record: Record) -> str | None:
 
 def unit_fault(statistic: str, parameters: Mapping[str, Any], unit: str) -> str | None:
     """Explains why a record of this statistic cannot have this unit; None if it can, or if no rule applies."""
-    if statistic in ("across", "bootstrap") and parameters.get("pick") != "spread":
-        return unit_fault(str(parameters.get("of")), parameters, unit)
+    of = str(parameters.get("of", statistic))
+    rule = "share" if parameters.get("pick") == "spread" else STATISTICS.get(of).unit
     quantity = unit in QUANTITIES or unit.endswith("/s")
-    if statistic == "count":
+    if rule == COUNT:
         return f"a count cannot have the unit {unit}" if quantity else None
-    column = str(parameters.get("column") or parameters.get("bound") or "")
-    if statistic in RATES or column.endswith(("_per_s", "_per_second")):
-        return None if unit.endswith("/s") else f"expected a unit that ends in /s, found {unit}"
-    if statistic in SHARES or statistic in ("across", "bootstrap"):
-        expected: str | None = "share"
-    elif statistic == "mcnemar":
-        expected = "p"
-    elif statistic == "rate":
-        expected = f"{parameters.get('amount')}/s"
-    else:
-        expected = COLUMN_UNITS.get(column.rpartition("_")[2])
-        if expected is None and quantity and len(column) > 1:
+    if rule == COLUMN:
+        column = str(parameters.get("column") or parameters.get("bound") or "")
+        rate = column.endswith(("_per_s", "_per_second"))
+        rule = PER_SECOND if rate else COLUMN_UNITS.get(column.rpartition("_")[2], "*")
+        if rule == "*" and quantity and len(column) > 1:
             return f"the unit {unit} does not follow from the name of column {column}"
-    return f"expected unit {expected}, found {unit}" if expected not in (None, unit) else None
+    if rule == PER_SECOND:
+        return None if unit.endswith("/s") else f"expected a unit that ends in /s, found {unit}"
+    expected = rule.format_map(parameters)
+    return f"expected unit {expected}, found {unit}" if expected not in ("*", unit) else None
 
 
 def identity_fault(conditions: Mapping[str, Any]) -> str | None:

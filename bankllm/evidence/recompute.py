@@ -12,8 +12,7 @@ from typing import Any
 from bankllm.errors import RunError
 from bankllm.evidence.csv_table import MAX_FILE_BYTES, Table, inside, read_table
 from bankllm.evidence.documents import Raw, Record
-from bankllm.evidence.statistics.estimate import Estimate
-from bankllm.evidence.statistics.registry import STATISTICS
+from bankllm.evidence.statistics.statistic import STATISTICS, Estimate
 
 
 class RawFiles:
@@ -53,7 +52,7 @@ class RawFiles:
             raise RunError(f"Unknown statistic {statistic!r}. Expected one of: {', '.join(STATISTICS)}.")
         rows = self.rows(raw, needed_columns(statistic, parameters))
         try:
-            return STATISTICS[statistic](rows, **parameters)
+            return STATISTICS.get(statistic)(rows, **parameters)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise RunError(f"{raw.path}: {statistic}({dict(parameters)}) cannot be applied: {error!r}.") from error
 
@@ -79,7 +78,7 @@ def needed_columns(statistic: str, parameters: Mapping[str, Any]) -> set[str]:
     For a statistic that applies another one (`of`), the defaults of the other one are included.
     """
     names = [statistic, str(parameters.get("of"))]
-    functions = [STATISTICS[name] for name in names if name in STATISTICS]
+    functions = [STATISTICS.get(name) for name in names if name in STATISTICS]
     defaults = [p.default for function in functions for p in inspect.signature(function).parameters.values()]
     return {value for value in (*defaults, *parameters.values()) if isinstance(value, str)}
 

@@ -1,65 +1,35 @@
 """Repeat a run on this machine and compare each record with the original: `bankllm reproduce RUN_DIR`.
 
-Each record is within the tolerance of its unit, outside it, or not comparable. Quality (accuracy, recall) is compared
-on any machine. Speed and memory are compared only if both runs were made on the same machine.
+Each record is within the tolerance of its statistic, outside it, or not comparable. Quality (accuracy, recall) is
+compared on any machine. Speed and memory are compared only if both runs were made on the same machine.
 """
 
 import itertools
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bankllm.errors import RunError
-from bankllm.evidence.compare import QUALITY_UNITS, machine_differences, machine_of, record_differences
-from bankllm.evidence.format import format_value
+from bankllm.evidence.compare import Compared, machine_differences, pairs
+from bankllm.evidence.format import COUNTED, format_value
 from bankllm.evidence.manifest import Manifest, read_manifest
-from bankllm.evidence.records import Record, read_records
+from bankllm.evidence.records import Record
+from bankllm.evidence.statistics.statistic import STATISTICS
 
-Reproduction = Literal["within", "outside", "not comparable"]
 Repeat = Callable[[str, Sequence[str], dict[str, Any]], tuple[Path, Manifest]]
 """Runs notebooks: (profile, notebook names, parameters) → (new run folder, its manifest)."""
-
 POINTS = 0.02
 """Tolerance of a share without an interval (macro-F1, a hit rate measured once): 2 percentage points."""
-
 ROUNDING = 1e-9
 """Wilson's interval for n of n hits ends at 1 except for the last digit of a float."""
-
-FACTORS = {
-    "percentile": 1.5,
-    "histogram_quantile": 2.5,
-    "mean": 1.5,
-    "median": 1.5,
-    "maximum": 3.0,
-    "throughput": 1.5,
-    "goodput": 1.5,
-    "rate": 1.5,
-    "knee": 1.5,
-    "single": 1.5,
-    "across": 1.5,
-    "growth": 2.0,
-}
-"""Statistic → the factor by which a time, rate or size may be larger or smaller on the same machine.
-
-A histogram quantile changes by whole buckets, whose bounds grow by a factor of up to 2.5. A maximum varies the most.
-"""
-
-EXACT = ("parameters", "messages", "vectors", "texts")
+EXACT = tuple(unit for unit in COUNTED if unit != "requests")
 """Units of counts, which must be equal. A different count means that the code changed."""
+QUALITY_UNITS = ("share", "p", "cosine", *EXACT)
+"""Units of records that do not depend on the speed of the machine."""
 
 
-@dataclass(frozen=True)
-class Reproduced:
-    """One record of the original run, and whether the repeated run reproduced it."""
-
-    id: str
-    outcome: Reproduction
-    why: str
-
-
-def reproduce(folder: Path, repeat: Repeat) -> tuple[Path, list[Reproduced]]:
+def reproduce(folder: Path, repeat: Repeat) -> tuple[Path, list[Compared]]:
     """Runs the finished notebooks of a run again with the same profile and parameters, and compares the records.
 
     `repeat` runs the notebooks, e.g. `pipeline.run` with a folder for runs. Returns the new run folder and one result
@@ -88,40 +58,36 @@ def parameters_of(command: str) -> dict[str, Any]:
     return parse_assignments(given)
 
 
-def judge_repetition(folder: Path, again: Path) -> list[Reproduced]:
+def judge_repetition(folder: Path, again: Path) -> list[Compared]:
     """Compares every record of `folder` with the record of the same id in `again`."""
-    repeated = {record.id: record for record in read_records(again)}
-    machines = machine_differences(machine_of(folder), machine_of(again))
-    return [_judge(record, repeated.get(record.id), machines) for record in read_records(folder)]
+    machines = machine_differences(folder, again)
+    judged = []
+    for id, record, repeated, why in pairs(folder, again):
+        if record is None:
+            continue
+        if not why and record.unit not in QUALITY_UNITS:
+            why = machines
+        if why or repeated is None or record.value is None or repeated.value is None:
+            judged.append(Compared(id, record, repeated, "not comparable", why or "no value"))
+            continue
+        holds, tolerance = _tolerated(record, record.value, repeated.value)
+        why = f"original {format_value(record)}, repeated {format_value(repeated)}; tolerance: {tolerance}"
+        judged.append(Compared(id, record, repeated, "within" if holds else "outside", why))
+    return judged
 
 
-def _judge(record: Record, again: Record | None, machines: str) -> Reproduced:
-    if again is None:
-        return Reproduced(record.id, "not comparable", "the repeated run has no record with this id")
-    if why := record_differences(record, again):
-        return Reproduced(record.id, "not comparable", why)
-    if record.value is None or again.value is None:
-        return Reproduced(record.id, "not comparable", "no value")
-    if record.unit not in QUALITY_UNITS and machines:
-        return Reproduced(record.id, "not comparable", machines)
-    holds, tolerance = tolerated(record, again)
-    why = f"original {format_value(record)}, repeated {format_value(again)}; tolerance: {tolerance}"
-    return Reproduced(record.id, "within" if holds else "outside", why)
-
-
-def tolerated(record: Record, again: Record) -> tuple[bool, str]:
-    """Returns whether the new value is within the tolerance, and the tolerance as text. Both must have a value."""
-    assert record.value is not None
-    assert again.value is not None
+def _tolerated(record: Record, first: float, again: float) -> tuple[bool, str]:
+    """Returns whether the new value is within the tolerance, and the tolerance as text."""
+    tolerance = STATISTICS.get(str(record.statistic)).tolerance
     if record.unit in EXACT:
-        return record.value == again.value, "equal"
+        return first == again, "equal"
     if record.unit == "p":
-        return (record.value < 0.05) == (again.value < 0.05), "the same side of 0.05"
-    if record.unit in QUALITY_UNITS:
-        if record.ci95:
-            low, high = record.ci95
-            return low - ROUNDING <= again.value <= high + ROUNDING, "the first run's 95 % interval"
-        return abs(again.value - record.value) <= POINTS, f"{100 * POINTS:g} points"
-    factor = FACTORS.get(record.statistic or "", 1.5)
-    smaller, larger = sorted((abs(record.value), abs(again.value)))
-    return larger <= factor * smaller, f"a factor of {factor:g}"
+        return (first < 0.05) == (again < 0.05), "the same side of 0.05"
+    if record.unit not in QUALITY_UNITS:
+        smaller, larger = sorted((abs(first), abs(again)))
+        return larger <= tolerance * smaller, f"a factor of {tolerance:g}"
+    if record.ci95:
+        low, high = record.ci95
+        return low - ROUNDING <= again <= high + ROUNDING, "the first run's 95 % interval"
+    points = tolerance if tolerance < 1 else POINTS
+    return abs(again - first) <= points, f"{100 * points:g} points"

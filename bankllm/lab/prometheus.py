@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from bankllm.errors import NotMeasured, ServerError, UsageError
-from bankllm.evidence.statistics.registry import histogram_quantile
+from bankllm.evidence.statistics.samples import histogram_quantile
 from bankllm.telemetry.metrics import Stage
 from bankllm.util import processes
 

@@ -7,7 +7,7 @@ run.write_rows("promql", rows)
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bankllm.evidence.statistics.registry import samples_needed
+from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.lab.prometheus import PrometheusServer
 
 CHAT = 'route="/api/v1/chat"'

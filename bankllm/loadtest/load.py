@@ -14,8 +14,8 @@ from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from bankllm.errors import UsageError
-from bankllm.evidence.statistics.estimate import Estimate, Rows
-from bankllm.evidence.statistics.registry import percentile
+from bankllm.evidence.statistics.samples import percentile
+from bankllm.evidence.statistics.statistic import Estimate, Rows
 from bankllm.util.processes import is_loopback
 from bankllm.util.registry import Registry
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from prometheus_client.samples import Sample
 
-from bankllm.evidence.statistics.registry import percentile, samples_needed
+from bankllm.evidence.statistics.samples import percentile, samples_needed
 from bankllm.lab.prometheus import PrometheusServer
 from bankllm.loadtest.load import RequestRow
 from bankllm.loadtest.runner import run_load

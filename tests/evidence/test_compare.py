@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence.compare import compare, direction
+from bankllm.evidence.compare import compare, direction, lines
 from bankllm.evidence.records import read_records
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
 
@@ -19,14 +19,14 @@ def first(tmp_path: Path) -> Path:
 
 
 def outcome(first: Path, second: Path, id: str) -> tuple[str, str]:
-    (entry,) = [entry for entry in compare(first, second).compared if entry.id == id]
+    (entry,) = [entry for entry in compare(first, second) if entry.id == id]
     return entry.outcome, entry.why
 
 
 def test_equal_runs_show_no_difference(first: Path, tmp_path: Path) -> None:
-    comparison = compare(first, sealed_run(tmp_path / "second"))
-    assert {entry.outcome for entry in comparison.compared} == {"no detectable difference"}
-    assert [(entry.id, entry.why) for entry in comparison.incomparable] == [
+    compared = compare(first, sealed_run(tmp_path / "second"))
+    assert {entry.outcome for entry in compared} == {"no detectable difference", "not comparable"}
+    assert [(entry.id, entry.why) for entry in compared if entry.outcome == "not comparable"] == [
         ("chat.sequential.p99_ms", "invalid: p99 needs 662 samples, there are 200 (both runs)"),
         ("load.locust.p95_ms", "not measured: locust is not here <apt> (both runs)"),
     ]
@@ -65,19 +65,17 @@ def test_the_same_number_of_errors_on_other_texts_is_no_difference(first: Path, 
 def test_runs_with_other_data_or_another_machine_are_not_compared(
     first: Path, tmp_path: Path, how, reason: str
 ) -> None:
-    comparison = compare(first, sealed_run(tmp_path / "second", **how))
-    assert comparison.compared == ()
-    assert len(comparison.incomparable) == 8
-    assert all(reason in entry.why for entry in comparison.incomparable)
-    assert comparison.lines()[-1] == "nothing compared; 8 not comparable"
+    compared = compare(first, sealed_run(tmp_path / "second", **how))
+    assert [entry.outcome for entry in compared] == ["not comparable"] * 8
+    assert all(reason in entry.why for entry in compared)
+    assert lines(compared)[-1] == "nothing compared; 8 not comparable"
 
 
 def test_a_record_of_only_one_run_is_not_comparable(first: Path, tmp_path: Path) -> None:
     second = sealed_run(tmp_path / "second")
     lines = (second / "records.jsonl").read_text().splitlines(keepends=True)
     (second / "records.jsonl").write_text("".join(lines[1:]))
-    (entry,) = [other for other in compare(first, second).incomparable if "only" in other.why]
-    assert (entry.id, entry.why) == ("training.lora_r8.accuracy", "only in the first run")
+    assert outcome(first, second, "training.lora_r8.accuracy") == ("not comparable", "only in the first run")
 
 
 def test_direction_tells_whether_higher_or_lower_is_better(first: Path) -> None:
@@ -113,7 +111,7 @@ def test_the_command_exits_1_for_incomparable_runs_and_prints_both_values(first:
 def test_the_command_compares_two_runs(first: Path, tmp_path: Path) -> None:
     done = bankllm("--compare", first, sealed_run(tmp_path / "second", slower=2.0))
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == "2 worse, 4 no detectable difference; 2 not comparable"
+    assert done.stdout.splitlines()[-1] == "4 no detectable difference, 2 worse; 2 not comparable"
 
 
 def test_compare_rejects_a_third_run(first: Path) -> None:

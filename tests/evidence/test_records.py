@@ -63,7 +63,7 @@ def test_errors_name_unknown_rows_statistics_and_columns(run: Run) -> None:
     with pytest.raises(RunError, match="no rows named 'nothing' were written"):
         run.measure("x", "count", "nothing", title="x", unit="ms")
     run.write_rows("chat", [{"ms": 1}])
-    with pytest.raises(RunError, match=r"Unknown statistic 'median'\. Expected one of: count"):
+    with pytest.raises(RunError, match=r"Unknown statistic 'median'\. Expected one of: accuracy"):
         run.measure("x", "median", "chat", title="x", unit="ms")
     with pytest.raises(RunError, match=r"mean\(.*'seconds'.*cannot be applied: KeyError"):
         run.measure("x", "mean", "chat", title="x", unit="s", column="seconds")

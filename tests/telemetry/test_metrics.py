@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bankllm.errors import StoreError
-from bankllm.evidence.statistics.registry import samples_needed
+from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.telemetry.metrics import HTTP_BUCKETS, PERCENTILES, ServerMetrics
 from bankllm.vectors.embedding_cache import CacheCounts
 

@@ -1,5 +1,5 @@
-"""Statistics: pure functions that compute an `Estimate` from the rows of a raw file.
+"""The statistics that a record can name. A new one is a file in this folder, or an entry point of `bankllm.statistics`.
 
-`registry.STATISTICS` lists all of them by the name that a record uses. Standard library only, so that a run can be
-verified without installing anything.
+`statistic.STATISTICS` has all of them by name. Standard library only, so that a run can be verified without installing
+anything.
 """

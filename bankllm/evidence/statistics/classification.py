@@ -1,23 +1,35 @@
 """Statistics of classifiers: accuracy, calibration, paired comparison and out-of-scope detection.
 
 Each row is one text. Columns: `actual` and `predicted` are label names, `confidence` is 0 … 1, and `seed` identifies
-the training run if a file holds several. Standard library only. `registry` lists these functions.
+the training run if a file holds several.
 """
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from itertools import groupby
 from statistics import fmean, stdev, variance
 
-from bankllm.evidence.statistics.estimate import Z95, Estimate, Rows, no_rows, numbers, t95, wilson
+from bankllm.evidence.statistics.statistic import (
+    Z95,
+    Estimate,
+    Rows,
+    grouped,
+    no_rows,
+    numbers,
+    statistic,
+    t95,
+    wilson,
+)
 
 
+@statistic(unit="share", better="higher")
 def accuracy(rows: Rows, predicted: str = "predicted", actual: str = "actual") -> Estimate:
     """Share of rows with a correct prediction, with Wilson's score interval."""
     return wilson(sum(row[predicted] == row[actual] for row in rows), len(rows))
 
 
+@statistic(unit="share", better="higher")
 def macro_f1(rows: Rows, predicted: str = "predicted", actual: str = "actual") -> Estimate:
     """Mean F1 = 2TP / (2TP + FP + FN) over the classes, which are all labels in `actual` or `predicted`."""
     if not rows:
@@ -29,6 +41,7 @@ def macro_f1(rows: Rows, predicted: str = "predicted", actual: str = "actual") -
     return Estimate(fmean(scores), len(rows), why_no_ci95="macro-F1 has no closed-form interval")
 
 
+@statistic(unit="share", better="higher")
 def accuracy_over_seeds(
     rows: Rows, seed: str = "seed", predicted: str = "predicted", actual: str = "actual"
 ) -> Estimate:
@@ -49,6 +62,7 @@ def accuracy_over_seeds(
     return Estimate(average, len(shares), (max(0.0, average - half), min(1.0, average + half)))
 
 
+@statistic(unit="share", better="lower")
 def accuracy_sd_over_seeds(
     rows: Rows, seed: str = "seed", predicted: str = "predicted", actual: str = "actual"
 ) -> Estimate:
@@ -63,16 +77,15 @@ def accuracy_sd_over_seeds(
 
 def _by_seed(rows: Rows, seed: str, predicted: str, actual: str) -> tuple[list[float], str | None]:
     """Returns the accuracy of each seed, and the reason why they cannot be compared (None if they can)."""
-    hits: defaultdict[str, list[bool]] = defaultdict(list)
-    for row in rows:
-        hits[row[seed]].append(row[predicted] == row[actual])
-    sizes = sorted({len(values) for values in hits.values()})
-    problem = None if hits else "no rows"
+    groups = list(grouped(rows, seed, str).values())
+    sizes = sorted({len(group) for group in groups})
+    problem = None if groups else "no rows"
     if len(sizes) > 1:
         problem = f"the seeds answered unlike numbers of texts ({sizes[0]} to {sizes[-1]})"
-    return [fmean(values) for values in hits.values()], problem
+    return [fmean(row[predicted] == row[actual] for row in group) for group in groups], problem
 
 
+@statistic(unit="p")
 def mcnemar(rows: Rows, a: str, b: str, actual: str = "actual") -> Estimate:
     """The p-value of the exact two-sided McNemar test: do two classifiers have the same accuracy on the same texts?
 
@@ -92,6 +105,7 @@ def mcnemar(rows: Rows, a: str, b: str, actual: str = "actual") -> Estimate:
     return Estimate(min(1.0, 2 * total / 2**trials), len(rows), why_no_ci95="a p-value has no interval")
 
 
+@statistic(unit="share")
 def accuracy_difference(rows: Rows, a: str, b: str, actual: str = "actual") -> Estimate:
     """Accuracy of `a` minus accuracy of `b` on the same texts, with an interval for paired shares.
 
@@ -113,12 +127,9 @@ def _discordant(rows: Rows, a: str, b: str, actual: str) -> tuple[int, int]:
     return pairs.count((True, False)), pairs.count((False, True))
 
 
+@statistic(unit="share", better="lower")
 def expected_calibration_error(
-    rows: Rows,
-    confidence: str = "confidence",
-    predicted: str = "predicted",
-    actual: str = "actual",
-    bins: int = 15,
+    rows: Rows, confidence: str = "confidence", predicted: str = "predicted", actual: str = "actual", bins: int = 15
 ) -> Estimate:
     """Expected calibration error: the mean of |accuracy − confidence| over bins, weighted by rows per bin.
 
@@ -133,6 +144,7 @@ def expected_calibration_error(
     return Estimate(sum(map(abs, gaps)) / len(rows), len(rows), why_no_ci95="a binned estimate, biased upwards")
 
 
+@statistic(unit="share", better="lower")
 def aurc(rows: Rows, confidence: str = "confidence", predicted: str = "predicted", actual: str = "actual") -> Estimate:
     """Area under the risk–coverage curve: the mean, over k, of the error rate of the k most confident rows.
 
@@ -152,11 +164,7 @@ def aurc(rows: Rows, confidence: str = "confidence", predicted: str = "predicted
     return Estimate(fmean(risks), len(rows), why_no_ci95="the area has no closed-form interval")
 
 
-def rejected(rows: Rows, threshold: float, confidence: str = "confidence") -> Estimate:
-    """Share of rows with a confidence below `threshold` (abstentions), with Wilson's score interval."""
-    return wilson(sum(score < threshold for score in numbers(rows, confidence)), len(rows))
-
-
+@statistic(unit="share", better="higher")
 def recall_at_false_rejects(
     rows: Rows,
     false_rejects: float = 0.05,
@@ -173,12 +181,13 @@ def recall_at_false_rejects(
     """
     in_scope, out_of_scope = _scopes(rows, confidence, column, inside, outside)
     if not in_scope or not out_of_scope:
-        return _one_sided(column, in_scope, inside, outside)
+        return _one_sided(column, outside if in_scope else inside)
     allowed = math.floor(false_rejects * len(in_scope) + 1e-9)
     threshold = in_scope[allowed] if allowed < len(in_scope) else math.inf
     return wilson(sum(score < threshold for score in out_of_scope), len(out_of_scope))
 
 
+@statistic(unit="share", better="higher")
 def auroc(
     rows: Rows, confidence: str = "confidence", column: str = "in_scope", inside: str = "yes", outside: str = "no"
 ) -> Estimate:
@@ -189,7 +198,7 @@ def auroc(
     """
     in_scope, out_of_scope = _scopes(rows, confidence, column, inside, outside)
     if not in_scope or not out_of_scope:
-        return _one_sided(column, in_scope, inside, outside)
+        return _one_sided(column, outside if in_scope else inside)
     n = len(in_scope) + len(out_of_scope)
     above = [_share_below(score, out_of_scope) for score in in_scope]
     below = [1 - _share_below(score, in_scope) for score in out_of_scope]
@@ -204,15 +213,11 @@ def auroc(
 
 def _scopes(rows: Rows, confidence: str, column: str, inside: str, outside: str) -> tuple[list[float], list[float]]:
     """Returns the confidences of the in-scope rows and of the out-of-scope rows, each in ascending order."""
-    kinds: dict[str, list[float]] = {inside: [], outside: []}
-    for row in rows:
-        if row[column] in kinds:
-            kinds[row[column]].append(float(row[confidence]))
-    return sorted(kinds[inside]), sorted(kinds[outside])
+    groups = grouped(rows, column, str)
+    return sorted(numbers(groups.get(inside, []), confidence)), sorted(numbers(groups.get(outside, []), confidence))
 
 
-def _one_sided(column: str, in_scope: list[float], inside: str, outside: str) -> Estimate:
-    missing = outside if in_scope else inside
+def _one_sided(column: str, missing: str) -> Estimate:
     return Estimate(None, 0, invalid_because=f"no rows with {column} = {missing}")
 
 

@@ -14,7 +14,7 @@ from bankllm.evidence.csv_table import inside
 from bankllm.evidence.documents import Record, parse
 from bankllm.evidence.known_facts import contradiction
 from bankllm.evidence.recompute import RawFiles
-from bankllm.evidence.statistics.estimate import Estimate
+from bankllm.evidence.statistics.statistic import Estimate
 from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
 
 RELATIVE_TOLERANCE = 1e-9

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bankllm.evidence.statistics.registry import samples_needed
+from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.loadtest.load import (
     LOAD_DRIVERS,
     MAX_CONSECUTIVE_FAILURES,

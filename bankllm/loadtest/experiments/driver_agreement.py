@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from bankllm.evidence.statistics.registry import histogram_quantile
+from bankllm.evidence.statistics.samples import histogram_quantile
 from bankllm.loadtest.load import RequestRow, Value, estimate
 
 PERCENTILES = {"p50": 0.5, "p95": 0.95}

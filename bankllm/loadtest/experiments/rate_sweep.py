@@ -4,7 +4,7 @@
     run.write_rows("sweep", rows_of(steps, "chat_w1"))
 
 All loads are open loops. A closed loop slows down with the server, so it cannot offer more than the server sustains.
-The statistic `knee` in `evidence.statistics.registry` defines the knee and computes it from the rows.
+The statistic `knee` in `evidence.statistics.rates` defines the knee and computes it from the rows.
 """
 
 import math
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from bankllm.evidence.statistics.registry import Rows, goodput, knee, throughput
+from bankllm.evidence.statistics.rates import goodput, knee, throughput
+from bankllm.evidence.statistics.statistic import Rows
 from bankllm.loadtest.load import LoadResult, RequestRow, estimate
 
 OBJECTIVE_MS = 500

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bankllm.evidence.statistics.registry import samples_needed
+from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.loadtest.drivers.open_loop import due_times, lateness_fault, run_open_loop
 from bankllm.loadtest.experiments.sequential import time_requests
 from bankllm.loadtest.load import COLUMNS, Arrivals, Load, LoadResult, RequestRow, row

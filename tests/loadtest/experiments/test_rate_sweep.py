@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bankllm.evidence.statistics.registry import MIN_ACHIEVED_SHARE, knee, samples_needed
+from bankllm.evidence.statistics.rates import MIN_ACHIEVED_SHARE, knee
+from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.loadtest.experiments.rate_sweep import (
     CLOSE,
     KEPT_COLUMNS,

@@ -1,17 +1,30 @@
-"""`Estimate`, the result type of every statistic, and helpers that several statistics share.
+"""`statistic` registers a statistic: a pure function from the rows of a raw CSV file to an `Estimate`.
 
-Standard library only.
+    @statistic(unit="share", better="lower", tolerance=0.01)
+    def late(rows: Rows, column: str, after_ms: float) -> Estimate:
+        return wilson(sum(value > after_ms for value in numbers(rows, column)), len(rows))
+
+String arguments are column names. Standard library only, so that a run can be verified without installing anything.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import update_wrapper
 from statistics import NormalDist
+from typing import Generic, Literal, ParamSpec, TypeVar
 
+from bankllm.util.registry import Registry
+
+K = TypeVar("K")
+P = ParamSpec("P")
 Rows = Sequence[dict[str, str]]
 """Rows of a raw CSV file: column name → text."""
+Better = Literal["higher", "lower"]
 Z95 = NormalDist().inv_cdf(0.975)
 """The 0.975 quantile of the standard normal distribution, 1.96, for two-sided 95 % intervals."""
+COLUMN, COUNT, PER_SECOND = "column", "count", "*/s"
+"""Values of `Statistic.unit`: the unit follows from the name of the column, names what is counted, or ends in `/s`."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,40 @@ class Estimate:
     """Why there is no value, or why the value must not be used."""
 
 
+@dataclass(eq=False)
+class Statistic(Generic[P]):
+    """A statistic and what verification and the comparison of runs need to know about it. Call it as its function."""
+
+    compute: Callable[P, Estimate]
+    unit: str
+    """Unit that a record must have: a fixed one such as `share`, `{amount}/s` with the value of a parameter, `COLUMN`,
+    `COUNT` or `PER_SECOND`."""
+    better: Better | None
+    """Which value is better, by which `report --compare` calls a difference better or worse; None: the unit decides."""
+    tolerance: float
+    """How far a repeated value may lie away, for `reproduce`: less than 1 is a difference of a share without an
+    interval, 1 or more is a factor, for a time, rate or size on the same machine."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Estimate:
+        return self.compute(*args, **kwargs)
+
+
+STATISTICS: Registry[Statistic[...]] = Registry("statistic", "bankllm.statistics", "bankllm.evidence.statistics")
+
+
+def statistic(
+    *, unit: str, better: Better | None = None, tolerance: float = 1.5
+) -> Callable[[Callable[P, Estimate]], Statistic[P]]:
+    """Returns a decorator that registers a function under its name. The arguments are the fields of `Statistic`."""
+
+    def register(function: Callable[P, Estimate]) -> Statistic[P]:
+        made = update_wrapper(Statistic(function, unit, better, tolerance), function)
+        STATISTICS.add(function.__name__, made)
+        return made
+
+    return register
+
+
 def no_rows() -> Estimate:
     """Returns the estimate for an empty sequence of rows."""
     return Estimate(None, 0, invalid_because="no rows")
@@ -38,6 +85,14 @@ def no_rows() -> Estimate:
 def numbers(rows: Rows, column: str) -> list[float]:
     """Returns a column as floats. Raises `KeyError` if it is missing and `ValueError` if a cell is not a number."""
     return [float(row[column]) for row in rows]
+
+
+def grouped(rows: Rows, column: str, read: Callable[[str], K]) -> dict[K, list[dict[str, str]]]:
+    """Returns value of the column → its rows, in the order of the rows; `read` is the type of the values."""
+    groups: dict[K, list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(read(row[column]), []).append(row)
+    return groups
 
 
 def wilson(hits: int, n: int) -> Estimate:

@@ -1,144 +1,41 @@
-"""Each statistic compared with SciPy, scikit-learn, a published table, or a case computed by hand."""
+"""Statistics of classifiers, each compared with SciPy, scikit-learn, a published table, or a case computed by hand."""
 
-import csv
-import io
 import itertools
 import math
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
-from bankllm.evidence.statistics import estimate as e
-from bankllm.evidence.statistics import registry as s
-
-
-def rows(**columns: list[object]) -> list[dict[str, str]]:
-    return [dict(zip(columns, map(str, values), strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def test_mean_has_the_central_limit_interval() -> None:
-    generator = random.Random(1)
-    values = [generator.gauss(10, 2) for _ in range(400)]
-    estimate = s.mean(rows(x=values), "x")
-    low, high = stats.norm.interval(0.95, loc=sum(values) / 400, scale=stats.sem(values))
-    assert estimate.value == pytest.approx(sum(values) / 400)
-    assert estimate.ci95 == pytest.approx((low, high))
-
-
-def test_mean_of_few_samples_has_no_interval_but_a_reason() -> None:
-    assert s.mean(rows(x=[1, 3]), "x") == s.Estimate(2.0, 2, why_no_ci95="fewer than 30 samples")
-
-
-@pytest.mark.parametrize(("q", "needed"), [(0.90, 64), (0.95, 130), (0.99, 662), (0.999, 6636)])
-def test_samples_needed_equals_the_table_of_mlperf(q: float, needed: int) -> None:
-    assert abs(s.samples_needed(q) - needed) <= 2
-    n = s.samples_needed(q)
-    assert stats.binom.cdf(1, n, 1 - q) <= 0.01 < stats.binom.cdf(1, n - 1, 1 - q)
-
-
-def test_percentile_is_nearest_rank_and_its_interval_covers_the_truth() -> None:
-    """For many samples from a known distribution, about 95 % of the intervals contain the true percentile."""
-    random_numbers = random.Random(7)
-    truth = stats.expon.ppf(0.95)
-    hits = 0
-    for _ in range(400):
-        sample = [random_numbers.expovariate(1) for _ in range(300)]
-        estimate = s.percentile(rows(x=sample), "x", 0.95)
-        assert estimate.value == sorted(sample)[math.ceil(0.95 * 300) - 1]
-        assert estimate.ci95 is not None
-        hits += estimate.ci95[0] <= truth <= estimate.ci95[1]
-    assert 0.93 <= hits / 400 <= 0.99
-
-
-def test_percentile_of_too_few_samples_is_none() -> None:
-    estimate = s.percentile(rows(x=range(200)), "x", 0.99)
-    assert estimate.value is None
-    assert estimate.invalid_because == f"p99 needs {s.samples_needed(0.99)} samples, there are 200"
-
-
-def test_samples_needed_rejects_a_percentage() -> None:
-    with pytest.raises(ValueError, match="between 0 and 1, found 95"):
-        s.samples_needed(95)
+from bankllm.evidence.statistics import classification as s
+from bankllm.evidence.statistics.statistic import Estimate
+from tests.support.text_rows import text_rows
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 50), (50, 50), (2864, 3080), (7, 9)])
 def test_wilson_agrees_with_scipy(hits: int, n: int) -> None:
-    answer = rows(predicted=["a"] * n, actual=["a"] * hits + ["b"] * (n - hits))
+    answer = text_rows(predicted=["a"] * n, actual=["a"] * hits + ["b"] * (n - hits))
     estimate = s.accuracy(answer)
     expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
     assert estimate.value == hits / n
     assert estimate.ci95 == pytest.approx((expected.low, expected.high))
 
 
-def test_proportion_counts_a_value() -> None:
-    estimate = s.proportion(rows(status=[200, 500, 200, 200]), "status", "200")
-    assert (estimate.value, estimate.n) == (0.75, 4)
-
-
 def test_macro_f1_by_hand() -> None:
     """a: TP 2, FP 1, FN 0 → 0.8; b: TP 1, FP 0, FN 1 → 2/3; c: predicted once, never correctly → 0."""
-    answer = rows(actual=["a", "a", "b", "b"], predicted=["a", "a", "b", "a"])
+    answer = text_rows(actual=["a", "a", "b", "b"], predicted=["a", "a", "b", "a"])
     assert s.macro_f1(answer).value == pytest.approx((0.8 + 2 / 3) / 2)
-    stray = rows(actual=["a", "a"], predicted=["a", "c"])
+    stray = text_rows(actual=["a", "a"], predicted=["a", "c"])
     assert s.macro_f1(stray).value == pytest.approx((2 / 3 + 0) / 2)
-
-
-def test_throughput_counts_from_first_start_to_last_end() -> None:
-    assert s.throughput(rows(t0=[1.0, 1.5, 2.0], t1=[2.0, 2.0, 4.0]), "t0", "t1").value == pytest.approx(1.0)
-    assert s.throughput(rows(t0=[1.0], t1=[1.0]), "t0", "t1").invalid_because == "the rows span no time"
-
-
-def test_rate_is_total_amount_over_total_time() -> None:
-    assert s.rate(rows(done=[1000, 500], seconds=[2.0, 3.0]), "done", "seconds").value == 300
-    assert s.rate(rows(done=[1], seconds=[0.0]), "done", "seconds").invalid_because == "the rows took no time"
-
-
-def test_single_requires_one_row() -> None:
-    assert s.single(rows(x=[2.5]), "x").value == 2.5
-    assert s.single(rows(x=[1, 2]), "x").invalid_because == "expected one row, found 2"
-
-
-def test_histogram_quantile_interpolates_like_prometheus() -> None:
-    """PromQL interpolates: 900 of 1,000 are at most 0.1 and all at most 0.25, so p95 is in the middle of the bucket."""
-    buckets = rows(le=["0.05", "0.1", "0.25", "+Inf"], total=[500, 900, 1000, 1000])
-    assert s.histogram_quantile(buckets, "le", "total", 0.95).value == pytest.approx(0.1 + 0.15 * 0.5)
-    above_last_bound = rows(le=["0.05", "0.1", "+Inf"], total=[500, 900, 1000])
-    assert s.histogram_quantile(above_last_bound, "le", "total", 0.95).value == 0.1
-
-
-OTHER_REASON_FOR_NO_ROWS = {"count", "single", "percentile", "histogram_quantile", "recall_at_false_rejects", "auroc"}
-OTHER_REASON_FOR_NO_ROWS |= {"across", "growth"}
-
-
-@pytest.mark.parametrize("name", sorted(set(s.STATISTICS) - OTHER_REASON_FOR_NO_ROWS - {"bootstrap"}))
-def test_no_rows_give_no_value(name: str) -> None:
-    arguments = {"maximum": ["x"], "mean": ["x"], "throughput": ["a", "b"], "proportion": ["x", "1"], "rejected": [0.5]}
-    arguments |= {"goodput": [*"abcd", 500], "knee": [*"abcde", 500]}
-    arguments |= {"rate": ["a", "b"], "mcnemar": ["a", "b"], "accuracy_difference": ["a", "b"]}
-    assert s.STATISTICS[name]([], *arguments.get(name, [])).invalid_because == "no rows"
 
 
 def test_macro_f1_agrees_with_scikit_learn() -> None:
     generator = random.Random(3)
-    answer = rows(**{name: [generator.choice("abcde") for _ in range(200)] for name in ("actual", "predicted")})
+    answer = text_rows(**{name: [generator.choice("abcde") for _ in range(200)] for name in ("actual", "predicted")})
     expected = f1_score([r["actual"] for r in answer], [r["predicted"] for r in answer], average="macro")
     assert s.macro_f1(answer).value == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 101])
-def test_students_t_agrees_with_scipy(freedom: int) -> None:
-    assert e.t95(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-12)
-
-
-def test_students_t_needs_a_degree_of_freedom() -> None:
-    with pytest.raises(ValueError, match="1 degree of freedom or more, found 0"):
-        e.t95(0)
 
 
 def seeded(*hits: int, of: int = 10) -> list[dict[str, str]]:
@@ -162,9 +59,9 @@ def test_accuracy_over_seeds_has_students_interval() -> None:
 
 
 def test_statistics_over_seeds_explain_a_missing_interval_or_value() -> None:
-    assert s.accuracy_over_seeds(seeded(9)) == s.Estimate(0.9, 1, why_no_ci95="one seed shows no spread")
+    assert s.accuracy_over_seeds(seeded(9)) == Estimate(0.9, 1, why_no_ci95="one seed shows no spread")
     one_seed = s.accuracy_sd_over_seeds(seeded(9))
-    assert one_seed == s.Estimate(None, 1, invalid_because="a standard deviation needs 2 seeds, there is 1")
+    assert one_seed == Estimate(None, 1, invalid_because="a standard deviation needs 2 seeds, there is 1")
     assert "no spread to judge by" in str(s.accuracy_over_seeds(seeded(9, 9)).why_no_ci95)
     cut_short = seeded(9, 8)[:-3]
     for statistic in (s.accuracy_over_seeds, s.accuracy_sd_over_seeds):
@@ -214,7 +111,9 @@ def test_accuracy_difference_of_equal_classifiers_has_an_interval() -> None:
 
 
 def scored(confidences: list[float], correct: list[bool]) -> list[dict[str, str]]:
-    return rows(confidence=confidences, predicted=["a" if c else "b" for c in correct], actual=["a"] * len(correct))
+    return text_rows(
+        confidence=confidences, predicted=["a" if c else "b" for c in correct], actual=["a"] * len(correct)
+    )
 
 
 def test_expected_calibration_error_by_hand_and_by_numpy() -> None:
@@ -243,15 +142,9 @@ def test_aurc_by_hand_and_independent_of_the_order_of_ties() -> None:
     assert s.aurc(tied).value == pytest.approx(np.mean([s.aurc(order).value for order in orders]))
 
 
-def test_rejected_counts_only_rows_below_the_threshold() -> None:
-    estimate = s.rejected(rows(confidence=[0.1, 0.5, 0.6, 0.9]), threshold=0.5)
-    assert (estimate.value, estimate.n) == (0.25, 4)
-    assert estimate.ci95 == pytest.approx(tuple(stats.binomtest(1, 4).proportion_ci(method="wilson")))
-
-
 def scopes(inside: list[float], outside: list[float]) -> list[dict[str, str]]:
     kinds = ["yes"] * len(inside) + ["no"] * len(outside)
-    return rows(confidence=[*inside, *outside], in_scope=kinds)
+    return text_rows(confidence=[*inside, *outside], in_scope=kinds)
 
 
 def test_recall_at_false_rejects_uses_the_highest_allowed_threshold() -> None:
@@ -266,7 +159,7 @@ def test_recall_at_false_rejects_uses_the_highest_allowed_threshold() -> None:
 
 
 def test_scope_column_can_be_chosen_and_both_kinds_are_required() -> None:
-    sets = rows(set=["test", "test", "far", "near"], confidence=[0.9, 0.8, 0.1, 0.95])
+    sets = text_rows(set=["test", "test", "far", "near"], confidence=[0.9, 0.8, 0.1, 0.95])
     options = {"column": "set", "inside": "test"}
     assert s.recall_at_false_rejects(sets, **options, outside="far").value == 1.0
     assert s.auroc(sets, **options, outside="near").value == 0.0
@@ -289,42 +182,3 @@ def test_auroc_agrees_with_scikit_learn_and_its_interval_with_delong() -> None:
     assert estimate.ci95 == pytest.approx(stats.norm.interval(0.95, loc=wins.mean(), scale=error))
     separated = s.auroc(scopes([0.9, 0.8], [0.1, 0.2]))
     assert (separated.value, separated.why_no_ci95) == (1.0, "the rows leave no spread to judge by")
-
-
-def test_the_statistics_need_only_the_standard_library() -> None:
-    """Python without site-packages (-S) can import the statistics and compute one."""
-    code = "from bankllm.evidence.statistics.registry import STATISTICS as s; print(s['count']([{}]).value)"
-    root = Path(e.__file__).parents[3]
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
-
-
-def test_a_float_is_unchanged_after_writing_and_reading_csv() -> None:
-    """verify compares values that were written to CSV, so reading the shortest repr must give the same float."""
-    value = 0.1 + 0.2
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow([value])
-    assert s.single([{"x": buffer.getvalue().strip()}], "x").value == value
-
-
-def test_bootstrap_agrees_with_scipy_and_is_reproducible() -> None:
-    generator = random.Random(5)
-    values = [generator.lognormvariate(0, 0.5) for _ in range(200)]
-    estimate = s.bootstrap(rows(x=values), "mean", column="x", resamples=1000)
-    interval = stats.bootstrap((values,), np.mean, n_resamples=1000, method="percentile", rng=1).confidence_interval
-    assert estimate.value == pytest.approx(np.mean(values))
-    assert estimate.ci95 == pytest.approx((interval.low, interval.high), rel=0.03)
-    assert s.bootstrap(rows(x=values), "mean", column="x", resamples=1000) == estimate
-    assert s.bootstrap(rows(x=values), "mean", column="x", resamples=1000, seed=1) != estimate
-
-
-def test_bootstrap_gives_macro_f1_an_interval_but_not_for_few_rows() -> None:
-    generator = random.Random(6)
-    actual = [f"c{i % 4}" for i in range(120)]
-    predicted = [label if generator.random() < 0.8 else "c0" for label in actual]
-    estimate = s.bootstrap(rows(actual=actual, predicted=predicted), "macro_f1", resamples=300)
-    assert estimate.value == s.macro_f1(rows(actual=actual, predicted=predicted)).value
-    assert estimate.ci95 is not None
-    assert estimate.ci95[0] < estimate.value < estimate.ci95[1]
-    assert s.bootstrap(rows(x=[1, 2]), "mean", column="x").why_no_ci95 == "fewer than 30 samples"
-    assert s.bootstrap([], "mean", column="x").invalid_because == "no rows"

@@ -1,0 +1,79 @@
+"""Statistics of work per second: throughput, goodput, and the knee of a rate sweep.
+
+Columns of times are in seconds on the same clock, latencies in ms; an error is empty for a success.
+"""
+
+import math
+
+from bankllm.evidence.statistics.samples import percentile
+from bankllm.evidence.statistics.statistic import PER_SECOND, Estimate, Rows, grouped, no_rows, numbers, statistic
+
+MIN_ACHIEVED_SHARE = 0.95
+"""Share of the offered rate that the server must achieve, for `knee`."""
+
+
+@statistic(unit=PER_SECOND, better="higher")
+def throughput(rows: Rows, start: str, end: str) -> Estimate:
+    """Rows per second between the first start and the last end."""
+    return _per_second(rows, len(rows), start, end)
+
+
+@statistic(unit=PER_SECOND, better="higher")
+def goodput(rows: Rows, start: str, end: str, latency: str, error: str, objective_ms: float) -> Estimate:
+    """Goodput: requests per second that succeed within the latency objective. Other requests are not counted.
+
+    The term has the same meaning in the serving benchmarks of vLLM and NVIDIA.
+    """
+    good = sum(not row[error] and float(row[latency]) <= objective_ms for row in rows)
+    return _per_second(rows, good, start, end)
+
+
+def _per_second(rows: Rows, amount: int, start: str, end: str) -> Estimate:
+    if not rows:
+        return no_rows()
+    span = max(numbers(rows, end)) - min(numbers(rows, start))
+    if span <= 0:
+        return Estimate(None, len(rows), invalid_because="the rows span no time")
+    return Estimate(amount / span, len(rows), why_no_ci95="one run; its requests are not independent")
+
+
+@statistic(unit="{amount}/s", better="higher")
+def rate(rows: Rows, amount: str, seconds: str) -> Estimate:
+    """Work per second: the sum of `amount` divided by the sum of `seconds`, for work done in sequence."""
+    if not rows:
+        return no_rows()
+    spent = math.fsum(numbers(rows, seconds))
+    if spent <= 0:
+        return Estimate(None, len(rows), invalid_because="the rows took no time")
+    done = math.fsum(numbers(rows, amount))
+    return Estimate(done / spent, len(rows), why_no_ci95="one run; its pieces are not alike")
+
+
+@statistic(unit=PER_SECOND, better="higher")
+def knee(
+    rows: Rows, offered: str, start: str, end: str, latency: str, error: str, objective_ms: float, q: float = 0.95
+) -> Estimate:
+    """The highest sustained request rate of a sweep: the last offered rate before the first one that is too high.
+
+    A rate is sustained if percentile `q` of the latency is at most `objective_ms`, no request failed, and the server
+    achieved at least `MIN_ACHIEVED_SHARE` of the rate. The last condition compares the time of the last reply with the
+    last due time (`start`), so a growing queue fails it. `offered` is in requests per second.
+
+    Source: the Server scenario of MLPerf Inference (arXiv 1911.02549), which reports the highest Poisson rate at which
+    a percentile of the latency is within a bound.
+    """
+    if not rows:
+        return no_rows()
+    highest = None
+    for rate, step in sorted(grouped(rows, offered, float).items()):
+        observed = percentile(step, latency, q)
+        if observed.value is None:
+            return Estimate(None, len(rows), invalid_because=f"at {rate:g}/s {observed.invalid_because}")
+        due = numbers(step, start)
+        achieved = (max(due) - min(due)) / (max(numbers(step, end)) - min(due))
+        if observed.value > objective_ms or achieved < MIN_ACHIEVED_SHARE or any(row[error] for row in step):
+            if highest is None:
+                return Estimate(None, len(rows), invalid_because=f"{rate:g}/s, the lowest rate, was already too much")
+            return Estimate(highest, len(rows), why_no_ci95=f"one sweep: {rate:g}/s was too much, none between")
+        highest = rate
+    return Estimate(highest, len(rows), invalid_because="no rate was too much: the knee lies higher")

@@ -1,0 +1,80 @@
+"""Throughput, goodput and knee, compared with cases computed by hand."""
+
+from typing import Any
+
+import pytest
+
+from bankllm.evidence.statistics import rates as s
+from tests.support.text_rows import text_rows
+
+SERVED: dict[str, Any] = {"start": "due", "end": "done", "latency": "ms", "error": "error", "objective_ms": 500}
+
+
+def step(
+    offered: float, *, ms: float = 20, slow: int = 0, failed: int = 0, late_s: float = 0.0
+) -> list[dict[str, str]]:
+    """200 requests, evenly spaced at `offered` per second; `slow` take 600 ms, the last one `late_s` seconds longer."""
+    requests = []
+    for number in range(200):
+        due, took = number / offered, 600 if number < slow else ms
+        done = due + took / 1000 + (late_s if number == 199 else 0)
+        error = "HTTP 503" if number < failed else ""
+        requests.append({"offered": offered, "due": due, "done": done, "ms": 1000 * (done - due), "error": error})
+    return [{name: str(value) for name, value in row.items()} for row in requests]
+
+
+def test_throughput_counts_from_first_start_to_last_end() -> None:
+    assert s.throughput(text_rows(t0=[1.0, 1.5, 2.0], t1=[2.0, 2.0, 4.0]), "t0", "t1").value == pytest.approx(1.0)
+    assert s.throughput(text_rows(t0=[1.0], t1=[1.0]), "t0", "t1").invalid_because == "the rows span no time"
+
+
+def test_rate_is_total_amount_over_total_time() -> None:
+    assert s.rate(text_rows(done=[1000, 500], seconds=[2.0, 3.0]), "done", "seconds").value == 300
+    assert s.rate(text_rows(done=[1], seconds=[0.0]), "done", "seconds").invalid_because == "the rows took no time"
+
+
+def test_goodput_excludes_failed_and_late_requests() -> None:
+    rows = step(100, slow=10, failed=4)  # the failed requests are also slow
+    estimate = s.goodput(rows, **SERVED)
+    assert estimate.value == pytest.approx(190 / (199 / 100 + 0.02))
+    assert estimate.n == 200
+    assert s.goodput([rows[0] | {"done": rows[0]["due"]}], **SERVED).invalid_because == "the rows span no time"
+
+
+def test_the_knee_is_the_last_rate_before_the_first_that_is_too_high() -> None:
+    rows = step(50) + step(10) + step(20) + step(40, slow=11)  # p95 of 200 is the 190th value: 11 slow ones reach it
+    estimate = s.knee(rows, "offered", **SERVED)
+    assert (estimate.value, estimate.n, estimate.invalid_because) == (20, 800, None)
+    assert estimate.why_no_ci95 == "one sweep: 40/s was too much, none between"
+
+
+@pytest.mark.parametrize(
+    ("worse", "value"),
+    [
+        ({"slow": 10}, 50),  # with 10 slow requests the percentile is within the objective
+        ({"slow": 11}, 10),
+        ({"failed": 1}, 10),
+        ({"late_s": 0.2}, 50),  # (199/40) / (199/40 + 0.22) is over 95 %
+        ({"late_s": 0.3}, 10),
+    ],
+)
+def test_a_rate_is_sustained_only_within_the_limits_of_latency_errors_and_throughput(
+    worse: dict[str, Any], value: float
+) -> None:
+    estimate = s.knee(step(10) + step(40, **worse) + step(50) + step(60, failed=1), "offered", **SERVED)
+    assert estimate.value == value
+
+
+@pytest.mark.parametrize(
+    ("rows", "value", "because"),
+    [
+        (step(10) + step(20), 20, "no rate was too much: the knee lies higher"),
+        (step(10, failed=1) + step(20), None, "10/s, the lowest rate, was already too much"),
+        (step(10) + step(20)[:100], None, "at 20/s p95 needs 130 samples, there are 100"),
+    ],
+)
+def test_a_knee_outside_the_sweep_is_invalid_with_a_reason(
+    rows: list[dict[str, str]], value: float | None, because: str
+) -> None:
+    estimate = s.knee(rows, "offered", **SERVED)
+    assert (estimate.value, estimate.invalid_because) == (value, because)
