@@ -1,4 +1,4 @@
-"""Write the report of a run: RESULTS.md, RESULTS.html (with embedded plots), RESUME.md and the exports.
+"""Write the report of a run: RESULTS.md, RESULTS.html (with embedded plots), RESUME.md and CITATION.cff.
 
 Every measured number on a page is bound to its record. Records that were not measured or are invalid are listed with
 the reason. The output depends only on the records, the manifest and the plots of the run, so `bankllm report RUN`
@@ -19,8 +19,7 @@ from bankllm.evidence import claim_syntax
 from bankllm.evidence.format import describe_how, format_interval, format_part, format_value
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records, write_text
-from bankllm.evidence.report.exports import badges, results_csv
-from bankllm.evidence.report.resume import write_resume
+from bankllm.evidence.report.resume import Wordings, latex
 from bankllm.evidence.report.roadmap import REPORTED_BY_OTHERS
 from bankllm.evidence.report.summary import (
     API_RECORDS,
@@ -40,7 +39,7 @@ REPOSITORY = "https://github.com/bankllm/bankllm"
 
 
 def render(folder: Path) -> list[Path]:
-    """Write the pages and exports into the run's folder and return their paths. Raises `RunError` without records."""
+    """Write the pages into the run's folder and return their paths. Raises `RunError` without records."""
     written = rendered(folder)
     for name, text in written.items():
         write_text(folder / name, text)
@@ -48,16 +47,13 @@ def render(folder: Path) -> list[Path]:
 
 
 def rendered(folder: Path) -> dict[str, str]:
-    """File name → text of each page and export of a run. Raises `RunError` without records."""
+    """File name → text of each page of a run. Raises `RunError` without records."""
     records = read_records(folder)
     if not records:
         raise RunError(f"{folder} contains no records. Run the other notebooks first: bankllm run")
     environment = _environment()
     context = _context(folder, records)
-    written = {name: environment.get_template(f"{name}.j2").render(context) for name in TEMPLATES}
-    written["results.csv"] = results_csv(records)
-    written |= {f"badges/{name}": text for name, text in badges(records).items()}
-    return written
+    return {name: environment.get_template(f"{name}.j2").render(context) for name in TEMPLATES}
 
 
 def about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
@@ -94,6 +90,8 @@ def _environment() -> Environment:
         "interval": format_interval,
         "figure": _data_uri,
         "how": describe_how,
+        "sentence": lambda text: text[:1].upper() + text[1:],
+        "latex": latex,
         "md": lambda record, part="": claim_syntax.markdown(record.id, format_part(record, part), part),
         "html": lambda record, part="": Markup(claim_syntax.hypertext(record.id, format_part(record, part), part)),
     }
@@ -104,6 +102,7 @@ def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
     run = about(folder, records)
     topics = by_topic(records)
     training = training_table(records)
+    wordings = Wordings(records)
     columns = {column for row in training.values() for column in row}
     on_banking77 = any(r.id.startswith("training.") and r.conditions.get("dataset") == "banking77" for r in records)
     return {
@@ -120,7 +119,8 @@ def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
         "others": REPORTED_BY_OTHERS if on_banking77 else (),
         "missing": [record for record in records if record.status != "measured"],
         "line": {record.id: number for number, record in enumerate(records, start=1)},
-        "resume": write_resume(records, run["host"], run["profile"]),
+        "wordings": wordings,
+        "say": wordings.say,
     }
 
 
