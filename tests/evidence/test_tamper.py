@@ -102,7 +102,7 @@ SAMPLE: list[Tampering] = [
     ("a record dropped", "seals", lines("records.jsonl", lambda ls: ls[1:]), "RESULTS.md: line"),
     ("a claim on a page", "seals", replaced("RESULTS.html", ">190.0 ms<", ">180.0 ms<"), "RESULTS.html: line"),
     ("prose on a page", "seals", replaced("RESULTS.md", "measured in this run", "faster"), "RESULTS.md: differs from"),
-    ("an export", "seals", replaced("results.csv", ",190.0,", ",180.0,"), "results.csv: differs from"),
+    ("a citation", "seals", replaced("CITATION.cff", " measured", "00 measured"), "CITATION.cff: differs from"),
     ("a cell of a notebook", "seals", replaced(NB, "<td>190.0 ms</td>", "<td>180.0 ms</td>"), f"{NB}: value of {P95}"),
     ("a page in a notebook", "seals", replaced(NB, "-->190.0 ms<", "-->180.0 ms<"), f"{NB}: line"),
     ("a plot", "edits", content("plots/01_latency.png", lambda text: text[:99]), "latency.png: expected sha256"),
