@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from bankllm import __version__
-from bankllm.errors import BankLLMError, RunError, UsageError
+from bankllm.errors import BankLLMError, RunError
 from bankllm.evidence.commands import claims, latest_run, publish, report, require_verified
 from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
@@ -225,14 +225,11 @@ def benchmark(
 def export(
     adapter: Annotated[Path, typer.Argument(help="Folder of the trained classifier.")],
     output: Annotated[Path, typer.Argument(help="ONNX file to write.")],
-    precision: Annotated[str, typer.Option(help="Weight precision: fp32 or int8.")] = "fp32",
 ) -> None:
     """Export a trained classifier as one ONNX graph: backbone, adapter, pooling and head."""
     from bankllm.model.export import export_onnx
 
-    if precision not in ("fp32", "int8"):
-        raise UsageError(f"Unknown precision {precision!r}. Expected fp32 or int8.")
-    written = export_onnx(adapter, output, precision)  # type: ignore[arg-type]
+    written = export_onnx(adapter, output)
     typer.echo(f"Written to {written} ({written.stat().st_size / 2**20:.1f} MiB)")
 
 
@@ -249,7 +246,7 @@ def serve(
     responder: Annotated[
         str | None,
         typer.Option(
-            help="What generates the replies: template, transformers:MODEL or openai:BASE-URL#MODEL.",
+            help="What words the replies: template, transformers:MODEL, openai:BASE-URL#MODEL or a registered scheme.",
             show_default="BANKLLM_RESPONDER, else template",
         ),
     ] = None,

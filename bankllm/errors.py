@@ -29,7 +29,11 @@ class ModelError(BankLLMError):
 
 
 class StoreError(BankLLMError):
-    """A vector store or ledger cannot be read or written."""
+    """A vector store cannot be read or written."""
+
+
+class LedgerError(BankLLMError):
+    """A bank's ledger cannot be read."""
 
 
 class ServerError(BankLLMError):

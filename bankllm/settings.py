@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     """Never connect to a model or data hub (`BANKLLM_OFFLINE=1`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for training and inference (`BANKLLM_DEVICE`); `auto` uses a GPU if there is one."""
-    inference: Literal["auto", "onnx", "onnx-int8", "torch"] = "auto"
-    """Runtime of the served classifier (`BANKLLM_INFERENCE`); `auto`: torch on a GPU, otherwise ONNX Runtime, fp32."""
+    inference: Literal["auto", "onnx", "torch"] = "auto"
+    """Runtime of the served classifier (`BANKLLM_INFERENCE`); `auto`: torch on a GPU, otherwise ONNX Runtime."""
     encoder_threads: int = Field(0, ge=0)
     """Number of CPU cores that the served classifier uses in parallel (`BANKLLM_ENCODER_THREADS`); 0: all cores that
     this process may use."""
@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     embedding_cache_bytes: int = Field(64 * 2**20, ge=0)
     """Maximum size in bytes of the query embeddings cached in the store's file and shared by its processes
     (`BANKLLM_EMBEDDING_CACHE_BYTES`); 0 disables the cache."""
+    ledger: str = "demo:"
+    """The bank whose accounts the server reads (`BANKLLM_LEDGER`): `demo:`, `sqlite:PATH`, or a registered scheme."""
     adapter: Path | None = None
     """Folder of the server's classifier (`BANKLLM_ADAPTER`); default: the packaged classifier."""
     log_file: Path | None = None
@@ -80,7 +82,8 @@ class Settings(BaseSettings):
     """`customer`: one Pinecone namespace per customer. `shared`: one namespace for all customers, for Pinecone plans
     that limit the number of namespaces (`BANKLLM_PINECONE_NAMESPACES`)."""
     responder: str = "template"
-    """What generates the replies (`BANKLLM_RESPONDER`); see `assistant.wording.llm.make_responder`."""
+    """What generates the replies (`BANKLLM_RESPONDER`); `template`, `transformers:MODEL`, `openai:BASE-URL#MODEL`, or a
+    registered scheme."""
     responder_timeout_s: float = Field(20, gt=0)
     """Timeout in seconds of one attempt to generate a complete reply (`BANKLLM_RESPONDER_TIMEOUT_S`)."""
     openai_api_key: SecretStr | None = Field(

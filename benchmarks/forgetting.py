@@ -23,7 +23,7 @@ import numpy as np
 from store_turns import ROOT, unpack
 
 from bankllm import datasets
-from bankllm.assistant.bank.ledger import CUSTOMERS
+from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.loadtest.experiments.soak import delete_memory
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess

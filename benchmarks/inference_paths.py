@@ -3,7 +3,7 @@
 python benchmarks/inference_paths.py    # a few minutes; OpenVINO and torch.compile only if they are installed
 
 One process, one core per runtime (the server runs one pass per core at the same time). The queries are random test
-texts in passes of 1, 8 and 32 in their order, and as served: 64 at a time, sorted by length, in passes of 8. With every
+texts in passes of 1, 8 and 32 in their order, and as served: 32 at a time, sorted by length, in passes of 8. With every
 runtime, one pass returns both the logits and the embedding of the base model.
 """
 
@@ -21,7 +21,7 @@ import torch
 
 from bankllm import datasets
 from bankllm.assistant.batcher import MAX_BATCH, MAX_DEQUEUED
-from bankllm.assistant.engine import DEFAULT_ADAPTER
+from bankllm.assistant.runtime import DEFAULT_ADAPTER
 from bankllm.model.artifact import Scores
 from bankllm.model.export import export_onnx
 from bankllm.model.export_graphs import PackedGraph, pack
@@ -49,7 +49,7 @@ class OpenVinoSession:
 
 
 class CompiledSession:
-    """The same interface with torch.compile, for the packed graph: the encoder's hooks do not compile."""
+    """The same interface with torch.compile, for the packed graph."""
 
     def __init__(self, like: Any) -> None:
         classifier = IntentClassifier.load(DEFAULT_ADAPTER)
@@ -73,8 +73,6 @@ def paths(folder: Path) -> Iterator[tuple[str, Run]]:
     fp32 = export_onnx(DEFAULT_ADAPTER, folder / "fp32.onnx")
     graph = OnnxClassifier.load(fp32, threads=1)
     yield "ONNX Runtime, fp32", lambda texts: graph.score(texts, batch_size=len(texts))
-    int8 = OnnxClassifier.load(export_onnx(DEFAULT_ADAPTER, folder / "int8.onnx", "int8"), threads=1)
-    yield "ONNX Runtime, int8", lambda texts: int8.score(texts, batch_size=len(texts))
     if importlib.util.find_spec("openvino"):
         graph.session = OpenVinoSession(fp32, graph.session)
         yield "OpenVINO, fp32", lambda texts: graph.score(texts, batch_size=len(texts))

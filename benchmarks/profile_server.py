@@ -32,7 +32,7 @@ from gemm_share import peak_gflops
 from serving import random_queries
 
 from bankllm import datasets
-from bankllm.assistant.engine import DEFAULT_ADAPTER
+from bankllm.assistant.runtime import DEFAULT_ADAPTER
 from bankllm.errors import BankLLMError, NotMeasured, ServerError
 from bankllm.model.export import cached_export
 from bankllm.model.onnx_classifier import OnnxClassifier
@@ -129,7 +129,7 @@ def by_frame(stacks: Sequence[Stack], name_of: Callable[[str], str]) -> dict[str
 
 def flops_per_text(texts: Sequence[str], adapter: Path, settings: Settings) -> float:
     """Return the mean number of floating-point operations to classify one of these texts."""
-    graph = cached_export(adapter, "fp32", settings)
+    graph = cached_export(adapter, settings)
     tokens = OnnxClassifier.load(graph, threads=1).count_tokens(texts) / len(texts)
     model = onnx.load(graph).graph
     weights = {tensor.name: tensor.dims for tensor in model.initializer if len(tensor.dims) == 2}

@@ -17,8 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bankllm import datasets
-from bankllm.assistant.engine import DEFAULT_ADAPTER
-from bankllm.assistant.runtime import load_classifier
+from bankllm.assistant.runtime import DEFAULT_ADAPTER, load_classifier
 from bankllm.settings import get_settings
 from bankllm.util.processes import usable_cores
 

@@ -1,11 +1,8 @@
 """Micro-batching: requests that arrive while the encoder is busy share its next passes.
 
-with Batcher(encode) as batcher:          # encode: list of texts → list of results, in order
-    result = batcher.submit("where is my card").result()
-
 Dedicated threads run the encoder. They start a batch as soon as one request is queued, so an idle server adds no
-batching delay. Under load, the next batch fills while the current one runs. A thread dequeues the oldest requests
-first and sorts them by length, so that texts of similar length share a pass and little time goes into padding.
+batching delay. A thread dequeues the oldest requests first and sorts them by length, so that little time goes into
+padding.
 """
 
 import queue
@@ -19,7 +16,7 @@ from bankllm.errors import BankLLMError
 ResultT = TypeVar("ResultT")
 
 MAX_DEQUEUED = 32
-"""Texts that a thread takes from the queue at once. More texts give more choice of similar lengths."""
+"""Texts that a thread takes from the queue at once."""
 MAX_BATCH = 8
 """Texts per encoder pass. Larger passes do not increase the texts per second."""
 MAX_WAITING = 256

@@ -1,13 +1,14 @@
 """The chat engine: a customer's message in, a reply with its sources out.
 
-One encoder pass gives the intent and, if the adapter allows it, the embedding for memory search. The engine then looks
-up the facts, lets a responder word the reply, and stores the turn.
+An encoder pass gives the intent and, if the classifier is a head on the base model, the embedding for memory search.
+A tool then looks up the facts, a responder words the reply, and the engine stores the turn.
 
 with ChatEngine.load(None, Path("memory.sqlite"), get_settings()) as engine:
     engine.chat("What is my account balance?", "CUST001").reply
 """
 
 import logging
+import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -18,38 +19,31 @@ from typing import Self
 import numpy as np
 
 from bankllm.assistant.bank.knowledge import load_knowledge
-from bankllm.assistant.bank.ledger import Ledger
+from bankllm.assistant.bank.ledger import Bank, open_bank
 from bankllm.assistant.batcher import Batcher
-from bankllm.assistant.followups import is_follow_up, wanted_count
-from bankllm.assistant.runtime import load_classifier, shared_embedder
+from bankllm.assistant.facts import Facts, Request, tools_by_intent
+from bankllm.assistant.followups import is_follow_up
+from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base, load_classifier, memory_embedder
 from bankllm.assistant.turn import ChatReply, Encoded, PendingChat
-from bankllm.assistant.wording.llm import make_responder
-from bankllm.assistant.wording.template import Facts, Reply, Responder, TemplateResponder
+from bankllm.assistant.wording.responder import Responder, make_responder
 from bankllm.errors import ModelError, StoreError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import Classifier, ClassifierConfig
 from bankllm.settings import Settings
 from bankllm.util.redaction import mask
-from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import VectorService, open_service
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_ADAPTER = Path(__file__).parents[1] / "data" / "assistant"
-LEDGER_INTENTS = frozenset({"account_balance", "account_details", "recent_transactions"})
 SMALL_TALK = frozenset({"goodbye", "greeting", "human_agent", "out_of_scope"})
-ABSTAINED = "out_of_scope"
+ABSTAINED, HAND_OVER = "out_of_scope", "human_agent"
 MAX_MESSAGE_CHARACTERS = 2000
 STORE_WAIT_S = 3.0
 """Timeout per call when other processes share the store. A chat makes two calls (three for a follow-up) and continues
 without history on a timeout, so the wait is bounded."""
 RECALLED = 5
 """How many of the customer's nearest earlier messages are considered."""
-SPECIAL_TOKENS = 2
-"""Tokens that the tokenizer adds to a text: [CLS] and [SEP]."""
-TRANSACTIONS = 5
-"""Transactions in a reply if the customer names no number."""
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
 """Replaces the digits in a new conversation's id, so that the id cannot read as an account number."""
 CONTEXT = 20
@@ -58,36 +52,41 @@ CLEAR = 0.8
 """Confidence from which a message that is worded as a follow-up is classified without the turn before it."""
 RELATED = 0.6
 """Cosine similarity from which an earlier message counts as being about the same topic."""
+QUOTED_CHARACTERS = 160
+"""An earlier message is shortened to this length when it is quoted."""
+
+Decision = tuple[str, float, tuple[str, ...]]
+"""Intent, confidence and, for an abstention, the titles of the likeliest topics."""
 
 
 class ChatEngine:
-    """Answers messages, from any number of threads. Owns its memory and ledger: `close` closes them."""
+    """Answers messages, from any number of threads. Owns its memory and bank: `close` closes them."""
 
     def __init__(
-        self,
-        classifier: Classifier,
-        memory: VectorService,
-        ledger: Ledger,
-        responder: Responder,
-        encoder_threads: int = 1,
+        self, classifier: Classifier, memory: VectorService, bank: Bank, responder: Responder, encoder_threads: int = 1
     ) -> None:
         """`encoder_threads` is the number of encoder passes that run at the same time.
 
-        Raises `ModelError` if the classifier has an intent that neither the ledger nor an article answers.
+        Raises `ModelError` if the classifier has an intent that no tool answers.
         """
         self.classifier = classifier
         self.memory = memory
-        self.ledger = ledger
+        self.bank = bank
         self.responder = responder
         self.model = model_name(classifier.artifact)
-        self._knowledge = load_knowledge()
-        unanswered = sorted(set(classifier.label_names) - LEDGER_INTENTS - set(self._knowledge))
-        if unanswered:
+        self._tools = tools_by_intent()
+        if unanswered := sorted(set(classifier.label_names) - set(self._tools)):
             raise ModelError(
                 f"The classifier has intents without an answer: {', '.join(unanswered[:5])}. Expected Banking77's "
-                "intents and the assistant's; train on the data set `assistant`, or add articles to knowledge.json."
+                "intents and the assistant's; train on the data set `assistant`, add articles to knowledge.json, or "
+                "add a tool for them (CONTRIBUTING.md)."
             )
-        self._shares_embedding = _same_embedding(classifier, memory)
+        sha256 = classifier.artifact.base_sha256
+        self._shares_embedding = (
+            sha256 is not None
+            and embeds_as_base(classifier.artifact)
+            and memory.embedder.model_id.endswith(f"@{sha256[:12]}")
+        )
         self._encoder = Batcher(self._encode, threads=encoder_threads, observe=lambda size: self.observe_batch(size))
         self.observe_batch: Callable[[int], None] = lambda size: None
         """Called with the number of messages of each encoder pass; for metrics."""
@@ -101,14 +100,15 @@ class ChatEngine:
         """Load an adapter (None: the packaged one), a memory file (None: in memory, lost on `close`) and a responder
         (None: the one in the settings), and run one warm-up pass.
 
-        Raises `ModelError` or `StoreError` if one of them is missing or damaged, `UsageError` for an unknown responder.
+        Raises `ModelError`, `StoreError` or `LedgerError` if one of them is missing or damaged, `UsageError` for an
+        unknown responder or bank.
         """
         chosen = make_responder(responder or settings.responder, settings)
+        bank = open_bank(settings.ledger)
         classifier, threads = load_classifier(adapter or DEFAULT_ADAPTER, settings)
-        embedder = shared_embedder(classifier, settings)
-        memory = open_service(store_path, settings, embedder=embedder, wait_s=STORE_WAIT_S)
+        memory = open_service(store_path, settings, embedder=memory_embedder(classifier, settings), wait_s=STORE_WAIT_S)
         try:
-            engine = cls(classifier, memory, Ledger(), chosen, threads)
+            engine = cls(classifier, memory, bank, chosen, threads)
             engine.embed(["warm up"])
         except BaseException:
             memory.close()
@@ -118,8 +118,8 @@ class ChatEngine:
     def chat(self, message: str, customer_id: str, conversation_id: str | None = None) -> ChatReply:
         """Answer one message. When this returns, memory has the turn, with account numbers masked.
 
-        Raises `UsageError` for an empty or overlong message, `UnknownCustomer`, `Overloaded`, and `StoreError` if the
-        ledger fails. If memory fails, the chat still gets a reply; see `ChatReply.unavailable`.
+        Raises `UsageError` for an empty or overlong message, `UnknownCustomer`, `Overloaded`, and `LedgerError` if the
+        bank fails. If memory fails, the chat still gets a reply; see `ChatReply.unavailable`.
         """
         return self.finish(self.begin(message, customer_id, conversation_id))
 
@@ -132,17 +132,19 @@ class ChatEngine:
                 f"Expected a message of 1 to {MAX_MESSAGE_CHARACTERS} characters, not only spaces; got {len(message)} "
                 "characters."
             )
-        if not is_text(message):
+        try:
+            message.encode()
+        except UnicodeEncodeError:  # JSON's escapes can write one half of a surrogate pair
             raise UsageError(
                 "The message contains an unpaired surrogate, which is not a valid character. Send valid Unicode."
-            )
+            ) from None
         if conversation_id and mask(conversation_id) != conversation_id:
             raise UsageError(
                 "The conversation_id looks like an account number. Send the conversation_id of an earlier reply, or "
                 "omit it."
             )
         message = mask(message)
-        self.ledger.require(customer_id)
+        self.bank.require(customer_id)
         return PendingChat(
             message=message,
             customer_id=customer_id,
@@ -154,14 +156,17 @@ class ChatEngine:
 
     def finish(self, pending: PendingChat) -> ChatReply:
         """Wait for the encoder, look up the facts, generate the reply and store the turn."""
-        return [item for item in self._answer(pending, streamed=False) if isinstance(item, ChatReply)][-1]
+        return [item for item in self.stream(pending) if isinstance(item, ChatReply)][-1]
 
     def stream(self, pending: PendingChat) -> Iterator[str | ChatReply]:
         """The pieces of the reply as the responder generates them, then the whole `ChatReply`.
 
         If its `fallback` is set, its text replaces the pieces. A turn is stored only if the caller reads to the end.
         """
-        return self._answer(pending, streamed=True)
+        self._classify(pending)
+        (matches,) = self._recall([pending])
+        yield from self._words(pending, matches)
+        yield from self._store([pending])
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """(n, dim) embeddings of texts, as memory stores them, with account numbers masked. Raises `Overloaded`."""
@@ -177,7 +182,7 @@ class ChatEngine:
         """
         results: list[ChatReply | Exception | None] = [None] * len(pending_chats)
         classified: dict[int, PendingChat] = {}
-        replied: dict[int, tuple[PendingChat, Reply]] = {}
+        replied: dict[int, PendingChat] = {}
         for number, pending in enumerate(pending_chats):
             try:
                 if self._classify(pending, together=True):
@@ -187,27 +192,19 @@ class ChatEngine:
         recalled = self._recall(list(classified.values()))
         for (number, pending), matches in zip(classified.items(), recalled, strict=True):
             try:
-                replied[number] = pending, self.responder.respond(self._look_up(pending, matches))
+                for _ in self._words(pending, matches):
+                    pass
+                replied[number] = pending
             except Exception as error:  # noqa: BLE001
                 results[number] = error
-        for number, reply in zip(replied, self._store(list(replied.values())), strict=True):
-            results[number] = reply
+        for number, complete in zip(replied, self._store(list(replied.values())), strict=True):
+            results[number] = complete
         return results
 
     @property
     def answers_together(self) -> bool:
         """Whether `finish_together` may be used: neither responder nor memory waits for another machine."""
-        return isinstance(self.responder, TemplateResponder) and not isinstance(self.memory.store, ReplicatedStore)
-
-    def _answer(self, pending: PendingChat, streamed: bool) -> Iterator[str | ChatReply]:
-        self._classify(pending)
-        (matches,) = self._recall([pending])
-        facts = self._look_up(pending, matches)
-        for item in self.responder.stream(facts) if streamed else [self.responder.respond(facts)]:
-            if isinstance(item, str):
-                yield item
-            else:
-                yield from self._store([(pending, item)])
+        return not (self.responder.waits or self.memory.store.remote)
 
     def _classify(self, pending: PendingChat, *, together: bool = False) -> bool:
         """Wait for the encoder and set intent, confidence and alternatives.
@@ -225,47 +222,25 @@ class ChatEngine:
         pending.end_stage("classify")
         return True
 
-    def _store(self, replied: Sequence[tuple[PendingChat, Reply]]) -> list[ChatReply]:
+    def _store(self, replied: Sequence[PendingChat]) -> list[ChatReply]:
         """Store the turns with one commit; return the complete replies."""
-        rows = [
-            (
-                pending.customer_id,
-                self.memory.for_user(pending.customer_id).row(
-                    pending.message,
-                    reply.text,
-                    pending.intent,
-                    pending.encoded.result().vector,
-                    conversation_id=pending.conversation_id,
-                ),
-            )
-            for pending, reply in replied
-        ]
+        rows = []
+        for pending in replied:
+            assert pending.reply is not None
+            memory, vector = self.memory.for_user(pending.customer_id), pending.encoded.result().vector
+            turn = (pending.message, pending.reply.text, pending.intent, vector)
+            rows.append((pending.customer_id, memory.row(*turn, conversation_id=pending.conversation_id)))
         try:
             self.memory.store_rows(rows)
         except StoreError as error:
             logger.error(
                 "the turns of %d chats were not stored; the replies are sent all the same: %s", len(rows), error
             )
-            for pending, _ in replied:
+            for pending in replied:
                 pending.unavailable += ("storing",)
-        return [self._complete(pending, reply) for pending, reply in replied]
-
-    def _complete(self, pending: PendingChat, reply: Reply) -> ChatReply:
-        pending.end_stage("respond")
-        complete = ChatReply(
-            reply=reply.text,
-            intent=pending.intent,
-            confidence=pending.confidence,
-            sources=reply.sources,
-            responder=reply.responder,
-            fallback=reply.fallback,
-            unavailable=pending.unavailable,
-            model=self.model,
-            conversation_id=pending.conversation_id,
-            latency_ms=pending.latency(),
-            request_id=pending.request_id,
-        )
-        self.observe_reply(complete)
+        complete = [pending.complete(self.model) for pending in replied]
+        for reply in complete:
+            self.observe_reply(reply)
         return complete
 
     def describe(self) -> dict[str, str]:
@@ -285,19 +260,19 @@ class ChatEngine:
 
     def export(self, customer_id: str) -> list[dict[str, str]]:
         """All stored turns of a customer, see `VectorService.export_user`. Raises `UnknownCustomer`, `StoreError`."""
-        self.ledger.require(customer_id)
+        self.bank.require(customer_id)
         return self.memory.export_user(customer_id)
 
     def forget(self, customer_id: str) -> None:
         """Delete all stored turns of a customer. Raises `UnknownCustomer`, `StoreError`."""
-        self.ledger.require(customer_id)
+        self.bank.require(customer_id)
         self.memory.forget_user(customer_id)
 
     def close(self) -> None:
         """Complete the queued encoder requests, then close memory and ledger."""
         self._encoder.close()
         self.memory.close()
-        self.ledger.close()
+        self.bank.close()
 
     def __enter__(self) -> Self:
         return self
@@ -305,21 +280,16 @@ class ChatEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _decide(self, probabilities: np.ndarray) -> tuple[str, float, tuple[str, ...]]:
-        """(classes,) probabilities → intent, confidence and, for an abstention, the titles of the likeliest topics.
-
-        The classifier abstains below its calibrated threshold.
-        """
+    def _decide(self, probabilities: np.ndarray) -> Decision:
+        """(classes,) probabilities → decision. The classifier abstains below its calibrated threshold."""
         names = [self.classifier.label_names[i] for i in np.argsort(-probabilities)]
         confidence = float(probabilities.max())
         if confidence >= self.classifier.artifact.threshold:
             return names[0], confidence, ()
         topics = [name for name in names if name not in SMALL_TALK]
-        return ABSTAINED, confidence, tuple(self._title(topic) for topic in topics[:2])
+        return ABSTAINED, confidence, tuple(map(_title, topics[:2]))
 
-    def _decide_in_context(
-        self, pending: PendingChat, alone: tuple[str, float, tuple[str, ...]]
-    ) -> tuple[str, float, tuple[str, ...]]:
+    def _decide_in_context(self, pending: PendingChat, alone: Decision) -> Decision:
         """Classify the message together with the turn before it, and keep the clearer of the two decisions."""
         try:
             turns = self.memory.recent(pending.customer_id, CONTEXT)
@@ -332,10 +302,6 @@ class ChatEngine:
         together = self._decide(self._encoder.submit(message).result().probabilities)
         _, confidence, alternatives = together
         return together if not alternatives and confidence > alone[1] else alone
-
-    def _title(self, intent: str) -> str:
-        article = self._knowledge.get(intent)
-        return article.title if article else f"Your {intent.replace('_', ' ')}"
 
     def _recall(self, pending_chats: Sequence[PendingChat]) -> list[list[Match]]:
         """For each chat the customer's nearest earlier messages; none, and `unavailable` is set, if memory fails."""
@@ -350,32 +316,30 @@ class ChatEngine:
             pending.unavailable = failed
         return recalled
 
-    def _look_up(self, pending: PendingChat, matches: list[Match]) -> Facts:
-        """The facts that the reply may state, for this customer only."""
-        intent, customer_id = pending.intent, pending.customer_id
-        count = wanted_count(pending.message, TRANSACTIONS)
-        hand_over = intent == "human_agent" or bool(pending.alternatives)
-        facts = Facts(
-            message=pending.message,
-            intent=intent,
-            article=self._knowledge.get(intent),
-            accounts=self.ledger.accounts(customer_id) if intent in LEDGER_INTENTS else (),
-            transactions=self.ledger.transactions(customer_id, count) if intent == "recent_transactions" else (),
-            alternatives=pending.alternatives,
-            earlier=_related(matches, intent, hand_over=hand_over),
-        )
+    def _words(self, pending: PendingChat, matches: list[Match]) -> Iterator[str]:
+        """Look up the facts of this customer, and yield the pieces of the reply; afterwards `pending.reply` is set."""
+        intent, hands_over = pending.intent, pending.intent == HAND_OVER or bool(pending.alternatives)
+        earlier = _related(matches, intent, hands_over)
+        request = Request(pending.message, pending.customer_id, intent, earlier)
+        if pending.alternatives:
+            facts = _ask_back(pending.alternatives, earlier)
+        else:
+            facts = self._tools[intent].look_up(request, self.bank)
         pending.end_stage("retrieve")
-        return facts
+        pending.sources = facts.sources
+        for item in self.responder.stream(request, facts):
+            if isinstance(item, str):
+                yield item
+            else:
+                pending.reply = item
 
     def _encode(self, messages: list[str]) -> list[Encoded]:
         """One encoder pass for a few messages."""
         began = time.perf_counter()
         scores = self.classifier.score(messages)
-        # A token has at least one character. Beyond its limit the classifier truncates text that memory still reads.
-        longest = max(map(len, messages)) + SPECIAL_TOKENS
-        vectors = scores.base_embeddings if self._shares_embedding else None
-        if vectors is None or longest > self.classifier.artifact.max_length:
-            vectors = self.memory.embedder.encode(messages, share=False)  # the rows themselves hold these vectors
+        # `share=False`, because the rows themselves hold these vectors.
+        embed = self.memory.embedder.encode
+        vectors = scores.embeddings if self._shares_embedding else embed(messages, share=False)
         ended = time.perf_counter()
         return [
             Encoded(probabilities, vector, began, scores.tokenise_s, ended)
@@ -383,33 +347,36 @@ class ChatEngine:
         ]
 
 
-def is_text(message: str) -> bool:
-    """Whether a message is valid Unicode. JSON's escapes can also encode one half of a surrogate pair."""
-    try:
-        message.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def model_name(artifact: ClassifierConfig) -> str:
     """For replies and metrics, e.g. `all-MiniLM-L6-v2+probe`. A base model in a folder is named without its path."""
     return f"{base_models.resolve(artifact.base_model).name}+{artifact.method}"
 
 
-def _same_embedding(classifier: Classifier, memory: VectorService) -> bool:
-    """Whether classifier and memory give the same embedding for a text."""
-    sha256 = classifier.artifact.base_sha256
-    if not classifier.shares_base_embedding or sha256 is None:
-        return False
-    variant = f"+{classifier.variant}" if classifier.variant else ""
-    return memory.embedder.model_id.endswith(f"@{sha256[:12]}{variant}")
+def _title(intent: str) -> str:
+    """How a reply offers an intent as a topic."""
+    article = load_knowledge().get(intent)
+    return article.title if article else f"Your {intent.replace('_', ' ')}"
 
 
-def _related(matches: list[Match], intent: str, hand_over: bool) -> Match | None:
+def _ask_back(alternatives: tuple[str, ...], earlier: Match | None) -> Facts:
+    """The reply of a classifier that abstains. It has no facts, so no language model words it."""
+    topics = " or ".join(f"“{title}”" for title in alternatives)
+    text = (
+        f"I am not sure that I understand, so I am handing you over to a person in our team. Is it about {topics}? "
+        "Then tell me so in a few more words, and I will answer myself."
+    )
+    if earlier is None:
+        return Facts(text)
+    return Facts(
+        f"{text} I will also pass on what you wrote before: “{earlier.text}”.", sources=(f"memory:{earlier.id}",)
+    )
+
+
+def _related(matches: list[Match], intent: str, hands_over: bool) -> Match | None:
     """The nearest earlier message on the same topic: same intent or, if a person takes over, any intent."""
     for match in matches:
         topic = match.metadata["intent"]
-        if match.score >= RELATED and topic not in SMALL_TALK and (hand_over or topic == intent):
-            return replace(match, text=mask(match.text))  # a reply quotes it, and an old store may hold it unmasked
+        if match.score >= RELATED and topic not in SMALL_TALK and (hands_over or topic == intent):
+            masked = mask(match.text)  # an old store may hold it unmasked
+            return replace(match, text=textwrap.shorten(masked, QUOTED_CHARACTERS, placeholder="…"))
     return None

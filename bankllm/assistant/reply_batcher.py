@@ -1,10 +1,7 @@
 """Chats whose encoder results arrive together are finished together, in one thread and with one commit.
 
-    reply = await reply_batcher.finish(engine, pending)
-
-An encoder pass ends for up to eight messages at once. With one thread per message, the threads would wait for each
-other at every lock and every read of the store; one thread for all of them takes about half of the time. A single
-message is not delayed.
+With one thread per message, the threads would wait for each other at every lock and every read of the store; one thread
+for all messages of a pass takes about half of the time. A single message is not delayed.
 """
 
 import asyncio

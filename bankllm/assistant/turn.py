@@ -1,8 +1,4 @@
-"""The data of one chat: the pending chat as it passes through the engine, and the reply that leaves it.
-
-A chat passes seven types: the HTTP body (`ChatRequest`), `PendingChat`, the encoder's result (`Encoded`), the facts
-for the responder (`Facts`), its `Reply`, the `Row` that memory stores, and the `ChatReply`.
-"""
+"""The data of one chat: the pending chat as it passes through the engine, and the reply that leaves it."""
 
 import time
 from concurrent.futures import Future
@@ -11,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+
+from bankllm.assistant.wording.responder import Reply
 
 
 class Latency(BaseModel):
@@ -38,7 +36,7 @@ class Latency(BaseModel):
 
 
 class ChatReply(BaseModel):
-    """An answer, and the sources and models behind it."""
+    """A reply, and the sources and models behind it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,10 +75,7 @@ class Encoded(NamedTuple):
 
 @dataclass
 class PendingChat:
-    """A chat that has no reply yet. `ChatEngine.begin` makes it; `finish` or `stream` completes it.
-
-    The engine fills in the fields from `intent` on as it learns them.
-    """
+    """A chat on its way through the engine, which fills in the fields from `intent` on as it learns them."""
 
     message: str
     """Account numbers are masked."""
@@ -97,6 +92,8 @@ class PendingChat:
     """Titles of the likeliest topics if the classifier abstained."""
     unavailable: tuple[str, ...] = ()
     """See `ChatReply.unavailable`."""
+    sources: tuple[str, ...] = ()
+    reply: Reply | None = None
     _stages: dict[str, float] = field(default_factory=dict)
     _last: float = 0.0
 
@@ -115,7 +112,21 @@ class PendingChat:
         self._stages[stage] = now - self._last
         self._last = now
 
-    def latency(self) -> Latency:
-        """The durations of all stages that ended, and their total, in ms."""
+    def complete(self, model: str) -> ChatReply:
+        """The reply of a chat that has one. Ends the stage `respond`. `model` names the classifier."""
+        assert self.reply is not None
+        self.end_stage("respond")
         stages = {stage: round(1000 * seconds, 3) for stage, seconds in self._stages.items()}
-        return Latency(**stages, total=round(1000 * (self._last - self.started), 3))
+        return ChatReply(
+            reply=self.reply.text,
+            intent=self.intent,
+            confidence=self.confidence,
+            sources=self.sources,
+            responder=self.reply.responder,
+            fallback=self.reply.fallback,
+            unavailable=self.unavailable,
+            model=model,
+            conversation_id=self.conversation_id,
+            latency_ms=Latency(**stages, total=round(1000 * (self._last - self.started), 3)),
+            request_id=self.request_id,
+        )

@@ -1,4 +1,4 @@
-"""The artifact folder of a trained classifier, and the interface that all its runtimes share. Does not import torch.
+"""The artifact folder of a trained classifier, and the base class of its runtimes. Does not import torch.
 
 An artifact folder holds:
 
@@ -8,10 +8,11 @@ An artifact folder holds:
 - for full fine-tuning, the weights of the body in `body/`.
 """
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -44,7 +45,7 @@ class ClassifierConfig(BaseModel):
     kernel_gamma: float | None = None
     """gamma of the kernel head; None if the head is linear."""
     max_length: int
-    """Maximum tokens per text; longer texts are cut."""
+    """Maximum tokens per text."""
     quantised: bool
     """True if the base was loaded in 4 bits (QLoRA). It is then loaded in 4 bits again."""
     method: str
@@ -54,103 +55,82 @@ class ClassifierConfig(BaseModel):
     training: dict[str, Any] = {}
     """The training configuration, and name, counts and sha256 of the data."""
 
-    @property
-    def is_base_embedding(self) -> bool:
-        """Whether `Scores.embeddings` equal the embeddings of the base model, which vector search uses."""
-        return self.method == "probe" and self.pooling == "mean"
-
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction of the classifier for one text."""
+    """The most probable intent of one text."""
 
     intent: str
-    """The most probable intent."""
     confidence: float
     """Probability of the intent, 0 … 1."""
     abstains: bool
-    """True if the confidence is below the calibrated threshold. The request should be handed over to a person."""
+    """Whether the confidence is below the calibrated threshold, so that a person should answer."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The result of one forward pass for n texts."""
+    """The result for n texts."""
 
     probabilities: np.ndarray
     """(n, classes) float32; each row sums to 1."""
     embeddings: np.ndarray
     """(n, hidden) float32, unit length: the pooled output before the head."""
-    base_embeddings: np.ndarray | None = None
-    """(n, hidden) float32, unit length: embeddings of the base model without adapter. None if they would need a second
-    forward pass; see `Classifier.shares_base_embedding`."""
     tokenise_s: float = 0.0
     """Seconds spent in the tokenizer."""
 
 
-class Classifier(Protocol):
-    """The interface of a classifier in torch or in ONNX Runtime, as the chat engine uses it."""
+class Classifier(ABC):
+    """A classifier, as the chat engine uses it. Each runtime is a subclass."""
 
     artifact: ClassifierConfig
 
     @property
-    def label_names(self) -> tuple[str, ...]: ...
+    @abstractmethod
+    def hidden(self) -> int:
+        """Length of an embedding."""
+
+    @abstractmethod
+    def run(self, texts: list[str]) -> Scores:
+        """Return the scores of one forward pass."""
 
     @property
-    def shares_base_embedding(self) -> bool:
-        """Whether `score` returns `base_embeddings`. They are mean-pooled, so vector search can use them directly."""
+    @abstractmethod
+    def token_ids(self) -> base_models.Tokenise | None:
+        """The tokenizer function, with truncation at `max_length`; None if the model has no fast tokenizer."""
 
-    @property
-    def variant(self) -> str:
-        """Name of the numeric variant of the embeddings, for example `int8`; empty for fp32."""
-
-    def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
-        """Return probabilities and embeddings of n texts. Raises `UsageError` if an item is not a string."""
-
+    @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return the number of tokens that the encoder reads for these texts, including special tokens."""
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the (n, hidden) embeddings of the base model. Valid only if `shares_base_embedding` is true."""
-
     @property
-    def embedding_tokenise(self) -> base_models.Tokenise | None:
-        """The tokenizer function of `embed`; None if the model has no fast tokenizer."""
+    def label_names(self) -> tuple[str, ...]:
+        return self.artifact.label_names
 
+    def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
+        """Return the scores of n texts, in order. Raises `UsageError` if an item is not a string.
 
-def score_in_batches(
-    texts: Sequence[str],
-    run: Callable[[list[str]], Scores],
-    classes: int,
-    hidden: int,
-    *,
-    batch_size: int,
-) -> Scores:
-    """Apply `run` to batches of texts sorted by length, which keeps padding short.
+        Batches hold texts of similar length, which keeps padding short.
+        """
+        _check_texts(texts)
+        if not texts:
+            return Scores(np.empty((0, len(self.label_names)), np.float32), np.empty((0, self.hidden), np.float32))
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        parts = [self.run([texts[i] for i in batch]) for batch in batches]
+        original = np.argsort(order)
+        return Scores(
+            np.concatenate([part.probabilities for part in parts])[original],
+            np.concatenate([part.embeddings for part in parts])[original],
+            sum(part.tokenise_s for part in parts),
+        )
 
-    `classes` and `hidden` are the widths of the empty arrays that are returned for no texts. The rows of the result
-    are in the order of `texts`. Raises `UsageError` if an item is not a string.
-    """
-    _check_texts(texts)
-    if not texts:
-        return Scores(np.empty((0, classes), dtype=np.float32), np.empty((0, hidden), dtype=np.float32))
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    parts = [run([texts[i] for i in order[start : start + batch_size]]) for start in range(0, len(order), batch_size)]
-    original = np.argsort(order)
-    base = [part.base_embeddings for part in parts if part.base_embeddings is not None]
-    return Scores(
-        np.concatenate([part.probabilities for part in parts])[original],
-        np.concatenate([part.embeddings for part in parts])[original],
-        np.concatenate(base)[original] if base else None,
-        sum(part.tokenise_s for part in parts),
-    )
-
-
-def predictions(artifact: ClassifierConfig, scores: Scores) -> list[Prediction]:
-    """Convert scores to predictions: the most probable intent per text, and whether the classifier abstains."""
-    return [
-        Prediction(artifact.label_names[row.argmax()], float(row.max()), bool(row.max() < artifact.threshold))
-        for row in scores.probabilities
-    ]
+    def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
+        """Return the most probable intent of each text, in order. Raises `UsageError` if an item is not a string."""
+        labels, threshold = self.label_names, self.artifact.threshold
+        return [
+            Prediction(labels[row.argmax()], float(row.max()), bool(row.max() < threshold))
+            for row in self.score(texts, batch_size).probabilities
+        ]
 
 
 def _check_texts(texts: Sequence[str]) -> None:
@@ -164,10 +144,7 @@ def _check_texts(texts: Sequence[str]) -> None:
 
 
 def resolve_base(artifact: ClassifierConfig, name: str) -> base_models.BaseModel:
-    """Return the base model of the artifact. Raises `ModelError` if the local base model has other weights.
-
-    `name` is the name of the artifact in the error message.
-    """
+    """Return the base model of the artifact `name`. Raises `ModelError` if its local weights are others."""
     base = base_models.resolve(artifact.base_model)
     if artifact.base_sha256 and base.sha256 != artifact.base_sha256:
         raise ModelError(

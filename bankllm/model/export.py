@@ -1,6 +1,6 @@
 """Export a trained classifier (body, adapter, pooling and head) as one ONNX file for `bankllm.model.onnx_classifier`.
 
-    export_onnx(Path("adapters/lora-r8"), Path("lora-r8.onnx"), "int8")
+    export_onnx(Path("adapters/lora-r8"), Path("lora-r8.onnx"))
 
 The number of texts and their length are dynamic. The metadata of the file holds labels, threshold and tokenizer.
 """
@@ -9,7 +9,6 @@ import hashlib
 import logging
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,14 +21,14 @@ import platformdirs
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import ClassifierConfig, read_artifact, resolve_base
-from bankllm.model.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, OnnxMetadata, Precision
+from bankllm.model.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, OnnxMetadata
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import atomic_writer
 
 if TYPE_CHECKING:
     from bankllm.model.torch_classifier import IntentClassifier
 
-FORMAT = 4
+FORMAT = 5
 """Version of the output of `export_onnx`. Increase it when the output changes, so that cached graphs are not used."""
 MAX_BYTES = 2**31 - 1
 """Maximum size of a single ONNX file in bytes, which is the limit of protocol buffers."""
@@ -37,16 +36,14 @@ EXAMPLE = ["my card has not arrived yet", "hello", "where is it?"]
 """Example inputs for the exporter: several texts of different lengths, because it treats an axis of size 1 as
 constant."""
 NOISY_LOGGERS = ("torch.onnx._internal.exporter._registration", "transformers.integrations.bitsandbytes", "root")
-"""Loggers whose warnings do not indicate a problem during an export."""
 
 
-def export_onnx(folder: Path, output: Path, precision: Precision = "fp32") -> Path:
+def export_onnx(folder: Path, output: Path) -> Path:
     """Write the classifier in `folder`, with the adapter merged, to the ONNX file `output`. Returns `output`.
 
-    The file appears only when it is complete. A base in 4 bits is converted to fp32 first. With `int8`, the weights of
-    matrix products are quantised to 8 bits with one scale per column, and activations are quantised at run time.
-    Raises `UsageError` if the model is too large for one ONNX file, `ModelError` if the folder holds no valid
-    classifier, and `RunError` if `output` cannot be written.
+    The file appears only when it is complete. A base in 4 bits is converted to fp32 first. Raises `UsageError` if the
+    model is too large for one ONNX file, `ModelError` if the folder holds no valid classifier, and `RunError` if
+    `output` cannot be written.
     """
     from bankllm.model.torch_classifier import IntentClassifier
 
@@ -60,42 +57,34 @@ def export_onnx(folder: Path, output: Path, precision: Precision = "fp32") -> Pa
         )
     with atomic_writer(output) as file:  # opened first, so that an unwritable path fails before the export
         model = _graph(classifier)
-        if precision == "int8":
-            model = _quantised(model)
         metadata = OnnxMetadata(
             artifact=classifier.artifact,
             tokenizer=classifier.tokenizer.backend_tokenizer.to_str(),
             padding=str(classifier.tokenizer.pad_token),
-            embedding_length=classifier.embedding_length,
-            precision=precision,
         )
         model.metadata_props.add(key=METADATA, value=metadata.model_dump_json())
         file.write(model.SerializeToString())
     return output
 
 
-def cached_export(folder: Path, precision: Precision, settings: Settings) -> Path:
+def cached_export(folder: Path, settings: Settings) -> Path:
     """Return the path of the ONNX file of an artifact folder. A missing file is exported in a separate process.
 
     The files are cached in `BANKLLM_CACHE`. Their name is a hash of the artifact, the base model and the version of
     ONNX Runtime. Raises `ModelError` if the folder holds no classifier, or if the export fails.
     """
     artifact = read_artifact(folder)
-    path = _cache_folder(settings) / f"{_key(folder, artifact)}-{precision}.onnx"
+    path = (settings.cache or Path(platformdirs.user_cache_dir("bankllm"))) / f"{_key(folder, artifact)}.onnx"
     if path.exists():
         return path
     # In a separate process, because torch and the exporter would stay in the memory of this process.
-    command = [sys.executable, "-m", "bankllm", "export", str(folder), str(path), "--precision", precision]
+    command = [sys.executable, "-m", "bankllm", "export", str(folder), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ModelError(
             f"{folder} could not be exported to ONNX. The export command reported: {done.stderr.strip()[-2000:]}"
         )
     return path
-
-
-def _cache_folder(settings: Settings) -> Path:
-    return settings.cache or Path(platformdirs.user_cache_dir("bankllm"))
 
 
 def _key(folder: Path, artifact: ClassifierConfig) -> str:
@@ -110,15 +99,13 @@ def _key(folder: Path, artifact: ClassifierConfig) -> str:
 def _graph(classifier: "IntentClassifier") -> Any:
     """Export the classifier as an ONNX model in fp32.
 
-    The model also returns base embeddings if one forward pass computes both. It takes packed texts if the body gives
-    the same results for packed and padded texts, and otherwise texts padded to the longest one.
+    It takes packed texts if the body gives the same results for packed and padded texts, and otherwise texts padded to
+    the longest one.
     """
     import torch
-    from onnx_ir.passes.common import CommonSubexpressionEliminationPass, DeduplicateInitializersPass
     from torch import Tensor
 
     from bankllm.model.export_graphs import PackedGraph, PaddedGraph, pack
-    from bankllm.model.low_rank_sharing import share_base_matmul
     from bankllm.model.torch_classifier import tokenise
 
     batch = tokenise(classifier.tokenizer, EXAMPLE, classifier.artifact.max_length, "pt").to("cpu")
@@ -140,39 +127,18 @@ def _graph(classifier: "IntentClassifier") -> Any:
             graph,
             kwargs=dict(zip(names, inputs, strict=True)),
             input_names=names,
-            output_names=OUTPUTS[: len(expected)],
+            output_names=OUTPUTS,
             dynamic_shapes=sizes,
             dynamo=True,
             verbose=False,
         )
     assert program is not None  # with `dynamo=True`, export returns a program
-    # The upper layers are in the graph twice, with and without adapter. Merge the weights and computations that are
-    # equal in both.
-    DeduplicateInitializersPass(size_limit=2**32)(program.model)
-    CommonSubexpressionEliminationPass()(program.model)
-    share_base_matmul(program.model)
     return program.model_proto
-
-
-def _quantised(model: Any) -> Any:
-    """Return the ONNX model with dynamic int8 quantisation."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory(prefix="bankllm-export-") as folder, _quiet_export():
-        rounded = Path(folder) / "int8.onnx"
-        # `reduce_range` uses 7 bits. On x86 without VNNI, pairs of products are added in 16 bits, and 8-bit weights
-        # would overflow.
-        quantize_dynamic(model, rounded, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
-        return onnx.load(str(rounded))
 
 
 @contextmanager
 def _quiet_export() -> Iterator[None]:
-    """Suppress messages that do not indicate a problem during an export.
-
-    They report that torchvision is missing, that inputs share axis names (which is intended), and internals of torch.
-    """
+    """Suppress messages that indicate no problem: torchvision is missing, inputs share axis names, internals."""
     loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,8 +1,7 @@
 """The forward pass of the classifier in the two forms that are exported to ONNX: padded texts and packed texts.
 
-Packed texts are concatenated into one row of tokens, and an attention mask restricts each token to its own text. No
-computation is spent on padding. With padding, about half of it would be: in random batches of eight queries, a text is
-on average half as long as the longest one.
+Packed texts are concatenated into one row of tokens, and an attention mask restricts each token to its own text.
+Padding would take about half of the computation: of eight random queries, one is half as long as the longest.
 """
 
 from typing import Any
@@ -22,9 +21,6 @@ class _Graph(nn.Module):
     def __init__(self, classifier: IntentClassifier) -> None:
         super().__init__()
         self.module = classifier.module.float().cpu()
-        self._base_layers = classifier.base_layers
-        # Registered as submodules, so that the exporter stores their weights as constants of the graph.
-        self.layers = classifier.base_layers.layers.float().cpu() if classifier.base_layers else None
         _decompose_norms(self)
         # The exporter adds a guard against fully masked rows to fused attention, which takes a tenth of the time.
         for part in self.modules():
@@ -32,18 +28,11 @@ class _Graph(nn.Module):
             if hasattr(config, "_attn_implementation"):
                 config._attn_implementation = "eager"
 
-    def _hidden(self, **inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the last hidden states, and those of the base model if the same pass computes them."""
-        if self._base_layers is not None:
-            return self._base_layers.hidden(self.module.body, **inputs)
-        return (self.module.body(**inputs).last_hidden_state,)
-
 
 class DecomposedLayerNorm(nn.Module):
-    """Layer normalisation over the last dimension, as separate operations that ONNX Runtime vectorises.
+    """Layer normalisation over the last dimension, as separate operations.
 
-    ONNX Runtime's LayerNormalization operator is not vectorised on a CPU and takes three times as long: 9 % of a
-    forward pass of MiniLM.
+    ONNX Runtime does not vectorise its LayerNormalization operator on a CPU, which then takes 9 % of a pass of MiniLM.
     """
 
     def __init__(self, norm: nn.LayerNorm) -> None:
@@ -53,8 +42,7 @@ class DecomposedLayerNorm(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(…, size) → (…, size)"""
         centred = hidden - hidden.mean(dim=-1, keepdim=True)
-        # A product instead of a power of two: ONNX Runtime would recognise the power and fuse the operations into its
-        # LayerNormalization operator.
+        # A product, because ONNX Runtime would recognise a power and fuse the operations into its own operator.
         deviation = torch.sqrt((centred * centred).mean(dim=-1, keepdim=True) + self.eps)
         return centred / deviation * self.weight + self.bias
 
@@ -69,27 +57,27 @@ def _decompose_norms(module: nn.Module) -> None:
 
 
 class PaddedGraph(_Graph):
-    """(n, t) ids and mask → (n, classes) logits, (n, hidden) embeddings, and (n, hidden) base embeddings if any."""
+    """(n, t) ids and mask → (n, classes) logits, (n, hidden) embeddings."""
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        states = self._hidden(input_ids=input_ids, attention_mask=attention_mask)
-        embeddings = [self.module.pool(hidden, attention_mask) for hidden in states]
-        return self.module.classify(embeddings[0]), *embeddings
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings = self.module.embed(input_ids, attention_mask)
+        return self.module.classify(embeddings), embeddings
 
 
 class PackedGraph(_Graph):
     """`Packed` texts → the same outputs as `PaddedGraph`, for a body with position ids and mean pooling."""
 
-    def forward(self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
         same_text = segments[:, None] == segments[None, :]
         mask = torch.where(same_text, 0.0, torch.finfo(torch.float32).min)[None, None]
-        states = self._hidden(input_ids=input_ids, position_ids=position_ids, attention_mask=mask)
+        hidden = self.module.body(input_ids=input_ids, position_ids=position_ids, attention_mask=mask).last_hidden_state
         of_text = torch.arange(lengths.shape[0], device=segments.device)[:, None] == segments[None, :]
-        means = [of_text.to(hidden.dtype) @ hidden[0] / lengths[:, None] for hidden in states]
-        embeddings = [nn.functional.normalize(mean, dim=-1) for mean in means]
-        return self.module.classify(embeddings[0]), *embeddings
+        embeddings = nn.functional.normalize(of_text.to(hidden.dtype) @ hidden[0] / lengths[:, None], dim=-1)
+        return self.module.classify(embeddings), embeddings
 
-    def matches(self, expected: tuple[Tensor, ...], *packed: Tensor) -> bool:
+    def matches(self, expected: tuple[Tensor, Tensor], *packed: Tensor) -> bool:
         """Whether the outputs for `packed` equal `expected`.
 
         They differ, or the call fails, if the body computes positions itself or does not accept position ids.

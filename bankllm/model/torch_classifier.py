@@ -3,16 +3,13 @@
 `bankllm.model.artifact` describes its folder. `bankllm.model.onnx_classifier` runs the same classifier without torch.
 """
 
-import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -26,47 +23,25 @@ from bankllm.model.artifact import (
     BODY_FOLDER,
     HEAD_FILE,
     TRAINING_FILE,
+    Classifier,
     ClassifierConfig,
-    Prediction,
     Scores,
-    predictions,
     read_artifact,
     resolve_base,
-    score_in_batches,
 )
-from bankllm.model.encoder import BaseUpperLayers, EncoderWithHead, KernelHead, layer_list
+from bankllm.model.encoder import EncoderWithHead, KernelHead
 
 
-class IntentClassifier:
-    """A `Classifier` in torch: texts → probabilities and embeddings. Make one with `load`, or from a trained module.
-
-    `base_layers` are the upper layers of the base model without adapter. With them, `score` also returns the
-    embeddings of the base model.
-    """
+class IntentClassifier(Classifier):
+    """A classifier in torch: texts → probabilities and embeddings. Make one with `load`, or from a trained module."""
 
     def __init__(
-        self,
-        module: EncoderWithHead,
-        tokenizer: PreTrainedTokenizerBase,
-        artifact: ClassifierConfig,
-        device: str,
-        base_layers: BaseUpperLayers | None = None,
+        self, module: EncoderWithHead, tokenizer: PreTrainedTokenizerBase, artifact: ClassifierConfig, device: str
     ) -> None:
         self.module = module.eval()
-        self.base_layers = base_layers
         self.tokenizer = tokenizer
         self.artifact = artifact
         self.device = device
-        self.variant = ""
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        return self.artifact.label_names
-
-    @property
-    def shares_base_embedding(self) -> bool:
-        """Whether `score` returns `base_embeddings`. They are mean-pooled, so vector search can use them directly."""
-        return self.artifact.is_base_embedding or self.base_layers is not None
 
     @classmethod
     def load(cls, folder: Path, *, dequantise: bool = False) -> "IntentClassifier":
@@ -84,10 +59,7 @@ class IntentClassifier:
         if artifact.quantised and dequantise:
             with base_models.quiet_loading():
                 body = body.dequantize().float()
-        base_layers = None
         if (folder / ADAPTER_FILE).exists():
-            if artifact.pooling == "mean" and not artifact.quantised:
-                base_layers = _base_upper_layers(body, folder, device)
             with base_models.quiet_loading():
                 from peft import PeftModel
 
@@ -103,60 +75,28 @@ class IntentClassifier:
                 "again."
             ) from error
         module.head.to(device)
-        return cls(module, load_tokenizer(base), artifact, device, base_layers)
+        return cls(module, load_tokenizer(base), artifact, device)
 
-    def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
-        """Return the most probable intent of each text, in order. Raises `UsageError` if an item is not a string."""
-        return predictions(self.artifact, self._score(texts, batch_size, base_layers=None))
-
-    def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
-        """Return probabilities and embeddings of n texts. Raises `UsageError` if an item is not a string."""
-        return self._score(texts, batch_size, self.base_layers)
+    @property
+    def hidden(self) -> int:
+        return self.module.head.in_features
 
     @cached_property
-    def embedding_length(self) -> int:
-        """Maximum tokens per text for base-model embeddings; the classifier may read fewer."""
-        positions = getattr(self.module.body.config, "max_position_embeddings", self.artifact.max_length)
-        stated = base_models.sentence_length(base_models.resolve(self.artifact.base_model))
-        return min(stated or self.tokenizer.model_max_length, positions)
+    def token_ids(self) -> base_models.Tokenise | None:
+        return base_models.tokeniser(self.tokenizer, self.artifact.max_length)
 
     def count_tokens(self, texts: Sequence[str]) -> int:
-        """Return the number of tokens that the encoder reads for these texts, including special tokens."""
         return int(tokenise(self.tokenizer, list(texts), self.artifact.max_length, "np")["attention_mask"].sum())
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the unit-length base-model embeddings, (n, hidden). Valid only if `shares_base_embedding` is true."""
-        run = partial(self._run, base_layers=self.base_layers, max_length=self.embedding_length)
-        hidden = self.module.head.in_features
-        scores = score_in_batches(texts, run, len(self.label_names), hidden, batch_size=16)
-        return scores.embeddings if scores.base_embeddings is None else scores.base_embeddings
-
-    @cached_property
-    def embedding_tokenise(self) -> base_models.Tokenise | None:
-        """The tokenizer function of `embed`; None if the model has no fast tokenizer."""
-        return base_models.tokeniser(self.tokenizer, self.embedding_length)
-
-    def _score(self, texts: Sequence[str], batch_size: int, base_layers: BaseUpperLayers | None) -> Scores:
-        """Score texts. Without `base_layers` there are no base embeddings, and the call takes a third less time."""
-        run = partial(self._run, base_layers=base_layers)
-        return score_in_batches(texts, run, len(self.label_names), self.module.head.in_features, batch_size=batch_size)
-
-    def _run(self, texts: list[str], base_layers: BaseUpperLayers | None, max_length: int | None = None) -> Scores:
+    def run(self, texts: list[str]) -> Scores:
         start = time.perf_counter()
-        batch = tokenise(self.tokenizer, texts, max_length or self.artifact.max_length, "pt")
+        batch = tokenise(self.tokenizer, texts, self.artifact.max_length, "pt")
         tokenise_s = time.perf_counter() - start
         batch = batch.to(self.device)
-        inputs, module = (batch["input_ids"], batch["attention_mask"]), self.module
         with torch.inference_mode():
-            if base_layers is None:
-                vectors = module.embed(*inputs)
-                base_vectors = vectors if self.artifact.is_base_embedding else None
-            else:
-                states = base_layers.hidden(module.body, input_ids=inputs[0], attention_mask=inputs[1])
-                vectors, base_vectors = (module.pool(hidden, inputs[1]) for hidden in states)
-            probabilities = module.classify(vectors).softmax(dim=-1)
-        base = None if base_vectors is None else base_vectors.cpu().numpy()
-        return Scores(probabilities.cpu().numpy(), vectors.cpu().numpy(), base, tokenise_s)
+            vectors = self.module.embed(batch["input_ids"], batch["attention_mask"])
+            probabilities = self.module.classify(vectors).softmax(dim=-1)
+        return Scores(probabilities.cpu().numpy(), vectors.cpu().numpy(), tokenise_s)
 
     def save(self, folder: Path) -> None:
         """Write the artifact folder. `training.json` is written last, so a folder without it is incomplete."""
@@ -173,27 +113,6 @@ class IntentClassifier:
             head = {name: tensor.half() for name, tensor in head.items()}
         save_file(head, folder / HEAD_FILE)
         (folder / TRAINING_FILE).write_text(self.artifact.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def _base_upper_layers(body: Any, folder: Path, device: str) -> BaseUpperLayers | None:
-    """Copy the layers that the adapter will change. `body` must not have the adapter yet.
-
-    Returns None if the base embeddings cannot be computed from the copy: the adapter also changes the lowest layer or
-    weights outside the layers, or another module follows the last layer.
-    """
-    try:
-        targets = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["target_modules"]
-    except (ValueError, KeyError):
-        return None  # PEFT reads the file next and reports the error
-    where, layers = layer_list(body)
-    numbers = [re.match(rf"{re.escape(where)}\.(\d+)\.", str(target)) for target in targets]
-    adapted = [int(number[1]) for number in numbers if number]
-    if not adapted or len(adapted) < len(numbers) or not 0 < min(adapted) < len(layers):
-        return None
-    base_layers = BaseUpperLayers(body, min(adapted))
-    ids = torch.ones(1, 2, dtype=torch.long, device=device)
-    with torch.inference_mode():
-        return base_layers if base_layers.matches(body.eval(), ids, ids) else None
 
 
 def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artifact: ClassifierConfig) -> None:

@@ -13,7 +13,8 @@ from fastapi import FastAPI, HTTPException
 from starlette.concurrency import run_in_threadpool
 
 from bankllm import __version__
-from bankllm.assistant.engine import DEFAULT_ADAPTER, ChatEngine
+from bankllm.assistant.engine import ChatEngine
+from bankllm.assistant.runtime import DEFAULT_ADAPTER
 from bankllm.assistant.turn import ChatReply
 from bankllm.serving.auth import check_auth_settings, customer_of_token
 from bankllm.serving.chat_api import chat_routes

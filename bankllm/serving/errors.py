@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.assistant.bank.ledger import UnknownCustomer
 from bankllm.assistant.batcher import Overloaded
-from bankllm.errors import StoreError, UsageError
+from bankllm.errors import LedgerError, StoreError, UsageError
 from bankllm.telemetry.metrics import METHODS, ServerMetrics, is_monitoring_route
 from bankllm.util.redaction import mask
 
@@ -190,7 +190,15 @@ def install_handlers(app: FastAPI) -> None:
             response.headers["Allow"] = ", ".join(_methods(app, request.scope))
         return response
 
-    for kind in (HTTPException, RequestValidationError, UnknownCustomer, Overloaded, UsageError, StoreError):
+    for kind in (
+        HTTPException,
+        RequestValidationError,
+        UnknownCustomer,
+        Overloaded,
+        UsageError,
+        StoreError,
+        LedgerError,
+    ):
         app.add_exception_handler(kind, handle)
 
 
@@ -222,9 +230,10 @@ def problem_of(request_id: str, error: Exception) -> Problem:
             return problem(503, str(error))
         case UsageError():
             return problem(422, str(error))
-        case StoreError():  # its message contains file names of the server, so it is only logged
+        case StoreError() | LedgerError():  # its message contains file names of the server, so it is only logged
+            what = "bank's ledger" if isinstance(error, LedgerError) else "message store"
             logger.error("request %s: %s", request_id, error, extra={"request_id": request_id})
-            return problem(503, "The message store is unavailable. Please try again later.")
+            return problem(503, f"The {what} is unavailable. Please try again later.")
     logger.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id})
     return problem(500, "Internal server error. The server log has the details under this request id.")
 

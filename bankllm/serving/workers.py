@@ -21,8 +21,7 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from bankllm.assistant.engine import DEFAULT_ADAPTER
-from bankllm.assistant.runtime import prepare
+from bankllm.assistant.runtime import DEFAULT_ADAPTER, prepare
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.serving.app import create_app, load_engine
 from bankllm.serving.tuning import tune_process

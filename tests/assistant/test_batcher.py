@@ -1,6 +1,7 @@
 """Batches form under load, hold their order, and a fault stays with its own request."""
 
 import threading
+import time
 
 import pytest
 
@@ -89,19 +90,24 @@ def test_a_full_queue_refuses_at_once(encoder):
     assert outcomes == ["A", "B"]
 
 
+@pytest.mark.timeout(60)
 def test_closing_answers_what_waits_and_refuses_the_rest(encoder):
     batcher = Batcher(encoder)
-    closer = threading.Thread(target=batcher.close)
+    closer, late = threading.Thread(target=batcher.close), []
+
+    def submit_until_refused() -> None:
+        while True:
+            late.append(batcher.submit("late"))
+            time.sleep(0.01)
 
     def close_and_ask(_):
         closer.start()
-        while not batcher._closed:
-            pass
         with pytest.raises(Overloaded, match="shutting down"):
-            batcher.submit("late")
+            submit_until_refused()
 
     (outcome,) = ask_while_busy(batcher, encoder, ["waiting"], then=close_and_ask)
     closer.join(10)
     assert not closer.is_alive()
     assert outcome == "WAITING"
+    assert {future.result(10) for future in late} <= {"LATE"}
     batcher.close()  # again is no error

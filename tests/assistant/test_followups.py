@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from bankllm.assistant.bank.ledger import Ledger, format_money
+from bankllm.assistant.bank.ledger import format_money, open_bank
 from bankllm.assistant.followups import MAX_TRANSACTIONS, is_follow_up, wanted_count
 from tests.support.live_server import CHAT, customer, guarded, logged
 
@@ -87,7 +87,7 @@ def talk(server):
 
 
 def lines_of(who, count):
-    booked = Ledger().transactions(who, count)
+    booked = open_bank().transactions(who, count)
     return [f"{t.booked} {t.description} {format_money(t.amount_minor, t.currency)}" for t in booked]
 
 

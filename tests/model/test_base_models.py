@@ -110,7 +110,6 @@ def test_a_classifier_gives_the_same_scores_after_saving_and_loading(
     np.testing.assert_allclose(after.probabilities, before.probabilities, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(after.embeddings, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(after.probabilities.sum(axis=1), 1, atol=1e-5)
-    assert classifier.shares_base_embedding
 
 
 def test_predictions_are_in_order_and_abstain_below_the_threshold(classifier: IntentClassifier) -> None:

@@ -37,7 +37,6 @@ def test_packed_texts_do_not_influence_each_other(classifier: IntentClassifier) 
     inputs = padded(classifier)
     with torch.inference_mode():
         expected = PaddedGraph(classifier).eval()(*inputs)
-    assert len(expected) == 3
     assert PackedGraph(classifier).eval().matches(expected, *pack(*inputs))
 
 

@@ -11,11 +11,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bankllm import __version__
-from bankllm.assistant.bank.ledger import Ledger
+from bankllm.assistant.bank.ledger import open_bank
 from bankllm.assistant.batcher import Overloaded
 from bankllm.assistant.engine import ChatEngine
-from bankllm.assistant.wording.template import TemplateResponder
-from bankllm.errors import StoreError
+from bankllm.assistant.wording.responders.template import TemplateResponder
+from bankllm.errors import LedgerError, StoreError
 from bankllm.serving.app import create_app
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
@@ -43,7 +43,7 @@ def test_outbox_metrics_of_a_replicated_memory(client, tmp_path, monkeypatch):
             local, lambda: PineconeStore(API_KEY, "index", 4, "letters", host=server.url), "customer"
         )
         with (
-            ChatEngine(KeywordClassifier(), VectorService(store, embedder), Ledger(), TemplateResponder()) as engine,
+            ChatEngine(KeywordClassifier(), VectorService(store, embedder), open_bank(), TemplateResponder()) as engine,
             TestClient(create_app(engine, Settings())) as client,
         ):
             server.key = "rotated"
@@ -188,21 +188,26 @@ def test_chat_works_without_memory_and_reports_it(client, engine, monkeypatch):
 def test_internal_errors_are_counted_and_not_revealed(engine, monkeypatch, caplog):
     metrics = ServerMetrics("test")
     with TestClient(create_app(engine, Settings(), metrics)) as client:
-        monkeypatch.setattr(engine.responder, "respond", lambda facts: 1 / 0)
+        monkeypatch.setattr(engine.responder, "stream", lambda request, facts: 1 / 0)
         response = client.post("/api/v1/chat", json=BALANCE)
         body = assert_problem(response, 500)
         assert "division" not in response.text
         assert "division by zero" in caplog.text
         assert body["request_id"] in caplog.text
-        monkeypatch.setattr(engine.ledger, "require", fail_to_read)
-        assert "/secret/path" not in client.post("/api/v1/chat", json=BALANCE).text
-        assert_problem(client.post("/api/v1/chat", json=BALANCE), 503, "message store is unavailable")
+        monkeypatch.setattr(engine.bank, "require", ledger_fails)
+        response = client.post("/api/v1/chat", json=BALANCE)
+        assert "/secret/path" not in response.text
+        assert_problem(response, 503, "bank's ledger is unavailable")
     assert "/secret/path" in caplog.text
     assert metrics.summary()["error_rate"] == 1.0
 
 
 def fail_to_read(*_, **__):
     raise StoreError("/secret/path cannot be read")
+
+
+def ledger_fails(*_):
+    raise LedgerError("/secret/path cannot be read")
 
 
 def test_metrics_count_by_route_template(client):

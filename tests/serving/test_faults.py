@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from bankllm.assistant.wording.llm import FAILURES, MAX_CONCURRENCY
+from bankllm.assistant.wording.generating import FAILURES, MAX_CONCURRENCY
 from bankllm.errors import ServerError
 from bankllm.loadtest.server_process import ServerProcess
 from tests.support.openai_server import OpenAIServer

@@ -12,7 +12,8 @@ import time
 import jwt
 import pytest
 
-from bankllm.assistant.bank.ledger import CUSTOMERS, Ledger, format_money
+from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
+from bankllm.assistant.bank.ledger import format_money, open_bank
 from tests.support.chat import BALANCE, JSON, assert_problem
 from tests.support.live_server import CHAT, connect, customer, guarded, logged, request_bytes
 from tests.support.tokens import SECRET, bearer, token, unsigned
@@ -105,8 +106,8 @@ def figures_of_others():
     """Balances, IBANs and transactions that only other customers have, formatted as in a reply."""
 
     def figures(who):
-        accounts = Ledger().accounts(who)
-        booked = Ledger().transactions(who, 1000)
+        accounts = open_bank().accounts(who)
+        booked = open_bank().transactions(who, 1000)
         lines = {f"{t.booked} {t.description} {format_money(t.amount_minor, t.currency)}" for t in booked}
         return lines | {format_money(a.balance_minor, a.currency) for a in accounts} | {a.iban for a in accounts}
 

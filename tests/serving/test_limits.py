@@ -92,13 +92,13 @@ def test_slow_body_is_rejected(engine, monkeypatch):
 
 def test_body_time_limit_does_not_apply_to_the_reply(engine, monkeypatch):
     monkeypatch.setattr(limits, "BODY_S", 0.2)
-    respond = engine.responder.respond
+    respond = engine.responder.stream
 
     def slowly(*args, **kwargs):
         time.sleep(0.6)
         return respond(*args, **kwargs)
 
-    monkeypatch.setattr(engine.responder, "respond", slowly)
+    monkeypatch.setattr(engine.responder, "stream", slowly)
     with served(engine, Settings()) as url:
         assert httpx.post(url + CHAT, json=BALANCE, trust_env=False).status_code == 200
 

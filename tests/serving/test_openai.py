@@ -7,7 +7,7 @@ import numpy as np
 import openai
 import pytest
 
-from bankllm.assistant.bank.ledger import Ledger, format_money
+from bankllm.assistant.bank.ledger import format_money, open_bank
 from bankllm.vectors.embedder import Embedder
 from tests.support.live_server import bank, guarded, logged
 from tests.support.tokens import token
@@ -38,12 +38,12 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def balances():
-    return [format_money(a.balance_minor, a.currency) for a in Ledger().accounts("CUST001")]
+    return [format_money(a.balance_minor, a.currency) for a in open_bank().accounts("CUST001")]
 
 
 def test_models_lists_the_served_model(client):
     (model,) = client.models.list().data
-    assert (model.id, model.object, model.owned_by) == ("all-MiniLM-L6-v2+lora", "model", "bankllm")
+    assert (model.id, model.object, model.owned_by) == ("all-MiniLM-L6-v2+probe", "model", "bankllm")
 
 
 def test_embeddings_equal_those_of_the_package(client):

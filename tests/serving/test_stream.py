@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from bankllm.assistant.turn import ChatReply
-from bankllm.assistant.wording.llm import GeneratingResponder
-from bankllm.assistant.wording.template import Reply, TemplateResponder
+from bankllm.assistant.wording.generating import GeneratingResponder
+from bankllm.assistant.wording.responder import Reply
+from bankllm.assistant.wording.responders.template import TemplateResponder
 from bankllm.errors import StoreError
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.serving.errors import Problem
@@ -46,14 +47,14 @@ class Model:
 class Stub:
     """A responder that yields pieces and then its last item: a reply, or an exception that it raises."""
 
-    name = "stub"
+    name, waits = "stub", True
 
     def __init__(self, *pieces, last):
         self.pieces, self.last = pieces, last
         self.shown, self.left = threading.Event(), threading.Event()
         self.pause_s = 0.0
 
-    def stream(self, facts):
+    def stream(self, request, facts):
         try:
             for piece in self.pieces:
                 yield piece
@@ -64,8 +65,6 @@ class Stub:
             yield self.last
         finally:
             self.left.set()
-
-    respond = TemplateResponder().respond
 
 
 @pytest.fixture
@@ -123,7 +122,7 @@ def test_reply_with_an_invented_number_is_replaced(url, engine):
 
 
 def test_openai_stream_appends_the_fallback_as_a_correction(url, engine):
-    engine.responder = Stub("I think ", "it is ", last=Reply("It is £4,907.60.", (), fallback="cut off"))
+    engine.responder = Stub("I think ", "it is ", last=Reply("It is £4,907.60.", fallback="cut off"))
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         talk = [{"role": "user", "content": BALANCE["message"]}]
         chunks = client.chat.completions.create(model="any", messages=talk, user="CUST001", stream=True)
@@ -176,7 +175,7 @@ def test_rejected_request_does_not_start_a_stream(url, engine, change, status):
     ],
 )
 def test_disconnect_stops_the_responder_and_stores_nothing(url, engine, caplog, path, body):
-    engine.responder = left = Stub(*["word "] * 50, last=Reply("word " * 50, ()))
+    engine.responder = left = Stub(*["word "] * 50, last=Reply("word " * 50))
     left.pause_s = 0.05
     with contextlib.closing(connect(url)) as line:
         line.sendall(request_bytes(path, json.dumps(body).encode()))

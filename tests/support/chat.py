@@ -16,7 +16,6 @@ class KeywordClassifier:
     """Classifies a text with "balance" as `account_balance`, every other text as `card_arrival`."""
 
     label_names = ("account_balance", "card_arrival")
-    shares_base_embedding = False
     artifact = SimpleNamespace(threshold=0.0, base_model="keywords", method="none", base_sha256=None)
 
     def score(self, texts, batch_size=64):

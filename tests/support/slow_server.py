@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from bankllm.assistant import engine
-from bankllm.assistant.wording.template import Facts, Reply
+from bankllm.assistant.facts import Facts, Request
+from bankllm.assistant.wording.responder import RESPONDERS, Reply
 from bankllm.cli import main
 
 PIECES = ("One moment. ", "I am looking. ", "Still looking. ", "Here it is.")
@@ -16,19 +16,16 @@ PAUSE_S = 0.4
 
 
 class SlowResponder:
-    name = "slow"
+    name, waits = "slow", True
 
-    def respond(self, facts: Facts) -> Reply:
-        return [item for item in self.stream(facts) if isinstance(item, Reply)][-1]
-
-    def stream(self, facts: Facts) -> Iterator[str | Reply]:
+    def stream(self, request: Request, facts: Facts) -> Iterator[str | Reply]:
         for piece in PIECES:
             yield piece
             time.sleep(PAUSE_S)
-        yield Reply("".join(PIECES), (), self.name)
+        yield Reply("".join(PIECES), self.name)
 
 
 if __name__ == "__main__":
-    engine.make_responder = lambda spec, settings: SlowResponder()
-    sys.argv.insert(1, "serve")
+    RESPONDERS.add("slow", lambda rest, settings: SlowResponder())
+    sys.argv[1:1] = ["serve", "--responder", "slow"]
     main()

@@ -6,9 +6,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bankllm.assistant.bank.knowledge import Article
+from bankllm.assistant.facts import Facts, Request
 from bankllm.assistant.wording.prompts import INSTRUCTIONS, make_prompt
-from bankllm.assistant.wording.template import Facts
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 TEMPLATE = (
@@ -38,7 +37,8 @@ def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLAT
     model = LlamaForCausalLM(config)
     answer = tokenizer(text + tokenizer.eos_token)["input_ids"]
     assert len(set(answer)) == len(answer), "each word of the text must be unique, so that the model learns it quickly"
-    prompts = [make_prompt(Facts(message="x " * n, intent="a", article=Article("A", "b")), False) for n in (1, 30)]
+    facts = Facts("b", ("About “A”: b",))
+    prompts = [make_prompt(Request("x " * n, "CUST001", "a"), facts, remote=False) for n in (1, 30)]
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(60):
         prompt = tokenizer.apply_chat_template(

@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-KNOWLEDGE_FILE = Path(__file__).parents[2] / "data" / "knowledge.json"
+DATA = Path(__file__).parents[2] / "data"
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class Article:
     answer: str
 
 
-def load_knowledge(path: Path = KNOWLEDGE_FILE) -> dict[str, Article]:
+@cache
+def load_knowledge() -> dict[str, Article]:
     """Load the articles by intent: Banking77's 77 intents, and greeting, goodbye, human_agent, out_of_scope."""
-    return {intent: Article(**fields) for intent, fields in json.loads(path.read_text(encoding="utf-8")).items()}
+    articles = json.loads((DATA / "knowledge.json").read_text(encoding="utf-8"))
+    return {intent: Article(**fields) for intent, fields in articles.items()}

@@ -1,6 +1,6 @@
-"""Responders: generate the text of a reply from facts.
+"""Responders: send the text of the facts, or let a language model word them.
 
-`template` inserts the facts into fixed sentences. `llm` generates the text with a language model (`llm_clients`,
-`prompts`). It falls back to the template if the model fails, or if the text states a number that is not among the
-facts (`grounding`, `numbers_in_text`).
+`responder` has the interface and the registry, `responders/` the responders. `generating` is the responder of every
+language model: it builds the prompt (`prompts`), checks that the text states no figure that is not among the facts
+(`grounding`, `figures`), and otherwise sends the text of the facts.
 """

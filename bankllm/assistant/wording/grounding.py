@@ -1,30 +1,39 @@
-"""Grounding check: a generated text reaches the customer only if every number in it is among the facts.
+"""Grounding check: a generated text reaches the customer only if every figure in it is among the facts.
 
-Words are released as soon as they are generated. From the first word that may belong to a number, the rest of the
+Words are released as soon as they are generated. From the first word that may belong to a figure, the rest of the
 sentence is held back until the sentence is complete and has passed the check. It is not enough to hold back the last
-word: “10” may be a fact and then continue as “10 million pounds”. Most sentences contain no number and are not delayed.
+word: “10” may be a fact and then continue as “10 million pounds”. Most sentences contain no figure and are not delayed.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 
-from bankllm.assistant.wording.numbers_in_text import MAY_BE_PART, find_numbers, is_among
+from bankllm.assistant.wording.figures import MAY_BE_PART, find_figures
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"”’')\]]*(?=\s)|\n")
 _LAST_SPACE = re.compile(r"\s+\S*$")
 
 
 class NotGrounded(Exception):
-    """A text states a number that is not among the facts."""
+    """A text states a figure that is not among the facts."""
 
 
-def grounded_in(listing: str) -> Callable[[str], bool]:
-    """Return a check for texts: True if the listed facts contain every number that a text states.
+def is_grounded(text: str, listing: str) -> bool:
+    """Whether the listed facts contain every figure of the text.
 
-    It compares only the numbers, not what the text says about them: it does not detect two balances that are swapped.
+    It compares only the figures, not what the text says about them: it does not detect two balances that are swapped.
     """
-    known = find_numbers(listing)
-    return lambda text: all(is_among(number, known) for number in find_numbers(text))
+    return find_figures(text) <= find_figures(listing)
+
+
+def grounded(pieces: Iterable[str], listing: str) -> Iterator[str]:
+    """Yield the text of the pieces in checked pieces, without empty ones. Raises `NotGrounded`."""
+    stream = GroundedStream(listing)
+    for piece in pieces:
+        if text := stream.feed(piece):
+            yield text
+    if text := stream.finish():
+        yield text
 
 
 class GroundedStream:
@@ -33,8 +42,8 @@ class GroundedStream:
     At every point the released pieces together are a prefix of the text, and this prefix passes the check.
     """
 
-    def __init__(self, is_grounded: Callable[[str], bool]) -> None:
-        self._is_grounded = is_grounded
+    def __init__(self, listing: str) -> None:
+        self._known = find_figures(listing)
         self._text = ""
         self._shown = 0
         self._checked = 0
@@ -53,17 +62,17 @@ class GroundedStream:
         return self._release(len(self._text))
 
     def _check(self, end: int) -> None:
-        if not self._is_grounded(self._text[:end]):
+        if not find_figures(self._text[:end]) <= self._known:
             raise NotGrounded
         self._checked = end
 
     def _safe_end(self) -> int:
-        """End of the complete words that cannot be part of a number. White space is released with the next word."""
+        """End of the complete words that cannot be part of a figure. White space is released with the next word."""
         part = MAY_BE_PART.search(self._text, self._checked)
         complete = self._text[: part.start() + 1 if part else len(self._text)]
         space = _LAST_SPACE.search(complete)
         end = max(space.start() if space else 0, len(self._text[: self._checked].rstrip()))
-        return end if end <= self._shown or self._is_grounded(self._text[:end]) else self._shown
+        return end if end <= self._shown or find_figures(self._text[:end]) <= self._known else self._shown
 
     def _release(self, end: int) -> str:
         start, self._shown = self._shown, max(self._shown, end)

@@ -1,42 +1,64 @@
-"""The demo ledger: identical on every machine, exact to the minor unit, and only for known customers."""
+"""The bank backends: demo data identical on every machine, exact to the minor unit, and only for known customers."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from bankllm.assistant.bank.ledger import CUSTOMERS, Ledger, UnknownCustomer, format_money
-from bankllm.errors import StoreError
+from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
+from bankllm.assistant.bank.knowledge import DATA
+from bankllm.assistant.bank.ledger import UnknownCustomer, format_money, open_bank
+from bankllm.errors import LedgerError, UsageError
 
 
-def test_demo_data_is_identical_in_every_ledger(tmp_path):
-    in_memory, in_file = Ledger(), Ledger(tmp_path / "ledger.sqlite")
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A bank's own ledger: the demo data in a file."""
+    path = tmp_path / "own #1.sqlite"  # a name that needs quoting in a URI
+    with sqlite3.connect(path) as connection:
+        connection.executescript((DATA / "demo_ledger.sql").read_text(encoding="utf-8"))
+    connection.close()
+    return path
+
+
+def test_a_file_gives_the_same_rows_as_the_demo(file: Path) -> None:
+    demo, own = open_bank("demo:"), open_bank(f"sqlite:{file}")
     for customer in CUSTOMERS:
-        assert in_memory.accounts(customer) == in_file.accounts(customer)
-        assert in_memory.transactions(customer) == in_file.transactions(customer)
+        assert demo.accounts(customer) == own.accounts(customer)
+        assert demo.transactions(customer) == own.transactions(customer)
     # These amounts are shown in notebooks, so a change of the demo data must be intended.
-    assert [a.balance_minor for a in in_memory.accounts("CUST001")] == [490760, 283383]
+    assert [account.balance_minor for account in demo.accounts("CUST001")] == [490760, 283383]
+    with pytest.raises(UnknownCustomer, match=r"Send the id of a customer of the ledger"):
+        own.require("CUST999")
 
 
-def test_balance_is_the_sum_of_the_transactions():
-    ledger = Ledger()
+def test_an_account_without_transactions_has_balance_zero(file: Path) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("DELETE FROM transactions WHERE account_id = 'ACC00102'")
+    connection.close()
+    assert [account.balance_minor for account in open_bank(f"sqlite:{file}").accounts("CUST001")] == [490760, 0]
+
+
+def test_balance_is_the_sum_of_the_transactions() -> None:
+    bank = open_bank()
     for customer in CUSTOMERS:
-        for account in ledger.accounts(customer):
-            rows = [t for t in ledger.transactions(customer, 1000) if t.account_id == account.account_id]
+        for account in bank.accounts(customer):
+            rows = [t for t in bank.transactions(customer, 1000) if t.account_id == account.account_id]
             assert account.balance_minor == sum(t.amount_minor for t in rows)
             assert {t.currency for t in rows} == {account.currency}
 
 
-def test_latest_transactions_come_newest_first():
-    ledger = Ledger()
-    booked = [t.booked for t in ledger.transactions("CUST001", 1000)]
+def test_latest_transactions_come_newest_first() -> None:
+    bank = open_bank()
+    booked = [t.booked for t in bank.transactions("CUST001", 1000)]
     assert booked == sorted(booked, reverse=True)
-    assert [t.booked for t in ledger.transactions("CUST001", 5)] == booked[:5]
+    assert [t.booked for t in bank.transactions("CUST001", 5)] == booked[:5]
 
 
-def test_accounts_belong_to_one_customer_and_ibans_are_valid():
-    ledger = Ledger()
-    accounts = [account for customer in CUSTOMERS for account in ledger.accounts(customer)]
+def test_accounts_belong_to_one_customer_and_ibans_are_valid() -> None:
+    bank = open_bank()
+    accounts = [account for customer in CUSTOMERS for account in bank.accounts(customer)]
     assert len({a.account_id for a in accounts}) == len({a.iban for a in accounts}) == len(accounts)
     for account in accounts:
         rearranged = account.iban[4:] + account.iban[:4]
@@ -44,37 +66,44 @@ def test_accounts_belong_to_one_customer_and_ibans_are_valid():
 
 
 @pytest.mark.parametrize("customer_id", ["CUST999", "", "cust001", "CUST001' OR '1'='1"])
-def test_unknown_customer_is_refused(customer_id):
-    ledger = Ledger()
-    for read in (ledger.require, ledger.accounts, ledger.transactions):
+def test_unknown_customer_is_refused(customer_id: str) -> None:
+    bank = open_bank()
+    for read in (bank.require, bank.accounts, bank.transactions):
         with pytest.raises(UnknownCustomer, match=r"no customer with this id.*CUST001 to CUST010"):
             read(customer_id)
 
 
-def test_reads_from_many_threads():
-    ledger = Ledger()
+def test_reads_from_many_threads() -> None:
+    bank = open_bank()
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(ledger.accounts, CUSTOMERS * 20))
-    assert found == [ledger.accounts(customer) for customer in CUSTOMERS * 20]
+        found = list(pool.map(bank.accounts, CUSTOMERS * 20))
+    assert found == [bank.accounts(customer) for customer in CUSTOMERS * 20]
 
 
-def test_demo_data_is_written_once(tmp_path):
-    path = tmp_path / "ledger.sqlite"
-    first = Ledger(path)
-    assert Ledger(path).accounts("CUST003") == first.accounts("CUST003")
-
-
-def test_files_that_are_not_ledgers_are_rejected_and_not_changed(tmp_path):
-    text, foreign = tmp_path / "notes.txt", tmp_path / "other.sqlite"
+def test_files_that_are_not_ledgers_are_refused_and_not_changed(tmp_path: Path) -> None:
+    text, foreign, empty = tmp_path / "notes.txt", tmp_path / "other.sqlite", tmp_path / "empty.sqlite"
     text.write_text("not a database, but long enough to be taken for one" * 50)
-    with sqlite3.connect(foreign) as other:
-        other.execute("CREATE TABLE wine (year INTEGER)")
-    other.close()
-    for path in (text, foreign, tmp_path / "missing" / "ledger.sqlite"):
+    for path, sql in ((foreign, "CREATE TABLE wine (year)"), (empty, "CREATE TABLE customers (customer_id)")):
+        with sqlite3.connect(path) as other:
+            other.execute(sql)
+        other.close()
+    for path in (text, foreign, empty, tmp_path / "missing.sqlite"):
         before = path.read_bytes() if path.exists() else None
-        with pytest.raises(StoreError, match="Expected a ledger created by bankllm"):
-            Ledger(path)
+        with pytest.raises(LedgerError, match=r"Expected an SQLite file with the tables.*Correct BANKLLM_LEDGER"):
+            open_bank(f"sqlite:{path}")
         assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_ledger_that_fails_later_is_a_ledger_error(file: Path) -> None:
+    bank = open_bank(f"sqlite:{file}")
+    bank.close()
+    with pytest.raises(LedgerError, match=r"The ledger cannot be read \(.*\)\. Restore its file"):
+        bank.accounts("CUST001")
+
+
+def test_unknown_scheme_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"Unknown bank 'oracle'\. Expected one of: "):
+        open_bank("oracle:x")
 
 
 @pytest.mark.parametrize(
@@ -88,5 +117,5 @@ def test_files_that_are_not_ledgers_are_rejected_and_not_changed(tmp_path):
         (-123456789, "CHF", "-1,234,567.89 CHF"),
     ],
 )
-def test_format_money(amount, currency, shown):
+def test_format_money(amount: int, currency: str, shown: str) -> None:
     assert format_money(amount, currency) == shown

@@ -2,20 +2,18 @@
 
 import contextlib
 import re
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.knowledge import load_knowledge
-from bankllm.assistant.bank.ledger import CUSTOMERS, Ledger
-from bankllm.assistant.wording.grounding import GroundedStream, NotGrounded, grounded_in
-from bankllm.assistant.wording.prompts import make_prompt
-from bankllm.assistant.wording.template import Facts, TemplateResponder
+from bankllm.assistant.bank.ledger import open_bank
+from bankllm.assistant.facts import Facts, Request, tools_by_intent
+from bankllm.assistant.wording.grounding import GroundedStream, NotGrounded, is_grounded
 
 LISTING = "Everyday: balance £1,204.50\nA refund takes 5 to 10 working days."
-is_grounded = grounded_in(LISTING)
 TRUE = "Your Everyday balance is £1,204.50. Please wait 5 to 10 working days, or ask us!"
 
 
@@ -25,10 +23,10 @@ def cut(text: str, size: int) -> list[str]:
 
 def shown(pieces: list[str]) -> list[str]:
     """The released pieces. After each piece, all text released so far passes the check."""
-    checked, released = GroundedStream(is_grounded), []
+    checked, released = GroundedStream(LISTING), []
     for piece in pieces:
         released.append(checked.feed(piece))
-        assert is_grounded("".join(released))
+        assert is_grounded("".join(released), LISTING)
         assert "".join(pieces).lstrip().startswith("".join(released))
     return [text for text in [*released, checked.finish()] if text]
 
@@ -78,27 +76,29 @@ def test_released_text_is_always_grounded(text: str, size: int) -> None:
         assert "".join(shown(cut(text, size))) == text.strip()
 
 
+def look_up(intent: str, customer: str) -> Facts:
+    return tools_by_intent()[intent].look_up(Request("…", customer, intent), open_bank())
+
+
 @pytest.mark.parametrize("intent", ["account_balance", "account_details", "recent_transactions"])
 @pytest.mark.parametrize("customer", CUSTOMERS)
-def test_template_reply_is_grounded_only_in_the_facts_of_its_customer(intent: str, customer: str) -> None:
-    def facts(of: str) -> Facts:
-        ledger = Ledger()
-        return Facts(message="…", intent=intent, accounts=ledger.accounts(of), transactions=ledger.transactions(of))
-
-    check = grounded_in(make_prompt(facts(customer), remote=False).listing)
-    assert check(TemplateResponder().respond(facts(customer)).text)
+def test_text_of_the_facts_is_grounded_only_in_the_facts_of_its_customer(intent: str, customer: str) -> None:
+    listing = "\n".join(look_up(intent, customer).lines)
+    assert is_grounded(look_up(intent, customer).text, listing)
     other = CUSTOMERS[(CUSTOMERS.index(customer) + 1) % len(CUSTOMERS)]
-    assert not check(TemplateResponder().respond(facts(other)).text)
+    assert not is_grounded(look_up(intent, other).text, listing)
 
 
-def test_check_is_fast_for_adversarial_texts() -> None:
-    slow = ["1 " * 2000, "one hundred and " * 500, "A" * 4000, "." * 4000, "1,1" * 1500, " " * 4000 + "x", "a@" * 2000]
-    for text in slow:
-        started = time.process_time()
-        is_grounded(text)
-        assert time.process_time() - started < 5, text[:20]
+@pytest.mark.timeout(20)  # a regular expression with exponential backtracking would not finish
+@pytest.mark.parametrize(
+    "text", ["1 " * 2000, "one hundred and " * 500, "A" * 4000, "." * 4000, "1,1" * 1500, " " * 4000 + "x", "a@" * 2000]
+)
+def test_check_is_fast_for_adversarial_texts(text: str) -> None:
+    with contextlib.suppress(NotGrounded):
+        shown(cut(text, 400))
 
 
 def test_each_article_is_grounded_in_its_own_listing() -> None:
-    for intent, article in load_knowledge().items():
-        assert grounded_in(make_prompt(Facts("…", intent, article), remote=True).listing)(article.answer), intent
+    for intent in load_knowledge():
+        facts = look_up(intent, "CUST001")
+        assert is_grounded(facts.text, "\n".join(facts.lines)), intent

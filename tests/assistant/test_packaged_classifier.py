@@ -1,9 +1,9 @@
-"""The adapter that the package carries is small, its evidence holds, and ordinary questions get the right intent."""
+"""The classifier that the package carries is small, its evidence holds, and ordinary questions get the right intent."""
 
 import numpy as np
 import pytest
 
-from bankllm.assistant.engine import DEFAULT_ADAPTER
+from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base
 from bankllm.datasets import load
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import verify
@@ -24,9 +24,9 @@ def classifier() -> IntentClassifier:
     return IntentClassifier.load(DEFAULT_ADAPTER)
 
 
-def test_it_is_a_small_lora_adapter_with_evidence_that_holds(classifier):
+def test_it_is_a_head_on_the_base_model_with_evidence_that_holds(classifier):
     artifact = classifier.artifact
-    assert (artifact.method, artifact.training["config"]["rank"]) == ("lora", 8)
+    assert embeds_as_base(artifact), "one pass gives intent and embedding"
     assert artifact.training["dataset"] == "assistant(banking77+teller77)"
     assert sum(path.stat().st_size for path in DEFAULT_ADAPTER.rglob("*") if path.is_file()) < 1_000_000
     verdict = verify(DEFAULT_ADAPTER)

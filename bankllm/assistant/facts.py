@@ -1,0 +1,69 @@
+"""What a tool is asked and what it returns, and the registry of the tools (`TOOLS`).
+
+A tool looks up the facts for some intents. A reply may state only what a tool returned, so each module in `tools/`
+also words its facts. A responder either sends that text or lets a language model word the facts again.
+"""
+
+from collections.abc import Set, Sized
+from dataclasses import dataclass
+from typing import Protocol
+
+from bankllm.assistant.bank.ledger import Bank
+from bankllm.util.registry import Registry
+from bankllm.vectors.rows import Match
+
+
+@dataclass(frozen=True)
+class Request:
+    """A message whose intent is known."""
+
+    message: str
+    """Account numbers are masked."""
+    customer_id: str
+    intent: str
+    earlier: Match | None = None
+    """An earlier message of the same customer about the same topic, masked and shortened for a quotation."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the assistant knows for one request."""
+
+    text: str
+    """The reply in the bank's own words."""
+    lines: tuple[str, ...] = ()
+    """The facts for a language model, which may state no other figure. They never contain the customer's own words: an
+    amount that a customer claims is not a fact. Empty if `text` must be sent as it stands."""
+    sources: tuple[str, ...] = ()
+    """`ledger:<account>`, `knowledge:<intent>`, `memory:<id>`."""
+    private: tuple[str, ...] = ()
+    """Account numbers in `lines`, which a model on another machine must not see."""
+
+
+class Tool(Protocol):
+    """Looks up the facts for some intents. Stateless, and called from several threads."""
+
+    description: str
+    """What the tool does, in one sentence."""
+
+    @property
+    def intents(self) -> Set[str]:
+        """The intents that the tool answers."""
+        ...
+
+    def look_up(self, request: Request, bank: Bank) -> Facts:
+        """Return facts of the request's customer only. Raises what the bank raises."""
+        ...
+
+
+TOOLS: Registry[Tool] = Registry("tool", "bankllm.tools", "bankllm.assistant.tools")
+
+
+def tools_by_intent() -> dict[str, Tool]:
+    """Intent → the tool that answers it. A tool of another package takes over the intents that it names."""
+    return {intent: tool for tool in map(TOOLS.get, TOOLS) for intent in tool.intents}
+
+
+def counted(rows: Sized, noun: str) -> str:
+    """“The customer has 2 accounts.”"""
+    return f"The customer has {len(rows)} {noun}{'' if len(rows) == 1 else 's'}."

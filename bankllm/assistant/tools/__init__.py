@@ -1,0 +1,1 @@
+"""The assistant's tools; `bankllm.assistant.facts.TOOLS` finds these modules."""

@@ -1,0 +1,169 @@
+"""Replies worded by a language model. If it fails or states a figure that is not a fact, the facts' own text is sent.
+
+`Reply.responder` names what generated the text, `Reply.fallback` the reason of a fallback. The log contains this reason
+too, but no text of the customer or of the model.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Protocol
+
+import pybreaker
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
+from bankllm.assistant.facts import Facts, Request
+from bankllm.assistant.wording.grounding import NotGrounded, grounded
+from bankllm.assistant.wording.prompts import Messages, make_prompt
+from bankllm.assistant.wording.responder import Fallback, Reply
+
+MAX_NEW_TOKENS = 256
+"""A reply of four sentences with a few numbers needs about 100 tokens."""
+MAX_ATTEMPTS = 2
+"""Attempts per reply for a remote model: one retry, only after a transient failure and before any text was shown."""
+MAX_CONCURRENCY = 24
+"""Maximum number of replies that are generated at once. Each uses one of the 40 threads that answer requests, so that a
+hanging model cannot block the other threads; above this number the facts' own text is sent."""
+FAILURES, REST_S = 4, 5.0
+"""After this number of consecutive transient failures (time-outs, failed connections), the circuit breaker skips the
+model for this time in seconds. Then one reply at a time tries it."""
+
+logger = logging.getLogger(__name__)
+
+
+class GenerationFailed(Exception):
+    """The model did not generate a complete text. The exception contains no text of the model or of the server."""
+
+    def __init__(self, reason: Fallback, transient: bool = False) -> None:
+        super().__init__(reason)
+        self.reason: Fallback = reason
+        self.transient = transient
+        """Whether a retry may succeed."""
+
+
+class LanguageModel(Protocol):
+    """A language model that continues a chat, with greedy decoding."""
+
+    name: str
+    is_remote: bool
+    """Whether the prompt leaves this process; IBANs are then masked."""
+
+    def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
+        """Pass the text to `emit` in pieces until it ends or `stop` is set. Raises `GenerationFailed`."""
+        ...
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, GenerationFailed) and error.transient
+
+
+class GeneratingResponder:
+    """Generates replies with a language model and checks their figures before they are shown. Thread-safe."""
+
+    waits = True
+
+    def __init__(self, model: LanguageModel, timeout_s: float) -> None:
+        self.name = model.name
+        self.timeout_s = timeout_s
+        self._model = model
+        self._slots = threading.BoundedSemaphore(MAX_CONCURRENCY)
+        self._trial = threading.Lock()
+        self._breaker = pybreaker.CircuitBreaker(
+            FAILURES, REST_S, exclude=[lambda error: not _is_transient(error)], throw_new_error_on_trip=False
+        )
+
+    def stream(self, request: Request, facts: Facts) -> Iterator[str | Reply]:
+        """Yield checked pieces, then the reply. After a fallback, the text of the reply replaces the pieces."""
+        shown: list[str] = []
+        try:
+            if not facts.lines:
+                raise GenerationFailed("abstained")
+            for piece in self._pieces(request, facts):
+                shown.append(piece)
+                yield piece
+        except GenerationFailed as failure:
+            if failure.reason != "abstained":
+                logger.warning("the template answered instead of %s: %s", self.name, failure.reason)
+            if not shown:
+                yield facts.text
+            yield Reply(facts.text, fallback=failure.reason)
+        else:
+            yield Reply("".join(shown), self.name)
+
+    def _pieces(self, request: Request, facts: Facts) -> Iterator[str]:
+        """The checked pieces of the first attempt that yields one. Another attempt cannot continue a shown text."""
+        if not self._slots.acquire(blocking=False):
+            raise GenerationFailed("busy")
+        try:
+            attempts = stop_after_attempt(MAX_ATTEMPTS if self._model.is_remote else 1)
+            start = Retrying(stop=attempts, retry=retry_if_exception(self._may_retry), reraise=True).wraps(self._start)
+            with closing(start(request, facts)) as pieces:
+                yield from pieces
+        finally:
+            self._slots.release()
+
+    def _may_retry(self, error: BaseException) -> bool:
+        return _is_transient(error) and self._breaker.current_state == pybreaker.STATE_CLOSED
+
+    def _start(self, request: Request, facts: Facts) -> Generator[str]:
+        """Begin an attempt: return a generator of its pieces, of which the first is ready."""
+        resting = self._breaker.current_state != pybreaker.STATE_CLOSED
+        if resting and not self._trial.acquire(blocking=False):
+            raise GenerationFailed("resting")
+        try:
+            pieces = self._breaker.call(self._write, request, facts)
+            first = next(pieces)
+        except pybreaker.CircuitBreakerError:
+            raise GenerationFailed("resting") from None
+        finally:
+            if resting:
+                self._trial.release()
+
+        def all_pieces() -> Generator[str]:
+            with closing(pieces):
+                yield first
+                yield from pieces
+
+        return all_pieces()
+
+    def _write(self, request: Request, facts: Facts) -> Generator[str]:
+        """One attempt. Yield pieces whose figures are all facts, at least one. Raises `GenerationFailed`."""
+        prompt = make_prompt(request, facts, self._model.is_remote)
+        empty = True
+        written = _within(self.timeout_s, lambda emit, stop: self._model.write(prompt.messages(), emit, stop))
+        with closing(written):
+            try:
+                for text in grounded(written, prompt.listing):
+                    empty = False
+                    yield prompt.unmasked(text)
+            except NotGrounded:
+                raise GenerationFailed("not grounded") from None
+        if empty:
+            raise GenerationFailed("empty")
+
+
+def _within(seconds: float, write: Callable[[Callable[[str], object], threading.Event], None]) -> Generator[str]:
+    """Run `write` in a separate thread and yield the pieces that it emits, for at most `seconds`.
+
+    After the time-out, or when the generator is closed, the `stop` event is set and the thread is not waited for.
+    Raises `GenerationFailed` after the time-out, and the exceptions of `write`.
+    """
+    deadline = time.monotonic() + seconds
+    pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    stop = threading.Event()
+    thread = ThreadPoolExecutor(1, "responder")
+    try:
+        written = thread.submit(write, pieces.put, stop)
+        written.add_done_callback(lambda _: pieces.put(None))
+        while (piece := pieces.get(timeout=max(deadline - time.monotonic(), 0))) is not None:
+            yield piece
+        written.result()
+    except queue.Empty:
+        raise GenerationFailed("time-out", transient=True) from None
+    finally:
+        stop.set()
+        thread.shutdown(wait=False)

@@ -1,0 +1,59 @@
+"""The interface of a responder, its output, and the registry of responders by the scheme of their address."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from bankllm.assistant.facts import Facts, Request
+from bankllm.settings import Settings
+from bankllm.util.registry import Registry
+
+Fallback = Literal[
+    "abstained", "busy", "cut off", "empty", "failed", "not grounded", "refused", "resting", "time-out", "unreachable"
+]
+"""Why a reply has the text of the facts although a language model is configured.
+
+`abstained`: there are no facts to word. `busy`: too many replies are being generated. `cut off`: the text ended before
+the model was finished. `empty`: no text. `failed`: an unexpected error or response. `not grounded`: the text states a
+figure that is not among the facts. `refused`: the model server answered with a permanent error. `resting`: the circuit
+breaker is open. `time-out` and `unreachable`: the model did not respond.
+"""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The output of a responder."""
+
+    text: str
+    responder: str = "template"
+    """Name of the responder that generated the text: `template` after a fallback."""
+    fallback: Fallback | None = None
+    """Why the text is that of the facts instead of the language model's; None if there was no fallback."""
+
+
+class Responder(Protocol):
+    """Words the facts. It looks up nothing itself. Thread-safe."""
+
+    name: str
+    waits: bool
+    """Whether a reply may take long; it is then never generated in one thread with others."""
+
+    def stream(self, request: Request, facts: Facts) -> Iterator[str | Reply]:
+        """Yield the text in pieces while it is generated, then the complete `Reply`.
+
+        The reply's text equals the joined pieces. If the reply's `fallback` is set, its text replaces the pieces.
+        """
+        ...
+
+
+RESPONDERS: Registry[Callable[[str, Settings], Responder]] = Registry(
+    "responder", "bankllm.responders", "bankllm.assistant.wording.responders"
+)
+"""Scheme → function that makes the responder from the rest of the address. It raises `UsageError` for an address that
+it cannot read, `ModelError` for a missing model."""
+
+
+def make_responder(address: str, settings: Settings) -> Responder:
+    """Make the responder at `SCHEME` or `SCHEME:REST`. Raises `UsageError` or `ModelError`."""
+    scheme, _, rest = address.partition(":")
+    return RESPONDERS.get(scheme)(rest, settings)

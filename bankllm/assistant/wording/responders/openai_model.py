@@ -1,0 +1,94 @@
+"""`openai:BASE-URL#MODEL`: a model on a server with OpenAI's protocol (vLLM, llama.cpp, Ollama, OpenAI, …)."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import urlsplit
+
+from bankllm.assistant.wording.generating import MAX_NEW_TOKENS, GeneratingResponder, GenerationFailed
+from bankllm.assistant.wording.prompts import Messages
+from bankllm.assistant.wording.responder import RESPONDERS
+from bankllm.errors import UsageError
+from bankllm.settings import Settings
+
+TRANSIENT_STATUSES = frozenset({408, 409, 429})
+"""Statuses after which a retry may succeed, in addition to all 5xx statuses."""
+
+logger = logging.getLogger(__name__)
+
+
+class OpenAIModel:
+    """A model on a server with OpenAI's protocol: vLLM, llama.cpp, Ollama, `transformers serve`, OpenAI."""
+
+    is_remote = True
+
+    def __init__(self, base_url: str, model: str, settings: Settings) -> None:
+        from openai import OpenAI
+
+        key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "none"
+        # The responder does the retries: the client would sleep for as long as the server requests.
+        self._client = OpenAI(base_url=base_url, api_key=key, timeout=settings.responder_timeout_s, max_retries=0)
+        self._model = model
+        # The model's name on the server may be a folder. Its path is not shown to clients.
+        self.name = f"openai:{PurePath(model).name if model.startswith('/') else model}"
+
+    def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
+        import openai
+
+        started = time.perf_counter()
+        try:
+            ended = self._read(messages, emit, stop)
+        except openai.APITimeoutError as error:
+            raise GenerationFailed("time-out", transient=True) from error
+        except openai.APIConnectionError as error:
+            raise GenerationFailed("unreachable", transient=True) from error
+        except openai.APIStatusError as error:
+            logger.warning(
+                "the model server answered %d after %.1f s", error.status_code, time.perf_counter() - started
+            )
+            transient = error.status_code in TRANSIENT_STATUSES or error.status_code >= 500
+            raise GenerationFailed("unreachable" if transient else "refused", transient=transient) from error
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # not a chat completion
+            logger.warning("cannot read the response of the model server: %s", type(error).__name__)
+            raise GenerationFailed("failed") from error
+        if not ended and not stop.is_set():
+            raise GenerationFailed("cut off")
+
+    def _read(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> bool:
+        """Generate the text. Returns True if the model ended it, False if it was cut off."""
+        ended = False
+        chat: Any = messages
+        with self._client.chat.completions.create(
+            model=self._model, messages=chat, max_tokens=MAX_NEW_TOKENS, temperature=0, stream=True
+        ) as stream:
+            for chunk in stream:
+                if stop.is_set():
+                    break
+                for choice in chunk.choices:  # a chunk that reports usage has no choices
+                    if choice.delta.content:
+                        emit(choice.delta.content)
+                    ended = ended or choice.finish_reason == "stop"
+        return ended
+
+
+@RESPONDERS.register("openai")
+def make_openai(rest: str, settings: Settings) -> GeneratingResponder:
+    url, _, model = rest.partition("#")
+    if not model or not _is_base_url(url):
+        # The address is not shown, because it may contain a password.
+        raise UsageError(
+            "The address of the responder `openai:…` is invalid. Expected openai:<base-url>#<model>, for example "
+            "openai:http://127.0.0.1:8080/v1#small. Correct --responder or BANKLLM_RESPONDER."
+        )
+    return GeneratingResponder(OpenAIModel(url, model, settings), settings.responder_timeout_s)
+
+
+def _is_base_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.username)
+    except ValueError:
+        return False
