@@ -1,68 +1,55 @@
 """Reading metrics over real sockets, and through a real Prometheus if it is installed."""
 
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from bankllm.errors import NotMeasured, ServerError, UsageError
 from bankllm.lab.prometheus import PrometheusServer, bucket_rows, scrape, stage_buckets, stage_times
 from bankllm.telemetry.metrics import HTTP_BUCKETS, ServerMetrics
+from bankllm.util.processes import free_port
 
 
-class Endpoint(ThreadingHTTPServer):
-    """Serves the `/metrics` of a `ServerMetrics`, and plain text at `/`."""
+class Metrics:
+    """An endpoint with a histogram of requests and a gauge `one`."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.metrics = ServerMetrics("minilm", "0.1.0")
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Endpoint
-
-    def do_GET(self) -> None:
-        body, content_type = (
-            self.server.metrics.render() if self.path == "/metrics" else (b"hello there\n", "text/plain")
-        )
-        self.send_response(200)
-        self.send_header("Content-Type", content_type)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        registry = CollectorRegistry()
+        name = "http_request_duration_seconds"
+        self.seconds = Histogram(name, "Time", ["route"], buckets=HTTP_BUCKETS, registry=registry)
+        Gauge("one", "One", registry=registry).set(1)
+        self.server, self.thread = start_http_server(0, "127.0.0.1", registry)
+        self.port = self.server.server_port
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    with Endpoint() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def metrics() -> Iterator[Metrics]:
+    endpoint = Metrics()
+    yield endpoint
+    endpoint.server.shutdown()
+    endpoint.server.server_close()
+    endpoint.thread.join()
 
 
-def test_scrape_reads_the_metrics_of_the_server(endpoint: Endpoint) -> None:
-    endpoint.metrics.observe_request("/api/v1/chat", "POST", 200, 0.03)
-    labels = {"route": "/api/v1/chat", "method": "POST", "status": "200"}
-    assert Sample("http_requests_total", labels, 1.0) in scrape(f"{endpoint.url}/metrics")
+def test_scrape_reads_the_metrics_of_an_endpoint(metrics: Metrics) -> None:
+    metrics.seconds.labels("/api/v1/chat").observe(0.03)
+    samples = scrape(f"http://127.0.0.1:{metrics.port}/metrics")
+    assert Sample("http_request_duration_seconds_count", {"route": "/api/v1/chat"}, 1.0) in samples
 
 
-def test_scrape_of_other_content_is_an_error(endpoint: Endpoint) -> None:
-    with pytest.raises(ServerError, match="did not return Prometheus metrics"):
-        scrape(f"{endpoint.url}/")
-    endpoint.server_close()
-    endpoint.shutdown()
+def test_scrape_of_other_content_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ServerError, match="check the address and that the server runs"):
-        scrape(f"{endpoint.url}/metrics")
+        scrape(f"http://127.0.0.1:{free_port()}/metrics")
+    page = httpx.Response(200, text="hello there\n", request=httpx.Request("GET", "http://127.0.0.1"))
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: page)
+    with pytest.raises(ServerError, match="did not return Prometheus metrics"):
+        scrape("http://127.0.0.1/")
 
 
 def test_a_missing_binary_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,19 +64,19 @@ needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason
 
 @needs_prometheus
 @pytest.mark.slow
-def test_the_promql_p95_is_in_the_bucket_of_the_exact_p95(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_the_promql_p95_is_in_the_bucket_of_the_exact_p95(metrics: Metrics, tmp_path: Path) -> None:
     raw = sorted(0.2 * (k / 200) ** 2 for k in range(1, 201))
-    with PrometheusServer(endpoint.server_port, tmp_path) as prometheus:
+    with PrometheusServer(metrics.port, tmp_path) as prometheus:
         for seconds in raw:
-            endpoint.metrics.observe_request("/api/v1/chat", "POST", 200, seconds)
+            metrics.seconds.labels("/api/v1/chat").observe(seconds)
         prometheus.wait_for_scrape()
-        [total] = prometheus.query("sum(http_requests_total)")
+        [total] = prometheus.query("sum(http_request_duration_seconds_count)")
         [p95] = prometheus.query("histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket))")
-        [scalar] = prometheus.query("scalar(bankllm_build_info)")
+        [scalar] = prometheus.query("scalar(one)")
         with pytest.raises(UsageError, match="rejected the query 'sum\\('"):
             prometheus.query("sum(")
         with pytest.raises(UsageError, match="returns a matrix, expected one value per series"):
-            prometheus.query("http_requests_total[10s]")
+            prometheus.query("one[10s]")
         process = prometheus.process
     assert total == Sample("", {}, 200.0)
     assert scalar == Sample("", {}, 1.0)

@@ -1,77 +1,58 @@
 """PromQL queries: one row per series of a result, and the records made from the rows."""
 
-from typing import cast
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client.samples import Sample
 
 from bankllm.evidence.run import Run
-from bankllm.lab.prometheus import PrometheusServer
 from bankllm.lab.promql import FAILURES, LATENCY, measures, rates, run_queries
 
 CHAT = "/api/v1/chat"
+RESULTS = {
+    "(0.5,": [Sample("", {"route": CHAT}, 10.0)],
+    "(0.95,": [Sample("", {"route": CHAT}, 20.0)],
+    "(0.99,": [Sample("", {"route": CHAT}, 30.0)],
+    "[6s]": [Sample("", {"route": CHAT}, 20.5), Sample("", {"route": "/health"}, 9.5)],
+    '"4.."': [Sample("", {"route": CHAT, "status": "422"}, 3.0)],
+    '"5.."': [Sample("", {}, 0.0)],
+}
+"""What tells a query → its result. The tests of `deploy/` use a real Prometheus."""
 
 
-class FakePrometheus:
-    """A fake Prometheus with known results. The tests of `deploy/` use a real one."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, float | None]] = []
-
-    def query(self, promql: str, at: float | None = None) -> list[Sample]:
-        self.calls.append((promql, at))
-        if "histogram_quantile" in promql:
-            return [Sample("", {"route": CHAT}, 10.0 * len(self.calls))]
-        if "rate(" in promql:
-            return [Sample("", {"route": CHAT}, 20.5), Sample("", {"route": "/health"}, 9.5)]
-        if '"4.."' in promql:
-            return [Sample("", {"route": CHAT, "status": "422"}, 3.0)]
-        return [Sample("", {}, 0.0)]
+def ask(promql: str, at: float | None = None) -> list[Sample]:
+    assert (at == 99.5) == ("[6s]" in promql)
+    return next(result for part, result in RESULTS.items() if part in promql)
 
 
-def rows(prometheus: FakePrometheus) -> list[dict[str, object]]:
-    calls = cast(PrometheusServer, prometheus)
-    return [*run_queries(calls, LATENCY), *run_queries(calls, rates(6), at=99.5), *run_queries(calls, FAILURES)]
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    server: Any = SimpleNamespace(query=ask)
+    return [*run_queries(server, LATENCY), *run_queries(server, rates(6), at=99.5), *run_queries(server, FAILURES)]
 
 
-def test_each_series_of_a_result_is_a_row_with_its_unit() -> None:
-    prometheus = FakePrometheus()
-    results = rows(prometheus)
-    assert [(row["question"], row["route"], row["status"]) for row in results] == [
-        ("p50", CHAT, ""),
-        ("p95", CHAT, ""),
-        ("p99", CHAT, ""),
-        ("rate", CHAT, ""),
-        ("rate", "/health", ""),
-        ("refused", CHAT, "422"),
-        ("failed", "", ""),
+def test_each_series_of_a_result_is_a_row_with_its_unit(rows: list[dict[str, Any]]) -> None:
+    columns = ("question", "route", "status", "ms", "requests_per_s", "requests")
+    assert [tuple(row[column] for column in columns) for row in rows] == [
+        ("p50", CHAT, "", 10.0, "", ""),
+        ("p95", CHAT, "", 20.0, "", ""),
+        ("p99", CHAT, "", 30.0, "", ""),
+        ("rate", CHAT, "", "", 20.5, ""),
+        ("rate", "/health", "", "", 9.5, ""),
+        ("refused", CHAT, "422", "", "", 3.0),
+        ("failed", "", "", "", "", 0.0),
     ]
-    assert [(row["ms"], row["requests_per_s"], row["requests"]) for row in results] == [
-        (10.0, "", ""),
-        (20.0, "", ""),
-        (30.0, "", ""),
-        ("", 20.5, ""),
-        ("", 9.5, ""),
-        ("", "", 3.0),
-        ("", "", 0.0),
-    ]
-    assert [at for _, at in prometheus.calls] == [None, None, None, 99.5, None, None]
-    assert "[6s]" in str(results[3]["promql"])
 
 
-@pytest.mark.parametrize(("chats", "invalid"), [(1000, set()), (200, {"p99"}), (10, {"p50", "p95", "p99"})])
-def test_a_percentile_of_too_few_chats_is_recorded_as_invalid(run: Run, chats: int, invalid: set[str]) -> None:
-    run.write_rows("promql", rows(FakePrometheus()))
-    records = {record.id.removeprefix("telemetry.promql."): record for record in (
-        run.measure(**measure) for measure in measures(chats)
-    )}  # fmt: skip
-    assert {name: record.value for name, record in records.items()} == {
-        "p50_ms": 10.0,
-        "p95_ms": 20.0,
-        "p99_ms": 30.0,
-        "rate": 20.5,
-        "failed": 0.0,
-    }
-    assert {name.removesuffix("_ms") for name, record in records.items() if not record.valid} == invalid
-    if "p99" in invalid:
+@pytest.mark.parametrize(("chats", "invalid"), [(1000, set()), (200, {"p99_ms"}), (10, {"p50_ms", "p95_ms", "p99_ms"})])
+def test_a_percentile_of_too_few_chats_is_recorded_as_invalid(
+    run: Run, rows: list[dict[str, Any]], chats: int, invalid: set[str]
+) -> None:
+    run.write_rows("promql", rows)
+    records = {record.id.split(".")[-1]: record for record in (run.measure(**each) for each in measures(chats))}
+    values = {"p50_ms": 10.0, "p95_ms": 20.0, "p99_ms": 30.0, "rate": 20.5, "failed": 0.0}
+    assert {name: record.value for name, record in records.items()} == values
+    assert {name for name, record in records.items() if not record.valid} == invalid
+    if "p99_ms" in invalid:
         assert records["p99_ms"].invalid_because == f"p99 needs 662 samples, there are {chats}"

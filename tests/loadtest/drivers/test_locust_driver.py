@@ -50,17 +50,8 @@ def test_locust_sends_exactly_the_planned_requests_of_the_mix(server: ServerProc
 
 @pytest.mark.slow
 def test_a_timeout_is_a_row(server: ServerProcess, tmp_path: Path) -> None:
-    result = run_load(
-        server.url,
-        "locust",
-        users=4,
-        requests=8,
-        messages=["hang"],
-        customers=["CUST001"],
-        wait_s=(0, 0),
-        timeout_s=1,
-        output=tmp_path,
-    )
+    load = {"users": 4, "requests": 8, "wait_s": (0, 0), "timeout_s": 1, "messages": ["hang"], "customers": ["CUST001"]}
+    result = run_load(server.url, "locust", output=tmp_path, **load)
     hung = [row for row in result.rows if row["kind"] == "chat"]
     assert len(result.rows) == 8
     assert hung
@@ -70,18 +61,9 @@ def test_a_timeout_is_a_row(server: ServerProcess, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_without_warm_up_the_first_request_of_each_user_has_the_phase_opening(
-    server: ServerProcess, tmp_path: Path
+    endpoint: ServerProcess, tmp_path: Path
 ) -> None:
-    result = run_load(
-        server.url,
-        "locust",
-        users=8,
-        requests=40,
-        kind="health",
-        messages=["hi"],
-        customers=["CUST001"],
-        wait_s=(0.01, 0.02),
-        output=tmp_path,
-    )
+    load = {"users": 8, "requests": 40, "wait_s": (0.01, 0.02), "messages": ["hi"], "customers": ["CUST001"]}
+    result = run_load(endpoint.url, "locust", kind="health", output=tmp_path, **load)
     assert {row["kind"] for row in result.rows} == {"health"}
     assert sorted(str(row["phase"]) for row in result.rows) == 8 * ["opening"] + 32 * ["steady"]

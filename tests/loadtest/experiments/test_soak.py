@@ -1,9 +1,8 @@
 """The soak samples memory during the load and passes on errors; stored messages are deleted, or an error says so."""
 
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx
 import pytest
 
 from bankllm.errors import ServerError
@@ -53,38 +52,20 @@ def test_an_error_while_sampling_is_raised() -> None:
         soak(lambda: open_loop(50, 130), gone, sample_s=0.01)
 
 
-@pytest.fixture
-def deleted() -> Iterator[tuple[str, list[str]]]:
-    """A server that deletes the messages of every customer except CUST404. Yields its URL and the requests it got."""
-    requests: list[str] = []
+def test_the_messages_of_each_customer_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_DELETE(self) -> None:
-            requests.append(f"{self.path} {self.headers['Authorization']}")
-            self.send_response(404 if "CUST404" in self.path else 204)
-            self.end_headers()
+    def delete(address: str, headers: dict[str, str], **_: object) -> httpx.Response:
+        asked.append(f"{address} {headers.get('Authorization')}")
+        return httpx.Response(404 if "CUST404" in address else 204)
 
-        def log_message(self, *_: object) -> None:
-            """Write no log."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", requests
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_the_messages_of_each_customer_are_deleted(deleted: tuple[str, list[str]]) -> None:
-    url, requests = deleted
-    delete_memory(url, ["CUST001", "CUST002"], token="s3cret")
-    assert requests == [f"/api/v1/customers/CUST00{n}/memory Bearer s3cret" for n in (1, 2)]
-
-
-def test_a_server_that_does_not_delete_is_an_error(deleted: tuple[str, list[str]]) -> None:
-    url, _ = deleted
+    monkeypatch.setattr(httpx, "delete", delete)
+    delete_memory("http://127.0.0.1:9", ["CUST001", "CUST002"], token="s3cret")
+    assert asked == [f"http://127.0.0.1:9/api/v1/customers/CUST00{n}/memory Bearer s3cret" for n in (1, 2)]
     with pytest.raises(ServerError, match=r"DELETE .*CUST404/memory: expected HTTP 204, found HTTP 404"):
-        delete_memory(url, ["CUST404"])
+        delete_memory("http://127.0.0.1:9", ["CUST404"])
+
+
+def test_a_server_that_does_not_answer_is_an_error() -> None:
     with pytest.raises(ServerError, match=r"DELETE .* failed"):
         delete_memory("http://127.0.0.1:9", ["CUST001"])
