@@ -30,8 +30,6 @@ HEALTH_SHARE: dict[Mix, float] = {"chat": 0.0, "health": 1.0, "mix": 1 / 3}
 plan that `evidence/report/roadmap.py` quotes."""
 MAX_RATE = 20_000
 """Requests per second; far above the rate that one generator reaches on any machine."""
-MAX_CONSECUTIVE_FAILURES = 200
-"""A driver ends a load after this many consecutive failures to reach the server."""
 
 COLUMNS = {
     "driver": "name of the load driver",

@@ -15,12 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from geventhttpclient.response import HTTPConnectionClosed
 from locust import FastHttpUser, events, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from bankllm.loadtest.load import MAX_CONSECUTIVE_FAILURES, RequestRow, row
+from bankllm.loadtest.load import RequestRow, row
 
 PLAN: dict[str, Any] = {
     "requests": None,
@@ -36,7 +35,6 @@ PLAN: dict[str, Any] = {
 if path := os.environ.get("BANKLLM_LOAD_PLAN"):
     PLAN |= json.loads(Path(path).read_text(encoding="utf-8"))
 TOKENS: dict[str, str] = json.loads(os.environ.get("BANKLLM_LOAD_TOKENS", "{}"))
-UNREACHED = (ConnectionError, HTTPConnectionClosed)
 
 
 class Recorder:
@@ -45,10 +43,8 @@ class Recorder:
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.total = PLAN["requests"] and PLAN["warm_up"] + PLAN["requests"]
-        self.claimed = self.unreached = 0
+        self.claimed = 0
         self.rows: list[RequestRow] = []
-        self.ended = ""
-        """Why the test ended early; empty for a complete test."""
         self.began, self.cpu_began = time.perf_counter(), time.process_time()
         random.seed(PLAN["seed"])
 
@@ -75,10 +71,7 @@ class Recorder:
         reply = {"status": status, "bytes": response_length or 0, "error": error_name}
         sent, phase = done - response_time / 1000, meta["context"]["phase"]
         self.rows.append(row(sent, done, driver="locust", kind=name, phase=phase, **reply))
-        self.unreached = self.unreached + 1 if isinstance(cause, UNREACHED) else 0
-        if self.unreached == MAX_CONSECUTIVE_FAILURES:
-            self.ended = f"the server was not reached {MAX_CONSECUTIVE_FAILURES} times in a row"
-        if self.ended or len(self.rows) == self.total:
+        if len(self.rows) == self.total:
             assert self.environment.runner is not None
             # quit() ends all users, including the one that runs this code, so call it from a thread (a greenlet).
             threading.Thread(target=self.environment.runner.quit).start()
@@ -86,8 +79,7 @@ class Recorder:
     def write(self, **_: Any) -> None:
         """Write the rows and the generator's share of a core. Locust calls it when it quits, also after SIGTERM."""
         share = (time.process_time() - self.cpu_began) / (time.perf_counter() - self.began)
-        result = {"rows": self.rows, "ended": self.ended, "cpu_share": share}
-        Path(PLAN["result"]).write_text(json.dumps(result), encoding="utf-8")
+        Path(PLAN["result"]).write_text(json.dumps({"rows": self.rows, "cpu_share": share}), encoding="utf-8")
 
 
 @events.test_start.add_listener

@@ -5,7 +5,6 @@ import csv
 import datetime
 import ipaddress
 import os
-import re
 import shutil
 import signal
 import socketserver
@@ -118,16 +117,15 @@ def test_a_self_signed_certificate_needs_ssl_cert_file(
 def test_a_killed_server_leaves_rows_of_an_invalid_load(
     driver: str, load: dict[str, Any], endpoint: ServerProcess, tmp_path: Path
 ) -> None:
-    ask = {"requests": 3000, "output": tmp_path, **load, **ARGUMENTS}
+    ask = {"requests": 1500, "output": tmp_path, **load, **ARGUMENTS}
     result = kill_during(endpoint, lambda: run_load(endpoint.url, driver, **ask))
     assert isinstance(result, LoadResult)
     answered = [each for each in result.rows if not each["error"]]
     assert {each["status"] for each in answered} == {200}
-    assert sum(result.errors.values()) == len(result.rows) - len(answered) >= 200
+    assert sum(result.errors.values()) == len(result.rows) - len(answered)
+    assert len(result.rows) == 1500
     assert "ConnectionRefusedError" in result.errors
-    assert result.invalid_because is not None
-    assert result.invalid_because.endswith("the server does not answer after the load")
-    assert re.search(r"ended after \d+ of 3000 .* was not reached 200 times in a row", result.invalid_because)
+    assert (result.invalid_because or "").endswith("the server does not answer after the load")
 
 
 @needs_ab

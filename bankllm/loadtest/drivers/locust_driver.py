@@ -27,7 +27,7 @@ def run_locust(load: Load, folder: Path) -> LoadResult:
     command += ["--only-summary", "--exit-code-on-error", "0"]
     environment = {"BANKLLM_LOAD_PLAN": "plan.json", "BANKLLM_LOAD_TOKENS": json.dumps(load.tokens())}
     child = processes.run(command, log, load.max_duration_s(), environment, signal.SIGTERM)
-    empty: dict[str, Any] = {"rows": [], "ended": "", "cpu_share": None}
+    empty: dict[str, Any] = {"rows": [], "cpu_share": None}
     found = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else empty
     sent = len(found["rows"])
     if not sent and not child.interrupted:
@@ -35,7 +35,7 @@ def run_locust(load: Load, folder: Path) -> LoadResult:
             f"Locust sent no request (exit code {child.returncode}). Check that the server answers. The end of "
             f"Locust's log:\n{processes.tail(log)}"
         )
-    ended_early = f"Locust ended after {sent} of {load.total} requests" + (found["ended"] and f" ({found['ended']})")
+    ended_early = f"Locust ended after {sent} of {load.total} requests"
     return LoadResult(
         load,
         found["rows"],

@@ -18,7 +18,6 @@ from typing import Any
 from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.loadtest.load import (
     LOAD_DRIVERS,
-    MAX_CONSECUTIVE_FAILURES,
     PATHS,
     Arrivals,
     Load,
@@ -50,7 +49,7 @@ def run_open_loop(load: Load, folder: Path) -> LoadResult:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    generator, interrupted = Generator(load), False
+    generator = Generator(load)
     gc.freeze()  # a full garbage collection would delay all requests that are due
     try:
         with ThreadPoolExecutor(1, "open-loop") as pool:
@@ -58,16 +57,14 @@ def run_open_loop(load: Load, folder: Path) -> LoadResult:
             try:
                 running.result()
             except KeyboardInterrupt:
-                interrupted = True
-                generator.end("it was interrupted")
+                generator.interrupt()
                 running.result()
     finally:
         gc.unfreeze()
     rows = [generator.rows[number] for number in sorted(generator.rows)]
-    result = LoadResult(load, rows, generator_cpu_share=generator.cpu_share, interrupted=interrupted)
-    faults = [f"the open loop ended after {len(rows)} of {load.total} requests ({generator.ended})"]
-    faults = (faults if generator.ended else []) + ([late] if (late := lateness_fault(result.measured)) else [])
-    result.invalid_because = "; ".join(faults) or None
+    result = LoadResult(load, rows, generator_cpu_share=generator.cpu_share, interrupted=generator.interrupted)
+    ended_early = f"the open loop was interrupted after {len(rows)} of {load.total} requests"
+    result.invalid_because = ended_early if generator.interrupted else lateness_fault(result.measured)
     if (p99 := estimate(lateness_rows(result.measured), 0.99).value) is not None:
         result.limits = (f"p99 of the time from due to sent is {p99:.2f} ms; latency_ms includes it",)
     return result
@@ -83,10 +80,8 @@ class Generator:
         self.load = load
         self.rows: dict[int, RequestRow] = {}
         """Number of the request in the plan → its row."""
-        self.ended = ""
-        """Why the load ended early; empty for a complete load."""
+        self.interrupted = False
         self.cpu_share: float | None = None
-        self._unreached = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
@@ -94,7 +89,7 @@ class Generator:
         import aiohttp
 
         self._sending, self._loop = asyncio.current_task(), asyncio.get_running_loop()
-        if self.ended:
+        if self.interrupted:
             return
         cpu_began = time.thread_time()
         self._began = time.monotonic() + HEAD_START_S
@@ -114,12 +109,12 @@ class Generator:
                     group.create_task(self._send(session, number, due, *call))
                     await asyncio.sleep(0)
         except asyncio.CancelledError:
-            assert self.ended
+            assert self.interrupted
         self.cpu_share = (time.thread_time() - cpu_began) / (time.monotonic() - self._began)
 
-    def end(self, why: str) -> None:
-        """End the load early, from any thread. Pending requests have no row."""
-        self.ended = self.ended or why
+    def interrupt(self) -> None:
+        """End the load early, from another thread. Pending requests have no row."""
+        self.interrupted = True
         if self._loop is not None and self._sending is not None:
             self._loop.call_soon_threadsafe(self._sending.cancel)
 
@@ -149,9 +144,6 @@ class Generator:
         times = (sent - self._began, time.monotonic() - self._began, due)
         phase = "warm_up" if number < self.load.warm_up else "steady"
         self.rows[number] = row(*times, driver=self.load.driver, kind=kind, phase=phase, **reply_row)
-        self._unreached = 0 if reply_row["status"] or reply_row["error"] == "TimeoutError" else self._unreached + 1
-        if self._unreached == MAX_CONSECUTIVE_FAILURES:
-            self.end(f"the server was not reached {MAX_CONSECUTIVE_FAILURES} times in a row")
 
 
 def due_times(rate: float, arrivals: Arrivals, seed: int) -> Iterator[float]:
