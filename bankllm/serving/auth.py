@@ -1,17 +1,15 @@
 """Authentication: verify the bearer token of a request and return its customer id.
 
-A token is a JSON Web Token (RFC 7519). Its `sub` claim is the customer id, and in production nothing else identifies
-the customer. Tokens are signed with a shared secret (HS256, `BANKLLM_JWT_SECRET`) or by an identity provider that
-publishes its public keys at `BANKLLM_JWKS_URL` (RS256, ES256).
-
-If neither is set (development only), the demo customers need no token and the server listens only on a loopback
-address. The checks follow RFC 8725, the best current practices for JSON Web Tokens.
+A token is a JSON Web Token (RFC 7519) whose `sub` claim is the customer id. It is signed with a shared secret (HS256,
+`BANKLLM_JWT_SECRET`) or by an identity provider that publishes its keys at `BANKLLM_JWKS_URL` (RS256, ES256). Without
+either (development only), the demo customers need no token and the server listens only on a loopback address. The
+checks follow RFC 8725, the best current practices for JSON Web Tokens.
 """
 
 import contextlib
 import ipaddress
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import jwt
 from fastapi import HTTPException, Request, Security
@@ -33,19 +31,23 @@ TOKEN_FORMAT = (
 )
 
 
+def auth_enabled(settings: Settings) -> bool:
+    """Whether requests need a token."""
+    return bool(settings.jwt_secret or settings.jwks_url)
+
+
 def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
     """Check that the settings do not expose customers' data to unauthenticated clients.
 
     Raises `UsageError` if both ways of authentication are set, if the secret is too short, or if neither way is set
     in production or for a `host` that is not a loopback address.
     """
-    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
-    if secret and settings.jwks_url:
+    if settings.jwt_secret and settings.jwks_url:
         raise UsageError("BANKLLM_JWT_SECRET and BANKLLM_JWKS_URL are both set. Expected only one. Unset the other.")
-    if secret is not None and len(secret.encode()) < MIN_SECRET_BYTES:
+    if settings.jwt_secret and (size := len(_secret(settings).encode())) < MIN_SECRET_BYTES:
         raise UsageError(
-            f"BANKLLM_JWT_SECRET has {len(secret.encode())} bytes, expected at least {MIN_SECRET_BYTES}. Create "
-            "one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            f"BANKLLM_JWT_SECRET has {size} bytes, expected at least {MIN_SECRET_BYTES}. Create one with: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
     if auth_enabled(settings):
         return
@@ -70,7 +72,7 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
     expect; 403 for a remote client of a server without authentication; 503 if the identity provider is unavailable.
     """
     bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description=TOKEN_FORMAT)
-    key, algorithms = _keys(settings)
+    provider = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
 
     async def customer(
         request: Request, authorization: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
@@ -84,10 +86,12 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise _rejected("it is too long")
         try:
+            # In a thread, because it may send a request to the identity provider.
+            key = await run_in_threadpool(provider.get_signing_key_from_jwt, token) if provider else _secret(settings)
             claims = jwt.decode(
                 token,
-                await key(token),
-                algorithms=algorithms,
+                key,
+                algorithms=["RS256", "ES256"] if provider else ["HS256"],
                 audience=settings.jwt_audience,
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "sub"], "verify_aud": settings.jwt_audience is not None},
@@ -106,38 +110,20 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
 
 
 def require_same_customer(customer: str | None, requested: str) -> None:
-    """Raise `HTTPException` 403 if the token's customer is not the requested customer.
+    """Raise `HTTPException` 403 if the token's customer is not the requested one, whether that one exists or not.
 
-    The answer is the same whether the requested customer exists or not, so that no client can find out which ids
-    exist. `customer` is None if authentication is not enabled; every customer is then allowed.
+    `customer` is None if authentication is not enabled; every customer is then allowed.
     """
     if customer is not None and customer != requested:
         raise HTTPException(403, "The token does not give access to that customer.")
 
 
-def _keys(settings: Settings) -> tuple[Callable[[str], Awaitable[Any]], list[str]]:
-    """Return a function from a token to the key that verifies it, and the accepted signing algorithms."""
-    if settings.jwks_url:
-        provider = jwt.PyJWKClient(settings.jwks_url, timeout=5)
-
-        async def published(token: str) -> Any:
-            # In a thread, because it may send a request to the identity provider.
-            return (await run_in_threadpool(provider.get_signing_key_from_jwt, token)).key
-
-        return published, ["RS256", "ES256"]
-    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else ""
-
-    async def shared(token: str) -> Any:
-        return secret
-
-    return shared, ["HS256"]
+def _secret(settings: Settings) -> str:
+    return settings.jwt_secret.get_secret_value() if settings.jwt_secret else ""
 
 
 def _require_loopback(request: Request) -> None:
-    """Raise `HTTPException` 403 unless the request came in through a loopback address.
-
-    This protects a server without authentication that was started on a public address, e.g. by `uvicorn --host`.
-    """
+    """Protect a server without authentication that was started on a public address, e.g. by `uvicorn --host`."""
     address = (request.scope.get("server") or ("",))[0]
     with contextlib.suppress(ValueError):  # a socket path or a name, which is not reachable from other machines
         if not ipaddress.ip_address(address).is_loopback:
@@ -146,11 +132,6 @@ def _require_loopback(request: Request) -> None:
                 "Authentication is not configured, so this server accepts only requests from its own machine. Set "
                 "BANKLLM_JWT_SECRET or BANKLLM_JWKS_URL and restart the server.",
             )
-
-
-def auth_enabled(settings: Settings) -> bool:
-    """Whether requests need a token."""
-    return bool(settings.jwt_secret or settings.jwks_url)
 
 
 def _rejected(reason: str) -> HTTPException:

@@ -1,8 +1,7 @@
 """Latency and errors of the last minutes over all worker processes, from mergeable quantile sketches (DDSketch).
 
-A worker adds each request to a sketch of the current minute, and writes its sketches to its own file in the shared
-folder every `PUBLISH_S`. Each worker reads the files of all workers and merges the sketches of the window. The file
-of an ended worker stays: its requests remain in the total, and in the window until their minute leaves it.
+A worker adds each request to the sketch of its minute, and writes its sketches to its own file in the shared folder
+every second. Each worker merges the files of all workers. The file of an ended worker stays.
 """
 
 import base64
@@ -17,20 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from ddsketch import DDSketch
-from ddsketch.pb.ddsketch_pb2 import DDSketch as SketchMessage
+from ddsketch.pb.ddsketch_pb2 import DDSketch as Message
 from ddsketch.pb.proto import DDSketchProto
 
-WINDOW_MINUTES = 10
-"""The current minute and the nine before it."""
-RELATIVE_ACCURACY = 0.01
-"""Largest relative error of a quantile."""
+WINDOW_MINUTES = 10  # the current one and the nine before it
+RELATIVE_ACCURACY = 0.01  # largest relative error of a percentile
 PUBLISH_S = 1.0
-SUFFIX = ".window"
+PATTERN = "*.window"
 
 
 @dataclass
 class Period:
-    """The requests of a minute, or of the window: durations in s, and how many had a status 5xx."""
+    """The requests of the window: their durations in s, and how many had a status 5xx."""
 
     durations: DDSketch = field(default_factory=lambda: DDSketch(RELATIVE_ACCURACY))
     failed: int = 0
@@ -46,8 +43,7 @@ class RequestWindow:
         self._folder = folder
         if folder is not None:
             # The time distinguishes this file from that of an ended process with the same id.
-            self._file = folder / f"{os.getpid()}-{time.monotonic_ns()}{SUFFIX}"
-            self._publish()
+            self._file = folder / PATTERN.replace("*", f"{os.getpid()}-{time.monotonic_ns()}")
             threading.Thread(target=self._publish_regularly, name="request-window", daemon=True).start()
 
     def add(self, seconds: float, failed: bool) -> None:
@@ -60,47 +56,39 @@ class RequestWindow:
 
     def read(self) -> tuple[int, Period]:
         """Return the number of requests since the start, and those of the window, over live and ended workers."""
-        if self._folder is None:
-            published = [self._snapshot()]
-        else:
+        workers = [self._snapshot()]
+        if self._folder is not None:
             self._publish()
-            published = [json.loads(file.read_bytes()) for file in self._folder.glob(f"*{SUFFIX}")]
+            workers = [json.loads(file.read_bytes()) for file in self._folder.glob(PATTERN)]
         window = Period()
-        for worker in published:
-            for minute, (encoded, failed) in worker["minutes"].items():
-                if int(minute) > _minute() - WINDOW_MINUTES:
-                    message = SketchMessage.FromString(base64.b64decode(encoded))
-                    window.durations.merge(DDSketchProto.from_proto(message))
+        for worker in workers:
+            for minute, failed, sketch in worker["minutes"]:
+                if minute > _minute() - WINDOW_MINUTES:
+                    window.durations.merge(DDSketchProto.from_proto(Message.FromString(base64.b64decode(sketch))))
                     window.failed += failed
-        return sum(worker["total"] for worker in published), window
+        return sum(worker["total"] for worker in workers), window
 
     def _snapshot(self) -> dict[str, Any]:
         with self._lock:
             for minute in [minute for minute in self._minutes if minute <= _minute() - WINDOW_MINUTES]:
                 del self._minutes[minute]
-            minutes = {
-                str(minute): (_encoded(period.durations), period.failed) for minute, period in self._minutes.items()
-            }
+            minutes = [
+                (minute, period.failed, base64.b64encode(DDSketchProto.to_proto(period.durations).SerializeToString()))
+                for minute, period in self._minutes.items()
+            ]
             return {"total": self._total, "minutes": minutes}
 
     def _publish(self) -> None:
         with self._file_lock:
             new = self._file.with_suffix(".new")
-            new.write_text(json.dumps(self._snapshot()))
+            new.write_text(json.dumps(self._snapshot(), default=bytes.decode))
             new.replace(self._file)
 
     def _publish_regularly(self) -> None:
-        published = 0
         while True:
             time.sleep(PUBLISH_S)
-            if self._total != published:
-                published = self._total
-                with contextlib.suppress(OSError):  # a full disk; the next second may succeed
-                    self._publish()
-
-
-def _encoded(sketch: DDSketch) -> str:
-    return base64.b64encode(DDSketchProto.to_proto(sketch).SerializeToString()).decode()
+            with contextlib.suppress(OSError):  # a full disk; the next second may succeed
+                self._publish()
 
 
 def _minute() -> int:
