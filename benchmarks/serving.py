@@ -31,10 +31,9 @@ from bankllm import datasets
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.evidence.validity_marks import MAX_GENERATOR_CPU_SHARE
 
-PARTS = ("peers", "ours", "idle", "health", "zipf")
+PARTS = ("peers", "ours", "idle", "health")
 QUERIES = 4096
 """Number of queries, drawn with replacement; wrk repeats them."""
-ZIPF_QUERIES = 200
 HEALTH_BEFORE = 1243
 """Requests per second of `/health` at the start of the project, for comparison."""
 WRK_CORE = 1
@@ -61,13 +60,6 @@ class Plan:
 
 def random_queries(texts: Sequence[str], seed: int) -> list[str]:
     return random.Random(seed).choices(texts, k=QUERIES)
-
-
-def zipf_queries(texts: Sequence[str], seed: int) -> list[str]:
-    """Draw queries from 200 texts, of which the k-th occurs 1/k as often as the first."""
-    generator = random.Random(seed)
-    sample = generator.sample(texts, ZIPF_QUERIES)
-    return generator.choices(sample, weights=[1 / rank for rank in range(1, len(sample) + 1)], k=QUERIES)
 
 
 def measure(plan: Plan, part: str, contender: servers.Contender, calls: Sequence[Call], round_: int) -> float | None:
@@ -113,8 +105,8 @@ def measure(plan: Plan, part: str, contender: servers.Contender, calls: Sequence
     return window.per_second
 
 
-def take_turns(plan: Plan) -> float | None:
-    """Measure the alternating contenders and print the ratios of their medians. Returns our median."""
+def take_turns(plan: Plan) -> None:
+    """Measure the alternating contenders and print the ratios of their medians."""
     only = plan.options.only
     mine = servers.ours(plan.options)
     contenders = (servers.peers(plan.options) if "peers" in only else []) + ([mine] if "ours" in only else [])
@@ -131,20 +123,6 @@ def take_turns(plan: Plan) -> float | None:
         if ours is not None and name != mine.name:
             plan.keep({"part": "ratio", "of": mine.name, "to": name, "ratio": ours / median})
             print(f"{mine.name} is {ours / median:.2f} × {name}", flush=True)
-    return ours
-
-
-def zipf(plan: Plan, ours: float | None) -> None:
-    """Measure 200 texts with Zipf frequencies. The chat has no cache, so only the lengths of the texts matter."""
-    mine = servers.ours(plan.options)
-    rates = []
-    for round_ in range(1, plan.options.rounds + 1):
-        calls = servers.chats(zipf_queries(plan.texts, seed=round_), plan.customers)
-        rates.append(measure(plan, "zipf", mine, calls, round_) or 0.0)
-    if ours:
-        ratio = statistics.median(rates) / ours
-        plan.keep({"part": "ratio", "of": "zipf", "to": "random queries", "ratio": ratio})
-        print(f"the Zipf mix of {ZIPF_QUERIES} texts runs at {ratio:.2f} × random queries", flush=True)
 
 
 def health(plan: Plan) -> None:
@@ -225,9 +203,8 @@ def run(options: argparse.Namespace) -> None:
     print(f"{os.cpu_count()} cores, {platform.platform()}; {data.describe()}; {configured}", flush=True)
     with TemporaryDirectory(prefix="bankllm-serving-") as folder:
         plan = Plan(options, data.test.texts, Path(folder), keep)
-        ours = take_turns(plan) if {"peers", "ours"} & set(options.only) else None
-        if "zipf" in options.only:
-            zipf(plan, ours)
+        if {"peers", "ours"} & set(options.only):
+            take_turns(plan)
         if "idle" in options.only:
             idle(plan)
         if "health" in options.only:
