@@ -5,7 +5,6 @@ with ServerProcess(store=folder / "memory.db") as server:
 """
 
 import contextlib
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,6 @@ STOP_TIMEOUT_S = 15
 class ServerProcess:
     """`bankllm serve` on 127.0.0.1: ready for requests inside the `with` block, stopped after it.
 
-    - `port`: 0 selects a free port.
     - `env`: variables added to the environment of this process.
     - `log`: file for the output of the server; a temporary file by default.
     - `program`: the command that accepts the options of `bankllm serve`.
@@ -35,14 +33,13 @@ class ServerProcess:
     The server is ready when `/health/ready` answers 200 and, with several workers, `/health/metrics` counts all of
     them. `util.processes` describes how the server is ended if this process is killed.
 
-    Entering the block raises `ServerError`, with the end of the server's log, if the port is in use, if the server
-    exits, or if it is not ready within `timeout_s` seconds.
+    Entering the block raises `ServerError`, with the end of the log, if the server exits or is not ready in `timeout_s`
+    seconds.
     """
 
     def __init__(
         self,
         *,
-        port: int = 0,
         store: Path | None = None,
         adapter: Path | None = None,
         workers: int = 1,
@@ -52,7 +49,7 @@ class ServerProcess:
         timeout_s: float = 120,
         program: Sequence[str] = (sys.executable, "-m", "bankllm", "serve"),
     ) -> None:
-        self.port = port or free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.returncode: int | None = None
         given = {"--store": store, "--adapter": adapter, "--workers": workers if workers > 1 else None}
@@ -71,7 +68,6 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the server without a `with` block, for example in a notebook. Call `stop` afterwards."""
-        self._check_port()
         if self._log is None:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-server-"))
             self._log = Path(folder) / "server.log"
@@ -106,17 +102,6 @@ class ServerProcess:
     def log_tail(self) -> str:
         """Return the last lines of the server's log. A temporary log is deleted at the end of the `with` block."""
         return tail(self._log) if self._log and self._log.exists() else "(empty)"
-
-    def _check_port(self) -> None:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", self.port))
-            except OSError as error:
-                raise ServerError(
-                    f"Port {self.port} of 127.0.0.1 cannot be used ({error.strerror}). Stop the program that uses it, "
-                    "choose another port, or omit the port to use a free one."
-                ) from error
 
     def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + self._timeout_s

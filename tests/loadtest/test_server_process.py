@@ -1,7 +1,6 @@
 """Start and stop of a server process, and its error messages."""
 
 import signal
-import socket
 from pathlib import Path
 
 import httpx
@@ -26,13 +25,6 @@ def test_a_server_is_ready_inside_the_block_and_stopped_after_it(tmp_path: Path)
     assert not psutil.pid_exists(pid)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/health")
-
-
-def test_a_port_in_use_is_an_error_before_the_start() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        with pytest.raises(ServerError, match=f"Port {port} of 127.0.0.1 cannot be used .* choose another port"):
-            ServerProcess(program=APP, port=port).__enter__()
 
 
 def test_an_exit_during_the_start_is_an_error_with_the_end_of_the_log() -> None:

@@ -162,7 +162,7 @@ def test_a_stall_shows_in_the_open_loop_but_not_in_the_closed_loop(endpoint: Ser
     for share in (0.25, 0.5, 0.75):
         assert sum(wait > share * frozen_s for wait in waits) >= rate * frozen_s * (1 - share) - 2
 
-    closed: list[dict[str, object]] = []
+    closed: list[RequestRow] = []
     frozen_s = freeze_during(
         lambda: closed.extend(time_requests(endpoint.url, ["hi"], ["CUST001"], requests=4000)), endpoint, after=400
     )
