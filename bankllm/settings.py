@@ -58,8 +58,7 @@ class Settings(BaseSettings):
     store: Path = Path("bankllm-memory.sqlite")
     """SQLite file of the server's vector store (`BANKLLM_STORE`)."""
     embedding_cache_bytes: int = Field(64 * 2**20, ge=0)
-    """Maximum size in bytes of the query embeddings cached in the store's file and shared by its processes
-    (`BANKLLM_EMBEDDING_CACHE_BYTES`); 0 disables the cache."""
+    """Maximum size in bytes of the embeddings that a process caches (`BANKLLM_EMBEDDING_CACHE_BYTES`); 0: no cache."""
     ledger: str = "demo:"
     """The bank whose accounts the server reads (`BANKLLM_LEDGER`): `demo:`, `sqlite:PATH`, or a registered scheme."""
     adapter: Path | None = None

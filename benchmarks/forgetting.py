@@ -28,7 +28,7 @@ from bankllm.loadtest.experiments.soak import delete_memory
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite.connection import open_existing, read_meta
+from bankllm.vectors.sqlite.file import open_existing, read_meta
 from bankllm.vectors.sqlite.store import SQLiteStore
 
 BEFORE_S = 5

@@ -24,9 +24,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Row
 from tests.support.pinecone_server import API_KEY, PineconeServer
 
@@ -73,8 +73,8 @@ def write(path: Path, url: str, layout: Any, first: int) -> None:
     """Run the writer process: one JSON line per operation or search. A line on stdin makes it drain and exit."""
     stop = Event()
 
-    def connect() -> PineconeStore:
-        return PineconeStore(API_KEY, "outage", DIM, EMBEDDER, layout=layout, host=url)
+    def connect() -> PineconeIndex:
+        return PineconeIndex(API_KEY, "outage", DIM, EMBEDDER, layout=layout, host=url)
 
     def search() -> None:
         while not stop.is_set():

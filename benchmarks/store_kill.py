@@ -9,6 +9,7 @@ write that was acknowledged. Both are killed (SIGKILL) after 0.2 to 1.5 s; then 
 import argparse
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -111,6 +112,8 @@ def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
         reader.join()
         for whole, part in zip((written, started, removed), reader.batches, strict=True):
             whole |= part
+    with closing(sqlite3.connect(path)) as db:
+        intact = db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         kept: dict[str, int] = {}
         for customer in range(CUSTOMERS):
@@ -122,7 +125,7 @@ def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
             lost=sum(BATCH - kept.get(batch, 0) for batch in written - started),
             reappeared=sum(kept.get(batch, 0) for batch in removed),
             partial=sum(count != BATCH for count in kept.values()),
-            integrity_ok=store._db.execute("PRAGMA integrity_check").fetchall() == [("ok",)],
+            integrity_ok=intact,
             kept=store.count(),
         )
 

@@ -1,6 +1,6 @@
-"""The embedded store at growing sizes: load rate, first and later searches, memory, file size; then writes and recall.
+"""The embedded store at growing sizes: load rate, first and later searches, memory, file size; then writes.
 
-python benchmarks/store_scale.py [--sizes 1000 15000 100000 1000000] [--precision int8] [--recall]
+python benchmarks/store_scale.py [--sizes 1000 15000 100000 1000000]
 
 Random unit vectors with fixed seeds, each size in a separate process. "concurrent" is the search time of a customer
 with 200 rows while another thread searches all rows without a pause. `PYTHONPATH` selects the package of another
@@ -31,7 +31,6 @@ DIM = 384
 EMBEDDER = "benchmark@0"
 BATCH = 10_000
 CACHE_BYTES = 8 * 2**30
-EMBEDDINGS = Path(__file__).resolve().parents[1] / "build" / "store_scale" / "banking77.npy"
 
 
 def rows(count: int, seed: int = 0) -> Iterator[list[Row]]:
@@ -62,20 +61,18 @@ def spread(times: list[float]) -> dict[str, float]:
     return {"p50": p50, "p95": p95, "max": max(times)}
 
 
-def open_store(path: Path | None, precision: str) -> SQLiteStore:
-    """Open the store under test. An older checkout without a precision setting supports only float32."""
-    chosen: dict[str, Any] = {} if precision == "float32" else {"precision": precision}
-    return SQLiteStore(path, DIM, EMBEDDER, cache_bytes=CACHE_BYTES, **chosen)
+def open_store(path: Path | None) -> SQLiteStore:
+    return SQLiteStore(path, DIM, EMBEDDER, cache_bytes=CACHE_BYTES)
 
 
-def measure_size(path: Path, size: int, precision: str) -> dict[str, Any]:
+def measure_size(path: Path, size: int) -> dict[str, Any]:
     """Measure one size and return the values of its line."""
-    store, seconds = open_store(path, precision), 0.0
+    store, seconds = open_store(path), 0.0
     for batch in rows(size):
         seconds += milliseconds(lambda batch=batch: store.upsert("all", batch)) / 1000
     store.upsert("CUST001", next(rows(200, seed=1)))
     store.close()
-    store = open_store(path, precision)
+    store = open_store(path)
     before = psutil.Process().memory_info().rss
     queries = np.random.default_rng(2).normal(size=(310, DIM))
     first = milliseconds(lambda: store.search("all", queries[0], 10))
@@ -120,9 +117,9 @@ def concurrent(store: SQLiteStore, queries: np.ndarray, seconds: float = 4) -> d
     return spread(times)
 
 
-def measure_customers(path: Path, precision: str, customers: int = 75) -> dict[str, Any]:
+def measure_customers(path: Path, customers: int = 75) -> dict[str, Any]:
     """Measure 15,000 rows of 75 customers: a customer's search, and durable single inserts by 1 and by 32 threads."""
-    store = open_store(path, precision)
+    store = open_store(path)
     for number in range(customers):
         store.upsert(f"CUST{number:03}", next(rows(200, seed=number)))
     queries = np.random.default_rng(2).normal(size=(1000, DIM))
@@ -151,34 +148,6 @@ def measure_customers(path: Path, precision: str, customers: int = 75) -> dict[s
     return {"customer": spread(values), "insert": spread(single), "insert/s": 1e6 / sum(single), "group/s": group}
 
 
-def embeddings() -> np.ndarray:
-    """Return MiniLM's embeddings of Banking77, (13083, 384); they are computed once and cached in build/."""
-    if not EMBEDDINGS.exists():
-        from bankllm.datasets import load
-        from bankllm.vectors.embedder import Embedder
-
-        data = load("banking77")
-        EMBEDDINGS.parent.mkdir(parents=True, exist_ok=True)
-        np.save(EMBEDDINGS, Embedder().encode([*data.train.texts, *data.test.texts], progress=True))
-    return np.load(EMBEDDINGS)
-
-
-def measure_recall(folder: Path, precision: str, top_k: int = 10, query_count: int = 1000) -> dict[str, float]:
-    """Return the recall@10 of a store with this precision against float32; the queries are Banking77's test texts."""
-    vectors = embeddings()
-    stored, queries = vectors[:-3080], vectors[-3080:][:query_count]
-    exact = np.argsort(-(stored @ queries.T), axis=0, kind="stable")[:top_k].T
-    store = open_store(folder / f"{precision}.sqlite", precision)
-    store.upsert("all", [Row(str(i), "t", vector) for i, vector in enumerate(stored)])
-    shared = [
-        len({int(match.id) for match in store.search("all", query, top_k)} & set(truth.tolist()))
-        for query, truth in zip(queries, exact, strict=True)
-    ]
-    store.close()
-    size = (folder / f"{precision}.sqlite").stat().st_size
-    return {"recall@10": sum(shared) / (top_k * query_count), "file MiB": size / 2**20}
-
-
 def show(values: dict[str, Any]) -> str:
     """Format one line of `name value` pairs, with times as p50/p95/max."""
     parts = []
@@ -192,25 +161,21 @@ def show(values: dict[str, Any]) -> str:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--sizes", type=int, nargs="*", default=[1000, 15_000, 100_000, 1_000_000])
-    options.add_argument("--precision", default="float32", help="float32, float16 or int8")
-    options.add_argument("--recall", action="store_true", help="recall@10 of every precision, on MiniLM embeddings")
     options.add_argument("--folder", type=Path, help="folder of the files; default: the system's temporary folder")
     options.add_argument("--only-size", type=int, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.only_size is not None:
-        print(json.dumps(measure_size(chosen.folder / "scale.sqlite", chosen.only_size, chosen.precision)))
+        print(json.dumps(measure_size(chosen.folder / "scale.sqlite", chosen.only_size)))
         return
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         folder = Path(name)
         print(f"free disk {shutil.disk_usage(folder).free / 2**30:.0f} GiB; p50/p95/max in ms; top_k 1/10/1000/all")
         for size in chosen.sizes:
-            command = [sys.executable, __file__, "--only-size", str(size), "--precision", chosen.precision]
+            command = [sys.executable, __file__, "--only-size", str(size)]
             child = subprocess.run([*command, "--folder", name], stdout=subprocess.PIPE, text=True, check=True)
             print(show(json.loads(child.stdout)), flush=True)
             (folder / "scale.sqlite").unlink()
-        print("15,000 rows of 75 customers |", show(measure_customers(folder / "customers.sqlite", chosen.precision)))
-        for precision in ("float32", "float16", "int8") if chosen.recall else ():
-            print(precision, "|", show(measure_recall(folder, precision)), flush=True)
+        print("15,000 rows of 75 customers |", show(measure_customers(folder / "customers.sqlite")))
 
 
 if __name__ == "__main__":

@@ -337,9 +337,8 @@ class ChatEngine:
         """One encoder pass for a few messages."""
         began = time.perf_counter()
         scores = self.classifier.score(messages)
-        # `share=False`, because the rows themselves hold these vectors.
         embed = self.memory.embedder.encode
-        vectors = scores.embeddings if self._shares_embedding else embed(messages, share=False)
+        vectors = scores.embeddings if self._shares_embedding else embed(messages)
         ended = time.perf_counter()
         return [
             Encoded(probabilities, vector, began, scores.tokenise_s, ended)

@@ -1,7 +1,7 @@
 """Fill a vector service with the texts of the data sets, each in a shared collection and in a customer's messages.
 
 texts = gather(load("auto"))
-memory = fill(service, texts, service.embedder.encode([text.text for text in texts], share=False))
+memory = fill(service, texts, service.embedder.encode([text.text for text in texts]))
 """
 
 import random

@@ -32,7 +32,7 @@ MAX_LINE_LENGTH = 18
 """Approximate number of characters per line of a label."""
 PLANNED_MS = 100
 """The limit of the original plan for a search, in ms (`evidence/report/roadmap.py`)."""
-EMBEDDING_SOURCES = {"no": "new", "shared": "in the file's cache", "memory": "in memory"}
+EMBEDDING_SOURCES = {"no": "new", "memory": "in memory"}
 """Source of an embedding (column `cached`) → its name in a plot."""
 
 
@@ -88,18 +88,13 @@ def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
     plots.label(axis, title, "median time (ms)")
 
 
-def hit_rates(axis: "Axes", layers: Mapping[str, tuple[float, float]], expected: Mapping[str, float]) -> None:
-    """Draw hit rates (0 … 1) of memory and of the shared cache as bars, with a mark at the expected sum."""
-    memory, shared = 100 * np.array(list(layers.values())).T
-    names = list(layers)
-    axis.barh(names, memory, color=plots.BLUE, height=0.6, label="from memory")
-    look: dict[str, Any] = {"color": "white", "edgecolor": plots.ORANGE, "hatch": "////"}
-    some = np.flatnonzero(shared)
-    if len(some):
-        axis.barh(some, shared[some], left=memory[some], height=0.6, label="from the store's file", **look)
-    for row, total in enumerate(memory + shared):
-        offset = {"xytext": (9, 0), "textcoords": "offset points"}
-        axis.annotate(f"{total:.1f} %", (total, row), va="center", fontsize=9, **offset)  # type: ignore[arg-type]
+def hit_rates(axis: "Axes", measured: Mapping[str, float], expected: Mapping[str, float]) -> None:
+    """Draw the cache's hit rates (0 … 1) as bars, with a mark at the expected rate."""
+    names = list(measured)
+    rates = [100 * rate for rate in measured.values()]
+    axis.barh(names, rates, color=plots.BLUE, height=0.6, label="measured")
+    for row, rate in enumerate(rates):
+        axis.annotate(f"{rate:.1f} %", (rate, row), xytext=(9, 0), textcoords="offset points", va="center", fontsize=9)
     marked = [names.index(name) for name in expected]
     places = [100 * share for share in expected.values()]
     axis.plot(places, marked, "|", color="black", markersize=17, label="expected (computed)")

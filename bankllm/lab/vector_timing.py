@@ -79,7 +79,7 @@ def time_searches(
 
     - `workload`; `cache`: state of the cache before the workload, as named by the caller;
     - `scope`, `place`: kind and name of the scope;
-    - `cached`: source of the embedding: `memory`, `shared` (the store's file) or `no` (the model);
+    - `cached`: source of the embedding: `memory` (the process's cache) or `no` (the model);
     - `embed_ms`, `search_ms`, and their sum `total_ms`;
     - `matches`, `foreign_matches`: number of matches, and number of matches outside the scope (must be 0);
     - `top_score`: cosine similarity of the best match, empty without a match.
@@ -146,7 +146,7 @@ def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
 
 def _time_one(service: VectorService, query: str, place: SearchScope, top_k: int) -> dict[str, object]:
     counts = service.embedder.counts
-    in_memory, shared = counts.memory, counts.shared
+    hits = counts.hits
     start = time.perf_counter()
     vector = service.embedder.encode([query])[0]
     embedded = time.perf_counter()
@@ -155,7 +155,7 @@ def _time_one(service: VectorService, query: str, place: SearchScope, top_k: int
     return {
         "scope": place.scope,
         "place": place.name,
-        "cached": "memory" if counts.memory > in_memory else "shared" if counts.shared > shared else "no",
+        "cached": "memory" if counts.hits > hits else "no",
         "embed_ms": 1000 * (embedded - start),
         "search_ms": 1000 * (done - embedded),
         "total_ms": 1000 * (done - start),

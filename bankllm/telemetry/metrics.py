@@ -54,7 +54,7 @@ class ServerMetrics:
         # These series exist from the start, so that a rate over them is 0 instead of absent.
         self._stages = {stage: stages.labels(stage) for stage in get_args(Stage)}
         self._unavailable = {what: unavailable.labels(what) for what in ("memory", "storing")}
-        self._lookups = [lookups.labels(found) for found in ("memory", "shared", "miss")]
+        self._lookups = [lookups.labels(found) for found in ("memory", "miss")]
         self._info("bankllm_build_info", "Version and model of the server", {"version": version, "model": model})
         self._update_queue: Callable[[], None] = lambda: None
         self._update_outbox: Callable[[], None] = lambda: None
@@ -95,9 +95,9 @@ class ServerMetrics:
         """Count one chat that was answered although reading (`memory`) or storing (`storing`) messages failed."""
         self._unavailable[what].inc()
 
-    def observe_lookups(self, memory: int, shared: int, missed: int) -> None:
-        """Count texts by the source of their embedding: memory of the process, shared cache, or the model."""
-        for counter, count in zip(self._lookups, (memory, shared, missed), strict=True):
+    def observe_lookups(self, hits: int, misses: int) -> None:
+        """Count texts by the source of their embedding: the process's cache, or the model."""
+        for counter, count in zip(self._lookups, (hits, misses), strict=True):
             counter.inc(count)
 
     def set_model_info(self, facts: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ Entry point: `service.open_service()`, which returns a `VectorService`.
 - Input: messages of one customer (`VectorService.for_user`) or texts that all customers share
   (`VectorService.collection`). Output: the nearest stored texts, as `rows.Match`.
 - Each customer and each collection has a separate namespace. A search reads only one namespace.
-- `embedder` converts text to vectors. It caches them in memory and, for all processes, in the store's file.
-- Three classes implement the `VectorStore` protocol: `sqlite.store.SQLiteStore` (exact search in one SQLite file),
-  `pinecone.store.PineconeStore`, and `pinecone.replicated.ReplicatedStore` (a SQLite file replicated to Pinecone).
+- `embedder` converts text to vectors and caches them in the process.
+- Two classes implement the `store.VectorStore` protocol: `sqlite.store.SQLiteStore` (exact search in one SQLite file)
+  and `pinecone.replicated.ReplicatedStore` (a SQLite file replicated to Pinecone).
 """

@@ -29,7 +29,7 @@ def index(
     with open_service(store, get_settings()) as service:
         if user is not None:
             turns = [Message(text, intent=intent) for text, intent in zip(texts, intents, strict=True)]
-            stored = len(service.store_many(user, turns, progress=True))
+            stored = len(service.for_user(user).store_many(turns, progress=True))
         elif collection is not None:
             metadata = [{"intent": intent} if intent else {} for intent in intents]
             stored = len(set(service.collection(collection).add(texts, metadata=metadata, progress=True)))
@@ -63,7 +63,7 @@ def search(
 
 def _check_target(user: str | None, collection: str | None) -> None:
     """Raises `UsageError` for invalid options. Called first, because loading the model takes seconds."""
-    from bankllm.vectors.namespace import check_name
+    from bankllm.vectors.namespaces import check_name
 
     if (user is None) == (collection is None):
         raise UsageError(
@@ -79,7 +79,7 @@ def _check_target(user: str | None, collection: str | None) -> None:
 def _read(source: str) -> tuple[list[str], list[str]]:
     """Return texts and their intents; the intents are empty if the source is a text file."""
     from bankllm import datasets
-    from bankllm.vectors.namespace import MAX_TEXT_CHARACTERS
+    from bankllm.vectors.namespaces import MAX_TEXT_CHARACTERS
 
     path = Path(source)
     if path.suffix and not path.exists():
@@ -115,10 +115,10 @@ def backup(
     target: Annotated[Path, typer.Argument(help="Path of the copy; must not exist.")],
     store: StoreOption = Path("bankllm-memory.sqlite"),
 ) -> None:
-    """Copy a store's file to a new file. Other processes can use the store during the copy."""
-    from bankllm.vectors.sqlite.maintenance import copy_file
+    """Copy a store's file to a new file. Other processes can read the store during the copy; writers wait."""
+    from bankllm.vectors.sqlite.maintenance import back_up
 
-    copy_file(store, target)
+    back_up(store, target)
     typer.echo(f"{store} copied to {target} ({target.stat().st_size / 2**20:.1f} MiB), integrity check passed")
 
 
@@ -127,7 +127,7 @@ def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
     """Rewrite the file without the bytes of deleted messages. Other processes wait until it is done."""
     from contextlib import closing
 
-    from bankllm.vectors.sqlite.connection import open_existing
+    from bankllm.vectors.sqlite.file import open_existing
     from bankllm.vectors.sqlite.maintenance import compact as compact_file
 
     with closing(open_existing(store)) as db:
@@ -141,30 +141,17 @@ def reindex(
     base_model: Annotated[
         str, typer.Option(help="New embedding model: minilm, a Hugging Face id or a folder.")
     ] = "minilm",
-    precision: Annotated[
-        str | None,
-        typer.Option(help="Storage format: float32, float16 or int8.", show_default="the file's current one"),
-    ] = None,
 ) -> None:
     """Re-embed all texts with another model. Other processes can use the file. If killed, run again to resume."""
     from bankllm.vectors.embedder import Embedder
     from bankllm.vectors.sqlite.reindex import reindex as reindex_file
-    from bankllm.vectors.storage_precision import precision_of
 
-    chosen = precision_of(precision) if precision is not None else None
     embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)
-    count = reindex_file(
-        store,
-        embedder.encode,
-        embedder.dim,
-        embedder.model_id,
-        precision=chosen,
-        progress=True,
-    )
+    count = reindex_file(store, embedder.encode, embedder.dim, embedder.model_id, progress=True)
     typer.echo(
         f"{count:,} texts re-embedded with {embedder.model_id}"
         if count
-        else f"nothing to do: {store} holds no texts, or its vectors are already of this model and precision"
+        else f"nothing to do: {store} holds no texts, or its vectors are already of this model"
     )
 
 

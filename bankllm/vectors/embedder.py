@@ -1,60 +1,80 @@
-"""Text embeddings from sentence-transformers models, with a two-layer cache.
+"""Text embeddings from sentence-transformers models, cached in this process.
 
     Embedder().encode(["my card is lost"])  # (1, 384) float32
 
 The cache key is a hash of the model id and the token ids, so two texts share a vector only if the model reads the same
-tokens. The first layer is in this process's memory. The optional second layer (`SharedCache`) is in the store's file
-and is shared by all processes. `Embedder.counts` counts the hits of each layer.
+tokens. The least recently used vectors are evicted. A vector reveals much of its text, so it stays for at most `TTL_S`:
+what one process forgets also leaves the caches of the others.
 """
 
-import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
+from cachetools import TTLCache
 from tqdm.auto import tqdm
 
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
-from bankllm.settings import Settings
-from bankllm.vectors.embedding_cache import MAX_BYTES, CacheCounts, MemoryCache, SharedCache
+from bankllm.settings import Settings, get_settings
 
 Encode = Callable[[list[str]], np.ndarray]
 """n texts → (n, dim) vectors of unit length."""
 
+TTL_S = 600.0
+"""Maximum age of a cached vector in seconds."""
+ENTRY_OVERHEAD = 400
+"""Bytes of a cache entry besides its vector: key, links and objects."""
 CHUNK = 128
 """Texts per model call in `Embedder.encode`; other threads can use the model between two chunks."""
-FORGET_CHUNK = 512
-"""Texts per step in `Embedder.forget`; other threads can use the caches between two steps."""
 PROBES = ["My card is LOST!", "Où  est\tma carte ?\n", "", "💳 [CLS] 中文", "a long one " * 2000]
 """Texts for which the fast tokenizer must return the model's own token ids before it is used for cache keys."""
 
 
-class Embedder:
-    """Encodes texts with a sentence-transformers model; a plain encoder folder gets mean pooling.
+@dataclass
+class CacheCounts:
+    """Number of texts whose vector was cached (or repeated within one batch), and that the model encoded."""
 
-    Thread-safe. If the memory cache exceeds `cache_bytes`, the least recently used vectors are evicted.
-    """
+    hits: int = 0
+    misses: int = 0
+    observe: Callable[[int, int], None] = field(default=lambda *counts: None, repr=False, compare=False)
+    """Callback for metrics; `add` calls it with the added counts (hits, misses)."""
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def add(self, hits: int, misses: int) -> None:
+        with self._lock:
+            self.hits += hits
+            self.misses += misses
+        self.observe(hits, misses)
+
+    @property
+    def hit_rate(self) -> float:
+        """Hits as a share of all texts; 0 before the first text."""
+        return self.hits / max(1, self.hits + self.misses)
+
+
+class Embedder:
+    """Encodes texts with a sentence-transformers model; a plain encoder folder gets mean pooling. Thread-safe."""
 
     def __init__(
         self,
         base_model: str = "minilm",
-        cache_bytes: int = MAX_BYTES,
+        cache_bytes: int | None = None,
         settings: Settings | None = None,
         *,
         encode: Encode | None = None,
         tokenise: base_models.Tokenise | None = None,
         variant: str = "",
-        shared: SharedCache | None = None,
     ) -> None:
         """Load the model, or use the functions `encode` and `tokenise` of a model that is already loaded.
 
         `encode` must return the same unit vectors as sentence-transformers. If its vectors are rounded, `variant`
         names the rounding; it becomes part of `model_id`. Without `tokenise` (a model without a fast tokenizer, or
-        with a default prompt) only identical texts share a vector. Raises `ModelError` if the model is missing or
-        damaged.
+        with a default prompt) only identical texts share a vector. `cache_bytes` limits the cache (default: the
+        setting `embedding_cache_bytes`). Raises `ModelError` if the model is missing or damaged.
         """
         base = base_models.resolve(base_model, settings)
         name = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
@@ -65,74 +85,40 @@ class Embedder:
         self._encode, self._tokenise = encode, tokenise
         self.dim = int(encode(["warm up"]).shape[1])
         self.counts = CacheCounts()
-        self.memory = MemoryCache(cache_bytes)
-        self.shared = shared
-        self._epoch: int | None = None
+        limit = (settings or get_settings()).embedding_cache_bytes if cache_bytes is None else cache_bytes
+        self._cache: TTLCache[bytes, np.ndarray] = TTLCache(limit, TTL_S, getsizeof=_size)
+        self._cache_lock = Lock()
         # The model's tokenizer keeps padding state between calls, so only one thread may call the model at a time.
         self._model_lock = Lock()
 
-    def with_shared(self, shared: SharedCache | None) -> Self:
-        """Return an embedder with the same model, memory cache and counts, but another shared layer."""
-        other = copy.copy(self)
-        other.shared, other._epoch = shared, None
-        return other
-
     @property
-    def hits(self) -> int:
-        """Texts whose vector was cached: in memory (or repeated within one batch), or in the shared layer."""
-        return self.counts.memory + self.counts.shared
+    def cache_bytes(self) -> int:
+        """Current size of the cache in bytes."""
+        with self._cache_lock:
+            return int(self._cache.currsize)
 
-    @property
-    def misses(self) -> int:
-        """Texts that were encoded by the model."""
-        return self.counts.missed
-
-    def encode(self, texts: Sequence[str], progress: bool = False, *, share: bool = True) -> np.ndarray:
+    def encode(self, texts: Sequence[str], progress: bool = False) -> np.ndarray:
         """Encode n texts to (n, dim) float32 vectors of unit length; texts with equal token ids are encoded once.
 
-        The model ignores tokens beyond its own limit (256 for MiniLM). `share=False` does not write new vectors to the
-        shared layer: use it for texts that are stored together with their vectors. If the call is interrupted, the
-        finished chunks stay in the memory cache. Raises `UsageError` if `texts` is not a list of valid Unicode texts.
+        The model ignores tokens beyond its own limit (256 for MiniLM). If the call is interrupted, the finished chunks
+        stay in the cache. Raises `UsageError` if `texts` is not a list of valid Unicode texts.
         """
         keys = self._keys(texts)
         text_of = dict(zip(keys, texts, strict=True))
-        vectors = self.memory.get(text_of)
-        in_memory = list(vectors)
-        shared, epoch = self._from_shared([key for key in text_of if key not in vectors])
-        vectors |= shared
+        with self._cache_lock:
+            vectors = {key: vector for key in text_of if (vector := self._cache.get(key)) is not None}
         new = self._run({key: text for key, text in text_of.items() if key not in vectors}, progress)
         vectors |= new
-        if self.shared is not None:
-            self.shared.touch(in_memory)
-            if share:
-                self.shared.put(new, epoch)
-        self.counts.add(memory=len(keys) - len(shared) - len(new), shared=len(shared), missed=len(new))
+        self.counts.add(len(keys) - len(new), len(new))
         return np.stack([vectors[key] for key in keys]) if keys else np.empty((0, self.dim), dtype=np.float32)
 
-    def forget(self, texts: Sequence[str]) -> None:
-        """Delete the vectors of these texts from memory and from the shared layer.
-
-        A vector reveals much of its text, so it must be deleted with the text. Other processes clear their memory
-        cache when they next read the shared layer. Raises `StoreError` if the shared layer cannot be written.
-        """
-        for start in range(0, len(texts), FORGET_CHUNK):
-            keys = self._keys(texts[start : start + FORGET_CHUNK])
-            self.memory.forget(keys)
-            if self.shared is not None:
-                self.shared.forget(keys)
-
     def clear_cache(self) -> None:
-        """Delete all vectors, including those in the shared layer, and reset the counts."""
-        self.memory.clear()
-        self.counts.reset()
-        if self.shared is not None:
-            self.shared.clear()
+        """Delete all cached vectors of this process."""
+        with self._cache_lock:
+            self._cache.clear()
 
     def _keys(self, texts: Sequence[str]) -> list[bytes]:
-        """Return one cache key per text: SHA-256 of the model id and the token ids (or the exact text).
-
-        Raises `UsageError` if `texts` is not a list of valid Unicode texts.
-        """
+        """Return one cache key per text: SHA-256 of the model id and the token ids (or the exact text)."""
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise UsageError("encode expects a list of texts, as in encode(['my card is lost']).")
         try:
@@ -146,20 +132,8 @@ class Embedder:
         model = self.model_id.encode() + b"\0"
         return [hashlib.sha256(model + content).digest() for content in exact]
 
-    def _from_shared(self, keys: list[bytes]) -> tuple[dict[bytes, np.ndarray], int | None]:
-        """Return the vectors found in the shared layer and its epoch; a newer epoch clears the memory cache."""
-        if self.shared is None or not keys:
-            return {}, None
-        found, epoch = self.shared.get(keys)
-        if epoch is not None and (self._epoch is None or epoch > self._epoch):
-            if self._epoch is not None:
-                self.memory.clear()  # a process has deleted vectors; the epoch does not record which texts
-            self._epoch = epoch
-        self.memory.put(found)
-        return found, epoch
-
     def _run(self, missing: Mapping[bytes, str], progress: bool) -> dict[bytes, np.ndarray]:
-        """Encode the missing texts with the model, in chunks, and put the vectors into the memory cache."""
+        """Encode the missing texts with the model, in chunks, and put the vectors into the cache."""
         order = sorted(missing, key=lambda key: len(missing[key]), reverse=True)  # similar lengths need less padding
         vectors: dict[bytes, np.ndarray] = {}
         with tqdm(total=len(order), desc="embed", unit="text", disable=not progress) as bar:
@@ -169,10 +143,15 @@ class Embedder:
                     rows = self._encode([missing[key] for key in chunk])
                 # Copies, so that one cached row does not keep its whole batch in memory.
                 done = {key: row.astype(np.float32) for key, row in zip(chunk, rows, strict=True)}
-                self.memory.put(done)
+                with self._cache_lock:
+                    self._cache.update((key, row) for key, row in done.items() if _size(row) <= self._cache.maxsize)
                 vectors |= done
                 bar.update(len(chunk))
         return vectors
+
+
+def _size(vector: np.ndarray) -> int:
+    return vector.nbytes + ENTRY_OVERHEAD
 
 
 def _sentence_transformer(base: base_models.BaseModel, device: str) -> tuple[Encode, base_models.Tokenise | None]:

@@ -4,9 +4,8 @@ All stores keep vectors at unit length and score by cosine similarity, so rows a
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeAlias
 from urllib.parse import quote
@@ -21,9 +20,6 @@ RESERVED_METADATA = frozenset({"customer_id", "text", "created_at"})
 """Metadata keys that Pinecone records use in addition to the caller's keys."""
 MAX_ID_CHARACTERS = 512
 """Pinecone's limit for record ids and namespace names."""
-NORM_ROWS = 4096
-"""Vectors normalised per step; in float64 they need 12 MB at 384 dimensions."""
-_SCALARS = (str, int, float, bool)
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -77,85 +73,49 @@ def check_top_k(top_k: int) -> None:
         raise UsageError(f"top_k is the number of matches to return: expected an integer ≥ 1, got {top_k!r}.")
 
 
-def unit_vector(vector: np.ndarray, dim: int) -> np.ndarray:
-    """Scale (dim,) numbers to a (dim,) float32 vector of unit length.
+def unit_vectors(vectors: Sequence[np.ndarray] | np.ndarray, dim: int) -> np.ndarray:
+    """Scale n vectors of shape (dim,) to a matrix (n, dim) float32 of unit length.
 
     Raises `UsageError` for another shape, for NaN or infinity, and for a zero vector.
     """
-    array = np.asarray(vector, dtype=np.float32)
-    if array.shape != (dim,):
-        raise UsageError(
-            f"Expected a vector of shape ({dim},), got {array.shape}. Use a vector of the store's embedder."
-        )
-    norm = float(np.linalg.norm(array.astype(np.float64)))
-    if not math.isfinite(norm) or norm == 0:
+    for vector in vectors:
+        if np.shape(vector) != (dim,):
+            raise UsageError(
+                f"Expected a vector of shape ({dim},), got {np.shape(vector)}. Use a vector of the store's embedder."
+            )
+    array = np.asarray(vectors, np.float32).reshape(len(vectors), dim)
+    norms = np.linalg.norm(array.astype(np.float64), axis=1, keepdims=True)  # float32 squares may overflow
+    if not (np.isfinite(norms) & (norms > 0)).all():
         raise UsageError("Expected a vector of finite numbers, not all zero; got NaN, infinity or only zeros.")
-    return (array / norm).astype(np.float32)
+    return (array / norms).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class CheckedRows:
-    """Validated rows, with their vectors and metadata converted for storage."""
+def checked(rows: Sequence[Row], dim: int) -> tuple[np.ndarray, list[str]]:
+    """Return the rows' vectors (n, dim) at unit length, and their metadata as JSON.
 
-    rows: Sequence[Row]
-    unit: np.ndarray
-    """(n, dim) float32: the vectors of the rows at unit length."""
-    metadata: list[str]
-    """The metadata of each row as JSON."""
-
-
-def checked(rows: Sequence[Row], dim: int) -> CheckedRows:
-    """Validate rows and convert their vectors and metadata. Raises `UsageError` at the first invalid row."""
+    Raises `UsageError` at the first invalid row.
+    """
     metadata = []
     for row in rows:
         if not 1 <= len(row.id) <= MAX_ID_CHARACTERS or not row.id.isascii() or "\0" in row.id:
             raise UsageError(f"Expected a row id of 1–{MAX_ID_CHARACTERS} ASCII characters, got {row.id[:40]!r}.")
         metadata.append(_metadata_json(row))
-    return CheckedRows(rows, unit_vectors([row.vector for row in rows], dim), metadata)
-
-
-def check_rows(rows: Sequence[Row], dim: int) -> list[Row]:
-    """Validate rows and return them with unit-length vectors. Raises `UsageError` at the first invalid row."""
-    return [replace(row, vector=vector) for row, vector in zip(rows, checked(rows, dim).unit, strict=True)]
-
-
-def unit_vectors(vectors: Sequence[np.ndarray], dim: int) -> np.ndarray:
-    """Scale n (dim,) vectors to (n, dim) float32 of unit length, in one pass. Raises as `unit_vector` does."""
-    unit = np.empty((len(vectors), dim), np.float32)
-    for position, vector in enumerate(vectors):
-        if np.shape(vector) != (dim,):
-            _raise_for_first_invalid(vectors, dim)
-        unit[position] = vector
-    for start in range(0, len(unit), NORM_ROWS):
-        part = unit[start : start + NORM_ROWS]
-        wide = part.astype(np.float64)  # squares of float32 values may overflow float32
-        norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-        if not (np.isfinite(norms) & (norms > 0)).all():
-            _raise_for_first_invalid(vectors, dim)
-        np.divide(wide, norms[:, None], out=part, casting="same_kind")
-    return unit
-
-
-def _raise_for_first_invalid(vectors: Sequence[np.ndarray], dim: int) -> None:
-    for vector in vectors:
-        unit_vector(vector, dim)
+    return unit_vectors([row.vector for row in rows], dim), metadata
 
 
 def _metadata_json(row: Row) -> str:
-    if not row.metadata.keys().isdisjoint(RESERVED_METADATA):
-        reserved = RESERVED_METADATA & row.metadata.keys()
+    if reserved := RESERVED_METADATA & row.metadata.keys():
         raise UsageError(f"Row {row.id}: the metadata key {min(reserved)!r} is reserved. Use another key.")
     for key, value in row.metadata.items():
         strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        if not strings and not isinstance(value, _SCALARS):
+        if not strings and not isinstance(value, str | int | float):
             raise UsageError(
                 f"Row {row.id}: expected metadata {key!r} to be a str, number, bool or list of str, "
                 f"got {type(value).__name__}. Convert the value or remove the key."
             )
     try:
         kept = _JSON.encode(dict(row.metadata))
-        kept.encode()
-        _JSON.encode(row.text).encode()
+        (kept + row.text).encode()
     except ValueError as error:  # NaN, infinity, or an unpaired surrogate
         raise UsageError(
             f"Row {row.id} contains text or a number that cannot be written as JSON: {error}. Expected valid Unicode "

@@ -11,22 +11,21 @@ with open_service(Path("memory.sqlite")) as memory:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, overload
+from typing import Self
 
 import numpy as np
 
 from bankllm.errors import UsageError
 from bankllm.settings import Settings, get_settings
-from bankllm.vectors.collection import Collection
-from bankllm.vectors.customer import CustomerMemory, Message, MessageId
 from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.namespaces import Collection, CustomerMemory, Message, MessageId
+from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
-from bankllm.vectors.pinecone.replicated import ReplicatedStore, ReplicationStats
-from bankllm.vectors.pinecone.store import PineconeStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Match, Row
-from bankllm.vectors.sqlite.connection import BUSY_TIMEOUT_S
+from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import VectorStore
+from bankllm.vectors.store import ReplicationStats, VectorStore
 
 __all__ = ["CustomerMemory", "Message", "MessageId", "ServiceStats", "VectorService", "open_service"]
 
@@ -38,27 +37,19 @@ class ServiceStats:
     store: str
     """`sqlite`, or `pinecone` if the SQLite file is replicated to Pinecone."""
     messages: int
-    """Rows in the store: messages of all customers plus texts of all collections."""
+    """Rows in this machine's file: messages of all customers plus texts of all collections."""
     embedder: str
     """The embedder's `model_id`: name and weight hash of the embedding model."""
     dim: int
     """Length of each vector."""
     cache_hits: int
-    """Texts whose vector was cached, since the start: `cache_hits_memory` + `cache_hits_shared`."""
-    cache_hits_memory: int
-    """Texts whose vector was in this process's memory."""
-    cache_hits_shared: int
-    """Texts whose vector was in the store's file."""
+    """Texts whose vector was cached, since the start."""
     cache_misses: int
     """Texts that the model embedded."""
     cache_hit_rate: float
-    """Hits as a share of all texts; this rate and the next two are 0 before the first hit."""
-    cache_memory_hit_rate: float
-    """Hits in this process's memory as a share of all texts."""
-    cache_shared_hit_rate: float
-    """Hits in the store's file as a share of the texts that were not in memory."""
+    """Hits as a share of all texts; 0 before the first text."""
     cache_bytes: int
-    """Size of the cache layer in memory, in bytes."""
+    """Current size of the embedding cache."""
     replication: ReplicationStats | None = None
     """State of the replication to Pinecone; None if the store is only in SQLite."""
 
@@ -104,33 +95,9 @@ class VectorService:
         """Store one turn and return its id after the commit, see `CustomerMemory.store`."""
         return self.for_user(user_id).store(user_message, assistant_response, intent, vector=vector)
 
-    def store_many(
-        self,
-        user_id: str,
-        messages: Sequence[Message],
-        *,
-        vectors: np.ndarray | None = None,
-        progress: bool = False,
-    ) -> list[MessageId]:
-        """Store one customer's turns in order, see `CustomerMemory.store_many`."""
-        return self.for_user(user_id).store_many(messages, vectors=vectors, progress=progress)
-
     def store_rows(self, rows: Sequence[tuple[str, Row]]) -> None:
-        """Store (customer id, row) pairs of any customers in order; SQLite stores all or none, with one commit.
-
-        `CustomerMemory.row` makes the rows.
-        """
+        """Store (customer id, row) pairs in order, all or none. `CustomerMemory.row` makes the rows."""
         self.store.upsert_many([(user_id, [row]) for user_id, row in rows])
-
-    @overload
-    def semantic_search(
-        self, query: str, top_k: int = 5, *, user_id: str, vector: np.ndarray | None = None
-    ) -> list[Match]: ...
-
-    @overload
-    def semantic_search(
-        self, query: str, top_k: int = 5, *, collection: str, vector: np.ndarray | None = None
-    ) -> list[Match]: ...
 
     def semantic_search(
         self,
@@ -172,26 +139,22 @@ class VectorService:
 
     def stats(self) -> ServiceStats:
         """Return the current counters."""
-        embedder, counts = self.embedder, self.embedder.counts
+        counts = self.embedder.counts
         return ServiceStats(
             store=self.store.kind,
             messages=self.store.count(),
-            embedder=embedder.model_id,
-            dim=embedder.dim,
-            cache_hits=embedder.hits,
-            cache_hits_memory=counts.memory,
-            cache_hits_shared=counts.shared,
-            cache_misses=embedder.misses,
+            embedder=self.embedder.model_id,
+            dim=self.embedder.dim,
+            cache_hits=counts.hits,
+            cache_misses=counts.misses,
             cache_hit_rate=counts.hit_rate,
-            cache_memory_hit_rate=counts.memory_hit_rate,
-            cache_shared_hit_rate=counts.shared_hit_rate,
-            cache_bytes=embedder.memory.nbytes,
+            cache_bytes=self.embedder.cache_bytes,
             replication=self.replication(),
         )
 
     def replication(self) -> ReplicationStats | None:
         """Return the state of the replication to Pinecone; None if the store is only in SQLite."""
-        return self.store.replication() if isinstance(self.store, ReplicatedStore) else None
+        return self.store.replication()
 
     def backlog(self) -> tuple[int, float]:
         """Return the number of changes not yet sent to Pinecone and the age of the oldest one in seconds."""
@@ -219,27 +182,19 @@ def open_service(
     """Open or create the store in the SQLite file `path`; None keeps it in memory and loses it on close.
 
     If `PINECONE_API_KEY` is set, the file is replicated to Pinecone and searches also find rows of other machines.
-    Processes that open the same file also share cached embeddings through it. A call waits up to `wait_s` seconds for
-    other threads and processes that use the file. Raises `StoreError` if the file or the Pinecone index belongs to
-    another embedder or cannot be used. A Pinecone outage is not an error: the service opens on the local file.
+    A call waits up to `wait_s` seconds for other threads and processes that use the file. Raises `StoreError` if the
+    file or the Pinecone index belongs to another embedder or cannot be used. A Pinecone outage is not an error: the
+    service opens on the local file.
     """
     settings = settings or get_settings()
     embedder = embedder or Embedder(settings=settings)
     dim, model_id = embedder.dim, embedder.model_id
     if settings.pinecone_api_key is None:
-        sqlite = SQLiteStore(path, dim, model_id, wait_s=wait_s)
-        return VectorService(sqlite, _sharing(embedder, sqlite, settings))
+        return VectorService(SQLiteStore(path, dim, model_id, wait_s=wait_s), embedder)
     key, index, layout = settings.pinecone_api_key, settings.pinecone_index_name, settings.pinecone_namespaces
 
-    def connect() -> PineconeStore:
-        secret = key.get_secret_value()
-        return PineconeStore(secret, index, dim, model_id, layout=layout, host=settings.pinecone_host)
+    def connect() -> PineconeIndex:
+        return PineconeIndex(key.get_secret_value(), index, dim, model_id, layout=layout, host=settings.pinecone_host)
 
     local = OutboxStore(path, dim, model_id, target=f"{index} ({layout})", wait_s=wait_s)
-    return VectorService(ReplicatedStore(local, connect, layout), _sharing(embedder, local, settings))
-
-
-def _sharing(embedder: Embedder, store: SQLiteStore, settings: Settings) -> Embedder:
-    """Return the embedder with the file's shared cache attached; an in-memory store has no shared cache."""
-    store.embeddings.max_bytes = settings.embedding_cache_bytes
-    return embedder.with_shared(None if store.path is None else store.embeddings)
+    return VectorService(ReplicatedStore(local, connect, layout), embedder)

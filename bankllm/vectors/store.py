@@ -1,6 +1,7 @@
 """`VectorStore`, the protocol of all vector stores."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -8,8 +9,28 @@ import numpy as np
 from bankllm.vectors.rows import Match, Row
 
 
+@dataclass(frozen=True)
+class ReplicationStats:
+    """State of a replication: the first three fields describe the local file, the others this process."""
+
+    outbox_depth: int
+    """Changes not yet pushed."""
+    oldest_s: float
+    """Age of the oldest of these changes in seconds; 0 if there are none."""
+    parked: int
+    """Changes that were rejected permanently."""
+    pushed: int
+    """Changes that this process has pushed."""
+    fallbacks: int
+    """Calls of this process that used only the local file, because the remote index failed or was late."""
+    key_refused: bool
+    """The last push failed because the API key was rejected."""
+    last_error: str
+    """The error of the last push; empty if it succeeded."""
+
+
 class VectorStore(Protocol):
-    """Protocol of a vector store. A call accesses only its own namespace; scores are cosine similarities.
+    """A call accesses only its own namespace; scores are cosine similarities.
 
     Invalid arguments raise `UsageError`; a store that cannot be read or written raises `StoreError`.
     """
@@ -24,10 +45,10 @@ class VectorStore(Protocol):
     """`model_id` of the embedder whose vectors the store holds."""
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
-        """Write rows; a row with an existing id replaces the stored row. Returns after the rows are stored."""
+        """Write all rows or none; a row with an existing id replaces the stored row. Returns when they are on disk."""
 
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
-        """`upsert` for rows of several namespaces."""
+        """`upsert` for rows of several namespaces: all or none."""
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
         """Return up to `top_k` rows of the namespace that are nearest to a (dim,) vector, best first."""
@@ -45,7 +66,10 @@ class VectorStore(Protocol):
         """Return the `limit` newest rows of a namespace, the newest first."""
 
     def count(self, namespace: str | None = None) -> int:
-        """Return the number of rows of a namespace, or of the whole store if None."""
+        """Return the number of rows of a namespace, or of all namespaces if None, in this machine's file."""
+
+    def replication(self) -> ReplicationStats | None:
+        """Return the state of the replication to a remote index; None if there is none."""
 
     def close(self) -> None:
-        """Close files and connections; the store cannot be used afterwards."""
+        """Close files and connections; the store cannot be used afterwards, a second call has no effect."""

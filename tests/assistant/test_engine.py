@@ -21,6 +21,7 @@ from bankllm.model.artifact import ClassifierConfig
 from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.settings import Settings
+from bankllm.vectors.embedder import CacheCounts
 from bankllm.vectors.service import open_service
 
 INTENTS = ("account_balance", "account_details", "card_arrival", "greeting", "human_agent", "recent_transactions")
@@ -69,6 +70,7 @@ def embedder():
 @pytest.fixture
 def engine(classifier, embedder, tmp_path):
     embedder.clear_cache()
+    embedder.counts = CacheCounts()
     memory = open_service(tmp_path / "memory.sqlite", Settings(pinecone_api_key=None), embedder=embedder)
     with ChatEngine(classifier, memory, open_bank(), TemplateResponder()) as made:
         yield made
@@ -203,7 +205,7 @@ def test_unsure_classifier_abstains(classifier, engine):
 
 def test_one_encoder_pass_serves_intent_and_memory(engine):
     engine.chat("What is my account balance?", "CUST001")
-    assert (engine.memory.embedder.hits, engine.memory.embedder.misses) == (0, 0)
+    assert (engine.memory.embedder.counts.hits, engine.memory.embedder.counts.misses) == (0, 0)
 
 
 @pytest.mark.parametrize("text", ["Where is the card I ordered?", "Where is the card I ordered? " * 60])
@@ -217,7 +219,7 @@ def test_shared_vector_equals_memorys_own(engine, text):
 def test_other_embeddings_are_not_shared(classifier, engine, change):
     other = ChatEngine(with_artifact(classifier, **change), engine.memory, open_bank(), TemplateResponder())
     other.chat("What is my account balance?", "CUST001")
-    assert engine.memory.embedder.misses == 1
+    assert engine.memory.embedder.counts.misses == 1
 
 
 def test_stages_add_up_to_the_total(engine):

@@ -53,7 +53,7 @@ def test_time_spent_stacks_the_medians() -> None:
 
 def test_hit_rates_mark_the_expected_rate() -> None:
     _, (axis,) = plots.new_figure()
-    vector_plots.hit_rates(axis, {"zipf": (0.6, 0.0), "reopened": (0.6, 0.4)}, {"zipf": 0.58})
+    vector_plots.hit_rates(axis, {"zipf": 0.6, "repeated": 1.0}, {"zipf": 0.58})
     assert [text.get_text() for text in axis.texts] == ["60.0 %", "100.0 %"]
     (mark,) = axis.lines
     assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([pytest.approx(58)], [0])

@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def filled(service: VectorService) -> FilledMemory:
-    memory = fill(service, TEXTS, service.embedder.encode(QUERIES, share=False))
+    memory = fill(service, TEXTS, service.embedder.encode(QUERIES))
     service.embedder.clear_cache()
     return memory
 
@@ -60,19 +60,15 @@ def test_search_rows_have_the_source_of_the_embedding(path: Path) -> None:
         memory = filled(service)
         cold = time_searches(service, QUERIES, memory.customers, "distinct", count=20)
         warm = time_searches(service, QUERIES, [memory.everything], "distinct", count=20, cache="warm")
-        embedder = service.embedder
-    embedder.memory.clear()  # as in a new process
-    with open_service(path, embedder=embedder) as service:
-        reopened = time_searches(service, QUERIES, memory.customers, "distinct", count=20)
-    for rows, cached in ((cold, "no"), (warm, "memory"), (reopened, "shared")):
+        again = time_searches(service, QUERIES, memory.customers, "distinct", count=20)
+    for rows, cached in ((cold, "no"), (warm, "memory"), (again, "memory")):
         assert len(rows) == 20
         assert {row["cached"] for row in rows} == {cached}
         assert {row["foreign_matches"] for row in rows} == {0}
         assert {row["matches"] for row in rows} == {5}
         assert all(row["total_ms"] == pytest.approx(row["embed_ms"] + row["search_ms"]) for row in rows)
-    assert [row["place"] for row in cold] == [
-        row["place"] for row in reopened
-    ]  # the same seed repeats the same searches
+    places = [row["place"] for row in cold]
+    assert places == [row["place"] for row in again], "the same seed repeats the same searches"
     assert {(row["scope"], row["cache"]) for row in warm} == {("all", "warm")}
 
 

@@ -19,9 +19,9 @@ from bankllm.errors import LedgerError, StoreError
 from bankllm.serving.app import create_app
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.service import VectorService
 from tests.support.chat import BALANCE, JSON, KeywordClassifier, LetterEmbedder, assert_problem
 from tests.support.pinecone_server import API_KEY, PineconeServer
@@ -40,7 +40,7 @@ def test_outbox_metrics_of_a_replicated_memory(client, tmp_path, monkeypatch):
     with PineconeServer() as server:
         local = OutboxStore(tmp_path / "memory.sqlite", embedder.dim, embedder.model_id, target="index (customer)")
         store = ReplicatedStore(
-            local, lambda: PineconeStore(API_KEY, "index", 4, "letters", host=server.url), "customer"
+            local, lambda: PineconeIndex(API_KEY, "index", 4, "letters", host=server.url), "customer"
         )
         with (
             ChatEngine(KeywordClassifier(), VectorService(store, embedder), open_bank(), TemplateResponder()) as engine,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from bankllm.model.artifact import Scores
-from bankllm.vectors.embedding_cache import CacheCounts
+from bankllm.vectors.embedder import CacheCounts
 
 BALANCE = {"message": "What is my account balance?", "customer_id": "CUST001"}
 JSON = {"content-type": "application/json"}
@@ -29,10 +29,10 @@ class LetterEmbedder:
     def __init__(self):
         self.counts = CacheCounts()
 
-    def encode(self, texts, progress=False, share=True):
+    def encode(self, texts, progress=False):
         return np.array([[1.0, len(text), text.count(" "), text.count("a")] for text in texts], dtype=np.float32)
 
-    def forget(self, texts):
+    def clear_cache(self):
         """Does nothing: this embedder has no cache."""
 
 

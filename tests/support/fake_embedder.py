@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.embedding_cache import SharedCache
 
 DIM = 16
 
@@ -21,6 +20,6 @@ def vectors(texts: Sequence[str]) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def fake_embedder(shared: SharedCache | None = None) -> Embedder:
-    """Return a new embedder with an empty memory cache and zero counts, as in a new process."""
-    return Embedder(encode=vectors, tokenise=tokens, shared=shared)
+def fake_embedder() -> Embedder:
+    """Return a new embedder with an empty cache and zero counts, as in a new process."""
+    return Embedder(encode=vectors, tokenise=tokens)

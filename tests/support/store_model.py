@@ -1,9 +1,15 @@
 """A reference model for store tests: rows generated from seeds, and the expected result of a search over them."""
 
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
 import numpy as np
 
-from bankllm.vectors.rows import Row, unit_vector
-from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.rows import Row, unit_vectors
+from bankllm.vectors.store import VectorStore
 
 DIM = 8
 EMBEDDER = "test-embedder@0123"
@@ -18,12 +24,37 @@ def row(id_: str, seed: int) -> Row:
     return Row(id_, f"text {seed}", vector_of(seed))
 
 
-def texts(store: SQLiteStore, customer: str, seed: int = 0) -> list[str]:
-    """Return the texts of all rows that a search finds, best first."""
-    return [match.text for match in store.search(customer, vector_of(seed), 1000)]
+def texts(store: VectorStore, customer: str, seed: int = 0, top_k: int = 1000) -> list[str]:
+    """Return the texts that a search finds, best first; by default those of all rows."""
+    return [match.text for match in store.search(customer, vector_of(seed), top_k)]
 
 
 def expected_texts(model: dict[str, int], seed: int = 0) -> list[str]:
     """Return the texts that a search must find, best first. `model` maps ids to seeds."""
-    query = unit_vector(vector_of(seed), DIM)
-    return [f"text {s}" for s in sorted(model.values(), key=lambda s: -float(unit_vector(vector_of(s), DIM) @ query))]
+    query = unit_vectors([vector_of(seed)], DIM)[0]
+    scores = {seed: float(unit_vectors([vector_of(seed)], DIM)[0] @ query) for seed in model.values()}
+    return [f"text {seed}" for seed in sorted(model.values(), key=lambda seed: -scores[seed])]
+
+
+def sql(path: Path, query: str) -> list[tuple]:
+    """Run one statement on a store's file with a separate connection."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return db.execute(query).fetchall()
+
+
+def is_intact(path: Path) -> bool:
+    """Whether SQLite's integrity check finds no error."""
+    return sql(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def bytes_beside(path: Path) -> bytes:
+    """Return the bytes of the file and of its journal files."""
+    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(path.name + "*")))
+
+
+def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until a condition holds; fail after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "timeout"
+        time.sleep(0.005)

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bankllm.errors import StoreError
 from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.telemetry.metrics import HTTP_BUCKETS, PERCENTILES, ServerMetrics
-from bankllm.vectors.embedding_cache import CacheCounts
+from bankllm.vectors.embedder import CacheCounts
 
 
 def samples(metrics: ServerMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -82,12 +82,12 @@ def test_every_pass_and_every_render_update_the_queue_depth() -> None:
 def test_lookups_are_counted_by_the_source_of_the_embedding() -> None:
     counts, metrics = CacheCounts(), ServerMetrics("minilm")
     counts.observe = metrics.observe_lookups
-    counts.add(memory=3, shared=0, missed=2)
-    counts.add(memory=1, shared=1, missed=0)
+    counts.add(hits=3, misses=2)
+    counts.add(hits=1, misses=0)
     values = samples(metrics)
-    lookups = {values["bankllm_embedding_lookups_total", (("found", name),)] for name in ("memory", "shared", "miss")}
-    assert lookups == {4, 1, 2}
-    assert (counts.memory, counts.shared, counts.missed) == (4, 1, 2)
+    lookups = [values["bankllm_embedding_lookups_total", (("found", name),)] for name in ("memory", "miss")]
+    assert lookups == [4, 2]
+    assert (counts.hits, counts.misses) == (4, 2)
 
 
 def test_model_info_is_exported_as_labels() -> None:

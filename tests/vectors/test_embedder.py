@@ -14,7 +14,10 @@ from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.model.encoder import pool
 from bankllm.model.torch_classifier import load_body, load_tokenizer
-from bankllm.vectors.embedder import CHUNK, Embedder
+from bankllm.settings import Settings
+from bankllm.vectors import embedder as embedder_module
+from bankllm.vectors.embedder import CHUNK, ENTRY_OVERHEAD, TTL_S, CacheCounts, Embedder
+from tests.support.fake_embedder import DIM, tokens, vectors
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +28,12 @@ def loaded() -> Embedder:
 @pytest.fixture
 def embedder(loaded: Embedder) -> Embedder:
     loaded.clear_cache()
-    loaded.memory.max_bytes = 64 * 2**20
+    loaded.counts = CacheCounts()
     return loaded
+
+
+def count(embedder: Embedder) -> tuple[int, int]:
+    return embedder.counts.hits, embedder.counts.misses
 
 
 def test_vectors_have_unit_length_and_similar_texts_are_close(embedder: Embedder) -> None:
@@ -47,21 +54,21 @@ def test_vectors_agree_with_the_classifiers_mean_pooling(embedder: Embedder) -> 
 
 def test_hits_and_misses_are_counted_by_text(embedder: Embedder) -> None:
     first = embedder.encode(["a", "b", "a"])
-    assert (embedder.hits, embedder.misses) == (1, 2)
+    assert count(embedder) == (1, 2)
     again = embedder.encode(["b", "a"])
-    assert (embedder.hits, embedder.misses, embedder.counts.hit_rate) == (3, 2, 0.6)
+    assert (*count(embedder), embedder.counts.hit_rate) == (3, 2, 0.6)
     np.testing.assert_array_equal(again, first[[1, 0]])
     embedder.encode(["c"])
-    assert embedder.misses == 3
+    assert embedder.counts.misses == 3
 
 
 def test_texts_with_equal_tokens_are_encoded_once(embedder: Embedder) -> None:
     first, *others = embedder.encode(["Où est ma carte?", "ou est  ma\tCARTE?", " où est ma carte ?\n"])
-    assert (embedder.hits, embedder.misses) == (2, 1)
+    assert count(embedder) == (2, 1)
     for other in others:
         np.testing.assert_array_equal(other, first)
     embedder.encode(["ou est ma carte!"])
-    assert embedder.misses == 2
+    assert embedder.counts.misses == 2
 
 
 SPECIAL = ["[CLS]", "[cls]", "[SEP]", "[PAD]", " ", "  ", "\t", "\u00a0", "\u200b", "\0", "é", "e\u0301", "İ", "ß", "ﬁ"]
@@ -79,18 +86,22 @@ CHANGES: list[Callable[[str], str]] = [
 ]
 
 
-def test_keys_are_equal_exactly_if_tokens_are_equal(loaded: Embedder) -> None:
+def test_texts_share_a_vector_exactly_if_their_tokens_are_equal() -> None:
     """The model reads only the tokens, so the cache key must depend on nothing else."""
     tokenizer = load_tokenizer(base_models.resolve("minilm"))
+    tokenise = base_models.tokeniser(tokenizer, 256)
+    cached = Embedder(encode=lambda texts: np.ones((len(texts), 3), np.float32), tokenise=tokenise)
     seen = {"same": 0, "other": 0}
 
-    @settings(max_examples=1500, deadline=None, derandomize=True)
+    @settings(max_examples=1000, deadline=None, derandomize=True)
     @given(WORDS.map("".join), st.sampled_from(CHANGES))
     def check(text: str, change: Callable[[str], str]) -> None:
         pair = [text, change(text)]
         one, other = (tokenizer(text, truncation=True, max_length=256)["input_ids"] for text in pair)
-        keys = loaded._keys(pair)
-        assert (keys[0] == keys[1]) == (one == other)
+        cached.clear_cache()
+        hits = cached.counts.hits
+        cached.encode(pair)
+        assert (cached.counts.hits == hits + 1) == (one == other)
         if pair[0] != pair[1]:
             seen["same" if one == other else "other"] += 1
 
@@ -98,10 +109,10 @@ def test_keys_are_equal_exactly_if_tokens_are_equal(loaded: Embedder) -> None:
     assert min(seen.values()) > 100, seen
 
 
-def test_without_a_fast_tokenizer_only_equal_texts_share_a_vector(loaded: Embedder) -> None:
-    exact = Embedder(encode=loaded._encode)
+def test_without_a_fast_tokenizer_only_equal_texts_share_a_vector() -> None:
+    exact = Embedder(encode=vectors)
     exact.encode(["card", "Card", "card"])
-    assert (exact.hits, exact.misses) == (1, 2)
+    assert count(exact) == (1, 2)
 
 
 def test_an_unpaired_surrogate_is_rejected(embedder: Embedder) -> None:
@@ -130,24 +141,52 @@ def test_batches_are_encoded_in_chunks_and_finished_chunks_survive_an_interrupt(
     assert parts[4:] == [parts[3]]
 
 
-def test_the_cache_evicts_the_least_recently_used_vectors(embedder: Embedder) -> None:
-    embedder.encode(["one"])
-    embedder.memory.max_bytes = 2 * embedder.memory.nbytes
-    embedder.encode(["two"])
-    embedder.encode(["one"])
-    embedder.encode(["six"])  # evicts "two"
-    assert embedder.memory.nbytes <= embedder.memory.max_bytes
-    misses = embedder.misses
+def fake(cache_bytes: int | None = None) -> Embedder:
+    return Embedder(encode=vectors, tokenise=tokens, cache_bytes=cache_bytes)
+
+
+def test_the_cache_evicts_the_least_recently_used_vectors() -> None:
+    entry = 4 * DIM + ENTRY_OVERHEAD
+    embedder = fake(2 * entry)
+    for text in ("one", "two", "one", "six"):  # "six" evicts "two"
+        embedder.encode([text])
+    assert (embedder.cache_bytes, count(embedder)) == (2 * entry, (1, 3))
     embedder.encode(["one", "six"])
-    assert embedder.misses == misses
+    assert count(embedder) == (3, 3)
     embedder.encode(["two"])
-    assert embedder.misses == misses + 1
+    assert count(embedder) == (3, 4)
 
 
-def test_a_cache_of_size_zero_works(embedder: Embedder) -> None:
-    embedder.memory.max_bytes = 0
-    assert embedder.encode(["a", "b", "a"]).shape == (3, 384)
-    assert embedder.memory.nbytes == 0
+def test_a_cache_of_size_zero_works() -> None:
+    embedder = fake(0)
+    assert embedder.encode(["a", "b", "a"]).shape == (3, DIM)
+    assert (embedder.cache_bytes, count(embedder)) == (0, (1, 2))
+
+
+def test_the_cache_size_is_a_setting() -> None:
+    assert Embedder(encode=vectors, settings=Settings(embedding_cache_bytes=0)).cache_bytes == 0
+    embedder = Embedder(encode=vectors, settings=Settings(embedding_cache_bytes=2000))
+    embedder.encode([str(number) for number in range(100)])
+    assert 0 < embedder.cache_bytes <= 2000
+
+
+def test_a_vector_leaves_the_cache_after_at_most_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert TTL_S <= 600
+    monkeypatch.setattr(embedder_module, "TTL_S", 0.0)
+    embedder = fake()
+    embedder.encode(["card"])
+    assert embedder.cache_bytes == 0
+    embedder.encode(["card"])
+    assert count(embedder) == (0, 2)
+
+
+def test_a_cleared_cache_holds_no_vector_and_keeps_the_counts() -> None:
+    embedder = fake()
+    embedder.encode(["card", "card"])
+    embedder.clear_cache()
+    assert (embedder.cache_bytes, count(embedder)) == (0, (1, 1))
+    embedder.encode(["card"])
+    assert count(embedder) == (1, 2)
 
 
 def test_no_texts_give_no_vectors(embedder: Embedder) -> None:
@@ -172,7 +211,7 @@ def test_threads_share_one_embedder(embedder: Embedder) -> None:
         thread.join()
     for found in results.values():
         np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert embedder.hits + embedder.misses == 160
+    assert sum(count(embedder)) == 40 + 160
 
 
 def test_an_argument_that_is_not_a_list_of_texts_is_rejected(embedder: Embedder) -> None:

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from bankllm.vectors.customer import Message
+from bankllm.settings import PineconeNamespaces
+from bankllm.vectors.namespaces import Message
+from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.pinecone.store import PineconeStore
 from bankllm.vectors.rows import Match, Row
 from bankllm.vectors.service import VectorService
 from bankllm.vectors.sqlite.store import SQLiteStore
@@ -34,31 +35,29 @@ def sqlite(folder: Path) -> Iterator[Opener]:
 
 
 @contextmanager
-def pinecone(folder: Path) -> Iterator[Opener]:
-    with PineconeServer() as server:
-        yield lambda: PineconeStore(API_KEY, "test", DIM, EMBEDDER.model_id, host=server.url)
-
-
-@contextmanager
-def replicated(folder: Path) -> Iterator[Opener]:
+def replicated(folder: Path, layout: PineconeNamespaces = "customer") -> Iterator[Opener]:
     """A single file that replicates. Two machines may differ for a moment, but this test compares every row."""
     with PineconeServer() as server:
 
-        def connect() -> PineconeStore:
-            return PineconeStore(API_KEY, "test", DIM, EMBEDDER.model_id, layout="shared", host=server.url)
+        def connect() -> PineconeIndex:
+            return PineconeIndex(API_KEY, "test", DIM, EMBEDDER.model_id, layout=layout, host=server.url)
 
         def opened() -> VectorStore:
-            local = OutboxStore(folder / "memory.sqlite", DIM, EMBEDDER.model_id, target="test (shared)")
-            return ReplicatedStore(local, connect, "shared", search_s=5.0)
+            local = OutboxStore(folder / "memory.sqlite", DIM, EMBEDDER.model_id, target=layout)
+            return ReplicatedStore(local, connect, layout, search_s=5.0)
 
         yield opened
 
 
+def shared(folder: Path) -> AbstractContextManager[Opener]:
+    return replicated(folder, "shared")
+
+
 STORES: list[tuple[Callable[[Path], AbstractContextManager[Opener]], int, int, int]] = [
     # context manager, initial number of customers, number of sequences, minimum number of checked matches
-    (sqlite, 2000, 160, 5000),
-    (pinecone, 200, 40, 500),
-    (replicated, 200, 40, 500),
+    (sqlite, 2000, 100, 3000),
+    (replicated, 100, 25, 300),
+    (shared, 100, 25, 300),
 ]
 
 TEXTS = [f"question {number} about my card" for number in range(12)]
@@ -109,8 +108,7 @@ class World:
             service.close()
 
     def _open(self) -> VectorService:
-        store = self._open_store()
-        return VectorService(store, EMBEDDER.with_shared(getattr(store, "embeddings", None)))
+        return VectorService(self._open_store(), EMBEDDER)
 
     def _of(self, namespace: str) -> dict[str, str]:
         self.customers += namespace not in self._kept
@@ -181,6 +179,7 @@ def run_sequences(world: World, sequences: int) -> None:
     run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("opened", "customers", "sequences", "min_checked"), STORES, ids=lambda value: getattr(value, "__name__", "")
 )
@@ -198,17 +197,17 @@ def test_no_customer_finds_another_customers_row(
         print(f"{world.checked:,} matches of {world.customers:,} customers and collections checked")
         assert world.checked >= min_checked
         assert world.customers >= customers
-        assert EMBEDDER.hits > EMBEDDER.misses, "cached vectors were used too"
+        assert EMBEDDER.counts.hits > EMBEDDER.counts.misses, "cached vectors were used too"
 
 
 class CaseInsensitiveStore(SQLiteStore):
     """A faulty store: names that differ only in case share a namespace."""
 
-    def search(self, namespace, vector, top_k):
-        return super().search(namespace.lower(), vector, top_k)
+    def search_many(self, queries, top_k):
+        return super().search_many([(namespace.lower(), vector) for namespace, vector in queries], top_k)
 
-    def upsert(self, namespace, rows):
-        super().upsert(namespace.lower(), rows)
+    def upsert_many(self, groups):
+        super().upsert_many([(namespace.lower(), rows) for namespace, rows in groups])
 
 
 def test_the_check_detects_a_store_that_mixes_customers(tmp_path: Path) -> None:

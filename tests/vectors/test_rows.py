@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from bankllm.errors import UsageError
-from bankllm.vectors.rows import Row, check_namespace, check_rows, check_top_k, unit_vector
+from bankllm.vectors.rows import Row, check_namespace, check_top_k, checked, unit_vectors
 
 VECTOR = np.array([3, 4], dtype=np.float32)
 
 
-def test_unit_vector_keeps_the_direction() -> None:
-    found = unit_vector(np.array([3e30, 4e30]), 2)
+def test_unit_vectors_keep_the_direction() -> None:
+    (found,) = unit_vectors([np.array([3e30, 4e30])], 2)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, [0.6, 0.8], rtol=1e-6)
 
@@ -25,9 +25,9 @@ def test_unit_vector_keeps_the_direction() -> None:
         (np.zeros(2), "not all zero"),
     ],
 )
-def test_unit_vector_rejects_invalid_vectors(vector: np.ndarray, message: str) -> None:
+def test_unit_vectors_reject_invalid_vectors(vector: np.ndarray, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        unit_vector(vector, 2)
+        unit_vectors([vector], 2)
 
 
 @pytest.mark.parametrize("namespace", ["", "__default__"])
@@ -63,4 +63,4 @@ def test_top_k_must_be_an_integer_of_at_least_one(top_k: int) -> None:
 )
 def test_invalid_rows_are_rejected(row: Row, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        check_rows([Row("good", "t", VECTOR), row], 2)
+        checked([Row("good", "t", VECTOR), row], 2)

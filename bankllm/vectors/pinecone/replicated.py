@@ -3,25 +3,30 @@
 A write is acknowledged after it is committed to the file; a background thread pushes it to Pinecone (`OutboxWorker`). A
 search merges Pinecone's matches with an exact search of the file. If both have a row, the file's version is used, so a
 search finds the machine's own writes immediately. If Pinecone fails or is late, the search uses only the file and
-`ReplicationStats.fallbacks` increases.
+`ReplicationStats.fallbacks` increases; after several failures a circuit breaker skips Pinecone for `COOLDOWN_S`.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TypeVar
 
 import numpy as np
+from pybreaker import CircuitBreaker, CircuitBreakerError
 
-from bankllm.errors import StoreError
+from bankllm.errors import StoreError, UsageError
 from bankllm.settings import PineconeNamespaces
-from bankllm.vectors.pinecone.client import PineconeClient
-from bankllm.vectors.pinecone.conversion import record_location
-from bankllm.vectors.pinecone.errors import IndexMismatch, KeyRefused
+from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, KeyRefused, PineconeIndex, location
 from bankllm.vectors.pinecone.outbox import OutboxStore
-from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
-from bankllm.vectors.pinecone.store import MAX_TOP_K, PineconeStore
-from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, unit_vector
+from bankllm.vectors.pinecone.worker import OutboxWorker
+from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, unit_vectors
+from bankllm.vectors.store import ReplicationStats
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 SEARCH_S = 1.0
 """Maximum time in seconds that a call waits for Pinecone, including the SDK's retries."""
 EXPORT_S = 30.0
@@ -30,26 +35,12 @@ OPEN_S = 3.0
 """Maximum time in seconds that opening waits for Pinecone, in order to detect a mismatching index."""
 DRAIN_S = 5.0
 """Maximum time in seconds that `close` pushes the remaining entries."""
-
-
-@dataclass(frozen=True)
-class ReplicationStats:
-    """State of replication: the first three fields describe the file, the others this process."""
-
-    outbox_depth: int
-    """Changes not yet pushed to Pinecone."""
-    oldest_s: float
-    """Age of the oldest of these changes in seconds; 0 if there are none."""
-    parked: int
-    """Changes that Pinecone rejected permanently."""
-    pushed: int
-    """Changes that this process has pushed to Pinecone."""
-    fallbacks: int
-    """Calls of this process that used only the local file, because Pinecone failed or was late."""
-    key_refused: bool
-    """The last push failed because Pinecone rejected the API key."""
-    last_error: str
-    """The error of the last push; empty if it succeeded."""
+MAX_FAILURES = 3
+"""Consecutive failed or late calls after which Pinecone is skipped."""
+COOLDOWN_S = 5.0
+"""Time in seconds until Pinecone is tried again."""
+MAX_CONCURRENCY = 16
+"""Maximum number of concurrent calls to Pinecone."""
 
 
 class ReplicatedStore:
@@ -61,7 +52,7 @@ class ReplicatedStore:
     def __init__(
         self,
         local: OutboxStore,
-        connect: Callable[[], PineconeStore],
+        connect: Callable[[], PineconeIndex],
         layout: PineconeNamespaces,
         search_s: float = SEARCH_S,
     ) -> None:
@@ -70,15 +61,18 @@ class ReplicatedStore:
         If Pinecone is unreachable, the index is opened later. `search_s` is the deadline of Pinecone calls in seconds.
         Raises `IndexMismatch` if a mismatch is detected within `OPEN_S`.
         """
-        self.dim = local.dim
-        self.embedder_id = local.embedder_id
-        self._local = local
-        self._layout = layout
-        self._client = PineconeClient(connect, search_s)
-        self._outbox_worker = OutboxWorker(local, self._client)
-        self._outbox_worker.connect_attempted.wait(OPEN_S)
-        if isinstance(self._outbox_worker.last_error, IndexMismatch):
-            mismatch = self._outbox_worker.last_error
+        self.dim, self.embedder_id = local.dim, local.embedder_id
+        self._local, self._layout, self._search_s = local, layout, search_s
+        self._pool = ThreadPoolExecutor(MAX_CONCURRENCY, "pinecone")
+        self._breaker = CircuitBreaker(
+            MAX_FAILURES, COOLDOWN_S, exclude=[ForeignRecord, UsageError], throw_new_error_on_trip=False
+        )
+        self._lock = Lock()  # protects the two fields below
+        self._fallbacks, self._failing = 0, False
+        self._worker = OutboxWorker(local, connect)
+        self._worker.connect_attempted.wait(OPEN_S)
+        if isinstance(self._worker.last_error, IndexMismatch):
+            mismatch = self._worker.last_error
             self.close()
             raise mismatch
 
@@ -89,11 +83,11 @@ class ReplicatedStore:
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
         """Write all rows of all namespaces or none, as `upsert` does."""
         for namespace, rows in groups:
-            location = record_location(namespace, self._layout)
+            place = location(namespace, self._layout)
             for row in rows:
-                location.id_of(row.id)  # raises `UsageError` now; the push would fail later
+                place.id_of(row.id)  # raises `UsageError` now; the push would fail later
         self._local.upsert_many(groups)
-        self._outbox_worker.wake()
+        self._worker.wake()
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
         """Return the nearest rows of all machines by cosine; only of this file if Pinecone fails or is late.
@@ -102,24 +96,20 @@ class ReplicatedStore:
         """
         check_namespace(namespace)
         check_top_k(top_k)
-        query = unit_vector(vector, self.dim)
+        query = unit_vectors([vector], self.dim)[0]
         before = self._local.pending_deletes(namespace)
         # Request more rows, because deleted and outdated ones are filtered out below.
         wanted = min(int(top_k) + before.stale, MAX_TOP_K)
-        found = (
-            None if before.whole_namespace else self._client.call(lambda store: store.query(namespace, query, wanted))
-        )
+        found = None if before.whole_namespace else self._ask(lambda index: index.query(namespace, query, wanted))
         matches = self._local.search(namespace, query, top_k)
         if found is None:
             return matches
-        own = self._local.own_ids(namespace, [match.id for match in found.matches])
+        own = self._local.own_ids(namespace, [match.id for match in found])
         after = self._local.pending_deletes(namespace)  # read last: includes rows deleted since `own` was read
         if after.whole_namespace:
             return matches
-        if after.lsn is not None and found.indexed is not None and found.indexed >= after.lsn:
-            self._outbox_worker.note_indexed(namespace, found.indexed)
         hidden = before.ids | after.ids | own
-        others = [match for match in found.matches if match.id not in hidden]
+        others = [match for match in found if match.id not in hidden]
         return sorted([*matches, *others], key=lambda match: -match.score)[:top_k]
 
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
@@ -132,7 +122,7 @@ class ReplicatedStore:
         Searches on this machine stop finding them at once, searches on others after Pinecone has applied the delete.
         """
         self._local.delete(namespace, ids)
-        self._outbox_worker.wake()
+        self._worker.wake()
 
     def export(self, namespace: str) -> list[Row]:
         """Return all rows of a namespace, oldest first; only those of this file if Pinecone fails (logged, counted)."""
@@ -144,36 +134,21 @@ class ReplicatedStore:
         Pinecone has no order, so all rows of other machines are fetched.
         """
         own = self._local.recent(namespace, limit)[::-1]
-        return self._with_others(own, namespace, self._client.deadline_s)[::-1][:limit]
+        return self._with_others(own, namespace, self._search_s)[::-1][:limit]
 
     def count(self, namespace: str | None = None) -> int:
-        """Return the number of rows of a namespace, or of the store if None, on all machines.
-
-        Counts only this file's rows if Pinecone fails or is late. Pinecone's count may lag behind its writes, and
-        this count may briefly be wrong after another process has pushed.
-        """
-        until = time.monotonic() + self._client.deadline_s
-        if namespace is not None and self._local.pending_deletes(namespace).whole_namespace:
-            return self._local.counts(namespace)[0]
-        if not self._outbox_worker.sync_lock.acquire(timeout=self._client.deadline_s):
-            self._client.count_skipped()
-            return self._local.counts(namespace)[0]
-        try:
-            remote = self._client.call(lambda store: store.count(namespace), max(0.01, until - time.monotonic()))
-            local, pushed = self._local.counts(namespace)
-        finally:
-            self._outbox_worker.sync_lock.release()
-        return local + max(0, remote - pushed) if remote is not None else local
+        """Return the number of rows of a namespace, or of all if None, in this machine's file."""
+        return self._local.count(namespace)
 
     def replication(self) -> ReplicationStats:
         """Return the current state of replication; reads only the local file."""
-        backlog, last_error = self._local.backlog(), self._outbox_worker.last_error
+        backlog, last_error = self._local.backlog(), self._worker.last_error
         return ReplicationStats(
             outbox_depth=backlog.depth,
             oldest_s=backlog.oldest_s,
             parked=backlog.parked,
-            pushed=self._outbox_worker.pushed,
-            fallbacks=self._client.fallbacks,
+            pushed=self._worker.pushed,
+            fallbacks=self._fallbacks,
             key_refused=isinstance(last_error, KeyRefused),
             last_error=str(last_error or ""),
         )
@@ -185,15 +160,14 @@ class ReplicatedStore:
             if time.monotonic() > until:
                 raise StoreError(
                     f"{depth} changes were not pushed to Pinecone within {timeout_s:g} s. "
-                    f"{self._outbox_worker.last_error or ''} The changes stay in the outbox. Repeat the call to wait "
-                    "longer."
+                    f"{self._worker.last_error or ''} The changes stay in the outbox. Repeat the call to wait longer."
                 )
             time.sleep(0.02)
 
     def close(self) -> None:
         """Push remaining entries for at most `DRAIN_S`, then close; the rest is pushed after the file is reopened."""
-        self._outbox_worker.close(DRAIN_S)
-        self._client.close()
+        self._worker.close(DRAIN_S)
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._local.close()
 
     def _with_others(self, own: list[Row], namespace: str, deadline_s: float) -> list[Row]:
@@ -202,10 +176,42 @@ class ReplicatedStore:
         if before.whole_namespace:
             return own
         known = self._local.own_ids(namespace) | before.ids
-        others = self._client.call(lambda store: store.export_without(namespace, known), deadline_s)
+        others = self._ask(lambda index: index.export_without(namespace, known), deadline_s)
         after = self._local.pending_deletes(namespace)
         if not others or after.whole_namespace:
             return own
         hidden = after.ids | self._local.own_ids(namespace)
-        others = [row for row in others if row.id not in hidden]
-        return sorted([*own, *others], key=lambda row: row.created_at) if others else own
+        return sorted([*own, *(row for row in others if row.id not in hidden)], key=lambda row: row.created_at)
+
+    def _ask(self, request: Callable[[PineconeIndex], T], deadline_s: float | None = None) -> T | None:
+        """Run `request` and return its result; return None and count a fallback if it fails, is late or is skipped.
+
+        Raises `ForeignRecord` and `UsageError`, because these are not outages.
+        """
+        deadline_s = deadline_s or self._search_s
+        index, reason = self._worker.index, "there is no connection yet"
+        if index is not None:
+            try:
+                with self._breaker.calling():
+                    result = self._pool.submit(request, index).result(timeout=deadline_s)
+            except CircuitBreakerError:
+                reason = ""
+            except TimeoutError:
+                reason = f"no answer within {deadline_s:g} s"
+            except ForeignRecord:
+                raise
+            except StoreError as error:
+                reason = str(error)
+            else:
+                with self._lock:
+                    recovered, self._failing = self._failing, False
+                if recovered:
+                    logger.info("Pinecone answers again; searches use it again.")
+                return result
+        with self._lock:
+            self._fallbacks += 1
+            first = bool(reason) and not self._failing
+            self._failing |= first
+        if first:
+            logger.warning("Searches use only the local file until Pinecone answers: %s", reason)
+        return None

@@ -1,4 +1,4 @@
-"""SQL schema of a store's file: rows with their vectors, the embedding cache, and the outbox for Pinecone.
+"""SQL schema of a store's file: rows with their vectors, and the outbox for Pinecone.
 
 Triggers record each change in the same transaction, so every writer records its changes. The outbox lists the rows that
 must be pushed to Pinecone; it is filled only if `meta` has the key `REPLICATES_TO`. An entry names a row, not a change:
@@ -7,33 +7,25 @@ the state of the row at the time of the push decides between upsert and delete, 
 
 APPLICATION_ID = 0x42564543
 """Value of `PRAGMA application_id` in the file header; identifies files written by bankllm."""
-SCHEMA_VERSION = 3
-"""Versions:
-
-1. `meta` and `rows`.
-2. Adds the index `rows_by_namespace` and the table `generations` with its triggers, which record deletes and
-   replacements.
-3. Adds the vectors' precision in `meta`; `reindexed`, the new vectors of an unfinished `reindex`; the key `removed` in
-   `meta`, the number of rows deleted or replaced since the last compaction; the outbox (`OUTBOX_SCHEMA`); and
-   `embeddings` with its epoch, the tables of `embedding_cache.FileCache`.
-"""
+SCHEMA_VERSION = 4
+"""1: `meta` and `rows`. 2: `generations`. 3: `reindexed`, `outbox`, the vectors' precision in `meta`, and an embedding
+cache. 4: all vectors are float32; no embedding cache. `file` migrates older files."""
 REPLICATES_TO = "replicates_to"
 """Key in `meta` whose value names the Pinecone index and layout; absent in a file that is not replicated."""
 
 _REPLICATES = f"EXISTS (SELECT 1 FROM meta WHERE key = '{REPLICATES_TO}')"
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 """SQL expression: the current time in seconds since 1970."""
-_AGAIN = """ON CONFLICT (namespace, id) DO UPDATE SET version = version + 1, refused = NULL, lsn = NULL,
+_AGAIN = """ON CONFLICT (namespace, id) DO UPDATE SET version = version + 1, refused = NULL,
     queued_at = CASE WHEN pushed_at IS NULL THEN queued_at ELSE excluded.queued_at END, pushed_at = NULL"""
 _ENTRY = "INSERT INTO outbox (namespace, id, known, queued_at)"
 
 OUTBOX_SCHEMA = (
     # id: the row's id, or '' for the whole namespace.
-    # known: number of rows in Pinecone that the entry covers (1 for a row that was pushed before); used for counts.
+    # known: whether Pinecone may have an older state of the row.
     # version: increases with each change; (seq, version) identifies one state of an entry.
     # queued_at: when the entry was added.
     # pushed_at: when Pinecone accepted a delete. The entry stays while searches in Pinecone may still return the row.
-    # lsn: a position in Pinecone's log after that delete.
     # refused: the error, if Pinecone rejected the entry permanently.
     """CREATE TABLE IF NOT EXISTS outbox (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -43,7 +35,6 @@ OUTBOX_SCHEMA = (
         queued_at REAL NOT NULL,
         version INTEGER NOT NULL DEFAULT 0,
         pushed_at REAL,
-        lsn INTEGER,
         refused TEXT,
         UNIQUE (namespace, id)
     )""",
@@ -70,8 +61,7 @@ OUTBOX_SCHEMA = (
     # Deleting a namespace replaces its other entries, so its entry precedes the entries of rows written later.
     f"""CREATE TRIGGER IF NOT EXISTS namespace_removal INSTEAD OF INSERT ON removals WHEN NEW.id IS NULL BEGIN
         DELETE FROM rows WHERE namespace = NEW.namespace;
-        {_ENTRY} SELECT NEW.namespace, '', (SELECT total(known) FROM outbox WHERE namespace = NEW.namespace), {NOW}
-            WHERE {_REPLICATES} {_AGAIN}, known = excluded.known;
+        {_ENTRY} SELECT NEW.namespace, '', 1, {NOW} WHERE {_REPLICATES} {_AGAIN};
         DELETE FROM outbox WHERE namespace = NEW.namespace AND id <> '';
     END""",
 )
@@ -118,13 +108,4 @@ SCHEMA = (
         INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
     END""",
     *OUTBOX_SCHEMA,
-    # The shared embedding cache. A key is a hash, so the table contains no plain text; `used` is in ms since 1970.
-    """CREATE TABLE IF NOT EXISTS embeddings (
-        key BLOB PRIMARY KEY,
-        vector BLOB NOT NULL,
-        used INTEGER NOT NULL
-    )""",
-    "CREATE INDEX IF NOT EXISTS embeddings_by_use ON embeddings (used)",
-    # At most one row: the number of deletions from the embedding cache; no row before the first deletion.
-    "CREATE TABLE IF NOT EXISTS embeddings_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL)",
 )

@@ -12,12 +12,7 @@ from bankllm.errors import StoreError
 from bankllm.vectors.pinecone import outbox as outbox_module
 from bankllm.vectors.pinecone.outbox import OutboxStore, push_lock
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.store_model import DIM, EMBEDDER, row
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "memory.sqlite"
+from tests.support.store_model import DIM, EMBEDDER, row, sql
 
 
 def open_outbox(path: Path | None, target: str = "index") -> OutboxStore:
@@ -47,7 +42,7 @@ def test_a_file_that_is_not_replicated_has_no_outbox_entries(path: Path) -> None
         store.upsert("CUST001", [row("a", 2)])
         store.delete("CUST001", ["a", "b"])
         store.delete("CUST001")
-        assert store._db.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+    assert sql(path, "SELECT count(*) FROM outbox") == [(0,)]
 
 
 def test_an_entry_has_the_current_state_of_its_row(outbox: OutboxStore) -> None:
@@ -91,42 +86,24 @@ def test_an_entry_that_changes_during_its_push_stays_queued(outbox: OutboxStore)
     assert queued(outbox) == [("CUST001", "", None)]
 
 
-def test_a_delete_is_hidden_until_pinecone_has_applied_it(outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "MIN_HIDE_S", 0.0)
+def test_a_pushed_delete_is_hidden_for_a_limited_time(
+    outbox: OutboxStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
     push(outbox)
     assert outbox.pending_deletes("CUST001").ids == set()
     outbox.delete("CUST001", ["a"])
-    assert outbox.pending_deletes("CUST001").ids == {"a"}
-    push(outbox)
-    outbox.set_lsn(7, "CUST001")
-    time.sleep(0.01)
-    assert (outbox.backlog().depth, outbox.pending_deletes("CUST001").ids, outbox.pending_deletes("CUST001").lsn) == (
-        0,
-        {"a"},
-        7,
-    )
-    outbox.confirm_deletes("CUST001", 6)
-    assert outbox.pending_deletes("CUST001").ids == {"a"}
-    outbox.confirm_deletes("CUST001", 7)
-    assert outbox.pending_deletes("CUST001").ids == set()
-
-
-def test_without_log_positions_a_delete_is_hidden_for_a_limited_time(
-    outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outbox.delete("CUST001", ["a"])
     outbox.delete("CUST002")
+    assert outbox.pending_deletes("CUST001").ids == {"a"}
     outbox.expire()
     push(outbox)
-    outbox.set_lsn(7, "CUST002")
-    outbox.confirm_deletes("CUST002", 7)  # no effect: Pinecone starts a new log for a deleted namespace
     outbox.expire()
+    assert outbox.backlog().depth == 0
     assert (outbox.pending_deletes("CUST001").ids, outbox.pending_deletes("CUST002").whole_namespace) == ({"a"}, True)
-    monkeypatch.setattr(outbox_module, "MAX_HIDE_S", -1.0)
+    monkeypatch.setattr(outbox_module, "HIDE_S", -1.0)
     outbox.expire()
     assert (outbox.pending_deletes("CUST001").ids, outbox.pending_deletes("CUST002").whole_namespace) == (set(), False)
-    assert outbox._db.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+    assert sql(path, "SELECT count(*) FROM outbox") == [(0,)]
 
 
 def test_a_row_that_is_written_again_is_not_hidden(outbox: OutboxStore) -> None:
@@ -157,20 +134,6 @@ def test_the_backlog_has_depth_and_age(outbox: OutboxStore) -> None:
     assert 0.05 <= backlog.oldest_s < 60
 
 
-def test_counts_include_rows_pushed_to_pinecone(outbox: OutboxStore) -> None:
-    outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
-    assert outbox.counts("CUST001") == outbox.counts(None) == (2, 0)
-    push(outbox)
-    outbox.upsert("CUST001", [row("a", 3), row("c", 4)])
-    assert outbox.counts("CUST001") == (3, 2)
-    outbox.delete("CUST001", ["b"])
-    assert outbox.counts("CUST001") == (2, 2)
-    outbox.delete("CUST001")
-    assert outbox.counts(None) == (0, 2)
-    push(outbox)
-    assert outbox.counts(None) == (0, 0)
-
-
 def test_existing_rows_are_queued_once(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as plain:
         plain.upsert("CUST001", [row("a", 1), row("b", 2)])
@@ -194,11 +157,11 @@ def test_another_index_gets_all_rows_after_all_deletes_were_pushed_to_the_first(
         assert queued(outbox) == [("CUST001", "a", "text 1")]
 
 
-def test_a_failed_write_leaves_neither_row_nor_entry(outbox: OutboxStore) -> None:
-    outbox._db.execute("CREATE TRIGGER fails BEFORE INSERT ON outbox BEGIN SELECT raise(ABORT, 'test error'); END")
+def test_a_failed_write_leaves_neither_row_nor_entry(outbox: OutboxStore, path: Path) -> None:
+    sql(path, "CREATE TRIGGER fails BEFORE INSERT ON outbox BEGIN SELECT raise(ABORT, 'test error'); END")
     with pytest.raises(StoreError, match="test error"):
         outbox.upsert("CUST001", [row("a", 1)])
-    outbox._db.execute("DROP TRIGGER fails")
+    sql(path, "DROP TRIGGER fails")
     assert (outbox.count(), queued(outbox)) == (0, [])
 
 
@@ -214,6 +177,17 @@ def test_migrating_from_schema_2_adds_the_outbox(path: Path) -> None:
     with closing(open_outbox(path)) as outbox:
         outbox.delete("CUST001", ["a"])
         assert queued(outbox) == [("CUST001", "a", None)]
+
+
+def test_deleting_a_replicated_namespace_in_slices_queues_one_entry(
+    outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bankllm.vectors.sqlite.store.SLICE_ROWS", 3)
+    outbox.upsert("CUST001", [row(f"m{i}", i) for i in range(10)])
+    push(outbox)
+    outbox.delete("CUST001")
+    assert queued(outbox) == [("CUST001", "", None)]
+    assert outbox.pending_deletes("CUST001").whole_namespace
 
 
 def test_only_one_process_can_hold_the_push_lock(path: Path) -> None:

@@ -1,13 +1,13 @@
 """`ReplicatedStore` with the real SDK over HTTP, against a server that injects faults.
 
-The SDK keeps one retry budget per process, so no test depends on the number of retries. test_vectors_sqlite_store.py
-tests the common contract of all stores; test_vectors_outage.py tests killed processes.
+The SDK keeps one retry budget per process, so no test depends on the number of retries. sqlite/test_store.py tests the
+common contract of all stores; test_outage.py tests killed processes.
 """
 
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -15,29 +15,22 @@ import pytest
 
 from bankllm.errors import StoreError, UsageError
 from bankllm.settings import PineconeNamespaces
-from bankllm.vectors.pinecone import client, outbox, outbox_worker, replicated
-from bankllm.vectors.pinecone.errors import ForeignRecord, IndexMismatch
+from bankllm.vectors.pinecone import replicated, worker
+from bankllm.vectors.pinecone.index import ForeignRecord, IndexMismatch, PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore, push_lock
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.pinecone.store import PineconeStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
-from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, vector_of
+from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts, until, vector_of
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten all pauses and timeouts."""
-    monkeypatch.setattr(outbox_worker, "POLL_S", 0.02)
-    monkeypatch.setattr(outbox_worker, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(worker, "POLL_S", 0.02)
+    monkeypatch.setattr(worker, "LONGEST_PAUSE_S", 0.2)
     monkeypatch.setattr(replicated, "OPEN_S", 2.0)
     monkeypatch.setattr(replicated, "DRAIN_S", 2.0)
-    monkeypatch.setattr(client, "COOLDOWN_S", 0.2)
-
-
-@pytest.fixture
-def server() -> Iterator[PineconeServer]:
-    with PineconeServer() as server:
-        yield server
+    monkeypatch.setattr(replicated, "COOLDOWN_S", 0.2)
 
 
 def open_store(
@@ -49,8 +42,8 @@ def open_store(
 ) -> ReplicatedStore:
     local = OutboxStore(path, DIM, EMBEDDER, target=f"index ({layout})")
 
-    def connect() -> PineconeStore:
-        return PineconeStore(key, "index", DIM, EMBEDDER, layout=layout, host=server.url, timeout_s=0.5)
+    def connect() -> PineconeIndex:
+        return PineconeIndex(key, "index", DIM, EMBEDDER, layout=layout, host=server.url, timeout_s=0.5)
 
     return ReplicatedStore(local, connect, layout, search_s)
 
@@ -66,17 +59,6 @@ def other(server: PineconeServer, tmp_path: Path) -> Iterator[ReplicatedStore]:
     """Return the store of a second machine."""
     with closing(open_store(server, tmp_path / "other.sqlite")) as opened:
         yield opened
-
-
-def texts(store: ReplicatedStore, customer: str, top_k: int = 1000) -> list[str]:
-    return [match.text for match in store.search(customer, vector_of(0), top_k)]
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "timeout"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("layout", ["customer", "shared"])
@@ -104,10 +86,9 @@ def test_two_machines_match_the_model(server: PineconeServer, tmp_path: Path, la
             acting.drain(10)
             for each in (one, other):
                 assert texts(each, customer) == expected_texts(models[customer])
-                assert texts(each, customer, 3) == expected_texts(models[customer])[:3]
+                assert texts(each, customer, top_k=3) == expected_texts(models[customer])[:3]
                 assert sorted(found.text for found in each.export(customer)) == sorted(expected_texts(models[customer]))
-                assert each.count(customer) == len(models[customer])
-        assert one.count() == other.count() == sum(map(len, models.values()))
+        assert one.count() + other.count() == sum(map(len, models.values()))
         assert one.replication().fallbacks == other.replication().fallbacks == 0
 
 
@@ -132,12 +113,7 @@ def test_own_writes_are_found_before_pinecone_has_indexed_them(
     assert (len(store.export("CUST001")), store.count("CUST001"), store.count()) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("headers", [True, False])
-def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(
-    server: PineconeServer, tmp_path: Path, headers: bool
-) -> None:
-    server.headers = headers
-    path = tmp_path / "memory.sqlite"
+def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(server: PineconeServer, path: Path) -> None:
     with closing(open_store(server, path)) as store:
         store.upsert("CUST001", [row("a", 1), row("b", 2)])
         store.upsert("CUST002", [row("c", 3)])
@@ -153,28 +129,6 @@ def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(
         assert [found.id for found in store.export("CUST001")] == ["b"]
         assert (store.export("CUST002"), store.count("CUST002")) == ([], 0)
         assert store.replication().fallbacks == 0
-
-
-def test_a_delete_is_confirmed_once_a_search_includes_it(
-    server: PineconeServer, store: ReplicatedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox, "MIN_HIDE_S", 0.0)
-    store.upsert("CUST001", [row("a", 1), row("b", 2)])
-    store.drain(5)
-    server.lag_queries = 3
-    store.delete("CUST001", ["a"])
-    store.drain(5)
-    store.upsert("CUST001", [row("c", 3)])
-    store.drain(5)
-    local = store._local
-
-    def search_and_check_confirmed() -> bool:
-        assert "text 1" not in texts(store, "CUST001")
-        return not local.pending_deletes("CUST001").ids
-
-    assert local.pending_deletes("CUST001").ids == {"a"}
-    until(search_and_check_confirmed)
-    assert server.calls.count("/query") >= 3
 
 
 def test_deleting_a_customer_affects_all_machines_and_keeps_later_rows(
@@ -238,7 +192,7 @@ def test_searches_skip_pinecone_after_several_late_answers(server: PineconeServe
         for _ in range(50):
             assert texts(store, "CUST001") == ["text 1"]
         assert store.replication().fallbacks == 50
-        assert store._client._breaker.tripped
+        assert server.calls.count("/query") < 20, "most searches did not ask Pinecone"
         server.delay_s = 0.0
 
         def answered() -> bool:
@@ -261,9 +215,9 @@ def test_a_store_opened_during_an_outage_pushes_its_writes_later(
             server.start()
             store.drain(30)
             assert list(server.namespaces["CUST001"]) == ["a"]
+            server.stop()
     finally:
-        if not server._server.started:
-            server.start()
+        server.start()
 
 
 def test_a_rejected_record_is_parked_and_the_others_are_pushed(

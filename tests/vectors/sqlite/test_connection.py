@@ -1,205 +1,153 @@
-"""Opening a store's file: rejected files stay unchanged, older schemas are migrated, settings are durable."""
+"""The fair lock, writes that share a transaction, and the isolation of a failing write from the others."""
 
-import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bankllm.errors import StoreError
-from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite.connection import open_file, transaction, wal_is_safe
-from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.sqlite import connection as connection_module
+from bankllm.vectors.sqlite.connection import FairLock, SharedConnection
+from tests.support.store_model import DIM, EMBEDDER, sql, until
 
-DIM = 8
-EMBEDDER = "test-embedder@0123"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return a store's file with 50 rows."""
-    path = tmp_path / "memory.sqlite"
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", [Row(str(i), "text " * 100, np.ones(DIM)) for i in range(50)])
-    return path
-
-
-def assert_refused(path: Path, message: str, dim: int = DIM, embedder_id: str = EMBEDDER) -> None:
-    before = path.read_bytes()
-    with pytest.raises(StoreError, match=message):
-        open_file(path, dim, embedder_id)
-    assert path.read_bytes() == before
-
-
-def test_a_file_that_is_not_sqlite(tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
-    path.write_text("not a database, but a text file that is longer than a SQLite header\n" * 20)
-    assert_refused(path, "file is not a database.*Expected a file that bankllm wrote")
-
-
-def test_another_programs_sqlite_file(tmp_path: Path) -> None:
-    path = tmp_path / "other.sqlite"
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE theirs (x)")
-    assert_refused(path, "another program's SQLite file")
-
-
-def test_a_truncated_file(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-    assert_refused(path, "malformed.*restore a backup")
-
-
-def test_a_file_of_a_newer_schema(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 4")
-    assert_refused(path, "has schema 4, but this bankllm reads schemas 1 to 3. Upgrade bankllm")
-
-
-VERSION_1 = """
-PRAGMA application_id = 1112950083;
-PRAGMA user_version = 1;
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE rows (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    namespace TEXT NOT NULL,
-    id TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    vector BLOB NOT NULL,
-    text TEXT NOT NULL,
-    metadata TEXT NOT NULL,
-    UNIQUE (namespace, id)
-);
-INSERT INTO meta VALUES ('dim', '8'), ('embedder', 'test-embedder@0123');
-"""
+INSERT = "INSERT INTO meta VALUES (?, ?)"
 
 
 @pytest.fixture
-def old_path(tmp_path: Path) -> Path:
-    """Return a file with schema version 1 and three rows of two customers."""
-    path = tmp_path / "old.sqlite"
-    vector = np.eye(DIM, dtype="<f4")[0].tobytes()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA journal_mode = {'wal' if wal_is_safe(sqlite3.sqlite_version_info) else 'truncate'}")
-        db.executescript(VERSION_1)
-        db.executemany(
-            "INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, '2026', ?, ?, '{}')",
-            [("CUST001", "a", vector, "first"), ("CUST002", "a", vector, "other"), ("CUST001", "b", vector, "second")],
-        )
-        db.commit()
-    return path
+def shared(path: Path) -> Iterator[SharedConnection]:
+    with closing(SharedConnection(path, DIM, EMBEDDER, wait_s=10)) as opened:
+        yield opened
 
 
-def test_a_file_of_schema_1_keeps_its_rows(old_path: Path) -> None:
-    query = np.eye(DIM)[0]
-    with closing(SQLiteStore(old_path, DIM, EMBEDDER)) as store:
-        assert [match.text for match in store.search("CUST001", query, 5)] == ["first", "second"]
-        store.upsert("CUST001", [Row("c", "third", query)])
-        store.upsert("CUST001", [Row("a", "replaced", -query)])
-        store.delete("CUST001", ["b"])
-        assert [match.text for match in store.search("CUST001", query, 5)] == ["third", "replaced"]
-    with closing(SQLiteStore(old_path, DIM, EMBEDDER)) as again:
-        assert [row.text for row in again.export("CUST001")] == ["replaced", "third"]
-        assert again.count() == 3
-        assert again._db.execute("PRAGMA user_version").fetchone()[0] == 3
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as opened:
+        yield opened
 
 
-def test_a_new_file_and_a_migrated_one_have_the_same_schema(path: Path, old_path: Path) -> None:
-    schemas = []
-    for file in (path, old_path):
-        with closing(open_file(file, DIM, EMBEDDER)) as db:
-            found = db.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
-            schemas.append([(kind, name, " ".join((sql or "").split())) for kind, name, sql in found])
-    assert schemas[0] == schemas[1]
+def kept(path: Path) -> list[int]:
+    return sorted(int(key) for (key,) in sql(path, "SELECT key FROM meta WHERE value = 'test'"))
 
 
-def test_writes_of_a_process_with_schema_1_are_found(old_path: Path) -> None:
-    query = np.eye(DIM)[0]
-    with (
-        closing(sqlite3.connect(old_path, isolation_level=None)) as old,
-        closing(SQLiteStore(old_path, DIM, EMBEDDER)) as store,
-    ):
-        assert len(store.search("CUST001", query, 5)) == 2
-        old.execute("DELETE FROM rows WHERE id = 'b'")
-        assert [match.id for match in store.search("CUST001", query, 5)] == ["a"]
-        old.execute("UPDATE rows SET vector = ? WHERE id = 'a'", ((-query).astype("<f4").tobytes(),))
-        assert store.search("CUST001", query, 5)[0].score == -1
+def write_together(pool: ThreadPoolExecutor, shared: SharedConnection, keys: list) -> list[Future[None]]:
+    """Submit one write per key; all of them are queued before the first one runs."""
+    with shared.exclusive():
+        futures = []
+        for n, key in enumerate(keys, 1):
+            values = key if isinstance(key, InterruptsOnce) else [(key, "test")]
+            futures.append(pool.submit(shared.write, INSERT, values))
+            until(lambda n=n: shared.lock.waiting == n)
+    return futures
 
 
-def test_a_file_of_schema_1_with_another_embedders_vectors_is_not_migrated(old_path: Path) -> None:
-    assert_refused(old_path, "holds vectors of test-embedder@0123", embedder_id="other@4567")
+class InterruptsOnce:
+    """Values of a write whose thread is interrupted when it first reads them."""
 
+    interrupted = False
 
-def test_the_name_of_a_deleted_customer_is_not_in_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "memory.sqlite"
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        for name in ("forgotten-at-once", "forgotten-by-id"):
-            for text in ("old", "replaced"):
-                store.upsert(name, [Row("a", text, np.ones(DIM)), Row("b", text, np.ones(DIM))])
-        store.delete("forgotten-by-id", ["a"])
-        store.delete("forgotten-by-id", ["b"])
-        store.delete("forgotten-at-once")
-    assert b"forgotten" not in path.read_bytes()
-
-
-def test_another_embedders_vectors(path: Path) -> None:
-    assert_refused(
-        path, "holds vectors of test-embedder@0123.*but this embedder is other@4567", embedder_id="other@4567"
-    )
-    assert_refused(path, r"\(dim 8\), but this embedder is test-embedder@0123 \(dim 9\)", dim=9)
-
-
-def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"unable to open database file.*a folder that exists"):
-        open_file(tmp_path / "nowhere" / "memory.sqlite", DIM, EMBEDDER)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes read-only files too")
-def test_a_read_only_file(path: Path) -> None:
-    path.chmod(0o444)
-    assert_refused(path, "readonly.*change the permissions")
-
-
-def test_a_store_that_becomes_read_only_keeps_its_rows(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        store._db.execute("PRAGMA query_only = ON")
-        with pytest.raises(StoreError, match=r"readonly.*change the permissions"):
-            store.upsert("CUST001", [Row("late", "t", np.ones(DIM))])
-        assert store.count() == 50
-
-
-def test_an_interrupted_transaction_is_rolled_back(path: Path) -> None:
-    with closing(open_file(path, DIM, EMBEDDER)) as db:
-        with suppress(KeyboardInterrupt), transaction(db, "IMMEDIATE"):
-            db.execute("DELETE FROM rows")
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        if not self.interrupted:
+            self.interrupted = True
             raise KeyboardInterrupt
-        assert db.execute("SELECT count(*) FROM rows").fetchone()[0] == 50
+        yield 1, "test"
 
 
-def test_all_durability_settings_are_set(path: Path) -> None:
-    with closing(open_file(path, DIM, EMBEDDER)) as db:
-        settings = {
-            name: db.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous", "mmap_size")
-        }
-    wanted = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "truncate"
-    assert settings == {"journal_mode": (wanted,), "synchronous": (2,), "mmap_size": (0,)}
+def test_the_lock_is_acquired_in_fifo_order(pool: ThreadPoolExecutor) -> None:
+    lock, order = FairLock(), []
+
+    def take(number: int) -> None:
+        assert lock.acquire()
+        order.append(number)
+        lock.release()
+
+    assert lock.acquire()
+    futures = []
+    for number in range(8):
+        futures.append(pool.submit(take, number))
+        until(lambda n=number: lock.waiting == n + 1)
+    lock.release()
+    for future in futures:
+        future.result(10)
+    assert order == list(range(8))
+    assert lock.acquire(timeout=0)
 
 
-@pytest.mark.parametrize(
-    ("version", "safe"),
-    [
-        ((3, 40, 1), False),
-        ((3, 44, 5), False),
-        ((3, 44, 6), True),
-        ((3, 45, 0), False),
-        ((3, 50, 6), False),
-        ((3, 50, 7), True),
-        ((3, 51, 2), False),
-        ((3, 51, 3), True),
-        ((3, 52, 0), True),
-    ],
-)
-def test_wal_is_used_only_in_versions_with_the_fix(version: tuple[int, int, int], safe: bool) -> None:
-    assert wal_is_safe(version) is safe
+def test_a_thread_that_gives_up_waiting_does_not_block_others(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gate:
+        calls = 0
+
+        def acquire(self, timeout: float = -1) -> bool:
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return True
+
+        def release(self) -> None: ...
+
+    lock = FairLock()
+    assert lock.acquire()
+    assert not lock.acquire(timeout=0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(connection_module, "Lock", Gate)
+        with pytest.raises(KeyboardInterrupt):
+            lock.acquire()
+    assert lock.waiting == 0
+    waiting = pool.submit(lock.acquire)
+    until(lambda: lock.waiting == 1)
+    lock.release()
+    assert waiting.result(10)
+
+
+def test_waiting_writes_share_one_transaction(shared: SharedConnection, pool: ThreadPoolExecutor, path: Path) -> None:
+    statements: list[str] = []
+    with shared.exclusive() as db:
+        db.set_trace_callback(statements.append)
+    for future in write_together(pool, shared, list(range(1, 9))):
+        future.result(10)
+    assert (statements.count("BEGIN IMMEDIATE"), statements.count("COMMIT")) == (1, 1)
+    assert kept(path) == list(range(1, 9))
+
+
+def test_an_invalid_write_does_not_fail_others(shared: SharedConnection, pool: ThreadPoolExecutor, path: Path) -> None:
+    first, wrong_type, second, duplicate = write_together(pool, shared, [1, object(), 2, 1])
+    assert (first.result(10), second.result(10)) == (None, None)
+    with pytest.raises(StoreError, match="type"):
+        wrong_type.result(10)
+    with pytest.raises(StoreError, match="UNIQUE"):
+        duplicate.result(10)
+    shared.write(INSERT, [(3, "test")])
+    assert kept(path) == [1, 2, 3]
+
+
+def test_a_locked_file_fails_all_waiting_writes_after_one_wait(path: Path, pool: ThreadPoolExecutor) -> None:
+    statements: list[str] = []
+    with (
+        closing(SharedConnection(path, DIM, EMBEDDER, wait_s=0.3)) as shared,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        with shared.exclusive() as db:
+            db.set_trace_callback(statements.append)
+        other.execute("BEGIN IMMEDIATE")
+        for future in write_together(pool, shared, [1, 2, 3]):
+            with pytest.raises(StoreError, match=r"locked|busy for more than"):
+                future.result(10)
+        assert statements.count("BEGIN IMMEDIATE") <= 1
+        other.execute("ROLLBACK")
+        shared.write(INSERT, [(4, "test")])
+    assert kept(path) == [4]
+
+
+def test_other_writes_succeed_if_the_committing_thread_is_interrupted(
+    shared: SharedConnection, pool: ThreadPoolExecutor, path: Path
+) -> None:
+    leader, *others = write_together(pool, shared, [InterruptsOnce(), 2, 3])
+    with pytest.raises(KeyboardInterrupt):
+        leader.result(10)
+    for future in others:
+        future.result(10)
+    assert kept(path) == [2, 3], "the interrupted write is not run by another thread"

@@ -1,133 +1,220 @@
-"""Backups of a store, made while other threads write."""
+"""Backups, and files that contain no bytes of deleted rows."""
 
+import logging
 import os
+import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from threading import Event, Thread
 
+import numpy as np
 import pytest
 
 from bankllm.errors import StoreError
-from bankllm.vectors.sqlite import connection
-from bankllm.vectors.sqlite import maintenance as backup_module
-from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.rows import Row, unit_vectors
+from bankllm.vectors.sqlite import maintenance
+from bankllm.vectors.sqlite.file import open_existing
+from bankllm.vectors.sqlite.maintenance import back_up, compact
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts
+from tests.support import store_model
+from tests.support.store_model import EMBEDDER, bytes_beside, expected_texts, is_intact, row, sql, texts
 
+DIM = 384
 MODEL = {f"m{seed}": seed for seed in range(1, 200)}
 
 
-@pytest.fixture(params=["truncate", "wal"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteStore]:
-    for module in (connection, store_module):
-        monkeypatch.setattr(module, "wal_is_safe", lambda version: request.param == "wal")
-    with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as opened:
-        opened.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
-        yield opened
+@pytest.fixture
+def filled(path: Path) -> Path:
+    """A file with the rows of `MODEL`."""
+    with closing(SQLiteStore(path, store_model.DIM, EMBEDDER)) as store:
+        store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
+    return path
 
 
-def assert_whole(path: Path, wanted: list[str]) -> None:
-    assert sorted(file.name for file in path.parent.iterdir() if file.name.startswith(("copy", ".copy"))) == [path.name]
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as copy:
-        assert texts(copy, "CUST001") == wanted
-        assert copy._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+def no_copies(folder: Path) -> bool:
+    return not [file.name for file in folder.iterdir() if "copy" in file.name]
+
+
+def test_a_copy_is_a_usable_store_in_a_single_file(filled: Path, journal: str) -> None:
+    target = filled.with_name("copy.sqlite")
+    with closing(SQLiteStore(filled, store_model.DIM, EMBEDDER)) as store:  # in use during the copy
+        back_up(filled, target)
+        store.upsert("CUST001", [row("late", 900)])
+        assert store.count() == len(MODEL) + 1
+    assert [file.name for file in target.parent.iterdir() if "copy" in file.name] == [target.name]
+    assert sql(target, "PRAGMA journal_mode") == [("delete",)]
+    assert is_intact(target)
+    with closing(SQLiteStore(target, store_model.DIM, EMBEDDER)) as copy:
+        assert texts(copy, "CUST001") == expected_texts(MODEL)
         copy.upsert("CUST001", [row("later", 1)])
 
 
-def test_a_copy_is_a_usable_store(store: SQLiteStore, tmp_path: Path) -> None:
-    store.backup(tmp_path / "copy.sqlite")
-    store.upsert("CUST001", [row("late", 900)])
-    assert_whole(tmp_path / "copy.sqlite", expected_texts(MODEL))
-    assert store.count() == len(MODEL) + 1
-
-
-def test_an_in_memory_store_can_be_backed_up(tmp_path: Path) -> None:
-    with closing(SQLiteStore(None, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
-        store.backup(tmp_path / "copy.sqlite")
-    assert_whole(tmp_path / "copy.sqlite", expected_texts(MODEL))
-
-
-def test_an_existing_file_is_never_replaced(store: SQLiteStore, tmp_path: Path) -> None:
+def test_an_existing_file_is_never_replaced(filled: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy.sqlite"
     target.write_text("mine")
     with pytest.raises(StoreError, match=r"already exists\. A backup never replaces a file"):
-        store.backup(target)
+        back_up(filled, target)
     assert target.read_text() == "mine"
     with pytest.raises(StoreError, match="cannot be written: No such file"):
-        store.backup(tmp_path / "nowhere" / "copy.sqlite")
+        back_up(filled, tmp_path / "nowhere" / "copy.sqlite")
     with pytest.raises(StoreError, match="There is no file"):
-        backup_module.copy_file(tmp_path / "nothing.sqlite", tmp_path / "other.sqlite")
+        back_up(tmp_path / "nothing.sqlite", tmp_path / "other.sqlite")
     assert not (tmp_path / "other.sqlite").exists()
 
 
-def test_a_damaged_store_is_not_copied(tmp_path: Path) -> None:
-    path = tmp_path / "memory.sqlite"
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.seek(size // 4096 // 2 * 4096)
+def test_a_damaged_store_is_not_copied(filled: Path, tmp_path: Path) -> None:
+    with filled.open("r+b") as file:
+        file.seek(filled.stat().st_size // 4096 // 2 * 4096)
         file.write(os.urandom(4096))
     with pytest.raises(StoreError, match="damaged"):
-        backup_module.copy_file(path, tmp_path / "copy.sqlite")
-    assert [file.name for file in tmp_path.iterdir() if "copy" in file.name] == []
-
-
-def test_a_copy_made_during_writes_is_consistent(
-    store: SQLiteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backup_module, "STEP_PAGES", 1)
-    done, rounds = Event(), 0
-
-    def write() -> None:
-        nonlocal rounds
-        while not done.is_set():
-            rounds += 1
-            store.upsert("CUST001", [row("one", 1000 + rounds), row("other", 1000 + rounds)])
-
-    writer = Thread(target=write)
-    writer.start()
-    while rounds < 2:
-        pass
-    store.backup(tmp_path / "copy.sqlite")
-    done.set()
-    writer.join()
-    with closing(SQLiteStore(tmp_path / "copy.sqlite", DIM, EMBEDDER)) as copy:
-        kept = {row.id: row.text for row in copy.export("CUST001")}
-    assert kept["one"] == kept["other"]
-    assert kept.items() >= {id_: f"text {seed}" for id_, seed in MODEL.items()}.items()
+        back_up(filled, tmp_path / "copy.sqlite")
+    assert no_copies(tmp_path)
 
 
 FULL = """
 import resource, signal, sys
 from pathlib import Path
 from bankllm.errors import StoreError
-from bankllm.vectors.sqlite.maintenance import copy_file
+from bankllm.vectors.sqlite.maintenance import back_up
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 try:
-    copy_file(Path(sys.argv[1]), Path(sys.argv[2]))
+    back_up(Path(sys.argv[1]), Path(sys.argv[2]))
 except StoreError as error:
     print(error)
 """
 
 
-def test_a_full_disk_leaves_no_copy(tmp_path: Path) -> None:
-    path = tmp_path / "memory.sqlite"
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
-    arguments = [str(path), str(tmp_path / "copy.sqlite")]
+def test_a_full_disk_leaves_no_copy(filled: Path, tmp_path: Path) -> None:
+    arguments = [str(filled), str(tmp_path / "copy.sqlite")]
     child = subprocess.run([sys.executable, "-c", FULL, *arguments], capture_output=True, text=True, check=True)
     assert "copy.sqlite failed:" in child.stdout
-    assert [file.name for file in tmp_path.iterdir() if "copy" in file.name] == []
+    assert no_copies(tmp_path)
 
 
-def test_a_copy_is_a_single_file_in_rollback_mode(store: SQLiteStore, tmp_path: Path) -> None:
-    store.backup(tmp_path / "copy.sqlite")
-    with closing(sqlite3.connect(tmp_path / "copy.sqlite")) as copy:
-        assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+def pieces(vector: np.ndarray) -> list[bytes]:
+    kept = unit_vectors([vector], DIM).tobytes()
+    return [kept[start : start + 32] for start in range(0, len(kept), 192)]
+
+
+def run_random_changes(store: SQLiteStore, seed: int) -> list[bytes]:
+    """Write, replace and delete rows at random; return the byte strings that must not remain in the file."""
+    generator, numbers = random.Random(seed), np.random.default_rng(seed)
+    kept: dict[tuple[str, str], list[bytes]] = {}
+    deleted: list[bytes] = []
+    written = 0
+    for _ in range(60):
+        kind = generator.random()
+        if kind < 0.6 or not kept:
+            customer = f"CUST{generator.randrange(12):03}"
+            rows = []
+            for _ in range(generator.choice([1, 1, 5, 20])):
+                again = bool(kept) and generator.random() < 0.4
+                id_ = generator.choice(list(kept))[1] if again else f"{generator.getrandbits(64):016x}"
+                written += 1
+                secret = f"secret-{seed}-{written:06}-"
+                text = secret + "x" * generator.choice([0, 30, 300, 3000, 6000])
+                rows.append(Row(id_, text, numbers.normal(size=DIM).astype(np.float32)))
+                deleted += kept.pop((customer, id_), [])
+                kept[customer, id_] = [secret.encode(), *pieces(rows[-1].vector)]
+            store.upsert(customer, rows)
+            continue
+        customer = generator.choice(list(kept))[0]
+        own = [id_ for name, id_ in kept if name == customer]
+        if kind < 0.9:
+            own = generator.sample(own, generator.randint(1, len(own)))
+        store.delete(customer, own if kind < 0.9 else None)
+        for id_ in own:
+            deleted += kept.pop((customer, id_))
+    return deleted
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_byte_of_a_deleted_text_or_vector_remains(path: Path, journal: str, seed: int) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        deleted = run_random_changes(store, seed)
+        kept = store.count()
+    found = bytes_beside(path)
+    assert len(deleted) > 500
+    assert [piece for piece in deleted if piece in found] == []
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        assert store.count() == kept
+    assert is_intact(path)
+
+
+def plant(path: Path, secret: bytes) -> None:
+    """Write bytes into the unused middle of a table page, where SQLite may leave copies of rows that it moved."""
+    content = bytearray(path.read_bytes())
+    for start in range(4096, len(content), 4096):
+        cells, first_cell = (int.from_bytes(content[start + at : start + at + 2], "big") for at in (3, 5))
+        gap = range(start + 8 + 2 * cells, start + first_cell)
+        if content[start] == 13 and cells and len(gap) > len(secret):
+            content[gap.start : gap.start + len(secret)] = secret
+            path.write_bytes(content)
+            return
+    raise AssertionError("no page has enough unused space")
+
+
+def test_copies_in_unused_space_are_erased_after_a_delete(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("CUST001", [Row(id_, "t", np.ones(DIM)) for id_ in "abc"])
+    plant(path, b"a copy of a row")
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("CUST002", [Row("d", "t", np.ones(DIM))])
+    assert b"a copy of a row" in path.read_bytes()
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.delete("CUST001", ["b"])
+    assert b"a copy of a row" not in path.read_bytes()
+
+
+def test_journal_files_contain_no_deleted_rows_after_a_delete_returns(path: Path, journal: str) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
+        vector = np.arange(1, DIM + 1)
+        store.upsert("CUST001", [Row("a", "a very private sentence", vector)])
+        assert len(other.search("CUST001", vector, 1)) == 1
+        store.delete("CUST001")
+        found = bytes_beside(path)
+        assert not any(piece in found for piece in (b"a very private sentence", *pieces(vector)))
+
+
+def test_a_file_is_compacted_only_after_a_delete_or_replacement(path: Path) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, closing(open_existing(path)) as db:
+        store.upsert("CUST001", [Row(id_, "t", np.ones(DIM)) for id_ in "ab"])
+        assert not compact(db, path)
+        store.upsert("CUST001", [Row("a", "replaced", np.ones(DIM))])
+        assert compact(db, path)
+        assert not compact(db, path)
+        store.delete("CUST001", ["a"])
+        assert compact(db, path)
+        assert [match.id for match in store.search("CUST001", np.ones(DIM), 5)] == ["b"]
+
+
+def test_a_large_file_is_not_compacted_on_close(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(maintenance, "COMPACT_ON_CLOSE_BYTES", 4096)
+    caplog.set_level(logging.INFO, "bankllm.vectors.sqlite.maintenance")
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("CUST001", [Row("a", "t", np.ones(DIM))])
+        store.delete("CUST001")
+    assert "run `bankllm memory compact`" in caplog.text
+    with closing(open_existing(path)) as db:
+        assert compact(db, path)
+
+
+def test_a_locked_file_is_compacted_by_the_next_close(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(maintenance, "CLOSE_WAIT_MS", 10)
+    store = SQLiteStore(path, DIM, EMBEDDER)
+    store.upsert("CUST001", [Row("a", "t", np.ones(DIM))])
+    store.delete("CUST001")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store.close()
+        assert "could not be compacted" in caplog.text
+    again = SQLiteStore(path, DIM, EMBEDDER)
+    again.close()
+    assert sql(path, "SELECT count(*) FROM meta WHERE key = 'removed'") == [(0,)]

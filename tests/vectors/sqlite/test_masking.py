@@ -1,7 +1,6 @@
 """Masking the rows of an existing file: no byte of an account number remains, even if the command was killed."""
 
 import signal
-import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -18,14 +17,13 @@ from bankllm.vectors import embedder as embedder_module
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.rows import Row
 from bankllm.vectors.service import Message, VectorService
-from bankllm.vectors.sqlite import connection, masking
-from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite import masking
 from bankllm.vectors.sqlite.masking import MaskedRows, mask_rows
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support import ROOT
 from tests.support.fake_embedder import DIM, fake_embedder, vectors
+from tests.support.store_model import EMBEDDER, bytes_beside, is_intact, sql
 
-EMBEDDER = "test-embedder@0123"
 CARD = "4111 1111 1111 1111"
 MESSAGE = f"please block my card {CARD} 12/29 now"
 IN_CLEAR = [b"4111 1111", b"1111 1111", b"370400440532", b"536-22", b"5500005555555559"]
@@ -35,13 +33,6 @@ ROWS = 60
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masking, "BATCH_ROWS", 7)
-
-
-@pytest.fixture(params=["truncate", "wal"])
-def journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    for module in (connection, store_module):
-        monkeypatch.setattr(module, "wal_is_safe", lambda version: request.param == "wal")
-    return request.param
 
 
 def row(number: int) -> Row:
@@ -63,16 +54,12 @@ def fill(store: SQLiteStore) -> None:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "memory.sqlite"
+def filled(path: Path) -> Path:
+    """A file with `ROWS` rows of customers and one of a collection."""
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         fill(store)
     assert all(piece in path.read_bytes() for piece in IN_CLEAR if piece != b"370400440532")
     return path
-
-
-def bytes_beside(path: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(path.name + "*")))
 
 
 def run(path: Path) -> MaskedRows:
@@ -80,8 +67,7 @@ def run(path: Path) -> MaskedRows:
 
 
 def state(path: Path) -> list[tuple]:
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute("SELECT seq, namespace, id, created_at, text, metadata, vector FROM rows").fetchall()
+    return sql(path, "SELECT seq, namespace, id, created_at, text, metadata, vector FROM rows")
 
 
 def assert_masked(path: Path, before: list[tuple]) -> None:
@@ -95,39 +81,27 @@ def assert_masked(path: Path, before: list[tuple]) -> None:
             np.testing.assert_allclose(np.frombuffer(new[6], "<f4"), vectors([new[4]])[0], atol=1e-6)
             assert old[6] not in bytes_beside(path)
     assert [piece for piece in [*IN_CLEAR, b"3704 0044"] if piece in bytes_beside(path)] == []
-    with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert is_intact(path)
 
 
-def test_all_account_numbers_are_masked_and_nothing_else_changes(path: Path, journal: str) -> None:
-    before = state(path)
+def test_all_account_numbers_are_masked_and_nothing_else_changes(filled: Path, journal: str) -> None:
+    before = state(filled)
     changed = 1 + sum(number % 3 == 0 for number in range(ROWS))
-    assert run(path) == MaskedRows(ROWS + 1, changed, 0)
-    assert_masked(path, before)
-    assert run(path) == MaskedRows(ROWS + 1, 0, 0)
+    assert run(filled) == MaskedRows(ROWS + 1, changed, 0)
+    assert_masked(filled, before)
+    assert run(filled) == MaskedRows(ROWS + 1, 0, 0)
 
 
-def test_an_open_store_sees_the_masked_rows(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+def test_an_open_store_sees_the_masked_rows(filled: Path) -> None:
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
         assert CARD in store.search("CUST000", row(0).vector, 1)[0].text
-        run(path)
+        run(filled)
         masked = mask(row(0).text)
         found = store.search("CUST000", vectors([masked])[0], 1)[0]
         assert (found.text, found.score) == (masked, pytest.approx(1))
 
 
-def test_cached_vectors_of_original_texts_are_deleted(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        embedder = fake_embedder(store.embeddings)
-        vector = embedder.encode([MESSAGE])[0].astype("<f4").tobytes()
-        store.embeddings.flush()
-        assert vector in bytes_beside(path)
-    run(path)
-    assert vector not in bytes_beside(path)
-
-
-def test_changed_rows_are_pushed_again(tmp_path: Path) -> None:
-    path = tmp_path / "memory.sqlite"
+def test_changed_rows_are_pushed_again(path: Path) -> None:
     with closing(OutboxStore(path, DIM, EMBEDDER, target="index")) as store:
         fill(store)
         while entries := [entry for entry, _ in store.next_entries()]:
@@ -140,8 +114,8 @@ def test_changed_rows_are_pushed_again(tmp_path: Path) -> None:
         assert all(found is not None and mask(found.text) == found.text for found in queued)
 
 
-def test_rows_written_during_the_masking_are_masked_too(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+def test_rows_written_during_the_masking_are_masked_too(filled: Path) -> None:
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
         calls = 0
 
         def embed_while_others_write(texts: list[str]) -> np.ndarray:
@@ -153,33 +127,32 @@ def test_rows_written_during_the_masking_are_masked_too(path: Path) -> None:
                 store.delete("CUST000", ["m9"])
             return vectors(texts)
 
-        mask_rows(path, embed_while_others_write, DIM, EMBEDDER)
+        mask_rows(filled, embed_while_others_write, DIM, EMBEDDER)
         texts = {found.id: found.text for found in store.export("CUST000")}
     assert texts["m0"] == "again [card …1111]"
     assert texts["late"] == "late [card …1111]"
     assert "m9" not in texts
-    assert not [piece for piece in IN_CLEAR if piece in bytes_beside(path)]
+    assert not [piece for piece in IN_CLEAR if piece in bytes_beside(filled)]
 
 
-def test_unusable_files_and_unmaskable_names_are_errors(path: Path, tmp_path: Path) -> None:
-    before = state(path)
+def test_unusable_files_and_unmaskable_names_are_errors(filled: Path, tmp_path: Path) -> None:
+    before = state(filled)
     with pytest.raises(StoreError, match=r"holds vectors of test-embedder@0123 .*but this embedder is another@4567"):
-        mask_rows(path, vectors, DIM, "another@4567")
-    assert state(path) == before
+        mask_rows(filled, vectors, DIM, "another@4567")
+    assert state(filled) == before
     with pytest.raises(StoreError, match="There is no file"):
         run(tmp_path / "none.sqlite")
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
         store.upsert("4111-1111-1111-1111", [row(1)])
     with pytest.raises(StoreError, match="1 customer or collection names look like account numbers") as error:
-        run(path)
+        run(filled)
     assert "4111" not in str(error.value)
-    assert mask(row(0).text) in [columns[4] for columns in state(path)]
+    assert mask(row(0).text) in [columns[4] for columns in state(filled)]
 
 
-def test_the_command_masks_and_prints_the_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_masks_and_prints_the_number_of_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = fake_embedder()
     monkeypatch.setattr(embedder_module, "Embedder", lambda *_, **__: embedder)
-    path = tmp_path / "memory.sqlite"
     store = SQLiteStore(path, DIM, embedder.model_id)
     reply = {"assistant_response": f"I block {CARD}."}
     rows = [Row("first", MESSAGE, vectors([MESSAGE])[0], reply), Row("second", "hello", vectors(["hello"])[0])]
@@ -192,12 +165,12 @@ def test_the_command_masks_and_prints_the_number_of_rows(tmp_path: Path, monkeyp
     assert b"1111 1111" not in bytes_beside(path)
 
 
-def test_the_service_masks_all_stored_texts(tmp_path: Path) -> None:
-    embedder, path = fake_embedder(), tmp_path / "memory.sqlite"
+def test_the_service_masks_all_stored_texts(path: Path) -> None:
+    embedder = fake_embedder()
     given = vectors([MESSAGE])
     with VectorService(SQLiteStore(path, DIM, embedder.model_id), embedder) as service:
         service.store_message("CUST001", MESSAGE, f"I block {CARD}.", "lost_or_stolen_card")
-        service.store_many("CUST001", [Message(MESSAGE, f"I block {CARD}.")], vectors=given)
+        service.for_user("CUST001").store_many([Message(MESSAGE, f"I block {CARD}.")], vectors=given)
         row = service.for_user("CUST001").row(MESSAGE, f"I block {CARD}.", "", given[0])
         service.store_rows([("CUST001", row)])
         ids = service.collection("notes").add([MESSAGE, mask(MESSAGE)], metadata=[{"card": CARD}, {"all": [CARD]}])
@@ -237,10 +210,10 @@ module.mask_rows(Path(sys.argv[1]), vectors, DIM, "test-embedder@0123")
     ("moment", "times"),
     [("UPDATE rows", 1), ("UPDATE rows", 11), ("COMMIT", 5), ("VACUUM", 1), ("DELETE FROM meta", 1)],
 )
-def test_a_killed_masking_can_be_repeated(path: Path, moment: str, times: int) -> None:
-    before = state(path)
-    command = [sys.executable, "-c", CHILD, str(path), moment, str(times)]
+def test_a_killed_masking_can_be_repeated(filled: Path, moment: str, times: int) -> None:
+    before = state(filled)
+    command = [sys.executable, "-c", CHILD, str(filled), moment, str(times)]
     killed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert run(path).checked == ROWS + 1
-    assert_masked(path, before)
+    assert run(filled).checked == ROWS + 1
+    assert_masked(filled, before)

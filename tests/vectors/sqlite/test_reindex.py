@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from bankllm.errors import StoreError
-from bankllm.vectors.rows import Row, unit_vectors
+from bankllm.vectors.rows import unit_vectors
 from bankllm.vectors.sqlite import reindex as reindex_module
 from bankllm.vectors.sqlite.reindex import reindex
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, row, texts, vector_of
+from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, is_intact, row, sql, texts, vector_of
 
 NEW_DIM = 12
 NEW = "new-embedder@4567"
@@ -31,13 +31,11 @@ def embed(given: list[str]) -> np.ndarray:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reindex_module, "BATCH_ROWS", 10)
-    monkeypatch.setattr(reindex_module, "LAST_ROWS", 3)
-    monkeypatch.setattr(reindex_module, "SWAP_ROWS", 30)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "memory.sqlite"
+def filled(path: Path) -> Path:
+    """A file with `ROWS` - 1 rows of two customers."""
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         for first, customer in enumerate(CUSTOMERS):
             store.upsert(customer, [row(f"m{seed}", seed) for seed in range(1 + first, ROWS, 2)])
@@ -59,41 +57,25 @@ def assert_new(path: Path, expected: dict[str, list[str]]) -> None:
             assert [match.text for match in found] == [wanted[i] for i in np.argsort(-scores)]
             np.testing.assert_allclose([match.score for match in found], -np.sort(-scores), atol=1e-6)
             assert [row.text for row in store.export(customer)] == wanted
-        left = "SELECT (SELECT count(*) FROM reindexed), (SELECT count(*) FROM meta WHERE key = 'reindexing')"
-        assert store._db.execute(left).fetchone() == (0, 0)
-        assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    left = "SELECT (SELECT count(*) FROM reindexed), (SELECT count(*) FROM meta WHERE key = 'reindexing')"
+    assert sql(path, left) == [(0, 0)]
+    assert is_intact(path)
 
 
-def test_all_texts_get_the_new_embedders_vectors(path: Path) -> None:
-    before = kept_texts(path)
-    assert reindex(path, embed, NEW_DIM, NEW) == ROWS - 1
-    assert_new(path, before)
-    assert reindex(path, embed, NEW_DIM, NEW) == 0
+def test_all_texts_get_the_new_embedders_vectors(filled: Path) -> None:
+    before = kept_texts(filled)
+    assert reindex(filled, embed, NEW_DIM, NEW) == ROWS - 1
+    assert_new(filled, before)
+    assert reindex(filled, embed, NEW_DIM, NEW) == 0
     with pytest.raises(StoreError, match=r"holds vectors of new-embedder@4567 \(dim 12\).*bankllm memory reindex"):
-        SQLiteStore(path, DIM, EMBEDDER)
+        SQLiteStore(filled, DIM, EMBEDDER)
 
 
-def test_an_empty_file_is_reindexed_and_the_precision_can_change(tmp_path: Path) -> None:
-    path = tmp_path / "memory.sqlite"
-    SQLiteStore(path, DIM, EMBEDDER).close()
-    assert reindex(path, embed, NEW_DIM, NEW, precision="int8") == 0
-    with closing(SQLiteStore(path, NEW_DIM, NEW, precision="int8")) as store:
-        store.upsert("CUST001", [Row("a", "hello", embed(["hello"])[0])])
-    assert reindex(path, embed, NEW_DIM, NEW, precision="float16") == 1
-    assert_new_precision(path)
-
-
-def assert_new_precision(path: Path) -> None:
-    with closing(SQLiteStore(path, NEW_DIM, NEW)) as store:
-        assert store.precision == "float16"
-        assert store.search("CUST001", embed(["hello"])[0], 1)[0].score == pytest.approx(1, abs=1e-3)
-
-
-def test_calls_of_a_store_with_the_old_embedder_fail_after_reindexing(path: Path) -> None:
-    before = kept_texts(path)
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+def test_calls_of_a_store_with_the_old_embedder_fail_after_reindexing(filled: Path) -> None:
+    before = kept_texts(filled)
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
         texts(store, "CUST001")
-        reindex(path, embed, NEW_DIM, NEW)
+        reindex(filled, embed, NEW_DIM, NEW)
         calls: list[Callable[[], object]] = [
             lambda: store.search("CUST001", vector_of(0), 3),
             lambda: store.upsert("CUST001", [row("late", 1)]),
@@ -102,11 +84,11 @@ def test_calls_of_a_store_with_the_old_embedder_fail_after_reindexing(path: Path
         for call in calls:
             with pytest.raises(StoreError, match=r"holds vectors of new-embedder@4567.*but this embedder is test"):
                 call()
-    assert_new(path, before)
+    assert_new(filled, before)
 
 
-def test_rows_written_replaced_and_deleted_during_reindexing_are_included(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+def test_rows_written_replaced_and_deleted_during_reindexing_are_included(filled: Path) -> None:
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
         calls = 0
 
         def embed_while_others_write(given: list[str]) -> np.ndarray:
@@ -126,36 +108,36 @@ def test_rows_written_replaced_and_deleted_during_reindexing_are_included(path: 
                     store.delete(CUSTOMERS[(number + 1) % 2], [f"m{number}"])
             return embed(given)
 
-        reindex(path, embed_while_others_write, NEW_DIM, NEW)
-    with closing(SQLiteStore(path, NEW_DIM, NEW)) as store:
+        reindex(filled, embed_while_others_write, NEW_DIM, NEW)
+    with closing(SQLiteStore(filled, NEW_DIM, NEW)) as store:
         expected = {customer: [row.text for row in store.export(customer)] for customer in CUSTOMERS}
     assert calls > 15
     assert {"text 1015", "text 2015", "text 4000"} <= set(expected["CUST001"]) | set(expected["CUST002"])
-    assert_new(path, expected)
+    assert_new(filled, expected)
 
 
-def test_a_second_reindexing_with_another_embedder_stops_the_first(path: Path) -> None:
-    before, calls = kept_texts(path), 0
+def test_a_second_reindexing_with_another_embedder_stops_the_first(filled: Path) -> None:
+    before, calls = kept_texts(filled), 0
 
     def interrupted(given: list[str]) -> np.ndarray:
         nonlocal calls
         calls += 1
         if calls == 4:
-            assert reindex(path, embed, NEW_DIM, NEW) == ROWS - 1
+            assert reindex(filled, embed, NEW_DIM, NEW) == ROWS - 1
         return embed(given)
 
     with pytest.raises(StoreError, match=r"Another process re-embeds .* for another embedder"):
-        reindex(path, interrupted, NEW_DIM, "third-embedder@89")
-    assert_new(path, before)
+        reindex(filled, interrupted, NEW_DIM, "third-embedder@89")
+    assert_new(filled, before)
 
 
-def test_invalid_vectors_leave_the_file_unchanged(path: Path) -> None:
+def test_invalid_vectors_leave_the_file_unchanged(filled: Path) -> None:
     from bankllm.errors import UsageError
 
-    before = kept_texts(path)
+    before = kept_texts(filled)
     with pytest.raises(UsageError, match="finite numbers"):
-        reindex(path, lambda given: np.full((len(given), NEW_DIM), np.nan), NEW_DIM, NEW)
-    assert kept_texts(path) == before
+        reindex(filled, lambda given: np.full((len(given), NEW_DIM), np.nan), NEW_DIM, NEW)
+    assert kept_texts(filled) == before
 
 
 CHILD = """
@@ -165,7 +147,7 @@ from zlib import crc32
 import numpy as np
 from bankllm.vectors.sqlite import reindex as module
 path, moment, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-module.BATCH_ROWS, module.LAST_ROWS, module.SWAP_ROWS = 10, 3, 30
+module.BATCH_ROWS = 10
 true_open, seen, embedded = module.open_existing, 0, 0
 def watch(sql):
     global seen
@@ -197,23 +179,22 @@ def run_child(path: Path, moment: str, times: int) -> "subprocess.CompletedProce
         ("INSERT OR REPLACE INTO meta", 1, 99),
         ("INSERT OR REPLACE INTO reindexed", 15, 89),
         ("INSERT OR REPLACE INTO reindexed", 95, 9),
-        ("UPDATE rows", 1, 0),
-        ("UPDATE rows", 3, 0),
+        ("UPDATE rows", 1, 9),
         ("DELETE FROM reindexed", 1, 99),  # deletes vectors of an earlier reindexing
-        ("DELETE FROM reindexed", 2, 0),
-        ("UPDATE meta", 2, 0),
+        ("DELETE FROM reindexed", 2, 9),
+        ("UPDATE meta", 2, 9),
     ],
 )
-def test_a_killed_reindexing_is_resumed(path: Path, moment: str, times: int, left: int) -> None:
-    before = kept_texts(path)
-    killed = run_child(path, moment, times)
+def test_a_killed_reindexing_is_resumed(filled: Path, moment: str, times: int, left: int) -> None:
+    before = kept_texts(filled)
+    killed = run_child(filled, moment, times)
     assert killed.returncode == -signal.SIGKILL
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:  # still usable with the old embedder
-        assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert is_intact(filled)
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:  # still usable with the old embedder
         store.upsert("CUST001", [row("after", 500)])
         assert texts(store, "CUST001")
     before["CUST001"].append("text 500")
-    resumed = run_child(path, "", 0)
+    resumed = run_child(filled, "", 0)
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads(resumed.stdout) == [ROWS, left + 1]
-    assert_new(path, before)
+    assert_new(filled, before)

@@ -1,16 +1,11 @@
 """The contract of `VectorStore`, tested on all stores, followed by tests of `SQLiteStore` only.
 
-Stores: SQLite, the real Pinecone SDK against a local server in both layouts, and the replicated store in both layouts.
-With `PINECONE_API_KEY`, the hosted service is tested too. The SQLite tests cover several connections, the cache, full
-disks and killed processes.
+The replicated stores use the real Pinecone SDK against a local server. With `PINECONE_API_KEY`, the hosted service is
+tested too.
 """
 
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,21 +17,17 @@ import pytest
 from pinecone import Pinecone
 
 from bankllm.errors import StoreError, UsageError
+from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.pinecone.store import PineconeStore
-from bankllm.vectors.rows import Row, unit_vector
+from bankllm.vectors.rows import Row, unit_vectors
 from bankllm.vectors.sqlite.store import SQLiteStore
 from bankllm.vectors.store import VectorStore
-from tests.support.pinecone_server import API_KEY, PineconeServer
-
-DIM = 8
-EMBEDDER = "test-embedder@0123"
-
+from tests.support.pinecone_server import API_KEY
+from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts
 
 HOSTED = {name: os.environ.get(name) for name in ("PINECONE_API_KEY", "PINECONE_CONTROLLER_HOST")}
 """Read at import, because the tests run without the environment variables of the user."""
-LOCAL = ["sqlite", "pinecone", "pinecone shared", "replicated", "replicated shared"]
 
 
 @pytest.fixture(autouse=True)
@@ -45,56 +36,43 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bankllm.vectors.sqlite.store.SLICE_ROWS", 2)
 
 
-class WaitingStore(ReplicatedStore):
-    """Waits before counting, because the hosted service counts new rows only after some seconds."""
-
-    def count(self, namespace: str | None = None) -> int:
-        self.drain(60)
-        if HOSTED["PINECONE_CONTROLLER_HOST"] is None:
-            time.sleep(10)
-        return super().count(namespace)
-
-
 @pytest.fixture(scope="module")
-def hosted() -> Iterator[Callable[[], PineconeStore]]:
+def hosted() -> Iterator[Callable[[], PineconeIndex]]:
     """Return a function that opens an index of the hosted service; the index is deleted after the tests."""
     key, host, name = HOSTED["PINECONE_API_KEY"], HOSTED["PINECONE_CONTROLLER_HOST"], f"bankllm-test-{uuid4().hex[:8]}"
     if key is None:
         pytest.skip("PINECONE_API_KEY is not set: the hosted service is not tested")
-    yield lambda: PineconeStore(key, name, DIM, EMBEDDER, host=host)
+    yield lambda: PineconeIndex(key, name, DIM, EMBEDDER, host=host)
     with closing(Pinecone(api_key=key, host=host)) as client:
         client.indexes.delete(name)
 
 
-@pytest.fixture(params=[*LOCAL, pytest.param("hosted", marks=pytest.mark.network)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStore]:
-    kind, _, layout = request.param.partition(" ")
-    if kind == "hosted":
-        connect_hosted = request.getfixturevalue("hosted")
-        local = OutboxStore(tmp_path / "memory.sqlite", DIM, EMBEDDER, target="hosted")
-        with closing(WaitingStore(local, connect_hosted, "customer", search_s=10)) as waiting:
-            yield waiting
-            for namespace in [namespace for (namespace,) in local._db.execute("SELECT DISTINCT namespace FROM rows")]:
-                waiting.delete(namespace)
-            assert waiting.count() == 0
-        return
-    if kind == "sqlite":
-        with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as opened:
+@pytest.fixture(params=["sqlite", "customer", "shared", pytest.param("hosted", marks=pytest.mark.network)])
+def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
+    """A `SQLiteStore`, or a `ReplicatedStore` in one of the layouts or on the hosted service."""
+    if request.param == "sqlite":
+        with closing(SQLiteStore(path, DIM, EMBEDDER)) as opened:
             yield opened
         return
-    with PineconeServer() as server:
-        layout = layout or "customer"
+    layout = "customer" if request.param == "hosted" else request.param
+    if request.param == "hosted":
+        connect = request.getfixturevalue("hosted")
+    else:
+        url = request.getfixturevalue("server").url
 
-        def connect() -> PineconeStore:
-            return PineconeStore(API_KEY, "test", DIM, EMBEDDER, layout=layout, host=server.url)
+        def connect() -> PineconeIndex:
+            return PineconeIndex(API_KEY, "test", DIM, EMBEDDER, layout=layout, host=url)
 
-        if kind == "pinecone":
-            with closing(connect()) as pinecone:
-                yield pinecone
-            return
-        local = OutboxStore(tmp_path / "memory.sqlite", DIM, EMBEDDER, target="test")
-        with closing(ReplicatedStore(local, connect, layout)) as replicated:
-            yield replicated
+    local = OutboxStore(path, DIM, EMBEDDER, target=request.param)
+    with closing(ReplicatedStore(local, connect, layout, search_s=10)) as replicated:
+        yield replicated
+        if request.param == "hosted":  # the next test uses the same index
+            for namespace in {entry.namespace for entry, _ in local.next_entries()} | set(NAMESPACES):
+                replicated.delete(namespace)
+            replicated.drain(60)
+
+
+NAMESPACES = ("CUST001", "CUST002", "CUST003", "CUST404")
 
 
 def rows_of(vectors: np.ndarray, prefix: str = "m") -> list[Row]:
@@ -183,7 +161,7 @@ def test_export_returns_every_row_oldest_first(store: VectorStore) -> None:
     store.upsert("CUST001", rows)
     exported = store.export("CUST001")
     assert [row.text for row in exported] == [str(i) for i in range(120)]
-    np.testing.assert_allclose(exported[7].vector, unit_vector(vectors[7], DIM), atol=1e-7)
+    np.testing.assert_allclose(exported[7].vector, unit_vectors([vectors[7]], DIM)[0], atol=1e-7)
 
 
 def test_an_unknown_namespace_is_empty(store: VectorStore) -> None:
@@ -222,11 +200,6 @@ def test_one_invalid_row_rejects_the_whole_batch(store: VectorStore) -> None:
 # SQLite only
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "memory.sqlite"
-
-
 def test_rows_are_found_after_reopening(path: Path) -> None:
     vectors = random_vectors(3)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as first:
@@ -236,45 +209,56 @@ def test_rows_are_found_after_reopening(path: Path) -> None:
         assert second.search("CUST001", vectors[1], 3) == before
 
 
-def test_writes_of_another_connection_are_found_at_once(path: Path) -> None:
-    vectors = random_vectors(3)
+def test_both_stores_of_a_file_find_all_changes_of_each_other(path: Path, journal: str) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as one, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
-        one.upsert("CUST001", rows_of(vectors[:2]))
-        assert len(one.search("CUST001", vectors[0], 9)) == 2
-        other.upsert("CUST001", [Row("late", "late", vectors[2])])
-        assert one.search("CUST001", vectors[2], 1)[0].id == "late"
-        other.delete("CUST001", ["m0"])
-        assert {match.id for match in one.search("CUST001", vectors[0], 9)} == {"m1", "late"}
+        model: dict[str, int] = {}
+
+        def agree() -> None:
+            assert texts(one, "CUST001") == texts(other, "CUST001") == expected_texts(model)
+
+        for seed, store in enumerate([one, other, one, one, other], 1):
+            store.upsert("CUST001", [row(f"m{seed}", seed)])
+            model[f"m{seed}"] = seed
+            agree()
+        other.upsert("CUST001", [row("m1", 11), row("m6", 6)])
+        model |= {"m1": 11, "m6": 6}
+        agree()
+        one.delete("CUST001", ["m1"])
+        del model["m1"]
+        agree()
+        other.delete("CUST001")
+        model.clear()
+        agree()
+        one.upsert("CUST001", [row("m1", 12)])
+        model["m1"] = 12
+        agree()
 
 
-def test_the_cache_stays_within_its_limit_and_does_not_change_results(path: Path) -> None:
-    vectors = random_vectors(20)
-    with closing(SQLiteStore(path, DIM, EMBEDDER, cache_bytes=vectors.nbytes * 2)) as store:
-        for customer in range(5):
+@pytest.mark.parametrize("limit", [0, 1, 20_000])
+def test_matrices_stay_within_the_memory_limit_and_do_not_change_results(path: Path, limit: int) -> None:
+    vectors = random_vectors(100)
+    with closing(SQLiteStore(path, DIM, EMBEDDER, cache_bytes=limit)) as store:
+        for customer in range(20):
             store.upsert(f"CUST{customer}", rows_of(vectors, prefix=f"{customer}-"))
-        for customer in (0, 1, 2, 3, 4, 0, 4):
-            assert store.search(f"CUST{customer}", vectors[3], 1)[0].id == f"{customer}-3"
-        assert list(store._blocks.blocks) == ["CUST0", "CUST4"]
-        assert store._blocks.nbytes == sum(block.nbytes for block in store._blocks.blocks.values())
+        for customer in (0, 1, 2, 3, 4, 0, 4, *range(20), 404):
+            found = store.search(f"CUST{customer}", vectors[3], 1)
+            assert [match.id for match in found] == ([f"{customer}-3"] if customer < 404 else [])
+            assert store.cached_bytes <= max(1, limit)
+
+
+def test_a_deleted_namespace_is_removed_from_memory_at_once(path: Path, journal: str) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("CUST001", [row("a", 1)])
+        assert texts(store, "CUST001") == ["text 1"]
+        assert store.cached_bytes > 0
+        store.delete("CUST001")
+        assert store.cached_bytes == 0
 
 
 def test_ties_are_oldest_first() -> None:
     with closing(SQLiteStore(None, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", rows_of(np.ones((6, DIM))))
         assert [match.id for match in store.search("CUST001", np.ones(DIM), 3)] == ["m0", "m1", "m2"]
-
-
-def test_a_full_disk_is_an_error_and_earlier_rows_remain(path: Path) -> None:
-    vectors = random_vectors(2000)
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", rows_of(vectors[:3]))
-        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-        store._db.execute(f"PRAGMA max_page_count = {pages + 1}")
-        with pytest.raises(StoreError, match=r"full.*Free some disk space"):
-            store.upsert("CUST001", rows_of(vectors, prefix="late"))
-        assert len(store.search("CUST001", vectors[0], 10)) == 3
-        store.upsert("CUST001", [Row("small", "t", vectors[5])])
-        assert store.count() == 4
 
 
 def test_calls_of_many_threads_fail_while_another_program_locks_the_file(path: Path) -> None:
@@ -288,14 +272,6 @@ def test_calls_of_many_threads_fail_while_another_program_locks_the_file(path: P
         assert store.count() == 0
 
 
-def test_deleted_text_is_not_in_the_file(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", [Row("a", "a very private sentence", np.ones(DIM))])
-        assert b"a very private sentence" in path.read_bytes()
-        store.delete("CUST001")
-    assert b"a very private sentence" not in path.read_bytes()
-
-
 def test_calls_of_a_closed_store_raise() -> None:
     store = SQLiteStore(None, DIM, EMBEDDER)
     store.close()
@@ -304,40 +280,8 @@ def test_calls_of_a_closed_store_raise() -> None:
         store.count()
 
 
-WRITER = """
-import sys, numpy as np
-from pathlib import Path
-from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite.store import SQLiteStore
-store = SQLiteStore(Path(sys.argv[1]), 8, "test-embedder@0123")
-for i in range(1_000_000):
-    store.upsert("CUST001", [Row(f"{sys.argv[2]}-{i}", "t", np.ones(8))])
-    print(f"{sys.argv[2]}-{i}", flush=True)
-"""
-
-
-def test_rows_acknowledged_by_two_killed_writers_are_stored(path: Path) -> None:
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], stdout=subprocess.PIPE, text=True)
-        for name in ("a", "b")
-    ]
-    acknowledged: list[str] = []
-    for writer in writers:
-        assert writer.stdout is not None
-        acknowledged += [writer.stdout.readline().strip() for _ in range(20)]
-    for writer in writers:
-        writer.send_signal(signal.SIGKILL)
-        acknowledged += writer.communicate()[0].splitlines()
-
+def test_upsert_many_stores_all_namespaces_or_none(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        kept = {row.id for row in store.export("CUST001")}
-        assert len(acknowledged) >= 40
-        assert set(acknowledged) <= kept
-        assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-
-
-def test_upsert_many_stores_all_namespaces_or_none(tmp_path: Path) -> None:
-    with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as store:
         good, bad = rows_of(random_vectors(2)), [Row("bad", "text", np.full(DIM, np.nan, np.float32))]
         with pytest.raises(UsageError, match="NaN"):
             store.upsert_many([("CUST001", good), ("CUST002", bad)])
@@ -346,11 +290,26 @@ def test_upsert_many_stores_all_namespaces_or_none(tmp_path: Path) -> None:
         assert store.count() == 0
 
 
-def test_search_many_with_a_large_and_a_small_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bankllm.vectors.sqlite.store.SMALL_ROWS", 10)
-    query = random_vectors(1, seed=1)[0]
-    with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as store:
-        store.upsert_many([("large", rows_of(random_vectors(30), "a")), ("small", rows_of(random_vectors(5), "b"))])
-        large, small = store.search_many([("large", query), ("small", query)], 3)
-        assert (large, small) == (store.search("large", query, 3), store.search("small", query, 3))
-        assert {match.id[0] for match in large} == {"a"}
+class PausingStore(SQLiteStore):
+    """Calls `between` after each commit of a delete, as another thread could."""
+
+    between: Callable[[], None] | None = None
+
+    def count(self, namespace: str | None = None) -> int:
+        """The store counts the rows before it deletes a namespace in slices."""
+        if self.between and namespace == "CUST001":
+            self.between()
+        return super().count(namespace)
+
+
+def test_rows_stored_while_a_namespace_is_deleted_are_deleted_too(path: Path) -> None:
+    with closing(PausingStore(path, DIM, EMBEDDER)) as store, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
+        store.upsert("CUST001", rows_of(random_vectors(7)))
+        other.upsert("CUST002", [row("other", 1)])
+        store.between = lambda: other.upsert("CUST001", [row("late", 2)])
+        store.delete("CUST001")
+        store.between = None
+        for each in (store, other):
+            assert (texts(each, "CUST001"), each.count("CUST001"), texts(each, "CUST002")) == ([], 0, ["text 1"])
+        other.upsert("CUST001", [row("later", 3)])
+        assert texts(store, "CUST001") == ["text 3"]

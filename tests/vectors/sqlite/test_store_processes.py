@@ -1,4 +1,4 @@
-"""One file used by several processes: changes of other processes are found, and kills lose no acknowledged row."""
+"""One file used by several threads and processes: their changes are found, and kills lose no acknowledged row."""
 
 import json
 import random
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,29 +14,22 @@ from typing import Any
 import pytest
 
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "memory.sqlite"
-
+from tests.support import ROOT
+from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, is_intact, row, texts, vector_of
 
 PEER = """
 import json, sys
 from pathlib import Path
-import numpy as np
-from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
-store = SQLiteStore(Path(sys.argv[1]), 8, "test-embedder@0123")
-vector = lambda seed: np.random.default_rng(seed).normal(size=8).astype(np.float32)
+from tests.support.store_model import DIM, EMBEDDER, row, texts
+store = SQLiteStore(Path(sys.argv[1]), DIM, EMBEDDER)
 for line in sys.stdin:
     do, customer, given = json.loads(line)
     if do == "upsert":
-        store.upsert(customer, [Row(id_, f"text {seed}", vector(seed)) for id_, seed in given.items()])
+        store.upsert(customer, [row(id_, seed) for id_, seed in given.items()])
     elif do == "delete":
         store.delete(customer, given)
-    print(json.dumps([match.text for match in store.search(customer, vector(0), 1000)]), flush=True)
+    print(json.dumps(texts(store, customer)), flush=True)
 """
 
 
@@ -43,16 +37,13 @@ for line in sys.stdin:
 def peer(path: Path) -> Iterator[Callable[..., list[str]]]:
     """Start another process on the file; yield a function that runs a call in it and returns all texts it finds."""
     with subprocess.Popen(
-        [sys.executable, "-c", PEER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PEER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as process:
-        stdin, stdout = process.stdin, process.stdout
-        assert stdin is not None
-        assert stdout is not None
 
         def call(do: str, customer: str, given: Any = None) -> list[str]:
-            stdin.write(json.dumps([do, customer, given]) + "\n")
-            stdin.flush()
-            return json.loads(stdout.readline())
+            process.stdin.write(json.dumps([do, customer, given]) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
 
         yield call
 
@@ -75,6 +66,7 @@ def test_rows_deleted_by_another_process_are_not_found(path: Path) -> None:
         assert call("search", "CUST001") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_two_processes_match_the_model_after_every_step(path: Path, seed: int) -> None:
     generator = random.Random(seed)
@@ -100,17 +92,49 @@ def test_two_processes_match_the_model_after_every_step(path: Path, seed: int) -
                 assert call("search", customer) == expected_texts(models[customer])
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_threads_on_two_stores_match_the_model(path: Path, journal: str, seed: int) -> None:
+    """Each thread changes only ids that start with its name, and checks these rows after every step."""
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as one, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
+
+        def work(name: int) -> dict[str, dict[str, int]]:
+            generator = random.Random(10 * seed + name)
+            store = (one, other)[name % 2]
+            models: dict[str, dict[str, int]] = {customer: {} for customer in CUSTOMERS}
+            for step in range(25):
+                customer = generator.choice(CUSTOMERS)
+                model = models[customer]
+                ids = [f"{name}-{generator.randrange(12)}" for _ in range(generator.randint(1, 3))]
+                if generator.random() < 0.3:
+                    store.delete(customer, ids)
+                    for id_ in ids:
+                        model.pop(id_, None)
+                else:
+                    rows = {id_: 1000 * name + 3 * step + n for n, id_ in enumerate(ids)}
+                    store.upsert(customer, [row(id_, s) for id_, s in rows.items()])
+                    model |= rows
+                found = store.search(customer, vector_of(step), 1000)
+                assert [match.text for match in found if match.id.startswith(f"{name}-")] == expected_texts(model, step)
+            return models
+
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(work, range(8)))
+        for customer in CUSTOMERS:
+            whole = {id_: s for models in results for id_, s in models[customer].items()}
+            assert texts(one, customer) == texts(other, customer) == expected_texts(whole)
+            assert {r.id: r.text for r in one.export(customer)} == {id_: f"text {s}" for id_, s in whole.items()}
+
+
 WRITER = """
 import os, sys, threading
 from pathlib import Path
-import numpy as np
-from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
-store = SQLiteStore(Path(sys.argv[1]), 8, "test-embedder@0123")
+from tests.support.store_model import DIM, EMBEDDER, row, texts
+store = SQLiteStore(Path(sys.argv[1]), DIM, EMBEDDER)
 def write(name):
     for i in range(1_000_000):
-        store.search("CUST001", np.ones(8), 1)
-        store.upsert("CUST001", [Row(f"{name}-{i}", "t", np.ones(8))])
+        texts(store, "CUST001", top_k=1)
+        store.upsert("CUST001", [row(f"{name}-{i}", i)])
         os.write(1, f"{name}-{i}\\n".encode())
 for n in range(8):
     threading.Thread(target=write, args=(f"{sys.argv[2]}{n}",)).start()
@@ -119,21 +143,20 @@ for n in range(8):
 
 def test_rows_acknowledged_by_killed_processes_with_eight_threads_are_stored(path: Path) -> None:
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], stdout=subprocess.PIPE, text=True, cwd=ROOT)
         for name in ("a", "b")
     ]
     acknowledged: list[str] = []
     for writer in writers:
-        assert writer.stdout is not None
         acknowledged += [writer.stdout.readline().strip() for _ in range(100)]
     for writer in writers:
         writer.send_signal(signal.SIGKILL)
         acknowledged += writer.communicate()[0].splitlines()
 
+    assert is_intact(path)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         kept = {row.id for row in store.export("CUST001")}
         assert len({id_.split("-")[0] for id_ in acknowledged}) == 16
         assert set(acknowledged) <= kept
         assert len(kept) <= len(acknowledged) + 16  # at most one unacknowledged row per thread
-        assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         store.upsert("CUST001", [row("after", 1)])

@@ -1,7 +1,7 @@
 """Searches of large namespaces: they do not block other calls, and their results are consistent.
 
-The thresholds for a large namespace are set to a few rows. The tests control the order of events and do not depend on
-time.
+The limits of a small namespace and of one read are set to a few rows. The tests control the order of events and do not
+depend on time.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from bankllm.vectors.rows import Match
-from bankllm.vectors.sqlite import queries
 from bankllm.vectors.sqlite import store as store_module
-from bankllm.vectors.sqlite.matrix_cache import Snapshot
+from bankllm.vectors.sqlite.matrix import Matrix
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts, vector_of
 
@@ -26,30 +25,30 @@ MODEL = {f"m{seed}": seed for seed in range(1, 31)}
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "SMALL_ROWS", 5)
-    monkeypatch.setattr(queries, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(store_module, "LOAD_ROWS", 4)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SQLiteStore]:
-    with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER)) as opened:
+def store(path: Path) -> Iterator[SQLiteStore]:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as opened:
         opened.upsert("LARGE", [row(id_, seed) for id_, seed in MODEL.items()])
         opened.upsert("SMALL", [row("a", 1)])
         yield opened
 
 
-def during_products(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[int]:
-    """Call `act` with its number before each matrix product of a large namespace; return the list of numbers."""
-    products: list[int] = []
-    true = Snapshot.nearest
+def before_each(monkeypatch: pytest.MonkeyPatch, method: str, act: Callable[[int], None]) -> list[int]:
+    """Call `act` with its number before each call of a method of a large matrix; return the list of numbers."""
+    calls: list[int] = []
+    true = getattr(Matrix, method)
 
-    def nearest(self: Snapshot, query: np.ndarray, top_k: int) -> tuple[list[int], list[float]]:
-        if len(self) > 5:
-            products.append(len(products))
-            act(products[-1])
-        return true(self, query, top_k)
+    def called(self: Matrix, *arguments: object) -> object:
+        if self.rows > 5:
+            calls.append(len(calls))
+            act(calls[-1])
+        return true(self, *arguments)
 
-    monkeypatch.setattr(Snapshot, "nearest", nearest)
-    return products
+    monkeypatch.setattr(Matrix, method, called)
+    return calls
 
 
 def test_other_calls_run_while_a_large_namespace_is_multiplied(
@@ -61,7 +60,7 @@ def test_other_calls_run_while_a_large_namespace_is_multiplied(
         multiplying.set()
         assert proceed.wait(10)
 
-    during_products(monkeypatch, wait)
+    before_each(monkeypatch, "nearest", wait)
     with ThreadPoolExecutor(2) as pool:
         large = pool.submit(texts, store, "LARGE")
         assert multiplying.wait(10)
@@ -76,79 +75,57 @@ def test_other_calls_run_while_a_large_namespace_is_multiplied(
 
 
 @pytest.mark.parametrize("change", ["delete", "replace", "forget"])
-def test_a_search_restarts_if_rows_change_during_it(
+def test_a_search_is_repeated_if_rows_change_during_it(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     model = dict(MODEL)
     with closing(SQLiteStore(store.path, DIM, EMBEDDER)) as other:
 
         def act(number: int) -> None:
-            if number == 0 and change == "delete":
+            if number:
+                return
+            if change == "delete":
                 other.delete("LARGE", ["m7"])
                 del model["m7"]
-            elif number == 0 and change == "replace":
+            elif change == "replace":
                 store.upsert("LARGE", [row("m7", 77)])
                 model["m7"] = 77
-            elif number == 0:
+            else:
                 other.delete("LARGE")
                 other.upsert("LARGE", [row(id_, seed + 100) for id_, seed in MODEL.items()])
                 model.update({id_: seed + 100 for id_, seed in MODEL.items()})
 
-        products = during_products(monkeypatch, act)
+        products = before_each(monkeypatch, "nearest", act)
         assert texts(store, "LARGE") == expected_texts(model)
         assert len(products) == 2
-
-
-def test_the_last_attempt_of_a_search_holds_the_lock(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = dict(MODEL)
-
-    def disturb(number: int) -> None:
-        if number < store_module.MAX_RETRIES:
-            store.upsert("LARGE", [row("m7", 200 + number)])
-            model["m7"] = 200 + number
-        else:
-            assert store._lock._held  # no other thread can write
-
-    products = during_products(monkeypatch, disturb)
-    assert texts(store, "LARGE") == expected_texts(model)
-    assert len(products) == store_module.MAX_RETRIES + 1
 
 
 def test_rows_deleted_while_a_large_namespace_is_read_are_not_found(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, reads = dict(MODEL), 0
-    true = store_module.extend_block
+    model = {id_: seed for id_, seed in MODEL.items() if id_ not in ("m2", "m9")}
+    with closing(SQLiteStore(store.path, DIM, EMBEDDER)) as other:
+        monkeypatch.setattr(store_module, "LOAD_ROWS", 100)  # `other` reads all rows at once
+        texts(other, "LARGE")
+        monkeypatch.setattr(store_module, "LOAD_ROWS", 4)
+        released = store._reader.lock.release
+        reads = 0
 
-    def extend_block(*arguments: object, **options: object) -> object:
-        nonlocal reads
-        reads += 1
-        return true(*arguments, **options)  # type: ignore[arg-type]
+        def release() -> None:
+            nonlocal reads
+            released()
+            reads += 1
+            if reads == 3:
+                other.delete("LARGE", ["m2", "m9"])
 
-    monkeypatch.setattr(store_module, "extend_block", extend_block)
-    deleted_after: list[int] = []
-
-    def between_reads(*arguments: object) -> None:
-        if reads == 3 and not deleted_after:
-            deleted_after.append(reads)
-            store.delete("LARGE", ["m2", "m9"])
-
-    true_release = store._lock.release
-
-    def release() -> None:
-        true_release()
-        between_reads()
-
-    monkeypatch.setattr(store._lock, "release", release)
-    del model["m2"], model["m9"]
-    assert texts(store, "LARGE") == expected_texts(model)
-    assert deleted_after == [3]
-    assert reads >= 3 + 28 // 4
+        monkeypatch.setattr(store._reader.lock, "release", release)
+        assert texts(store, "LARGE") == texts(other, "LARGE") == expected_texts(model)
+        assert reads >= 3 + 28 // 4
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**20])
-def test_threads_that_search_large_namespaces_get_consistent_results(tmp_path: Path, cache_bytes: int) -> None:
-    with closing(SQLiteStore(tmp_path / "memory.sqlite", DIM, EMBEDDER, cache_bytes=cache_bytes)) as store:
+def test_threads_that_search_large_namespaces_get_consistent_results(path: Path, cache_bytes: int) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER, cache_bytes=cache_bytes)) as store:
         for name in ("ONE", "TWO"):
             store.upsert(name, [row(id_, seed) for id_, seed in MODEL.items()])
 
@@ -171,3 +148,10 @@ def test_every_top_k_returns_the_nearest_rows_in_order(store: SQLiteStore, top_k
     found: list[Match] = store.search("LARGE", vector_of(0), top_k)
     assert [match.text for match in found] == expected_texts(MODEL)[:top_k]
     assert [match.score for match in found] == sorted((match.score for match in found), reverse=True)
+
+
+def test_search_many_with_a_large_and_a_small_namespace(store: SQLiteStore) -> None:
+    query = np.ones(DIM)
+    large, small = store.search_many([("LARGE", query), ("SMALL", query)], 3)
+    assert (large, small) == (store.search("LARGE", query, 3), store.search("SMALL", query, 3))
+    assert (len(large), len(small)) == (3, 1)

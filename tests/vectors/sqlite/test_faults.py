@@ -15,14 +15,14 @@ import pytest
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts
+from tests.support.store_model import DIM, EMBEDDER, expected_texts, is_intact, row, texts
 
 MODEL = {f"m{seed}": seed for seed in range(1, 30)}
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "memory.sqlite"
+def filled(path: Path) -> Path:
+    """A file with the rows of `MODEL`."""
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
     return path
@@ -53,16 +53,16 @@ with closing(SQLiteStore(path, 8, "test-embedder@0123")) as store:
 
 
 @pytest.mark.parametrize("free_bytes", [-4096, 0, 4096, 100_000])
-def test_a_full_disk_fails_only_the_write(path: Path, free_bytes: int) -> None:
-    child = subprocess.run([sys.executable, "-c", FULL, str(path), str(free_bytes)], capture_output=True, text=True)
+def test_a_full_disk_fails_only_the_write(filled: Path, free_bytes: int) -> None:
+    child = subprocess.run([sys.executable, "-c", FULL, str(filled), str(free_bytes)], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     error, during, after = child.stdout.splitlines()
     assert "Data stored before is unchanged. " in error
     assert "disk" in error.split("unchanged. ")[1]
     assert (during, after) == ("29 29", "30")
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
         assert texts(store, "CUST001") == expected_texts(MODEL | {"after": 500})
-        assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert is_intact(filled)
 
 
 READ_ONLY = """
@@ -83,40 +83,39 @@ except StoreError as error:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; others run test_a_read_only_file")
 @pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o777), (0o666, 0o555), (0o000, 0o777)])
-def test_a_user_without_write_permission_gets_an_error(path: Path, file_mode: int, folder_mode: int) -> None:
-    before = path.read_bytes()
-    for folder in list(path.parents)[:3]:  # so that the other user can reach the file
+def test_a_user_without_write_permission_gets_an_error(filled: Path, file_mode: int, folder_mode: int) -> None:
+    before = filled.read_bytes()
+    for folder in list(filled.parents)[:3]:  # so that the other user can reach the file
         folder.chmod(0o755)
-    path.parent.chmod(folder_mode)
-    path.chmod(file_mode)
-    child = subprocess.run([sys.executable, "-c", READ_ONLY, str(path)], capture_output=True, text=True)
-    path.parent.chmod(0o777)
+    filled.parent.chmod(folder_mode)
+    filled.chmod(file_mode)
+    child = subprocess.run([sys.executable, "-c", READ_ONLY, str(filled)], capture_output=True, text=True)
+    filled.parent.chmod(0o777)
     assert child.returncode == 0, child.stderr
     assert any(
         advice in child.stdout for advice in ("change the permissions", "that exists and is writable", "user can write")
     )
-    assert path.read_bytes() == before
+    assert filled.read_bytes() == before
 
 
 @pytest.mark.parametrize("keep", [0, 100, 4096, 0.5, -4096, -1])
-def test_a_truncated_file_is_rejected_and_an_empty_one_is_new(path: Path, keep: float) -> None:
-    whole = path.read_bytes()
+def test_a_truncated_file_is_rejected_and_an_empty_one_is_new(filled: Path, keep: float) -> None:
+    whole = filled.read_bytes()
     size = int(keep * len(whole)) if isinstance(keep, float) else keep % len(whole)
-    path.write_bytes(whole[:size])
+    filled.write_bytes(whole[:size])
     if keep == 0:  # SQLite and the store treat an empty file as a new one
-        with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
             assert store.count() == 0
         return
     with pytest.raises(StoreError, match=r"restore a backup|move this file away"):
-        SQLiteStore(path, DIM, EMBEDDER).search("CUST001", np.ones(DIM), 1)
-    assert path.read_bytes() == whole[:size]
-    path.write_bytes(whole)
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        SQLiteStore(filled, DIM, EMBEDDER).search("CUST001", np.ones(DIM), 1)
+    assert filled.read_bytes() == whole[:size]
+    filled.write_bytes(whole)
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
         assert texts(store, "CUST001") == expected_texts(MODEL)
 
 
-def test_a_corrupt_page_is_an_error_and_other_customers_are_readable(tmp_path: Path) -> None:
-    path = tmp_path / "memory.sqlite"
+def test_a_corrupt_page_is_an_error_and_other_customers_are_readable(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         for customer in ("CUST001", "CUST002"):
             store.upsert(customer, [Row(str(i), customer * 100, np.ones(DIM)) for i in range(100)])

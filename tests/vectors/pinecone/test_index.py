@@ -1,44 +1,40 @@
-"""Tests specific to `PineconeStore`, with the real SDK over HTTP; test_vectors_sqlite_store.py tests the contract."""
+"""`PineconeIndex`: the real SDK over HTTP against a local server."""
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 
 import numpy as np
 import pytest
 
 from bankllm.errors import StoreError
-from bankllm.vectors.pinecone.store import PineconeStore
+from bankllm.vectors.pinecone.index import PineconeIndex, location
 from bankllm.vectors.rows import Row
 from tests.support.pinecone_server import API_KEY, PineconeServer
-
-DIM = 8
-EMBEDDER = "test-embedder@0123"
+from tests.support.store_model import DIM, EMBEDDER
 
 
-@pytest.fixture
-def server() -> Iterator[PineconeServer]:
-    with PineconeServer() as server:
-        yield server
-
-
-def open_store(
+def open_index(
     server: PineconeServer, dim: int = DIM, embedder_id: str = EMBEDDER, key: str = API_KEY
-) -> PineconeStore:
-    return PineconeStore(key, "bankllm", dim, embedder_id, host=server.url)
+) -> PineconeIndex:
+    return PineconeIndex(key, "bankllm", dim, embedder_id, host=server.url)
+
+
+def put(index: PineconeIndex, customer: str, rows: list[Row]) -> None:
+    where = location(customer, index.layout)
+    index.put(where.namespace, [where.record(row) for row in rows])
 
 
 def test_the_index_is_created_once_and_opened_when_ready(
     server: PineconeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("bankllm.vectors.pinecone.store.time.sleep", waits.append)
-    server.polls_until_ready = 2
-    with closing(open_store(server)) as store:
-        store.upsert("CUST001", [Row("a", "kept", np.ones(DIM))])
-    with closing(open_store(server)) as store:
-        assert store.search("CUST001", np.ones(DIM), 1)[0].text == "kept"
+    monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
+    server.polls_until_ready = 3
+    with closing(open_index(server)) as index:
+        put(index, "CUST001", [Row("a", "kept", np.ones(DIM))])
+    with closing(open_index(server)) as index:
+        assert index.query("CUST001", np.ones(DIM), 1)[0].text == "kept"
     assert len(waits) == 2
     assert server.indexes["bankllm"]["schema"] == {
         "fields": {"_values": {"type": "dense_vector", "dimension": DIM, "metric": "cosine"}}
@@ -46,57 +42,57 @@ def test_the_index_is_created_once_and_opened_when_ready(
 
 
 def test_waiting_for_an_index_times_out(server: PineconeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bankllm.vectors.pinecone.store.READY_TIMEOUT_S", -1.0)
+    monkeypatch.setattr("bankllm.vectors.pinecone.index.READY_TIMEOUT_S", -1.0)
     server.polls_until_ready = 5
     with pytest.raises(StoreError, match="index 'bankllm' is Initializing after"):
-        open_store(server)
+        open_index(server)
 
 
 def test_an_index_of_another_embedder_is_rejected(server: PineconeServer) -> None:
-    open_store(server).close()
+    open_index(server).close()
     with pytest.raises(StoreError, match=r"holds vectors of test-embedder@0123.*expected other@4567"):
-        open_store(server, embedder_id="other@4567")
+        open_index(server, embedder_id="other@4567")
     with pytest.raises(StoreError, match=r"\(8, 'cosine'\); expected test-embedder@0123 with \(9, 'cosine'\)"):
-        open_store(server, dim=9)
+        open_index(server, dim=9)
 
 
 def test_the_error_for_a_rejected_key_does_not_contain_the_key(server: PineconeServer) -> None:
     with pytest.raises(StoreError, match=r"rejected the API key. Check PINECONE_API_KEY") as caught:
-        open_store(server, key="wrong-secret")
+        open_index(server, key="wrong-secret")
     assert "wrong-secret" not in str(caught.value)
 
 
 def test_another_customers_record_is_an_error_without_its_text(server: PineconeServer) -> None:
-    with closing(open_store(server)) as store:
-        store.upsert("CUST001", [Row("a", "mine", np.ones(DIM))])
-        store.upsert("CUST002", [Row("b", "their secret", np.ones(DIM))])
+    with closing(open_index(server)) as index:
+        put(index, "CUST001", [Row("a", "mine", np.ones(DIM))])
+        put(index, "CUST002", [Row("b", "their secret", np.ones(DIM))])
         server.leak = True
         with pytest.raises(StoreError, match="record b for 'CUST001', but the record is not that customer's") as caught:
-            store.search("CUST001", np.ones(DIM), 5)
+            index.query("CUST001", np.ones(DIM), 5)
     assert "their secret" not in str(caught.value)
 
 
 def test_namespaces_are_percent_encoded(server: PineconeServer) -> None:
-    with closing(open_store(server)) as store:
-        store.upsert("a/b c", [Row("a", "t", np.ones(DIM))])
+    with closing(open_index(server)) as index:
+        put(index, "a/b c", [Row("a", "t", np.ones(DIM))])
     assert list(server.namespaces) == ["a%2Fb%20c"]
 
 
 def test_batches_stay_within_pinecones_limits(server: PineconeServer) -> None:
     vectors = np.random.default_rng(0).normal(size=(1500, DIM))
-    with closing(open_store(server)) as store:
-        store.upsert("CUST001", [Row(str(i), "short", vector) for i, vector in enumerate(vectors)])
-        store.upsert("CUST002", [Row(str(i), "long 💳" * 4000, vector) for i, vector in enumerate(vectors[:120])])
-        assert (store.count("CUST001"), store.count("CUST002"), store.count()) == (1500, 120, 1620)
+    with closing(open_index(server)) as index:
+        put(index, "CUST001", [Row(str(i), "short", vector) for i, vector in enumerate(vectors)])
+        put(index, "CUST002", [Row(str(i), "long 💳" * 4000, vector) for i, vector in enumerate(vectors[:120])])
+    assert {name: len(records) for name, records in server.namespaces.items()} == {"CUST001": 1500, "CUST002": 120}
     assert server.upserts[0][0] == 1000
     assert all(records <= 1000 and size <= 2_000_000 for records, size in server.upserts)
 
 
 NO_ANSWER = """
 from bankllm.errors import StoreError
-from bankllm.vectors.pinecone.store import PineconeStore
+from bankllm.vectors.pinecone.index import PineconeIndex, location
 try:
-    PineconeStore("key", "bankllm", 8, "test", host="http://127.0.0.1:9", timeout_s=0.2)
+    PineconeIndex("key", "bankllm", 8, "test", host="http://127.0.0.1:9", timeout_s=0.2)
 except StoreError as error:
     print(error)
 """

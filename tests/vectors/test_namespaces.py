@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from bankllm.errors import StoreError, UsageError
-from bankllm.vectors.collection import MAX_METADATA_BYTES, Collection
-from bankllm.vectors.customer import CustomerMemory, Message
+from bankllm.vectors.namespaces import MAX_METADATA_BYTES, Collection, CustomerMemory, Message
+from bankllm.vectors.rows import Row
 from bankllm.vectors.service import VectorService, open_service
+from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.fake_embedder import DIM, fake_embedder, vectors
 
 
@@ -43,6 +44,28 @@ def test_a_memory_accesses_only_its_customer(service: VectorService, memory: Cus
     memory.forget()
     assert memory.export() == []
     assert service.for_user("CUST002").recent(5)[0].user_message == "I lost my card"
+
+
+class NoExport(SQLiteStore):
+    """A store that cannot be exported."""
+
+    def export(self, namespace: str) -> list[Row]:
+        raise AssertionError("deleting exported the rows")
+
+
+def test_forgetting_reads_no_rows(path: Path) -> None:
+    embedder = fake_embedder()
+    with VectorService(NoExport(path, DIM, embedder.model_id), embedder) as service:
+        memory, collection = service.for_user("CUST001"), service.collection("intents")
+        first = memory.store("a secret illness", "I see.", "greeting")
+        memory.store("hello", "Hello!", "greeting")
+        collection.add(["shared text"])
+        memory.forget([first])
+        assert service.stats().messages == 2
+        memory.forget()
+        collection.clear()
+        assert (service.stats().messages, embedder.cache_bytes) == (0, 0)
+    assert b"secret" not in path.read_bytes()
 
 
 def test_the_customer_of_a_memory_cannot_be_changed(memory: CustomerMemory) -> None:
@@ -107,7 +130,7 @@ def test_a_search_needs_either_a_customer_or_a_collection(service: VectorService
         service.semantic_search("card", collection="")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a b", "a\n", "naïve", "💳", "__default__", "x" * 129, None, 7])
+@pytest.mark.parametrize("name", ["", " ", "a b", "a\n", "tab\t", "naïve", "💳", "__default__", "x" * 129, None, 7])
 def test_invalid_names_are_rejected(service: VectorService, name: str) -> None:
     for what, open_namespace in (("user_id", service.for_user), ("collection name", service.collection)):
         with pytest.raises(UsageError, match=f"Expected a {what} of 1–128 printable ASCII characters without spaces"):

@@ -1,0 +1,271 @@
+"""One customer's memory, and collections that all customers share: each object accesses only its own namespace.
+
+memory = service.for_user("CUST001")
+memory.store("My card is lost", "I have frozen it.", "lost_or_stolen_card")
+memory.search("where is my card")
+
+All texts are stored with account numbers masked. All calls raise `UsageError` for invalid arguments and `StoreError` if
+the store fails.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NewType
+from uuid import uuid4
+
+import numpy as np
+
+from bankllm.errors import UsageError
+from bankllm.util.redaction import mask, mask_metadata
+from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.rows import Match, MetadataValue, Row
+from bankllm.vectors.store import VectorStore
+
+MAX_TEXT_CHARACTERS = 4000
+"""Maximum length of a text. A message and its reply then fit Pinecone's limit of 40 KB of metadata per record, in any
+script."""
+MAX_NAME_CHARACTERS = 128
+"""Maximum length of a user id or collection name."""
+MAX_METADATA_BYTES = 20_000
+"""Maximum size of one text's metadata as JSON. Together with the text it fits Pinecone's limit of 40 KB per record."""
+
+MessageId = NewType("MessageId", str)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn: the customer's message, and optionally the reply, the predicted intent and the conversation."""
+
+    user_message: str
+    assistant_response: str = ""
+    intent: str = ""
+    conversation_id: str = ""
+
+    def metadata(self) -> dict[str, str]:
+        """Return the metadata that is stored with the text and its vector."""
+        kept = {"assistant_response": self.assistant_response, "intent": self.intent}
+        return kept | ({"conversation_id": self.conversation_id} if self.conversation_id else {})
+
+
+class _Namespace:
+    """The texts of one namespace; no method can access another namespace."""
+
+    def __init__(self, store: VectorStore, embedder: Embedder, namespace: str) -> None:
+        self._store, self._embedder, self._name = store, embedder, namespace
+
+    def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
+        """Return up to `top_k` texts that are nearest in meaning, best first.
+
+        Pass `vector` (dim,) if the query is already embedded.
+        """
+        check_text("query", query)
+        if vector is None:
+            vector = self._embedder.encode([query])[0]
+        return self._store.search(self._name, vector, top_k)
+
+    def _write(
+        self,
+        ids: Sequence[str],
+        texts: Sequence[str],
+        metadata: Sequence[Mapping[str, MetadataValue]],
+        vectors: np.ndarray | Sequence[np.ndarray] | None,
+        progress: bool,
+    ) -> None:
+        if vectors is None:
+            texts = [mask(text) for text in texts]
+            vectors = self._embedder.encode(texts, progress)
+        if len(vectors) != len(texts):
+            raise UsageError(
+                f"Expected one vector per text, got {len(texts)} texts, {len(vectors)} vectors. Pass as many vectors "
+                "as texts."
+            )
+        rows = [self._row(*columns) for columns in zip(ids, texts, vectors, metadata, strict=True)]
+        if rows:
+            self._store.upsert(self._name, rows)
+
+    def _row(self, id_: str, text: str, vector: np.ndarray, metadata: Mapping[str, MetadataValue]) -> Row:
+        """Return a masked row; if masking changes the text, `vector` is not that of the row's text: embed it again."""
+        masked = mask(text)
+        if masked != text:
+            vector = self._embedder.encode([masked])[0]
+        return Row(id_, masked, vector, mask_metadata(metadata))
+
+    def _forget(self, ids: Sequence[str] | None = None) -> None:
+        """Delete rows, and all vectors that this process has cached, because those of the rows may be among them."""
+        try:
+            self._store.delete(self._name, ids)
+        finally:
+            self._embedder.clear_cache()
+
+
+class CustomerMemory(_Namespace):
+    """The stored turns of one customer. No method has a customer id argument, so none can access another customer."""
+
+    def __init__(self, store: VectorStore, embedder: Embedder, user_id: str) -> None:
+        check_name("user_id", user_id)
+        super().__init__(store, embedder, user_id)
+
+    @property
+    def user_id(self) -> str:
+        """The customer's id; read-only."""
+        return self._name
+
+    def store(
+        self,
+        user_message: str,
+        assistant_response: str,
+        intent: str,
+        *,
+        conversation_id: str = "",
+        vector: np.ndarray | None = None,
+    ) -> MessageId:
+        """Store one turn and return its id after the commit. `vector` (dim,) is the embedding of the message."""
+        turn = Message(user_message, assistant_response, intent, conversation_id)
+        return self.store_many([turn], vectors=None if vector is None else np.asarray(vector)[None])[0]
+
+    def store_many(
+        self, messages: Sequence[Message], *, vectors: np.ndarray | None = None, progress: bool = False
+    ) -> list[MessageId]:
+        """Store n turns in order, all or none, and return their ids. `vectors` (n, dim) embed the messages."""
+        for message in messages:
+            _check_turn(message)
+        ids = [MessageId(uuid4().hex) for _ in messages]
+        texts = [message.user_message for message in messages]
+        self._write(ids, texts, [message.metadata() for message in messages], vectors, progress)
+        return ids
+
+    def row(
+        self,
+        user_message: str,
+        assistant_response: str,
+        intent: str,
+        vector: np.ndarray,
+        *,
+        conversation_id: str = "",
+    ) -> Row:
+        """Make one turn a row for `VectorService.store_rows`, with a new id. `vector` (dim,) embeds `user_message`."""
+        message = Message(user_message, assistant_response, intent, conversation_id)
+        _check_turn(message)
+        return self._row(uuid4().hex, user_message, vector, message.metadata())
+
+    def recent(self, limit: int) -> list[Message]:
+        """Return the latest `limit` turns, the newest first."""
+        return [_message(row) for row in self._store.recent(self._name, limit)]
+
+    def export(self) -> list[dict[str, str]]:
+        """Return all turns, oldest first, as JSON-serialisable dicts without the vectors."""
+        return [
+            {"message_id": row.id, "created_at": row.created_at, "user_message": row.text, **_message(row).metadata()}
+            for row in self._store.export(self._name)
+        ]
+
+    def forget(self, message_ids: Sequence[str] | None = None) -> None:
+        """Delete the messages with these ids, or all messages if `message_ids` is None; unknown ids are ignored.
+
+        This process also deletes its cached embeddings; other processes do within `embedder.TTL_S`.
+        """
+        self._forget(message_ids)
+
+
+class Collection(_Namespace):
+    """Texts that all customers share, such as FAQ entries or examples of intents.
+
+    Its namespace contains a space, which user ids cannot contain, so no customer can have it.
+    """
+
+    def __init__(self, store: VectorStore, embedder: Embedder, name: str) -> None:
+        check_name("collection name", name)
+        super().__init__(store, embedder, f"collection {name}")
+
+    def add(
+        self,
+        texts: Sequence[str],
+        ids: Sequence[str] | None = None,
+        metadata: Sequence[Mapping[str, MetadataValue]] | None = None,
+        vectors: np.ndarray | None = None,
+        progress: bool = False,
+    ) -> list[str]:
+        """Store n texts and return their ids, in order; a text with an existing id replaces the stored text.
+
+        Without `ids`, the id of a text is its hash, so adding the same text again does not create a second row.
+        `metadata` is one mapping per text. `vectors` (n, dim) are the embeddings, if they are already computed.
+        """
+        if isinstance(texts, str):
+            raise UsageError("add expects a list of texts, got one str. Pass a list, as in add(['my card is lost']).")
+        for number, text in enumerate(texts):
+            check_text(f"text {number}", text)
+        given = [_id_of(text) for text in texts] if ids is None else list(ids)
+        mappings = [{} for _ in texts] if metadata is None else list(metadata)
+        counts = {"ids": len(given), "metadata": len(mappings), "vectors": len(texts if vectors is None else vectors)}
+        for what, found in counts.items():
+            if found != len(texts):
+                raise UsageError(
+                    f"Expected the same number of {what} as texts: got {len(texts)} texts, {found} {what}. Pass one "
+                    "per text."
+                )
+        for number, item in enumerate(mappings):
+            size = len(json.dumps(dict(item), ensure_ascii=False, default=str).encode(errors="replace"))
+            if size > MAX_METADATA_BYTES:
+                raise UsageError(
+                    f"The metadata of text {number} has {size} bytes as JSON: expected at most {MAX_METADATA_BYTES}. "
+                    "Store long values elsewhere and put only a reference into the metadata."
+                )
+        if ids is not None and len(set(given)) < len(given):
+            raise UsageError("Two texts have the same id; the later text would replace the other. Use distinct ids.")
+        last = {id_: number for number, id_ in enumerate(given)}  # without ids, equal texts are one row: the last one
+        self._write(
+            list(last),
+            [texts[number] for number in last.values()],
+            [mappings[number] for number in last.values()],
+            None if vectors is None else [vectors[number] for number in last.values()],
+            progress,
+        )
+        return given
+
+    def count(self) -> int:
+        """Return the number of texts of the collection in this machine's file."""
+        return self._store.count(self._name)
+
+    def clear(self) -> None:
+        """Delete all texts of the collection and all embeddings that this process has cached."""
+        self._forget()
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises `UsageError` unless `name` has 1–128 printable ASCII characters without spaces and is not `__default__`.
+
+    `what` is the name's role in the error message, such as `user_id`.
+    """
+    valid = isinstance(name, str) and 1 <= len(name) <= MAX_NAME_CHARACTERS
+    if not valid or not all("!" <= character <= "~" for character in name) or name == "__default__":
+        raise UsageError(
+            f"Expected a {what} of 1–{MAX_NAME_CHARACTERS} printable ASCII characters without spaces (and not "
+            f"'__default__', Pinecone's default namespace), got {str(name)[:40]!r}. Use another name."
+        )
+
+
+def check_text(name: str, text: str) -> None:
+    """Raises `UsageError` if the argument `name` is not a str, is blank, or is longer than `MAX_TEXT_CHARACTERS`."""
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError(f"{name} is empty: expected 1–{MAX_TEXT_CHARACTERS} characters of text.")
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise UsageError(
+            f"{name} has {len(text)} characters: expected at most {MAX_TEXT_CHARACTERS}. Shorten or split the text."
+        )
+
+
+def _check_turn(message: Message) -> None:
+    check_text("user_message", message.user_message)
+    if message.assistant_response:
+        check_text("assistant_response", message.assistant_response)
+
+
+def _message(row: Row) -> Message:
+    kept = {name: str(value) for name, value in row.metadata.items()}
+    return Message(row.text, kept["assistant_response"], kept["intent"], kept.get("conversation_id", ""))
+
+
+def _id_of(text: str) -> str:
+    return hashlib.sha256(mask(text).encode(errors="surrogatepass")).hexdigest()[:32]

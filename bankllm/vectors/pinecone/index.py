@@ -1,0 +1,276 @@
+"""One Pinecone index: its records, and calls whose errors are converted.
+
+Layout `customer` (default): each customer has a separate Pinecone namespace. Layout `shared`, for Pinecone plans that
+limit the number of namespaces: one namespace contains all customers, record ids start with the customer's name, and
+each search and delete filters by customer. Pinecone is eventually consistent: a search may miss the latest writes.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from bankllm.errors import StoreError, UsageError
+from bankllm.settings import PineconeNamespaces
+from bankllm.vectors.rows import MAX_ID_CHARACTERS, RESERVED_METADATA, Match, Row, check_namespace
+
+VECTOR_FIELD = "_values"
+"""Pinecone creates a vector index only for this field name; other names create a document index with another API."""
+SHARED_NAMESPACE = "bankllm"
+"""Pinecone namespace of all records in the layout `shared`."""
+BATCH_RECORDS = 1000
+"""Pinecone's limit of records per call."""
+BATCH_BYTES = 1_900_000
+"""Maximum bytes per call; Pinecone's limit is 2 MB."""
+PAGE_IDS = 100
+"""Ids per list call."""
+MAX_TOP_K = 10_000
+"""Pinecone's limit for `top_k`."""
+READY_TIMEOUT_S = 120.0
+"""Maximum time in seconds to wait for a new index."""
+REJECTED = frozenset({400, 413, 422})
+"""HTTP status codes that mean that a retry of the same call cannot succeed."""
+
+
+class KeyRefused(StoreError):
+    """Pinecone rejects the API key, or the key lacks a permission; calls fail until an operator fixes it."""
+
+
+class IndexMismatch(StoreError):
+    """The index was created for another embedder, dimension, metric or layout."""
+
+
+class CallRefused(StoreError):
+    """Pinecone rejects the content of this call; a retry cannot succeed."""
+
+
+class ForeignRecord(StoreError):
+    """Pinecone returned a record of another customer."""
+
+
+class Location(NamedTuple):
+    """Where one customer's records are stored in the index."""
+
+    customer: str
+    namespace: str
+    """The Pinecone namespace."""
+    prefix: str
+    """Prefix of the customer's record ids; empty in the layout `customer`."""
+
+    @property
+    def filter(self) -> dict[str, Any] | None:
+        """Metadata filter that restricts a search or delete to this customer; None in the layout `customer`."""
+        return {"customer_id": {"$eq": self.customer}} if self.prefix else None
+
+    def id_of(self, id_: str) -> str:
+        """Return a row's record id in Pinecone. Raises `UsageError` if it exceeds Pinecone's limit."""
+        if len(self.prefix) + len(id_) > MAX_ID_CHARACTERS:
+            raise UsageError(
+                f"Row {id_[:40]!r} of a customer with a long name: in the shared layout, name and row id together may "
+                f"have at most {MAX_ID_CHARACTERS} characters, got {len(self.prefix) + len(id_)}. Shorten the row id."
+            )
+        return self.prefix + id_
+
+    def record(self, row: Row) -> dict[str, Any]:
+        """Convert a row with a unit-length vector to a record for an upsert."""
+        own = {"customer_id": self.customer, "text": row.text, "created_at": row.created_at}
+        return {"id": self.id_of(row.id), "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
+
+    def fields(self, found: Any) -> dict[str, Any]:
+        """Return the fields that `Match` and `Row` share. Raises `ForeignRecord` for another customer's record."""
+        kept = found.metadata or {}
+        if kept.get("customer_id") != self.customer or not found.id.startswith(self.prefix):
+            raise ForeignRecord(
+                f"Pinecone returned record {found.id} for {self.customer!r}, but the record is not that customer's. "
+                "It was discarded. Check whether another program writes to this index."
+            )
+        metadata = {key: value for key, value in kept.items() if key not in RESERVED_METADATA}
+        id_ = found.id.removeprefix(self.prefix)
+        return {"id": id_, "text": kept["text"], "metadata": metadata, "created_at": kept["created_at"]}
+
+
+def location(customer: str, layout: PineconeNamespaces) -> Location:
+    """Return where a customer's records are stored.
+
+    The name is percent-encoded: the result is a valid Pinecone namespace, and different names stay different. Raises
+    `UsageError` for a name that Pinecone would map to its shared default namespace.
+    """
+    check_namespace(customer)
+    encoded = quote(customer, safe="")
+    return (
+        Location(customer, encoded, "") if layout == "customer" else Location(customer, SHARED_NAMESPACE, f"{encoded}/")
+    )
+
+
+class PineconeIndex:
+    """One serverless Pinecone index. All calls raise `StoreError` if Pinecone fails."""
+
+    def __init__(
+        self,
+        api_key: str,
+        index_name: str,
+        dim: int,
+        embedder_id: str,
+        *,
+        layout: PineconeNamespaces = "customer",
+        host: str | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        """Open the index; create it if it does not exist, and wait until it is ready.
+
+        `host` is the control plane's address, if it is not Pinecone's own. `timeout_s` limits one attempt in seconds;
+        the SDK makes up to four attempts. Raises `KeyRefused` if Pinecone rejects the key, `IndexMismatch` if the index
+        holds vectors of another embedder or uses another layout, and `StoreError` if Pinecone does not answer.
+        """
+        from pinecone import Pinecone
+
+        self.layout = layout
+        self._name, self._vectors = index_name, (dim, embedder_id)
+        with self._errors():
+            self._client = Pinecone(api_key=api_key, host=host, timeout=timeout_s)
+            found = self._find_or_create()
+            self._check(found)
+            self._index = self._client.index(host=found.host)
+
+    def put(self, namespace: str, records: Sequence[dict[str, Any]]) -> None:
+        """Write records of `Location.record` to a Pinecone namespace, in batches within Pinecone's limits.
+
+        If a call fails, earlier batches may be written. Repeating it is safe: equal ids replace each other.
+        """
+        with self._errors():
+            for batch in _batches(records):
+                self._index.upsert(vectors=batch, namespace=namespace)
+
+    def query(self, customer: str, unit: np.ndarray, top_k: int) -> list[Match]:
+        """Return approximate nearest neighbours by cosine, best first; `top_k` is at most 10,000."""
+        where = location(customer, self.layout)
+        with self._errors():
+            found = self._index.query(
+                vector=unit.tolist(),
+                top_k=top_k,
+                namespace=where.namespace,
+                filter=where.filter,
+                include_metadata=True,
+            )
+        return [Match(score=float(match.score), **where.fields(match)) for match in found.matches]
+
+    def remove(self, namespace: str, record_ids: Sequence[str]) -> None:
+        """Delete up to `BATCH_RECORDS` records of a Pinecone namespace by their Pinecone ids."""
+        self._delete(namespace, {"ids": list(record_ids)})
+
+    def remove_customer(self, customer: str) -> None:
+        """Delete all records of a customer."""
+        where = location(customer, self.layout)
+        self._delete(where.namespace, {"filter": where.filter} if where.filter else {"delete_all": True})
+
+    def export_without(self, customer: str, known: Collection[str]) -> list[Row]:
+        """Return the customer's rows whose ids are not in `known`, in any order; only these are fetched."""
+        where = location(customer, self.layout)
+        rows: list[Row] = []
+        with self._errors():
+            for page in self._index.list(namespace=where.namespace, limit=PAGE_IDS, prefix=where.prefix or None):
+                wanted = [
+                    item.id for item in page.vectors if item.id and item.id.removeprefix(where.prefix) not in known
+                ]
+                if wanted:
+                    found = self._index.fetch(ids=wanted, namespace=where.namespace).vectors.values()
+                    rows += [Row(vector=np.asarray(v.values, np.float32), **where.fields(v)) for v in found]
+        return rows
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._index.close()
+        self._client.close()
+
+    def _delete(self, namespace: str, what: Mapping[str, Any]) -> None:
+        from pinecone import NotFoundError
+
+        # NotFoundError means that nothing was ever written to the namespace.
+        with self._errors(), suppress(NotFoundError):
+            self._index.delete(**what, namespace=namespace)
+
+    def _find_or_create(self) -> Any:
+        from pinecone import ConflictError, NotFoundError
+
+        dim, embedder_id = self._vectors
+        try:
+            self._client.indexes.describe(self._name)
+        except NotFoundError:
+            with suppress(ConflictError):  # another process has created it just now
+                self._client.indexes.create(
+                    name=self._name,
+                    schema={"fields": {VECTOR_FIELD: {"type": "dense_vector", "dimension": dim, "metric": "cosine"}}},
+                    deployment={"deployment_type": "managed", "cloud": "aws", "region": "us-east-1"},
+                    tags={"embedder": embedder_id, "namespaces": self.layout},
+                    timeout=-1,
+                )
+        is_waiting = retry_if_result(lambda found: not found.status.ready)
+        try:
+            waiting = Retrying(retry=is_waiting, wait=wait_fixed(1), stop=stop_after_delay(READY_TIMEOUT_S))
+            return waiting(self._client.indexes.describe, self._name)
+        except RetryError as error:
+            raise StoreError(
+                f"Pinecone's index {self._name!r} is {error.last_attempt.result().status.state} after "
+                f"{READY_TIMEOUT_S:.0f} s, not ready. Check the index in Pinecone's console, or try again later."
+            ) from error
+
+    def _check(self, found: Any) -> None:
+        dim, embedder_id = self._vectors
+        field = found.schema.fields.get(VECTOR_FIELD)
+        kept = (getattr(field, "dimension", None), getattr(field, "metric", None))
+        # An index created manually has no tags; an index created by bankllm has a tag with the embedder.
+        tags = found.tags or {}
+        embedder, layout = tags.get("embedder", embedder_id), tags.get("namespaces", "customer")
+        if kept != (dim, "cosine") or embedder != embedder_id:
+            raise IndexMismatch(
+                f"Pinecone's index {self._name!r} holds vectors of {embedder} with dimension and metric {kept}; "
+                f"expected {embedder_id} with {(dim, 'cosine')}. Set PINECONE_INDEX_NAME to another index."
+            )
+        if layout != self.layout:
+            raise IndexMismatch(
+                f"Pinecone's index {self._name!r} uses the layout {layout!r}; expected "
+                f"{self.layout!r}. Set BANKLLM_PINECONE_NAMESPACES={layout}, or PINECONE_INDEX_NAME to a new index."
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Convert the SDK's exceptions, by what helps; messages never contain the API key."""
+        from pinecone import errors
+
+        name = f"Pinecone (index {self._name!r})"
+        try:
+            yield
+        except errors.UnauthorizedError as error:
+            raise KeyRefused(f"{name} rejected the API key. Check PINECONE_API_KEY and the key's project.") from error
+        except errors.ForbiddenError as error:
+            raise KeyRefused(
+                f"{name} denied the call ({error}). Check the permissions of the API key and the limits of the plan."
+            ) from error
+        except (errors.PineconeConnectionError, errors.PineconeTimeoutError) as error:
+            raise StoreError(f"{name} does not answer ({error}). Check the network and try again.") from error
+        except errors.PineconeError as error:
+            status = getattr(error, "status_code", None)
+            if status in REJECTED or isinstance(error, errors.PineconeTypeError | errors.PineconeValueError):
+                raise CallRefused(
+                    f"{name} rejected the call: {error}. Correct the value that the error names."
+                ) from error
+            raise StoreError(f"{name} failed: {error}. Try again later; check Pinecone's status page.") from error
+
+
+def _batches(records: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Split records into batches within Pinecone's limits; the order is kept."""
+    batch: list[dict[str, Any]] = []
+    total = 0
+    for record in records:
+        size = len(json.dumps(record))  # ASCII escapes make this an upper bound of the bytes sent
+        if batch and (len(batch) == BATCH_RECORDS or total + size > BATCH_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(record)
+        total += size
+    if batch:
+        yield batch

@@ -1,0 +1,176 @@
+"""Background thread that pushes outbox entries to Pinecone, in order.
+
+During an outage it retries with exponential backoff, without a limit. A record that Pinecone rejects permanently is
+parked, so that it does not block the others. If several processes share a file, only one pushes at a time.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from itertools import groupby
+from threading import Event, Lock, Thread
+
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from bankllm.errors import BankLLMError, UsageError
+from bankllm.vectors.pinecone.index import (
+    BATCH_RECORDS,
+    CallRefused,
+    IndexMismatch,
+    KeyRefused,
+    PineconeIndex,
+    location,
+)
+from bankllm.vectors.pinecone.outbox import Entry, OutboxStore, push_lock
+from bankllm.vectors.rows import Row
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.5
+"""Interval in seconds at which the outbox is checked for entries of other processes."""
+FIRST_PAUSE_S = 0.4
+"""The first pause between attempts during an outage is at most this time in seconds; the limit doubles each time."""
+LONGEST_PAUSE_S = 10.0
+"""Maximum pause in seconds between attempts during an outage."""
+MAX_CONCURRENCY = 8
+"""Number of Pinecone namespaces that are written concurrently; calls for one namespace are sequential."""
+
+Work = Sequence[tuple[Entry, Row | None]]
+
+
+class OutboxWorker:
+    """Opens the index and pushes outbox entries, from its creation until `close`."""
+
+    def __init__(self, outbox: OutboxStore, connect: Callable[[], PineconeIndex]) -> None:
+        self.index: PineconeIndex | None = None
+        """The opened index; None until Pinecone has answered."""
+        self.pushed = 0
+        """Number of entries that this process has pushed to Pinecone."""
+        self.last_error: BaseException | None = None
+        """The error of the last attempt; None if it succeeded."""
+        self.connect_attempted = Event()
+        """Set after the first attempt to open the index, successful or not."""
+        self._outbox, self._connect = outbox, connect
+        self._wake, self._closing = Event(), Event()
+        self._counting = Lock()
+        self._unparked = False
+        self._until = math.inf
+        self._thread = Thread(target=self._run, name="pusher", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Check the outbox now; call it after a write."""
+        self._wake.set()
+
+    def close(self, drain_s: float) -> None:
+        """Push the remaining entries for at most `drain_s` seconds; the rest stays in the file for the next process."""
+        self._until = time.monotonic() + drain_s
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout=drain_s)
+        if self.index is not None:
+            self.index.close()
+
+    def _run(self) -> None:
+        retrying = Retrying(
+            wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
+            stop=stop_when_event_set(self._closing),
+            sleep=sleep_using_event(self._closing),
+            before_sleep=self._record_failure,
+        )
+        with ThreadPoolExecutor(MAX_CONCURRENCY, "pusher") as pool, suppress(RetryError):
+            while time.monotonic() < self._until:
+                more = retrying(self._push_page, pool)
+                if self.last_error is not None:
+                    logger.info("Pinecone accepts writes again.")
+                self.last_error = None
+                if more:
+                    continue
+                if self._closing.is_set():
+                    return
+                self._wake.wait(POLL_S)
+                self._wake.clear()
+
+    def _push_page(self, pool: ThreadPoolExecutor) -> bool:
+        """Push one page of the outbox; return whether there may be more. Raises `StoreError` if Pinecone fails."""
+        if self.index is None:
+            self.index = self._connect()
+        index = self.index
+        self.connect_attempted.set()
+        with push_lock(self._outbox.path) as locked:
+            if not locked:
+                return False
+            if not self._unparked:
+                self._outbox.unpark()
+                self._unparked = True
+            self._outbox.expire()
+            groups: dict[str, list[tuple[Entry, Row | None]]] = {}
+            for entry, row in self._outbox.next_entries():
+                groups.setdefault(location(entry.namespace, index.layout).namespace, []).append((entry, row))
+            futures = [pool.submit(self._push_in_order, index, *group) for group in groups.items()]
+            wait(futures)
+            for future in futures:
+                future.result()
+        return bool(groups)
+
+    def _push_in_order(self, index: PineconeIndex, namespace: str, work: Work) -> None:
+        """Push the entries of one Pinecone namespace, grouped into consecutive entries of the same kind.
+
+        Kinds: 0 upsert of a row, 1 delete of a row, 2 delete of a whole customer.
+        """
+        for kind, run in groupby(work, key=lambda item: (item[1] is None) + (item[0].id == "")):
+            same = list(run)
+            size = BATCH_RECORDS if kind < 2 else 1
+            for start in range(0, len(same), size):
+                self._push(index, namespace, same[start : start + size])
+
+    def _push(self, index: PineconeIndex, namespace: str, work: Work) -> None:
+        """Push entries of one kind in one call. If Pinecone rejects them, bisect them and park the rejected entry."""
+        entry = work[0][0]
+        try:
+            self._send(index, namespace, work)
+        except (CallRefused, UsageError) as error:
+            if len(work) > 1:
+                middle = len(work) // 2
+                self._push(index, namespace, work[:middle])
+                self._push(index, namespace, work[middle:])
+                return
+            self._outbox.park(entry, str(error))
+            logger.error("Pinecone rejected record %r; it is stored only in the local file: %s", entry.id, error)
+            return
+        with self._counting:
+            self.pushed += len(work)
+
+    def _send(self, index: PineconeIndex, namespace: str, work: Work) -> None:
+        """Send entries of one kind to Pinecone and record the result in the outbox."""
+        entries = [entry for entry, _ in work]
+        places = [location(entry.namespace, index.layout) for entry in entries]
+        if rows := [row for _, row in work if row is not None]:
+            index.put(namespace, [place.record(row) for place, row in zip(places, rows, strict=True)])
+            self._outbox.mark_upserted(entries)
+            return
+        if entries[0].id:
+            index.remove(namespace, [place.id_of(entry.id) for place, entry in zip(places, entries, strict=True)])
+        else:
+            index.remove_customer(entries[0].namespace)
+        self._outbox.mark_deleted(entries)
+
+    def _record_failure(self, state: RetryCallState) -> None:
+        """Log the first error of its type."""
+        error = state.outcome.exception() if state.outcome else None
+        if type(error) is not type(self.last_error):
+            log = logger.error if isinstance(error, KeyRefused | IndexMismatch) else logger.warning
+            unknown = None if isinstance(error, BankLLMError) else error
+            log("Writes stay queued in the local file until Pinecone accepts them: %s", error, exc_info=unknown)
+        self.last_error = error
+        self.connect_attempted.set()

@@ -1,0 +1,236 @@
+"""Open, check and migrate a store's SQLite file, and run transactions on it.
+
+Settings: every commit is synced (`synchronous = FULL`), deleted bytes are overwritten (`secure_delete`), and reads are
+not memory-mapped. The journal mode is WAL, or a rollback journal (`TRUNCATE`) if this SQLite version has the WAL bug
+that can lose commits (see `wal_is_safe`).
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bankllm.errors import StoreError
+from bankllm.vectors.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+
+BUSY_TIMEOUT_S = 30.0
+"""Maximum time in seconds that one call waits for other threads and processes that use the file."""
+FLOAT32 = np.dtype("<f4")
+"""Stored vectors are little-endian on all machines."""
+CONVERT_ROWS = 2048
+"""Vectors per transaction when a file with float16 or int8 vectors is migrated."""
+
+_ADVICE = {
+    "SQLITE_BUSY": "Another process has locked the file; stop that process, or try again.",
+    "SQLITE_CANTOPEN": "Expected a path in a folder that exists and is writable.",
+    "SQLITE_CORRUPT": "The file is damaged or truncated; move it away and restore a backup.",
+    "SQLITE_IOERR": "Check the disk (free space, health, file size limits of this user) and that this user can write "
+    "the file and its journal files; then repeat the call.",
+    "SQLITE_FULL": "Free some disk space, then repeat the call.",
+    "SQLITE_NOTADB": "Expected a file that bankllm wrote; use another path, or move this file away.",
+    "SQLITE_READONLY": "Expected a file and a folder that this user can write; change the permissions or the path.",
+}
+
+
+def wal_is_safe(version: tuple[int, int, int]) -> bool:
+    """Return whether this SQLite has the fix for commits lost when two connections write and checkpoint in WAL mode.
+
+    Fixed in 3.51.3, and in 3.50.7 and 3.44.6 of the older lines (https://sqlite.org/wal.html, the WAL-reset bug).
+    """
+    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
+
+
+def open_file(path: Path | None, dim: int, embedder_id: str, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+    """Open or create a store's file and migrate an older schema; `None` opens a private in-memory database.
+
+    Raises `StoreError` for a file that is damaged, was written by another program, has a newer schema, is read-only, or
+    holds vectors of another embedder. Such a file is not changed.
+    """
+
+    def prepare(db: sqlite3.Connection, schema: int) -> None:
+        if not schema:
+            _create(db)
+            db.executemany("INSERT INTO meta VALUES (?, ?)", [("dim", str(dim)), ("embedder", embedder_id)])
+        db.execute("DELETE FROM meta WHERE false")  # fails if the file is read-only, which BEGIN does not check
+        check_vectors(db, path, dim, embedder_id)
+
+    return _open(path, wait_s, prepare)
+
+
+def open_existing(path: Path, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+    """Open an existing store's file of any embedder and migrate an older schema. Raises as `open_file` does."""
+    if not path.is_file() or not path.stat().st_size:
+        raise StoreError(
+            f"There is no file {path}, or it is empty. Expected a vector store that bankllm wrote; check the path "
+            "(--store)."
+        )
+    return _open(path, wait_s, lambda db, schema: None)
+
+
+def _open(path: Path | None, wait_s: float, prepare: Callable[[sqlite3.Connection, int], None]) -> sqlite3.Connection:
+    with store_errors(path):
+        db = sqlite3.connect(path or ":memory:", timeout=wait_s, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA mmap_size = 0")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA secure_delete = ON")
+            _schema(db, path)
+            _set_journal(db, path)
+            with transaction(db, "IMMEDIATE"):
+                _check_size(db, path)
+                schema = _schema(db, path)  # another process may have created or migrated the file meanwhile
+                prepare(db, schema)
+            if 0 < schema < SCHEMA_VERSION:
+                _migrate(db)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[None]:
+    """Run the body in a transaction: commit at the end, roll back on an exception."""
+    db.execute(f"BEGIN {kind}")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+@contextmanager
+def store_errors(path: Path | None) -> Iterator[None]:
+    """Convert SQLite's errors to a `StoreError` with advice."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")  # such as SQLITE_READONLY_DIRECTORY
+        advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), "")
+        message = f"The vector store {path or 'in memory'} failed: {error}. Data stored before is unchanged."
+        raise StoreError(f"{message} {advice}".rstrip()) from error
+
+
+def read_meta(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the file's description of its vectors: `dim` and `embedder`."""
+    return dict(db.execute("SELECT key, value FROM meta WHERE key IN ('dim', 'embedder')").fetchall())
+
+
+def check_vectors(db: sqlite3.Connection, path: Path | None, dim: int, embedder_id: str) -> None:
+    """Raises `StoreError` if the file holds vectors of another embedder.
+
+    Call it in each transaction, because `reindex` can replace the vectors while the file is open.
+    """
+    kept = read_meta(db)
+    if (kept.get("embedder"), kept.get("dim")) != (embedder_id, str(dim)):
+        raise StoreError(
+            f"{path} holds vectors of {kept.get('embedder')} (dim {kept.get('dim')}), but this embedder is "
+            f"{embedder_id} (dim {dim}); vectors of different embedders cannot be compared. Use the file's embedder or "
+            "a new file, or re-embed the texts: bankllm memory reindex."
+        )
+
+
+def decode_vectors(blobs: list[bytes], dim: int) -> np.ndarray:
+    """Convert n stored vectors to (n, dim) float32. Raises `StoreError` if one of them has the wrong size."""
+    if wrong := next((len(blob) for blob in blobs if len(blob) != FLOAT32.itemsize * dim), None):
+        raise StoreError(
+            f"Expected a stored vector of {FLOAT32.itemsize * dim} bytes (dim {dim}), found {wrong} bytes. The file is "
+            "damaged: move it away and restore a backup."
+        )
+    return np.frombuffer(b"".join(blobs), FLOAT32).reshape(-1, dim).astype(np.float32, copy=False)
+
+
+def _schema(db: sqlite3.Connection, path: Path | None) -> int:
+    """Return the file's schema version; 0 for a new file."""
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    if application == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return 0
+    if application != APPLICATION_ID:
+        raise StoreError(f"{path} is another program's SQLite file. {_ADVICE['SQLITE_NOTADB']}")
+    schema = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if not 1 <= schema <= SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema {schema}, but this bankllm reads schemas 1 to {SCHEMA_VERSION}. Upgrade bankllm, or "
+            "use another path."
+        )
+    return schema
+
+
+def _set_journal(db: sqlite3.Connection, path: Path | None) -> None:
+    wanted = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "truncate"
+    got = db.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]
+    if got != wanted and path is not None:
+        raise StoreError(
+            f"{path} is in journal mode {got} and could not be set to {wanted}. Close other programs that have the "
+            "file open, then try again."
+        )
+
+
+def _check_size(db: sqlite3.Connection, path: Path | None) -> None:
+    """Raises `StoreError` for a file that ends within its last page; SQLite would read the missing bytes as zeros."""
+    pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    journal = db.execute("PRAGMA journal_mode").fetchone()[0]  # in WAL mode, pages may be only in the log
+    if path is not None and journal != "wal" and 0 < path.stat().st_size < pages * size:
+        raise StoreError(f"{path} ends within its last page. {_ADVICE['SQLITE_CORRUPT']}")
+
+
+def _create(db: sqlite3.Connection) -> None:
+    for statement in SCHEMA:
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Bring a file of an older schema to `SCHEMA_VERSION`. If the process is killed, the next open continues.
+
+    Other processes can use the file meanwhile. Those of an older bankllm that read float16 or int8 vectors get an error
+    from the first transaction on, because the file's precision differs from theirs.
+    """
+    with transaction(db, "IMMEDIATE"):
+        if db.execute("SELECT count(*) FROM meta WHERE key = 'converting'").fetchone() == (0,):
+            kept = db.execute("SELECT value FROM meta WHERE key = 'precision' AND value <> 'float32'").fetchone()
+            db.executemany("INSERT INTO meta VALUES ('converting', ?)", [kept] if kept else [])
+        db.execute("UPDATE meta SET value = 'float32' WHERE key = 'precision'")
+    while _convert_some(db):
+        pass
+    with transaction(db, "IMMEDIATE"):
+        if db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,):
+            return  # another process was faster
+        for kind, name in db.execute(
+            "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        ).fetchall():
+            db.execute(f"DROP {kind} IF EXISTS {name}")
+        for table in ("embeddings", "embeddings_epoch", "reindexed"):
+            db.execute(f"DROP TABLE IF EXISTS {table}")
+        if db.execute("SELECT 1 FROM pragma_table_info('outbox') WHERE name = 'lsn'").fetchone():
+            db.execute("ALTER TABLE outbox DROP COLUMN lsn")
+        db.execute("DELETE FROM meta WHERE key IN ('converting', 'reindexing')")
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('removed', '1')")  # `compact` then frees the unused pages
+        _create(db)
+
+
+def _convert_some(db: sqlite3.Connection) -> bool:
+    """Convert up to `CONVERT_ROWS` float16 or int8 vectors to float32; return whether there may be more."""
+    with transaction(db, "IMMEDIATE"):
+        found = db.execute("SELECT value FROM meta WHERE key = 'converting'").fetchone()
+        if found is None:
+            return False
+        size = FLOAT32.itemsize * int(read_meta(db)["dim"])
+        rows = db.execute(
+            "SELECT vector, seq FROM rows WHERE length(vector) <> ? LIMIT ?", (size, CONVERT_ROWS)
+        ).fetchall()
+        db.executemany("UPDATE rows SET vector = ? WHERE seq = ?", [(_float32(v, found[0]), seq) for v, seq in rows])
+    return bool(rows)
+
+
+def _float32(vector: bytes, precision: str) -> bytes:
+    """Convert a stored vector: float16, or int8 with its scale in the first four bytes."""
+    if precision == "float16":
+        return np.frombuffer(vector, "<f2").astype(FLOAT32).tobytes()
+    scale = np.frombuffer(vector, FLOAT32, 1)
+    return (np.frombuffer(vector, "i1", offset=FLOAT32.itemsize) * scale).astype(FLOAT32).tobytes()

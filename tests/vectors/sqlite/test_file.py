@@ -1,0 +1,268 @@
+"""Opening a store's file: rejected files stay unchanged, older schemas are migrated, settings are durable."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bankllm.errors import StoreError
+from bankllm.vectors.rows import Row
+from bankllm.vectors.sqlite.file import open_file, transaction, wal_is_safe
+from bankllm.vectors.sqlite.store import SQLiteStore
+from tests.support.store_model import sql
+
+DIM = 8
+EMBEDDER = "test-embedder@0123"
+
+
+@pytest.fixture
+def filled(path: Path) -> Path:
+    """A file with 50 rows."""
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("CUST001", [Row(str(i), "text " * 100, np.ones(DIM)) for i in range(50)])
+    return path
+
+
+def random_vectors(n: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, DIM)).astype(np.float32)
+
+
+def assert_refused(path: Path, message: str, dim: int = DIM, embedder_id: str = EMBEDDER) -> None:
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=message):
+        open_file(path, dim, embedder_id)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_not_sqlite(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but a text file that is longer than a SQLite header\n" * 20)
+    assert_refused(path, "file is not a database.*Expected a file that bankllm wrote")
+
+
+def test_another_programs_sqlite_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    assert_refused(path, "another program's SQLite file")
+
+
+def test_a_truncated_file(filled: Path) -> None:
+    with filled.open("r+b") as file:
+        file.truncate(filled.stat().st_size // 2)
+    assert_refused(filled, "malformed.*restore a backup")
+
+
+def test_a_file_of_a_newer_schema(filled: Path) -> None:
+    with closing(sqlite3.connect(filled)) as db:
+        db.execute("PRAGMA user_version = 5")
+    assert_refused(filled, "has schema 5, but this bankllm reads schemas 1 to 4. Upgrade bankllm")
+
+
+VERSION_1 = """
+PRAGMA application_id = 1112950083;
+PRAGMA user_version = 1;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE rows (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL,
+    id TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    vector BLOB NOT NULL,
+    text TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    UNIQUE (namespace, id)
+);
+INSERT INTO meta VALUES ('dim', '8'), ('embedder', 'test-embedder@0123');
+"""
+
+
+@pytest.fixture
+def old_path(tmp_path: Path) -> Path:
+    """Return a file with schema version 1 and three rows of two customers."""
+    path = tmp_path / "old.sqlite"
+    vector = np.eye(DIM, dtype="<f4")[0].tobytes()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA journal_mode = {'wal' if wal_is_safe(sqlite3.sqlite_version_info) else 'truncate'}")
+        db.executescript(VERSION_1)
+        db.executemany(
+            "INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, '2026', ?, ?, '{}')",
+            [("CUST001", "a", vector, "first"), ("CUST002", "a", vector, "other"), ("CUST001", "b", vector, "second")],
+        )
+        db.commit()
+    return path
+
+
+def test_a_file_of_schema_1_keeps_its_rows(old_path: Path) -> None:
+    query = np.eye(DIM)[0]
+    with closing(SQLiteStore(old_path, DIM, EMBEDDER)) as store:
+        assert [match.text for match in store.search("CUST001", query, 5)] == ["first", "second"]
+        store.upsert("CUST001", [Row("c", "third", query)])
+        store.upsert("CUST001", [Row("a", "replaced", -query)])
+        store.delete("CUST001", ["b"])
+        assert [match.text for match in store.search("CUST001", query, 5)] == ["third", "replaced"]
+    with closing(SQLiteStore(old_path, DIM, EMBEDDER)) as again:
+        assert [row.text for row in again.export("CUST001")] == ["replaced", "third"]
+        assert again.count() == 3
+    assert sql(old_path, "PRAGMA user_version") == [(4,)]
+
+
+def test_a_new_file_and_a_migrated_one_have_the_same_schema(filled: Path, old_path: Path) -> None:
+    open_file(old_path, DIM, EMBEDDER).close()
+    assert schema_of(old_path) == schema_of(filled)
+
+
+def test_writes_of_a_process_with_schema_1_are_found(old_path: Path) -> None:
+    query = np.eye(DIM)[0]
+    with (
+        closing(sqlite3.connect(old_path, isolation_level=None)) as old,
+        closing(SQLiteStore(old_path, DIM, EMBEDDER)) as store,
+    ):
+        assert len(store.search("CUST001", query, 5)) == 2
+        old.execute("DELETE FROM rows WHERE id = 'b'")
+        assert [match.id for match in store.search("CUST001", query, 5)] == ["a"]
+        old.execute("UPDATE rows SET vector = ? WHERE id = 'a'", ((-query).astype("<f4").tobytes(),))
+        assert store.search("CUST001", query, 5)[0].score == -1
+
+
+def test_a_file_of_schema_1_with_another_embedders_vectors_is_not_migrated(old_path: Path) -> None:
+    assert_refused(old_path, "holds vectors of test-embedder@0123", embedder_id="other@4567")
+
+
+def to_schema_3(path: Path, precision: str) -> np.ndarray:
+    """Turn a new file into one of schema 3 with an embedding cache; return its vectors as they should be read."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        blobs = db.execute("SELECT vector, seq FROM rows ORDER BY seq").fetchall()
+        unit = np.stack([np.frombuffer(blob, "<f4") for blob, _ in blobs])
+        stored = {"float32": unit, "float16": unit.astype("<f2")}.get(precision)
+        if stored is None:  # int8: a scale, then one byte per number
+            steps = np.rint(unit * (127 / np.abs(unit).max(axis=1, keepdims=True)))
+            scale = 1 / np.linalg.norm(steps, axis=1, keepdims=True)
+            packed = [
+                one.astype("<f4").tobytes() + row.astype("i1").tobytes() for one, row in zip(scale, steps, strict=True)
+            ]
+            read = (steps * scale).astype(np.float32)
+        else:
+            packed, read = [row.tobytes() for row in stored], stored.astype(np.float32)
+        db.executemany(
+            "UPDATE rows SET vector = ? WHERE seq = ?", [(v, seq) for v, (_, seq) in zip(packed, blobs, strict=True)]
+        )
+        db.execute("INSERT INTO meta VALUES ('precision', ?)", (precision,))
+        db.execute("ALTER TABLE outbox ADD COLUMN lsn INTEGER")
+        db.execute("CREATE TRIGGER old AFTER DELETE ON rows BEGIN UPDATE outbox SET lsn = NULL WHERE id = OLD.id; END")
+        db.execute("CREATE TABLE embeddings (key BLOB PRIMARY KEY, vector BLOB NOT NULL, used INTEGER NOT NULL)")
+        db.execute("CREATE INDEX embeddings_by_use ON embeddings (used)")
+        db.execute("CREATE TABLE embeddings_epoch (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)")
+        db.execute("INSERT INTO embeddings VALUES (x'00', ?, 0)", (b"a cached query",))
+        db.execute("PRAGMA user_version = 3")
+    return read
+
+
+def schema_of(path: Path) -> list[tuple[str, str, str]]:
+    found = sql(path, "SELECT type, name, sql FROM sqlite_master ORDER BY type, name")
+    return [(kind, name, " ".join((code or "").split())) for kind, name, code in found]
+
+
+MIGRATION = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from bankllm.vectors.sqlite import file
+moment, times, seen, connect = sys.argv[2], int(sys.argv[3]), 0, sqlite3.connect
+file.CONVERT_ROWS = 7
+def watch(sql):
+    global seen
+    seen += sql.startswith(moment)
+    if seen == times:
+        os.kill(os.getpid(), signal.SIGKILL)
+def watched(*arguments, **options):
+    db = connect(*arguments, **options)
+    db.set_trace_callback(watch)
+    return db
+sqlite3.connect = watched
+file.open_existing(Path(sys.argv[1])).close()
+"""
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize(
+    ("moment", "times"),
+    [("", 0), ("UPDATE rows", 1), ("UPDATE rows", 30), ("DROP TABLE", 2), ("PRAGMA user_version =", 1)],
+)
+def test_a_file_of_schema_3_is_migrated_even_if_the_process_was_killed(
+    path: Path, precision: str, moment: str, times: int
+) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        store.upsert("CUST001", [Row(str(i), f"text {i}", vector) for i, vector in enumerate(random_vectors(50))])
+    wanted_schema = schema_of(path)
+    read = to_schema_3(path, precision)
+    if times:
+        command = [sys.executable, "-c", MIGRATION, str(path), moment, str(times)]
+        killed = subprocess.run(command, capture_output=True, text=True)
+        assert killed.returncode == (0 if precision == "float32" and moment == "UPDATE rows" else -signal.SIGKILL)
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        rows = store.export("CUST001")
+        assert [row.text for row in rows] == [f"text {i}" for i in range(50)]
+        np.testing.assert_array_equal(np.stack([row.vector for row in rows]), read)
+        assert store.search("CUST001", read[7], 1)[0].id == "7"
+    assert sql(path, "PRAGMA user_version") == [(4,)]
+    assert schema_of(path) == wanted_schema
+    assert b"a cached query" not in path.read_bytes()
+
+
+def test_another_embedders_vectors(filled: Path) -> None:
+    assert_refused(
+        filled, "holds vectors of test-embedder@0123.*but this embedder is other@4567", embedder_id="other@4567"
+    )
+    assert_refused(filled, r"\(dim 8\), but this embedder is test-embedder@0123 \(dim 9\)", dim=9)
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"unable to open database file.*a folder that exists"):
+        open_file(tmp_path / "nowhere" / "memory.sqlite", DIM, EMBEDDER)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes read-only files too")
+def test_a_read_only_file(filled: Path) -> None:
+    filled.chmod(0o444)
+    assert_refused(filled, "readonly.*change the permissions")
+
+
+def test_an_interrupted_transaction_is_rolled_back(filled: Path) -> None:
+    with closing(open_file(filled, DIM, EMBEDDER)) as db:
+        with suppress(KeyboardInterrupt), transaction(db, "IMMEDIATE"):
+            db.execute("DELETE FROM rows")
+            raise KeyboardInterrupt
+        assert db.execute("SELECT count(*) FROM rows").fetchone()[0] == 50
+
+
+def test_all_durability_settings_are_set(filled: Path) -> None:
+    with closing(open_file(filled, DIM, EMBEDDER)) as db:
+        settings = {
+            name: db.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous", "mmap_size")
+        }
+    wanted = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "truncate"
+    assert settings == {"journal_mode": (wanted,), "synchronous": (2,), "mmap_size": (0,)}
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 0), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 52, 0), True),
+    ],
+)
+def test_wal_is_used_only_in_versions_with_the_fix(version: tuple[int, int, int], safe: bool) -> None:
+    assert wal_is_safe(version) is safe
