@@ -26,7 +26,7 @@ from bankllm.settings import project_root
 
 FOLDER = project_root() / "build" / "peers-vectors"
 """Separate from our environment, whose versions are pinned by the lock file."""
-VERSIONS = "faiss-cpu==1.15.1 usearch==2.26.6 chromadb==1.5.9 lancedb==0.40.0"
+VERSIONS = "faiss-cpu==1.15.1 chromadb==1.5.9 lancedb==0.40.0"
 INSTALL = f"pip install --target {FOLDER} -c requirements.lock {VERSIONS}"
 CHILD = Path(__file__).parent / "peers" / "vector_child.py"
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS")
@@ -60,14 +60,10 @@ CONTENDERS = (
     Contender("bankllm, one namespace", "ours", "whole", "bankllm", can_filter=False),
     Contender("FAISS flat", "faiss", "whole", "faiss-cpu", keeps_log=False),
     Contender("FAISS flat, an index per customer", "faiss", "customers", "faiss-cpu", keeps_log=False),
-    # usearch instead of hnswlib, whose last release (0.8.0, 2023) must be compiled; usearch has current wheels.
-    Contender("usearch HNSW", "usearch", "whole", "usearch", can_filter=False, keeps_log=False),
-    Contender("usearch HNSW, an index per customer", "usearch", "customers", "usearch", keeps_log=False),
     Contender("Chroma", "chroma", "whole", "chromadb"),
     Contender("Chroma, a collection per customer", "chroma", "customers", "chromadb"),
     Contender("LanceDB", "lance", "whole", "lancedb"),
 )
-FAISS_HNSW = Contender("FAISS HNSW", "faiss-hnsw", "whole", "faiss-cpu", can_filter=False, keeps_log=False)
 
 
 def run_phase(

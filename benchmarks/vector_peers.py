@@ -1,4 +1,4 @@
-"""Our vector store compared with FAISS, usearch, Chroma and LanceDB: the same real vectors, each in a separate process.
+"""Our vector store compared with FAISS, Chroma and LanceDB: the same real vectors, each in a separate process.
 
 python benchmarks/vector_peers.py [--sizes real 100000] [--only ours faiss] [--json FILE]
 
@@ -37,8 +37,6 @@ from bankllm.errors import BankLLMError, UsageError
 
 MAX_OTHER_CORES = 0.1
 """A row is marked as noisy if other programs used more cores than this."""
-FLAT_FACTOR = 2
-"""Target: a search over all rows takes at most this multiple of the time of FAISS's exact index."""
 STORES = tuple(dict.fromkeys(contender.store for contender in CONTENDERS))
 Row = dict[str, object]
 Figures = dict[str, float]
@@ -150,34 +148,10 @@ def _search_cells(found: Figures | None) -> tuple[str, ...]:
     return (f"{found['p50_ms']:.3f}", f"{found['p95_ms']:.3f}", f"{found['recall']:.4f}")
 
 
-def judge(rows: Sequence[Row]) -> list[str]:
-    """Return one line per target: held or NOT HELD. Targets without a measured row are left out."""
-    by_name = {row["store"]: row for row in rows if "not_measured" not in row}
-    ours, whole, flat = (by_name.get(CONTENDERS[place].name) for place in range(3))
-    verdicts = []
-    for row in by_name.values() if ours else ():
-        if row["store"].startswith("bankllm"):
-            continue
-        for part in ("customer", "insert"):
-            if part in row:
-                verdicts.append(
-                    _compare(f"{part}, compared with {row['store']} ({_kind(row)})", ours[part], row[part], 1)
-                )
-    if whole and flat:
-        what = f"search over all, within {FLAT_FACTOR} x of {flat['store']}"
-        verdicts.append(_compare(what, whole["all"], flat["all"], FLAT_FACTOR))
-    return verdicts
-
-
 def _kind(row: Row) -> str:
     if not row["keeps_log"]:
         return "file rewritten"
     return "not synced" if row["syncs_per_insert"] == 0 else "durable"
-
-
-def _compare(what: str, ours: Figures, theirs: Figures, factor: float) -> str:
-    held = "held" if ours["p50_ms"] < factor * theirs["p50_ms"] else "NOT HELD"
-    return f"{held}: {what}: {ours['p50_ms']:.3f} and {theirs['p50_ms']:.3f} ms (p50)"
 
 
 def sizes(text: str) -> int | None:
@@ -220,8 +194,7 @@ def run_size(sample: Sample, options: argparse.Namespace, keep: Callable[[Row], 
             if others > MAX_OTHER_CORES:
                 print(f"NOISY: other programs used {others:.2f} cores during {contender.name}", flush=True)
         keep({"size": len(sample.vectors), "real": sample.real, **rows[-1]})
-    print("\n" + table(rows) + "\n")
-    print("\n".join(judge(rows)), flush=True)
+    print("\n" + table(rows), flush=True)
 
 
 def main() -> None:

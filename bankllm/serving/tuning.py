@@ -6,7 +6,6 @@ the system. In a server whose threads pass arrays to each other, resident memory
 
 BLAS: numpy splits a large matrix product between all cores. The BLAS threads wait for each other by spinning, which
 takes the cores from the classifier. Searches already run in parallel, so each search uses one core.
-`benchmarks/search_threads.py` measures the effect.
 """
 
 import ctypes

@@ -62,18 +62,12 @@ def search(
 
 
 def _check_target(user: str | None, collection: str | None) -> None:
-    """Raises `UsageError` for invalid options. Called first, because loading the model takes seconds."""
-    from bankllm.vectors.namespaces import check_name
-
+    """Raises `UsageError` unless one is given. Called first, because loading the model takes seconds."""
     if (user is None) == (collection is None):
         raise UsageError(
             f"Expected either a customer or a shared collection, got {'neither' if user is None else 'both'}. Pass "
             "--user CUST001 or --collection intents."
         )
-    if user is not None:
-        check_name("user_id", user)
-    if collection is not None:
-        check_name("collection name", collection)
 
 
 def _read(source: str) -> tuple[list[str], list[str]]:
@@ -92,18 +86,18 @@ def _read(source: str) -> tuple[list[str], list[str]]:
         labels = [*data.train.labels, *data.test.labels]
         return [*data.train.texts, *data.test.texts], [data.label_names[label] for label in labels]
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 text. Expected a UTF-8 file with one text per line; convert the file first."
         ) from error
     for number, line in enumerate(lines, 1):
-        if len(line.strip()) > MAX_TEXT_CHARACTERS:
+        if len(line) > MAX_TEXT_CHARACTERS:
             raise DataError(
-                f"{path}, line {number} has {len(line.strip())} characters: expected at most {MAX_TEXT_CHARACTERS}. "
-                "Split the line."
+                f"{path}, line {number} has {len(line)} characters: expected at most {MAX_TEXT_CHARACTERS}. Split the "
+                "line."
             )
-    texts = [line.strip() for line in lines if line.strip()]
+    texts = [line for line in lines if line]
     return texts, [""] * len(texts)
 
 

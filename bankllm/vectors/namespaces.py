@@ -43,6 +43,12 @@ class Message:
     intent: str = ""
     conversation_id: str = ""
 
+    def check(self) -> None:
+        """Raises `UsageError` if a text is too long, or the message is blank."""
+        check_text("user_message", self.user_message)
+        if self.assistant_response:
+            check_text("assistant_response", self.assistant_response)
+
     def metadata(self) -> dict[str, str]:
         """Return the metadata that is stored with the text and its vector."""
         kept = {"assistant_response": self.assistant_response, "intent": self.intent}
@@ -130,10 +136,10 @@ class CustomerMemory(_Namespace):
     ) -> list[MessageId]:
         """Store n turns in order, all or none, and return their ids. `vectors` (n, dim) embed the messages."""
         for message in messages:
-            _check_turn(message)
+            message.check()
+        metadata = [message.metadata() for message in messages]
         ids = [MessageId(uuid4().hex) for _ in messages]
-        texts = [message.user_message for message in messages]
-        self._write(ids, texts, [message.metadata() for message in messages], vectors, progress)
+        self._write(ids, [message.user_message for message in messages], metadata, vectors, progress)
         return ids
 
     def row(
@@ -147,7 +153,7 @@ class CustomerMemory(_Namespace):
     ) -> Row:
         """Make one turn a row for `VectorService.store_rows`, with a new id. `vector` (dim,) embeds `user_message`."""
         message = Message(user_message, assistant_response, intent, conversation_id)
-        _check_turn(message)
+        message.check()
         return self._row(uuid4().hex, user_message, vector, message.metadata())
 
     def recent(self, limit: int) -> list[Message]:
@@ -182,28 +188,24 @@ class Collection(_Namespace):
     def add(
         self,
         texts: Sequence[str],
-        ids: Sequence[str] | None = None,
         metadata: Sequence[Mapping[str, MetadataValue]] | None = None,
         vectors: np.ndarray | None = None,
         progress: bool = False,
     ) -> list[str]:
-        """Store n texts and return their ids, in order; a text with an existing id replaces the stored text.
+        """Store n texts and return their ids, in order. An id is the text's hash, so equal texts are one row.
 
-        Without `ids`, the id of a text is its hash, so adding the same text again does not create a second row.
         `metadata` is one mapping per text. `vectors` (n, dim) are the embeddings, if they are already computed.
         """
         if isinstance(texts, str):
             raise UsageError("add expects a list of texts, got one str. Pass a list, as in add(['my card is lost']).")
         for number, text in enumerate(texts):
             check_text(f"text {number}", text)
-        given = [_id_of(text) for text in texts] if ids is None else list(ids)
         mappings = [{} for _ in texts] if metadata is None else list(metadata)
-        counts = {"ids": len(given), "metadata": len(mappings), "vectors": len(texts if vectors is None else vectors)}
-        for what, found in counts.items():
-            if found != len(texts):
+        for what, found in (("metadata", mappings), ("vectors", texts if vectors is None else vectors)):
+            if len(found) != len(texts):
                 raise UsageError(
-                    f"Expected the same number of {what} as texts: got {len(texts)} texts, {found} {what}. Pass one "
-                    "per text."
+                    f"Expected the same number of {what} as texts: got {len(texts)} texts, {len(found)} {what}. Pass "
+                    "one per text."
                 )
         for number, item in enumerate(mappings):
             size = len(json.dumps(dict(item), ensure_ascii=False, default=str).encode(errors="replace"))
@@ -212,17 +214,16 @@ class Collection(_Namespace):
                     f"The metadata of text {number} has {size} bytes as JSON: expected at most {MAX_METADATA_BYTES}. "
                     "Store long values elsewhere and put only a reference into the metadata."
                 )
-        if ids is not None and len(set(given)) < len(given):
-            raise UsageError("Two texts have the same id; the later text would replace the other. Use distinct ids.")
-        last = {id_: number for number, id_ in enumerate(given)}  # without ids, equal texts are one row: the last one
+        ids = [hashlib.sha256(mask(text).encode(errors="surrogatepass")).hexdigest()[:32] for text in texts]
+        kept = {id_: number for number, id_ in enumerate(ids)}  # of equal texts, the last one
         self._write(
-            list(last),
-            [texts[number] for number in last.values()],
-            [mappings[number] for number in last.values()],
-            None if vectors is None else [vectors[number] for number in last.values()],
+            list(kept),
+            [texts[number] for number in kept.values()],
+            [mappings[number] for number in kept.values()],
+            None if vectors is None else [vectors[number] for number in kept.values()],
             progress,
         )
-        return given
+        return ids
 
     def count(self) -> int:
         """Return the number of texts of the collection in this machine's file."""
@@ -256,16 +257,6 @@ def check_text(name: str, text: str) -> None:
         )
 
 
-def _check_turn(message: Message) -> None:
-    check_text("user_message", message.user_message)
-    if message.assistant_response:
-        check_text("assistant_response", message.assistant_response)
-
-
 def _message(row: Row) -> Message:
     kept = {name: str(value) for name, value in row.metadata.items()}
     return Message(row.text, kept["assistant_response"], kept["intent"], kept.get("conversation_id", ""))
-
-
-def _id_of(text: str) -> str:
-    return hashlib.sha256(mask(text).encode(errors="surrogatepass")).hexdigest()[:32]

@@ -57,10 +57,8 @@ class ServiceStats:
 class VectorService:
     """Customer memories and shared collections in a `VectorStore`, embedded by an `Embedder`.
 
-    A namespace holds the rows of one customer or of one collection. A search compares the query with the customer's
-    messages; the reply and the intent are metadata of each match. All calls raise `UsageError` for invalid arguments
-    and `StoreError` if the store fails. The class is thread-safe. It has no async API, because the server calls it in
-    worker threads.
+    A search compares the query with the customer's messages; the reply and the intent are metadata of each match. All
+    calls raise `UsageError` for invalid arguments and `StoreError` if the store fails. The class is thread-safe.
     """
 
     def __init__(self, store: VectorStore, embedder: Embedder) -> None:
@@ -77,10 +75,7 @@ class VectorService:
         return CustomerMemory(self.store, self.embedder, user_id)
 
     def collection(self, name: str) -> Collection:
-        """Return a collection of texts that all customers share.
-
-        `name` has 1–128 printable ASCII characters without spaces.
-        """
+        """Return a collection of texts that all customers share."""
         return Collection(self.store, self.embedder, name)
 
     def store_message(
@@ -108,10 +103,7 @@ class VectorService:
         collection: str | None = None,
         vector: np.ndarray | None = None,
     ) -> list[Match]:
-        """Return the `top_k` texts of one customer or one collection that are nearest in meaning, best first.
-
-        Pass `vector` (dim,) if the query is already embedded.
-        """
+        """Return the `top_k` nearest texts of one customer or one collection, see `CustomerMemory.search`."""
         if user_id is not None and collection is None:
             return self.for_user(user_id).search(query, top_k, vector=vector)
         if collection is not None and user_id is None:

@@ -15,21 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from vector_indexes import Faiss, FaissHnsw, Usearch
-from vector_stores import Chroma, Customer, Lance, Ours, Rows, Store
+from vector_stores import Chroma, Customer, Faiss, Lance, Ours, Rows, Store
 
 sys.path.append(str(Path(__file__).parents[1]))
 
 from vector_data import TOP_K, Sample, customers
 
-STORES: dict[str, Callable[[Path, int], Store]] = {
-    "ours": Ours,
-    "faiss": Faiss,
-    "faiss-hnsw": FaissHnsw,
-    "usearch": Usearch,
-    "chroma": Chroma,
-    "lance": Lance,
-}
+STORES: dict[str, Callable[[Path, int], Store]] = {"ours": Ours, "faiss": Faiss, "chroma": Chroma, "lance": Lance}
 WARM_UP = 30
 EVERYTHING = "all"
 """The partition of all customers in the layout `whole`."""

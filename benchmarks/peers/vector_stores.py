@@ -1,4 +1,4 @@
-"""Our store and the compared databases with a common interface; `vector_indexes` has the libraries without a log.
+"""Our store and the compared libraries with a common interface.
 
 store = Chroma(folder, dim=384)
 store.insert("all", rows)
@@ -8,7 +8,8 @@ Each library is used as documented. It is imported when a store is opened, becau
 folder.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -81,6 +82,39 @@ class Ours:
 
     def count(self) -> int:
         return self._store.count()
+
+
+class Faiss:
+    """FAISS's exact index; a partition is an index with a separate file."""
+
+    saves_itself = False
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        import faiss
+
+        faiss.omp_set_num_threads(1)
+        self._faiss, self._folder, self._dim = faiss, folder, dim
+        self._indexes = {path.stem: faiss.read_index(str(path)) for path in folder.glob("*.index")}
+
+    def insert(self, partition: str, rows: Rows) -> None:
+        if partition not in self._indexes:
+            self._indexes[partition] = self._faiss.IndexIDMap(self._faiss.IndexFlatIP(self._dim))
+        self._indexes[partition].add_with_ids(rows.vectors, rows.ids)
+
+    def save(self, partition: str) -> None:
+        index = self._indexes[partition]
+        write_durably(self._folder / f"{partition}.index", lambda name: self._faiss.write_index(index, name))
+
+    def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
+        index, settings = self._indexes[partition], None
+        if customer:
+            selector = self._faiss.IDSelectorBatch(customer.ids)
+            settings = self._faiss.SearchParameters(sel=selector)
+        found = index.search(query[None], top_k, params=settings)[1][0]
+        return found[found >= 0].tolist()
+
+    def count(self) -> int:
+        return sum(index.ntotal for index in self._indexes.values())
 
 
 class Chroma:
@@ -165,3 +199,20 @@ class Lance:
 
     def count(self) -> int:
         return sum(table.count_rows() for table in self._tables.values())
+
+
+def write_durably(path: Path, write: Callable[[str], object]) -> None:
+    """Replace a file atomically: write a new file, sync it, rename it, and sync the folder."""
+    new = path.with_suffix(".new")
+    write(str(new))
+    _sync(new)
+    new.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

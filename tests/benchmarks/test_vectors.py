@@ -43,12 +43,6 @@ def test_recall_is_the_share_of_the_exact_nearest_and_ties_count() -> None:
     assert vector_data.recall(vectors, query, [0, 1, 2, 3], top_k=10) == 1
 
 
-def test_percentiles_are_interpolated() -> None:
-    import vector_data
-
-    assert vector_data.percentiles([4.0, 1.0, 2.0, 3.0, 5.0]) == pytest.approx({"p50_ms": 3.0, "p95_ms": 4.8})
-
-
 def test_a_sample_is_extended_by_noisy_copies_of_unit_length() -> None:
     import vector_data
 
@@ -58,66 +52,6 @@ def test_a_sample_is_extended_by_noisy_copies_of_unit_length() -> None:
     assert np.linalg.norm(grown, axis=1) == pytest.approx(np.ones(100), abs=1e-5)
     assert np.sum(grown[40:80] * real, axis=1) == pytest.approx(np.full(40, 0.958), abs=0.02)
     assert np.array_equal(vector_data.grow(real, 25), real[:25])
-
-
-def test_every_row_belongs_to_one_customer() -> None:
-    import vector_data
-
-    dealt = vector_data.customers(1010)
-    assert sorted(np.concatenate(list(dealt.values()))) == list(range(1010))
-    assert {len(rows) for rows in dealt.values()} == {202}
-    assert len(vector_data.customers(7)) == 1
-
-
-def test_sizes_are_numbers_or_real() -> None:
-    import vector_ann
-    import vector_peers
-
-    assert vector_peers.parse(["--sizes", "real", "500"]).sizes == [None, 500]
-    assert vector_ann.parse([]).sizes == [1000, 5000, 15_000, 100_000]
-    with pytest.raises(SystemExit):
-        vector_peers.parse(["--queries", "501"])
-
-
-def test_verdicts_compare_our_store_with_each_peer_and_its_durability() -> None:
-    import vector_peers
-    from vector_contenders import CONTENDERS
-
-    def row(place: int, keeps_log: bool, syncs: float, **p50: float) -> vector_peers.Row:
-        figures = {part: {"p50_ms": value} for part, value in p50.items()}
-        return {"store": CONTENDERS[place].name, "keeps_log": keeps_log, "syncs_per_insert": syncs, **figures}
-
-    rows = [
-        row(0, True, 3.0, customer=0.2, insert=0.5),
-        row(1, True, 3.0, all=3.0, insert=0.5),
-        row(2, False, 2.0, all=1.0, customer=0.1, insert=9.0),
-        row(6, True, 8.0, all=1.0, customer=2.0, insert=0.4),
-        row(8, True, 0.0, customer=2.0, insert=4.0),
-        {"store": CONTENDERS[4].name, "not_measured": "not installed"},
-    ]
-    assert vector_peers.judge(rows) == [
-        "NOT HELD: customer, compared with FAISS flat (file rewritten): 0.200 and 0.100 ms (p50)",
-        "held: insert, compared with FAISS flat (file rewritten): 0.500 and 9.000 ms (p50)",
-        "held: customer, compared with Chroma (durable): 0.200 and 2.000 ms (p50)",
-        "NOT HELD: insert, compared with Chroma (durable): 0.500 and 0.400 ms (p50)",
-        "held: customer, compared with LanceDB (not synced): 0.200 and 2.000 ms (p50)",
-        "held: insert, compared with LanceDB (not synced): 0.500 and 4.000 ms (p50)",
-        "NOT HELD: search over all, within 2 x of FAISS flat: 3.000 and 1.000 ms (p50)",
-    ]
-
-
-def test_an_index_is_faster_from_the_size_above_which_it_is_always_faster() -> None:
-    import vector_ann
-
-    p50 = {"FAISS HNSW": [0.1, 0.4, 0.2, 0.3], vector_ann.OURS.name: [0.3, 0.3, 0.3, 3.0]}
-    rows = [
-        {"store": name, "size": size, "all": {"p50_ms": figure}}
-        for name, figures in p50.items()
-        for size, figure in zip([1, 2, 3, 4], figures, strict=True)
-    ]
-    assert vector_ann.beaten_from(rows, "FAISS HNSW") == 3
-    rows[3]["all"]["p50_ms"] = 9.0
-    assert vector_ann.beaten_from(rows, "FAISS HNSW") is None
 
 
 @pytest.mark.slow

@@ -93,10 +93,6 @@ def test_adding_the_same_texts_again_creates_no_second_row(intents: Collection) 
     assert first[0] == first[2] != first[1]
     assert intents.add(["a b", "c d", "e f"])[:2] == first[:2]
     assert intents.count() == 3
-    assert intents.add(["other text"], ids=["mine"]) == ["mine"]
-    intents.add(["new text"], ids=["mine"])
-    assert intents.count() == 4
-    assert intents.search("new text", 1)[0].id == "mine"
     assert intents.add([]) == []
 
 
@@ -205,11 +201,8 @@ def test_a_top_k_larger_than_the_collection_finds_all_texts(intents: Collection)
     ("given", "message"),
     [
         ({"texts": "one text"}, "add expects a list of texts"),
-        ({"texts": ["a", "b"], "ids": ["x"]}, "the same number of ids as texts: got 2 texts, 1 ids"),
         ({"texts": ["a"], "metadata": []}, "the same number of metadata as texts: got 1 texts, 0 metadata"),
         ({"texts": ["a"], "vectors": np.ones((2, DIM))}, "the same number of vectors as texts: got 1 texts, 2 vectors"),
-        ({"texts": ["a", "b"], "ids": ["x", "x"]}, "Two texts have the same id.*Use distinct ids"),
-        ({"texts": ["a"], "ids": ["é"]}, "Expected a row id of 1–512 ASCII characters"),
         ({"texts": ["a"], "metadata": [{"text": "x"}]}, "the metadata key 'text' is reserved"),
         ({"texts": ["a"], "metadata": [{"x": None}]}, "expected metadata 'x' to be a str, number, bool"),
         ({"texts": ["a"], "metadata": [{"x": "y" * MAX_METADATA_BYTES}]}, "metadata of text 0 has 20009 bytes"),

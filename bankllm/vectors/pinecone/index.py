@@ -37,7 +37,7 @@ REJECTED = frozenset({400, 413, 422})
 
 
 class KeyRefused(StoreError):
-    """Pinecone rejects the API key, or the key lacks a permission; calls fail until an operator fixes it."""
+    """The API key is rejected or lacks a permission; calls fail until an operator fixes it."""
 
 
 class IndexMismatch(StoreError):
@@ -53,13 +53,11 @@ class ForeignRecord(StoreError):
 
 
 class Location(NamedTuple):
-    """Where one customer's records are stored in the index."""
+    """Where one customer's records are: the Pinecone namespace, and the prefix of record ids in the shared layout."""
 
     customer: str
     namespace: str
-    """The Pinecone namespace."""
-    prefix: str
-    """Prefix of the customer's record ids; empty in the layout `customer`."""
+    prefix: str = ""
 
     @property
     def filter(self) -> dict[str, Any] | None:
@@ -101,9 +99,7 @@ def location(customer: str, layout: PineconeNamespaces) -> Location:
     """
     check_namespace(customer)
     encoded = quote(customer, safe="")
-    return (
-        Location(customer, encoded, "") if layout == "customer" else Location(customer, SHARED_NAMESPACE, f"{encoded}/")
-    )
+    return Location(customer, encoded) if layout == "customer" else Location(customer, SHARED_NAMESPACE, f"{encoded}/")
 
 
 class PineconeIndex:

@@ -40,14 +40,11 @@ class Entry(NamedTuple):
 
 
 class Backlog(NamedTuple):
-    """How far Pinecone is behind the file."""
+    """Number of entries not yet pushed, age of the oldest in seconds, and number of entries rejected permanently."""
 
     depth: int
-    """Entries not yet pushed."""
     oldest_s: float
-    """Age of the oldest of these entries in seconds; 0 if there are none."""
     parked: int
-    """Entries that Pinecone rejected permanently; the next process that pushes retries them once."""
 
 
 class PendingDeletes(NamedTuple):

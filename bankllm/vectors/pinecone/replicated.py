@@ -20,7 +20,7 @@ from bankllm.errors import StoreError, UsageError
 from bankllm.settings import PineconeNamespaces
 from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, KeyRefused, PineconeIndex, location
 from bankllm.vectors.pinecone.outbox import OutboxStore
-from bankllm.vectors.pinecone.worker import OutboxWorker
+from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, unit_vectors
 from bankllm.vectors.store import ReplicationStats
 

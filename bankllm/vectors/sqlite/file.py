@@ -20,8 +20,6 @@ BUSY_TIMEOUT_S = 30.0
 """Maximum time in seconds that one call waits for other threads and processes that use the file."""
 FLOAT32 = np.dtype("<f4")
 """Stored vectors are little-endian on all machines."""
-CONVERT_ROWS = 2048
-"""Vectors per transaction when a file with float16 or int8 vectors is migrated."""
 
 _ADVICE = {
     "SQLITE_BUSY": "Another process has locked the file; stop that process, or try again.",
@@ -186,49 +184,31 @@ def _create(db: sqlite3.Connection) -> None:
 
 
 def _migrate(db: sqlite3.Connection) -> None:
-    """Bring a file of an older schema to `SCHEMA_VERSION`. If the process is killed, the next open continues.
+    """Bring a file of an older schema to `SCHEMA_VERSION` in one transaction; the next open repeats a killed one.
 
-    Other processes can use the file meanwhile. Those of an older bankllm that read float16 or int8 vectors get an error
-    from the first transaction on, because the file's precision differs from theirs.
+    A process of an older bankllm that has the file open and reads float16 or int8 vectors gets an error from then on.
     """
-    with transaction(db, "IMMEDIATE"):
-        if db.execute("SELECT count(*) FROM meta WHERE key = 'converting'").fetchone() == (0,):
-            kept = db.execute("SELECT value FROM meta WHERE key = 'precision' AND value <> 'float32'").fetchone()
-            db.executemany("INSERT INTO meta VALUES ('converting', ?)", [kept] if kept else [])
-        db.execute("UPDATE meta SET value = 'float32' WHERE key = 'precision'")
-    while _convert_some(db):
-        pass
     with transaction(db, "IMMEDIATE"):
         if db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,):
             return  # another process was faster
-        for kind, name in db.execute(
-            "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
-        ).fetchall():
+        code = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        for kind, name in db.execute(code).fetchall():
             db.execute(f"DROP {kind} IF EXISTS {name}")
         for table in ("embeddings", "embeddings_epoch", "reindexed"):
             db.execute(f"DROP TABLE IF EXISTS {table}")
         if db.execute("SELECT 1 FROM pragma_table_info('outbox') WHERE name = 'lsn'").fetchone():
             db.execute("ALTER TABLE outbox DROP COLUMN lsn")
-        db.execute("DELETE FROM meta WHERE key IN ('converting', 'reindexing')")
+        precision = db.execute("SELECT value FROM meta WHERE key = 'precision' AND value <> 'float32'").fetchone()
+        if precision:
+            db.create_function("to_float32", 1, lambda vector: _to_float32(vector, precision[0]))
+            db.execute("UPDATE rows SET vector = to_float32(vector)")
+            db.execute("UPDATE meta SET value = 'float32' WHERE key = 'precision'")
+        db.execute("DELETE FROM meta WHERE key = 'reindexing'")
         db.execute("INSERT OR REPLACE INTO meta VALUES ('removed', '1')")  # `compact` then frees the unused pages
         _create(db)
 
 
-def _convert_some(db: sqlite3.Connection) -> bool:
-    """Convert up to `CONVERT_ROWS` float16 or int8 vectors to float32; return whether there may be more."""
-    with transaction(db, "IMMEDIATE"):
-        found = db.execute("SELECT value FROM meta WHERE key = 'converting'").fetchone()
-        if found is None:
-            return False
-        size = FLOAT32.itemsize * int(read_meta(db)["dim"])
-        rows = db.execute(
-            "SELECT vector, seq FROM rows WHERE length(vector) <> ? LIMIT ?", (size, CONVERT_ROWS)
-        ).fetchall()
-        db.executemany("UPDATE rows SET vector = ? WHERE seq = ?", [(_float32(v, found[0]), seq) for v, seq in rows])
-    return bool(rows)
-
-
-def _float32(vector: bytes, precision: str) -> bytes:
+def _to_float32(vector: bytes, precision: str) -> bytes:
     """Convert a stored vector: float16, or int8 with its scale in the first four bytes."""
     if precision == "float16":
         return np.frombuffer(vector, "<f2").astype(FLOAT32).tobytes()

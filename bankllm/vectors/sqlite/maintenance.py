@@ -9,7 +9,6 @@ into new pages, so that no bytes of deleted rows remain.
 import logging
 import os
 import sqlite3
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -30,7 +29,11 @@ def back_up(source: Path, target: Path, wait_s: float = BUSY_TIMEOUT_S) -> None:
 
     Raises `StoreError` if `source` is not a store or is damaged, or if `target` exists or cannot be written.
     """
-    _refuse_existing(target)
+    if target.exists():
+        raise StoreError(
+            f"{target} already exists. A backup never replaces a file: use another name, or delete that file first."
+        )
+    temporary = target.with_name(f".{target.name}.new")
     with closing(open_existing(source, wait_s)) as db:
         with store_errors(source):
             faults = db.execute("PRAGMA integrity_check").fetchall()
@@ -40,30 +43,22 @@ def back_up(source: Path, target: Path, wait_s: float = BUSY_TIMEOUT_S) -> None:
                 "backup."
             )
         try:
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        except OSError as error:
-            raise StoreError(
-                f"{target} cannot be written: {error.strerror}. Use a path in a folder that exists and is writable."
-            ) from error
-        try:
+            temporary.unlink(missing_ok=True)  # of a backup that was killed
             with store_errors(target):
-                db.execute("VACUUM INTO ?", (name,))
-            os.fsync(handle)
-            _refuse_existing(target)
-            Path(name).replace(target)
-            folder = os.open(target.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+                db.execute("VACUUM INTO ?", (str(temporary),))
+            _sync(temporary)
+            temporary.replace(target)
+            _sync(target.parent)
         finally:
-            os.close(handle)
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def _refuse_existing(target: Path) -> None:
-    if target.exists():
-        raise StoreError(
-            f"{target} already exists. A backup never replaces a file: use another name, or delete that file first."
-        )
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def compact(db: sqlite3.Connection, path: Path | None) -> bool:

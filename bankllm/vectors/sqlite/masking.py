@@ -83,8 +83,7 @@ def mask_rows(
         waiting = "SELECT count(*) FROM outbox WHERE pushed_at IS NULL AND refused IS NULL"
         pending = db.execute(waiting).fetchone()[0]
         compact(db, path)
-        _check_log(db, path)
-        _check_names(db, path)
+        _check_nothing_is_left(db, path)
     return MaskedRows(checked, masked, pending)
 
 
@@ -104,19 +103,14 @@ def _changes(page: list[tuple[int, str, str]], embed: EmbedTexts, dim: int) -> l
     return values
 
 
-def _check_log(db: sqlite3.Connection, path: Path) -> None:
-    """Raises `StoreError` if the write-ahead log cannot be emptied; it may then contain original texts."""
-    busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    if busy:
+def _check_nothing_is_left(db: sqlite3.Connection, path: Path) -> None:
+    if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
         raise StoreError(
             f"The rows of {path} are masked, but its write-ahead log still contains original texts, because another "
             "process reads the file. Stop that process, then run again: bankllm memory mask."
         )
-
-
-def _check_names(db: sqlite3.Connection, path: Path) -> None:
-    names = [name for (name,) in db.execute("SELECT DISTINCT namespace FROM rows")]
-    if found := sum(mask(name) != name for name in names):
+    names = db.execute("SELECT DISTINCT namespace FROM rows").fetchall()
+    if found := sum(mask(name) != name for (name,) in names):
         raise StoreError(
             f"The rows of {path} are masked, but {found} customer or collection names look like account numbers. Names "
             "cannot be masked, because rows are stored under them. Store those rows under other names, then delete the "

@@ -15,7 +15,7 @@ import pytest
 
 from bankllm.errors import StoreError, UsageError
 from bankllm.settings import PineconeNamespaces
-from bankllm.vectors.pinecone import replicated, worker
+from bankllm.vectors.pinecone import outbox_worker, replicated
 from bankllm.vectors.pinecone.index import ForeignRecord, IndexMismatch, PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore, push_lock
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
@@ -26,8 +26,8 @@ from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten all pauses and timeouts."""
-    monkeypatch.setattr(worker, "POLL_S", 0.02)
-    monkeypatch.setattr(worker, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(outbox_worker, "POLL_S", 0.02)
+    monkeypatch.setattr(outbox_worker, "LONGEST_PAUSE_S", 0.2)
     monkeypatch.setattr(replicated, "OPEN_S", 2.0)
     monkeypatch.setattr(replicated, "DRAIN_S", 2.0)
     monkeypatch.setattr(replicated, "COOLDOWN_S", 0.2)

@@ -174,7 +174,6 @@ import os, signal, sqlite3, sys
 from pathlib import Path
 from bankllm.vectors.sqlite import file
 moment, times, seen, connect = sys.argv[2], int(sys.argv[3]), 0, sqlite3.connect
-file.CONVERT_ROWS = 7
 def watch(sql):
     global seen
     seen += sql.startswith(moment)
@@ -192,7 +191,7 @@ file.open_existing(Path(sys.argv[1])).close()
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
 @pytest.mark.parametrize(
     ("moment", "times"),
-    [("", 0), ("UPDATE rows", 1), ("UPDATE rows", 30), ("DROP TABLE", 2), ("PRAGMA user_version =", 1)],
+    [("", 0), ("DROP TABLE", 2), ("UPDATE rows", 1), ("UPDATE meta", 1), ("PRAGMA user_version =", 1)],
 )
 def test_a_file_of_schema_3_is_migrated_even_if_the_process_was_killed(
     path: Path, precision: str, moment: str, times: int
@@ -204,7 +203,7 @@ def test_a_file_of_schema_3_is_migrated_even_if_the_process_was_killed(
     if times:
         command = [sys.executable, "-c", MIGRATION, str(path), moment, str(times)]
         killed = subprocess.run(command, capture_output=True, text=True)
-        assert killed.returncode == (0 if precision == "float32" and moment == "UPDATE rows" else -signal.SIGKILL)
+        assert killed.returncode == (0 if precision == "float32" and moment.startswith("UPDATE") else -signal.SIGKILL)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         rows = store.export("CUST001")
         assert [row.text for row in rows] == [f"text {i}" for i in range(50)]

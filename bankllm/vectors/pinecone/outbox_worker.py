@@ -124,10 +124,7 @@ class OutboxWorker:
         return bool(groups)
 
     def _push_in_order(self, index: PineconeIndex, namespace: str, work: Work) -> None:
-        """Push the entries of one Pinecone namespace, grouped into consecutive entries of the same kind.
-
-        Kinds: 0 upsert of a row, 1 delete of a row, 2 delete of a whole customer.
-        """
+        """Push consecutive entries of the same kind together: 0 upsert, 1 delete of a row, 2 delete of a customer."""
         for kind, run in groupby(work, key=lambda item: (item[1] is None) + (item[0].id == "")):
             same = list(run)
             size = BATCH_RECORDS if kind < 2 else 1
