@@ -9,6 +9,7 @@ import pytest
 
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import read_records
+from bankllm.evidence.verification.rendered_pages import renderer
 from bankllm.evidence.verification.verify import verify
 from bankllm.pipeline import notebooks
 from tests.support.sealed_run import replace_text
@@ -49,6 +50,7 @@ def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
 
     manifest = read_manifest(folder)
     assert manifest.complete
+    assert manifest.renderer == renderer()
     assert manifest.files.keys() == {
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     } - {"manifest.json"}
