@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bankllm.evidence.claim_syntax import find_tokens
+from bankllm.evidence.claims import audit_claims
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.seal import MANIFEST
 from bankllm.evidence.share.publish import MAX_BYTES, WEIGHTS
-from bankllm.evidence.verification.claims_audit import audit_claims
 from bankllm.evidence.verification.verify import verify
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import CLAIM, HTML_CLAIM, LATEX_CLAIM
-from bankllm.evidence.report.claims import read_markdown
 
 UNIT = (
     r"(?P<unit>milliseconds|ms|µs|us|seconds?|sec|s|minutes|min|hours|h|%|percent|req(?:uest)?s?/s(?:ec|econd)?|rps|qps|"
@@ -87,6 +86,15 @@ def scan(file: Path) -> list[str]:
     return found
 
 
+def read_document(file: Path) -> str:
+    """Reads a text file. Raises `RunError` if it cannot be read or is not UTF-8 text."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{file} cannot be read ({reason}). Expected a text file in UTF-8; check the path.") from error
+
+
 def _prose(text: str) -> str:
     """Replaces claims, code, comments and URLs by spaces. Line and column numbers do not change."""
     text = text.replace("\\%", " %")
@@ -131,7 +139,7 @@ def _placeholders(text: str, is_code: bool) -> Iterator[UnboundNumber]:
 
 def _parts(file: Path) -> Iterator[tuple[str, str, bool]]:
     """Yields location, text and whether the text is code: one part per notebook cell, or the whole file."""
-    text = read_markdown(file)
+    text = read_document(file)
     if file.suffix != ".ipynb":
         yield str(file), text, False
         return

@@ -20,8 +20,8 @@ from bankllm import training
 from bankllm.datasets import Dataset, Split, load
 from bankllm.datasets.banking77 import LICENCE
 from bankllm.errors import RunError, UsageError
+from bankllm.evidence.claim_syntax import CLAIM
 from bankllm.evidence.records import read_records
-from bankllm.evidence.report.claims import CLAIM
 from bankllm.evidence.verification.verify import Finding, verify
 from bankllm.model import base_models
 from bankllm.model.artifact import ClassifierConfig, Pooling

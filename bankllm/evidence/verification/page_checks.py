@@ -33,7 +33,7 @@ def check_pages(folder: Path, names: Sequence[str], records: Sequence[Record]) -
             continue
         try:
             text = read_text(folder, name)
-            faults = list(_notebook_faults(text, by_id) if notebook else _claim_faults(text, by_id))
+            faults = list(_notebook_faults(text, by_id) if notebook else claim_faults(text, by_id))
         except RunError as error:
             faults = [str(error)]
         findings += [broken(name, fault) for fault in faults]
@@ -42,7 +42,7 @@ def check_pages(folder: Path, names: Sequence[str], records: Sequence[Record]) -
     return findings
 
 
-def _claim_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
+def claim_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
     """Yields the claims that differ from their records, or name no record."""
     for token in find_tokens(text):
         record = records.get(token.id)
@@ -61,7 +61,7 @@ def _notebook_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
         return
     for kind, part in parts:
         if kind == "text/markdown":
-            yield from _claim_faults(part, records)
+            yield from claim_faults(part, records)
         elif kind == "text/html":
             for table in part.split("<table")[1:]:
                 yield from _table_faults(table, records)

@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import cast
 
 from bankllm.errors import RunError
+from bankllm.evidence.claim_syntax import find_tokens
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record
-from bankllm.evidence.report.claims import CLAIM, check_claims
 from bankllm.evidence.seal import MANIFEST
-from bankllm.evidence.verification.record_checks import Finding, Verdict, broken, check_records, read_record_lines
+from bankllm.evidence.verification.page_checks import claim_faults
+from bankllm.evidence.verification.record_checks import (
+    Finding,
+    Verdict,
+    broken,
+    check_records,
+    read_record_lines,
+    read_text,
+)
 from bankllm.evidence.verification.run_checks import check_run, file_fault
 
 TRAINING_FILE = "training.json"
@@ -86,20 +94,20 @@ def _check_card(folder: Path, records: list[Record]) -> list[Finding]:
     from huggingface_hub import ModelCard, ModelCardData
     from yaml import YAMLError
 
-    path = folder / CARD
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(folder, CARD)
         results = cast(ModelCardData, ModelCard(text).data).eval_results or []
-        faults = check_claims(path, folder)
-    except (RunError, ValueError, OSError, YAMLError) as error:
+    except (RunError, ValueError, YAMLError) as error:
         return [broken(CARD, f"the model card cannot be read ({type(error).__name__}: {error})")]
-    measured = {record.title: record.value for record in records if record.status == "measured"}
+    measured = {record.id: record for record in records if record.status == "measured"}
+    faults = list(claim_faults(text, measured))
+    values = {record.title: record.value for record in measured.values()}
     for result in results:
-        if (value := measured.get(result.metric_name or "")) != result.metric_value:
+        if (value := values.get(result.metric_name or "")) != result.metric_value:
             faults.append(
                 f"model-index: expected {result.metric_name} {value}, as in the records, found {result.metric_value}"
             )
     if faults:
         return [broken(CARD, fault) for fault in faults]
-    numbers = len(results) + len(CLAIM.findall(text))
+    numbers = len(results) + len(list(find_tokens(text)))
     return [Finding(CARD, "ok", f"{numbers} numbers agree with their records")]

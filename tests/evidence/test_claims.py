@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence.report.claims import check_claims, write_claims
-from bankllm.evidence.verification.claims_audit import audit_claims
+from bankllm.evidence.claims import audit_claims, check_claims, write_claims
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, replace_text, sealed_run
 
 PAGE = """<!-- claims-run: runs/one profile=quick -->

@@ -1,11 +1,9 @@
-"""Check or fill in the claims of a Markdown file: numbers that are bound to records of a run.
+"""Check or fill in the claims of a Markdown file: numbers that are bound to records of a run (`claim_syntax`).
 
-A claim looks like this: `<!-- claim: chat.sequential.p95_ms -->12.3 ms<!-- /claim -->`. `bankllm claims README.md`
-compares every claim with its record; `--write` fills the claims in.
-
-A file can name its run once, with a path relative to the file: `<!-- claims-run: outputs/reference profile=quick -->`.
-A claim can state conditions that its record must fulfil: `<!-- claim: ID dataset=banking77 -->`. Conditions of
-`claims-run` apply to all claims of the file.
+`bankllm claims README.md` compares every claim with its record and looks for numbers without a claim; `--write` fills
+the claims in. A file can name its run once, with a path relative to the file:
+`<!-- claims-run: outputs/reference profile=quick -->`. Conditions after the run, or after the id of a claim, are
+conditions that the records must fulfil.
 """
 
 import os
@@ -13,19 +11,42 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from bankllm import __version__
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import CLAIM, RUN, Token, find_tokens, parse_conditions
 from bankllm.evidence.format import PARTS, format_part
+from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records, write_text
+from bankllm.evidence.seal import MANIFEST
+from bankllm.evidence.unbound_numbers import read_document, unbound_numbers_in_results
+from bankllm.evidence.verification.verify import verify
+
+
+def audit_claims(file: Path, folder: Path) -> list[str]:
+    """Returns every fault of the file as text: stale or wrong claims, claims without a record, unbound numbers.
+
+    Claims are stale if the file names another run, if the run does not verify (for example because a raw file was
+    changed), if it is not complete, or if another minor version of bankllm made it. Raises `RunError` if the file or
+    the run is unreadable.
+    """
+    text = read_document(file)
+    return [
+        *(f"{file}: stale: {why}" for why in _stale(file, run_named_in(text)[0], folder)),
+        *check_claims(file, folder),
+        *(
+            f"{file}:{number.line}: {number.text!r} is in a results section and has no claim. Bind it to a record with "
+            "<!-- claim: ID -->, or name its source with <!-- not measured here: source -->"
+            for number in unbound_numbers_in_results(text)
+        ),
+    ]
 
 
 def check_claims(file: Path, folder: Path) -> list[str]:
-    """Compare the claims of a file with the records of the run in `folder`; returns one line per fault.
+    """Compares value, interval, n, conditions and data set of each claim with its record; returns one line per fault.
 
-    Checked are the value, the interval, n, the conditions and the data set. The records themselves are not verified
-    here; `audit_claims` does both. Raises `RunError` if the file is not UTF-8 text or the records cannot be read.
+    The records themselves are not verified. Raises `RunError` if the file or the records cannot be read.
     """
-    text = read_markdown(file)
+    text = read_document(file)
     measured = _measured(folder)
     file_conditions = run_named_in(text)[1]
     faults = []
@@ -39,13 +60,12 @@ def check_claims(file: Path, folder: Path) -> list[str]:
 
 
 def write_claims(file: Path, folder: Path) -> int:
-    """Fill in every claim from its record and `claims-run` with the path of the run; returns the number of claims.
+    """Fills in every claim from its record, and `claims-run` with the path of the run; returns the number of claims.
 
-    Raises `RunError` if a claim has no valid record or its record does not fulfil a condition. The file is then not
-    changed.
+    Raises `RunError`, without a change of the file, if a claim has no valid record that fulfils its conditions.
     """
     measured = _measured(folder)
-    text = read_markdown(file)
+    text = read_document(file)
     file_conditions = run_named_in(text)[1]
     tokens = list(find_tokens(text))
     if unknown := sorted({token.id for token in tokens} - set(measured)):
@@ -68,13 +88,23 @@ def run_named_in(text: str) -> tuple[str, str]:
     return (match["run"], match["conditions"]) if match else ("", "")
 
 
-def read_markdown(file: Path) -> str:
-    """Read a text file. Raises `RunError` if it cannot be read or is not UTF-8 text."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise RunError(f"{file} cannot be read ({reason}). Expected a text file in UTF-8; check the path.") from error
+def _stale(file: Path, named: str, folder: Path) -> Iterator[str]:
+    """Yields the reasons why the run in `folder` cannot support the claims of a file that names the run `named`."""
+    if named and (file.parent / named).resolve() != folder.resolve():
+        yield f"the file names the run {named}, but was checked against {folder}"
+    broken = [finding for finding in verify(folder).findings if not finding.holds]
+    for finding in broken[:5]:
+        yield f"{finding.subject} of {folder.name} does not verify: {finding.detail}"
+    if len(broken) > 5:
+        yield f"{len(broken) - 5} more findings. See all: bankllm verify {folder}"
+    if not (folder / MANIFEST).exists():
+        return
+    manifest = read_manifest(folder)
+    if not manifest.complete:
+        yield f"run {manifest.run_id} is not complete. Continue with: bankllm run --resume {manifest.run_id}"
+    made_by = str(manifest.environment.get("libraries", {}).get("bankllm"))
+    if made_by.split(".")[:2] != __version__.split(".")[:2]:
+        yield f"run {manifest.run_id} was made by bankllm {made_by}, this is {__version__}. Measure again: bankllm run"
 
 
 def _faults(token: Token, record: Record, file_conditions: str, line: str) -> Iterator[str]:
@@ -89,7 +119,7 @@ def _faults(token: Token, record: Record, file_conditions: str, line: str) -> It
 
 
 def _condition_faults(token: Token, record: Record, file_conditions: str) -> Iterator[str]:
-    """Conditions of the claim that its record does not fulfil, and an unknown part of the record."""
+    """Yields the conditions that the record does not fulfil, and an unknown part of the record."""
     if token.part not in PARTS:
         yield f"{token.id}#{token.part}: unknown part. Expected #ci95, #n, or no part"
     try:
