@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bankllm.errors import RunError
+from bankllm.errors import RunError, UsageError
 from bankllm.evidence.csv_table import MAX_FILE_BYTES, Table, inside, read_table
 from bankllm.evidence.documents import Raw, Record
 from bankllm.evidence.statistics.statistic import STATISTICS, Estimate
@@ -53,7 +53,7 @@ class RawFiles:
         rows = self.rows(raw, needed_columns(statistic, parameters))
         try:
             return STATISTICS.get(statistic)(rows, **parameters)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        except (UsageError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise RunError(f"{raw.path}: {statistic}({dict(parameters)}) cannot be applied: {error!r}.") from error
 
     def _sha256(self, name: str) -> str:

@@ -115,6 +115,7 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
     (P95, {"id": "chat.sequential.p90_ms"}, "the id says p90"),
     (P95, {"unit": "bytes"}, P95),
     (P95, {"statistic": "mean"}, P95),
+    (P95, {"statistic": "across", "parameters": {"group": "ms", "pick": "max", "of": "none"}}, "cannot be applied"),
     (P95, {"raw": {"where": {"ms": "5.0"}}}, P95),
     (P95, {"raw": {"path": "raw/01_answers.csv.gz"}}, P95),
     (P95, {"raw": {"path": "../run/raw/01_chat.csv"}}, "is outside the run folder"),
