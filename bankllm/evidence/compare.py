@@ -52,11 +52,11 @@ def compare(folder_a: Path, folder_b: Path) -> list[Compared]:
     machines = machine_differences(folder_a, folder_b)
     compared = []
     for id, a, b, why in pairs(folder_a, folder_b):
-        if a is None or b is None or why or machines:
-            both = a is not None and b is not None
-            compared.append(Compared(id, a, b, "not comparable", "; ".join(filter(None, (why, both and machines)))))
-        else:
+        if a and b and not why and not machines:
             compared.append(Compared(id, a, b, *_judge(folder_a, a, folder_b, b)))
+        else:
+            whys = (why, machines if a and b else "")
+            compared.append(Compared(id, a, b, "not comparable", "; ".join(filter(None, whys))))
     return compared
 
 

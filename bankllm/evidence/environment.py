@@ -4,6 +4,7 @@ The description contains no host name, user name or path. GPU data comes from `n
 takes seconds.
 """
 
+import contextlib
 import csv
 import os
 import platform
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from bankllm import __version__
 from bankllm.evidence.recompute import sha256_file
 from bankllm.settings import project_root
 from bankllm.util.processes import usable_cores
@@ -97,19 +99,15 @@ def os_name() -> str:
 
 def libraries() -> dict[str, str | None]:
     """Returns the versions of bankllm and its direct dependencies; None for one that is not installed."""
-    try:
-        required = [line for line in requires("bankllm") or () if "extra ==" not in line]
-    except PackageNotFoundError:
-        required = []
-    return {name: installed(name) for name in ("bankllm", *(re.split(r"[^\w.-]", line)[0] for line in required))}
-
-
-def installed(package: str) -> str | None:
-    """Returns the version of an installed package without importing it; None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    versions: dict[str, str | None] = {"bankllm": __version__}
+    with contextlib.suppress(PackageNotFoundError):
+        for line in requires("bankllm") or ():
+            if "extra ==" not in line:
+                versions[re.split(r"[^\w.-]", line)[0]] = None
+    for name in versions:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _words(path: Path) -> list[str]:

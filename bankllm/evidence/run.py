@@ -72,10 +72,9 @@ class Run:
     ) -> Record:
         """Computes `statistic` from the rows that were written as `raw`, and saves and returns the record.
 
-        `where` selects rows by column values, `conditions` are added to the run's conditions, and `parameters` are the
-        arguments of the statistic. `invalid_because` says why the number must not be used, e.g. a cut-short load; the
-        reasons of the load summary and of the statistic are added to it. Raises `RunError` if no such rows were
-        written, or if they do not fit the statistic.
+        `where` selects rows by column values, and `parameters` are the arguments of the statistic. `invalid_because`
+        says why the number must not be used; the reasons of the load summary and of the statistic are added to it.
+        Raises `RunError` if no such rows were written, or if they do not fit the statistic.
         """
         path = self.raw_path(raw)
         if not path.exists():

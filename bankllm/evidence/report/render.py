@@ -20,11 +20,8 @@ from bankllm.evidence.format import describe_how, format_interval, format_part, 
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records, write_text
 from bankllm.evidence.report.resume import Wordings, latex
-from bankllm.evidence.report.roadmap import REPORTED_BY_OTHERS
 from bankllm.evidence.report.summary import (
-    API_RECORDS,
     TRAINING_COLUMNS,
-    VECTOR_RECORDS,
     by_topic,
     headlines,
     matching,
@@ -92,6 +89,7 @@ def _environment() -> Environment:
         "how": describe_how,
         "sentence": lambda text: text[:1].upper() + text[1:],
         "latex": latex,
+        "matching": matching,
         "md": lambda record, part="": claim_syntax.markdown(record.id, format_part(record, part), part),
         "html": lambda record, part="": Markup(claim_syntax.hypertext(record.id, format_part(record, part), part)),
     }
@@ -112,11 +110,10 @@ def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
         "sections": topics,
         "plots": plots_by_topic(folder, topics),
         "headlines": headlines(records),
-        "api": matching(records, API_RECORDS),
-        "vectors": matching(records, VECTOR_RECORDS),
+        "records": records,
         "training": training,
         "training_columns": {column: title for column, title in TRAINING_COLUMNS.items() if column in columns},
-        "others": REPORTED_BY_OTHERS if on_banking77 else (),
+        "on_banking77": on_banking77,
         "missing": [record for record in records if record.status != "measured"],
         "line": {record.id: number for number, record in enumerate(records, start=1)},
         "wordings": wordings,

@@ -4,9 +4,6 @@ This project began with a written plan, called *the roadmap*. The plan stated re
 none of them was a measurement. `ROADMAP` quotes these claims; no other place in the repository does. The roadmap also
 stated the load of its load test: 100 users and 1,000 requests, which the profiles `quick` and `full` use
 (`bankllm/profiles.py`), and a mix of one health check per two chats (`bankllm/loadtest/load.py`).
-
-`REPORTED_BY_OTHERS` lists published results of other systems. They were not measured here either. Report pages show
-such numbers under a separate heading, never in a table with measured numbers.
 """
 
 import math
@@ -16,18 +13,6 @@ from typing import Literal
 
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.records import Record
-
-REPORTED_BY_OTHERS = (
-    ("claimed leaderboard best", 94.94),
-    ("RoBERTa-large, full fine-tune", 94.32),
-    ("BERT-large tuned (arXiv 2003.04807)", 93.66),
-    ("bge-small frozen + linear SVC", 93.08),
-    ("LoRA on RoBERTa-base", 92.05),
-    ("Qwen3-8B QLoRA r=16 (A100)", 91.85),
-    ("Llama-3.2-1B QLoRA (T4, about 50 min)", 90.21),
-    ("DistilBERT LoRA r=8 (T4, about 3 h)", 88.25),
-)
-"""System → published accuracy in % on the full Banking77 test set."""
 
 
 @dataclass(frozen=True)

@@ -15,28 +15,6 @@ SECTIONS = {
 }
 """First part of a record's id → heading of its section, in the order of the page."""
 
-API_RECORDS = (
-    "chat.sequential.*",
-    "load.ab.*",
-    "load.locust.*",
-    "load.openloop.[opt]*",
-    "load.sweep.*.knee",
-    "load.session.*.p95_ms",
-    "telemetry.histogram.p95_ms",
-    "telemetry.rss",
-)
-VECTOR_RECORDS = (
-    "vectors.indexed",
-    "vectors.file",
-    "vectors.total.p*",
-    "vectors.search.p*",
-    "vectors.customer.total.p*",
-    "vectors.recall",
-    "vectors.bulk_embedding",
-    "vectors.cache.[duzr]*",
-)
-"""Patterns of the record ids in the two short tables at the top of the results page, in their order (`fnmatch`)."""
-
 TRAINING_COLUMNS = {
     "accuracy": "accuracy",
     "accuracy_over_seeds": "mean over seeds",

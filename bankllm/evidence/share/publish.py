@@ -1,4 +1,4 @@
-"""Copy a run into a git repository: everything that verification needs, without weights and without local paths.
+"""Copy a run into a git repository: what verification needs, without weights, repeated tables and local paths.
 
 Command: `bankllm publish outputs/<run-id> outputs/reference`
 
@@ -24,10 +24,13 @@ WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx"})
 """Suffixes of files with model weights."""
 MAX_BYTES = 20 * 2**20
 """Maximum total size of a copy in bytes."""
+TRAININGS = "adapters"
+"""Folder of the trained classifiers. Their tables are left out: `raw/` repeats them, and records of a classifier verify
+only beside its weights."""
 
 
 def publish(run: Path, target: Path) -> Manifest:
-    """Copy a run to `target`, without weights and local paths; returns the manifest of the copy.
+    """Copy a run to `target`, without weights, repeated tables and local paths; returns the manifest of the copy.
 
     An earlier copy at `target` is replaced once the new copy is complete. Raises `RunError` if the run does not verify,
     if it was made with uncommitted changes or outside a git checkout, if `target` exists and is not a run, or if the
@@ -50,7 +53,7 @@ def publish(run: Path, target: Path) -> Manifest:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         copy = Path(temporary) / target.name
-        shutil.copytree(run, copy, ignore=_weights)
+        shutil.copytree(run, copy, ignore=lambda folder, names: _left_out(Path(folder).relative_to(run), names))
         for notebook in copy.glob("notebooks/*.ipynb"):
             write_text(notebook, _without_paths(notebook.read_text(encoding="utf-8")))
         left_out = {name: sha256 for name, sha256 in manifest.files.items() if not (copy / name).exists()}
@@ -66,9 +69,10 @@ def publish(run: Path, target: Path) -> Manifest:
     return published
 
 
-def _weights(_: str, names: list[str]) -> set[str]:
-    """The names of files with model weights; a filter for `shutil.copytree`."""
-    return {name for name in names if Path(name).suffix in WEIGHTS}
+def _left_out(folder: Path, names: list[str]) -> set[str]:
+    """The names of weights, and of tables of single trainings, in a folder of the run."""
+    tables = {".csv", ".gz"} if folder.parts[:1] == (TRAININGS,) else set()
+    return {name for name in names if Path(name).suffix in WEIGHTS | tables}
 
 
 def _without_paths(notebook: str) -> str:

@@ -1,10 +1,11 @@
-"""A published copy verifies on its own, contains no weights, and lists the omitted files."""
+"""A published copy verifies on its own, contains no weights and no repeated table, and lists the omitted files."""
 
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,10 @@ from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 from tests.support.sealed_run import sealed_run
 
-WEIGHTS = "adapters/lora_r8/adapter_model.safetensors"
+WEIGHTS, ROWS = "adapters/lora_r8/adapter_model.safetensors", "adapters/lora_r8/raw/predictions.csv"
 
 
-def reseal(folder: Path, **changes: object) -> None:
+def seal_again(folder: Path, **changes: Any) -> None:
     manifest = replace(read_manifest(folder), **changes)
     write_manifest(folder, manifest)
     write_crate(folder, manifest)
@@ -31,9 +32,10 @@ def reseal(folder: Path, **changes: object) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     folder = sealed_run(tmp_path / "runs" / "one")
-    (folder / WEIGHTS).parent.mkdir(parents=True)
-    (folder / WEIGHTS).write_bytes(b"weights")
-    reseal(folder)
+    for name in (WEIGHTS, ROWS, "adapters/lora_r8/README.md"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("a file of a training")
+    seal_again(folder)
     return folder
 
 
@@ -41,12 +43,11 @@ def test_the_copy_verifies_and_lists_the_omitted_files(run: Path, tmp_path: Path
     target = tmp_path / "reference"
     publish(run, target)
     assert verify(target).holds
-    standalone = subprocess.run(
-        [sys.executable, "-I", target / "verify.pyz"], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-I", target / "verify.pyz"]
+    standalone = subprocess.run(command, capture_output=True, text=True, check=False)
     assert standalone.returncode == 0, standalone.stdout
-    assert read_manifest(target).left_out == {WEIGHTS: sha256_file(run / WEIGHTS)}
-    assert not (target / WEIGHTS).exists()
+    assert read_manifest(target).left_out == {name: sha256_file(run / name) for name in (ROWS, WEIGHTS)}
+    assert [path.name for path in (target / "adapters/lora_r8").rglob("*") if path.is_file()] == ["README.md"]
     parts = json.loads((target / "ro-crate-metadata.json").read_text())["@graph"]
     assert WEIGHTS not in {part["@id"] for part in parts}
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
@@ -59,7 +60,7 @@ def test_a_copy_can_be_replaced_and_copied_again(run: Path, tmp_path: Path) -> N
     publish(run, target)
     assert not (target / "stray.txt").exists()
     publish(target, tmp_path / "again")
-    assert read_manifest(tmp_path / "again").left_out.keys() == {WEIGHTS}
+    assert read_manifest(tmp_path / "again").left_out.keys() == {WEIGHTS, ROWS}
 
 
 def test_an_unsuitable_run_or_target_is_refused_and_nothing_changes(
@@ -72,7 +73,7 @@ def test_an_unsuitable_run_or_target_is_refused_and_nothing_changes(
     monkeypatch.setattr(module, "MAX_BYTES", 100)
     with pytest.raises(RunError, match="Expected at most 0 MiB"):
         publish(run, tmp_path / "reference")
-    reseal(run, git_dirty=True)
+    seal_again(run, git_dirty=True)
     with pytest.raises(RunError, match="was made with uncommitted changes"):
         publish(run, tmp_path / "reference")
     (run / "records.jsonl").write_text("")
@@ -96,13 +97,11 @@ def test_the_copy_contains_no_path_of_this_machine(run: Path, tmp_path: Path) ->
     cell |= {"metadata": {"tags": ["injected-parameters"]}, "source": ["# Parameters\n", f'run_dir = "{location}"\n']}
     document = {"cells": [cell], "nbformat": 4, "nbformat_minor": 5}
     document["metadata"] = {"papermill": {**papermill, "parameters": {"profile": "smoke", "run_dir": location}}}
-    (run / "notebooks").mkdir(exist_ok=True)
     (run / "notebooks" / "01.ipynb").write_text(json.dumps(document))
-    reseal(run)
-    target = tmp_path / "reference"
-    publish(run, target)
-    copied = (target / "notebooks" / "01.ipynb").read_text()
+    seal_again(run)
+    publish(run, tmp_path / "reference")
+    copied = (tmp_path / "reference/notebooks/01.ipynb").read_text()
     assert location not in copied
     assert 'run_dir = \\"..\\"' in copied
     assert json.loads(copied)["metadata"]["papermill"]["input_path"] == "01.ipynb"
-    assert verify(target).holds
+    assert verify(tmp_path / "reference").holds
