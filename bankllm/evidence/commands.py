@@ -65,7 +65,8 @@ def publish(
     from bankllm.evidence.share.publish import publish as copy
 
     left_out = copy(run_dir, target).left_out
-    typer.echo(f"{target}: copied without {len(left_out)} files of weights and repeated tables. Verify the copy: bankllm verify {target}")
+    typer.echo(f"{target}: copied without {len(left_out)} files (weights, repeated tables).")
+    typer.echo(f"Verify the copy: bankllm verify {target}")
 
 
 def claims(

@@ -1,8 +1,6 @@
 """RESULTS.html in a real Chromium: light and dark mode, desktop and phone widths, and print."""
 
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -14,8 +12,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
 ]
-SCREENSHOTS = os.environ.get("BANKLLM_SCREENSHOTS")
-"""Folder for screenshots (optional), for visual inspection."""
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +59,6 @@ def test_the_page_is_readable_and_loads_nothing_external(browser, url: str, sche
     for selector in ("body", "p.lead", "td.soft", "tr.missing td", "a"):
         assert contrast(page, selector) >= 4.5, selector
     assert external_requests == []
-    if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS) / f"results-{width}-{scheme}.png", full_page=True)
     context.close()
 
 

@@ -47,8 +47,8 @@ def accuracy_over_seeds(
 ) -> Estimate:
     """Mean accuracy over several training runs; `n` is the number of seeds.
 
-    The interval is mean ± t s/√n with Student's t. It covers the variation between seeds on the same texts. It does not
-    cover the variation between samples of texts, which the interval of `accuracy` covers.
+    The interval, mean ± t s/√n with Student's t, covers the variation between seeds on the same texts, not that between
+    samples of texts, which the interval of `accuracy` covers.
     """
     shares, problem = _by_seed(rows, seed, predicted, actual)
     if problem:
@@ -89,9 +89,8 @@ def _by_seed(rows: Rows, seed: str, predicted: str, actual: str) -> tuple[list[f
 def mcnemar(rows: Rows, a: str, b: str, actual: str = "actual") -> Estimate:
     """The p-value of the exact two-sided McNemar test: do two classifiers have the same accuracy on the same texts?
 
-    Columns `a` and `b` hold the predictions. Let b and c be the numbers of texts that only one of them classifies
-    correctly. If the accuracies are equal, each classifier has half of these texts, so
-    p = min(1, 2 P(Binomial(b + c, ½) ≤ min(b, c))). Computed in integers, which do not overflow.
+    Columns `a` and `b` hold the predictions. If b and c texts are classified correctly by only one of them,
+    p = min(1, 2 P(Binomial(b + c, ½) ≤ min(b, c))), in integers, which do not overflow.
     Source: McNemar, doi 10.1007/BF02295996.
     """
     if not rows:
@@ -175,9 +174,8 @@ def recall_at_false_rejects(
 ) -> Estimate:
     """Share of out-of-scope rows that are rejected if at most a share `false_rejects` of the in-scope rows is rejected.
 
-    `column` holds `inside` for in-scope rows and `outside` for out-of-scope rows; other rows are ignored. The threshold
-    is the highest one that the in-scope rows allow. Wilson's interval covers the sample of out-of-scope rows and treats
-    the threshold as fixed.
+    `column` holds `inside` or `outside`; other rows are ignored. The threshold is the highest one that the in-scope
+    rows allow. Wilson's interval covers the sample of out-of-scope rows and treats the threshold as fixed.
     """
     in_scope, out_of_scope = _scopes(rows, confidence, column, inside, outside)
     if not in_scope or not out_of_scope:

@@ -70,7 +70,8 @@ def statistic(
     """Returns a decorator that registers a function under its name. The arguments are the fields of `Statistic`."""
 
     def register(function: Callable[P, Estimate]) -> Statistic[P]:
-        made = update_wrapper(Statistic(function, unit, better, tolerance), function)
+        made = Statistic(function, unit, better, tolerance)
+        update_wrapper(made, function)
         STATISTICS.add(function.__name__, made)
         return made
 

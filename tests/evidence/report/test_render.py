@@ -12,22 +12,12 @@ from bankllm.evidence.format import describe_how, format_interval, format_part, 
 from bankllm.evidence.records import read_records
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
-
-DATA = {
-    "dataset": "banking77",
-    "train_rows": 10003,
-    "test_rows": 3080,
-    "intents": 77,
-    "train_sha256": "a" * 64,
-    "test_sha256": "b" * 64,
-    "model": "all-MiniLM-L6-v2",
-    "model_sha256": "c" * 64,
-}
+from tests.support.sealed_run import BANKING77
 
 
 @pytest.fixture
 def filled(run: Run) -> Run:
-    run.conditions |= DATA
+    run.conditions |= BANKING77
     run.write_rows("predictions", [{"actual": "a", "predicted": "a"}] * 93 + [{"actual": "b", "predicted": "a"}] * 7)
     how = {"configuration": "LoRA r=8"}
     run.measure(
@@ -89,19 +79,6 @@ def test_html_is_escaped_and_needs_no_other_file(filled: Run) -> None:
     assert re.findall(r'(?:src|href)="(?!data:|#|raw/|records\.jsonl)[^"]*', page) == []
 
 
-def test_an_unknown_part_of_a_record_is_refused(filled: Run) -> None:
-    with pytest.raises(ValueError, match="Unknown part 'm' of a record"):
-        format_part(read_records(filled.folder)[0], "m")
-
-
-def test_the_resume_lists_omitted_records(filled: Run) -> None:
-    render(filled.folder)
-    text = visible_text(filled.folder / "RESUME.md")
-    assert "to 93.0 % test accuracy on banking77 (95 % interval 86.3 – 96.6 %, n = 100)." in text
-    assert "p50 100.0 ms and p95 190.0 ms one request at a time" in text
-    assert re.search(r"These records were not measured in this run, or are not valid: .*`load\.ab\.throughput`", text)
-
-
 def test_rendering_twice_gives_the_same_bytes(filled: Run) -> None:
     first = {page: page.read_bytes() for page in render(filled.folder)}
     assert {page: page.read_bytes() for page in render(filled.folder)} == first
@@ -130,3 +107,5 @@ def test_values_are_formatted_with_units(run: Run, value: float, unit: str, show
     assert format_value(record) == shown
     assert format_interval(record) == "none: measured once"
     assert describe_how(record) == "value of x"
+    with pytest.raises(ValueError, match="Unknown part 'm' of a record"):
+        format_part(record, "m")
