@@ -9,18 +9,43 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
+from bankllm.loadtest.load import COLUMNS, LoadResult
+
 APP = (sys.executable, __file__)
 """The command, as `ServerProcess(program=...)` expects it."""
+
+
+MIXED: dict[str, Any] = {"messages": ["hi", "hello", "fail"], "customers": ["CUST001", "CUST002"]}
+MIXED |= {"token": {"CUST001": "s3cret1", "CUST002": "s3cret2"}}
+"""Arguments of a load with two customers, each with their token, whose message `fail` fails."""
 
 
 def seen(url: str) -> list[dict[str, str]]:
     """Return the requests of one load that the server received, without the health checks before and after it."""
     return httpx.get(f"{url}/seen", trust_env=False).json()[1:-1]
+
+
+def check_rows(result: LoadResult, arrived: list[dict[str, str]]) -> None:
+    """Assert that a load of `MIXED` has one row per request that arrived, with its kind, status and error."""
+    assert len(result.rows) == len(arrived) == result.load.total
+    assert len(result.measured) == result.load.requests == result.summary()["requests"]
+    assert all(list(row) == list(COLUMNS) for row in result.rows)
+    chats = [call for call in arrived if call["kind"] == "chat"]
+    assert sum(row["kind"] == "chat" for row in result.rows) == len(chats) > 10 < len(arrived) - len(chats)
+    assert {call["message"] for call in chats} == set(MIXED["messages"])
+    assert {(call["customer_id"], call["authorization"]) for call in chats} == {
+        (customer, f"Bearer {token}") for customer, token in MIXED["token"].items()
+    }
+    failed = [row for row in result.rows if row["error"]]
+    assert {(row["status"], row["error"]) for row in failed} == {(503, "HTTP 503")}
+    assert len(failed) == sum(call["message"] == "fail" for call in chats)
+    assert result.errors == {"HTTP 503": sum(row["phase"] != "warm_up" for row in failed)}
 
 
 def create_app(ready: bool) -> FastAPI:
