@@ -3,20 +3,17 @@
 Each test ends with a normal chat. After all tests the server's log must contain no errors.
 """
 
-import base64
 import contextlib
 import itertools
 import json
-import time
 
-import jwt
 import pytest
 
 from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.ledger import format_money, open_bank
 from tests.support.chat import BALANCE, JSON, assert_problem
 from tests.support.live_server import CHAT, connect, customer, guarded, logged, request_bytes
-from tests.support.tokens import SECRET, bearer, token, unsigned
+from tests.support.tokens import token
 
 COMPLETIONS = "/v1/chat/completions"
 HOUR = {"exp": 4e9}
@@ -149,48 +146,6 @@ def test_valid_token_of_an_unknown_customer_gives_404(server, client):
     with customer(server, "CUST999") as stranger:
         assert_problem(stranger.post(CHAT, json=BALANCE | {"customer_id": "CUST999"}), 404, "no customer with this id")
         assert_problem(stranger.get("/api/v1/customers/CUST999/memory"), 404)
-
-
-def signed(header, claims, signature=b"x"):
-    parts = (json.dumps(header).encode(), json.dumps(claims).encode(), signature)
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
-
-
-CLAIMS = {"sub": "CUST001", **HOUR}
-TOKENS = {
-    "expired": token(exp=time.time() - 3600),
-    "not yet": token(nbf=time.time() + 3600, **HOUR),
-    "unsigned": unsigned(),
-    "alg None": signed({"alg": "None"}, CLAIMS, b""),
-    "no alg": signed({}, CLAIMS),
-    "RS256": signed({"alg": "RS256"}, CLAIMS),
-    "another key": jwt.encode(CLAIMS, "another secret of more than thirty-two bytes", "HS256"),
-    "cut": token(**HOUR)[:-2],
-    "changed": signed({"alg": "HS256"}, CLAIMS | {"sub": "CUST002"}),
-    "own key": signed({"alg": "HS256", "jwk": {"kty": "oct", "k": "eA"}, "jku": "http://x", "kid": "../../x"}, CLAIMS),
-    "sub a list": signed({"alg": "HS256"}, CLAIMS | {"sub": ["CUST001", "CUST002"]}),
-    "sub a number": jwt.api_jws.encode(json.dumps(CLAIMS | {"sub": 1}).encode(), SECRET, "HS256"),
-    "no object": jwt.api_jws.encode(b"[]", SECRET, "HS256"),
-    "no JSON": jwt.api_jws.encode(b"\xff", SECRET, "HS256"),
-    "exp a text": jwt.api_jws.encode(json.dumps(CLAIMS | {"exp": "soon"}).encode(), SECRET, "HS256"),
-    "exp no number": jwt.api_jws.encode(b'{"sub": "CUST001", "exp": NaN}', SECRET, "HS256"),
-    "exp never": jwt.api_jws.encode(b'{"sub": "CUST001", "exp": Infinity}', SECRET, "HS256"),
-    "exp too far": jwt.api_jws.encode(b'{"sub": "CUST001", "exp": 1e400}', SECRET, "HS256"),
-    "deep": signed({"alg": "HS256", "x": json.loads("[" * 900 + "]" * 900)}, {}),
-    "words": "a b c",
-    "dots": "." * 4000,
-    "long": "x" * 9000,
-    "quotes": '"; DROP TABLE customers; --',
-}
-
-
-@pytest.mark.parametrize("value", TOKENS.values(), ids=TOKENS)
-def test_invalid_tokens_are_rejected(client, value):
-    for path in (CHAT, f"{CHAT}/stream", COMPLETIONS):
-        body = BALANCE | {"messages": [{"role": "user", "content": "hi"}]}
-        problem = refused(client.post(path, json=body, headers=bearer(value)), 401)
-        assert "secret" not in json.dumps(problem).lower()
-    refused(client.get("/api/v1/customers/CUST001/memory", headers=bearer(value)), 401)
 
 
 def test_unknown_paths_and_methods_are_rejected(client):

@@ -13,7 +13,8 @@ from bankllm.serving import limits
 from bankllm.serving.limits import MAX_BODY_BYTES, RateLimit, parse_rate_limit
 from bankllm.settings import Settings
 from tests.support.chat import BALANCE, JSON, assert_problem
-from tests.support.live_server import CHAT, bank, connect, customer, guarded, request_bytes, served
+from tests.support.live_server import CHAT, connect, customer, guarded, request_bytes, served
+from tests.support.server_client import until
 from tests.support.tokens import SECRET
 
 MEMORY = "/api/v1/customers/{}/memory"
@@ -129,19 +130,8 @@ def test_request_is_accepted_after_retry_after(tmp_path):
     with guarded(tmp_path, BANKLLM_RATE_LIMIT="2/3second") as server, customer(server) as client:
         answers = [client.get(MEMORY.format("CUST001")) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
-        time.sleep(int(answers[-1].headers["retry-after"]))
-        assert client.get(MEMORY.format("CUST001")).status_code == 200
-
-
-def test_default_rate_with_authentication_is_120_per_minute(tmp_path):
-    with guarded(tmp_path, BANKLLM_RATE_LIMIT="") as server, customer(server) as client:
-        statuses = [client.get(MEMORY.format("CUST001")).status_code for _ in range(125)]
-    assert statuses == [200] * 120 + [429] * 5
-
-
-def test_no_rate_limit_without_authentication(tmp_path):
-    with bank(tmp_path) as server, customer(server) as client:
-        assert {client.get(MEMORY.format("CUST001")).status_code for _ in range(130)} == {200}
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 3
+        until(lambda: client.get(MEMORY.format("CUST001")).status_code == 200)
 
 
 @pytest.mark.parametrize(

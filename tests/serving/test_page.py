@@ -1,39 +1,24 @@
 """The chat page in a real browser: Debian's Chromium, driven by Playwright, against a real uvicorn on loopback."""
 
-import os
 import shutil
-import threading
-import time
-from pathlib import Path
 
 import pytest
-import uvicorn
 from playwright.sync_api import expect, sync_playwright
 
-from bankllm.serving.app import create_app
-from bankllm.serving.server import listen
 from bankllm.settings import Settings
+from tests.support.live_server import served
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
 ]
-SCREENSHOTS = os.environ.get("BANKLLM_SCREENSHOTS")
-"""If set, screenshots are saved in this folder."""
 
 
 @pytest.fixture
 def url(engine):
-    with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(engine, Settings()), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        server.should_exit = True
-        thread.join()
+    with served(engine, Settings()) as address:
+        yield f"{address}/"
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +44,6 @@ def page(browser, url):
     context.close()
 
 
-def screenshot(page, name):
-    if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
-
-
 def test_conversation_by_keyboard_on_a_small_dark_screen(page):
     page.keyboard.type("What is my account balance?")  # the message has the focus from the start
     page.keyboard.press("Enter")
@@ -76,7 +56,6 @@ def test_conversation_by_keyboard_on_a_small_dark_screen(page):
     page.keyboard.press("Enter")
     expect(page.locator(".assistant")).to_have_count(2)
     expect(page.locator("#message")).to_be_focused()
-    screenshot(page, "phone-dark")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.external_requests == page.errors == []
 
@@ -98,16 +77,6 @@ def test_error_is_announced_and_the_message_is_kept(page):
     expect(page.get_by_role("alert")).to_contain_text("There is no customer with this id")
     expect(page.locator("#message")).to_have_value("balance")
     page.errors.clear()  # the browser logs the 404
-
-
-def test_conversation_on_a_large_light_screen(browser, url):
-    page = browser.new_page(viewport={"width": 1200, "height": 800}, color_scheme="light")
-    page.goto(url)
-    page.get_by_label("Your message").fill("What is my account balance?")
-    page.get_by_role("button", name="Send").click()
-    expect(page.locator(".assistant")).to_have_count(1)
-    screenshot(page, "desk-light")
-    page.close()
 
 
 def test_security_headers(page):

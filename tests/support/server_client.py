@@ -50,7 +50,9 @@ def answered_by(log: Path) -> dict[str, int]:
     return {line["request_id"]: line["pid"] for line in log_lines(log) if line["logger"] == "bankllm.access"}
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition is true; the test's own time-out is the limit."""
+def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    """Wait until the condition is true. Fails after `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
     while not condition():
+        assert time.monotonic() < deadline, f"the condition is still false after {timeout_s:g} s"
         time.sleep(0.05)
