@@ -16,9 +16,9 @@ from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.reply_batcher import ReplyBatcher
 from bankllm.assistant.turn import ChatReply, PendingChat
 from bankllm.serving.auth import require_same_customer
-from bankllm.serving.errors import COMPONENT, READ_REFUSALS, REFUSALS, Problem, documented, problem_of
+from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
 from bankllm.serving.limits import RateLimit
-from bankllm.serving.sse import EventStream, described_events, event
+from bankllm.serving.sse import EventStream, event
 
 DISCONNECT_CHECK_S = 0.25
 
@@ -32,16 +32,6 @@ class ChatRequest(BaseModel):
     customer_id: CustomerId
     conversation_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
     """The id from an earlier reply, to continue that conversation; without it a new conversation begins."""
-
-
-EVENTS = described_events(
-    token={"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-    reply={"$ref": COMPONENT.format(model=ChatReply.__name__)},
-    error={"$ref": COMPONENT.format(model=Problem.__name__)},
-)
-STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"itemSchema": EVENTS}}}
-}
 
 
 class StoredTurn(BaseModel):
@@ -73,7 +63,7 @@ def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
         limit.check(body.customer_id)
         return current().begin(body.message, body.customer_id, body.conversation_id, request.state.request_id)
 
-    @router.post("/chat", summary="Answer one message", response_model=ChatReply, responses=documented(*REFUSALS))
+    @router.post("/chat", summary="Answer one message", response_model=ChatReply, responses=REFUSED)
     async def chat(body: ChatRequest, request: Request, customer: Customer) -> Response:
         pending = begin(body, request, customer)
         await encoded(pending, request)
@@ -85,10 +75,12 @@ def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
         "/chat/stream",
         summary="Answer one message as a stream",
         response_class=EventStream,
-        responses=documented(*REFUSALS) | STREAMED,
+        responses=REFUSED | {200: {"content": {"text/event-stream": {}}}},
     )
     async def stream(body: ChatRequest, request: Request, customer: Customer) -> EventStream:
-        """The reply as it is generated: `token` events, then one `reply` event, or one `error` event."""
+        """The reply as it is generated: `token` events with `{"text": …}`, then one `reply` event with the reply of
+        `/api/v1/chat`, or one `error` event with a problem document.
+        """
         pending = begin(body, request, customer)
         await encoded(pending, request)
 
@@ -100,13 +92,12 @@ def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
                     else:
                         yield event("reply", item.model_dump_json())
             except Exception as error:  # noqa: BLE001  the status is already sent, so the error follows as an event
-                yield event("error", problem_of(request.state.request_id, error).model_dump_json())
+                problem = problem_of(request.state.request_id, error)
+                yield event("error", problem.model_dump_json(exclude_none=True))
 
         return EventStream(events())
 
-    @router.get(
-        "/customers/{customer_id}/memory", summary="Read a customer's memory", responses=documented(*READ_REFUSALS)
-    )
+    @router.get("/customers/{customer_id}/memory", summary="Read a customer's memory", responses=READ_REFUSED)
     def read_memory(customer_id: CustomerId, customer: Customer) -> CustomerData:
         """All that memory stores about this customer, oldest first."""
         require_same_customer(customer, customer_id)
@@ -119,7 +110,7 @@ def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
         "/customers/{customer_id}/memory",
         summary="Delete a customer's memory",
         status_code=204,
-        responses=documented(*READ_REFUSALS),
+        responses=READ_REFUSED,
     )
     def delete_memory(customer_id: CustomerId, customer: Customer) -> None:
         """Delete all that memory stores about this customer. A second call does nothing and is no error."""

@@ -35,10 +35,6 @@ MEDIA_TYPE = "application/problem+json"
 COMPONENT = "#/components/schemas/{model}"
 OPENAI_PREFIX = "/v1"
 """Error responses of routes under this prefix also have the `error` object that OpenAI's clients read."""
-READ_REFUSALS = (401, 403, 404, 422, 429, 431, 500, 503)
-"""Error statuses of a route of one customer."""
-REFUSALS = (*READ_REFUSALS, 400, 408, 413)
-"""Error statuses of a route that also reads a request body."""
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -67,17 +63,6 @@ class Fault(BaseModel):
     detail: str
 
 
-class Problem(BaseModel):
-    """A problem document. `type` is always `about:blank`, which means that the status code identifies the problem."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    request_id: str
-    errors: list[Fault] = []
-
-
 class OpenAIError(BaseModel):
     """The `error` object from which OpenAI's clients build their exceptions."""
 
@@ -88,10 +73,17 @@ class OpenAIError(BaseModel):
     code: str
 
 
-class OpenAIProblem(Problem):
-    """The problem document of the OpenAI-compatible routes."""
+class Problem(BaseModel):
+    """A problem document. `type` is always `about:blank`, which means that the status code identifies the problem."""
 
-    error: OpenAIError
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: list[Fault] = []
+    error: OpenAIError | None = None
+    """Only on the routes for OpenAI's clients."""
 
 
 class Observe:
@@ -160,10 +152,16 @@ def openai_error(problem: Problem) -> OpenAIError:
     )
 
 
-def documented(*statuses: int, shape: type[Problem] = Problem) -> dict[int | str, dict[str, Any]]:
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error responses of a route for its OpenAPI description: status → description and schema of the body."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": COMPONENT.format(model=shape.__name__)}}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": COMPONENT.format(model="Problem")}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+READ_REFUSED = documented(401, 403, 404, 422, 429, 431, 500, 503)
+"""The error responses of a route of one customer."""
+REFUSED = READ_REFUSED | documented(400, 408, 413)
+"""The error responses of a route that also reads a request body."""
 
 
 def describe_problems(app: FastAPI) -> None:
@@ -172,10 +170,8 @@ def describe_problems(app: FastAPI) -> None:
 
     def describe_with_problems() -> dict[str, Any]:
         document = describe()
-        schemas = models_json_schema(
-            [(Problem, "serialization"), (OpenAIProblem, "serialization")], ref_template=COMPONENT
-        )
-        document["components"]["schemas"] |= schemas[1]["$defs"]
+        _, schemas = models_json_schema([(Problem, "serialization")], ref_template=COMPONENT)
+        document["components"]["schemas"] |= schemas["$defs"]
         return document
 
     app.openapi = describe_with_problems  # type: ignore[method-assign]  # the way that FastAPI's manual documents
@@ -241,11 +237,9 @@ def problem_of(request_id: str, error: Exception) -> Problem:
 def _response(scope: Scope, error: Exception) -> JSONResponse:
     problem = problem_of(scope["state"]["request_id"], error)
     if scope["path"].startswith(OPENAI_PREFIX + "/"):
-        problem = OpenAIProblem(**dict(problem), error=openai_error(problem))
-    headers: Mapping[str, str] | None = {"Retry-After": "1"} if isinstance(error, Overloaded) else None
-    if isinstance(error, HTTPException):
-        headers = error.headers
-    return JSONResponse(problem.model_dump(), problem.status, headers=headers, media_type=MEDIA_TYPE)
+        problem.error = openai_error(problem)
+    headers = {"Retry-After": "1"} if isinstance(error, Overloaded) else getattr(error, "headers", None)
+    return JSONResponse(problem.model_dump(exclude_none=True), problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def _methods(app: FastAPI, scope: Scope) -> list[str]:

@@ -5,7 +5,7 @@
 
 The token identifies the customer, as on all other routes. Without authentication (the demo) `user` is the customer id.
 Only the last message is read: earlier turns come from the assistant's own memory, not from `messages`. Sampling
-options such as `temperature` are accepted and have no effect.
+options such as `temperature` are accepted and have no effect. OpenAI's reference describes the responses.
 """
 
 import base64
@@ -22,14 +22,13 @@ from starlette.concurrency import run_in_threadpool
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.turn import ChatReply, PendingChat
 from bankllm.serving.auth import require_same_customer
-from bankllm.serving.errors import OPENAI_PREFIX, REFUSALS, OpenAIProblem, documented, openai_error, problem_of
+from bankllm.serving.errors import OPENAI_PREFIX, READ_REFUSED, REFUSED, openai_error, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream
 
 MAX_INPUTS = 64
 """Maximum number of texts per embeddings request."""
 CORRECTION = "\n\nI have to correct myself. "
-REFUSED = documented(*REFUSALS, shape=OpenAIProblem)
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
 
@@ -72,71 +71,18 @@ class EmbeddingRequest(BaseModel):
     """Accepted only if it equals the dimension of the vectors, because the vectors cannot be shortened."""
 
 
-class Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int = 0
-    total_tokens: int
-
-
-class Answer(BaseModel):
-    role: Literal["assistant"] = "assistant"
-    content: str
-    refusal: None = None
-
-
-class Choice(BaseModel):
-    index: Literal[0] = 0
-    message: Answer
-    finish_reason: Literal["stop"] = "stop"
-    logprobs: None = None
-
-
-class Completion(BaseModel):
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Usage
-
-
-class Embedding(BaseModel):
-    object: Literal["embedding"] = "embedding"
-    index: int
-    embedding: list[float] | str
-    """A list of numbers, or the base64 encoding of little-endian float32 values."""
-
-
-class EmbeddingList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[Embedding]
-    model: str
-    usage: Usage
-
-
-class Model(BaseModel):
-    id: str
-    object: Literal["model"] = "model"
-    created: int = 0
-    owned_by: Literal["bankllm"] = "bankllm"
-
-
-class ModelList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[Model]
-
-
 def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., Any], limit: RateLimit) -> APIRouter:
     """`/v1/models`, `/v1/embeddings` and `/v1/chat/completions`."""
     router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI-compatible API"])
     Customer = Annotated[str | None, Depends(customer_of)]
 
-    @router.get("/models", summary="List the served model", responses=REFUSED)
-    async def models(customer: Customer) -> ModelList:
-        return ModelList(data=[Model(id=current().model)])
+    @router.get("/models", summary="List the served model", responses=READ_REFUSED)
+    async def models(customer: Customer) -> dict[str, Any]:
+        model = {"id": current().model, "object": "model", "created": 0, "owned_by": "bankllm"}
+        return {"object": "list", "data": [model]}
 
     @router.post("/embeddings", summary="Embed one or more texts", responses=REFUSED)
-    async def embeddings(body: EmbeddingRequest, customer: Customer) -> EmbeddingList:
+    async def embeddings(body: EmbeddingRequest, customer: Customer) -> dict[str, Any]:
         if customer is not None:
             limit.check(customer)
         engine, texts = current(), [body.input] if isinstance(body.input, str) else body.input
@@ -147,19 +93,22 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
             )
         vectors = await run_in_threadpool(engine.embed, texts)
         data = [
-            Embedding(index=index, embedding=_encoded(vector, body.encoding_format))
+            {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
             for index, vector in enumerate(vectors)
         ]
         tokens = engine.classifier.count_tokens(texts)
-        return EmbeddingList(data=data, model=engine.model, usage=Usage(prompt_tokens=tokens, total_tokens=tokens))
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "data": data, "model": engine.model, "usage": usage}
 
     @router.post(
         "/chat/completions",
         summary="Answer the last message",
-        response_model=Completion,
+        response_model=dict[str, Any],
         responses=REFUSED | {200: {"content": {"text/event-stream": {}}}},
     )
-    async def completions(body: CompletionRequest, request: Request, customer: Customer) -> Completion | EventStream:
+    async def completions(
+        body: CompletionRequest, request: Request, customer: Customer
+    ) -> dict[str, Any] | EventStream:
         """The last message must have the role `user`. Earlier ones are not read: the assistant has its own memory."""
         customer_id = body.user or customer
         if customer_id is None:
@@ -177,9 +126,10 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
             chunks = _chunks(engine, pending, name, created, body, request.state.request_id)
             return EventStream(chunks)
         reply = await run_in_threadpool(engine.finish, pending)
-        choice = Choice(message=Answer(content=reply.reply))
-        usage = _usage(engine, pending.message, reply.reply)
-        return Completion(id=name, created=created, model=engine.model, choices=[choice], usage=usage)
+        message = {"role": "assistant", "content": reply.reply, "refusal": None}
+        fields = {"id": name, "object": "chat.completion", "created": created, "model": engine.model}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        return fields | {"choices": [choice], "usage": _usage(engine, pending.message, reply.reply)}
 
     return router
 
@@ -193,9 +143,9 @@ def _chunks(
     midway, its text is therefore sent after `CORRECTION`. An exception becomes an event with an `error` object.
     """
 
-    def chunk(choices: list[dict[str, Any]], usage: Usage | None = None) -> str:
+    def chunk(choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> str:
         fields = {"id": name, "object": "chat.completion.chunk", "created": created, "model": engine.model}
-        return f"data: {json.dumps(fields | {'choices': choices, 'usage': usage and usage.model_dump()})}\n\n"
+        return f"data: {json.dumps(fields | {'choices': choices, 'usage': usage})}\n\n"
 
     def delta(content: dict[str, str], finish_reason: str | None = None) -> str:
         return chunk([{"index": 0, "delta": content, "finish_reason": finish_reason}])
@@ -220,9 +170,9 @@ def _chunks(
         yield f"data: {json.dumps({'error': openai_error(problem).model_dump()})}\n\n"
 
 
-def _usage(engine: ChatEngine, message: str, reply: str) -> Usage:
+def _usage(engine: ChatEngine, message: str, reply: str) -> dict[str, int]:
     prompt, completion = (engine.classifier.count_tokens([text]) for text in (message, reply))
-    return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:

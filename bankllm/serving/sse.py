@@ -7,7 +7,6 @@ then continue to generate until the garbage collector finds the generator. `Even
 """
 
 from collections.abc import Generator
-from typing import Any
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -35,14 +34,3 @@ class EventStream(StreamingResponse):
 def event(kind: str, data: str) -> str:
     """Format one event. `data` is JSON and therefore contains no line breaks."""
     return f"event: {kind}\ndata: {data}\n\n"
-
-
-def described_events(**kinds: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema of one event (`itemSchema` in OpenAPI 3.2). `kinds`: event name → schema of its data."""
-
-    def one(kind: str, data: dict[str, Any]) -> dict[str, Any]:
-        text = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
-        properties = {"event": {"const": kind}, "data": text}
-        return {"type": "object", "properties": properties, "required": ["event", "data"]}
-
-    return {"oneOf": [one(kind, data) for kind, data in kinds.items()]}

@@ -1,11 +1,9 @@
 """Process-wide settings of a server: malloc, BLAS threads, the thread switch interval and the garbage collector.
 
-malloc: glibc gives each thread its own heap (arena), and raises the block size above which freed memory is returned to
-the system. In a server whose threads pass arrays to each other, resident memory then grows although no data is kept.
-`benchmarks/soak.py` measures the growth.
-
-BLAS: numpy splits a large matrix product between all cores. The BLAS threads wait for each other by spinning, which
-takes the cores from the classifier. Searches already run in parallel, so each search uses one core.
+- glibc gives each thread a heap of its own and keeps freed memory, so that the memory of a server whose threads pass
+  arrays to each other grows although no data is kept (`benchmarks/soak.py`).
+- numpy splits a large matrix product between all cores, and its threads spin while they wait. Searches already run in
+  parallel, so each uses one core.
 """
 
 import ctypes

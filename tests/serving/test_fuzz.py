@@ -17,6 +17,8 @@ import pytest
 from tests.support.live_server import customer, guarded, logged
 from tests.support.tokens import token
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("BANKLLM_FUZZ_EXAMPLES", "100"))
 """Random cases per operation, in addition to the boundary cases of its schema. Read at import time, because the test
 fixtures remove such variables."""

@@ -15,6 +15,8 @@ from tests.support.chat import BALANCE, JSON, assert_problem
 from tests.support.live_server import CHAT, connect, customer, guarded, logged, request_bytes
 from tests.support.tokens import token
 
+pytestmark = pytest.mark.slow
+
 COMPLETIONS = "/v1/chat/completions"
 HOUR = {"exp": 4e9}
 

@@ -42,6 +42,7 @@ def in_pieces(body):
     yield from (body[start : start + 10_000] for start in range(0, len(body), 10_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [lambda body: body, in_pieces], ids=["declared", "chunked"])
 def test_body_of_the_maximum_size_is_accepted(client, sent):
     response = client.post(CHAT, content=sent(of_size(MAX_BODY_BYTES)), headers=JSON)
@@ -49,6 +50,7 @@ def test_body_of_the_maximum_size_is_accepted(client, sent):
     assert response.json()["intent"] == "account_balance"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [lambda body: body, in_pieces], ids=["declared", "chunked"])
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 1_000_000])
 @pytest.mark.parametrize("route", ROUTES)
@@ -67,6 +69,7 @@ def assert_too_large(response, openai):
     assert ("error" in body) == openai
 
 
+@pytest.mark.slow
 def test_large_content_length_is_rejected_before_the_body_is_sent(server):
     head = request_bytes(CHAT, b"").replace(b"Content-Length: 0", b"Content-Length: 999999999")
     with contextlib.closing(connect(server.url)) as line:
@@ -104,6 +107,7 @@ def test_body_time_limit_does_not_apply_to_the_reply(engine, monkeypatch):
         assert httpx.post(url + CHAT, json=BALANCE, trust_env=False).status_code == 200
 
 
+@pytest.mark.slow
 def test_rate_limit_is_per_customer_over_all_routes(tmp_path):
     with (
         guarded(tmp_path, BANKLLM_RATE_LIMIT="4/hour") as server,
@@ -126,6 +130,7 @@ def test_rate_limit_is_per_customer_over_all_routes(tmp_path):
         assert eager.get("/health").status_code == 200
 
 
+@pytest.mark.slow
 def test_request_is_accepted_after_retry_after(tmp_path):
     with guarded(tmp_path, BANKLLM_RATE_LIMIT="2/3second") as server, customer(server) as client:
         answers = [client.get(MEMORY.format("CUST001")) for _ in range(3)]
@@ -156,6 +161,7 @@ def test_invalid_rate_is_rejected(rate):
         RateLimit(Settings(rate_limit=rate))
 
 
+@pytest.mark.slow
 def test_server_with_invalid_rate_does_not_start(tmp_path):
     server = guarded(tmp_path, BANKLLM_RATE_LIMIT="often")
     with pytest.raises(ServerError, match=r"exited with code 2 before it was ready.*\n.*BANKLLM_RATE_LIMIT is"):

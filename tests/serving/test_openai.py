@@ -12,6 +12,8 @@ from bankllm.vectors.embedder import Embedder
 from tests.support.live_server import bank, guarded, logged
 from tests.support.tokens import token
 
+pytestmark = pytest.mark.slow
+
 ASKED = [{"role": "user", "content": "What is my account balance?"}]
 TEXTS = ["hello", "my card has not arrived", "💳 رصيدي", "word " * 300]
 

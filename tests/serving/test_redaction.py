@@ -7,6 +7,8 @@ import pytest
 from tests.support.chat import BALANCE
 from tests.support.live_server import CHAT, customer, guarded
 
+pytestmark = pytest.mark.slow
+
 MESSAGE = "please block my card 4111 1111 1111 1111 12/29 now"
 MASKED = "please block my card [card …1111] 12/29 now"
 NOTATIONS = [
