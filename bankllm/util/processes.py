@@ -1,8 +1,7 @@
 """Start and stop child processes reliably, and small helpers for ports, logs and CPU cores.
 
-A child ends on request, when its caller raises an exception, and when its parent ends. Each child leads its own process
-group, so that its own children are stopped with it. If `setpriv` (util-linux) is installed, the kernel also sends the
-child SIGTERM when the *thread* that started it ends for any reason, including SIGKILL.
+Each child leads its own process group, so that its own children are stopped with it. If `setpriv` (util-linux) is
+installed, the kernel also sends the child SIGTERM when the *thread* that started it ends for any reason, even SIGKILL.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ class Finished:
     """How a child process ended."""
 
     returncode: int
-    """Exit code; negative: the number of the signal that ended the child."""
+    """Negative: the number of the signal that ended the child."""
     cpu_s: float | None
     """CPU time in seconds of the child and its own children; None if the child was stopped before its end."""
     wall_s: float
@@ -54,8 +53,7 @@ def stop(
 ) -> int:
     """Stop a child and its process group, and return the child's exit code.
 
-    Sends `stop_signal`, and SIGKILL if the child has not ended after `timeout_s` seconds. The rest of the process group
-    always gets SIGKILL.
+    Sends `stop_signal`, and SIGKILL if the child has not ended after `timeout_s`. The rest of its group gets SIGKILL.
     """
     with contextlib.suppress(ProcessLookupError):
         if process.poll() is None:
@@ -75,16 +73,14 @@ def run(
 ) -> Finished:
     """Run a child process to its end, with the folder of `log` as its working folder.
 
-    After `timeout_s` seconds, or if an exception interrupts the wait, the child is stopped. On Ctrl-C the child
-    is stopped too:
-
-    - With `stop_signal`, the child gets that signal and `Finished.interrupted` is set. The caller can keep the child's
-      output, and must then end the program itself.
-    - Without it, the child gets SIGTERM and `KeyboardInterrupt` is raised.
+    The child is stopped after `timeout_s` seconds, and if an exception interrupts the wait. With a `stop_signal`,
+    Ctrl-C raises no `KeyboardInterrupt` but sets `Finished.interrupted`: the caller can keep the child's output, and
+    must then end the program itself.
     """
     started = time.perf_counter()
     with log.open("wb") as file:
         process = start(command, file, env, log.parent)
+    interrupted = False
     try:
         while time.perf_counter() - started < timeout_s:
             # wait4 returns the CPU time of this child; Popen.wait discards it.
@@ -94,15 +90,13 @@ def run(
                 cpu_s = usage.ru_utime + usage.ru_stime
                 return Finished(process.returncode, cpu_s, time.perf_counter() - started)
             time.sleep(0.02)
-        return Finished(stop(process, stop_signal=stop_signal or signal.SIGTERM), None, time.perf_counter() - started)
-    except KeyboardInterrupt:
-        code = stop(process, stop_signal=stop_signal or signal.SIGTERM)
-        if stop_signal is None:
+    except BaseException as error:
+        if not (stop_signal and isinstance(error, KeyboardInterrupt)):
+            stop(process)
             raise
-        return Finished(code, None, time.perf_counter() - started, interrupted=True)
-    except BaseException:
-        stop(process)
-        raise
+        interrupted = True
+    code = stop(process, stop_signal=stop_signal or signal.SIGTERM)
+    return Finished(code, None, time.perf_counter() - started, interrupted)
 
 
 def free_port() -> int:
