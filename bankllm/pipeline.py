@@ -110,7 +110,8 @@ def run(
         folder = output / resume
         manifest = replace(read_manifest(folder), complete=False, finished=None, files={}, seal=None, renderer=None)
         settings = get_profile(manifest.profile)
-        _remove_half_written(folder)
+        for half in folder.rglob(".*.????????"):  # of `atomic_writer` in a killed run; not evidence
+            half.unlink()
         write_manifest(folder, manifest)
     report(f"run {folder.name}, notebooks {', '.join(notebook.name[:2] for notebook in chosen)}")
     done = {entry.name: entry for entry in manifest.notebooks if entry.status == "done"}
@@ -174,33 +175,17 @@ def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:
 def _make_folder(output: Path, run_id: str) -> Path:
     """Create the run folder. If the name is taken (two runs started in the same second), append `-2`, `-3`, …"""
     for name in (run_id, *(f"{run_id}-{n}" for n in range(2, 100))):
-        folder = output / name
         try:
-            folder.mkdir(parents=True)
+            (output / name).mkdir(parents=True)
         except FileExistsError:
-            if not output.is_dir():
-                break
             continue
         except OSError as error:
             raise RunError(
-                f"No run can be written to {output} ({os.strerror(error.errno or 0)}). "
-                "Expected a writable folder. Choose another one with --output."
+                f"No run can be written to {output} ({os.strerror(error.errno or 0)}). Expected a writable folder. "
+                "Choose another one with --output."
             ) from error
-        return folder
-    raise RunError(
-        f"No run can be written to {output}: it is not a folder, or it already holds 99 runs of this second. "
-        "Choose another folder with --output."
-    )
-
-
-def _remove_half_written(folder: Path) -> None:
-    """Remove the temporary files of `atomic_writer` that a killed run left behind.
-
-    Otherwise the manifest would list them as evidence.
-    """
-    for path in folder.rglob(".*.????????"):
-        if path.is_file():
-            path.unlink()
+        return output / name
+    raise RunError(f"No run can be written to {output}: 99 runs started in this second. Choose another --output.")
 
 
 def git_state() -> tuple[str | None, bool | None]:
@@ -239,7 +224,7 @@ def _execute_or_skip(
 def _execute(notebook: Notebook, folder: Path, profile: Profile, parameters: Mapping[str, Any]) -> str | None:
     """Execute one notebook and write the executed copy to the run folder, even if a cell fails.
 
-    Returns a description of the error, or None if the notebook succeeded.
+    Returns a description of the error, if there is one.
     """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError

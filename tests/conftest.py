@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from bankllm.evidence.run import Run
@@ -12,6 +13,9 @@ from bankllm.profiles import PROFILES
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # `nohup make test &` ignores Ctrl-C, and a child process would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+hypothesis.settings.register_profile("bankllm", deadline=None)  # a busy machine is slow
+hypothesis.settings.load_profile("bankllm")
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,13 @@ def read_files(
     """
     rows, sha256 = {}, {}
     for split, path in paths.items():
-        content = _read_bytes(path, name)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"Data set {name}: {path} cannot be read ({os.strerror(error.errno or 0)}). Expected a folder with "
+                "train.csv and test.csv. Correct BANKLLM_BANKING77 or the name of the folder."
+            ) from error
         sha256[split] = hashlib.sha256(content).hexdigest()
         rows[split] = _parse(content, path)
         if published and sha256[split] != published[split]:
@@ -45,22 +51,11 @@ def read_files(
             f"{paths['test']} has labels that {paths['train'].name} does not have: {', '.join(unknown[:5])}{more}. "
             "Every test label must occur in the training file. Correct the labels or the split."
         )
-    ids = {label: position for position, label in enumerate(label_names)}
-    splits = {
-        split: Split(tuple(text for text, _ in pairs), tuple(ids[label] for _, label in pairs))
-        for split, pairs in rows.items()
-    }
-    return Dataset(name, label_names, splits["train"], splits["test"], sha256, source)
-
-
-def _read_bytes(path: Path, name: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"Data set {name}: {path} cannot be read ({os.strerror(error.errno or 0)}). Expected a folder with "
-            "train.csv and test.csv. Correct BANKLLM_BANKING77 or the name of the folder."
-        ) from error
+    train, test = (
+        Split(tuple(text for text, _ in rows[split]), tuple(label_names.index(label) for _, label in rows[split]))
+        for split in ("train", "test")
+    )
+    return Dataset(name, label_names, train, test, sha256, source)
 
 
 def _parse(content: bytes, path: Path) -> list[tuple[str, str]]:
@@ -69,9 +64,7 @@ def _parse(content: bytes, path: Path) -> list[tuple[str, str]]:
         text = content.decode("utf-8-sig")  # spreadsheet programs write a byte-order mark
     except UnicodeDecodeError as error:
         row = error.object[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}, row {row}: expected UTF-8 text, found other bytes. Save the file as UTF-8."
-        ) from error
+        raise DataError(f"{path}, row {row}: expected UTF-8 text, found other bytes. Save it as UTF-8.") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
@@ -79,9 +72,8 @@ def _parse(content: bytes, path: Path) -> list[tuple[str, str]]:
             raise DataError(f"{path}: expected the columns text,category, found {','.join(header) or 'nothing'}.")
         pairs = [_check_row(row, f"{path}, row {reader.line_num}") for row in reader]
     except csv.Error as error:
-        raise DataError(
-            f"{path}, row {reader.line_num}: not valid CSV ({error}). Correct or restore the file."
-        ) from error
+        where = f"{path}, row {reader.line_num}"
+        raise DataError(f"{where}: not valid CSV ({error}). Correct or restore the file.") from error
     if not pairs:
         raise DataError(f"{path}: expected rows below the header, found none. Restore the file.")
     return pairs

@@ -87,13 +87,8 @@ class Dataset:
             kept = [(t, new_id[y]) for t, y in zip(split.texts, split.labels, strict=True) if y in new_id]
             return Split(tuple(t for t, _ in kept), tuple(y for _, y in kept))
 
-        return replace(
-            self,
-            name=f"{self.name}[{suffix}]",
-            label_names=tuple(label_names),
-            train=pick(self.train),
-            test=pick(self.test),
-        )
+        name = f"{self.name}[{suffix}]"
+        return replace(self, name=name, label_names=tuple(label_names), train=pick(self.train), test=pick(self.test))
 
     def first_intents(self, count: int | None) -> "Dataset":
         """Returns a data set with only the first `count` labels; None returns the whole set."""
