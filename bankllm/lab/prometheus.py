@@ -50,10 +50,8 @@ def scrape(url: str) -> list[Sample]:
 class PrometheusServer:
     """A Prometheus process that scrapes `127.0.0.1:target_port/metrics` every second, as a context manager.
 
-    `folder` receives its configuration, data and log. `rules` are files of recording and alerting rules.
-
-    Raises `NotMeasured` without the `prometheus` binary, and `ServerError` if Prometheus does not start or cannot
-    scrape its target within `timeout_s` seconds.
+    `folder` receives its configuration, data and log. `rules` are files of recording and alerting rules. Raises
+    `NotMeasured` without the `prometheus` binary, and `ServerError` if it cannot scrape within `timeout_s` seconds.
     """
 
     def __init__(self, target_port: int, folder: Path, timeout_s: float = 20, rules: Sequence[Path] = ()) -> None:

@@ -46,13 +46,11 @@ class SearchScope:
 
     def search(self, service: VectorService, query: str, top_k: int, vector: np.ndarray | None = None) -> list[Match]:
         """Return the `top_k` nearest texts of this scope. `vector` is the embedding of `query`, if it is known."""
-        if self.scope == "customer":
-            return service.semantic_search(query, top_k, user_id=self.name, vector=vector)
-        return service.semantic_search(query, top_k, collection=self.name, vector=vector)
+        where = {"user_id": self.name} if self.scope == "customer" else {"collection": self.name}
+        return service.semantic_search(query, top_k, vector=vector, **where)
 
 
-@dataclass(frozen=True)
-class FilledMemory:
+class FilledMemory(NamedTuple):
     """The content of a filled service, and the time to store it."""
 
     everything: SearchScope
@@ -67,9 +65,7 @@ def gather(data: Dataset, seed: int = 0) -> list[LabelledText]:
     Texts are equal if they are equal after normalisation. The first label is kept; the training split of `data` comes
     first.
     """
-    sources = [data]
-    if data.name.partition("[")[0] != "teller77":
-        sources.append(load("teller77"))
+    sources = [data] if data.name.startswith("teller77") else [data, load("teller77")]
     by_text: dict[str, LabelledText] = {}
     for source in sources:
         for split, rows in (("train", source.train), ("test", source.test)):

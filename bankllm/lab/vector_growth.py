@@ -37,11 +37,9 @@ def grow(
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Fill a file in `folder` and search it at each size, smallest first. Returns two lists of rows:
 
-    - per search: `rows`, `scope` (`all` rows, or one `customer` with 200 rows), `first` (True for the first search of
-      the process in this scope), `search_ms`;
-    - per size: `rows`, `file_bytes`, `memory_bytes` (resident memory above the level before the file was opened), and
-      `vectors` and `seconds`, the number of vectors stored since the previous size and the time for it. The first size
-      includes the rows of the customer.
+    - per search: `rows`, `scope` (`all` rows, or one `customer` with 200 rows), `first` (in this scope), `search_ms`;
+    - per size: `rows`, `file_bytes`, `memory_bytes` (resident, above the level before the file was opened), and
+      `vectors` and `seconds`: what was stored since the previous size, and the time for it.
 
     Raises `RunError` if the search process fails.
     """

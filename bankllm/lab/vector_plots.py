@@ -10,6 +10,7 @@ import pandas as pd
 
 from bankllm.lab import plots
 from bankllm.lab.plots import PlotRows
+from bankllm.lab.vector_timing import GROWTH_AIMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,23 +91,16 @@ def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
 
 def hit_rates(axis: "Axes", measured: Mapping[str, float], expected: Mapping[str, float]) -> None:
     """Draw the cache's hit rates (0 … 1) as bars, with a mark at the expected rate."""
-    names = list(measured)
-    rates = [100 * rate for rate in measured.values()]
-    axis.barh(names, rates, color=plots.BLUE, height=0.6, label="measured")
-    for row, rate in enumerate(rates):
-        axis.annotate(f"{rate:.1f} %", (rate, row), xytext=(9, 0), textcoords="offset points", va="center", fontsize=9)
-    marked = [names.index(name) for name in expected]
+    plots.bars(axis, {name: 100 * rate for name, rate in measured.items()}, title="Cache hit rate", unit="")
+    axis.set_xlabel("queries that needed no model (%)")
+    marked = [list(measured).index(name) for name in expected]
     places = [100 * share for share in expected.values()]
     axis.plot(places, marked, "|", color="black", markersize=17, label="expected (computed)")
-    plots.label(axis, "Cache hit rate", "queries that needed no model (%)")
     axis.set_xlim(0, 116)
-    axis.set_xticks(range(0, 101, 20))
-    axis.invert_yaxis()
-    axis.grid(visible=False, axis="y")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=3, frameon=False, fontsize=9, columnspacing=1)
+    plots.legend_below(axis)
 
 
-def growth_times(axis: "Axes", searches: PlotRows, *, aims: Mapping[int, float]) -> None:
+def growth_times(axis: "Axes", searches: PlotRows) -> None:
     """Draw search time in ms against rows on log axes: p50 as a line, shaded up to p95; first searches separately."""
     frame = pd.DataFrame(searches)
     later = frame[~frame["first"].astype(bool)]
@@ -118,7 +112,7 @@ def growth_times(axis: "Axes", searches: PlotRows, *, aims: Mapping[int, float])
     first = frame[frame["first"].astype(bool) & (frame["scope"] == "all")].groupby("rows")["search_ms"].first()
     look = {"color": plots.GREY, "linestyle": ":", "marker": "^", "markersize": 5}
     axis.plot(first.index, first, label="first search, reads the file", **look)
-    shown = {size: aim for size, aim in aims.items() if first.index.min() <= size <= first.index.max()}
+    shown = {size: aim for size, aim in GROWTH_AIMS.items() if first.index.min() <= size <= first.index.max()}
     if shown:
         axis.plot(list(shown), list(shown.values()), "_", color="black", markersize=14, label="aim for p95")
     text = f"limit of the original plan: {PLANNED_MS} ms"

@@ -30,10 +30,9 @@ def check_neighbours(
     """Search for texts of the corpus in a scope that contains the whole corpus. Returns one row per query:
 
     - `text_id`, `actual`: index of the text and its intent;
-    - `recall`: share of the ten results that are as near as the exact ten nearest, which are computed in float64 from
-      `vectors` without the store;
+    - `recall`: share of the ten results that are as near as the exact ten nearest, computed in float64 from `vectors`;
     - `score_error`: largest difference between a score of the search and the exact score;
-    - `nearest`, `majority`: intent of the nearest text, and of most of the nearest five; the text itself is left out;
+    - `nearest`, `majority`: intent of the nearest text, and of most of the nearest five, without the text itself;
     - `knn`: intent of most of the nearest five training texts of the same data set.
 
     `vectors` is (n, dim), one per text; `queries` are indices of `texts`. Raises `UsageError` for 10 texts or fewer, or
