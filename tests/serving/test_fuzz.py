@@ -1,9 +1,9 @@
 """Schemathesis tests a real server against its OpenAPI description.
 
-    BANKLLM_FUZZ_EXAMPLES=1000 python -m pytest -s tests/test_serving_fuzz.py
+    BANKLLM_FUZZ_EXAMPLES=1000 python -m pytest -s tests/serving/test_fuzz.py
 
 It checks that there is no 5xx, no undocumented status, no response that violates its schema, no invalid request that is
-accepted, no route that works without its token, and that every 405 has an Allow header. It prints the number of cases.
+accepted, no route that works without its token, and that every 405 has an Allow header.
 """
 
 import json
@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -46,27 +47,14 @@ negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 413, 422]
 
 
 @pytest.mark.timeout(60 + EXAMPLES)
-def test_server_conforms_to_its_openapi_description(tmp_path, capsys):
+def test_server_conforms_to_its_openapi_description(tmp_path):
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     report = tmp_path / "report.json"
     with guarded(tmp_path) as server:
-        options = {
-            "--header": f"Authorization: Bearer {token(exp=4e9)}",
-            "--checks": "all",
-            "--max-examples": str(EXAMPLES),
-            "--seed": "77",
-            "--report-json-path": str(report),
-            "--generation-database": "none",
-        }
-        command = [
-            sys.executable,
-            "-m",
-            "schemathesis.cli",
-            "run",
-            f"{server.url}/openapi.json",
-            "--continue-on-failure",
-        ]
-        command += [part for option in options.items() for part in option]
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"]
+        command += ["--continue-on-failure", "--checks", "all", "--seed", "77", "--generation-database", "none"]
+        command += ["--header", f"Authorization: Bearer {token(exp=4e9)}", "--max-examples", str(EXAMPLES)]
+        command += ["--report-json-path", str(report)]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         with customer(server) as client:
             answered = client.get("/metrics").text
@@ -78,16 +66,12 @@ def test_server_conforms_to_its_openapi_description(tmp_path, capsys):
     assert by_status["200"] > EXAMPLES, f"too few requests were accepted: {by_status}"
     assert not [status for status in by_status if status >= "500"]
     assert logged(tmp_path / "server.log", "ERROR") == []
-    with capsys.disabled():
-        cases = results["test_cases"]["generated"]
-        print(f"\nSchemathesis {results['schemathesis_version']}: {cases} cases of 11 operations, answers {by_status}")
 
 
 def answers(metrics):
     """Number of requests to the API's routes by status."""
-    counted = {}
-    for status, count in re.findall(
-        r'^http_requests_total\{.*route="/(?:api/)?v1/.*status="(\d+)"\} (.*)$', metrics, re.M
-    ):
-        counted[status] = counted.get(status, 0) + int(float(count))
-    return dict(sorted(counted.items()))
+    counted = Counter()
+    pattern = r'^http_requests_total\{.*route="/(?:api/)?v1/.*status="(\d+)"\} (.*)$'
+    for status, count in re.findall(pattern, metrics, re.M):
+        counted[status] += int(float(count))
+    return counted

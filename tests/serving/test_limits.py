@@ -21,12 +21,6 @@ MEMORY = "/api/v1/customers/{}/memory"
 ROUTES = (CHAT, f"{CHAT}/stream", "/v1/embeddings", "/v1/chat/completions")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with guarded(tmp_path_factory.mktemp("limits")) as running:
-        yield running
-
-
 @pytest.fixture
 def client(server):
     with customer(server) as made:

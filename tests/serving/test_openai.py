@@ -9,22 +9,13 @@ import pytest
 
 from bankllm.assistant.bank.ledger import format_money, open_bank
 from bankllm.vectors.embedder import Embedder
-from tests.support.live_server import bank, guarded, logged
+from tests.support.live_server import bank
 from tests.support.tokens import token
 
 pytestmark = pytest.mark.slow
 
 ASKED = [{"role": "user", "content": "What is my account balance?"}]
 TEXTS = ["hello", "my card has not arrived", "💳 رصيدي", "word " * 300]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("openai")
-    with guarded(folder) as running:
-        yield running
-    assert running.returncode == 0
-    assert logged(folder / "server.log", "ERROR") == []
 
 
 def client_of(server, key=None, **options):
