@@ -50,7 +50,7 @@ def answered_by(log: Path) -> dict[str, int]:
     return {line["request_id"]: line["pid"] for line in log_lines(log) if line["logger"] == "bankllm.access"}
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 120) -> None:
     """Wait until the condition is true. Fails after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
