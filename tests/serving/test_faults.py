@@ -139,7 +139,7 @@ def test_external_uvicorn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("env", "said"),
-    [({"BANKLLM_STORE": ""}, "another program's SQLite file"), ({"BANKLLM_RESPONDER": "x"}, "three forms")],
+    [({"BANKLLM_STORE": ""}, "another program's SQLite file"), ({"BANKLLM_RESPONDER": "x"}, "Unknown responder")],
 )
 def test_failed_load_stops_an_external_uvicorn(tmp_path: Path, env: dict[str, str], said: str) -> None:
     foreign = tmp_path / "foreign.db"
