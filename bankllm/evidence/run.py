@@ -19,7 +19,6 @@ from bankllm.evidence import records
 from bankllm.evidence.csv_table import read_table
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.records import Raw, Record, read_records, record_line, sha256_file, write_records, write_rows
-from bankllm.evidence.report.summary import by_topic
 from bankllm.evidence.validity_marks import EXCLUSIONS_SUFFIX
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, project_root
@@ -116,15 +115,11 @@ class Run:
 
     def table(self) -> "pd.DataFrame":
         """Returns this notebook's records as a table for display, one record per row."""
-        return _frame(self.records())
-
-    def others_by_topic(self) -> "pd.DataFrame":
-        """Returns the records of the other notebooks, indexed by (topic, id), in the order of the results page."""
         import pandas as pd
 
-        others = [record for record in read_records(self.folder) if record.notebook != self.notebook]
-        topics = {title: _frame(group) for title, group in by_topic(others).items()}
-        return pd.concat(topics, names=["topic"]) if topics else _frame([])
+        columns = ["id", "what", "value", "95 % interval", "n", "status"]
+        rows = [(r.id, r.title, format_value(r), format_interval(r), r.n, r.status) for r in self.records()]
+        return pd.DataFrame(rows, columns=columns).set_index("id")
 
     def scratch(self, name: str) -> Path:
         """Returns a temporary folder for files that are not evidence. It is deleted with this object."""
@@ -201,20 +196,6 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
     write_records(folder, [record for record in read_records(folder) if record.notebook != notebook])
     (folder / "raw" / f"{notebook[:2]}{EXCLUSIONS_SUFFIX}").unlink(missing_ok=True)
     return Run(folder, notebook, chosen)
-
-
-def _frame(records: Sequence[Record]) -> "pd.DataFrame":
-    import pandas as pd
-
-    columns = {
-        "id": [record.id for record in records],
-        "what": [record.title for record in records],
-        "value": [format_value(record) for record in records],
-        "95 % interval": [format_interval(record) for record in records],
-        "n": [record.n for record in records],
-        "status": [record.status for record in records],
-    }
-    return pd.DataFrame(columns).set_index("id")
 
 
 def host_line() -> str:

@@ -134,14 +134,3 @@ def test_an_unknown_profile_and_an_unusable_folder_raise(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be created"):
         open_run("01_local_validation", "smoke", tmp_path / "file" / "run")
-
-
-def test_others_by_topic_groups_records_in_the_order_of_the_page(tmp_path: Path) -> None:
-    here = open_run("05_metrics_collection", "smoke", tmp_path)
-    assert here.others_by_topic().empty
-    for notebook, id in (("04_vector_search", "vectors.a"), ("01_local_validation", "chat.b"), (here.notebook, "own")):
-        open_run(notebook, "smoke", tmp_path).not_measured(id, title=f"about {id}", unit="ms", why="-")
-    found = here.others_by_topic()
-    assert list(found.index) == [("Chat service, one request at a time", "chat.b"), ("Vector search", "vectors.a")]
-    assert found["what"].tolist() == ["about chat.b", "about vectors.a"]
-    assert set(found["status"]) == {"not measured"}
