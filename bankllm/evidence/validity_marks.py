@@ -1,9 +1,8 @@
-"""Reasons why a number must not be used, read from the raw files.
+"""Reasons why a number must not be used: from the statistic, e.g. too few samples, and from the raw files.
 
-Verification reads the reasons again, so it detects a reason that was removed from a record. There are three sources:
-the exclusions of a notebook in `raw/<number>_marks.csv`; the summary file of a load, which holds the CPU share of the
-load generator; and the statistic itself, e.g. too few samples. Standard library only: this module is part of the
-`verify.pyz` that every run contains.
+Verification reads the raw files again, so it detects a reason that was removed from a record: the exclusions of a
+notebook in `raw/<number>_marks.csv`, and the summary of a load with the CPU share of the load generator. Standard
+library only: this module is part of the `verify.pyz` that every run contains.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ MAX_GENERATOR_CPU_SHARE = 0.9
 
 
 def reasons(mark: str | None, load: Sequence[str], statistic: str | None) -> str | None:
-    """Joins the reasons of the notebook, the load summary and the statistic without repetitions; None if none apply."""
+    """Joins the reasons of the notebook, the load summary and the statistic without repetitions."""
     unique: list[str] = []
     for reason in (mark, *load, statistic):
         if reason and not any(reason in earlier for earlier in unique):

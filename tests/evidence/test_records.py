@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,49 +15,20 @@ from bankllm.evidence.run import Run, open_run
 def test_measure_computes_from_the_raw_file(run: Run) -> None:
     run.write_rows("chat", ({"ms": i, "status": 200 if i % 10 else 500} for i in range(1, 201)))
     p95 = run.measure("chat.p95_ms", "percentile", "chat", title="p95", unit="ms", column="ms", q=0.95)
-    errors = run.measure(
-        "chat.ok",
-        "proportion",
-        "chat",
-        title="ok",
-        unit="share",
-        where={"status": "500"},
-        column="status",
-        equals="500",
-    )
+    share: dict[str, Any] = {"title": "ok", "unit": "share", "column": "status", "equals": "500"}
+    errors = run.measure("chat.ok", "proportion", "chat", where={"status": "500"}, **share)
     assert (p95.value, p95.n, p95.status) == (190.0, 200, "measured")
     assert (errors.value, errors.n) == (1.0, 20)
     assert p95.conditions["profile"] == "smoke"
     assert [r.id for r in read_records(run.folder)] == ["chat.p95_ms", "chat.ok"]
 
 
-def test_measuring_again_replaces_the_record(run: Run) -> None:
-    run.write_rows("chat", [{"ms": 1}])
-    for _ in range(2):
-        run.measure("chat.n", "count", "chat", title="n", unit="requests")
-    assert len(read_records(run.folder)) == 1
-
-
 def test_an_invalid_number_keeps_its_reasons(run: Run) -> None:
     run.write_rows("chat", [{"ms": 1}] * 20)
-    record = run.measure(
-        "p99",
-        "percentile",
-        "chat",
-        title="p99",
-        unit="ms",
-        column="ms",
-        q=0.99,
-        invalid_because="the generator was busy",
-    )
+    options: dict[str, Any] = {"title": "p99", "unit": "ms", "column": "ms", "q": 0.99}
+    record = run.measure("p99", "percentile", "chat", **options, invalid_because="the generator was busy")
     assert record.status == "invalid"
-    assert record.invalid_because is not None
-    assert record.invalid_because.startswith("the generator was busy; p99 needs")
-
-
-def test_not_measured_has_no_value(run: Run) -> None:
-    record = run.not_measured("load.ab.p95_ms", title="p95", unit="ms", why="ab is not installed")
-    assert (record.status, record.value, record.raw) == ("not measured", None, None)
+    assert str(record.invalid_because).startswith("the generator was busy; p99 needs")
 
 
 def test_errors_name_unknown_rows_statistics_and_columns(run: Run) -> None:
@@ -110,14 +82,6 @@ def test_a_full_disk_raises_and_keeps_the_old_file(tmp_path: Path, monkeypatch: 
     with pytest.raises(RunError, match=r"No space left on device"):
         write_text(path, "x" * 100_000)
     assert path.read_bytes() == before
-
-
-def test_the_error_names_an_unreadable_line(run: Run) -> None:
-    run.not_measured("a", title="a", unit="ms", why="-")
-    path = run.folder / "records.jsonl"
-    path.write_text(path.read_text() + '{"id": "cut\n')
-    with pytest.raises(RunError, match=r"records\.jsonl, line 2: not a measurement record"):
-        read_records(run.folder)
 
 
 def test_opening_a_notebook_again_deletes_its_old_records(tmp_path: Path) -> None:

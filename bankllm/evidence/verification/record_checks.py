@@ -113,7 +113,7 @@ def check_records(folder: Path, records: Sequence[Record]) -> list[Finding]:
 
 
 def check_record(files: RawFiles, record: Record, mark: str | None) -> Finding:
-    """Recomputes one record and applies every rule; `mark` is the reason why its notebook excluded it, or None."""
+    """Recomputes one record and applies every rule; `mark` is the reason why its notebook excluded it."""
     if record.raw is None or record.statistic is None:
         if record.value is not None or record.valid or record.raw or record.statistic or record.ci95:
             return broken(record.id, "has a value without a raw file and a statistic")
@@ -125,12 +125,7 @@ def check_record(files: RawFiles, record: Record, mark: str | None) -> Finding:
         because = reasons(mark, load_faults(files.folder, record.raw.path), recomputed.invalid_because)
     except RunError as error:
         return broken(record.id, str(error))
-    problem = (
-        _difference(record, recomputed, because)
-        or contradiction(record)
-        or _notebook_fault(record.notebook, record.raw.path)
-    )
-    if problem:
+    if problem := _difference(record, recomputed, because) or contradiction(record):
         return broken(record.id, problem)
     if because:
         return Finding(record.id, "invalid", because)
@@ -138,10 +133,7 @@ def check_record(files: RawFiles, record: Record, mark: str | None) -> Finding:
 
 
 def _difference(record: Record, recomputed: Estimate, because: str | None) -> str | None:
-    """Describes the first difference between a record and its recomputed estimate; None if they are equal.
-
-    `because` is the reason that was found for not using the value; None if there is none.
-    """
+    """Describes the first difference between a record and what was found: its estimate, and why it is invalid."""
     for what, old, new in (
         ("value", record.value, recomputed.value),
         ("lower end of the interval", (record.ci95 or (None,))[0], (recomputed.ci95 or (None,))[0]),
@@ -158,12 +150,4 @@ def _difference(record: Record, recomputed: Estimate, because: str | None) -> st
         return f"invalid_because: recorded {record.invalid_because!r}, found {because!r}"
     if record.valid == bool(because):
         return "recorded as invalid, but no reason was found"
-    return None
-
-
-def _notebook_fault(notebook: str, raw: str) -> str | None:
-    """Compares the notebook of a record with the number that its raw file name begins with; None if they agree."""
-    name = raw.rpartition("/")[2]
-    if name[:2].isdigit() and name[2:3] == "_" and name[:2] != notebook[:2]:
-        return f"the record names notebook {notebook}, but its raw file is from notebook {name[:2]}"
     return None
