@@ -31,10 +31,14 @@ def faults(folder: Path) -> dict[str, str]:
 
 
 def edit_record(folder: Path, index: int, **changes: object) -> None:
-    path = folder / "records.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    records[index] |= changes
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    lines[index] = json.dumps(json.loads(lines[index]) | changes)
+    (folder / "records.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def edit_manifest(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_an_unchanged_run_verifies(sealed: Path) -> None:
@@ -66,20 +70,14 @@ def test_a_run_of_the_old_verifier_gets_the_new_one_when_it_is_sealed_again(seal
 
 
 def test_an_unsealed_run_does_not_verify(sealed: Path) -> None:
-    path = sealed / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {}}))
+    edit_manifest(sealed, files={})
     found = faults(sealed)["manifest.json"]
     assert found == "lists no files: the run did not finish. Continue with: bankllm run --resume run"
 
 
 def test_a_manifest_must_not_name_files_outside_the_folder(sealed: Path) -> None:
-    path = sealed / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["files"]["../../etc/passwd"] = "0"
-    path.write_text(json.dumps(manifest))
-    found = faults(sealed)
-    assert "the seal does not match the content" in found["manifest.json"]
-    assert "outside the run folder" in found["../../etc/passwd"]
+    edit_manifest(sealed, files={"../../etc/passwd": "0"})
+    assert "outside the run folder" in faults(sealed)["../../etc/passwd"]
 
 
 def test_a_folder_without_a_manifest_is_not_a_run(tmp_path: Path) -> None:
@@ -91,8 +89,7 @@ def test_a_folder_without_a_manifest_is_not_a_run(tmp_path: Path) -> None:
 
 def test_a_newer_schema_version_is_reported(sealed: Path) -> None:
     edit_record(sealed, 0, schema_version=2)
-    path = sealed / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 3}))
+    edit_manifest(sealed, schema_version=3)
     found = faults(sealed)
     assert "written by a newer bankllm (schema version 2, supported: 1)" in found["records.jsonl, line 1"]
     assert "written by a newer bankllm (schema version 3, supported: 1)" in found["manifest.json"]
