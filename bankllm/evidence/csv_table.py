@@ -1,7 +1,4 @@
-"""Read untrusted CSV files, plain or gzip, as a stream in bounded memory.
-
-Standard library only: this module is part of the `verify.pyz` that every run contains.
-"""
+"""Read untrusted CSV files, plain or gzip, as a stream in bounded memory."""
 
 import csv
 import gzip

@@ -1,7 +1,4 @@
-"""Format a record as text. Pages, notebooks and claims use these functions, so they show the same text.
-
-Standard library only: this module is part of the `verify.pyz` that every run contains.
-"""
+"""Format a record as text. Pages, notebooks and claims use these functions, so they show the same text."""
 
 from bankllm.evidence.documents import Record
 

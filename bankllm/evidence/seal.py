@@ -1,7 +1,4 @@
-"""The seal of a run: a hash of the manifest, and the data sets and models of the records that the manifest repeats.
-
-Standard library only: this module is part of the `verify.pyz` that every run contains.
-"""
+"""The seal of a run: a hash of the manifest, and the data sets and models of the records that the manifest repeats."""
 
 import hashlib
 from collections.abc import Iterable

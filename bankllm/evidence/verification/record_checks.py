@@ -1,7 +1,4 @@
-"""Check each record of a run: recompute it from its raw file, and apply the rules for its validity, unit and data.
-
-Standard library only: this module is part of the `verify.pyz` that every run contains.
-"""
+"""Check each record of a run: recompute it from its raw file, and apply the rules for its validity, unit and data."""
 
 import math
 from collections.abc import Sequence
