@@ -3,8 +3,7 @@
 python benchmarks/inference_paths.py    # a few minutes; OpenVINO and torch.compile only if they are installed
 
 One process, one core per runtime (the server runs one pass per core at the same time). The queries are random test
-texts in passes of 1, 8 and 32 in their order, and as served: 32 at a time, sorted by length, in passes of 8. With every
-runtime, one pass returns both the logits and the embedding of the base model.
+texts in passes of 1, 8 (as served) and 32. One pass returns both the logits and the embedding of the base model.
 """
 
 import argparse
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 
 from bankllm import datasets
-from bankllm.assistant.batcher import MAX_BATCH, MAX_DEQUEUED
+from bankllm.assistant.batcher import MAX_BATCH
 from bankllm.assistant.runtime import DEFAULT_ADAPTER
 from bankllm.model.artifact import Scores
 from bankllm.model.export import export_onnx
@@ -91,11 +90,6 @@ def chunks(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (texts[start : start + size] for start in range(0, len(texts), size))
 
 
-def as_served(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    for batch in chunks(texts, MAX_DEQUEUED):
-        yield from chunks(sorted(batch, key=len), MAX_BATCH)
-
-
 def speed(run: Run, passes: Sequence[Sequence[str]]) -> float:
     """Return texts per second, the better of two rounds."""
     best = 0.0
@@ -115,12 +109,11 @@ def main() -> None:
     queries = random.Random(0).choices(data.test.texts, k=TEXTS)
     everything = list(chunks(sorted(data.test.texts, key=len), MAX_BATCH))
     reference: np.ndarray | None = None
-    print(f"{'texts per second on one core, passes of':40} {'1':>6} {'8':>6} {'32':>6} {'served':>7}  {'agreement':>9}")
+    print(f"{'texts per second on one core, passes of':40} {'1':>6} {'8':>6} {'32':>6}  {'agreement':>9}")
     with tempfile.TemporaryDirectory() as folder:
         for name, run in paths(Path(folder)):
             run(queries[:MAX_BATCH])
             speeds = [speed(run, list(chunks(queries[: TEXTS if size > 1 else 128], size))) for size in (1, 8, 32)]
-            speeds.append(speed(run, list(as_served(queries))))
             labels = np.concatenate([run(texts).probabilities.argmax(axis=1) for texts in everything])
             reference = labels if reference is None else reference
             shown = "".join(f" {figure:6.0f}" for figure in speeds)

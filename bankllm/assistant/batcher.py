@@ -1,8 +1,7 @@
 """Micro-batching: requests that arrive while the encoder is busy share its next passes.
 
 Dedicated threads run the encoder. They start a batch as soon as one request is queued, so an idle server adds no
-batching delay. A thread dequeues the oldest requests first and sorts them by length, so that little time goes into
-padding.
+batching delay.
 """
 
 import queue
@@ -15,8 +14,6 @@ from bankllm.errors import BankLLMError
 
 ResultT = TypeVar("ResultT")
 
-MAX_DEQUEUED = 32
-"""Texts that a thread takes from the queue at once."""
 MAX_BATCH = 8
 """Texts per encoder pass. Larger passes do not increase the texts per second."""
 MAX_WAITING = 256
@@ -28,12 +25,11 @@ class Overloaded(BankLLMError):
 
 
 class Batcher(Generic[ResultT]):
-    """Calls `run` with up to `max_batch` texts, from `threads` threads of its own. Close it when done."""
+    """Calls `run` (texts → results, in order) with up to `max_batch` texts, from `threads` threads of its own."""
 
     def __init__(
         self,
         run: Callable[[list[str]], Sequence[ResultT]],
-        max_dequeued: int = MAX_DEQUEUED,
         max_waiting: int = MAX_WAITING,
         max_batch: int = MAX_BATCH,
         threads: int = 1,
@@ -41,7 +37,6 @@ class Batcher(Generic[ResultT]):
     ) -> None:
         """`observe` is called with the number of texts of each pass."""
         self._run = run
-        self._max_dequeued = max_dequeued
         self._max_batch = max_batch
         self._observe = observe
         self._waiting: queue.Queue[tuple[str, Future[ResultT]] | None] = queue.Queue(max_waiting)
@@ -61,8 +56,7 @@ class Batcher(Generic[ResultT]):
     def submit(self, text: str) -> Future[ResultT]:
         """Queue a text; the future gets its result, or the exception that `run` raised for only this text.
 
-        A text whose future is cancelled before its pass begins is skipped. Raises `Overloaded` if the queue is full or
-        closed.
+        A cancelled text is skipped. Raises `Overloaded` if the queue is full or closed.
         """
         future: Future[ResultT] = Future()
         with self._closing:
@@ -80,8 +74,7 @@ class Batcher(Generic[ResultT]):
             if self._closed:
                 return
             self._closed = True
-        for _ in self._threads:
-            self._waiting.put(None)
+        self._waiting.put(None)
         for thread in self._threads:
             thread.join()
 
@@ -92,30 +85,23 @@ class Batcher(Generic[ResultT]):
         self.close()
 
     def _work(self) -> None:
-        last = False
-        while not last:
-            requests, last = self._dequeue()
-            for start in range(0, len(requests), self._max_batch):
-                batch = requests[start : start + self._max_batch]
-                batch = [(text, future) for text, future in batch if future.set_running_or_notify_cancel()]
-                if batch:
-                    self._observe(len(batch))
-                    self._complete(batch)
-
-    def _dequeue(self) -> tuple[list[tuple[str, Future[ResultT]]], bool]:
-        """This thread's share of the queue, the oldest requests, sorted by length; and whether the queue is closed."""
-        requests: list[tuple[str, Future[ResultT]]] = []
-        request = self._waiting.get()
-        share = min(self._max_dequeued, 1 + -(-self._waiting.qsize() // len(self._threads)))
-        while request is not None:
-            requests.append(request)
-            if len(requests) >= share:
-                break
-            try:
-                request = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-        return sorted(requests, key=lambda queued: len(queued[0])), request is None
+        while (request := self._waiting.get()) is not None:
+            requests = [request]
+            share = min(self._max_batch, 1 + -(-self._waiting.qsize() // len(self._threads)))
+            while len(requests) < share:
+                try:
+                    request = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if request is None:
+                    self._waiting.put(None)
+                    break
+                requests.append(request)
+            batch = [(text, future) for text, future in requests if future.set_running_or_notify_cancel()]
+            if batch:
+                self._observe(len(batch))
+                self._complete(batch)
+        self._waiting.put(None)  # for the next thread
 
     def _complete(self, batch: list[tuple[str, Future[ResultT]]]) -> None:
         try:

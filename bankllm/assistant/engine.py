@@ -1,27 +1,25 @@
 """The chat engine: a customer's message in, a reply with its sources out.
 
-An encoder pass gives the intent and, if the classifier is a head on the base model, the embedding for memory search.
-A tool then looks up the facts, a responder words the reply, and the engine stores the turn.
-
 with ChatEngine.load(None, Path("memory.sqlite"), get_settings()) as engine:
     engine.chat("What is my account balance?", "CUST001").reply
+
+An encoder pass gives the intent and, if the classifier is a head on the base model, the embedding for memory search.
+A tool then looks up the facts, a responder words the reply, and the engine stores the turn.
 """
 
 import logging
-import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank, open_bank
 from bankllm.assistant.batcher import Batcher
-from bankllm.assistant.facts import Facts, Request, tools_by_intent
+from bankllm.assistant.decision import Decision, ask_back, decide, related
+from bankllm.assistant.facts import Request, tools_by_intent
 from bankllm.assistant.followups import is_follow_up
 from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base, load_classifier, memory_embedder
 from bankllm.assistant.turn import ChatReply, Encoded, PendingChat
@@ -36,8 +34,6 @@ from bankllm.vectors.service import VectorService, open_service
 
 logger = logging.getLogger(__name__)
 
-SMALL_TALK = frozenset({"goodbye", "greeting", "human_agent", "out_of_scope"})
-ABSTAINED, HAND_OVER = "out_of_scope", "human_agent"
 MAX_MESSAGE_CHARACTERS = 2000
 STORE_WAIT_S = 3.0
 """Timeout per call when other processes share the store. A chat makes two calls (three for a follow-up) and continues
@@ -50,13 +46,6 @@ CONTEXT = 20
 """The customer's latest turns among which the conversation's last turn is searched."""
 CLEAR = 0.8
 """Confidence from which a message that is worded as a follow-up is classified without the turn before it."""
-RELATED = 0.6
-"""Cosine similarity from which an earlier message counts as being about the same topic."""
-QUOTED_CHARACTERS = 160
-"""An earlier message is shortened to this length when it is quoted."""
-
-Decision = tuple[str, float, tuple[str, ...]]
-"""Intent, confidence and, for an abstention, the titles of the likeliest topics."""
 
 
 class ChatEngine:
@@ -155,11 +144,11 @@ class ChatEngine:
         )
 
     def finish(self, pending: PendingChat) -> ChatReply:
-        """Wait for the encoder, look up the facts, generate the reply and store the turn."""
+        """`stream`, without the pieces."""
         return [item for item in self.stream(pending) if isinstance(item, ChatReply)][-1]
 
     def stream(self, pending: PendingChat) -> Iterator[str | ChatReply]:
-        """The pieces of the reply as the responder generates them, then the whole `ChatReply`.
+        """Wait for the encoder, then yield the pieces of the reply as they are generated, and the whole `ChatReply`.
 
         If its `fallback` is set, its text replaces the pieces. A turn is stored only if the caller reads to the end.
         """
@@ -176,9 +165,8 @@ class ChatEngine:
     def finish_together(self, pending_chats: Sequence[PendingChat]) -> list[ChatReply | Exception | None]:
         """`finish` for several chats with one search and one commit, in a fraction of the time.
 
-        Returns per chat what `finish` returns or raises. None: only `finish` can answer this chat, since it needs
-        another encoder pass, which would delay the others. Raises `UsageError` for an argument that memory refuses,
-        and then nothing is stored.
+        Returns per chat what `finish` returns or raises; None if it needs another encoder pass, which would delay the
+        others. Raises `UsageError` for an argument that memory refuses, and then nothing is stored.
         """
         results: list[ChatReply | Exception | None] = [None] * len(pending_chats)
         classified: dict[int, PendingChat] = {}
@@ -211,14 +199,13 @@ class ChatEngine:
 
         With `together`, return False if that needs another encoder pass.
         """
-        decision = self._decide(pending.wait().probabilities)
-        _, confidence, alternatives = decision
-        unclear = alternatives or (confidence < CLEAR and is_follow_up(pending.message))
+        decision = decide(pending.wait().probabilities, self.classifier.artifact)
+        unclear = decision.alternatives or (decision.confidence < CLEAR and is_follow_up(pending.message))
         if pending.continues and unclear:
             if together:
                 return False
             decision = self._decide_in_context(pending, decision)
-        pending.intent, pending.confidence, pending.alternatives = decision
+        pending.decision = decision
         pending.end_stage("classify")
         return True
 
@@ -228,7 +215,7 @@ class ChatEngine:
         for pending in replied:
             assert pending.reply is not None
             memory, vector = self.memory.for_user(pending.customer_id), pending.encoded.result().vector
-            turn = (pending.message, pending.reply.text, pending.intent, vector)
+            turn = (pending.message, pending.reply.text, pending.decision.intent, vector)
             rows.append((pending.customer_id, memory.row(*turn, conversation_id=pending.conversation_id)))
         try:
             self.memory.store_rows(rows)
@@ -280,15 +267,6 @@ class ChatEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _decide(self, probabilities: np.ndarray) -> Decision:
-        """(classes,) probabilities → decision. The classifier abstains below its calibrated threshold."""
-        names = [self.classifier.label_names[i] for i in np.argsort(-probabilities)]
-        confidence = float(probabilities.max())
-        if confidence >= self.classifier.artifact.threshold:
-            return names[0], confidence, ()
-        topics = [name for name in names if name not in SMALL_TALK]
-        return ABSTAINED, confidence, tuple(map(_title, topics[:2]))
-
     def _decide_in_context(self, pending: PendingChat, alone: Decision) -> Decision:
         """Classify the message together with the turn before it, and keep the clearer of the two decisions."""
         try:
@@ -299,9 +277,8 @@ class ChatEngine:
         if before is None:
             return alone
         message = mask(f"{before.user_message} {pending.message}")[-MAX_MESSAGE_CHARACTERS:]
-        together = self._decide(self._encoder.submit(message).result().probabilities)
-        _, confidence, alternatives = together
-        return together if not alternatives and confidence > alone[1] else alone
+        together = decide(self._encoder.submit(message).result().probabilities, self.classifier.artifact)
+        return together if not together.alternatives and together.confidence > alone.confidence else alone
 
     def _recall(self, pending_chats: Sequence[PendingChat]) -> list[list[Match]]:
         """For each chat the customer's nearest earlier messages; none, and `unavailable` is set, if memory fails."""
@@ -318,13 +295,13 @@ class ChatEngine:
 
     def _words(self, pending: PendingChat, matches: list[Match]) -> Iterator[str]:
         """Look up the facts of this customer, and yield the pieces of the reply; afterwards `pending.reply` is set."""
-        intent, hands_over = pending.intent, pending.intent == HAND_OVER or bool(pending.alternatives)
-        earlier = _related(matches, intent, hands_over)
-        request = Request(pending.message, pending.customer_id, intent, earlier)
-        if pending.alternatives:
-            facts = _ask_back(pending.alternatives, earlier)
+        decision = pending.decision
+        earlier = related(matches, decision)
+        request = Request(pending.message, pending.customer_id, decision.intent, earlier)
+        if decision.alternatives:
+            facts = ask_back(decision.alternatives, earlier)
         else:
-            facts = self._tools[intent].look_up(request, self.bank)
+            facts = self._tools[decision.intent].look_up(request, self.bank)
         pending.end_stage("retrieve")
         pending.sources = facts.sources
         for item in self.responder.stream(request, facts):
@@ -349,33 +326,3 @@ class ChatEngine:
 def model_name(artifact: ClassifierConfig) -> str:
     """For replies and metrics, e.g. `all-MiniLM-L6-v2+probe`. A base model in a folder is named without its path."""
     return f"{base_models.resolve(artifact.base_model).name}+{artifact.method}"
-
-
-def _title(intent: str) -> str:
-    """How a reply offers an intent as a topic."""
-    article = load_knowledge().get(intent)
-    return article.title if article else f"Your {intent.replace('_', ' ')}"
-
-
-def _ask_back(alternatives: tuple[str, ...], earlier: Match | None) -> Facts:
-    """The reply of a classifier that abstains. It has no facts, so no language model words it."""
-    topics = " or ".join(f"“{title}”" for title in alternatives)
-    text = (
-        f"I am not sure that I understand, so I am handing you over to a person in our team. Is it about {topics}? "
-        "Then tell me so in a few more words, and I will answer myself."
-    )
-    if earlier is None:
-        return Facts(text)
-    return Facts(
-        f"{text} I will also pass on what you wrote before: “{earlier.text}”.", sources=(f"memory:{earlier.id}",)
-    )
-
-
-def _related(matches: list[Match], intent: str, hands_over: bool) -> Match | None:
-    """The nearest earlier message on the same topic: same intent or, if a person takes over, any intent."""
-    for match in matches:
-        topic = match.metadata["intent"]
-        if match.score >= RELATED and topic not in SMALL_TALK and (hands_over or topic == intent):
-            masked = mask(match.text)  # an old store may hold it unmasked
-            return replace(match, text=textwrap.shorten(masked, QUOTED_CHARACTERS, placeholder="…"))
-    return None

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bankllm.assistant.decision import Decision
 from bankllm.assistant.wording.responder import Reply
 
 
@@ -42,9 +43,8 @@ class ChatReply(BaseModel):
 
     reply: str
     intent: str
-    """`out_of_scope` also if the classifier abstained."""
+    """See `Decision`."""
     confidence: float
-    """Probability of the likeliest intent, 0 to 1."""
     sources: tuple[str, ...]
     responder: str
     """What generated the reply: `template`, or the language model's name."""
@@ -75,7 +75,7 @@ class Encoded(NamedTuple):
 
 @dataclass
 class PendingChat:
-    """A chat on its way through the engine, which fills in the fields from `intent` on as it learns them."""
+    """A chat on its way through the engine, which fills in the fields from `decision` on as it learns them."""
 
     message: str
     """Account numbers are masked."""
@@ -86,10 +86,7 @@ class PendingChat:
     request_id: str
     encoded: Future[Encoded]
     started: float = field(default_factory=time.perf_counter)
-    intent: str = ""
-    confidence: float = 0.0
-    alternatives: tuple[str, ...] = ()
-    """Titles of the likeliest topics if the classifier abstained."""
+    decision: Decision = field(default_factory=Decision)
     unavailable: tuple[str, ...] = ()
     """See `ChatReply.unavailable`."""
     sources: tuple[str, ...] = ()
@@ -119,8 +116,8 @@ class PendingChat:
         stages = {stage: round(1000 * seconds, 3) for stage, seconds in self._stages.items()}
         return ChatReply(
             reply=self.reply.text,
-            intent=self.intent,
-            confidence=self.confidence,
+            intent=self.decision.intent,
+            confidence=self.decision.confidence,
             sources=self.sources,
             responder=self.reply.responder,
             fallback=self.reply.fallback,

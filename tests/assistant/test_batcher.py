@@ -43,13 +43,13 @@ def ask(batcher, text):
     return batcher.submit(text).result(10)
 
 
-def test_what_waits_shares_passes_oldest_batch_first_and_the_shortest_together(encoder):
+def test_what_waits_shares_passes_in_its_order(encoder):
     sizes = []
     texts = ["a long one", "b", "another long one", "c", "last"]
-    with Batcher(encoder, max_dequeued=4, max_batch=2, observe=sizes.append) as batcher:
+    with Batcher(encoder, max_batch=2, observe=sizes.append) as batcher:
         outcomes = ask_while_busy(batcher, encoder, texts)
     assert outcomes == [text.upper() for text in texts]
-    assert encoder.batches == [["first"], ["b", "c"], ["a long one", "another long one"], ["last"]]
+    assert encoder.batches == [["first"], texts[:2], texts[2:4], texts[4:]]
     assert sizes == [1, 2, 2, 1]
 
 

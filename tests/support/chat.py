@@ -16,7 +16,9 @@ class KeywordClassifier:
     """Classifies a text with "balance" as `account_balance`, every other text as `card_arrival`."""
 
     label_names = ("account_balance", "card_arrival")
-    artifact = SimpleNamespace(threshold=0.0, base_model="keywords", method="none", base_sha256=None)
+    artifact = SimpleNamespace(
+        label_names=label_names, threshold=0.0, base_model="keywords", method="none", base_sha256=None
+    )
 
     def score(self, texts, batch_size=64):
         sure = [[0.9, 0.1] if "balance" in text else [0.2, 0.8] for text in texts]

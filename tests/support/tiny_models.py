@@ -42,7 +42,7 @@ def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLAT
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(60):
         prompt = tokenizer.apply_chat_template(
-            prompts[step % 2].messages(), tokenize=False, add_generation_prompt=True, chat_template=TEMPLATE
+            prompts[step % 2].messages, tokenize=False, add_generation_prompt=True, chat_template=TEMPLATE
         )
         prompt = tokenizer(prompt if template else "Reply: ")["input_ids"]
         ids = torch.tensor([prompt + answer])

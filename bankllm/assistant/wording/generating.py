@@ -1,7 +1,6 @@
 """Replies worded by a language model. If it fails or states a figure that is not a fact, the facts' own text is sent.
 
-`Reply.responder` names what generated the text, `Reply.fallback` the reason of a fallback. The log contains this reason
-too, but no text of the customer or of the model.
+The log contains the reason, but no text of the customer or of the model.
 """
 
 import logging
@@ -26,8 +25,8 @@ MAX_NEW_TOKENS = 256
 MAX_ATTEMPTS = 2
 """Attempts per reply for a remote model: one retry, only after a transient failure and before any text was shown."""
 MAX_CONCURRENCY = 24
-"""Maximum number of replies that are generated at once. Each uses one of the 40 threads that answer requests, so that a
-hanging model cannot block the other threads; above this number the facts' own text is sent."""
+"""Maximum number of replies that are generated at once, so that a hanging model leaves some of the 40 threads that
+answer requests; above this number the facts' own text is sent."""
 FAILURES, REST_S = 4, 5.0
 """After this number of consecutive transient failures (time-outs, failed connections), the circuit breaker skips the
 model for this time in seconds. Then one reply at a time tries it."""
@@ -134,7 +133,7 @@ class GeneratingResponder:
         """One attempt. Yield pieces whose figures are all facts, at least one. Raises `GenerationFailed`."""
         prompt = make_prompt(request, facts, self._model.is_remote)
         empty = True
-        written = _within(self.timeout_s, lambda emit, stop: self._model.write(prompt.messages(), emit, stop))
+        written = _within(self.timeout_s, lambda emit, stop: self._model.write(prompt.messages, emit, stop))
         with closing(written):
             try:
                 for text in grounded(written, prompt.listing):

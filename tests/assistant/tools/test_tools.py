@@ -4,7 +4,7 @@ import pytest
 
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Account, Transaction
-from bankllm.assistant.engine import SMALL_TALK
+from bankllm.assistant.decision import SMALL_TALK
 from bankllm.assistant.facts import TOOLS, Facts, Request, tools_by_intent
 from bankllm.datasets.teller77 import ASSISTANT_INTENTS, banking77_labels
 from bankllm.vectors.rows import Match

@@ -1,0 +1,68 @@
+"""What the classifier's probabilities mean: an intent, or an abstention with the likeliest topics."""
+
+import textwrap
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from bankllm.assistant.bank.knowledge import load_knowledge
+from bankllm.assistant.facts import Facts
+from bankllm.model.artifact import ClassifierConfig
+from bankllm.util.redaction import mask
+from bankllm.vectors.rows import Match
+
+SMALL_TALK = frozenset({"goodbye", "greeting", "human_agent", "out_of_scope"})
+RELATED = 0.6
+"""Cosine similarity from which an earlier message counts as being about the same topic."""
+QUOTED_CHARACTERS = 160
+"""An earlier message is shortened to this length when it is quoted."""
+
+
+class Decision(NamedTuple):
+    intent: str = ""
+    """`out_of_scope` also for an abstention."""
+    confidence: float = 0.0
+    """Probability of the likeliest intent."""
+    alternatives: tuple[str, ...] = ()
+    """Titles of the likeliest topics if the classifier abstained."""
+
+
+def decide(probabilities: np.ndarray, artifact: ClassifierConfig) -> Decision:
+    """(classes,) probabilities → decision. The classifier abstains below its calibrated threshold."""
+    names = [artifact.label_names[i] for i in np.argsort(-probabilities)]
+    confidence = float(probabilities.max())
+    if confidence >= artifact.threshold:
+        return Decision(names[0], confidence)
+    topics = [name for name in names if name not in SMALL_TALK]
+    return Decision("out_of_scope", confidence, tuple(map(_title, topics[:2])))
+
+
+def ask_back(alternatives: tuple[str, ...], earlier: Match | None) -> Facts:
+    """The reply of a classifier that abstains. It has no facts, so no language model words it."""
+    topics = " or ".join(f"“{title}”" for title in alternatives)
+    text = (
+        f"I am not sure that I understand, so I am handing you over to a person in our team. Is it about {topics}? "
+        "Then tell me so in a few more words, and I will answer myself."
+    )
+    if earlier is None:
+        return Facts(text)
+    more = f"I will also pass on what you wrote before: “{earlier.text}”."
+    return Facts(f"{text} {more}", sources=(f"memory:{earlier.id}",))
+
+
+def related(matches: list[Match], decision: Decision) -> Match | None:
+    """The nearest earlier message on the same topic: same intent or, if a person takes over, any intent."""
+    hands_over = decision.intent == "human_agent" or decision.alternatives
+    for match in matches:
+        topic = match.metadata["intent"]
+        if match.score >= RELATED and topic not in SMALL_TALK and (hands_over or topic == decision.intent):
+            masked = mask(match.text)  # an old store may hold it unmasked
+            return replace(match, text=textwrap.shorten(masked, QUOTED_CHARACTERS, placeholder="…"))
+    return None
+
+
+def _title(intent: str) -> str:
+    """How a reply offers an intent as a topic."""
+    article = load_knowledge().get(intent)
+    return article.title if article else f"Your {intent.replace('_', ' ')}"
