@@ -67,18 +67,15 @@ class Embedder:
         *,
         encode: Encode | None = None,
         tokenise: base_models.Tokenise | None = None,
-        variant: str = "",
     ) -> None:
         """Load the model, or use the functions `encode` and `tokenise` of a model that is already loaded.
 
-        `encode` must return the same unit vectors as sentence-transformers. If its vectors are rounded, `variant`
-        names the rounding; it becomes part of `model_id`. Without `tokenise` (a model without a fast tokenizer, or
-        with a default prompt) only identical texts share a vector. `cache_bytes` limits the cache (default: the
-        setting `embedding_cache_bytes`). Raises `ModelError` if the model is missing or damaged.
+        `encode` must return the same unit vectors as sentence-transformers. Without `tokenise` (a model without a fast
+        tokenizer, or with a default prompt) only identical texts share a vector. `cache_bytes` limits the cache
+        (default: the setting `embedding_cache_bytes`). Raises `ModelError` if the model is missing or damaged.
         """
         base = base_models.resolve(base_model, settings)
-        name = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
-        self.model_id = f"{name}+{variant}" if variant else name
+        self.model_id = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
         """Name and weight hash of the model. Vectors with different ids must never be compared."""
         if encode is None:
             encode, tokenise = _sentence_transformer(base, base_models.device(settings))
