@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from bankllm.assistant.facts import Facts, Request
-from bankllm.assistant.wording.generating import MAX_CONCURRENCY, GeneratingResponder, GenerationFailed
+from bankllm.assistant.wording.generating import FAILURES, MAX_CONCURRENCY, GeneratingResponder, GenerationFailed
 from bankllm.assistant.wording.responder import Fallback, Reply, Responder, make_responder
 from bankllm.errors import ModelError, UsageError
 from bankllm.settings import Settings
@@ -245,6 +245,29 @@ def test_breaker_opens_after_transient_failures_only() -> None:
     assert reasons == ["unreachable", "refused", "unreachable", "unreachable", "resting"]
     assert len(model.asked) == 7
     assert respond(responder, CARD) == template(CARD, "resting")
+
+
+def test_after_the_rest_one_reply_at_a_time_tries_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bankllm.assistant.wording.generating.REST_S", 0)
+    asked, go = threading.Event(), threading.Event()
+
+    class Held(FakeModel):
+        def write(self, messages: list[dict[str, str]], emit: Callable[[str], object], stop: threading.Event) -> None:
+            if self.says[0] == GROUNDED:
+                asked.set()
+                assert go.wait(10)
+            super().write(messages, emit, stop)
+
+    lost = [GenerationFailed("unreachable", transient=True)] * FAILURES
+    responder = GeneratingResponder(Held(*lost, GROUNDED, GROUNDED), 20)
+    assert {respond(responder, BALANCE).fallback for _ in lost} == {"unreachable"}
+    with ThreadPoolExecutor(1) as pool:
+        trial = pool.submit(respond, responder, BALANCE)
+        assert asked.wait(10)
+        assert respond(responder, BALANCE) == template(BALANCE, "resting")
+        go.set()
+        assert trial.result(10).fallback is None
+    assert respond(responder, BALANCE).fallback is None
 
 
 def test_template_answers_above_max_concurrency_and_slots_are_released() -> None:
