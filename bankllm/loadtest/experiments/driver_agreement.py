@@ -12,6 +12,7 @@ from typing import Any
 from bankllm.evidence.statistics.samples import histogram_quantile
 from bankllm.loadtest.load import RequestRow, Value, estimate
 
+COLUMNS = ("load", "percentile", "driver", "driver_ms", "against", "against_ms", "apart", "tolerance", "agrees")
 PERCENTILES = {"p50": 0.5, "p95": 0.95}
 TOLERANCE = 0.2
 """Largest difference of a driver from the median of all drivers, as a share of that median.
@@ -36,6 +37,7 @@ def drivers_agree(
     driver with too few rows for a percentile is left out. A single driver is not compared.
     """
     rows: list[RequestRow] = []
+    tolerance = f"{TOLERANCE:.0%} or {RESOLUTION_MS:g} ms"
     for name, q in PERCENTILES.items():
         estimates = {driver: estimate(driver_rows, q, column).value for driver, driver_rows in measured.items()}
         values = {driver: value for driver, value in estimates.items() if value is not None}
@@ -43,8 +45,8 @@ def drivers_agree(
             continue
         middle = median(values.values())
         for driver, value in values.items():
-            apart, agrees = f"{value / middle - 1:+.0%}", abs(value - middle) <= max(TOLERANCE * middle, RESOLUTION_MS)
-            against = ("median of the drivers", middle, apart, f"{TOLERANCE:.0%} or {RESOLUTION_MS:g} ms", agrees)
+            agrees = "yes" if abs(value - middle) <= max(TOLERANCE * middle, RESOLUTION_MS) else "no"
+            against = ("median of the drivers", middle, f"{value / middle - 1:+.0%}", tolerance, agrees)
             rows.append(_row(load, name, driver, value, *against))
     return rows
 
@@ -66,13 +68,14 @@ def histogram_agrees(
     histogram = "the server's histogram"
     texts = [{name: str(value) for name, value in bucket.items()} for bucket in buckets]
     more = (round(float(texts[-1]["requests"])) if texts else 0) - len(rows)
-    compared = [_row(load, "count", driver, "", histogram, "", f"{more:+d} requests", "none", more == 0)]
+    compared = [_row(load, "count", driver, "", histogram, "", f"{more:+d} requests", "none", "no" if more else "yes")]
     bounds = sorted(float(bucket["le_ms"]) for bucket in texts)
     for name, q in PERCENTILES.items():
         driver_ms, server_ms = estimate(rows, q, column).value, histogram_quantile(texts, "le_ms", "requests", q).value
         if driver_ms is not None and server_ms is not None:
             apart = bisect_left(bounds, driver_ms) - bisect_left(bounds, server_ms)  # a bucket has its upper bound
-            against = (histogram, server_ms, f"{apart:+d} buckets", f"{BUCKETS} bucket", abs(apart) <= BUCKETS)
+            agrees = "yes" if abs(apart) <= BUCKETS else "no"
+            against = (histogram, server_ms, f"{apart:+d} buckets", f"{BUCKETS} bucket", agrees)
             compared.append(_row(load, name, driver, driver_ms, *against))
     return compared
 
@@ -92,9 +95,5 @@ def verdict(rows: Sequence[RequestRow]) -> str:
     return f"They agree: all {len(rows)} comparisons are within tolerance."
 
 
-def _row(
-    load: str, name: str, driver: str, ms: Value, against: str, against_ms: Value, apart: str, tolerance: str, ok: bool
-) -> RequestRow:
-    compared: RequestRow = {"load": load, "percentile": name, "driver": driver, "driver_ms": ms}
-    compared |= {"against": against, "against_ms": against_ms}
-    return compared | {"apart": apart, "tolerance": tolerance, "agrees": "yes" if ok else "no"}
+def _row(*values: Value) -> RequestRow:
+    return dict(zip(COLUMNS, values, strict=True))

@@ -23,7 +23,9 @@ def test_every_request_after_the_warm_up_is_a_row(server: ServerProcess) -> None
     assert rows[0]["sent_s"] == 0
     for earlier, later in pairwise(rows):
         assert earlier["sent_s"] <= earlier["done_s"] <= later["sent_s"]
-        assert earlier["latency_ms"] == pytest.approx(1000 * (float(earlier["done_s"]) - float(earlier["sent_s"])))
+        assert earlier["latency_ms"] == pytest.approx(
+            1000 * (float(earlier["done_s"]) - float(earlier["sent_s"])), abs=0.01
+        )
     assert [(row["status"], row["error"]) for row in late] == [(0, "ReadTimeout")]
 
 
