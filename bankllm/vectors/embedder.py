@@ -68,11 +68,10 @@ class Embedder:
         encode: Encode | None = None,
         tokenise: base_models.Tokenise | None = None,
     ) -> None:
-        """Load the model, or use the functions `encode` and `tokenise` of a model that is already loaded.
+        """Load the model, or use `encode` and `tokenise` of a loaded one. Raises `ModelError` if it cannot be loaded.
 
-        `encode` must return the same unit vectors as sentence-transformers. Without `tokenise` (a model without a fast
-        tokenizer, or with a default prompt) only identical texts share a vector. `cache_bytes` limits the cache
-        (default: the setting `embedding_cache_bytes`). Raises `ModelError` if the model is missing or damaged.
+        `encode` must return the same unit vectors as sentence-transformers. Without `tokenise` only identical texts
+        share a vector. `cache_bytes` limits the cache (default: the setting `embedding_cache_bytes`).
         """
         base = base_models.resolve(base_model, settings)
         self.model_id = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
@@ -97,8 +96,8 @@ class Embedder:
     def encode(self, texts: Sequence[str], progress: bool = False) -> np.ndarray:
         """Encode n texts to (n, dim) float32 vectors of unit length; texts with equal token ids are encoded once.
 
-        The model ignores tokens beyond its own limit (256 for MiniLM). If the call is interrupted, the finished chunks
-        stay in the cache. Raises `UsageError` if `texts` is not a list of valid Unicode texts.
+        The model ignores tokens beyond its own limit (256 for MiniLM). Raises `UsageError` for texts that are not a
+        list of valid Unicode.
         """
         keys = self._keys(texts)
         text_of = dict(zip(keys, texts, strict=True))
@@ -170,10 +169,7 @@ def _sentence_transformer(base: base_models.BaseModel, device: str) -> tuple[Enc
 
 
 def _tokeniser(model: Any) -> base_models.Tokenise | None:
-    """Return a function from texts to the model's token ids without padding.
-
-    Returns None if the model has no fast tokenizer, uses a default prompt, or reads `PROBES` differently.
-    """
+    """Return a function from texts to token ids without padding; None if the model reads `PROBES` differently."""
     tokenise = base_models.tokeniser(model.tokenizer, model.max_seq_length)
     if tokenise is None or model.default_prompt_name is not None:
         return None

@@ -62,10 +62,7 @@ class _Namespace:
         self._store, self._embedder, self._name = store, embedder, namespace
 
     def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
-        """Return up to `top_k` texts that are nearest in meaning, best first.
-
-        Pass `vector` (dim,) if the query is already embedded.
-        """
+        """Return up to `top_k` texts nearest in meaning, best first. `vector` (dim,) is the query's embedding."""
         check_text("query", query)
         if vector is None:
             vector = self._embedder.encode([query])[0]
@@ -168,7 +165,7 @@ class CustomerMemory(_Namespace):
         ]
 
     def forget(self, message_ids: Sequence[str] | None = None) -> None:
-        """Delete the messages with these ids, or all messages if `message_ids` is None; unknown ids are ignored.
+        """Delete the messages with these ids, or all messages; unknown ids are ignored.
 
         This process also deletes its cached embeddings; other processes do within `embedder.TTL_S`.
         """
@@ -176,10 +173,7 @@ class CustomerMemory(_Namespace):
 
 
 class Collection(_Namespace):
-    """Texts that all customers share, such as FAQ entries or examples of intents.
-
-    Its namespace contains a space, which user ids cannot contain, so no customer can have it.
-    """
+    """Texts that all customers share. Its namespace contains a space, so it cannot be that of a customer."""
 
     def __init__(self, store: VectorStore, embedder: Embedder, name: str) -> None:
         check_name("collection name", name)
@@ -235,10 +229,7 @@ class Collection(_Namespace):
 
 
 def check_name(what: str, name: str) -> None:
-    """Raises `UsageError` unless `name` has 1–128 printable ASCII characters without spaces and is not `__default__`.
-
-    `what` is the name's role in the error message, such as `user_id`.
-    """
+    """Raises `UsageError` unless `name` has 1–128 printable ASCII characters without spaces, or is `__default__`."""
     valid = isinstance(name, str) and 1 <= len(name) <= MAX_NAME_CHARACTERS
     if not valid or not all("!" <= character <= "~" for character in name) or name == "__default__":
         raise UsageError(

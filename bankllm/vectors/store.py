@@ -18,13 +18,11 @@ class ReplicationStats:
     oldest_s: float
     """Age of the oldest of these changes in seconds; 0 if there are none."""
     parked: int
-    """Changes that were rejected permanently."""
+    """Changes that were rejected permanently; the next process that opens the file tries them once."""
     pushed: int
-    """Changes that this process has pushed."""
     fallbacks: int
-    """Calls of this process that used only the local file, because the remote index failed or was late."""
+    """Calls that used only the local file, because the remote index failed or was late."""
     key_refused: bool
-    """The last push failed because the API key was rejected."""
     last_error: str
     """The error of the last push; empty if it succeeded."""
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bankllm.errors import UsageError
@@ -99,11 +98,6 @@ def test_a_reply_is_optional_but_limited_in_length(memory: VectorService) -> Non
     assert memory.semantic_search("hello", user_id="CUST001")[0].metadata["assistant_response"] == ""
     with pytest.raises(UsageError, match="assistant_response has 4001 characters"):
         memory.store_message("CUST001", "hello", "x" * 4001, "greeting")
-
-
-def test_vectors_and_messages_must_have_the_same_number(memory: VectorService) -> None:
-    with pytest.raises(UsageError, match="2 texts, 1 vectors"):
-        memory.for_user("CUST001").store_many([Message("a", "b", "c")] * 2, vectors=np.ones((1, 384)))
 
 
 def test_a_store_of_another_embedder_is_rejected(embedder: Embedder) -> None:

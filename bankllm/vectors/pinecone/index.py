@@ -22,14 +22,8 @@ VECTOR_FIELD = "_values"
 """Pinecone creates a vector index only for this field name; other names create a document index with another API."""
 SHARED_NAMESPACE = "bankllm"
 """Pinecone namespace of all records in the layout `shared`."""
-BATCH_RECORDS = 1000
-"""Pinecone's limit of records per call."""
-BATCH_BYTES = 1_900_000
-"""Maximum bytes per call; Pinecone's limit is 2 MB."""
-PAGE_IDS = 100
-"""Ids per list call."""
-MAX_TOP_K = 10_000
-"""Pinecone's limit for `top_k`."""
+BATCH_RECORDS, BATCH_BYTES, PAGE_IDS, MAX_TOP_K = 1000, 1_900_000, 100, 10_000
+"""Pinecone's limits: records and bytes (2 MB) per call, ids per list call, and `top_k`."""
 READY_TIMEOUT_S = 120.0
 """Maximum time in seconds to wait for a new index."""
 REJECTED = frozenset({400, 413, 422})
@@ -45,7 +39,7 @@ class IndexMismatch(StoreError):
 
 
 class CallRefused(StoreError):
-    """Pinecone rejects the content of this call; a retry cannot succeed."""
+    """The content of this call is rejected; a retry cannot succeed."""
 
 
 class ForeignRecord(StoreError):
@@ -92,10 +86,9 @@ class Location(NamedTuple):
 
 
 def location(customer: str, layout: PineconeNamespaces) -> Location:
-    """Return where a customer's records are stored.
+    """Return where a customer's records are stored. Percent-encoding keeps different names different.
 
-    The name is percent-encoded: the result is a valid Pinecone namespace, and different names stay different. Raises
-    `UsageError` for a name that Pinecone would map to its shared default namespace.
+    Raises `UsageError` for a name that Pinecone would map to its shared default namespace.
     """
     check_namespace(customer)
     encoded = quote(customer, safe="")
@@ -118,9 +111,8 @@ class PineconeIndex:
     ) -> None:
         """Open the index; create it if it does not exist, and wait until it is ready.
 
-        `host` is the control plane's address, if it is not Pinecone's own. `timeout_s` limits one attempt in seconds;
-        the SDK makes up to four attempts. Raises `KeyRefused` if Pinecone rejects the key, `IndexMismatch` if the index
-        holds vectors of another embedder or uses another layout, and `StoreError` if Pinecone does not answer.
+        `host` is the control plane's address, if it is not Pinecone's own. `timeout_s` limits each of the SDK's four
+        attempts. Raises `KeyRefused`, `IndexMismatch`, or `StoreError` if Pinecone does not answer.
         """
         from pinecone import Pinecone
 
@@ -133,10 +125,7 @@ class PineconeIndex:
             self._index = self._client.index(host=found.host)
 
     def put(self, namespace: str, records: Sequence[dict[str, Any]]) -> None:
-        """Write records of `Location.record` to a Pinecone namespace, in batches within Pinecone's limits.
-
-        If a call fails, earlier batches may be written. Repeating it is safe: equal ids replace each other.
-        """
+        """Write records of `Location.record` in batches. If a call fails, repeat it: equal ids replace each other."""
         with self._errors():
             for batch in _batches(records):
                 self._index.upsert(vectors=batch, namespace=namespace)
@@ -243,17 +232,12 @@ class PineconeIndex:
         except errors.UnauthorizedError as error:
             raise KeyRefused(f"{name} rejected the API key. Check PINECONE_API_KEY and the key's project.") from error
         except errors.ForbiddenError as error:
-            raise KeyRefused(
-                f"{name} denied the call ({error}). Check the permissions of the API key and the limits of the plan."
-            ) from error
+            raise KeyRefused(f"{name} denied the call ({error}). Check the key's permissions and the plan.") from error
         except (errors.PineconeConnectionError, errors.PineconeTimeoutError) as error:
             raise StoreError(f"{name} does not answer ({error}). Check the network and try again.") from error
         except errors.PineconeError as error:
-            status = getattr(error, "status_code", None)
-            if status in REJECTED or isinstance(error, errors.PineconeTypeError | errors.PineconeValueError):
-                raise CallRefused(
-                    f"{name} rejected the call: {error}. Correct the value that the error names."
-                ) from error
+            if getattr(error, "status_code", None) in REJECTED or isinstance(error, TypeError | ValueError):
+                raise CallRefused(f"{name} rejected the call: {error}. Correct the value that it names.") from error
             raise StoreError(f"{name} failed: {error}. Try again later; check Pinecone's status page.") from error
 
 

@@ -8,6 +8,7 @@ After a delete was pushed, its entry stays in the outbox for `HIDE_S`. Pinecone 
 return the deleted row; the remaining entries tell searches which rows to hide (`pending_deletes`).
 """
 
+import json
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,20 +40,12 @@ class Entry(NamedTuple):
     """The row's id; empty if the whole namespace was deleted."""
 
 
-class Backlog(NamedTuple):
-    """Number of entries not yet pushed, age of the oldest in seconds, and number of entries rejected permanently."""
-
-    depth: int
-    oldest_s: float
-    parked: int
-
-
 class PendingDeletes(NamedTuple):
-    """Deletes in a namespace that Pinecone may not have applied yet; searches filter these ids out."""
+    """Deletes in a namespace that Pinecone may not have applied yet."""
 
     whole_namespace: bool
     ids: frozenset[str]
-    """Ids of deleted rows; contains the empty string if `whole_namespace`."""
+    """Ids of deleted rows, which searches must hide; contains the empty string if `whole_namespace`."""
     stale: int
     """Number of rows that Pinecone may return in an outdated state; includes `ids`."""
 
@@ -61,18 +54,11 @@ class OutboxStore(SQLiteStore):
     """A `SQLiteStore` that records its changes in an outbox for replication."""
 
     def __init__(
-        self,
-        path: Path | None,
-        dim: int,
-        embedder_id: str,
-        *,
-        target: str,
-        wait_s: float = BUSY_TIMEOUT_S,
+        self, path: Path | None, dim: int, embedder_id: str, *, target: str, wait_s: float = BUSY_TIMEOUT_S
     ) -> None:
         """Open as `SQLiteStore` does. If the file was not replicated to `target` before, queue all its rows.
 
-        `target` names the Pinecone index and layout. Also raises `StoreError` if deletes for another target are still
-        in the outbox.
+        `target` names index and layout. Also raises `StoreError` if deletes for another target are in the outbox.
         """
         super().__init__(path, dim, embedder_id, wait_s=wait_s)
         try:
@@ -108,7 +94,7 @@ class OutboxStore(SQLiteStore):
 
     def unpark(self) -> None:
         """Queue all parked entries again."""
-        if self.backlog().parked:
+        if self.backlog()[2]:
             self._writer.write("UPDATE outbox SET refused = NULL WHERE refused IS NOT NULL", [()])
 
     def expire(self) -> None:
@@ -129,18 +115,17 @@ class OutboxStore(SQLiteStore):
 
     def own_ids(self, namespace: str, ids: Collection[str] | None = None) -> set[str]:
         """Return the ids of the namespace's rows in the file; if `ids` is given, only those of them."""
+        among = "" if ids is None else " AND id IN (SELECT value FROM json_each(?))"
+        values = (namespace,) if ids is None else (namespace, json.dumps(list(ids)))
         with self._reader.reading() as db:
-            if ids is None:
-                return {id_ for (id_,) in db.execute("SELECT id FROM rows WHERE namespace = ?", (namespace,))}
-            one = "SELECT 1 FROM rows WHERE namespace = ? AND id = ?"
-            return {id_ for id_ in ids if db.execute(one, (namespace, id_)).fetchone()}
+            return {id_ for (id_,) in db.execute(f"SELECT id FROM rows WHERE namespace = ?{among}", values)}
 
-    def backlog(self) -> Backlog:
-        """Return how far Pinecone is behind the file, including the writes of other processes."""
+    def backlog(self) -> tuple[int, float, int]:
+        """Return the number of waiting entries, the age of the oldest in seconds, and the number of parked entries."""
         with self._reader.reading() as db:
             depth, oldest = db.execute(f"SELECT count(*), min(queued_at) FROM outbox WHERE {_WAITS}").fetchone()
             parked = db.execute("SELECT count(*) FROM outbox WHERE refused IS NOT NULL").fetchone()[0]
-        return Backlog(depth, max(0.0, time.time() - oldest) if depth else 0.0, parked)
+        return depth, max(0.0, time.time() - oldest) if depth else 0.0, parked
 
     def _replicate_to(self, target: str) -> None:
         with self._writer.exclusive() as db, transaction(db, "IMMEDIATE"):
@@ -164,10 +149,7 @@ class OutboxStore(SQLiteStore):
 
 @contextmanager
 def push_lock(path: Path | None) -> Iterator[bool]:
-    """Try to lock pushing for the file and yield whether this process has the lock.
-
-    Only one process can hold the lock. The operating system releases it if the process is killed.
-    """
+    """Yield whether this process may push: only one can hold the file's lock, until it ends or is killed."""
     import fcntl
 
     if path is None:
@@ -176,7 +158,7 @@ def push_lock(path: Path | None) -> Iterator[bool]:
     with path.with_name(path.name + "-pusher").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
         except BlockingIOError:
-            locked = False
-        yield locked
+            yield False
+        else:
+            yield True

@@ -38,10 +38,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """Interval in seconds at which the outbox is checked for entries of other processes."""
-FIRST_PAUSE_S = 0.4
-"""The first pause between attempts during an outage is at most this time in seconds; the limit doubles each time."""
-LONGEST_PAUSE_S = 10.0
-"""Maximum pause in seconds between attempts during an outage."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.4, 10.0
+"""Maximum pause in seconds after the first failed attempt, which doubles each time, and its limit."""
 MAX_CONCURRENCY = 8
 """Number of Pinecone namespaces that are written concurrently; calls for one namespace are sequential."""
 

@@ -27,18 +27,12 @@ from bankllm.vectors.store import ReplicationStats
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-SEARCH_S = 1.0
-"""Maximum time in seconds that a call waits for Pinecone, including the SDK's retries."""
-EXPORT_S = 30.0
-"""The same for an export, which fetches whole rows and is not interactive."""
-OPEN_S = 3.0
-"""Maximum time in seconds that opening waits for Pinecone, in order to detect a mismatching index."""
-DRAIN_S = 5.0
-"""Maximum time in seconds that `close` pushes the remaining entries."""
-MAX_FAILURES = 3
-"""Consecutive failed or late calls after which Pinecone is skipped."""
-COOLDOWN_S = 5.0
-"""Time in seconds until Pinecone is tried again."""
+SEARCH_S, EXPORT_S = 1.0, 30.0
+"""Maximum time in seconds that a search and an export wait for Pinecone, including the SDK's retries."""
+OPEN_S, DRAIN_S = 3.0, 5.0
+"""Maximum time in seconds that opening waits for the index, and that `close` pushes the remaining entries."""
+MAX_FAILURES, COOLDOWN_S = 3, 5.0
+"""Consecutive failed or late calls after which Pinecone is skipped, and for how many seconds."""
 MAX_CONCURRENCY = 16
 """Maximum number of concurrent calls to Pinecone."""
 
@@ -56,10 +50,9 @@ class ReplicatedStore:
         layout: PineconeNamespaces,
         search_s: float = SEARCH_S,
     ) -> None:
-        """Use `local` (`close` closes it) and open the index with `connect` in the background.
+        """Use `local` (`close` closes it) and open the index with `connect` in the background, after an outage later.
 
-        If Pinecone is unreachable, the index is opened later. `search_s` is the deadline of Pinecone calls in seconds.
-        Raises `IndexMismatch` if a mismatch is detected within `OPEN_S`.
+        `search_s` is the deadline of Pinecone calls. Raises `IndexMismatch` if one is detected within `OPEN_S`.
         """
         self.dim, self.embedder_id = local.dim, local.embedder_id
         self._local, self._layout, self._search_s = local, layout, search_s
@@ -77,11 +70,11 @@ class ReplicatedStore:
             raise mismatch
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
-        """Write all rows or none. Returns after they are on the local disk; they are pushed in the background."""
+        """Write all rows or none to the local disk; they are pushed in the background."""
         self.upsert_many([(namespace, rows)])
 
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
-        """Write all rows of all namespaces or none, as `upsert` does."""
+        """Write all rows of all namespaces or none."""
         for namespace, rows in groups:
             place = location(namespace, self._layout)
             for row in rows:
@@ -90,10 +83,7 @@ class ReplicatedStore:
         self._worker.wake()
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
-        """Return the nearest rows of all machines by cosine; only of this file if Pinecone fails or is late.
-
-        The search of the file is exact. Rows deleted on this machine are not returned, even if Pinecone still has them.
-        """
+        """Return the nearest rows of all machines by cosine; only of this file if Pinecone fails or is late."""
         check_namespace(namespace)
         check_top_k(top_k)
         query = unit_vectors([vector], self.dim)[0]
@@ -117,22 +107,16 @@ class ReplicatedStore:
         return [self.search(namespace, vector, top_k) for namespace, vector in queries]
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
-        """Delete rows of all machines.
-
-        Searches on this machine stop finding them at once, searches on others after Pinecone has applied the delete.
-        """
+        """Delete rows of all machines; other machines find them until Pinecone has applied the delete."""
         self._local.delete(namespace, ids)
         self._worker.wake()
 
     def export(self, namespace: str) -> list[Row]:
-        """Return all rows of a namespace, oldest first; only those of this file if Pinecone fails (logged, counted)."""
+        """Return all rows of a namespace, oldest first; only those of this file if Pinecone fails."""
         return self._with_others(self._local.export(namespace), namespace, EXPORT_S)
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
-        """Return the `limit` newest rows, the newest first; only of this file if Pinecone fails or is late.
-
-        Pinecone has no order, so all rows of other machines are fetched.
-        """
+        """Return the `limit` newest rows, the newest first. Pinecone has no order: all its rows are fetched."""
         own = self._local.recent(namespace, limit)[::-1]
         return self._with_others(own, namespace, self._search_s)[::-1][:limit]
 
@@ -142,11 +126,11 @@ class ReplicatedStore:
 
     def replication(self) -> ReplicationStats:
         """Return the current state of replication; reads only the local file."""
-        backlog, last_error = self._local.backlog(), self._worker.last_error
+        (depth, oldest_s, parked), last_error = self._local.backlog(), self._worker.last_error
         return ReplicationStats(
-            outbox_depth=backlog.depth,
-            oldest_s=backlog.oldest_s,
-            parked=backlog.parked,
+            outbox_depth=depth,
+            oldest_s=oldest_s,
+            parked=parked,
             pushed=self._worker.pushed,
             fallbacks=self._fallbacks,
             key_refused=isinstance(last_error, KeyRefused),
@@ -156,7 +140,7 @@ class ReplicatedStore:
     def drain(self, timeout_s: float) -> None:
         """Wait until all entries are pushed. Raises `StoreError` if that takes longer than `timeout_s` seconds."""
         until = time.monotonic() + timeout_s
-        while depth := self._local.backlog().depth:
+        while depth := self._local.backlog()[0]:
             if time.monotonic() > until:
                 raise StoreError(
                     f"{depth} changes were not pushed to Pinecone within {timeout_s:g} s. "
@@ -184,7 +168,7 @@ class ReplicatedStore:
         return sorted([*own, *(row for row in others if row.id not in hidden)], key=lambda row: row.created_at)
 
     def _ask(self, request: Callable[[PineconeIndex], T], deadline_s: float | None = None) -> T | None:
-        """Run `request` and return its result; return None and count a fallback if it fails, is late or is skipped.
+        """Return the result of `request`; None, and count a fallback, if it fails, is late or is skipped.
 
         Raises `ForeignRecord` and `UsageError`, because these are not outages.
         """

@@ -118,7 +118,7 @@ class SharedConnection:
             yield db
 
     def write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
-        """Run `sql` once per item of `values`, all or none, and return when all are committed and synced to disk."""
+        """Run `sql` once per item of `values`, all or none; return when that is synced to disk."""
         own = _Write(sql, values)
         self._waiting.append(own)
         try:

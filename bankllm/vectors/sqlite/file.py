@@ -58,14 +58,14 @@ def open_file(path: Path | None, dim: int, embedder_id: str, wait_s: float = BUS
     return _open(path, wait_s, prepare)
 
 
-def open_existing(path: Path, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+def open_existing(path: Path) -> sqlite3.Connection:
     """Open an existing store's file of any embedder and migrate an older schema. Raises as `open_file` does."""
     if not path.is_file() or not path.stat().st_size:
         raise StoreError(
             f"There is no file {path}, or it is empty. Expected a vector store that bankllm wrote; check the path "
             "(--store)."
         )
-    return _open(path, wait_s, lambda db, schema: None)
+    return _open(path, BUSY_TIMEOUT_S, lambda db, schema: None)
 
 
 def _open(path: Path | None, wait_s: float, prepare: Callable[[sqlite3.Connection, int], None]) -> sqlite3.Connection:

@@ -13,18 +13,16 @@ from contextlib import closing
 from pathlib import Path
 
 from bankllm.errors import StoreError
-from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, open_existing, store_errors, transaction
+from bankllm.vectors.sqlite.file import open_existing, store_errors, transaction
 
-COMPACT_ON_CLOSE_BYTES = 256 * 2**20
-"""`close` compacts files up to this size (1-2 s). Larger files are compacted only by `bankllm memory compact`."""
-CLOSE_WAIT_MS = 1000
-"""Maximum wait of `close` for other processes before it skips compaction."""
+COMPACT_ON_CLOSE_BYTES, CLOSE_WAIT_MS = 256 * 2**20, 1000
+"""`close` compacts files up to this size (1-2 s), and waits this long for other processes."""
 
 _REMOVED = "SELECT value FROM meta WHERE key = 'removed'"
 _LOG = logging.getLogger(__name__)
 
 
-def back_up(source: Path, target: Path, wait_s: float = BUSY_TIMEOUT_S) -> None:
+def back_up(source: Path, target: Path) -> None:
     """Copy a store's file of any embedder to a new file; other processes can read it meanwhile, and writers wait.
 
     Raises `StoreError` if `source` is not a store or is damaged, or if `target` exists or cannot be written.
@@ -34,7 +32,7 @@ def back_up(source: Path, target: Path, wait_s: float = BUSY_TIMEOUT_S) -> None:
             f"{target} already exists. A backup never replaces a file: use another name, or delete that file first."
         )
     temporary = target.with_name(f".{target.name}.new")
-    with closing(open_existing(source, wait_s)) as db:
+    with closing(open_existing(source)) as db:
         with store_errors(source):
             faults = db.execute("PRAGMA integrity_check").fetchall()
         if faults != [("ok",)]:

@@ -19,7 +19,6 @@ from bankllm.errors import StoreError
 from bankllm.util.redaction import mask, mask_metadata
 from bankllm.vectors.rows import unit_vectors
 from bankllm.vectors.sqlite.file import (
-    BUSY_TIMEOUT_S,
     FLOAT32,
     check_vectors,
     open_existing,
@@ -47,22 +46,14 @@ class MaskedRows(NamedTuple):
     """Outbox entries that wait for their push to Pinecone; 0 in a file that is not replicated."""
 
 
-def mask_rows(
-    path: Path,
-    embed: EmbedTexts,
-    dim: int,
-    embedder_id: str,
-    *,
-    progress: bool = False,
-    wait_s: float = BUSY_TIMEOUT_S,
-) -> MaskedRows:
+def mask_rows(path: Path, embed: EmbedTexts, dim: int, embedder_id: str, *, progress: bool = False) -> MaskedRows:
     """Mask account numbers in the texts and metadata of all rows; rows whose text changes are embedded again.
 
     Ids and order do not change. In a replicated file, changed rows enter the outbox, so that they are also changed in
     Pinecone. Raises `StoreError` if the file belongs to another embedder. Raises `StoreError` after masking all rows if
     another process still reads the old state, or if the name of a customer or collection looks like an account number.
     """
-    with store_errors(path), closing(open_existing(path, wait_s)) as db:
+    with store_errors(path), closing(open_existing(path)) as db:
         check_vectors(db, path, dim, embedder_id)
         total = db.execute("SELECT count(*) FROM rows").fetchone()[0]
         after = checked = masked = 0

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import unit_vectors
-from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, open_existing, read_meta, store_errors, transaction
+from bankllm.vectors.sqlite.file import FLOAT32, open_existing, read_meta, store_errors, transaction
 
 BATCH_ROWS = 256
 """Texts per batch and transaction; a killed call loses at most one batch."""
@@ -32,15 +32,7 @@ EmbedTexts = Callable[[list[str]], np.ndarray]
 """n texts → (n, dim) vectors."""
 
 
-def reindex(
-    path: Path,
-    embed: EmbedTexts,
-    dim: int,
-    embedder_id: str,
-    *,
-    progress: bool = False,
-    wait_s: float = BUSY_TIMEOUT_S,
-) -> int:
+def reindex(path: Path, embed: EmbedTexts, dim: int, embedder_id: str, *, progress: bool = False) -> int:
     """Re-embed all texts of the file and return their number; 0 if it already has this embedder.
 
     Rows that are written, replaced or deleted during the call are included. The call does not end while other processes
@@ -49,7 +41,7 @@ def reindex(
     """
     wanted = {"dim": str(dim), "embedder": embedder_id}
     name = json.dumps(wanted, sort_keys=True)
-    with store_errors(path), closing(open_existing(path, wait_s)) as db:
+    with store_errors(path), closing(open_existing(path)) as db:
         if read_meta(db) == wanted:
             return 0
         with transaction(db, "IMMEDIATE"):

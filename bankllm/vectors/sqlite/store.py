@@ -1,10 +1,7 @@
-"""`SQLiteStore`: a `VectorStore` in one SQLite file.
+"""`SQLiteStore`: a `VectorStore` in one SQLite file, with exact search.
 
-It acknowledges a write after it is committed and synced to disk. A search is exact: a matrix product of the query with
-all vectors of the namespace. The matrices are cached in memory, and each search first reads the rows that any process
-has written since. Large namespaces are multiplied without holding the lock.
-
-    SQLiteStore(Path("memory.sqlite"), dim=384, embedder_id=embedder.model_id).upsert("CUST001", rows)
+A search multiplies the query with the matrix of the namespace. The matrices are cached in memory, and each search first
+reads the rows that any process has written since. Large namespaces are multiplied without holding the lock.
 """
 
 import json
@@ -35,10 +32,9 @@ _VECTORS = "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER B
 _MATCHES = "SELECT seq, id, text, metadata, created_at FROM rows WHERE seq IN (SELECT value FROM json_each(?))"
 COLUMNS = "id, text, vector, metadata, created_at"
 """Columns of `rows` that `to_rows` converts."""
-SLICE_ROWS = 500
-"""Rows per commit of a delete and per read of an export: about 20 ms each. Other threads run between two slices."""
-LOAD_ROWS = 2048
-"""Vectors per read: a few milliseconds. Other threads run between two reads of a large namespace."""
+SLICE_ROWS, LOAD_ROWS = 500, 2048
+"""Rows per commit of a delete and per read of an export (about 20 ms), and vectors per read of a large namespace (a few
+milliseconds). Other threads run in between."""
 SMALL_ROWS = 2048
 """A namespace of up to this size is multiplied while the lock is held, which is faster than locking twice."""
 
@@ -60,10 +56,9 @@ class SQLiteStore:
         cache_bytes: int = 256 * 2**20,
         wait_s: float = BUSY_TIMEOUT_S,
     ) -> None:
-        """Open or create the file. Raises `StoreError` if it cannot be used with this embedder (see `open_file`).
+        """Open or create the file, see `open_file`. A call waits up to `wait_s` seconds for others that use the file.
 
-        `cache_bytes` limits the matrices in memory: the least recently used ones are evicted, and a larger one is the
-        only one. A call waits up to `wait_s` seconds for other threads and processes, then raises `StoreError`.
+        `cache_bytes` limits the matrices in memory: the least recently used are evicted; a larger one is the only one.
         """
         self.path, self.dim, self.embedder_id = path, dim, embedder_id
         limit = max(1, cache_bytes)
@@ -99,10 +94,7 @@ class SQLiteStore:
         self._writer.write(_UPSERT, values)
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
-        """Return the exact nearest neighbours by cosine in the namespace, best first; ties are oldest first.
-
-        The result is consistent: it corresponds to the rows at one point in time, even during concurrent writes.
-        """
+        """Return the exact nearest neighbours, best first, ties oldest first, as of one point in time."""
         return self.search_many([(namespace, vector)], top_k)[0]
 
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
@@ -156,12 +148,11 @@ class SQLiteStore:
         return matrix, len(found) < LOAD_ROWS
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
-        """Delete rows: no search finds them, and SQLite has overwritten their bytes (`PRAGMA secure_delete`).
+        """Delete rows in slices of `SLICE_ROWS`; a call that fails may have deleted some of them.
 
-        Many rows are deleted in slices of `SLICE_ROWS`, so that other threads can run in between; a call that fails may
-        have deleted some of them. When SQLite moved a row between pages earlier, a copy of it may remain in the file
-        until the file is rewritten: by `close`, or by `compact` if the file is larger than `COMPACT_ON_CLOSE_BYTES`. A
-        write-ahead log may contain the rows while another process still reads the previous state.
+        SQLite has overwritten their bytes (`PRAGMA secure_delete`). If it moved a row between pages earlier, a copy may
+        remain until the file is rewritten by `close` or `compact`. A write-ahead log may contain the rows while another
+        process still reads the previous state.
         """
         check_namespace(namespace)
         if ids is None:
@@ -178,11 +169,7 @@ class SQLiteStore:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def export(self, namespace: str) -> list[Row]:
-        """Return all rows of a namespace, in the order in which they were first written.
-
-        The rows are read in pages, so that other threads can run in between. Rows written during the export may be
-        included.
-        """
+        """Return all rows of a namespace in the order in which they were first written."""
         check_namespace(namespace)
         page_query = f"SELECT seq, {COLUMNS} FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
         found: list[tuple[Any, ...]] = []
@@ -195,7 +182,7 @@ class SQLiteStore:
                 return self.to_rows([columns[1:] for columns in found])
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
-        """Return the `limit` newest rows of a namespace, the newest first; replacing a row does not make it newer."""
+        """Return the `limit` newest rows, the newest first; replacing a row does not make it newer."""
         check_namespace(namespace)
         latest = f"SELECT {COLUMNS} FROM rows WHERE namespace = ? ORDER BY seq DESC LIMIT ?"
         with self._reader.reading() as db:

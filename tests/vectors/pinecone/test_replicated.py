@@ -275,17 +275,6 @@ def test_only_one_process_pushes_at_a_time(server: PineconeServer, store: Replic
     store.drain(5)
 
 
-def test_rows_written_by_a_plain_store_are_pushed(
-    server: PineconeServer, store: ReplicatedStore, tmp_path: Path
-) -> None:
-    from bankllm.vectors.sqlite.store import SQLiteStore
-
-    with closing(SQLiteStore(tmp_path / "one.sqlite", DIM, EMBEDDER)) as plain:
-        plain.upsert("CUST001", [row("a", 1)])
-    store.drain(5)
-    assert list(server.namespaces["CUST001"]) == ["a"]
-
-
 def test_close_pushes_the_remaining_rows(server: PineconeServer, tmp_path: Path) -> None:
     with closing(open_store(server, tmp_path / "memory.sqlite")) as store:
         store.upsert("CUST001", [row(f"m{n}", n) for n in range(3000)])

@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite.file import open_file, transaction, wal_is_safe
+from bankllm.vectors.sqlite.file import open_file, wal_is_safe
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.store_model import sql
 
@@ -118,19 +118,6 @@ def test_a_new_file_and_a_migrated_one_have_the_same_schema(filled: Path, old_pa
     assert schema_of(old_path) == schema_of(filled)
 
 
-def test_writes_of_a_process_with_schema_1_are_found(old_path: Path) -> None:
-    query = np.eye(DIM)[0]
-    with (
-        closing(sqlite3.connect(old_path, isolation_level=None)) as old,
-        closing(SQLiteStore(old_path, DIM, EMBEDDER)) as store,
-    ):
-        assert len(store.search("CUST001", query, 5)) == 2
-        old.execute("DELETE FROM rows WHERE id = 'b'")
-        assert [match.id for match in store.search("CUST001", query, 5)] == ["a"]
-        old.execute("UPDATE rows SET vector = ? WHERE id = 'a'", ((-query).astype("<f4").tobytes(),))
-        assert store.search("CUST001", query, 5)[0].score == -1
-
-
 def test_a_file_of_schema_1_with_another_embedders_vectors_is_not_migrated(old_path: Path) -> None:
     assert_refused(old_path, "holds vectors of test-embedder@0123", embedder_id="other@4567")
 
@@ -230,14 +217,6 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 def test_a_read_only_file(filled: Path) -> None:
     filled.chmod(0o444)
     assert_refused(filled, "readonly.*change the permissions")
-
-
-def test_an_interrupted_transaction_is_rolled_back(filled: Path) -> None:
-    with closing(open_file(filled, DIM, EMBEDDER)) as db:
-        with suppress(KeyboardInterrupt), transaction(db, "IMMEDIATE"):
-            db.execute("DELETE FROM rows")
-            raise KeyboardInterrupt
-        assert db.execute("SELECT count(*) FROM rows").fetchone()[0] == 50
 
 
 def test_all_durability_settings_are_set(filled: Path) -> None:

@@ -190,13 +190,6 @@ def test_invalid_calls_are_rejected_and_write_nothing(
     assert store.count() == 0
 
 
-def test_one_invalid_row_rejects_the_whole_batch(store: VectorStore) -> None:
-    rows = [*rows_of(random_vectors(3)), Row("bad", "t", np.zeros(DIM))]
-    with pytest.raises(UsageError, match="not all zero"):
-        store.upsert("CUST001", rows)
-    assert store.count() == 0
-
-
 # SQLite only
 
 

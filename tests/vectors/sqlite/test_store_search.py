@@ -13,7 +13,6 @@ from threading import Event
 import numpy as np
 import pytest
 
-from bankllm.vectors.rows import Match
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.matrix import Matrix
 from bankllm.vectors.sqlite.store import SQLiteStore
@@ -141,13 +140,6 @@ def test_threads_that_search_large_namespaces_get_consistent_results(path: Path,
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(work, range(6)))
         assert len(store.search("ONE", vector_of(0), 1000)) == 50
-
-
-@pytest.mark.parametrize("top_k", [1, 10, 29, 30, 31, 5000])
-def test_every_top_k_returns_the_nearest_rows_in_order(store: SQLiteStore, top_k: int) -> None:
-    found: list[Match] = store.search("LARGE", vector_of(0), top_k)
-    assert [match.text for match in found] == expected_texts(MODEL)[:top_k]
-    assert [match.score for match in found] == sorted((match.score for match in found), reverse=True)
 
 
 def test_search_many_with_a_large_and_a_small_namespace(store: SQLiteStore) -> None:
