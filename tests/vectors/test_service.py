@@ -14,6 +14,7 @@ from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.service import Message, VectorService, open_service
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
+from tests.support.store_model import until
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,8 @@ def test_two_machines_with_a_pinecone_key_share_rows(
     ):
         one.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
         assert isinstance(one.store, ReplicatedStore)
-        one.store.drain(5)
+        one.store.drain(20)
+        until(lambda: one.replication().pushed == 1)
         assert other.semantic_search("card missing", user_id="CUST001")[0].text == "I lost my card"
         assert other.export_user("CUST001")[0]["assistant_response"] == "Frozen."
         assert other.recent("CUST001", 1)[0].user_message == "I lost my card"

@@ -45,7 +45,7 @@ class PendingDeletes(NamedTuple):
 
     whole_namespace: bool
     ids: frozenset[str]
-    """Ids of deleted rows, which searches must hide; contains the empty string if `whole_namespace`."""
+    """Ids of deleted rows, which searches must hide."""
     stale: int
     """Number of rows that Pinecone may return in an outdated state; includes `ids`."""
 
@@ -89,13 +89,8 @@ class OutboxStore(SQLiteStore):
         self._writer.write(pushed, [entry[:2] for entry in entries])
 
     def park(self, entry: Entry, reason: str) -> None:
-        """Record that Pinecone rejected this entry permanently."""
+        """Record that Pinecone rejected this entry permanently; it is queued again when the file is opened again."""
         self._writer.write("UPDATE outbox SET refused = ? WHERE seq = ? AND version = ?", [(reason, *entry[:2])])
-
-    def unpark(self) -> None:
-        """Queue all parked entries again."""
-        if self.backlog()[2]:
-            self._writer.write("UPDATE outbox SET refused = NULL WHERE refused IS NOT NULL", [()])
 
     def expire(self) -> None:
         """Stop hiding deletes that Pinecone accepted more than `HIDE_S` ago."""
@@ -129,6 +124,7 @@ class OutboxStore(SQLiteStore):
 
     def _replicate_to(self, target: str) -> None:
         with self._writer.exclusive() as db, transaction(db, "IMMEDIATE"):
+            db.execute("UPDATE outbox SET refused = NULL WHERE refused IS NOT NULL")
             kept = db.execute("SELECT value FROM meta WHERE key = ?", (REPLICATES_TO,)).fetchone()
             if kept == (target,):
                 return

@@ -11,16 +11,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import groupby
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
-from tenacity import (
-    RetryCallState,
-    RetryError,
-    Retrying,
-    sleep_using_event,
-    stop_when_event_set,
-    wait_random_exponential,
-)
+import tenacity
 
 from bankllm.errors import BankLLMError, UsageError
 from bankllm.vectors.pinecone.index import (
@@ -60,8 +53,6 @@ class OutboxWorker:
         """Set after the first attempt to open the index, successful or not."""
         self._outbox, self._connect = outbox, connect
         self._wake, self._closing = Event(), Event()
-        self._counting = Lock()
-        self._unparked = False
         self._until = math.inf
         self._thread = Thread(target=self._run, name="pusher", daemon=True)
         self._thread.start()
@@ -80,13 +71,13 @@ class OutboxWorker:
             self.index.close()
 
     def _run(self) -> None:
-        retrying = Retrying(
-            wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-            stop=stop_when_event_set(self._closing),
-            sleep=sleep_using_event(self._closing),
+        retrying = tenacity.Retrying(
+            wait=tenacity.wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
+            stop=tenacity.stop_when_event_set(self._closing),
+            sleep=tenacity.sleep_using_event(self._closing),
             before_sleep=self._record_failure,
         )
-        with ThreadPoolExecutor(MAX_CONCURRENCY, "pusher") as pool, suppress(RetryError):
+        with ThreadPoolExecutor(MAX_CONCURRENCY, "pusher") as pool, suppress(tenacity.RetryError):
             while time.monotonic() < self._until:
                 more = retrying(self._push_page, pool)
                 if self.last_error is not None:
@@ -108,43 +99,38 @@ class OutboxWorker:
         with push_lock(self._outbox.path) as locked:
             if not locked:
                 return False
-            if not self._unparked:
-                self._outbox.unpark()
-                self._unparked = True
             self._outbox.expire()
             groups: dict[str, list[tuple[Entry, Row | None]]] = {}
             for entry, row in self._outbox.next_entries():
                 groups.setdefault(location(entry.namespace, index.layout).namespace, []).append((entry, row))
             futures = [pool.submit(self._push_in_order, index, *group) for group in groups.items()]
             wait(futures)
-            for future in futures:
-                future.result()
+            self.pushed += sum(future.result() for future in futures)
         return bool(groups)
 
-    def _push_in_order(self, index: PineconeIndex, namespace: str, work: Work) -> None:
+    def _push_in_order(self, index: PineconeIndex, namespace: str, work: Work) -> int:
         """Push consecutive entries of the same kind together: 0 upsert, 1 delete of a row, 2 delete of a customer."""
+        pushed = 0
         for kind, run in groupby(work, key=lambda item: (item[1] is None) + (item[0].id == "")):
             same = list(run)
             size = BATCH_RECORDS if kind < 2 else 1
             for start in range(0, len(same), size):
-                self._push(index, namespace, same[start : start + size])
+                pushed += self._push(index, namespace, same[start : start + size])
+        return pushed
 
-    def _push(self, index: PineconeIndex, namespace: str, work: Work) -> None:
+    def _push(self, index: PineconeIndex, namespace: str, work: Work) -> int:
         """Push entries of one kind in one call. If Pinecone rejects them, bisect them and park the rejected entry."""
-        entry = work[0][0]
         try:
             self._send(index, namespace, work)
         except (CallRefused, UsageError) as error:
             if len(work) > 1:
                 middle = len(work) // 2
-                self._push(index, namespace, work[:middle])
-                self._push(index, namespace, work[middle:])
-                return
+                return self._push(index, namespace, work[:middle]) + self._push(index, namespace, work[middle:])
+            entry = work[0][0]
             self._outbox.park(entry, str(error))
             logger.error("Pinecone rejected record %r; it is stored only in the local file: %s", entry.id, error)
-            return
-        with self._counting:
-            self.pushed += len(work)
+            return 0
+        return len(work)
 
     def _send(self, index: PineconeIndex, namespace: str, work: Work) -> None:
         """Send entries of one kind to Pinecone and record the result in the outbox."""
@@ -160,7 +146,7 @@ class OutboxWorker:
             index.remove_customer(entries[0].namespace)
         self._outbox.mark_deleted(entries)
 
-    def _record_failure(self, state: RetryCallState) -> None:
+    def _record_failure(self, state: tenacity.RetryCallState) -> None:
         """Log the first error of its type."""
         error = state.outcome.exception() if state.outcome else None
         if type(error) is not type(self.last_error):

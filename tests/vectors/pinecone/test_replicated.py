@@ -229,7 +229,7 @@ def test_a_rejected_record_is_parked_and_the_others_are_pushed(
         store.upsert("CUST001", [row("a", 1), row("bad", 2), row("c", 3), row("d", 4)])
         store.drain(10)
         assert sorted(server.namespaces["CUST001"]) == ["a", "c", "d"]
-        assert (store.replication().parked, store.replication().pushed) == (1, 3)
+        until(lambda: (store.replication().parked, store.replication().pushed) == (1, 3))
         assert len(texts(store, "CUST001")) == store.count("CUST001") == 4
     assert [record.message for record in caplog.records if "rejected record 'bad'" in record.message]
     server.poison = set()
@@ -275,7 +275,10 @@ def test_only_one_process_pushes_at_a_time(server: PineconeServer, store: Replic
     store.drain(5)
 
 
-def test_close_pushes_the_remaining_rows(server: PineconeServer, tmp_path: Path) -> None:
+def test_close_pushes_the_remaining_rows(
+    server: PineconeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicated, "DRAIN_S", 60.0)
     with closing(open_store(server, tmp_path / "memory.sqlite")) as store:
         store.upsert("CUST001", [row(f"m{n}", n) for n in range(3000)])
     assert len(server.namespaces["CUST001"]) == 3000
