@@ -80,7 +80,7 @@ def mask_rows(path: Path, embed: EmbedTexts, dim: int, embedder_id: str, *, prog
 
 def _changes(page: list[tuple[int, str, str]], embed: EmbedTexts, dim: int) -> list[tuple[object, ...]]:
     """Return the values of `_UPDATE` for the rows that contain account numbers; the vector is None if it stays."""
-    values = []
+    values: list[tuple[object, ...]] = []
     for seq, text, metadata in page:
         new_text, kept = mask(text), json.loads(metadata)
         new = mask_metadata(kept)

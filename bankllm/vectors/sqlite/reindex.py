@@ -52,7 +52,8 @@ def reindex(path: Path, embed: EmbedTexts, dim: int, embedder_id: str, *, progre
         with tqdm(total=total, initial=done, desc="embedding", unit="text", disable=not progress) as bar:
             while True:
                 batch = db.execute(_MISSING, (BATCH_ROWS,)).fetchall()
-                unit = unit_vectors(embed([text for _, text in batch]), dim) if batch else []
+                texts = [text for _, text in batch]
+                unit = unit_vectors(embed(texts) if texts else [], dim)
                 vectors = [vector.astype(FLOAT32).tobytes() for vector in unit]
                 with transaction(db, "IMMEDIATE"):
                     if db.execute(_STARTED).fetchone() != (name,):

@@ -117,7 +117,8 @@ class SQLiteStore:
         ]
 
     def _search_large(self, namespace: str, unit: np.ndarray, top_k: int) -> list[Match]:
-        matrix, complete = None, False
+        with self._reader.reading() as db:
+            matrix, complete = self._load_some(db, namespace)
         while not complete:
             with self._reader.reading() as db:
                 matrix, complete = self._load_some(db, namespace, matrix)
