@@ -49,7 +49,7 @@ def claim_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
         if record is None or token.part not in PARTS:
             yield f"line {token.line}: this run has no record {token.id}"
         elif token.text != (expected := format_part(record, token.part)):
-            yield f"line {token.line}: {token.id}: expected {expected!r}, as in the record, found {token.text!r}"
+            yield f"line {token.line}: {token.id}: expected {expected!r} as in the record, found {token.text!r}"
 
 
 def _notebook_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
@@ -84,4 +84,4 @@ def _table_faults(table: str, records: Mapping[str, Record]) -> Iterator[str]:
             text = " ".join(expected.get(name, cell).split())
             cut = len(cell) > 40 and cell.endswith("...") and text.startswith(cell[:-3].rstrip())  # by pandas
             if cell != text and not cut:
-                yield f"{name} of {id}: expected {text!r}, as in the record, found {cell!r}"
+                yield f"{name} of {id}: expected {text!r} as in the record, found {cell!r}"

@@ -17,14 +17,7 @@ from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record
 from bankllm.evidence.seal import MANIFEST
 from bankllm.evidence.verification.page_checks import claim_faults
-from bankllm.evidence.verification.record_checks import (
-    Finding,
-    Verdict,
-    broken,
-    check_records,
-    read_record_lines,
-    read_text,
-)
+from bankllm.evidence.verification.record_checks import Finding, Verdict, broken, check_records, read_record_lines
 from bankllm.evidence.verification.run_checks import check_run, file_fault
 
 TRAINING_FILE = "training.json"
@@ -95,9 +88,9 @@ def _check_card(folder: Path, records: list[Record]) -> list[Finding]:
     from yaml import YAMLError
 
     try:
-        text = read_text(folder, CARD)
+        text = (folder / CARD).read_text(encoding="utf-8")
         results = cast(ModelCardData, ModelCard(text).data).eval_results or []
-    except (RunError, ValueError, YAMLError) as error:
+    except (OSError, ValueError, YAMLError) as error:
         return [broken(CARD, f"the model card cannot be read ({type(error).__name__}: {error})")]
     measured = {record.id: record for record in records if record.status == "measured"}
     faults = list(claim_faults(text, measured))
