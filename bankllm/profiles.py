@@ -5,7 +5,6 @@ takes seconds per notebook and is used by the tests, `quick` suits a two-core la
 on a CPU. The sizes are in `data/profiles.toml`.
 """
 
-import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +21,10 @@ class TrainingRun(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["probe", "lora", "qlora", "full"]
+    method: str
+    """Name of a training method; see `bankllm.training.methods`."""
     rank: int = 0
-    """LoRA rank; 0 for `probe` and `full`, which have no rank."""
+    """LoRA rank; 0 for methods without a rank."""
     epochs: int = 1
     """Passes over the training set."""
     seeds: tuple[int, ...] = (0,)
@@ -33,25 +33,6 @@ class TrainingRun(BaseModel):
     """Display name; required if method and rank do not distinguish the configuration from the others."""
     options: dict[str, Any] = {}
     """Other fields of `TrainConfig` that differ from their defaults."""
-
-    def name_of(self) -> str:
-        """Display name of the configuration, without the seed: `LoRA r=8`."""
-        method = {"probe": "linear probe", "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}[self.method]
-        return self.name or method + (f" r={self.rank}" if self.rank else "")
-
-    def id_of(self) -> str:
-        """Identifier of the configuration in record ids, without the seed: `lora_r8`."""
-        if self.name:
-            return re.sub(r"\W+", "_", self.name.lower(), flags=re.ASCII).strip("_")
-        return self.method + (f"_r{self.rank}" if self.rank else "")
-
-    def label(self, seed: int) -> str:
-        """Display name of one training, with the seed if there are several: `LoRA r=8 seed 2`."""
-        return self.name_of() + (f" seed {seed}" if len(self.seeds) > 1 else "")
-
-    def key(self, seed: int) -> str:
-        """File or folder name of one training, with the seed if there are several: `lora_r8_s2`."""
-        return self.id_of() + (f"_s{seed}" if len(self.seeds) > 1 else "")
 
 
 class Profile(BaseModel):

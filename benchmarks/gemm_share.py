@@ -17,12 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bankllm import datasets
 from bankllm.datasets import Dataset, Split
-from bankllm.model import base_models
-from bankllm.model.encoder import EncoderWithHead
-from bankllm.model.torch_classifier import load_tokenizer
-from bankllm.training.adapters import attach_adapter, load_trainable_body
 from bankllm.training.config import TrainConfig
-from bankllm.training.train import train
+from bankllm.training.train import train, untrained
 
 STEPS = {
     "random batches of 32, dropout 0.1": {"batch": 32, "dropout": 0.1, "grouped": False},
@@ -52,10 +48,9 @@ def batches(lengths: list[int], size: int, grouped: bool) -> list[list[int]]:
 
 def measure(data: Dataset, *, batch: int, dropout: float, grouped: bool) -> tuple[float, float, float]:
     """Return seconds, FLOPs of real tokens and the share of padding tokens for one pass over the training texts."""
-    config, base = TrainConfig(dropout=dropout), base_models.resolve("minilm")
-    tokenizer = load_tokenizer(base)
-    body = attach_adapter(load_trainable_body(base, config, "cpu"), config, base.name)
-    module = EncoderWithHead(body, len(data.label_names), "mean", config.logit_scale).train()
+    config = TrainConfig(dropout=dropout)
+    classifier = untrained(config, data, "cpu")
+    tokenizer, module = classifier.tokenizer, classifier.module.train()
     tokens = tokenizer(list(data.train.texts), truncation=True, max_length=config.max_length)["input_ids"]
     rows = batches([len(ids) for ids in tokens], batch, grouped)
     padded = [tokenizer.pad({"input_ids": [tokens[i] for i in row]}, return_tensors="pt") for row in rows]

@@ -3,7 +3,7 @@
 import pytest
 
 from bankllm.errors import UsageError
-from bankllm.profiles import PROFILES, TrainingRun, get_profile
+from bankllm.profiles import PROFILES, get_profile
 from bankllm.settings import get_settings
 
 
@@ -49,13 +49,3 @@ def test_profiles_have_the_documented_sizes() -> None:
     assert all(entry.seeds == (0,) for entry in quick.training)
     for profile in PROFILES.values():
         assert {"lora", "qlora"} <= {entry.method for entry in profile.training}
-        names = [entry.key(seed) for entry in profile.training for seed in entry.seeds]
-        assert len(names) == len(set(names))
-
-
-def test_a_configuration_has_one_display_name_and_one_key() -> None:
-    entry = TrainingRun(method="qlora", rank=8, seeds=(0, 1))
-    assert (entry.label(1), entry.key(1)) == ("QLoRA r=8 seed 1", "qlora_r8_s1")
-    assert TrainingRun(method="probe").label(0) == "linear probe"
-    best = TrainingRun(method="lora", rank=16, name="LoRA r=16, all linear layers", seeds=(0, 1))
-    assert (best.label(1), best.key(1)) == ("LoRA r=16, all linear layers seed 1", "lora_r_16_all_linear_layers_s1")

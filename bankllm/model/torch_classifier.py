@@ -99,15 +99,11 @@ class IntentClassifier(Classifier):
         return Scores(probabilities.cpu().numpy(), vectors.cpu().numpy(), tokenise_s)
 
     def save(self, folder: Path) -> None:
-        """Write the artifact folder. `training.json` is written last, so a folder without it is incomplete."""
+        """Write head and `training.json` of an artifact folder. The training method saves the body's trained weights.
+
+        `training.json` is written last, so a folder without it is incomplete.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        body = self.module.body
-        if hasattr(body, "peft_config"):
-            # With "auto", PEFT would ask the Hub whether the vocabulary of the base model has grown.
-            body.save_pretrained(str(folder), save_embedding_layers=False)  # type: ignore[operator]
-        elif self.artifact.method == "full":
-            with base_models.quiet_loading():
-                body.save_pretrained(str(folder / BODY_FOLDER))  # type: ignore[operator]
         head = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.head.state_dict().items()}
         if isinstance(self.module.head, KernelHead):
             head = {name: tensor.half() for name, tensor in head.items()}

@@ -1,21 +1,7 @@
 """Training: fine-tune an intent classifier and save it as a folder that serving loads.
 
 In: a data set and a `TrainConfig`. Out: a trained `IntentClassifier`, its predictions for the test split, and what the
-training cost (time, memory, parameters, bytes).
-
-Start with `train.py`: `train(config, data, output)` runs one training. The other modules by topic:
-
-- Settings: `config.py` (`TrainConfig`); `study.py` compares candidates for the defaults.
-- Data: `split.py` checks the data, makes a validation split and calibrates the abstention threshold;
-  `label_errors.py` finds labels that are probably wrong.
-- Weights: `adapters.py` (LoRA, QLoRA, all weights), `head.py` (linear and kernel head), `cached_layers.py` (runs the
-  frozen layers once per text), `trainer.py` (the gradient steps).
-- Reliability and scale: `checkpoints.py`, `distributed.py` (several processes), `sweep.py` (many trainings),
-  `ray_sweep.py` (several machines).
-- Results: `evaluate.py`, `artifact_records.py` and `model_card.py` (records and model card in the saved folder),
-  `memory.py` (peak memory).
-
-The classifier itself, its folder and the ONNX export are in `bankllm.model`. `load` reads a saved folder.
+training cost. `train.py` runs one training, `sweep.py` and `ray_sweep.py` run many; `methods/` has one file per method.
 """
 
 from os import PathLike

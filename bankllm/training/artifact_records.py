@@ -1,10 +1,7 @@
 """Write the evidence of a training into its artifact folder: raw rows, and the records computed from them.
 
-- `raw/predictions.csv`: one row per test text, without the text itself.
-- `raw/cost.csv`: one row with the costs of the training (see `Costs`).
-- `records.jsonl`: the records behind the numbers of the model card.
-
-`bankllm verify FOLDER` recomputes every number.
+`raw/predictions.csv` has one row per test text, without the text itself, and `raw/cost.csv` one row with the costs.
+`records.jsonl` holds the records computed from them; `bankllm verify FOLDER` computes them again.
 """
 
 import os
@@ -17,24 +14,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bankllm.evidence.records import (
-    Raw,
-    Record,
-    measure,
-    not_measured,
-    sha256_file,
-    write_records,
-    write_rows,
-)
+from bankllm.evidence.records import Raw, Record, measure, not_measured, sha256_file, write_records, write_rows
 from bankllm.model.artifact import TRAINING_FILE, ClassifierConfig
 
 PREDICTIONS = "raw/predictions.csv"
 COST = "raw/cost.csv"
-QUALITY = {
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro-F1",
-    "expected_calibration_error": "Expected calibration error",
-}
+QUALITY = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "expected_calibration_error": "Expected calibration error"}
 """Name of the statistic, which is also the id of the record → title of the record."""
 COSTS = {
     "train_s": ("training time, embedding included", "s", "total_seconds"),
@@ -46,8 +31,6 @@ COSTS = {
     "truncated": ("texts cut at the maximum length", "texts", "truncated"),
 }
 """Id of the record → title, unit, and column of `Costs.row`."""
-LIBRARIES = ("torch", "transformers", "peft", "bankllm")
-"""Packages whose versions are recorded."""
 
 
 class Costs(BaseModel):
@@ -58,18 +41,17 @@ class Costs(BaseModel):
     device: str
     precision: str
     encode_seconds: float
-    """Seconds for embedding the training texts once with the frozen base; 0 if the method does not need it. If another
-    training had computed the embeddings, this is the time of that computation."""
+    """Seconds for embedding the training texts with the frozen base, also if another training had computed the
+    embeddings; 0 if the method does not need them."""
     seconds: float
     """Seconds of optimisation, including the initialisation of the head, without loading, embedding and testing."""
     rows_seen: int
     """Training texts × epochs."""
     truncated: int
-    """Texts of both splits that were longer than `max_length` tokens and were cut."""
+    """Texts of both splits that were cut at `max_length` tokens."""
     peak_memory_bytes: int
     """Peak over loading, embedding and training; see `PeakMemory`."""
     reserved_memory_bytes: int
-    """Bytes that torch's allocator reserved on the GPU; 0 on a CPU."""
     trainable_parameters: int
     total_parameters: int
     adapter_bytes: int
@@ -77,12 +59,10 @@ class Costs(BaseModel):
 
     @property
     def total_seconds(self) -> float:
-        """Seconds of embedding and optimisation, also if the embeddings were shared with another training."""
         return self.encode_seconds + self.seconds
 
     @property
     def examples_per_second(self) -> float:
-        """Training texts per second of optimisation."""
         return self.rows_seen / self.seconds
 
     def row(self) -> dict[str, object]:
@@ -97,67 +77,50 @@ class Costs(BaseModel):
 
 def write_evidence(
     folder: Path, artifact: ClassifierConfig, model: str, predictions: Sequence[Mapping[str, object]], costs: Costs
-) -> list[Record]:
-    """Write raw rows and `records.jsonl` into a saved artifact folder, and return the records.
+) -> dict[str, Record]:
+    """Write raw rows and `records.jsonl` into a saved artifact folder, and return the records by id.
 
-    `model` is the published name of the base model. `predictions` are the rows of `TrainResult.predictions`. If there
-    are none, the quality records are *not measured*.
+    `model` is the published name of the base model. Without `predictions`, the rows of `TrainResult.predictions`, the
+    quality records are *not measured*.
     """
     weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
     size = sum((folder / name).stat().st_size for name in weights)
     write_rows(folder / COST, [costs.model_copy(update={"adapter_bytes": size}).row()])
-    if predictions:
-        write_rows(folder / PREDICTIONS, predictions)
     conditions = {
-        **{key: value for key, value in artifact.training.items() if key != "config"},
+        **{key: value for key, value in artifact.training.items() if key not in ("config", "rows_sha256")},
         "model": model,
         "model_sha256": artifact.base_sha256,
         "config": {**artifact.training["config"], "base_model": model},  # the published name, never a local path
         "host": _host(costs),
         "files": {name: sha256_file(folder / name) for name in (*weights, TRAINING_FILE)},
     }
-    facts: dict[str, Any] = {"notebook": "training", "conditions": conditions}
+    facts: dict[str, Any] = {"notebook": "training", "conditions": conditions, "unit": "share"}
     if predictions:
-        answers = Raw(path=PREDICTIONS, sha256=sha256_file(folder / PREDICTIONS))
-        records = [
-            measure(folder, id, id, answers, title=title, unit="share", parameters={}, **facts)
-            for id, title in QUALITY.items()
-        ]
+        write_rows(folder / PREDICTIONS, predictions)
+        raw = Raw(path=PREDICTIONS, sha256=sha256_file(folder / PREDICTIONS))
+        records = [measure(folder, id, id, raw, title=title, parameters={}, **facts) for id, title in QUALITY.items()]
     else:
         why = "the data set has no test texts"
-        records = [not_measured(id, title=title, unit="share", why=why, **facts) for id, title in QUALITY.items()]
-    cost = Raw(path=COST, sha256=sha256_file(folder / COST))
-    records += [
-        measure(
-            folder,
-            id,
-            "single",
-            cost,
-            title=title[0].upper() + title[1:],
-            unit=unit,
-            parameters={"column": column},
-            **facts,
-        )
-        for id, (title, unit, column) in COSTS.items()
-    ]
+        records = [not_measured(id, title=title, why=why, **facts) for id, title in QUALITY.items()]
+    raw = Raw(path=COST, sha256=sha256_file(folder / COST))
+    for id, (title, unit, column) in COSTS.items():
+        facts |= {"title": title[0].upper() + title[1:], "unit": unit, "parameters": {"column": column}}
+        records.append(measure(folder, id, "single", raw, **facts))
     write_records(folder, records)
-    return records
+    return {record.id: record for record in records}
 
 
 def _host(costs: Costs) -> dict[str, object]:
     """Describe the machine and the library versions, without host name and paths."""
-    gpu = {}
-    if costs.device == "cuda":
-        import torch
+    import torch
 
-        gpu = {"gpu": torch.cuda.get_device_name()}
     return {
         "device": costs.device,
         "precision": costs.precision,
-        **gpu,
+        **({"gpu": torch.cuda.get_device_name()} if costs.device == "cuda" else {}),
         "cores": os.cpu_count(),
         "machine": f"{platform.machine()}, {platform.system()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **{name: version(name) for name in ("torch", "transformers", "peft", "bankllm")},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

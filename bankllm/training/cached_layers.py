@@ -1,22 +1,14 @@
 """Run the frozen lower layers once per text, and train only the layers above them on the cached result.
 
-The frozen lower layers are the *prefix*. The *prefix states* of a text are its hidden states, (tokens, hidden), at
-the input of the first adapted layer. They never change during training, so they are computed once and reused in every
-epoch.
-
-- `embed_frozen` embeds the training texts with the frozen base model. Several trainings can share the result.
-- `embed_and_cache_prefix` also returns the prefix states. It is used when only the top layers are adapted.
-- `FrozenPrefixModel` trains with the prefix states as input instead of running the lower layers.
-
-This works for every body that keeps its transformer layers in one `nn.ModuleList`, as the encoders and decoders of
-the Auto classes do.
+The frozen lower layers are the *prefix*. The *prefix states* of a text are its hidden states, (tokens, hidden), at the
+input of the first trained layer. The body must keep its transformer layers in one `nn.ModuleList`.
 """
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -24,76 +16,104 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import BatchEncoding
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bankllm.datasets import Dataset
 from bankllm.errors import UsageError
-from bankllm.model.encoder import EncoderWithHead, layer_list
+from bankllm.model.encoder import layer_list
 from bankllm.model.torch_classifier import IntentClassifier
-from bankllm.training import distributed
-from bankllm.training.config import TrainConfig
 
 BATCH = 64
-"""Texts per batch when embeddings and prefix states are computed."""
-TopLayers = int | Literal["half"]
+"""Texts per batch when embeddings are computed."""
 
 
-def first_adapted(body: nn.Module, top_layers: TopLayers) -> int:
-    """Return the index of the first adapted layer. Raises `UsageError` if the body has fewer than `top_layers`."""
-    _, layers = layer_list(body)
-    if top_layers == "half":
-        return len(layers) // 2
-    if top_layers > len(layers):
-        raise UsageError(
-            f"top_layers={top_layers}, but the model has {len(layers)} layers. Set top_layers to a number from 1 to "
-            f"{len(layers)}."
-        )
-    return len(layers) - top_layers
+@dataclass(frozen=True, eq=False)
+class FrozenEmbeddings:
+    """The training texts embedded by the frozen base model. Trainings on the same base and data can share them."""
+
+    vectors: np.ndarray
+    """(n, hidden) float32, unit length."""
+    seconds: float
+    """Seconds that the computation took."""
+    fingerprint: tuple[str | None, str, str, int]
+    """sha256 of the base model, name of the data set, pooling and `max_length`."""
+    prefix_of: tuple[int, bool]
+    """Layer at whose input the prefix states were captured (0: none), and whether the base was in 4 bits."""
+    prefix_states: list[Tensor] | None
+    """One (tokens, hidden) tensor per text, on the CPU."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of vectors and prefix states in bytes."""
+        return self.vectors.nbytes + sum(hidden.nbytes for hidden in self.prefix_states or [])
 
 
-def embed_and_cache_prefix(
-    classifier: IntentClassifier, texts: tuple[str, ...], top_layers: TopLayers, progress: bool
-) -> tuple[np.ndarray, list[Tensor]]:
-    """Return the embeddings, (n, hidden) float32, and the prefix states of each text, (tokens, hidden) on the CPU."""
-    module = classifier.module
-    _, layers = layer_list(module.body)
-    captured: list[Tensor] = []
-    hook = layers[first_adapted(module.body, top_layers)].register_forward_pre_hook(
-        lambda layer, args, kwargs: captured.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
-    )
-    embeddings = np.empty((len(texts), module.head.in_features), dtype=np.float32)
-    prefix_states: list[Tensor] = [torch.empty(0)] * len(texts)
+def first_trained_layer(body: nn.Module) -> int:
+    """Index of the lowest transformer layer with trainable weights; 0 if weights outside of the layers are trained."""
+    trained = [weights for weights in body.parameters() if weights.requires_grad]
     try:
-        with torch.inference_mode():
-            for rows, batch in _batches(classifier, texts, progress):
-                embeddings[rows] = module.embed(batch["input_ids"], batch["attention_mask"]).cpu().numpy()
-                hidden, lengths = captured.pop().cpu(), batch["attention_mask"].sum(dim=1).tolist()
-                for row, (i, length) in enumerate(zip(rows, lengths, strict=True)):
-                    prefix_states[i] = hidden[row, :length].clone()
-    finally:
-        hook.remove()
-    return embeddings, prefix_states
+        _, layers = layer_list(body)
+    except UsageError:
+        return 0
+    layer_of = {weights: number for number, layer in enumerate(layers) for weights in layer.parameters()}
+    return min((layer_of.get(weights, 0) for weights in trained), default=0)
 
 
-def embed_from_prefix(
+def embed_frozen(
+    classifier: IntentClassifier, data: Dataset, first_trained: int, progress: bool, frozen: FrozenEmbeddings | None
+) -> FrozenEmbeddings:
+    """Embed the training texts with the frozen base model, or return `frozen` if it can be used for this training.
+
+    With `first_trained` > 0, also capture the prefix states. `frozen` is used only if it holds the same ones.
+    Raises `UsageError` if `frozen` comes from another base model, data set, pooling or `max_length`.
+    """
+    artifact, body = classifier.artifact, classifier.module.body
+    prefix_of = (first_trained, artifact.quantised)
+    fingerprint = (artifact.base_sha256, data.name, artifact.pooling, artifact.max_length)
+    if frozen is not None and frozen.fingerprint != fingerprint:
+        raise UsageError(
+            f"The frozen embeddings are of {frozen.fingerprint}, but this training needs {fingerprint} (base model, "
+            "data set, pooling, max_length). Omit `frozen` to compute the embeddings again."
+        )
+    if frozen is not None and (not first_trained or frozen.prefix_of == prefix_of):
+        return frozen
+    classifier.module.eval()
+    keep_four_bits_trainable(body)
+    start = time.perf_counter()
+    without_adapter: Any = getattr(body, "disable_adapter", nullcontext)
+    with without_adapter():
+        vectors, prefix_states = embed(classifier, data.train.texts, progress, capture_at=first_trained)
+    return FrozenEmbeddings(vectors, time.perf_counter() - start, fingerprint, prefix_of, prefix_states)
+
+
+def embed(
     classifier: IntentClassifier,
     texts: tuple[str, ...],
-    top_layers: TopLayers,
-    prefix_states: list[Tensor],
     progress: bool,
-) -> np.ndarray:
-    """Return embeddings, (n, hidden) float32, from the adapted top layers.
+    *,
+    cached: "CachedPrefix | None" = None,
+    capture_at: int = 0,
+) -> tuple[np.ndarray, list[Tensor] | None]:
+    """Return the embeddings, (n, hidden) float32, and the states at the input of layer `capture_at`; None for layer 0.
 
-    `prefix_states` are those of the same texts, as `embed_and_cache_prefix` returns them.
+    With `cached`, which holds the prefix states of the same texts, only the upper layers run.
     """
-    module = classifier.module
+    module, captured = classifier.module, list[Tensor]()
     embeddings = np.empty((len(texts), module.head.in_features), dtype=np.float32)
-    with FrozenPrefixModel(module, top_layers) as model, torch.inference_mode():
+    states: dict[int, Tensor] = {}
+    hook: Any = nullcontext()
+    if capture_at:
+        hook = layer_list(module.body)[1][capture_at].register_forward_pre_hook(
+            lambda layer, args, kwargs: captured.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+        )
+    with hook, torch.inference_mode():
         for rows, batch in _batches(classifier, texts, progress):
-            padded = pad_sequence([prefix_states[i] for i in rows], batch_first=True)
-            model.cached_prefix.hidden = padded.to(classifier.device)
+            if cached:
+                cached.select(rows)
             embeddings[rows] = module.embed(batch["input_ids"], batch["attention_mask"]).cpu().numpy()
-    return embeddings
+            if capture_at:
+                hidden, lengths = (captured.pop().cpu(), batch["attention_mask"].sum(dim=1).tolist())
+                states |= {i: hidden[row, : lengths[row]].clone() for row, i in enumerate(rows)}
+    return embeddings, [states[i] for i in range(len(texts))] if capture_at else None
 
 
 def _batches(
@@ -109,136 +129,41 @@ def _batches(
         yield rows, padded.to(classifier.device)
 
 
-class FrozenPrefixModel(nn.Module):
-    """The classifier without its frozen lower layers: cached prefix states replace their output.
+class CachedPrefix(nn.Module):
+    """Replaces the layers of a body below `first`, inside a `with` block, by their cached output.
 
-    Use it as a context manager. Inside the context the body contains only the adapted layers. When the context ends,
-    the body has all of its layers again.
+    `select` chooses the texts of the next forward pass. Without a selection, the layers themselves run.
     """
 
-    def __init__(self, module: EncoderWithHead, top_layers: TopLayers) -> None:
+    def __init__(self, body: nn.Module, first: int, states: list[Tensor]) -> None:
         super().__init__()
-        self.module = module
-        name, layers = layer_list(module.body)
+        name, layers = layer_list(body)
         parent, _, self._attribute = name.rpartition(".")
-        self._parent = [module.body.get_submodule(parent)]  # in a list, so that torch does not register it twice
-        self._layers = [layers]
-        self.cached_prefix = _CachedPrefix()
-        self._short = [nn.ModuleList([self.cached_prefix, *layers[first_adapted(module.body, top_layers) :]])]
+        # Tuples hide the modules from torch, which would register them a second time.
+        self._parent, self._all, self._below = ((body.get_submodule(parent),), (layers,), tuple(layers[:first]))
+        self._short = (nn.ModuleList([self, *layers[first:]]),)
+        self._states = states
+        self._hidden: Tensor | None = None
 
-    def __enter__(self) -> "FrozenPrefixModel":
+    def __enter__(self) -> Self:
         setattr(self._parent[0], self._attribute, self._short[0])
         return self
 
     def __exit__(self, *error: object) -> None:
-        setattr(self._parent[0], self._attribute, self._layers[0])
+        setattr(self._parent[0], self._attribute, self._all[0])
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Restore the full body inside this context, to classify texts that have no cached prefix states."""
-        self.__exit__()
-        try:
-            yield
-        finally:
-            self.__enter__()
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, prefix_states: Tensor, labels: Tensor | None = None
-    ) -> SequenceClassifierOutput:
-        """Run the adapted layers on `prefix_states`, (n, tokens, hidden). Ids and mask have shape (n, tokens)."""
-        self.cached_prefix.hidden = prefix_states
-        return self.module(input_ids, attention_mask, labels)
-
-
-class _CachedPrefix(nn.Module):
-    """A layer that ignores its input and returns the cached prefix states. It replaces the frozen lower layers."""
-
-    hidden: Tensor
+    def select(self, rows: list[int] | None) -> None:
+        """Use the states of these texts in the next forward pass; None runs the layers."""
+        self._hidden = None if rows is None else pad_sequence([self._states[i] for i in rows], batch_first=True)
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self.hidden.to(hidden_states.dtype)
-
-
-class CachedPrefixCollator:
-    """A data collator that also pads the `prefix_states` of each row, (tokens, hidden) → (n, longest, hidden)."""
-
-    def __init__(self, collate: Any) -> None:
-        self.collate = collate
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        prefix_states = pad_sequence([row["prefix_states"] for row in rows], batch_first=True)
-        batch = self.collate([{key: value for key, value in row.items() if key != "prefix_states"} for row in rows])
-        return {**batch, "prefix_states": prefix_states}
-
-
-ENCODE_ROWS = 1024
-"""Texts per step of the progress bar when only embeddings are computed."""
-
-
-@dataclass(frozen=True, eq=False)
-class FrozenEmbeddings:
-    """The training texts embedded by the frozen base model. Trainings on the same base and data can share them."""
-
-    vectors: np.ndarray
-    """(n, hidden) float32, unit length."""
-    seconds: float
-    """Time that the computation took, in seconds."""
-    fingerprint: tuple[str | None, str, str, int]
-    """sha256 of the base model, name of the data set, pooling and `max_length`. A training can use these embeddings
-    only if its own fingerprint is equal."""
-    quantised: bool = False
-    """True if the base was loaded in 4 bits."""
-    top_layers: int | str | None = None
-    """`TrainConfig.top_layers` for which the prefix states were computed; None if there are none."""
-    prefix_states: list[torch.Tensor] | None = None
-    """For each text the (tokens, hidden) input of the first adapted layer; None if all layers are adapted."""
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of vectors and prefix states in bytes."""
-        return self.vectors.nbytes + sum(hidden.nbytes for hidden in self.prefix_states or [])
-
-
-def embed_frozen(
-    classifier: IntentClassifier, config: TrainConfig, data: Dataset, progress: bool, frozen: FrozenEmbeddings | None
-) -> FrozenEmbeddings:
-    """Embed the training texts with the frozen base model, or return `frozen` if it can be used for this training.
-
-    `frozen` is not enough if this training needs prefix states and `frozen` holds none, or holds those of other
-    layers or of another precision. Then the embeddings are computed again.
-    Raises `UsageError` if `frozen` comes from another base model, data set, pooling or `max_length`.
-    """
-    artifact, top_layers = classifier.artifact, config.top_layers if uses_cached_prefix(config) else None
-    fingerprint = (artifact.base_sha256, data.name, artifact.pooling, artifact.max_length)
-    if frozen is not None:
-        if frozen.fingerprint != fingerprint:
-            raise UsageError(
-                f"The frozen embeddings are of {frozen.fingerprint}, but this training needs {fingerprint} (base "
-                "model, data set, pooling, max_length). Omit `frozen` to compute the embeddings again."
-            )
-        if top_layers is None or (frozen.top_layers, frozen.quantised) == (top_layers, artifact.quantised):
-            return frozen
-    classifier.module.eval()
-    keep_four_bits_trainable(classifier.module.body)
-    texts, prefix_states = data.train.texts, None
-    progress = progress and distributed.is_main()
-    start = time.perf_counter()
-    if top_layers is None:
-        starts = tqdm(range(0, len(texts), ENCODE_ROWS), desc="embed", leave=False, disable=not progress)
-        vectors = np.concatenate([distributed.score(classifier, texts[i : i + ENCODE_ROWS]).embeddings for i in starts])
-    else:
-        vectors, prefix_states = embed_and_cache_prefix(classifier, texts, top_layers, progress)
-    seconds = time.perf_counter() - start
-    return FrozenEmbeddings(vectors, seconds, fingerprint, artifact.quantised, top_layers, prefix_states)
-
-
-def uses_cached_prefix(config: TrainConfig) -> bool:
-    """Whether the training reuses cached prefix states.
-
-    With several processes it does not: each process would have to keep the prefix states of all texts in memory. Each
-    process runs the frozen layers in every epoch instead.
-    """
-    return config.adapts and config.top_layers is not None and distributed.world_size() == 1
+        """Return the input of the first trained layer, (n, tokens, hidden)."""
+        if self._hidden is not None:
+            return self._hidden.to(hidden_states)
+        for layer in self._below:
+            output = layer(hidden_states, *args, **kwargs)
+            hidden_states = output[0] if isinstance(output, tuple) else output
+        return hidden_states
 
 
 def keep_four_bits_trainable(body: nn.Module) -> None:

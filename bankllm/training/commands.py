@@ -1,9 +1,4 @@
-"""The command that trains one classifier: `bankllm train` for one process. For several processes:
-
-    accelerate launch --multi_gpu --num_processes 2 -m bankllm.training adapters/lora-r8 --rank 8
-
-`--multi_gpu` is also needed on machines without a GPU: without it, accelerate starts only one process there.
-"""
+"""`bankllm train`: train one classifier."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +15,7 @@ def train(
             help="Folder for the trained classifier: a new or empty folder, or an earlier classifier to replace."
         ),
     ],
-    method: Annotated[str, typer.Option(help="Training method: probe, lora, qlora or full.")] = "lora",
+    method: Annotated[str, typer.Option(help="Training method, such as probe, lora, qlora or full.")] = "lora",
     rank: Annotated[int, typer.Option(help="Rank of the LoRA adapter.")] = 8,
     epochs: Annotated[int, typer.Option(help="Number of passes over the training texts.")] = 2,
     dataset: Annotated[str, typer.Option(help="Data set: auto, banking77, teller77, assistant or a folder.")] = "auto",
@@ -31,49 +26,35 @@ def train(
         list[str] | None,
         typer.Option("--option", "-o", help="Any other field of TrainConfig, as name=value. Can be repeated."),
     ] = None,
-    checkpoints: Annotated[
-        Path | None,
-        typer.Option(help="Folder for a checkpoint after each epoch. An interrupted training resumes from it."),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File for the state after each epoch. An interrupted training resumes from it.")
     ] = None,
     calibrate: Annotated[
-        bool,
-        typer.Option("--calibrate", help="First train on a validation split, to choose the abstention threshold."),
+        bool, typer.Option("--calibrate", help="First train on a validation split, to choose the abstention threshold.")
     ] = False,
 ) -> None:
     """Train one classifier, save it, and print its test accuracy and costs."""
     from bankllm import datasets
-    from bankllm.training import distributed
     from bankllm.training.config import TrainConfig
     from bankllm.training.split import calibrate_threshold, split_validation
     from bankllm.training.train import train as fit
 
-    config = TrainConfig.model_validate(
-        {
-            "method": method,
-            "rank": rank,
-            "epochs": epochs,
-            "base_model": base_model,
-            "max_length": max_length,
-            "seed": seed,
-            **parse_assignments(option or []),
-        }
-    )
-    echo = typer.echo if distributed.is_main() else lambda line: None
+    fields = {"method": method, "rank": rank, "epochs": epochs, "base_model": base_model}
+    fields |= {"max_length": max_length, "seed": seed, **parse_assignments(option or [])}
+    config = TrainConfig.model_validate(fields)
     data = datasets.load(dataset)
-    echo(data.describe())
-    if distributed.world_size() > 1:
-        echo(f"{distributed.world_size()} processes share each batch")
+    typer.echo(data.describe())
     if calibrate:
         threshold = calibrate_threshold(fit(config, split_validation(data)).predictions)
-        echo(f"the classifier abstains below a confidence of {threshold:.3f}")
+        typer.echo(f"the classifier abstains below a confidence of {threshold:.3f}")
         config = config.model_copy(update={"threshold": threshold})
-    result = fit(config, data, output, checkpoints=checkpoints)
+    result = fit(config, data, output, checkpoint=checkpoint)
     right = sum(row["actual"] == row["predicted"] for row in result.predictions)
     costs = result.costs
     cut = f", {costs.truncated} texts cut at {config.max_length} tokens" if costs.truncated else ""
-    echo(
+    typer.echo(
         f"accuracy {right / len(result.predictions):.4f} on {len(result.predictions)} test texts, "
         f"{costs.seconds:.1f} s ({costs.examples_per_second:.0f} texts/s), peak memory "
         f"{costs.peak_memory_bytes / 2**20:.0f} MiB, {costs.trainable_parameters:,} trainable parameters{cut}"
     )
-    echo(f"Written to {output}")
+    typer.echo(f"Written to {output}")

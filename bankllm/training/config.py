@@ -2,8 +2,7 @@
 
     TrainConfig(method="lora", rank=8, epochs=2)
 
-The defaults were chosen on validation texts of Banking77. `study.py` lists the compared candidates and can repeat the
-comparison.
+The defaults were chosen on validation texts of Banking77; `study.csv` lists the compared candidates.
 """
 
 from typing import Annotated, Literal, Self
@@ -11,8 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from bankllm.errors import UsageError
-
-Method = Literal["probe", "lora", "qlora", "full"]
+from bankllm.model import base_models
+from bankllm.training.methods import METHODS
 
 
 class TrainConfig(BaseModel):
@@ -20,15 +19,15 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Method = "lora"
-    """`probe`: fit only the head, on frozen embeddings. `lora`: LoRA. `qlora`: LoRA on a base in 4 bits. `full`: train
-    all weights."""
+    method: str = "lora"
+    """A name in `methods.METHODS`. `probe`: fit only the head, on frozen embeddings. `lora`: LoRA. `qlora`: LoRA on a
+    base in 4 bits. `full`: train all weights."""
     base_model: str = "minilm"
     """Base model, as `base_models.resolve` accepts it: `minilm`, a Hugging Face id or a folder; encoder or decoder."""
     rank: int = Field(8, ge=0)
-    """Rank r of LoRA (arXiv 2106.09685). `probe` and `full` ignore it."""
+    """Rank r of LoRA (arXiv 2106.09685). Methods without a rank ignore it."""
     alpha: int | None = Field(None, gt=0)
-    """Numerator of LoRA's scale alpha / rank. None means 2 × rank, so the scale is 2 for every rank."""
+    """Numerator of LoRA's scale alpha / rank. None means 2 × rank."""
     target_modules: tuple[str, ...] | Literal["all-linear"] | None = None
     """Names of the linear layers that get an adapter. None means query and value if the model has them, otherwise
     PEFT's default for the architecture."""
@@ -43,23 +42,21 @@ class TrainConfig(BaseModel):
     """How the token vectors become one embedding: mean, first token, or last token (for decoders)."""
     head: Literal["linear", "kernel"] = "kernel"
     """`kernel`: after the last epoch, kernel ridge regression on the adapted embeddings replaces the linear head. It
-    stores the embedding of every training text (Banking77: 9 MB). `linear` stores one vector per class (0.1 MB)."""
+    stores the embedding of every training text."""
     kernel_gamma: float = Field(1.0, gt=0)
     """gamma of the Gaussian kernel exp(−gamma · squared distance); larger values make the kernel narrower."""
     kernel_ridge: float = Field(0.2, gt=0)
     """Ridge penalty of the kernel head; larger values smooth more."""
-    head_init: Literal["class-means", "probe", "random"] = "probe"
-    """Initial weights of the linear head. `class-means`: a nearest-centroid classifier on the frozen embeddings.
-    `probe`: logistic regression on the frozen embeddings."""
+    head_init: Literal["probe", "random"] = "probe"
+    """Initial weights of the linear head. `probe`: logistic regression on the frozen embeddings."""
     logit_scale: float = Field(20, gt=0)
     """Factor on the cosines. Without it, softmax over values from −1 to 1 cannot reach a high confidence."""
     lr_adapter: float = Field(1e-3, gt=0)
     """Learning rate of the LoRA matrices."""
     lr_head: float = Field(1e-3, gt=0)
-    """Learning rate of the linear head. The initial head is already good, and a rate that suits a random head (1e-2)
-    would destroy it."""
+    """Learning rate of the linear head. A rate that suits a random head (1e-2) would destroy a good initial head."""
     lr_body: float = Field(2e-4, gt=0)
-    """Learning rate of the pretrained weights; only `full` trains them."""
+    """Learning rate of the pretrained weights, for methods that train them."""
     epochs: int = Field(2, ge=1)
     """Passes over the training texts."""
     batch_size: int = Field(64, ge=1)
@@ -69,10 +66,9 @@ class TrainConfig(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread over all labels."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout probability inside the transformer. On a CPU, dropout takes a sixth of the training time, and a few
-    epochs hardly overfit without it."""
+    """Dropout probability inside the transformer. On a CPU, dropout takes a sixth of the training time."""
     gradient_checkpointing: bool = False
-    """Compute activations twice instead of storing them, to train large models on a small GPU."""
+    """Compute activations twice instead of storing them."""
     warmup: float = Field(0.0, ge=0, lt=1)
     """Share of the steps in which the learning rates rise; afterwards they fall linearly to 0."""
     seed: int = Field(0, ge=0)
@@ -83,14 +79,9 @@ class TrainConfig(BaseModel):
     """Confidence below which the classifier abstains; saved in the artifact. See `split.calibrate_threshold`."""
 
     @property
-    def adapts(self) -> bool:
-        """Whether the method adds LoRA matrices."""
-        return self.method in ("lora", "qlora")
-
-    @property
-    def scaling_alpha(self) -> int:
-        """`alpha`, or 2 × rank if `alpha` is None."""
-        return 2 * self.rank if self.alpha is None else self.alpha
+    def published_base(self) -> str:
+        """Name of the base model on the Hub, or the name of its local folder; never a path."""
+        return base_models.MINILM_ID if self.base_model == "minilm" else base_models.resolve(self.base_model).name
 
     @model_validator(mode="wrap")
     @classmethod
@@ -105,6 +96,6 @@ class TrainConfig(BaseModel):
             raise UsageError(
                 f"The training configuration is invalid: {faults}. bankllm/training/config.py documents each field."
             ) from None
-        if config.adapts and config.rank == 0:
+        if METHODS.get(config.method).ranked and config.rank == 0:
             raise UsageError(f"{config.method} needs a rank of 1 or more, got 0. Set rank, or set method to probe.")
         return config

@@ -1,11 +1,7 @@
 """Initialise the linear head, or replace it with a kernel head, without gradients.
 
-Before the training, the linear head is fitted on the embeddings of the frozen base, so the first gradient step starts
-from a good classifier.
-
-After the training, kernel ridge regression with a Gaussian kernel on the adapted embeddings can replace the linear
-head (Rifkin et al., "Regularized least-squares classification", 2003). It has an exact solution. It can represent a
-class that forms several clusters, and a wrong label changes its squared error less than it changes cross-entropy.
+The kernel head is kernel ridge regression with a Gaussian kernel on the adapted embeddings (Rifkin et al., "Regularized
+least-squares classification", 2003). It has an exact solution and can represent a class that forms several clusters.
 """
 
 import numpy as np
@@ -20,25 +16,12 @@ from bankllm.datasets import Split
 from bankllm.model.encoder import KernelHead
 
 PROBE_C = 30.0
-"""scikit-learn's `C` of the logistic regression. On 1,998 validation texts of Banking77, the values 10, 30 and 100 gave
-an accuracy of 92.3, 92.4 and 91.7 %."""
+"""scikit-learn's `C` of the logistic regression, chosen on validation texts of Banking77."""
 MAX_LANDMARKS = 12_000
-"""Maximum number of training texts in the kernel head. The kernel matrix has n² entries: 0.6 GB for this number. From
-a larger training set a random sample of this size is used."""
+"""Maximum number of training texts in the kernel head; of more, a random sample is used. The kernel matrix has n²
+entries: 0.6 GB for this number."""
 LEAVE_ONE_OUT_TEXTS = 1000
 """Number of training texts whose leave-one-out predictions determine the scale of the logits."""
-
-
-def start_from_class_means(head: nn.Linear, embeddings: np.ndarray, split: Split) -> None:
-    """Set each row of the head to the mean embedding of its class, at unit length: a nearest-centroid classifier.
-
-    `embeddings` is (n, hidden) float32, one row per text of `split`.
-    """
-    vectors, labels = torch.from_numpy(embeddings), torch.tensor(split.labels)
-    sums = torch.zeros(head.weight.shape).index_add_(0, labels, vectors)
-    with torch.no_grad():
-        head.weight.copy_(functional.normalize(sums, dim=-1))
-        head.bias.zero_()
 
 
 def start_from_probe(head: nn.Linear, embeddings: np.ndarray, split: Split, logit_scale: float, seed: int) -> None:
@@ -61,8 +44,7 @@ def fit_kernel_head(
     """Fit kernel ridge regression of the labels on (n, hidden) unit-length embeddings. Returns (head, logit scale).
 
     The scale turns the outputs of the head into logits. It minimises the cross-entropy of the leave-one-out
-    predictions, that is, the prediction for a text by a head fitted without that text. Ridge regression gives these
-    predictions in closed form, without a second fit, in O(n²) time per text (Rifkin et al., 2003).
+    predictions, which ridge regression gives in closed form, in O(n²) time per text.
     """
     rng = np.random.default_rng(seed)
     labels = np.array(split.labels)
@@ -75,7 +57,7 @@ def fit_kernel_head(
     kernel *= 2 * gamma
     np.exp(kernel, out=kernel)
     kernel[np.diag_indices_from(kernel)] += ridge
-    # The matrix is symmetric. Its transpose is the same matrix in column order, which LAPACK can overwrite in place.
+    # The transpose of the symmetric matrix is the same in column order, which LAPACK can overwrite in place.
     factor = cho_factor(kernel.T, lower=True, overwrite_a=True, check_finite=False)
     targets = np.eye(classes, dtype=np.float32)[labels]
     bias = targets.mean(axis=0)

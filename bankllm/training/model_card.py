@@ -1,7 +1,7 @@
 """Write the artifact folder of a training: weights, labels, evidence, and a model card in the format of the Hub.
 
-Every number on the card comes from a record in the same folder. The `model-index` of the front matter holds the full
-values. The text holds claims, which `bankllm verify FOLDER` compares with the records.
+Every number on the card comes from a record in the same folder; `bankllm verify FOLDER` compares them. The text of the
+card is `model_card.md.j2`.
 """
 
 import json
@@ -11,19 +11,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, StrictUndefined
 from safetensors import SafetensorError
 
 from bankllm.datasets import licence
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.format import format_interval, format_value
-from bankllm.evidence.records import Record
+from bankllm.evidence.records import Record, write_rows
 from bankllm.model import base_models
-from bankllm.model.artifact import TRAINING_FILE, ClassifierConfig
+from bankllm.model.artifact import ADAPTER_FILE, BODY_FOLDER, TRAINING_FILE, ClassifierConfig
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import COSTS, QUALITY, Costs, write_evidence
+from bankllm.training.config import TrainConfig
+from bankllm.training.methods import METHODS
 
-HUB_METRICS = {"macro_f1": "f1"}
-"""Id of a record → name of the metric on the Hub, if the names differ."""
+TEMPLATE = Path(__file__).with_name("model_card.md.j2")
+ROWS = "rows.csv"
+"""File of an artifact with the rows of the evaluation that its training asked for."""
 
 
 def check_output(output: Path) -> None:
@@ -39,29 +43,38 @@ def check_output(output: Path) -> None:
         )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=output.parent):
-            pass
+        if not os.access(output.parent, os.W_OK):
+            raise PermissionError("permission denied")
     except OSError as error:
         raise _not_written(output, error) from error
 
 
 def write_artifact(
-    classifier: IntentClassifier, output: Path, predictions: Sequence[Mapping[str, object]], costs: Costs
+    classifier: IntentClassifier,
+    output: Path,
+    predictions: Sequence[Mapping[str, object]],
+    costs: Costs,
+    rows: Iterable[Mapping[str, object]] | None = None,
 ) -> int:
-    """Write artifact, evidence and model card. An earlier artifact in `output` is replaced.
+    """Write artifact, evidence and model card, and `rows.csv` if `rows` are given. Replaces an earlier artifact.
 
     The folder appears only when all files are complete. `predictions` are the rows of `TrainResult.predictions`.
     Returns the size of the weights in bytes: adapter (or body) and head. Raises `RunError` if writing fails.
     """
     artifact = classifier.artifact
+    config = TrainConfig.model_validate(artifact.training["config"])
     try:
         with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
             made = Path(folder) / "artifact"
+            made.mkdir()
+            with base_models.quiet_loading():
+                METHODS.get(artifact.method).artifact(classifier.module.body, made)
             classifier.save(made)
-            records = write_evidence(made, artifact, published_name(artifact.base_model), predictions, costs)
-            (made / "README.md").write_text(model_card(artifact, records), encoding="utf-8")
-            files = [path for path in made.rglob("*") if path.is_file()]
-            for path in files:
+            records = write_evidence(made, artifact, config.published_base, predictions, costs)
+            (made / "README.md").write_text(_model_card(made, artifact, config, records), encoding="utf-8")
+            if rows is not None:
+                write_rows(made / ROWS, rows)
+            for path in made.rglob("*.*"):
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             if output.exists():
@@ -79,108 +92,52 @@ def _not_written(output: Path, error: Exception) -> RunError:
     )
 
 
-def published_name(base_model: str) -> str:
-    """Return the name of the base model on the Hub, or the name of the local folder. Never returns a path."""
-    if base_model == "minilm":
-        return base_models.MINILM_ID
-    return base_models.resolve(base_model).name
-
-
-def model_card(artifact: ClassifierConfig, records: Iterable[Record]) -> str:
-    """Return the text of `README.md` in the format of the Hub: YAML front matter, then Markdown.
-
-    `records` are those that `write_evidence` returns.
-    """
-    by_id = {record.id: record for record in records}
-    data, base = artifact.training, published_name(artifact.base_model)
-    terms = licence(data["dataset"])
-    has_adapter = artifact.method in ("lora", "qlora")
-    plain = f"\nWith PEFT only, without bankllm:\n\n{_peft_snippet(artifact, base)}\n" if has_adapter else ""
-    quality = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} | {format_interval(by_id[id])} |" for id in QUALITY)
-    costs = "\n".join(f"| {by_id[id].title} | {_claim(by_id[id])} |" for id in COSTS)
-    conditions = by_id["train_s"].conditions
-    return f"""---
-{_front_matter(artifact, by_id)}
----
-
-# Banking intents: {_method(artifact)} on {base}
-
-Classifies a customer's message into one of {len(artifact.label_names)} intents. Results on the test split, which was
-not used for training (`bankllm verify` recomputes each number from the files in `raw/`):
-
-| | value | 95 % interval |
-|---|---|---|
-{quality}
-
-| data | rows | sha256 |
-|---|---|---|
-| {data["dataset"]}, train | {data["train_rows"]:,} | `{data["train_sha256"]}` |
-| {data["dataset"]}, test | {data["test_rows"]:,} | `{data["test_sha256"]}` |
-
-{terms.notice if terms else "The licence of the data is unknown."}
-
-## Use
-
-```python
-from bankllm.training import load
-
-classifier = load(".")  # this folder
-print(classifier.predict(["My card has not arrived yet"]))
-```
-{plain}
-`training.json` holds the labels, the pooling and all training settings. `head.safetensors` holds the {_head(artifact)}.
-
-## Limits
-
-- It assigns one of its own intents to every text, including texts on other topics. {_abstention(artifact)}
-- Texts are cut at {artifact.max_length} tokens. The training texts are short English messages from one person to a
-  bank.
-- Results on {data["dataset"]} may not apply to your customers. Test the classifier on their messages before you rely
-  on it.
-
-## Cost
-
-| | measured once |
-|---|---|
-{costs}
-
-On {", ".join(f"{key} {value}" for key, value in conditions["host"].items())}.
-
-## Training configuration
-
-```json
-{json.dumps(conditions["config"], indent=2)}
-```
-"""
-
-
-def _front_matter(artifact: ClassifierConfig, records: Mapping[str, Record]) -> str:
-    name = artifact.training["dataset"]
-    terms = licence(name)
+def _model_card(folder: Path, artifact: ClassifierConfig, config: TrainConfig, records: Mapping[str, Record]) -> str:
+    """Return the text of `README.md`: YAML front matter for the Hub, then Markdown."""
+    base, method, dataset = (config.published_base, METHODS.get(artifact.method), artifact.training["dataset"])
+    terms, has_adapter = licence(dataset), (folder / ADAPTER_FILE).exists()
+    title = f"{method.name} (r = {config.rank})" if method.ranked else method.title(config)
     results = [
         EvalResult(
             task_type="text-classification",
-            dataset_type=name.partition("[")[0],
-            dataset_name=name,
+            dataset_type=dataset.partition("[")[0],
+            dataset_name=dataset,
             dataset_split="test",
-            metric_type=HUB_METRICS.get(id, id),
-            metric_name=title,
+            metric_type="f1" if id == "macro_f1" else id,  # its name on the Hub
+            metric_name=records[id].title,
             metric_value=records[id].value,
         )
-        for id, title in QUALITY.items()
+        for id in QUALITY
         if records[id].status == "measured"
     ]
-    return ModelCardData(
-        base_model=published_name(artifact.base_model),
-        library_name="peft" if artifact.method in ("lora", "qlora") else "transformers",
-        # After full fine-tuning the folder contains the base model's weights, so the base model's licence applies.
-        license=terms.id if terms and artifact.method != "full" else None,
+    front_matter = ModelCardData(
+        base_model=base,
+        library_name="peft" if has_adapter else "transformers",
+        # A folder that contains the base model's weights is under the base model's licence.
+        license=terms.id if terms and not (folder / BODY_FOLDER).exists() else None,
         pipeline_tag="text-classification",
         language="en",
         tags=["banking", "intent-classification", artifact.method],
-        model_name=f"{_method(artifact)} on {published_name(artifact.base_model)}",
+        model_name=f"{title} on {base}",
         eval_results=results or None,
-    ).to_yaml()
+    )
+    environment = Environment(trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    environment.filters |= {"claim": _claim, "interval": format_interval}
+    conditions = records["train_s"].conditions
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        front_matter=front_matter.to_yaml(),
+        artifact=artifact,
+        data=artifact.training,
+        terms=terms,
+        base=base,
+        title=title,
+        has_adapter=has_adapter,
+        pooled={"mean": "hidden.mean(dim=1)", "cls": "hidden[:, 0]", "last": "hidden[:, -1]"}[artifact.pooling],
+        quality=[records[id] for id in QUALITY],
+        costs=[records[id] for id in COSTS],
+        host=", ".join(f"{key} {value}" for key, value in conditions["host"].items()),
+        config=json.dumps(conditions["config"], indent=2),
+    )
 
 
 def _claim(record: Record) -> str:
@@ -188,65 +145,3 @@ def _claim(record: Record) -> str:
     if record.status != "measured" or record.value is None:
         return f"{record.status}: {record.invalid_because}"
     return f"<!-- claim: {record.id} -->{format_value(record)}<!-- /claim -->"
-
-
-def _head(artifact: ClassifierConfig) -> str:
-    if artifact.kernel_gamma is None:
-        return "linear head"
-    return (
-        "kernel head: for each training text, its embedding and its weight for each intent. Anyone with the base "
-        "model may be able to infer a training text from its embedding, so publish this file only if the texts may be "
-        "published"
-    )
-
-
-def _method(artifact: ClassifierConfig) -> str:
-    probe = "a linear probe" if artifact.kernel_gamma is None else "a kernel head"
-    names = {"probe": probe, "lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
-    name = names[artifact.method]
-    return f"{name} (r = {artifact.training['config']['rank']})" if artifact.method in ("lora", "qlora") else name
-
-
-def _abstention(artifact: ClassifierConfig) -> str:
-    if artifact.threshold:
-        return f"`predict` abstains if the confidence is below {artifact.threshold:.3f}."
-    return (
-        "No abstention threshold was calibrated. Choose one on validation data, and hand over to a person if the "
-        "confidence is below it."
-    )
-
-
-def _peft_snippet(artifact: ClassifierConfig, base: str) -> str:
-    pooled = {"mean": "hidden.mean(dim=1)", "cls": "hidden[:, 0]", "last": "hidden[:, -1]"}[artifact.pooling]
-    bits, options = "", ""
-    if artifact.quantised:
-        bits = (
-            '\nfour_bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", '
-            "bnb_4bit_use_double_quant=True)"
-        )
-        options = ", quantization_config=four_bits"
-    config = ", BitsAndBytesConfig" if artifact.quantised else ""
-    logits = f'logits = {artifact.logit_scale} * embedding @ head["weight"].T + head["bias"]'
-    if artifact.kernel_gamma is not None:
-        logits = f"""head = {{name: values.float() for name, values in head.items()}}
-similarity = (2 * {artifact.kernel_gamma} * (embedding @ head["landmarks"].T - 1)).exp()
-logits = {artifact.logit_scale} * (similarity @ head["weight"].T + head["bias"])"""
-    return f"""```python
-import json
-
-from peft import PeftModel
-from safetensors.torch import load_file
-from torch.nn.functional import normalize
-from transformers import AutoModel, AutoTokenizer{config}
-
-base = "{base}"{bits}
-tokenizer = AutoTokenizer.from_pretrained(base)
-model = PeftModel.from_pretrained(AutoModel.from_pretrained(base{options}), ".").eval()
-
-batch = tokenizer("My card has not arrived yet", truncation=True, max_length={artifact.max_length}, return_tensors="pt")
-hidden = model(**batch).last_hidden_state
-embedding = normalize({pooled}.float(), dim=-1)  # a single text has no padding to mask
-head = load_file("head.safetensors")
-{logits}
-print(json.load(open("training.json"))["label_names"][logits.argmax()])
-```"""

@@ -1,14 +1,14 @@
 """Run a sweep on several machines: one Ray task per configuration, with the results in one shared folder.
 
-    outcomes = sweep_on_ray(plan, "banking77", Path("/shared/adapters"), address="10.0.0.5:6379")
+    bankllm benchmark --ray 10.0.0.5:6379 --output /shared/outputs
 
 Every node needs `pip install 'bankllm[cluster]'` and access to the shared folder. The folder has the same layout as
-for `sweep`. A later local sweep therefore skips finished results and resumes interrupted trainings.
+for `sweep`, so a later local sweep skips finished results and resumes interrupted trainings.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,10 @@ from tqdm.auto import tqdm
 from bankllm import datasets
 from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.training.config import TrainConfig
-from bankllm.training.sweep import Evaluate, check_keys, lock_folder, train_one
-from bankllm.training.sweep_results import SweepResult, read_outcome, remove_strays
+from bankllm.training.sweep import Evaluate, SweepResult, check_keys, lock_folder, read_outcome, train_one
 
-LOCAL_STORE_BYTES = 80 * 2**20
-"""Size of the object store of a local Ray instance: 80 MiB. It can be small because tasks exchange only keys and
-settings; the results are files in the folder."""
+MAX_RETRIES = 3
+"""How often a task runs again after its node or worker has died."""
 
 
 def sweep_on_ray(
@@ -30,51 +28,48 @@ def sweep_on_ray(
     data_name: str,
     folder: Path,
     *,
+    address: str,
     intents: int | None = None,
-    address: str | None = None,
-    cpus: float = 1,
-    gpus: float = 0,
-    max_retries: int = 3,
     evaluate: Evaluate | None = None,
+    report: Callable[[SweepResult], None] = lambda outcome: None,
     progress: bool = True,
 ) -> list[SweepResult]:
     """Train each configuration into `folder/<key>` as a separate task. Finished configurations are skipped.
 
-    - `data_name` and `intents` are the arguments of `datasets.load(data_name).first_intents(intents)`, which every node
-      runs itself.
-    - `address` is the address of the cluster, as `ray start --head` prints it. None starts Ray on the loopback
-      interface of this machine, for the duration of this call.
-    - A task gets `cpus` cores (Ray sets the number of torch threads to it) and `gpus` GPUs.
-    - If a node or worker dies, its task runs again on another one, at most `max_retries` times. The task resumes from
-      the last epoch in the folder.
-    - `evaluate` is the same as for `sweep` and is sent to the nodes.
-
-    Tasks do not share frozen embeddings; each task computes its own.
-    Raises `UsageError` if Ray is not installed or the folder holds the result of another configuration, `RunError` if
-    a task failed `max_retries` + 1 times or its node wrote to another folder, and any error of a training. The other
-    tasks run until the error is raised; the folder keeps their finished epochs.
+    Every node loads `datasets.load(data_name).first_intents(intents)` itself. `address` is the address of the cluster,
+    as `ray start --head` prints it. `evaluate`, which is sent to the nodes, and `report` are the same as for `sweep`.
+    If a node dies, its tasks resume on another one from the last epoch in the folder.
+    Raises `UsageError` if Ray is not installed, no cluster responds or the folder holds the result of another
+    configuration, `RunError` if a task failed `MAX_RETRIES` + 1 times or its node wrote to another folder, and any
+    error of a training.
     """
     check_keys(plan)
     data = datasets.load(data_name).first_intents(intents)
     folder = folder.resolve()
-    with lock_folder(folder), _connected_ray(address) as ray:
-        remove_strays(folder)
-        missing = [key for key, config in plan.items() if read_outcome(key, config, data, folder) is None]
-        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=max_retries)(_train_on_node)
+    with lock_folder(folder), connect_ray(address) as ray:
+        finished = {key: read_outcome(key, config, data, folder) for key, config in plan.items()}
+        task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_train_on_node)
         running = {
             task.remote(key, plan[key].model_dump(mode="json"), data_name, intents, str(folder), evaluate): key
-            for key in missing
+            for key, outcome in finished.items()
+            if outcome is None
         }
-        unmeasured: dict[str, SweepResult] = {}
-        with tqdm(total=len(plan), initial=len(plan) - len(missing), desc="sweep", disable=not progress) as bar:
+        for outcome in filter(None, finished.values()):
+            report(outcome)
+        with tqdm(total=len(plan), initial=len(plan) - len(running), desc="sweep", disable=not progress) as bar:
             while running:
                 (reference,), _ = ray.wait(list(running), num_returns=1)
                 key = running.pop(reference)
-                outcome = _result(ray, reference, key, max_retries)
-                if not outcome.measured:
-                    unmeasured[key] = outcome
+                outcome = task_result(ray, reference, key)
+                if outcome.measured and read_outcome(key, plan[key], data, folder) is None:
+                    raise RunError(
+                        f"The task {key} ended, but its result is not in {folder}. Choose a folder that every node of "
+                        "the cluster can access."
+                    )
+                finished[key] = outcome
+                report(outcome)
                 bar.update()
-    return [_outcome(key, config, data, folder, unmeasured) for key, config in plan.items()]
+    return [outcome for outcome in finished.values() if outcome is not None]
 
 
 def _train_on_node(
@@ -85,11 +80,11 @@ def _train_on_node(
     if not shared.is_dir():
         raise RunError(f"The folder {shared} does not exist on this node. Choose a folder that every node can access.")
     data = datasets.load(data_name).first_intents(intents)
-    outcome, _ = train_one(key, TrainConfig(**config), data, shared, evaluate=evaluate, progress=False)
-    return outcome
+    return train_one(key, TrainConfig(**config), data, shared, evaluate=evaluate, progress=False)[0]
 
 
-def _result(ray: Any, reference: Any, key: str, max_retries: int) -> SweepResult:
+def task_result(ray: Any, reference: Any, key: str) -> SweepResult:
+    """Return what a task returned. An error of `bankllm` is raised as it was on the node."""
     try:
         outcome: SweepResult = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -98,27 +93,18 @@ def _result(ray: Any, reference: Any, key: str, max_retries: int) -> SweepResult
         raise
     except ray.exceptions.RayError as error:
         raise RunError(
-            f"The task {key} failed {max_retries + 1} times ({type(error).__name__}), because nodes died or ran out of "
+            f"The task {key} failed {MAX_RETRIES + 1} times ({type(error).__name__}), because nodes died or ran out of "
             "memory. The folder keeps all finished epochs; run the sweep again to resume."
         ) from error
     return outcome
 
 
-def _outcome(
-    key: str, config: TrainConfig, data: datasets.Dataset, folder: Path, unmeasured: Mapping[str, SweepResult]
-) -> SweepResult:
-    outcome = unmeasured.get(key) or read_outcome(key, config, data, folder)
-    if outcome is None:
-        raise RunError(
-            f"The task {key} ended, but its result is not in {folder}. Choose a folder that every node of the cluster "
-            "can access."
-        )
-    return outcome
-
-
 @contextlib.contextmanager
-def _connected_ray(address: str | None) -> Iterator[Any]:
-    """Yield the connected module `ray`, without telemetry and dashboard. An existing connection is reused."""
+def connect_ray(address: str) -> Iterator[Any]:
+    """Yield the module `ray`, connected to the cluster at `address`, without telemetry.
+
+    Raises `UsageError` if Ray is not installed or no cluster responds.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -127,25 +113,13 @@ def _connected_ray(address: str | None) -> Iterator[Any]:
         raise UsageError(
             "A sweep on a cluster needs Ray, which is not installed. Run: pip install 'bankllm[cluster]'"
         ) from error
-    if ray.is_initialized():
-        yield ray
-        return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address is None:
-        local: dict[str, Any] = {
-            "include_dashboard": False,
-            "object_store_memory": LOCAL_STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",
-        }
-        ray.init(address="local", **local, **quiet)
-    else:
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"No Ray cluster responds at {address} ({error}). Start a cluster with `ray start --head`, and pass "
-                "the address that it prints."
-            ) from error
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"No Ray cluster responds at {address} ({error}). Start a cluster with `ray start --head`, and pass the "
+            "address that it prints."
+        ) from error
     try:
         yield ray
     finally:

@@ -4,7 +4,6 @@ Compare settings on `split_validation(data)`. Then train once on all of `data`, 
 """
 
 import random
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -16,16 +15,11 @@ from bankllm.errors import DataError, UsageError
 
 def check_trainable(data: Dataset) -> None:
     """Raise `DataError` unless the data set has at least two labels and each label has a training text."""
-    if not len(data.train):
-        raise DataError(f"{data.name} has no training texts. Add at least one text per label.")
-    seen = set(data.train.labels)
+    seen = {data.label_names[label] for label in data.train.labels}
+    unseen = [name for name in data.label_names if name not in seen]
     if len(seen) < 2:
-        only = data.label_names[next(iter(seen))]
-        raise DataError(
-            f"{data.name} has training texts of only one label ({only}). A classifier needs at least two; add texts of "
-            "another label."
-        )
-    unseen = [name for label, name in enumerate(data.label_names) if label not in seen]
+        found = f"training texts of only one label ({min(seen)})" if seen else "no training texts"
+        raise DataError(f"{data.name} has {found}. A classifier needs at least two labels with texts; add texts.")
     if unseen:
         raise DataError(
             f"{data.name} has labels without a training text: {', '.join(unseen[:5])}. Add texts, or select only the "
@@ -37,27 +31,22 @@ def split_validation(data: Dataset, share: float = 0.1, seed: int = 0) -> Datase
     """Split a validation set off the training split: the same share of each label, and at least one text per label.
 
     In the result, `test` holds the validation texts and `train` the other training texts. The original test split is
-    not used. The name of the result states share and seed. A label with a single text keeps that text in `train`.
-    Raises `UsageError` unless 0 < `share` < 1.
+    not used. A label with a single text keeps that text in `train`. Raises `UsageError` unless 0 < `share` < 1.
     """
     if not 0 < share < 1:
         raise UsageError(f"The validation share must be between 0 and 1, got {share}. A usual value is 0.1.")
-    by_label: defaultdict[int, list[int]] = defaultdict(list)
-    for row, label in enumerate(data.train.labels):
-        by_label[label].append(row)
-    rng = random.Random(seed)
-    held_out = {
-        row
-        for _, rows in sorted(by_label.items())
-        if len(rows) > 1
-        for row in rng.sample(rows, min(len(rows) - 1, max(1, round(share * len(rows)))))
-    }
-    return replace(
-        data,
-        name=f"{data.name}[validation {share:g}, seed {seed}]",
-        train=_rows(data.train, (row for row in range(len(data.train)) if row not in held_out)),
-        test=_rows(data.train, sorted(held_out)),
-    )
+    rng, held_out = random.Random(seed), set[int]()
+    for label in range(len(data.label_names)):
+        rows = [row for row, given in enumerate(data.train.labels) if given == label]
+        if len(rows) > 1:
+            held_out.update(rng.sample(rows, min(len(rows) - 1, max(1, round(share * len(rows))))))
+
+    def rows_of(inside: bool) -> Split:
+        rows = [i for i in range(len(data.train)) if (i in held_out) == inside]
+        return Split(tuple(data.train.texts[i] for i in rows), tuple(data.train.labels[i] for i in rows))
+
+    name = f"{data.name}[validation {share:g}, seed {seed}]"
+    return replace(data, name=name, train=rows_of(False), test=rows_of(True))
 
 
 def calibrate_threshold(predictions: Iterable[Mapping[str, object]], keep: float = 0.98) -> float:
@@ -73,8 +62,3 @@ def calibrate_threshold(predictions: Iterable[Mapping[str, object]], keep: float
             "training on split_validation(data)."
         )
     return float(np.quantile(correct, 1 - keep, method="lower"))
-
-
-def _rows(split: Split, rows: Iterable[int]) -> Split:
-    kept = list(rows)
-    return Split(tuple(split.texts[i] for i in kept), tuple(split.labels[i] for i in kept))

@@ -2,52 +2,45 @@
 
     outcomes = sweep({key: planned.config for key, planned in plan(profile).items()}, data, run.folder / "adapters")
 
-A sweep takes minutes to hours, and machines can stop. The result of each training is complete on disk before the next
-training begins. A new call with the same folder, also after SIGKILL, skips finished configurations and resumes the
-interrupted one from its last epoch.
+Each artifact appears with one rename, together with its `rows.csv`; until then, `<key>.checkpoint` holds the state
+after the last epoch. A new call with the same folder, also after SIGKILL, skips finished configurations and resumes
+the interrupted one.
 """
 
 import contextlib
+import csv
 import fcntl
 import os
 import re
-import time
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
+
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tqdm.auto import tqdm
 
 from bankllm.datasets import Dataset
 from bankllm.errors import NotMeasured, RunError, UsageError
-from bankllm.evidence.records import write_rows
+from bankllm.model.artifact import TRAINING_FILE, read_artifact
 from bankllm.profiles import Profile
+from bankllm.training.artifact_records import COST, Costs
 from bankllm.training.cached_layers import FrozenEmbeddings
+from bankllm.training.checkpoint import made_from, refuse_other
 from bankllm.training.config import TrainConfig
-from bankllm.training.sweep_progress import SweepBar
-from bankllm.training.sweep_results import (
-    ROWS,
-    SweepResult,
-    TrainingRecord,
-    checkpoint_folder,
-    has_state,
-    identity,
-    read_outcome,
-    remove_leftovers,
-    remove_strays,
-    remove_unfinished,
-    write_result,
-)
-from bankllm.training.train import TrainResult, train
+from bankllm.training.methods import METHODS
+from bankllm.training.model_card import ROWS
+from bankllm.training.train import Rows, TrainResult, train
 
 TIMEOUT_S = 20.0
 """Seconds that a sweep waits for the lock on its folder. After a run is killed, its notebook kernel can keep the lock
 for a second or two."""
-
-Evaluate = Callable[[TrainResult], Sequence[Mapping[str, object]]]
+Evaluate = Callable[[TrainResult], Rows]
 """Turns the result of a training into the rows of its `rows.csv`."""
 
 
-@dataclass(frozen=True)
-class PlannedTraining:
+class PlannedTraining(NamedTuple):
     """One training that a profile asks for."""
 
     name: str
@@ -55,8 +48,43 @@ class PlannedTraining:
     id: str
     """Name of the configuration as part of a record id: `lora_r8`."""
     label: str
-    """Display name, with the seed if there are several seeds: `LoRA r=8 seed 2`."""
+    """Display name, with the seed if there are several: `LoRA r=8 seed 2`."""
     config: TrainConfig
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The outcome of one configuration of a sweep."""
+
+    key: str
+    folder: Path
+    """The artifact folder, which `IntentClassifier.load` accepts. Missing if the training was not measured."""
+    config: TrainConfig
+    reason: str | None = None
+    """Why the training was not measured; None if it was."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether the training ran on this machine."""
+        return self.reason is None
+
+    @property
+    def costs(self) -> Costs:
+        """The costs of the training. Raises `NotMeasured` with the reason if the training was not measured."""
+        if self.reason:
+            raise NotMeasured(f"{self.key} was not measured: {self.reason}")
+        return Costs.model_validate(_read(self.folder / COST)[0])
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """The rows of `rows.csv`, all values as text; empty if the training was not measured."""
+        return [] if self.reason else _read(self.folder / ROWS)
+
+    def summary(self) -> str:
+        """Describe the outcome in one line."""
+        if self.reason:
+            return f"not measured: {self.reason}"
+        return f"trained in {self.costs.seconds:.1f} s, after {self.costs.encode_seconds:.1f} s of embedding"
 
 
 def plan(profile: Profile, only: Sequence[str] = ()) -> dict[str, PlannedTraining]:
@@ -65,30 +93,26 @@ def plan(profile: Profile, only: Sequence[str] = ()) -> dict[str, PlannedTrainin
     The seeds of a configuration are consecutive. `only` selects configurations by id; empty selects all.
     Raises `UsageError` for an unknown id.
     """
-    ids = [entry.id_of() for entry in profile.training]
+    planned = {}
+    ids = []
+    for entry in profile.training:
+        options = {"method": entry.method, "epochs": entry.epochs, **entry.options}
+        config = TrainConfig.model_validate({**options, **({"rank": entry.rank} if entry.rank else {})})
+        method = METHODS.get(entry.method)
+        name = entry.name or method.title(config)
+        id = entry.method + (f"_r{config.rank}" if method.ranked else "")
+        if entry.name:
+            id = re.sub(r"\W+", "_", name.lower(), flags=re.ASCII).strip("_")
+        ids.append(id)
+        for seed in entry.seeds:
+            several = len(entry.seeds) > 1
+            label, key = (name + f" seed {seed}", f"{id}_s{seed}") if several else (name, id)
+            planned[key] = PlannedTraining(name, id, label, config.model_copy(update={"seed": seed}))
     if unknown := sorted(set(only) - set(ids)):
         raise UsageError(
             f"The profile {profile.name} has no configuration {', '.join(unknown)}. Choose from: {', '.join(ids)}."
         )
-    return {
-        entry.key(seed): PlannedTraining(
-            entry.name_of(),
-            entry.id_of(),
-            entry.label(seed),
-            TrainConfig.model_validate(
-                {
-                    "method": entry.method,
-                    "epochs": entry.epochs,
-                    "seed": seed,
-                    **({"rank": entry.rank} if entry.rank else {}),
-                    **entry.options,
-                }
-            ),
-        )
-        for entry in profile.training
-        for seed in entry.seeds
-        if not only or entry.id_of() in only
-    }
+    return {key: training for key, training in planned.items() if not only or training.id in only}
 
 
 def sweep(
@@ -106,41 +130,24 @@ def sweep(
       the predictions for `data.test`.
     - `report` is called with each outcome after the outcome is on disk, also for skipped configurations.
 
-    A training that cannot run on this machine (`NotMeasured`) becomes an outcome with the reason. The next call tries
-    it again. The frozen embeddings of the training texts are computed once per call and shared. The results do not
-    depend on interruptions, and an interruption repeats at most one epoch.
+    A training that cannot run on this machine (`NotMeasured`) becomes an outcome with the reason. The trainings share
+    the frozen embeddings. The results do not depend on interruptions, and an interruption repeats at most one epoch.
     Raises `UsageError` if `folder/<key>` holds the result of another configuration or data set, `RunError` if another
     process runs a sweep in the folder, and every error of `train`.
     """
     check_keys(plan)
     with lock_folder(folder):
-        remove_strays(folder)
-        finished = {key: read_outcome(key, config, data, folder) for key, config in plan.items()}
-        embeddings = _SharedEmbeddings()
+        for key, config in plan.items():
+            read_outcome(key, config, data, folder)  # a wrong folder fails here, before any training
+        embeddings: dict[tuple[object, ...], FrozenEmbeddings | None] = {}
         outcomes = []
-        with SweepBar(plan, progress) as bar:
-            for key, config in plan.items():
-                outcome, began = finished[key], time.perf_counter()
-                bar.start(key)
-                if outcome is None:
-                    fresh = not has_state(key, folder)
-                    outcome, frozen = train_one(
-                        key,
-                        config,
-                        data,
-                        folder,
-                        frozen=embeddings.get(config),
-                        evaluate=evaluate,
-                        progress=progress,
-                    )
-                    embeddings.keep(config, frozen)
-                    # The time of a resumed training does not predict the time of the others.
-                    bar.finish(key, time.perf_counter() - began if fresh and outcome.measured else None)
-                else:
-                    remove_leftovers(key, folder, finished=True)
-                    bar.finish(key, outcome.costs.total_seconds)
-                report(outcome)
-                outcomes.append(outcome)
+        for key, config in tqdm(plan.items(), desc="sweep", unit="training", disable=not progress):
+            base = (METHODS.get(config.method).quantised, config.base_model, config.pooling, config.max_length)
+            outcome, embeddings[base] = train_one(
+                key, config, data, folder, frozen=embeddings.get(base), evaluate=evaluate, progress=progress
+            )
+            report(outcome)
+            outcomes.append(outcome)
     return outcomes
 
 
@@ -154,36 +161,41 @@ def train_one(
     evaluate: Evaluate | None = None,
     progress: bool = True,
 ) -> tuple[SweepResult, FrozenEmbeddings | None]:
-    """Train one configuration of a sweep, or resume it from its files.
+    """Train one configuration of a sweep, or resume it from its files. Also returns its frozen embeddings.
 
-    Returns the outcome, and the frozen embeddings that were computed or passed in. The caller must ensure that no other
-    process works on the same key: `sweep` locks the folder, and a Ray cluster runs a task only once at a time.
+    No other process may work on the same key: `sweep` locks the folder, and Ray runs a task only once at a time.
     """
-    if (finished := read_outcome(key, config, data, folder)) is not None:
-        remove_leftovers(key, folder, finished=True)
-        return finished, frozen
+    for unfinished in folder.glob(f".{key}-????????"):  # of a process that was killed while it wrote
+        shutil.rmtree(unfinished)
+    for unfinished in folder.glob(f".{key}.checkpoint.*"):
+        unfinished.unlink()
+    outcome, checkpoint = (read_outcome(key, config, data, folder), folder / f"{key}.checkpoint")
+    if outcome is None:
+        outcome, rows = (SweepResult(key, folder / key, config), evaluate or (lambda result: result.predictions))
+        try:
+            result = train(config, data, outcome.folder, progress, frozen, checkpoint=checkpoint, evaluate=rows)
+        except NotMeasured as reason:
+            return replace(outcome, reason=str(reason)), frozen
+        frozen = result.frozen or frozen
+    checkpoint.unlink(missing_ok=True)
+    return outcome, frozen
+
+
+def read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> SweepResult | None:
+    """Read the finished outcome of a key; None if there is none.
+
+    Raises `UsageError` if the artifact was made from another configuration or data set, and `ModelError` if it is
+    damaged.
+    """
     home = folder / key
-    remove_leftovers(key, folder, finished=False)
-    remove_unfinished(home)
-    try:
-        result = train(config, data, home, progress, frozen, checkpoints=checkpoint_folder(key, folder))
-    except NotMeasured as reason:
-        outcome = SweepResult(
-            key, home, TrainingRecord(status="not_measured", reason=str(reason), config=config, data=identity(data))
-        )
-        write_result(outcome)
-        return outcome, frozen
-    outcome = SweepResult(
-        key, home, TrainingRecord(status="done", config=config, data=identity(data), costs=result.costs)
-    )
-    write_rows(home / ROWS, result.predictions if evaluate is None else evaluate(result))
-    write_result(outcome)
-    remove_leftovers(key, folder, finished=True)  # only after the result is complete: until then a resume needs them
-    return outcome, result.frozen
+    if not (home / TRAINING_FILE).is_file():
+        return None
+    refuse_other(read_artifact(home).training, made_from(config, data), home)
+    return SweepResult(key, home, config) if (home / ROWS).is_file() else None
 
 
 def check_keys(keys: Mapping[str, object]) -> None:
-    """Raise `UsageError` for a key that is not a valid folder name, or that would collide with a checkpoint folder."""
+    """Raise `UsageError` for a key that is not a valid folder name, or that would collide with a checkpoint."""
     for key in keys:
         if not re.fullmatch(r"\w[\w.-]*", key, re.ASCII) or key.endswith(".checkpoint"):
             raise UsageError(
@@ -196,8 +208,7 @@ def check_keys(keys: Mapping[str, object]) -> None:
 def lock_folder(folder: Path) -> Iterator[None]:
     """Lock the folder against other sweeps, with `flock` on the folder itself, so no lock file remains.
 
-    The operating system releases the lock when the process ends for any reason. Raises `RunError` if another sweep
-    still holds the lock after `TIMEOUT_S`, or if the folder cannot be created or opened.
+    Raises `RunError` if another sweep still holds the lock after `TIMEOUT_S`, or if the folder cannot be opened.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -207,43 +218,20 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"The sweep cannot write to {folder} ({os.strerror(error.errno or 0)}). Choose a writable folder."
         ) from error
     try:
-        deadline = time.monotonic() + TIMEOUT_S
-        while not _locked(handle):
-            if time.monotonic() > deadline:
-                raise RunError(
-                    f"Another process is running a sweep in {folder}. Wait until it ends, stop it, or choose another "
-                    "folder."
-                )
-            time.sleep(0.1)
+        for attempt in Retrying(
+            retry=retry_if_exception_type(BlockingIOError), wait=wait_fixed(0.1), stop=stop_after_delay(TIMEOUT_S)
+        ):
+            with attempt:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except RetryError:
+        raise RunError(
+            f"Another process is running a sweep in {folder}. Wait until it ends, stop it, or choose another folder."
+        ) from None
     finally:
         os.close(handle)
 
 
-def _locked(handle: int) -> bool:
-    """Try to lock the open folder without waiting. Returns whether the lock was acquired."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-class _SharedEmbeddings:
-    """Frozen embeddings per base model, pooling and `max_length`. QLoRA has separate ones, from the base in 4 bits."""
-
-    def __init__(self) -> None:
-        self._by_key: dict[tuple[object, ...], FrozenEmbeddings] = {}
-
-    def get(self, config: TrainConfig) -> FrozenEmbeddings | None:
-        """Return embeddings for this configuration if there are any. `train` checks that they are sufficient."""
-        return self._by_key.get(self._key(config))
-
-    def keep(self, config: TrainConfig, frozen: FrozenEmbeddings | None) -> None:
-        """Store the embeddings that a training returned."""
-        if frozen is not None:
-            self._by_key[self._key(config)] = frozen
-
-    @staticmethod
-    def _key(config: TrainConfig) -> tuple[object, ...]:
-        return config.method == "qlora", config.base_model, config.pooling, config.max_length
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -3,15 +3,15 @@
     result = train(TrainConfig(method="lora", rank=8, epochs=2), load("teller77"), Path("adapters/lora-r8"))
 
 By default the linear head starts from logistic regression on frozen embeddings, LoRA adapts the upper half of the
-layers, batches hold texts of similar length, and a kernel head replaces the linear head at the end. `study.py` holds
+layers, batches hold texts of similar length, and a kernel head replaces the linear head at the end. `study.csv` holds
 the measurements behind these choices.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,17 +22,18 @@ from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import ClassifierConfig
 from bankllm.model.encoder import EncoderWithHead
-from bankllm.model.torch_classifier import IntentClassifier, load_tokenizer
-from bankllm.training import cached_layers, distributed
-from bankllm.training.adapters import attach_adapter, check_four_bit_kernel, count_parameters, load_trainable_body
+from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
+from bankllm.training import cached_layers, head, trainer
 from bankllm.training.artifact_records import Costs
-from bankllm.training.cached_layers import FrozenEmbeddings, embed_frozen, keep_four_bits_trainable, uses_cached_prefix
-from bankllm.training.checkpoints import Checkpoints, TrainingState
+from bankllm.training.cached_layers import CachedPrefix, FrozenEmbeddings
+from bankllm.training.checkpoint import Checkpoint, made_from
 from bankllm.training.config import TrainConfig
-from bankllm.training.head import fit_kernel_head, start_from_class_means, start_from_probe
 from bankllm.training.memory import PeakMemory
-from bankllm.training.model_card import check_output, published_name, write_artifact
+from bankllm.training.methods import METHODS, POOLER
+from bankllm.training.model_card import check_output, write_artifact
 from bankllm.training.split import check_trainable
+
+Rows = Iterable[Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -57,218 +58,173 @@ def train(
     output: Path | None = None,
     progress: bool = True,
     frozen: FrozenEmbeddings | None = None,
-    checkpoints: Path | None = None,
+    checkpoint: Path | None = None,
     curve: int = 0,
+    evaluate: Callable[[TrainResult], Rows] | None = None,
 ) -> TrainResult:
     """Train on `data.train`, then classify `data.test` once.
 
     - `output`: folder in which the artifact is saved; None saves nothing.
-    - `progress`: show progress bars.
     - `frozen`: the frozen embeddings of an earlier result, so that the training texts are not embedded again. QLoRA
       may use embeddings of the base in full precision, because they only initialise its head.
-    - `checkpoints`: a separate folder for the state after each epoch. A call with the same folder, configuration and
-      data resumes from the last epoch. Delete the folder after the result has been saved.
-    - `curve`: number of evaluations on `data.test` per epoch; 0 means none. Use it only with `split_validation(data)`,
-      so that nothing is chosen on the real test split.
+    - `checkpoint`: file for the state after each epoch. A call with the same file, configuration and data resumes after
+      the last epoch. Delete the file after the result has been saved.
+    - `curve`: number of evaluations on `data.test` per epoch. Use it only with `split_validation(data)`, so that
+      nothing is chosen on the real test split.
+    - `evaluate`: returns rows that become `rows.csv` in the artifact.
 
     Raises `DataError` if `data` has fewer than two labels or a label without training text, `UsageError` if the
-    configuration does not suit the model, the machine or the checkpoint, `NotMeasured` if QLoRA cannot run on this
+    configuration does not suit the model, the machine or the checkpoint, `NotMeasured` if the method cannot run on this
     machine, `ModelError` if memory is insufficient or the training diverges, and `RunError` if `output` cannot be
     written.
     """
-    with base_models.quiet_loading():
-        # Import now, so that the memory of the imports does not count as training memory.
-        from bankllm.training import trainer  # noqa: F401
-
+    method, device = METHODS.get(config.method), base_models.device()
     check_trainable(data)
-    if output is not None and distributed.is_main():
+    if output is not None:
         check_output(output)
-    device = base_models.device()
-    precision = _precision(config, device)
-    if config.method == "qlora":
-        check_four_bit_kernel(device)
-    distributed.connect(on_cpu=device == "cpu")
-    saved = _open_checkpoints(checkpoints, config, data)
-    torch.manual_seed(config.seed)  # for the adapters and a random head; Trainer seeds everything else
+    if device == "cpu" and config.precision == "fp16":
+        raise UsageError("Training in fp16 is not possible on a CPU. Set precision to auto (fp32 here), or use a GPU.")
+    precision = base_models.precision(device) if config.precision == "auto" else config.precision
+    method.check(device)
+    saved = None
+    if checkpoint and method.trains_body:
+        base_sha256 = base_models.resolve(config.base_model).sha256
+        saved = Checkpoint(checkpoint, {**made_from(config, data), "base_sha256": base_sha256})
+    torch.manual_seed(config.seed)
     with _out_of_memory_explained(config), PeakMemory(device) as memory:
-        classifier = _untrained(config, data, device)
-        run = _Training(config, data, classifier, precision, progress, memory, saved)
+        run = _Run(config, data, untrained(config, data, device), memory, progress, curve, saved)
         run.start_head(frozen)
-        run.fit(curve)
+        if method.trains_body:
+            run.fit(precision)
         if config.head == "kernel":
-            run.fit_kernel_head(curve)
-    predictions = _predict(classifier, data)
-    trainable, total = count_parameters(classifier.module)
+            run.fit_kernel_head()
+    peak, reserved, classifier = run.peak_bytes(), memory.reserved(), run.classifier
+    parameters = [(_count(weights), weights.requires_grad) for weights in classifier.module.parameters()]
     costs = Costs(
         device=device,
         precision=precision,
         encode_seconds=run.encode_seconds,
-        seconds=run.seconds,
-        rows_seen=len(data.train) * (1 if config.method == "probe" else config.epochs),
+        seconds=run.clock.seconds,
+        rows_seen=len(data.train) * (config.epochs if method.trains_body else 1),
         truncated=_truncated(classifier, data),
-        peak_memory_bytes=run.peak_bytes(),
-        reserved_memory_bytes=memory.reserved_bytes,
-        trainable_parameters=trainable,
-        total_parameters=total,
+        peak_memory_bytes=peak,
+        reserved_memory_bytes=reserved,
+        trainable_parameters=sum(size for size, trainable in parameters if trainable),
+        total_parameters=sum(size for size, _ in parameters),
         adapter_bytes=0,
     )
-    if output is not None and distributed.is_main():
-        written = write_artifact(classifier, output, predictions, costs)
-        costs = costs.model_copy(update={"adapter_bytes": written})
-    distributed.wait_for_everyone()
-    return TrainResult(classifier, config, costs, run.frozen, predictions, run.curve)
+    result = TrainResult(classifier, config, costs, run.frozen, _predict(classifier, data), run.curve)
+    if output is not None:
+        rows = evaluate(result) if evaluate else None
+        written = write_artifact(classifier, output, result.predictions, costs, rows)
+        result = replace(result, costs=costs.model_copy(update={"adapter_bytes": written}))
+    return result
 
 
-class _Training:
-    """The steps of one training (initialise the head, optimise, fit the kernel head) and its running costs."""
+class _Run:
+    """The steps of one training (start the head, optimise, fit the kernel head) and its running costs."""
 
     def __init__(
         self,
         config: TrainConfig,
         data: Dataset,
         classifier: IntentClassifier,
-        precision: str,
-        progress: bool,
         memory: PeakMemory,
-        saved: Checkpoints | None,
+        progress: bool,
+        evaluations: int,
+        saved: Checkpoint | None,
     ) -> None:
-        self.config, self.data, self.classifier, self.precision = config, data, classifier, precision
-        self.progress, self.memory, self.saved = progress, memory, saved
-        latest = saved.latest() if saved else None
-        self.before = latest[1] if latest else None
+        self.config, self.data, self.classifier, self.memory, self.saved = config, data, classifier, memory, saved
+        self.progress, self.evaluations = progress, evaluations
+        self.trains_body = METHODS.get(config.method).trains_body
+        self.first_trained = cached_layers.first_trained_layer(classifier.module.body)
+        self.before: dict[str, Any] = (saved.state if saved else None) or {}
+        self.clock = trainer.Stopwatch(self.before.get("seconds", 0.0))
+        self.encode_seconds: float = self.before.get("encode_seconds", 0.0)
         self.frozen: FrozenEmbeddings | None = None
-        self.encode_seconds = 0.0
         self.shared_bytes = 0
-        """Bytes of frozen embeddings that another training computed. They were in memory before `PeakMemory` started,
-        so its peak does not contain them; `peak_bytes` adds them."""
-        self.start_seconds = 0.0
-        self.seconds = 0.0
+        """Bytes of frozen embeddings that another training computed: in memory before `PeakMemory` started."""
         self.curve: list[dict[str, float]] = []
 
-    def start_head(self, frozen: FrozenEmbeddings | None) -> None:
-        """Compute the frozen embeddings if needed, and initialise the head from them.
-
-        A random head and a resumed training need no initialisation. They need the embeddings only if cached prefix
-        states are used.
-        """
-        kind = "probe" if self.config.method == "probe" else self.config.head_init
-        if self.before is not None and not uses_cached_prefix(self.config):
-            self.frozen, self.encode_seconds = frozen, self.before.encode_seconds
+    def start_head(self, given: FrozenEmbeddings | None) -> None:
+        """Embed the training texts with the frozen base, if needed, and start the linear head from them."""
+        config = self.config
+        starts = not self.before and not (self.trains_body and config.head_init == "random")
+        if not (starts or self.first_trained):
             return
-        if kind == "random" and not uses_cached_prefix(self.config):
-            return
-        self.frozen = embed_frozen(self.classifier, self.config, self.data, self.progress, frozen)
-        self.encode_seconds = self.before.encode_seconds if self.before else self.frozen.seconds
-        if self.frozen is frozen and self.memory.device == "cpu":  # frozen embeddings are never in GPU memory
-            self.shared_bytes = frozen.nbytes if uses_cached_prefix(self.config) else frozen.vectors.nbytes
-        never_used = self.config.method == "probe" and self.config.head == "kernel"
-        if self.before is not None or kind == "random" or never_used:
-            return
-        started = time.perf_counter()
-        head, scale = self.classifier.module.head, self.classifier.module.logit_scale
-        assert isinstance(head, nn.Linear)  # the kernel head is fitted after the training
-        if kind == "probe":
-            start_from_probe(head, self.frozen.vectors, self.data.train, scale, self.config.seed)
-        else:
-            start_from_class_means(head, self.frozen.vectors, self.data.train)
-        self.start_seconds = time.perf_counter() - started
-
-    def fit(self, evaluations: int) -> None:
-        """Train adapter (or body) and linear head with gradients, with `evaluations` evaluations per epoch.
-
-        A probe is not trained with gradients.
-        """
-        self.seconds = self.start_seconds
-        if self.config.method == "probe":
-            return
-        with base_models.quiet_loading():
-            from bankllm.training.trainer import TrainerHooks, fit
-        if self.config.adapts:
-            body = attach_adapter(self.classifier.module.body, self.config, published_name(self.config.base_model))
-            self.classifier.module.body = body
-        hooks = TrainerHooks(
-            progress=self.progress,
-            checkpoints=self.saved,
-            seconds_before=self.before.seconds if self.before else self.start_seconds,
-            state=self._state,
-            evaluations=evaluations,
-            evaluate=self._accuracy,
+        self.frozen = frozen = cached_layers.embed_frozen(
+            self.classifier, self.data, self.first_trained, self.progress, given
         )
-        self.seconds, self.curve = fit(
-            self.classifier, self.config, self.data.train, self.precision, hooks, self._prefix_states
-        )
+        self.encode_seconds = self.encode_seconds or frozen.seconds
+        if frozen is given and not self.memory.on_gpu:  # frozen embeddings are never in GPU memory
+            self.shared_bytes = frozen.nbytes if self.first_trained else frozen.vectors.nbytes
+        linear, scale = self.classifier.module.head, self.classifier.module.logit_scale
+        if not starts or not (self.trains_body or config.head == "linear"):
+            return
+        assert isinstance(linear, nn.Linear)  # the kernel head is fitted after the training
+        with self.clock:
+            head.start_from_probe(linear, frozen.vectors, self.data.train, scale, config.seed)
 
-    def fit_kernel_head(self, evaluations: int) -> None:
-        """Fit a kernel head on the adapted embeddings of the training texts. It replaces the linear head."""
-        config, classifier = self.config, self.classifier
-        started = time.perf_counter()
-        head, scale = fit_kernel_head(
-            self._embeddings(),
-            self.data.train,
-            len(self.data.label_names),
-            config.kernel_gamma,
-            config.kernel_ridge,
-            config.seed,
-        )
-        classifier.module.head, classifier.module.logit_scale = head.to(classifier.device), scale
+    def fit(self, precision: str) -> None:
+        """Train body and linear head with gradients."""
+        with self._cached_prefix() as cached:
+            trainer.fit(
+                self.classifier,
+                self.config,
+                self.data.train,
+                precision,
+                self.clock,
+                cached=cached,
+                resume=self.before,
+                save=self._save if self.saved else None,
+                evaluate=self._evaluate,
+                evaluations=self.evaluations,
+                progress=self.progress,
+            )
+        self.classifier.module.eval()  # outside of the block, where the module has all of its layers
+
+    def fit_kernel_head(self) -> None:
+        """Fit a kernel head on the current embeddings of the training texts. It replaces the linear head."""
+        config, classifier, split = self.config, self.classifier, self.data.train
+        with self.clock:
+            if not self.trains_body and self.frozen is not None:
+                vectors = self.frozen.vectors
+            else:
+                with self._cached_prefix() as cached:
+                    vectors = cached_layers.embed(classifier, split.texts, self.progress, cached=cached)[0]
+            kernel, scale = head.fit_kernel_head(
+                vectors, split, len(self.data.label_names), config.kernel_gamma, config.kernel_ridge, config.seed
+            )
+        classifier.module.head, classifier.module.logit_scale = kernel.to(classifier.device), scale
         changes = {"kernel_gamma": config.kernel_gamma, "logit_scale": scale}
         classifier.artifact = classifier.artifact.model_copy(update=changes)
-        self.seconds += time.perf_counter() - started
-        if evaluations:
-            examples = config.epochs * len(self.data.train)
-            self.curve.append({"examples": examples, "seconds": self.seconds, "accuracy": self._accuracy()})
+        if self.evaluations:
+            self._evaluate(config.epochs * len(split))
             classifier.module.eval()
 
-    def _embeddings(self) -> np.ndarray:
-        """Return the current embeddings of the training texts, (n, hidden)."""
-        classifier, texts, top_layers = self.classifier, self.data.train.texts, self.config.top_layers
-        if self.config.method == "probe" and self.frozen is not None:
-            return self.frozen.vectors
-        classifier.module.eval()
-        if self._prefix_states is not None and top_layers is not None:
-            return cached_layers.embed_from_prefix(classifier, texts, top_layers, self._prefix_states, self.progress)
-        return distributed.score(classifier, texts).embeddings
-
-    @property
-    def _prefix_states(self) -> list[torch.Tensor] | None:
-        """The cached prefix states of the training texts; None if the frozen layers run in every epoch."""
-        return self.frozen.prefix_states if self.frozen and uses_cached_prefix(self.config) else None
-
     def peak_bytes(self) -> int:
-        """Return the peak memory in bytes, including the peak before an interruption."""
-        peak = self.memory.peak_bytes + self.shared_bytes
-        return max(peak, self.before.peak_memory_bytes if self.before else 0)
+        """Peak memory so far, including the peak before an interruption."""
+        return max(self.memory.peak() + self.shared_bytes, self.before.get("peak_memory_bytes", 0))
 
-    def _state(self, seconds: float, epochs: int) -> TrainingState:
-        """Return the state for a checkpoint, after `epochs` epochs and `seconds` of optimisation."""
-        return TrainingState(
-            epochs=epochs,
-            encode_seconds=self.encode_seconds,
-            seconds=seconds,
-            peak_memory_bytes=max(self.peak_bytes(), self.memory.now()),
-        )
+    def _cached_prefix(self) -> Any:
+        """The context in which the body's frozen lower layers are cached, if there are any."""
+        if self.frozen is None or self.frozen.prefix_states is None or not self.first_trained:
+            return nullcontext()
+        return CachedPrefix(self.classifier.module.body, self.first_trained, self.frozen.prefix_states)
 
-    def _accuracy(self) -> float:
-        """Return the current accuracy on the test split."""
+    def _save(self, state: dict[str, Any]) -> None:
+        costs = {"seconds": self.clock.seconds, "encode_seconds": self.encode_seconds}
+        if self.saved:
+            self.saved.save({**state, **costs, "peak_memory_bytes": self.peak_bytes()})
+
+    def _evaluate(self, examples: int) -> None:
+        """Add a row with the accuracy on the test split to the curve."""
         module = self.classifier.module.eval()
-        keep_four_bits_trainable(module)
-        probabilities = distributed.score(self.classifier, self.data.test.texts).probabilities
+        cached_layers.keep_four_bits_trainable(module)
+        probabilities = self.classifier.score(self.data.test.texts).probabilities
         module.train()
-        return float(np.mean(probabilities.argmax(axis=1) == np.array(self.data.test.labels)))
-
-
-def _precision(config: TrainConfig, device: str) -> str:
-    if device == "cpu" and config.precision == "fp16":
-        raise UsageError("Training in fp16 is not possible on a CPU. Set precision to auto (fp32 here), or use a GPU.")
-    return base_models.precision(device) if config.precision == "auto" else config.precision
-
-
-def _open_checkpoints(folder: Path | None, config: TrainConfig, data: Dataset) -> Checkpoints | None:
-    if folder is None or config.method == "probe":
-        return None
-    fingerprint = {**config.model_dump(mode="json"), **data.conditions(), "processes": distributed.world_size()}
-    fingerprint["base_sha256"] = base_models.resolve(config.base_model).sha256
-    return Checkpoints(folder, fingerprint)
+        accuracy = float(np.mean(probabilities.argmax(axis=1) == np.array(self.data.test.labels)))
+        self.curve.append({"examples": examples, "seconds": self.clock.seconds, "accuracy": accuracy})
 
 
 @contextmanager
@@ -276,7 +232,7 @@ def _out_of_memory_explained(config: TrainConfig) -> Iterator[None]:
     """Replace torch's out-of-memory message, which describes allocators, by the settings that reduce memory."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise ModelError(
@@ -286,32 +242,54 @@ def _out_of_memory_explained(config: TrainConfig) -> Iterator[None]:
         ) from error
 
 
-def _untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassifier:
-    """Build the classifier before the training: body, random linear head and tokenizer, on `device`."""
-    base = base_models.resolve(config.base_model)
-    body = load_trainable_body(base, config, device)
-    # Logistic regression determines the scale of its logits itself.
-    logit_scale = 1.0 if config.method == "probe" else config.logit_scale
-    module = EncoderWithHead(body, len(data.label_names), config.pooling, logit_scale)
+def untrained(config: TrainConfig, data: Dataset, device: str) -> IntentClassifier:
+    """Build the classifier before the training: prepared body, random linear head and tokenizer, on `device`."""
+    base, method = base_models.resolve(config.base_model), METHODS.get(config.method)
+    body = load_body(base, quantised=method.quantised, device=device)
+    _set_dropout(body, config.dropout)
+    if config.gradient_checkpointing:
+        body.gradient_checkpointing_enable({"use_reentrant": False})
+    if not method.quantised:
+        body = (body.float() if device == "cpu" else body).requires_grad_(False)
+    body = method.prepare(body, config)
+    for name, weights in body.named_parameters():
+        weights.requires_grad &= POOLER not in name.split(".")  # it would never get a gradient
+    module = EncoderWithHead(body, len(data.label_names), config.pooling, config.logit_scale)
     module.head.to(device)
     artifact = ClassifierConfig(
         label_names=data.label_names,
         base_model=config.base_model,
         base_sha256=base.sha256,
         pooling=config.pooling,
-        logit_scale=logit_scale,
+        logit_scale=config.logit_scale,
         max_length=config.max_length,
-        quantised=config.method == "qlora",
+        quantised=method.quantised,
         method=config.method,
         threshold=config.threshold,
-        training={**data.conditions(), "config": config.model_dump(mode="json")},
+        training=made_from(config, data),
     )
     return IntentClassifier(module, load_tokenizer(base), artifact, device)
 
 
+def _set_dropout(body: nn.Module, share: float) -> None:
+    """Set every dropout probability. Architectures keep it in `nn.Dropout` modules or in float attributes."""
+    for module in body.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        for name, value in vars(module).items():
+            if name.endswith(("dropout", "dropout_prob")) and isinstance(value, float):
+                setattr(module, name, share)
+
+
+def _count(weights: torch.Tensor) -> int:
+    """Number of weights; for a 4-bit tensor, of those packed into it."""
+    packed = getattr(weights, "quant_state", None)
+    return weights.numel() if packed is None else packed.shape.numel()
+
+
 def _predict(classifier: IntentClassifier, data: Dataset) -> list[dict[str, object]]:
     """Classify the test split. The rows are described at `TrainResult.predictions`."""
-    probabilities = distributed.score(classifier, data.test.texts).probabilities
+    probabilities = classifier.score(data.test.texts).probabilities
     return [
         {
             "text_id": text_id,

@@ -164,6 +164,8 @@ def test_the_evidence_verifies_and_the_card_states_the_numbers_of_the_records(lo
     assert records["accuracy"].conditions["host"]["device"] == result.costs.device
 
     card = ModelCard.load(folder / "README.md")
+    assert card.data.library_name == "peft"
+    assert "# Banking intents: LoRA (r = 4) on sentence-transformers/all-MiniLM-L6-v2" in card.text
     found = {(r.metric_type, r.metric_name): r.metric_value for r in card.data.eval_results}
     assert found == {
         (hub, records[id].title): records[id].value
@@ -242,18 +244,18 @@ def test_an_artifact_without_records_cannot_be_verified(tmp_path: Path) -> None:
 
 
 def test_the_front_matter_has_the_format_of_the_hub_and_the_text_states_data_and_settings(tmp_path: Path) -> None:
-    card = write(tmp_path / "artifact", tiny("lora"))
+    card = write(tmp_path / "artifact", tiny("probe"))
     front_matter = yaml.safe_load((tmp_path / "artifact" / "README.md").read_text().split("---\n")[1])
     index = front_matter.pop("model-index")
     assert front_matter == {
         "base_model": "sentence-transformers/all-MiniLM-L6-v2",
-        "library_name": "peft",
+        "library_name": "transformers",
         "license": "cc0-1.0",
         "pipeline_tag": "text-classification",
         "language": "en",
-        "tags": ["banking", "intent-classification", "lora"],
+        "tags": ["banking", "intent-classification", "probe"],
     }
-    assert [model["name"] for model in index] == ["LoRA (r = 4) on sentence-transformers/all-MiniLM-L6-v2"]
+    assert [model["name"] for model in index] == ["kernel head alone on sentence-transformers/all-MiniLM-L6-v2"]
     assert index[0]["results"][0]["dataset"] == {"type": "teller77", "name": "teller77[2 intents]", "split": "test"}
     assert f"| teller77[2 intents], train | 2,000 | `{TELLER77['train_sha256']}` |" in card.text
     assert "| Accuracy | <!-- claim: accuracy -->75.0 %<!-- /claim --> | 30.1 – 95.4 % |" in card.text
@@ -318,7 +320,6 @@ def test_a_failed_write_does_not_change_the_earlier_artifact(tmp_path: Path, mon
     before = (output / "README.md").read_text()
 
     def full_disk(self, folder):
-        folder.mkdir()
         (folder / "head.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from bankllm.datasets import load
 from bankllm.errors import RunError, UsageError
-from bankllm.training.checkpoints import STATE_FILE, Checkpoints, TrainingState
+from bankllm.training.checkpoint import Checkpoint
 from bankllm.training.config import TrainConfig
-from bankllm.training.ray_sweep import _result, sweep_on_ray
+from bankllm.training.ray_sweep import sweep_on_ray, task_result
 from bankllm.training.sweep import lock_folder, sweep
 from bankllm.training.train import TrainResult
 
@@ -95,14 +96,14 @@ class HeldAfterAnEpoch:
 
     def __setstate__(self, state: dict[str, Path]) -> None:
         self.__dict__.update(state)
-        mark = Checkpoints.mark
+        save = Checkpoint.save
 
-        def mark_and_wait(folder: Path, state: TrainingState) -> None:
-            mark(folder, state)
+        def save_and_wait(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+            save(checkpoint, state)
             while not self.dead.exists():
                 time.sleep(0.01)
 
-        Checkpoints.mark = staticmethod(mark_and_wait)  # only on the node
+        Checkpoint.save = save_and_wait  # type: ignore[method-assign]  # only on the node
 
 
 class NodeKiller(threading.Thread):
@@ -114,18 +115,17 @@ class NodeKiller(threading.Thread):
         self.folder = folder
         self.dead = dead
         self.killed: list[str] = []
-        self.kept: dict[str, TrainingState] = {}
+        self.kept: dict[str, dict[str, Any]] = {}
 
     def run(self) -> None:
         try:
             deadline = time.monotonic() + 150
-            states: dict[str, list[Path]] = {}
-            while not (states and all(states.values())):
+            states = {key: self.folder / f"{key}.checkpoint" for key in LONG}
+            while not all(path.exists() for path in states.values()):
                 if time.monotonic() > deadline:
                     return
                 time.sleep(0.05)
-                states = {key: list(self.folder.glob(f"{key}.checkpoint/*/{STATE_FILE}")) for key in LONG}
-            self.kept = {key: TrainingState.model_validate_json(found[0].read_bytes()) for key, found in states.items()}
+            self.kept = {key: torch.load(path)["state"] for key, path in states.items()}
             raylet = psutil.Process(self.node.all_processes["raylet"][0].process.pid)
             processes = [raylet, *raylet.children(recursive=True)]
             titles = [" ".join(process.cmdline()) for process in processes]
@@ -152,9 +152,9 @@ def test_a_task_of_a_killed_node_runs_again_on_another_node(cluster, data_folder
     # Both trainings were unfinished when the node died, and both finished on the head node.
     assert {row["node"] for outcome in outcomes for row in outcome.rows} == {cluster.head_node.node_id}
     for outcome in outcomes[:2]:
-        assert killer.kept[outcome.key].epochs == 1
+        assert killer.kept[outcome.key]["epochs"] == 1
         # The task resumed from the checkpoint, and its costs include the time before the checkpoint.
-        assert outcome.costs.encode_seconds == killer.kept[outcome.key].encode_seconds
+        assert outcome.costs.encode_seconds == killer.kept[outcome.key]["encode_seconds"]
     assert {path.name for path in folder.iterdir()} == set(PLAN)
 
     data = load(str(data_folder))
@@ -172,30 +172,29 @@ def test_an_error_on_a_node_is_raised_in_the_driver():
 
     wrong = errors.RayTaskError("task", "traceback", UsageError("no linear layer named q_proj"))
     with pytest.raises(UsageError, match="no linear layer named q_proj"):
-        _result(fail_with(wrong.as_instanceof_cause()), None, "two", 3)
+        task_result(fail_with(wrong.as_instanceof_cause()), None, "two")
     with pytest.raises(
         RunError, match=r"The task two failed 4 times \(WorkerCrashedError\).*run the sweep again to resume"
     ):
-        _result(fail_with(errors.WorkerCrashedError()), None, "two", 3)
+        task_result(fail_with(errors.WorkerCrashedError()), None, "two")
     with pytest.raises(ZeroDivisionError):  # an unexpected error keeps its traceback
-        _result(
+        task_result(
             fail_with(errors.RayTaskError("task", "traceback", ZeroDivisionError()).as_instanceof_cause()),
             None,
             "two",
-            3,
         )
 
 
 def test_without_ray_the_error_names_the_command(data_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"needs Ray, which is not installed.*pip install 'bankllm\[cluster\]'"):
-        sweep_on_ray(PLAN, str(data_folder), tmp_path / "adapters", progress=False)
+        sweep_on_ray(PLAN, str(data_folder), tmp_path / "adapters", address="127.0.0.1:1", progress=False)
 
 
 def test_bad_input_is_refused_before_ray_starts(data_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match="cannot be used as a folder name"):
-        sweep_on_ray({"a/b": TrainConfig()}, str(data_folder), tmp_path, progress=False)
+        sweep_on_ray({"a/b": TrainConfig()}, str(data_folder), tmp_path, address="127.0.0.1:1", progress=False)
     monkeypatch.setattr("bankllm.training.sweep.TIMEOUT_S", 0.1)
     with lock_folder(tmp_path), pytest.raises(RunError, match="Another process is running a sweep in"):
-        sweep_on_ray(PLAN, str(data_folder), tmp_path, progress=False)
+        sweep_on_ray(PLAN, str(data_folder), tmp_path, address="127.0.0.1:1", progress=False)

@@ -1,7 +1,6 @@
 """A sweep that is killed with SIGKILL, and the second call that resumes it."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -11,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import bankllm.training.sweep as sweep_module
 from bankllm.datasets import Dataset, Split, load
-from bankllm.errors import NotMeasured, RunError, UsageError
+from bankllm.errors import ModelError, NotMeasured, RunError, UsageError
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.profiles import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
-from bankllm.training.sweep import PlannedTraining, plan, sweep
-from bankllm.training.sweep_progress import SweepBar, estimated_cost
-from bankllm.training.sweep_results import SweepResult
+from bankllm.training.sweep import PlannedTraining, SweepResult, plan, sweep
 from tests.support import ROOT
 
 PLAN = {
@@ -28,7 +26,7 @@ PLAN = {
     "two": TrainConfig(rank=2, epochs=3),
     "three": TrainConfig(rank=2, epochs=1, seed=1),
 }
-FILES = {"result.json", "rows.csv", "training.json", "head.safetensors", "README.md"}
+FILES = {"rows.csv", "training.json", "head.safetensors", "README.md"}
 
 SCRIPT = """
 import sys, time
@@ -121,7 +119,7 @@ def same_answers(ours: SweepResult, theirs: SweepResult) -> bool:
 @pytest.mark.parametrize(
     ("moment", "reached"),
     [
-        ("in the second epoch of two", "adapters/two.checkpoint/checkpoint-*/so_far.json"),
+        ("in the second epoch of two", "adapters/two.checkpoint"),
         ("between one and two", "waiting"),
         ("before the rows of two", "waiting"),
     ],
@@ -130,9 +128,9 @@ def test_a_killed_sweep_resumes(moment, reached, tmp_path, uninterrupted, traine
     kill_at(moment, tmp_path, reached)
     folder = tmp_path / "adapters"
     before = snapshot(folder / "one")
-    assert (folder / "one" / "result.json").is_file()
-    assert not (folder / "two" / "result.json").exists()
-    kept = [json.loads(path.read_text()) for path in folder.glob("two.checkpoint/*/so_far.json")]
+    assert (folder / "one" / "rows.csv").is_file()
+    assert not (folder / "two").exists()
+    kept = [torch.load(path)["state"] for path in folder.glob("two.checkpoint")]
     assert bool(kept) == (moment != "between one and two")
 
     outcomes = sweep(PLAN, tiny(), folder, progress=False)
@@ -143,7 +141,7 @@ def test_a_killed_sweep_resumes(moment, reached, tmp_path, uninterrupted, traine
     if kept:
         assert {state["epochs"] for state in kept} <= {1, 2, 3}
         assert outcomes[1].costs.encode_seconds == kept[0]["encode_seconds"]
-        assert outcomes[1].costs.seconds > min(state["seconds"] for state in kept)
+        assert outcomes[1].costs.seconds > kept[0]["seconds"]
     assert [(o.key, o.config, o.measured) for o in outcomes] == [(key, config, True) for key, config in PLAN.items()]
     assert files_below(folder) == files_below(uninterrupted)
     expected = sweep(PLAN, tiny(), uninterrupted, progress=False)
@@ -163,7 +161,9 @@ def test_each_result_is_complete_and_states_its_costs(uninterrupted):
         costs = outcome.costs
         assert costs.rows_seen == len(data.train) * (1 if outcome.key == "one" else outcome.config.epochs)
         assert min(costs.seconds, costs.encode_seconds, costs.adapter_bytes) > 0
-        assert (costs.trainable_parameters > 0) == outcome.config.adapts  # a kernel head is solved, not trained
+        assert (costs.trainable_parameters > 0) == (
+            outcome.config.method == "lora"
+        )  # a kernel head is solved, not trained
         assert (costs.device, costs.precision) == ("cpu", "fp32") or costs.device == "cuda"
         assert costs.total_seconds == costs.encode_seconds + costs.seconds
     assert again[2].costs.encode_seconds == again[1].costs.encode_seconds  # embedded once, shared
@@ -181,12 +181,12 @@ def test_a_finished_sweep_trains_nothing(uninterrupted, trained):
 def test_another_configuration_or_other_data_under_the_same_key_is_refused(uninterrupted, trained):
     before = snapshot(uninterrupted)
     with pytest.raises(
-        UsageError, match=r"two holds the result of another training .*\(rank: stored 2, requested 4\)\. Delete"
+        UsageError, match=r"two belongs to another training \(rank: stored 2, requested 4\)\..*delete it"
     ):
         sweep({**PLAN, "two": TrainConfig(rank=4, epochs=3)}, tiny(), uninterrupted, progress=False)
     data = tiny()
     swapped = Split(data.test.texts[::-1], data.test.labels[::-1])
-    with pytest.raises(UsageError, match=r"one holds the result of another training .*\(rows_sha256: stored '"):
+    with pytest.raises(UsageError, match=r"one belongs to another training \(rows_sha256: stored '"):
         sweep(PLAN, dataclasses.replace(data, test=swapped), uninterrupted, progress=False)
     assert trained == []
     assert snapshot(uninterrupted) == before
@@ -194,10 +194,8 @@ def test_another_configuration_or_other_data_under_the_same_key_is_refused(unint
 
 def test_the_error_for_a_damaged_result_names_the_file(uninterrupted, tmp_path):
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "result.json").write_text((uninterrupted / "one" / "result.json").read_text()[:-20])
-    with pytest.raises(
-        RunError, match=r"result\.json is not a valid sweep result .*Delete .*one to train this configuration again"
-    ):
+    (tmp_path / "one" / "training.json").write_text((uninterrupted / "one" / "training.json").read_text()[:-20])
+    with pytest.raises(ModelError, match=r"one/training\.json is invalid: .*Train the classifier again"):
         sweep(PLAN, tiny(), tmp_path, progress=False)
 
 
@@ -210,7 +208,7 @@ def test_a_training_that_cannot_run_states_the_reason_and_is_tried_again(tmp_pat
     assert missing.rows == []
     with pytest.raises(NotMeasured, match=r"qlora was not measured: .*pip install bitsandbytes"):
         missing.costs  # noqa: B018
-    assert files_below(tmp_path / "qlora") == {"result.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"probe"}
 
     monkeypatch.undo()
     monkeypatch.setenv("BANKLLM_OFFLINE", "1")
@@ -230,13 +228,14 @@ def test_qlora_gives_the_same_result_after_an_interruption(tmp_path, trained):
 
 
 def test_only_the_leftovers_of_a_killed_training_are_deleted(tmp_path):
-    leftovers = [".probe-ab12cd_9", "probe.checkpoint", "tmpab12cd_9"]
-    for name in [*leftovers, ".other-ab12cd_9", "tmp_mine"]:
+    for name in (".probe-ab12cd_9", ".other-ab12cd_9", "mine"):
         (tmp_path / name).mkdir()
-    (tmp_path / ".probe-ab12cd_9" / "head.safetensors").touch()
-    (tmp_path / "probe.checkpoint" / ".made_from.json.x1").touch()
+        (tmp_path / name / "head.safetensors").touch()
+    for name in (".probe.checkpoint.ab12cd_9", ".other.checkpoint.ab12cd_9"):
+        (tmp_path / name).touch()
     sweep({"probe": TrainConfig(method="probe")}, tiny(), tmp_path, progress=False)
-    assert {path.name for path in tmp_path.iterdir()} == {"probe", ".other-ab12cd_9", "tmp_mine"}
+    others = {".other-ab12cd_9", ".other.checkpoint.ab12cd_9", "mine"}
+    assert {path.name for path in tmp_path.iterdir()} == {"probe", *others}
 
 
 def test_unrelated_files_are_not_deleted(tmp_path):
@@ -277,6 +276,8 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
 
 def test_a_profile_becomes_a_plan():
     made = plan(PROFILES["full"])
+    for other in PROFILES.values():
+        assert len(plan(other)) == sum(len(entry.seeds) for entry in other.training)  # no key is used twice
     labels = [planned.label for planned in made.values()]
     assert labels[:3] == ["LoRA r=4 seed 0", "LoRA r=4 seed 1", "LoRA r=4 seed 2"]
     assert len(labels) == len(set(labels)) == 2 + 3 * 8
@@ -293,18 +294,3 @@ def test_a_profile_becomes_a_plan():
     wrong = best.model_copy(update={"options": {"learning_rate": 1}})
     with pytest.raises(UsageError, match="learning_rate: there is no such field"):
         plan(profile.model_copy(update={"training": (wrong,)}))
-
-
-def test_the_remaining_time_is_estimated_from_finished_trainings(capsys):
-    three = {"probe": PLAN["one"], "lora": TrainConfig(epochs=2), "more": TrainConfig(epochs=4)}
-    with SweepBar(three, progress=True) as bar:
-        bar.start("probe")
-        assert bar.seconds_left() is None
-        bar.finish("probe", 10 * estimated_cost(three["probe"]))
-        assert bar.seconds_left() == pytest.approx(10 * (estimated_cost(three["lora"]) + estimated_cost(three["more"])))
-        bar.finish("lora", 100 * estimated_cost(three["lora"]))
-        assert bar.seconds_left() == pytest.approx(100 * estimated_cost(three["more"]))  # the pace of the same method
-        bar.start("more")
-        bar.finish("more", None)
-        assert bar.seconds_left() == 0
-    assert "sweep 3/3 more" in capsys.readouterr().err

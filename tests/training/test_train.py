@@ -12,14 +12,13 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from bankllm.datasets import Dataset
-from bankllm.errors import ModelError, NotMeasured, UsageError
+from bankllm.errors import ModelError, UsageError
 from bankllm.evidence.records import read_records
 from bankllm.model.torch_classifier import IntentClassifier
-from bankllm.training.cached_layers import embed_frozen
 from bankllm.training.config import TrainConfig
 from bankllm.training.head import PROBE_C
-from bankllm.training.memory import SAMPLE_S, PeakMemory
-from bankllm.training.train import TrainResult, _Training, _untrained, train
+from bankllm.training.memory import PeakMemory
+from bankllm.training.train import TrainResult, train
 from tests.support.small_training import confidences, three_intents, tiny_decoder
 
 WEIGHTS = {
@@ -38,19 +37,6 @@ def data() -> Dataset:
 
 def accuracy(result: TrainResult) -> float:
     return float(np.mean([row["predicted"] == row["actual"] for row in result.predictions]))
-
-
-@pytest.mark.parametrize(("device", "counted"), [("cpu", True), ("cuda", False)])
-def test_shared_embeddings_count_only_as_cpu_memory(data, device, counted):
-    """On a GPU the peak comes from torch's allocator, and the shared embeddings are not in GPU memory."""
-    config = TrainConfig(method="lora", top_layers=1)
-    classifier = _untrained(config, data, "cpu")
-    shared = embed_frozen(classifier, config, data, progress=False, frozen=None)
-    training = _Training(config, data, classifier, "fp32", False, PeakMemory(device), saved=None)
-    training.start_head(shared)
-    assert training.frozen is shared
-    assert training.peak_bytes() == (shared.nbytes if counted else 0)
-    assert shared.nbytes > len(data.train) * 384 * 4
 
 
 @pytest.mark.parametrize("method", ["probe", "lora", "qlora", "full"])
@@ -85,18 +71,6 @@ def test_the_trainable_parameters_are_adapter_and_linear_head(data):
     assert lora.costs.peak_memory_bytes > 80 * 2**20  # the weights are 87 MiB
 
 
-def test_the_head_starts_as_a_nearest_centroid_classifier(data):
-    still = TrainConfig(head_init="class-means", epochs=1, lr_adapter=1e-12, lr_head=1e-12, head="linear")
-    result = train(still, data, progress=False)
-    texts, labels = data.train.texts, np.array(data.train.labels)
-    vectors = result.classifier.score(texts).embeddings
-    centroids = np.stack([vectors[labels == label].mean(axis=0) for label in range(3)])
-    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    logits = 20 * result.classifier.score(data.test.texts).embeddings @ centroids.T
-    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(softmax.max(axis=1), confidences(result), atol=1e-4)
-
-
 def test_the_head_starts_as_the_probe(data):
     config = TrainConfig(head_init="probe", epochs=1, lr_adapter=1e-12, lr_head=1e-12, head="linear")
     still = train(config, data, progress=False)
@@ -120,6 +94,8 @@ def test_frozen_embeddings_can_be_shared_only_by_matching_trainings(data):
     assert again.frozen is first.frozen
     assert again.costs.encode_seconds == first.costs.encode_seconds > 0
     assert confidences(again) == pytest.approx(confidences(first))
+    # The shared embeddings were in memory before, so they are added to the measured peak.
+    assert again.costs.peak_memory_bytes > first.frozen.nbytes >= 36 * 384 * 4
     with pytest.raises(UsageError, match=r"The frozen embeddings are of .*'mean', 64\), but this training needs .*32"):
         train(TrainConfig(method="probe", max_length=32), data, progress=False, frozen=first.frozen)
 
@@ -193,34 +169,6 @@ def test_another_error_during_training_is_not_changed(data, monkeypatch):
         train(TrainConfig(rank=2), data, progress=False)
 
 
-def test_a_rank_above_the_width_is_refused(data):
-    with pytest.raises(UsageError, match=r"Rank 385 is above the width of .*\(384\)"):
-        train(TrainConfig(rank=385), data, progress=False)
-
-
-def test_an_error_leaves_no_output(data, tmp_path):
-    with pytest.raises(UsageError, match="no linear layer named q_proj"):
-        train(TrainConfig(target_modules=("q_proj",)), data, tmp_path / "adapter", progress=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_qlora_without_bitsandbytes_is_not_measured(data, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(NotMeasured, match="pip install bitsandbytes"):
-        train(TrainConfig(method="qlora"), data, progress=False)
-
-
-def test_qlora_without_a_kernel_is_not_measured(data, monkeypatch):
-    import bitsandbytes
-
-    def no_kernel(self, x):
-        raise RuntimeError("no native library")
-
-    monkeypatch.setattr(bitsandbytes.nn.Linear4bit, "forward", no_kernel)
-    with pytest.raises(NotMeasured, match=r"no working 4-bit kernel \(no native library\).*train with method lora"):
-        train(TrainConfig(method="qlora"), data, progress=False)
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU trains in fp16")
 def test_fp16_on_a_cpu_is_refused(data):
     with pytest.raises(UsageError, match="Training in fp16 is not possible on a CPU"):
@@ -229,10 +177,11 @@ def test_fp16_on_a_cpu_is_refused(data):
 
 def test_peak_memory_includes_memory_freed_before_the_end():
     with PeakMemory("cpu") as memory:
-        block = np.ones(128 * 2**20, dtype=np.uint8)
-        time.sleep(5 * SAMPLE_S)
+        block, deadline = np.ones(128 * 2**20, dtype=np.uint8), time.monotonic() + 30
+        while memory.peak() < 100 * 2**20 and time.monotonic() < deadline:
+            time.sleep(0.001)
         del block
-    assert 100 * 2**20 < memory.peak_bytes < 400 * 2**20
+    assert 100 * 2**20 < memory.peak() < 400 * 2**20
 
 
 def test_a_training_prints_nothing_without_progress(tmp_path):

@@ -5,8 +5,9 @@ from torch import nn
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, LlamaConfig, LlamaModel
 
 from bankllm.errors import UsageError
-from bankllm.training.adapters import attach_adapter, count_parameters
 from bankllm.training.config import TrainConfig
+from bankllm.training.methods import METHODS
+from bankllm.training.train import train
 
 
 def bert() -> nn.Module:
@@ -32,8 +33,12 @@ def distilbert() -> nn.Module:
     return DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=32))
 
 
+def prepare(body: nn.Module, rank: int = 2, **choices: object) -> nn.Module:
+    return METHODS.get("lora").prepare(body.requires_grad_(False), TrainConfig(rank=rank, **choices))
+
+
 def adapted_layers(body: nn.Module, **choices: object) -> set[str]:
-    model = attach_adapter(body, TrainConfig(rank=2, **choices), "some/base")
+    model = prepare(body, **choices)
     return {name.split(".lora_A")[0].rpartition(".")[2] for name, _ in model.named_modules() if ".lora_A." in name}
 
 
@@ -48,8 +53,16 @@ def test_an_architecture_without_default_targets_lists_its_layers():
     assert adapted_layers(distilbert(), target_modules=("q_lin",)) == {"q_lin"}
 
 
+@pytest.mark.parametrize(("alpha", "scale"), [(None, 2), (6, 3)])
+def test_the_default_alpha_gives_a_scale_of_two(alpha, scale):
+    scales = {
+        module.scaling["default"] for module in prepare(bert(), alpha=alpha).modules() if hasattr(module, "scaling")
+    }
+    assert scales == {scale}
+
+
 def test_all_linear_does_not_adapt_the_unused_pooler():
-    model = attach_adapter(bert(), TrainConfig(rank=2, target_modules="all-linear"), "some/base")
+    model = prepare(bert(), target_modules="all-linear")
     adapted = [name for name, _ in model.named_modules() if ".lora_A." in name]
     assert any("intermediate.dense" in name for name in adapted)
     assert not any("pooler" in name for name in adapted)
@@ -62,13 +75,29 @@ def test_an_unknown_target_is_an_error_even_with_a_known_one():
 
 def test_a_rank_above_the_width_is_refused():
     with pytest.raises(UsageError, match=r"Rank 17 is above the width of .*query \(16\).*Set rank to a number from 1"):
-        attach_adapter(bert(), TrainConfig(rank=17), "some/base")
+        prepare(bert(), rank=17)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": 5000}, r"Rank 5000 is above the width of .*\(384\)"),
+        ({"target_modules": ("q_proj",)}, "no linear layer named q_proj"),
+        ({"top_layers": 7}, "top_layers=7, but the model has 6 layers"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_the_model_fails_before_any_text_is_embedded(
+    options, message, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("bankllm.training.cached_layers.embed_frozen", None)  # calling it would fail with another error
+    with pytest.raises(UsageError, match=message):
+        train(TrainConfig(**options), data, tmp_path / "adapter", progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("top_layers", "layers"), [("half", 1), (None, 2)])
 def test_only_the_adapter_is_trainable_and_has_the_expected_size(top_layers, layers):
-    model = attach_adapter(bert(), TrainConfig(rank=2, top_layers=top_layers), "some/base")
-    trainable, total = count_parameters(model)
+    model = prepare(bert(), top_layers=top_layers)
+    trainable = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     assert trainable == layers * 2 * (2 * 16 + 16 * 2)  # layers × targets × (A + B)
-    assert total == trainable + sum(p.numel() for p in bert().parameters())
-    assert model.peft_config["default"].base_model_name_or_path == "some/base"
+    assert model.peft_config["default"].base_model_name_or_path == "sentence-transformers/all-MiniLM-L6-v2"

@@ -1,0 +1,66 @@
+"""Resume a training: what it is made from, and the file with its state after the last finished epoch.
+
+On disk there is nothing, a checkpoint file, or the finished artifact folder. File and folder each appear with one
+rename, so a process that is killed leaves the state before or after. Both hold what the training is made from.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bankllm.datasets import Dataset
+from bankllm.errors import RunError, UsageError
+from bankllm.training.config import TrainConfig
+from bankllm.util.atomic_files import atomic_writer
+
+
+def made_from(config: TrainConfig, data: Dataset) -> dict[str, Any]:
+    """Configuration and data set of a training, with a sha256 of the data set's labels, texts and order."""
+    rows = [data.label_names, *([split.texts, split.labels] for split in (data.train, data.test))]
+    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return {**data.conditions(), "rows_sha256": digest, "config": config.model_dump(mode="json")}
+
+
+def refuse_other(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    """Raise `UsageError` if what is stored in `path` was made from something else."""
+    stored, requested = ({**source, **source["config"], "config": None} for source in (found, wanted))
+    other = [name for name in requested if stored.get(name, requested[name]) != requested[name]]
+    if other:
+        differences = ", ".join(f"{name}: stored {stored[name]!r}, requested {requested[name]!r}" for name in other)
+        raise UsageError(
+            f"{path} belongs to another training ({differences}). Resume with the same configuration and data, choose "
+            "another path, or delete it to train again."
+        )
+
+
+class Checkpoint:
+    """The checkpoint file of one training, which `source` identifies.
+
+    The constructor raises `UsageError` if the file belongs to another training, and `RunError` if it is damaged or no
+    checkpoint.
+    """
+
+    def __init__(self, path: Path, source: dict[str, Any]) -> None:
+        self.path, self.source = path, source
+        self.state: dict[str, Any] | None = None
+        """The state after the last finished epoch, as `save` got it; None if no epoch was finished."""
+        if not path.exists():
+            return
+        try:
+            with path.open("rb") as file:
+                stored = torch.load(file, map_location="cpu", weights_only=True)
+            found, self.state = json.loads(stored["source"]), stored["state"]
+        except Exception as error:
+            raise RunError(
+                f"{path} is not a checkpoint of a training, or it is damaged ({type(error).__name__}). Delete it to "
+                "train from the start, or choose another file."
+            ) from error
+        refuse_other(found, source, path)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the file atomically."""
+        with atomic_writer(self.path) as file:
+            torch.save({"source": json.dumps(self.source), "state": state}, file)
