@@ -41,10 +41,9 @@ class Costs(BaseModel):
     device: str
     precision: str
     encode_seconds: float
-    """Seconds for embedding the training texts with the frozen base, also if another training had computed the
-    embeddings; 0 if the method does not need them."""
+    """Seconds for embedding the training texts, also if another training did it; 0 if it was not needed."""
     seconds: float
-    """Seconds of optimisation, including the initialisation of the head, without loading, embedding and testing."""
+    """Seconds of optimisation, including the head, without loading, embedding and testing."""
     rows_seen: int
     """Training texts × epochs."""
     truncated: int

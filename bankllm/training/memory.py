@@ -10,7 +10,6 @@ import psutil
 import torch
 
 SAMPLE_S = 0.02
-"""Seconds between two samples of the resident memory."""
 
 
 class PeakMemory:

@@ -17,13 +17,13 @@ def check_trainable(data: Dataset) -> None:
     """Raise `DataError` unless the data set has at least two labels and each label has a training text."""
     seen = {data.label_names[label] for label in data.train.labels}
     unseen = [name for name in data.label_names if name not in seen]
-    if len(seen) < 2:
-        found = f"training texts of only one label ({min(seen)})" if seen else "no training texts"
-        raise DataError(f"{data.name} has {found}. A classifier needs at least two labels with texts; add texts.")
-    if unseen:
+    if len(seen) < 2 or unseen:
+        fault = f"labels without a training text: {', '.join(unseen[:5])}"
+        if len(seen) < 2:
+            fault = f"training texts of only one label ({min(seen)})" if seen else "no training texts"
         raise DataError(
-            f"{data.name} has labels without a training text: {', '.join(unseen[:5])}. Add texts, or select only the "
-            "other labels with Dataset.select."
+            f"{data.name} has {fault}. A classifier needs texts of at least two labels, and of each label. Add texts, "
+            "or select other labels with Dataset.select."
         )
 
 

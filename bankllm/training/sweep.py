@@ -123,32 +123,48 @@ def sweep(
     evaluate: Evaluate | None = None,
     report: Callable[[SweepResult], None] = lambda outcome: None,
     progress: bool = True,
+    ray: str | None = None,
 ) -> list[SweepResult]:
-    """Train each configuration into `folder/<key>`, in order. Configurations with a finished result are skipped.
+    """Train each configuration into `folder/<key>`. Configurations with a finished result are skipped.
 
     - `evaluate` receives each `TrainResult` and returns the rows of its `rows.csv`. Without `evaluate`, the rows are
       the predictions for `data.test`.
     - `report` is called with each outcome after the outcome is on disk, also for skipped configurations.
+    - `ray`: address of a Ray cluster whose nodes train, and share the folder. Without it, this process trains one
+      configuration after the other, and the trainings share the frozen embeddings.
 
-    A training that cannot run on this machine (`NotMeasured`) becomes an outcome with the reason. The trainings share
-    the frozen embeddings. The results do not depend on interruptions, and an interruption repeats at most one epoch.
+    A training that cannot run on this machine (`NotMeasured`) becomes an outcome with the reason. The results do not
+    depend on interruptions, and an interruption repeats at most one epoch.
     Raises `UsageError` if `folder/<key>` holds the result of another configuration or data set, `RunError` if another
-    process runs a sweep in the folder, and every error of `train`.
+    process runs a sweep in the folder, and every error of `train` and of `train_on_cluster`.
     """
     check_keys(plan)
     with lock_folder(folder):
         for key, config in plan.items():
             read_outcome(key, config, data, folder)  # a wrong folder fails here, before any training
-        embeddings: dict[tuple[object, ...], FrozenEmbeddings | None] = {}
-        outcomes = []
-        for key, config in tqdm(plan.items(), desc="sweep", unit="training", disable=not progress):
-            base = (METHODS.get(config.method).quantised, config.base_model, config.pooling, config.max_length)
-            outcome, embeddings[base] = train_one(
-                key, config, data, folder, frozen=embeddings.get(base), evaluate=evaluate, progress=progress
-            )
+        if ray:
+            from bankllm.training.ray_sweep import train_on_cluster
+
+            trainings = train_on_cluster(plan, data, folder, evaluate, ray)
+        else:
+            trainings = _train_here(plan, data, folder, evaluate, progress)
+        outcomes = {}
+        for outcome in tqdm(trainings, desc="sweep", unit="training", total=len(plan), disable=not progress):
             report(outcome)
-            outcomes.append(outcome)
-    return outcomes
+            outcomes[outcome.key] = outcome
+    return [outcomes[key] for key in plan]
+
+
+def _train_here(
+    plan: Mapping[str, TrainConfig], data: Dataset, folder: Path, evaluate: Evaluate | None, progress: bool
+) -> Iterator[SweepResult]:
+    embeddings: dict[tuple[object, ...], FrozenEmbeddings | None] = {}
+    for key, config in plan.items():
+        base = (METHODS.get(config.method).quantised, config.base_model, config.pooling, config.max_length)
+        outcome, embeddings[base] = train_one(
+            key, config, data, folder, frozen=embeddings.get(base), evaluate=evaluate, progress=progress
+        )
+        yield outcome
 
 
 def train_one(
@@ -169,9 +185,9 @@ def train_one(
         shutil.rmtree(unfinished)
     for unfinished in folder.glob(f".{key}.checkpoint.*"):
         unfinished.unlink()
-    outcome, checkpoint = (read_outcome(key, config, data, folder), folder / f"{key}.checkpoint")
+    outcome, checkpoint = read_outcome(key, config, data, folder), folder / f"{key}.checkpoint"
     if outcome is None:
-        outcome, rows = (SweepResult(key, folder / key, config), evaluate or (lambda result: result.predictions))
+        outcome, rows = SweepResult(key, folder / key, config), evaluate or (lambda result: result.predictions)
         try:
             result = train(config, data, outcome.folder, progress, frozen, checkpoint=checkpoint, evaluate=rows)
         except NotMeasured as reason:

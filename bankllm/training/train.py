@@ -65,12 +65,10 @@ def train(
     """Train on `data.train`, then classify `data.test` once.
 
     - `output`: folder in which the artifact is saved; None saves nothing.
-    - `frozen`: the frozen embeddings of an earlier result, so that the training texts are not embedded again. QLoRA
-      may use embeddings of the base in full precision, because they only initialise its head.
+    - `frozen`: the frozen embeddings of an earlier result, so that the training texts are not embedded again.
     - `checkpoint`: file for the state after each epoch. A call with the same file, configuration and data resumes after
       the last epoch. Delete the file after the result has been saved.
-    - `curve`: number of evaluations on `data.test` per epoch. Use it only with `split_validation(data)`, so that
-      nothing is chosen on the real test split.
+    - `curve`: number of evaluations on `data.test` per epoch. Use it only with `split_validation(data)`.
     - `evaluate`: returns rows that become `rows.csv` in the artifact.
 
     Raises `DataError` if `data` has fewer than two labels or a label without training text, `UsageError` if the

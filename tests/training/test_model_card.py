@@ -3,21 +3,15 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 import yaml
 from huggingface_hub import ModelCard
-from peft import PeftModel
-from torch.nn.functional import normalize
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import BertConfig, BertModel
 
-from bankllm import training
-from bankllm.datasets import Dataset, Split, load
+from bankllm.datasets import Dataset
 from bankllm.datasets.banking77 import LICENCE
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.claim_syntax import CLAIM
@@ -25,13 +19,14 @@ from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import Finding, verify
 from bankllm.model import base_models
 from bankllm.model.artifact import ClassifierConfig, Pooling
-from bankllm.model.encoder import EncoderWithHead, pool
+from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import Costs
 from bankllm.training.config import TrainConfig
 from bankllm.training.model_card import check_output, write_artifact
 from bankllm.training.train import TrainResult, train
 from tests.support.sealed_run import TELLER77
+from tests.support.small_training import three_intents
 
 COSTS = Costs(
     device="cpu",
@@ -83,14 +78,8 @@ def write(
 @pytest.fixture(scope="module")
 def lora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult, Dataset]:
     """A trained LoRA artifact of three intents: its folder, the result of the training, and the data set."""
-    folder = tmp_path_factory.mktemp("card") / "lora"
-    whole = load("teller77").first_intents(3)
-    data = replace(whole, train=every(whole.train, 6), test=every(whole.test, 2))
+    folder, data = tmp_path_factory.mktemp("card") / "lora", three_intents(12)
     return folder, train(TrainConfig(rank=4, epochs=1), data, folder, progress=False), data
-
-
-def every(split: Split, step: int) -> Split:
-    return Split(split.texts[::step], split.labels[::step])
 
 
 def test_the_folder_holds_adapter_labels_head_and_evidence_but_no_texts(lora) -> None:
@@ -110,21 +99,6 @@ def test_the_folder_holds_adapter_labels_head_and_evidence_but_no_texts(lora) ->
     assert [{key: str(value) for key, value in row.items()} for row in result.predictions] == rows
     assert set(rows[0]) == {"text_id", "actual", "predicted", "confidence"}
     assert tuple(json.loads((folder / "training.json").read_text())["label_names"]) == data.label_names
-
-
-def test_peft_without_bankllm_gives_the_same_embeddings(lora) -> None:
-    folder, result, data = lora
-    plain = AutoModel.from_pretrained(base_models.resolve("minilm").location)
-    model = PeftModel.from_pretrained(plain, folder).eval()
-    batch = result.classifier.tokenizer(list(data.test.texts), padding=True, return_tensors="pt")
-    with torch.inference_mode():
-        hidden = model(**batch).last_hidden_state
-        with model.disable_adapter():
-            unadapted = model(**batch).last_hidden_state
-    vectors, before = (normalize(pool(h, batch["attention_mask"], "mean"), dim=-1).numpy() for h in (hidden, unadapted))
-    ours = training.load(folder).score(data.test.texts).embeddings
-    np.testing.assert_allclose(vectors, ours, atol=1e-5)
-    assert np.abs(before - ours).max() > 1e-3  # the adapter has an effect
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
@@ -178,69 +152,40 @@ def test_the_evidence_verifies_and_the_card_states_the_numbers_of_the_records(lo
     assert {match["id"] for match in CLAIM.finditer(card.text)} == set(records)
 
 
-def change(folder: Path, name: str, pattern: str, new: str) -> None:
-    text = (folder / name).read_text()
-    changed = re.sub(pattern, new, text, count=1)
-    assert changed != text
-    (folder / name).write_text(changed)
+TAMPERINGS = [
+    ("README.md", r"value: 0\.75\n", "value: 0.85\n", "model-index: expected Accuracy 0.75, as in the records, found"),
+    (
+        "README.md",
+        "name: Accuracy",
+        "name: Precision",
+        "model-index: expected Precision None, as in the records, found",
+    ),
+    ("README.md", r"75\.0 %", "95.0 %", "accuracy: expected '75.0 %' as in the record, found '95.0 %'"),
+    ("README.md", "tags:", "tags: [", "the model card cannot be read"),
+    ("README.md", None, None, "the model card cannot be read (FileNotFoundError"),
+    ("raw/predictions.csv", ",cash,", ",card,", "raw/predictions.csv was changed"),
+    ("records.jsonl", '"value":0.75', '"value":0.8', "recorded 0.8"),
+    ("head.safetensors", None, None, "the records name it, but it is missing"),
+    ("training.json", '"cash"', '"coin"', "expected sha256"),
+]
+"""File, what is replaced in it (None: the file is deleted), by what, and the finding."""
 
 
-TAMPERINGS: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "a number of the front matter": (
-        lambda f: change(f, "README.md", r"value: 0\.75\n", "value: 0.85\n"),
-        "README.md",
-        "model-index: expected Accuracy 0.75, as in the records, found 0.85",
-    ),
-    "a metric without a record": (
-        lambda f: change(f, "README.md", "name: Accuracy", "name: Precision"),
-        "README.md",
-        "model-index: expected Precision None, as in the records, found 0.75",
-    ),
-    "a number of the text": (
-        lambda f: change(f, "README.md", r"75\.0 %", "95.0 %"),
-        "README.md",
-        "accuracy: expected '75.0 %' as in the record, found '95.0 %'",
-    ),
-    "front matter that is no YAML": (
-        lambda f: change(f, "README.md", "tags:", "tags: ["),
-        "README.md",
-        "the model card cannot be read",
-    ),
-    "no card": (lambda f: (f / "README.md").unlink(), "README.md", "the model card cannot be read (FileNotFoundError"),
-    "a prediction": (lambda f: change(f, "raw/predictions.csv", ",cash,", ",card,"), "accuracy", "was changed"),
-    "a cost": (lambda f: change(f, "raw/cost.csv", "10.25", "1.25"), "train_s", "was changed"),
-    "a record": (lambda f: change(f, "records.jsonl", '"value":0.75', '"value":0.8'), "accuracy", "recorded 0.8"),
-    "other weights": (
-        lambda f: (f / "head.safetensors").write_bytes(b"other"),
-        "head.safetensors",
-        "expected sha256",
-    ),
-    "other labels": (lambda f: change(f, "training.json", '"cash"', '"coin"'), "training.json", "expected sha256"),
-    "no weights": (
-        lambda f: (f / "head.safetensors").unlink(),
-        "head.safetensors",
-        "the records name it, but it is missing",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", TAMPERINGS)
-def test_verify_detects_and_names_each_manipulation(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "old", "new", "detail"), TAMPERINGS)
+def test_verify_detects_and_names_each_manipulation(
+    tmp_path: Path, name: str, old: str | None, new: str | None, detail: str
+) -> None:
+    path = tmp_path / "artifact" / name
     write(tmp_path / "artifact", tiny())
     assert verify(tmp_path / "artifact").holds
-    tamper, subject, detail = TAMPERINGS[name]
-    tamper(tmp_path / "artifact")
+    if old is None or new is None:
+        path.unlink()
+    else:
+        changed = re.sub(old, new, path.read_text(), count=1)
+        assert changed != path.read_text()
+        path.write_text(changed)
     broken = [finding for finding in verify(tmp_path / "artifact").findings if not finding.holds]
-    assert any(finding.subject == subject and detail in finding.detail for finding in broken), broken
-
-
-def test_an_artifact_without_records_cannot_be_verified(tmp_path: Path) -> None:
-    write(tmp_path / "artifact", tiny())
-    (tmp_path / "artifact" / "records.jsonl").unlink()
-    with pytest.raises(
-        RunError, match=r"holds no records\. Expected .*or the folder of a classifier that `bankllm train` wrote"
-    ):
-        verify(tmp_path / "artifact")
+    assert any(detail in finding.detail for finding in broken), broken
 
 
 def test_the_front_matter_has_the_format_of_the_hub_and_the_text_states_data_and_settings(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A sweep on a real Ray cluster of two nodes on this machine, one of which is killed during the sweep."""
 
-import csv
+import subprocess
 import sys
 import threading
 import time
@@ -12,14 +12,16 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from bankllm.datasets import load
+from bankllm.cli import app
 from bankllm.errors import RunError, UsageError
 from bankllm.training.checkpoint import Checkpoint
 from bankllm.training.config import TrainConfig
-from bankllm.training.ray_sweep import sweep_on_ray, task_result
-from bankllm.training.sweep import lock_folder, sweep
+from bankllm.training.ray_sweep import task_result
+from bankllm.training.sweep import sweep
 from bankllm.training.train import TrainResult
+from tests.support.small_training import three_intents
 
 EPOCHS = 3
 LONG = {
@@ -29,21 +31,6 @@ LONG = {
 PLAN = {**LONG, "one": TrainConfig(method="probe")}
 STORE = 80 * 2**20  # bytes
 TASK = "ray::_train_on_node"
-
-
-@pytest.fixture
-def data_folder(tmp_path: Path) -> Path:
-    """Three intents with 16 training and 4 test texts each, as CSV files, because each node loads the data itself."""
-    whole, folder = load("teller77").first_intents(3), tmp_path / "tiny"
-    folder.mkdir()
-    for name, split, count in (("train", whole.train, 16), ("test", whole.test, 4)):
-        with (folder / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["text", "category"])
-            for label in range(3):
-                texts = [t for t, y in zip(split.texts, split.labels, strict=True) if y == label]
-                writer.writerows([text, whole.label_names[label]] for text in texts[:count])
-    return folder
 
 
 @pytest.fixture
@@ -61,8 +48,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "include_dashboard": False,
         "node_ip_address": "127.0.0.1",
     }
-    # The head detects a dead node within 2 s instead of 15 s.
-    health = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 3}
+    # The head detects a killed node, whose connection is refused, within 3 s; a slow node has 20 s to answer.
+    health = {"health_check_period_ms": 500, "health_check_timeout_ms": 20_000, "health_check_failure_threshold": 5}
     cluster = Cluster(initialize_head=True, head_node_args={"_system_config": health, **common})
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the nodes cannot import tests
     try:
@@ -137,13 +124,13 @@ class NodeKiller(threading.Thread):
 
 
 @pytest.mark.slow
-def test_a_task_of_a_killed_node_runs_again_on_another_node(cluster, data_folder, tmp_path):
-    folder, dead = tmp_path / "adapters", tmp_path / "dead"
+def test_a_task_of_a_killed_node_runs_again_on_another_node(cluster, tmp_path):
+    data, folder, dead = three_intents(16, 4), tmp_path / "adapters", tmp_path / "dead"
     folder.mkdir()
     killer = NodeKiller(cluster, folder, dead)
     killer.start()
     evaluate = HeldAfterAnEpoch(dead)
-    outcomes = sweep_on_ray(PLAN, str(data_folder), folder, address=cluster.address, evaluate=evaluate, progress=False)
+    outcomes = sweep(PLAN, data, folder, ray=cluster.address, evaluate=evaluate, progress=False)
     killer.join()
     assert any(title.startswith(TASK) for title in killer.killed), killer.killed
     assert [(outcome.key, outcome.config, outcome.measured) for outcome in outcomes] == [
@@ -157,7 +144,6 @@ def test_a_task_of_a_killed_node_runs_again_on_another_node(cluster, data_folder
         assert outcome.costs.encode_seconds == killer.kept[outcome.key]["encode_seconds"]
     assert {path.name for path in folder.iterdir()} == set(PLAN)
 
-    data = load(str(data_folder))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert sweep(PLAN, data, folder, progress=False) == outcomes
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -185,16 +171,30 @@ def test_an_error_on_a_node_is_raised_in_the_driver():
         )
 
 
-def test_without_ray_the_error_names_the_command(data_folder, tmp_path, monkeypatch):
+def test_without_ray_the_error_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"needs Ray, which is not installed.*pip install 'bankllm\[cluster\]'"):
-        sweep_on_ray(PLAN, str(data_folder), tmp_path / "adapters", address="127.0.0.1:1", progress=False)
+        sweep(PLAN, three_intents(4), tmp_path / "adapters", ray="127.0.0.1:1", progress=False)
 
 
-def test_bad_input_is_refused_before_ray_starts(data_folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match="cannot be used as a folder name"):
-        sweep_on_ray({"a/b": TrainConfig()}, str(data_folder), tmp_path, address="127.0.0.1:1", progress=False)
-    monkeypatch.setattr("bankllm.training.sweep.TIMEOUT_S", 0.1)
-    with lock_folder(tmp_path), pytest.raises(RunError, match="Another process is running a sweep in"):
-        sweep_on_ray(PLAN, str(data_folder), tmp_path, address="127.0.0.1:1", progress=False)
+@pytest.mark.slow
+def test_benchmark_trains_on_the_nodes_of_a_cluster(cluster, tmp_path):
+    options = ["--profile", "smoke", "--only", "probe", "--only", "lora_r8", "--output", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "bankllm", "benchmark", "--ray", cluster.address, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "linear probe: accuracy on teller77[8 intents]" in done.stdout
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert {path.name for path in (folder / "adapters").iterdir()} >= {"probe", "lora_r8"}
+
+
+def test_an_address_without_a_cluster_is_refused_before_the_run_starts(tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'bankllm[cluster]'")
+    options = ["--profile", "smoke", "--output", str(tmp_path), "--ray", "127.0.0.1:1"]
+    with pytest.raises(UsageError, match=r"No Ray cluster responds at 127\.0\.0\.1:1 .*`ray start --head`"):
+        CliRunner().invoke(app, ["benchmark", *options], catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == []

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 import bankllm.training.sweep as sweep_module
-from bankllm.datasets import Dataset, Split, load
+from bankllm.datasets import Dataset, Split
 from bankllm.errors import ModelError, NotMeasured, RunError, UsageError
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.profiles import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
 from bankllm.training.sweep import PlannedTraining, SweepResult, plan, sweep
 from tests.support import ROOT
+from tests.support.small_training import three_intents
 
 PLAN = {
     "one": TrainConfig(method="probe"),
@@ -53,14 +54,8 @@ sweep(PLAN, tiny(), Path("adapters"), evaluate=evaluate, report=report, progress
 
 
 def tiny() -> Dataset:
-    """The first 8 training and 4 test texts of three intents. An epoch takes a fraction of a second."""
-    whole = load("teller77").first_intents(3)
-
-    def first(split: Split, count: int) -> Split:
-        rows = [[r for r in zip(split.texts, split.labels, strict=True) if r[1] == y][:count] for y in range(3)]
-        return Split(tuple(t for part in rows for t, _ in part), tuple(y for part in rows for _, y in part))
-
-    return dataclasses.replace(whole, train=first(whole.train, 8), test=first(whole.test, 4))
+    """An epoch takes a fraction of a second."""
+    return three_intents(8, 4)
 
 
 @pytest.fixture(scope="module")
@@ -218,15 +213,6 @@ def test_a_training_that_cannot_run_states_the_reason_and_is_tried_again(tmp_pat
     assert still == probe
 
 
-def test_qlora_gives_the_same_result_after_an_interruption(tmp_path, trained):
-    both = {"probe": TrainConfig(method="probe"), "qlora": TrainConfig(method="qlora", rank=2, epochs=1)}
-    whole = sweep(both, tiny(), tmp_path / "whole", progress=False)
-    sweep({"probe": both["probe"]}, tiny(), tmp_path / "parts", progress=False)
-    parts = sweep(both, tiny(), tmp_path / "parts", progress=False)
-    assert [config.method for config, _ in trained] == ["probe", "qlora", "probe", "qlora"]
-    assert same_answers(parts[1], whole[1])
-
-
 def test_only_the_leftovers_of_a_killed_training_are_deleted(tmp_path):
     for name in (".probe-ab12cd_9", ".other-ab12cd_9", "mine"):
         (tmp_path / name).mkdir()
@@ -236,14 +222,6 @@ def test_only_the_leftovers_of_a_killed_training_are_deleted(tmp_path):
     sweep({"probe": TrainConfig(method="probe")}, tiny(), tmp_path, progress=False)
     others = {".other-ab12cd_9", ".other.checkpoint.ab12cd_9", "mine"}
     assert {path.name for path in tmp_path.iterdir()} == {"probe", *others}
-
-
-def test_unrelated_files_are_not_deleted(tmp_path):
-    (tmp_path / "probe").mkdir()
-    (tmp_path / "probe" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="exists and is not a trained classifier"):
-        sweep({"probe": TrainConfig(method="probe")}, tiny(), tmp_path, progress=False)
-    assert files_below(tmp_path) == {"probe", "probe/thesis.txt"}
 
 
 def test_two_sweeps_cannot_share_a_folder(tmp_path, monkeypatch):

@@ -24,14 +24,16 @@ class Lora(Method):
 
         from bankllm.model.encoder import layer_list
 
+        targets = _targets(body, config)
+        unused = [path for path, _ in body.named_modules() if POOLER in path and path.rpartition(".")[2] in targets]
         lora = LoraConfig(
             task_type=TaskType.FEATURE_EXTRACTION,
             r=config.rank,
             lora_alpha=2 * config.rank if config.alpha is None else config.alpha,
             use_rslora=config.rslora,
             use_dora=config.dora,
-            target_modules=_targets(body, config),
-            exclude_modules=rf"(.*\.)?{POOLER}(\..*)?",
+            target_modules=targets,
+            exclude_modules=unused or None,
         )
         if config.top_layers is not None:
             where, layers = layer_list(body)
