@@ -33,9 +33,13 @@ STORE = 80 * 2**20  # bytes
 TASK = "ray::_train_on_node"
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head node and a worker node with one core each, on loopback. Afterwards none of their processes remains."""
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head node and a worker node with one core each, on loopback. Afterwards none of their processes remains.
+
+    The last test that uses the cluster kills the worker node.
+    """
+    monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 127.0.0.1 stays 127.0.0.1
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'bankllm[cluster]'")
@@ -59,6 +63,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
         ray.shutdown()
         cluster.shutdown()
+        monkeypatch.undo()
         remaining = set(psutil.Process().children(recursive=True)) - before
         for process in remaining:
             process.kill()
@@ -124,6 +129,21 @@ class NodeKiller(threading.Thread):
 
 
 @pytest.mark.slow
+def test_benchmark_trains_on_the_nodes_of_a_cluster(cluster, tmp_path):
+    options = ["--profile", "smoke", "--only", "probe", "--only", "lora_r8", "--output", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "bankllm", "benchmark", "--ray", cluster.address, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "linear probe: accuracy on teller77[8 intents]" in done.stdout
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert {path.name for path in (folder / "adapters").iterdir()} >= {"probe", "lora_r8"}
+
+
+@pytest.mark.slow
 def test_a_task_of_a_killed_node_runs_again_on_another_node(cluster, tmp_path):
     data, folder, dead = three_intents(16, 4), tmp_path / "adapters", tmp_path / "dead"
     folder.mkdir()
@@ -175,21 +195,6 @@ def test_without_ray_the_error_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"needs Ray, which is not installed.*pip install 'bankllm\[cluster\]'"):
         sweep(PLAN, three_intents(4), tmp_path / "adapters", ray="127.0.0.1:1", progress=False)
-
-
-@pytest.mark.slow
-def test_benchmark_trains_on_the_nodes_of_a_cluster(cluster, tmp_path):
-    options = ["--profile", "smoke", "--only", "probe", "--only", "lora_r8", "--output", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "bankllm", "benchmark", "--ray", cluster.address, *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "linear probe: accuracy on teller77[8 intents]" in done.stdout
-    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
-    assert {path.name for path in (folder / "adapters").iterdir()} >= {"probe", "lora_r8"}
 
 
 def test_an_address_without_a_cluster_is_refused_before_the_run_starts(tmp_path):
