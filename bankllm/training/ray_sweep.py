@@ -16,7 +16,7 @@ from typing import Any
 from bankllm.datasets import Dataset
 from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.training.config import TrainConfig
-from bankllm.training.sweep import Evaluate, SweepResult, read_outcome, train_one
+from bankllm.training.sweep_result import Evaluate, SweepResult, read_outcome, train_one
 
 MAX_RETRIES = 3
 """How often a task runs again after its node or worker has died. It resumes from the last epoch in the folder."""

@@ -13,12 +13,14 @@ import pytest
 import torch
 
 import bankllm.training.sweep as sweep_module
+import bankllm.training.sweep_result as sweep_result
 from bankllm.datasets import Dataset, Split
 from bankllm.errors import ModelError, NotMeasured, RunError, UsageError
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.profiles import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
-from bankllm.training.sweep import PlannedTraining, SweepResult, plan, sweep
+from bankllm.training.sweep import PlannedTraining, plan, sweep
+from bankllm.training.sweep_result import SweepResult
 from tests.support import ROOT
 from tests.support.small_training import three_intents
 
@@ -74,8 +76,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainConfig, bool]]:
         calls.append((config, frozen is not None))
         return original(config, data, output, progress, frozen, **more)
 
-    original = sweep_module.train
-    monkeypatch.setattr(sweep_module, "train", train)
+    original = sweep_result.train
+    monkeypatch.setattr(sweep_result, "train", train)
     return calls
 
 
