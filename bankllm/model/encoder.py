@@ -20,7 +20,6 @@ class KernelHead(nn.Module):
     weight: Tensor
     """(classes, m): weight of each landmark for each class."""
     bias: Tensor
-    """(classes,)"""
 
     def __init__(self, landmarks: Tensor, weight: Tensor, bias: Tensor, gamma: float) -> None:
         super().__init__()

@@ -33,8 +33,7 @@ FORMAT = 5
 MAX_BYTES = 2**31 - 1
 """Maximum size of a single ONNX file in bytes, which is the limit of protocol buffers."""
 EXAMPLE = ["my card has not arrived yet", "hello", "where is it?"]
-"""Example inputs for the exporter: several texts of different lengths, because it treats an axis of size 1 as
-constant."""
+"""Inputs for the exporter, which treats an axis of size 1 as constant."""
 NOISY_LOGGERS = ("torch.onnx._internal.exporter._registration", "transformers.integrations.bitsandbytes", "root")
 
 
@@ -70,8 +69,8 @@ def export_onnx(folder: Path, output: Path) -> Path:
 def cached_export(folder: Path, settings: Settings) -> Path:
     """Return the path of the ONNX file of an artifact folder. A missing file is exported in a separate process.
 
-    The files are cached in `BANKLLM_CACHE`. Their name is a hash of the artifact, the base model and the version of
-    ONNX Runtime. Raises `ModelError` if the folder holds no classifier, or if the export fails.
+    The files are cached in `BANKLLM_CACHE`, by a hash of the artifact, the base model and the version of ONNX Runtime.
+    Raises `ModelError` if the folder holds no classifier, or if the export fails.
     """
     artifact = read_artifact(folder)
     path = (settings.cache or Path(platformdirs.user_cache_dir("bankllm"))) / f"{_key(folder, artifact)}.onnx"
@@ -88,7 +87,7 @@ def cached_export(folder: Path, settings: Settings) -> Path:
 
 
 def _key(folder: Path, artifact: ClassifierConfig) -> str:
-    """Return a hash of everything that determines the graph: format, ONNX Runtime, base model and artifact files."""
+    """Return a hash of everything that determines the graph."""
     digest = hashlib.sha256(f"{FORMAT} {onnxruntime.__version__} {resolve_base(artifact, folder.name).sha256}".encode())
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
         digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
@@ -97,11 +96,7 @@ def _key(folder: Path, artifact: ClassifierConfig) -> str:
 
 
 def _graph(classifier: "IntentClassifier") -> Any:
-    """Export the classifier as an ONNX model in fp32.
-
-    It takes packed texts if the body gives the same results for packed and padded texts, and otherwise texts padded to
-    the longest one.
-    """
+    """Export the classifier as an ONNX model in fp32, for packed texts if the body gives the same results for them."""
     import torch
     from torch import Tensor
 

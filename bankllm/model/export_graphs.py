@@ -78,10 +78,7 @@ class PackedGraph(_Graph):
         return self.module.classify(embeddings), embeddings
 
     def matches(self, expected: tuple[Tensor, Tensor], *packed: Tensor) -> bool:
-        """Whether the outputs for `packed` equal `expected`.
-
-        They differ, or the call fails, if the body computes positions itself or does not accept position ids.
-        """
+        """Whether the outputs for `packed` equal `expected`. A body that computes positions itself does not do it."""
         try:
             with torch.inference_mode():
                 found = self(*packed)

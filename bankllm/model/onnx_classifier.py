@@ -25,19 +25,15 @@ PACKED_INPUTS = ("input_ids", "position_ids", "segments", "lengths")
 """Inputs of a graph for padded or for packed texts; see `bankllm.model.export_graphs`."""
 OUTPUTS = ("logits", "embeddings")
 PACK_TOKENS = 128
-"""Maximum tokens per forward pass of a packed graph, unless a single text is longer. With more tokens, the masked
-attention between different texts takes noticeable time."""
+"""Maximum tokens per pass of a packed graph, unless one text is longer: masked attention between texts costs time."""
 
 
 class OnnxMetadata(BaseModel):
-    """What the classifier needs in addition to the graph."""
-
     artifact: ClassifierConfig = Field(validation_alias=AliasChoices("artifact", "artefact"))
-    """The description of the classifier. Graphs written by bankllm 0.1.0 spell the key `artefact`."""
+    """Graphs of bankllm 0.1.0 spell the key `artefact`."""
     tokenizer: str
-    """The tokenizer as JSON, as the package `tokenizers` serialises it."""
+    """As the package `tokenizers` serialises it."""
     padding: str
-    """The padding token."""
 
 
 class OnnxClassifier(Classifier):

@@ -1,7 +1,4 @@
-"""The intent classifier in torch: transformer body, pooling and head. `bankllm.training` makes it.
-
-`bankllm.model.artifact` describes its folder. `bankllm.model.onnx_classifier` runs the same classifier without torch.
-"""
+"""The intent classifier in torch: transformer body, pooling and head. `bankllm.model.artifact` describes its folder."""
 
 import time
 from collections.abc import Sequence
@@ -47,8 +44,7 @@ class IntentClassifier(Classifier):
     def load(cls, folder: Path, *, dequantise: bool = False) -> "IntentClassifier":
         """Load an artifact folder. Raises `ModelError` if it is damaged or was trained on another base model.
 
-        `dequantise` converts a base in 4 bits to fp32 and merges the adapter into it, so that all layers are ordinary
-        fp32 layers. The ONNX export needs this.
+        `dequantise` converts a base in 4 bits to fp32 and merges the adapter into it, as the ONNX export needs.
         """
         artifact = read_artifact(folder)
         base = resolve_base(artifact, folder.name)
@@ -124,10 +120,7 @@ def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artifact: Cl
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, tensors: str) -> BatchEncoding:
-    """Return (n, tokens) ids and attention mask, padded to the longest text and truncated at `max_length` tokens.
-
-    `tensors` is the type of the arrays: `pt` (torch) or `np` (NumPy).
-    """
+    """Return (n, tokens) ids and mask, padded to the longest text, as `pt` (torch) or `np` (NumPy) arrays."""
     return tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors=tensors)
 
 

@@ -13,10 +13,9 @@ Fallback = Literal[
 ]
 """Why a reply has the text of the facts although a language model is configured.
 
-`abstained`: there are no facts to word. `busy`: too many replies are being generated. `cut off`: the text ended before
-the model was finished. `empty`: no text. `failed`: an unexpected error or response. `not grounded`: the text states a
-figure that is not among the facts. `refused`: the model server answered with a permanent error. `resting`: the circuit
-breaker is open. `time-out` and `unreachable`: the model did not respond.
+`abstained`: there are no facts to word. `busy`: too many replies are being generated. `failed`: an unexpected error or
+response. `not grounded`: the text states a figure that is not a fact. `refused`: the model server answered with a
+permanent error. `resting`: the circuit breaker is open.
 """
 
 
@@ -28,7 +27,6 @@ class Reply:
     responder: str = "template"
     """Name of the responder that generated the text: `template` after a fallback."""
     fallback: Fallback | None = None
-    """Why the text is that of the facts instead of the language model's; None if there was no fallback."""
 
 
 class Responder(Protocol):
