@@ -20,8 +20,6 @@ from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream, event
 
-DISCONNECT_CHECK_S = 0.25
-
 CustomerId = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -124,9 +122,16 @@ def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
 async def encoded(pending: PendingChat, request: Request) -> None:
     """Wait for the encoder. If the client disconnects before, cancel the message and raise `ClientDisconnect`."""
     done = asyncio.wrap_future(pending.encoded)
+    left = asyncio.ensure_future(_disconnected(request))
     try:
-        while not (await asyncio.wait((done,), timeout=DISCONNECT_CHECK_S))[0]:
-            if await request.is_disconnected():
-                raise ClientDisconnect
+        await asyncio.wait((done, left), return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            raise ClientDisconnect
     finally:
+        left.cancel()
         done.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

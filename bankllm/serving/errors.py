@@ -68,7 +68,7 @@ class OpenAIError(BaseModel):
 
     message: str
     type: Literal["invalid_request_error", "server_error"]
-    param: str | None
+    param: str | None = None
     """JSON Pointer of the first invalid field."""
     code: str
 
