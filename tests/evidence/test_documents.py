@@ -21,7 +21,7 @@ MANIFEST: dict[str, Any] = {
     "git_commit": None, "git_dirty": None, "environment": {}, "files": {"a": "b"},
     "notebooks": [{"name": "01", "status": "done", "seconds": 1.5}],
 }  # fmt: skip
-MISSING = object()
+MISSING = "(missing)"
 CHANGES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (RECORD, {"unit": MISSING}, "chat.p95_ms: field unit is missing"),
     (RECORD, {"stars": 5}, "chat.p95_ms: field stars is unknown"),
