@@ -44,6 +44,9 @@ def contradiction(record: Record) -> str | None:
     named = PERCENTILE_ID.search(record.id)
     if named and "q" in record.parameters and abs(float(named[1]) - 100 * record.parameters["q"]) > 1e-9:
         return f"the id says p{named[1]}, but the record is percentile {100 * record.parameters['q']:g}"
+    made_by = re.match(r"raw/(\d\d)_", record.raw.path) if record.raw else None
+    if made_by and made_by[1] != record.notebook[:2]:
+        return f"the record names notebook {record.notebook}, but its raw file is from notebook {made_by[1]}"
     return unit_fault(record.statistic, record.parameters, record.unit) or identity_fault(record.conditions)
 
 

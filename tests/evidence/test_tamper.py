@@ -124,7 +124,7 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
     (P95, {"ci95": [190.0, 190.0]}, f"{P95}: lower end of the interval"),
     (P95, {"ci95": None, "why_no_ci95": "one run"}, P95),
     (P95, {"n": 201}, f"{P95}: n: recorded 201, recomputed 200"),
-    (P95, {"notebook": "02_load_testing"}, "differs from the page"),
+    (P95, {"notebook": "02_load_testing"}, "its raw file is from notebook 01"),
     (P95, {"valid": False, "invalid_because": "too slow"}, f"{P95}: invalid_because"),
     (P95, {"valid": False}, "no reason was found"),
     (P99, {**VALID, "value": 198.0}, P99),
