@@ -15,7 +15,6 @@ from bankllm.evidence.statistics.statistic import (
     Estimate,
     Rows,
     grouped,
-    no_rows,
     numbers,
     statistic,
     t95,
@@ -32,8 +31,6 @@ def accuracy(rows: Rows, predicted: str = "predicted", actual: str = "actual") -
 @statistic(unit="share", better="higher")
 def macro_f1(rows: Rows, predicted: str = "predicted", actual: str = "actual") -> Estimate:
     """Mean F1 = 2TP / (2TP + FP + FN) over the classes, which are all labels in `actual` or `predicted`."""
-    if not rows:
-        return no_rows()
     correct = Counter(row[actual] for row in rows if row[predicted] == row[actual])
     predictions = Counter(row[predicted] for row in rows)
     labels = Counter(row[actual] for row in rows)
@@ -77,11 +74,10 @@ def accuracy_sd_over_seeds(
 
 def _by_seed(rows: Rows, seed: str, predicted: str, actual: str) -> tuple[list[float], str | None]:
     """Returns the accuracy of each seed, and the reason why they cannot be compared (None if they can)."""
-    groups = list(grouped(rows, seed, str).values())
+    groups = list(grouped(rows, seed).values())
     sizes = sorted({len(group) for group in groups})
-    problem = None if groups else "no rows"
-    if len(sizes) > 1:
-        problem = f"the seeds answered unlike numbers of texts ({sizes[0]} to {sizes[-1]})"
+    unlike = f"the seeds answered unlike numbers of texts ({sizes[0]} to {sizes[-1]})"
+    problem = unlike if len(sizes) > 1 else None
     return [fmean(row[predicted] == row[actual] for row in group) for group in groups], problem
 
 
@@ -93,8 +89,6 @@ def mcnemar(rows: Rows, a: str, b: str, actual: str = "actual") -> Estimate:
     p = min(1, 2 P(Binomial(b + c, ½) ≤ min(b, c))), in integers, which do not overflow.
     Source: McNemar, doi 10.1007/BF02295996.
     """
-    if not rows:
-        return no_rows()
     only_a, only_b = _discordant(rows, a, b, actual)
     trials, fewer = only_a + only_b, min(only_a, only_b)
     ways = total = 1
@@ -111,8 +105,6 @@ def accuracy_difference(rows: Rows, a: str, b: str, actual: str = "actual") -> E
     The interval is the adjusted Wald interval: 0.5 is added to each of the four cells of the paired table, which keeps
     the coverage near 95 % if few texts differ. Source: Agresti & Min, doi 10.1002/sim.1781.
     """
-    if not rows:
-        return no_rows()
     only_a, only_b = _discordant(rows, a, b, actual)
     n = len(rows) + 2
     centre = (only_a - only_b) / n
@@ -135,8 +127,6 @@ def expected_calibration_error(
     The bins are M equal intervals of the confidence, ((m − 1)/M, m/M].
     Source: Guo et al., arXiv 1706.04599, equation 3.
     """
-    if not rows:
-        return no_rows()
     gaps = [0.0] * bins
     for score, row in zip(numbers(rows, confidence), rows, strict=True):
         gaps[max(0, math.ceil(score * bins) - 1)] += (row[predicted] == row[actual]) - score
@@ -150,8 +140,6 @@ def aurc(rows: Rows, confidence: str = "confidence", predicted: str = "predicted
     Rows with equal confidence share their errors evenly, so their order in the file has no effect.
     Source: Geifman & El-Yaniv, arXiv 1705.08500.
     """
-    if not rows:
-        return no_rows()
     ordered = sorted(((float(row[confidence]), row[predicted] != row[actual]) for row in rows), reverse=True)
     errors = 0.0
     risks: list[float] = []
@@ -211,7 +199,7 @@ def auroc(
 
 def _scopes(rows: Rows, confidence: str, column: str, inside: str, outside: str) -> tuple[list[float], list[float]]:
     """Returns the confidences of the in-scope rows and of the out-of-scope rows, each in ascending order."""
-    groups = grouped(rows, column, str)
+    groups = grouped(rows, column)
     return sorted(numbers(groups.get(inside, []), confidence)), sorted(numbers(groups.get(outside, []), confidence))
 
 

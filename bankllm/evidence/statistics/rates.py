@@ -6,7 +6,7 @@ Columns of times are in seconds on the same clock, latencies in ms; an error is 
 import math
 
 from bankllm.evidence.statistics.samples import percentile
-from bankllm.evidence.statistics.statistic import PER_SECOND, Estimate, Rows, grouped, no_rows, numbers, statistic
+from bankllm.evidence.statistics.statistic import PER_SECOND, Estimate, Rows, grouped, numbers, statistic
 
 MIN_ACHIEVED_SHARE = 0.95
 """Share of the offered rate that the server must achieve, for `knee`."""
@@ -29,8 +29,6 @@ def goodput(rows: Rows, start: str, end: str, latency: str, error: str, objectiv
 
 
 def _per_second(rows: Rows, amount: int, start: str, end: str) -> Estimate:
-    if not rows:
-        return no_rows()
     span = max(numbers(rows, end)) - min(numbers(rows, start))
     if span <= 0:
         return Estimate(None, len(rows), invalid_because="the rows span no time")
@@ -40,8 +38,6 @@ def _per_second(rows: Rows, amount: int, start: str, end: str) -> Estimate:
 @statistic(unit="{amount}/s", better="higher")
 def rate(rows: Rows, amount: str, seconds: str) -> Estimate:
     """Work per second: the sum of `amount` divided by the sum of `seconds`, for work done in sequence."""
-    if not rows:
-        return no_rows()
     spent = math.fsum(numbers(rows, seconds))
     if spent <= 0:
         return Estimate(None, len(rows), invalid_because="the rows took no time")
@@ -62,10 +58,8 @@ def knee(
     Source: the Server scenario of MLPerf Inference (arXiv 1911.02549), which reports the highest Poisson rate at which
     a percentile of the latency is within a bound.
     """
-    if not rows:
-        return no_rows()
     highest = None
-    for rate, step in sorted(grouped(rows, offered, float).items()):
+    for rate, step in sorted((float(rate), step) for rate, step in grouped(rows, offered).items()):
         observed = percentile(step, latency, q)
         if observed.value is None:
             return Estimate(None, len(rows), invalid_because=f"at {rate:g}/s {observed.invalid_because}")

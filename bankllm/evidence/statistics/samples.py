@@ -13,7 +13,6 @@ from bankllm.evidence.statistics.statistic import (
     Estimate,
     Rows,
     grouped,
-    no_rows,
     numbers,
     statistic,
     wilson,
@@ -37,16 +36,12 @@ def single(rows: Rows, column: str) -> Estimate:
 @statistic(unit=COLUMN, tolerance=3)
 def maximum(rows: Rows, column: str) -> Estimate:
     """The largest value of a column."""
-    if not rows:
-        return no_rows()
     return Estimate(max(numbers(rows, column)), len(rows), why_no_ci95="a maximum has no interval")
 
 
 @statistic(unit=COLUMN)
 def mean(rows: Rows, column: str) -> Estimate:
     """Arithmetic mean. From 30 samples on, the interval is mean ± 1.96 s/√n (central limit theorem)."""
-    if not rows:
-        return no_rows()
     values = numbers(rows, column)
     average = fmean(values)
     if len(values) < 30:
@@ -145,7 +140,7 @@ def across(rows: Rows, group: str, pick: str, of: str, **parameters: Any) -> Est
     (max − min) / median: the disagreement between repeated runs, or between tools that measure the same quantity. Every
     group must have a value, and there must be at least two groups.
     """
-    estimates = {name: STATISTICS.get(of)(members, **parameters) for name, members in grouped(rows, group, str).items()}
+    estimates = {name: STATISTICS.get(of)(members, **parameters) for name, members in grouped(rows, group).items()}
     values = [estimate.value for estimate in estimates.values() if estimate.value is not None]
     if len(values) < max(2, len(estimates)):
         because = [f"{name}: {e.invalid_because}" for name, e in estimates.items() if e.value is None]

@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
 from statistics import NormalDist
-from typing import Generic, Literal, ParamSpec, TypeVar
+from typing import Concatenate, Generic, Literal, ParamSpec
 
 from bankllm.util.registry import Registry
 
-K = TypeVar("K")
 P = ParamSpec("P")
 Rows = Sequence[dict[str, str]]
 """Rows of a raw CSV file: column name → text."""
@@ -47,7 +46,7 @@ class Estimate:
 class Statistic(Generic[P]):
     """A statistic and what verification and the comparison of runs need to know about it. Call it as its function."""
 
-    compute: Callable[P, Estimate]
+    compute: Callable[Concatenate[Rows, P], Estimate]
     unit: str
     """Unit that a record must have: a fixed one such as `share`, `{amount}/s` with the value of a parameter, `COLUMN`,
     `COUNT` or `PER_SECOND`."""
@@ -57,8 +56,11 @@ class Statistic(Generic[P]):
     """How far a repeated value may lie away, for `reproduce`: less than 1 is a difference of a share without an
     interval, 1 or more is a factor, for a time, rate or size on the same machine."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Estimate:
-        return self.compute(*args, **kwargs)
+    def __call__(self, rows: Rows, *args: P.args, **kwargs: P.kwargs) -> Estimate:
+        """Computes the estimate. Without rows it is invalid, except that of a count."""
+        if not rows and self.unit != COUNT:
+            return Estimate(None, 0, invalid_because="no rows")
+        return self.compute(rows, *args, **kwargs)
 
 
 STATISTICS: Registry[Statistic[...]] = Registry("statistic", "bankllm.statistics", "bankllm.evidence.statistics")
@@ -66,10 +68,10 @@ STATISTICS: Registry[Statistic[...]] = Registry("statistic", "bankllm.statistics
 
 def statistic(
     *, unit: str, better: Better | None = None, tolerance: float = 1.5
-) -> Callable[[Callable[P, Estimate]], Statistic[P]]:
+) -> Callable[[Callable[Concatenate[Rows, P], Estimate]], Statistic[P]]:
     """Returns a decorator that registers a function under its name. The arguments are the fields of `Statistic`."""
 
-    def register(function: Callable[P, Estimate]) -> Statistic[P]:
+    def register(function: Callable[Concatenate[Rows, P], Estimate]) -> Statistic[P]:
         made = Statistic(function, unit, better, tolerance)
         update_wrapper(made, function)
         STATISTICS.add(function.__name__, made)
@@ -78,21 +80,16 @@ def statistic(
     return register
 
 
-def no_rows() -> Estimate:
-    """Returns the estimate for an empty sequence of rows."""
-    return Estimate(None, 0, invalid_because="no rows")
-
-
 def numbers(rows: Rows, column: str) -> list[float]:
     """Returns a column as floats. Raises `KeyError` if it is missing and `ValueError` if a cell is not a number."""
     return [float(row[column]) for row in rows]
 
 
-def grouped(rows: Rows, column: str, read: Callable[[str], K]) -> dict[K, list[dict[str, str]]]:
-    """Returns value of the column → its rows, in the order of the rows; `read` is the type of the values."""
-    groups: dict[K, list[dict[str, str]]] = {}
+def grouped(rows: Rows, column: str) -> dict[str, list[dict[str, str]]]:
+    """Returns value of the column → its rows, in the order of the rows."""
+    groups: dict[str, list[dict[str, str]]] = {}
     for row in rows:
-        groups.setdefault(read(row[column]), []).append(row)
+        groups.setdefault(row[column], []).append(row)
     return groups
 
 
@@ -101,8 +98,6 @@ def wilson(hits: int, n: int) -> Estimate:
 
     Source: Wilson, doi 10.1080/01621459.1927.10502953.
     """
-    if n == 0:
-        return no_rows()
     share = hits / n
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
