@@ -1,27 +1,22 @@
 """The two documents of a run, and strict reading of them: `Record` (a line of `records.jsonl`) and `Manifest`.
 
-Standard library only: this module is part of the `verify.pyz` that every run contains. The rest of the package reads
-the same classes with pydantic (`records`, `manifest`). In both cases a missing, unknown or mistyped field is an error.
-A change that old readers cannot read raises `schema_version`.
+Standard library only: this module is part of the `verify.pyz` that every run contains. A change that old readers cannot
+read raises `schema_version`.
 """
 
 import json
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime
 from types import UnionType
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
-STRICT = {"extra": "forbid", "strict": True}
-"""pydantic's configuration of the classes below."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Raw:
     """The source rows of a record: a CSV file of the run, plain or gzip, and a selection of its rows."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     path: str
     """Relative to the run folder, with forward slashes."""
@@ -37,8 +32,6 @@ class Record:
     `value`, `n`, `ci95` and `why_no_ci95` are what `statistic`, with `parameters`, returns for the rows of `raw`. If
     nothing was measured, `raw`, `statistic`, `value` and `ci95` are None, and `invalid_because` says why.
     """
-
-    __pydantic_config__: ClassVar = STRICT
 
     schema_version: Literal[1] = 1
     id: str
@@ -78,8 +71,6 @@ class Record:
 class NotebookRun:
     """The result of executing one notebook: its wall time, and why it failed or was skipped."""
 
-    __pydantic_config__: ClassVar = STRICT
-
     name: str
     status: Literal["done", "failed", "skipped"]
     seconds: float
@@ -92,8 +83,6 @@ class Manifest:
 
     `finished`, `data`, `models`, `files` and `seal` are set when the run is sealed (`verification.seal_run`).
     """
-
-    __pydantic_config__: ClassVar = STRICT
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -128,7 +117,16 @@ class Manifest:
     """
 
 
-def parse(text: str, kind: type[T]) -> T:
+def as_json(document: Record | Manifest, indent: int | None = None) -> str:
+    """Returns the JSON text that `parse` reads; without `indent`, in one line."""
+    separators = None if indent else (",", ":")
+    facts = asdict(document)
+    return json.dumps(
+        facts, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False, default=datetime.isoformat
+    )
+
+
+def parse(text: str | bytes, kind: type[T]) -> T:
     """Reads a JSON document as one of the classes above.
 
     Raises `ValueError` with the id of the record and the name of the field if the document has a missing, unknown or

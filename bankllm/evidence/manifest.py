@@ -6,15 +6,12 @@ it at the end. `bankllm verify` checks it against the records and the files of t
 
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from bankllm.errors import RunError
 from bankllm.evidence.documents import Manifest as Manifest
 from bankllm.evidence.documents import NotebookRun as NotebookRun
+from bankllm.evidence.documents import as_json, parse
 from bankllm.evidence.records import write_text
 from bankllm.evidence.seal import MANIFEST
-
-ADAPTER = TypeAdapter(Manifest)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -24,7 +21,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def manifest_text(manifest: Manifest) -> str:
     """Returns the text of `manifest.json`."""
-    return ADAPTER.dump_json(manifest, indent=2).decode("utf-8") + "\n"
+    return as_json(manifest, indent=2) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -36,11 +33,9 @@ def read_manifest(folder: Path) -> Manifest:
             "outputs/LATEST names the newest complete run."
         )
     try:
-        return ADAPTER.validate_json(path.read_bytes())
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        place = ".".join(map(str, fault["loc"])) or "the document"
+        return parse(path.read_bytes(), Manifest)
+    except (ValueError, RecursionError) as error:
         raise RunError(
-            f"{path} cannot be read ({place}: {fault['msg']}). Expected a manifest with schema_version 1. "
+            f"{path} cannot be read ({error}). Expected a manifest with schema_version 1. "
             "The file is truncated, was edited, or comes from a newer bankllm; update bankllm or make the run again."
         ) from error

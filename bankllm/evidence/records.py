@@ -12,18 +12,15 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pydantic import TypeAdapter, ValidationError
-
 from bankllm.errors import RunError
 from bankllm.evidence.csv_table import Table
 from bankllm.evidence.documents import Raw as Raw
 from bankllm.evidence.documents import Record as Record
+from bankllm.evidence.documents import as_json, parse
 from bankllm.evidence.recompute import RawFiles
 from bankllm.evidence.recompute import sha256_file as sha256_file
 from bankllm.evidence.validity_marks import load_faults, reasons
 from bankllm.util.atomic_files import atomic_writer
-
-ADAPTER = TypeAdapter(Record)
 
 
 def measure(
@@ -124,21 +121,15 @@ def read_records(folder: Path) -> list[Record]:
     records = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            records.append(ADAPTER.validate_json(line))
-        except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
+            records.append(parse(line, Record))
+        except (ValueError, RecursionError) as error:
             raise RunError(
-                f"{path.name}, line {number}: not a measurement record ({fault['msg']} at "
-                f"{'.'.join(map(str, fault['loc'])) or 'the line'}). The file was edited or truncated; repeat the run."
+                f"{path.name}, line {number}: not a measurement record ({error}). "
+                "The file was edited or truncated; repeat the run."
             ) from error
     return records
 
 
 def write_records(folder: Path, records: Iterable[Record]) -> None:
     """Writes `records.jsonl` atomically."""
-    write_text(folder / "records.jsonl", "".join(f"{record_line(record)}\n" for record in records))
-
-
-def record_line(record: Record) -> str:
-    """Returns the line of a record in `records.jsonl`, without the line end."""
-    return ADAPTER.dump_json(record).decode("utf-8")
+    write_text(folder / "records.jsonl", "".join(f"{as_json(record)}\n" for record in records))

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from bankllm.errors import RunError
 from bankllm.evidence import records
 from bankllm.evidence.csv_table import read_table
+from bankllm.evidence.documents import as_json
 from bankllm.evidence.format import format_interval, format_value
-from bankllm.evidence.records import Raw, Record, read_records, record_line, sha256_file, write_records, write_rows
+from bankllm.evidence.records import Raw, Record, read_records, sha256_file, write_records, write_rows
 from bankllm.evidence.validity_marks import EXCLUSIONS_SUFFIX
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, project_root
@@ -170,7 +171,7 @@ class Run:
         if record.id in self._ids:
             write_records(self.folder, [*(r for r in read_records(self.folder) if r.id != record.id), record])
         else:
-            append_line(self.folder / RECORDS, record_line(record))
+            append_line(self.folder / RECORDS, as_json(record))
         self._ids.add(record.id)
         return record
 

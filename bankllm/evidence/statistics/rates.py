@@ -59,7 +59,8 @@ def knee(
     a percentile of the latency is within a bound.
     """
     highest = None
-    for rate, step in sorted((float(rate), step) for rate, step in grouped(rows, offered).items()):
+    for given, step in sorted(grouped(rows, offered).items(), key=lambda item: float(item[0])):
+        rate = float(given)
         observed = percentile(step, latency, q)
         if observed.value is None:
             return Estimate(None, len(rows), invalid_because=f"at {rate:g}/s {observed.invalid_because}")
