@@ -41,7 +41,7 @@ def test_every_module_has_a_docstring() -> None:
         assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
-SAME_ROLE = {"__init__.py", "__main__.py", "commands.py", "errors.py", "registry.py", "store.py"}
+SAME_ROLE = {"__init__.py", "__main__.py", "commands.py", "errors.py", "store.py"}
 """File names that several folders share for one role, such as the folder's CLI commands or its errors."""
 
 

@@ -17,7 +17,7 @@ from stdnum import iban, luhn
 
 from bankllm.util.redaction import COMPATIBILITY_DIGIT, DIGIT, mask
 
-CARDS = 3_000
+CARDS = 10_000
 """Number of generated texts per kind."""
 
 
