@@ -114,7 +114,7 @@ def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, uni
         axis.plot((min(values), max(values)), (row, row), color=plots.GREY, linewidth=2)
         axis.plot(values, [row] * len(values), "o", color=plots.BLUE, alpha=0.8)
         median = float(np.median(values))
-        axis.annotate(f"{median:,.1f}", (median, row), **plots.ABOVE)
+        axis.annotate(f"{median:,.1f}", (median, row), (0, 9), textcoords="offset points", ha="center")
     plots.label(axis, title, f"{unit} (points: runs; number: median)")
     axis.set_yticks(range(len(runs)), list(runs))
     axis.set_ylim(len(runs) - 0.5, -0.7)
@@ -124,8 +124,7 @@ def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, uni
 def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[float], q: float, title: str) -> None:
     """Draw the distribution of the clients' latencies and of the server's histogram, with a point at each bound.
 
-    Between two bounds a histogram assumes a uniform distribution. The bucket of the quantile `q` is shaded. `buckets`
-    are rows of `le_ms` and a cumulative `requests`.
+    The bucket of the quantile `q` is shaded. `buckets` are rows of `le_ms` and a cumulative `requests`.
     """
     bounds = np.array([0.0, *(float(row["le_ms"]) for row in buckets[:-1])])
     shares = np.array([0.0, *(float(row["requests"]) for row in buckets[:-1])]) / float(buckets[-1]["requests"])
@@ -134,10 +133,7 @@ def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[
     axis.axvspan(low, high, color=plots.ORANGE, alpha=0.12, linewidth=0, label=f"bucket of the p{100 * q:.0f}")
     plots.latency_distribution(axis, {"clients' rows": latencies_ms}, title)
     shortest, longest = axis.get_xlim()
-    between = np.union1d(np.geomspace(shortest, bounds[-1], 500), bounds[1:])
-    line = np.interp(between, bounds, shares)
-    marked = np.flatnonzero(np.isin(between, bounds)).tolist()
-    axis.plot(between, line, "o--", color=plots.ORANGE, markersize=5, markevery=marked, label="server's histogram")
+    axis.plot(bounds[1:], shares[1:], "o--", color=plots.ORANGE, markersize=5, label="server's histogram")
     axis.set_xlim(shortest, max(longest, 1.05 * high))
     plots.legend(axis, loc="lower right")
 
@@ -163,4 +159,4 @@ def stage_times(axis: "Axes", rows: PlotRows, title: str) -> None:
 
 def _judged(steps: Sequence[Step]) -> list[Step]:
     """Return the valid steps, sorted by rate."""
-    return sorted((step for step in steps if not step.invalid_because), key=lambda step: step.rate)
+    return sorted((step for step in steps if not step.result.invalid_because), key=lambda step: step.rate)

@@ -16,10 +16,6 @@ Interval = tuple[float, float, float]
 """Value, lower and upper end of its 95 % interval."""
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2563a8", "#c2571a", "#2f7d4f", "#7a4f9e", "#6b7280"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, GREY)
-HATCHED: dict[str, Any] = {"color": "white", "edgecolor": ORANGE, "hatch": "////"}
-"""Look of the second part of a stacked bar."""
-ABOVE: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
-"""Place of a number above its point."""
 
 
 def style(number: int, *, marker: bool = False) -> dict[str, Any]:
@@ -80,8 +76,9 @@ def stacked_bars(
 ) -> None:
     """Draw one horizontal bar per name, of one or two parts (legend text → lengths), with numbers at the ends."""
     ends = np.zeros(len(names))
+    hatched: dict[str, Any] = {"color": "white", "edgecolor": ORANGE, "hatch": "////"}
     for text, lengths in parts.items():
-        look = HATCHED if ends.any() else {"color": BLUE}
+        look = hatched if ends.any() else {"color": BLUE}
         visible = np.where(np.equal(lengths, 0), np.nan, lengths)  # a bar of length 0 would show its edge
         drawn = axis.barh(names, visible, left=ends, height=0.6, label=text, **look)
         ends = ends + np.asarray(lengths)
@@ -193,19 +190,13 @@ def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, objec
     legend(axis, loc="upper left")
 
 
-def accuracy_over_time(
-    axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str, floor: float = 0
-) -> None:
-    """Draw accuracy in % against training time in s, with a marker at the start; rows of `TrainResult.curve`.
-
-    The axis starts at `floor`. A curve that starts below `floor` has no marker.
-    """
+def accuracy_over_time(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:
+    """Draw accuracy in % against training time in s, with a marker at the start; rows of `TrainResult.curve`."""
     for number, (name, rows) in enumerate(series.items()):
         seconds, accuracy = (np.array([float(str(row[key])) for row in rows]) for key in ("seconds", "accuracy"))
         text, look = f"{name}: {100 * accuracy[0]:.1f} → {100 * accuracy[-1]:.1f} %", style(number, marker=True)
-        starts = [0] if 100 * accuracy[0] >= floor else []
-        axis.plot(seconds, 100 * accuracy, label=text, markevery=starts, markersize=8, **look)
+        axis.plot(seconds, 100 * accuracy, label=text, markevery=[0], markersize=8, **look)
     label(axis, title, "training time (s; marker: before the first step)", "validation accuracy (%)")
     axis.set_xlim(left=0)
-    axis.set_ylim(bottom=floor)
+    axis.set_ylim(bottom=0)
     legend(axis, loc="lower right")

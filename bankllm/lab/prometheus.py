@@ -1,10 +1,4 @@
-"""Read metrics from an endpoint directly, or through a Prometheus process that scrapes it every second.
-
-with PrometheusServer(8000, folder) as prometheus:
-    ...  # put the server on port 8000 under load
-    prometheus.wait_for_scrape()
-    prometheus.query("histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket))")
-"""
+"""Read metrics from an endpoint directly, or through a Prometheus process that scrapes it every second."""
 
 import contextlib
 import json
@@ -27,9 +21,6 @@ from bankllm.telemetry.metrics import Stage
 from bankllm.util import processes
 
 STAGES = "bankllm_stage_duration_seconds"
-INSTALL = (
-    "prometheus binary not found; install it (apt-get install prometheus, or prometheus.io/download) and run again"
-)
 LAST_SCRAPE = 'timestamp(up{job="bankllm"}) and up{job="bankllm"} == 1'
 """The start of the last successful scrape: timestamp() of a selector is the time of the scrape, not of the query."""
 
@@ -73,7 +64,10 @@ class PrometheusServer:
         """Start without a `with` block, for example in a notebook, and wait for the first scrape. Then call `stop`."""
         program = shutil.which("prometheus")
         if program is None:
-            raise NotMeasured(INSTALL)
+            raise NotMeasured(
+                "prometheus binary not found; install it (apt-get install prometheus, or prometheus.io/download) and "
+                "run again"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "prometheus.yml"
         config.write_text(
@@ -89,10 +83,11 @@ class PrometheusServer:
         command += [f"--web.listen-address={address}", "--log.level=warn"]
         with (self.folder / "prometheus.log").open("wb") as log:
             self.process = processes.start(command, log)
-        with contextlib.ExitStack() as on_error:
-            on_error.callback(self.stop)
+        try:
             self.wait_for_scrape()
-            on_error.pop_all()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Stop the process. Its data stay in `folder`."""
@@ -100,10 +95,10 @@ class PrometheusServer:
             processes.stop(self.process)
 
     def query(self, promql: str, at: float | None = None) -> list[Sample]:
-        """Run an instant query at the Unix time `at`, by default now. A scalar is one sample without labels.
+        """Run an instant query at the Unix time `at`, by default now.
 
-        Raises `UsageError` if Prometheus rejects the query or returns a range, and `ServerError` if Prometheus does not
-        answer.
+        Raises `UsageError` if Prometheus rejects the query or returns anything but one value per series, and
+        `ServerError` if Prometheus does not answer.
         """
         parameters = {"query": promql} | ({} if at is None else {"time": str(at)})
         try:
@@ -114,8 +109,6 @@ class PrometheusServer:
         if body["status"] != "success":
             raise UsageError(f"Prometheus rejected the query {promql!r}: {body['error']}.")
         kind, result = body["data"]["resultType"], body["data"]["result"]
-        if kind == "scalar":
-            return [Sample("", {}, float(result[1]))]
         if kind != "vector":
             raise UsageError(
                 f"{promql!r} returns a {kind}, expected one value per series; use a function such as rate(…)."

@@ -1,8 +1,4 @@
-"""The first queries of an on-call engineer, in PromQL: latency, request rate and failures per route.
-
-rows = [*run_queries(prometheus, LATENCY), *run_queries(prometheus, rates(60), at=ended)]
-run.write_rows("promql", rows)
-"""
+"""The first queries of an on-call engineer, in PromQL: latency, request rate and failures per route."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

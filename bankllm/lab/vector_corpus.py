@@ -1,8 +1,4 @@
-"""Fill a vector service with the texts of the data sets, each in a shared collection and in a customer's messages.
-
-texts = gather(load("auto"))
-memory = fill(service, texts, service.embedder.encode([text.text for text in texts]))
-"""
+"""Fill a vector service with the texts of the data sets, each in a shared collection and in a customer's messages."""
 
 import random
 import time

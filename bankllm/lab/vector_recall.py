@@ -1,7 +1,4 @@
-"""Recall of the search against an exact computation, and agreement of the neighbours' intents: one row per query.
-
-rows = check_neighbours(service, memory.everything, texts, vectors, queries)
-"""
+"""Recall of the search against an exact computation, and agreement of the neighbours' intents: one row per query."""
 
 from collections import Counter
 from collections.abc import Sequence

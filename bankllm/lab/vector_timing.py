@@ -1,8 +1,4 @@
-"""Time of embedding and searching in a filled `VectorService`, and time until another process finds a stored text.
-
-rows = time_searches(service, queries, memory.customers, "zipf", count=1000)
-rows = time_until_found(service, another_service_on_the_same_file, memory.everything, count=150)
-"""
+"""Time of embedding and searching in a filled `VectorService`, and time until another process finds a stored text."""
 
 import random
 import time
@@ -20,6 +16,7 @@ from bankllm.vectors.service import VectorService
 Workload = Literal["distinct", "uniform", "zipf", "repeated"]
 REPEATED_QUERIES = 10
 """Number of distinct queries in the workload `repeated`."""
+TOP_K = 5
 TIMEOUT_S = 1.0
 """A stored row that is not found within this time, in s, counts as not found."""
 GROWTH_AIMS = {15_000: 3, 100_000: 15, 1_000_000: 250}
@@ -71,7 +68,6 @@ def time_searches(
     count: int,
     cache: str = "cold",
     seed: int = 0,
-    top_k: int = 5,
 ) -> list[dict[str, object]]:
     """Search the queries of `draw`, each in a random one of the scopes. The same seed repeats the same searches.
 
@@ -85,7 +81,7 @@ def time_searches(
         raise UsageError("Expected at least 1 scope to search, found none.")
     generator = random.Random(seed)
     return [
-        {"workload": workload, "cache": cache, **_time_one(service, query, generator.choice(scopes), top_k)}
+        {"workload": workload, "cache": cache, **_time_one(service, query, generator.choice(scopes))}
         for query in draw(queries, workload, count, seed)
     ]
 
@@ -135,13 +131,13 @@ def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
     return rows
 
 
-def _time_one(service: VectorService, query: str, place: SearchScope, top_k: int) -> dict[str, object]:
+def _time_one(service: VectorService, query: str, place: SearchScope) -> dict[str, object]:
     counts = service.embedder.counts
     hits = counts.hits
     start = time.perf_counter()
     vector = service.embedder.encode([query])[0]
     embedded = time.perf_counter()
-    matches = place.search(service, query, top_k, vector)
+    matches = place.search(service, query, TOP_K, vector)
     done = time.perf_counter()
     return {
         "scope": place.scope,

@@ -41,7 +41,6 @@ class ServerProcess:
         self,
         *,
         store: Path | None = None,
-        adapter: Path | None = None,
         workers: int = 1,
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
@@ -52,9 +51,9 @@ class ServerProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.returncode: int | None = None
-        given = {"--store": store, "--adapter": adapter, "--workers": workers if workers > 1 else None}
         self._command = [*program, "--host", "127.0.0.1", "--port", str(self.port), *options]
-        self._command += [word for option, value in given.items() if value for word in (option, str(value))]
+        self._command += ["--store", str(store)] if store else []
+        self._command += ["--workers", str(workers)] if workers > 1 else []
         self._workers = workers
         self._env = env
         self._log = log
@@ -72,11 +71,13 @@ class ServerProcess:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-server-"))
             self._log = Path(folder) / "server.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("wb") as file, contextlib.ExitStack() as on_error:
+        with self._log.open("wb") as file:
             self._process = start(self._command, file, self._env)
-            on_error.callback(self.stop)
+        try:
             self._wait_until_ready(self._process)
-            on_error.pop_all()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -104,26 +105,21 @@ class ServerProcess:
         return tail(self._log) if self._log and self._log.exists() else "(empty)"
 
     def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
-        deadline = time.monotonic() + self._timeout_s
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                raise ServerError(
-                    f"The server exited with code {process.returncode} before it was ready. The end of its log:\n"
-                    f"{self.log_tail()}"
-                )
-            with contextlib.suppress(httpx.HTTPError):
-                if self._get("/health/ready").status_code == 200 and self._has_all_workers():
-                    return
-            time.sleep(0.1)
-        workers = f" and {self._workers} workers in /health/metrics" if self._workers > 1 else ""
+        deadline, workers = time.monotonic() + self._timeout_s, self._workers
+        with httpx.Client(base_url=self.url, timeout=5, trust_env=False) as client:
+            while time.monotonic() < deadline:
+                if process.poll() is not None:
+                    raise ServerError(
+                        f"The server exited with code {process.returncode} before it was ready. The end of its log:\n"
+                        f"{self.log_tail()}"
+                    )
+                with contextlib.suppress(httpx.HTTPError):
+                    ready = client.get("/health/ready").status_code == 200
+                    if ready and (workers == 1 or client.get("/health/metrics").json()["workers"] == workers):
+                        return
+                time.sleep(0.1)
         raise ServerError(
-            f"The server was not ready within {self._timeout_s:g} s: expected HTTP 200 from {self.url}/health/ready"
-            f"{workers}. Increase timeout_s, or see in the log what the server waits for. The end of its log:\n"
-            f"{self.log_tail()}"
+            f"The server was not ready within {self._timeout_s:g} s: expected HTTP 200 from {self.url}/health/ready "
+            f"and workers: {workers} in /health/metrics. Increase timeout_s, or see in the log what it waits for. The "
+            f"end of its log:\n{self.log_tail()}"
         )
-
-    def _has_all_workers(self) -> bool:
-        return self._workers == 1 or self._get("/health/metrics").json()["workers"] == self._workers
-
-    def _get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=5, trust_env=False)

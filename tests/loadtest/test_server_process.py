@@ -19,7 +19,7 @@ def test_a_server_is_ready_inside_the_block_and_stopped_after_it(tmp_path: Path)
     with server:
         assert httpx.get(f"{server.url}/health").json() == {"status": "healthy"}
         assert server.rss_bytes() > 10 * 2**20
-        assert server.log_tail() == f"options: {tmp_path / 'memory.db'} None blue"
+        assert server.log_tail() == f"options: {tmp_path / 'memory.db'} blue"
         pid = server.pid
     assert server.returncode == -signal.SIGTERM  # uvicorn finishes its requests, then ends with the signal
     assert not psutil.pid_exists(pid)

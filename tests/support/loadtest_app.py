@@ -82,10 +82,9 @@ def main() -> None:
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--store", type=Path)
-    parser.add_argument("--adapter", type=Path)
     parser.add_argument("--behave", default="well")
     options = parser.parse_args()
-    print("options:", options.store, options.adapter, os.environ.get("BANKLLM_MARK"), flush=True)
+    print("options:", options.store, os.environ.get("BANKLLM_MARK"), flush=True)
     if options.behave == "crash":
         sys.exit("the memory is on fire")
     config = uvicorn.Config(

@@ -119,13 +119,10 @@ class Generator:
             self._loop.call_soon_threadsafe(self._sending.cancel)
 
     def _calls(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        tokens = self.load.tokens()
+        headers = {customer: {"Authorization": f"Bearer {token}"} for customer, token in self.load.tokens().items()}
         for kind, body in self.load.calls():
-            customer = body.get("customer_id")
-            request: dict[str, Any] = {"url": self.load.url + PATHS[kind], "method": "POST" if body else "GET"}
-            request |= {"json": body} if body else {}
-            request |= {"headers": {"Authorization": f"Bearer {tokens[customer]}"}} if customer in tokens else {}
-            yield kind, request
+            request = {"method": "POST" if body else "GET", "url": self.load.url + PATHS[kind], "json": body or None}
+            yield kind, request | {"headers": headers.get(body.get("customer_id", ""))}
 
     async def _send(self, session: Any, number: int, due: float, kind: str, request: dict[str, Any]) -> None:
         import aiohttp

@@ -1,8 +1,4 @@
-"""Compare the latencies that several load drivers and the server's histogram report for the same load.
-
-rows = [*drivers_agree({"ab": ab_rows, "open-loop": open_rows}, load="one user"), *histogram_agrees(...)]
-print(verdict(rows))
-"""
+"""Compare the latencies that several load drivers and the server's histogram report for the same load."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -28,10 +24,8 @@ It leaves out the network, the parser and the wait for the event loop, which can
 """
 
 
-def drivers_agree(
-    measured: Mapping[str, Sequence[RequestRow]], *, load: str, column: str = "latency_ms"
-) -> list[RequestRow]:
-    """Compare each driver's p50 and p95 of `column` (ms) with the median of all drivers.
+def drivers_agree(measured: Mapping[str, Sequence[RequestRow]], *, load: str) -> list[RequestRow]:
+    """Compare each driver's p50 and p95 of the latency (ms) with the median of all drivers.
 
     Returns one row per driver and percentile, with the difference (`apart`) and the verdict (`agrees`: yes or no). A
     driver with too few rows for a percentile is left out. A single driver is not compared.
@@ -39,7 +33,7 @@ def drivers_agree(
     rows: list[RequestRow] = []
     tolerance = f"{TOLERANCE:.0%} or {RESOLUTION_MS:g} ms"
     for name, q in PERCENTILES.items():
-        estimates = {driver: estimate(driver_rows, q, column).value for driver, driver_rows in measured.items()}
+        estimates = {driver: estimate(driver_rows, q).value for driver, driver_rows in measured.items()}
         values = {driver: value for driver, value in estimates.items() if value is not None}
         if len(values) < 2:
             continue
@@ -52,14 +46,9 @@ def drivers_agree(
 
 
 def histogram_agrees(
-    rows: Sequence[RequestRow],
-    buckets: Sequence[Mapping[str, Any]],
-    *,
-    load: str,
-    driver: str,
-    column: str = "service_ms",
+    rows: Sequence[RequestRow], buckets: Sequence[Mapping[str, Any]], *, load: str, driver: str
 ) -> list[RequestRow]:
-    """Compare a driver's p50 and p95 with those of the server's histogram, in buckets; also compare the counts.
+    """Compare a driver's p50 and p95 of `service_ms` with those of the server's histogram, and compare the counts.
 
     `rows` are all requests of the route between the two scrapes of `buckets`, including the warm-up, because the server
     counts it too. `buckets` are rows of `le_ms` and a cumulative `requests`. Returns one row for the count and one per
@@ -71,7 +60,8 @@ def histogram_agrees(
     compared = [_row(load, "count", driver, "", histogram, "", f"{more:+d} requests", "none", "no" if more else "yes")]
     bounds = sorted(float(bucket["le_ms"]) for bucket in texts)
     for name, q in PERCENTILES.items():
-        driver_ms, server_ms = estimate(rows, q, column).value, histogram_quantile(texts, "le_ms", "requests", q).value
+        driver_ms = estimate(rows, q, "service_ms").value
+        server_ms = histogram_quantile(texts, "le_ms", "requests", q).value
         if driver_ms is not None and server_ms is not None:
             apart = bisect_left(bounds, driver_ms) - bisect_left(bounds, server_ms)  # a bucket has its upper bound
             agrees = "yes" if abs(apart) <= BUCKETS else "no"

@@ -1,9 +1,7 @@
 """Records of load tests: ids, titles and statistics, as keyword arguments of `evidence.run.Run.measure`.
 
-    for measure in load_records.of_sweep("chat_w1", steps, raw="sweep"):
-        run.measure(**measure)
-
-The functions return data only. A notebook records an experiment in two lines, and the tests can check every id.
+for measure in load_records.of_sweep("chat_w1", steps, raw="sweep"):
+    run.measure(**measure)
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,5 @@
 """Rate sweep: find the knee, the highest offered rate at which the server keeps its latency objective.
 
-    steps = sweep(partial(run_load, server.url, "open-loop", ...), first_rate=25, step_s=10, max_steps=9, max_s=120)
-    run.write_rows("sweep", rows_of(steps, "chat_w1"))
-
 All loads are open loops. A closed loop slows down with the server, so it cannot offer more than the server sustains.
 The statistic `knee` in `evidence.statistics.rates` defines the knee and computes it from the rows.
 """
@@ -38,10 +35,6 @@ class Step:
     rate: float
     result: LoadResult
 
-    @property
-    def invalid_because(self) -> str | None:
-        return self.result.invalid_because
-
     @cached_property
     def rows(self) -> list[RequestRow]:
         return self.result.measured
@@ -64,7 +57,7 @@ class Step:
     @cached_property
     def sustained(self) -> bool:
         """Whether the server sustained this rate, by the rule of the statistic `knee`."""
-        return self.invalid_because is None and knee_of([self]) is not None
+        return self.result.invalid_because is None and knee_of([self]) is not None
 
     def summary(self) -> dict[str, object]:
         """The step as one row of a table."""
@@ -76,7 +69,7 @@ class Step:
             "p95 ms": self.percentile_ms(0.95),
             "errors": sum(self.result.errors.values()),
             "requests": len(self.rows),
-            "sustained": "not judged" if self.invalid_because else self.sustained,
+            "sustained": "not judged" if self.result.invalid_because else self.sustained,
         }
 
 
@@ -121,7 +114,11 @@ def rows_of(steps: Sequence[Step], name: str) -> Iterator[dict[str, object]]:
     the rate, so the step says nothing about the server. `KEPT_COLUMNS` follow.
     """
     for step in sorted(steps, key=lambda step: step.rate):
-        about = {"sweep": name, "offered_per_s": float(step.rate), "judged": "no" if step.invalid_because else "yes"}
+        about = {
+            "sweep": name,
+            "offered_per_s": float(step.rate),
+            "judged": "no" if step.result.invalid_because else "yes",
+        }
         for row in step.rows:
             yield about | {column: row[column] for column in KEPT_COLUMNS}
 

@@ -1,8 +1,4 @@
-"""Repeat the loads of several drivers, to report each result with its spread over runs.
-
-session = run_session({"ab": load_with_ab, "open-loop": load_open_loop}, runs=3)
-run.write_rows("session_ab", rows_of(session["ab"]))
-"""
+"""Repeat the loads of several drivers, to report each result with its spread over runs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 

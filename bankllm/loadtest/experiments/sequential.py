@@ -1,7 +1,4 @@
-"""Latency of sequential requests: the baseline for the latency under load.
-
-rows = time_requests(server.url, texts, ["CUST001"], requests=200)
-"""
+"""Latency of sequential requests: the baseline for the latency under load."""
 
 import random
 import time
@@ -14,30 +11,24 @@ from bankllm.loadtest.runner import check_reachable
 
 WARM_UP = 5
 """Requests sent first, without rows."""
+TIMEOUT_S = 30
+"""Timeout per request, in s."""
 STAGES = ("queue", "tokenise", "encode", "classify", "retrieve", "respond", "total")
 
 
 def time_requests(
-    url: str,
-    messages: Sequence[str],
-    customers: Sequence[str],
-    *,
-    requests: int,
-    seed: int = 0,
-    token: str | None = None,
-    timeout_s: float = 30,
+    url: str, messages: Sequence[str], customers: Sequence[str], *, requests: int, seed: int = 0
 ) -> list[RequestRow]:
     """Send chats one at a time on one connection. Returns one row per request after the first `WARM_UP`.
 
     The columns are those of `load.COLUMNS`, and `intent` and `<stage>_ms` as the server reports them, empty for other
-    statuses than 200. `timeout_s` is the timeout per request. Raises `ServerError` if no server answers at `url`.
+    statuses than 200. Raises `ServerError` if no server answers at `url`.
     """
     check_reachable(url)
     draw = random.Random(seed)
     rows: list[RequestRow] = []
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     began = 0.0
-    with httpx.Client(base_url=url, timeout=timeout_s, trust_env=False, headers=headers) as client:
+    with httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
         for number in range(-WARM_UP, requests):
             body = {"message": draw.choice(messages), "customer_id": draw.choice(customers)}
             sent, status, error = time.perf_counter(), 0, ""

@@ -1,7 +1,4 @@
-"""Soak test: run a steady load for minutes and sample the server's memory meanwhile.
-
-result, memory = soak(load, server.rss_bytes, sample_s=5, between=lambda: delete_memory(server.url, customers))
-"""
+"""Soak test: run a steady load for minutes and sample the server's memory meanwhile."""
 
 import time
 from collections.abc import Callable, Sequence

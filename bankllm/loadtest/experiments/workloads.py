@@ -1,8 +1,4 @@
-"""Workloads that differ in how often a text repeats, to measure the caches: cold, warm, Zipf and one text.
-
-for name, messages in workloads(data.test.texts, seed=0).items():
-    run_load(server.url, "open-loop", messages=messages, ...)
-"""
+"""Workloads that differ in how often a text repeats, to measure the caches: cold, warm, Zipf and one text."""
 
 import random
 from collections.abc import Sequence

@@ -4,9 +4,9 @@ import asyncio
 import itertools
 import os
 import signal
-import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -15,8 +15,7 @@ import pytest
 
 from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.loadtest.drivers.open_loop import due_times, lateness_fault, run_open_loop
-from bankllm.loadtest.experiments.sequential import time_requests
-from bankllm.loadtest.load import Arrivals, Load, LoadResult, RequestRow, row
+from bankllm.loadtest.load import Arrivals, Load, RequestRow, row
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from tests.support.loadtest_app import MIXED, check_rows, seen
@@ -112,56 +111,23 @@ async def ask(answer: Answer, folder: Path) -> list[RequestRow]:
 
 
 @pytest.mark.slow
-def test_a_timeout_is_a_row_and_delays_no_other_request(server: ServerProcess, tmp_path: Path) -> None:
-    load = {"customers": ["CUST001"], "messages": ["hang", "hi"], "requests": 40, "rate": 40, "timeout_s": 1}
-    result = run_load(server.url, "open-loop", output=tmp_path, **load)
-    hung = [each for each in result.rows if each["error"]]
-    assert {(each["status"], each["error"]) for each in hung} == {(0, "TimeoutError")}
-    assert all(float(each["service_ms"]) >= 990 for each in hung)
-    assert len(result.rows) == 40 > len(hung) > 0
-    assert result.errors == {"TimeoutError": len(hung)}
-
-
-@pytest.mark.slow
-def test_a_stall_shows_in_the_open_loop_but_not_in_the_closed_loop(endpoint: ServerProcess, tmp_path: Path) -> None:
-    rate = 200
-    results: list[LoadResult] = []
-
-    def open_loop() -> None:
-        load = {"rate": rate, "requests": 1000, "arrivals": "constant", **ARGUMENTS}
-        results.append(run_load(endpoint.url, "open-loop", output=tmp_path, **load))
-
-    frozen_s = freeze_during(open_loop, endpoint, after=200)
-    waits = [float(each["latency_ms"]) / 1000 for each in results[0].measured]
+def test_a_stall_shows_in_all_requests_that_were_due_during_it(endpoint: ServerProcess, tmp_path: Path) -> None:
+    load = {"rate": 200, "requests": 1000, "arrivals": "constant", **ARGUMENTS}
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_load, endpoint.url, "open-loop", output=tmp_path, **load)
+        while count(endpoint.url) < 200:
+            assert not running.done()
+            time.sleep(0.01)
+        os.kill(endpoint.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        time.sleep(1)
+        frozen_s = time.monotonic() - began
+        os.kill(endpoint.pid, signal.SIGCONT)
+    waits = [float(each["latency_ms"]) / 1000 for each in running.result().measured]
     assert len(waits) == 1000
     # A request due t seconds after the start of the stall waits at least frozen_s - t; due times are 1 / rate apart.
     for share in (0.25, 0.5, 0.75):
-        assert sum(wait > share * frozen_s for wait in waits) >= rate * frozen_s * (1 - share) - 2
-
-    closed: list[RequestRow] = []
-    frozen_s = freeze_during(
-        lambda: closed.extend(time_requests(endpoint.url, ["hi"], ["CUST001"], requests=4000)), endpoint, after=400
-    )
-    assert sum(float(str(each["latency_ms"])) > 900 * frozen_s for each in closed) == 1
-
-
-def freeze_during(work: Callable[[], None], server: ServerProcess, after: int) -> float:
-    """Suspend a server for one second after `after` more requests; return the length of the stall in s."""
-    thread = threading.Thread(target=work)
-    before = count(server.url)
-    thread.start()
-    while count(server.url) < before + after:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    os.kill(server.pid, signal.SIGSTOP)
-    began = time.monotonic()
-    try:
-        time.sleep(1)
-    finally:
-        frozen_s = time.monotonic() - began
-        os.kill(server.pid, signal.SIGCONT)
-    thread.join()
-    return frozen_s
+        assert sum(wait > share * frozen_s for wait in waits) >= 200 * frozen_s * (1 - share) - 2
 
 
 def test_late_sends_make_the_load_invalid() -> None:
@@ -170,9 +136,6 @@ def test_late_sends_make_the_load_invalid() -> None:
 
     assert lateness_fault(sent_late(4.9, 4)) is None
     assert lateness_fault(sent_late(6, 61)) is None  # less than a tenth of the latency
-    fault = lateness_fault(sent_late(6, 20))
-    assert fault is not None
-    assert "sent 6.0 ms after they were due at p99, over 5 ms and a tenth of the latency (20.0 ms)" in fault
+    fault = "sent 6.0 ms after they were due at p99, over 5 ms and a tenth of the latency (20.0 ms)"
+    assert fault in (lateness_fault(sent_late(6, 20, n=samples_needed(0.99))) or "")
     assert lateness_fault(sent_late(6, 20, n=samples_needed(0.99) - 1)) is None
-    assert lateness_fault(sent_late(6, 20, n=samples_needed(0.99))) is not None
-    assert lateness_fault([]) is None

@@ -58,15 +58,14 @@ def test_a_sweep_is_limited_in_steps_and_in_time() -> None:
 def test_steps_with_a_generator_at_its_limit_are_not_judged() -> None:
     """Steps above the limit are not judged. The knee is then a lower bound, which the statistic reports."""
     steps = sweep(partial(open_loop, capacity=1e6, generator_limit=100), **LIMITS)
-    assert max(step.rate for step in steps if not step.invalid_because) <= 100
+    assert max(step.rate for step in steps if not step.result.invalid_because) <= 100
     judged = [row for row in rows_of(steps, "health") if row["judged"] == "yes"]
     assert len(judged) < sum(len(step.rows) for step in steps)
     texts = [{name: str(value) for name, value in row.items()} for row in judged]
     estimate = knee(texts, "offered_per_s", **SERVED)
     assert estimate.invalid_because == "no rate was too much: the knee lies higher"
     assert estimate.value == knee_of(steps)
-    assert [step.summary()["sustained"] for step in steps if step.invalid_because] != []
-    assert {step.summary()["sustained"] for step in steps if step.invalid_because} == {"not judged"}
+    assert {step.summary()["sustained"] for step in steps if step.result.invalid_because} == {"not judged"}
 
 
 def test_a_rate_with_a_failed_request_is_not_sustained() -> None:
