@@ -61,17 +61,18 @@ class Token:
 
 def markdown(id: str, text: str, part: str = "") -> str:
     """Returns a claim in Markdown."""
-    return f"<!-- claim: {_name(id, part)} -->{text}<!-- /claim -->"
+    return f"<!-- claim: {id}{part and '#' + part} -->{text}<!-- /claim -->"
 
 
 def hypertext(id: str, text: str, part: str = "") -> str:
     """Returns a claim in HTML; the text is escaped."""
-    return f'<data class="claim" value="{_name(id, part)}">{html.escape(text, quote=False)}</data>'
+    return f'<data class="claim" value="{id}{part and "#" + part}">{html.escape(text, quote=False)}</data>'
 
 
 def latex(id: str, text: str, part: str = "") -> str:
     """Returns a claim in LaTeX; the text is escaped."""
-    return f"\\claim{{{_name(id, part, chr(92) + '#')}}}{{{tex(text)}}}"
+    name = rf"{id}\#{part}" if part else id
+    return rf"\claim{{{name}}}{{{tex(text)}}}"
 
 
 def tex(text: str) -> str:
@@ -79,9 +80,14 @@ def tex(text: str) -> str:
     return "".join(TEX.get(character, character) for character in text)
 
 
+def untex(text: str) -> str:
+    """Returns the plain text that `tex` escaped."""
+    return ESCAPES.sub(lambda match: UNESCAPED[match[0]], text)
+
+
 def find_tokens(text: str) -> Iterator[Token]:
     """Yields every claim of a page: first those in Markdown syntax, then HTML, then LaTeX."""
-    for pattern, unescape in ((CLAIM, str), (HTML_CLAIM, html.unescape), (LATEX_CLAIM, _untex)):
+    for pattern, unescape in ((CLAIM, str), (HTML_CLAIM, html.unescape), (LATEX_CLAIM, untex)):
         for match in pattern.finditer(text):
             yield Token(
                 id=match["id"],
@@ -104,11 +110,3 @@ def parse_conditions(words: str) -> dict[str, str]:
             raise ValueError(f"{word!r} is not a condition of the form name=value")
         conditions[key] = value
     return conditions
-
-
-def _name(id: str, part: str, separator: str = "#") -> str:
-    return f"{id}{separator}{part}" if part else id
-
-
-def _untex(text: str) -> str:
-    return ESCAPES.sub(lambda match: UNESCAPED[match[0]], text)

@@ -17,6 +17,7 @@ from bankllm.evidence.claim_syntax import CLAIM, RUN, Token, find_tokens, parse_
 from bankllm.evidence.format import PARTS, format_part
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records, write_text
+from bankllm.evidence.report.summary import measured_by_id
 from bankllm.evidence.seal import MANIFEST
 from bankllm.evidence.unbound_numbers import read_document, unbound_numbers_in_results
 from bankllm.evidence.verification.verify import verify
@@ -30,33 +31,20 @@ def audit_claims(file: Path, folder: Path) -> list[str]:
     the run is unreadable.
     """
     text = read_document(file)
-    return [
-        *(f"{file}: stale: {why}" for why in _stale(file, run_named_in(text)[0], folder)),
-        *check_claims(file, folder),
-        *(
-            f"{file}:{number.line}: {number.text!r} is in a results section and has no claim. Bind it to a record with "
-            "<!-- claim: ID -->, or name its source with <!-- not measured here: source -->"
-            for number in unbound_numbers_in_results(text)
-        ),
-    ]
-
-
-def check_claims(file: Path, folder: Path) -> list[str]:
-    """Compares value, interval, n, conditions and data set of each claim with its record; returns one line per fault.
-
-    The records themselves are not verified. Raises `RunError` if the file or the records cannot be read.
-    """
-    text = read_document(file)
-    measured = _measured(folder)
-    file_conditions = run_named_in(text)[1]
-    faults = []
+    named, file_conditions = run_named_in(text)
+    measured = measured_by_id(read_records(folder))
+    faults = [f"{file}: stale: {why}" for why in _stale(file, named, folder)]
     for token in find_tokens(text):
         if record := measured.get(token.id):
             found = list(_faults(token, record, file_conditions, text.splitlines()[token.line - 1]))
         else:
             found = [f"run {folder.name} has no valid record for {token.id}"]
         faults += [f"{file}:{token.line}: {fault}" for fault in found]
-    return faults
+    return faults + [
+        f"{file}:{number.line}: {number.text!r} is in a results section and has no claim. Bind it to a record with "
+        "<!-- claim: ID -->, or name its source with <!-- not measured here: source -->"
+        for number in unbound_numbers_in_results(text)
+    ]
 
 
 def write_claims(file: Path, folder: Path) -> int:
@@ -64,7 +52,7 @@ def write_claims(file: Path, folder: Path) -> int:
 
     Raises `RunError`, without a change of the file, if a claim has no valid record that fulfils its conditions.
     """
-    measured = _measured(folder)
+    measured = measured_by_id(read_records(folder))
     text = read_document(file)
     file_conditions = run_named_in(text)[1]
     tokens = list(find_tokens(text))
@@ -130,7 +118,3 @@ def _condition_faults(token: Token, record: Record, file_conditions: str) -> Ite
     for name, value in required.items():
         if (found := str(record.conditions.get(name))) != value:
             yield f"{token.id}: the claim requires {name}={value}, the record has {name}={found}"
-
-
-def _measured(folder: Path) -> dict[str, Record]:
-    return {record.id: record for record in read_records(folder) if record.status == "measured"}

@@ -1,9 +1,8 @@
 """Compare two runs record by record: `bankllm report --compare RUN_A RUN_B`.
 
-Only records that were measured under the same conditions are compared. If both runs classified the same texts, the
-exact McNemar test decides whether two accuracies differ. Otherwise two values differ if their 95 % intervals do not
-overlap. The overlap rule is conservative: two intervals that just touch correspond to a significance level of about
-0.6 %, so the rule can miss a small difference but rarely reports one that does not exist.
+Only records under the same conditions are compared. If both runs classified the same texts, the exact McNemar test
+decides whether two accuracies differ. Otherwise two values differ if their 95 % intervals do not overlap. The rule is
+conservative: two intervals that just touch correspond to a significance level of about 0.6 %.
 """
 
 import re
@@ -15,7 +14,8 @@ from pathlib import Path
 from bankllm.errors import RunError
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.manifest import read_manifest
-from bankllm.evidence.records import Record, read_records, read_rows
+from bankllm.evidence.recompute import RawFiles
+from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.seal import MANIFEST
 from bankllm.evidence.statistics.classification import mcnemar
 from bankllm.evidence.statistics.statistic import STATISTICS
@@ -140,7 +140,7 @@ def _paired_texts(folder_a: Path, a: Record, folder_b: Path, b: Record) -> list[
     """
     assert a.raw
     assert b.raw
-    rows_a, rows_b = read_rows(folder_a, a.raw), read_rows(folder_b, b.raw)
+    rows_a, rows_b = RawFiles(folder_a).rows(a.raw, None), RawFiles(folder_b).rows(b.raw, None)
     actual, predicted = (a.parameters.get(name, name) for name in ("actual", "predicted"))
     same = (actual, *PAIRING_COLUMNS)
     if [[row.get(key) for key in same] for row in rows_a] != [[row.get(key) for key in same] for row in rows_b]:

@@ -11,7 +11,7 @@ from bankllm.evidence.documents import Manifest as Manifest
 from bankllm.evidence.documents import NotebookRun as NotebookRun
 from bankllm.evidence.documents import as_json, parse
 from bankllm.evidence.records import write_text
-from bankllm.evidence.seal import MANIFEST
+from bankllm.evidence.seal import MANIFEST, manifest_path
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -26,12 +26,7 @@ def manifest_text(manifest: Manifest) -> str:
 
 def read_manifest(folder: Path) -> Manifest:
     """Reads `manifest.json`. Raises `RunError` if it is missing or does not fit the class."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise RunError(
-            f"{folder} is not a run: {MANIFEST} is missing. Expected a run folder, outputs/<run-id>; the file "
-            "outputs/LATEST names the newest complete run."
-        )
+    path = manifest_path(folder)
     try:
         return parse(path.read_bytes(), Manifest)
     except (ValueError, RecursionError) as error:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from bankllm.errors import RunError
-from bankllm.evidence.csv_table import Table
 from bankllm.evidence.documents import Raw as Raw
 from bankllm.evidence.documents import Record as Record
 from bankllm.evidence.documents import as_json, parse
 from bankllm.evidence.recompute import RawFiles
 from bankllm.evidence.recompute import sha256_file as sha256_file
+from bankllm.evidence.seal import RECORDS
 from bankllm.evidence.validity_marks import load_faults, reasons
 from bankllm.util.atomic_files import atomic_writer
 
@@ -76,14 +76,6 @@ def not_measured(id: str, *, conditions: Mapping[str, Any], why: str, **about: A
     )
 
 
-def read_rows(folder: Path, raw: Raw) -> Table:
-    """Reads the selected rows of a raw file, plain or gzip, with all columns.
-
-    Raises `RunError` if the file is outside the folder, is missing, has another sha256, or cannot be read.
-    """
-    return RawFiles(folder).rows(raw, None)
-
-
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Writes rows as CSV atomically; as gzip if the name ends in `.gz`.
 
@@ -115,7 +107,7 @@ def write_text(path: Path, text: str) -> None:
 
 def read_records(folder: Path) -> list[Record]:
     """Reads `records.jsonl`; empty if there is no file. Raises `RunError` with the number of an invalid line."""
-    path = folder / "records.jsonl"
+    path = folder / RECORDS
     if not path.exists():
         return []
     records = []
@@ -132,4 +124,4 @@ def read_records(folder: Path) -> list[Record]:
 
 def write_records(folder: Path, records: Iterable[Record]) -> None:
     """Writes `records.jsonl` atomically."""
-    write_text(folder / "records.jsonl", "".join(f"{as_json(record)}\n" for record in records))
+    write_text(folder / RECORDS, "".join(f"{as_json(record)}\n" for record in records))

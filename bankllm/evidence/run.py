@@ -7,7 +7,6 @@ run.measure("chat.p95_ms", "percentile", "chat", title="Chat latency, p95", unit
 
 import os
 import platform
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
@@ -20,7 +19,9 @@ from bankllm.evidence.csv_table import read_table
 from bankllm.evidence.documents import as_json
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.records import Raw, Record, read_records, sha256_file, write_records, write_rows
+from bankllm.evidence.seal import RECORDS
 from bankllm.evidence.validity_marks import EXCLUSIONS_SUFFIX
+from bankllm.evidence.verification.page_checks import COLUMNS
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, project_root
 from bankllm.util.atomic_files import append_line, atomic_writer, cut_torn_line
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 PERCENTILES = (0.5, 0.95, 0.99)
 """The default percentiles of `Run.measure_percentiles`, as fractions."""
-RECORDS = "records.jsonl"
 
 
 class Run:
@@ -118,9 +118,8 @@ class Run:
         """Returns this notebook's records as a table for display, one record per row."""
         import pandas as pd
 
-        columns = ["id", "what", "value", "95 % interval", "n", "status"]
         rows = [(r.id, r.title, format_value(r), format_interval(r), r.n, r.status) for r in self.records()]
-        return pd.DataFrame(rows, columns=columns).set_index("id")
+        return pd.DataFrame(rows, columns=["id", *COLUMNS]).set_index("id")
 
     def scratch(self, name: str) -> Path:
         """Returns a temporary folder for files that are not evidence. It is deleted with this object."""
@@ -129,12 +128,6 @@ class Run:
         folder = Path(self._scratch.name) / name
         folder.mkdir(exist_ok=True)
         return folder
-
-    def fresh(self, name: str) -> Path:
-        """Returns an unused path in the run folder. A folder that an earlier execution left there is deleted."""
-        path = self.folder / name
-        shutil.rmtree(path, ignore_errors=True)
-        return path
 
     def save_plot(self, name: str, figure: "Figure") -> "Image":
         """Saves a figure as `plots/<notebook number>_<name>.png`, and closes it.

@@ -1,17 +1,30 @@
-"""The seal of a run: a hash of the manifest, and the data sets and models of the records that the manifest repeats."""
+"""The manifest of a run: its path, its seal (a hash of it), and the data sets and models of the records."""
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from bankllm.errors import RunError
 from bankllm.evidence.documents import Record
 
 MANIFEST = "manifest.json"
+RECORDS = "records.jsonl"
 VERIFIER = "verify.pyz"
 UNSEALED = "0" * 64
 """Placeholder for the seal while the hash is computed."""
 DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256")
 """Conditions of a record that describe its data set, as `bankllm.datasets.Dataset.conditions` returns them."""
+
+
+def manifest_path(folder: Path) -> Path:
+    """Returns the path of the manifest of a run. Raises `RunError` if there is none."""
+    if not (folder / MANIFEST).is_file():
+        raise RunError(
+            f"{folder} is not a run: {MANIFEST} is missing. Expected a run folder, outputs/<run-id>; the file "
+            "outputs/LATEST names the newest complete run."
+        )
+    return folder / MANIFEST
 
 
 def seal_of(content: bytes, seal: str) -> str:

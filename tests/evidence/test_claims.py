@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence.claims import audit_claims, check_claims, write_claims
+from bankllm.evidence.claims import audit_claims, write_claims
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, replace_text, sealed_run
 
 PAGE = """<!-- claims-run: runs/one profile=quick -->
@@ -109,7 +109,7 @@ def test_a_number_on_teller77_on_a_line_about_banking77_is_reported(tmp_path: Pa
     file = tmp_path / "page.md"
     file.write_text("On Banking77: <!-- claim: training.lora_r8.accuracy -->?<!-- /claim -->\n")
     write_claims(file, folder)
-    (fault,) = check_claims(file, folder)
+    (fault,) = audit_claims(file, folder)
     assert "was measured on teller77, but its line mentions Banking77" in fault
     file.write_text(PAGE)
     with pytest.raises(

@@ -9,7 +9,7 @@ from bankllm.errors import RunError
 from bankllm.evidence import csv_table
 from bankllm.evidence.csv_table import Table, inside, read_table
 from bankllm.evidence.recompute import RawFiles
-from bankllm.evidence.records import Raw, read_rows, sha256_file, write_rows
+from bankllm.evidence.records import Raw, sha256_file, write_rows
 from bankllm.evidence.run import Run
 
 ROWS = [{"label": f"l{i % 3}", "ms": i / 7, "note": 'a "quoted", word\nof two lines'} for i in range(50)]
@@ -19,7 +19,7 @@ ROWS = [{"label": f"l{i % 3}", "ms": i / 7, "note": 'a "quoted", word\nof two li
 def test_written_rows_are_read_back_unchanged(tmp_path: Path, name: str) -> None:
     write_rows(tmp_path / name, ROWS)
     raw = Raw(path=name, sha256=sha256_file(tmp_path / name), where={"label": "l1"})
-    found = read_rows(tmp_path, raw)
+    found = RawFiles(tmp_path).rows(raw, None)
     assert list(found) == [{k: str(v) for k, v in row.items()} for row in ROWS if row["label"] == "l1"]
     assert found[-1] == found[len(found) - 1]
     with pytest.raises(IndexError):

@@ -11,6 +11,7 @@ from bankllm.evidence.csv_table import inside
 from bankllm.evidence.documents import Record, parse
 from bankllm.evidence.known_facts import contradiction
 from bankllm.evidence.recompute import RawFiles
+from bankllm.evidence.seal import RECORDS
 from bankllm.evidence.statistics.statistic import Estimate
 from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
 
@@ -18,7 +19,6 @@ RELATIVE_TOLERANCE = 1e-9
 """Tolerance between a recorded and a recomputed value: only the last digits of a float may differ."""
 MAX_TEXT_BYTES = 64 * 2**20
 """Maximum size of a file that is read as a whole; the limits of raw files are in `csv_table`."""
-RECORDS = "records.jsonl"
 
 Status = Literal["ok", "does not hold", "invalid", "not measured"]
 

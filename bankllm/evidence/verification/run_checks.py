@@ -12,7 +12,7 @@ from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside
 from bankllm.evidence.documents import Manifest, Record, parse
 from bankllm.evidence.recompute import sha256_file
-from bankllm.evidence.seal import MANIFEST, data_of, models_of, seal_of
+from bankllm.evidence.seal import MANIFEST, data_of, manifest_path, models_of, seal_of
 from bankllm.evidence.verification.page_checks import check_pages
 from bankllm.evidence.verification.record_checks import (
     Finding,
@@ -26,11 +26,7 @@ from bankllm.evidence.verification.record_checks import (
 
 def check_run(folder: Path) -> Verdict:
     """Checks a finished run against its own files. Raises `RunError` if there is no manifest."""
-    if not (folder / MANIFEST).is_file():
-        raise RunError(
-            f"{folder} is not a run: {MANIFEST} is missing. Expected a run folder, outputs/<run-id>; the file "
-            "outputs/LATEST names the newest complete run."
-        )
+    manifest_path(folder)
     records, findings = read_record_lines(folder)
     try:
         findings += check_records(folder, records)

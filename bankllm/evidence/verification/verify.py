@@ -15,7 +15,8 @@ from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import find_tokens
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record
-from bankllm.evidence.seal import MANIFEST
+from bankllm.evidence.report.summary import measured_by_id
+from bankllm.evidence.seal import MANIFEST, RECORDS
 from bankllm.evidence.verification.page_checks import claim_faults
 from bankllm.evidence.verification.record_checks import Finding, Verdict, broken, check_records, read_record_lines
 from bankllm.evidence.verification.run_checks import check_run, file_fault
@@ -61,7 +62,7 @@ def _compare_pages(folder: Path) -> list[Finding]:
 
 def _check_records(folder: Path) -> tuple[list[Record], tuple[Finding, ...]]:
     records, findings = read_record_lines(folder) if folder.is_dir() else ([], [])
-    if not records and (not findings or not (folder / "records.jsonl").exists()):
+    if not records and (not findings or not (folder / RECORDS).exists()):
         raise RunError(
             f"{folder} holds no records. Expected a run folder, such as outputs/<run-id>, or the folder of a "
             "classifier that `bankllm train` wrote."
@@ -92,7 +93,7 @@ def _check_card(folder: Path, records: list[Record]) -> list[Finding]:
         results = cast(ModelCardData, ModelCard(text).data).eval_results or []
     except (OSError, ValueError, YAMLError) as error:
         return [broken(CARD, f"the model card cannot be read ({type(error).__name__}: {error})")]
-    measured = {record.id: record for record in records if record.status == "measured"}
+    measured = measured_by_id(records)
     faults = list(claim_faults(text, measured))
     values = {record.title: record.value for record in measured.values()}
     for result in results:
