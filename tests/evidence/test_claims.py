@@ -1,7 +1,5 @@
 """Claims are filled in from a run. Wrong, stale and unbound numbers, and numbers on other data, are reported."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,6 @@ PAGE = """<!-- claims-run: runs/one profile=quick -->
   n = <!-- claim: training.lora_r8.accuracy#n -->?<!-- /claim -->)
 - p95 <!-- claim: chat.sequential.p95_ms -->?<!-- /claim -->
 """
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return sealed_run(tmp_path / "runs" / "one")
 
 
 @pytest.fixture
@@ -89,10 +82,7 @@ def test_claims_are_stale_when_a_raw_file_changed(page: Path, folder: Path) -> N
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        (
-            {"environment": ENVIRONMENT | {"libraries": {"bankllm": "0.0.9"}}},
-            "run two was made by bankllm 0.0.9",
-        ),
+        ({"environment": ENVIRONMENT | {"libraries": {"bankllm": "0.0.9"}}}, "run two was made by bankllm 0.0.9"),
         ({"complete": False}, "stale: run two is not complete"),
     ],
 )
@@ -132,21 +122,16 @@ def test_every_number_on_the_pages_of_a_run_is_bound(folder: Path) -> None:
         assert audit_claims(folder / name, folder) == [], name
 
 
-def bankllm(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bankllm", "claims", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_the_command_uses_the_run_that_the_file_names(page: Path) -> None:
-    done = bankllm("--check", page)
+def test_the_command_uses_the_run_that_the_file_names(page: Path, bankllm) -> None:
+    done = bankllm("claims", "--check", page)
     assert (done.returncode, done.stderr) == (0, "")
     replace_text(page, "93.0 %", "94.0 %")
-    done = bankllm(page)
+    done = bankllm("claims", page)
     assert done.returncode == 1
     assert "training.lora_r8.accuracy: expected '93.0 %' as in the record, found '94.0 %'" in done.stderr
 
 
-def test_the_command_refuses_two_modes_at_once(page: Path) -> None:
-    done = bankllm("--check", "--write", page)
+def test_the_command_refuses_two_modes_at_once(page: Path, bankllm) -> None:
+    done = bankllm("claims", "--check", "--write", page)
     assert done.returncode == 2
     assert "Give only one of --write, --check and --scan." in done.stderr

@@ -1,7 +1,5 @@
 """Comparing two runs: only records under equal conditions, and only differences that the intervals support."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +11,13 @@ from bankllm.evidence.records import read_records
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
 
 
-@pytest.fixture
-def first(tmp_path: Path) -> Path:
-    return sealed_run(tmp_path / "first")
-
-
 def outcome(first: Path, second: Path, id: str) -> tuple[str, str]:
     (entry,) = [entry for entry in compare(first, second) if entry.id == id]
     return entry.outcome, entry.why
 
 
-def test_equal_runs_show_no_difference(first: Path, tmp_path: Path) -> None:
-    compared = compare(first, sealed_run(tmp_path / "second"))
+def test_equal_runs_show_no_difference(folder: Path, tmp_path: Path) -> None:
+    compared = compare(folder, sealed_run(tmp_path / "second"))
     assert {entry.outcome for entry in compared} == {"no detectable difference", "not comparable"}
     assert [(entry.id, entry.why) for entry in compared if entry.outcome == "not comparable"] == [
         ("chat.sequential.p99_ms", "invalid: p99 needs 662 samples, there are 200 (both runs)"),
@@ -33,25 +26,25 @@ def test_equal_runs_show_no_difference(first: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("slower", "expected"), [(2.0, "worse"), (0.5, "better"), (1.01, "no detectable difference")])
-def test_latency_is_compared_by_interval_and_lower_is_better(first, tmp_path, slower: float, expected: str) -> None:
+def test_latency_is_compared_by_interval_and_lower_is_better(folder, tmp_path, slower: float, expected: str) -> None:
     second = sealed_run(tmp_path / "second", slower=slower)
-    assert outcome(first, second, "chat.sequential.p95_ms")[0] == expected
+    assert outcome(folder, second, "chat.sequential.p95_ms")[0] == expected
 
 
-def test_equal_texts_are_compared_by_mcnemar_when_the_intervals_overlap(first: Path, tmp_path: Path) -> None:
+def test_equal_texts_are_compared_by_mcnemar_when_the_intervals_overlap(folder: Path, tmp_path: Path) -> None:
     """14 errors in 200 texts against 5 of these 14: the Wilson intervals overlap, the paired test is significant."""
     second = sealed_run(tmp_path / "second", wrong=range(5))
-    a, b = (next(r for r in read_records(f) if r.id == "training.lora_r8.accuracy") for f in (first, second))
+    a, b = (next(r for r in read_records(f) if r.id == "training.lora_r8.accuracy") for f in (folder, second))
     assert a.ci95
     assert b.ci95
     assert a.ci95[1] > b.ci95[0]
-    assert outcome(first, second, a.id) == ("better", "exact McNemar on 200 texts, p = 0.0039")
-    assert outcome(second, first, a.id)[0] == "worse"
+    assert outcome(folder, second, a.id) == ("better", "exact McNemar on 200 texts, p = 0.0039")
+    assert outcome(second, folder, a.id)[0] == "worse"
 
 
-def test_the_same_number_of_errors_on_other_texts_is_no_difference(first: Path, tmp_path: Path) -> None:
+def test_the_same_number_of_errors_on_other_texts_is_no_difference(folder: Path, tmp_path: Path) -> None:
     second = sealed_run(tmp_path / "second", wrong=range(100, 114))
-    assert outcome(first, second, "training.lora_r8.accuracy")[0] == "no detectable difference"
+    assert outcome(folder, second, "training.lora_r8.accuracy")[0] == "no detectable difference"
 
 
 @pytest.mark.parametrize(
@@ -63,26 +56,26 @@ def test_the_same_number_of_errors_on_other_texts_is_no_difference(first: Path, 
     ],
 )
 def test_runs_with_other_data_or_another_machine_are_not_compared(
-    first: Path, tmp_path: Path, how, reason: str
+    folder: Path, tmp_path: Path, how, reason: str
 ) -> None:
-    compared = compare(first, sealed_run(tmp_path / "second", **how))
+    compared = compare(folder, sealed_run(tmp_path / "second", **how))
     assert [entry.outcome for entry in compared] == ["not comparable"] * 8
     assert all(reason in entry.why for entry in compared)
     assert lines(compared)[-1] == "nothing compared; 8 not comparable"
 
 
-def test_a_record_of_only_one_run_is_not_comparable(first: Path, tmp_path: Path) -> None:
+def test_a_record_of_only_one_run_is_not_comparable(folder: Path, tmp_path: Path) -> None:
     second = sealed_run(tmp_path / "second")
     lines = (second / "records.jsonl").read_text().splitlines(keepends=True)
     (second / "records.jsonl").write_text("".join(lines[1:]))
-    assert outcome(first, second, "training.lora_r8.accuracy") == ("not comparable", "only in the first run")
+    assert outcome(folder, second, "training.lora_r8.accuracy") == ("not comparable", "only in the first run")
 
 
-def test_direction_tells_whether_higher_or_lower_is_better(first: Path) -> None:
-    directions = {record.id: direction(record) for record in read_records(first)}
+def test_direction_tells_whether_higher_or_lower_is_better(folder: Path) -> None:
+    directions = {record.id: direction(record) for record in read_records(folder)}
     assert directions["training.lora_r8.accuracy"] == directions["load.ab.throughput"] == 1
     assert directions["chat.sequential.p50_ms"] == directions["training.lora_r8.adapter"] == -1
-    share = next(record for record in read_records(first) if record.unit == "share")
+    share = next(record for record in read_records(folder) if record.unit == "share")
     named = {id: direction(replace(share, id=id, statistic="proportion")) for id in EXAMPLES}
     assert named == EXAMPLES
 
@@ -91,27 +84,24 @@ EXAMPLES = {"vectors.isolated": 1, "load.generator.late": -1, "load.errors": -1,
 """Id of a share → direction. `isolated` and `template` contain `late`, but not as a word."""
 
 
-def test_comparing_a_folder_without_records_raises(first: Path, tmp_path: Path) -> None:
+def test_comparing_a_folder_without_records_raises(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no records"):
-        compare(first, tmp_path)
+        compare(folder, tmp_path)
 
 
-def bankllm(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bankllm", "report", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_the_command_exits_1_for_incomparable_runs_and_prints_both_values(first: Path, tmp_path: Path) -> None:
-    done = bankllm("--compare", first, sealed_run(tmp_path / "second", data=TELLER77))
+def test_the_command_exits_1_for_incomparable_runs_and_prints_both_values(
+    folder: Path, tmp_path: Path, bankllm
+) -> None:
+    done = bankllm("report", "--compare", folder, sealed_run(tmp_path / "second", data=TELLER77))
     assert done.returncode == 1
     assert "no record in common that was measured under the same conditions" in " ".join(done.stderr.split())
     assert "    first run: 93.0 % [88.6 – 95.8 %]\n    second run: 93.0 % [88.6 – 95.8 %]\n" in done.stdout
 
 
-def test_the_command_compares_two_runs_and_no_third(first: Path, tmp_path: Path) -> None:
-    done = bankllm("--compare", first, sealed_run(tmp_path / "second", slower=2.0))
+def test_the_command_compares_two_runs_and_no_third(folder: Path, tmp_path: Path, bankllm) -> None:
+    done = bankllm("report", "--compare", folder, sealed_run(tmp_path / "second", slower=2.0))
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "4 no detectable difference, 2 worse; 2 not comparable"
-    refused = bankllm(first, "--compare", first, first)
+    refused = bankllm("report", folder, "--compare", folder, folder)
     assert refused.returncode == 2
     assert "--compare takes two runs and no other argument" in refused.stderr

@@ -12,11 +12,6 @@ from bankllm.evidence.reproduce import judge_repetition, parameters_of, reproduc
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return sealed_run(tmp_path / "original")
-
-
 def results(folder: Path, again: Path) -> dict[str, tuple[str, str]]:
     return {result.id: (result.outcome, result.why) for result in judge_repetition(folder, again)}
 

@@ -132,22 +132,10 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
     (ACCURACY, {"unit": "%"}, ACCURACY),
     (ACCURACY, {"parameters": {"predicted": "actual"}}, ACCURACY),
     (ACCURACY, {"conditions": {"profile": "full"}}, "manifest.json: profile quick differs"),
-    (
-        ACCURACY,
-        {"conditions": {"dataset": "banking77"}},
-        "named 'banking77', but its test_sha256 is that of teller77",
-    ),
-    (
-        ACCURACY,
-        {"conditions": {"dataset": "ours"}},
-        "named 'ours', but its test_sha256 is that of teller77",
-    ),
+    (ACCURACY, {"conditions": {"dataset": "banking77"}}, "named 'banking77', but its test_sha256 is that of teller77"),
+    (ACCURACY, {"conditions": {"dataset": "ours"}}, "named 'ours', but its test_sha256 is that of teller77"),
     (ACCURACY, {"conditions": {"test_rows": 3080}}, "manifest.json: data: teller77 differs"),
-    (
-        ACCURACY,
-        {"conditions": {"model": "bge-large"}},
-        "'bge-large', but its model_sha256 is that of all-MiniLM-L6-v2",
-    ),
+    (ACCURACY, {"conditions": {"model": "bge-large"}}, "'bge-large', but its model_sha256 is that of all-MiniLM-L6-v2"),
     (ACCURACY, {"conditions": BANKING77}, "manifest.json: data: banking77 differs"),
     ("load.health.p95_ms", VALID, "load.health.p95_ms: recorded as valid, but the server restarted"),
     (SOAK, VALID, f"{SOAK}: recorded as valid, but the soak was cut short"),
@@ -196,12 +184,7 @@ def all_tamperings(original: Path) -> Iterator[Tampering]:
         for what, edit in ROWS.items():
             yield f"{what} in {name}", "seals", lines(name, edit), id
         yield f"{name} removed", "seals", removed(name), f"{name} is missing"
-    yield (
-        "an idle generator",
-        "seals",
-        replaced(BUSY, "0.97", "0.3"),
-        "load.openloop.p95",
-    )
+    yield ("an idle generator", "seals", replaced(BUSY, "0.97", "0.3"), "load.openloop.p95")
     yield "no marks", "seals", removed("raw/01_marks.csv"), SOAK
     yield "another mark", "seals", replaced("raw/01_marks.csv", "cut short", "fine"), SOAK
     yield from of_every_file(original)

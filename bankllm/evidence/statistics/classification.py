@@ -10,16 +10,7 @@ from collections import Counter
 from itertools import groupby
 from statistics import fmean, stdev, variance
 
-from bankllm.evidence.statistics.statistic import (
-    Z95,
-    Estimate,
-    Rows,
-    grouped,
-    numbers,
-    statistic,
-    t95,
-    wilson,
-)
+from bankllm.evidence.statistics.statistic import Z95, Estimate, Rows, grouped, numbers, statistic, t95, wilson
 
 
 @statistic(unit="share", better="higher")

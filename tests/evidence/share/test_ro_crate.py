@@ -10,12 +10,6 @@ from rocrate.rocrate import ROCrate
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.share.ro_crate import METADATA, write_crate
 from bankllm.evidence.verification.verify import verify
-from tests.support.sealed_run import sealed_run
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return sealed_run(tmp_path / "run")
 
 
 def test_the_crate_has_the_required_properties(folder: Path) -> None:

@@ -16,14 +16,9 @@ from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.verification.rendered_pages import changed_pages, renderer
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
-from tests.support.sealed_run import NOTEBOOK, reseal, sealed_run
+from tests.support.sealed_run import NOTEBOOK, reseal
 
 P95 = "chat.sequential.p95_ms"
-
-
-@pytest.fixture
-def sealed(tmp_path: Path) -> Path:
-    return sealed_run(tmp_path / "run")
 
 
 def faults(folder: Path) -> dict[str, str]:
@@ -41,8 +36,8 @@ def edit_manifest(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_an_unchanged_run_verifies(sealed: Path) -> None:
-    verdict = verify(sealed)
+def test_an_unchanged_run_verifies(folder: Path) -> None:
+    verdict = verify(folder)
     assert verdict.holds
     status = {f.subject: f.status for f in verdict.findings}
     assert status[P95] == status["RESULTS.md"] == status[f"notebooks/{NOTEBOOK}.ipynb"] == "ok"
@@ -50,34 +45,34 @@ def test_an_unchanged_run_verifies(sealed: Path) -> None:
     assert verdict.summary() == "HOLDS: 10 ok, 1 invalid, 1 not measured, 0 does not hold"
 
 
-def test_pages_are_rendered_again_only_if_this_code_rendered_them(sealed: Path) -> None:
-    assert read_manifest(sealed).renderer == renderer()
-    page = sealed / "RESULTS.md"
+def test_pages_are_rendered_again_only_if_this_code_rendered_them(folder: Path) -> None:
+    assert read_manifest(folder).renderer == renderer()
+    page = folder / "RESULTS.md"
     page.write_text(page.read_text() + "\nFast.\n")
-    reseal(sealed)  # as an attacker, who keeps the renderer
-    assert faults(sealed) == {"RESULTS.md": "differs from the page that these records give"}
-    assert changed_pages(sealed) == ["RESULTS.md"]
-    seal_run(sealed, read_manifest(sealed), complete=False)
-    assert read_manifest(sealed).renderer is None
-    assert verify(sealed).holds
+    reseal(folder)  # as an attacker, who keeps the renderer
+    assert faults(folder) == {"RESULTS.md": "differs from the page that these records give"}
+    assert changed_pages(folder) == ["RESULTS.md"]
+    seal_run(folder, read_manifest(folder), complete=False)
+    assert read_manifest(folder).renderer is None
+    assert verify(folder).holds
 
 
-def test_a_run_of_the_old_verifier_gets_the_new_one_when_it_is_sealed_again(sealed: Path) -> None:
-    (sealed / "verify.py").write_text("")
-    seal_run(sealed, read_manifest(sealed), complete=True)
-    assert [path.name for path in sealed.glob("verify.*")] == ["verify.pyz"]
-    assert verify(sealed).holds
+def test_a_run_of_the_old_verifier_gets_the_new_one_when_it_is_sealed_again(folder: Path) -> None:
+    (folder / "verify.py").write_text("")
+    seal_run(folder, read_manifest(folder), complete=True)
+    assert [path.name for path in folder.glob("verify.*")] == ["verify.pyz"]
+    assert verify(folder).holds
 
 
-def test_an_unsealed_run_does_not_verify(sealed: Path) -> None:
-    edit_manifest(sealed, files={})
-    found = faults(sealed)["manifest.json"]
-    assert found == "lists no files: the run did not finish. Continue with: bankllm run --resume run"
+def test_an_unsealed_run_does_not_verify(folder: Path) -> None:
+    edit_manifest(folder, files={})
+    found = faults(folder)["manifest.json"]
+    assert found == "lists no files: the run did not finish. Continue with: bankllm run --resume one"
 
 
-def test_a_manifest_must_not_name_files_outside_the_folder(sealed: Path) -> None:
-    edit_manifest(sealed, files={"../../etc/passwd": "0"})
-    assert "outside the run folder" in faults(sealed)["../../etc/passwd"]
+def test_a_manifest_must_not_name_files_outside_the_folder(folder: Path) -> None:
+    edit_manifest(folder, files={"../../etc/passwd": "0"})
+    assert "outside the run folder" in faults(folder)["../../etc/passwd"]
 
 
 def test_a_folder_without_a_manifest_is_not_a_run(tmp_path: Path) -> None:
@@ -87,25 +82,17 @@ def test_a_folder_without_a_manifest_is_not_a_run(tmp_path: Path) -> None:
     assert "cannot be read" in faults(tmp_path)["manifest.json"]
 
 
-def test_a_newer_schema_version_is_reported(sealed: Path) -> None:
-    edit_record(sealed, 0, schema_version=2)
-    edit_manifest(sealed, schema_version=3)
-    found = faults(sealed)
-    assert "written by a newer bankllm (schema version 2, supported: 1)" in found["records.jsonl, line 1"]
-    assert "written by a newer bankllm (schema version 3, supported: 1)" in found["manifest.json"]
-
-
 @pytest.mark.parametrize(
     "line", ["{", "[]", "null", "1e400", '"text"', "\x00", "[" * 100_000, '{"id": "a"}', '{"id": "a", "id": "b"}']
 )
-def test_an_unreadable_line_is_named_and_the_other_lines_are_checked(sealed: Path, line: str) -> None:
-    path = sealed / "records.jsonl"
+def test_an_unreadable_line_is_named_and_the_other_lines_are_checked(folder: Path, line: str) -> None:
+    path = folder / "records.jsonl"
     path.write_text(path.read_text() + line + "\n")
-    reseal(sealed)
-    found = faults(sealed)
+    reseal(folder)
+    found = faults(folder)
     assert found.keys() == {"records.jsonl, line 9"}
     assert "not a measurement record" in found["records.jsonl, line 9"]
-    assert verify(sealed).count("ok") == 10
+    assert verify(folder).count("ok") == 10
 
 
 def notebook(text: str) -> Callable[[Path], object]:
@@ -133,34 +120,34 @@ def notebook(text: str) -> Callable[[Path], object]:
         lambda f: os.mkfifo(f / "pipe"),
     ],
 )
-def test_damaged_files_give_a_verdict(sealed: Path, spoil: Callable[[Path], object]) -> None:
-    spoil(sealed)
-    assert not verify(sealed).holds
+def test_damaged_files_give_a_verdict(folder: Path, spoil: Callable[[Path], object]) -> None:
+    spoil(folder)
+    assert not verify(folder).holds
 
 
-def test_an_attacker_who_names_the_renderer_gets_a_verdict(sealed: Path) -> None:
+def test_an_attacker_who_names_the_renderer_gets_a_verdict(folder: Path) -> None:
     for index in range(8):
-        edit_record(sealed, index, conditions={"profile": "quick"})
-    reseal(sealed, data={}, models={})
-    assert "cannot be rendered again (KeyError: 'host')" in faults(sealed)["RESULTS.md"]
+        edit_record(folder, index, conditions={"profile": "quick"})
+    reseal(folder, data={}, models={})
+    assert "cannot be rendered again (KeyError: 'host')" in faults(folder)["RESULTS.md"]
 
 
 @pytest.mark.slow
-def test_huge_files_are_rejected_in_bounded_memory(sealed: Path) -> None:
+def test_huge_files_are_rejected_in_bounded_memory(folder: Path) -> None:
     """Raw files of 1 GiB (sparse, or about 1 MB as gzip) with many rows or one endless line; a page of 128 MiB."""
-    packed = sealed / "raw" / "01_rows.csv.gz"
+    packed = folder / "raw" / "01_rows.csv.gz"
     packed.write_bytes(gzip.compress(b"ms\n") + gzip.compress(b"0.25\n" * 2**21, 1) * 100)
     for name, size in (("raw/01_zeros.csv", 2**30), ("RESULTS.md", 2**27)):
-        with (sealed / name).open("wb") as file:
+        with (folder / name).open("wb") as file:
             file.truncate(size)
-    (sealed / "raw" / "01_line.csv.gz").write_bytes(gzip.compress(bytes(2**24), 1) * 64)
-    records = [json.loads(line) for line in (sealed / "records.jsonl").read_text().splitlines()]
+    (folder / "raw" / "01_line.csv.gz").write_bytes(gzip.compress(bytes(2**24), 1) * 64)
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     (chat,) = (record for record in records if record["id"] == P95)
     for name in ("01_rows.csv.gz", "01_line.csv.gz", "01_zeros.csv"):
-        sha256 = sha256_file(sealed / "raw" / name) if name.endswith(".gz") else ""
+        sha256 = sha256_file(folder / "raw" / name) if name.endswith(".gz") else ""
         records.append(chat | {"id": name, "raw": {"path": f"raw/{name}", "sha256": sha256, "where": {}}})
-    (sealed / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    reseal(sealed)
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    reseal(folder)
     script = (
         "import json, re, sys\nfrom bankllm.evidence.verification.verify import verify\n"
         "found = {f.subject: f.detail for f in verify(sys.argv[1]).findings if not f.holds}\n"
@@ -168,8 +155,8 @@ def test_huge_files_are_rejected_in_bounded_memory(sealed: Path) -> None:
         "peak = re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]\n"
         "print(json.dumps([found, int(peak)]))"
     )
-    own = subprocess.run([sys.executable, "-I", sealed / "verify.pyz"], capture_output=True, text=True, check=False)
-    done = subprocess.run([sys.executable, "-c", script, sealed], capture_output=True, text=True, check=True)
+    own = subprocess.run([sys.executable, "-I", folder / "verify.pyz"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
     found, peak_kib = json.loads(done.stdout)
     assert "has more than 2,000,000 rows" in found["01_rows.csv.gz"]
     assert "a line of more than 131,072 characters" in found["01_line.csv.gz"]
@@ -180,11 +167,11 @@ def test_huge_files_are_rejected_in_bounded_memory(sealed: Path) -> None:
     assert "DOES NOT HOLD" in own.stdout
 
 
-def test_verifying_loads_no_heavy_package_and_uses_no_network(sealed: Path) -> None:
+def test_verifying_loads_no_heavy_package_and_uses_no_network(folder: Path) -> None:
     script = (
         "import sys\nfor name in ('torch', 'transformers', 'peft', 'pandas', 'numpy', 'matplotlib', 'httpx', 'locust',"
         " 'fastapi'):\n    sys.modules[name] = None\nimport socket\nsocket.socket.connect = None\n"
         "from bankllm.evidence.verification.verify import verify\nprint(verify(sys.argv[1]).summary())"
     )
-    done = subprocess.run([sys.executable, "-c", script, sealed], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("HOLDS: 10 ok"), done.stderr
