@@ -59,7 +59,7 @@ class Registry(Generic[T]):
         return self._parts[name]
 
     def __iter__(self) -> Iterator[str]:
-        """The names, in the order of registration: this package's modules first, in alphabetical order."""
+        """The names in alphabetical order, this package's parts first."""
         self._load()
         return iter(tuple(self._parts))
 
@@ -75,5 +75,6 @@ class Registry(Generic[T]):
             package = importlib.import_module(self.folder)
             for module in pkgutil.iter_modules(getattr(package, "__path__", ()), self.folder + "."):
                 importlib.import_module(module.name)
+            self._parts = dict(sorted(self._parts.items()))  # a module that was imported before is registered first
             for entry in entry_points(group=self.group):
                 self.add(entry.name, entry.load())
