@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from bankllm.errors import BankLLMError
 
@@ -39,19 +39,12 @@ class Batcher(Generic[ResultT]):
         self._run = run
         self._max_batch = max_batch
         self._observe = observe
-        self._waiting: queue.Queue[tuple[str, Future[ResultT]] | None] = queue.Queue(max_waiting)
+        self.waiting: queue.Queue[tuple[str, Future[ResultT]] | None] = queue.Queue(max_waiting)
         self._closed = False
         self._closing = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"encoder-{number}", daemon=True) for number in range(threads)
-        ]
+        self._threads = [threading.Thread(target=self._work, name="encoder", daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
-
-    @property
-    def waiting(self) -> int:
-        """Approximate number of requests in the queue."""
-        return self._waiting.qsize()
 
     def submit(self, text: str) -> Future[ResultT]:
         """Queue a text; the future gets its result, or the exception that `run` raised for only this text.
@@ -63,7 +56,7 @@ class Batcher(Generic[ResultT]):
             if self._closed:
                 raise Overloaded("The server is shutting down. Try again in a moment.")
             try:
-                self._waiting.put_nowait((text, future))
+                self.waiting.put_nowait((text, future))
             except queue.Full:
                 raise Overloaded("Too many requests are waiting. Try again in a moment.") from None
         return future
@@ -74,34 +67,27 @@ class Batcher(Generic[ResultT]):
             if self._closed:
                 return
             self._closed = True
-        self._waiting.put(None)
+        self.waiting.put(None)
         for thread in self._threads:
             thread.join()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _work(self) -> None:
-        while (request := self._waiting.get()) is not None:
+        while (request := self.waiting.get()) is not None:
             requests = [request]
-            share = min(self._max_batch, 1 + -(-self._waiting.qsize() // len(self._threads)))
+            share = min(self._max_batch, 1 + -(-self.waiting.qsize() // len(self._threads)))
             while len(requests) < share:
                 try:
-                    request = self._waiting.get_nowait()
+                    request = self.waiting.get_nowait()
                 except queue.Empty:
                     break
                 if request is None:
-                    self._waiting.put(None)
+                    self.waiting.put(None)
                     break
                 requests.append(request)
-            batch = [(text, future) for text, future in requests if future.set_running_or_notify_cancel()]
-            if batch:
+            if batch := [request for request in requests if request[1].set_running_or_notify_cancel()]:
                 self._observe(len(batch))
                 self._complete(batch)
-        self._waiting.put(None)  # for the next thread
+        self.waiting.put(None)  # for the next thread
 
     def _complete(self, batch: list[tuple[str, Future[ResultT]]]) -> None:
         try:

@@ -1,8 +1,5 @@
 """The chat engine: a customer's message in, a reply with its sources out.
 
-with ChatEngine.load(None, Path("memory.sqlite"), get_settings()) as engine:
-    engine.chat("What is my account balance?", "CUST001").reply
-
 An encoder pass gives the intent and, if the classifier is a head on the base model, the embedding for memory search.
 A tool then looks up the facts, a responder words the reply, and the engine stores the turn.
 """
@@ -99,10 +96,10 @@ class ChatEngine:
         try:
             engine = cls(classifier, memory, bank, chosen, threads)
             engine.embed(["warm up"])
+            return engine
         except BaseException:
             memory.close()
             raise
-        return engine
 
     def chat(self, message: str, customer_id: str, conversation_id: str | None = None) -> ChatReply:
         """Answer one message. When this returns, memory has the turn, with account numbers masked.
@@ -220,9 +217,7 @@ class ChatEngine:
         try:
             self.memory.store_rows(rows)
         except StoreError as error:
-            logger.error(
-                "the turns of %d chats were not stored; the replies are sent all the same: %s", len(rows), error
-            )
+            logger.error("the turns of %d chats were not stored; their replies are sent: %s", len(rows), error)
             for pending in replied:
                 pending.unavailable += ("storing",)
         complete = [pending.complete(self.model) for pending in replied]
@@ -231,7 +226,7 @@ class ChatEngine:
         return complete
 
     def describe(self) -> dict[str, str]:
-        """Names of the models and the responder; for metrics."""
+        """For metrics."""
         return {
             "model": self.model,
             "base_sha256": (self.classifier.artifact.base_sha256 or "")[:12],
@@ -243,7 +238,7 @@ class ChatEngine:
     @property
     def waiting(self) -> int:
         """Approximate number of messages that wait for the encoder."""
-        return self._encoder.waiting
+        return self._encoder.waiting.qsize()
 
     def export(self, customer_id: str) -> list[dict[str, str]]:
         """All stored turns of a customer, see `VectorService.export_user`. Raises `UnknownCustomer`, `StoreError`."""
@@ -314,8 +309,7 @@ class ChatEngine:
         """One encoder pass for a few messages."""
         began = time.perf_counter()
         scores = self.classifier.score(messages)
-        embed = self.memory.embedder.encode
-        vectors = scores.embeddings if self._shares_embedding else embed(messages)
+        vectors = scores.embeddings if self._shares_embedding else self.memory.embedder.encode(messages)
         ended = time.perf_counter()
         return [
             Encoded(probabilities, vector, began, scores.tokenise_s, ended)

@@ -1,12 +1,11 @@
 """What a tool is asked and what it returns, and the registry of the tools (`TOOLS`).
 
-A tool looks up the facts for some intents. A reply may state only what a tool returned, so each module in `tools/`
-also words its facts. A responder either sends that text or lets a language model word the facts again.
+A reply may state only what a tool returned. Each module in `tools/` also words its facts; a responder either sends that
+text or lets a language model word the facts again.
 """
 
-from collections.abc import Set, Sized
+from collections.abc import Callable, Set, Sized
 from dataclasses import dataclass
-from typing import Protocol
 
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.util.registry import Registry
@@ -40,20 +39,13 @@ class Facts:
     """Account numbers in `lines`, which a model on another machine must not see."""
 
 
-class Tool(Protocol):
-    """Looks up the facts for some intents. Stateless, and called from several threads."""
+@dataclass(frozen=True)
+class Tool:
+    """Looks up the facts for some intents."""
 
-    description: str
-    """What the tool does, in one sentence."""
-
-    @property
-    def intents(self) -> Set[str]:
-        """The intents that the tool answers."""
-        ...
-
-    def look_up(self, request: Request, bank: Bank) -> Facts:
-        """Return facts of the request's customer only. Raises what the bank raises."""
-        ...
+    intents: Set[str]
+    look_up: Callable[[Request, Bank], Facts]
+    """Returns facts of the request's customer only, and raises what the bank raises. Called from several threads."""
 
 
 TOOLS: Registry[Tool] = Registry("tool", "bankllm.tools", "bankllm.assistant.tools")

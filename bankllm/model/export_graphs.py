@@ -1,4 +1,4 @@
-"""The forward pass of the classifier in the two forms that are exported to ONNX: padded texts and packed texts.
+"""The forward pass of the classifier in the two forms that are exported to ONNX: padded and packed texts.
 
 Packed texts are concatenated into one row of tokens, and an attention mask restricts each token to its own text.
 Padding would take about half of the computation: of eight random queries, one is half as long as the longest.
@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from bankllm.model.torch_classifier import IntentClassifier
 
-Packed = tuple[Tensor, Tensor, Tensor, Tensor]
-"""(1, t) token ids; (1, t) positions within each text; (t,) index of each token's text; (n,) tokens per text."""
-
 
 class _Graph(nn.Module):
     """Base of both forms: the classifier in fp32 on the CPU, with its modules prepared for the export."""
@@ -21,10 +18,13 @@ class _Graph(nn.Module):
     def __init__(self, classifier: IntentClassifier) -> None:
         super().__init__()
         self.module = classifier.module.float().cpu()
-        _decompose_norms(self)
-        # The exporter adds a guard against fully masked rows to fused attention, which takes a tenth of the time.
-        for part in self.modules():
-            config: Any = getattr(part, "config", None)
+        self.eval()
+        for parent in list(self.modules()):
+            for name, part in list(parent.named_children()):
+                if isinstance(part, nn.LayerNorm) and len(part.normalized_shape) == 1 and part.bias is not None:
+                    setattr(parent, name, DecomposedLayerNorm(part))
+            # The exporter adds a guard against fully masked rows to fused attention, which takes a tenth of the time.
+            config: Any = getattr(parent, "config", None)
             if hasattr(config, "_attn_implementation"):
                 config._attn_implementation = "eager"
 
@@ -47,15 +47,6 @@ class DecomposedLayerNorm(nn.Module):
         return centred / deviation * self.weight + self.bias
 
 
-def _decompose_norms(module: nn.Module) -> None:
-    """Replace each `LayerNorm` over the last dimension by a `DecomposedLayerNorm`, recursively and in place."""
-    for name, part in module.named_children():
-        if isinstance(part, nn.LayerNorm) and len(part.normalized_shape) == 1 and part.bias is not None:
-            setattr(module, name, DecomposedLayerNorm(part))
-        else:
-            _decompose_norms(part)
-
-
 class PaddedGraph(_Graph):
     """(n, t) ids and mask → (n, classes) logits, (n, hidden) embeddings."""
 
@@ -65,7 +56,7 @@ class PaddedGraph(_Graph):
 
 
 class PackedGraph(_Graph):
-    """`Packed` texts → the same outputs as `PaddedGraph`, for a body with position ids and mean pooling."""
+    """What `pack` returns → the same outputs as `PaddedGraph`, for a body with position ids and mean pooling."""
 
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, segments: Tensor, lengths: Tensor
@@ -77,18 +68,20 @@ class PackedGraph(_Graph):
         embeddings = nn.functional.normalize(of_text.to(hidden.dtype) @ hidden[0] / lengths[:, None], dim=-1)
         return self.module.classify(embeddings), embeddings
 
-    def matches(self, expected: tuple[Tensor, Tensor], *packed: Tensor) -> bool:
-        """Whether the outputs for `packed` equal `expected`. A body that computes positions itself does not do it."""
+    @torch.inference_mode()
+    def matches(self, padded: PaddedGraph, input_ids: Tensor, attention_mask: Tensor) -> bool:
+        """Whether both graphs give the same outputs. A body that computes positions itself does not."""
         try:
-            with torch.inference_mode():
-                found = self(*packed)
+            found = self(*pack(input_ids, attention_mask))
         except (TypeError, ValueError, RuntimeError):
             return False
+        expected = padded(input_ids, attention_mask)
         return all(torch.allclose(*pair, atol=1e-4) for pair in zip(expected, found, strict=True))
 
 
-def pack(input_ids: Tensor, attention_mask: Tensor) -> Packed:
-    """Pack padded texts: (n, t) ids and mask → `Packed`."""
+def pack(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pack padded texts: (n, tokens) ids and mask → (1, t) ids; (1, t) positions within each text; (t,) index of each
+    token's text; (n,) tokens per text."""
     lengths = attention_mask.sum(dim=1)
     real = attention_mask.bool()
     positions = torch.arange(input_ids.shape[1]).expand_as(input_ids)[real]

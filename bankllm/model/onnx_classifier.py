@@ -22,7 +22,7 @@ METADATA = "bankllm"
 """Key in the metadata of the ONNX model. Its value is `OnnxMetadata` as JSON."""
 PADDED_INPUTS = ("input_ids", "attention_mask")
 PACKED_INPUTS = ("input_ids", "position_ids", "segments", "lengths")
-"""Inputs of a graph for padded or for packed texts; see `bankllm.model.export_graphs`."""
+"""See `bankllm.model.export_graphs`."""
 OUTPUTS = ("logits", "embeddings")
 PACK_TOKENS = 128
 """Maximum tokens per pass of a packed graph, unless one text is longer: masked attention between texts costs time."""
@@ -37,27 +37,19 @@ class OnnxMetadata(BaseModel):
 
 
 class OnnxClassifier(Classifier):
-    """A classifier in ONNX Runtime. Make one with `load`."""
-
     def __init__(self, session: Any, metadata: OnnxMetadata) -> None:
         self.session = session
         self.artifact = metadata.artifact
+        self.hidden = int(session.get_outputs()[1].shape[1])
         self._tokenizer = Tokenizer.from_str(metadata.tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(metadata.artifact.max_length)
         self._pad = {"pad_id": self._tokenizer.token_to_id(metadata.padding), "pad_token": metadata.padding}
         self._packed = [given.name for given in session.get_inputs()] == list(PACKED_INPUTS)
 
-    @property
-    def hidden(self) -> int:
-        return int(self.session.get_outputs()[1].shape[1])
-
     @classmethod
     def load(cls, path: Path, threads: int = 0) -> "OnnxClassifier":
-        """Load a file that `bankllm export` wrote. `threads` is the number of threads; 0 means one per core.
-
-        Raises `ModelError` if the file is missing or damaged, or was not written by `bankllm export`.
-        """
+        """Load a file that `bankllm export` wrote. Raises `ModelError` for any other. `threads` 0: one per core."""
         import onnxruntime
 
         onnxruntime.disable_telemetry_events()  # a bank's server must not send telemetry to third parties
@@ -113,7 +105,7 @@ class OnnxClassifier(Classifier):
 
     def _run_graph(self, names: Sequence[str], *inputs: Any) -> list[np.ndarray]:
         arrays = [np.asarray(values, dtype=np.int64) for values in inputs]
-        return self.session.run(list(OUTPUTS), dict(zip(names, arrays, strict=True)))
+        return self.session.run(OUTPUTS, dict(zip(names, arrays, strict=True)))
 
 
 def _packs(rows: list[list[int]]) -> Iterator[list[list[int]]]:

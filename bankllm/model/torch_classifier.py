@@ -30,7 +30,7 @@ from bankllm.model.encoder import EncoderWithHead, KernelHead
 
 
 class IntentClassifier(Classifier):
-    """A classifier in torch: texts → probabilities and embeddings. Make one with `load`, or from a trained module."""
+    """A classifier in torch. Make one with `load`, or from a trained module."""
 
     def __init__(
         self, module: EncoderWithHead, tokenizer: PreTrainedTokenizerBase, artifact: ClassifierConfig, device: str
@@ -39,6 +39,7 @@ class IntentClassifier(Classifier):
         self.tokenizer = tokenizer
         self.artifact = artifact
         self.device = device
+        self.hidden = module.head.in_features
 
     @classmethod
     def load(cls, folder: Path, *, dequantise: bool = False) -> "IntentClassifier":
@@ -72,10 +73,6 @@ class IntentClassifier(Classifier):
             ) from error
         module.head.to(device)
         return cls(module, load_tokenizer(base), artifact, device)
-
-    @property
-    def hidden(self) -> int:
-        return self.module.head.in_features
 
     @cached_property
     def token_ids(self) -> base_models.Tokenise | None:

@@ -83,7 +83,8 @@ def load_engine(settings: Settings) -> ChatEngine:
 
 def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
     def observe_reply(reply: ChatReply) -> None:
-        metrics.observe_reply(reply.latency_ms.stages_s(), reply.responder, reply.fallback)
+        stages_s = {stage: ms / 1000 for stage, ms in reply.latency_ms if stage != "total"}
+        metrics.observe_reply(stages_s, reply.responder, reply.fallback)
         for what in reply.unavailable:
             metrics.observe_unavailable(what)
 

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +10,24 @@ import onnx
 import pytest
 from bitsandbytes.functional import has_avx512bf16
 
-import bankllm
-from bankllm.datasets import Split, load
+from bankllm.assistant.runtime import DEFAULT_ADAPTER
+from bankllm.datasets import Dataset, load
 from bankllm.errors import ModelError, RunError, UsageError
 from bankllm.model.export import cached_export, export_onnx
-from bankllm.model.onnx_classifier import OnnxClassifier
+from bankllm.model.onnx_classifier import METADATA, OnnxClassifier
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.settings import Settings
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
 from bankllm.vectors.embedder import Embedder
 
-ASSISTANT = Path(bankllm.__file__).parent / "data" / "assistant"
 TEXTS = ["my card never came", "hi", "where is my money? " * 60, ""]
 
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packaged assistant as ONNX."""
-    return export_onnx(ASSISTANT, tmp_path_factory.mktemp("onnx") / "assistant.onnx")
+    return export_onnx(DEFAULT_ADAPTER, tmp_path_factory.mktemp("onnx") / "assistant.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +35,18 @@ def assistant(graph: Path) -> OnnxClassifier:
     return OnnxClassifier.load(graph)
 
 
-def test_labels_agree_with_torch_on_the_whole_test_split(assistant: OnnxClassifier) -> None:
+@pytest.fixture(scope="module")
+def classifier() -> IntentClassifier:
+    return IntentClassifier.load(DEFAULT_ADAPTER)
+
+
+@pytest.mark.slow
+def test_labels_agree_with_torch_on_the_whole_test_split(
+    assistant: OnnxClassifier, classifier: IntentClassifier
+) -> None:
     data = load("auto")  # Banking77 if it is available, otherwise Teller77
     assert len(data.test) == 3080 if data.name == "banking77" else data.name == "teller77"
-    ours, theirs = assistant.score(data.test.texts), IntentClassifier.load(ASSISTANT).score(data.test.texts)
+    ours, theirs = assistant.score(data.test.texts), classifier.score(data.test.texts)
     labels, expected = ours.probabilities.argmax(axis=1), theirs.probabilities.argmax(axis=1)
     assert np.mean(labels != expected) <= 0.01
     assert len(set(expected.tolist())) > 50  # not the same label for all texts
@@ -48,8 +54,9 @@ def test_labels_agree_with_torch_on_the_whole_test_split(assistant: OnnxClassifi
     np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-4)
 
 
-def test_predictions_equal_those_of_the_torch_classifier(assistant: OnnxClassifier) -> None:
-    classifier = IntentClassifier.load(ASSISTANT)
+def test_predictions_equal_those_of_the_torch_classifier(
+    assistant: OnnxClassifier, classifier: IntentClassifier
+) -> None:
     ours, theirs = assistant.predict(TEXTS), classifier.predict(TEXTS)
     assert [(p.intent, p.abstains) for p in ours] == [(p.intent, p.abstains) for p in theirs]
     assert [p.confidence for p in ours] == pytest.approx([p.confidence for p in theirs], abs=1e-5)
@@ -62,7 +69,9 @@ def test_predictions_equal_those_of_the_torch_classifier(assistant: OnnxClassifi
         assistant.predict(["card", 3])  # type: ignore[list-item]
 
 
-def test_the_graph_has_dynamic_axes_logits_and_embeddings(graph: Path) -> None:
+def test_the_graph_has_dynamic_axes_and_the_metadata_of_version_0_1_0_is_read(
+    graph: Path, assistant: OnnxClassifier, tmp_path: Path
+) -> None:
     model = onnx.load(graph)
     onnx.checker.check_model(model)
     axes = {
@@ -77,11 +86,14 @@ def test_the_graph_has_dynamic_axes_logits_and_embeddings(graph: Path) -> None:
         "logits": ["batch", 84],
         "embeddings": ["batch", 384],
     }
+    (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA)
+    entry.value = entry.value.replace('"artifact":', '"artefact":', 1)
+    onnx.save(model, tmp_path / "old.onnx")
+    assert OnnxClassifier.load(tmp_path / "old.onnx").artifact == assistant.artifact
 
 
 @pytest.mark.slow
-def test_a_classifier_without_mean_pooling_is_exported_for_padded_texts(tmp_path: Path) -> None:
-    data = load("teller77").first_intents(3)
+def test_a_classifier_without_mean_pooling_is_exported_for_padded_texts(data: Dataset, tmp_path: Path) -> None:
     config = TrainConfig(method="lora", rank=2, epochs=1, pooling="cls", head="linear")
     result = train(config, data, tmp_path / "artifact", progress=False)
     classifier = OnnxClassifier.load(export_onnx(tmp_path / "artifact", tmp_path / "classifier.onnx"))
@@ -89,17 +101,20 @@ def test_a_classifier_without_mean_pooling_is_exported_for_padded_texts(tmp_path
     assert [p.intent for p in classifier.predict(data.test.texts)] == [row["predicted"] for row in result.predictions]
 
 
-def test_a_head_on_the_base_model_embeds_as_sentence_transformers(assistant: OnnxClassifier) -> None:
+def test_a_head_on_the_base_model_embeds_as_sentence_transformers(
+    assistant: OnnxClassifier, classifier: IntentClassifier
+) -> None:
+    """Vector search uses this embedding, so one forward pass serves both the intent and the search."""
     texts = ["where is my money? " * 80, "hi"]  # the first is longer than the model reads
-    expected, classifier = Embedder(), IntentClassifier.load(ASSISTANT)
+    expected = Embedder().encode(texts)
     for loaded in (assistant, classifier):
-        np.testing.assert_allclose(loaded.score(texts).embeddings, expected.encode(texts), atol=1e-4)
+        np.testing.assert_allclose(loaded.score(texts).embeddings, expected, atol=1e-4)
     assert assistant.token_ids(texts) == classifier.token_ids(texts)
     assert assistant.count_tokens(texts) == classifier.count_tokens(texts) == sum(map(len, assistant.token_ids(texts)))
 
 
 def test_a_cached_graph_is_reused_until_the_artifact_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    shutil.copytree(ASSISTANT, tmp_path / "artifact")
+    shutil.copytree(DEFAULT_ADAPTER, tmp_path / "artifact")
     commands = []
 
     def write(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
@@ -119,63 +134,57 @@ def test_a_cached_graph_is_reused_until_the_artifact_changes(monkeypatch: pytest
     assert len(commands) == 2
 
 
+@pytest.mark.slow
 def test_the_error_of_a_failed_export_states_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match=r"could not be exported to ONNX\.[\s\S]*cannot\s+be\s+written"):
-        cached_export(ASSISTANT, Settings(cache=tmp_path / "file"))
+        cached_export(DEFAULT_ADAPTER, Settings(cache=tmp_path / "file"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_an_adapter_is_merged_and_a_4bit_base_is_converted(method: str, tmp_path: Path) -> None:
-    whole = load("teller77").first_intents(3)
-    some = replace(whole, train=Split(whole.train.texts[::8], whole.train.labels[::8]))
-    result = train(
-        TrainConfig(method=method, rank=2, epochs=1, threshold=0.6), some, tmp_path / "artifact", progress=False
-    )
-    again = OnnxClassifier.load(export_onnx(tmp_path / "artifact", tmp_path / "classifier.onnx")).predict(
-        some.test.texts
-    )
+def test_an_adapter_is_merged_and_a_4bit_base_is_converted(method: str, data: Dataset, tmp_path: Path) -> None:
+    config = TrainConfig(method=method, rank=2, epochs=1, threshold=0.6)
+    result = train(config, data, tmp_path / "artifact", progress=False)
+    loaded = OnnxClassifier.load(export_onnx(tmp_path / "artifact", tmp_path / "classifier.onnx"))
+    again = loaded.predict(data.test.texts)
     assert [p.intent for p in again] == [row["predicted"] for row in result.predictions]
     # On a CPU with bf16 instructions, bitsandbytes rounds activations and scales to bf16. The graph uses fp32.
     tolerance = 1e-2 if method == "qlora" and has_avx512bf16() else 1e-3
     expected = [row["confidence"] for row in result.predictions]
     assert [p.confidence for p in again] == pytest.approx(expected, abs=tolerance)
-    abstained = [p.abstains for p in again]
-    assert abstained == [p.confidence < 0.6 for p in again]
+    assert [p.abstains for p in again] == [p.confidence < 0.6 for p in again]
 
 
-def test_a_model_too_large_for_one_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_too_large_or_an_output_that_cannot_be_written_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"cannot be written"):
+        export_onnx(DEFAULT_ADAPTER, tmp_path / "file" / "out.onnx")
     monkeypatch.setattr("bankllm.model.export.MAX_BYTES", 50_000_000)
     with pytest.raises(
         UsageError, match=r"assistant has weights of 0\.1 GiB in fp32, but one ONNX file can hold only 2 GiB"
     ):
-        export_onnx(ASSISTANT, tmp_path / "out.onnx")
-    assert list(tmp_path.iterdir()) == []
+        export_onnx(DEFAULT_ADAPTER, tmp_path / "out.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_files_that_cannot_be_loaded_raise_model_errors(
-    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_cannot_be_loaded_raise_model_errors(graph: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"none\.onnx cannot be read \(No such file or directory\)"):
         OnnxClassifier.load(tmp_path / "none.onnx")
     (tmp_path / "cut.onnx").write_bytes(graph.read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"cut\.onnx is not a valid ONNX model"):
         OnnxClassifier.load(tmp_path / "cut.onnx")
-    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
-    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
-    node = onnx.helper.make_node("Identity", ["x"], ["y"])
-    foreign = onnx.helper.make_model(
-        onnx.helper.make_graph([node], "g", [x], [y]), opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
-    )
-    onnx.save(foreign, tmp_path / "foreign.onnx")
+    foreign = '<ir_version: 10, opset_import: ["": 18]> g (float[1] x) => (float[1] y) {y = Identity(x)}'
+    onnx.save(onnx.parser.parse_model(foreign), tmp_path / "foreign.onnx")
     with pytest.raises(ModelError, match=r"foreign\.onnx was not written by `bankllm export` of this version"):
         OnnxClassifier.load(tmp_path / "foreign.onnx")
 
 
 @pytest.mark.slow
 def test_the_command_writes_one_file_and_none_after_an_error(tmp_path: Path) -> None:
-    shutil.copytree(ASSISTANT, tmp_path / "artifact")
+    shutil.copytree(DEFAULT_ADAPTER, tmp_path / "artifact")
     command = [sys.executable, "-m", "bankllm", "export", "artifact", "classifier.onnx"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -187,10 +196,3 @@ def test_the_command_writes_one_file_and_none_after_an_error(tmp_path: Path) -> 
     assert refused.returncode == 1
     assert "No trained classifier in none" in " ".join(refused.stderr.split())
     assert not (tmp_path / "x.onnx").exists()
-
-
-def test_an_output_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"cannot be written"):
-        export_onnx(ASSISTANT, tmp_path / "file" / "out.onnx")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,22 +1,19 @@
 """Packed and padded texts give the same outputs, and bodies for which they would differ are detected."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-import bankllm
+from bankllm.assistant.runtime import DEFAULT_ADAPTER
 from bankllm.model.export_graphs import DecomposedLayerNorm, PackedGraph, PaddedGraph, pack
 from bankllm.model.torch_classifier import IntentClassifier, tokenise
 
-ASSISTANT = Path(bankllm.__file__).parent / "data" / "assistant"
 TEXTS = ["my card never came", "hi", "where is my money? " * 20]
 
 
 @pytest.fixture
 def classifier() -> IntentClassifier:
-    return IntentClassifier.load(ASSISTANT)
+    return IntentClassifier.load(DEFAULT_ADAPTER)
 
 
 def padded(classifier: IntentClassifier) -> tuple[Tensor, Tensor]:
@@ -34,10 +31,7 @@ def test_packing_removes_the_padding() -> None:
 
 
 def test_packed_texts_do_not_influence_each_other(classifier: IntentClassifier) -> None:
-    inputs = padded(classifier)
-    with torch.inference_mode():
-        expected = PaddedGraph(classifier).eval()(*inputs)
-    assert PackedGraph(classifier).eval().matches(expected, *pack(*inputs))
+    assert PackedGraph(classifier).matches(PaddedGraph(classifier), *padded(classifier))
 
 
 class OwnPositions(nn.Module):
@@ -45,8 +39,7 @@ class OwnPositions(nn.Module):
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
-        self.body = body
-        self.config = body.config
+        self.body, self.config = body, body.config
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> object:
         return self.body(input_ids=input_ids, attention_mask=attention_mask)
@@ -62,22 +55,16 @@ class NoPositions(OwnPositions):
 @pytest.mark.parametrize("kind", [OwnPositions, NoPositions])
 def test_a_body_that_computes_positions_itself_is_detected(classifier: IntentClassifier, kind: type) -> None:
     classifier.module.body = kind(classifier.module.body)
-    inputs = padded(classifier)
-    with torch.inference_mode():
-        expected = PaddedGraph(classifier).eval()(*inputs)
-    assert not PackedGraph(classifier).eval().matches(expected, *pack(*inputs))
+    assert not PackedGraph(classifier).matches(PaddedGraph(classifier), *padded(classifier))
 
 
-def test_the_decomposed_norm_equals_the_layer_norm() -> None:
+def test_every_layer_norm_is_replaced_by_an_equal_decomposed_one(classifier: IntentClassifier) -> None:
+    kinds = {type(part) for part in PackedGraph(classifier).modules()}
+    assert DecomposedLayerNorm in kinds
+    assert nn.LayerNorm not in kinds
     norm = nn.LayerNorm(16, eps=1e-6)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     hidden = 50 * torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0)) + 7
     with torch.inference_mode():
         assert torch.allclose(DecomposedLayerNorm(norm)(hidden), norm(hidden), atol=1e-5)
-
-
-def test_every_layer_norm_of_the_graph_is_decomposed(classifier: IntentClassifier) -> None:
-    graph = PackedGraph(classifier)
-    assert any(isinstance(part, DecomposedLayerNorm) for part in graph.modules())
-    assert not any(isinstance(part, nn.LayerNorm) for part in graph.modules())

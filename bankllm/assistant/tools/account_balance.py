@@ -1,22 +1,18 @@
 """The balances of the customer's accounts."""
 
 from bankllm.assistant.bank.ledger import Bank, format_money
-from bankllm.assistant.facts import TOOLS, Facts, Request, counted
+from bankllm.assistant.facts import TOOLS, Facts, Request, Tool, counted
 
 
-class AccountBalance:
-    description = "The balance of each of the customer's accounts."
-    intents = frozenset({"account_balance"})
-
-    def look_up(self, request: Request, bank: Bank) -> Facts:
-        accounts = bank.accounts(request.customer_id)
-        amounts = [(account.name, format_money(account.balance_minor, account.currency)) for account in accounts]
-        verb = "balance is" if len(amounts) == 1 else "balances are"
-        return Facts(
-            f"Your account {verb}: {'; '.join(f'{name} {amount}' for name, amount in amounts)}.",
-            (counted(accounts, "account"), *(f"{name}: balance {amount}" for name, amount in amounts)),
-            tuple(f"ledger:{account.account_id}" for account in accounts),
-        )
+def look_up(request: Request, bank: Bank) -> Facts:
+    accounts = bank.accounts(request.customer_id)
+    amounts = [(account.name, format_money(account.balance_minor, account.currency)) for account in accounts]
+    verb = "balance is" if len(amounts) == 1 else "balances are"
+    return Facts(
+        f"Your account {verb}: {'; '.join(f'{name} {amount}' for name, amount in amounts)}.",
+        (counted(accounts, "account"), *(f"{name}: balance {amount}" for name, amount in amounts)),
+        tuple(f"ledger:{account.account_id}" for account in accounts),
+    )
 
 
-TOOLS.add("account_balance", AccountBalance())
+TOOLS.add("account_balance", Tool({"account_balance"}, look_up))

@@ -4,26 +4,19 @@ from dataclasses import replace
 
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank
-from bankllm.assistant.facts import TOOLS, Facts, Request
+from bankllm.assistant.facts import TOOLS, Facts, Request, Tool
 
 ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a person."
 
 
-class KnowledgeArticle:
-    description = "The bank's general answer to a question that needs no data of the customer."
-
-    @property
-    def intents(self) -> frozenset[str]:
-        return frozenset(load_knowledge())
-
-    def look_up(self, request: Request, bank: Bank) -> Facts:
-        article = load_knowledge()[request.intent]
-        facts = Facts(article.answer, (f"About “{article.title}”: {article.answer}",), (f"knowledge:{request.intent}",))
-        if request.earlier is None:
-            return facts
-        hands_over = request.intent == "human_agent"
-        more = f"I will pass on what you wrote before: “{request.earlier.text}”." if hands_over else ASKED_BEFORE
-        return replace(facts, text=f"{facts.text} {more}", sources=(*facts.sources, f"memory:{request.earlier.id}"))
+def look_up(request: Request, bank: Bank) -> Facts:
+    article = load_knowledge()[request.intent]
+    facts = Facts(article.answer, (f"About “{article.title}”: {article.answer}",), (f"knowledge:{request.intent}",))
+    if request.earlier is None:
+        return facts
+    hands_over = request.intent == "human_agent"
+    more = f"I will pass on what you wrote before: “{request.earlier.text}”." if hands_over else ASKED_BEFORE
+    return replace(facts, text=f"{facts.text} {more}", sources=(*facts.sources, f"memory:{request.earlier.id}"))
 
 
-TOOLS.add("knowledge_article", KnowledgeArticle())
+TOOLS.add("knowledge_article", Tool(load_knowledge().keys(), look_up))

@@ -1,28 +1,24 @@
 """The customer's latest transactions, as many as the message asks for."""
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, format_money
-from bankllm.assistant.facts import TOOLS, Facts, Request, counted
+from bankllm.assistant.facts import TOOLS, Facts, Request, Tool, counted
 from bankllm.assistant.followups import wanted_count
 
 USUAL_COUNT = 5
 """Transactions in a reply if the customer names no number."""
 
 
-class RecentTransactions:
-    description = "The customer's latest transactions, over all accounts."
-    intents = frozenset({"recent_transactions"})
-
-    def look_up(self, request: Request, bank: Bank) -> Facts:
-        rows = bank.transactions(request.customer_id, wanted_count(request.message, USUAL_COUNT))
-        accounts = rows or bank.accounts(request.customer_id)
-        sources = tuple(f"ledger:{account_id}" for account_id in dict.fromkeys(row.account_id for row in accounts))
-        lines = [f"{row.booked} {row.description} {format_money(row.amount_minor, row.currency)}" for row in rows]
-        text = f"Your latest transactions: {'; '.join(lines)}."
-        return Facts(
-            text if rows else "There are no transactions in your accounts yet.",
-            (counted(rows, "latest transaction"), *map(_line, rows)),
-            sources,
-        )
+def look_up(request: Request, bank: Bank) -> Facts:
+    rows = bank.transactions(request.customer_id, wanted_count(request.message, USUAL_COUNT))
+    accounts = rows or bank.accounts(request.customer_id)
+    sources = tuple(f"ledger:{account_id}" for account_id in dict.fromkeys(row.account_id for row in accounts))
+    lines = [f"{row.booked} {row.description} {format_money(row.amount_minor, row.currency)}" for row in rows]
+    text = f"Your latest transactions: {'; '.join(lines)}."
+    return Facts(
+        text if rows else "There are no transactions in your accounts yet.",
+        (counted(rows, "latest transaction"), *map(_line, rows)),
+        sources,
+    )
 
 
 def _line(row: Transaction) -> str:
@@ -31,4 +27,4 @@ def _line(row: Transaction) -> str:
     return f"{row.booked}: {row.description}, {amount} ({unsigned} {direction})"
 
 
-TOOLS.add("recent_transactions", RecentTransactions())
+TOOLS.add("recent_transactions", Tool({"recent_transactions"}, look_up))

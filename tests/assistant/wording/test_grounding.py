@@ -1,6 +1,7 @@
 """The grounding check never releases an invented number, however the text is split; all other text is released."""
 
 import contextlib
+import itertools
 import re
 
 import pytest
@@ -11,7 +12,8 @@ from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import open_bank
 from bankllm.assistant.facts import Facts, Request, tools_by_intent
-from bankllm.assistant.wording.grounding import GroundedStream, NotGrounded, is_grounded
+from bankllm.assistant.wording.figures import find_figures
+from bankllm.assistant.wording.grounding import NotGrounded, grounded
 
 LISTING = "Everyday: balance £1,204.50\nA refund takes 5 to 10 working days."
 TRUE = "Your Everyday balance is £1,204.50. Please wait 5 to 10 working days, or ask us!"
@@ -21,14 +23,19 @@ def cut(text: str, size: int) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
+def is_grounded(text: str, listing: str) -> bool:
+    return find_figures(text) <= find_figures(listing)
+
+
 def shown(pieces: list[str]) -> list[str]:
     """The released pieces. After each piece, all text released so far passes the check."""
-    checked, released = GroundedStream(LISTING), []
-    for piece in pieces:
-        released.append(checked.feed(piece))
+    released: list[str] = []
+    for text in grounded(pieces, LISTING):
+        released.append(text)
         assert is_grounded("".join(released), LISTING)
         assert "".join(pieces).lstrip().startswith("".join(released))
-    return [text for text in [*released, checked.finish()] if text]
+    assert "" not in released
+    return released
 
 
 def test_words_are_released_immediately_and_numbers_with_their_sentence() -> None:
@@ -45,17 +52,9 @@ def test_grounded_text_is_released_completely_however_it_is_split(data: st.DataO
 
 
 INVENTED = [
-    "£9,999.00",
-    "£1,204.51",
-    "€1,204.50",
-    "-£1,204.50",
-    "10 pounds",
-    "ten pounds",
-    "5 million",
-    "£10",
-    "11 days",
+    *("£9,999.00", "£1,204.51", "€1,204.50", "-£1,204.50", "10 pounds", "ten pounds", "5 million", "£10", "11 days"),
+    *("1 204.50 euros", "GB47DEMO10000110000101", "2026-11-18", "18 November", "tomorrow", "£1,204.50k", "10%"),
 ]
-INVENTED += ["1 204.50 euros", "GB47DEMO10000110000101", "2026-11-18", "18 November", "tomorrow", "£1,204.50k", "10%"]
 WORDS = ["Your balance is", "Hello.", "£1,204.50", "5 to 10 working days", "\n", "and", "Thank you.", "pounds", "may"]
 
 
@@ -81,12 +80,11 @@ def look_up(intent: str, customer: str) -> Facts:
 
 
 @pytest.mark.parametrize("intent", ["account_balance", "account_details", "recent_transactions"])
-@pytest.mark.parametrize("customer", CUSTOMERS)
-def test_text_of_the_facts_is_grounded_only_in_the_facts_of_its_customer(intent: str, customer: str) -> None:
-    listing = "\n".join(look_up(intent, customer).lines)
-    assert is_grounded(look_up(intent, customer).text, listing)
-    other = CUSTOMERS[(CUSTOMERS.index(customer) + 1) % len(CUSTOMERS)]
-    assert not is_grounded(look_up(intent, other).text, listing)
+def test_text_of_the_facts_is_grounded_only_in_the_facts_of_its_customer(intent: str) -> None:
+    for customer, other in itertools.pairwise((*CUSTOMERS, CUSTOMERS[0])):
+        listing = "\n".join(look_up(intent, customer).lines)
+        assert is_grounded(look_up(intent, customer).text, listing)
+        assert not is_grounded(look_up(intent, other).text, listing)
 
 
 @pytest.mark.timeout(20)  # a regular expression with exponential backtracking would not finish
