@@ -4,13 +4,13 @@ import logging
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from bankllm.assistant.facts import Facts, Request
 from bankllm.assistant.wording.generating import FAILURES, MAX_CONCURRENCY, GeneratingResponder, GenerationFailed
@@ -72,26 +72,21 @@ def test_grounded_reply_is_the_models_text() -> None:
     assert generated(GROUNDED) == Reply(GROUNDED, "fake", None)
 
 
-def test_invented_number_is_replaced_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
-    pieces, reply = stream(GeneratingResponder(FakeModel(INVENTED), 5), BALANCE)
+def test_invented_number_is_replaced_and_never_shown_even_if_the_customer_claims_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    claim = Request("I have £9,999.00, haven't I?", "CUST001", "account_balance")
+    pieces, reply = stream(GeneratingResponder(FakeModel(INVENTED), 5), BALANCE, claim)
     assert reply == template(BALANCE, "not grounded")
     assert "".join(pieces) == "Good news! You have"
     assert "not grounded" in caplog.text
     assert "9,999" not in caplog.text
 
 
-def test_number_claimed_by_the_customer_is_not_a_fact() -> None:
-    claim = Request("I have £9,999.00, haven't I?", "CUST001", "account_balance")
-    assert respond(GeneratingResponder(FakeModel(INVENTED), 5), BALANCE, claim).fallback == "not grounded"
-
-
-@pytest.mark.parametrize("said", ["", "  \n "])
-def test_empty_text_is_replaced(said: str) -> None:
-    pieces, reply = stream(GeneratingResponder(FakeModel(said), 5), CARD)
-    assert (pieces, reply) == ([reply.text], template(CARD, "empty"))
-
-
-def test_facts_that_must_not_be_worded_are_sent_as_they_stand() -> None:
+def test_empty_text_is_replaced_and_facts_that_must_not_be_worded_are_sent_as_they_stand() -> None:
+    for said in ("", "  \n "):
+        pieces, reply = stream(GeneratingResponder(FakeModel(said), 5), CARD)
+        assert (pieces, reply) == ([CARD.text], template(CARD, "empty"))
     facts = Facts("Is it about a late card?")
     assert generated(facts=facts) == template(facts, "abstained")
 
@@ -124,12 +119,10 @@ def test_iban_is_masked_for_a_remote_model_and_restored_for_the_customer() -> No
     assert respond(GeneratingResponder(remote, 5), DETAILS).text == f"Your IBAN is {IBAN}."
     assert "[IBAN …0101]" in str(remote.asked)
     assert "DEMO" not in str(remote.asked)
-    local = FakeModel(f"Your IBAN is {IBAN}.")
-    assert respond(GeneratingResponder(local, 5), DETAILS).fallback is None
-    assert IBAN in str(local.asked)
-
-
-def test_ibans_with_the_same_ending_stay_masked() -> None:
+    own = FakeModel(f"Your IBAN is {IBAN}.")
+    assert respond(GeneratingResponder(own, 5), DETAILS).fallback is None
+    assert IBAN in str(own.asked)
+    # IBANs with the same ending stay masked.
     twin = "GB00DEMO99990101"
     facts = Facts("…", (f"IBAN {IBAN}", f"IBAN {twin}"), private=(IBAN, twin))
     said = "They are [IBAN …0101] and [IBAN …0101]."
@@ -177,64 +170,57 @@ def openai(server: OpenAIServer, **settings: object) -> Responder:
     return make_responder(f"openai:{server.url}#small", Settings.model_validate(settings))
 
 
-def test_openai_protocol_word_by_word(server: OpenAIServer) -> None:
+def test_openai_protocol_word_by_word(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     pieces, reply = stream(openai(server), CARD)
     assert reply == Reply(WAIT, "openai:small", None)
     assert pieces[:3] == ["Please", " be", " patient."]
-    assert server.keys == ["Bearer none"]
     asked = server.requests[0]
     assert (asked["model"], asked["stream"], asked["temperature"]) == ("small", True, 0)
-
-
-def test_the_key_comes_from_the_environment(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "hush")
     respond(openai(server), CARD)
-    assert server.keys == ["Bearer hush"]
+    assert server.keys == ["Bearer none", "Bearer hush"]
 
 
-@pytest.mark.parametrize(("statuses", "fallback", "asked"), [([503], None, 2), ([503, 429], "unreachable", 2)])
-def test_busy_server_is_retried_once(
-    server: OpenAIServer, statuses: list[int], fallback: str | None, asked: int
-) -> None:
-    server.statuses = statuses
-    assert respond(openai(server), CARD).fallback == fallback
-    assert len(server.requests) == asked
-
-
-def test_permanent_error_is_not_retried_and_its_text_is_not_logged(
-    server: OpenAIServer, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("statuses", "fallback", "asked"), [([503], None, 2), ([503, 429], "unreachable", 2), ([401], "refused", 1)]
+)
+def test_only_a_transient_error_is_retried_once_and_its_text_is_not_logged(
+    server: OpenAIServer, caplog: pytest.LogCaptureFixture, statuses: list[int], fallback: str | None, asked: int
 ) -> None:
     caplog.set_level(logging.INFO, "bankllm")
-    server.statuses = [401]
-    assert respond(openai(server), CARD) == template(CARD, "refused")
-    assert len(server.requests) == 1
-    assert "answered 401" in caplog.text
+    server.statuses = list(statuses)
+    assert respond(openai(server), CARD).fallback == fallback
+    assert len(server.requests) == asked
+    assert all(f"answered {status}" in caplog.text for status in statuses)
     assert "secret detail" not in caplog.text
 
 
-def test_hanging_server_is_retried_once_then_the_template_answers(server: OpenAIServer) -> None:
-    server.stalls_after = 0
-    assert respond(openai(server, responder_timeout_s=0.3), CARD) == template(CARD, "time-out")
-    assert len(server.requests) == 2
-
-
-def test_no_retry_after_text_was_shown(server: OpenAIServer) -> None:
-    server.stalls_after = 4
+@pytest.mark.parametrize(("stalls_after", "asked"), [(0, 2), (4, 1)])
+def test_hanging_server_is_retried_once_unless_text_was_shown(
+    server: OpenAIServer, stalls_after: int, asked: int
+) -> None:
+    server.stalls_after = stalls_after
     pieces, reply = stream(openai(server, responder_timeout_s=0.5), CARD)
-    assert (pieces, reply) == (["Please", " be", " patient.", " Your"], template(CARD, "time-out"))
-    assert len(server.requests) == 1
+    assert reply == template(CARD, "time-out")
+    assert pieces == (["Please", " be", " patient.", " Your"] if stalls_after else [CARD.text])
+    assert len(server.requests) == asked
 
 
-@pytest.mark.parametrize("reason", ["length", None])
-def test_incomplete_text_is_replaced(server: OpenAIServer, reason: str | None) -> None:
-    server.finish_reason = reason
-    assert respond(openai(server), CARD) == template(CARD, "cut off")
-
-
-@pytest.mark.parametrize("body", ["<html>hello</html>", "data: {}\n\n", "data: not json\n\n", "data: [1]\n\n"])
-def test_response_that_is_not_a_chat_completion_is_replaced(server: OpenAIServer, body: str) -> None:
-    server.body = body
-    assert respond(openai(server), CARD).fallback in ("failed", "cut off", "empty")
+@pytest.mark.parametrize(
+    ("fault", "fallbacks"),
+    [
+        *(({"finish_reason": reason}, {"cut off"}) for reason in ("length", None)),
+        *(
+            ({"body": body}, {"failed", "cut off", "empty"})
+            for body in ("<html>hello</html>", "data: {}\n\n", "data: not json\n\n", "data: [1]\n\n")
+        ),
+    ],
+)
+def test_an_incomplete_or_invalid_response_is_replaced(
+    server: OpenAIServer, fault: dict[str, str | None], fallbacks: set[str]
+) -> None:
+    vars(server).update(fault)
+    assert respond(openai(server), CARD).fallback in fallbacks
 
 
 def test_breaker_opens_after_transient_failures_only() -> None:
@@ -296,9 +282,13 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model_that_says(WAIT, tmp_path_factory.mktemp("models") / "honest")
 
 
+def local(folder: Path) -> Responder:
+    return make_responder(f"transformers:{folder}", Settings(offline=True, device="cpu"))
+
+
 @pytest.mark.slow
 def test_local_model_from_several_threads(honest: Path) -> None:
-    responder = make_responder(f"transformers:{honest}", Settings(offline=True, device="cpu"))
+    responder = local(honest)
     pieces, reply = stream(responder, CARD)
     assert reply == Reply(WAIT, "transformers:honest", None)
     assert (len(pieces), "".join(pieces)) == (9, WAIT)
@@ -309,11 +299,9 @@ def test_local_model_from_several_threads(honest: Path) -> None:
 @pytest.mark.slow
 def test_local_model_that_invents_or_has_no_chat_template(tmp_path: Path) -> None:
     inventing = save_model_that_says("You have £9,312 today!", tmp_path / "inventing")
-    reply = respond(make_responder(f"transformers:{inventing}", Settings(offline=True, device="cpu")), BALANCE)
-    assert reply == template(BALANCE, "not grounded")
+    assert respond(local(inventing), BALANCE) == template(BALANCE, "not grounded")
     plain = save_model_that_says(WAIT, tmp_path / "plain", template=None)
-    reply = respond(make_responder(f"transformers:{plain}", Settings(offline=True, device="cpu")), CARD)
-    assert (reply.text, reply.responder) == (WAIT, "transformers:plain")
+    assert respond(local(plain), CARD) == Reply(WAIT, "transformers:plain")
 
 
 @pytest.mark.slow
@@ -321,7 +309,7 @@ def test_local_model_that_does_not_end_is_cut_off_and_left_free_after_a_disconne
     endless = honest.with_name("endless")
     shutil.copytree(honest, endless)
     (endless / "generation_config.json").write_text('{"eos_token_id": 0, "pad_token_id": 0}')
-    responder = make_responder(f"transformers:{endless}", Settings(offline=True, device="cpu"))
+    responder = local(endless)
     begun = responder.stream(ASKED, CARD)
     assert next(begun) == "Please"
     begun.close()  # type: ignore[attr-defined]  # it is a generator
@@ -335,7 +323,9 @@ def test_transformers_serve_as_model_server(honest: Path, tmp_path: Path) -> Non
     with log.open("wb") as file:
         process = start([*command, "--port", str(port)], file, {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health", process, log)
+        for attempt in Retrying(stop=stop_after_delay(120), wait=wait_fixed(0.2), reraise=True):
+            with attempt:
+                assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200, tail(log)
         responder = make_responder(f"openai:http://127.0.0.1:{port}/v1#{honest}", Settings(responder_timeout_s=60))
         pieces, reply = stream(responder, CARD)
         assert reply == Reply(WAIT, "openai:honest", None), tail(log)
@@ -343,15 +333,3 @@ def test_transformers_serve_as_model_server(honest: Path, tmp_path: Path) -> Non
     finally:
         stop(process)
     assert respond(responder, CARD) == template(CARD, "unreachable")
-
-
-def _wait_for(url: str, process, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, tail(log)
-        try:
-            if httpx.get(url, timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    raise AssertionError(f"not ready:\n{tail(log)}")
