@@ -38,8 +38,6 @@ PAUSE_S = 0.01
 
 @dataclass
 class Outcome:
-    """The effects of the outage."""
-
     acknowledged: int = 0
     """Writes and deletes that returned."""
     during: int = 0
@@ -100,7 +98,8 @@ def write(path: Path, url: str, layout: Any, first: int) -> None:
         number += 1
         time.sleep(PAUSE_S)
     searching.join()
-    store.drain(120)
+    while store.replication().outbox_depth:
+        time.sleep(0.02)
     write_line(time.time())
     store.close()
 
@@ -151,28 +150,29 @@ def measure(folder: Path, seconds: float, kill: bool, layout: Any = "customer") 
         writer.communicate("over\n")
         if writer.returncode:
             sys.exit(f"The writer exited with code {writer.returncode}, expected 0. See its error above.")
-        lines = read(log)
-        drained = next(line for line in lines if isinstance(line, float))
-        return judge(lines, killed_turn, server, path, layout, outage_began, outage_ended, drained)
+    lines = read(log)
+    turns = [line for line in lines if isinstance(line, list)]
+    during = [turn for turn in turns if outage_began <= turn[5] <= outage_ended]
+    drained = next(line for line in lines if isinstance(line, float))
+    outcome = Outcome(len(turns), len(during), drain_s=drained - outage_ended)
+    outcome.write_ms = [turn[4] for turn in during]
+    searches = [line for line in lines if isinstance(line, dict)]
+    outcome.search_ms = [line["search_ms"] for line in searches if outage_began <= line["at"] <= outage_ended]
+    with closing(OutboxStore(path, DIM, EMBEDDER, target=layout)) as local:
+        names = [f"CUST{n}" for n in range(CUSTOMERS)]
+        local_rows = {(name, row.id): row.text for name in names for row in local.export(name)}
+    judge(outcome, turns, killed_turn, server, local_rows)
+    return outcome
 
 
 def judge(
-    log: list[Any],
+    outcome: Outcome,
+    turns: list[Any],
     killed_turn: int | None,
     server: PineconeServer,
-    path: Path,
-    layout: Any,
-    outage_began: float,
-    outage_ended: float,
-    drained: float,
-) -> Outcome:
-    """Compare the acknowledged operations with the result. The operation during the kill may be done or not."""
-    turns = [line for line in log if isinstance(line, list)]
-    during = [turn for turn in turns if outage_began <= turn[5] <= outage_ended]
-    outcome = Outcome(len(turns), len(during), drain_s=drained - outage_ended)
-    outcome.write_ms = [turn[4] for turn in during]
-    searches = [line for line in log if isinstance(line, dict)]
-    outcome.search_ms = [line["search_ms"] for line in searches if outage_began <= line["at"] <= outage_ended]
+    local_rows: dict[tuple[str, str], str],
+) -> None:
+    """Count lost, doubled and disordered rows. The operation during the kill may be done or not."""
     model: dict[tuple[str, str], str | None] = {}
     first: dict[str, int] = {}
     for number, kind, customer, id_, *_ in turns:
@@ -183,9 +183,6 @@ def judge(
         first.setdefault(id_, number)
     if killed_turn is not None:  # no operation followed
         model.pop(operation(killed_turn)[1:], None)
-    with closing(OutboxStore(path, DIM, EMBEDDER, target=layout)) as local:
-        names = [f"CUST{n}" for n in range(CUSTOMERS)]
-        local_rows = {(name, row.id): row.text for name in names for row in local.export(name)}
     remote_rows = {
         (record["metadata"]["customer_id"], record["id"].split("/")[-1]): record["metadata"]["text"]
         for records in server.namespaces.values()
@@ -203,7 +200,6 @@ def judge(
             outcome.disordered += number < seen.get(namespace, -1)
             seen[namespace] = max(number, seen.get(namespace, -1))
         arrived.add(id_)
-    return outcome
 
 
 def main() -> None:

@@ -13,10 +13,12 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import IO
 
 import numpy as np
@@ -69,11 +71,8 @@ def write(path: Path, name: str, threads: int) -> None:
                 os.write(1, f"-{batch}\n".encode())
 
     os.write(1, b"ready\n")
-    serving = [Thread(target=serve, args=(thread,)) for thread in range(threads)]
-    for thread in serving:
-        thread.start()
-    for thread in serving:
-        thread.join()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(serve, range(threads)))
 
 
 def parse_output(output: IO[str]) -> tuple[set[str], set[str], set[str]]:
@@ -97,50 +96,31 @@ def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
     outputs = [process.stdout for process in running if process.stdout is not None]
     if any(output.readline() != "ready\n" for output in outputs):
         sys.exit("A writer exited before it was ready. See its error above.")
-    readers = [PipeReader(output) for output in outputs]
-    try:
-        readers[0].join(after_s)
-    finally:
-        for process in running:
-            process.kill()
+    with ThreadPoolExecutor(2) as pool:  # reads both pipes to their ends, so that no writer blocks on a full pipe
+        reading = [pool.submit(parse_output, output) for output in outputs]
+        try:
+            time.sleep(after_s)
+        finally:
+            for process in running:
+                process.kill()
     for process in running:
         process.wait()
-    written: set[str] = set()
-    started: set[str] = set()
-    removed: set[str] = set()
-    for reader in readers:
-        reader.join()
-        for whole, part in zip((written, started, removed), reader.batches, strict=True):
-            whole |= part
+    written, started, removed = (
+        set().union(*parts) for parts in zip(*[part.result() for part in reading], strict=True)
+    )
     with closing(sqlite3.connect(path)) as db:
         intact = db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        kept: dict[str, int] = {}
-        for customer in range(CUSTOMERS):
-            for row in store.export(f"CUST{customer}"):
-                batch = row.id.rsplit("-", 1)[0]
-                kept[batch] = kept.get(batch, 0) + 1
+        rows = (row for customer in range(CUSTOMERS) for row in store.export(f"CUST{customer}"))
+        kept = Counter(row.id.rsplit("-", 1)[0] for row in rows)
         return Round(
             acknowledged=BATCH * len(written),
-            lost=sum(BATCH - kept.get(batch, 0) for batch in written - started),
-            reappeared=sum(kept.get(batch, 0) for batch in removed),
+            lost=sum(BATCH - kept[batch] for batch in written - started),
+            reappeared=sum(kept[batch] for batch in removed),
             partial=sum(count != BATCH for count in kept.values()),
             integrity_ok=intact,
             kept=store.count(),
         )
-
-
-class PipeReader(Thread):
-    """Reads a pipe to its end, so that the writer never blocks on a full pipe."""
-
-    def __init__(self, output: IO[str]) -> None:
-        super().__init__()
-        self._output = output
-        self.batches: tuple[set[str], ...] = ()
-        self.start()
-
-    def run(self) -> None:
-        self.batches = parse_output(self._output)
 
 
 def kill_rounds(path: Path, rounds: int, threads: int, seed: int) -> list[Round]:

@@ -1,8 +1,5 @@
 """Vectors of the vector benchmarks: real messages embedded by MiniLM, and noisy copies of them.
 
-sample = prepare(100_000)                          # cached in build/vectors, so that each text is embedded once
-recall(sample.vectors, sample.queries[0], found)   # share of the exact top 10
-
 Beyond the number of real texts, a vector is a real one plus noise. Its distance from the real one is that of two
 wordings of the same question.
 """

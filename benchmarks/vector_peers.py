@@ -1,42 +1,28 @@
 """Our vector store compared with FAISS, Chroma and LanceDB: the same real vectors, each in a separate process.
 
-python benchmarks/vector_peers.py [--sizes real 100000] [--only ours faiss] [--json FILE]
+python benchmarks/vector_peers.py [--sizes real 100000] [--only ours faiss]
 
-One thread searches for the top 10 in a closed loop. A durable insert survives SIGKILL (which is tested) and a power
-loss (its sync calls are counted with strace); libraries without a log rewrite their file for each insert. Peers that do
-not store names or texts store neither. A customer has about 200 rows; FAISS receives their ids as a filter. The
-benchmark compares speed and durability, not other features.
+One thread searches for the top 10 in a closed loop. A durable insert survives SIGKILL, which is tested; libraries
+without a log rewrite their file for each insert. A customer has about 200 rows; FAISS stores no names or texts and
+receives the ids of a customer's rows as a filter.
 """
 
 import argparse
-import json
 import os
 import platform
-import shutil
 import sqlite3
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import vector_data
-from vector_contenders import (
-    CONTENDERS,
-    INSTALL,
-    Contender,
-    bytes_on_disk,
-    kill_after_inserts,
-    run_phase,
-    syncs_per_insert,
-)
+from vector_contenders import CONTENDERS, INSTALL, Contender, bytes_on_disk, kill_after_inserts, run_phase
 from vector_data import Sample, percentiles, recall
 
 from bankllm.errors import BankLLMError, UsageError
 
-MAX_OTHER_CORES = 0.1
-"""A row is marked as noisy if other programs used more cores than this."""
 STORES = tuple(dict.fromkeys(contender.store for contender in CONTENDERS))
 Row = dict[str, object]
 Figures = dict[str, float]
@@ -53,7 +39,6 @@ HEADINGS = (
     "recall@10",
     "disk, MiB",
     "memory, MiB",
-    "syncs per insert",
     "lost by kill -9",
 )
 
@@ -72,19 +57,13 @@ def measure(contender: Contender, sample: Sample, folder: Path, options: argpars
         "load_rows_per_s": fill_result["rows"] / fill_result["seconds"],
         "disk_bytes": disk,
         "rss_bytes": search_result["rss_bytes"],
-        "rss_before_bytes": search_result["rss_before_bytes"],
         "inserts": len(inserts["insert"]),
         "insert": {**percentiles(inserts["insert"]), "per_s": 1000 / float(np.mean(inserts["insert"]))},
         "keeps_log": contender.keeps_log,
-        "others_cores": max(phase["others_cores"] for phase in (fill_result, search_result, inserts)),
         **searches(search_result, sample),
     }
     kept = ("--seconds", str(options.seconds))
     row["acknowledged"], row["lost"] = kill_after_inserts(contender, sample, folder, options.killed, *kept)
-    if not contender.keeps_log:
-        unsaved = kill_after_inserts(contender, sample, folder, options.killed, *kept, "--unsaved")
-        row["acknowledged_unsaved"], row["lost_unsaved"] = unsaved
-    row["syncs_per_insert"] = syncs_per_insert(contender, sample, folder)
     return row
 
 
@@ -95,13 +74,11 @@ def searches(search_result: dict, sample: Sample) -> Row:
     if "all" in search_result:
         shares = [recall(vectors, query, ids) for query, (ids, _) in zip(queries, search_result["all"], strict=False)]
         row["all"] = {**percentiles([took for _, took in search_result["all"]]), "recall": float(np.mean(shares))}
-        row["first_ms"] = search_result["first_ms"]
     if "customer" in search_result:
         members = vector_data.customers(len(vectors))
         shares = []
-        for query, name, (ids, _) in zip(
-            queries, search_result["customer_names"], search_result["customer"], strict=False
-        ):
+        found = zip(queries, search_result["customer_names"], search_result["customer"], strict=False)
+        for query, name, (ids, _) in found:
             own_rows = members[name]
             if not np.isin(ids, own_rows).all():
                 raise UsageError(f"A search for {name} returned other rows; expected only its own {len(own_rows)}.")
@@ -110,7 +87,6 @@ def searches(search_result: dict, sample: Sample) -> Row:
             **percentiles([took for _, took in search_result["customer"]]),
             "recall": float(np.mean(shares)),
         }
-        row["first_customer"] = percentiles(search_result["first_customer_ms"])
     return row
 
 
@@ -124,21 +100,16 @@ def _cells(row: Row) -> tuple[str, ...]:
     if "not_measured" in row:
         return (f"{row['store']}: left out, not installed",) + ("—",) * (len(HEADINGS) - 1)
     insert = row["insert"]
-    lost = f"{row['lost']} of {row['acknowledged']}"
-    if not row["keeps_log"]:
-        lost += f" (unsaved: {row['lost_unsaved']} of {row['acknowledged_unsaved']})"
-    syncs = "—" if row["syncs_per_insert"] is None else f"{row['syncs_per_insert']:.1f}"
     return (
         f"{row['store']}, {row['version']}",
         f"{row['load_rows_per_s']:,.0f}",
-        f"{insert['p50_ms']:.3f} ({_kind(row)})",
+        f"{insert['p50_ms']:.3f} ({'durable' if row['keeps_log'] else 'file rewritten'})",
         f"{insert['per_s']:,.0f}",
         *_search_cells(row.get("all")),
         *_search_cells(row.get("customer")),
         f"{row['disk_bytes'] / 2**20:.1f}",
         f"{row['rss_bytes'] / 2**20:.0f}",
-        syncs,
-        lost,
+        f"{row['lost']} of {row['acknowledged']}",
     )
 
 
@@ -146,12 +117,6 @@ def _search_cells(found: Figures | None) -> tuple[str, ...]:
     if found is None:
         return ("—",) * 3
     return (f"{found['p50_ms']:.3f}", f"{found['p95_ms']:.3f}", f"{found['recall']:.4f}")
-
-
-def _kind(row: Row) -> str:
-    if not row["keeps_log"]:
-        return "file rewritten"
-    return "not synced" if row["syncs_per_insert"] == 0 else "durable"
 
 
 def sizes(text: str) -> int | None:
@@ -170,14 +135,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--killed", type=int, default=50, help="acknowledged inserts before kill -9")
     parser.add_argument("--seconds", type=float, default=10, help="time limit for the single inserts")
     parser.add_argument("--folder", help="folder of the stores; default: the system's temporary folder")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the results as JSON lines")
     options = parser.parse_args(arguments)
     if not 1 <= options.queries <= vector_data.QUERIES:
         parser.error(f"--queries: expected 1 to {vector_data.QUERIES}, found {options.queries}.")
     return options
 
 
-def run_size(sample: Sample, options: argparse.Namespace, keep: Callable[[Row], None]) -> None:
+def run_size(sample: Sample, options: argparse.Namespace) -> list[Row]:
+    """Measure all chosen contenders on the sample, and print and return their rows."""
     print(f"\n{sample.describe()}\n", flush=True)
     rows: list[Row] = []
     for contender in CONTENDERS:
@@ -190,27 +155,16 @@ def run_size(sample: Sample, options: argparse.Namespace, keep: Callable[[Row], 
             with TemporaryDirectory(prefix="bankllm-vectors-", dir=options.folder) as folder:
                 Path(folder, "store").mkdir()
                 rows.append(measure(contender, sample, Path(folder, "store"), options))
-            others = rows[-1]["others_cores"]
-            if others > MAX_OTHER_CORES:
-                print(f"NOISY: other programs used {others:.2f} cores during {contender.name}", flush=True)
-        keep({"size": len(sample.vectors), "real": sample.real, **rows[-1]})
     print("\n" + table(rows), flush=True)
+    return rows
 
 
 def main() -> None:
     options = parse()
-    label = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "cores": os.cpu_count()}
-
-    def keep(row: Row) -> None:
-        if options.json:
-            with options.json.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**label, **row}) + "\n")
-
-    strace = "" if shutil.which("strace") else "; strace is not installed, so syncs are not counted"
-    print(f"{os.cpu_count()} cores, {platform.platform()}, SQLite {sqlite3.sqlite_version}{strace}", flush=True)
+    print(f"{os.cpu_count()} cores, {platform.platform()}, SQLite {sqlite3.sqlite_version}", flush=True)
     try:
         for size in options.sizes:
-            run_size(vector_data.prepare(size), options, keep)
+            run_size(vector_data.prepare(size), options)
     except BankLLMError as error:
         sys.exit(f"Error: {error}")
 

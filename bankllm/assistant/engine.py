@@ -213,9 +213,9 @@ class ChatEngine:
             assert pending.reply is not None
             memory, vector = self.memory.for_user(pending.customer_id), pending.encoded.result().vector
             turn = (pending.message, pending.reply.text, pending.decision.intent, vector)
-            rows.append((pending.customer_id, memory.row(*turn, conversation_id=pending.conversation_id)))
+            rows.append((pending.customer_id, [memory.row(*turn, conversation_id=pending.conversation_id)]))
         try:
-            self.memory.store_rows(rows)
+            self.memory.store.upsert_many(rows)
         except StoreError as error:
             logger.error("the turns of %d chats were not stored; their replies are sent: %s", len(rows), error)
             for pending in replied:
@@ -265,7 +265,7 @@ class ChatEngine:
     def _decide_in_context(self, pending: PendingChat, alone: Decision) -> Decision:
         """Classify the message together with the turn before it, and keep the clearer of the two decisions."""
         try:
-            turns = self.memory.recent(pending.customer_id, CONTEXT)
+            turns = self.memory.for_user(pending.customer_id).recent(CONTEXT)
         except StoreError:
             return alone
         before = next((turn for turn in turns if turn.conversation_id == pending.conversation_id), None)
@@ -280,7 +280,7 @@ class ChatEngine:
         queries = [(pending.customer_id, pending.encoded.result().vector) for pending in pending_chats]
         failed: tuple[str, ...] = ()
         try:
-            recalled = self.memory.recall(queries, RECALLED)
+            recalled = self.memory.store.search_many(queries, RECALLED)
         except StoreError as error:
             logger.error("the memory cannot be searched, so the replies do not use earlier messages: %s", error)
             recalled, failed = [[] for _ in pending_chats], ("memory",)

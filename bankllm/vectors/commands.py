@@ -1,5 +1,6 @@
 """The commands `bankllm index`, `bankllm search` and `bankllm memory`: fill, search and maintain a vector store."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from bankllm.settings import get_settings
 StoreOption = Annotated[Path, typer.Option(help="SQLite file of the vector store.")]
 UserOption = Annotated[str | None, typer.Option(help="Customer id, such as CUST001.")]
 CollectionOption = Annotated[str | None, typer.Option(help="Name of a shared collection, such as intents.")]
+BaseModelOption = Annotated[str, typer.Option(help="Embedding model: minilm, a Hugging Face id or a folder.")]
 
 
 def index(
@@ -119,8 +121,6 @@ def backup(
 @memory.command()
 def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
     """Rewrite the file without the bytes of deleted messages. Other processes wait until it is done."""
-    from contextlib import closing
-
     from bankllm.vectors.sqlite.file import open_existing
     from bankllm.vectors.sqlite.maintenance import compact as compact_file
 
@@ -130,18 +130,13 @@ def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
 
 
 @memory.command()
-def reindex(
-    store: StoreOption = Path("bankllm-memory.sqlite"),
-    base_model: Annotated[
-        str, typer.Option(help="New embedding model: minilm, a Hugging Face id or a folder.")
-    ] = "minilm",
-) -> None:
+def reindex(store: StoreOption = Path("bankllm-memory.sqlite"), base_model: BaseModelOption = "minilm") -> None:
     """Re-embed all texts with another model. Other processes can use the file. If killed, run again to resume."""
     from bankllm.vectors.embedder import Embedder
     from bankllm.vectors.sqlite.reindex import reindex as reindex_file
 
     embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)
-    count = reindex_file(store, embedder.encode, embedder.dim, embedder.model_id, progress=True)
+    count = reindex_file(store, embedder.encode, embedder.dim, embedder.model_id)
     typer.echo(
         f"{count:,} texts re-embedded with {embedder.model_id}"
         if count
@@ -150,20 +145,11 @@ def reindex(
 
 
 @memory.command("mask")
-def mask_memory(
-    store: StoreOption = Path("bankllm-memory.sqlite"),
-    base_model: Annotated[
-        str, typer.Option(help="Embedding model of the store: minilm, a Hugging Face id or a folder.")
-    ] = "minilm",
-) -> None:
+def mask_memory(store: StoreOption = Path("bankllm-memory.sqlite"), base_model: BaseModelOption = "minilm") -> None:
     """Mask account numbers in stored texts. Other processes can use the file. If killed, run again."""
     from bankllm.vectors.embedder import Embedder
     from bankllm.vectors.sqlite.masking import mask_rows
 
     embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)
-    done = mask_rows(store, embedder.encode, embedder.dim, embedder.model_id, progress=True)
-    typer.echo(f"{done.checked:,} rows checked, {done.masked:,} masked")
-    if done.pending:
-        typer.echo(
-            f"{done.pending:,} changes are not yet in Pinecone; the next process that opens the store pushes them"
-        )
+    checked, masked = mask_rows(store, embedder.encode, embedder.dim, embedder.model_id)
+    typer.echo(f"{checked:,} rows checked, {masked:,} masked")

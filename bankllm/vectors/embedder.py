@@ -1,15 +1,14 @@
 """Text embeddings from sentence-transformers models, cached in this process.
 
-    Embedder().encode(["my card is lost"])  # (1, 384) float32
-
 The cache key is a hash of the model id and the token ids, so two texts share a vector only if the model reads the same
-tokens. The least recently used vectors are evicted. A vector reveals much of its text, so it stays for at most `TTL_S`:
-what one process forgets also leaves the caches of the others.
+tokens. A vector reveals much of its text, so it stays for at most `TTL_S`: what one process forgets also leaves the
+caches of the others.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -40,9 +39,9 @@ class CacheCounts:
 
     hits: int = 0
     misses: int = 0
-    observe: Callable[[int, int], None] = field(default=lambda *counts: None, repr=False, compare=False)
-    """Callback for metrics; `add` calls it with the added counts (hits, misses)."""
-    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+    observe: Callable[[int, int], None] = lambda hits, misses: None
+    """Callback for metrics; `add` calls it with the added counts."""
+    _lock: Lock = field(default_factory=Lock)
 
     def add(self, hits: int, misses: int) -> None:
         with self._lock:
@@ -52,7 +51,6 @@ class CacheCounts:
 
     @property
     def hit_rate(self) -> float:
-        """Hits as a share of all texts; 0 before the first text."""
         return self.hits / max(1, self.hits + self.misses)
 
 
@@ -89,15 +87,13 @@ class Embedder:
 
     @property
     def cache_bytes(self) -> int:
-        """Current size of the cache in bytes."""
         with self._cache_lock:
             return int(self._cache.currsize)
 
     def encode(self, texts: Sequence[str], progress: bool = False) -> np.ndarray:
-        """Encode n texts to (n, dim) float32 vectors of unit length; texts with equal token ids are encoded once.
+        """Encode n texts to (n, dim) float32 vectors of unit length.
 
-        The model ignores tokens beyond its own limit (256 for MiniLM). Raises `UsageError` for texts that are not a
-        list of valid Unicode.
+        The model ignores tokens beyond its own limit (256 for MiniLM). Raises `UsageError` for invalid Unicode.
         """
         keys = self._keys(texts)
         text_of = dict(zip(keys, texts, strict=True))
@@ -109,12 +105,10 @@ class Embedder:
         return np.stack([vectors[key] for key in keys]) if keys else np.empty((0, self.dim), dtype=np.float32)
 
     def clear_cache(self) -> None:
-        """Delete all cached vectors of this process."""
         with self._cache_lock:
             self._cache.clear()
 
     def _keys(self, texts: Sequence[str]) -> list[bytes]:
-        """Return one cache key per text: SHA-256 of the model id and the token ids (or the exact text)."""
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise UsageError("encode expects a list of texts, as in encode(['my card is lost']).")
         try:
@@ -162,10 +156,7 @@ def _sentence_transformer(base: base_models.BaseModel, device: str) -> tuple[Enc
                 "Face id that is cached or can be downloaded, or a local folder with config.json and weights."
             ) from error
 
-    def encode(texts: list[str]) -> np.ndarray:
-        return model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-
-    return encode, _tokeniser(model)
+    return partial(model.encode, normalize_embeddings=True, show_progress_bar=False), _tokeniser(model)
 
 
 def _tokeniser(model: Any) -> base_models.Tokenise | None:

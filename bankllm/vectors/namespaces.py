@@ -1,9 +1,5 @@
 """One customer's memory, and collections that all customers share: each object accesses only its own namespace.
 
-memory = service.for_user("CUST001")
-memory.store("My card is lost", "I have frozen it.", "lost_or_stolen_card")
-memory.search("where is my card")
-
 All texts are stored with account numbers masked. All calls raise `UsageError` for invalid arguments and `StoreError` if
 the store fails.
 """
@@ -23,15 +19,15 @@ from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Match, MetadataValue, Row
 from bankllm.vectors.store import VectorStore
 
-MAX_TEXT_CHARACTERS = 4000
-"""Maximum length of a text. A message and its reply then fit Pinecone's limit of 40 KB of metadata per record, in any
-script."""
+MAX_TEXT_CHARACTERS, MAX_METADATA_BYTES = 4000, 20_000
+"""Limits of a text and of its metadata as JSON; message and reply, or text and metadata, then fit Pinecone's limit of
+40 KB of metadata per record."""
 MAX_NAME_CHARACTERS = 128
 """Maximum length of a user id or collection name."""
-MAX_METADATA_BYTES = 20_000
-"""Maximum size of one text's metadata as JSON. Together with the text it fits Pinecone's limit of 40 KB per record."""
 
 MessageId = NewType("MessageId", str)
+_Item = tuple[str, str, Mapping[str, MetadataValue]]
+"""Id, text and metadata of a row."""
 
 
 @dataclass(frozen=True)
@@ -68,35 +64,24 @@ class _Namespace:
             vector = self._embedder.encode([query])[0]
         return self._store.search(self._name, vector, top_k)
 
-    def _write(
-        self,
-        ids: Sequence[str],
-        texts: Sequence[str],
-        metadata: Sequence[Mapping[str, MetadataValue]],
-        vectors: np.ndarray | Sequence[np.ndarray] | None,
-        progress: bool,
-    ) -> None:
+    def _write(self, items: Sequence[_Item], vectors: np.ndarray | Sequence[np.ndarray] | None, progress: bool) -> None:
         if vectors is None:
-            texts = [mask(text) for text in texts]
-            vectors = self._embedder.encode(texts, progress)
-        if len(vectors) != len(texts):
-            raise UsageError(
-                f"Expected one vector per text, got {len(texts)} texts, {len(vectors)} vectors. Pass as many vectors "
-                "as texts."
-            )
-        rows = [self._row(*columns) for columns in zip(ids, texts, vectors, metadata, strict=True)]
-        if rows:
-            self._store.upsert(self._name, rows)
+            items = [(id_, mask(text), metadata) for id_, text, metadata in items]
+            vectors = self._embedder.encode([text for _, text, _ in items], progress)
+        self._store.upsert(self._name, [self._row(*item, vector) for item, vector in zip(items, vectors, strict=True)])
 
-    def _row(self, id_: str, text: str, vector: np.ndarray, metadata: Mapping[str, MetadataValue]) -> Row:
+    def _row(self, id_: str, text: str, metadata: Mapping[str, MetadataValue], vector: np.ndarray) -> Row:
         """Return a masked row; if masking changes the text, `vector` is not that of the row's text: embed it again."""
         masked = mask(text)
         if masked != text:
             vector = self._embedder.encode([masked])[0]
         return Row(id_, masked, vector, mask_metadata(metadata))
 
-    def _forget(self, ids: Sequence[str] | None = None) -> None:
-        """Delete rows, and all vectors that this process has cached, because those of the rows may be among them."""
+    def forget(self, ids: Sequence[str] | None = None) -> None:
+        """Delete the texts with these ids, or all texts; unknown ids are ignored.
+
+        This process also deletes all its cached vectors; other processes do within `embedder.TTL_S`.
+        """
         try:
             self._store.delete(self._name, ids)
         finally:
@@ -109,11 +94,6 @@ class CustomerMemory(_Namespace):
     def __init__(self, store: VectorStore, embedder: Embedder, user_id: str) -> None:
         check_name("user_id", user_id)
         super().__init__(store, embedder, user_id)
-
-    @property
-    def user_id(self) -> str:
-        """The customer's id; read-only."""
-        return self._name
 
     def store(
         self,
@@ -134,9 +114,10 @@ class CustomerMemory(_Namespace):
         """Store n turns in order, all or none, and return their ids. `vectors` (n, dim) embed the messages."""
         for message in messages:
             message.check()
-        metadata = [message.metadata() for message in messages]
+        _check_count("vectors", len(messages), vectors)
         ids = [MessageId(uuid4().hex) for _ in messages]
-        self._write(ids, [message.user_message for message in messages], metadata, vectors, progress)
+        items = [(id_, turn.user_message, turn.metadata()) for id_, turn in zip(ids, messages, strict=True)]
+        self._write(items, vectors, progress)
         return ids
 
     def row(
@@ -148,10 +129,10 @@ class CustomerMemory(_Namespace):
         *,
         conversation_id: str = "",
     ) -> Row:
-        """Make one turn a row for `VectorService.store_rows`, with a new id. `vector` (dim,) embeds `user_message`."""
+        """Make one turn a row of `VectorStore.upsert_many`, with a new id. `vector` (dim,) embeds `user_message`."""
         message = Message(user_message, assistant_response, intent, conversation_id)
         message.check()
-        return self._row(uuid4().hex, user_message, vector, message.metadata())
+        return self._row(uuid4().hex, user_message, message.metadata(), vector)
 
     def recent(self, limit: int) -> list[Message]:
         """Return the latest `limit` turns, the newest first."""
@@ -164,16 +145,9 @@ class CustomerMemory(_Namespace):
             for row in self._store.export(self._name)
         ]
 
-    def forget(self, message_ids: Sequence[str] | None = None) -> None:
-        """Delete the messages with these ids, or all messages; unknown ids are ignored.
-
-        This process also deletes its cached embeddings; other processes do within `embedder.TTL_S`.
-        """
-        self._forget(message_ids)
-
 
 class Collection(_Namespace):
-    """Texts that all customers share. Its namespace contains a space, so it cannot be that of a customer."""
+    """Texts that all customers share. The namespace contains a space, so it cannot be that of a customer."""
 
     def __init__(self, store: VectorStore, embedder: Embedder, name: str) -> None:
         check_name("collection name", name)
@@ -186,21 +160,17 @@ class Collection(_Namespace):
         vectors: np.ndarray | None = None,
         progress: bool = False,
     ) -> list[str]:
-        """Store n texts and return their ids, in order. An id is the text's hash, so equal texts are one row.
+        """Store n texts, with one mapping and one vector (n, dim) each, and return their ids, in order.
 
-        `metadata` is one mapping per text. `vectors` (n, dim) are the embeddings, if they are already computed.
+        An id is the text's hash, so equal texts are one row.
         """
         if isinstance(texts, str):
             raise UsageError("add expects a list of texts, got one str. Pass a list, as in add(['my card is lost']).")
         for number, text in enumerate(texts):
             check_text(f"text {number}", text)
-        mappings = [{} for _ in texts] if metadata is None else list(metadata)
-        for what, found in (("metadata", mappings), ("vectors", texts if vectors is None else vectors)):
-            if len(found) != len(texts):
-                raise UsageError(
-                    f"Expected the same number of {what} as texts: got {len(texts)} texts, {len(found)} {what}. Pass "
-                    "one per text."
-                )
+        _check_count("metadata", len(texts), metadata)
+        _check_count("vectors", len(texts), vectors)
+        mappings = [{} for _ in texts] if metadata is None else metadata
         for number, item in enumerate(mappings):
             size = len(json.dumps(dict(item), ensure_ascii=False, default=str).encode(errors="replace"))
             if size > MAX_METADATA_BYTES:
@@ -210,22 +180,13 @@ class Collection(_Namespace):
                 )
         ids = [hashlib.sha256(mask(text).encode(errors="surrogatepass")).hexdigest()[:32] for text in texts]
         kept = {id_: number for number, id_ in enumerate(ids)}  # of equal texts, the last one
-        self._write(
-            list(kept),
-            [texts[number] for number in kept.values()],
-            [mappings[number] for number in kept.values()],
-            None if vectors is None else [vectors[number] for number in kept.values()],
-            progress,
-        )
+        items = [(id_, texts[number], mappings[number]) for id_, number in kept.items()]
+        self._write(items, None if vectors is None else vectors[list(kept.values())], progress)
         return ids
 
     def count(self) -> int:
         """Return the number of texts of the collection in this machine's file."""
         return self._store.count(self._name)
-
-    def clear(self) -> None:
-        """Delete all texts of the collection and all embeddings that this process has cached."""
-        self._forget()
 
 
 def check_name(what: str, name: str) -> None:
@@ -245,6 +206,13 @@ def check_text(name: str, text: str) -> None:
     if len(text) > MAX_TEXT_CHARACTERS:
         raise UsageError(
             f"{name} has {len(text)} characters: expected at most {MAX_TEXT_CHARACTERS}. Shorten or split the text."
+        )
+
+
+def _check_count(what: str, texts: int, found: Sequence[object] | np.ndarray | None) -> None:
+    if found is not None and len(found) != texts:
+        raise UsageError(
+            f"Expected the same number of {what} as texts: got {texts} texts, {len(found)} {what}. Pass one per text."
         )
 
 

@@ -23,11 +23,6 @@ MAX_ID_CHARACTERS = 512
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
-def utc_now() -> str:
-    """Return the current UTC time as ISO 8601 text with microseconds; such texts sort by time."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
 @dataclass(frozen=True, eq=False)
 class Row:
     """One text with its vector, as written to a store."""
@@ -38,7 +33,8 @@ class Row:
     vector: np.ndarray
     """(dim,) float32; the store scales it to unit length. A zero vector is an error."""
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
-    created_at: str = field(default_factory=utc_now)
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="microseconds"))
+    """UTC time as ISO 8601 text, which sorts by time."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +64,12 @@ def check_namespace(namespace: str) -> None:
 
 
 def check_top_k(top_k: int) -> None:
-    """Raises `UsageError` unless `top_k` is an integer of at least 1."""
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or top_k < 1:
         raise UsageError(f"top_k is the number of matches to return: expected an integer ≥ 1, got {top_k!r}.")
 
 
 def unit_vectors(vectors: Sequence[np.ndarray] | np.ndarray, dim: int) -> np.ndarray:
-    """Scale n vectors of shape (dim,) to a matrix (n, dim) float32 of unit length.
-
-    Raises `UsageError` for another shape, for NaN or infinity, and for a zero vector.
-    """
+    """Scale n vectors to (n, dim) float32 of unit length; `UsageError` for another shape, NaN, infinity or zero."""
     for vector in vectors:
         if np.shape(vector) != (dim,):
             raise UsageError(
@@ -91,10 +83,7 @@ def unit_vectors(vectors: Sequence[np.ndarray] | np.ndarray, dim: int) -> np.nda
 
 
 def checked(rows: Sequence[Row], dim: int) -> tuple[np.ndarray, list[str]]:
-    """Return the rows' vectors (n, dim) at unit length, and their metadata as JSON.
-
-    Raises `UsageError` at the first invalid row.
-    """
+    """Return the rows' vectors (n, dim) at unit length, and their metadata as JSON. Raises `UsageError`."""
     metadata = []
     for row in rows:
         if not 1 <= len(row.id) <= MAX_ID_CHARACTERS or not row.id.isascii() or "\0" in row.id:

@@ -8,7 +8,6 @@ with open_service(Path("memory.sqlite")) as memory:
     memory.collection("intents").add(["my card is gone"], metadata=[{"intent": "lost_or_stolen_card"}])
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,7 +21,7 @@ from bankllm.vectors.namespaces import Collection, CustomerMemory, Message, Mess
 from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.rows import Match, Row
+from bankllm.vectors.rows import Match
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import SQLiteStore
 from bankllm.vectors.store import ReplicationStats, VectorStore
@@ -35,23 +34,17 @@ class ServiceStats:
     """Counters of the store and of the embedding cache, as returned by `VectorService.stats`."""
 
     store: str
-    """`sqlite`, or `pinecone` if the SQLite file is replicated to Pinecone."""
+    """The store's `kind`."""
     messages: int
     """Rows in this machine's file: messages of all customers plus texts of all collections."""
     embedder: str
-    """The embedder's `model_id`: name and weight hash of the embedding model."""
+    """The embedder's `model_id`."""
     dim: int
-    """Length of each vector."""
     cache_hits: int
-    """Texts whose vector was cached, since the start."""
     cache_misses: int
-    """Texts that the model embedded."""
     cache_hit_rate: float
-    """Hits as a share of all texts; 0 before the first text."""
     cache_bytes: int
-    """Current size of the embedding cache."""
-    replication: ReplicationStats | None = None
-    """State of the replication to Pinecone; None if the store is only in SQLite."""
+    replication: ReplicationStats | None
 
 
 class VectorService:
@@ -71,11 +64,10 @@ class VectorService:
         self.embedder = embedder
 
     def for_user(self, user_id: str) -> CustomerMemory:
-        """Return this customer's memory. Its calls cannot access another customer's rows."""
+        """Return this customer's memory, whose calls cannot access another customer's rows."""
         return CustomerMemory(self.store, self.embedder, user_id)
 
     def collection(self, name: str) -> Collection:
-        """Return a collection of texts that all customers share."""
         return Collection(self.store, self.embedder, name)
 
     def store_message(
@@ -89,10 +81,6 @@ class VectorService:
     ) -> MessageId:
         """Store one turn and return its id after the commit, see `CustomerMemory.store`."""
         return self.for_user(user_id).store(user_message, assistant_response, intent, vector=vector)
-
-    def store_rows(self, rows: Sequence[tuple[str, Row]]) -> None:
-        """Store (customer id, row) pairs in order, all or none. `CustomerMemory.row` makes the rows."""
-        self.store.upsert_many([(user_id, [row]) for user_id, row in rows])
 
     def semantic_search(
         self,
@@ -113,14 +101,6 @@ class VectorService:
             f"{'neither' if user_id is None else 'both'}. Give user_id='CUST001' or collection='intents'."
         )
 
-    def recall(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int = 5) -> list[list[Match]]:
-        """Return, for each (customer, query embedding (dim,)) pair, the `top_k` nearest messages, best first."""
-        return self.store.search_many([(self.for_user(user_id).user_id, vector) for user_id, vector in queries], top_k)
-
-    def recent(self, user_id: str, limit: int) -> list[Message]:
-        """Return this customer's latest `limit` turns, the newest first."""
-        return self.for_user(user_id).recent(limit)
-
     def forget_user(self, user_id: str) -> None:
         """Delete all rows of this customer, see `CustomerMemory.forget`; an unknown customer is not an error."""
         self.for_user(user_id).forget()
@@ -130,7 +110,6 @@ class VectorService:
         return self.for_user(user_id).export()
 
     def stats(self) -> ServiceStats:
-        """Return the current counters."""
         counts = self.embedder.counts
         return ServiceStats(
             store=self.store.kind,
@@ -141,20 +120,15 @@ class VectorService:
             cache_misses=counts.misses,
             cache_hit_rate=counts.hit_rate,
             cache_bytes=self.embedder.cache_bytes,
-            replication=self.replication(),
+            replication=self.store.replication(),
         )
 
-    def replication(self) -> ReplicationStats | None:
-        """Return the state of the replication to Pinecone; None if the store is only in SQLite."""
-        return self.store.replication()
-
     def backlog(self) -> tuple[int, float]:
-        """Return the number of changes not yet sent to Pinecone and the age of the oldest one in seconds."""
-        replication = self.replication()
+        """Return `outbox_depth` and `oldest_s` of the replication."""
+        replication = self.store.replication()
         return (replication.outbox_depth, replication.oldest_s) if replication else (0, 0.0)
 
     def close(self) -> None:
-        """Close the store; a second call has no effect."""
         self.store.close()
 
     def __enter__(self) -> Self:

@@ -44,12 +44,14 @@ class VectorStore(Protocol):
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
         """Write all rows or none; a row with an existing id replaces the stored row. Returns when they are on disk."""
+        self.upsert_many([(namespace, rows)])
 
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
-        """`upsert` for rows of several namespaces: all or none."""
+        """Write rows of several namespaces: all or none."""
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
         """Return up to `top_k` rows of the namespace that are nearest to a (dim,) vector, best first."""
+        return self.search_many([(namespace, vector)], top_k)[0]
 
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
         """Run `search` for several (namespace, vector) pairs; the results have the same order."""
@@ -68,6 +70,7 @@ class VectorStore(Protocol):
 
     def replication(self) -> ReplicationStats | None:
         """Return the state of the replication to a remote index; None if there is none."""
+        return None
 
     def close(self) -> None:
         """Close files and connections; the store cannot be used afterwards, a second call has no effect."""

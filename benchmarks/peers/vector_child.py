@@ -42,15 +42,13 @@ def fill(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str,
 
 
 def ask(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str, object]:
-    """Search over all rows, and over the rows of random customers. First searches are timed separately."""
+    """Search over all rows, and over the rows of random customers."""
     everyone, queries = customers(options.size), sample.queries
     generator = random.Random(0)
     found: dict[str, object] = {}
     if options.layout == "whole":
-        first = next(timed(store, queries[:1], lambda number: (EVERYTHING, None)))[1]
         list(timed(store, queries[:WARM_UP], lambda number: (EVERYTHING, None)))
         found["all"] = list(timed(store, queries[: options.count], lambda number: (EVERYTHING, None)))
-        found["first_ms"] = first
     if options.customers:
         names = generator.choices(list(everyone), k=options.count)
 
@@ -58,8 +56,7 @@ def ask(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str, 
             return (EVERYTHING, Customer(name, everyone[name])) if options.layout == "whole" else (name, None)
 
         unseen = list(dict.fromkeys(names))
-        cold = timed(store, queries[np.arange(len(unseen)) % len(queries)], lambda number: scope(unseen[number]))
-        found["first_customer_ms"] = [milliseconds for _, milliseconds in cold]
+        list(timed(store, queries[np.arange(len(unseen)) % len(queries)], lambda number: scope(unseen[number])))
         found["customer"] = list(timed(store, queries[: options.count], lambda number: scope(names[number])))
         found["customer_names"] = names
     return found
@@ -91,8 +88,7 @@ def insert(store: Store, sample: Sample, options: argparse.Namespace) -> dict[st
         )
         began = time.perf_counter()
         store.insert(partition, row)
-        if not options.unsaved:
-            store.save(partition)
+        store.save(partition)
         insert_ms.append(1000 * (time.perf_counter() - began))
         if options.tell:
             print(number, flush=True)
@@ -127,16 +123,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--customers", action="store_true", help="also search for single customers")
-    parser.add_argument("--unsaved", action="store_true", help="insert only in memory")
     parser.add_argument("--tell", action="store_true", help="print acknowledged inserts, then wait to be killed")
     options = parser.parse_args()
     sample = Sample(options.sample, 0)
     options.size = sample.vectors.shape[0]
-    before = psutil.Process().memory_info().rss
     store = STORES[options.store](options.folder, sample.vectors.shape[1])
     result = PHASES[options.phase](store, sample, options)
-    rss = psutil.Process().memory_info().rss
-    print(json.dumps({**result, "rss_bytes": rss, "rss_before_bytes": before}))
+    print(json.dumps({**result, "rss_bytes": psutil.Process().memory_info().rss}))
 
 
 if __name__ == "__main__":

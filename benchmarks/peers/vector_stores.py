@@ -1,25 +1,20 @@
 """Our store and the compared libraries with a common interface.
 
-store = Chroma(folder, dim=384)
-store.insert("all", rows)
-store.search("all", query, 10)
-
-Each library is used as documented. It is imported when a store is opened, because the peers are installed in a separate
-folder.
+A library is imported when a store is opened, because the peers are installed in a separate folder.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows to insert. FAISS and usearch store only ids and vectors."""
+    """Rows to insert. FAISS stores only ids and vectors."""
 
     ids: np.ndarray
     """(n,) int64."""
@@ -39,14 +34,11 @@ class Customer(NamedTuple):
 class Store(Protocol):
     """Interface of a store. A partition is a namespace, an index, a collection or a table of the library."""
 
-    saves_itself: ClassVar[bool]
-    """Whether an insert is durable without `save`."""
-
     def insert(self, partition: str, rows: Rows) -> None:
-        """Add rows. With `saves_itself`, they are durable when this returns."""
+        """Add rows; after `save` they are durable."""
 
     def save(self, partition: str) -> None:
-        """Rewrite and sync the file of the partition; does nothing with `saves_itself`."""
+        """Rewrite and sync the file of the partition; most libraries do that in `insert`."""
 
     def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
         """Return the ids of the nearest rows, nearest first."""
@@ -55,10 +47,8 @@ class Store(Protocol):
         """Return the number of rows in all partitions."""
 
 
-class Ours:
+class Ours(Store):
     """`SQLiteStore`; a partition is a namespace."""
-
-    saves_itself = True
 
     def __init__(self, folder: Path, dim: int) -> None:
         from bankllm.vectors.rows import Row
@@ -74,9 +64,6 @@ class Ours:
             [self._row(str(id_), text, vector, {"customer": customer}) for id_, vector, text, customer in columns],
         )
 
-    def save(self, partition: str) -> None:
-        pass
-
     def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
         return [int(match.id) for match in self._store.search(partition, query, top_k)]
 
@@ -84,10 +71,8 @@ class Ours:
         return self._store.count()
 
 
-class Faiss:
+class Faiss(Store):
     """FAISS's exact index; a partition is an index with a separate file."""
-
-    saves_itself = False
 
     def __init__(self, folder: Path, dim: int) -> None:
         import faiss
@@ -117,10 +102,8 @@ class Faiss:
         return sum(index.ntotal for index in self._indexes.values())
 
 
-class Chroma:
+class Chroma(Store):
     """Chroma's `PersistentClient`; a partition is a collection."""
-
-    saves_itself = True
 
     def __init__(self, folder: Path, dim: int) -> None:
         import chromadb
@@ -147,9 +130,6 @@ class Chroma:
                 metadatas=[{"customer": customer} for customer in rows.customers[part]],
             )
 
-    def save(self, partition: str) -> None:
-        pass
-
     def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
         where = {"customer": customer.name} if customer else None
         found = self._collection(partition).query(query_embeddings=[query], n_results=top_k, where=where)
@@ -159,10 +139,8 @@ class Chroma:
         return sum(collection.count() for collection in self._client.list_collections())
 
 
-class Lance:
+class Lance(Store):
     """LanceDB without a vector index, as recommended up to 100,000 rows; customers are an indexed column."""
-
-    saves_itself = True
 
     def __init__(self, folder: Path, dim: int) -> None:
         import lancedb
@@ -185,9 +163,6 @@ class Lance:
         else:
             self._tables[partition] = self._db.create_table(partition, table)
             self._tables[partition].create_scalar_index("customer", index_type="BITMAP")
-
-    def save(self, partition: str) -> None:
-        pass
 
     def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None = None) -> list[int]:
         query_builder = (

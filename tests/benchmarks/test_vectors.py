@@ -66,9 +66,7 @@ def test_our_store_is_measured_completely_and_loses_nothing_when_killed(
     monkeypatch.setattr(vector_peers, "CONTENDERS", (*vector_contenders.CONTENDERS[:2], absent))
     sample = vector_data.Sample(write_sample(tmp_path / "sample", 450), 450)
     options = vector_peers.parse(["--queries", "20", "--inserts", "5", "--killed", "4", "--folder", str(tmp_path)])
-    rows: list[vector_peers.Row] = []
-    vector_peers.run_size(sample, options, rows.append)
-    by_customer, whole, left_out = rows
+    by_customer, whole, left_out = vector_peers.run_size(sample, options)
     assert by_customer["customer"]["recall"] == whole["all"]["recall"] == 1
     assert "all" not in by_customer
     assert "customer" not in whole

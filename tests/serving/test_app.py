@@ -19,12 +19,10 @@ from bankllm.errors import LedgerError, StoreError
 from bankllm.serving.app import create_app
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
-from bankllm.vectors.pinecone.index import PineconeIndex
-from bankllm.vectors.pinecone.outbox import OutboxStore
-from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.service import VectorService
 from tests.support.chat import BALANCE, JSON, KeywordClassifier, LetterEmbedder, assert_problem
 from tests.support.pinecone_server import API_KEY, PineconeServer
+from tests.support.store_model import drain, open_replicated
 
 
 @pytest.fixture
@@ -38,10 +36,8 @@ def test_outbox_metrics_of_a_replicated_memory(client, tmp_path, monkeypatch):
     assert "bankllm_outbox" not in client.get("/metrics").text
     embedder = LetterEmbedder()
     with PineconeServer() as server:
-        local = OutboxStore(tmp_path / "memory.sqlite", embedder.dim, embedder.model_id, target="index (customer)")
-        store = ReplicatedStore(
-            local, lambda: PineconeIndex(API_KEY, "index", 4, "letters", host=server.url), "customer"
-        )
+        path, model = tmp_path / "memory.sqlite", embedder.model_id
+        store = open_replicated(server, path, dim=embedder.dim, embedder_id=model)
         with (
             ChatEngine(KeywordClassifier(), VectorService(store, embedder), open_bank(), TemplateResponder()) as engine,
             TestClient(create_app(engine, Settings())) as client,
@@ -50,7 +46,7 @@ def test_outbox_metrics_of_a_replicated_memory(client, tmp_path, monkeypatch):
             assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
             assert "\nbankllm_outbox_depth 1.0\n" in client.get("/metrics").text
             server.key = API_KEY
-            store.drain(10)
+            drain(store)
             assert "\nbankllm_outbox_depth 0.0\n" in client.get("/metrics").text
 
 
@@ -174,8 +170,8 @@ def test_not_ready_until_the_engine_is_loaded(engine):
 
 def test_chat_works_without_memory_and_reports_it(client, engine, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(engine.memory, "recall", fail_to_read)
-        broken.setattr(engine.memory, "store_rows", fail_to_read)
+        broken.setattr(engine.memory.store, "search_many", fail_to_read)
+        broken.setattr(engine.memory.store, "upsert_many", fail_to_read)
         response = client.post("/api/v1/chat", json=BALANCE)
         assert response.status_code == 200
         assert response.json()["reply"].startswith("Your account balance")

@@ -8,12 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
+from bankllm.settings import PineconeNamespaces
+from bankllm.vectors.pinecone.index import PineconeIndex
+from bankllm.vectors.pinecone.outbox import OutboxStore
+from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Row, unit_vectors
 from bankllm.vectors.store import VectorStore
+from tests.support.pinecone_server import API_KEY, PineconeServer
 
 DIM = 8
 EMBEDDER = "test-embedder@0123"
 CUSTOMERS = ("CUST001", "CUST002")
+MODEL = {f"m{seed}": seed for seed in range(1, 30)}
+"""Ids and seeds of the rows in the fixture `filled`."""
 
 
 def vector_of(seed: int) -> np.ndarray:
@@ -50,6 +57,28 @@ def is_intact(path: Path) -> bool:
 def bytes_beside(path: Path) -> bytes:
     """Return the bytes of the file and of its journal files."""
     return b"".join(file.read_bytes() for file in sorted(path.parent.glob(path.name + "*")))
+
+
+def open_replicated(
+    server: PineconeServer,
+    path: Path,
+    layout: PineconeNamespaces = "customer",
+    search_s: float = 10,
+    dim: int = DIM,
+    embedder_id: str = EMBEDDER,
+) -> ReplicatedStore:
+    """Open a store that replicates the file to the index `index` of a local server."""
+
+    def connect() -> PineconeIndex:
+        return PineconeIndex(API_KEY, "index", dim, embedder_id, layout=layout, host=server.url, timeout_s=0.5)
+
+    local = OutboxStore(path, dim, embedder_id, target=f"index ({layout})")
+    return ReplicatedStore(local, connect, layout, search_s)
+
+
+def drain(store: VectorStore) -> None:
+    """Wait until a replicated store has pushed all changes."""
+    until(lambda: store.replication().outbox_depth == 0, 60)
 
 
 def until(holds: Callable[[], bool], seconds: float = 20) -> None:

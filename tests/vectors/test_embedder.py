@@ -1,8 +1,8 @@
 """`Embedder` with the real MiniLM model: vectors, cache and counts."""
 
-import threading
 import unicodedata
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -157,14 +157,10 @@ def test_the_cache_evicts_the_least_recently_used_vectors() -> None:
     assert count(embedder) == (3, 4)
 
 
-def test_a_cache_of_size_zero_works() -> None:
-    embedder = fake(0)
+def test_the_cache_size_is_a_setting() -> None:
+    embedder = Embedder(encode=vectors, settings=Settings(embedding_cache_bytes=0))
     assert embedder.encode(["a", "b", "a"]).shape == (3, DIM)
     assert (embedder.cache_bytes, count(embedder)) == (0, (1, 2))
-
-
-def test_the_cache_size_is_a_setting() -> None:
-    assert Embedder(encode=vectors, settings=Settings(embedding_cache_bytes=0)).cache_bytes == 0
     embedder = Embedder(encode=vectors, settings=Settings(embedding_cache_bytes=2000))
     embedder.encode([str(number) for number in range(100)])
     assert 0 < embedder.cache_bytes <= 2000
@@ -198,19 +194,14 @@ def test_threads_share_one_embedder(embedder: Embedder) -> None:
     texts = [f"text number {i}, {'long ' * (i % 7)}" for i in range(40)]
     expected = embedder.encode(texts)
     embedder.clear_cache()
-    results: dict[int, np.ndarray] = {}
 
-    def work(seed: int) -> None:
+    def work(seed: int) -> np.ndarray:
         order = np.random.default_rng(seed).permutation(40)
-        results[seed] = np.stack([embedder.encode([texts[i]])[0] for i in order])[np.argsort(order)]
+        return np.stack([embedder.encode([texts[i]])[0] for i in order])[np.argsort(order)]
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for found in results.values():
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(work, range(4)):
+            np.testing.assert_allclose(found, expected, atol=1e-5)
     assert sum(count(embedder)) == 40 + 160
 
 

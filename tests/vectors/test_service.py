@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import UsageError
-from bankllm.settings import get_settings
 from bankllm.vectors.embedder import CacheCounts, Embedder
-from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.service import Message, VectorService, open_service
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
-from tests.support.store_model import until
+from tests.support.store_model import drain, until
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +29,10 @@ def memory(embedder: Embedder, tmp_path: Path) -> Iterator[VectorService]:
 def test_a_message_is_found_by_its_meaning(memory: VectorService) -> None:
     card = memory.store_message("CUST001", "I lost my debit card", "I have frozen it.", "lost_or_stolen_card")
     memory.store_message("CUST001", "How do I change my PIN?", "At any cash machine.", "change_pin")
-
+    memory.store_message("CUST002", "My card is missing", "Frozen.", "lost_or_stolen_card")
     match = memory.semantic_search("my card is missing", 1, user_id="CUST001")[0]
-
     assert (match.id, match.text) == (card, "I lost my debit card")
     assert match.metadata == {"assistant_response": "I have frozen it.", "intent": "lost_or_stolen_card"}
-
-
-def test_a_customer_finds_only_own_messages(memory: VectorService) -> None:
-    memory.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
-    memory.store_message("CUST002", "My card is gone", "Frozen.", "lost_or_stolen_card")
-    found = memory.semantic_search("lost card", 10, user_id="CUST001")
-    assert [match.text for match in found] == ["I lost my card"]
-    assert memory.semantic_search("lost card", 10, user_id="CUST003") == []
 
 
 def test_a_given_vector_is_not_embedded_again(memory: VectorService) -> None:
@@ -61,25 +50,10 @@ def test_many_messages_are_stored_in_order_and_exported_as_json(memory: VectorSe
     )
     exported = memory.export_user("CUST001")
     assert [entry["message_id"] for entry in exported] == ids
-    assert {key: exported[7][key] for key in ("user_message", "assistant_response", "intent")} == {
-        "user_message": "question 7",
-        "assistant_response": "answer 7",
-        "intent": "greeting",
-    }
+    turn = {"user_message": "question 7", "assistant_response": "answer 7", "intent": "greeting"}
+    assert exported[7].items() >= turn.items()
     json.dumps(exported)
     assert memory.for_user("CUST001").store_many([]) == []
-
-
-def test_forget_user_deletes_only_that_customer(memory: VectorService) -> None:
-    for customer in ("CUST001", "CUST002"):
-        memory.store_message(customer, "hello", "Hello!", "greeting")
-    assert memory.stats().cache_bytes > 0
-    memory.forget_user("CUST001")
-    memory.forget_user("CUST001")
-    assert memory.stats().cache_bytes == 0, "the embedding of a forgotten text leaves the cache"
-    assert memory.semantic_search("hello", user_id="CUST001") == []
-    assert memory.export_user("CUST001") == []
-    assert memory.stats().messages == 1
 
 
 def test_stats_describe_store_embedder_and_cache(embedder: Embedder) -> None:
@@ -92,6 +66,7 @@ def test_stats_describe_store_embedder_and_cache(embedder: Embedder) -> None:
     assert (stats.store, stats.messages, stats.embedder, stats.dim) == ("sqlite", 1, embedder.model_id, 384)
     assert (stats.cache_hits, stats.cache_misses, stats.cache_hit_rate) == (1, 1, 0.5)
     assert stats.cache_bytes > 384 * 4
+    assert (stats.replication, memory.backlog(), memory.store.remote) == (None, (0, 0.0), False)
 
 
 def test_a_reply_is_optional_but_limited_in_length(memory: VectorService) -> None:
@@ -109,40 +84,27 @@ def test_a_store_of_another_embedder_is_rejected(embedder: Embedder) -> None:
         VectorService(store, embedder)
 
 
-@pytest.fixture
-def replicating(monkeypatch: pytest.MonkeyPatch) -> Iterator[PineconeServer]:
-    with PineconeServer() as server:
-        monkeypatch.setenv("PINECONE_API_KEY", API_KEY)
-        monkeypatch.setenv("PINECONE_CONTROLLER_HOST", server.url)
-        monkeypatch.setenv("PINECONE_INDEX_NAME", "assistant")
-        yield server
-
-
 def test_two_machines_with_a_pinecone_key_share_rows(
-    embedder: Embedder, replicating: PineconeServer, tmp_path: Path
+    embedder: Embedder, server: PineconeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PINECONE_API_KEY", API_KEY)
+    monkeypatch.setenv("PINECONE_CONTROLLER_HOST", server.url)
+    monkeypatch.setenv("PINECONE_INDEX_NAME", "assistant")
     with (
-        open_service(tmp_path / "one.sqlite", get_settings(), embedder=embedder) as one,
-        open_service(tmp_path / "other.sqlite", get_settings(), embedder=embedder) as other,
+        open_service(tmp_path / "one.sqlite", embedder=embedder) as one,
+        open_service(tmp_path / "other.sqlite", embedder=embedder) as other,
     ):
         one.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
-        assert isinstance(one.store, ReplicatedStore)
-        one.store.drain(20)
-        until(lambda: one.replication().pushed == 1)
+        drain(one.store)
+        until(lambda: one.store.replication().pushed == 1)
         assert other.semantic_search("card missing", user_id="CUST001")[0].text == "I lost my card"
         assert other.export_user("CUST001")[0]["assistant_response"] == "Frozen."
-        assert other.recent("CUST001", 1)[0].user_message == "I lost my card"
+        assert other.for_user("CUST001").recent(1)[0].user_message == "I lost my card"
         stats = one.stats()
         assert (stats.store, stats.messages, other.stats().messages) == ("pinecone", 1, 0)
         assert stats.replication is not None
         assert (stats.replication.outbox_depth, stats.replication.pushed, stats.replication.fallbacks) == (0, 1, 0)
         other.forget_user("CUST001")
         assert other.export_user("CUST001") == []
-    assert list(replicating.indexes) == ["assistant"]
-    assert replicating.namespaces["CUST001"] == {}
-
-
-def test_nothing_is_replicated_without_a_key(memory: VectorService) -> None:
-    memory.store_message("CUST001", "hello", "Hello!", "greeting")
-    assert (memory.replication(), memory.stats().replication, memory.backlog()) == (None, None, (0, 0.0))
-    assert not memory.store.remote
+    assert list(server.indexes) == ["assistant"]
+    assert server.namespaces["CUST001"] == {}

@@ -1,8 +1,7 @@
 """One Pinecone index: its records, and calls whose errors are converted.
 
-Layout `customer` (default): each customer has a separate Pinecone namespace. Layout `shared`, for Pinecone plans that
-limit the number of namespaces: one namespace contains all customers, record ids start with the customer's name, and
-each search and delete filters by customer. Pinecone is eventually consistent: a search may miss the latest writes.
+Layout `customer` (default): each customer has a separate Pinecone namespace. Layout `shared`, for plans that limit the
+number of namespaces: record ids start with the customer's name, and each search and delete filters by customer.
 """
 
 import json
@@ -55,7 +54,6 @@ class Location(NamedTuple):
 
     @property
     def filter(self) -> dict[str, Any] | None:
-        """Metadata filter that restricts a search or delete to this customer; None in the layout `customer`."""
         return {"customer_id": {"$eq": self.customer}} if self.prefix else None
 
     def id_of(self, id_: str) -> str:
@@ -68,7 +66,6 @@ class Location(NamedTuple):
         return self.prefix + id_
 
     def record(self, row: Row) -> dict[str, Any]:
-        """Convert a row with a unit-length vector to a record for an upsert."""
         own = {"customer_id": self.customer, "text": row.text, "created_at": row.created_at}
         return {"id": self.id_of(row.id), "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
 
@@ -111,18 +108,21 @@ class PineconeIndex:
     ) -> None:
         """Open the index; create it if it does not exist, and wait until it is ready.
 
-        `host` is the control plane's address, if it is not Pinecone's own. `timeout_s` limits each of the SDK's four
-        attempts. Raises `KeyRefused`, `IndexMismatch`, or `StoreError` if Pinecone does not answer.
+        `host` is the control plane's address; `timeout_s` limits each of the SDK's four attempts. Raises `StoreError`.
         """
         from pinecone import Pinecone
 
-        self.layout = layout
+        self._layout = layout
         self._name, self._vectors = index_name, (dim, embedder_id)
         with self._errors():
             self._client = Pinecone(api_key=api_key, host=host, timeout=timeout_s)
             found = self._find_or_create()
             self._check(found)
             self._index = self._client.index(host=found.host)
+
+    def location(self, customer: str) -> Location:
+        """`location` in this index's layout."""
+        return location(customer, self._layout)
 
     def put(self, namespace: str, records: Sequence[dict[str, Any]]) -> None:
         """Write records of `Location.record` in batches. If a call fails, repeat it: equal ids replace each other."""
@@ -132,7 +132,7 @@ class PineconeIndex:
 
     def query(self, customer: str, unit: np.ndarray, top_k: int) -> list[Match]:
         """Return approximate nearest neighbours by cosine, best first; `top_k` is at most 10,000."""
-        where = location(customer, self.layout)
+        where = self.location(customer)
         with self._errors():
             found = self._index.query(
                 vector=unit.tolist(),
@@ -148,13 +148,12 @@ class PineconeIndex:
         self._delete(namespace, {"ids": list(record_ids)})
 
     def remove_customer(self, customer: str) -> None:
-        """Delete all records of a customer."""
-        where = location(customer, self.layout)
+        where = self.location(customer)
         self._delete(where.namespace, {"filter": where.filter} if where.filter else {"delete_all": True})
 
     def export_without(self, customer: str, known: Collection[str]) -> list[Row]:
         """Return the customer's rows whose ids are not in `known`, in any order; only these are fetched."""
-        where = location(customer, self.layout)
+        where = self.location(customer)
         rows: list[Row] = []
         with self._errors():
             for page in self._index.list(namespace=where.namespace, limit=PAGE_IDS, prefix=where.prefix or None):
@@ -167,7 +166,6 @@ class PineconeIndex:
         return rows
 
     def close(self) -> None:
-        """Close the connections."""
         self._index.close()
         self._client.close()
 
@@ -190,7 +188,7 @@ class PineconeIndex:
                     name=self._name,
                     schema={"fields": {VECTOR_FIELD: {"type": "dense_vector", "dimension": dim, "metric": "cosine"}}},
                     deployment={"deployment_type": "managed", "cloud": "aws", "region": "us-east-1"},
-                    tags={"embedder": embedder_id, "namespaces": self.layout},
+                    tags={"embedder": embedder_id, "namespaces": self._layout},
                     timeout=-1,
                 )
         is_waiting = retry_if_result(lambda found: not found.status.ready)
@@ -215,10 +213,10 @@ class PineconeIndex:
                 f"Pinecone's index {self._name!r} holds vectors of {embedder} with dimension and metric {kept}; "
                 f"expected {embedder_id} with {(dim, 'cosine')}. Set PINECONE_INDEX_NAME to another index."
             )
-        if layout != self.layout:
+        if layout != self._layout:
             raise IndexMismatch(
                 f"Pinecone's index {self._name!r} uses the layout {layout!r}; expected "
-                f"{self.layout!r}. Set BANKLLM_PINECONE_NAMESPACES={layout}, or PINECONE_INDEX_NAME to a new index."
+                f"{self._layout!r}. Set BANKLLM_PINECONE_NAMESPACES={layout}, or PINECONE_INDEX_NAME to a new index."
             )
 
     @contextmanager

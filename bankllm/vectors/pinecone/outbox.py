@@ -1,9 +1,5 @@
 """The local part of a replicated store: a `SQLiteStore` with an outbox of changes that must be pushed to Pinecone.
 
-outbox = OutboxStore(Path("memory.sqlite"), 384, embedder_id, target="bankllm (customer)")
-outbox.upsert("CUST001", rows)        # rows and outbox entries in one commit
-for entry, row in outbox.next_entries(): …
-
 After a delete was pushed, its entry stays in the outbox for `HIDE_S`. Pinecone is eventually consistent and may still
 return the deleted row; the remaining entries tell searches which rows to hide (`pending_deletes`).
 """
@@ -51,8 +47,6 @@ class PendingDeletes(NamedTuple):
 
 
 class OutboxStore(SQLiteStore):
-    """A `SQLiteStore` that records its changes in an outbox for replication."""
-
     def __init__(
         self, path: Path | None, dim: int, embedder_id: str, *, target: str, wait_s: float = BUSY_TIMEOUT_S
     ) -> None:
@@ -101,7 +95,6 @@ class OutboxStore(SQLiteStore):
             self._writer.write("DELETE FROM outbox WHERE pushed_at < ?", [before])
 
     def pending_deletes(self, namespace: str) -> PendingDeletes:
-        """Return the deletes in a namespace that Pinecone may not have applied yet."""
         entries = f"SELECT id, {_ROW_GONE} AS gone FROM outbox AS o WHERE namespace = ? AND (known > 0 OR gone)"
         with self._reader.reading() as db:
             found = db.execute(entries, (namespace,)).fetchall()

@@ -16,14 +16,7 @@ from threading import Event, Thread
 import tenacity
 
 from bankllm.errors import BankLLMError, UsageError
-from bankllm.vectors.pinecone.index import (
-    BATCH_RECORDS,
-    CallRefused,
-    IndexMismatch,
-    KeyRefused,
-    PineconeIndex,
-    location,
-)
+from bankllm.vectors.pinecone.index import BATCH_RECORDS, CallRefused, IndexMismatch, KeyRefused, PineconeIndex
 from bankllm.vectors.pinecone.outbox import Entry, OutboxStore, push_lock
 from bankllm.vectors.rows import Row
 
@@ -46,7 +39,6 @@ class OutboxWorker:
         self.index: PineconeIndex | None = None
         """The opened index; None until Pinecone has answered."""
         self.pushed = 0
-        """Number of entries that this process has pushed to Pinecone."""
         self.last_error: BaseException | None = None
         """The error of the last attempt; None if it succeeded."""
         self.connect_attempted = Event()
@@ -58,7 +50,7 @@ class OutboxWorker:
         self._thread.start()
 
     def wake(self) -> None:
-        """Check the outbox now; call it after a write."""
+        """Check the outbox now."""
         self._wake.set()
 
     def close(self, drain_s: float) -> None:
@@ -102,14 +94,14 @@ class OutboxWorker:
             self._outbox.expire()
             groups: dict[str, list[tuple[Entry, Row | None]]] = {}
             for entry, row in self._outbox.next_entries():
-                groups.setdefault(location(entry.namespace, index.layout).namespace, []).append((entry, row))
+                groups.setdefault(index.location(entry.namespace).namespace, []).append((entry, row))
             futures = [pool.submit(self._push_in_order, index, *group) for group in groups.items()]
             wait(futures)
             self.pushed += sum(future.result() for future in futures)
         return bool(groups)
 
     def _push_in_order(self, index: PineconeIndex, namespace: str, work: Work) -> int:
-        """Push consecutive entries of the same kind together: 0 upsert, 1 delete of a row, 2 delete of a customer."""
+        """Push consecutive entries of a kind together: 0 upsert, 1 delete of a row, 2 delete of a customer."""
         pushed = 0
         for kind, run in groupby(work, key=lambda item: (item[1] is None) + (item[0].id == "")):
             same = list(run)
@@ -133,9 +125,8 @@ class OutboxWorker:
         return len(work)
 
     def _send(self, index: PineconeIndex, namespace: str, work: Work) -> None:
-        """Send entries of one kind to Pinecone and record the result in the outbox."""
         entries = [entry for entry, _ in work]
-        places = [location(entry.namespace, index.layout) for entry in entries]
+        places = [index.location(entry.namespace) for entry in entries]
         if rows := [row for _, row in work if row is not None]:
             index.put(namespace, [place.record(row) for place, row in zip(places, rows, strict=True)])
             self._outbox.mark_upserted(entries)
@@ -147,7 +138,6 @@ class OutboxWorker:
         self._outbox.mark_deleted(entries)
 
     def _record_failure(self, state: tenacity.RetryCallState) -> None:
-        """Log the first error of its type."""
         error = state.outcome.exception() if state.outcome else None
         if type(error) is not type(self.last_error):
             log = logger.error if isinstance(error, KeyRefused | IndexMismatch) else logger.warning

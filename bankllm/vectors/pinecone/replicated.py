@@ -7,7 +7,6 @@ search finds the machine's own writes immediately. If Pinecone fails or is late,
 """
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
@@ -22,7 +21,7 @@ from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismat
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, unit_vectors
-from bankllm.vectors.store import ReplicationStats
+from bankllm.vectors.store import ReplicationStats, VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +36,7 @@ MAX_CONCURRENCY = 16
 """Maximum number of concurrent calls to Pinecone."""
 
 
-class ReplicatedStore:
-    """A `VectorStore` of a local file and a Pinecone index, to which other machines also replicate their files."""
-
+class ReplicatedStore(VectorStore):
     kind = "pinecone"
     remote = True
 
@@ -50,7 +47,7 @@ class ReplicatedStore:
         layout: PineconeNamespaces,
         search_s: float = SEARCH_S,
     ) -> None:
-        """Use `local` (`close` closes it) and open the index with `connect` in the background, after an outage later.
+        """Own `local`, and open the index with `connect` in the background, after an outage later.
 
         `search_s` is the deadline of Pinecone calls. Raises `IndexMismatch` if one is detected within `OPEN_S`.
         """
@@ -69,12 +66,8 @@ class ReplicatedStore:
             self.close()
             raise mismatch
 
-    def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
-        """Write all rows or none to the local disk; they are pushed in the background."""
-        self.upsert_many([(namespace, rows)])
-
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
-        """Write all rows of all namespaces or none."""
+        """Write all rows of all namespaces or none to the local disk; they are pushed in the background."""
         for namespace, rows in groups:
             place = location(namespace, self._layout)
             for row in rows:
@@ -103,7 +96,6 @@ class ReplicatedStore:
         return sorted([*matches, *others], key=lambda match: -match.score)[:top_k]
 
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
-        """Run `search` for each pair, sequentially."""
         return [self.search(namespace, vector, top_k) for namespace, vector in queries]
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
@@ -121,11 +113,9 @@ class ReplicatedStore:
         return self._with_others(own, namespace, self._search_s)[::-1][:limit]
 
     def count(self, namespace: str | None = None) -> int:
-        """Return the number of rows of a namespace, or of all if None, in this machine's file."""
         return self._local.count(namespace)
 
     def replication(self) -> ReplicationStats:
-        """Return the current state of replication; reads only the local file."""
         (depth, oldest_s, parked), last_error = self._local.backlog(), self._worker.last_error
         return ReplicationStats(
             outbox_depth=depth,
@@ -136,17 +126,6 @@ class ReplicatedStore:
             key_refused=isinstance(last_error, KeyRefused),
             last_error=str(last_error or ""),
         )
-
-    def drain(self, timeout_s: float) -> None:
-        """Wait until all entries are pushed. Raises `StoreError` if that takes longer than `timeout_s` seconds."""
-        until = time.monotonic() + timeout_s
-        while depth := self._local.backlog()[0]:
-            if time.monotonic() > until:
-                raise StoreError(
-                    f"{depth} changes were not pushed to Pinecone within {timeout_s:g} s. "
-                    f"{self._worker.last_error or ''} The changes stay in the outbox. Repeat the call to wait longer."
-                )
-            time.sleep(0.02)
 
     def close(self) -> None:
         """Push remaining entries for at most `DRAIN_S`, then close; the rest is pushed after the file is reopened."""

@@ -1,10 +1,6 @@
 """One SQLite connection that many threads share: fair turns, a time limit, and group commit.
 
-connection = SharedConnection(Path("memory.sqlite"), 384, embedder_id)
-connection.write("DELETE FROM rows WHERE seq = ?", [(1,), (2,)])   # returns once it is on disk
-
-Concurrent writes share one transaction and one sync to disk. There is no background thread: the thread whose turn it is
-commits every queued write, including its own; the other threads then return without committing.
+Concurrent writes share one transaction and one sync to disk: the thread whose turn it is commits every queued write.
 """
 
 import sqlite3
@@ -21,10 +17,7 @@ from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, check_vectors, open_file
 
 
 class FairLock:
-    """A lock that threads acquire in first-in-first-out order, which `threading.Lock` does not guarantee.
-
-    So a thread that writes without a pause does not starve threads that search.
-    """
+    """A lock with first-in-first-out order, so that a thread that writes without a pause does not starve searches."""
 
     def __init__(self) -> None:
         self._guard = Lock()  # protects the two fields below; held only briefly
@@ -33,7 +26,6 @@ class FairLock:
 
     @property
     def waiting(self) -> int:
-        """Number of threads that wait for the lock."""
         return len(self._gates)
 
     def acquire(self, timeout: float = -1) -> bool:
@@ -71,8 +63,6 @@ class FairLock:
 
 @dataclass(eq=False)
 class _Write:
-    """A queued write: `sql` is run once per item of `values`."""
-
     sql: str
     values: Sequence[tuple[object, ...]]
     error: Exception | None = None
@@ -83,7 +73,6 @@ class SharedConnection:
     """A connection to a store's file. Each call raises `StoreError` if it fails or waits longer than `wait_s`."""
 
     def __init__(self, path: Path | None, dim: int, embedder_id: str, wait_s: float = BUSY_TIMEOUT_S) -> None:
-        """Open or create the file, see `open_file`."""
         self.path = path
         self.lock = FairLock()
         self._vectors = (dim, embedder_id)
@@ -97,10 +86,8 @@ class SharedConnection:
         """Give this thread exclusive access to the connection."""
         until = time.monotonic() + self._wait_s
         if not self.lock.acquire(self._wait_s):
-            raise StoreError(
-                f"The vector store {self.path or 'in memory'} was busy for more than {self._wait_s:g} s. Try again "
-                "later."
-            )
+            name = self.path or "in memory"
+            raise StoreError(f"The vector store {name} was busy for more than {self._wait_s:g} s. Try again later.")
         try:
             with store_errors(self.path):
                 # The time already waited for the lock counts: the whole call waits at most `wait_s` seconds.

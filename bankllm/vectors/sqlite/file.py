@@ -1,12 +1,11 @@
 """Open, check and migrate a store's SQLite file, and run transactions on it.
 
-Settings: every commit is synced (`synchronous = FULL`), deleted bytes are overwritten (`secure_delete`), and reads are
-not memory-mapped. The journal mode is WAL, or a rollback journal (`TRUNCATE`) if this SQLite version has the WAL bug
-that can lose commits (see `wal_is_safe`).
+Every commit is synced (`synchronous = FULL`), and deleted bytes are overwritten (`secure_delete`). The journal mode is
+WAL, or a rollback journal (`TRUNCATE`) if this SQLite version has a WAL bug (see `wal_is_safe`).
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -47,15 +46,7 @@ def open_file(path: Path | None, dim: int, embedder_id: str, wait_s: float = BUS
     Raises `StoreError` for a file that is damaged, was written by another program, has a newer schema, is read-only, or
     holds vectors of another embedder. Such a file is not changed.
     """
-
-    def prepare(db: sqlite3.Connection, schema: int) -> None:
-        if not schema:
-            _create(db)
-            db.executemany("INSERT INTO meta VALUES (?, ?)", [("dim", str(dim)), ("embedder", embedder_id)])
-        db.execute("DELETE FROM meta WHERE false")  # fails if the file is read-only, which BEGIN does not check
-        check_vectors(db, path, dim, embedder_id)
-
-    return _open(path, wait_s, prepare)
+    return _open(path, wait_s, (dim, embedder_id))
 
 
 def open_existing(path: Path) -> sqlite3.Connection:
@@ -65,10 +56,10 @@ def open_existing(path: Path) -> sqlite3.Connection:
             f"There is no file {path}, or it is empty. Expected a vector store that bankllm wrote; check the path "
             "(--store)."
         )
-    return _open(path, BUSY_TIMEOUT_S, lambda db, schema: None)
+    return _open(path, BUSY_TIMEOUT_S)
 
 
-def _open(path: Path | None, wait_s: float, prepare: Callable[[sqlite3.Connection, int], None]) -> sqlite3.Connection:
+def _open(path: Path | None, wait_s: float, wanted: tuple[int, str] | None = None) -> sqlite3.Connection:
     with store_errors(path):
         db = sqlite3.connect(path or ":memory:", timeout=wait_s, isolation_level=None, check_same_thread=False)
         try:
@@ -80,7 +71,12 @@ def _open(path: Path | None, wait_s: float, prepare: Callable[[sqlite3.Connectio
             with transaction(db, "IMMEDIATE"):
                 _check_size(db, path)
                 schema = _schema(db, path)  # another process may have created or migrated the file meanwhile
-                prepare(db, schema)
+                if not schema and wanted:
+                    _create(db)
+                    db.executemany("INSERT INTO meta VALUES (?, ?)", zip(("dim", "embedder"), wanted, strict=True))
+                if wanted:
+                    db.execute("DELETE FROM meta WHERE false")  # fails if the file is read-only; BEGIN does not
+                    check_vectors(db, path, *wanted)
             if 0 < schema < SCHEMA_VERSION:
                 _migrate(db)
         except BaseException:
@@ -119,10 +115,7 @@ def read_meta(db: sqlite3.Connection) -> dict[str, str]:
 
 
 def check_vectors(db: sqlite3.Connection, path: Path | None, dim: int, embedder_id: str) -> None:
-    """Raises `StoreError` if the file holds vectors of another embedder.
-
-    Call it in each transaction, because `reindex` can replace the vectors while the file is open.
-    """
+    """Raises `StoreError` for vectors of another embedder; called in each transaction, because of `reindex`."""
     kept = read_meta(db)
     if (kept.get("embedder"), kept.get("dim")) != (embedder_id, str(dim)):
         raise StoreError(

@@ -1,9 +1,6 @@
 """Back up and compact a store's file: `bankllm memory backup` and `bankllm memory compact`.
 
-back_up(Path("memory.sqlite"), Path("memory-monday.sqlite"))
-
-A backup is written under a temporary name and renamed after it is complete and synced to disk. Both rewrite the rows
-into new pages, so that no bytes of deleted rows remain.
+Both rewrite the rows into new pages, so that no bytes of deleted rows remain.
 """
 
 import logging
@@ -62,8 +59,7 @@ def _sync(path: Path) -> None:
 def compact(db: sqlite3.Connection, path: Path | None) -> bool:
     """Rewrite the file if rows were deleted or replaced since the last compaction; return whether it was rewritten.
 
-    Needs free disk space of twice the file size; other processes wait until it is done. Raises `StoreError`; the file
-    is then unchanged.
+    Needs free disk space of twice the file size. Raises `StoreError`; the file is then unchanged.
     """
     with store_errors(path):
         removed = db.execute(_REMOVED).fetchone()

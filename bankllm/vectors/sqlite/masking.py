@@ -1,7 +1,5 @@
 """Mask account numbers in the rows of an existing store's file: `bankllm memory mask`.
 
-mask_rows(Path("memory.sqlite"), embedder.encode, embedder.dim, embedder.model_id)
-
 Other processes can use the file. Each batch is one transaction, in which a row's text, metadata and vector change
 together. If the call is killed, run it again; rows that are already masked do not change. At the end the file is
 rewritten, so that it contains no bytes of the original texts.
@@ -11,22 +9,15 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
 from bankllm.errors import StoreError
 from bankllm.util.redaction import mask, mask_metadata
+from bankllm.vectors.embedder import Encode
 from bankllm.vectors.rows import unit_vectors
-from bankllm.vectors.sqlite.file import (
-    FLOAT32,
-    check_vectors,
-    open_existing,
-    store_errors,
-    transaction,
-)
+from bankllm.vectors.sqlite.file import FLOAT32, check_vectors, open_existing, store_errors, transaction
 from bankllm.vectors.sqlite.maintenance import compact
-from bankllm.vectors.sqlite.reindex import EmbedTexts
 
 BATCH_ROWS = 256
 """Rows per transaction."""
@@ -37,27 +28,18 @@ _UPDATE = """UPDATE rows SET text = ?, metadata = ?, vector = coalesce(?, vector
     WHERE seq = ? AND text = ? AND metadata = ?"""
 
 
-class MaskedRows(NamedTuple):
-    """Result of `mask_rows`: numbers of rows."""
+def mask_rows(path: Path, embed: Encode, dim: int, embedder_id: str) -> tuple[int, int]:
+    """Mask account numbers in the texts and metadata of all rows, and return the numbers of checked and masked rows.
 
-    checked: int
-    masked: int
-    pending: int
-    """Outbox entries that wait for their push to Pinecone; 0 in a file that is not replicated."""
-
-
-def mask_rows(path: Path, embed: EmbedTexts, dim: int, embedder_id: str, *, progress: bool = False) -> MaskedRows:
-    """Mask account numbers in the texts and metadata of all rows; rows whose text changes are embedded again.
-
-    Ids and order do not change. In a replicated file, changed rows enter the outbox, so that they are also changed in
-    Pinecone. Raises `StoreError` if the file belongs to another embedder. Raises `StoreError` after masking all rows if
-    another process still reads the old state, or if the name of a customer or collection looks like an account number.
+    Rows whose text changes are embedded again. In a replicated file, changed rows enter the outbox. Raises `StoreError`
+    for another embedder's file, and after masking all rows if another process still reads the old state, or if the name
+    of a customer or collection looks like an account number.
     """
     with store_errors(path), closing(open_existing(path)) as db:
         check_vectors(db, path, dim, embedder_id)
         total = db.execute("SELECT count(*) FROM rows").fetchone()[0]
         after = checked = masked = 0
-        with tqdm(total=total, desc="masking", unit="row", disable=not progress) as bar:
+        with tqdm(total=total, desc="masking", unit="row", disable=None) as bar:
             while page := db.execute(_PAGE, (after, BATCH_ROWS)).fetchall():
                 changes = _changes(page, embed, dim)
                 applied = 0
@@ -71,14 +53,12 @@ def mask_rows(path: Path, embed: EmbedTexts, dim: int, embedder_id: str, *, prog
                 checked += len(page)
                 after = page[-1][0]
                 bar.update(len(page))
-        waiting = "SELECT count(*) FROM outbox WHERE pushed_at IS NULL AND refused IS NULL"
-        pending = db.execute(waiting).fetchone()[0]
         compact(db, path)
         _check_nothing_is_left(db, path)
-    return MaskedRows(checked, masked, pending)
+    return checked, masked
 
 
-def _changes(page: list[tuple[int, str, str]], embed: EmbedTexts, dim: int) -> list[tuple[object, ...]]:
+def _changes(page: list[tuple[int, str, str]], embed: Encode, dim: int) -> list[tuple[object, ...]]:
     """Return the values of `_UPDATE` for the rows that contain account numbers; the vector is None if it stays."""
     values: list[tuple[object, ...]] = []
     for seq, text, metadata in page:

@@ -1,8 +1,4 @@
-"""The vectors of one namespace as one float32 matrix with exact search.
-
-A `Matrix` never changes. `extended` returns one with more rows; both share a buffer with spare rows, so most appends
-copy only the new rows.
-"""
+"""The vectors of one namespace as one float32 matrix with exact search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +14,10 @@ OVERHEAD = 1000
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """The first `rows` rows of two buffers, oldest first. Only the longest matrix of a buffer may be extended."""
+    """The first `rows` rows of two buffers, oldest first; it never changes.
+
+    `extended` returns a matrix that shares the buffers. Only the longest matrix of a buffer may be extended.
+    """
 
     version: Version
     rows: int
@@ -29,17 +28,15 @@ class Matrix:
 
     @classmethod
     def empty(cls, version: Version, dim: int, coming: int) -> Self:
-        """Return a matrix without rows that has space for `coming` rows."""
+        """Allocate space for `coming` rows."""
         return cls(version, 0, np.empty(coming, np.int64), np.empty((coming, dim), np.float32))
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes, including the spare rows."""
         return self.seqs.nbytes + self.vectors.nbytes + OVERHEAD
 
     @property
     def last_seq(self) -> int:
-        """Seq of the newest row; 0 if there is none."""
         return int(self.seqs[self.rows - 1]) if self.rows else 0
 
     def extended(self, seqs: Sequence[int], vectors: np.ndarray) -> "Matrix":

@@ -1,21 +1,17 @@
 """Re-embed all texts of a store's file with another embedder: `bankllm memory reindex`.
 
-reindex(Path("memory.sqlite"), embedder.encode, embedder.dim, embedder.model_id)
-
-Other processes can use the file. New vectors are saved in the table `reindexed`, one transaction per batch, so a killed
-call is resumed by the next one. The last transaction replaces all vectors. From then on, calls of stores that were
-opened with the old embedder raise `StoreError`.
+Other processes can use the file. New vectors are saved in the table `reindexed`, so a killed call is resumed by the
+next one. The last transaction replaces all vectors; from then on, stores with the old embedder raise `StoreError`.
 """
 
 import json
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from bankllm.errors import StoreError
+from bankllm.vectors.embedder import Encode
 from bankllm.vectors.rows import unit_vectors
 from bankllm.vectors.sqlite.file import FLOAT32, open_existing, read_meta, store_errors, transaction
 
@@ -28,16 +24,12 @@ _KEEP = "INSERT OR REPLACE INTO reindexed SELECT seq, ? FROM rows WHERE seq = ? 
 _SWAP = "UPDATE rows SET vector = (SELECT vector FROM reindexed WHERE reindexed.seq = rows.seq)"
 _STARTED = "SELECT value FROM meta WHERE key = 'reindexing'"
 
-EmbedTexts = Callable[[list[str]], np.ndarray]
-"""n texts → (n, dim) vectors."""
 
-
-def reindex(path: Path, embed: EmbedTexts, dim: int, embedder_id: str, *, progress: bool = False) -> int:
+def reindex(path: Path, embed: Encode, dim: int, embedder_id: str) -> int:
     """Re-embed all texts of the file and return their number; 0 if it already has this embedder.
 
-    Rows that are written, replaced or deleted during the call are included. The call does not end while other processes
-    write faster than it embeds. The file grows by the new vectors; SQLite reuses that space later. Raises `StoreError`
-    like a store; the vectors computed so far are kept for the next call with the same embedder.
+    Rows that are written, replaced or deleted during the call are included; it does not end while other processes write
+    faster than it embeds. If it fails, the vectors computed so far are kept for the next call with the same embedder.
     """
     wanted = {"dim": str(dim), "embedder": embedder_id}
     name = json.dumps(wanted, sort_keys=True)
@@ -49,7 +41,7 @@ def reindex(path: Path, embed: EmbedTexts, dim: int, embedder_id: str, *, progre
                 db.execute("DELETE FROM reindexed")  # vectors of another embedder
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('reindexing', ?)", (name,))
         total, done = db.execute("SELECT (SELECT count(*) FROM rows), (SELECT count(*) FROM reindexed)").fetchone()
-        with tqdm(total=total, initial=done, desc="embedding", unit="text", disable=not progress) as bar:
+        with tqdm(total=total, initial=done, desc="embedding", unit="text", disable=None) as bar:
             while True:
                 batch = db.execute(_MISSING, (BATCH_ROWS,)).fetchall()
                 texts = [text for _, text in batch]

@@ -1,8 +1,7 @@
 """SQL schema of a store's file: rows with their vectors, and the outbox for Pinecone.
 
-Triggers record each change in the same transaction, so every writer records its changes. The outbox lists the rows that
-must be pushed to Pinecone; it is filled only if `meta` has the key `REPLICATES_TO`. An entry names a row, not a change:
-the state of the row at the time of the push decides between upsert and delete, so pushing an entry twice is harmless.
+Triggers fill the outbox in the transaction of each change, if `meta` has the key `REPLICATES_TO`. An entry names a row,
+not a change: the row's state at the time of the push decides between upsert and delete, so a second push is harmless.
 """
 
 APPLICATION_ID = 0x42564543
@@ -81,11 +80,8 @@ SCHEMA = (
     # The index also contains seq (the rowid), so it finds the rows of a namespace after a given seq.
     "CREATE INDEX IF NOT EXISTS rows_by_namespace ON rows (namespace)",
     # Counts how often a row of the namespace was deleted or got another vector. An empty namespace has no entry, so a
-    # deleted customer's name does not remain in the file. Triggers maintain the table for all writers.
-    """CREATE TABLE IF NOT EXISTS generations (
-        namespace TEXT PRIMARY KEY,
-        generation INTEGER NOT NULL
-    ) WITHOUT ROWID""",
+    # deleted customer's name does not remain in the file.
+    "CREATE TABLE IF NOT EXISTS generations (namespace TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID",
     """CREATE TRIGGER IF NOT EXISTS row_removed AFTER DELETE ON rows BEGIN
         INSERT INTO generations VALUES (OLD.namespace, 1)
             ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;

@@ -1,7 +1,7 @@
 """`SQLiteStore`: a `VectorStore` in one SQLite file, with exact search.
 
-A search multiplies the query with the matrix of the namespace. The matrices are cached in memory, and each search first
-reads the rows that any process has written since. Large namespaces are multiplied without holding the lock.
+The matrices of namespaces are cached, and each search first reads the rows that any process has written since. Large
+namespaces are multiplied without holding the lock.
 """
 
 import json
@@ -18,13 +18,13 @@ from bankllm.vectors.sqlite.connection import SharedConnection
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, decode_vectors, wal_is_safe
 from bankllm.vectors.sqlite.maintenance import compact_on_close
 from bankllm.vectors.sqlite.matrix import Matrix, Version
+from bankllm.vectors.store import VectorStore
 
 _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (namespace, id) DO UPDATE SET
     created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata"""
 _REMOVE = "INSERT INTO removals VALUES (?, ?)"
-"""Inserts into a view: deletes one row, or all rows of a namespace if the id is NULL, and queues an outbox entry
-(`schema.OUTBOX_SCHEMA`)."""
+"""Deletes one row, or all rows of a namespace if the id is NULL, and queues an outbox entry, see `OUTBOX_SCHEMA`."""
 _REMOVE_OLDEST = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE namespace = ? ORDER BY seq LIMIT ?)"
 _VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
     (SELECT generation FROM generations WHERE namespace = :namespace)"""
@@ -39,11 +39,8 @@ SMALL_ROWS = 2048
 """A namespace of up to this size is multiplied while the lock is held, which is faster than locking twice."""
 
 
-class SQLiteStore:
-    """A `VectorStore` in one SQLite file, for concurrent use by several threads and processes.
-
-    `path=None` keeps all rows in memory and loses them on `close`; use it for demonstrations and tests.
-    """
+class SQLiteStore(VectorStore):
+    """A `VectorStore` in one SQLite file, for concurrent use by several threads and processes."""
 
     kind = "sqlite"
     remote = False
@@ -56,9 +53,10 @@ class SQLiteStore:
         cache_bytes: int = 256 * 2**20,
         wait_s: float = BUSY_TIMEOUT_S,
     ) -> None:
-        """Open or create the file, see `open_file`. A call waits up to `wait_s` seconds for others that use the file.
+        """Open or create the file, see `open_file`; None keeps the rows in memory and loses them on `close`.
 
-        `cache_bytes` limits the matrices in memory: the least recently used are evicted; a larger one is the only one.
+        A call waits up to `wait_s` seconds for others that use the file. `cache_bytes` limits the matrices in memory:
+        the least recently used are evicted; a larger one is the only one.
         """
         self.path, self.dim, self.embedder_id = path, dim, embedder_id
         limit = max(1, cache_bytes)
@@ -71,34 +69,24 @@ class SQLiteStore:
 
     @property
     def cached_bytes(self) -> int:
-        """Size of the matrices in memory; one that is larger than the limit counts as the limit."""
         return int(self._matrices.currsize)
 
-    def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
-        """Write all rows or none. Returns after they are on disk; concurrent calls share one commit."""
-        self.upsert_many([(namespace, rows)])
-
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
-        """Write all rows of all namespaces or none, in one commit."""
+        """Write all rows of all namespaces or none; concurrent calls share one commit."""
         for namespace, _ in groups:
             check_namespace(namespace)
         rows = [(namespace, row) for namespace, rows in groups for row in rows]
         if not rows:
             return
         vectors, metadata = checked([row for _, row in rows], self.dim)
-        blobs = [vector.tobytes() for vector in vectors.astype(FLOAT32, copy=False)]
         values = [
-            (namespace, row.id, row.created_at, blob, row.text, kept)
-            for (namespace, row), blob, kept in zip(rows, blobs, metadata, strict=True)
+            (namespace, row.id, row.created_at, vector.astype(FLOAT32).tobytes(), row.text, kept)
+            for (namespace, row), vector, kept in zip(rows, vectors, metadata, strict=True)
         ]
         self._writer.write(_UPSERT, values)
 
-    def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
-        """Return the exact nearest neighbours, best first, ties oldest first, as of one point in time."""
-        return self.search_many([(namespace, vector)], top_k)[0]
-
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
-        """Run `search` for each pair; all small namespaces are searched in one transaction."""
+        """Return the exact nearest neighbours, ties oldest first; small namespaces are searched in one transaction."""
         check_top_k(top_k)
         for namespace, _ in queries:
             check_namespace(namespace)
@@ -151,9 +139,8 @@ class SQLiteStore:
     def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
         """Delete rows in slices of `SLICE_ROWS`; a call that fails may have deleted some of them.
 
-        SQLite has overwritten their bytes (`PRAGMA secure_delete`). If it moved a row between pages earlier, a copy may
-        remain until the file is rewritten by `close` or `compact`. A write-ahead log may contain the rows while another
-        process still reads the previous state.
+        SQLite has overwritten their bytes. If it moved a row between pages earlier, a copy may remain until `close` or
+        `compact`; a write-ahead log may contain the rows while another process still reads the previous state.
         """
         check_namespace(namespace)
         if ids is None:
@@ -170,7 +157,6 @@ class SQLiteStore:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def export(self, namespace: str) -> list[Row]:
-        """Return all rows of a namespace in the order in which they were first written."""
         check_namespace(namespace)
         page_query = f"SELECT seq, {COLUMNS} FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
         found: list[tuple[Any, ...]] = []
@@ -183,20 +169,16 @@ class SQLiteStore:
                 return self.to_rows([columns[1:] for columns in found])
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
-        """Return the `limit` newest rows, the newest first; replacing a row does not make it newer."""
+        """Replacing a row does not make it newer."""
         check_namespace(namespace)
         latest = f"SELECT {COLUMNS} FROM rows WHERE namespace = ? ORDER BY seq DESC LIMIT ?"
         with self._reader.reading() as db:
             return self.to_rows(db.execute(latest, (namespace, limit)).fetchall())
 
     def count(self, namespace: str | None = None) -> int:
-        """Return the number of rows of a namespace, or of the whole file if None."""
         where, values = ("", ()) if namespace is None else (" WHERE namespace = ?", (namespace,))
         with self._reader.reading() as db:
             return int(db.execute("SELECT count(*) FROM rows" + where, values).fetchone()[0])
-
-    def replication(self) -> None:
-        """Return None: the file is not replicated."""
 
     def to_rows(self, found: Sequence[tuple[Any, ...]]) -> list[Row]:
         """Convert database rows with the columns `COLUMNS`."""
@@ -207,7 +189,7 @@ class SQLiteStore:
         ]
 
     def close(self) -> None:
-        """Compact the file if rows were deleted, then close it; a second call has no effect."""
+        """Compact the file if rows were deleted, then close it."""
         self._writer.close(lambda db: compact_on_close(db, self.path))
         self._reader.close()
 
@@ -215,14 +197,12 @@ class SQLiteStore:
 def _version(db: sqlite3.Connection, namespace: str) -> Version:
     """Return the namespace's oldest seq and its generation: both stay the same while rows are only added.
 
-    Deleting or replacing a row increments the generation. The generation is reset when the namespace becomes empty,
-    but later rows then have a new oldest seq, because SQLite never reuses a seq (AUTOINCREMENT).
+    The generation is reset when the namespace becomes empty, but later rows then have a new oldest seq (AUTOINCREMENT).
     """
     return db.execute(_VERSION, {"namespace": namespace}).fetchone()
 
 
 def _matches(db: sqlite3.Connection, seqs: Sequence[int], scores: Sequence[float]) -> list[Match]:
-    """Read the rows with these seqs and return them as matches, in the given order."""
     found = {seq: columns for seq, *columns in db.execute(_MATCHES, (json.dumps(seqs),))}
     matches = []
     for seq, score in zip(seqs, scores, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bankllm.errors import StoreError
-from bankllm.vectors.pinecone.index import PineconeIndex, location
+from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.rows import Row
 from tests.support.pinecone_server import API_KEY, PineconeServer
 from tests.support.store_model import DIM, EMBEDDER
@@ -21,7 +21,7 @@ def open_index(
 
 
 def put(index: PineconeIndex, customer: str, rows: list[Row]) -> None:
-    where = location(customer, index.layout)
+    where = index.location(customer)
     index.put(where.namespace, [where.record(row) for row in rows])
 
 
@@ -56,22 +56,6 @@ def test_an_index_of_another_embedder_is_rejected(server: PineconeServer) -> Non
         open_index(server, dim=9)
 
 
-def test_the_error_for_a_rejected_key_does_not_contain_the_key(server: PineconeServer) -> None:
-    with pytest.raises(StoreError, match=r"rejected the API key. Check PINECONE_API_KEY") as caught:
-        open_index(server, key="wrong-secret")
-    assert "wrong-secret" not in str(caught.value)
-
-
-def test_another_customers_record_is_an_error_without_its_text(server: PineconeServer) -> None:
-    with closing(open_index(server)) as index:
-        put(index, "CUST001", [Row("a", "mine", np.ones(DIM))])
-        put(index, "CUST002", [Row("b", "their secret", np.ones(DIM))])
-        server.leak = True
-        with pytest.raises(StoreError, match="record b for 'CUST001', but the record is not that customer's") as caught:
-            index.query("CUST001", np.ones(DIM), 5)
-    assert "their secret" not in str(caught.value)
-
-
 def test_namespaces_are_percent_encoded(server: PineconeServer) -> None:
     with closing(open_index(server)) as index:
         put(index, "a/b c", [Row("a", "t", np.ones(DIM))])
@@ -90,7 +74,7 @@ def test_batches_stay_within_pinecones_limits(server: PineconeServer) -> None:
 
 NO_ANSWER = """
 from bankllm.errors import StoreError
-from bankllm.vectors.pinecone.index import PineconeIndex, location
+from bankllm.vectors.pinecone.index import PineconeIndex
 try:
     PineconeIndex("key", "bankllm", 8, "test", host="http://127.0.0.1:9", timeout_s=0.2)
 except StoreError as error:

@@ -1,6 +1,5 @@
 """The outbox in the store's file: entries are written in the same transaction as the row, by all writers."""
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -163,20 +162,6 @@ def test_a_failed_write_leaves_neither_row_nor_entry(outbox: OutboxStore, path: 
         outbox.upsert("CUST001", [row("a", 1)])
     sql(path, "DROP TRIGGER fails")
     assert (outbox.count(), queued(outbox)) == (0, [])
-
-
-def test_migrating_from_schema_2_adds_the_outbox(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as plain:
-        plain.upsert("CUST001", [row("a", 1)])
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        for name in ("row_written", "row_rewritten", "row_taken"):
-            db.execute(f"DROP TRIGGER {name}")
-        db.execute("DROP VIEW removals")
-        db.execute("DROP TABLE outbox")
-        db.execute("PRAGMA user_version = 2")
-    with closing(open_outbox(path)) as outbox:
-        outbox.delete("CUST001", ["a"])
-        assert queued(outbox) == [("CUST001", "a", None)]
 
 
 def test_deleting_a_replicated_namespace_in_slices_queues_one_entry(

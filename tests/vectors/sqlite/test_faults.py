@@ -15,18 +15,7 @@ import pytest
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.store_model import DIM, EMBEDDER, expected_texts, is_intact, row, texts
-
-MODEL = {f"m{seed}": seed for seed in range(1, 30)}
-
-
-@pytest.fixture
-def filled(path: Path) -> Path:
-    """A file with the rows of `MODEL`."""
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", [row(id_, seed) for id_, seed in MODEL.items()])
-    return path
-
+from tests.support.store_model import DIM, EMBEDDER, MODEL, expected_texts, is_intact, texts
 
 FULL = """
 import resource, signal, sys

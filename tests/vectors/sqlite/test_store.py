@@ -5,9 +5,7 @@ tested too.
 """
 
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
@@ -16,15 +14,14 @@ import numpy as np
 import pytest
 from pinecone import Pinecone
 
-from bankllm.errors import StoreError, UsageError
+from bankllm.errors import UsageError
 from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Row, unit_vectors
 from bankllm.vectors.sqlite.store import SQLiteStore
 from bankllm.vectors.store import VectorStore
-from tests.support.pinecone_server import API_KEY
-from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts
+from tests.support.store_model import DIM, EMBEDDER, drain, open_replicated, row, texts
 
 HOSTED = {name: os.environ.get(name) for name in ("PINECONE_API_KEY", "PINECONE_CONTROLLER_HOST")}
 """Read at import, because the tests run without the environment variables of the user."""
@@ -54,22 +51,16 @@ def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
         with closing(SQLiteStore(path, DIM, EMBEDDER)) as opened:
             yield opened
         return
-    layout = "customer" if request.param == "hosted" else request.param
-    if request.param == "hosted":
-        connect = request.getfixturevalue("hosted")
-    else:
-        url = request.getfixturevalue("server").url
-
-        def connect() -> PineconeIndex:
-            return PineconeIndex(API_KEY, "test", DIM, EMBEDDER, layout=layout, host=url)
-
-    local = OutboxStore(path, DIM, EMBEDDER, target=request.param)
-    with closing(ReplicatedStore(local, connect, layout, search_s=10)) as replicated:
+    if request.param != "hosted":
+        with closing(open_replicated(request.getfixturevalue("server"), path, request.param)) as replicated:
+            yield replicated
+        return
+    local = OutboxStore(path, DIM, EMBEDDER, target="hosted")
+    with closing(ReplicatedStore(local, request.getfixturevalue("hosted"), "customer", search_s=10)) as replicated:
         yield replicated
-        if request.param == "hosted":  # the next test uses the same index
-            for namespace in {entry.namespace for entry, _ in local.next_entries()} | set(NAMESPACES):
-                replicated.delete(namespace)
-            replicated.drain(60)
+        for namespace in {entry.namespace for entry, _ in local.next_entries()} | set(NAMESPACES):
+            replicated.delete(namespace)  # the next test uses the same index
+        drain(replicated)
 
 
 NAMESPACES = ("CUST001", "CUST002", "CUST003", "CUST404")
@@ -193,40 +184,6 @@ def test_invalid_calls_are_rejected_and_write_nothing(
 # SQLite only
 
 
-def test_rows_are_found_after_reopening(path: Path) -> None:
-    vectors = random_vectors(3)
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as first:
-        first.upsert("CUST001", rows_of(vectors))
-        before = first.search("CUST001", vectors[1], 3)
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as second:
-        assert second.search("CUST001", vectors[1], 3) == before
-
-
-def test_both_stores_of_a_file_find_all_changes_of_each_other(path: Path, journal: str) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as one, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
-        model: dict[str, int] = {}
-
-        def agree() -> None:
-            assert texts(one, "CUST001") == texts(other, "CUST001") == expected_texts(model)
-
-        for seed, store in enumerate([one, other, one, one, other], 1):
-            store.upsert("CUST001", [row(f"m{seed}", seed)])
-            model[f"m{seed}"] = seed
-            agree()
-        other.upsert("CUST001", [row("m1", 11), row("m6", 6)])
-        model |= {"m1": 11, "m6": 6}
-        agree()
-        one.delete("CUST001", ["m1"])
-        del model["m1"]
-        agree()
-        other.delete("CUST001")
-        model.clear()
-        agree()
-        one.upsert("CUST001", [row("m1", 12)])
-        model["m1"] = 12
-        agree()
-
-
 @pytest.mark.parametrize("limit", [0, 1, 20_000])
 def test_matrices_stay_within_the_memory_limit_and_do_not_change_results(path: Path, limit: int) -> None:
     vectors = random_vectors(100)
@@ -246,31 +203,6 @@ def test_a_deleted_namespace_is_removed_from_memory_at_once(path: Path, journal:
         assert store.cached_bytes > 0
         store.delete("CUST001")
         assert store.cached_bytes == 0
-
-
-def test_ties_are_oldest_first() -> None:
-    with closing(SQLiteStore(None, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", rows_of(np.ones((6, DIM))))
-        assert [match.id for match in store.search("CUST001", np.ones(DIM), 3)] == ["m0", "m1", "m2"]
-
-
-def test_calls_of_many_threads_fail_while_another_program_locks_the_file(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER, wait_s=0.5)) as store:
-        with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(8) as threads:
-            other.execute("BEGIN EXCLUSIVE")
-            waiting = [threads.submit(store.count) for _ in range(8)]
-            errors = [call.exception() for call in waiting]
-            other.execute("ROLLBACK")
-        assert all(isinstance(error, StoreError) for error in errors)
-        assert store.count() == 0
-
-
-def test_calls_of_a_closed_store_raise() -> None:
-    store = SQLiteStore(None, DIM, EMBEDDER)
-    store.close()
-    store.close()
-    with pytest.raises(StoreError, match="closed database"):
-        store.count()
 
 
 def test_upsert_many_stores_all_namespaces_or_none(path: Path) -> None:

@@ -99,29 +99,6 @@ def test_a_search_is_repeated_if_rows_change_during_it(
         assert len(products) == 2
 
 
-def test_rows_deleted_while_a_large_namespace_is_read_are_not_found(
-    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = {id_: seed for id_, seed in MODEL.items() if id_ not in ("m2", "m9")}
-    with closing(SQLiteStore(store.path, DIM, EMBEDDER)) as other:
-        monkeypatch.setattr(store_module, "LOAD_ROWS", 100)  # `other` reads all rows at once
-        texts(other, "LARGE")
-        monkeypatch.setattr(store_module, "LOAD_ROWS", 4)
-        released = store._reader.lock.release
-        reads = 0
-
-        def release() -> None:
-            nonlocal reads
-            released()
-            reads += 1
-            if reads == 3:
-                other.delete("LARGE", ["m2", "m9"])
-
-        monkeypatch.setattr(store._reader.lock, "release", release)
-        assert texts(store, "LARGE") == texts(other, "LARGE") == expected_texts(model)
-        assert reads >= 3 + 28 // 4
-
-
 @pytest.mark.parametrize("cache_bytes", [0, 2**20])
 def test_threads_that_search_large_namespaces_get_consistent_results(path: Path, cache_bytes: int) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER, cache_bytes=cache_bytes)) as store:
