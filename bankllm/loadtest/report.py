@@ -1,8 +1,4 @@
-"""Run one load and print a summary computed from its rows (`drive`), or a short smoke test (`smoke_test`).
-
-bankllm loadtest rows.csv --driver open-loop --rate 50 --requests 2000 --warm-up 200
-bankllm loadtest --quick --url http://127.0.0.1:8000
-"""
+"""Run one load and print a summary computed from its rows (`drive`), or a short smoke test (`smoke_test`)."""
 
 import contextlib
 import tempfile

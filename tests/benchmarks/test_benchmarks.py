@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.errors import NotMeasured, UsageError
+from bankllm.errors import NotMeasured
 from bankllm.loadtest.server_process import ServerProcess
-from tests.support import BENCHMARKS, SUPPORT
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
+from tests.support import SUPPORT
 
 
 @pytest.mark.slow
@@ -42,14 +37,6 @@ def test_wrk_sends_each_body_with_its_token_and_counts_errors(tmp_path: Path) ->
     assert not health.errors
 
 
-def test_a_missing_wrk_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    import wrk
-
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(NotMeasured, match=r"wrk not found; install it \(apt-get install wrk\)"):
-        wrk.require()
-
-
 def test_the_rate_leaves_out_failed_replies() -> None:
     import wrk
 
@@ -57,23 +44,6 @@ def test_the_rate_leaves_out_failed_replies() -> None:
     report = {"replies": 100, "microseconds": 2_000_000, "p50": 1000, "p95": 2000, "p99": 3000, "max": 4000}
     window = wrk.read_window({**report, "errors": errors}, 0.1)
     assert (window.answered, window.per_second, window.errors) == (60, 30.0, {"status": 40})
-
-
-def test_server_settings_have_a_key_and_a_value() -> None:
-    import servers
-
-    assert servers.environment(["A=1", "B=x=y", "C="]) == {"A": "1", "B": "x=y", "C": ""}
-    with pytest.raises(UsageError, match="'A': expected KEY=VALUE"):
-        servers.environment(["A"])
-
-
-def test_each_customer_has_a_token() -> None:
-    import jwt
-    import servers
-
-    calls = servers.chats(["a", "b", "c"], ["CUST001", "CUST002"])
-    subjects = [jwt.decode(call.token, servers.SECRET, ["HS256"], audience="bankllm")["sub"] for call in calls]
-    assert subjects == [call.body["customer_id"] for call in calls] == ["CUST001", "CUST002", "CUST001"]
 
 
 def test_memory_is_flat_if_it_settles_in_the_first_minute() -> None:

@@ -2,8 +2,6 @@
 
 import contextlib
 import csv
-import datetime
-import ipaddress
 import os
 import shutil
 import signal
@@ -22,9 +20,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from bankllm.errors import ServerError
 from bankllm.loadtest.runner import run_load
@@ -61,17 +56,12 @@ class Ok(BaseHTTPRequestHandler):
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A file with a self-signed certificate for 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    unsigned = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(hours=1))
-    signed = unsigned.add_extension(address, critical=False).sign(key, hashes.SHA256())
-    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     path = tmp_path / "certificate.pem"
-    path.write_bytes(
-        signed.public_bytes(serialization.Encoding.PEM) + key.private_bytes(serialization.Encoding.PEM, *private)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-keyout", path]
+    certificate = subprocess.check_output(
+        [*command, "-addext", "subjectAltName=IP:127.0.0.1"], text=True, stderr=subprocess.DEVNULL
     )
+    path.write_text(path.read_text() + certificate)
     return path
 
 

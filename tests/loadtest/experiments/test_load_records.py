@@ -16,28 +16,10 @@ from bankllm.loadtest.load import estimate
 from tests.support.queue_model import open_loop
 
 
-def values(run: Run) -> dict[str, float | None]:
-    return {record.id: record.value for record in run.records()}
-
-
-def test_the_records_of_a_load_have_the_ids_that_the_pages_use(run: Run) -> None:
-    result = open_loop(50, 700)
-    run.write_rows("load_ab", result.rows)
-    run.write_rows("load_ab_summary", [result.summary()])
-    for measure in load_records.of_load("load.ab", "ab, 100 users", "load_ab", conditions={"loop": "closed"}):
-        run.measure(**measure)
-    assert list(values(run)) == [f"load.ab.{name}" for name in ("throughput", "p50_ms", "p95_ms", "p99_ms", "ok")]
-    assert values(run)["load.ab.ok"] == 1
-    assert {record.conditions["loop"] for record in run.records()} == {"closed"}
-    assert verify_records(run.folder).holds
-
-
 def test_the_records_of_a_sweep_describe_its_knee(run: Run) -> None:
     steps = sweep(partial(open_loop, capacity=200), first_rate=50, step_s=5, max_steps=7, max_s=1e9)
     run.write_rows("sweep", rows_of(steps, "chat_w1"))
-    for measure in load_records.of_sweep("chat_w1", steps, "sweep"):
-        run.measure(**measure)
-    measured = values(run)
+    measured = {each["id"]: run.measure(**each).value for each in load_records.of_sweep("chat_w1", steps, "sweep")}
     assert list(measured) == [f"load.sweep.chat_w1.{name}" for name in ("knee", "goodput", "p50_ms", "p95_ms")]
     knee = knee_of(steps)
     at_knee = next(step for step in steps if step.rate == knee)
@@ -57,11 +39,14 @@ def test_a_sweep_without_a_knee_has_one_invalid_record(run: Run) -> None:
     assert record.invalid_because == "25/s, the lowest rate, was already too much"
 
 
-def test_session_soak_cache_and_crosscheck_have_their_records(run: Run) -> None:
+def test_the_other_experiments_have_their_records(run: Run) -> None:
     runs = run_session({"open-loop": partial(open_loop, 50, 150)}, runs=3)
     run.write_rows("session", session_rows(runs["open-loop"]))
     run.write_rows("session_summary", summaries(runs["open-loop"]))
-    run.write_rows("soak", open_loop(50, 700).rows)
+    result = open_loop(50, 700)
+    run.write_rows("soak", result.rows)
+    run.write_rows("load_ab", result.rows)
+    run.write_rows("load_ab_summary", [result.summary()])
     run.write_rows("memory", ({"at_s": at, "rss_bytes": 100} for at in range(20)))
     workloads = ("cold", "warm", "zipf", "repeated")
     run.write_rows("cache", ({"workload": w, **row} for w in workloads for row in open_loop(50, 150).rows))
@@ -69,14 +54,15 @@ def test_session_soak_cache_and_crosscheck_have_their_records(run: Run) -> None:
     run.write_rows("requests", ({**row, "driver": driver} for driver, rows in two.items() for row in rows))
     run.write_rows("table", drivers_agree(two, load="one user"))
     everything = [
+        *load_records.of_load("load.ab", "ab, 100 users", "load_ab", conditions={"loop": "closed"}),
         *load_records.of_session("open-loop", 3, "session"),
         *load_records.of_soak("soak", "memory", rate=50, minutes=10),
         *load_records.of_cache("cache"),
         *load_records.of_crosscheck("table", "requests"),
     ]
-    for measure in everything:
-        run.measure(**measure)
-    measured = values(run)
+    measured = {each["id"]: run.measure(**each).value for each in everything}
+    assert list(measured)[:5] == [f"load.ab.{name}" for name in ("throughput", "p50_ms", "p95_ms", "p99_ms", "ok")]
+    assert measured["load.ab.ok"] == 1
     p95 = [measured[f"load.session.openloop.p95_ms_{pick}"] for pick in ("min", "median", "max")]
     assert p95 == sorted(estimate(result.rows, 0.95).value or 0 for result in runs["open-loop"])
     assert measured["load.soak.memory_growth"] == 0
