@@ -1,5 +1,6 @@
-"""Logic of the serving benchmarks: how load is sent, and how results are read and judged."""
+"""Logic of the benchmarks of serving, the store and mutations, and small runs of them."""
 
+import ast
 import shutil
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from bankllm.errors import NotMeasured
 from bankllm.loadtest.server_process import ServerProcess
-from tests.support import SUPPORT
+from tests.support import ROOT, SUPPORT
 
 
 @pytest.mark.slow
@@ -73,3 +74,18 @@ def test_a_small_store_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (line["rows"], list(line["top_k ms"])) == (50, [1, 10, 1000, 51])
     assert line["search"]["p50"] <= line["search"]["p95"] <= line["search"]["max"]
     assert "rows 50 | " in store_scale.show(line)
+
+
+def test_each_change_of_the_sample_is_valid_python() -> None:
+    import mutation
+
+    changes = mutation.sample(list(mutation.TARGETS), 200)
+    assert len(changes) == len(set(changes)) == 200
+    assert changes == mutation.sample(list(mutation.TARGETS), 200)
+    assert {change.module for change in changes} == set(mutation.TARGETS)
+    for change in changes:
+        source = (ROOT / "bankllm" / change.module).read_bytes()
+        changed = source[: change.start] + change.after.encode() + source[change.stop :]
+        assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source)), change
+    tests = " ".join(mutation.TARGETS.values()).split()
+    assert [name for name in tests if not (ROOT / "tests" / name).exists()] == []

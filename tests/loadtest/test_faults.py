@@ -24,9 +24,9 @@ import pytest
 from bankllm.errors import ServerError
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
+from tests.support.loadtest_app import ARGUMENTS
 from tests.support.null_endpoint import count
 
-ARGUMENTS: dict[str, Any] = {"messages": ["hi"], "customers": ["CUST001"]}
 needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
 
 

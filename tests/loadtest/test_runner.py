@@ -1,7 +1,6 @@
 """What `run_load` checks before and after a load."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,8 +9,7 @@ from bankllm.loadtest.load import LOAD_DRIVERS, Load, LoadDriver, LoadResult
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.util.processes import free_port
-
-ARGUMENTS: dict[str, Any] = {"messages": ["hi"], "customers": ["CUST001"]}
+from tests.support.loadtest_app import ARGUMENTS
 
 
 def test_a_missing_server_is_an_error_before_any_tool_starts(tmp_path: Path) -> None:

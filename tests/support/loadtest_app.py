@@ -21,6 +21,7 @@ APP = (sys.executable, __file__)
 """The command, as `ServerProcess(program=...)` expects it."""
 
 
+ARGUMENTS: dict[str, Any] = {"messages": ["hi"], "customers": ["CUST001"]}
 MIXED: dict[str, Any] = {"messages": ["hi", "hello", "fail"], "customers": ["CUST001", "CUST002"]}
 MIXED |= {"token": {"CUST001": "s3cret1", "CUST002": "s3cret2"}}
 """Arguments of a load with two customers, each with their token, whose message `fail` fails."""

@@ -10,16 +10,14 @@ from bankllm.loadtest.drivers.apache_bench import ab_rows
 from bankllm.loadtest.load import COLUMNS
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
-from tests.support.loadtest_app import seen
+from tests.support.loadtest_app import ARGUMENTS, seen
 
 needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
 
 
 @needs_ab
 def test_ab_sends_every_request_and_returns_one_row_per_request(server: ServerProcess, tmp_path: Path) -> None:
-    result = run_load(
-        server.url, "ab", users=5, requests=60, messages=["hi"], customers=["CUST001"], token="s3cret", output=tmp_path
-    )
+    result = run_load(server.url, "ab", users=5, requests=60, token="s3cret", output=tmp_path, **ARGUMENTS)
     assert seen(server.url) == 60 * [
         {"kind": "chat", "authorization": "Bearer s3cret", "message": "hi", "customer_id": "CUST001"}
     ]
@@ -40,7 +38,7 @@ def test_ab_sends_every_request_and_returns_one_row_per_request(server: ServerPr
 def test_a_load_with_failures_is_invalid_because_ab_does_not_report_which_rows_failed(
     server: ServerProcess, tmp_path: Path
 ) -> None:
-    result = run_load(server.url, "ab", users=2, requests=10, messages=["fail"], customers=["CUST001"], output=tmp_path)
+    result = run_load(server.url, "ab", users=2, requests=10, output=tmp_path, **ARGUMENTS | {"messages": ["fail"]})
     assert result.invalid_because == "ab does not say which rows went wrong, and counted {'non-2xx': 10}"
     assert result.summary()["failed"] == 10
     assert {row["error"] for row in result.rows} == {"unknown"}
@@ -50,9 +48,7 @@ def test_a_load_with_failures_is_invalid_because_ab_does_not_report_which_rows_f
 @needs_ab
 def test_an_early_end_of_ab_is_an_error_with_the_output_of_ab(server: ServerProcess, tmp_path: Path) -> None:
     with pytest.raises(ServerError, match=r"ab stopped early and wrote no rows(.|\n)*timeout"):
-        run_load(
-            server.url, users=1, requests=1, messages=["hang"], customers=["CUST001"], timeout_s=1, output=tmp_path
-        )
+        run_load(server.url, users=1, requests=1, timeout_s=1, output=tmp_path, **ARGUMENTS | {"messages": ["hang"]})
 
 
 def test_the_warm_up_ends_with_the_second_of_its_last_request(tmp_path: Path) -> None:

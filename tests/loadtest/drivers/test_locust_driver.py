@@ -6,7 +6,7 @@ import pytest
 
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
-from tests.support.loadtest_app import MIXED, check_rows, seen
+from tests.support.loadtest_app import ARGUMENTS, MIXED, check_rows, seen
 
 
 @pytest.mark.slow
@@ -33,7 +33,7 @@ def test_a_timeout_is_a_row(server: ServerProcess, tmp_path: Path) -> None:
 def test_without_warm_up_the_first_request_of_each_user_has_the_phase_opening(
     endpoint: ServerProcess, tmp_path: Path
 ) -> None:
-    load = {"users": 8, "requests": 40, "wait_s": (0.01, 0.02), "messages": ["hi"], "customers": ["CUST001"]}
-    result = run_load(endpoint.url, "locust", kind="health", output=tmp_path, **load)
+    load = {"users": 8, "requests": 40, "wait_s": (0.01, 0.02)}
+    result = run_load(endpoint.url, "locust", kind="health", output=tmp_path, **load, **ARGUMENTS)
     assert {row["kind"] for row in result.rows} == {"health"}
     assert sorted(str(row["phase"]) for row in result.rows) == 8 * ["opening"] + 32 * ["steady"]

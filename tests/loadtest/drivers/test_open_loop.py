@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import pytest
 
@@ -18,10 +17,9 @@ from bankllm.loadtest.drivers.open_loop import due_times, lateness_fault, run_op
 from bankllm.loadtest.load import Arrivals, Load, RequestRow, row
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
-from tests.support.loadtest_app import MIXED, check_rows, seen
+from tests.support.loadtest_app import ARGUMENTS, MIXED, check_rows, seen
 from tests.support.null_endpoint import count
 
-ARGUMENTS: dict[str, Any] = {"messages": ["hi"], "customers": ["CUST001"]}
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
