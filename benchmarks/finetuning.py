@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bankllm import datasets
-from bankllm.datasets import Dataset
+from bankllm.datasets import Dataset, Split
 from bankllm.model import base_models
 
 with base_models.quiet_loading():
@@ -49,15 +49,7 @@ class Textbook(TrainerCallback):
         with base_models.quiet_loading():
             plain = AutoModelForSequenceClassification.from_pretrained(base.location, num_labels=len(data.label_names))
             model = get_peft_model(plain, LoraConfig(task_type=TaskType.SEQ_CLS, target_modules=["query", "value"]))
-        rows, self._test_rows = (
-            [
-                {"input_ids": ids, "labels": label}
-                for ids, label in zip(
-                    tokenizer(list(split.texts), truncation=True)["input_ids"], split.labels, strict=True
-                )
-            ]
-            for split in (data.train, data.test)
-        )
+        rows, self._test_rows = (_tokenised(tokenizer, split) for split in (data.train, data.test))
         self.points: list[Point] = []
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -94,6 +86,11 @@ class Textbook(TrainerCallback):
         show(f"textbook, learning rate {args.learning_rate:g}, pass {len(self.points)}", self.points[-1])
         if len(self.points) >= self._stop_after or accuracy >= self._accuracy or seconds >= self._max_seconds:
             control.should_training_stop = True
+
+
+def _tokenised(tokenizer, split: Split) -> list[dict[str, object]]:
+    tokens = tokenizer(list(split.texts), truncation=True)["input_ids"]
+    return [{"input_ids": ids, "labels": label} for ids, label in zip(tokens, split.labels, strict=True)]
 
 
 def show(what: str, point: Point) -> None:

@@ -1,7 +1,6 @@
 """Training: fine-tune an intent classifier and save it as a folder that serving loads.
 
-In: a data set and a `TrainConfig`. Out: a trained `IntentClassifier`, its predictions for the test split, and what the
-training cost. `train.py` runs one training, `sweep.py` and `ray_sweep.py` run many; `methods/` has one file per method.
+`train.py` runs one training, `sweep.py` and `ray_sweep.py` run many; `methods/` has one file per method.
 """
 
 from os import PathLike

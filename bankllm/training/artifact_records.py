@@ -1,7 +1,7 @@
 """Write the evidence of a training into its artifact folder: raw rows, and the records computed from them.
 
-`raw/predictions.csv` has one row per test text, without the text itself, and `raw/cost.csv` one row with the costs.
-`records.jsonl` holds the records computed from them; `bankllm verify FOLDER` computes them again.
+`raw/predictions.csv` has one row per test text, without the text itself. `bankllm verify FOLDER` computes the records
+again.
 """
 
 import os
@@ -83,8 +83,7 @@ def write_evidence(
     quality records are *not measured*.
     """
     weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
-    size = sum((folder / name).stat().st_size for name in weights)
-    write_rows(folder / COST, [costs.model_copy(update={"adapter_bytes": size}).row()])
+    write_rows(folder / COST, [costs.row()])
     conditions = {
         **{key: value for key, value in artifact.training.items() if key not in ("config", "rows_sha256")},
         "model": model,

@@ -1,7 +1,6 @@
 """Resume a training: what it is made from, and the file with its state after the last finished epoch.
 
-On disk there is nothing, a checkpoint file, or the finished artifact folder. File and folder each appear with one
-rename, so a process that is killed leaves the state before or after. Both hold what the training is made from.
+Checkpoint and artifact folder each appear with one rename, so a killed process leaves the state before or after.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The settings of a training run, and the protocol of a training method; a method differs only in the field `method`.
+"""The settings of a training run, and the protocol of a training method.
 
     TrainConfig(method="lora", rank=8, epochs=2)
 
@@ -25,12 +25,11 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = "lora"
-    """A name in `methods.METHODS`. `probe`: fit only the head, on frozen embeddings. `lora`: LoRA. `qlora`: LoRA on a
-    base in 4 bits. `full`: train all weights."""
+    """A name in `methods.METHODS`."""
     base_model: str = "minilm"
     """Base model, as `base_models.resolve` accepts it: `minilm`, a Hugging Face id or a folder; encoder or decoder."""
     rank: int = Field(8, ge=0)
-    """Rank r of LoRA (arXiv 2106.09685). Methods without a rank ignore it."""
+    """Rank r of LoRA. Methods without a rank ignore it."""
     alpha: int | None = Field(None, gt=0)
     """Numerator of LoRA's scale alpha / rank. None means 2 × rank."""
     target_modules: tuple[str, ...] | Literal["all-linear"] | None = None
@@ -94,12 +93,11 @@ class TrainConfig(BaseModel):
         try:
             config = handler(values)
         except ValidationError as error:
-            reasons = {"extra_forbidden": "there is no such field"}
-            faults = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {reasons.get(e['type'], e['msg'])}" for e in error.errors()
-            )
+            unknown = {"extra_forbidden": "there is no such field"}
+            faults = [f"{'.'.join(map(str, e['loc']))}: {unknown.get(e['type'], e['msg'])}" for e in error.errors()]
             raise UsageError(
-                f"The training configuration is invalid: {faults}. bankllm/training/config.py documents each field."
+                f"The training configuration is invalid: {'; '.join(faults)}. bankllm/training/config.py documents "
+                "each field."
             ) from None
         if METHODS.get(config.method).ranked and config.rank == 0:
             raise UsageError(f"{config.method} needs a rank of 1 or more, got 0. Set rank, or set method to probe.")
@@ -120,27 +118,28 @@ class Method(Protocol):
     quantised: bool = False
     """Whether the base model is loaded in 4 bits."""
     trains_body: bool = True
-    """Whether gradient steps train weights of the body. If not, only the head is fitted, in closed form."""
+    """Whether gradient steps train weights of the body. If not, only the head is fitted."""
 
-    def title(self, config: "TrainConfig") -> str:
+    def title(self, config: TrainConfig) -> str:
         """Name of a configuration, without its seed."""
         return f"{self.name} r={config.rank}" if self.ranked else self.name
 
     def check(self, device: str) -> None:
         """Raise `NotMeasured` if the method cannot run on `device`. Called before the base model is loaded."""
+        return
 
-    def prepare(self, body: Any, config: "TrainConfig") -> Any:
+    def prepare(self, body: Any, config: TrainConfig) -> Any:
         """Set `requires_grad` of the weights to train, and return the body, which a method may wrap.
 
         `body` is loaded and frozen. Raises `UsageError` if the configuration does not fit the model.
         """
         return body
 
-    def learning_rate(self, config: "TrainConfig") -> float:
+    def learning_rate(self, config: TrainConfig) -> float:
         """Learning rate of the body's trained weights."""
         return config.lr_body
 
-    def loss(self, outputs: Any, labels: "Tensor", config: "TrainConfig") -> "Tensor":
+    def loss(self, outputs: Any, labels: "Tensor", config: TrainConfig) -> "Tensor":
         """Loss of one batch. For a classifier, `outputs.logits` is (n, classes) and `labels` is (n,)."""
         from torch.nn import functional
 

@@ -2,8 +2,8 @@
 
     rows = evaluate(result.classifier, data, predictions=result.predictions)
 
-The harder texts are the same intents in another author's words (Teller77), and questions that are out of scope: far
-(other topics) and near (intents held out of training).
+The harder texts are Teller77's wording of the same intents, and questions that are out of scope: far (other topics)
+and near (intents held out of training).
 """
 
 import random

@@ -21,6 +21,7 @@ class PeakMemory:
     def __init__(self, device: str) -> None:
         self.on_gpu = device.startswith("cuda")
         self._peak = 0
+        self._process = psutil.Process()
         self._done = threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
 
@@ -34,7 +35,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self._level, self._reserved = (torch.cuda.memory_allocated(), torch.cuda.memory_reserved())
         else:
-            self._level = psutil.Process().memory_info().rss
+            self._level = self._process.memory_info().rss
             self._sampler.start()
         return self
 
@@ -55,4 +56,4 @@ class PeakMemory:
         finished = False
         while not finished:  # take the last sample after the block has ended
             finished = self._done.wait(SAMPLE_S)
-            self._peak = max(self._peak, psutil.Process().memory_info().rss - self._level)
+            self._peak = max(self._peak, self._process.memory_info().rss - self._level)

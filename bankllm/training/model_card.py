@@ -55,11 +55,11 @@ def write_artifact(
     predictions: Sequence[Mapping[str, object]],
     costs: Costs,
     rows: Iterable[Mapping[str, object]] | None = None,
-) -> int:
+) -> Costs:
     """Write artifact, evidence and model card, and `rows.csv` if `rows` are given. Replaces an earlier artifact.
 
     The folder appears only when all files are complete. `predictions` are the rows of `TrainResult.predictions`.
-    Returns the size of the weights in bytes: adapter (or body) and head. Raises `RunError` if writing fails.
+    Returns the costs, with the size of the weights. Raises `RunError` if writing fails.
     """
     artifact = classifier.artifact
     config = TrainConfig.model_validate(artifact.training["config"])
@@ -70,6 +70,8 @@ def write_artifact(
             with base_models.quiet_loading():
                 METHODS.get(artifact.method).artifact(classifier.module.body, made)
             classifier.save(made)
+            size = sum(path.stat().st_size for path in made.rglob("*.safetensors"))
+            costs = costs.model_copy(update={"adapter_bytes": size})
             records = write_evidence(made, artifact, config.published_base, predictions, costs)
             (made / "README.md").write_text(_model_card(made, artifact, config, records), encoding="utf-8")
             if rows is not None:
@@ -82,7 +84,7 @@ def write_artifact(
             made.rename(output)
     except (OSError, SafetensorError) as error:
         raise _not_written(output, error) from error
-    return sum(path.stat().st_size for path in output.rglob("*.safetensors"))
+    return costs
 
 
 def _not_written(output: Path, error: Exception) -> RunError:

@@ -2,11 +2,11 @@
 
     bankllm benchmark --ray 10.0.0.5:6379 --output /shared/outputs
 
-Every node needs `pip install 'bankllm[cluster]'`. A later local sweep of the same folder skips finished results and
-resumes interrupted trainings.
+Every node needs `pip install 'bankllm[cluster]'`.
 """
 
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -89,7 +89,7 @@ def connect_ray(address: str) -> Iterator[Any]:
     try:
         host, _, port = address.rpartition(":")
         socket.create_connection((host, int(port)), timeout=10).close()  # `ray.init` would try for minutes
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"No Ray cluster responds at {address} ({error}). Start a cluster with `ray start --head`, and pass the "

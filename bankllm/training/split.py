@@ -1,7 +1,4 @@
-"""Check data before a training, make a validation split, and calibrate the abstention threshold.
-
-Compare settings on `split_validation(data)`. Then train once on all of `data`, and evaluate the test split once.
-"""
+"""Check data before a training, make a validation split, and calibrate the abstention threshold."""
 
 import random
 from collections.abc import Iterable, Mapping

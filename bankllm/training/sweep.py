@@ -2,9 +2,8 @@
 
     outcomes = sweep({key: planned.config for key, planned in plan(profile).items()}, data, run.folder / "adapters")
 
-Each artifact appears with one rename, together with its `rows.csv`; until then, `<key>.checkpoint` holds the state
-after the last epoch. A new call with the same folder, also after SIGKILL, skips finished configurations and resumes
-the interrupted one.
+Each artifact appears with one rename; until then, `<key>.checkpoint` holds the state after the last epoch. A new call,
+also after SIGKILL, skips finished configurations and resumes the interrupted one.
 """
 
 import contextlib
@@ -27,8 +26,7 @@ from bankllm.training.methods import METHODS
 from bankllm.training.sweep_result import Evaluate, SweepResult, read_outcome, train_one
 
 TIMEOUT_S = 20.0
-"""Seconds that a sweep waits for the lock on its folder. After a run is killed, its notebook kernel can keep the lock
-for a second or two."""
+"""Seconds that a sweep waits for the lock on its folder. A killed notebook's kernel keeps it for a second or two."""
 
 
 class PlannedTraining(NamedTuple):
@@ -85,16 +83,20 @@ def sweep(
 
     - `evaluate` receives each `TrainResult` and returns the rows of its `rows.csv`. Without `evaluate`, the rows are
       the predictions for `data.test`.
-    - `report` is called with each outcome after the outcome is on disk, also for skipped configurations.
+    - `report` is called with each outcome when it is on disk, also for skipped configurations.
     - `ray`: address of a Ray cluster whose nodes train, and share the folder. Without it, this process trains one
       configuration after the other, and the trainings share the frozen embeddings.
 
-    A training that cannot run on this machine (`NotMeasured`) becomes an outcome with the reason. The results do not
-    depend on interruptions, and an interruption repeats at most one epoch.
-    Raises `UsageError` if `folder/<key>` holds the result of another configuration or data set, `RunError` if another
-    process runs a sweep in the folder, and every error of `train` and of `train_on_cluster`.
+    A training that cannot run on this machine (`NotMeasured`) becomes an outcome with the reason.
+    Raises `UsageError` if a key is no folder name or `folder/<key>` holds another result, `RunError` if another process
+    runs a sweep in the folder, and every error of `train` and of `train_on_cluster`.
     """
-    check_keys(plan)
+    for key in plan:
+        if not re.fullmatch(r"\w[\w.-]*", key, re.ASCII) or key.endswith(".checkpoint"):
+            raise UsageError(
+                f"The configuration key {key!r} cannot be used as a folder name. Use letters, digits, _, - and dots; "
+                "the key must not end in .checkpoint."
+            )
     with lock_folder(folder):
         for key, config in plan.items():
             read_outcome(key, config, data, folder)  # a wrong folder fails here, before any training
@@ -121,16 +123,6 @@ def _train_here(
             key, config, data, folder, frozen=embeddings.get(base), evaluate=evaluate, progress=progress
         )
         yield outcome
-
-
-def check_keys(keys: Mapping[str, object]) -> None:
-    """Raise `UsageError` for a key that is not a valid folder name, or that would collide with a checkpoint."""
-    for key in keys:
-        if not re.fullmatch(r"\w[\w.-]*", key, re.ASCII) or key.endswith(".checkpoint"):
-            raise UsageError(
-                f"The configuration key {key!r} cannot be used as a folder name. Use letters, digits, _, - and dots; "
-                "the key must not end in .checkpoint."
-            )
 
 
 @contextlib.contextmanager

@@ -1,15 +1,11 @@
 """Train an intent classifier and save it.
 
-    result = train(TrainConfig(method="lora", rank=8, epochs=2), load("teller77"), Path("adapters/lora-r8"))
-
-By default the linear head starts from logistic regression on frozen embeddings, LoRA adapts the upper half of the
-layers, batches hold texts of similar length, and a kernel head replaces the linear head at the end. `study.csv` holds
-the measurements behind these choices.
+result = train(TrainConfig(method="lora", rank=8, epochs=2), load("teller77"), Path("adapters/lora-r8"))
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,35 +110,32 @@ def train(
     result = TrainResult(classifier, config, costs, run.frozen, _predict(classifier, data), run.curve)
     if output is not None:
         rows = evaluate(result) if evaluate else None
-        written = write_artifact(classifier, output, result.predictions, costs, rows)
-        result = replace(result, costs=costs.model_copy(update={"adapter_bytes": written}))
+        result = replace(result, costs=write_artifact(classifier, output, result.predictions, costs, rows))
     return result
 
 
+@dataclass(eq=False)
 class _Run:
     """The steps of one training (start the head, optimise, fit the kernel head) and its running costs."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        data: Dataset,
-        classifier: IntentClassifier,
-        memory: PeakMemory,
-        progress: bool,
-        evaluations: int,
-        saved: Checkpoint | None,
-    ) -> None:
-        self.config, self.data, self.classifier, self.memory, self.saved = config, data, classifier, memory, saved
-        self.progress, self.evaluations = progress, evaluations
-        self.trains_body = METHODS.get(config.method).trains_body
-        self.first_trained = cached_layers.first_trained_layer(classifier.module.body)
-        self.before: dict[str, Any] = (saved.state if saved else None) or {}
+    config: TrainConfig
+    data: Dataset
+    classifier: IntentClassifier
+    memory: PeakMemory
+    progress: bool
+    evaluations: int
+    saved: Checkpoint | None
+    frozen: FrozenEmbeddings | None = None
+    shared_bytes: int = 0
+    """Bytes of frozen embeddings that another training computed: in memory before `PeakMemory` started."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.trains_body = METHODS.get(self.config.method).trains_body
+        self.first_trained = cached_layers.first_trained_layer(self.classifier.module.body)
+        self.before: dict[str, Any] = (self.saved.state if self.saved else None) or {}
         self.clock = trainer.Stopwatch(self.before.get("seconds", 0.0))
         self.encode_seconds: float = self.before.get("encode_seconds", 0.0)
-        self.frozen: FrozenEmbeddings | None = None
-        self.shared_bytes = 0
-        """Bytes of frozen embeddings that another training computed: in memory before `PeakMemory` started."""
-        self.curve: list[dict[str, float]] = []
 
     def start_head(self, given: FrozenEmbeddings | None) -> None:
         """Embed the training texts with the frozen base, if needed, and start the linear head from them."""

@@ -1,8 +1,4 @@
-"""The gradient steps: a plain loop in torch over batches of texts of similar length.
-
-The batches and the dropout of an epoch depend only on the seed and the epoch, so a resumed training needs no state of a
-random generator.
-"""
+"""The gradient steps: a plain loop in torch over batches of texts of similar length."""
 
 import math
 import time
@@ -78,7 +74,7 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     half = torch.float16 if precision == "fp16" else torch.bfloat16
     autocast = torch.autocast(device.type, half, enabled=precision != "fp32")
-    stateful = {"optimizer": optimizer, "schedule": schedule, "scaler": scaler}
+    stateful: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule, "scaler": scaler}
     if resume:
         module.load_state_dict(resume["weights"], strict=False)
         for name, part in stateful.items():
@@ -107,10 +103,10 @@ def fit(
     if evaluations:
         evaluate_after(finished * steps)
     every = steps / max(1, evaluations)
-    bar = {"desc": f"train {config.method}", "unit": "batch", "leave": False, "disable": not progress}
+    bar: dict[str, Any] = {"desc": f"train {config.method}", "unit": "batch", "leave": False, "disable": not progress}
     with tqdm(total=total, initial=finished * steps, **bar) as shown:
         for epoch in range(finished, config.epochs):
-            torch.manual_seed(config.seed * 1_000_003 + epoch)
+            torch.manual_seed(config.seed * 1_000_003 + epoch)  # so a checkpoint needs no state of a random generator
             module.train()
             batches = length_grouped_batches([len(ids) for ids in tokens], config.batch_size)
             for number, batch in enumerate(batches, start=1):

@@ -114,7 +114,7 @@ def test_given_predictions_are_used_and_those_of_other_texts_refused(data: Datas
     assert {row["confidence"] for row in rows if row["set"] == "test"} == {0.25}
     assert len({row["confidence"] for row in rows if row["set"] == "out_of_scope"}) > 100
     with pytest.raises(
-        DataError, match=rf"The {len(marked) - 1} given predictions do not belong to these {len(marked)} test"
+        DataError, match=rf"The {len(marked) - 1} given predictions do not belong to these {len(marked)}"
     ):
         evaluate(result.classifier, data, predictions=marked[1:])
     with pytest.raises(UsageError, match=r"has 8 labels and teller77\[5 intents\] has 5"):

@@ -3,55 +3,8 @@
 import numpy as np
 import pytest
 
-from bankllm import datasets
-from bankllm.datasets import Dataset, Split
 from bankllm.errors import DataError, UsageError
-from bankllm.training.config import TrainConfig
 from bankllm.training.label_errors import judge_labels, out_of_fold
-from bankllm.training.train import TrainResult, train
-
-
-@pytest.fixture(scope="module")
-def data() -> Dataset:
-    """Six dissimilar intents with 21 to 48 training texts each."""
-    names = ("age_limit", "exchange_rate", "goodbye", "human_agent", "lost_or_stolen_card", "top_up_limits")
-    return datasets.load("teller77").select(names, "six")
-
-
-@pytest.fixture(scope="module")
-def result(data: Dataset) -> TrainResult:
-    return train(TrainConfig(method="probe"), data, progress=False)
-
-
-def flipped(split: Split, classes: int, every: int) -> tuple[Split, set[int]]:
-    """Change the label of one text in every `every` texts. Returns the split and the positions of the changed texts."""
-    chosen = set(range(0, len(split), every))
-    labels = tuple((y + 1 + i % (classes - 1)) % classes if i in chosen else y for i, y in enumerate(split.labels))
-    assert all((split.labels[i] != labels[i]) == (i in chosen) for i in range(len(split)))
-    return Split(split.texts, labels), chosen
-
-
-def test_flipped_labels_are_found_in_both_splits(data: Dataset, result: TrainResult) -> None:
-    assert result.frozen is not None
-    for split in (data.train, data.test):
-        noisy, wrong = flipped(split, 6, every=10)
-        if split is data.train:
-            probabilities = out_of_fold(result.frozen.vectors, noisy.labels)
-        else:
-            probabilities = result.classifier.score(split.texts).probabilities
-        rows = judge_labels(probabilities, noisy.labels, data.label_names)
-        assert len(rows) == len(split)
-        suspected = {row["text_id"] for row in rows if row["suspected"] == "yes"}
-        assert len(suspected & wrong) / len(wrong) >= 0.7
-        assert len(suspected & wrong) / len(suspected) >= 0.55
-        assert [row["margin"] for row in rows] == sorted(float(str(row["margin"])) for row in rows)
-        assert len({row["text_id"] for row in rows[: len(wrong)]} & wrong) / len(wrong) >= 0.6
-        suggestion_is_true_label = [
-            row["suggested"] == data.label_names[split.labels[int(str(row["text_id"]))]]
-            for row in rows
-            if row["text_id"] in wrong
-        ]
-        assert np.mean(suggestion_is_true_label) >= 0.75
 
 
 @pytest.mark.parametrize("share", [0.03, 0.1, 0.2])

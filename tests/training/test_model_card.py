@@ -6,10 +6,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard
-from transformers import BertConfig, BertModel
+from peft import PeftModel
+from torch.nn.functional import normalize
+from transformers import AutoModel, BertConfig, BertModel
 
 from bankllm.datasets import Dataset
 from bankllm.datasets.banking77 import LICENCE
@@ -19,7 +23,7 @@ from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import Finding, verify
 from bankllm.model import base_models
 from bankllm.model.artifact import ClassifierConfig, Pooling
-from bankllm.model.encoder import EncoderWithHead
+from bankllm.model.encoder import EncoderWithHead, pool
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import Costs
 from bankllm.training.config import TrainConfig
@@ -84,21 +88,29 @@ def lora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult, D
 
 def test_the_folder_holds_adapter_labels_head_and_evidence_but_no_texts(lora) -> None:
     folder, result, data = lora
-    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
-        "README.md",
-        "adapter_config.json",
-        "adapter_model.safetensors",
-        "head.safetensors",
-        "raw/cost.csv",
-        "raw/predictions.csv",
-        "records.jsonl",
-        "training.json",
-    ]
+    names = {"README.md", "records.jsonl", "training.json", "raw/cost.csv", "raw/predictions.csv"}
+    names |= {"adapter_config.json", "adapter_model.safetensors", "head.safetensors"}
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == names
     with (folder / "raw" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [{key: str(value) for key, value in row.items()} for row in result.predictions] == rows
     assert set(rows[0]) == {"text_id", "actual", "predicted", "confidence"}
     assert tuple(json.loads((folder / "training.json").read_text())["label_names"]) == data.label_names
+
+
+def test_peft_without_bankllm_gives_the_same_embeddings(lora) -> None:
+    folder, result, data = lora
+    plain = AutoModel.from_pretrained(base_models.resolve("minilm").location)
+    model = PeftModel.from_pretrained(plain, folder).eval()
+    batch = result.classifier.tokenizer(list(data.test.texts), padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        adapted = model(**batch).last_hidden_state
+        with model.disable_adapter():
+            unadapted = model(**batch).last_hidden_state
+    vectors, before = (normalize(pool(h, batch["attention_mask"], "mean")).numpy() for h in (adapted, unadapted))
+    ours = IntentClassifier.load(folder).score(data.test.texts).embeddings
+    np.testing.assert_allclose(vectors, ours, atol=1e-5)
+    assert np.abs(before - ours).max() > 1e-3  # the adapter has an effect
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
@@ -140,26 +152,15 @@ def test_the_evidence_verifies_and_the_card_states_the_numbers_of_the_records(lo
     card = ModelCard.load(folder / "README.md")
     assert card.data.library_name == "peft"
     assert "# Banking intents: LoRA (r = 4) on sentence-transformers/all-MiniLM-L6-v2" in card.text
-    found = {(r.metric_type, r.metric_name): r.metric_value for r in card.data.eval_results}
-    assert found == {
-        (hub, records[id].title): records[id].value
-        for hub, id in (
-            ("accuracy", "accuracy"),
-            ("f1", "macro_f1"),
-            ("expected_calibration_error", "expected_calibration_error"),
-        )
-    }
+    found = [(r.metric_type, r.metric_name, r.metric_value) for r in card.data.eval_results]
+    hub_names = {"accuracy": "accuracy", "macro_f1": "f1", "expected_calibration_error": "expected_calibration_error"}
+    assert found == [(name, records[id].title, records[id].value) for id, name in hub_names.items()]
     assert {match["id"] for match in CLAIM.finditer(card.text)} == set(records)
 
 
 TAMPERINGS = [
     ("README.md", r"value: 0\.75\n", "value: 0.85\n", "model-index: expected Accuracy 0.75, as in the records, found"),
-    (
-        "README.md",
-        "name: Accuracy",
-        "name: Precision",
-        "model-index: expected Precision None, as in the records, found",
-    ),
+    ("README.md", "name: Accuracy", "name: Precision", "model-index: expected Precision None, as in the records"),
     ("README.md", r"75\.0 %", "95.0 %", "accuracy: expected '75.0 %' as in the record, found '95.0 %'"),
     ("README.md", "tags:", "tags: [", "the model card cannot be read"),
     ("README.md", None, None, "the model card cannot be read (FileNotFoundError"),
@@ -247,15 +248,10 @@ def test_an_earlier_artifact_is_replaced_completely(tmp_path: Path) -> None:
     output = tmp_path / "adapter"
     write_artifact(tiny(), output, PREDICTIONS, COSTS)
     (output / "stale").touch()
-    weights = write_artifact(tiny(), output, PREDICTIONS, COSTS)
-    assert sorted(path.name for path in output.iterdir()) == [
-        "README.md",
-        "head.safetensors",
-        "raw",
-        "records.jsonl",
-        "training.json",
-    ]
-    assert weights == (output / "head.safetensors").stat().st_size
+    costs = write_artifact(tiny(), output, PREDICTIONS, COSTS)
+    names = {"README.md", "head.safetensors", "raw", "records.jsonl", "training.json"}
+    assert {path.name for path in output.iterdir()} == names
+    assert costs.adapter_bytes == (output / "head.safetensors").stat().st_size
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 

@@ -146,10 +146,13 @@ def test_a_killed_sweep_resumes(moment, reached, tmp_path, uninterrupted, traine
     assert not same_answers(outcomes[1], outcomes[2])
 
 
-def test_each_result_is_complete_and_states_its_costs(uninterrupted):
-    data = tiny()
+def test_a_finished_sweep_trains_nothing_and_each_result_is_complete_and_states_its_costs(uninterrupted, trained):
+    data, before, reported = tiny(), snapshot(uninterrupted), list[SweepResult]()
     assert {path.name for path in uninterrupted.iterdir()} == set(PLAN)
-    again = sweep(PLAN, data, uninterrupted, progress=False)
+    again = sweep(PLAN, data, uninterrupted, report=reported.append, progress=False)
+    assert reported == again
+    assert trained == []
+    assert snapshot(uninterrupted) == before
     for outcome in again:
         assert {path.name for path in outcome.folder.iterdir()} >= FILES
         assert outcome.folder == uninterrupted / outcome.key
@@ -158,28 +161,15 @@ def test_each_result_is_complete_and_states_its_costs(uninterrupted):
         costs = outcome.costs
         assert costs.rows_seen == len(data.train) * (1 if outcome.key == "one" else outcome.config.epochs)
         assert min(costs.seconds, costs.encode_seconds, costs.adapter_bytes) > 0
-        assert (costs.trainable_parameters > 0) == (
-            outcome.config.method == "lora"
-        )  # a kernel head is solved, not trained
+        assert (costs.trainable_parameters > 0) == (outcome.config.method == "lora")  # a kernel head is only solved
         assert (costs.device, costs.precision) == ("cpu", "fp32") or costs.device == "cuda"
         assert costs.total_seconds == costs.encode_seconds + costs.seconds
     assert again[2].costs.encode_seconds == again[1].costs.encode_seconds  # embedded once, shared
 
 
-def test_a_finished_sweep_trains_nothing(uninterrupted, trained):
-    before = snapshot(uninterrupted)
-    reported = []
-    outcomes = sweep(PLAN, tiny(), uninterrupted, report=reported.append, progress=False)
-    assert reported == outcomes
-    assert trained == []
-    assert snapshot(uninterrupted) == before
-
-
 def test_another_configuration_or_other_data_under_the_same_key_is_refused(uninterrupted, trained):
     before = snapshot(uninterrupted)
-    with pytest.raises(
-        UsageError, match=r"two belongs to another training \(rank: stored 2, requested 4\)\..*delete it"
-    ):
+    with pytest.raises(UsageError, match=r"two belongs to another training \(rank: stored 2, requested 4\)\."):
         sweep({**PLAN, "two": TrainConfig(rank=4, epochs=3)}, tiny(), uninterrupted, progress=False)
     data = tiny()
     swapped = Split(data.test.texts[::-1], data.test.labels[::-1])
@@ -226,11 +216,26 @@ def test_only_the_leftovers_of_a_killed_training_are_deleted(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"probe", *others}
 
 
+def test_an_unrelated_folder_with_the_name_of_a_key_is_kept(tmp_path):
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "thesis.txt").touch()
+    with pytest.raises(UsageError, match="exists and is not a trained classifier"):
+        sweep({"probe": TrainConfig(method="probe")}, tiny(), tmp_path, progress=False)
+    assert files_below(tmp_path) == {"probe", "probe/thesis.txt"}
+
+
+def test_qlora_gives_the_same_result_after_an_interruption(tmp_path):
+    """The interrupted sweep trained only the probe, so the resumed one computes the 4-bit base's states itself."""
+    both = {"probe": TrainConfig(method="probe"), "qlora": TrainConfig(method="qlora", rank=2, epochs=1)}
+    whole = sweep(both, tiny(), tmp_path / "whole", progress=False)
+    sweep({"probe": both["probe"]}, tiny(), tmp_path / "parts", progress=False)
+    parts = sweep(both, tiny(), tmp_path / "parts", progress=False)
+    assert same_answers(parts[1], whole[1])
+
+
 def test_two_sweeps_cannot_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_module, "TIMEOUT_S", 0.3)
-    code = (
-        f"import fcntl, os; fcntl.flock(os.open({str(tmp_path)!r}, os.O_RDONLY), fcntl.LOCK_EX); print(1, flush=True)"
-    )
+    code = f"import fcntl, os; fcntl.flock(os.open({str(tmp_path)!r}, os.O_RDONLY), fcntl.LOCK_EX); print(flush=True)"
     with subprocess.Popen([sys.executable, "-c", f"{code}; input()"], stdin=-1, stdout=-1) as other:
         assert other.stdout is not None
         other.stdout.readline()
