@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Histogram, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -16,30 +16,22 @@ from bankllm.telemetry.metrics import HTTP_BUCKETS, ServerMetrics
 from bankllm.util.processes import free_port
 
 
-class Metrics:
-    """An endpoint with a histogram of requests and a gauge `one`."""
-
-    def __init__(self) -> None:
-        registry = CollectorRegistry()
-        name = "http_request_duration_seconds"
-        self.seconds = Histogram(name, "Time", ["route"], buckets=HTTP_BUCKETS, registry=registry)
-        Gauge("one", "One", registry=registry).set(1)
-        self.server, self.thread = start_http_server(0, "127.0.0.1", registry)
-        self.port = self.server.server_port
-
-
 @pytest.fixture
-def metrics() -> Iterator[Metrics]:
-    endpoint = Metrics()
-    yield endpoint
-    endpoint.server.shutdown()
-    endpoint.server.server_close()
-    endpoint.thread.join()
+def endpoint() -> Iterator[tuple[int, Histogram]]:
+    """The port of an endpoint, and its histogram of chats."""
+    registry = CollectorRegistry()
+    seconds = Histogram("http_request_duration_seconds", "Time", ["route"], buckets=HTTP_BUCKETS, registry=registry)
+    server, thread = start_http_server(0, "127.0.0.1", registry)
+    yield server.server_port, seconds.labels("/api/v1/chat")
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
-def test_scrape_reads_the_metrics_of_an_endpoint(metrics: Metrics) -> None:
-    metrics.seconds.labels("/api/v1/chat").observe(0.03)
-    samples = scrape(f"http://127.0.0.1:{metrics.port}/metrics")
+def test_scrape_reads_the_metrics_of_an_endpoint(endpoint: tuple[int, Histogram]) -> None:
+    port, seconds = endpoint
+    seconds.observe(0.03)
+    samples = scrape(f"http://127.0.0.1:{port}/metrics")
     assert Sample("http_request_duration_seconds_count", {"route": "/api/v1/chat"}, 1.0) in samples
 
 
@@ -64,18 +56,19 @@ needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason
 
 @needs_prometheus
 @pytest.mark.slow
-def test_the_promql_p95_is_in_the_bucket_of_the_exact_p95(metrics: Metrics, tmp_path: Path) -> None:
+def test_the_promql_p95_is_in_the_bucket_of_the_exact_p95(endpoint: tuple[int, Histogram], tmp_path: Path) -> None:
+    port, histogram = endpoint
     raw = sorted(0.2 * (k / 200) ** 2 for k in range(1, 201))
-    with PrometheusServer(metrics.port, tmp_path) as prometheus:
+    with PrometheusServer(port, tmp_path) as prometheus:
         for seconds in raw:
-            metrics.seconds.labels("/api/v1/chat").observe(seconds)
+            histogram.observe(seconds)
         prometheus.wait_for_scrape()
         [total] = prometheus.query("sum(http_request_duration_seconds_count)")
         [p95] = prometheus.query("histogram_quantile(0.95, sum by (le) (http_request_duration_seconds_bucket))")
         with pytest.raises(UsageError, match="rejected the query 'sum\\('"):
             prometheus.query("sum(")
         with pytest.raises(UsageError, match="returns a matrix, expected one value per series"):
-            prometheus.query("one[10s]")
+            prometheus.query("up[10s]")
         process = prometheus.process
     assert total == Sample("", {}, 200.0)
     exact = raw[189]

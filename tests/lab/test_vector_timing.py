@@ -25,11 +25,6 @@ TEXTS = gather(load("teller77"))[:60]
 QUERIES = [text.text for text in TEXTS]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "memory.sqlite"
-
-
 def filled(service: VectorService) -> FilledMemory:
     memory = fill(service, TEXTS, service.embedder.encode(QUERIES))
     service.embedder.clear_cache()
@@ -55,8 +50,8 @@ def test_the_expected_hit_rate_is_the_mean_of_many_draws() -> None:
         assert expected_hit_rate(workload, len(QUERIES), 50) == pytest.approx(hits, abs=0.01), workload
 
 
-def test_search_rows_have_the_source_of_the_embedding(path: Path) -> None:
-    with open_service(path, embedder=fake_embedder()) as service:
+def test_search_rows_have_the_source_of_the_embedding(tmp_path: Path) -> None:
+    with open_service(tmp_path / "memory.sqlite", embedder=fake_embedder()) as service:
         memory = filled(service)
         cold = time_searches(service, QUERIES, memory.customers, "distinct", count=20)
         warm = time_searches(service, QUERIES, [memory.everything], "distinct", count=20, cache="warm")
@@ -83,10 +78,10 @@ def test_a_foreign_match_is_counted() -> None:
             time_searches(service, QUERIES, [], "distinct", count=1)
 
 
-def test_a_stored_text_is_found_by_another_service_in_its_first_search(path: Path) -> None:
-    with open_service(path, embedder=fake_embedder()) as writer:
+def test_a_stored_text_is_found_by_another_service_in_its_first_search(tmp_path: Path) -> None:
+    with open_service(tmp_path / "memory.sqlite", embedder=fake_embedder()) as writer:
         memory = filled(writer)
-        with open_service(path, embedder=fake_embedder()) as reader:
+        with open_service(tmp_path / "memory.sqlite", embedder=fake_embedder()) as reader:
             for place in (memory.everything, memory.customers[2]):
                 rows = time_until_found(writer, reader, place, count=10)
                 assert [(row["found"], row["searches"], row["scope"]) for row in rows] == [(True, 1, place.scope)] * 10
