@@ -1,7 +1,6 @@
 """Micro-batching: requests that arrive while the encoder is busy share its next passes.
 
-Dedicated threads run the encoder. They start a batch as soon as one request is queued, so an idle server adds no
-batching delay.
+A batch starts as soon as one request is queued and a thread is idle, so an idle server adds no delay.
 """
 
 import queue

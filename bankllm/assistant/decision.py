@@ -16,7 +16,7 @@ SMALL_TALK = frozenset({"goodbye", "greeting", "human_agent", "out_of_scope"})
 RELATED = 0.6
 """Cosine similarity from which an earlier message counts as being about the same topic."""
 QUOTED_CHARACTERS = 160
-"""An earlier message is shortened to this length when it is quoted."""
+"""Maximum length of a quotation."""
 
 
 class Decision(NamedTuple):
@@ -39,7 +39,7 @@ def decide(probabilities: np.ndarray, artifact: ClassifierConfig) -> Decision:
 
 
 def ask_back(alternatives: tuple[str, ...], earlier: Match | None) -> Facts:
-    """The reply of a classifier that abstains. It has no facts, so no language model words it."""
+    """The reply of a classifier that abstains."""
     topics = " or ".join(f"“{title}”" for title in alternatives)
     text = (
         f"I am not sure that I understand, so I am handing you over to a person in our team. Is it about {topics}? "
@@ -63,6 +63,5 @@ def related(matches: list[Match], decision: Decision) -> Match | None:
 
 
 def _title(intent: str) -> str:
-    """How a reply offers an intent as a topic."""
     article = load_knowledge().get(intent)
     return article.title if article else f"Your {intent.replace('_', ' ')}"

@@ -33,8 +33,7 @@ logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 2000
 STORE_WAIT_S = 3.0
-"""Timeout per call when other processes share the store. A chat makes two calls (three for a follow-up) and continues
-without history on a timeout, so the wait is bounded."""
+"""Timeout per call when other processes share the store. A chat makes at most three calls."""
 RECALLED = 5
 """How many of the customer's nearest earlier messages are considered."""
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
@@ -51,10 +50,7 @@ class ChatEngine:
     def __init__(
         self, classifier: Classifier, memory: VectorService, bank: Bank, responder: Responder, encoder_threads: int = 1
     ) -> None:
-        """`encoder_threads` is the number of encoder passes that run at the same time.
-
-        Raises `ModelError` if the classifier has an intent that no tool answers.
-        """
+        """`encoder_threads`: parallel encoder passes. Raises `ModelError` if no tool answers one of the intents."""
         self.classifier = classifier
         self.memory = memory
         self.bank = bank
@@ -102,7 +98,7 @@ class ChatEngine:
             raise
 
     def chat(self, message: str, customer_id: str, conversation_id: str | None = None) -> ChatReply:
-        """Answer one message. When this returns, memory has the turn, with account numbers masked.
+        """Answer one message, and store the turn with account numbers masked.
 
         Raises `UsageError` for an empty or overlong message, `UnknownCustomer`, `Overloaded`, and `LedgerError` if the
         bank fails. If memory fails, the chat still gets a reply; see `ChatReply.unavailable`.
@@ -192,10 +188,7 @@ class ChatEngine:
         return not (self.responder.waits or self.memory.store.remote)
 
     def _classify(self, pending: PendingChat, *, together: bool = False) -> bool:
-        """Wait for the encoder and set intent, confidence and alternatives.
-
-        With `together`, return False if that needs another encoder pass.
-        """
+        """Wait for the encoder and set the decision. With `together`, return False if it needs another pass."""
         decision = decide(pending.wait().probabilities, self.classifier.artifact)
         unclear = decision.alternatives or (decision.confidence < CLEAR and is_follow_up(pending.message))
         if pending.continues and unclear:

@@ -14,8 +14,6 @@ from bankllm.vectors.rows import Match
 
 @dataclass(frozen=True)
 class Request:
-    """A message whose intent is known."""
-
     message: str
     """Account numbers are masked."""
     customer_id: str
@@ -26,8 +24,6 @@ class Request:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the assistant knows for one request."""
-
     text: str
     """The reply in the bank's own words."""
     lines: tuple[str, ...] = ()
@@ -57,5 +53,4 @@ def tools_by_intent() -> dict[str, Tool]:
 
 
 def counted(rows: Sized, noun: str) -> str:
-    """“The customer has 2 accounts.”"""
     return f"The customer has {len(rows)} {noun}{'' if len(rows) == 1 else 's'}."

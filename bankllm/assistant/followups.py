@@ -1,8 +1,4 @@
-"""Rules for follow-up messages: whether a message continues another one, and how many transactions it asks for.
-
-is_follow_up("and the last three transactions?")   # True
-wanted_count("and the last three transactions?")   # 3
-"""
+"""Rules for follow-up messages: whether a message continues another one, and how many transactions it asks for."""
 
 import re
 

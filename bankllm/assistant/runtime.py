@@ -47,8 +47,7 @@ def prepare(folder: Path, settings: Settings) -> None:
 
 
 def memory_embedder(classifier: Classifier, settings: Settings) -> Embedder:
-    """The embedder of a server's memory: the served classifier if it embeds as its base model does, so that one pass
-    gives both the intent and the embedding, else the packaged classifier."""
+    """The embedder of a server's memory: the classifier if it embeds as its base model, else the packaged one."""
     if not embeds_as_base(classifier.artifact):
         classifier, _ = load_classifier(DEFAULT_ADAPTER, settings)
     return Embedder(
@@ -65,8 +64,7 @@ def served_embedder(folder: Path, settings: Settings) -> Embedder:
 
 
 def embeds_as_base(artifact: ClassifierConfig) -> bool:
-    """Whether `Scores.embeddings` are those of sentence-transformers: a head on the unchanged base model that reads as
-    many tokens of a text."""
+    """Whether `Scores.embeddings` are those of sentence-transformers, for all tokens that it reads."""
     reads = base_models.sentence_length(base_models.resolve(artifact.base_model))
     is_head = artifact.method == "probe" and artifact.pooling == "mean"
     return is_head and reads is not None and artifact.max_length >= reads

@@ -32,8 +32,6 @@ class Latency(BaseModel):
 
 
 class ChatReply(BaseModel):
-    """A reply, and the sources and models behind it."""
-
     model_config = ConfigDict(frozen=True)
 
     reply: str
@@ -44,7 +42,7 @@ class ChatReply(BaseModel):
     responder: str
     """What generated the reply: `template`, or the language model's name."""
     fallback: str | None = None
-    """Why the template replied although a language model is configured, e.g. `time-out`."""
+    """See `bankllm.assistant.wording.responder.Fallback`."""
     unavailable: tuple[str, ...] = ()
     """What failed: `memory` (earlier messages were not read) or `storing` (this turn was not stored)."""
     model: str
@@ -97,7 +95,6 @@ class PendingChat:
         return encoded
 
     def end_stage(self, stage: str) -> None:
-        """Record the time since the stage before as the duration of this one."""
         now = time.perf_counter()
         self._stages[stage] = now - self._last
         self._last = now

@@ -58,8 +58,6 @@ class ClassifierConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable intent of one text."""
-
     intent: str
     confidence: float
     """Probability of the intent, 0 … 1."""
@@ -69,8 +67,6 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Scores:
-    """The result for n texts."""
-
     probabilities: np.ndarray
     """(n, classes) float32; each row sums to 1."""
     embeddings: np.ndarray
@@ -98,7 +94,7 @@ class Classifier(ABC):
 
     @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> int:
-        """Return the number of tokens that the encoder reads for these texts, including special tokens."""
+        """Return the number of tokens that the encoder reads, including special tokens."""
 
     @property
     def label_names(self) -> tuple[str, ...]:

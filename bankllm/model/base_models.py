@@ -31,8 +31,6 @@ Tokenise = Callable[[list[str]], list[list[int]]]
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model that `from_pretrained` can load."""
-
     name: str
     """Name of the model, the Hub id or the folder's name."""
     location: str

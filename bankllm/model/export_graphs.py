@@ -13,7 +13,7 @@ from bankllm.model.torch_classifier import IntentClassifier
 
 
 class _Graph(nn.Module):
-    """Base of both forms: the classifier in fp32 on the CPU, with its modules prepared for the export."""
+    """The classifier in fp32 on the CPU, with its modules prepared for the export."""
 
     def __init__(self, classifier: IntentClassifier) -> None:
         super().__init__()

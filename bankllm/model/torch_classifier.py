@@ -92,10 +92,7 @@ class IntentClassifier(Classifier):
         return Scores(probabilities.cpu().numpy(), vectors.cpu().numpy(), tokenise_s)
 
     def save(self, folder: Path) -> None:
-        """Write head and `training.json` of an artifact folder. The training method saves the body's trained weights.
-
-        `training.json` is written last, so a folder without it is incomplete.
-        """
+        """Write the head, then `training.json`. The training method saves the trained weights of the body before."""
         folder.mkdir(parents=True, exist_ok=True)
         head = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.head.state_dict().items()}
         if isinstance(self.module.head, KernelHead):

@@ -10,9 +10,8 @@ DATA = Path(__file__).parents[2] / "data"
 
 @dataclass(frozen=True)
 class Article:
-    """The answer to one intent, and the title under which a reply offers it as a topic."""
-
     title: str
+    """Under which a reply offers it as a topic."""
     answer: str
 
 

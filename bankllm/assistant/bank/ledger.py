@@ -50,8 +50,7 @@ class Bank(Protocol):
     def require(self, customer_id: str) -> None:
         """Return if the bank has this customer."""
 
-    def accounts(self, customer_id: str) -> tuple[Account, ...]:
-        """Return the customer's accounts with their balances."""
+    def accounts(self, customer_id: str) -> tuple[Account, ...]: ...
 
     def transactions(self, customer_id: str, limit: int = 5) -> tuple[Transaction, ...]:
         """Return the customer's latest transactions of all accounts, newest first."""
@@ -60,7 +59,7 @@ class Bank(Protocol):
 
 
 BANKS: Registry[Callable[[str], Bank]] = Registry("bank", "bankllm.banks", "bankllm.assistant.bank.backends")
-"""Scheme → function that opens the bank at the rest of the address. It raises `LedgerError` if that is impossible."""
+"""Scheme → function that opens the bank at the rest of the address."""
 
 
 def open_bank(address: str = "demo:") -> Bank:

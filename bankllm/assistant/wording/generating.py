@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Protocol
 
 import pybreaker
@@ -25,11 +26,10 @@ MAX_NEW_TOKENS = 256
 MAX_ATTEMPTS = 2
 """Attempts per reply for a remote model: one retry, only after a transient failure and before any text was shown."""
 MAX_CONCURRENCY = 24
-"""Maximum number of replies that are generated at once, so that a hanging model leaves some of the 40 threads that
-answer requests; above this number the facts' own text is sent."""
+"""Replies that are generated at once. A hanging model leaves some of the 40 threads that answer requests."""
 FAILURES, REST_S = 4, 5.0
-"""After this number of consecutive transient failures (time-outs, failed connections), the circuit breaker skips the
-model for this time in seconds. Then one reply at a time tries it."""
+"""After this number of consecutive transient failures, the circuit breaker skips the model for this time in seconds.
+Then one reply at a time tries it."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,6 @@ class GenerationFailed(Exception):
 
 
 class LanguageModel(Protocol):
-    """A language model that continues a chat, with greedy decoding."""
-
     name: str
     is_remote: bool
     """Whether the prompt leaves this process; IBANs are then masked."""
@@ -100,56 +98,48 @@ class GeneratingResponder:
         try:
             attempts = stop_after_attempt(MAX_ATTEMPTS if self._model.is_remote else 1)
             start = Retrying(stop=attempts, retry=retry_if_exception(self._may_retry), reraise=True).wraps(self._start)
-            with closing(start(request, facts)) as pieces:
-                yield from pieces
+            first, rest = start(request, facts)
+            with closing(rest):
+                yield first
+                yield from rest
         finally:
             self._slots.release()
 
     def _may_retry(self, error: BaseException) -> bool:
         return _is_transient(error) and self._breaker.current_state == pybreaker.STATE_CLOSED
 
-    def _start(self, request: Request, facts: Facts) -> Generator[str]:
-        """Begin an attempt: return a generator of its pieces, of which the first is ready."""
+    def _start(self, request: Request, facts: Facts) -> tuple[str, Generator[str]]:
+        """Begin an attempt: return its first piece and the generator of the others."""
         resting = self._breaker.current_state != pybreaker.STATE_CLOSED
         if resting and not self._trial.acquire(blocking=False):
             raise GenerationFailed("resting")
         try:
             pieces = self._breaker.call(self._write, request, facts)
-            first = next(pieces)
+            return next(pieces), pieces
         except pybreaker.CircuitBreakerError:
             raise GenerationFailed("resting") from None
         finally:
             if resting:
                 self._trial.release()
 
-        def all_pieces() -> Generator[str]:
-            with closing(pieces):
-                yield first
-                yield from pieces
-
-        return all_pieces()
-
     def _write(self, request: Request, facts: Facts) -> Generator[str]:
         """One attempt. Yield pieces whose figures are all facts, at least one. Raises `GenerationFailed`."""
         prompt = make_prompt(request, facts, self._model.is_remote)
-        empty = True
-        written = _within(self.timeout_s, lambda emit, stop: self._model.write(prompt.messages, emit, stop))
-        with closing(written):
+        text = ""
+        with closing(_within(self.timeout_s, partial(self._model.write, prompt.messages))) as written:
             try:
                 for text in grounded(written, prompt.listing):
-                    empty = False
                     yield prompt.unmasked(text)
             except NotGrounded:
                 raise GenerationFailed("not grounded") from None
-        if empty:
+        if not text:
             raise GenerationFailed("empty")
 
 
 def _within(seconds: float, write: Callable[[Callable[[str], object], threading.Event], None]) -> Generator[str]:
-    """Run `write` in a separate thread and yield the pieces that it emits, for at most `seconds`.
+    """Run `write` in a separate thread, and yield the pieces that it emits. Raises what it raises.
 
-    After the time-out, or when the generator is closed, the `stop` event is set and the thread is not waited for.
-    Raises `GenerationFailed` after the time-out, and the exceptions of `write`.
+    After `seconds` (`GenerationFailed`), or when the generator is closed, `stop` is set and the thread left alone.
     """
     deadline = time.monotonic() + seconds
     pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()

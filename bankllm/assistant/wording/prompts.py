@@ -30,7 +30,6 @@ class Prompt(NamedTuple):
     """Mask → IBAN, without masks that stand for more than one IBAN."""
 
     def unmasked(self, text: str) -> str:
-        """The text with each mask replaced by its full IBAN."""
         for short, iban in self.masked.items():
             text = text.replace(short, iban)
         return text

@@ -21,8 +21,6 @@ permanent error. `resting`: the circuit breaker is open.
 
 @dataclass(frozen=True)
 class Reply:
-    """The output of a responder."""
-
     text: str
     responder: str = "template"
     """Name of the responder that generated the text: `template` after a fallback."""
@@ -30,28 +28,25 @@ class Reply:
 
 
 class Responder(Protocol):
-    """Words the facts. It looks up nothing itself. Thread-safe."""
+    """Words the facts. Thread-safe."""
 
     name: str
     waits: bool
     """Whether a reply may take long; it is then never generated in one thread with others."""
 
     def stream(self, request: Request, facts: Facts) -> Iterator[str | Reply]:
-        """Yield the text in pieces while it is generated, then the complete `Reply`.
-
-        The reply's text equals the joined pieces. If the reply's `fallback` is set, its text replaces the pieces.
-        """
+        """Yield the text in pieces while it is generated, then the whole. With a `fallback` it replaces the pieces."""
         ...
 
 
 RESPONDERS: Registry[Callable[[str, Settings], Responder]] = Registry(
     "responder", "bankllm.responders", "bankllm.assistant.wording.responders"
 )
-"""Scheme → function that makes the responder from the rest of the address. It raises `UsageError` for an address that
-it cannot read, `ModelError` for a missing model."""
+"""Scheme → function that makes the responder from the rest of the address."""
 
 
 def make_responder(address: str, settings: Settings) -> Responder:
-    """Make the responder at `SCHEME` or `SCHEME:REST`. Raises `UsageError` or `ModelError`."""
+    """Make the responder at `SCHEME` or `SCHEME:REST`. Raises `UsageError` for an address that cannot be read, and
+    `ModelError` for a missing model."""
     scheme, _, rest = address.partition(":")
     return RESPONDERS.get(scheme)(rest, settings)

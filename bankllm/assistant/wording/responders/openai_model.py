@@ -15,14 +15,12 @@ from bankllm.errors import UsageError
 from bankllm.settings import Settings
 
 TRANSIENT_STATUSES = frozenset({408, 409, 429})
-"""Statuses after which a retry may succeed, in addition to all 5xx statuses."""
+"""A retry may succeed, as after all 5xx statuses."""
 
 logger = logging.getLogger(__name__)
 
 
 class OpenAIModel:
-    """A model on a server with OpenAI's protocol: vLLM, llama.cpp, Ollama, `transformers serve`, OpenAI."""
-
     is_remote = True
 
     def __init__(self, base_url: str, model: str, settings: Settings) -> None:
@@ -39,39 +37,33 @@ class OpenAIModel:
         import openai
 
         started = time.perf_counter()
+        ended = False
+        chat: Any = messages
         try:
-            ended = self._read(messages, emit, stop)
+            with self._client.chat.completions.create(
+                model=self._model, messages=chat, max_tokens=MAX_NEW_TOKENS, temperature=0, stream=True
+            ) as stream:
+                for chunk in stream:
+                    if stop.is_set():
+                        return
+                    for choice in chunk.choices:  # a chunk that reports usage has no choices
+                        if choice.delta.content:
+                            emit(choice.delta.content)
+                        ended = ended or choice.finish_reason == "stop"
         except openai.APITimeoutError as error:
             raise GenerationFailed("time-out", transient=True) from error
         except openai.APIConnectionError as error:
             raise GenerationFailed("unreachable", transient=True) from error
         except openai.APIStatusError as error:
-            logger.warning(
-                "the model server answered %d after %.1f s", error.status_code, time.perf_counter() - started
-            )
+            seconds = time.perf_counter() - started
+            logger.warning("the model server answered %d after %.1f s", error.status_code, seconds)
             transient = error.status_code in TRANSIENT_STATUSES or error.status_code >= 500
             raise GenerationFailed("unreachable" if transient else "refused", transient=transient) from error
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:  # not a chat completion
             logger.warning("cannot read the response of the model server: %s", type(error).__name__)
             raise GenerationFailed("failed") from error
-        if not ended and not stop.is_set():
+        if not ended:
             raise GenerationFailed("cut off")
-
-    def _read(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> bool:
-        """Generate the text. Returns True if the model ended it, False if it was cut off."""
-        ended = False
-        chat: Any = messages
-        with self._client.chat.completions.create(
-            model=self._model, messages=chat, max_tokens=MAX_NEW_TOKENS, temperature=0, stream=True
-        ) as stream:
-            for chunk in stream:
-                if stop.is_set():
-                    break
-                for choice in chunk.choices:  # a chunk that reports usage has no choices
-                    if choice.delta.content:
-                        emit(choice.delta.content)
-                    ended = ended or choice.finish_reason == "stop"
-        return ended
 
 
 @RESPONDERS.register("openai")
