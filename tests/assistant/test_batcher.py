@@ -1,7 +1,6 @@
 """Batches form under load, hold their order, and a fault stays with its own request."""
 
 import threading
-import time
 from contextlib import closing
 
 import pytest
@@ -52,9 +51,9 @@ def test_what_waits_shares_passes_in_its_order(encoder):
 
 def test_several_threads_share_what_waits(encoder):
     encoder.go.set()
+    texts = [str(number) for number in range(100)]
     with closing(Batcher(encoder, threads=3)) as batcher:
-        futures = [batcher.submit(str(number)) for number in range(100)]
-        assert [future.result(10) for future in futures] == [str(number) for number in range(100)]
+        assert [future.result(10) for future in list(map(batcher.submit, texts))] == texts
 
 
 def test_cancelled_texts_are_skipped(encoder):
@@ -87,10 +86,10 @@ def test_closing_answers_what_waits_and_refuses_the_rest(encoder):
     batcher = Batcher(encoder)
     closer, late = threading.Thread(target=batcher.close), []
 
-    def submit_until_refused() -> None:
+    def submit_until_refused():
         while True:
             late.append(batcher.submit("late"))
-            time.sleep(0.01)
+            closer.join(0.01)
 
     def close_and_ask(_):
         closer.start()

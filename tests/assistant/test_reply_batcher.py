@@ -12,11 +12,10 @@ from bankllm.assistant.reply_batcher import ReplyBatcher
 class Engine:
     """Answers `x` with `X` and records each batch; `!` fails, and `?` cannot be answered in a batch."""
 
-    def __init__(self, answers_together: bool = True) -> None:
-        self.answers_together = answers_together
+    def __init__(self, answers_together: bool = True, refuses: str = "") -> None:
+        self.answers_together, self.refuses = answers_together, refuses
         self.together: list[list[str]] = []
         self.alone: list[str] = []
-        self.refuses: str | None = None
 
     def finish_together(self, exchanges: Sequence[str]) -> list[Any]:
         self.together.append(list(exchanges))
@@ -39,29 +38,22 @@ def answers(engine: Engine, *exchanges: str) -> list[Any]:
     return [str(found) for found in asyncio.run(all_at_once())]
 
 
-def test_chats_that_are_ready_together_are_finished_together() -> None:
-    engine = Engine()
-    assert answers(engine, "a", "b", "c") == ["A", "B", "C"]
-    assert (engine.together, engine.alone) == ([["a", "b", "c"]], [])
-
-
-def test_a_failed_or_unclear_chat_affects_only_itself() -> None:
-    engine = Engine()
-    assert answers(engine, "a", "!b", "c?", "d") == ["A", "!b", "C?", "D"]
-    assert engine.alone == ["c?"]
-
-
-def test_if_the_batch_fails_each_chat_is_finished_singly() -> None:
-    engine = Engine()
-    engine.refuses = "b"
-    assert answers(engine, "a", "b", "c") == ["A", "b", "C"]
-    assert sorted(engine.alone) == ["a", "b", "c"]
-
-
-def test_an_engine_that_may_wait_finishes_each_chat_singly() -> None:
-    engine = Engine(answers_together=False)
-    assert answers(engine, "a", "b") == ["A", "B"]
-    assert (engine.together, sorted(engine.alone)) == ([], ["a", "b"])
+@pytest.mark.parametrize(
+    ("engine", "chats", "replies", "alone"),
+    [
+        (Engine(), ["a", "b", "c"], ["A", "B", "C"], []),
+        (Engine(), ["a", "!b", "c?", "d"], ["A", "!b", "C?", "D"], ["c?"]),
+        (Engine(refuses="b"), ["a", "b", "c"], ["A", "b", "C"], ["a", "b", "c"]),
+        (Engine(answers_together=False), ["a", "b"], ["A", "B"], ["a", "b"]),
+    ],
+    ids=["together", "one fails, one is unclear", "the batch fails", "the engine may wait"],
+)
+def test_chats_are_finished_together_and_else_singly(
+    engine: Engine, chats: list[str], replies: list[str], alone: list[str]
+) -> None:
+    assert answers(engine, *chats) == replies
+    assert engine.together == ([chats] if engine.answers_together else [])
+    assert sorted(engine.alone) == alone
 
 
 def test_a_cancelled_chat_does_not_affect_the_others() -> None:

@@ -31,38 +31,27 @@ def test_a_file_gives_the_same_rows_as_the_demo(file: Path) -> None:
     assert [account.balance_minor for account in demo.accounts("CUST001")] == [490760, 283383]
     with pytest.raises(UnknownCustomer, match=r"Send the id of a customer of the ledger"):
         own.require("CUST999")
-
-
-def test_an_account_without_transactions_has_balance_zero(file: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("DELETE FROM transactions WHERE account_id = 'ACC00102'")
     connection.close()
     assert [account.balance_minor for account in open_bank(f"sqlite:{file}").accounts("CUST001")] == [490760, 0]
 
 
-def test_balance_is_the_sum_of_the_transactions() -> None:
+def test_demo_ledger_is_consistent() -> None:
     bank = open_bank()
+    booked = [t.booked for t in bank.transactions("CUST001", 1000)]
+    assert booked == sorted(booked, reverse=True)
+    assert [t.booked for t in bank.transactions("CUST001", 5)] == booked[:5]
+    ids: set[str] = set()
     for customer in CUSTOMERS:
         for account in bank.accounts(customer):
             rows = [t for t in bank.transactions(customer, 1000) if t.account_id == account.account_id]
             assert account.balance_minor == sum(t.amount_minor for t in rows)
             assert {t.currency for t in rows} == {account.currency}
-
-
-def test_latest_transactions_come_newest_first() -> None:
-    bank = open_bank()
-    booked = [t.booked for t in bank.transactions("CUST001", 1000)]
-    assert booked == sorted(booked, reverse=True)
-    assert [t.booked for t in bank.transactions("CUST001", 5)] == booked[:5]
-
-
-def test_accounts_belong_to_one_customer_and_ibans_are_valid() -> None:
-    bank = open_bank()
-    accounts = [account for customer in CUSTOMERS for account in bank.accounts(customer)]
-    assert len({a.account_id for a in accounts}) == len({a.iban for a in accounts}) == len(accounts)
-    for account in accounts:
-        rearranged = account.iban[4:] + account.iban[:4]
-        assert int("".join(str(int(character, 36)) for character in rearranged)) % 97 == 1
+            rearranged = account.iban[4:] + account.iban[:4]
+            assert int("".join(str(int(character, 36)) for character in rearranged)) % 97 == 1
+            assert ids.isdisjoint((account.account_id, account.iban)), "one account, one customer"
+            ids |= {account.account_id, account.iban}
 
 
 @pytest.mark.parametrize("customer_id", ["CUST999", "", "cust001", "CUST001' OR '1'='1"])
@@ -99,9 +88,6 @@ def test_a_ledger_that_fails_later_is_a_ledger_error(file: Path) -> None:
     bank.close()
     with pytest.raises(LedgerError, match=r"The ledger cannot be read \(.*\)\. Restore its file"):
         bank.accounts("CUST001")
-
-
-def test_unknown_scheme_is_refused() -> None:
     with pytest.raises(UsageError, match=r"Unknown bank 'oracle'\. Expected one of: "):
         open_bank("oracle:x")
 

@@ -51,41 +51,38 @@ def test_every_intent_of_the_assistant_has_a_tool() -> None:
             "account_balance",
             [EVERYDAY],
             "Your account balance is: Everyday £1,204.50.",
-            ("The customer has 1 account.", "Everyday: balance £1,204.50"),
+            "The customer has 1 account.\nEveryday: balance £1,204.50",
         ),
         (
             "account_balance",
             [EVERYDAY, SAVINGS],
             "Your account balances are: Everyday £1,204.50; Savings -€0.05.",
-            ("The customer has 2 accounts.", "Everyday: balance £1,204.50", "Savings: balance -€0.05"),
+            "The customer has 2 accounts.\nEveryday: balance £1,204.50\nSavings: balance -€0.05",
         ),
         (
             "account_details",
             [EVERYDAY],
             "Your account details: Everyday, GBP, IBAN GB00DEMO1, opened 2020-01-02.",
-            ("The customer has 1 account.", "Everyday: currency GBP, IBAN GB00DEMO1, opened 2020-01-02"),
+            "The customer has 1 account.\nEveryday: currency GBP, IBAN GB00DEMO1, opened 2020-01-02",
         ),
         (
             "recent_transactions",
             [EVERYDAY, COFFEE, SALARY],
             "Your latest transactions: 2026-11-18 Harbour Coffee -£6.23; 2026-11-10 Salary £2,100.00.",
-            (
-                "The customer has 2 latest transactions.",
-                "2026-11-18: Harbour Coffee, -£6.23 (£6.23 paid out)",
-                "2026-11-10: Salary, £2,100.00 (£2,100.00 paid in)",
-            ),
+            "The customer has 2 latest transactions.\n2026-11-18: Harbour Coffee, -£6.23 (£6.23 paid out)\n"
+            "2026-11-10: Salary, £2,100.00 (£2,100.00 paid in)",
         ),
         (
             "recent_transactions",
             [EVERYDAY],
             "There are no transactions in your accounts yet.",
-            ("The customer has 0 latest transactions.",),
+            "The customer has 0 latest transactions.",
         ),
     ],
 )
-def test_ledger_tools(intent: str, rows: list[Account | Transaction], text: str, lines: tuple[str, ...]) -> None:
+def test_ledger_tools(intent: str, rows: list[Account | Transaction], text: str, lines: str) -> None:
     found = look_up(intent, *rows)
-    assert (found.text, found.lines) == (text, lines)
+    assert (found.text, "\n".join(found.lines)) == (text, lines)
     assert found.sources == (("ledger:ACC1", "ledger:ACC2") if SAVINGS in rows else ("ledger:ACC1",))
     assert found.private == (("GB00DEMO1",) if intent == "account_details" else ())
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,14 +30,15 @@ CARD = Facts("Please wait.", ("About “A late card”: Please wait 5 to 10 work
 GROUNDED = "You have £1,204.50 in your account."
 INVENTED = "Good news! You have £9,999.00 in it. Enjoy."
 WAIT = "Please be patient. Your card is on its way!"
+LOST = GenerationFailed("unreachable", transient=True)
 
 
 class FakeModel:
-    """Emits its texts in turn, word by word; an exception among them is raised."""
+    """Emits its texts in turn, word by word. An exception among them is raised, a function is called."""
 
     name = "fake"
 
-    def __init__(self, *says: str | GenerationFailed, is_remote: bool = False) -> None:
+    def __init__(self, *says: Any, is_remote: bool = False) -> None:
         self.is_remote = is_remote
         self.says = list(says)
         self.asked: list[list[dict[str, str]]] = []
@@ -46,7 +48,7 @@ class FakeModel:
         said = self.says.pop(0)
         if isinstance(said, GenerationFailed):
             raise said
-        for word in said.split(" "):
+        for word in said.split(" ") if isinstance(said, str) else said(stop):
             emit(f"{word} ")
 
 
@@ -66,10 +68,6 @@ def generated(*says: str | GenerationFailed, facts: Facts = BALANCE, is_remote: 
 
 def template(facts: Facts, fallback: Fallback | None) -> Reply:
     return Reply(facts.text, "template", fallback)
-
-
-def test_grounded_reply_is_the_models_text() -> None:
-    assert generated(GROUNDED) == Reply(GROUNDED, "fake", None)
 
 
 def test_invented_number_is_replaced_and_never_shown_even_if_the_customer_claims_it(
@@ -92,23 +90,21 @@ def test_empty_text_is_replaced_and_facts_that_must_not_be_worded_are_sent_as_th
 
 
 def test_only_a_remote_model_is_retried() -> None:
-    failed = GenerationFailed("unreachable", transient=True)
-    assert generated(failed, GROUNDED, is_remote=True).text == GROUNDED
-    assert generated(failed, failed, is_remote=True).fallback == "unreachable"
-    assert generated(failed).fallback == "unreachable"
+    assert generated(LOST, GROUNDED, is_remote=True) == Reply(GROUNDED, "fake", None)
+    assert generated(LOST, LOST, is_remote=True).fallback == "unreachable"
+    assert generated(LOST).fallback == "unreachable"
     assert generated(GenerationFailed("refused"), is_remote=True).fallback == "refused"
 
 
 def test_model_is_stopped_when_the_client_disconnects() -> None:
     stopped = threading.Event()
 
-    class Endless(FakeModel):
-        def write(self, messages: object, emit: Callable[[str], object], stop: threading.Event) -> None:
-            while not stop.wait(0.01):
-                emit("word ")
-            stopped.set()
+    def endless(stop: threading.Event) -> Iterator[str]:
+        while not stop.wait(0.01):
+            yield "word"
+        stopped.set()
 
-    pieces = GeneratingResponder(Endless(), 5).stream(ASKED, CARD)
+    pieces = GeneratingResponder(FakeModel(endless), 5).stream(ASKED, CARD)
     assert next(pieces) == "word"
     pieces.close()  # type: ignore[attr-defined]  # it is a generator
     assert stopped.wait(5)
@@ -224,8 +220,7 @@ def test_an_incomplete_or_invalid_response_is_replaced(
 
 
 def test_breaker_opens_after_transient_failures_only() -> None:
-    lost, refused = GenerationFailed("unreachable", transient=True), GenerationFailed("refused")
-    model = FakeModel(lost, lost, refused, lost, lost, lost, lost, is_remote=True)
+    model = FakeModel(LOST, LOST, GenerationFailed("refused"), LOST, LOST, LOST, LOST, is_remote=True)
     responder = GeneratingResponder(model, 5)
     reasons = [respond(responder, CARD).fallback for _ in range(5)]
     assert reasons == ["unreachable", "refused", "unreachable", "unreachable", "resting"]
@@ -237,16 +232,13 @@ def test_after_the_rest_one_reply_at_a_time_tries_the_model(monkeypatch: pytest.
     monkeypatch.setattr("bankllm.assistant.wording.generating.REST_S", 0)
     asked, go = threading.Event(), threading.Event()
 
-    class Held(FakeModel):
-        def write(self, messages: list[dict[str, str]], emit: Callable[[str], object], stop: threading.Event) -> None:
-            if self.says[0] == GROUNDED:
-                asked.set()
-                assert go.wait(10)
-            super().write(messages, emit, stop)
+    def held(stop: threading.Event) -> list[str]:
+        asked.set()
+        assert go.wait(10)
+        return [GROUNDED]
 
-    lost = [GenerationFailed("unreachable", transient=True)] * FAILURES
-    responder = GeneratingResponder(Held(*lost, GROUNDED, GROUNDED), 20)
-    assert {respond(responder, BALANCE).fallback for _ in lost} == {"unreachable"}
+    responder = GeneratingResponder(FakeModel(*[LOST] * FAILURES, held, GROUNDED), 20)
+    assert {respond(responder, BALANCE).fallback for _ in range(FAILURES)} == {"unreachable"}
     with ThreadPoolExecutor(1) as pool:
         trial = pool.submit(respond, responder, BALANCE)
         assert asked.wait(10)
