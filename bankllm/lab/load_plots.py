@@ -124,7 +124,8 @@ def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, uni
 def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[float], q: float, title: str) -> None:
     """Draw the distribution of the clients' latencies and of the server's histogram, with a point at each bound.
 
-    The bucket of the quantile `q` is shaded. `buckets` are rows of `le_ms` and a cumulative `requests`.
+    Between two bounds a histogram assumes a uniform distribution. The bucket of the quantile `q` is shaded. `buckets`
+    are rows of `le_ms` and a cumulative `requests`.
     """
     bounds = np.array([0.0, *(float(row["le_ms"]) for row in buckets[:-1])])
     shares = np.array([0.0, *(float(row["requests"]) for row in buckets[:-1])]) / float(buckets[-1]["requests"])
@@ -133,7 +134,9 @@ def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[
     axis.axvspan(low, high, color=plots.ORANGE, alpha=0.12, linewidth=0, label=f"bucket of the p{100 * q:.0f}")
     plots.latency_distribution(axis, {"clients' rows": latencies_ms}, title)
     shortest, longest = axis.get_xlim()
-    axis.plot(bounds[1:], shares[1:], "o--", color=plots.ORANGE, markersize=5, label="server's histogram")
+    between = np.geomspace(shortest, bounds[-1], 500)  # the straight lines of a histogram are curves on a log axis
+    axis.plot(between, np.interp(between, bounds, shares), "--", color=plots.ORANGE, label="server's histogram")
+    axis.plot(bounds[1:], shares[1:], "o", color=plots.ORANGE, markersize=5)
     axis.set_xlim(shortest, max(longest, 1.05 * high))
     plots.legend(axis, loc="lower right")
 

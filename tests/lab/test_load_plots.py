@@ -94,7 +94,10 @@ def test_the_histogram_has_a_point_per_bound_and_the_bucket_of_the_quantile_is_s
     load_plots.histogram_over_rows(axis, buckets, [8.0, 20.0, 30.0, 60.0], 0.95, "seen twice")
     [shade] = axis.patches
     assert (shade.get_x(), shade.get_x() + shade.get_width()) == (25, 50)  # type: ignore[attr-defined]
-    assert list(zip(*axis.get_lines()[-1].get_data(), strict=True)) == [(10, 0.1), (25, 0.6), (50, 0.97), (100, 1.0)]
+    *_, between, points = axis.get_lines()
+    assert list(zip(*points.get_data(), strict=True)) == [(10, 0.1), (25, 0.6), (50, 0.97), (100, 1.0)]
+    # A uniform distribution within a bucket is a straight line in ms, and a curve on the log axis.
+    assert np.interp(17.5, *between.get_data()) == pytest.approx(0.35, abs=0.005)
 
 
 def test_a_stage_shows_its_mean_and_a_mark_only_with_a_p95() -> None:
