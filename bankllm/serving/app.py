@@ -5,7 +5,7 @@
          -H 'content-type: application/json' http://127.0.0.1:8000/api/v1/chat
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
@@ -36,8 +36,7 @@ def create_app(
 ) -> FastAPI:
     """The application around an engine, or around one that is still loading (503 until it is loaded).
 
-    With `close_engine` the application closes a loaded engine when it stops; otherwise the caller does. Raises
-    `UsageError` in production if no way to check tokens is configured.
+    With `close_engine` the application closes the engine when it stops. Raises `UsageError` as `check_auth_settings`.
     """
     check_auth_settings(settings)
     if metrics is None:
@@ -45,18 +44,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.stopping = False
         yield
-        app.state.stopping = True
         if close_engine:
             await run_in_threadpool(current().close)
 
-    app = FastAPI(
-        title="bankllm",
-        version=__version__,
-        summary="A banking assistant that names its sources.",
-        lifespan=lifespan,
-    )
+    summary = "A banking assistant that names its sources."
+    app = FastAPI(title="bankllm", version=__version__, summary=summary, lifespan=lifespan)
     app.add_middleware(RequestLimits)
     app.add_middleware(Observe, metrics=metrics)
     install_handlers(app)
@@ -65,9 +58,17 @@ def create_app(
         engine.add_done_callback(lambda done: None if done.exception() else _observe(done.result(), metrics))
     else:
         _observe(engine, metrics)
-    current, limit = _engine_source(engine), RateLimit(settings)
-    customer = customer_of_token(settings)
-    app.include_router(health_routes(app, current, metrics))
+
+    def current() -> ChatEngine:
+        """The engine, or 503 while it is loading."""
+        if not isinstance(engine, Future):
+            return engine
+        if not engine.done() or engine.exception() is not None:
+            raise HTTPException(503, "The models are still loading. Try again in a moment.", {"Retry-After": "1"})
+        return engine.result()
+
+    customer, limit = customer_of_token(settings), RateLimit(settings)
+    app.include_router(health_routes(current, metrics))
     app.include_router(chat_routes(current, customer, limit))
     app.include_router(openai_routes(current, customer, limit))
     app.include_router(page_routes())
@@ -84,9 +85,7 @@ def load_engine(settings: Settings) -> ChatEngine:
 def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
     def observe_reply(reply: ChatReply) -> None:
         stages_s = {stage: ms / 1000 for stage, ms in reply.latency_ms if stage != "total"}
-        metrics.observe_reply(stages_s, reply.responder, reply.fallback)
-        for what in reply.unavailable:
-            metrics.observe_unavailable(what)
+        metrics.observe_reply(stages_s, reply.responder, reply.fallback, reply.unavailable)
 
     engine.observe_reply = observe_reply
     engine.observe_batch = metrics.observe_batch
@@ -95,16 +94,3 @@ def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
     metrics.set_model_info(engine.describe())
     if engine.memory.store.replication() is not None:
         metrics.watch_outbox(engine.memory.backlog)
-
-
-def _engine_source(engine: ChatEngine | Future[ChatEngine]) -> Callable[[], ChatEngine]:
-    """A function that returns the engine, or raises 503 while it is loading."""
-
-    def current() -> ChatEngine:
-        if not isinstance(engine, Future):
-            return engine
-        if not engine.done() or engine.exception() is not None:
-            raise HTTPException(503, "The models are still loading. Try again in a moment.", {"Retry-After": "1"})
-        return engine.result()
-
-    return current

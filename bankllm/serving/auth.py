@@ -1,9 +1,9 @@
 """Authentication: verify the bearer token of a request and return its customer id.
 
-A token is a JSON Web Token (RFC 7519) whose `sub` claim is the customer id. It is signed with a shared secret (HS256,
+A token is a JSON Web Token (RFC 7519) whose `sub` claim is the customer id, signed with a shared secret (HS256,
 `BANKLLM_JWT_SECRET`) or by an identity provider that publishes its keys at `BANKLLM_JWKS_URL` (RS256, ES256). Without
-either (development only), the demo customers need no token and the server listens only on a loopback address. The
-checks follow RFC 8725, the best current practices for JSON Web Tokens.
+either (development only), requests need no token and the server listens only on a loopback address. The checks follow
+RFC 8725.
 """
 
 import contextlib
@@ -32,15 +32,13 @@ TOKEN_FORMAT = (
 
 
 def auth_enabled(settings: Settings) -> bool:
-    """Whether requests need a token."""
     return bool(settings.jwt_secret or settings.jwks_url)
 
 
 def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
-    """Check that the settings do not expose customers' data to unauthenticated clients.
+    """Raise `UsageError` for both ways of authentication, a short secret, or no authentication that would be needed.
 
-    Raises `UsageError` if both ways of authentication are set, if the secret is too short, or if neither way is set
-    in production or for a `host` that is not a loopback address.
+    Authentication is needed in production and for a `host` that is not a loopback address.
     """
     if settings.jwt_secret and settings.jwks_url:
         raise UsageError("BANKLLM_JWT_SECRET and BANKLLM_JWKS_URL are both set. Expected only one. Unset the other.")
@@ -67,9 +65,8 @@ def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
 def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]]:
     """Return a FastAPI dependency that verifies the bearer token and returns its customer id.
 
-    The dependency returns None if the settings do not enable authentication. It raises `HTTPException`: 401 for a
-    token that is missing, expired, malformed, wrongly signed or signed with another algorithm than the settings
-    expect; 403 for a remote client of a server without authentication; 503 if the identity provider is unavailable.
+    The dependency returns None without authentication. It raises `HTTPException`: 401 for a token that is missing or
+    not valid, 403 for a remote client of a server without authentication, 503 if the identity provider is unavailable.
     """
     bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description=TOKEN_FORMAT)
     provider = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
@@ -110,10 +107,7 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
 
 
 def require_same_customer(customer: str | None, requested: str) -> None:
-    """Raise `HTTPException` 403 if the token's customer is not the requested one, whether that one exists or not.
-
-    `customer` is None if authentication is not enabled; every customer is then allowed.
-    """
+    """Raise `HTTPException` 403 if the token's customer is not the requested one, whether that one exists or not."""
     if customer is not None and customer != requested:
         raise HTTPException(403, "The token does not give access to that customer.")
 

@@ -24,8 +24,6 @@ CustomerId = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class ChatRequest(BaseModel):
-    """A customer's message."""
-
     message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
     customer_id: CustomerId
     conversation_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
@@ -45,8 +43,6 @@ class StoredTurn(BaseModel):
 
 
 class CustomerData(BaseModel):
-    """All that memory stores about a customer, without the embeddings."""
-
     customer_id: str
     messages: list[StoredTurn]
 
@@ -95,21 +91,17 @@ def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
 
         return EventStream(events())
 
-    @router.get("/customers/{customer_id}/memory", summary="Read a customer's memory", responses=READ_REFUSED)
+    path = "/customers/{customer_id}/memory"
+
+    @router.get(path, summary="Read a customer's memory", responses=READ_REFUSED)
     def read_memory(customer_id: CustomerId, customer: Customer) -> CustomerData:
         """All that memory stores about this customer, oldest first."""
         require_same_customer(customer, customer_id)
         limit.check(customer_id)
-        return CustomerData(
-            customer_id=customer_id, messages=[StoredTurn(**turn) for turn in current().export(customer_id)]
-        )
+        messages = [StoredTurn(**turn) for turn in current().export(customer_id)]
+        return CustomerData(customer_id=customer_id, messages=messages)
 
-    @router.delete(
-        "/customers/{customer_id}/memory",
-        summary="Delete a customer's memory",
-        status_code=204,
-        responses=READ_REFUSED,
-    )
+    @router.delete(path, summary="Delete a customer's memory", status_code=204, responses=READ_REFUSED)
     def delete_memory(customer_id: CustomerId, customer: Customer) -> None:
         """Delete all that memory stores about this customer. A second call does nothing and is no error."""
         require_same_customer(customer, customer_id)

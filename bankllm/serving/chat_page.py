@@ -15,7 +15,6 @@ CONTENT_SECURITY_POLICY = (
 
 
 def page_routes() -> APIRouter:
-    """The page at `/`, and its style sheet and script under `/page`."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")

@@ -24,8 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bankllm.assistant.bank.ledger import UnknownCustomer
 from bankllm.assistant.batcher import Overloaded
-from bankllm.errors import LedgerError, StoreError, UsageError
-from bankllm.telemetry.metrics import METHODS, ServerMetrics, is_monitoring_route
+from bankllm.errors import BankLLMError, LedgerError, StoreError, UsageError
+from bankllm.telemetry.metrics import ServerMetrics, is_monitoring_route
 from bankllm.util.redaction import mask
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ SECURITY_HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-"""Set on every response. Replies contain a customer's data, so caches must not store them."""
 DETAILS = {
     404: "There is no such path on this server. GET /openapi.json lists the paths.",
     405: "This path does not accept this method. The header Allow lists the methods that it accepts.",
@@ -52,12 +51,11 @@ FAULTS = {
     "model_attributes_type": "expected a JSON object; check the body and the header Content-Type: application/json",
 }
 """Details for pydantic's error types whose own text does not tell a client what to correct."""
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Fault(BaseModel):
-    """One invalid field of a request."""
-
     pointer: str
     """JSON Pointer (RFC 6901) into the request body, or the name of a parameter."""
     detail: str
@@ -87,10 +85,9 @@ class Problem(BaseModel):
 
 
 class Observe:
-    """Pure ASGI middleware: gives each request an id, measures, counts and logs it, and answers unhandled exceptions.
+    """ASGI middleware: gives each request an id, counts and logs it, and answers exceptions that no handler answers.
 
-    It wraps the exception handlers, so failed requests are counted and logged like all others. The log line has no
-    path, query, headers or body, which can contain customer data.
+    The log line has no path, query, headers or body, because they can contain customer data.
     """
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
@@ -128,21 +125,16 @@ class Observe:
             route = getattr(scope.get("route"), "path", "unmatched")
             # Without a status the client disconnected before the response started: 499, as in nginx.
             final_status, seconds = status or 499, time.perf_counter() - start
-            self.metrics.observe_request(route, scope["method"], final_status, seconds)
+            # As OpenTelemetry's semantic conventions: made-up methods must not add series.
+            method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+            self.metrics.observe_request(route, method, final_status, seconds)
             level = logging.DEBUG if is_monitoring_route(route) else logging.INFO
             if access.isEnabledFor(level):
-                fields = {
-                    "request_id": request_id,
-                    "route": route,
-                    "method": scope["method"] if scope["method"] in METHODS else "_OTHER",
-                    "status": final_status,
-                    "duration_ms": round(1000 * seconds, 3),
-                }
-                access.log(level, "request", extra=fields)
+                fields = {"request_id": request_id, "route": route, "method": method, "status": final_status}
+                access.log(level, "request", extra=fields | {"duration_ms": round(1000 * seconds, 3)})
 
 
 def openai_error(problem: Problem) -> OpenAIError:
-    """Convert a problem to the `error` object of OpenAI's protocol."""
     faults = [": ".join(filter(None, (fault.pointer, fault.detail))) for fault in problem.errors]
     return OpenAIError(
         message=" ".join([problem.detail, *faults]),
@@ -165,7 +157,7 @@ REFUSED = READ_REFUSED | documented(400, 408, 413)
 
 
 def describe_problems(app: FastAPI) -> None:
-    """Add the schemas that `documented` refers to to the application's OpenAPI description."""
+    """Add the schemas of `documented` to the application's OpenAPI description."""
     describe = app.openapi
 
     def describe_with_problems() -> dict[str, Any]:
@@ -178,7 +170,7 @@ def describe_problems(app: FastAPI) -> None:
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer HTTP errors and the package's own errors with problem documents. `Observe` answers all others."""
+    """Answer HTTP errors and the package's own errors with problem documents."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         response = _response(request.scope, error)
@@ -186,23 +178,12 @@ def install_handlers(app: FastAPI) -> None:
             response.headers["Allow"] = ", ".join(_methods(app, request.scope))
         return response
 
-    for kind in (
-        HTTPException,
-        RequestValidationError,
-        UnknownCustomer,
-        Overloaded,
-        UsageError,
-        StoreError,
-        LedgerError,
-    ):
+    for kind in (HTTPException, RequestValidationError, BankLLMError):
         app.add_exception_handler(kind, handle)
 
 
 def problem_of(request_id: str, error: Exception) -> Problem:
-    """The problem document that a client receives for an error.
-
-    Internal details, such as file names and tracebacks, are not in the document; they are logged here.
-    """
+    """The problem document that a client receives for an error. Internal details are only logged, here."""
 
     def problem(status: int, detail: str, errors: list[Fault] | None = None) -> Problem:
         title = HTTPStatus(status).phrase
@@ -210,10 +191,8 @@ def problem_of(request_id: str, error: Exception) -> Problem:
 
     match error:
         case HTTPException():
-            repeated = error.detail == HTTPStatus(error.status_code).phrase
-            return problem(
-                error.status_code, DETAILS.get(error.status_code, error.detail) if repeated else error.detail
-            )
+            status, detail = error.status_code, error.detail
+            return problem(status, DETAILS.get(status, detail) if detail == HTTPStatus(status).phrase else detail)
         case RequestValidationError():
             faults = [
                 Fault(pointer=_pointer(fault, error.body), detail=mask(FAULTS.get(fault["type"], fault["msg"])))
@@ -244,18 +223,17 @@ def _response(scope: Scope, error: Exception) -> JSONResponse:
 
 def _methods(app: FastAPI, scope: Scope) -> list[str]:
     """All methods that are allowed for this path. The router itself returns only those of the first matching route."""
-    return [
-        method
-        for method in sorted(METHODS)
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
-    ]
+
+    def allows(method: str) -> bool:
+        return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+
+    return list(filter(allows, sorted(METHODS)))
 
 
 def _pointer(fault: Mapping[str, Any], body: Any) -> str:
     """`("body", "message")` → `/message`; a parameter outside the body by its name; "" for a body that is not JSON.
 
-    pydantic's location also names the member of a union, and for invalid JSON the position of a character. Only the
-    parts that exist in the body, and the name of a missing field, are in the pointer.
+    pydantic's location also names members of unions and positions in invalid JSON. They are omitted.
     """
     where, *parts = fault["loc"]
     if where != "body":

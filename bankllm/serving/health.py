@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, FastAPI, HTTPException, Response
+from fastapi import APIRouter, Response
 
 from bankllm import __version__
 from bankllm.assistant.engine import ChatEngine
@@ -11,8 +11,7 @@ from bankllm.serving.errors import documented
 from bankllm.telemetry.metrics import ServerMetrics
 
 
-def health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: ServerMetrics) -> APIRouter:
-    """`/health`, `/health/ready`, `/health/metrics` and `/metrics`."""
+def health_routes(current: Callable[[], ChatEngine], metrics: ServerMetrics) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/health", summary="Liveness")
@@ -22,8 +21,6 @@ def health_routes(app: FastAPI, current: Callable[[], ChatEngine], metrics: Serv
     @router.get("/health/ready", summary="Readiness", responses=documented(503))
     async def ready() -> dict[str, str]:
         """200 if the process that answers can chat, otherwise 503. `/health/metrics` counts the ready workers."""
-        if getattr(app.state, "stopping", False):
-            raise HTTPException(503, "The server is shutting down.")
         return {"status": "ready", "model": current().model}
 
     # Not async, so they run in a thread: with several workers they read the metrics files of all workers.

@@ -21,15 +21,12 @@ MAX_HEADER_BYTES = 32 * 1024
 MAX_BODY_BYTES = 128 * 1024
 """Enough for 32 messages of the maximum length, in any script and with every character escaped."""
 BODY_S = 30.0
-"""Time limit in seconds to receive a request body. It stops clients that hold a connection open with a slow body."""
+"""Time limit in seconds to receive a request body."""
 DEFAULT_RATE = "120/minute"
 
 
 class RequestLimits:
-    """Pure ASGI middleware: 431 for large headers, 413 for a large body, 408 for a body slower than `BODY_S`.
-
-    A large body is rejected before all of it is in memory. The HTTP parser limits an incomplete header section.
-    """
+    """ASGI middleware: 431 for large headers, 413 for a large body, 408 for a body slower than `BODY_S`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -57,11 +54,8 @@ class RequestLimits:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError as error:
-                raise _refusal(
-                    408,
-                    f"The request body was not received within {BODY_S:g} s. Retry, and send the whole body without "
-                    "pauses.",
-                ) from error
+                slow = f"The request body was not received within {BODY_S:g} s. Retry, and send it without pauses."
+                raise _refusal(408, slow) from error
             received_bytes += len(message.get("body", b""))
             _check_body_size(received_bytes)
             complete = not message.get("more_body", False)
@@ -72,10 +66,7 @@ class RequestLimits:
 
 def _check_body_size(size: int) -> None:
     if size > MAX_BODY_BYTES:
-        raise _refusal(
-            413,
-            f"The request body is larger than {MAX_BODY_BYTES} bytes. Shorten the message, or send several requests.",
-        )
+        raise _refusal(413, f"The request body is larger than {MAX_BODY_BYTES} bytes. Shorten the message.")
 
 
 def _refusal(status: int, detail: str) -> HTTPException:
@@ -86,7 +77,6 @@ class RateLimit:
     """Request rate per customer, measured in a moving window. Each worker process counts separately."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `UsageError` for an invalid rate."""
         self._rate = parse_rate_limit(settings)
         self._window = MovingWindowRateLimiter(MemoryStorage())
 
@@ -96,11 +86,8 @@ class RateLimit:
             # The time at which the oldest counted request leaves the window.
             free_at = self._window.get_window_stats(self._rate, customer_id).reset_time
             wait = max(1, math.ceil(free_at - time.time()))
-            raise HTTPException(
-                429,
-                f"Rate limit exceeded: {self._rate}. Wait {wait} s, then try again.",
-                {"Retry-After": str(wait)},
-            )
+            detail = f"Rate limit exceeded: {self._rate}. Wait {wait} s, then try again."
+            raise HTTPException(429, detail, {"Retry-After": str(wait)})
 
 
 def parse_rate_limit(settings: Settings) -> RateLimitItem | None:

@@ -1,11 +1,10 @@
 """The server's log: one JSON object per line on stderr, and optionally in a file.
 
-A line contains the record's message and the fields named in `EXTRA_FIELDS`. No caller puts a customer's text, a header
-or a query string into either of them. JSON escapes control characters, so a logged text cannot start a new line.
+No caller puts a customer's text, a header or a query string into a message or a field. JSON escapes control characters,
+so a logged text cannot start a new line.
 
-Several workers share one stderr and one file without interleaving their lines. Each line is one write of at most
-`MAX_LINE_BYTES`, which is atomic for a pipe and for a file on a local disk that is open in append mode. The file may
-be rotated by another program, such as logrotate; it is then opened again.
+Several workers share one stderr and one file. Each line is one write of at most `MAX_LINE_BYTES`, which is atomic for a
+pipe and for a file on a local disk in append mode. The file may be rotated, for example by logrotate.
 """
 
 import json
@@ -55,11 +54,8 @@ def log_config(log_file: Path | None = None) -> dict[str, Any]:
     }
     if log_file is not None:
         _check_writable(log_file)
-        handlers["file"] = {
-            "class": "logging.handlers.WatchedFileHandler",
-            "filename": str(log_file),
-            "formatter": "json",
-        }
+        watched = "logging.handlers.WatchedFileHandler"
+        handlers["file"] = {"class": watched, "filename": str(log_file), "formatter": "json"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -115,21 +111,17 @@ class TextLines(JsonLines):
 def describe(error: BaseException) -> str:
     """The traceback of an exception and of the exceptions that caused it, oldest first, without a customer's values.
 
-    Validation errors quote the values that they reject, so only their error types are included. Account and card
-    numbers are masked, and the parts that match `PRIVATE_PATTERNS` are removed.
+    Of a validation error, which quotes the values that it rejects, only the error types are included.
     """
-    chain = [error]
-    while True:
-        latest = chain[-1]
-        cause = latest.__cause__ or (None if latest.__suppress_context__ else latest.__context__)
-        if cause is None or cause in chain:
-            break
-        chain.append(cause)
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return mask("\n\n".join(_describe_one(link) for link in reversed(chain)))
 
 
 def _describe_one(error: BaseException) -> str:
-    """One exception with its innermost frames. For an exception group, its members follow."""
     frames = traceback.format_list(traceback.extract_tb(error.__traceback__, limit=-MAX_FRAMES))
     if isinstance(error, (ValidationError, ValidationException)):
         text = f"invalid values ({', '.join(str(fault['type']) for fault in error.errors())})"

@@ -27,7 +27,7 @@ from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream
 
 MAX_INPUTS = 64
-"""Maximum number of texts per embeddings request."""
+"""Texts per embeddings request."""
 CORRECTION = "\n\nI have to correct myself. "
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
@@ -72,7 +72,6 @@ class EmbeddingRequest(BaseModel):
 
 
 def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., Any], limit: RateLimit) -> APIRouter:
-    """`/v1/models`, `/v1/embeddings` and `/v1/chat/completions`."""
     router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI-compatible API"])
     Customer = Annotated[str | None, Depends(customer_of)]
 
@@ -87,10 +86,8 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
             limit.check(customer)
         engine, texts = current(), [body.input] if isinstance(body.input, str) else body.input
         if body.dimensions not in (None, engine.memory.embedder.dim):
-            raise HTTPException(
-                422,
-                f"dimensions is {body.dimensions}. Expected {engine.memory.embedder.dim}. You can also omit the field.",
-            )
+            expected = f"Expected {engine.memory.embedder.dim}. You can also omit the field."
+            raise HTTPException(422, f"dimensions is {body.dimensions}. {expected}")
         vectors = await run_in_threadpool(engine.embed, texts)
         data = [
             {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
@@ -112,9 +109,8 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
         """The last message must have the role `user`. Earlier ones are not read: the assistant has its own memory."""
         customer_id = body.user or customer
         if customer_id is None:
-            raise HTTPException(
-                422, "user is missing. This server has no authentication, so user must be a customer id, e.g. CUST001."
-            )
+            missing = "user is missing. This server has no authentication, so user must be a customer id, e.g. CUST001."
+            raise HTTPException(422, missing)
         if body.messages[-1].role != "user":
             raise HTTPException(422, "The last message does not have the role user. Send the customer's message last.")
         require_same_customer(customer, customer_id)

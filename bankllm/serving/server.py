@@ -6,6 +6,7 @@ several workers (`workers`), the worker processes share one store and one listen
 
 import errno
 import logging
+import logging.config
 import os
 import signal
 import socket
@@ -29,15 +30,14 @@ from bankllm.telemetry.metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 10
-"""Time limit for requests in flight after SIGTERM."""
+DRAIN_SECONDS = 10  # for requests in flight after SIGTERM
 
 
 def serve(host: str, port: int, settings: Settings, workers: int = 1) -> None:
-    """Run the service (main thread) until SIGTERM or Ctrl-C, then drain and return.
+    """Run the service (main thread) until SIGTERM or Ctrl-C, then drain and return. Port 0 selects a free port.
 
-    Port 0 selects a free port. Raises `UsageError` for invalid settings, `ModelError` or `StoreError` for a model or
-    store that cannot be used, and `ServerError` if the port cannot be used or no worker can load.
+    Raises `UsageError` for invalid settings, `ModelError` or `StoreError` for a model or store that cannot be used, and
+    `ServerError` if the port cannot be used or no worker can load.
     """
     # Checked here, before the port is opened, so that each error is reported once and not by every worker.
     check_auth_settings(settings, host)
@@ -46,16 +46,18 @@ def serve(host: str, port: int, settings: Settings, workers: int = 1) -> None:
     # The tokenizer's threads would compete with the encoder's threads for the same cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with listen(host, port) as listener:
+        logging.config.dictConfig(log_config(settings.log_file))
+        if not auth_enabled(settings):
+            logger.warning("authentication is not configured (demo mode): only requests from this machine are accepted")
         if workers > 1:
             config = _config("bankllm.serving.workers:worker_app", settings, workers)
-            _warn_without_auth(settings)
             serve_with_workers(listener, config, settings)
         else:
             _serve_single_process(listener, settings, model)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket. Raises `ServerError` if the port or the address cannot be used."""
+    """Raises `ServerError` if the port or the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -81,7 +83,6 @@ def _serve_single_process(listener: socket.socket, settings: Settings, model: st
         # uvicorn raises the signal again after it has drained. With the default handler the exit code would not be 0.
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        _warn_without_auth(settings)
         engine.add_done_callback(lambda done: stop() if done.exception() else logger.info("ready"))
         try:
             server.run(sockets=[listener])
@@ -104,10 +105,3 @@ def _config(app: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn
         h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
         ws="none",
     )
-
-
-def _warn_without_auth(settings: Settings) -> None:
-    if not auth_enabled(settings):
-        logger.warning(
-            "authentication is not configured (demo mode): this server accepts only requests from this machine"
-        )

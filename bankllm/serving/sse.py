@@ -2,8 +2,7 @@
 
     return EventStream(generator_of_events)
 
-Starlette reads a plain generator in a thread and does not close it when the client disconnects. A language model would
-then continue to generate until the garbage collector finds the generator. `EventStream` closes it immediately.
+Starlette does not close a generator when the client disconnects: a language model would continue to generate.
 """
 
 from collections.abc import Generator
@@ -13,10 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 
 class EventStream(StreamingResponse):
-    """A streaming response. The generator yields complete, formatted events (see `event`).
+    """A streaming response. The generator yields complete, formatted events (see `event`)."""
 
-    The class attribute `media_type` is not set: with it, FastAPI would describe the whole stream as one string.
-    """
+    # `media_type` is not a class attribute: FastAPI would then describe the whole stream as one string.
 
     def __init__(self, events: Generator[str], status_code: int = 200) -> None:
         # FastAPI reads the default status code for the OpenAPI description from this signature.

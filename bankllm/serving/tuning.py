@@ -24,7 +24,6 @@ threads wait for the GIL so often that 1/12 of two cores is idle."""
 
 
 def tune_process() -> None:
-    """Apply the settings for malloc, BLAS threads and the switch interval to this process."""
     _keep_memory_flat()
     threadpool_limits(limits=1, user_api="blas")
     sys.setswitchinterval(SWITCH_S)
@@ -34,7 +33,6 @@ def freeze_gc() -> None:
     """Exclude all existing objects from garbage collection. Call it once, after the models are loaded.
 
     A full collection of these objects takes about 60 ms, and no other thread can run meanwhile.
-    `benchmarks/README.md` has the measurements.
     """
     gc.collect()
     gc.freeze()

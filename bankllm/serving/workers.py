@@ -39,10 +39,7 @@ LOAD_ERROR = "load-error.txt"
 
 
 def serve_with_workers(listener: socket.socket, config: uvicorn.Config, settings: Settings) -> None:
-    """Run the workers until SIGTERM or Ctrl-C. The workers read their settings from the environment.
-
-    Raises `ModelError` if the classifier cannot be exported, and `ServerError` if no worker can load.
-    """
+    """Run the workers until SIGTERM or Ctrl-C. Raises `ModelError`, and `ServerError` if no worker can load."""
     prepare(settings.adapter or DEFAULT_ADAPTER, settings)
     with tempfile.TemporaryDirectory(prefix="bankllm-workers-") as shared:
         cores = settings.encoder_threads or max(1, usable_cores() // config.workers)
@@ -58,10 +55,7 @@ def serve_with_workers(listener: socket.socket, config: uvicorn.Config, settings
 
 
 def worker_app() -> FastAPI:
-    """The application with its models loaded, for a worker process or another ASGI server.
-
-    If the models cannot be loaded, the error is logged and the process ends.
-    """
+    """The application with its models loaded. If they cannot be loaded, the error is logged and the process ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tune_process()
     try:

@@ -17,12 +17,10 @@ from bankllm.telemetry.request_window import WINDOW_MINUTES, RequestWindow
 GaugeMode = Literal["livemax", "livesum", "livemostrecent"]
 Stage = Literal["queue", "tokenise", "encode", "classify", "retrieve", "respond"]
 
-# OpenTelemetry's semantic conventions for http.server.request.duration, in seconds; likewise `_OTHER` below. With
-# coarser buckets, a service that takes 10 ms shows a p95 of 95 ms.
+# OpenTelemetry's semantic conventions for http.server.request.duration, in seconds.
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *HTTP_BUCKETS)
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
-METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 PERCENTILES = {"latency_p50_ms": (0.50, 11), "latency_p95_ms": (0.95, 130), "latency_p99_ms": (0.99, 662)}
 """Percentile of `summary` → (quantile, smallest number of requests). The numbers follow the early-stopping rule of
@@ -30,9 +28,9 @@ MLPerf Inference with confidence 0.99."""
 
 
 class ServerMetrics:
-    """Observes requests, replies and batches. Raises `UsageError` for a folder that does not exist."""
+    """Raises `UsageError` for a folder that does not exist."""
 
-    def __init__(self, model: str, version: str = __version__) -> None:
+    def __init__(self, model: str) -> None:
         self._folder = shared_folder()
         self._window = RequestWindow(self._folder)
         self._registry = registry = CollectorRegistry()
@@ -55,7 +53,7 @@ class ServerMetrics:
         self._stages = {stage: stages.labels(stage) for stage in get_args(Stage)}
         self._unavailable = {what: unavailable.labels(what) for what in ("memory", "storing")}
         self._lookups = [lookups.labels(found) for found in ("memory", "miss")]
-        self._info("bankllm_build_info", "Version and model of the server", {"version": version, "model": model})
+        self._info("bankllm_build_info", "Version and model of the server", {"version": __version__, "model": model})
         self._update_queue: Callable[[], None] = lambda: None
         self._update_outbox: Callable[[], None] = lambda: None
         self._exported = registry
@@ -74,41 +72,37 @@ class ServerMetrics:
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request. `route` is the template (`/api/v1/chat`), or one word for all unmatched paths."""
-        labels = (route, method if method in METHODS else "_OTHER", status)
+        labels = (route, method, status)
         self._requests.labels(*labels).inc()
         self._durations.labels(*labels).observe(seconds)
         if not is_monitoring_route(route):
             self._window.add(seconds, status >= 500)
 
     def observe_batch(self, size: int) -> None:
-        """Count one pass of the encoder with `size` messages, and update the queue depth."""
+        """Count one pass of the encoder with `size` messages."""
         self._batches.observe(size)
         self._update_queue()
 
-    def observe_reply(self, stages: Mapping[str, float], responder: str, fallback: str | None = None) -> None:
-        """Count one answered chat: stage → seconds, and why the configured responder did not reply (None if it did)."""
+    def observe_reply(
+        self, stages: Mapping[str, float], responder: str, fallback: str | None = None, unavailable: Sequence[str] = ()
+    ) -> None:
+        """Count one answered chat: stage → seconds, and the fields `fallback` and `unavailable` of its reply."""
         for stage, seconds in stages.items():
             self._stages[stage].observe(seconds)
         self._replies.labels(responder, fallback or "none").inc()
-
-    def observe_unavailable(self, what: str) -> None:
-        """Count one chat that was answered although reading (`memory`) or storing (`storing`) messages failed."""
-        self._unavailable[what].inc()
+        for what in unavailable:
+            self._unavailable[what].inc()
 
     def observe_lookups(self, hits: int, misses: int) -> None:
-        """Count texts by the source of their embedding: the process's cache, or the model."""
         for counter, count in zip(self._lookups, (hits, misses), strict=True):
             counter.inc(count)
 
     def set_model_info(self, facts: Mapping[str, str]) -> None:
-        """Export facts about the loaded models as labels. Call it once, after the models are loaded."""
+        """Export facts about the loaded models as labels. Call it once."""
         self._info("bankllm_model_info", "Facts about the loaded models", facts)
 
     def watch_queue(self, read: Callable[[], int]) -> None:
-        """Export the number of messages that wait for the encoder, summed over the live workers.
-
-        `read` is called at every pass of the encoder and at every `render`.
-        """
+        """Export the number of messages that wait for the encoder, read at each of its passes and at every `render`."""
         depth = self._gauge("bankllm_queue_depth", "Number of messages that wait for the encoder.", "livesum")
         self._update_queue = lambda: depth.set(read())
 
@@ -133,7 +127,7 @@ class ServerMetrics:
         self._update_outbox = update
 
     def render(self) -> tuple[bytes, str]:
-        """Return the metrics in Prometheus' text format, and its content type."""
+        """The metrics in Prometheus' text format, and its content type."""
         self._update_queue()
         self._update_outbox()
         return generate_latest(self._exported), TEXT_FORMAT
@@ -160,5 +154,4 @@ class ServerMetrics:
 
 
 def is_monitoring_route(route: str) -> bool:
-    """Return whether a route serves health checks or metrics, rather than customers."""
     return route.startswith(("/health", "/metrics"))

@@ -22,7 +22,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def shared_folder() -> Path | None:
-    """Return the folder that the workers share; None for a single process. Raises `UsageError` if it is missing."""
+    """The folder that the workers share; None for a single process. Raises `UsageError` if it is missing."""
     value = os.environ.get(FOLDER_VARIABLE)
     if value and not Path(value).is_dir():
         raise UsageError(
@@ -32,8 +32,15 @@ def shared_folder() -> Path | None:
 
 
 def live_workers(folder: Path) -> list[int]:
-    """Return the ids of the workers that run: processes with a gauge and with the same parent as this one."""
-    return sorted(pid for pid in _pids(folder) if _is_sibling(pid))
+    """The ids of the workers that run: processes with a gauge and with the same parent as this one."""
+
+    def is_sibling(pid: int) -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            return process.ppid() == os.getppid() and process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    return sorted(filter(is_sibling, _pids(folder)))
 
 
 class AllWorkers(Collector):
@@ -68,10 +75,3 @@ def _pids(folder: Path) -> set[int]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _is_sibling(pid: int) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        return process.ppid() == os.getppid() and process.status() != psutil.STATUS_ZOMBIE
-    return False

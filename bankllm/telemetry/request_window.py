@@ -27,10 +27,8 @@ PATTERN = "*.window"
 
 @dataclass
 class Period:
-    """The requests of the window: their durations in s, and how many had a status 5xx."""
-
-    durations: DDSketch = field(default_factory=lambda: DDSketch(RELATIVE_ACCURACY))
-    failed: int = 0
+    durations: DDSketch = field(default_factory=lambda: DDSketch(RELATIVE_ACCURACY))  # in s
+    failed: int = 0  # requests with a status 5xx
 
 
 class RequestWindow:
@@ -47,7 +45,6 @@ class RequestWindow:
             threading.Thread(target=self._publish_regularly, name="request-window", daemon=True).start()
 
     def add(self, seconds: float, failed: bool) -> None:
-        """Add one request that ends now and took `seconds`."""
         with self._lock:
             period = self._minutes[_minute()]
             period.durations.add(seconds)

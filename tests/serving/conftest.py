@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from bankllm.assistant.bank.ledger import open_bank
@@ -10,8 +11,8 @@ from bankllm.assistant.wording.responders.template import TemplateResponder
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.vectors.service import VectorService
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.chat import KeywordClassifier, LetterEmbedder
-from tests.support.live_server import guarded, logged
+from tests.support.chat import BALANCE, KeywordClassifier, LetterEmbedder
+from tests.support.live_server import CHAT, customer, guarded, logged
 
 
 @pytest.fixture
@@ -21,6 +22,16 @@ def engine() -> Iterator[ChatEngine]:
     memory = VectorService(SQLiteStore(None, embedder.dim, embedder.model_id), embedder)
     with ChatEngine(KeywordClassifier(), memory, open_bank(), TemplateResponder()) as made:
         yield made
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[httpx.Client]:
+    """A client of CUST001 at `server`. After the test, the server must still answer a chat."""
+    with customer(server) as made:
+        yield made
+        after = made.post(CHAT, json=BALANCE)
+        assert after.status_code == 200
+        assert "£4,907.60" in after.json()["reply"]
 
 
 @pytest.fixture(scope="session")

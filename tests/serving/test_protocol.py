@@ -7,27 +7,10 @@ import pytest
 
 from bankllm.serving.limits import MAX_HEADER_BYTES
 from tests.support.chat import BALANCE, JSON, assert_problem
-from tests.support.live_server import CHAT, connect, customer, guarded, logged, request_bytes
+from tests.support.live_server import CHAT, connect, request_bytes
 from tests.support.tokens import token
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
-def server(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("protocol")
-    with guarded(folder, workers=request.param) as running:
-        yield running
-    assert running.returncode == 0
-    assert logged(folder / "server.log", "ERROR") == []
-
-
-@pytest.fixture
-def client(server):
-    """A client of CUST001. After the test, the fixture checks that the server still answers a chat."""
-    with customer(server) as made:
-        yield made
-        assert made.post(CHAT, json=BALANCE).json()["intent"] == "account_balance"
 
 
 def answer_to(server, data):

@@ -17,27 +17,12 @@ NOTATIONS = [
     "please block my card ４１１１ １１１１ １１１１ １１１１ 12/29 now",
     "please block my card 4111111111111111 12/29 now",
 ]
-TRACES = [
-    "4111 1111",
-    "1111 1111",
-    "1111.1111",
-    "4111\u00a01111",
-    "１１１１",
-    "4111111111111111",
-    "4111-1111",
-    "1111-1111",
-]
+TRACES = ["4111 1111", "1111 1111", "1111.1111", "4111\u00a01111", "１１１１"]
+TRACES += ["4111111111111111", "4111-1111", "1111-1111"]
 COMPLETIONS = "/v1/chat/completions"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("privacy")
-
-
-@pytest.fixture(scope="module")
-def responses(folder):
-    """Bodies and headers of all responses of a server that has been stopped afterwards."""
+def test_card_number_is_not_in_store_log_or_responses(tmp_path):
     texts = []
 
     def keep(response, status):
@@ -45,7 +30,7 @@ def responses(folder):
         texts.append(response.text + json.dumps(dict(response.headers)))
         return response
 
-    with guarded(folder) as server, customer(server) as client:
+    with guarded(tmp_path) as server, customer(server) as client:
         for text in NOTATIONS:
             body = BALANCE | {"message": text}
             keep(client.post(CHAT, json=body), 200)
@@ -73,13 +58,8 @@ def responses(folder):
         kept = keep(client.get("/api/v1/customers/CUST001/memory"), 200).json()["messages"]
     assert server.returncode == 0
     assert MASKED in [turn["user_message"] for turn in kept]
-    return texts
-
-
-@pytest.mark.parametrize("trace", TRACES)
-def test_card_number_is_not_in_store_log_or_responses(responses, folder, trace):
-    assert not [text for text in responses if trace in text or json.dumps(trace)[1:-1] in text]
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    assert {"memory.sqlite", "server.log"} <= {file.name for file in files}
-    for file in files:
-        assert trace.encode() not in file.read_bytes(), file
+    files = {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert {"memory.sqlite", "server.log"} <= set(files)
+    for trace in TRACES:
+        assert not [text for text in texts if trace in text or json.dumps(trace)[1:-1] in text]
+        assert not [name for name, content in files.items() if trace.encode() in content], trace

@@ -1,24 +1,24 @@
 """The metrics of the server: counters, labels, and the samples that a percentile needs."""
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
+from bankllm import __version__
 from bankllm.errors import StoreError
 from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.telemetry.metrics import HTTP_BUCKETS, PERCENTILES, ServerMetrics
 from bankllm.vectors.embedder import CacheCounts
+from tests.support.prometheus_text import samples
 
 
-def samples(metrics: ServerMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    text, _ = metrics.render()
-    families = text_string_to_metric_families(text.decode())
-    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+@pytest.fixture
+def metrics() -> ServerMetrics:
+    return ServerMetrics("minilm")
 
 
-def test_a_request_is_counted_in_its_bucket_by_route_method_and_status() -> None:
-    metrics = ServerMetrics("minilm", "0.1.0")
+def test_a_request_is_counted_in_its_bucket_by_route_method_and_status(metrics: ServerMetrics) -> None:
     metrics.observe_request("/api/v1/chat", "POST", 200, 0.03)
-    values = samples(metrics)
+    metrics.set_model_info({"model": "minilm+lora", "intents": "84"})
+    values = samples(metrics.render())
     labels = (("method", "POST"), ("route", "/api/v1/chat"), ("status", "200"))
     assert values["http_requests_total", labels] == 1
     buckets = {
@@ -29,33 +29,23 @@ def test_a_request_is_counted_in_its_bucket_by_route_method_and_status() -> None
     assert buckets["0.025"] == 0
     assert buckets["0.05"] == 1
     assert [float(bound) for bound in buckets] == [*HTTP_BUCKETS, float("inf")]
-    assert values["bankllm_build_info", (("model", "minilm"), ("version", "0.1.0"))] == 1
+    assert values["bankllm_build_info", (("model", "minilm"), ("version", __version__))] == 1
+    assert values["bankllm_model_info", (("intents", "84"), ("model", "minilm+lora"))] == 1
     assert values["process_resident_memory_bytes", ()] > 0
 
 
-def test_an_unknown_method_adds_no_series() -> None:
-    metrics = ServerMetrics("minilm")
-    for method in ("BREW", "PROPFIND"):
-        metrics.observe_request("unmatched", method, 405, 0.001)
-    labels = (("method", "_OTHER"), ("route", "unmatched"), ("status", "405"))
-    assert samples(metrics)["http_requests_total", labels] == 2
-
-
-def test_a_reply_counts_its_stages_and_its_responder() -> None:
-    metrics = ServerMetrics("minilm")
-
+def test_a_reply_counts_its_stages_and_its_responder(metrics: ServerMetrics) -> None:
     def stages() -> dict[str, float]:
-        values = samples(metrics).items()
+        values = samples(metrics.render()).items()
         return {
             dict(key)["stage"]: value for (name, key), value in values if name.endswith("stage_duration_seconds_count")
         }
 
     assert stages() == dict.fromkeys(("queue", "tokenise", "encode", "classify", "retrieve", "respond"), 0)
-    for fallback in (None, "time-out", "time-out"):
-        metrics.observe_reply({"queue": 0.002, "tokenise": 0.0002}, "template", fallback)
-    metrics.observe_unavailable("memory")
+    for fallback, unavailable in ((None, ["memory"]), ("time-out", []), ("time-out", [])):
+        metrics.observe_reply({"queue": 0.002, "tokenise": 0.0002}, "template", fallback, unavailable)
     assert stages() == {"queue": 3, "tokenise": 3, "encode": 0, "classify": 0, "retrieve": 0, "respond": 0}
-    values = samples(metrics)
+    values = samples(metrics.render())
     assert values["bankllm_stage_duration_seconds_bucket", (("le", "0.00025"), ("stage", "tokenise"))] == 3
     assert values["bankllm_replies_total", (("fallback", "none"), ("responder", "template"))] == 1
     assert values["bankllm_replies_total", (("fallback", "time-out"), ("responder", "template"))] == 2
@@ -63,49 +53,27 @@ def test_a_reply_counts_its_stages_and_its_responder() -> None:
     assert values["bankllm_unavailable_total", (("what", "storing"),)] == 0
 
 
-def test_every_pass_and_every_render_update_the_queue_depth() -> None:
-    metrics = ServerMetrics("minilm")
+def test_every_pass_and_every_render_update_the_queue_depth(metrics: ServerMetrics) -> None:
     waiting = [5, 3, 0]
-    seen: list[int] = []
-
-    def read() -> int:
-        seen.append(waiting.pop(0))
-        return seen[-1]
-
-    metrics.watch_queue(read)
+    metrics.watch_queue(lambda: waiting.pop(0))
     metrics.observe_batch(8)
-    assert seen == [5]
-    assert samples(metrics)["bankllm_queue_depth", ()] == 3
-    assert samples(metrics)["bankllm_queue_depth", ()] == 0
+    assert waiting == [3, 0]
+    assert samples(metrics.render())["bankllm_queue_depth", ()] == 3
+    assert samples(metrics.render())["bankllm_queue_depth", ()] == 0
 
 
-def test_lookups_are_counted_by_the_source_of_the_embedding() -> None:
-    counts, metrics = CacheCounts(), ServerMetrics("minilm")
+def test_lookups_are_counted_by_the_source_of_the_embedding(metrics: ServerMetrics) -> None:
+    counts = CacheCounts()
     counts.observe = metrics.observe_lookups
     counts.add(hits=3, misses=2)
     counts.add(hits=1, misses=0)
-    values = samples(metrics)
-    lookups = [values["bankllm_embedding_lookups_total", (("found", name),)] for name in ("memory", "miss")]
-    assert lookups == [4, 2]
+    values = samples(metrics.render())
+    assert [values["bankllm_embedding_lookups_total", (("found", name),)] for name in ("memory", "miss")] == [4, 2]
     assert (counts.hits, counts.misses) == (4, 2)
 
 
-def test_model_info_is_exported_as_labels() -> None:
-    metrics = ServerMetrics("minilm")
-    metrics.set_model_info({"model": "minilm+lora", "intents": "84"})
-    assert samples(metrics)["bankllm_model_info", (("intents", "84"), ("model", "minilm+lora"))] == 1
-
-
-def test_two_instances_share_nothing() -> None:
-    first, second = ServerMetrics("minilm"), ServerMetrics("minilm")
-    first.observe_request("/api/v1/chat", "POST", 200, 0.03)
-    assert first.summary()["requests_total"] == 1
-    assert second.summary()["requests_total"] == 0
-
-
-def test_the_summary_names_its_window_and_needs_enough_samples() -> None:
+def test_the_summary_names_its_window_and_needs_enough_samples(metrics: ServerMetrics) -> None:
     assert dict(PERCENTILES.values()) == {q: samples_needed(q) for q in (0.5, 0.95, 0.99)}
-    metrics = ServerMetrics("minilm")
     for milliseconds in range(1, 201):
         status = {199: 500, 200: 503}.get(milliseconds, 200)
         metrics.observe_request("/api/v1/chat", "POST", status, milliseconds / 1000)
@@ -121,16 +89,15 @@ def test_the_summary_names_its_window_and_needs_enough_samples() -> None:
     }
 
 
-def test_health_checks_are_not_in_the_summary() -> None:
-    metrics = ServerMetrics("minilm")
+def test_the_summary_omits_health_checks_and_other_instances(metrics: ServerMetrics) -> None:
     for route in ("/health", "/health/ready", "/health/metrics", "/metrics"):
         metrics.observe_request(route, "GET", 200, 0.0001)
+    ServerMetrics("minilm").observe_request("/api/v1/chat", "POST", 200, 0.03)
     assert metrics.summary()["requests_total"] == 0
     assert metrics.summary()["error_rate"] is None
 
 
-def test_every_render_reads_the_outbox() -> None:
-    metrics = ServerMetrics("minilm")
+def test_every_render_reads_the_outbox(metrics: ServerMetrics) -> None:
     assert "bankllm_outbox" not in metrics.render()[0].decode()
     backlog = [(3.0, 1.5), (0.0, 0.0)]
 
@@ -140,7 +107,7 @@ def test_every_render_reads_the_outbox() -> None:
         return backlog.pop(0)
 
     metrics.watch_outbox(read)
-    shown = [metrics.render()[0].decode() for _ in range(3)]
-    for page, depth, age in zip(shown, ("3.0", "0.0", "NaN"), ("1.5", "0.0", "NaN"), strict=True):
+    for depth, age in (("3.0", "1.5"), ("0.0", "0.0"), ("NaN", "NaN")):
+        page = metrics.render()[0].decode()
         assert f"\nbankllm_outbox_depth {depth}\n" in page
         assert f"\nbankllm_outbox_oldest_seconds {age}\n" in page
