@@ -24,7 +24,11 @@ threads wait for the GIL so often that 1/12 of two cores is idle."""
 
 
 def tune_process() -> None:
-    _keep_memory_flat()
+    """One heap for all threads and separate mappings for large blocks (glibc only), one BLAS thread, `SWITCH_S`."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)
+        mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
     threadpool_limits(limits=1, user_api="blas")
     sys.setswitchinterval(SWITCH_S)
 
@@ -36,12 +40,3 @@ def freeze_gc() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def _keep_memory_flat() -> None:
-    """Use one heap for all threads and separate mappings for large blocks. Without `mallopt` (not glibc) do nothing."""
-    if sys.platform != "linux":
-        return
-    if (set_option := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        set_option(M_ARENA_MAX, 1)
-        set_option(M_MMAP_THRESHOLD, LARGE_BYTES)

@@ -22,9 +22,8 @@ HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5,
 STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *HTTP_BUCKETS)
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
+# Quantile and the requests that it needs, by the early-stopping rule of MLPerf Inference with confidence 0.99.
 PERCENTILES = {"latency_p50_ms": (0.50, 11), "latency_p95_ms": (0.95, 130), "latency_p99_ms": (0.99, 662)}
-"""Percentile of `summary` → (quantile, smallest number of requests). The numbers follow the early-stopping rule of
-MLPerf Inference with confidence 0.99."""
 
 
 class ServerMetrics:
@@ -71,7 +70,7 @@ class ServerMetrics:
         gauge.labels(*facts.values()).set(1)
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one answered request. `route` is the template (`/api/v1/chat`), or one word for all unmatched paths."""
+        """Count one answered request. `route` is a template (`/api/v1/chat`), or one word for all unmatched paths."""
         labels = (route, method, status)
         self._requests.labels(*labels).inc()
         self._durations.labels(*labels).observe(seconds)
@@ -133,10 +132,9 @@ class ServerMetrics:
         return generate_latest(self._exported), TEXT_FORMAT
 
     def summary(self) -> dict[str, int | float | str | None]:
-        """Summarise the requests of the window over all workers, without those of the monitoring routes.
+        """The window's requests over all workers, without those of the monitoring routes.
 
-        A percentile is at most 1 % from the exact one, and None with fewer requests than `PERCENTILES` requires.
-        `error_rate` is the share of status 5xx, `requests_total` counts since the start, `workers` counts live ones.
+        A percentile is at most 1 % from the exact one. `error_rate` is the share of status 5xx.
         """
         total, recent = self._window.read()
         count = int(recent.durations.count)

@@ -1,7 +1,7 @@
 """Latency and errors of the last minutes over all worker processes, from mergeable quantile sketches (DDSketch).
 
-A worker adds each request to the sketch of its minute, and writes its sketches to its own file in the shared folder
-every second. Each worker merges the files of all workers. The file of an ended worker stays.
+A worker writes its sketches, one per minute, to its own file in the shared folder every second. Each worker merges the
+files of all workers. The file of an ended worker stays.
 """
 
 import base64
@@ -52,7 +52,7 @@ class RequestWindow:
             self._total += 1
 
     def read(self) -> tuple[int, Period]:
-        """Return the number of requests since the start, and those of the window, over live and ended workers."""
+        """The number of requests since the start, and those of the window, over live and ended workers."""
         workers = [self._snapshot()]
         if self._folder is not None:
             self._publish()

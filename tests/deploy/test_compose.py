@@ -41,9 +41,7 @@ def test_the_api_accepts_other_machines_only_if_it_can_check_tokens(
         check_auth_settings(settings({}, monkeypatch), host)
 
 
-def test_the_api_uses_the_volume_and_cache_folder_of_the_image(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_api_uses_the_volume_and_cache_folder_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings({"BANKLLM_JWT_SECRET": SECRET, "PINECONE_INDEX_NAME": "mine"}, monkeypatch)
     mounted = [volume.split(":")[1] for volume in services()["api"]["volumes"]]
     assert mounted == [str(chosen.store.parent)] == [image().workdir]
@@ -53,16 +51,11 @@ def test_the_api_uses_the_volume_and_cache_folder_of_the_image(
     assert chosen.pinecone_index_name == "mine"
 
 
-def test_every_mounted_file_and_volume_exists() -> None:
+def test_mounts_exist_ports_are_on_loopback_and_image_versions_are_fixed() -> None:
     document = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    for service in document["services"].values():
-        for volume in service.get("volumes", ()):
-            source = volume.split(":")[0]
-            assert source in document["volumes"] or (DEPLOY / source).exists(), volume
-
-
-def test_ports_are_on_loopback_and_image_versions_are_fixed() -> None:
-    for name, service in services().items():
+    for name, service in document["services"].items():
+        for source in (volume.split(":")[0] for volume in service.get("volumes", ())):
+            assert source in document["volumes"] or (DEPLOY / source).exists(), source
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
         assert not service["image"].endswith(":latest")
         assert ":" in service["image"], name

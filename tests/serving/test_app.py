@@ -11,16 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bankllm import __version__
-from bankllm.assistant.bank.ledger import open_bank
 from bankllm.assistant.batcher import Overloaded
-from bankllm.assistant.engine import ChatEngine
-from bankllm.assistant.wording.responders.template import TemplateResponder
 from bankllm.errors import LedgerError, StoreError
 from bankllm.serving.app import create_app
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
-from bankllm.vectors.service import VectorService
-from tests.support.chat import BALANCE, JSON, KeywordClassifier, LetterEmbedder, assert_problem
+from tests.support.chat import BALANCE, JSON, assert_problem, fake_engine
 from tests.support.pinecone_server import API_KEY, PineconeServer
 from tests.support.store_model import drain, open_replicated
 
@@ -34,14 +30,9 @@ def client(engine):
 def test_outbox_metrics_of_a_replicated_memory(client, tmp_path, monkeypatch):
     monkeypatch.setattr("bankllm.vectors.pinecone.outbox_worker.LONGEST_PAUSE_S", 0.2)
     assert "bankllm_outbox" not in client.get("/metrics").text
-    embedder = LetterEmbedder()
     with PineconeServer() as server:
-        path, model = tmp_path / "memory.sqlite", embedder.model_id
-        store = open_replicated(server, path, dim=embedder.dim, embedder_id=model)
-        with (
-            ChatEngine(KeywordClassifier(), VectorService(store, embedder), open_bank(), TemplateResponder()) as engine,
-            TestClient(create_app(engine, Settings())) as client,
-        ):
+        store = open_replicated(server, tmp_path / "memory.sqlite", dim=4, embedder_id="letters")
+        with fake_engine(store) as engine, TestClient(create_app(engine, Settings())) as client:
             server.key = "rotated"
             assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
             assert "\nbankllm_outbox_depth 1.0\n" in client.get("/metrics").text
@@ -127,11 +118,15 @@ def test_customer_reads_and_deletes_the_memory(client, engine):
     assert len(engine.memory.export_user("CUST002")) == 1
 
 
-def test_overload_gives_503_with_retry_after(client, engine, monkeypatch):
-    def full(text):
-        raise Overloaded("Too many requests are waiting. Try again in a moment.")
+def raising(error):
+    def fail(*_, **__):
+        raise error
 
-    monkeypatch.setattr(engine._encoder, "submit", full)
+    return fail
+
+
+def test_overload_gives_503_with_retry_after(client, engine, monkeypatch):
+    monkeypatch.setattr(engine, "begin", raising(Overloaded("Too many requests are waiting. Try again in a moment.")))
     response = client.post("/api/v1/chat", json=BALANCE)
     assert_problem(response, 503, "Too many requests are waiting")
     assert response.headers["retry-after"] == "1"
@@ -157,8 +152,8 @@ def test_not_ready_until_the_engine_is_loaded(engine):
 
 def test_chat_works_without_memory_and_reports_it(client, engine, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(engine.memory.store, "search_many", fail_to_read)
-        broken.setattr(engine.memory.store, "upsert_many", fail_to_read)
+        for name in ("search_many", "upsert_many"):
+            broken.setattr(engine.memory.store, name, raising(StoreError("/secret/path cannot be read")))
         response = client.post("/api/v1/chat", json=BALANCE)
         assert response.status_code == 200
         assert response.json()["reply"].startswith("Your account balance")
@@ -177,20 +172,12 @@ def test_internal_errors_are_counted_and_not_revealed(engine, monkeypatch, caplo
         assert "division" not in response.text
         assert "division by zero" in caplog.text
         assert body["request_id"] in caplog.text
-        monkeypatch.setattr(engine.bank, "require", ledger_fails)
+        monkeypatch.setattr(engine.bank, "require", raising(LedgerError("/secret/path cannot be read")))
         response = client.post("/api/v1/chat", json=BALANCE)
         assert "/secret/path" not in response.text
         assert_problem(response, 503, "bank's ledger is unavailable")
     assert "/secret/path" in caplog.text
     assert metrics.summary()["error_rate"] == 1.0
-
-
-def fail_to_read(*_, **__):
-    raise StoreError("/secret/path cannot be read")
-
-
-def ledger_fails(*_):
-    raise LedgerError("/secret/path cannot be read")
 
 
 def test_metrics_count_by_route_template(client):
@@ -201,7 +188,9 @@ def test_metrics_count_by_route_template(client):
     for method in ("BREW", "PROPFIND"):
         client.request(method, "/api/v1/chat")
     text = client.get("/metrics").text
-    counted = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
+    counted = {
+        name: float(value) for name, value in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    }
     assert counted['http_requests_total{method="POST",route="/api/v1/chat",status="200"}'] == 3
     assert counted['http_requests_total{method="POST",route="/api/v1/chat",status="422"}'] == 1
     assert counted['http_requests_total{method="GET",route="unmatched",status="404"}'] == 1

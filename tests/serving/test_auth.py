@@ -61,24 +61,18 @@ TOKENS = {
     "sub a list": signed({"alg": "HS256"}, CLAIMS | {"sub": ["CUST001", "CUST002"]}),
     "sub a number": jwt.api_jws.encode(json.dumps(CLAIMS | {"sub": 1}).encode(), SECRET, "HS256"),
     "no object": jwt.api_jws.encode(b"[]", SECRET, "HS256"),
-    "no JSON": jwt.api_jws.encode(b"\xff", SECRET, "HS256"),
     "exp a text": jwt.api_jws.encode(json.dumps(CLAIMS | {"exp": "soon"}).encode(), SECRET, "HS256"),
     "exp no number": jwt.api_jws.encode(b'{"sub": "CUST001", "exp": NaN}', SECRET, "HS256"),
-    "exp never": jwt.api_jws.encode(b'{"sub": "CUST001", "exp": Infinity}', SECRET, "HS256"),
     "exp too far": jwt.api_jws.encode(b'{"sub": "CUST001", "exp": 1e400}', SECRET, "HS256"),
     "deep": signed({"alg": "HS256", "x": json.loads("[" * 900 + "]" * 900)}, {}),
-    "words": "a b c",
-    "dots": "." * 4000,
     "long": "x" * 9000,
-    "quotes": '"; DROP TABLE customers; --',
 }
 
 
 @pytest.mark.parametrize("value", TOKENS.values(), ids=TOKENS)
 def test_invalid_token_is_rejected(client, engine, value):
-    reason = {TOKENS["expired"]: "it has expired", TOKENS["long"]: "it is too long"}.get(
-        value, "malformed, or not signed"
-    )
+    reasons = {TOKENS["expired"]: "it has expired", TOKENS["long"]: "it is too long"}
+    reason = reasons.get(value, "malformed, or not signed")
     chat, talk = "/api/v1/chat", {"messages": [{"role": "user", "content": "hi"}]}
     for path, body in ((chat, BALANCE), (f"{chat}/stream", BALANCE), ("/v1/chat/completions", talk)):
         response = client.post(path, json=body, headers=bearer(value))
@@ -154,7 +148,7 @@ def test_server_without_sufficient_authentication_does_not_start(settings, host,
     assert "short" not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_demo_without_authentication_is_allowed_on_loopback(host):
-    check_auth_settings(Settings(), host)
+def test_demo_without_authentication_is_allowed_on_loopback():
+    for host in ("127.0.0.1", "::1", "localhost"):
+        check_auth_settings(Settings(), host)
     check_auth_settings(GUARDED, "0.0.0.0")

@@ -17,7 +17,7 @@ from bankllm.assistant.wording.generating import FAILURES, MAX_CONCURRENCY
 from bankllm.errors import ServerError
 from bankllm.loadtest.server_process import ServerProcess
 from tests.support.openai_server import OpenAIServer
-from tests.support.server_client import Client, log_lines, until
+from tests.support.server_client import Client, until
 
 pytestmark = pytest.mark.slow
 
@@ -100,37 +100,25 @@ def test_hanging_model_server_does_not_block_other_requests(tmp_path: Path) -> N
         until(lambda: client.chat()["responder"] == "openai:m")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_log_contains_every_request_and_no_customer_text(tmp_path: Path, workers: int) -> None:
-    log_file, stderr = tmp_path / "logs" / "app.log", tmp_path / "stderr"
-    options = ("--log-file", str(log_file))
-    with ServerProcess(store=tmp_path / "memory.db", log=stderr, options=options, workers=workers) as server:
-        client = Client(server)
-        responses = [
-            client.post("Zanzibarquokka! My card number is 4111 1111 1111 1111, is it blocked?"),
-            client.post("Zanzibarquokka", customer_id="Nobodyquokka"),
-            client.get("/api/v1/customers/CUST001/memory?token=Zanzibarquokka"),
-            client.get("/Zanzibarquokka?q=4111111111111111"),
-        ]
-    assert [response.status_code for response in responses] == [200, 404, 200, 404]
-    lines = {line["request_id"]: line for line in log_lines(log_file) if line["logger"] == "bankllm.access"}
-    for response in responses:
-        line = lines[response.headers["x-request-id"]]
-        assert line["status"] == response.status_code
-        assert line["duration_ms"] > 0
-    assert lines[responses[0].json()["request_id"]]["route"] == "/api/v1/chat"
-    for text in (log_file.read_text(), stderr.read_text()):
-        assert set(lines) <= set(text.replace('"', " ").split())
-        assert not [private for private in ("quokka", "4111 1111", "4111111111111111") if private in text]
-
-
-def test_external_uvicorn(tmp_path: Path) -> None:
-    log = tmp_path / "server.log"
-    env = {"BANKLLM_STORE": str(tmp_path / "memory.db")}
-    with ServerProcess(program=UVICORN, env=env, log=log) as server:
+def test_external_uvicorn_drains_and_rejects_remote_requests_without_authentication(tmp_path: Path) -> None:
+    log, env = tmp_path / "server.log", {"BANKLLM_STORE": str(tmp_path / "memory.db")}
+    addresses = [
+        address.address
+        for interface in psutil.net_if_addrs().values()
+        for address in interface
+        if address.family.name == "AF_INET" and not address.address.startswith("127.")
+    ]
+    with ServerProcess(program=UVICORN, env=env, log=log, options=("--host", "0.0.0.0")) as server:
         client = Client(server)
         assert client.chat()["unavailable"] == []
         until(lambda: client.get("/health/metrics").json()["requests_total"] == 1)
+        for address in addresses:  # none on a machine with only loopback
+            with httpx.Client(base_url=f"http://{address}:{server.port}", trust_env=False, timeout=60) as remote:
+                body = {"message": "What is my account balance?", "customer_id": "CUST001"}
+                answers = [remote.get(path) for path in ("/api/v1/customers/CUST001/memory", "/v1/models")]
+                answers.append(remote.post("/api/v1/chat", json=body))
+            assert {answer.status_code for answer in answers} == {403}
+        assert len(client.kept()) == 1
         os.kill(server.pid, signal.SIGTERM)
         # uvicorn drains, then raises SIGTERM again and exits by that signal.
         assert psutil.Process(server.pid).wait(20) == -signal.SIGTERM
@@ -151,27 +139,3 @@ def test_failed_load_stops_an_external_uvicorn(tmp_path: Path, env: dict[str, st
         ServerProcess(program=UVICORN, env=env, log=log).start()
     assert log.read_text().count(said) == 1
     assert "Traceback" not in log.read_text()
-
-
-def test_without_authentication_remote_requests_are_rejected(tmp_path: Path) -> None:
-    addresses = [
-        address.address
-        for interface in psutil.net_if_addrs().values()
-        for address in interface
-        if address.family.name == "AF_INET" and not address.address.startswith("127.")
-    ]
-    if not addresses:
-        pytest.skip("this machine has no address but loopback")
-    env = {"BANKLLM_STORE": str(tmp_path / "memory.db")}
-    with ServerProcess(program=UVICORN, env=env, options=("--host", "0.0.0.0")) as server:
-        body = {"message": "What is my account balance?", "customer_id": "CUST001"}
-        for address in addresses:
-            url = f"http://{address}:{server.port}"
-            answers = [
-                httpx.post(f"{url}/api/v1/chat", json=body, trust_env=False, timeout=60),
-                httpx.get(f"{url}/api/v1/customers/CUST001/memory", trust_env=False, timeout=60),
-                httpx.get(f"{url}/v1/models", trust_env=False, timeout=60),
-            ]
-            assert {answer.status_code for answer in answers} == {403}
-        assert Client(server).chat()["unavailable"] == []
-        assert len(Client(server).kept()) == 1

@@ -1,6 +1,5 @@
 """The log: each line is one JSON object, also with several processes, and contains no customer data."""
 
-import io
 import json
 import logging
 import logging.config
@@ -30,29 +29,16 @@ class Amount(BaseModel):
     pounds: int
 
 
-class Captured(logging.StreamHandler):
-    """A handler that keeps the formatted records."""
-
-    def __init__(self, formatter: logging.Formatter) -> None:
-        super().__init__(io.StringIO())
-        self.setFormatter(formatter)
-
-    def text(self) -> str:
-        return self.stream.getvalue()
-
-    def lines(self) -> list[dict]:
-        return [json.loads(line) for line in self.text().splitlines()]
-
-
 @pytest.fixture
-def captured() -> Iterator[Captured]:
-    logger, handler = logging.getLogger("bankllm"), Captured(JsonLines())
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield handler
-    logger.removeHandler(handler)
-    logger.setLevel(level)
+def captured(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """`caplog` with the records of the server as JSON lines."""
+    caplog.set_level(logging.INFO, "bankllm")
+    monkeypatch.setattr(caplog.handler, "formatter", JsonLines())
+    return caplog
+
+
+def lines_in(captured: pytest.LogCaptureFixture) -> list[dict]:
+    return [json.loads(line) for line in captured.text.splitlines()]
 
 
 @pytest.fixture
@@ -86,7 +72,7 @@ def test_request_is_logged_in_one_line_without_customer_data(client, captured) -
     client.post(url, json={"pounds": 5}, headers=headers)
     client.post(url, json={"pounds": SECRET}, headers=headers)
     client.request(SECRET.upper(), f"/{SECRET}")
-    first, unfit, unmatched = captured.lines()
+    first, unfit, unmatched = lines_in(captured)
     assert abs(datetime.fromisoformat(first.pop("ts")) - datetime.now(UTC)) < timedelta(minutes=1)
     assert 0 < first.pop("duration_ms") < 10_000
     assert first == {
@@ -101,27 +87,27 @@ def test_request_is_logged_in_one_line_without_customer_data(client, captured) -
     }
     assert unfit["status"] == 422
     assert (unmatched["route"], unmatched["method"], unmatched["status"]) == ("unmatched", "_OTHER", 404)
-    assert SECRET not in captured.text().lower()
+    assert SECRET not in captured.text.lower()
 
 
 def test_health_checks_are_logged_at_debug_level_only(client, captured) -> None:
     client.get("/health")
-    assert captured.text() == ""
-    logging.getLogger("bankllm").setLevel(logging.DEBUG)
+    assert captured.text == ""
+    captured.set_level(logging.DEBUG, "bankllm")
     client.get("/health")
-    [line] = captured.lines()
+    [line] = lines_in(captured)
     assert (line["level"], line["route"]) == ("DEBUG", "/health")
 
 
 def test_traceback_contains_no_values_of_the_request(client, captured) -> None:
     response = client.post("/broken", json={"pounds": SECRET})
-    failed, request = captured.lines()
+    failed, request = lines_in(captured)
     assert failed["request_id"] == request["request_id"] == response.headers["x-request-id"]
     assert request["status"] == 500
     assert "in broken" in failed["exception"]
     assert "ValidationError: invalid values (int_parsing)" in failed["exception"]
     assert failed["exception"].endswith("RuntimeError: could not pay")
-    assert SECRET not in captured.text()
+    assert SECRET not in captured.text
 
 
 def raised(error: BaseException) -> BaseException:
@@ -174,8 +160,6 @@ def test_log_lines_cannot_be_forged() -> None:
     assert all(line.startswith("    ") for line in rest)
     assert all(line.isprintable() for line in (first, *rest))
 
-
-def test_text_lines_contain_the_extra_fields() -> None:
     made = record("request")
     made.status, made.duration_ms = 200, 3.5
     assert TextLines().format(made).endswith("INFO bankllm request status=200 duration_ms=3.5")

@@ -34,10 +34,8 @@ def page(browser, url):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
     opened = context.new_page()
     opened.external_requests, opened.errors = [], []
-    opened.on(
-        "request", lambda request: opened.external_requests.append(request.url) if url not in request.url else None
-    )
-    opened.on("console", lambda said: opened.errors.append(said.text) if said.type == "error" else None)
+    opened.on("request", lambda request: url in request.url or opened.external_requests.append(request.url))
+    opened.on("console", lambda said: said.type == "error" and opened.errors.append(said.text))
     opened.on("pageerror", lambda error: opened.errors.append(str(error)))
     opened.goto(url)
     yield opened

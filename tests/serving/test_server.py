@@ -1,10 +1,9 @@
 """The service as one process: listening socket, start, drain and failed start."""
 
+import contextlib
 import os
 import signal
-import socket
 import threading
-import time
 
 import httpx
 import pytest
@@ -14,7 +13,9 @@ from bankllm.errors import ModelError, ServerError
 from bankllm.serving import server as server_module
 from bankllm.serving.server import listen, serve
 from bankllm.settings import Settings
+from bankllm.util.processes import free_port
 from tests.support.chat import BALANCE, KeywordClassifier
+from tests.support.server_client import until
 
 
 def test_listen_errors_name_the_problem_and_the_next_step():
@@ -39,9 +40,7 @@ def fast_serve(monkeypatch):
 
 
 def test_serve_answers_while_loading_then_drains_on_sigterm(fast_serve, engine, capfd):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, closed = free_port(), []
     seen, loaded = [], threading.Event()
 
     def load(*_):
@@ -50,21 +49,18 @@ def test_serve_answers_while_loading_then_drains_on_sigterm(fast_serve, engine, 
 
     def drive():
         """Poll readiness, let the engine load, poll again until ready, chat, then send SIGTERM."""
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            for _ in range(200):
-                try:
-                    seen.append(client.get("/health/ready").status_code)
-                except httpx.TransportError:
-                    time.sleep(0.05)
-                    continue
+
+        def ready():
+            with contextlib.suppress(httpx.TransportError):
+                seen.append(client.get("/health/ready").status_code)
                 loaded.set()
-                if seen[-1] == 200:
-                    break
-                time.sleep(0.05)
+            return seen[-1:] == [200]
+
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
+            until(ready)
             seen.append(client.post("/api/v1/chat", json=BALANCE).json()["intent"])
         os.kill(os.getpid(), signal.SIGTERM)
 
-    closed = []
     fast_serve.setattr(ChatEngine, "load", load)
     fast_serve.setattr(ChatEngine, "close", lambda self: closed.append(True))
     client = threading.Thread(target=drive)

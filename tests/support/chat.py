@@ -5,8 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from bankllm.assistant.bank.ledger import open_bank
+from bankllm.assistant.engine import ChatEngine
+from bankllm.assistant.wording.responders.template import TemplateResponder
 from bankllm.model.artifact import Scores
 from bankllm.vectors.embedder import CacheCounts
+from bankllm.vectors.service import VectorService
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 BALANCE = {"message": "What is my account balance?", "customer_id": "CUST001"}
 JSON = {"content-type": "application/json"}
@@ -36,6 +41,13 @@ class LetterEmbedder:
 
     def clear_cache(self):
         """Does nothing: this embedder has no cache."""
+
+
+def fake_engine(store=None):
+    """A chat engine with fakes of classifier and embedder; ledger, responder and store (in memory) are real."""
+    embedder = LetterEmbedder()
+    memory = VectorService(store or SQLiteStore(None, embedder.dim, embedder.model_id), embedder)
+    return ChatEngine(KeywordClassifier(), memory, open_bank(), TemplateResponder())
 
 
 def assert_problem(response, status, *words):

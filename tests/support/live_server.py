@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import httpx
@@ -52,7 +53,7 @@ def logged(server_log: Path, level: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def served(engine: ChatEngine, settings: Settings) -> Iterator[str]:
+def served(engine: ChatEngine | Future[ChatEngine], settings: Settings) -> Iterator[str]:
     """Serve an application in a thread of this process; yields its URL."""
     with listen("127.0.0.1", 0) as listener:
         config = uvicorn.Config(create_app(engine, settings), log_config=None, http="h11", timeout_graceful_shutdown=10)

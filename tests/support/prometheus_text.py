@@ -6,7 +6,6 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 """(name, sorted labels) → value."""
 
 
-def samples(rendered: tuple[bytes, str]) -> Samples:
-    """The samples of `ServerMetrics.render`."""
-    families = text_string_to_metric_families(rendered[0].decode())
+def samples(text: bytes) -> Samples:
+    families = text_string_to_metric_families(text.decode())
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}

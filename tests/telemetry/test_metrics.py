@@ -18,7 +18,7 @@ def metrics() -> ServerMetrics:
 def test_a_request_is_counted_in_its_bucket_by_route_method_and_status(metrics: ServerMetrics) -> None:
     metrics.observe_request("/api/v1/chat", "POST", 200, 0.03)
     metrics.set_model_info({"model": "minilm+lora", "intents": "84"})
-    values = samples(metrics.render())
+    values = samples(metrics.render()[0])
     labels = (("method", "POST"), ("route", "/api/v1/chat"), ("status", "200"))
     assert values["http_requests_total", labels] == 1
     buckets = {
@@ -36,7 +36,7 @@ def test_a_request_is_counted_in_its_bucket_by_route_method_and_status(metrics: 
 
 def test_a_reply_counts_its_stages_and_its_responder(metrics: ServerMetrics) -> None:
     def stages() -> dict[str, float]:
-        values = samples(metrics.render()).items()
+        values = samples(metrics.render()[0]).items()
         return {
             dict(key)["stage"]: value for (name, key), value in values if name.endswith("stage_duration_seconds_count")
         }
@@ -45,7 +45,7 @@ def test_a_reply_counts_its_stages_and_its_responder(metrics: ServerMetrics) -> 
     for fallback, unavailable in ((None, ["memory"]), ("time-out", []), ("time-out", [])):
         metrics.observe_reply({"queue": 0.002, "tokenise": 0.0002}, "template", fallback, unavailable)
     assert stages() == {"queue": 3, "tokenise": 3, "encode": 0, "classify": 0, "retrieve": 0, "respond": 0}
-    values = samples(metrics.render())
+    values = samples(metrics.render()[0])
     assert values["bankllm_stage_duration_seconds_bucket", (("le", "0.00025"), ("stage", "tokenise"))] == 3
     assert values["bankllm_replies_total", (("fallback", "none"), ("responder", "template"))] == 1
     assert values["bankllm_replies_total", (("fallback", "time-out"), ("responder", "template"))] == 2
@@ -58,8 +58,8 @@ def test_every_pass_and_every_render_update_the_queue_depth(metrics: ServerMetri
     metrics.watch_queue(lambda: waiting.pop(0))
     metrics.observe_batch(8)
     assert waiting == [3, 0]
-    assert samples(metrics.render())["bankllm_queue_depth", ()] == 3
-    assert samples(metrics.render())["bankllm_queue_depth", ()] == 0
+    assert samples(metrics.render()[0])["bankllm_queue_depth", ()] == 3
+    assert samples(metrics.render()[0])["bankllm_queue_depth", ()] == 0
 
 
 def test_lookups_are_counted_by_the_source_of_the_embedding(metrics: ServerMetrics) -> None:
@@ -67,7 +67,7 @@ def test_lookups_are_counted_by_the_source_of_the_embedding(metrics: ServerMetri
     counts.observe = metrics.observe_lookups
     counts.add(hits=3, misses=2)
     counts.add(hits=1, misses=0)
-    values = samples(metrics.render())
+    values = samples(metrics.render()[0])
     assert [values["bankllm_embedding_lookups_total", (("found", name),)] for name in ("memory", "miss")] == [4, 2]
     assert (counts.hits, counts.misses) == (4, 2)
 

@@ -49,7 +49,7 @@ class Worker:
             self.call("observe_request", "/api/v1/chat", "POST", status, duration)
 
     def samples(self) -> Samples:
-        return samples(self.call("render"))
+        return samples(self.call("render")[0])
 
     def summary_of(self, requests: int) -> dict[str, object]:
         """The summary as soon as it has this number of requests."""
