@@ -28,10 +28,7 @@ PAIRING_COLUMNS = ("text_id", "item", "query", "seed", "set", "configuration")
 MACHINE = ("cpu", "cores_usable", "cpu_limit", "memory_gib", "memory_limit_gib", "gpus", "machine")
 """Keys of `environment.environment_info` that identify a machine; two machines are the same if all are equal."""
 NOT_CONDITIONS = ("files", "host")
-"""Keys of `Record.conditions` that are not compared.
-
-`files` holds hashes of trained weights, which can differ in the last bit. `host` repeats the machine.
-"""
+"""Conditions that are not compared: hashes of trained weights, which can differ in the last bit, and the machine."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +89,7 @@ def pairs(folder_a: Path, folder_b: Path) -> Iterator[tuple[str, Record | None, 
 
 
 def direction(record: Record) -> int:
-    """Returns 1 if a higher value is better, -1 if a lower value is better, and 0 if neither is.
-
-    A count of rows and the cache hit rate of a workload are examples of 0.
-    """
+    """Returns 1 if a higher value is better, -1 if a lower value is better, and 0 if neither is, as of a count."""
     better = STATISTICS.get(record.statistic).better if record.statistic else None
     if better == "lower" or LOWER_IS_BETTER.search(record.id):
         return -1
@@ -105,10 +99,7 @@ def direction(record: Record) -> int:
 
 
 def machine_differences(folder_a: Path, folder_b: Path) -> str:
-    """Describes how the machines of two runs differ; empty if they are the same.
-
-    A run without a manifest (of notebooks opened by hand) is never from the same machine.
-    """
+    """Describes how the machines of two runs differ; empty if they are the same. Without a manifest it is unknown."""
     if not all((folder / MANIFEST).exists() for folder in (folder_a, folder_b)):
         return "machine unknown: the run has no manifest"
     a, b = (read_manifest(folder).environment for folder in (folder_a, folder_b))
@@ -140,7 +131,7 @@ def _paired_texts(folder_a: Path, a: Record, folder_b: Path, b: Record) -> list[
     """
     assert a.raw
     assert b.raw
-    rows_a, rows_b = RawFiles(folder_a).rows(a.raw, None), RawFiles(folder_b).rows(b.raw, None)
+    rows_a, rows_b = RawFiles(folder_a).rows(a.raw), RawFiles(folder_b).rows(b.raw)
     actual, predicted = (a.parameters.get(name, name) for name in ("actual", "predicted"))
     same = (actual, *PAIRING_COLUMNS)
     if [[row.get(key) for key in same] for row in rows_a] != [[row.get(key) for key in same] for row in rows_b]:

@@ -2,9 +2,8 @@
 
 import csv
 import gzip
-import itertools
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from bankllm.errors import RunError
 MAX_FILE_BYTES = 256 * 2**20
 """Maximum size of a raw file. Compressed files are checked again after decompression, in characters."""
 MAX_CELLS = 2_000_000
-"""Maximum number of cells that are kept from one file; they need about 130 MB."""
+"""Maximum number of cells of a file; they need about 130 MB."""
 MAX_LINE_CHARACTERS = 2**17
 """Maximum length of a line in characters, its line end included."""
 
@@ -22,35 +21,32 @@ MAX_LINE_CHARACTERS = 2**17
 class Table(Sequence[dict[str, str]]):
     """Rows stored by column. `table[i]` and iteration return rows as `csv.DictReader` does: column name → text."""
 
-    def __init__(self, columns: Mapping[str, list[str]], length: int) -> None:
+    def __init__(self, columns: Mapping[str, list[str]]) -> None:
+        """All columns have the same length, and there is at least one."""
         self._columns = columns
-        self._length = length
 
     def __len__(self) -> int:
-        return self._length
+        return len(next(iter(self._columns.values())))
 
     def __getitem__(self, index: Any) -> Any:
         return {name: cells[index] for name, cells in self._columns.items()}
 
     def __iter__(self) -> Iterator[dict[str, str]]:
-        names = list(self._columns)
-        cells = zip(*self._columns.values(), strict=True) if names else itertools.repeat((), self._length)
-        return (dict(zip(names, row, strict=True)) for row in cells)
+        return (dict(zip(self._columns, row, strict=True)) for row in zip(*self._columns.values(), strict=True))
 
-    def where(self, values: Mapping[str, str], name: str, columns: Collection[str] | None = None) -> "Table":
-        """Returns the rows whose columns have these values, compared as text; with only these columns, if given.
+    def where(self, values: Mapping[str, str], name: str) -> "Table":
+        """Returns the rows whose columns have these values, compared as text.
 
         `name` is the file name for error messages. Raises `RunError` if a column of `values` does not exist.
         """
         if missing := sorted(set(values) - set(self._columns)):
             raise RunError(f"{name} has no column {', '.join(missing)}.")
-        selected = {key: cells for key, cells in self._columns.items() if columns is None or key in columns}
         if not values:
-            return Table(selected, self._length)
+            return self
         wanted = tuple(values.values())
         cells = zip(*(self._columns[column] for column in values), strict=True)
         kept = [i for i, row in enumerate(cells) if row == wanted]
-        return Table({key: [column[i] for i in kept] for key, column in selected.items()}, len(kept))
+        return Table({key: [column[i] for i in kept] for key, column in self._columns.items()})
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -66,17 +62,16 @@ def inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def read_table(path: Path, name: str, columns: Collection[str] | None = None) -> Table:
+def read_table(path: Path, name: str) -> Table:
     """Reads the rows of a plain or gzip (`.gz`) CSV file.
 
-    `name` is the file name for error messages. `columns` are the columns to keep; columns that the file lacks are
-    ignored, and None keeps all. Raises `RunError` with the line number if the file is not valid CSV, and if it exceeds
-    a limit of this module.
+    `name` is the file name for error messages. Raises `RunError` with the line number if the file is not valid CSV, and
+    if it exceeds a limit of this module.
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             text = TextIOWrapper(file, encoding="utf-8", newline="")
-            return _collect(csv.reader(_lines(text, name), strict=True), name, columns)
+            return _collect(csv.reader(_lines(text, name), strict=True), name)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise RunError(
             f"{name} cannot be read as CSV text ({type(error).__name__}: {error}). Expected UTF-8, plain or gzip."
@@ -99,25 +94,23 @@ def _lines(text: TextIOWrapper, name: str) -> Iterator[str]:
         yield line
 
 
-def _collect(reader: Any, name: str, columns: Collection[str] | None) -> Table:
-    """Collects the requested columns from a `csv.reader`."""
+def _collect(reader: Any, name: str) -> Table:
+    """Collects the columns from a `csv.reader`."""
     try:
         header = next(reader, None)
         if not header or len(set(header)) < len(header):
             raise RunError(f"{name} has no header with distinct column names. Expected a CSV header in line 1.")
-        places = [i for i, column in enumerate(header) if columns is None or column in columns]
-        cells: list[list[str]] = [[] for _ in places]
-        max_rows = MAX_CELLS // max(1, len(places))
-        length = 0
-        for row in filter(None, reader):
+        columns: dict[str, list[str]] = {name: [] for name in header}
+        max_rows = MAX_CELLS // len(header)
+        for count, row in enumerate(filter(None, reader), start=1):
             if len(row) != len(header):
                 raise RunError(f"{name}, line {reader.line_num}: expected {len(header)} cells, found {len(row)}.")
-            if (length := length + 1) > max_rows:
+            if count > max_rows:
                 raise RunError(
-                    f"{name} has more than {max_rows:,} rows, the limit for {len(places)} columns. Split it into parts."
+                    f"{name} has more than {max_rows:,} rows, the limit for {len(header)} columns. Split it into parts."
                 )
-            for column, place in zip(cells, places, strict=True):
-                column.append(row[place])
+            for column, cell in zip(columns.values(), row, strict=True):
+                column.append(cell)
     except csv.Error as error:
         raise RunError(f"{name}, line {reader.line_num}: {error}.") from error
-    return Table({header[i]: column for i, column in zip(places, cells, strict=True)}, length)
+    return Table(columns)

@@ -110,11 +110,7 @@ class Manifest:
     renderer: str | None = None
     """`report.render.renderer()` if the pages are exactly what it writes for this run; None in runs before 0.2."""
     seal: str | None = None
-    """sha256 of `manifest.json` itself, computed with zeros in place of the seal. It reveals an edit of the manifest.
-
-    The seal is not a signature: anyone can edit a run and compute a new seal. The numbers of such a run must still
-    follow from its raw files.
-    """
+    """sha256 of `manifest.json` itself, computed with zeros in place of the seal. It is not a signature."""
 
 
 def as_json(document: Record | Manifest, indent: int | None = None) -> str:

@@ -29,12 +29,7 @@ def format_interval(record: Record) -> str:
     return f"{low.removesuffix(' ' + unit)} – {high}" if high.endswith(unit) else f"{low} – {high}"
 
 
-def format_count(record: Record) -> str:
-    """Formats the number of samples, e.g. `3,080`."""
-    return f"{record.n:,}"
-
-
-PARTS = {"": format_value, "ci95": format_interval, "n": format_count}
+PARTS = {"": format_value, "ci95": format_interval, "n": lambda record: f"{record.n:,}"}
 """Part of a record that a claim can show → how: the value (`ID`), the interval (`ID#ci95`), the samples (`ID#n`)."""
 
 

@@ -4,53 +4,42 @@ Notebooks, `bankllm verify` and the `verify.pyz` that every run contains all use
 """
 
 import hashlib
-import inspect
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.csv_table import MAX_FILE_BYTES, Table, inside, read_table
-from bankllm.evidence.documents import Raw, Record
+from bankllm.evidence.documents import Raw
 from bankllm.evidence.statistics.statistic import STATISTICS, Estimate
 
 
 class RawFiles:
     """The raw files of a run. Each file is hashed once, and the table that was read last is cached."""
 
-    def __init__(self, folder: Path, records: Iterable[Record] = ()) -> None:
-        """`records` will be recomputed: each file is read once, with all columns that they need."""
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._wanted: dict[str, set[str]] = {}
         self._hashes: dict[str, str] = {}
         self._last: tuple[str, Table] | None = None
-        for record in records:
-            if record.raw and record.statistic:
-                columns = needed_columns(record.statistic, record.parameters)
-                self._wanted.setdefault(record.raw.path, set()).update(columns, record.raw.where)
 
-    def rows(self, raw: Raw, columns: Collection[str] | None) -> Table:
+    def rows(self, raw: Raw) -> Table:
         """Returns the rows whose columns have the values of `raw.where`.
 
-        `columns` are the columns to keep; columns that the file lacks are ignored, and None keeps all. Raises
-        `RunError` if the file is outside the folder, is missing, has another sha256, or cannot be read.
+        Raises `RunError` if the file is outside the folder, is missing, has another sha256, or cannot be read.
         """
         name = raw.path
         if (found := self._sha256(name)) != raw.sha256:
             raise RunError(f"{name} was changed: expected sha256 {raw.sha256[:12]}…, found {found[:12]}….")
-        needed = None if columns is None else {*columns, *raw.where}
-        if needed is None or name not in self._wanted:
-            return read_table(self.folder / name, name, needed).where(raw.where, name)
         if self._last is None or self._last[0] != name:
             self._last = None  # free the previous table before reading the next one
-            self._last = (name, read_table(self.folder / name, name, self._wanted[name]))
-        return self._last[1].where(raw.where, name, columns)
+            self._last = (name, read_table(self.folder / name, name))
+        return self._last[1].where(raw.where, name)
 
     def estimate(self, raw: Raw, statistic: str, parameters: Mapping[str, Any]) -> Estimate:
         """Computes a statistic. Raises `RunError` if the file was changed, or if the rows do not fit the statistic."""
         if statistic not in STATISTICS:
             raise RunError(f"Unknown statistic {statistic!r}. Expected one of: {', '.join(STATISTICS)}.")
-        rows = self.rows(raw, needed_columns(statistic, parameters))
+        rows = self.rows(raw)
         try:
             return STATISTICS.get(statistic)(rows, **parameters)
         except (UsageError, ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -70,17 +59,6 @@ class RawFiles:
             except OSError as error:
                 raise RunError(f"{name} cannot be read ({error}).") from error
         return self._hashes[name]
-
-
-def needed_columns(statistic: str, parameters: Mapping[str, Any]) -> set[str]:
-    """Returns every string that can be a column name: the string arguments and defaults of a statistic.
-
-    For a statistic that applies another one (`of`), the defaults of the other one are included.
-    """
-    names = [statistic, str(parameters.get("of"))]
-    functions = [STATISTICS.get(name) for name in names if name in STATISTICS]
-    defaults = [p.default for function in functions for p in inspect.signature(function).parameters.values()]
-    return {value for value in (*defaults, *parameters.values()) if isinstance(value, str)}
 
 
 def sha256_file(path: Path) -> str:

@@ -36,9 +36,8 @@ def measure(
 ) -> Record:
     """Computes a statistic from a raw file of the run folder and returns the record.
 
-    `about` are its title, notebook and unit. The record is invalid if `invalid_because` is given, if the summary of the
-    load excludes its rows (`validity_marks.load_faults`), or if the statistic cannot be computed from these rows, e.g.
-    too few samples. Raises `RunError` if the file was changed, or if the rows do not fit the statistic.
+    `about` are its title, notebook and unit. The record is invalid if `invalid_because`, the summary of the load
+    (`validity_marks.load_faults`) or the statistic gives a reason. Raises `RunError` as `RawFiles.estimate` does.
     """
     estimate = RawFiles(folder).estimate(raw, statistic, parameters)
     because = reasons(invalid_because, load_faults(folder, raw.path), estimate.invalid_because)

@@ -66,9 +66,8 @@ def find_unbound_numbers(text: str) -> Iterator[UnboundNumber]:
 def unbound_numbers_in_results(text: str) -> Iterator[UnboundNumber]:
     """Yields the unbound numbers of the results sections.
 
-    A results section begins with a heading that contains the word result(s), figures, performance or measured, and ends
-    at the next heading of the same or a higher level. Text between `<!-- results -->` and `<!-- /results -->` is also a
-    results section.
+    Such a section begins with a heading that has a word of `RESULTS_HEADING`, and ends at the next heading of the same
+    or a higher level. Text between `RESULTS_BEGIN` and `RESULTS_END` is also a results section.
     """
     lines = _results_lines(text)
     return (number for number in find_unbound_numbers(text) if number.line in lines)

@@ -32,7 +32,7 @@ def exclusions(folder: Path) -> dict[str, str]:
     """Reads record id → the reason why its notebook excluded it. Raises `RunError` if a file is not readable."""
     excluded: dict[str, str] = {}
     for path in sorted((folder / "raw").glob(f"*{EXCLUSIONS_SUFFIX}")):
-        for row in read_table(inside(folder, f"raw/{path.name}"), f"raw/{path.name}", ("id", BECAUSE)):
+        for row in read_table(inside(folder, f"raw/{path.name}"), f"raw/{path.name}"):
             if set(row) != {"id", BECAUSE}:
                 raise RunError(
                     f"raw/{path.name}: expected the columns id and {BECAUSE}, found {', '.join(row) or 'neither'}."
@@ -52,7 +52,7 @@ def load_faults(folder: Path, raw: str) -> list[str]:
     faults: dict[str, None] = {}
     for summary in summaries:
         if (folder / summary).is_file():
-            for row in read_table(inside(folder, summary), summary, (BUSY, BECAUSE)):
+            for row in read_table(inside(folder, summary), summary):
                 if because := row.get(BECAUSE) or busy_fault(row.get(BUSY) or "0"):
                     faults[because] = None
     return list(faults)

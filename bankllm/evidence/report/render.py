@@ -54,10 +54,9 @@ def rendered(folder: Path) -> dict[str, str]:
 
 
 def about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
-    """Facts about the run for the top of the pages: id, profile, machine, data sets, models, commit and start time.
+    """Facts about the run for the top of the pages.
 
-    If the notebooks were run by hand, there is no manifest: `commit`, `dirty` and `started` are then None, and
-    `environment` is empty.
+    Without a manifest (notebooks run by hand), `commit`, `dirty` and `started` are None, and `environment` is empty.
     """
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
     return {
@@ -85,7 +84,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "value": format_value,
         "interval": format_interval,
-        "figure": _data_uri,
+        "base64": lambda path: base64.b64encode(path.read_bytes()).decode("ascii"),
         "how": describe_how,
         "sentence": lambda text: text[:1].upper() + text[1:],
         "latex": latex,
@@ -97,14 +96,13 @@ def _environment() -> Environment:
 
 
 def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
-    run = about(folder, records)
     topics = by_topic(records)
     training = training_table(records)
     wordings = Wordings(records)
     columns = {column for row in training.values() for column in row}
     on_banking77 = any(r.id.startswith("training.") and r.conditions.get("dataset") == "banking77" for r in records)
     return {
-        "run": run,
+        "run": about(folder, records),
         "version": __version__,
         "repository": REPOSITORY,
         "sections": topics,
@@ -119,8 +117,3 @@ def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
         "wordings": wordings,
         "say": wordings.say,
     }
-
-
-def _data_uri(path: Path) -> str:
-    """The PNG file as a data URI, so that the HTML page needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

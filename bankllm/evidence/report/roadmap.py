@@ -1,9 +1,7 @@
 """The original roadmap's claims, and how the measured records compare with them.
 
-This project began with a written plan, called *the roadmap*. The plan stated results before any code had been run, so
-none of them was a measurement. `ROADMAP` quotes these claims; no other place in the repository does. The roadmap also
-stated the load of its load test: 100 users and 1,000 requests, which the profiles `quick` and `full` use
-(`bankllm/profiles.py`), and a mix of one health check per two chats (`bankllm/loadtest/load.py`).
+This project began with a written plan, *the roadmap*, which stated results before any code had been run, so none of
+them was a measurement. `ROADMAP` quotes these claims; no other place in the repository does.
 """
 
 import math

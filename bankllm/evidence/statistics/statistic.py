@@ -69,7 +69,7 @@ STATISTICS: Registry[Statistic[...]] = Registry("statistic", "bankllm.statistics
 def statistic(
     *, unit: str, better: Better | None = None, tolerance: float = 1.5
 ) -> Callable[[Callable[Concatenate[Rows, P], Estimate]], Statistic[P]]:
-    """Returns a decorator that registers a function under its name. The arguments are the fields of `Statistic`."""
+    """Registers a function under its name; the arguments are the fields of `Statistic`."""
 
     def register(function: Callable[Concatenate[Rows, P], Estimate]) -> Statistic[P]:
         made = Statistic(function, unit, better, tolerance)

@@ -95,7 +95,7 @@ def check_records(folder: Path, records: Sequence[Record]) -> list[Finding]:
     An exclusion is lost if a notebook excluded an id (`raw/*_marks.csv`) that no record has. Raises `RunError` if a
     file of exclusions is not readable.
     """
-    files = RawFiles(folder, records)
+    files = RawFiles(folder)
     excluded = exclusions(folder)
     by_file = sorted(range(len(records)), key=lambda i: ((raw := records[i].raw) and raw.path) or "")
     findings = {i: check_record(files, records[i], excluded.get(records[i].id)) for i in by_file}
