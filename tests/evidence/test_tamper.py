@@ -113,7 +113,6 @@ SAMPLE: list[Tampering] = [
 ]  # fmt: skip
 FORGED: list[tuple[str, dict[str, Any], str]] = [
     (P95, {"id": "chat.sequential.p90_ms"}, "the id says p90"),
-    (P95, {"unit": "bytes"}, P95),
     (P95, {"statistic": "mean"}, P95),
     (P95, {"statistic": "across", "parameters": {"group": "ms", "pick": "max", "of": "none"}}, "cannot be applied"),
     (P95, {"raw": {"where": {"ms": "5.0"}}}, P95),
@@ -128,8 +127,6 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
     (P95, {"valid": False, "invalid_because": "too slow"}, f"{P95}: invalid_because"),
     (P95, {"valid": False}, "no reason was found"),
     (P99, {**VALID, "value": 198.0}, P99),
-    (ACCURACY, {"value": 0.9}, ACCURACY),
-    (ACCURACY, {"unit": "%"}, ACCURACY),
     (ACCURACY, {"parameters": {"predicted": "actual"}}, ACCURACY),
     (ACCURACY, {"conditions": {"profile": "full"}}, "manifest.json: profile quick differs"),
     (ACCURACY, {"conditions": {"dataset": "banking77"}}, "named 'banking77', but its test_sha256 is that of teller77"),
