@@ -66,7 +66,7 @@ class Encoded(NamedTuple):
 
 @dataclass
 class PendingChat:
-    """A chat on its way through the engine, which fills in the fields from `decision` on as it learns them."""
+    """A chat on its way through the engine, which fills in the fields from `decision` on."""
 
     message: str
     """Account numbers are masked."""

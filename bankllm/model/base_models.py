@@ -138,10 +138,7 @@ def device(settings: Settings | None = None) -> str:
 
     wanted = (settings or get_settings()).device
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError(
-            "BANKLLM_DEVICE=cuda, but torch finds no CUDA device. Unset BANKLLM_DEVICE, or install a CUDA build of "
-            "torch."
-        )
+        raise ModelError("BANKLLM_DEVICE=cuda, but torch finds no CUDA device. Unset it, or install torch for CUDA.")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 

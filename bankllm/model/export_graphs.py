@@ -40,7 +40,6 @@ class DecomposedLayerNorm(nn.Module):
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(…, size) → (…, size)"""
         centred = hidden - hidden.mean(dim=-1, keepdim=True)
         # A product, because ONNX Runtime would recognise a power and fuse the operations into its own operator.
         deviation = torch.sqrt((centred * centred).mean(dim=-1, keepdim=True) + self.eps)

@@ -102,7 +102,7 @@ class IntentClassifier(Classifier):
 
 
 def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artifact: ClassifierConfig) -> None:
-    """Load the head from the tensors of `head.safetensors`. Raises `KeyError` or `RuntimeError` if they do not fit."""
+    """Load the head from `head.safetensors`. Raises `KeyError` or `RuntimeError` if it does not fit."""
     if artifact.kernel_gamma is None:
         module.head.load_state_dict(tensors)
         return

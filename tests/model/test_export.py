@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from bitsandbytes.functional import has_avx512bf16
 
 from bankllm.assistant.runtime import DEFAULT_ADAPTER
-from bankllm.datasets import Dataset, load
+from bankllm.datasets import Dataset, Split, load
 from bankllm.errors import ModelError, RunError, UsageError
 from bankllm.model.export import cached_export, export_onnx
 from bankllm.model.onnx_classifier import METADATA, OnnxClassifier
@@ -143,7 +144,9 @@ def test_the_error_of_a_failed_export_states_the_reason(monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_an_adapter_is_merged_and_a_4bit_base_is_converted(method: str, data: Dataset, tmp_path: Path) -> None:
+def test_an_adapter_is_merged_and_a_4bit_base_is_converted(method: str, tmp_path: Path) -> None:
+    whole = load("teller77").first_intents(3)
+    data = replace(whole, train=Split(whole.train.texts[::8], whole.train.labels[::8]))
     config = TrainConfig(method=method, rank=2, epochs=1, threshold=0.6)
     result = train(config, data, tmp_path / "artifact", progress=False)
     loaded = OnnxClassifier.load(export_onnx(tmp_path / "artifact", tmp_path / "classifier.onnx"))

@@ -45,36 +45,21 @@ MAY_BE_PART = re.compile(rf"\d|{_SYMBOL}|[@\[…]|\.\.|://|\bwww\b|\b{_CODE}\b|\
 
 def find_figures(text: str) -> frozenset[str]:
     """Return all figures of a text. Parts that follow each other are one figure: “10 million pounds”."""
-    figures: set[str] = set()
-    run: list[str] = []
-    certain = False
-
-    def end_run() -> None:
-        nonlocal certain
-        if certain:
-            figures.add(" ".join(run))
-        run.clear()
-        certain = False
-
-    for token in _normalised(text).split():
+    text = unicodedata.normalize("NFKC", text).replace("...", " ")
+    visible = "".join(c for c in text if c not in "*_`" and unicodedata.category(c) != "Cf")
+    runs: list[list[tuple[str, bool]]] = [[]]  # words that follow each other, and whether each is a figure by itself
+    for token in visible.split():
         left = token.lstrip(_OPENING)
         word = left.rstrip(_CLOSING)
         lower = word.casefold()
         is_certain = bool(_CERTAIN.search(word)) or set(lower.split("-")) <= _WORDS
         if not (is_certain or lower in _PARTS or re.fullmatch(_CODE, word)):
-            end_run()
+            runs.append([])
             continue
-        if run and re.search(r"\d", run[-1]) and re.search(r"\d", lower) and not re.match(r"\d{3}\b", lower):
-            end_run()  # two numbers that follow each other, and not the thousands of one number
-        run.append(_NUMBERS.get(lower, lower))
-        certain = certain or is_certain
+        before = runs[-1][-1][0] if runs[-1] else ""
+        if re.search(r"\d", before) and re.search(r"\d", lower) and not re.match(r"\d{3}\b", lower):
+            runs.append([])  # two numbers that follow each other, and not the thousands of one number
+        runs[-1].append((_NUMBERS.get(lower, lower), is_certain))
         if set(left[len(word) :]) & set(_BREAK):
-            end_run()
-    end_run()
-    return frozenset(figures)
-
-
-def _normalised(text: str) -> str:
-    """Normalise digits and spaces (NFKC), and remove invisible characters, Markdown marks and ellipses."""
-    text = unicodedata.normalize("NFKC", text).replace("...", " ")
-    return "".join(c for c in text if c not in "*_`" and unicodedata.category(c) != "Cf")
+            runs.append([])
+    return frozenset(" ".join(word for word, _ in run) for run in runs if any(certain for _, certain in run))
