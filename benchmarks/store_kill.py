@@ -36,8 +36,6 @@ REMOVED_EVERY = 10
 
 @dataclass(frozen=True)
 class Round:
-    """The result of one round."""
-
     acknowledged: int
     """Rows whose write the killed processes had acknowledged."""
     lost: int
@@ -48,8 +46,6 @@ class Round:
     """Writes of several rows of which only some are present."""
     integrity_ok: bool
     """Whether SQLite's integrity check finds no error."""
-    kept: int
-    """Rows in the file, including those of earlier rounds."""
 
 
 def write(path: Path, name: str, threads: int) -> None:
@@ -119,7 +115,6 @@ def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
             reappeared=sum(kept[batch] for batch in removed),
             partial=sum(count != BATCH for count in kept.values()),
             integrity_ok=intact,
-            kept=store.count(),
         )
 
 

@@ -1,5 +1,6 @@
 """Customer memories and shared collections: access to one namespace only, and clear errors for invalid input."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,13 +31,21 @@ def intents(service: VectorService) -> Collection:
 
 def test_a_memory_accesses_only_its_customer(service: VectorService, memory: CustomerMemory) -> None:
     first = memory.store("I lost my card", "Frozen.", "lost_or_stolen_card", conversation_id="talk-1")
-    memory.store_many([Message("hello"), Message("good bye", "Bye!", "goodbye")])
+    assert len(memory.store_many([Message("hello"), Message("good bye", "Bye!", "goodbye")])) == 2
+    assert memory.store_many([]) == []
     service.for_user("CUST002").store("I lost my card", "Frozen.", "lost_or_stolen_card")
     assert [match.id for match in memory.search("i lost MY card", 1)] == [first]
     assert len(memory.search("card", 100)) == 3
     assert [turn.user_message for turn in memory.recent(2)] == ["good bye", "hello"]
-    assert memory.export()[0]["message_id"] == first
-    assert memory.export()[0]["conversation_id"] == "talk-1"
+    turn = json.loads(json.dumps(memory.export()))[0]
+    assert turn.pop("created_at") > "2026"
+    assert turn == {
+        "message_id": first,
+        "user_message": "I lost my card",
+        "assistant_response": "Frozen.",
+        "intent": "lost_or_stolen_card",
+        "conversation_id": "talk-1",
+    }
     memory.forget([first, "unknown"])
     assert [turn["user_message"] for turn in memory.export()] == ["hello", "good bye"]
     memory.forget()

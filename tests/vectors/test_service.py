@@ -1,6 +1,5 @@
 """`VectorService` end to end: real MiniLM, real SQLite, and the real Pinecone SDK if a key is set."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -42,18 +41,6 @@ def test_a_given_vector_is_not_embedded_again(memory: VectorService) -> None:
     match = memory.semantic_search("I lost my card", user_id="CUST001", vector=vector)[0]
     assert match.score == pytest.approx(1, abs=1e-6)
     assert memory.stats().cache_hits + memory.stats().cache_misses == encoded
-
-
-def test_many_messages_are_stored_in_order_and_exported_as_json(memory: VectorService) -> None:
-    ids = memory.for_user("CUST001").store_many(
-        [Message(f"question {i}", f"answer {i}", "greeting") for i in range(30)]
-    )
-    exported = memory.export_user("CUST001")
-    assert [entry["message_id"] for entry in exported] == ids
-    turn = {"user_message": "question 7", "assistant_response": "answer 7", "intent": "greeting"}
-    assert exported[7].items() >= turn.items()
-    json.dumps(exported)
-    assert memory.for_user("CUST001").store_many([]) == []
 
 
 def test_stats_describe_store_embedder_and_cache(embedder: Embedder) -> None:

@@ -52,11 +52,12 @@ def test_an_entry_has_the_current_state_of_its_row(outbox: OutboxStore) -> None:
     assert queued(outbox) == [("CUST001", "a", "text 4"), ("CUST001", "b", None), ("CUST002", "a", "text 3")]
 
 
-def test_writes_of_a_plain_store_are_queued_too(path: Path, outbox: OutboxStore) -> None:
+def test_writes_of_a_plain_store_and_deletes_of_unknown_rows_are_queued(path: Path, outbox: OutboxStore) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as plain:
         plain.upsert("CUST001", [row("a", 1)])
         plain.delete("CUST002")
-    assert queued(outbox) == [("CUST001", "a", "text 1"), ("CUST002", "", None)]
+    outbox.delete("CUST001", ["theirs"])
+    assert queued(outbox) == [("CUST001", "a", "text 1"), ("CUST002", "", None), ("CUST001", "theirs", None)]
 
 
 def test_deleting_a_namespace_replaces_its_entries_and_precedes_later_writes(outbox: OutboxStore) -> None:
@@ -67,11 +68,6 @@ def test_deleting_a_namespace_replaces_its_entries_and_precedes_later_writes(out
     outbox.delete("CUST001")
     outbox.upsert("CUST001", [row("a", 5)])
     assert queued(outbox) == [("CUST002", "x", "text 3"), ("CUST001", "", None), ("CUST001", "a", "text 5")]
-
-
-def test_deletes_of_rows_of_another_machine_are_queued(outbox: OutboxStore) -> None:
-    outbox.delete("CUST001", ["theirs"])
-    assert queued(outbox) == [("CUST001", "theirs", None)]
 
 
 def test_an_entry_that_changes_during_its_push_stays_queued(outbox: OutboxStore) -> None:
