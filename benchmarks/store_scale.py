@@ -10,7 +10,6 @@ checkout.
 import argparse
 import json
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -50,14 +49,12 @@ METADATA = {"assistant_response": "I have ordered a new one; it takes five days.
 
 
 def milliseconds(call: Callable[[], object]) -> float:
-    """Return the duration of one call in ms."""
     start = time.perf_counter()
     call()
     return 1000 * (time.perf_counter() - start)
 
 
 def spread(times: list[float]) -> dict[str, float]:
-    """Return the median, the 95th percentile and the maximum."""
     p50, p95 = np.percentile(times, [50, 95])
     return {"p50": p50, "p95": p95, "max": max(times)}
 
@@ -67,7 +64,6 @@ def open_store(path: Path | None) -> SQLiteStore:
 
 
 def measure_size(path: Path, size: int) -> dict[str, Any]:
-    """Measure one size and return the values of its line."""
     store, seconds = open_store(path), 0.0
     for batch in rows(size):
         seconds += milliseconds(lambda batch=batch: store.upsert("all", batch)) / 1000
@@ -78,10 +74,8 @@ def measure_size(path: Path, size: int) -> dict[str, Any]:
     queries = np.random.default_rng(2).normal(size=(310, DIM))
     first = milliseconds(lambda: store.search("all", queries[0], 10))
     held = psutil.Process().memory_info().rss - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     count = 300 if size <= 100_000 else 60
     later = [milliseconds(lambda query=query: store.search("all", query, 10)) for query in queries[10 : 10 + count]]
-    wide = {k: milliseconds(lambda k=k: store.search("all", queries[1], k)) for k in (1, 10, 1000, size + 1)}
     customer_times = [milliseconds(lambda query=query: store.search("CUST001", query, 10)) for query in queries[:300]]
     line = {
         "rows": size,
@@ -89,9 +83,7 @@ def measure_size(path: Path, size: int) -> dict[str, Any]:
         "file MiB": path.stat().st_size / 2**20,
         "first ms": first,
         "held MiB": held / 2**20,
-        "peak MiB": peak / 2**20,
         "search": spread(later),
-        "top_k ms": wide,
         "customer": spread(customer_times),
         "concurrent": concurrent(store, queries),
     }
@@ -107,14 +99,13 @@ def concurrent(store: SQLiteStore, queries: np.ndarray, seconds: float = 4) -> d
         while not done.is_set():
             store.search("all", queries[0], 10)
 
-    other = Thread(target=search_all)
-    other.start()
     times, until = [], time.monotonic() + seconds
-    while time.monotonic() < until:
-        times.append(milliseconds(lambda: store.search("CUST001", queries[len(times) % 300], 10)))
-        time.sleep(0.005)
-    done.set()
-    other.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(search_all)
+        while time.monotonic() < until:
+            times.append(milliseconds(lambda: store.search("CUST001", queries[len(times) % 300], 10)))
+            time.sleep(0.005)
+        done.set()
     return spread(times)
 
 
@@ -154,7 +145,7 @@ def show(values: dict[str, Any]) -> str:
     parts = []
     for name, value in values.items():
         if isinstance(value, dict):
-            value = "/".join(f"{part:.2f}" for part in value.values()) + (" ms" if "ms" not in name else "")
+            value = "/".join(f"{part:.2f}" for part in value.values()) + " ms"
         parts.append(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}")
     return " | ".join(parts)
 
@@ -170,7 +161,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         folder = Path(name)
-        print(f"free disk {shutil.disk_usage(folder).free / 2**30:.0f} GiB; p50/p95/max in ms; top_k 1/10/1000/all")
+        print(f"free disk {shutil.disk_usage(folder).free / 2**30:.0f} GiB; p50/p95/max in ms")
         for size in chosen.sizes:
             command = [sys.executable, __file__, "--only-size", str(size)]
             child = subprocess.run([*command, "--folder", name], stdout=subprocess.PIPE, text=True, check=True)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from cachetools import TTLCache
@@ -156,14 +155,9 @@ def _sentence_transformer(base: base_models.BaseModel, device: str) -> tuple[Enc
                 "Face id that is cached or can be downloaded, or a local folder with config.json and weights."
             ) from error
 
-    return partial(model.encode, normalize_embeddings=True, show_progress_bar=False), _tokeniser(model)
-
-
-def _tokeniser(model: Any) -> base_models.Tokenise | None:
-    """Return a function from texts to token ids without padding; None if the model reads `PROBES` differently."""
     tokenise = base_models.tokeniser(model.tokenizer, model.max_seq_length)
-    if tokenise is None or model.default_prompt_name is not None:
-        return None
     preprocess = getattr(model, "preprocess", None) or model.tokenize  # its name in older sentence-transformers
     expected = [preprocess([text])["input_ids"][0].tolist() for text in PROBES]
-    return tokenise if tokenise(PROBES) == expected else None
+    if tokenise is not None and (model.default_prompt_name is not None or tokenise(PROBES) != expected):
+        tokenise = None
+    return partial(model.encode, normalize_embeddings=True, show_progress_bar=False), tokenise

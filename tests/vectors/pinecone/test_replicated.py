@@ -265,13 +265,6 @@ def test_close_pushes_the_remaining_rows(
     assert all(records <= 1000 for records, _ in server.upserts)
 
 
-def test_an_index_with_another_layout_is_rejected(
-    server: PineconeServer, store: ReplicatedStore, tmp_path: Path
-) -> None:
-    with pytest.raises(IndexMismatch, match=r"layout 'customer'; expected 'shared'. Set BANKLLM_PINECONE_NAMESPACES"):
-        open_store(server, tmp_path / "other.sqlite", "shared")
-
-
 def test_the_shared_layout_separates_equal_ids_of_customers(server: PineconeServer, tmp_path: Path) -> None:
     with closing(open_store(server, tmp_path / "memory.sqlite", "shared")) as store:
         store.upsert("a/b", [row("same", 1)])
@@ -281,6 +274,8 @@ def test_the_shared_layout_separates_equal_ids_of_customers(server: PineconeServ
         store.delete("a")
         drain(store)
         assert list(server.namespaces["bankllm"]) == ["a%2Fb/same"]
+        with pytest.raises(IndexMismatch, match=r"layout 'shared'; expected 'customer'. Set BANKLLM_PINECONE_NAMES"):
+            open_store(server, tmp_path / "other.sqlite", "customer")
         with pytest.raises(UsageError, match="at most 512 characters, got 514"):
             store.upsert("c" * 501, [row("d" * 12, 1)])
         assert store.count("c" * 501) == 0

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from bankllm.errors import StoreError
-from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.file import open_file, wal_is_safe
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.killed import run_until
-from tests.support.store_model import DIM, EMBEDDER, row, sql
+from tests.support.store_model import DIM, EMBEDDER, MODEL, expected_texts, row, sql, texts
 
 
 def assert_refused(path: Path, message: str, dim: int = DIM, embedder_id: str = EMBEDDER) -> None:
@@ -43,57 +42,30 @@ def test_a_file_of_a_newer_schema(filled: Path) -> None:
     assert_refused(filled, "has schema 5, but this bankllm reads schemas 1 to 4. Upgrade bankllm")
 
 
-VERSION_1 = """
-PRAGMA application_id = 1112950083;
-PRAGMA user_version = 1;
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE rows (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    namespace TEXT NOT NULL,
-    id TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    vector BLOB NOT NULL,
-    text TEXT NOT NULL,
-    metadata TEXT NOT NULL,
-    UNIQUE (namespace, id)
-);
-INSERT INTO meta VALUES ('dim', '8'), ('embedder', 'test-embedder@0123');
-"""
+def to_schema_1(path: Path) -> None:
+    """Turn a new file into one of schema 1, which has only the tables `meta` and `rows`."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        code = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        for kind, name in db.execute(code).fetchall():
+            db.execute(f"DROP {kind} IF EXISTS {name}")
+        for table in ("generations", "reindexed", "outbox"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("DROP INDEX rows_by_namespace")
+        db.execute("PRAGMA user_version = 1")
 
 
-@pytest.fixture
-def old_path(tmp_path: Path) -> Path:
-    """Return a file with schema version 1 and three rows of two customers."""
-    path = tmp_path / "old.sqlite"
-    vector = np.eye(DIM, dtype="<f4")[0].tobytes()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA journal_mode = {'wal' if wal_is_safe(sqlite3.sqlite_version_info) else 'truncate'}")
-        db.executescript(VERSION_1)
-        db.executemany(
-            "INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, '2026', ?, ?, '{}')",
-            [("CUST001", "a", vector, "first"), ("CUST002", "a", vector, "other"), ("CUST001", "b", vector, "second")],
-        )
-        db.commit()
-    return path
-
-
-def test_a_file_of_schema_1_keeps_its_rows(old_path: Path, filled: Path) -> None:
-    query = np.eye(DIM)[0]
-    with closing(SQLiteStore(old_path, DIM, EMBEDDER)) as store:
-        assert [match.text for match in store.search("CUST001", query, 5)] == ["first", "second"]
-        store.upsert("CUST001", [Row("c", "third", query)])
-        store.upsert("CUST001", [Row("a", "replaced", -query)])
-        store.delete("CUST001", ["b"])
-        assert [match.text for match in store.search("CUST001", query, 5)] == ["third", "replaced"]
-    with closing(SQLiteStore(old_path, DIM, EMBEDDER)) as again:
-        assert [found.text for found in again.export("CUST001")] == ["replaced", "third"]
-        assert again.count() == 3
-    assert sql(old_path, "PRAGMA user_version") == [(4,)]
-    assert schema_of(old_path) == schema_of(filled)
-
-
-def test_a_file_of_schema_1_with_another_embedders_vectors_is_not_migrated(old_path: Path) -> None:
-    assert_refused(old_path, "holds vectors of test-embedder@0123", embedder_id="other@4567")
+def test_a_file_of_schema_1_keeps_its_rows(filled: Path) -> None:
+    wanted_schema = schema_of(filled)
+    to_schema_1(filled)
+    assert_refused(filled, "holds vectors of test-embedder@0123", embedder_id="other@4567")
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
+        assert texts(store, "CUST001") == expected_texts(MODEL)
+        store.upsert("CUST001", [row("m1", 77)])
+        store.delete("CUST001", ["m2"])
+        model = {id_: seed for id_, seed in MODEL.items() if id_ != "m2"} | {"m1": 77}
+        assert texts(store, "CUST001") == expected_texts(model)
+    assert sql(filled, "PRAGMA user_version") == [(4,)]
+    assert schema_of(filled) == wanted_schema
 
 
 def to_schema_3(path: Path, precision: str) -> np.ndarray:

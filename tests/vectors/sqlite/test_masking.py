@@ -138,19 +138,14 @@ def test_unusable_files_and_unmaskable_names_are_errors(filled: Path, tmp_path: 
     assert mask(row(0).text) in [columns[4] for columns in state(filled)]
 
 
-def test_the_command_masks_and_prints_the_number_of_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_masks_and_prints_the_number_of_rows(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = fake_embedder()
+    embedder.model_id = EMBEDDER
     monkeypatch.setattr(embedder_module, "Embedder", lambda *_, **__: embedder)
-    store = SQLiteStore(path, DIM, embedder.model_id)
-    reply = {"assistant_response": f"I block {CARD}."}
-    rows = [Row("first", MESSAGE, vectors([MESSAGE])[0], reply), Row("second", "hello", vectors(["hello"])[0])]
-    store.upsert("CUST001", rows)
-    store.close()
-    assert b"4111 1111" in path.read_bytes()
-    result = CliRunner().invoke(cli.app, ["memory", "mask", "--store", str(path)])
+    result = CliRunner().invoke(cli.app, ["memory", "mask", "--store", str(filled)])
     assert result.exit_code == 0, result.output
-    assert "2 rows checked, 1 masked" in result.output
-    assert b"1111 1111" not in bytes_beside(path)
+    assert "61 rows checked, 21 masked" in result.output
+    assert b"1111 1111" not in bytes_beside(filled)
 
 
 def test_the_service_masks_all_stored_texts(path: Path) -> None:
@@ -166,9 +161,7 @@ def test_the_service_masks_all_stored_texts(path: Path) -> None:
     assert {row.text for row in kept} == {mask(MESSAGE)}
     assert ids[0] == ids[1]  # an id is a hash of the masked text
     for row in kept:
-        np.testing.assert_allclose(
-            row.vector, vectors([mask(MESSAGE)])[0], atol=1e-6
-        )  # the stored vector is that of the masked text
+        np.testing.assert_allclose(row.vector, vectors([mask(MESSAGE)])[0], atol=1e-6)
     assert not [trace for trace in IN_CLEAR if trace in bytes_beside(path)]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bankllm.vectors.rows import Row
+from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support import BENCHMARKS
 from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts, vector_of
@@ -54,13 +55,20 @@ def test_rows_deleted_by_another_process_are_not_found(path: Path) -> None:
         assert call("count", "CUST001") == []
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_threads_on_two_stores_match_the_model(path: Path, journal: str, seed: int) -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_threads_on_two_stores_match_the_model(
+    path: Path, journal: str, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each thread changes only ids that start with its name, and checks these rows after every step."""
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as one, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
+    if large:  # search as in a large namespace, which is multiplied without the lock
+        monkeypatch.setattr(store_module, "SMALL_ROWS", 5)
+        monkeypatch.setattr(store_module, "LOAD_ROWS", 4)
+    one = SQLiteStore(path, DIM, EMBEDDER)
+    other = SQLiteStore(path, DIM, EMBEDDER, cache_bytes=0)
+    with closing(one), closing(other):
 
         def work(name: int) -> dict[str, dict[str, int]]:
-            generator = random.Random(10 * seed + name)
+            generator = random.Random(name)
             store = (one, other)[name % 2]
             models: dict[str, dict[str, int]] = {customer: {} for customer in CUSTOMERS}
             for step in range(25):

@@ -16,7 +16,7 @@ import pytest
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.matrix import Matrix
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts, vector_of
+from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts
 
 MODEL = {f"m{seed}": seed for seed in range(1, 31)}
 
@@ -97,26 +97,6 @@ def test_a_search_is_repeated_if_rows_change_during_it(
         products = before_each(monkeypatch, "nearest", act)
         assert texts(store, "LARGE") == expected_texts(model)
         assert len(products) == 2
-
-
-@pytest.mark.parametrize("cache_bytes", [0, 2**20])
-def test_threads_that_search_large_namespaces_get_consistent_results(path: Path, cache_bytes: int) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER, cache_bytes=cache_bytes)) as store:
-        for name in ("ONE", "TWO"):
-            store.upsert(name, [row(id_, seed) for id_, seed in MODEL.items()])
-
-        def work(number: int) -> None:
-            for step in range(20):
-                if number == 0:
-                    store.upsert("ONE", [row(f"late{step}", 1000 + step)])
-                found = store.search(("ONE", "TWO")[(number + step) % 2], vector_of(step), 1000)
-                kept = {match.id: int(match.text.split()[1]) for match in found}
-                assert kept.items() >= MODEL.items()
-                assert [match.text for match in found] == expected_texts(kept, step)
-
-        with ThreadPoolExecutor(6) as pool:
-            list(pool.map(work, range(6)))
-        assert len(store.search("ONE", vector_of(0), 1000)) == 50
 
 
 def test_search_many_with_a_large_and_a_small_namespace(store: SQLiteStore) -> None:
