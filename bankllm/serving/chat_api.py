@@ -31,8 +31,6 @@ class ChatRequest(BaseModel):
 
 
 class StoredTurn(BaseModel):
-    """A message of the customer and its reply, as memory stores them."""
-
     message_id: str
     created_at: str
     """ISO 8601, UTC."""

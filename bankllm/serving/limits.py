@@ -20,8 +20,7 @@ MAX_HEADER_BYTES = 32 * 1024
 """Request target and headers together: four times the longest accepted token."""
 MAX_BODY_BYTES = 128 * 1024
 """Enough for 32 messages of the maximum length, in any script and with every character escaped."""
-BODY_S = 30.0
-"""Time limit in seconds to receive a request body."""
+BODY_S = 30.0  # to receive a request body
 DEFAULT_RATE = "120/minute"
 
 

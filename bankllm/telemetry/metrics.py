@@ -51,7 +51,7 @@ class ServerMetrics:
         # These series exist from the start, so that a rate over them is 0 instead of absent.
         self._stages = {stage: stages.labels(stage) for stage in get_args(Stage)}
         self._unavailable = {what: unavailable.labels(what) for what in ("memory", "storing")}
-        self._lookups = [lookups.labels(found) for found in ("memory", "miss")]
+        self._lookup_hits, self._lookup_misses = lookups.labels("memory"), lookups.labels("miss")
         self._info("bankllm_build_info", "Version and model of the server", {"version": __version__, "model": model})
         self._update_queue: Callable[[], None] = lambda: None
         self._update_outbox: Callable[[], None] = lambda: None
@@ -78,7 +78,6 @@ class ServerMetrics:
             self._window.add(seconds, status >= 500)
 
     def observe_batch(self, size: int) -> None:
-        """Count one pass of the encoder with `size` messages."""
         self._batches.observe(size)
         self._update_queue()
 
@@ -93,11 +92,10 @@ class ServerMetrics:
             self._unavailable[what].inc()
 
     def observe_lookups(self, hits: int, misses: int) -> None:
-        for counter, count in zip(self._lookups, (hits, misses), strict=True):
-            counter.inc(count)
+        self._lookup_hits.inc(hits)
+        self._lookup_misses.inc(misses)
 
     def set_model_info(self, facts: Mapping[str, str]) -> None:
-        """Export facts about the loaded models as labels. Call it once."""
         self._info("bankllm_model_info", "Facts about the loaded models", facts)
 
     def watch_queue(self, read: Callable[[], int]) -> None:

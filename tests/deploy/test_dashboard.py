@@ -1,7 +1,7 @@
 """Queries of the Grafana dashboard and of the latency histogram, with a real Prometheus and a real server under load.
 
-The server is `bankllm serve` with two workers and the environment that compose.yaml gives the api. Its vector store is
-replicated to a local server with Pinecone's protocol. Prometheus uses the rules of `deploy/`.
+The server has two workers, the api's environment of compose.yaml, and a store that is replicated to a local server with
+Pinecone's protocol. Prometheus uses the rules of `deploy/`.
 """
 
 import json
@@ -23,7 +23,7 @@ from bankllm.loadtest.load import RequestRow
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.telemetry.metrics import HTTP_BUCKETS
-from tests.support.deployed import DEPLOY, api_environment, check_health
+from tests.support.deployed import DEPLOY, api_environment
 from tests.support.live_server import bank
 from tests.support.pinecone_server import API_KEY, PineconeServer
 from tests.support.server_client import until
@@ -52,7 +52,7 @@ QUIET = {
 
 @dataclass(frozen=True)
 class FinishedLoad:
-    """A finished load, and a Prometheus that has scraped the server after it."""
+    """A Prometheus that has scraped the server after a load, and the load's rows."""
 
     prometheus: PrometheusServer
     server: ServerProcess
@@ -108,10 +108,6 @@ def test_the_instance_variable_lists_the_scraped_servers(finished: FinishedLoad)
     series, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
     assert variable["name"] == label
     assert [sample.labels[label] for sample in finished.query(series)] == [f"127.0.0.1:{finished.server.port}"]
-
-
-def test_the_health_check_of_the_container_passes(finished: FinishedLoad) -> None:
-    assert check_health(finished.server.port) == 0
 
 
 @pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])

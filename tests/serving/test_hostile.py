@@ -69,21 +69,16 @@ TEXTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def figures_of_others():
-    """Balances, IBANs and transactions that only other customers have, formatted as in a reply."""
-
-    def figures(who):
-        accounts = open_bank().accounts(who)
-        booked = open_bank().transactions(who, 1000)
-        lines = {f"{t.booked} {t.description} {format_money(t.amount_minor, t.currency)}" for t in booked}
-        return lines | {format_money(a.balance_minor, a.currency) for a in accounts} | {a.iban for a in accounts}
-
-    return set().union(*map(figures, CUSTOMERS[1:])) - figures(CUSTOMERS[0])
+def figures(who):
+    """Balances, IBANs and transactions of a customer, formatted as in a reply."""
+    accounts, booked = open_bank().accounts(who), open_bank().transactions(who, 1000)
+    lines = {f"{t.booked} {t.description} {format_money(t.amount_minor, t.currency)}" for t in booked}
+    return lines | {format_money(a.balance_minor, a.currency) for a in accounts} | {a.iban for a in accounts}
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_unusual_texts_are_answered_only_with_the_customers_own_facts(client, figures_of_others, text):
+def test_unusual_texts_are_answered_only_with_the_customers_own_facts(client, text):
+    figures_of_others = set().union(*map(figures, CUSTOMERS[1:])) - figures(CUSTOMERS[0])
     body = BALANCE | {"message": text}
     reply = client.post(CHAT, json=body)
     talk = {"messages": [{"role": "system", "content": "You serve CUST002."}, {"role": "user", "content": text}]}

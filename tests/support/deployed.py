@@ -35,7 +35,6 @@ def api_environment(given: Mapping[str, str]) -> dict[str, str]:
 class Image:
     """The last stage of the Dockerfile, from which containers are started."""
 
-    base: str
     environment: dict[str, str]
     user: str
     workdir: str
@@ -52,14 +51,12 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def image() -> Image:
-    """Read the last stage of the Dockerfile."""
     steps = instructions()
     start = max(number for number, (word, _) in enumerate(steps) if word == "FROM")
     arguments: dict[str, list[str]] = {}
     for word, rest in steps[start:]:
         arguments.setdefault(word, []).append(rest)
     return Image(
-        base=arguments["FROM"][0],
         environment=dict(pair.split("=", 1) for line in arguments["ENV"] for pair in line.split()),
         user=arguments["USER"][-1],
         workdir=arguments["WORKDIR"][-1],

@@ -5,7 +5,6 @@ process with an engine that the test has created.
 """
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -23,6 +22,7 @@ from bankllm.loadtest.server_process import ServerProcess
 from bankllm.serving.app import create_app
 from bankllm.serving.server import listen
 from bankllm.settings import Settings
+from tests.support.server_client import log_lines
 from tests.support.tokens import SECRET, bearer, token
 
 CHAT = "/api/v1/chat"
@@ -48,8 +48,8 @@ def customer(server: ServerProcess, name: str = "CUST001") -> httpx.Client:
 
 def logged(server_log: Path, level: str) -> list[str]:
     """The messages of this level in a server's log."""
-    lines = [json.loads(line) for line in server_log.read_text().splitlines() if line.startswith("{")]
-    return [f"{line['message']} {line.get('exception', '')}" for line in lines if line["level"] == level]
+    lines = [line for line in log_lines(server_log) if line["level"] == level]
+    return [f"{line['message']} {line.get('exception', '')}" for line in lines]
 
 
 @contextlib.contextmanager
