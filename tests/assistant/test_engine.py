@@ -170,7 +170,8 @@ def test_unsure_classifier_hands_over_with_the_relevant_messages(engine: ChatEng
 @pytest.mark.parametrize("text", [LATE, f"{LATE}. " * 60])
 def test_one_encoder_pass_serves_intent_and_memory(engine: ChatEngine, text: str) -> None:
     engine.chat(BALANCE, "CUST001")
-    assert engine.memory.embedder.counts == CacheCounts(hits=0, misses=0)
+    counts = engine.memory.embedder.counts
+    assert (counts.hits, counts.misses) == (0, 0)
     np.testing.assert_allclose(engine.embed([text]), engine.memory.embedder.encode([text]), atol=1e-5)
 
 
