@@ -5,9 +5,10 @@ input of the first trained layer. The body must keep its transformer layers in o
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -129,41 +130,33 @@ def _batches(
         yield rows, padded.to(classifier.device)
 
 
-class CachedPrefix(nn.Module):
-    """Replaces the layers of a body below `first`, inside a `with` block, by their cached output.
+class CachedPrefix:
+    """Inside a `with` block, the layers of a body below `first` return the cached input of layer `first`.
 
-    `select` chooses the texts of the next forward pass. Without a selection, the layers themselves run.
+    `select` chooses the texts of the next forward pass. Without a selection, the layers run.
     """
 
     def __init__(self, body: nn.Module, first: int, states: list[Tensor]) -> None:
-        super().__init__()
-        name, layers = layer_list(body)
-        parent, _, self._attribute = name.rpartition(".")
-        # Tuples hide the modules from torch, which would register them a second time.
-        self._parent, self._all, self._below = ((body.get_submodule(parent),), (layers,), tuple(layers[:first]))
-        self._short = (nn.ModuleList([self, *layers[first:]]),)
-        self._states = states
+        self._below, self._states = layer_list(body)[1][:first], states
+        self._device = next(body.parameters()).device
         self._hidden: Tensor | None = None
 
     def __enter__(self) -> Self:
-        setattr(self._parent[0], self._attribute, self._short[0])
+        for layer in self._below:
+            layer.forward = partial(self._forward, layer.forward)
         return self
 
     def __exit__(self, *error: object) -> None:
-        setattr(self._parent[0], self._attribute, self._all[0])
+        for layer in self._below:
+            del layer.forward  # the method of the class remains
 
     def select(self, rows: list[int] | None) -> None:
         """Use the states of these texts in the next forward pass; None runs the layers."""
-        self._hidden = None if rows is None else pad_sequence([self._states[i] for i in rows], batch_first=True)
+        states = [self._states[i] for i in rows or ()]
+        self._hidden = pad_sequence(states, batch_first=True).to(self._device) if states else None
 
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the input of the first trained layer, (n, tokens, hidden)."""
-        if self._hidden is not None:
-            return self._hidden.to(hidden_states)
-        for layer in self._below:
-            output = layer(hidden_states, *args, **kwargs)
-            hidden_states = output[0] if isinstance(output, tuple) else output
-        return hidden_states
+    def _forward(self, run: Callable[..., Any], hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return run(hidden_states, *args, **kwargs) if self._hidden is None else self._hidden.to(hidden_states)
 
 
 def keep_four_bits_trainable(body: nn.Module) -> None:

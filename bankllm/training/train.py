@@ -172,7 +172,7 @@ class _Run:
                 evaluations=self.evaluations,
                 progress=self.progress,
             )
-        self.classifier.module.eval()  # outside of the block, where the module has all of its layers
+        self.classifier.module.eval()
 
     def fit_kernel_head(self) -> None:
         """Fit a kernel head on the current embeddings of the training texts. It replaces the linear head."""

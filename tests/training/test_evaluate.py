@@ -142,9 +142,7 @@ def test_held_out_intents_are_evaluated_but_not_trained(data: Dataset) -> None:
 def test_out_of_scope_is_never_held_out_and_two_intents_must_remain(data: Dataset) -> None:
     small = datasets.load("teller77").select(("out_of_scope", "greeting", "goodbye", "human_agent"), "4")
     assert all("out_of_scope" in hold_out(small, 1, seed)[0].label_names for seed in range(10))
-    with pytest.raises(
-        UsageError, match=r"2 intents cannot be held out of teller77\[4\], which has 3: .*count from 1 to 1"
-    ):
+    with pytest.raises(UsageError, match=r"2 intents cannot be held out of teller77\[4\], which has 3: .*from 1 to 1"):
         hold_out(small, 2)
     with pytest.raises(UsageError, match="0 intents cannot be held out"):
         hold_out(data, 0)

@@ -91,7 +91,5 @@ def test_a_head_that_does_not_fit_is_refused(fault, tmp_path):
     else:
         tensors["weight"] = torch.zeros(3, len(tensors["landmarks"]), dtype=torch.float16)
     save_file(tensors, folder / "head.safetensors")
-    with pytest.raises(
-        ModelError, match=r"adapter/head.safetensors is damaged or does not match training.json .*Train the classifier"
-    ):
+    with pytest.raises(ModelError, match=r"adapter/head.safetensors is damaged or does not match training.json "):
         IntentClassifier.load(folder)

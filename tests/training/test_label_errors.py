@@ -30,14 +30,8 @@ def test_the_suspected_labels_match_a_manual_calculation() -> None:
     """
     probabilities = np.array([[9, 1, 0], [8, 2, 0], [7, 3, 0], [2, 7.5, 0.5], [1.5, 8.5, 0], [0, 6, 4]]) / 10
     rows = judge_labels(probabilities, [0, 0, 0, 0, 1, 1], ["a", "b", "c"])
-    assert rows[0] == {
-        "text_id": 3,
-        "given": "a",
-        "suggested": "b",
-        "self_confidence": pytest.approx(0.2),
-        "margin": pytest.approx(-0.55),
-        "suspected": "yes",
-    }
+    labels = {"text_id": 3, "given": "a", "suggested": "b", "suspected": "yes"}
+    assert rows[0] == {**labels, "self_confidence": pytest.approx(0.2), "margin": pytest.approx(-0.55)}
     assert [row["text_id"] for row in rows] == [3, 5, 2, 1, 4, 0]
     assert [row["suspected"] for row in rows[1:]] == ["no"] * 5
     assert rows[1]["suggested"] == "c"
