@@ -1,6 +1,5 @@
 """The complete pipeline at its smallest size: real server, load and training, and a run that verifies."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +11,12 @@ from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.rendered_pages import renderer
 from bankllm.evidence.verification.verify import verify
 from bankllm.pipeline import notebooks
-from tests.support.sealed_run import replace_text
-
-COMMAND = [sys.executable, "-m", "bankllm"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
-    run = [*COMMAND, "run", "--profile", "smoke", "--output", str(tmp_path)]
+    run = [sys.executable, "-m", "bankllm", "run", "--profile", "smoke", "--output", str(tmp_path)]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / (tmp_path / "LATEST").read_text().strip()
@@ -36,9 +32,8 @@ def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
     assert len(records) >= 50
     pages = {"RESULTS.md", "RESULTS.html", "RESUME.md", *(f"notebooks/{name}.ipynb" for name in names)}
     assert {finding.subject for finding in verdict.findings} == records.keys() | pages
-    standalone = subprocess.run(
-        [sys.executable, "-I", folder / "verify.pyz"], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-I", folder / "verify.pyz"]
+    standalone = subprocess.run(command, capture_output=True, text=True, check=False)
     assert standalone.stdout.splitlines()[-1] == verdict.summary()
     for required in ("chat.sequential.p50_ms", "load.locust.throughput", "vectors.search.p50_ms"):
         assert records[required].status == "measured"
@@ -49,33 +44,10 @@ def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
     assert {record.conditions["dataset"].split("[")[0] for record in records.values()} == {"teller77"}
 
     manifest = read_manifest(folder)
-    assert manifest.complete
-    assert manifest.renderer == renderer()
-    assert manifest.files.keys() == {
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    } - {"manifest.json"}
+    assert (manifest.complete, manifest.renderer) == (True, renderer())
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert manifest.files.keys() == files - {"manifest.json"}
     results = (folder / "RESULTS.md").read_text(encoding="utf-8")
     assert "LoRA r=8" in results
     assert "Reported by others" not in results  # the published numbers are on Banking77, this run is not
     assert "data:image/png;base64," in (folder / "RESULTS.html").read_text(encoding="utf-8")
-
-    replace_text(folder / "raw/03_answers.csv.gz", "greeting", "goodbye")
-    replace_text(folder / "raw/03_answers.csv.gz", "age_limit", "atm_support")
-    tampered = subprocess.run([*COMMAND, "verify", str(folder)], capture_output=True, text=True, check=False)
-    assert tampered.returncode == 1
-    assert "training.lora_r8.accuracy" in tampered.stdout
-    assert "DOES NOT HOLD" in tampered.stdout
-
-
-@pytest.mark.slow
-def test_two_concurrent_runs_do_not_disturb_each_other(tmp_path: Path) -> None:
-    run = [*COMMAND, "run", "--profile", "smoke", "--only", "01", "--output", str(tmp_path)]
-    both = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=240)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
-    folders = sorted(path for path in tmp_path.iterdir() if path.is_dir())
-    assert len(folders) == 2
-    for folder in folders:
-        assert verify(folder).holds
-        counts = json.loads((folder / "manifest.json").read_text())["notebooks"]
-        assert [entry["status"] for entry in counts] == ["done"]
