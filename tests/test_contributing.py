@@ -1,4 +1,4 @@
-"""Each section of CONTRIBUTING.md works as it stands there, in a package outside of bankllm."""
+"""Each section of CONTRIBUTING.md works as it is written, in a package outside of bankllm."""
 
 import os
 import re

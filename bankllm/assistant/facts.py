@@ -28,7 +28,7 @@ class Facts:
     """The reply in the bank's own words."""
     lines: tuple[str, ...] = ()
     """The facts for a language model, which may state no other figure. They never contain the customer's own words: an
-    amount that a customer claims is not a fact. Empty if `text` must be sent as it stands."""
+    amount that a customer claims is not a fact. Empty if `text` must be sent unchanged."""
     sources: tuple[str, ...] = ()
     """`ledger:<account>`, `knowledge:<intent>`, `memory:<id>`."""
     private: tuple[str, ...] = ()

@@ -160,7 +160,7 @@ class Run:
             path.unlink(missing_ok=True)
 
     def _save(self, record: Record) -> Record:
-        """Appends the record. The file is written anew only if it has a record with this id."""
+        """Appends the record. The file is rewritten only if it has a record with this id."""
         if record.id in self._ids:
             write_records(self.folder, [*(r for r in read_records(self.folder) if r.id != record.id), record])
         else:

@@ -1,6 +1,6 @@
 """Fill the wordings of the résumé block, `templates/RESUME.md.j2`, with numbers that are bound to records.
 
-A phrase that needs a record without a valid measurement is omitted, so that nobody fills in a blank by hand.
+A phrase that needs a record without a valid measurement is omitted, so that no reader fills in a blank by hand.
 """
 
 import re

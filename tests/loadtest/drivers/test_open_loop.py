@@ -92,7 +92,7 @@ def test_each_form_of_reply_is_a_row(answer: Answer, status: int, length: object
 
 
 async def ask(answer: Answer, folder: Path) -> list[RequestRow]:
-    """Send three chats to a server that answers each as told; return their rows."""
+    """Send three chats to a server that gives the chosen answers; return their rows."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
