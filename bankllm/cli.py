@@ -1,8 +1,6 @@
 """The command-line interface `bankllm`.
 
-Each command parses its options, calls the library, and prints the result. Commands that belong to one package are
-defined there (`training/commands.py`, `vectors/commands.py`, `loadtest/commands.py`, `evidence/commands.py`) and
-registered here.
+Commands that belong to one package are defined in its `commands.py` and registered here.
 
 Exit codes: 0 success; 1 the command failed, or verification failed; 2 wrong usage; 130 interrupted by Ctrl-C.
 """
@@ -10,6 +8,7 @@ Exit codes: 0 success; 1 the command failed, or verification failed; 2 wrong usa
 import os
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -36,12 +35,6 @@ OutputOption = Annotated[
 ]
 ProfileOption = Annotated[
     str | None, typer.Option(help="Size of the run: smoke, quick or full.", show_default="BANKLLM_PROFILE, else smoke")
-]
-AdapterOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of the trained classifier.", show_default="BANKLLM_ADAPTER, else the packaged classifier"
-    ),
 ]
 
 
@@ -113,13 +106,9 @@ def run(
     runs = _output_folder(output)
     name = read_manifest(runs / resume).profile if resume else profile or get_settings().profile
     typer.echo(f"profile {name}; data: {datasets.load(get_profile(name).dataset).describe()}")
+    parameters = parse_assignments(parameter or [])
     folder, manifest = pipeline.run(
-        name,
-        runs,
-        only=only or (),
-        resume=resume,
-        parameters=parse_assignments(parameter or []),
-        report=typer.echo,
+        name, runs, only=only or (), resume=resume, parameters=parameters, report=typer.echo
     )
     failed = [entry for entry in manifest.notebooks if entry.status != "done"]
     typer.echo(f"Total time: {sum(entry.seconds for entry in manifest.notebooks):.0f} s. Run folder: {folder}")
@@ -172,16 +161,14 @@ def reproduce(
     )
     for record in comparisons:
         typer.echo(f"{record.outcome:<14}  {record.id}: {record.why}")
-    within, outside = (sum(record.outcome == outcome for record in comparisons) for outcome in ("within", "outside"))
-    not_comparable = len(comparisons) - within - outside
-    typer.echo(f"{within} within, {outside} outside, {not_comparable} not comparable. Run folder: {repeated}")
-    if outside or not within:
+    count = Counter(record.outcome for record in comparisons)
+    summary = ", ".join(f"{count[outcome]} {outcome}" for outcome in ("within", "outside", "not comparable"))
+    typer.echo(f"{summary}. Run folder: {repeated}")
+    if count["outside"] or not count["within"]:
         raise typer.Exit(1)
 
 
 app.command()(train)
-
-
 app.add_typer(memory, name="memory")
 
 
@@ -216,12 +203,7 @@ def benchmark(
         with connect_ray(ray):  # a wrong address fails here, too
             parameters["ray"] = ray
     folder, manifest = pipeline.run(
-        name,
-        _output_folder(output),
-        only=["03"],
-        resume=resume,
-        parameters=parameters,
-        report=typer.echo,
+        name, _output_folder(output), only=["03"], resume=resume, parameters=parameters, report=typer.echo
     )
     if failed := [entry for entry in manifest.notebooks if entry.name.startswith("03") and entry.status != "done"]:
         typer.echo(f"Failed: {failed[0].error}", err=True)
@@ -252,7 +234,10 @@ def serve(
         Path | None,
         typer.Option(help="SQLite file of the vector store.", show_default="BANKLLM_STORE, else bankllm-memory.sqlite"),
     ] = None,
-    adapter: AdapterOption = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the trained classifier.", show_default="BANKLLM_ADAPTER, else packaged"),
+    ] = None,
     responder: Annotated[
         str | None,
         typer.Option(

@@ -1,7 +1,4 @@
-"""Check what this machine offers and which of it bankllm will use.
-
-`bankllm doctor` prints one line per check and exits with code 1 if a required check fails.
-"""
+"""Check what this machine offers and which of it bankllm will use."""
 
 import os
 import shutil
@@ -21,7 +18,6 @@ class Check:
     """Result of one check."""
 
     name: str
-    """What was checked, e.g. `gpu`."""
     ok: bool
     detail: str
     """What was found; if the check failed, also the consequence or the fix. Never contains a secret."""
@@ -30,10 +26,7 @@ class Check:
 
 
 def examine(settings: Settings) -> Iterator[Check]:
-    """Check the machine, the data, the models and the tools, in the order in which the checks are printed.
-
-    No model is loaded. The output folder is created if it is missing; nothing else is changed.
-    """
+    """Check the machine, the data, the models and the tools. A missing output folder is created."""
     machine = environment_info()
     devices = machine["gpus"]
     gpus = ", ".join(str(gpu["name"]) for gpu in devices) if isinstance(devices, list) else ""
@@ -47,8 +40,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield Check("data (auto)", False, str(error), required=True)
     try:
         base = base_models.resolve("minilm", settings)
-        found = f"{base.name}, sha256 {(base.sha256 or '')[:12]}…, matches the published model"
-        yield Check("base model", True, found)
+        yield Check("base model", True, f"{base.name}, sha256 {(base.sha256 or '')[:12]}…, matches the published model")
     except BankLLMError as error:
         yield Check("base model", False, str(error), required=True)
     yield from _notebooks()

@@ -1,7 +1,4 @@
-"""All errors that bankllm raises on purpose.
-
-Each message says what was expected, what was found, and which command or change to try next.
-"""
+"""All errors that bankllm raises on purpose: what was expected, what was found, and what to try next."""
 
 
 class BankLLMError(Exception):

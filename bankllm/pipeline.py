@@ -1,8 +1,7 @@
 """Execute the notebooks in order with papermill and collect everything they produce in one run folder.
 
 The folder holds the executed notebooks, the records with their raw rows, the report and a sealed manifest, so that
-anybody can verify the run. Command: `bankllm run --profile quick`. An interrupted run continues with
-`bankllm run --resume RUN_ID`.
+anybody can verify the run.
 """
 
 import json
@@ -28,7 +27,6 @@ from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, project_root
 
 Report = Callable[[str], None]
-"""Receives one line of progress, e.g. `typer.echo`."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,9 @@ class Notebook:
 
 
 def notebooks() -> list[Notebook]:
-    """The notebooks in the order in which they run: by number, and the report last.
+    """The notebooks of `BANKLLM_NOTEBOOKS`, the checkout or the wheel, by number, and the report last.
 
-    The folder is `BANKLLM_NOTEBOOKS`, or the one next to the package in a checkout, or the one inside the package if it
-    was installed from a wheel. Raises `RunError` if there is none, or if two notebooks have the same number.
+    Raises `RunError` if there is none, or if two notebooks have the same number.
     """
     package = Path(__file__).resolve().parent
     own = get_settings().notebooks
@@ -70,9 +67,9 @@ def notebooks() -> list[Notebook]:
 
 
 def select(only: Sequence[str]) -> list[Notebook]:
-    """The notebooks for the values of `--only`, such as `3`, `03` or `03_finetuning_benchmark`, in their order.
+    """The notebooks for the values of `--only`, such as `3`, `03` or `03_finetuning_benchmark`; all if it is empty.
 
-    An empty `only` selects all. Raises `UsageError` for an unknown notebook.
+    Raises `UsageError` for an unknown notebook.
     """
     existing = notebooks()
     names = {notebook.name: {notebook.name, notebook.name[:2], notebook.name[:2].lstrip("0")} for notebook in existing}
@@ -93,10 +90,9 @@ def run(
 ) -> tuple[Path, Manifest]:
     """Execute the notebooks of `only` (all if empty) into `output/<run-id>`; returns that folder and its manifest.
 
-    If a notebook fails, the following ones still run, except the report, which is skipped; the manifest records the
-    status and the error of each notebook. With `resume`, the run with that id continues: its profile is used, and
-    notebooks that are done are not executed again, except the report if another notebook was. `parameters` are passed
-    to every chosen notebook, which must declare them in its `parameters` cell. `report` receives the progress lines.
+    If a notebook fails, the following ones still run, except the report. With `resume`, the run with that id continues
+    with its profile, and notebooks that are done are not executed again, except the report if another notebook was.
+    `parameters` are passed to every chosen notebook, which must declare them in its `parameters` cell.
 
     When all chosen notebooks are done, the run is sealed. When every notebook is done, the file `output/LATEST` names
     the run. Raises `UsageError` for an unknown profile, notebook or parameter, and `RunError` for an unusable folder.
@@ -137,10 +133,7 @@ def run(
 
 
 def check_parameters(chosen: Sequence[Notebook], parameters: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for a parameter that one of the notebooks does not declare; each declares profile and run_dir.
-
-    Without this check papermill prints only a warning and runs the notebook with its default values.
-    """
+    """Raise `UsageError` for a parameter that a notebook does not declare, where papermill would only warn."""
     import papermill
 
     for notebook in chosen:
@@ -222,10 +215,7 @@ def _execute_or_skip(
 
 
 def _execute(notebook: Notebook, folder: Path, profile: Profile, parameters: Mapping[str, Any]) -> str | None:
-    """Execute one notebook and write the executed copy to the run folder, even if a cell fails.
-
-    Returns a description of the error, if there is one.
-    """
+    """Execute one notebook into the run folder, even if a cell fails. Returns a description of the error, if any."""
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError

@@ -1,8 +1,6 @@
-"""The three profiles that set the size of every notebook: `smoke`, `quick` and `full`.
+"""The profiles that set the size of every notebook: `smoke` for tests, `quick` for a two-core laptop, `full` for a GPU.
 
-A notebook reads every size from its profile: training configurations, requests, users, rows and time limits. `smoke`
-takes seconds per notebook and is used by the tests, `quick` suits a two-core laptop, and `full` a GPU or a long run
-on a CPU. The sizes are in `data/profiles.toml`.
+The sizes are in `data/profiles.toml`.
 """
 
 import tomllib
@@ -17,7 +15,7 @@ ProfileName = Literal["smoke", "quick", "full"]
 
 
 class TrainingRun(BaseModel):
-    """One training configuration, which is one row of notebook 03's table: method, rank, epochs and seeds."""
+    """One training configuration, which is one row of notebook 03's table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +24,6 @@ class TrainingRun(BaseModel):
     rank: int = 0
     """LoRA rank; 0 for methods without a rank."""
     epochs: int = 1
-    """Passes over the training set."""
     seeds: tuple[int, ...] = (0,)
     """The configuration is trained once per seed."""
     name: str | None = None

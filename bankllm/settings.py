@@ -1,8 +1,4 @@
-"""Settings that are read from environment variables.
-
-`get_settings()` reads the environment when it is called, never at import. `bankllm doctor` shows which tools, data
-and models result from the settings.
-"""
+"""Settings that are read from environment variables: by `get_settings()`, never at import."""
 
 import json
 from collections.abc import Iterable
@@ -115,10 +111,9 @@ def project_root() -> Path:
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, object]:
-    """Parse `name=value` pairs of the command line into a dictionary.
+    """Parse `name=value` pairs of the command line; a value is JSON or else a string.
 
-    A value that is valid JSON (a number, true, a list) is converted; any other value stays a string. Raises
-    `UsageError` for a pair without `=` or with an invalid name.
+    Raises `UsageError` for a pair without `=` or with an invalid name.
     """
     parsed: dict[str, object] = {}
     for pair in pairs:

@@ -8,7 +8,7 @@ import pytest
 
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import read_records
-from bankllm.evidence.verification.rendered_pages import renderer
+from bankllm.evidence.report.render import renderer
 from bankllm.evidence.verification.verify import verify
 from bankllm.pipeline import notebooks
 

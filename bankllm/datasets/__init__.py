@@ -23,7 +23,7 @@ class Licence:
     """The licence of a data set and the attribution that it requires."""
 
     id: str
-    """Licence identifier of the Hugging Face Hub."""
+    """Identifier of the Hugging Face Hub."""
     notice: str
     """One line of Markdown that names the source and the licence."""
 
@@ -55,10 +55,7 @@ def load(name: str = "auto", settings: Settings | None = None) -> Dataset:
 
 
 def licence(name: str) -> Licence | None:
-    """Licence of the data set with that `Dataset.name`; None if the licence is unknown.
-
-    A selection such as `banking77[8 intents]` has the licence of the whole, and a joined set such as
-    `assistant(banking77+teller77)` that of its first part.
-    """
+    """Licence of the data set with that `Dataset.name`, None if unknown: of the whole for a selection such as
+    `banking77[8 intents]`, of the first part for a joined set such as `assistant(banking77+teller77)`."""
     first = name.partition("[")[0].removeprefix("assistant(").partition("+")[0].removesuffix(")")
     return DATASETS.get(first).licence if first in DATASETS else None

@@ -8,7 +8,6 @@ from bankllm.settings import Settings
 
 
 def load(settings: Settings) -> Dataset:
-    """Banking77 plus the assistant's intents from Teller77, or all of Teller77 if Banking77 is not available."""
     packaged, main = teller77.load(settings), auto.load(settings)
     if main.name == packaged.name:
         return replace(main, name=f"assistant({main.name})")

@@ -14,17 +14,15 @@ COLUMNS = ["text", "category"]
 
 
 def read_folder(folder: Path, name: str, source: str, published: Mapping[str, str] | None = None) -> Dataset:
-    """Read `train.csv` and `test.csv` of a folder; see `read_files`."""
     return read_files({split: folder / f"{split}.csv" for split in ("train", "test")}, name, source, published)
 
 
 def read_files(
     paths: Mapping[str, Path], name: str, source: str, published: Mapping[str, str] | None = None
 ) -> Dataset:
-    """Read the files of the splits `train` and `test`.
+    """Read the files of the splits `train` and `test`; `published` has their sha256, if no others are accepted.
 
-    `published` has the sha256 of each file, if only the published files are accepted. Raises `DataError` with the file
-    and row (the header is row 1) of the first fault.
+    Raises `DataError` with the file and row (the header is row 1) of the first fault.
     """
     rows, sha256 = {}, {}
     for split, path in paths.items():
@@ -59,7 +57,6 @@ def read_files(
 
 
 def _parse(content: bytes, path: Path) -> list[tuple[str, str]]:
-    """(text, label) pairs of one CSV file."""
     try:
         text = content.decode("utf-8-sig")  # spreadsheet programs write a byte-order mark
     except UnicodeDecodeError as error:

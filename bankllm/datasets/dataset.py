@@ -11,10 +11,7 @@ from bankllm.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """Texts and their labels, in the same order. A label is a position in `Dataset.label_names`.
-
-    Raises `DataError` if the numbers of texts and labels differ.
-    """
+    """Texts and their labels (positions in `Dataset.label_names`). Raises `DataError` if their numbers differ."""
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
@@ -58,7 +55,7 @@ class Dataset:
                     raise DataError(f"{where} a label from 0 to {last} (a position in label_names), got {label!r}.")
 
     def conditions(self) -> dict[str, object]:
-        """The data set as conditions of a measurement record: name, sizes and sha256 of the files."""
+        """The data set as conditions of a measurement record."""
         return {
             "dataset": self.name,
             "train_rows": len(self.train),
@@ -69,18 +66,13 @@ class Dataset:
         }
 
     def describe(self) -> str:
-        """One line that describes the data set for the reader."""
         return (
             f"{self.name} ({self.source}): {len(self.train):,} train and {len(self.test):,} test texts, "
             f"{len(self.label_names)} intents"
         )
 
     def select(self, label_names: Sequence[str], suffix: str) -> "Dataset":
-        """Returns a data set with only these labels, in this order.
-
-        `suffix` becomes part of the name, so that a number measured on the selection cannot be mistaken for a number
-        on the whole set.
-        """
+        """Returns a data set with only these labels, in this order; `suffix` becomes part of its name."""
         new_id = {self.label_names.index(label): position for position, label in enumerate(label_names)}
 
         def pick(split: Split) -> Split:

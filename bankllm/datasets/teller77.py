@@ -34,12 +34,10 @@ def intent_definitions() -> dict[str, str]:
 
 
 def banking77_labels() -> tuple[str, ...]:
-    """The 77 labels of Banking77 in alphabetical order."""
     return tuple(sorted(set(intent_definitions()) - set(ASSISTANT_INTENTS)))
 
 
 def load(settings: Settings) -> Dataset:
-    """Read the packaged files."""
     return read_folder(FOLDER, "teller77", "packaged")
 
 

@@ -5,8 +5,7 @@ HTML      <data class="claim" value="chat.sequential.p95_ms">12.3 ms</data>
 LaTeX     \claim{chat.sequential.p95_ms}{12.3~ms}, with \providecommand{\claim}[2]{#2}
 
 The text is the value of the record. `ID#ci95` shows the 95 % interval and `ID#n` the number of samples. In Markdown,
-`name=value` conditions may follow the id; the record must have them. Standard library only: this module is part of the
-`verify.pyz` that every run contains.
+`name=value` conditions may follow the id; the record must have them.
 """
 
 import html
@@ -48,7 +47,6 @@ class Token:
     """One claim found on a page."""
 
     id: str
-    """Id of the record."""
     part: str
     """One of `format.PARTS`: empty for the value, `ci95` or `n`."""
     text: str
@@ -60,23 +58,19 @@ class Token:
 
 
 def markdown(id: str, text: str, part: str = "") -> str:
-    """Returns a claim in Markdown."""
     return f"<!-- claim: {id}{part and '#' + part} -->{text}<!-- /claim -->"
 
 
 def hypertext(id: str, text: str, part: str = "") -> str:
-    """Returns a claim in HTML; the text is escaped."""
     return f'<data class="claim" value="{id}{part and "#" + part}">{html.escape(text, quote=False)}</data>'
 
 
 def latex(id: str, text: str, part: str = "") -> str:
-    """Returns a claim in LaTeX; the text is escaped."""
     name = rf"{id}\#{part}" if part else id
     return rf"\claim{{{name}}}{{{tex(text)}}}"
 
 
 def tex(text: str) -> str:
-    """Escapes plain text for LaTeX."""
     return "".join(TEX.get(character, character) for character in text)
 
 
@@ -86,7 +80,7 @@ def untex(text: str) -> str:
 
 
 def find_tokens(text: str) -> Iterator[Token]:
-    """Yields every claim of a page: first those in Markdown syntax, then HTML, then LaTeX."""
+    """Yields every claim of a page."""
     for pattern, unescape in ((CLAIM, str), (HTML_CLAIM, html.unescape), (LATEX_CLAIM, untex)):
         for match in pattern.finditer(text):
             yield Token(
@@ -99,10 +93,7 @@ def find_tokens(text: str) -> Iterator[Token]:
 
 
 def parse_conditions(words: str) -> dict[str, str]:
-    """Parses conditions such as `dataset=banking77 profile=quick`. Quote a value that contains spaces.
-
-    Raises `ValueError` for a word without a name or a value.
-    """
+    """Parses conditions such as `dataset=banking77 profile=quick`. Raises `ValueError` for a word of another form."""
     conditions = {}
     for word in shlex.split(words):
         key, _, value = word.partition("=")

@@ -1,9 +1,7 @@
 """Check or fill in the claims of a Markdown file: numbers that are bound to records of a run (`claim_syntax`).
 
-`bankllm claims README.md` compares every claim with its record and looks for numbers without a claim; `--write` fills
-the claims in. A file can name its run once, with a path relative to the file:
-`<!-- claims-run: outputs/reference profile=quick -->`. Conditions after the run, or after the id of a claim, are
-conditions that the records must fulfil.
+A file can name its run once, with a path relative to the file: `<!-- claims-run: outputs/reference profile=quick -->`.
+The records must fulfil the conditions after the run and after the id of a claim.
 """
 
 import os
@@ -26,9 +24,7 @@ from bankllm.evidence.verification.verify import verify
 def audit_claims(file: Path, folder: Path) -> list[str]:
     """Returns every fault of the file as text: stale or wrong claims, claims without a record, unbound numbers.
 
-    Claims are stale if the file names another run, if the run does not verify (for example because a raw file was
-    changed), if it is not complete, or if another minor version of bankllm made it. Raises `RunError` if the file or
-    the run is unreadable.
+    Raises `RunError` if the file or the run is unreadable.
     """
     text = read_document(file)
     named, file_conditions = run_named_in(text)
@@ -50,7 +46,7 @@ def audit_claims(file: Path, folder: Path) -> list[str]:
 def write_claims(file: Path, folder: Path) -> int:
     """Fills in every claim from its record, and `claims-run` with the path of the run; returns the number of claims.
 
-    Raises `RunError`, without a change of the file, if a claim has no valid record that fulfils its conditions.
+    Raises `RunError`, without a change, if a claim has no valid record that fulfils its conditions.
     """
     measured = measured_by_id(read_records(folder))
     text = read_document(file)

@@ -80,20 +80,19 @@ def claims(
     ] = None,
 ) -> None:
     """Check or fill in the claims of Markdown files: numbers that name a record, <!-- claim: ID -->…<!-- /claim -->."""
+    from bankllm.evidence import unbound_numbers
     from bankllm.evidence.claims import audit_claims, run_named_in, write_claims
-    from bankllm.evidence.unbound_numbers import read_document
-    from bankllm.evidence.unbound_numbers import scan as scan_file
 
     if write + check + scan > 1:
         raise UsageError("Give only one of --write, --check and --scan.")
     faults: list[str] = []
     for file in files:
-        named = run_named_in(read_document(file))[0]
+        named = run_named_in(unbound_numbers.read_document(file))[0]
         folder = run_dir or (file.parent / named if named else latest_run())
         if write:
             typer.echo(f"{file}: {write_claims(file, folder)} claims written")
         elif scan:
-            faults += scan_file(file)
+            faults += unbound_numbers.scan(file)
         else:
             faults += audit_claims(file, folder)
     for fault in faults:

@@ -1,8 +1,8 @@
 """Compare two runs record by record: `bankllm report --compare RUN_A RUN_B`.
 
-Only records under the same conditions are compared. If both runs classified the same texts, the exact McNemar test
-decides whether two accuracies differ. Otherwise two values differ if their 95 % intervals do not overlap. The rule is
-conservative: two intervals that just touch correspond to a significance level of about 0.6 %.
+Two values under the same conditions differ if their 95 % intervals do not overlap, a conservative rule: two intervals
+that just touch correspond to a significance level of about 0.6 %. If both runs classified the same texts, the exact
+McNemar test decides whether their accuracies differ.
 """
 
 import re
@@ -33,7 +33,7 @@ NOT_CONDITIONS = ("files", "host")
 
 @dataclass(frozen=True)
 class Compared:
-    """What two runs say about one record id. A record is None if its run lacks it."""
+    """One record id in two runs. A record is None if its run lacks it."""
 
     id: str
     a: Record | None
@@ -50,10 +50,10 @@ def compare(folder_a: Path, folder_b: Path) -> list[Compared]:
     compared = []
     for id, a, b, why in pairs(folder_a, folder_b):
         if a and b and not why and not machines:
-            compared.append(Compared(id, a, b, *_judge(folder_a, a, folder_b, b)))
+            judged = _judge(folder_a, a, folder_b, b)
         else:
-            whys = (why, machines if a and b else "")
-            compared.append(Compared(id, a, b, "not comparable", "; ".join(filter(None, whys))))
+            judged = "not comparable", "; ".join(filter(None, (why, machines if a and b else "")))
+        compared.append(Compared(id, a, b, *judged))
     return compared
 
 
@@ -75,10 +75,7 @@ def lines(compared: list[Compared]) -> list[str]:
 
 
 def pairs(folder_a: Path, folder_b: Path) -> Iterator[tuple[str, Record | None, Record | None, str]]:
-    """Yields id, both records, and why they cannot be compared, apart from the machine; empty if they can.
-
-    Raises `RunError` if a run has no records.
-    """
+    """Yields id, both records, and why they cannot be compared, apart from the machine; empty if they can."""
     first, second = _records(folder_a), _records(folder_b)
     for id in dict.fromkeys([*first, *second]):
         a, b = first.get(id), second.get(id)
@@ -125,25 +122,18 @@ def _judge(folder_a: Path, a: Record, folder_b: Path, b: Record) -> tuple[str, s
 
 
 def _paired_texts(folder_a: Path, a: Record, folder_b: Path, b: Record) -> list[dict[str, str]]:
-    """Returns one row per text with its label (`actual`) and the predictions of both runs (`a`, `b`).
-
-    Empty if the two runs did not classify the same texts in the same order.
-    """
+    """Returns a row per text with its label and both predictions; empty if the runs did not classify the same texts."""
     assert a.raw
     assert b.raw
     rows_a, rows_b = RawFiles(folder_a).rows(a.raw), RawFiles(folder_b).rows(b.raw)
-    actual, predicted = (a.parameters.get(name, name) for name in ("actual", "predicted"))
-    same = (actual, *PAIRING_COLUMNS)
+    same, predicted = ("actual", *PAIRING_COLUMNS), a.parameters.get("predicted", "predicted")
     if [[row.get(key) for key in same] for row in rows_a] != [[row.get(key) for key in same] for row in rows_b]:
         return []
-    return [
-        {"actual": row_a[actual], "a": row_a[predicted], "b": row_b[predicted]}
-        for row_a, row_b in zip(rows_a, rows_b, strict=True)
-    ]
+    both = zip(rows_a, rows_b, strict=True)
+    return [{"actual": one["actual"], "a": one[predicted], "b": other[predicted]} for one, other in both]
 
 
 def _differences(a: Record, b: Record) -> Iterator[str]:
-    """Yields why two records with the same id cannot be compared."""
     unusable = [f"{r.status}: {r.invalid_because}" if r.status != "measured" else "" for r in (a, b)]
     if unusable[0] and unusable[0] == unusable[1]:
         yield f"{unusable[0]} (both runs)"

@@ -15,14 +15,12 @@ MAX_FILE_BYTES = 256 * 2**20
 MAX_CELLS = 2_000_000
 """Maximum number of cells of a file; they need about 130 MB."""
 MAX_LINE_CHARACTERS = 2**17
-"""Maximum length of a line in characters, its line end included."""
 
 
 class Table(Sequence[dict[str, str]]):
-    """Rows stored by column. `table[i]` and iteration return rows as `csv.DictReader` does: column name → text."""
+    """Rows (column name → text), stored by column: at least one, all of the same length."""
 
     def __init__(self, columns: Mapping[str, list[str]]) -> None:
-        """All columns have the same length, and there is at least one."""
         self._columns = columns
 
     def __len__(self) -> int:
@@ -35,10 +33,7 @@ class Table(Sequence[dict[str, str]]):
         return (dict(zip(self._columns, row, strict=True)) for row in zip(*self._columns.values(), strict=True))
 
     def where(self, values: Mapping[str, str], name: str) -> "Table":
-        """Returns the rows whose columns have these values, compared as text.
-
-        `name` is the file name for error messages. Raises `RunError` if a column of `values` does not exist.
-        """
+        """Returns the rows with these values. Raises `RunError` if the file `name` lacks one of the columns."""
         if missing := sorted(set(values) - set(self._columns)):
             raise RunError(f"{name} has no column {', '.join(missing)}.")
         if not values:
@@ -63,10 +58,9 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def read_table(path: Path, name: str) -> Table:
-    """Reads the rows of a plain or gzip (`.gz`) CSV file.
+    """Reads a plain or gzip (`.gz`) CSV file; error messages call it `name`.
 
-    `name` is the file name for error messages. Raises `RunError` with the line number if the file is not valid CSV, and
-    if it exceeds a limit of this module.
+    Raises `RunError` with the line number if the file is not valid CSV, and if it exceeds a limit of this module.
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
@@ -79,7 +73,7 @@ def read_table(path: Path, name: str) -> Table:
 
 
 def _lines(text: TextIOWrapper, name: str) -> Iterator[str]:
-    """Yields lines and stops at the size limits: a gzip file of 1 MB can decompress to 1 GB."""
+    """Yields lines up to the size limits: a gzip file of 1 MB can decompress to 1 GB."""
     read = 0
     while line := text.readline(MAX_LINE_CHARACTERS):
         read += len(line)
@@ -95,7 +89,6 @@ def _lines(text: TextIOWrapper, name: str) -> Iterator[str]:
 
 
 def _collect(reader: Any, name: str) -> Table:
-    """Collects the columns from a `csv.reader`."""
     try:
         header = next(reader, None)
         if not header or len(set(header)) < len(header):

@@ -1,7 +1,6 @@
 """The two documents of a run, and strict reading of them: `Record` (a line of `records.jsonl`) and `Manifest`.
 
-Standard library only: this module is part of the `verify.pyz` that every run contains. A change that old readers cannot
-read raises `schema_version`.
+A change that old readers cannot read raises `schema_version`.
 """
 
 import json
@@ -27,7 +26,7 @@ class Raw:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One number of a run, measured or not measured. Its id is unique in the run.
+    """One number of a run, measured or not measured.
 
     `value`, `n`, `ci95` and `why_no_ci95` are what `statistic`, with `parameters`, returns for the rows of `raw`. If
     nothing was measured, `raw`, `statistic`, `value` and `ci95` are None, and `invalid_because` says why.
@@ -35,9 +34,8 @@ class Record:
 
     schema_version: Literal[1] = 1
     id: str
-    """Dotted, e.g. `chat.c100.p95_ms`."""
+    """Unique in the run and dotted, e.g. `chat.c100.p95_ms`."""
     title: str
-    """Text for readers, e.g. `Chat latency, p95`."""
     notebook: str
     """Name of the notebook that made the record. Its raw files begin with the same two digits."""
     value: float | None
@@ -50,7 +48,6 @@ class Record:
     why_no_ci95: str | None
     statistic: str | None
     parameters: dict[str, Any]
-    """Keyword arguments of the statistic."""
     raw: Raw | None
     conditions: dict[str, Any]
     """What the number depends on: profile, host, data set, model and settings. Two runs must agree to be compared."""
@@ -69,7 +66,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class NotebookRun:
-    """The result of executing one notebook: its wall time, and why it failed or was skipped."""
+    """The result of executing one notebook."""
 
     name: str
     status: Literal["done", "failed", "skipped"]
@@ -91,11 +88,9 @@ class Manifest:
     started: datetime
     finished: datetime | None = None
     complete: bool = False
-    """All notebooks are done."""
     git_commit: str | None
-    """None outside a git checkout."""
     git_dirty: bool | None
-    """Whether the checkout had uncommitted changes; None outside a git checkout."""
+    """Whether the checkout had uncommitted changes. Both are None outside a git checkout."""
     environment: dict[str, Any]
     """`environment.environment_info` of the machine that made the run."""
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -115,18 +110,14 @@ class Manifest:
 
 def as_json(document: Record | Manifest, indent: int | None = None) -> str:
     """Returns the JSON text that `parse` reads; without `indent`, in one line."""
-    separators = None if indent else (",", ":")
-    facts = asdict(document)
-    return json.dumps(
-        facts, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False, default=datetime.isoformat
-    )
+    style: dict[str, Any] = {"indent": indent} if indent else {"separators": (",", ":")}
+    return json.dumps(asdict(document), ensure_ascii=False, allow_nan=False, default=datetime.isoformat, **style)
 
 
 def parse(text: str | bytes, kind: type[T]) -> T:
     """Reads a JSON document as one of the classes above.
 
-    Raises `ValueError` with the id of the record and the name of the field if the document has a missing, unknown or
-    mistyped field, or comes from a newer bankllm; also for a duplicate key, NaN and Infinity, which JSON lacks.
+    Raises `ValueError` for a missing, unknown or mistyped field, a duplicate key, NaN, or a newer schema version.
     """
     document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
     facts = document if isinstance(document, dict) else {}

@@ -1,7 +1,6 @@
-"""Describe the machine of a measurement: hardware, operating system, limits and library versions.
+"""Describe the machine of a measurement, without host name, user name and paths.
 
-The description contains no host name, user name or path. GPU data comes from `nvidia-smi`, because importing torch
-takes seconds.
+GPU data comes from `nvidia-smi`, because importing torch takes seconds.
 """
 
 import contextlib
@@ -21,18 +20,19 @@ from bankllm.evidence.recompute import sha256_file
 from bankllm.settings import project_root
 from bankllm.util.processes import usable_cores
 
-CGROUP = Path("/sys/fs/cgroup")
-"""Root of the Linux control groups, version 2."""
+CGROUP = Path("/sys/fs/cgroup")  # version 2
 
 
 def environment_info() -> dict[str, object]:
-    """Describes this machine in JSON values.
+    """Describes this machine in JSON values; `cpu_limit` is in cores.
 
-    `memory_gib` and `memory_limit_gib` are in GiB, `cpu_limit` is in cores. A limit is None if there is none, and
-    `lock_sha256`, the sha256 of `requirements.lock`, is None outside a source checkout.
+    A limit is None if there is none, and `lock_sha256`, of `requirements.lock`, is None outside a source checkout.
     """
     system = platform.uname()
     lock = project_root() / "requirements.lock"
+    os_name = platform.platform(terse=True)
+    with contextlib.suppress(OSError, KeyError):  # not Linux
+        os_name = platform.freedesktop_os_release()["PRETTY_NAME"]
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -41,7 +41,7 @@ def environment_info() -> dict[str, object]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "memory_limit_gib": memory_limit_gib(),
         "gpus": gpus(),
-        "os": os_name(),
+        "os": os_name,
         "kernel": f"{system.system} {system.release}",
         "uname": f"{system.system} {system.release} {system.version} {system.machine}",
         "machine": system.machine,
@@ -53,7 +53,7 @@ def environment_info() -> dict[str, object]:
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Returns the CPU model name from `/proc/cpuinfo`; without that file, the processor or machine type."""
+    """Returns the CPU model; without `/proc/cpuinfo`, the processor or machine type."""
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model"):
@@ -63,7 +63,7 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 def cpu_limit(cgroup: Path = CGROUP) -> float | None:
     """Returns the CPU limit of the control group in cores; None if there is no limit."""
-    quota, period = (*_words(cgroup / "cpu.max"), "max", "max")[:2]
+    quota, period, *_ = (*_words(cgroup / "cpu.max"), "max", "max")
     return None if quota == "max" else round(int(quota) / int(period), 2)
 
 
@@ -74,10 +74,7 @@ def memory_limit_gib(cgroup: Path = CGROUP) -> float | None:
 
 
 def gpus() -> list[dict[str, object]]:
-    """Returns name, memory in GiB and driver version of each NVIDIA GPU.
-
-    Empty if `nvidia-smi` is missing or fails. The memory is None if `nvidia-smi` does not report it.
-    """
+    """Returns name, memory in GiB (None if unknown) and driver of each NVIDIA GPU; empty without `nvidia-smi`."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
     try:
         text = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
@@ -87,14 +84,6 @@ def gpus() -> list[dict[str, object]]:
         {"name": name, "memory_gib": round(int(mib) / 1024, 1) if mib.isdecimal() else None, "driver": driver}
         for name, mib, driver in csv.reader(text.splitlines(), skipinitialspace=True)
     ]
-
-
-def os_name() -> str:
-    """Returns the name of the Linux distribution; on other systems, the short platform name."""
-    try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except (OSError, KeyError):
-        return platform.platform(terse=True)
 
 
 def libraries() -> dict[str, str | None]:

@@ -7,14 +7,12 @@ COUNTED = ("parameters", "requests", "texts", "vectors", "messages")
 
 
 def format_part(record: Record, part: str = "") -> str:
-    """Formats one part of a record. Raises `ValueError` if the part is not one of `PARTS`."""
-    if part not in PARTS:
-        raise ValueError(f"Unknown part {part!r} of a record. Expected ci95, n, or an empty string.")
+    """Formats one of the `PARTS` of a record."""
     return PARTS[part](record)
 
 
 def format_value(record: Record) -> str:
-    """Formats the value, e.g. `93.5 %`, `12.4 ms`, `1.2 MiB`; without a value, `not measured` or `too few samples`."""
+    """Formats the value, e.g. `93.5 %`, `12.4 ms`, `1.2 MiB`."""
     if record.value is None:
         return "not measured" if record.raw is None else "too few samples"
     return _quantity(record.value, record.unit)

@@ -1,7 +1,7 @@
 """Consistency rules for a record: its unit fits its statistic, and its data set and model match their names.
 
 The hashes are repeated here on purpose, because the standalone verifier cannot load data or models. A test compares
-them with the loaders. Standard library only: this module is part of the `verify.pyz` of a run.
+them with the loaders.
 """
 
 import re

@@ -1,8 +1,4 @@
-"""Read and write `manifest.json`.
-
-The pipeline writes it after each notebook, so that an interrupted run can be resumed. `verification.seal_run` completes
-it at the end. `bankllm verify` checks it against the records and the files of the folder.
-"""
+"""Read and write `manifest.json`: the pipeline after each notebook, and `verification.seal_run` at the end."""
 
 from pathlib import Path
 
@@ -15,12 +11,10 @@ from bankllm.evidence.seal import MANIFEST, manifest_path
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes `manifest.json` atomically."""
     write_text(folder / MANIFEST, manifest_text(manifest))
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """Returns the text of `manifest.json`."""
     return as_json(manifest, indent=2) + "\n"
 
 

@@ -1,7 +1,4 @@
-"""Compute a named statistic from a raw file, after checking the sha256 of the file.
-
-Notebooks, `bankllm verify` and the `verify.pyz` that every run contains all use this module. Standard library only.
-"""
+"""Compute a named statistic from a raw file, after checking the sha256 of the file."""
 
 import hashlib
 from collections.abc import Mapping
@@ -49,9 +46,7 @@ class RawFiles:
         if name not in self._hashes:
             path = inside(self.folder, name)
             if not path.is_file():
-                raise RunError(
-                    f"{name} is missing. Without its raw file a record cannot be recomputed; restore the file."
-                )
+                raise RunError(f"{name} is missing. Its records cannot be recomputed; restore the file.")
             if (size := path.stat().st_size) > MAX_FILE_BYTES:
                 raise RunError(f"{name} has {size // 2**20} MiB, more than the limit of {MAX_FILE_BYTES // 2**20} MiB.")
             try:
@@ -62,6 +57,5 @@ class RawFiles:
 
 
 def sha256_file(path: Path) -> str:
-    """Returns the sha256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,4 @@
-"""Write the raw rows of a run, and compute its records from them.
-
-There is only one way to make a number: write rows to a file (`write_rows`), then compute a named statistic from the
-file (`measure`). `bankllm verify` computes every record again.
-"""
+"""Make a number in the only way there is: write rows to a file (`write_rows`), then compute a statistic (`measure`)."""
 
 import contextlib
 import csv
@@ -34,26 +30,21 @@ def measure(
     invalid_because: str | None = None,
     **about: Any,
 ) -> Record:
-    """Computes a statistic from a raw file of the run folder and returns the record.
+    """Computes a statistic from a raw file of the run folder; `about` are title, notebook and unit of the record.
 
-    `about` are its title, notebook and unit. The record is invalid if `invalid_because`, the summary of the load
-    (`validity_marks.load_faults`) or the statistic gives a reason. Raises `RunError` as `RawFiles.estimate` does.
+    The record is invalid if `invalid_because`, the summary of the load (`validity_marks.load_faults`) or the statistic
+    gives a reason. Raises `RunError` as `RawFiles.estimate` does.
     """
-    estimate = RawFiles(folder).estimate(raw, statistic, parameters)
-    because = reasons(invalid_because, load_faults(folder, raw.path), estimate.invalid_because)
+    estimate = vars(RawFiles(folder).estimate(raw, statistic, parameters))
+    because = reasons(invalid_because, load_faults(folder, raw.path), estimate["invalid_because"])
     return Record(
         id=id,
-        value=estimate.value,
-        n=estimate.n,
-        ci95=estimate.ci95,
-        why_no_ci95=estimate.why_no_ci95,
         statistic=statistic,
         parameters=dict(parameters),
         raw=raw,
         conditions=dict(conditions),
         valid=because is None,
-        invalid_because=because,
-        **about,
+        **{**about, **estimate, "invalid_because": because},
     )
 
 
@@ -76,10 +67,9 @@ def not_measured(id: str, *, conditions: Mapping[str, Any], why: str, **about: A
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Writes rows as CSV atomically; as gzip if the name ends in `.gz`.
+    """Writes rows with the columns of the first row as CSV; as gzip if the name ends in `.gz`.
 
-    The columns are those of the first row. Floats are written with every digit, and the same rows always give the same
-    bytes. Raises `RunError` if there are no rows or the file cannot be written.
+    The same rows always give the same bytes. Raises `RunError` if there are no rows or the file cannot be written.
     """
     iterator: Iterator[Mapping[str, object]] = iter(rows)
     first = next(iterator, None)
@@ -99,7 +89,6 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a small UTF-8 text file atomically."""
     with atomic_writer(path) as file:
         file.write(text.encode("utf-8"))
 
@@ -122,5 +111,4 @@ def read_records(folder: Path) -> list[Record]:
 
 
 def write_records(folder: Path, records: Iterable[Record]) -> None:
-    """Writes `records.jsonl` atomically."""
     write_text(folder / RECORDS, "".join(f"{as_json(record)}\n" for record in records))

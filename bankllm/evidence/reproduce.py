@@ -32,8 +32,8 @@ QUALITY_UNITS = ("share", "p", "cosine", *EXACT)
 def reproduce(folder: Path, repeat: Repeat) -> tuple[Path, list[Compared]]:
     """Runs the finished notebooks of a run again with the same profile and parameters, and compares the records.
 
-    `repeat` runs the notebooks, e.g. `pipeline.run` with a folder for runs. Returns the new run folder and one result
-    per record of the original. Raises `RunError` if the original has no finished notebook, or if a notebook fails.
+    Returns the new run folder and one result per record of the original. Raises `RunError` if the original has no
+    finished notebook, or if a notebook fails.
     """
     manifest = read_manifest(folder)
     done = [entry.name for entry in manifest.notebooks if entry.status == "done"]

@@ -32,29 +32,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PERCENTILES = (0.5, 0.95, 0.99)
-"""The default percentiles of `Run.measure_percentiles`, as fractions."""
 
 
 class Run:
-    """One notebook's access to the run folder. Make it with `open_run`."""
+    """One notebook's access to the run folder, made by `open_run`."""
 
     def __init__(self, folder: Path, notebook: str, profile: Profile) -> None:
         self.folder = folder
         self.notebook = notebook
         self.profile = profile
-        self.conditions: dict[str, Any] = {"profile": profile.name, "host": host_line()}
+        host = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+        self.conditions: dict[str, Any] = {"profile": profile.name, "host": host}
         """Conditions added to every record. Notebooks add the data set and the model."""
         self._ids = {record.id for record in read_records(folder)}
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
-        """Writes `raw/<notebook number>_<name>.csv.gz`. Raises `RunError` if there are no rows."""
+        """Writes the file `raw_path(name)`. Raises `RunError` if there are no rows."""
         path = self.raw_path(name)
         write_rows(path, rows)
         path.with_suffix("").unlink(missing_ok=True)  # as earlier versions wrote it
 
     def raw_path(self, name: str) -> Path:
-        """Returns the path of the rows named `name`, whether they were written or not."""
         return self.folder / "raw" / f"{self.notebook[:2]}_{name}.csv.gz"
 
     def measure(
@@ -72,9 +71,8 @@ class Run:
     ) -> Record:
         """Computes `statistic` from the rows that were written as `raw`, and saves and returns the record.
 
-        `where` selects rows by column values, and `parameters` are the arguments of the statistic. `invalid_because`
-        says why the number must not be used; the reasons of the load summary and of the statistic are added to it.
-        Raises `RunError` if no such rows were written, or if they do not fit the statistic.
+        `where` selects rows by column values, `parameters` are the arguments of the statistic, and `invalid_because`
+        says why the number must not be used. Raises `RunError` if the rows are missing or do not fit the statistic.
         """
         path = self.raw_path(raw)
         if not path.exists():
@@ -106,9 +104,8 @@ class Run:
         ]
 
     def not_measured(self, id: str, *, title: str, unit: str, why: str) -> Record:
-        """Saves and returns a record with the status `not measured`; `why` is the reason."""
-        about: dict[str, Any] = {"title": title, "notebook": self.notebook, "unit": unit, "why": why}
-        return self._save(records.not_measured(id, conditions=self.conditions, **about))
+        about = {"title": title, "notebook": self.notebook, "unit": unit}
+        return self._save(records.not_measured(id, conditions=self.conditions, why=why, **about))
 
     def records(self) -> list[Record]:
         """Returns the records that this notebook has saved so far."""
@@ -130,11 +127,7 @@ class Run:
         return folder
 
     def save_plot(self, name: str, figure: "Figure") -> "Image":
-        """Saves a figure as `plots/<notebook number>_<name>.png`, and closes it.
-
-        Returns the saved image (100 dpi, at most 128 colours) for display, so that an executed notebook holds the
-        same bytes as the file.
-        """
+        """Saves and closes a figure, and returns the saved image, so that a notebook holds the bytes of the file."""
         import matplotlib.pyplot as plt
         from IPython.display import Image
         from PIL import Image as pillow
@@ -172,9 +165,8 @@ class Run:
 def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
     """Opens the run folder for one notebook and deletes the records of its earlier execution.
 
-    An empty `profile` means the setting `BANKLLM_PROFILE`, whose default is smoke. An empty `run_dir` means
-    `outputs/interactive-<profile>`, which all notebooks opened by hand share. Raises `UsageError` for an unknown
-    profile and `RunError` if the folder cannot be created.
+    An empty `profile` means the setting, an empty `run_dir` the folder `outputs/interactive-<profile>`. Raises
+    `UsageError` for an unknown profile and `RunError` if the folder cannot be created.
     """
     settings = get_settings()
     chosen = get_profile(profile or settings.profile)
@@ -190,8 +182,3 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
     write_records(folder, [record for record in read_records(folder) if record.notebook != notebook])
     (folder / "raw" / f"{notebook[:2]}{EXCLUSIONS_SUFFIX}").unlink(missing_ok=True)
     return Run(folder, notebook, chosen)
-
-
-def host_line() -> str:
-    """Describes the machine in one line. The manifest holds the full description (`environment.environment_info`)."""
-    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"

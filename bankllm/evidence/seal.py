@@ -18,7 +18,7 @@ DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256"
 
 
 def manifest_path(folder: Path) -> Path:
-    """Returns the path of the manifest of a run. Raises `RunError` if there is none."""
+    """Returns the path of the manifest. Raises `RunError` if there is none."""
     if not (folder / MANIFEST).is_file():
         raise RunError(
             f"{folder} is not a run: {MANIFEST} is missing. Expected a run folder, outputs/<run-id>; the file "

@@ -1,8 +1,7 @@
 """Find numbers in prose that look measured but have no claim, and placeholders for such numbers.
 
-`bankllm claims --check README.md` searches the results sections for a number with a unit of time, rate, size or share.
-`bankllm claims --scan resume.tex` searches a whole document (Markdown, plain text, LaTeX or a notebook), also for
-placeholders. Claims, code, comments and URLs are not prose.
+`bankllm claims --check README.md` searches the results sections, `bankllm claims --scan resume.tex` the whole document
+(Markdown, plain text, LaTeX or a notebook), also for placeholders. Claims, code, comments and URLs are not prose.
 """
 
 import json
@@ -64,20 +63,13 @@ def find_unbound_numbers(text: str) -> Iterator[UnboundNumber]:
 
 
 def unbound_numbers_in_results(text: str) -> Iterator[UnboundNumber]:
-    """Yields the unbound numbers of the results sections.
-
-    Such a section begins with a heading that has a word of `RESULTS_HEADING`, and ends at the next heading of the same
-    or a higher level. Text between `RESULTS_BEGIN` and `RESULTS_END` is also a results section.
-    """
+    """Yields the unbound numbers below a `RESULTS_HEADING`, and between `RESULTS_BEGIN` and `RESULTS_END`."""
     lines = _results_lines(text)
     return (number for number in find_unbound_numbers(text) if number.line in lines)
 
 
 def scan(file: Path) -> list[str]:
-    """Returns one line of text per placeholder and unbound number of a file, in order.
-
-    Raises `RunError` if the file is neither UTF-8 text nor a notebook.
-    """
+    """Describes each placeholder and unbound number of a file. Raises `RunError` if it is not text or a notebook."""
     found = []
     for location, text, is_code in _parts(file):
         numbers = [*_placeholders(text, is_code), *(() if is_code else find_unbound_numbers(text))]

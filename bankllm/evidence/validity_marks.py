@@ -1,8 +1,7 @@
 """Reasons why a number must not be used: from the statistic, e.g. too few samples, and from the raw files.
 
 Verification reads the raw files again, so it detects a reason that was removed from a record: the exclusions of a
-notebook in `raw/<number>_marks.csv`, and the summary of a load with the CPU share of the load generator. Standard
-library only: this module is part of the `verify.pyz` that every run contains.
+notebook in `raw/<number>_marks.csv`, and the summary of a load with the CPU share of the load generator.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from bankllm.evidence.csv_table import inside, read_table
 EXCLUSIONS_SUFFIX = "_marks.csv"
 SUMMARY = "_summary"
 BUSY, BECAUSE = "generator_cpu_share", "invalid_because"
-"""Columns of a load summary."""
 MAX_GENERATOR_CPU_SHARE = 0.9
 """Maximum CPU share of a load generator, of one core. Above it, the generator's own delay distorts the latencies."""
 
@@ -42,10 +40,7 @@ def exclusions(folder: Path) -> dict[str, str]:
 
 
 def load_faults(folder: Path, raw: str) -> list[str]:
-    """Returns the reasons in the summary of a load; `raw` is the path of the load's rows, or of its summary.
-
-    Raises `RunError` if the summary is not readable.
-    """
+    """Returns the reasons in the summary of a load; `raw` is the path of the load's rows, or of its summary."""
     head, _, name = raw.rpartition("/")
     stem = name.partition(".")[0]
     summaries = [raw] if stem.endswith(SUMMARY) else [f"{head}/{stem}{SUMMARY}.csv", f"{head}/{stem}{SUMMARY}.csv.gz"]
@@ -59,10 +54,7 @@ def load_faults(folder: Path, raw: str) -> list[str]:
 
 
 def busy_fault(share: str | float) -> str | None:
-    """Explains why a load is invalid whose generator used this share of a core; None if it is valid.
-
-    Raises `RunError` if the share is not a number.
-    """
+    """Explains why a load is invalid whose generator used this share of a core. Raises `RunError` for no number."""
     try:
         value = float(share)
     except ValueError:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 MIN_PER_WINDOW = 20
-"""A window with fewer requests has no percentile."""
 
 
 def closed_and_open(
@@ -57,9 +56,8 @@ def throughput_sweep(axis: "Axes", steps: Sequence[Step], title: str) -> None:
     axis.set(xlim=(0, None), ylim=(0, 1.05 * max(*achieved, *good)))
     if (knee := knee_of(steps)) is not None:
         axis.axvline(knee, color=plots.PURPLE, linestyle="-.", linewidth=1.2)
-        axis.text(
-            knee, 0.02, f"knee: {knee:g}/s ", color=plots.PURPLE, ha="right", transform=axis.get_xaxis_transform()
-        )
+        along_x = axis.get_xaxis_transform()
+        axis.text(knee, 0.02, f"knee: {knee:g}/s ", color=plots.PURPLE, ha="right", transform=along_x)
     plots.legend_below(axis)
 
 
@@ -96,7 +94,7 @@ def memory_over_time(axis: "Axes", memory: PlotRows, max_growth: float) -> None:
 
 
 def latency_windows(axis: "Axes", rows: PlotRows, title: str, window_s: float) -> None:
-    """Draw p50 and p95 per window of `window_s` seconds, which shows whether the latency drifts."""
+    """Draw p50 and p95 per window of `window_s` seconds with at least `MIN_PER_WINDOW` requests."""
     frame = pd.DataFrame(rows)
     due = frame["scheduled_s"].astype(float)
     windows = frame["latency_ms"].astype(float).groupby((due - due.min()) // window_s)
@@ -124,8 +122,7 @@ def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, uni
 def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[float], q: float, title: str) -> None:
     """Draw the distribution of the clients' latencies and of the server's histogram, with a point at each bound.
 
-    Between two bounds a histogram assumes a uniform distribution. The bucket of the quantile `q` is shaded. `buckets`
-    are rows of `le_ms` and a cumulative `requests`.
+    The bucket of the quantile `q` is shaded. `buckets` are rows of `le_ms` and a cumulative `requests`.
     """
     bounds = np.array([0.0, *(float(row["le_ms"]) for row in buckets[:-1])])
     shares = np.array([0.0, *(float(row["requests"]) for row in buckets[:-1])]) / float(buckets[-1]["requests"])
@@ -142,10 +139,7 @@ def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[
 
 
 def stage_times(axis: "Axes", rows: PlotRows, title: str) -> None:
-    """Draw the mean time of each stage as a bar and its p95 as a mark; rows of `prometheus.stage_times`.
-
-    A stage with too few chats for a p95 has no mark.
-    """
+    """Draw the mean time of each stage as a bar and its p95, if it has one, as a mark; rows of `stage_times`."""
     names, means = ([row[column] for row in rows] for column in ("stage", "mean_ms"))
     tails = [math.nan if row["p95_ms"] is None else row["p95_ms"] for row in rows]
     axis.barh(names, means, color=plots.BLUE, height=0.6, label="mean")
@@ -161,5 +155,4 @@ def stage_times(axis: "Axes", rows: PlotRows, title: str) -> None:
 
 
 def _judged(steps: Sequence[Step]) -> list[Step]:
-    """Return the valid steps, sorted by rate."""
     return sorted((step for step in steps if not step.result.invalid_because), key=lambda step: step.rate)

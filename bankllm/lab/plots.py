@@ -1,4 +1,4 @@
-"""Shared plots and style: one palette, a light grid, units on every axis, and series that differ not only in colour."""
+"""Shared plots and style: units on every axis, and series that differ not only in colour."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ def style(number: int, *, marker: bool = False) -> dict[str, Any]:
 
 
 def new_figure(width: float = 7.2, height: float = 3.6, columns: int = 1) -> "tuple[Figure, list[Axes]]":
-    """Return a figure with `columns` axes side by side, in the common style. Global settings do not change."""
+    """Return a figure with `columns` axes side by side, in the common style."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, columns, figsize=(width, height), squeeze=False, layout="constrained", dpi=110)
@@ -37,18 +37,15 @@ def new_figure(width: float = 7.2, height: float = 3.6, columns: int = 1) -> "tu
 
 
 def label(axis: "Axes", title: str, x: str, y: str = "") -> None:
-    """Set the title (left-aligned) and both axis labels. Labels include the unit."""
     axis.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axis.set(xlabel=x, ylabel=y)
 
 
 def legend(axis: "Axes", **place: Any) -> None:
-    """Draw the legend without a frame, by default where it covers least."""
     axis.legend(frameon=False, **{"loc": "best", "fontsize": 9, **place})
 
 
 def legend_below(axis: "Axes") -> None:
-    """Draw the legend below the axes, for plots whose lines can cover any part of the axes."""
     legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
 
 
@@ -65,9 +62,8 @@ def log_ticks(*scales: "Axis") -> None:
 
 def bars(axis: "Axes", values: Mapping[str, float], *, title: str, unit: str, decimals: int = 1) -> None:
     """Draw horizontal bars from 0 with their values."""
-    stacked_bars(
-        axis, list(values), {"": list(values.values())}, [f"{value:,.{decimals}f}" for value in values.values()]
-    )
+    numbers = [f"{value:,.{decimals}f}" for value in values.values()]
+    stacked_bars(axis, list(values), {"": list(values.values())}, numbers)
     label(axis, title, unit)
 
 
@@ -114,8 +110,7 @@ def accuracy_by_rank(
 ) -> None:
     """Draw accuracy in % against the LoRA rank on a log₂ axis, one series per method.
 
-    `levels` are methods without a rank, drawn as horizontal lines. `seeds` are the accuracies of single trainings,
-    drawn as faint points.
+    `levels` are methods without a rank (horizontal lines), `seeds` the accuracies of single trainings (faint points).
     """
     ranks = sorted({rank for points in series.values() for rank in points})
     for number, (name, points) in enumerate(series.items()):
@@ -137,10 +132,9 @@ def accuracy_by_rank(
 
 
 def cost_frontier(axis: "Axes", points: Mapping[str, Interval], *, title: str) -> None:
-    """Draw accuracy in % against training time in s on a log axis; the area of a marker is the peak memory.
+    """Draw accuracy in % against training time in s, with the Pareto frontier; `points` are (seconds, accuracy, bytes).
 
-    `points` are (seconds, accuracy, bytes). The stepped line is the Pareto frontier: points with a higher accuracy than
-    every faster point.
+    The area of a marker is the peak memory.
     """
     largest = max(size for _, _, size in points.values())
     frontier: list[tuple[float, float]] = []
@@ -174,10 +168,7 @@ def confused_pairs(axis: "Axes", pairs: Sequence[Mapping[str, object]], *, title
 
 
 def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:
-    """Draw the error rate against the share of texts answered, most confident first; rows of `TrainResult.predictions`.
-
-    A curve starts at 5 % answered, because a single error has a large effect below that.
-    """
+    """Draw the error rate against the share of texts answered, from 5 %, where one error has less effect."""
     for number, (name, rows) in enumerate(series.items()):
         surest = sorted(rows, key=lambda row: -float(str(row["confidence"])))
         answered = np.arange(1, len(surest) + 1)

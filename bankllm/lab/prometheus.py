@@ -46,28 +46,15 @@ class PrometheusServer:
     """
 
     def __init__(self, target_port: int, folder: Path, timeout_s: float = 20, rules: Sequence[Path] = ()) -> None:
-        self.folder = folder
-        self.target_port = target_port
-        self.timeout_s = timeout_s
-        self.rules = rules
+        self.target_port, self.folder, self.timeout_s, self.rules = target_port, folder, timeout_s, rules
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
     def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start without a `with` block, for example in a notebook, and wait for the first scrape. Then call `stop`."""
+        """Start, and wait for the first scrape."""
         program = shutil.which("prometheus")
         if program is None:
-            raise NotMeasured(
-                "prometheus binary not found; install it (apt-get install prometheus, or prometheus.io/download) and "
-                "run again"
-            )
+            raise NotMeasured("prometheus binary not found; install it (apt-get install prometheus) and run again")
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "prometheus.yml"
         config.write_text(
@@ -88,17 +75,22 @@ class PrometheusServer:
         except BaseException:
             self.stop()
             raise
+        return self
+
+    start = __enter__
+    """To be used without a `with` block, for example in a notebook. Then call `stop`."""
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
-        """Stop the process. Its data stay in `folder`."""
         if self.process is not None:
             processes.stop(self.process)
 
     def query(self, promql: str, at: float | None = None) -> list[Sample]:
         """Run an instant query at the Unix time `at`, by default now.
 
-        Raises `UsageError` if Prometheus rejects the query or returns anything but one value per series, and
-        `ServerError` if Prometheus does not answer.
+        Raises `UsageError` unless the query gives one value per series, and `ServerError` without an answer.
         """
         parameters = {"query": promql} | ({} if at is None else {"time": str(at)})
         try:
@@ -110,16 +102,11 @@ class PrometheusServer:
             raise UsageError(f"Prometheus rejected the query {promql!r}: {body['error']}.")
         kind, result = body["data"]["resultType"], body["data"]["result"]
         if kind != "vector":
-            raise UsageError(
-                f"{promql!r} returns a {kind}, expected one value per series; use a function such as rate(…)."
-            )
+            raise UsageError(f"{promql!r} returns a {kind}, expected one value per series; use rate(…), for example.")
         return [Sample(each["metric"].pop("__name__", ""), each["metric"], float(each["value"][1])) for each in result]
 
     def wait_for_scrape(self) -> None:
-        """Wait for a scrape that started after this call, so that queries include everything before the call.
-
-        Raises `ServerError` on timeout, with the end of Prometheus' log.
-        """
+        """Wait for a scrape that started after this call. Raises `ServerError` on timeout."""
         called, deadline = time.time(), time.monotonic() + self.timeout_s
         while time.monotonic() < deadline and self.process is not None and self.process.poll() is None:
             with contextlib.suppress(ServerError):  # not listening yet
@@ -174,8 +161,7 @@ def stage_buckets(before: Sequence[Sample], after: Sequence[Sample]) -> list[dic
 def stage_times(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
     """Return one row per stage, in the order of a chat: `stage`, `chats`, `mean_ms`, `p50_ms` and `p95_ms`.
 
-    The means are exact, and their sum is the mean of the whole chat. The percentiles are interpolated within a bucket,
-    and their sum has no meaning; they are None with too few chats. Without chats between the scrapes there are no rows.
+    The means are exact. The percentiles are interpolated within a bucket, and None with too few chats.
     """
     rows: list[dict[str, Any]] = []
     for stage in get_args(Stage):

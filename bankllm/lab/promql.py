@@ -24,7 +24,7 @@ FAILURES = {
 
 
 def rates(window_s: int) -> dict[str, str]:
-    """Return the query for requests per second by route, over the last `window_s` seconds."""
+    """Requests per second by route, over the last `window_s` seconds."""
     return {"rate": f"sum by (route) (rate(http_request_duration_seconds_count[{window_s}s]))"}
 
 
@@ -33,8 +33,7 @@ def run_queries(
 ) -> list[dict[str, Any]]:
     """Run queries and return one row per series: `question` (the name), `route`, `status`, the value, `promql`.
 
-    The value is in the column of the query; the other value columns are empty. `at` is a Unix time, by default now.
-    Raises the errors of `PrometheusServer.query`.
+    The value is in the column of the query; the other value columns are empty. `at` is as in `PrometheusServer.query`.
     """
     rows = []
     for name, promql in queries.items():
@@ -44,11 +43,8 @@ def run_queries(
     return rows
 
 
-def measures(chats: int, raw: str = "promql") -> Iterator[dict[str, Any]]:
-    """Yield the records of the results as keyword arguments of `evidence.run.Run.measure`.
-
-    `chats` is the number of chats, which decides whether a percentile has enough samples.
-    """
+def measures(chats: int) -> Iterator[dict[str, Any]]:
+    """Yield keyword arguments of `Run.measure`; the number of chats decides whether a percentile has enough samples."""
     units = {"ms": "ms", "requests_per_s": "requests/s", "requests": "requests"}
     asked: dict[str, tuple[str, str, dict[str, str]]] = {
         f"{name}_ms": (f"Chat, through Prometheus, {name}", name, {}) for name in QUANTILES
@@ -58,6 +54,6 @@ def measures(chats: int, raw: str = "promql") -> Iterator[dict[str, Any]]:
     for id, (title, name, where) in asked.items():
         column, needed = COLUMNS[name], samples_needed(QUANTILES[name]) if name in QUANTILES else 0
         few = f"{name} needs {needed} samples, there are {chats}" if chats < needed else None
-        value = {"statistic": "single", "raw": raw, "column": column, "where": {"question": name, **where}}
+        value = {"statistic": "single", "raw": "promql", "column": column, "where": {"question": name, **where}}
         about = {"id": f"telemetry.promql.{id}", "title": title, "unit": units[column], "invalid_because": few}
         yield about | value

@@ -18,11 +18,10 @@ MESSAGES_PER_CUSTOMER = 200
 """Approximate number of messages per customer; an active customer may write as many in a year."""
 MIN_CUSTOMERS = 5
 BATCH = 1000
-"""Number of texts per call that adds to the collection."""
 
 
 class LabelledText(NamedTuple):
-    """A text, its intent, and the data set and split (`train` or `test`) that it comes from."""
+    """A text, its intent, and its data set and split (`train` or `test`)."""
 
     text: str
     intent: str
@@ -32,11 +31,10 @@ class LabelledText(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchScope:
-    """The rows that a search covers: a collection or the messages of one customer."""
+    """The rows that a search covers: those of the collection or of the customer with this name."""
 
     scope: Scope
     name: str
-    """A customer's id, or the collection's name."""
     ids: Mapping[str, int]
     """Id of each row → index of its text in the corpus."""
 
@@ -56,11 +54,7 @@ class FilledMemory(NamedTuple):
 
 
 def gather(data: Dataset, seed: int = 0) -> list[LabelledText]:
-    """Return the distinct texts of both splits of `data`, and of Teller77 if `data` is another set, in random order.
-
-    Texts are equal if they are equal after normalisation. The first label is kept; the training split of `data` comes
-    first.
-    """
+    """Return the distinct (after normalisation) texts of `data`, and of Teller77 if that is another set, shuffled."""
     sources = [data] if data.name.startswith("teller77") else [data, load("teller77")]
     by_text: dict[str, LabelledText] = {}
     for source in sources:
@@ -73,10 +67,7 @@ def gather(data: Dataset, seed: int = 0) -> list[LabelledText]:
 
 
 def fill(service: VectorService, texts: Sequence[LabelledText], vectors: np.ndarray) -> FilledMemory:
-    """Store each text twice: in the shared collection and as a message of one customer.
-
-    `vectors` (n, dim) are the embeddings of the texts. The texts are spread over at least `MIN_CUSTOMERS` customers.
-    """
+    """Store each text, with its row of `vectors` (n, dim), in the shared collection and as a customer's message."""
     rows: list[dict[str, object]] = []
     shared: dict[str, int] = {}
     collection = service.collection(COLLECTION)
@@ -85,7 +76,7 @@ def fill(service: VectorService, texts: Sequence[LabelledText], vectors: np.ndar
         about = [{"intent": text.intent} for text in part]
         began = time.perf_counter()
         ids = collection.add([text.text for text in part], metadata=about, vectors=vectors[start : start + BATCH])
-        rows.append(_stored("all", COLLECTION, len(ids), time.perf_counter() - began))
+        rows.append(_stored("all", COLLECTION, len(ids), began))
         shared |= {id_: start + number for number, id_ in enumerate(ids)}
     customers = []
     count = max(MIN_CUSTOMERS, len(texts) // MESSAGES_PER_CUSTOMER)
@@ -94,10 +85,10 @@ def fill(service: VectorService, texts: Sequence[LabelledText], vectors: np.ndar
         turns = [Message(texts[position].text, "Noted.", texts[position].intent) for position in indices]
         began = time.perf_counter()
         kept = service.for_user(name).store_many(turns, vectors=vectors[indices.start : indices.stop : indices.step])
-        rows.append(_stored("customer", name, len(kept), time.perf_counter() - began))
+        rows.append(_stored("customer", name, len(kept), began))
         customers.append(SearchScope("customer", name, dict(zip(kept, indices, strict=True))))
     return FilledMemory(SearchScope("all", COLLECTION, shared), tuple(customers), rows)
 
 
-def _stored(scope: Scope, place: str, count: int, seconds: float) -> dict[str, object]:
-    return {"scope": scope, "place": place, "vectors": count, "seconds": seconds}
+def _stored(scope: Scope, place: str, count: int, began: float) -> dict[str, object]:
+    return {"scope": scope, "place": place, "vectors": count, "seconds": time.perf_counter() - began}

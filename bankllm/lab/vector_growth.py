@@ -23,7 +23,6 @@ from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
 
 DIM = 384
-"""Dimensions of a vector, as in all-MiniLM-L6-v2."""
 EMBEDDER = "random"
 EVERYTHING, CUSTOMER = "everything", "customer"
 CUSTOMER_ROWS, CUSTOMER_SEED = 200, 77
@@ -54,10 +53,8 @@ def grow(
         command = [sys.executable, "-m", "bankllm.lab.vector_growth", str(path), str(size), str(searches)]
         done = processes.run(command, log, TIMEOUT_S)
         if done.returncode != 0:
-            raise RunError(
-                f"Searching {size:,} rows failed (exit code {done.returncode}). The end of the output:\n"
-                f"{processes.tail(log)}"
-            )
+            end = f"The end of the output:\n{processes.tail(log)}"
+            raise RunError(f"Searching {size:,} rows failed (exit code {done.returncode}). {end}")
         *searched, last = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         search_rows += searched
         stored = {"vectors": size - before + (0 if before else CUSTOMER_ROWS), "seconds": seconds}
@@ -84,7 +81,7 @@ def search_all(path: Path, rows: int, searches: int) -> Iterator[dict[str, objec
 
 
 def fill(path: Path, before: int, size: int) -> None:
-    """Add rows to the file, from the number `before` to `size`; first those of the customer."""
+    """Add rows to the file, from the number `before` to `size`."""
     with contextlib.closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         if not before:
             store.upsert(CUSTOMER, _rows("c", np.random.default_rng(CUSTOMER_SEED), 0, CUSTOMER_ROWS))
@@ -100,7 +97,6 @@ def _rows(prefix: str, generator: np.random.Generator, start: int, stop: int) ->
 
 
 def _unit_vectors(generator: np.random.Generator, count: int) -> np.ndarray:
-    """Return random unit vectors (count, DIM) float32."""
     vectors = generator.standard_normal((count, DIM), dtype=np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

@@ -28,17 +28,13 @@ THEMES = {
 }
 """Theme → pattern in the name of an intent (the first match counts), and colour on the map."""
 MIN_TEXTS_PER_LABEL = 4
-"""Number of texts on the map that an intent needs for a label."""
 MAX_LINE_LENGTH = 18
 """Approximate number of characters per line of a label."""
 PLANNED_MS = 100
 """The limit of the original plan for a search, in ms (`evidence/report/roadmap.py`)."""
-EMBEDDING_SOURCES = {"no": "new", "memory": "in memory"}
-"""Source of an embedding (column `cached`) → its name in a plot."""
 
 
 def theme(intent: str) -> str:
-    """Return the theme of an intent; `other` if no pattern matches its name."""
     return next(name for name, (pattern, _) in THEMES.items() if re.search(pattern, intent.lower()))
 
 
@@ -66,7 +62,10 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
     look: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center", "linespacing": 1.0, "weight": "bold"}
     look["path_effects"] = [withStroke(linewidth=3, foreground="white")]
     for intent, place in _label_positions(frame):
-        text = axis.text(*place, _wrap_label(intent), color=THEMES[theme(intent)][1], zorder=5, **look)
+        words = intent.rstrip("?").replace("_", " ").lower()
+        lines = -(-len(words) // MAX_LINE_LENGTH)  # of similar length
+        label = wrap(words, max(MAX_LINE_LENGTH // 2, len(words) // lines + 4))
+        text = axis.text(*place, label, color=THEMES[theme(intent)][1], zorder=5, **look)
         box = text.get_window_extent().expanded(1.02, 1.05)
         if any(box.overlaps(other) for other in taken):
             text.remove()
@@ -78,7 +77,7 @@ def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
     """Draw the median times of embedding and searching, one bar per scope and source of the embedding."""
     bars = {}
     for scope, where in (("all", "all texts"), ("customer", "one customer")):
-        for cached, source in EMBEDDING_SOURCES.items():
+        for cached, source in (("no", "new"), ("memory", "in memory")):
             mine = [row for row in rows if row["scope"] == scope and row["cached"] == cached]
             if mine:
                 parts = [float(np.median([row[part] for row in mine])) for part in ("embed_ms", "search_ms")]
@@ -101,7 +100,7 @@ def hit_rates(axis: "Axes", measured: Mapping[str, float], expected: Mapping[str
 
 
 def growth_times(axis: "Axes", searches: PlotRows) -> None:
-    """Draw search time in ms against rows on log axes: p50 as a line, shaded up to p95; first searches separately."""
+    """Draw p50, p95 and first search in ms against rows on log axes."""
     frame = pd.DataFrame(searches)
     later = frame[~frame["first"].astype(bool)]
     for number, (scope, name) in enumerate((("all", "over all rows"), ("customer", "one customer's 200 rows"))):
@@ -138,18 +137,8 @@ def _log_axes(axis: "Axes", title: str, unit: str, sizes: Sequence[int]) -> None
     plots.legend(axis, loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=2)
 
 
-def _wrap_label(intent: str) -> str:
-    """Return an intent's name as words, on lines of similar length."""
-    words = intent.rstrip("?").replace("_", " ").lower()
-    lines = -(-len(words) // MAX_LINE_LENGTH)
-    return wrap(words, max(MAX_LINE_LENGTH // 2, len(words) // lines + 4))
-
-
 def _label_positions(frame: pd.DataFrame) -> list[tuple[str, tuple[float, float]]]:
-    """Return (intent, point) for the labels, the densest cluster first. The point is the medoid of the intent's texts.
-
-    An intent with fewer than `MIN_TEXTS_PER_LABEL` texts has no label.
-    """
+    """Return (intent, medoid of its texts) for intents with enough texts, the densest cluster first."""
     labels = []
     for intent, mine in frame.groupby("intent"):
         if len(mine) >= MIN_TEXTS_PER_LABEL:

@@ -36,10 +36,8 @@ def check_neighbours(
     for a different number of vectors.
     """
     if len(texts) <= TOP_K or len(vectors) != len(texts):
-        raise UsageError(
-            f"Expected more than {TOP_K} texts and one vector per text, found {len(texts)} texts and {len(vectors)} "
-            "vectors."
-        )
+        found = f"{len(texts)} texts and {len(vectors)} vectors"
+        raise UsageError(f"Expected more than {TOP_K} texts and one vector per text, found {found}.")
     exact = vectors.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
     numbers = np.arange(len(texts))
@@ -49,9 +47,7 @@ def check_neighbours(
     }
     chunks = (list(queries[start : start + CHUNK]) for start in range(0, len(queries), CHUNK))
     rows = []
-    for query, scores in (
-        (query, scores) for part in chunks for query, scores in zip(part, exact[part] @ exact.T, strict=True)
-    ):
+    for query, scores in (pair for part in chunks for pair in zip(part, exact[part] @ exact.T, strict=True)):
         matches = scope.search(service, texts[query].text, TOP_K, vectors[query])
         found = np.array([scope.ids[match.id] for match in matches])
         least = np.partition(scores, -TOP_K)[-TOP_K] - TOLERANCE
@@ -66,8 +62,5 @@ def check_neighbours(
 
 
 def majority(intents: Sequence[str]) -> str:
-    """Return the most frequent intent; empty without intents.
-
-    `intents` start with the nearest, which wins among equally frequent ones.
-    """
+    """Return the most frequent intent, of equally frequent ones the nearest, which is first; empty without intents."""
     return Counter(intents).most_common(1)[0][0] if intents else ""

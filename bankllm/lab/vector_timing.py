@@ -15,7 +15,6 @@ from bankllm.vectors.service import VectorService
 
 Workload = Literal["distinct", "uniform", "zipf", "repeated"]
 REPEATED_QUERIES = 10
-"""Number of distinct queries in the workload `repeated`."""
 TOP_K = 5
 TIMEOUT_S = 1.0
 """A stored row that is not found within this time, in s, counts as not found."""
@@ -31,11 +30,10 @@ AIMS: Mapping[str, tuple[float, int]] = {
 
 
 def draw(queries: Sequence[str], workload: Workload, count: int, seed: int = 0) -> list[str]:
-    """Return the queries of a workload in order.
+    """Return the queries of a workload in order; `distinct` has up to `count` different ones.
 
-    `distinct` returns up to `count` different queries. The others draw `count` queries with replacement: `uniform` and
-    `zipf` from up to `count` queries, with equal probability or 1/n for the n-th; `repeated` from `REPEATED_QUERIES`
-    queries. Raises `UsageError` if `queries` is empty.
+    The others draw `count` queries with replacement: `uniform` and `zipf` from up to `count` queries, with equal
+    probability or 1/n for the n-th; `repeated` from `REPEATED_QUERIES`. Raises `UsageError` if `queries` is empty.
     """
     if not queries:
         raise UsageError("Expected at least 1 query to draw from, found none.")
@@ -45,7 +43,7 @@ def draw(queries: Sequence[str], workload: Workload, count: int, seed: int = 0) 
 
 
 def expected_hit_rate(workload: Workload, queries: int, count: int) -> float:
-    """Return the expected hit rate of an unlimited cache: each text that occurs misses once."""
+    """Return the expected hit rate of an unlimited cache: each text misses once."""
     if workload == "distinct":
         return 0.0
     weights = np.array(_popularity(workload, min(queries, count)))
@@ -53,7 +51,6 @@ def expected_hit_rate(workload: Workload, queries: int, count: int) -> float:
 
 
 def _popularity(workload: Workload, texts: int) -> list[float]:
-    """Return the relative frequency of each text of a pool, as weights."""
     if workload == "repeated":
         return [float(rank <= REPEATED_QUERIES) for rank in range(1, texts + 1)]
     return [1 / rank if workload == "zipf" else 1.0 for rank in range(1, texts + 1)]
@@ -74,7 +71,6 @@ def time_searches(
     Returns one row per search: `workload`, `cache` (its state before the workload, as named by the caller), `scope` and
     `place` (kind and name), `cached` (source of the embedding: `memory`, the process's cache, or `no`, the model),
     `embed_ms`, `search_ms`, `total_ms`, `matches`, `foreign_matches` (outside the scope; must be 0), and `top_score`.
-
     Raises `UsageError` without queries or without scopes.
     """
     if not scopes:

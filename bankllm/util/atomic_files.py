@@ -12,12 +12,10 @@ from bankllm.errors import RunError
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """Context manager that yields a binary file; at the end of the block the file appears under its final name.
+    """Yields a binary file, which appears at `path` at the end of the block. If the block raises, `path` is unchanged.
 
     The data goes to a temporary file `.<name>.<8 characters>` in the same folder, which is flushed to disk (fsync) and
-    then renamed. If the block raises, the temporary file is removed and an existing file at `path` stays unchanged.
-    Missing parent folders are created. Raises `RunError` if the file cannot be written, for example because of missing
-    permissions or a full disk.
+    then renamed. Missing parent folders are created. Raises `RunError` if the file cannot be written.
     """
     temporary = None
     with _explained(path):
@@ -36,10 +34,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to a text file and flush it to disk (fsync), after `cut_torn_line`.
-
-    Raises `RunError` as `atomic_writer` does; the file then has no part of the line after the next `cut_torn_line`.
-    """
+    """Append one line to a text file and flush it to disk (fsync), after `cut_torn_line`. Raises `RunError`."""
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         cut_torn_line(path)

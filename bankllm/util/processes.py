@@ -27,9 +27,8 @@ class Finished:
     cpu_s: float | None
     """CPU time in seconds of the child and its own children; None if the child was stopped before its end."""
     wall_s: float
-    """Elapsed time in seconds."""
     interrupted: bool = False
-    """Whether Ctrl-C was pressed while the child ran, and the child was stopped because of it."""
+    """Whether the child was stopped because of Ctrl-C."""
 
 
 def start(
@@ -71,11 +70,10 @@ def run(
     env: Mapping[str, str] | None = None,
     stop_signal: signal.Signals | None = None,
 ) -> Finished:
-    """Run a child process to its end, with the folder of `log` as its working folder.
+    """Run a child process for at most `timeout_s`, with the folder of `log` as its working folder.
 
-    The child is stopped after `timeout_s` seconds, and if an exception interrupts the wait. With a `stop_signal`,
-    Ctrl-C raises no `KeyboardInterrupt` but sets `Finished.interrupted`: the caller can keep the child's output, and
-    must then end the program itself.
+    With a `stop_signal`, Ctrl-C raises no `KeyboardInterrupt` but sets `Finished.interrupted`: the caller can keep the
+    child's output, and must then end the program itself.
     """
     started = time.perf_counter()
     with log.open("wb") as file:
@@ -107,7 +105,6 @@ def free_port() -> int:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log file, or `(empty)`."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or "(empty)"
 
 

@@ -95,10 +95,7 @@ class AccountNumber(NamedTuple):
 
 
 def mask(text: str) -> str:
-    """Replace all account numbers in the text by masks; all other text stays unchanged.
-
-    The function is idempotent: `mask(mask(text)) == mask(text)`.
-    """
+    """Replace all account numbers in the text by masks. `mask(mask(text)) == mask(text)`."""
     # Most texts have few digits; for them this check replaces the search, which costs 20 to 100 µs.
     if len(DIGIT.findall(text)) < MIN_DIGITS and (text.isascii() or not COMPATIBILITY_DIGIT.search(text)):
         return text
@@ -136,10 +133,7 @@ def _masked_once(text: str) -> str:
 
 
 def _clusters(numbers: Iterator[AccountNumber]) -> list[list[AccountNumber]]:
-    """Group overlapping numbers, in the order of the text.
-
-    The whole range of a cluster is masked, because it is not known which of its numbers is the real one.
-    """
+    """Group overlapping numbers. All of a cluster is masked, because any of its numbers may be the real one."""
     clusters: list[list[AccountNumber]] = []
     stop = 0
     for number in sorted(numbers, key=lambda number: number.start):
@@ -184,7 +178,7 @@ def _canonical(character: str) -> str:
 
 
 def _account_numbers(text: str) -> Iterator[AccountNumber]:
-    """All account numbers in a canonical text. They may overlap."""
+    """All account numbers in a canonical text; they may overlap."""
     yield from _ibans(text)
     card_words, ssn_words = ([match.span() for match in word.finditer(text)] for word in (CARD_WORD, SSN_WORD))
     for groups in _sequences(text):
@@ -198,7 +192,7 @@ def _near(words: Sequence[tuple[int, int]], start: int, stop: int) -> bool:
 
 
 def _sequences(text: str) -> list[list[re.Match[str]]]:
-    """Sequences of digit groups with only separators between the groups."""
+    """Sequences of digit groups that only separators divide."""
     sequences: list[list[re.Match[str]]] = []
     for group in GROUP.finditer(text):
         if not sequences or not GAP.fullmatch(text, sequences[-1][-1].end(), group.start()):

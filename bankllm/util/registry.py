@@ -35,7 +35,7 @@ class Registry(Generic[T]):
         self._lock = RLock()
 
     def register(self, name: str) -> Callable[[Part], Part]:
-        """Decorator that registers a class, a function or an object. Raises `UsageError` if the name is taken."""
+        """Decorator that registers a part. Raises `UsageError` if the name is taken."""
 
         def add(part: Part) -> Part:
             self.add(name, part)  # type: ignore[arg-type]

@@ -1,12 +1,13 @@
 """Write the report of a run: RESULTS.md, RESULTS.html (with embedded plots), RESUME.md and CITATION.cff.
 
-Every measured number on a page is bound to its record. Records that were not measured or are invalid are listed with
-the reason. The output depends only on the records, the manifest and the plots of the run, so `bankllm report RUN`
-writes the same bytes again. The pages are the Jinja templates in `templates/`.
+Every measured number on a page is bound to its record. The pages are the Jinja templates in `templates/`; they
+depend only on the records, the manifest and the plots of the run, so `bankllm report RUN` writes the same bytes again.
 """
 
 import base64
+import hashlib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,12 @@ from markupsafe import Markup
 
 from bankllm import __version__
 from bankllm.errors import RunError
-from bankllm.evidence import claim_syntax
+from bankllm.evidence import claim_syntax, format
 from bankllm.evidence.format import describe_how, format_interval, format_part, format_value
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records, write_text
+from bankllm.evidence.report import summary
 from bankllm.evidence.report.resume import Wordings, latex
-from bankllm.evidence.report.summary import (
-    TRAINING_COLUMNS,
-    by_topic,
-    headlines,
-    matching,
-    plots_by_topic,
-    training_table,
-)
 from bankllm.evidence.seal import MANIFEST, data_of, models_of
 
 TEMPLATES = ("RESULTS.md", "RESULTS.html", "RESUME.md", "CITATION.cff")
@@ -48,16 +42,30 @@ def rendered(folder: Path) -> dict[str, str]:
     records = read_records(folder)
     if not records:
         raise RunError(f"{folder} contains no records. Run the other notebooks first: bankllm run")
-    environment = _environment()
-    context = _context(folder, records)
+    environment, context = _environment(), _context(folder, records)
     return {name: environment.get_template(f"{name}.j2").render(context) for name in TEMPLATES}
 
 
-def about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
-    """Facts about the run for the top of the pages.
+def renderer() -> str:
+    """Names the code that writes the pages. Two runs with the same name were rendered by the same code."""
+    digest = hashlib.sha256(Path(format.__file__).read_bytes())
+    for path in sorted(Path(__file__).parent.rglob("*.[pj]*")):  # modules and Jinja templates
+        if path.suffix in (".py", ".j2"):
+            digest.update(path.read_bytes())
+    return f"bankllm {__version__} {digest.hexdigest()[:12]}, jinja2 {version('jinja2')}"
 
-    Without a manifest (notebooks run by hand), `commit`, `dirty` and `started` are None, and `environment` is empty.
-    """
+
+def changed_pages(folder: Path) -> list[str]:
+    """Returns the pages and exports that differ from what `render` writes now; all of them in a run without pages."""
+    if not (folder / TEMPLATES[0]).is_file():
+        return list(TEMPLATES)
+    expected = rendered(folder)
+    files = {name: folder / name for name in expected}
+    return [n for n, path in files.items() if not path.is_file() or path.read_bytes() != expected[n].encode("utf-8")]
+
+
+def about(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
+    """Facts about the run for the top of the pages. Notebooks run by hand have no manifest."""
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
     return {
         "id": manifest.run_id if manifest else folder.name,
@@ -88,7 +96,7 @@ def _environment() -> Environment:
         "how": describe_how,
         "sentence": lambda text: text[:1].upper() + text[1:],
         "latex": latex,
-        "matching": matching,
+        "matching": summary.matching,
         "md": lambda record, part="": claim_syntax.markdown(record.id, format_part(record, part), part),
         "html": lambda record, part="": Markup(claim_syntax.hypertext(record.id, format_part(record, part), part)),
     }
@@ -96,8 +104,8 @@ def _environment() -> Environment:
 
 
 def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
-    topics = by_topic(records)
-    training = training_table(records)
+    topics = summary.by_topic(records)
+    training = summary.training_table(records)
     wordings = Wordings(records)
     columns = {column for row in training.values() for column in row}
     on_banking77 = any(r.id.startswith("training.") and r.conditions.get("dataset") == "banking77" for r in records)
@@ -106,11 +114,11 @@ def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
         "version": __version__,
         "repository": REPOSITORY,
         "sections": topics,
-        "plots": plots_by_topic(folder, topics),
-        "headlines": headlines(records),
+        "plots": summary.plots_by_topic(folder, topics),
+        "headlines": summary.headlines(records),
         "records": records,
         "training": training,
-        "training_columns": {column: title for column, title in TRAINING_COLUMNS.items() if column in columns},
+        "training_columns": {column: title for column, title in summary.TRAINING_COLUMNS.items() if column in columns},
         "on_banking77": on_banking77,
         "missing": [record for record in records if record.status != "measured"],
         "line": {record.id: number for number, record in enumerate(records, start=1)},

@@ -1,4 +1,4 @@
-"""Fill the wordings of the résumé block, `templates/RESUME.md.j2`, with numbers that are bound to records.
+"""Fill the wordings of `templates/RESUME.md.j2` with numbers that are bound to records.
 
 A phrase that needs a record without a valid measurement is omitted, so that no reader fills in a blank by hand.
 """
@@ -25,11 +25,7 @@ class Wordings:
         self.missing: set[str] = set()
         """Ids of the records that were needed for an omitted wording."""
         if best := best_training(records):
-            about = {
-                "model": "a small encoder",
-                "configuration": best.id.split(".")[1],
-                "dataset": "an unnamed data set",
-            }
+            about = {"model": "a small encoder", "configuration": best.id.split(".")[1], "dataset": "a data set"}
             self._names = {name: str(best.conditions.get(name, default)) for name, default in about.items()}
             self._measured["best"] = best
             if cost := self._measured.get(best.id.replace(".accuracy", ".train_s")):
@@ -56,7 +52,7 @@ def latex(markdown: str) -> str:
     """Returns the LaTeX of a line of Markdown in which only the claims are marked up."""
     parts, end = [], 0
     for claim in claim_syntax.CLAIM.finditer(markdown):
-        parts.append(claim_syntax.tex(markdown[end : claim.start()]))
-        parts.append(claim_syntax.latex(claim["id"], claim["text"], claim["part"] or ""))
+        marked = claim_syntax.latex(claim["id"], claim["text"], claim["part"] or "")
+        parts += [claim_syntax.tex(markdown[end : claim.start()]), marked]
         end = claim.end()
     return "".join([*parts, claim_syntax.tex(markdown[end:])])

@@ -1,7 +1,6 @@
 """The original roadmap's claims, and how the measured records compare with them.
 
-This project began with a written plan, *the roadmap*, which stated results before any code had been run, so none of
-them was a measurement. `ROADMAP` quotes these claims; no other place in the repository does.
+The roadmap, the first plan of this project, stated results before any code had been run. Only `ROADMAP` quotes them.
 """
 
 import math
@@ -15,16 +14,14 @@ from bankllm.evidence.records import Record
 
 @dataclass(frozen=True)
 class Target:
-    """One claim of the roadmap, and the record that can confirm or contradict it."""
+    """One claim of the roadmap, as it was written, and the record that can confirm or contradict it."""
 
     claimed: str
-    """The claimed value, as the roadmap wrote it."""
     quantity: str
     record_id: str
     at_least: float = -math.inf
-    """Lower bound in the unit of the record, for a claim such as an accuracy."""
     at_most: float = math.inf
-    """Upper bound in the unit of the record, for a claim such as a latency."""
+    """Bounds in the unit of the record."""
     dataset: str | None = None
     """Data set of the claim; a measurement on another data set cannot decide it. None: any data set."""
 
@@ -39,12 +36,11 @@ ROADMAP = (
     Target("15,000 or more", "messages indexed", "vectors.indexed", at_least=15000),
     Target("1,243 requests/s", "/health, highest sustained rate", "load.sweep.health_w1.knee", at_least=1243),
 )
-"""The claims of the roadmap, with the bounds that they imply."""
 
 
 @dataclass(frozen=True)
 class JudgedTarget:
-    """A target, the measured value and its 95 % interval as text, and the result of the comparison."""
+    """A target, the result of the comparison, and the measured value and its 95 % interval as text."""
 
     target: Target
     status: Literal["met", "not met", "undecided", "not measured"]
@@ -54,11 +50,10 @@ class JudgedTarget:
 
 
 def judge_targets(records: Iterable[Record], targets: Iterable[Target] = ROADMAP) -> list[JudgedTarget]:
-    """Compare each target with its record; returns one result per target, in the same order.
+    """Compare each target with its record, in the same order.
 
-    A target is `met` or `not met` if the whole 95 % interval is on one side of the claimed value. A record without an
-    interval is judged by its value. The target is `undecided` if the interval contains the claimed value, or if the
-    record was measured on another data set, and `not measured` if there is no valid record.
+    A target is `met` or `not met` if the whole 95 % interval, or the value without one, is on one side of the claimed
+    value. It is `undecided` if the interval contains that value, or if the record is of another data set.
     """
     by_id = {record.id: record for record in records}
     return [_judge(target, by_id.get(target.record_id)) for target in targets]

@@ -27,7 +27,6 @@ TRAINING_COLUMNS = {
 """Last part of a training record's id → column title in the table that compares the configurations."""
 
 HEADLINES = ("chat.sequential.p95_ms", "load.ab.throughput", "load.openloop.p95_ms", "vectors.total.p95_ms")
-"""Ids of the headline records that follow the best accuracy. Those that were not measured are omitted."""
 
 
 def by_topic(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -79,5 +78,4 @@ def matching(records: Sequence[Record], patterns: Sequence[str]) -> list[Record]
 
 
 def measured_by_id(records: Sequence[Record]) -> dict[str, Record]:
-    """Id → record, for the records that were measured and are valid."""
     return {record.id: record for record in records if record.status == "measured"}

@@ -1,30 +1,24 @@
-"""Log a run to MLflow: values as metrics, conditions as parameters, pages and raw rows as artifacts.
+"""Log a run to MLflow: values as metrics, profile, data and model as parameters, all files as artifacts.
 
 Command: `bankllm report RUN_DIR --mlflow URI`, which verifies the run first. Needs the extra `bankllm[share]`.
 """
 
 import re
 from pathlib import Path
-from typing import Any
 
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record, read_records
-from bankllm.evidence.report.render import about
 
 EXPERIMENT = "bankllm"
 BATCH = 500
 """Metrics per call. MLflow accepts at most 1,000 entities per call."""
-PARAMETER_CHARACTERS = 500
-"""Maximum length of a parameter; longer values are cut."""
 
 
 def log_run(folder: Path, uri: str) -> str:
     """Log the run to the MLflow tracking store at `uri`, in the experiment `bankllm`; returns MLflow's id of the run.
 
-    For each measured record, the metrics `<id>` (value), `<id>.n` (number of samples) and, if there is an interval,
-    `<id>.ci95_low` and `<id>.ci95_high` are logged. Characters that MLflow does not allow become `_`. All files of the
-    run become artifacts. Raises `UsageError` if MLflow is not installed and `RunError` if the store reports an error.
+    Raises `UsageError` if MLflow is not installed and `RunError` if the store reports an error.
     """
     try:
         from mlflow import MlflowClient
@@ -33,17 +27,17 @@ def log_run(folder: Path, uri: str) -> str:
     except ImportError as error:
         raise UsageError("MLflow is not installed. Install it with: pip install 'bankllm[share]'") from error
     records, manifest = read_records(folder), read_manifest(folder)
-    facts = about(folder, records)
     at = round(manifest.started.timestamp() * 1000)
     metrics = [Metric(name, value, at, 0) for record in records for name, value in metrics_of(record).items()]
-    params = [Param(name, value) for name, value in parameters_of(facts).items()]
-    tags = {"mlflow.source.git.commit": manifest.git_commit or "", "bankllm.host": facts["host"]}
+    conditions = {"profile": manifest.profile, "data": ", ".join(manifest.data), "model": ", ".join(manifest.models)}
+    params = [Param(name, value) for name, value in conditions.items()]
+    tags = [RunTag("mlflow.source.git.commit", manifest.git_commit or "")]
     try:
         client = MlflowClient(tracking_uri=uri)
         known = client.get_experiment_by_name(EXPERIMENT)
         experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT)
         run_id = client.create_run(experiment, start_time=at, run_name=manifest.run_id).info.run_id
-        client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in tags.items()])
+        client.log_batch(run_id, params=params, tags=tags)
         for begin in range(0, len(metrics), BATCH):
             client.log_batch(run_id, metrics=metrics[begin : begin + BATCH])
         client.log_artifacts(run_id, str(folder))
@@ -56,7 +50,7 @@ def log_run(folder: Path, uri: str) -> str:
 
 
 def metrics_of(record: Record) -> dict[str, float]:
-    """Metric name → value. Empty for a record that was not measured or is not valid."""
+    """Returns the metrics of a measured record. Characters that MLflow does not allow become `_`."""
     if record.status != "measured" or record.value is None:
         return {}
     name = re.sub(r"[^\w.\-/ ]", "_", record.id)
@@ -64,18 +58,3 @@ def metrics_of(record: Record) -> dict[str, float]:
     if record.ci95:
         metrics |= {f"{name}.ci95_low": record.ci95[0], f"{name}.ci95_high": record.ci95[1]}
     return metrics
-
-
-def parameters_of(run: dict[str, Any]) -> dict[str, str]:
-    """The conditions of a run (see `render.about`) as a flat dictionary of MLflow parameters."""
-    flat = {
-        "profile": run["profile"],
-        "git_commit": run["commit"],
-        "git_dirty": run["dirty"],
-        **{f"environment.{key}": value for key, value in run["environment"].items() if key != "libraries"},
-        **{f"library.{key}": value for key, value in run["environment"].get("libraries", {}).items()},
-        **{f"model.{name}": sha for name, sha in run["models"].items()},
-    }
-    for number, (name, facts) in enumerate(sorted(run["datasets"].items()), start=1):
-        flat |= {f"data.{number}": name, f"data.{number}.test_sha256": facts["test_sha256"]}
-    return {re.sub(r"[^\w.\-/ ]", "_", key): str(value)[:PARAMETER_CHARACTERS] for key, value in flat.items()}

@@ -1,9 +1,7 @@
 """Copy a run into a git repository: what verification needs, without weights, repeated tables and local paths.
 
-Command: `bankllm publish outputs/<run-id> outputs/reference`
-
-In the copied notebooks the path of the run folder is replaced by `..`. The manifest of the copy lists the omitted files
-with their sha256, and the copy is sealed again, so that `bankllm verify` and the copy's own `verify.pyz` accept it.
+The manifest of the copy lists the omitted files with their sha256, and the copy is sealed again, so that `bankllm
+verify` and the copy's own `verify.pyz` accept it.
 """
 
 import json
@@ -21,20 +19,17 @@ from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx"})
-"""Suffixes of files with model weights."""
 MAX_BYTES = 20 * 2**20
-"""Maximum total size of a copy in bytes."""
 TRAININGS = "adapters"
 """Folder of the trained classifiers. Their tables are left out: `raw/` repeats them, and records of a classifier verify
 only beside its weights."""
 
 
 def publish(run: Path, target: Path) -> Manifest:
-    """Copy a run to `target`, without weights, repeated tables and local paths; returns the manifest of the copy.
+    """Copy a run to `target` and return the manifest of the copy. An earlier copy is replaced at the end.
 
-    An earlier copy at `target` is replaced once the new copy is complete. Raises `RunError` if the run does not verify,
-    if it was made with uncommitted changes or outside a git checkout, if `target` exists and is not a run, or if the
-    copy is larger than 20 MiB. Nothing is changed then.
+    Raises `RunError`, without a change, if the run does not verify, if it was made with uncommitted changes or outside
+    a git checkout, if `target` exists and is not a run, or if the copy is larger than `MAX_BYTES`.
     """
     manifest = read_manifest(run)
     if not (verdict := verify(run)).holds:
@@ -70,20 +65,16 @@ def publish(run: Path, target: Path) -> Manifest:
 
 
 def _left_out(folder: Path, names: list[str]) -> set[str]:
-    """The names of weights, and of tables of single trainings, in a folder of the run."""
     tables = {".csv", ".gz"} if folder.parts[:1] == (TRAININGS,) else set()
     return {name for name in names if Path(name).suffix in WEIGHTS | tables}
 
 
 def _without_paths(notebook: str) -> str:
-    """The executed notebook without the paths that papermill records: of the notebook, its copy and the run folder."""
+    """The executed notebook without the paths that papermill records; that of the run folder becomes `..`."""
     document = json.loads(notebook)
     papermill = document["metadata"].get("papermill", {})
     if run := papermill.get("parameters", {}).get("run_dir"):
-        papermill["input_path"], papermill["output_path"] = (
-            Path(papermill["input_path"]).name,
-            Path(papermill["output_path"]).name,
-        )
+        papermill |= {key: Path(papermill[key]).name for key in ("input_path", "output_path")}
         papermill["parameters"]["run_dir"] = ".."
         for cell in document["cells"]:
             if "injected-parameters" in cell["metadata"].get("tags", ()):

@@ -1,11 +1,9 @@
 """Describe a run as an RO-Crate: which software made it, from which data and models, and which files it contains.
 
-Research repositories and workflow tools can read this description. `ro-crate-metadata.json` is written to the run
-folder before the run is sealed, so the manifest contains its sha256. Specification: https://w3id.org/ro/crate
+Research repositories and workflow tools can read this description. Specification: https://w3id.org/ro/crate
 """
 
 import json
-import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,22 +20,13 @@ if TYPE_CHECKING:
 
 METADATA = "ro-crate-metadata.json"
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
-MEDIA_TYPES = {
-    ".jsonl": "application/jsonl",
-    ".ipynb": "application/x-ipynb+json",
-    ".md": "text/markdown",
-    ".cff": "application/yaml",
-    ".gz": "application/gzip",
-}
-"""File suffix → media type, for suffixes that `mimetypes` does not know."""
 
 
 def write_crate(folder: Path, manifest: Manifest) -> Path | None:
-    """Write `ro-crate-metadata.json` to the run folder and return its path.
+    """Write `ro-crate-metadata.json` to the run folder and return its path; always the same bytes for the same run.
 
-    It describes the files with size and sha256, the machine, the data sets, the models and the headline measurements.
-    The same files and manifest give the same bytes. Without the extra `bankllm[share]` nothing is written, an earlier
-    description is deleted, because its hashes may no longer hold, and None is returned.
+    Without the extra `bankllm[share]` an earlier description is deleted, because its hashes may no longer hold, and
+    None is returned.
     """
     path = folder / METADATA
     try:
@@ -54,7 +43,6 @@ def write_crate(folder: Path, manifest: Manifest) -> Path | None:
     )
     crate.datePublished = manifest.started
     crate.license = _add(crate, LICENCE, "CreativeWork", name="Apache License 2.0")
-    crate.publisher = _add(crate, "#contributors", "Organization", name="The bankllm contributors")
     crate.root_dataset["variableMeasured"] = [_measured(crate, record) for record in headlines(records)]
     files = [_add_file(crate, folder, file) for file in sorted(folder.rglob("*")) if file.is_file() and file != path]
     used = [
@@ -92,13 +80,12 @@ def _add(crate: "ROCrate", id: str, type: str, **properties: Any) -> Any:
 
 
 def _measured(crate: "ROCrate", record: Record) -> Any:
-    source = record.raw.path if record.raw else "nothing"
     properties = {
         "propertyID": record.id,
         "name": record.title,
         "value": record.value,
         "unitText": record.unit,
-        "description": f"{format_value(record)}, n = {record.n}; from {source}",
+        "description": f"{format_value(record)}, n = {record.n}",
     }
     if record.ci95:
         properties |= {"minValue": record.ci95[0], "maxValue": record.ci95[1]}
@@ -107,8 +94,7 @@ def _measured(crate: "ROCrate", record: Record) -> Any:
 
 def _add_file(crate: "ROCrate", folder: Path, path: Path) -> Any:
     name = path.relative_to(folder).as_posix()
-    kind = MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    properties = {"name": name, "encodingFormat": kind}
+    properties = {"name": name}
     if name != MANIFEST:  # the manifest contains the sha256 of this description, which cannot contain the manifest's
         properties |= {"contentSize": str(path.stat().st_size), "sha256": sha256_file(path)}
     return crate.add_file(path, dest_path=name, properties=properties)

@@ -1,5 +1,4 @@
 """The statistics that a record can name. A new one is a file in this folder, or an entry point of `bankllm.statistics`.
 
-`statistic.STATISTICS` has all of them by name. Standard library only, so that a run can be verified without installing
-anything.
+`STATISTICS` of `statistic` has all. Standard library only, so that a run can be verified without installing anything.
 """

@@ -20,10 +20,7 @@ def throughput(rows: Rows, start: str, end: str) -> Estimate:
 
 @statistic(unit=PER_SECOND, better="higher")
 def goodput(rows: Rows, start: str, end: str, latency: str, error: str, objective_ms: float) -> Estimate:
-    """Goodput: requests per second that succeed within the latency objective. Other requests are not counted.
-
-    The term has the same meaning in the serving benchmarks of vLLM and NVIDIA.
-    """
+    """Requests per second that succeed within the latency objective, as in the benchmarks of vLLM and NVIDIA."""
     good = sum(not row[error] and float(row[latency]) <= objective_ms for row in rows)
     return _per_second(rows, good, start, end)
 
@@ -38,10 +35,9 @@ def _per_second(rows: Rows, amount: int, start: str, end: str) -> Estimate:
 @statistic(unit="{amount}/s", better="higher")
 def rate(rows: Rows, amount: str, seconds: str) -> Estimate:
     """Work per second: the sum of `amount` divided by the sum of `seconds`, for work done in sequence."""
-    spent = math.fsum(numbers(rows, seconds))
+    done, spent = (math.fsum(numbers(rows, column)) for column in (amount, seconds))
     if spent <= 0:
         return Estimate(None, len(rows), invalid_because="the rows took no time")
-    done = math.fsum(numbers(rows, amount))
     return Estimate(done / spent, len(rows), why_no_ci95="one run; its pieces are not alike")
 
 

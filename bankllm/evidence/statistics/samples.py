@@ -78,8 +78,7 @@ def percentile(rows: Rows, column: str, q: float) -> Estimate:
 def histogram_quantile(rows: Rows, bound: str, cumulative: str, q: float) -> Estimate:
     """A quantile from cumulative histogram buckets, interpolated as PromQL's `histogram_quantile` does.
 
-    Each row is one bucket: its upper bound (`+Inf` for the last) and the number of observations at or below it. `n` is
-    the number of observations.
+    Each row is one bucket: its upper bound (`+Inf` for the last) and the number of the `n` observations at or below it.
     """
     buckets = sorted((float(row[bound]), float(row[cumulative])) for row in rows)
     n = round(buckets[-1][1]) if buckets else 0

@@ -4,7 +4,7 @@
     def late(rows: Rows, column: str, after_ms: float) -> Estimate:
         return wilson(sum(value > after_ms for value in numbers(rows, column)), len(rows))
 
-String arguments are column names. Standard library only, so that a run can be verified without installing anything.
+String arguments are column names.
 """
 
 import math
@@ -35,7 +35,6 @@ class Estimate:
     n: int
     """Number of samples: rows, unless the statistic says otherwise."""
     ci95: tuple[float, float] | None = None
-    """95 % confidence interval."""
     why_no_ci95: str | None = None
     """Why there is a value but no interval."""
     invalid_because: str | None = None
@@ -86,7 +85,7 @@ def numbers(rows: Rows, column: str) -> list[float]:
 
 
 def grouped(rows: Rows, column: str) -> dict[str, list[dict[str, str]]]:
-    """Returns value of the column → its rows, in the order of the rows."""
+    """Returns value of the column → its rows."""
     groups: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         groups.setdefault(row[column], []).append(row)
@@ -119,7 +118,7 @@ def t95(freedom: int) -> float:
 
 
 def _t_inside(t: float, freedom: int) -> float:
-    """Returns P(|T| < t) for Student's t distribution."""
+    """Returns P(|T| < t)."""
     angle = math.atan(t / math.sqrt(freedom))
     odd = freedom % 2
     term = math.cos(angle) if odd else 1.0

@@ -1,8 +1,7 @@
 """Check the numbers on the pages and in the executed notebooks of a run against its records.
 
 Every number that is bound to a record must equal the text of the record: a claim (`claim_syntax`) on a page or in the
-Markdown output of a notebook, and a row of a table that `Run.table` displayed. Standard library only: this module is
-part of the `verify.pyz` that every run contains.
+Markdown output of a notebook, and a row of a table that `Run.table` displayed.
 """
 
 import html
@@ -43,7 +42,6 @@ def check_pages(folder: Path, names: Sequence[str], records: Sequence[Record]) -
 
 
 def claim_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
-    """Yields the claims that differ from their records, or name no record."""
     for token in find_tokens(text):
         record = records.get(token.id)
         if record is None or token.part not in PARTS:

@@ -25,10 +25,9 @@ Status = Literal["ok", "does not hold", "invalid", "not measured"]
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of checking one record or one file."""
+    """The result of checking one record or one file: `subject` is its id or its path in the run folder."""
 
     subject: str
-    """Id of the record, or path of the file in the run folder."""
     status: Status
     detail: str
 
@@ -52,7 +51,6 @@ class Verdict:
         return sum(finding.status == status for finding in self.findings)
 
     def summary(self) -> str:
-        """Returns one line with the verdict and the number of findings per status."""
         counts = ", ".join(f"{self.count(s)} {s}" for s in ("ok", "invalid", "not measured", "does not hold"))
         return f"{'HOLDS' if self.holds else 'DOES NOT HOLD'}: {counts}"
 
@@ -90,22 +88,15 @@ def read_record_lines(folder: Path) -> tuple[list[Record], list[Finding]]:
 
 
 def check_records(folder: Path, records: Sequence[Record]) -> list[Finding]:
-    """Returns one finding per record in the same order, then one per duplicate id, then one per lost exclusion.
-
-    An exclusion is lost if a notebook excluded an id (`raw/*_marks.csv`) that no record has. Raises `RunError` if a
-    file of exclusions is not readable.
-    """
+    """Returns one finding per record in the same order, then one per duplicate id, then one per lost exclusion."""
     files = RawFiles(folder)
     excluded = exclusions(folder)
     by_file = sorted(range(len(records)), key=lambda i: ((raw := records[i].raw) and raw.path) or "")
     findings = {i: check_record(files, records[i], excluded.get(records[i].id)) for i in by_file}
     ids = [record.id for record in records]
     repeated = [broken(id, "is in records.jsonl more than once") for id in dict.fromkeys(ids) if ids.count(id) > 1]
-    lost = [
-        broken(id, f"is excluded by a file in raw/ ({why}), but has no record")
-        for id, why in excluded.items()
-        if id not in ids
-    ]
+    unrecorded = {id: why for id, why in excluded.items() if id not in ids}
+    lost = [broken(id, f"is excluded by a file in raw/ ({why}), but has no record") for id, why in unrecorded.items()]
     return [*(findings[i] for i in range(len(records))), *repeated, *lost]
 
 

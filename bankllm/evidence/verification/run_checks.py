@@ -1,7 +1,4 @@
-"""Check a whole run: its records, pages and manifest, and that its files are exactly those that the manifest lists.
-
-Standard library only: this module is the entry point of the `verify.pyz` that every run contains.
-"""
+"""Check a whole run: its records, pages and manifest, and that its files are exactly those that the manifest lists."""
 
 import json
 import sys
@@ -32,7 +29,7 @@ def check_run(folder: Path) -> Verdict:
         findings += check_records(folder, records)
     except RunError as error:
         findings.append(broken("raw", str(error)))
-    present, irregular = _list_files(folder)
+    present, irregular = list_files(folder)
     findings += [*irregular, *check_pages(folder, sorted(present), records)]
     try:
         text = read_text(folder, MANIFEST)
@@ -60,10 +57,7 @@ def as_json(verdict: Verdict) -> str:
 
 
 def main(folder: Path, arguments: Sequence[str]) -> int:
-    """Runs `python3 verify.pyz [RUN_DIR] [--json]`; `folder` is the default of RUN_DIR, the folder of the file.
-
-    Returns the exit code: 0 verified, 1 not verified, 2 wrong usage.
-    """
+    """Runs `verify.pyz`, which is in `folder`. Returns the exit code: 0 verified, 1 not verified, 2 wrong usage."""
     others = [argument for argument in arguments if argument != "--json"]
     if len(others) > 1 or "".join(others).startswith("-"):
         print("usage: python3 verify.pyz [RUN_DIR] [--json]", file=sys.stderr)
@@ -78,7 +72,6 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
 
 
 def _manifest_faults(manifest: Manifest, text: str, records: Sequence[Record]) -> Iterator[str]:
-    """Yields the contradictions between the manifest and the records, and within the manifest."""
     if not manifest.files:
         yield f"lists no files: the run did not finish. Continue with: bankllm run --resume {manifest.run_id}"
         return
@@ -101,7 +94,7 @@ def _manifest_faults(manifest: Manifest, text: str, records: Sequence[Record]) -
             yield f"marks {entry.name} as done, but does not list {name}"
 
 
-def _list_files(folder: Path) -> tuple[set[str], list[Finding]]:
+def list_files(folder: Path) -> tuple[set[str], list[Finding]]:
     """Returns the regular files of the folder except the manifest, and a finding for each link or special file."""
     names, irregular = set(), []
     for path in sorted(folder.rglob("*")):

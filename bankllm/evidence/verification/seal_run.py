@@ -6,26 +6,19 @@ from pathlib import Path
 
 from bankllm.evidence.manifest import Manifest, manifest_text, write_manifest
 from bankllm.evidence.records import read_records, sha256_file
-from bankllm.evidence.seal import MANIFEST, UNSEALED, VERIFIER, data_of, models_of, seal_of
-from bankllm.evidence.verification.rendered_pages import changed_pages, renderer
+from bankllm.evidence.report.render import changed_pages, renderer
+from bankllm.evidence.seal import UNSEALED, VERIFIER, data_of, models_of, seal_of
+from bankllm.evidence.verification.run_checks import list_files
 from bankllm.evidence.verification.standalone import standalone
 from bankllm.util.atomic_files import atomic_writer
 
 
 def seal_run(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
-    """Writes `verify.pyz` and the final `manifest.json` of a run, and returns the manifest.
-
-    The manifest then holds the time, the data sets and models of the records, the sha256 of every file, and the seal.
-    `complete` says whether all notebooks are done.
-    """
+    """Writes `verify.pyz` and the final manifest; `complete` says whether all notebooks are done."""
     with atomic_writer(folder / VERIFIER) as file:
         file.write(standalone())
     (folder / "verify.py").unlink(missing_ok=True)  # the verifier of a run before 0.2 rejects the new manifest
-    files = {
-        path.relative_to(folder).as_posix(): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
-    }
+    files = {name: sha256_file(folder / name) for name in sorted(list_files(folder)[0])}
     records = read_records(folder)
     sealed = replace(
         manifest,

@@ -3,8 +3,7 @@
     python3 outputs/<run-id>/verify.pyz [RUN_DIR] [--json]
 
 The file holds the unchanged source of `run_checks` and of the modules that it imports, which need only the standard
-library. The same source gives the same bytes on every machine. A hash is not a signature: anyone who can replace the
-file can make it report anything, so use one from a run or an installation that you trust, or read it (`unzip`).
+library. The same source gives the same bytes on every machine. Use only a file that you trust, or read it (`unzip`).
 """
 
 import io
@@ -15,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-"""The folder of the package."""
 MAIN = '''"""Verify the run in the folder of this file, or in RUN_DIR. Needs only Python 3.11 or newer."""
 
 import sys
@@ -41,7 +39,6 @@ print(*(module.__file__ for name, module in sys.modules.items() if name.partitio
 
 @cache
 def standalone() -> bytes:
-    """Returns the content of `verify.pyz`."""
     # -I -S: other packages cannot be imported, as on the machine of a reader
     command = [sys.executable, "-I", "-S", "-c", LIST_MODULES, str(ROOT)]
     files = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -1,8 +1,5 @@
 """Verify a run or a trained classifier: recompute every record, and check that no file was changed.
 
-`bankllm verify outputs/<run-id>` prints one line per finding and exits with 1 if any finding does not hold. The folder
-of a trained classifier holds records, hashes of its weights and a model card, and is verified in the same way.
-
 Limits: a hash is not a signature. A person who edits a run can compute new hashes and a new seal. The numbers of such a
 run must still follow from its raw rows, fit their units and data sets, and be the same on every page. Verification
 cannot detect invented rows, or a false commit or machine.
@@ -25,14 +22,10 @@ TRAINING_FILE = "training.json"
 """A folder with this file is a trained classifier. Repeated here: `bankllm.model.artifact` has it, and evidence is
 imported without models. A test compares both."""
 CARD = "README.md"
-"""The model card of a trained classifier."""
 
 
 def verify(folder: str | Path) -> Verdict:
-    """Verifies a finished run (records, pages and every file of its folder) or a trained classifier.
-
-    Raises `RunError` if the folder is neither.
-    """
+    """Verifies a finished run or a trained classifier. Raises `RunError` if the folder is neither."""
     folder = Path(folder)
     if (folder / TRAINING_FILE).is_file() and not (folder / MANIFEST).exists():
         return _verify_artifact(folder)
@@ -49,7 +42,7 @@ def _compare_pages(folder: Path) -> list[Finding]:
     """Renders the pages of a run again, if this code rendered them, and returns a finding for each that differs."""
     from jinja2 import TemplateError
 
-    from bankllm.evidence.verification.rendered_pages import changed_pages, renderer
+    from bankllm.evidence.report.render import changed_pages, renderer
 
     if read_manifest(folder).renderer != renderer():
         return []
@@ -71,9 +64,8 @@ def _check_records(folder: Path) -> tuple[list[Record], tuple[Finding, ...]]:
 
 
 def _verify_artifact(folder: Path) -> Verdict:
-    """Verifies a trained classifier: its records, the hashes of its weights, and its model card."""
-    records, record_findings = _check_records(folder)
-    findings = [*record_findings]
+    records, checked = _check_records(folder)
+    findings = list(checked)
     files = {name: sha256 for record in records for name, sha256 in record.conditions.get("files", {}).items()}
     if not files:
         findings.append(broken(TRAINING_FILE, "no record names the weights that it measured (conditions.files)"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence.format import describe_how, format_interval, format_part, format_value
+from bankllm.evidence.format import describe_how, format_interval, format_value
 from bankllm.evidence.records import read_records
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
@@ -92,5 +92,3 @@ def test_values_are_formatted_with_units(run: Run, value: float, unit: str, show
     assert format_value(record) == shown
     assert format_interval(record) == "none: measured once"
     assert describe_how(record) == "value of x"
-    with pytest.raises(ValueError, match="Unknown part 'm' of a record"):
-        format_part(record, "m")

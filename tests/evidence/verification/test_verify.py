@@ -13,7 +13,7 @@ import pytest
 from bankllm.errors import RunError
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.recompute import sha256_file
-from bankllm.evidence.verification.rendered_pages import changed_pages, renderer
+from bankllm.evidence.report.render import changed_pages, renderer
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 from tests.support.sealed_run import NOTEBOOK, reseal
