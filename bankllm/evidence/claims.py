@@ -67,7 +67,7 @@ def write_claims(file: Path, folder: Path) -> int:
 
 
 def run_named_in(text: str) -> tuple[str, str]:
-    """The run named by the file's `claims-run`, and its conditions. Both are empty strings if the file names no run."""
+    """The run named by the file's `claims-run`, and its conditions; two empty strings if the file names none."""
     match = RUN.search(text)
     return (match["run"], match["conditions"]) if match else ("", "")
 

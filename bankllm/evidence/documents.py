@@ -43,7 +43,6 @@ class Record:
     unit: str
     """Unit of `value` and `ci95`, e.g. `ms`, `s`, `bytes`, `requests/s`, or `share` (0 … 1)."""
     n: int
-    """Number of samples, as the statistic counts them."""
     ci95: tuple[float, float] | None
     why_no_ci95: str | None
     statistic: str | None

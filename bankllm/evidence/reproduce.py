@@ -59,7 +59,6 @@ def parameters_of(command: str) -> dict[str, Any]:
 
 
 def judge_repetition(folder: Path, again: Path) -> list[Compared]:
-    """Compares every record of `folder` with the record of the same id in `again`."""
     machines = machine_differences(folder, again)
     judged = []
     for id, record, repeated, why in pairs(folder, again):

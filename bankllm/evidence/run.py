@@ -49,9 +49,8 @@ class Run:
 
     def write_rows(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Writes the file `raw_path(name)`. Raises `RunError` if there are no rows."""
-        path = self.raw_path(name)
-        write_rows(path, rows)
-        path.with_suffix("").unlink(missing_ok=True)  # as earlier versions wrote it
+        write_rows(self.raw_path(name), rows)
+        self.raw_path(name).with_suffix("").unlink(missing_ok=True)  # as earlier versions wrote it
 
     def raw_path(self, name: str) -> Path:
         return self.folder / "raw" / f"{self.notebook[:2]}_{name}.csv.gz"
@@ -119,7 +118,7 @@ class Run:
         return pd.DataFrame(rows, columns=["id", *COLUMNS]).set_index("id")
 
     def scratch(self, name: str) -> Path:
-        """Returns a temporary folder for files that are not evidence. It is deleted with this object."""
+        """Returns a temporary folder, which is deleted with this object."""
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="bankllm-")
         folder = Path(self._scratch.name) / name

@@ -107,7 +107,7 @@ def latency_windows(axis: "Axes", rows: PlotRows, title: str, window_s: float) -
 
 
 def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, unit: str) -> None:
-    """Draw the value of each run as a point, and the range of each driver's runs as a line with its median."""
+    """Draw each run as a point, and the range of each driver's runs as a line with its median."""
     for row, values in enumerate(runs.values()):
         axis.plot((min(values), max(values)), (row, row), color=plots.GREY, linewidth=2)
         axis.plot(values, [row] * len(values), "o", color=plots.BLUE, alpha=0.8)

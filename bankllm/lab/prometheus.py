@@ -22,7 +22,7 @@ from bankllm.util import processes
 
 STAGES = "bankllm_stage_duration_seconds"
 LAST_SCRAPE = 'timestamp(up{job="bankllm"}) and up{job="bankllm"} == 1'
-"""The start of the last successful scrape: timestamp() of a selector is the time of the scrape, not of the query."""
+"""The start of the last successful scrape."""
 
 
 def scrape(url: str) -> list[Sample]:
@@ -97,7 +97,8 @@ class PrometheusServer:
             reply = httpx.get(f"{self.url}/api/v1/query", params=parameters, timeout=10, trust_env=False)
             body = reply.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise ServerError(f"Prometheus did not answer ({error!r}). The end of its log:\n{self._log()}") from error
+            log = processes.tail(self.folder / "prometheus.log", 5)
+            raise ServerError(f"Prometheus did not answer ({error!r}). The end of its log:\n{log}") from error
         if body["status"] != "success":
             raise UsageError(f"Prometheus rejected the query {promql!r}: {body['error']}.")
         kind, result = body["data"]["resultType"], body["data"]["result"]
@@ -113,13 +114,11 @@ class PrometheusServer:
                 if any(sample.value > called for sample in self.query(LAST_SCRAPE)):
                     return
             time.sleep(0.1)
+        log = processes.tail(self.folder / "prometheus.log", 5)
         raise ServerError(
             f"Prometheus could not scrape 127.0.0.1:{self.target_port}/metrics within {self.timeout_s:g} s. Expected "
-            f"a server at that address; check that it runs. The end of Prometheus' log:\n{self._log()}"
+            f"a server at that address; check that it runs. The end of Prometheus' log:\n{log}"
         )
-
-    def _log(self) -> str:
-        return processes.tail(self.folder / "prometheus.log", 5)
 
 
 def bucket_rows(

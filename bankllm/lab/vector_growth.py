@@ -22,18 +22,17 @@ from bankllm.util import processes
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
 
+Rows = list[dict[str, object]]
 DIM = 384
 EMBEDDER = "random"
-EVERYTHING, CUSTOMER = "everything", "customer"
+EVERYTHING, CUSTOMER = "all", "customer"
 CUSTOMER_ROWS, CUSTOMER_SEED = 200, 77
 BATCH = 5_000
 TOP_K = 10
 TIMEOUT_S = 3600
 
 
-def grow(
-    folder: Path, sizes: Sequence[int], searches: int = 200
-) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+def grow(folder: Path, sizes: Sequence[int], searches: int = 200) -> tuple[Rows, Rows]:
     """Fill a file in `folder` and search it at each size, smallest first. Returns two lists of rows:
 
     - per search: `rows`, `scope` (`all` rows, or one `customer` with 200 rows), `first` (in this scope), `search_ms`;
@@ -43,8 +42,8 @@ def grow(
     Raises `RunError` if the search process fails.
     """
     path = folder / "growth.sqlite"
-    search_rows: list[dict[str, object]] = []
-    size_rows: list[dict[str, object]] = []
+    search_rows: Rows = []
+    size_rows: Rows = []
     for before, size in pairwise((0, *sorted(sizes))):
         began = time.perf_counter()
         fill(path, before, size)
@@ -68,13 +67,13 @@ def search_all(path: Path, rows: int, searches: int) -> Iterator[dict[str, objec
     level = process.memory_info().rss
     queries = _unit_vectors(np.random.default_rng(rows), searches + 1)
     store = SQLiteStore(path, DIM, EMBEDDER)
-    for scope, namespace in (("all", EVERYTHING), ("customer", CUSTOMER)):
+    for scope in (EVERYTHING, CUSTOMER):
         for number, query in enumerate(queries):
             began = time.perf_counter()
-            store.search(namespace, query, TOP_K)
+            store.search(scope, query, TOP_K)
             search_ms = 1000 * (time.perf_counter() - began)
             yield {"rows": rows, "scope": scope, "first": number == 0, "search_ms": search_ms}
-        if scope == "all":
+        if scope == EVERYTHING:
             memory_bytes = process.memory_info().rss - level
     store.close()
     yield {"memory_bytes": memory_bytes}

@@ -1,4 +1,4 @@
-"""Plots of vector search: a map of the texts, the time of a search, cache hit rates, and growth with the rows."""
+"""Plots of vector search: a map of the texts, times, cache hit rates, and growth with the rows."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -75,16 +75,12 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
 
 def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
     """Draw the median times of embedding and searching, one bar per scope and source of the embedding."""
-    bars = {}
-    for scope, where in (("all", "all texts"), ("customer", "one customer")):
-        for cached, source in (("no", "new"), ("memory", "in memory")):
-            mine = [row for row in rows if row["scope"] == scope and row["cached"] == cached]
-            if mine:
-                parts = [float(np.median([row[part] for row in mine])) for part in ("embed_ms", "search_ms")]
-                bars[f"{where}, query {source}"] = parts
-    embed, search = zip(*bars.values(), strict=True)
-    numbers = [f"{first:.2f} + {second:.2f}" for first, second in bars.values()]
-    plots.stacked_bars(axis, list(bars), {"embedding the query": embed, "searching": search}, numbers)
+    medians = pd.DataFrame(rows).groupby(["scope", "cached"], sort=False)[["embed_ms", "search_ms"]].median()
+    words = {"all": "all texts", "customer": "one customer", "no": "new", "memory": "in memory"}
+    names = [f"{words[scope]}, query {words[cached]}" for scope, cached in medians.index]
+    numbers = [f"{embed:.2f} + {search:.2f}" for embed, search in medians.to_numpy()]
+    parts = {"embedding the query": medians["embed_ms"].tolist(), "searching": medians["search_ms"].tolist()}
+    plots.stacked_bars(axis, names, parts, numbers)
     plots.label(axis, title, "median time (ms)")
 
 

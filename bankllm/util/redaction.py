@@ -69,7 +69,6 @@ ENTITY = re.compile(r"&nbsp;|&#160;|&#xa0;|%20|<br ?/?>", re.IGNORECASE)
 EXTRAS = ([3], [4], [2, 2], [2, 4], [2, 2, 3], [2, 2, 4], [2, 4, 3], [2, 4, 4])
 """Lengths of digit groups that may follow a card number: a security code, an expiry date, or both."""
 SSN_GROUPS = [3, 2, 4]
-"""Lengths of the digit groups of a social security number."""
 HYPHENATED_SSN = re.compile(r"(?<!-)\d{3}-\d{2}-\d{4}(?!-)")
 MIN_DIGITS = sum(SSN_GROUPS)
 """Digits of the shortest number that is masked. Issued IBANs have at least 12."""

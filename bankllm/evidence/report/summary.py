@@ -38,7 +38,7 @@ def by_topic(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def plots_by_topic(folder: Path, topics: Mapping[str, Sequence[Record]]) -> dict[str, list[Path]]:
-    """Heading → plots of the notebooks that made its records. A plot is shown under the first heading only."""
+    """Heading → plots of the notebooks that made its records; a plot is only under its first heading."""
     unplaced = sorted((folder / "plots").glob("*.png"))
     placed = {}
     for title, members in topics.items():

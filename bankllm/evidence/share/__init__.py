@@ -1,4 +1,1 @@
-"""Share a run: copy it for a git repository (`publish`), describe it as an RO-Crate (`ro_crate`), log it to MLflow.
-
-The last two need the extra `bankllm[share]`.
-"""
+"""Share a run: `publish` copies it for a git repository; with the extra `bankllm[share]`, RO-Crate and MLflow."""

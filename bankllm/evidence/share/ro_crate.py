@@ -37,10 +37,7 @@ def write_crate(folder: Path, manifest: Manifest) -> Path | None:
     records = read_records(folder)
     crate = ROCrate()
     crate.name = f"bankllm run {manifest.run_id}"
-    crate.description = (
-        f"Measurements of a banking assistant, profile {manifest.profile}: each record in records.jsonl can be "
-        "recomputed from its raw rows with `bankllm verify`."
-    )
+    crate.description = "Measurements of a banking assistant; `bankllm verify` recomputes each from its raw rows."
     crate.datePublished = manifest.started
     crate.license = _add(crate, LICENCE, "CreativeWork", name="Apache License 2.0")
     crate.root_dataset["variableMeasured"] = [_measured(crate, record) for record in headlines(records)]

@@ -95,7 +95,7 @@ def _manifest_faults(manifest: Manifest, text: str, records: Sequence[Record]) -
 
 
 def list_files(folder: Path) -> tuple[set[str], list[Finding]]:
-    """Returns the regular files of the folder except the manifest, and a finding for each link or special file."""
+    """Returns the regular files except the manifest, and a finding for each link or special file."""
     names, irregular = set(), []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
