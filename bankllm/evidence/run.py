@@ -103,7 +103,7 @@ class Run:
         ]
 
     def not_measured(self, id: str, *, title: str, unit: str, why: str) -> Record:
-        about = {"title": title, "notebook": self.notebook, "unit": unit}
+        about: dict[str, Any] = {"title": title, "notebook": self.notebook, "unit": unit}
         return self._save(records.not_measured(id, conditions=self.conditions, why=why, **about))
 
     def records(self) -> list[Record]:
