@@ -45,15 +45,13 @@ def run_queries(
 
 def measures(chats: int) -> Iterator[dict[str, Any]]:
     """Yield keyword arguments of `Run.measure`; the number of chats decides whether a percentile has enough samples."""
-    units = {"ms": "ms", "requests_per_s": "requests/s", "requests": "requests"}
-    asked: dict[str, tuple[str, str, dict[str, str]]] = {
-        f"{name}_ms": (f"Chat, through Prometheus, {name}", name, {}) for name in QUANTILES
-    }
-    asked["rate"] = ("Chats a second, through Prometheus", "rate", {"route": "/api/v1/chat"})
-    asked["failed"] = ("Requests that failed (5xx), through Prometheus", "failed", {})
-    for id, (title, name, where) in asked.items():
-        column, needed = COLUMNS[name], samples_needed(QUANTILES[name]) if name in QUANTILES else 0
-        few = f"{name} needs {needed} samples, there are {chats}" if chats < needed else None
-        value = {"statistic": "single", "raw": "promql", "column": column, "where": {"question": name, **where}}
-        about = {"id": f"telemetry.promql.{id}", "title": title, "unit": units[column], "invalid_because": few}
-        yield about | value
+    common: dict[str, Any] = {"statistic": "single", "raw": "promql"}
+    for name, q in QUANTILES.items():
+        few = f"{name} needs {samples_needed(q)} samples, there are {chats}" if chats < samples_needed(q) else None
+        about = {"id": f"telemetry.promql.{name}_ms", "title": f"Chat, through Prometheus, {name}", "unit": "ms"}
+        yield common | about | {"column": "ms", "where": {"question": name}, "invalid_because": few}
+    about = {"id": "telemetry.promql.rate", "title": "Chats a second, through Prometheus", "unit": "requests/s"}
+    where = {"question": "rate", "route": "/api/v1/chat"}
+    yield common | about | {"column": "requests_per_s", "where": where}
+    about = {"id": "telemetry.promql.failed", "title": "Requests that failed (5xx), through Prometheus"}
+    yield common | about | {"unit": "requests", "column": "requests", "where": {"question": "failed"}}

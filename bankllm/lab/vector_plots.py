@@ -86,8 +86,8 @@ def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
 
 def hit_rates(axis: "Axes", measured: Mapping[str, float], expected: Mapping[str, float]) -> None:
     """Draw the cache's hit rates (0 … 1) as bars, with a mark at the expected rate."""
-    plots.bars(axis, {name: 100 * rate for name, rate in measured.items()}, title="Cache hit rate", unit="")
-    axis.set_xlabel("queries that needed no model (%)")
+    percent = {name: 100 * rate for name, rate in measured.items()}
+    plots.bars(axis, percent, title="Cache hit rate", unit="queries that needed no model (%)")
     marked = [list(measured).index(name) for name in expected]
     places = [100 * share for share in expected.values()]
     axis.plot(places, marked, "|", color="black", markersize=17, label="expected (computed)")

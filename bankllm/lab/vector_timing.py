@@ -128,8 +128,7 @@ def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def _time_one(service: VectorService, query: str, place: SearchScope) -> dict[str, object]:
-    counts = service.embedder.counts
-    hits = counts.hits
+    hits = service.embedder.counts.hits
     start = time.perf_counter()
     vector = service.embedder.encode([query])[0]
     embedded = time.perf_counter()
@@ -138,7 +137,7 @@ def _time_one(service: VectorService, query: str, place: SearchScope) -> dict[st
     return {
         "scope": place.scope,
         "place": place.name,
-        "cached": "memory" if counts.hits > hits else "no",
+        "cached": "memory" if service.embedder.counts.hits > hits else "no",
         "embed_ms": 1000 * (embedded - start),
         "search_ms": 1000 * (done - embedded),
         "total_ms": 1000 * (done - start),
