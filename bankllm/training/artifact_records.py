@@ -34,14 +34,12 @@ COSTS = {
 
 
 class Costs(BaseModel):
-    """What one training cost: time, memory, parameters and bytes on disk."""
-
     model_config = ConfigDict(frozen=True)
 
     device: str
     precision: str
     encode_seconds: float
-    """Seconds for embedding the training texts, also if another training did it; 0 if it was not needed."""
+    """Seconds for embedding the training texts; 0 if it was not needed."""
     seconds: float
     """Seconds of optimisation, including the head, without loading, embedding and testing."""
     rows_seen: int
@@ -50,7 +48,6 @@ class Costs(BaseModel):
     """Texts of both splits that were cut at `max_length` tokens."""
     peak_memory_bytes: int
     """Peak over loading, embedding and training; see `PeakMemory`."""
-    reserved_memory_bytes: int
     trainable_parameters: int
     total_parameters: int
     adapter_bytes: int

@@ -60,6 +60,5 @@ class Checkpoint:
         refuse_other(found, source, path)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the file atomically."""
         with atomic_writer(self.path) as file:
             torch.save({"source": json.dumps(self.source), "state": state}, file)

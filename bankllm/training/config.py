@@ -38,8 +38,6 @@ class TrainConfig(BaseModel):
     top_layers: Annotated[int, Field(ge=1)] | Literal["half"] | None = "half"
     """Number of transformer layers, counted from the top, that LoRA and QLoRA adapt. The output of the layers below is
     computed once per text and cached. `half` means half of the layers, rounded up; None means all layers."""
-    rslora: bool = False
-    """Scale by alpha / √rank instead of alpha / rank (arXiv 2312.03732)."""
     dora: bool = False
     """Train magnitude and direction of the weights separately (DoRA, arXiv 2402.09353). Slower."""
     pooling: Literal["mean", "cls", "last"] = "mean"
@@ -56,15 +54,14 @@ class TrainConfig(BaseModel):
     logit_scale: float = Field(20, gt=0)
     """Factor on the cosines. Without it, softmax over values from −1 to 1 cannot reach a high confidence."""
     lr_adapter: float = Field(1e-3, gt=0)
-    """Learning rate of the LoRA matrices."""
+    """Learning rate of the LoRA matrices. All learning rates fall linearly to 0 during the training."""
     lr_head: float = Field(1e-3, gt=0)
     """Learning rate of the linear head. A rate that suits a random head (1e-2) would destroy a good initial head."""
     lr_body: float = Field(2e-4, gt=0)
     """Learning rate of the pretrained weights, for methods that train them."""
     epochs: int = Field(2, ge=1)
-    """Passes over the training texts."""
     batch_size: int = Field(64, ge=1)
-    """Texts per step, over all processes."""
+    """Texts per step."""
     max_length: int = Field(64, ge=4)
     """Maximum tokens per text; longer texts are cut."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -73,8 +70,6 @@ class TrainConfig(BaseModel):
     """Dropout probability inside the transformer. On a CPU, dropout takes a sixth of the training time."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of storing them."""
-    warmup: float = Field(0.0, ge=0, lt=1)
-    """Share of the steps in which the learning rates rise; afterwards they fall linearly to 0."""
     seed: int = Field(0, ge=0)
     """Random seed of the adapters, the dropout and the order of the batches."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
@@ -136,7 +131,6 @@ class Method(Protocol):
         return body
 
     def learning_rate(self, config: TrainConfig) -> float:
-        """Learning rate of the body's trained weights."""
         return config.lr_body
 
     def loss(self, outputs: Any, labels: "Tensor", config: TrainConfig) -> "Tensor":

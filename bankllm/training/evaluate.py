@@ -23,8 +23,6 @@ OUT_OF_SCOPE = "out_of_scope"
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """A named set of evaluation texts with their labels."""
-
     name: str
     texts: tuple[str, ...]
     actual: tuple[str, ...]

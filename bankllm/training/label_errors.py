@@ -38,8 +38,8 @@ def judge_labels(
 ) -> list[dict[str, object]]:
     """Judge each label by (n, classes) probabilities from a model that was not trained on the texts.
 
-    The threshold of a class is its mean probability over the texts with that label. A label is suspected if another
-    class is the most probable one, and reaches its threshold (the off-diagonal entries of the paper's confident joint).
+    A label is suspected if another class is the most probable one, and reaches its threshold: its mean probability over
+    the texts with that label (the off-diagonal entries of the paper's confident joint).
 
     Returns one row per text, sorted by `margin`, lowest first. Columns: `text_id` (position in the split), `given`
     (label name), `suggested` (the most probable other label), `self_confidence` (probability of the given label),

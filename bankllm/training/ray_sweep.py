@@ -53,7 +53,7 @@ def _train_on_node(
     """Run one training on a node. The driver has created the folder, so a missing folder is not the shared one."""
     if not Path(folder).is_dir():
         raise RunError(f"The folder {folder} does not exist on this node. Choose a folder that every node can access.")
-    return train_one(key, TrainConfig(**config), data, Path(folder), evaluate=evaluate, progress=False)[0]
+    return train_one(key, TrainConfig(**config), data, Path(folder), evaluate, progress=False)
 
 
 def task_result(ray: Any, reference: Any, key: str) -> SweepResult:

@@ -20,7 +20,6 @@ from tqdm.auto import tqdm
 from bankllm.datasets import Dataset
 from bankllm.errors import RunError, UsageError
 from bankllm.profiles import Profile
-from bankllm.training.cached_layers import FrozenEmbeddings
 from bankllm.training.config import TrainConfig
 from bankllm.training.methods import METHODS
 from bankllm.training.sweep_result import Evaluate, SweepResult, read_outcome, train_one
@@ -30,8 +29,6 @@ TIMEOUT_S = 20.0
 
 
 class PlannedTraining(NamedTuple):
-    """One training that a profile asks for."""
-
     name: str
     """Display name of the configuration, without the seed: `LoRA r=8`."""
     id: str
@@ -81,11 +78,9 @@ def sweep(
 ) -> list[SweepResult]:
     """Train each configuration into `folder/<key>`. Configurations with a finished result are skipped.
 
-    - `evaluate` receives each `TrainResult` and returns the rows of its `rows.csv`. Without `evaluate`, the rows are
-      the predictions for `data.test`.
+    - `evaluate` makes the rows of each `rows.csv`. Without it, they are the predictions for `data.test`.
     - `report` is called with each outcome when it is on disk, also for skipped configurations.
-    - `ray`: address of a Ray cluster whose nodes train, and share the folder. Without it, this process trains one
-      configuration after the other, and the trainings share the frozen embeddings.
+    - `ray`: address of a Ray cluster whose nodes train, and share the folder. Without it, this process trains.
 
     A training that cannot run on this machine (`NotMeasured`) becomes an outcome with the reason.
     Raises `UsageError` if a key is no folder name or `folder/<key>` holds another result, `RunError` if another process
@@ -105,24 +100,12 @@ def sweep(
 
             trainings = train_on_cluster(plan, data, folder, evaluate, ray)
         else:
-            trainings = _train_here(plan, data, folder, evaluate, progress)
+            trainings = (train_one(key, config, data, folder, evaluate, progress) for key, config in plan.items())
         outcomes = {}
         for outcome in tqdm(trainings, desc="sweep", unit="training", total=len(plan), disable=not progress):
             report(outcome)
             outcomes[outcome.key] = outcome
     return [outcomes[key] for key in plan]
-
-
-def _train_here(
-    plan: Mapping[str, TrainConfig], data: Dataset, folder: Path, evaluate: Evaluate | None, progress: bool
-) -> Iterator[SweepResult]:
-    embeddings: dict[tuple[object, ...], FrozenEmbeddings | None] = {}
-    for key, config in plan.items():
-        base = (METHODS.get(config.method).quantised, config.base_model, config.pooling, config.max_length)
-        outcome, embeddings[base] = train_one(
-            key, config, data, folder, frozen=embeddings.get(base), evaluate=evaluate, progress=progress
-        )
-        yield outcome
 
 
 @contextlib.contextmanager

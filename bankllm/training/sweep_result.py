@@ -10,7 +10,6 @@ from bankllm.datasets import Dataset
 from bankllm.errors import NotMeasured
 from bankllm.model.artifact import TRAINING_FILE, read_artifact
 from bankllm.training.artifact_records import COST, Costs
-from bankllm.training.cached_layers import FrozenEmbeddings
 from bankllm.training.checkpoint import made_from, refuse_other
 from bankllm.training.config import TrainConfig
 from bankllm.training.model_card import ROWS
@@ -22,8 +21,6 @@ Evaluate = Callable[[TrainResult], Rows]
 
 @dataclass(frozen=True)
 class SweepResult:
-    """The outcome of one configuration of a sweep."""
-
     key: str
     folder: Path
     """The artifact folder, which `IntentClassifier.load` accepts. Missing if the training was not measured."""
@@ -33,12 +30,11 @@ class SweepResult:
 
     @property
     def measured(self) -> bool:
-        """Whether the training ran on this machine."""
         return self.reason is None
 
     @property
     def costs(self) -> Costs:
-        """The costs of the training. Raises `NotMeasured` with the reason if the training was not measured."""
+        """Raises `NotMeasured` with the reason if the training was not measured."""
         if self.reason:
             raise NotMeasured(f"{self.key} was not measured: {self.reason}")
         return Costs.model_validate(_read(self.folder / COST)[0])
@@ -49,23 +45,15 @@ class SweepResult:
         return [] if self.reason else _read(self.folder / ROWS)
 
     def summary(self) -> str:
-        """Describe the outcome in one line."""
         if self.reason:
             return f"not measured: {self.reason}"
         return f"trained in {self.costs.seconds:.1f} s, after {self.costs.encode_seconds:.1f} s of embedding"
 
 
 def train_one(
-    key: str,
-    config: TrainConfig,
-    data: Dataset,
-    folder: Path,
-    *,
-    frozen: FrozenEmbeddings | None = None,
-    evaluate: Evaluate | None = None,
-    progress: bool = True,
-) -> tuple[SweepResult, FrozenEmbeddings | None]:
-    """Train one configuration of a sweep, or resume it from its files. Also returns its frozen embeddings.
+    key: str, config: TrainConfig, data: Dataset, folder: Path, evaluate: Evaluate | None, progress: bool
+) -> SweepResult:
+    """Train one configuration of a sweep, or resume it from its files.
 
     No other process may work on the same key: `sweep` locks the folder, and Ray runs a task only once at a time.
     """
@@ -77,12 +65,11 @@ def train_one(
     if outcome is None:
         outcome, rows = SweepResult(key, folder / key, config), evaluate or (lambda result: result.predictions)
         try:
-            result = train(config, data, outcome.folder, progress, frozen, checkpoint=checkpoint, evaluate=rows)
+            train(config, data, outcome.folder, progress, checkpoint=checkpoint, evaluate=rows)
         except NotMeasured as reason:
-            return replace(outcome, reason=str(reason)), frozen
-        frozen = result.frozen or frozen
+            return replace(outcome, reason=str(reason))
     checkpoint.unlink(missing_ok=True)
-    return outcome, frozen
+    return outcome
 
 
 def read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> SweepResult | None:

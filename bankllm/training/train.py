@@ -4,7 +4,7 @@ result = train(TrainConfig(method="lora", rank=8, epochs=2), load("teller77"), P
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.training import cached_layers, head, trainer
 from bankllm.training.artifact_records import Costs
-from bankllm.training.cached_layers import CachedPrefix, FrozenEmbeddings
+from bankllm.training.cached_layers import CachedPrefix
 from bankllm.training.checkpoint import Checkpoint, made_from
 from bankllm.training.config import TrainConfig
 from bankllm.training.memory import PeakMemory
@@ -34,13 +34,9 @@ Rows = Iterable[Mapping[str, object]]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A trained classifier, its costs, and its predictions for the test split."""
-
     classifier: IntentClassifier
     config: TrainConfig
     costs: Costs
-    frozen: FrozenEmbeddings | None
-    """Frozen embeddings, to pass to the next training on the same base and data; None if the method needs none."""
     predictions: list[dict[str, object]]
     """One row per test text: `text_id` (position), `actual`, `predicted` (label names), `confidence` (0 … 1)."""
     curve: list[dict[str, float]]
@@ -53,7 +49,6 @@ def train(
     data: Dataset,
     output: Path | None = None,
     progress: bool = True,
-    frozen: FrozenEmbeddings | None = None,
     checkpoint: Path | None = None,
     curve: int = 0,
     evaluate: Callable[[TrainResult], Rows] | None = None,
@@ -61,7 +56,6 @@ def train(
     """Train on `data.train`, then classify `data.test` once.
 
     - `output`: folder in which the artifact is saved; None saves nothing.
-    - `frozen`: the frozen embeddings of an earlier result, so that the training texts are not embedded again.
     - `checkpoint`: file for the state after each epoch. A call with the same file, configuration and data resumes after
       the last epoch. Delete the file after the result has been saved.
     - `curve`: number of evaluations on `data.test` per epoch. Use it only with `split_validation(data)`.
@@ -87,12 +81,13 @@ def train(
     torch.manual_seed(config.seed)
     with _out_of_memory_explained(config), PeakMemory(device) as memory:
         run = _Run(config, data, untrained(config, data, device), memory, progress, curve, saved)
-        run.start_head(frozen)
-        if method.trains_body:
-            run.fit(precision)
-        if config.head == "kernel":
-            run.fit_kernel_head()
-    peak, reserved, classifier = run.peak_bytes(), memory.reserved(), run.classifier
+        run.start_head()
+        with CachedPrefix(run.classifier.module.body, run.first_trained, run.prefix_states) as run.cached:
+            if method.trains_body:
+                run.fit(precision)
+            if config.head == "kernel":
+                run.fit_kernel_head()
+    classifier = run.classifier
     parameters = [(_count(weights), weights.requires_grad) for weights in classifier.module.parameters()]
     costs = Costs(
         device=device,
@@ -101,13 +96,12 @@ def train(
         seconds=run.clock.seconds,
         rows_seen=len(data.train) * (config.epochs if method.trains_body else 1),
         truncated=_truncated(classifier, data),
-        peak_memory_bytes=peak,
-        reserved_memory_bytes=reserved,
+        peak_memory_bytes=run.peak_bytes(),
         trainable_parameters=sum(size for size, trainable in parameters if trainable),
         total_parameters=sum(size for size, _ in parameters),
         adapter_bytes=0,
     )
-    result = TrainResult(classifier, config, costs, run.frozen, _predict(classifier, data), run.curve)
+    result = TrainResult(classifier, config, costs, _predict(classifier, data), run.curve)
     if output is not None:
         rows = evaluate(result) if evaluate else None
         result = replace(result, costs=write_artifact(classifier, output, result.predictions, costs, rows))
@@ -125,9 +119,10 @@ class _Run:
     progress: bool
     evaluations: int
     saved: Checkpoint | None
-    frozen: FrozenEmbeddings | None = None
-    shared_bytes: int = 0
-    """Bytes of frozen embeddings that another training computed: in memory before `PeakMemory` started."""
+    frozen: np.ndarray | None = None
+    """(n, hidden) float32: the training texts embedded by the frozen base model, if they were needed."""
+    prefix_states: list[torch.Tensor] = field(default_factory=list)
+    cached: CachedPrefix = field(init=False)
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -137,52 +132,47 @@ class _Run:
         self.clock = trainer.Stopwatch(self.before.get("seconds", 0.0))
         self.encode_seconds: float = self.before.get("encode_seconds", 0.0)
 
-    def start_head(self, given: FrozenEmbeddings | None) -> None:
+    def start_head(self) -> None:
         """Embed the training texts with the frozen base, if needed, and start the linear head from them."""
         config = self.config
         starts = not self.before and not (self.trains_body and config.head_init == "random")
         if not (starts or self.first_trained):
             return
-        self.frozen = frozen = cached_layers.embed_frozen(
-            self.classifier, self.data, self.first_trained, self.progress, given
-        )
-        self.encode_seconds = self.encode_seconds or frozen.seconds
-        if frozen is given and not self.memory.on_gpu:  # frozen embeddings are never in GPU memory
-            self.shared_bytes = frozen.nbytes if self.first_trained else frozen.vectors.nbytes
+        encoding, texts = trainer.Stopwatch(), self.data.train.texts
+        with encoding:
+            frozen = cached_layers.embed_frozen(self.classifier, texts, self.progress, self.first_trained)
+        self.frozen, self.prefix_states = frozen
+        self.encode_seconds = self.encode_seconds or encoding.seconds
         linear, scale = self.classifier.module.head, self.classifier.module.logit_scale
         if not starts or not (self.trains_body or config.head == "linear"):
             return
         assert isinstance(linear, nn.Linear)  # the kernel head is fitted after the training
         with self.clock:
-            head.start_from_probe(linear, frozen.vectors, self.data.train, scale, config.seed)
+            head.start_from_probe(linear, self.frozen, self.data.train, scale, config.seed)
 
     def fit(self, precision: str) -> None:
-        """Train body and linear head with gradients."""
-        with self._cached_prefix() as cached:
-            trainer.fit(
-                self.classifier,
-                self.config,
-                self.data.train,
-                precision,
-                self.clock,
-                cached=cached,
-                resume=self.before,
-                save=self._save if self.saved else None,
-                evaluate=self._evaluate,
-                evaluations=self.evaluations,
-                progress=self.progress,
-            )
+        trainer.fit(
+            self.classifier,
+            self.config,
+            self.data.train,
+            precision,
+            self.clock,
+            self.cached,
+            resume=self.before,
+            save=self._save if self.saved else None,
+            evaluate=self._evaluate,
+            evaluations=self.evaluations,
+            progress=self.progress,
+        )
         self.classifier.module.eval()
 
     def fit_kernel_head(self) -> None:
         """Fit a kernel head on the current embeddings of the training texts. It replaces the linear head."""
         config, classifier, split = self.config, self.classifier, self.data.train
         with self.clock:
-            if not self.trains_body and self.frozen is not None:
-                vectors = self.frozen.vectors
-            else:
-                with self._cached_prefix() as cached:
-                    vectors = cached_layers.embed(classifier, split.texts, self.progress, cached=cached)[0]
+            vectors = self.frozen
+            if self.trains_body or vectors is None:
+                vectors, _ = cached_layers.embed(classifier, split.texts, self.progress, self.cached)
             kernel, scale = head.fit_kernel_head(
                 vectors, split, len(self.data.label_names), config.kernel_gamma, config.kernel_ridge, config.seed
             )
@@ -195,13 +185,7 @@ class _Run:
 
     def peak_bytes(self) -> int:
         """Peak memory so far, including the peak before an interruption."""
-        return max(self.memory.peak() + self.shared_bytes, self.before.get("peak_memory_bytes", 0))
-
-    def _cached_prefix(self) -> Any:
-        """The context in which the body's frozen lower layers are cached, if there are any."""
-        if self.frozen is None or self.frozen.prefix_states is None or not self.first_trained:
-            return nullcontext()
-        return CachedPrefix(self.classifier.module.body, self.first_trained, self.frozen.prefix_states)
+        return max(self.memory.peak(), self.before.get("peak_memory_bytes", 0))
 
     def _save(self, state: dict[str, Any]) -> None:
         costs = {"seconds": self.clock.seconds, "encode_seconds": self.encode_seconds}
@@ -209,7 +193,7 @@ class _Run:
             self.saved.save({**state, **costs, "peak_memory_bytes": self.peak_bytes()})
 
     def _evaluate(self, examples: int) -> None:
-        """Add a row with the accuracy on the test split to the curve."""
+        self.cached.select([])
         module = self.classifier.module.eval()
         cached_layers.keep_four_bits_trainable(module)
         probabilities = self.classifier.score(self.data.test.texts).probabilities

@@ -40,8 +40,8 @@ def fit(
     split: Split,
     precision: str,
     clock: Stopwatch,
+    cached: CachedPrefix,
     *,
-    cached: CachedPrefix | None,
     resume: dict[str, Any],
     save: Callable[[dict[str, Any]], None] | None,
     evaluate: Callable[[int], None],
@@ -50,7 +50,6 @@ def fit(
 ) -> None:
     """Train the body and the linear head of the classifier in place. `clock` measures the gradient steps only.
 
-    - `cached`: the body's lower layers, if their output is cached.
     - `save` is called with the state after each epoch. `resume` is such a state, or empty.
     - `evaluate` is called `evaluations` times per epoch, and once before the first step, with the number of texts seen.
 
@@ -66,11 +65,9 @@ def fit(
         {"params": module.head.parameters(), "lr": config.lr_head},
     ]
     steps = math.ceil(len(split) / config.batch_size)
-    warmup, total = round(config.warmup * steps * config.epochs), steps * config.epochs
+    total = steps * config.epochs
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: done / warmup if done < warmup else (total - done) / max(1, total - warmup)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 1 - done / total)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     half = torch.float16 if precision == "fp16" else torch.bfloat16
     autocast = torch.autocast(device.type, half, enabled=precision != "fp32")
@@ -82,8 +79,7 @@ def fit(
 
     def step(rows: list[int]) -> None:
         inputs = classifier.tokenizer.pad({"input_ids": [tokens[i] for i in rows]}, return_tensors="pt")
-        if cached:
-            cached.select(rows)
+        cached.select(rows)
         with autocast:
             loss = method.loss(module(**inputs.to(device)), labels[rows].to(device), config)
         scaler.scale(loss).backward()
@@ -94,14 +90,9 @@ def fit(
         schedule.step()
         optimizer.zero_grad()
 
-    def evaluate_after(done: int) -> None:
-        if cached:
-            cached.select(None)
-        evaluate(done * config.batch_size)
-
     finished = resume.get("epochs", 0)
     if evaluations:
-        evaluate_after(finished * steps)
+        evaluate(finished * steps * config.batch_size)
     every = steps / max(1, evaluations)
     bar: dict[str, Any] = {"desc": f"train {config.method}", "unit": "batch", "leave": False, "disable": not progress}
     with tqdm(total=total, initial=finished * steps, **bar) as shown:
@@ -114,7 +105,7 @@ def fit(
                     step(batch)
                 shown.update()
                 if evaluations and number // every > (number - 1) // every:
-                    evaluate_after(epoch * steps + number)
+                    evaluate((epoch * steps + number) * config.batch_size)
             with clock:  # reading a weight waits for the last step of a GPU
                 finite = torch.isfinite(module.head.weight).all()
             if not finite:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 from bankllm.model.torch_classifier import IntentClassifier
+from bankllm.training.cached_layers import embed_frozen
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
 from tests.support.small_training import confidences, tiny_decoder
@@ -14,17 +14,14 @@ from tests.support.small_training import confidences, tiny_decoder
 def test_training_with_and_without_cached_prefix_gives_the_same_result(method, data, monkeypatch, tmp_path):
     config = TrainConfig(method=method, rank=2, epochs=1, batch_size=8, top_layers=2, head="linear")
     cached = train(config, data, tmp_path / "adapter", progress=False)
-    assert cached.frozen is not None
-    assert [len(hidden) for hidden in cached.frozen.prefix_states or []] == [
-        len(cached.classifier.tokenizer(text)["input_ids"]) for text in data.train.texts
-    ]
+    _, prefix_states = embed_frozen(cached.classifier, data.train.texts, progress=False, first_trained=4)
+    tokens = cached.classifier.tokenizer(list(data.train.texts))["input_ids"]
+    assert [hidden.shape for hidden in prefix_states] == [(len(ids), 384) for ids in tokens]
     again = IntentClassifier.load(tmp_path / "adapter").score(data.test.texts).probabilities
     np.testing.assert_allclose(again.max(axis=1), confidences(cached), atol=1e-4)
 
     monkeypatch.setattr("bankllm.training.cached_layers.first_trained_layer", lambda body: 0)
     uncached = train(config, data, progress=False)
-    assert uncached.frozen is not None
-    assert uncached.frozen.prefix_states is None
     assert confidences(uncached) == pytest.approx(confidences(cached), abs=1e-4)
     trained = 2 * 2 * 2 * (384 + 384) + 384 * 3 + 3
     assert uncached.costs.trainable_parameters == cached.costs.trainable_parameters == trained
@@ -34,11 +31,11 @@ def test_training_with_and_without_cached_prefix_gives_the_same_result(method, d
 def test_the_kernel_head_is_fitted_on_the_adapted_embeddings(method, data, tmp_path):
     config = TrainConfig(method=method, rank=2, epochs=2, batch_size=8, top_layers=2, lr_adapter=1e-2)
     result = train(config, data, tmp_path / "adapter", progress=False)
-    assert result.frozen is not None
+    frozen, _ = embed_frozen(result.classifier, data.train.texts, progress=False, first_trained=0)
     vectors = IntentClassifier.load(tmp_path / "adapter").score(data.train.texts).embeddings
     landmarks = result.classifier.module.head.landmarks
     np.testing.assert_allclose(landmarks, vectors, atol=2e-3)
-    assert np.abs(result.frozen.vectors - vectors).max() > 1e-2  # the training changed the embeddings
+    assert np.abs(frozen - vectors).max() > 1e-2  # the training changed the embeddings
 
 
 def test_evaluations_during_the_training_use_the_full_body(data):
@@ -60,15 +57,3 @@ def test_a_decoder_is_adapted_only_in_its_top_layers(data, tmp_path):
     adapted = {name for name, _ in result.classifier.module.named_parameters() if "lora_" in name}
     assert adapted
     assert all(".layers.2." in name for name in adapted)
-
-
-def test_embeddings_without_prefix_states_are_computed_again(data):
-    probe = train(TrainConfig(method="probe"), data, progress=False)
-    config = TrainConfig(rank=2, epochs=1, batch_size=8, top_layers=1)
-    shared = train(config, data, progress=False, frozen=probe.frozen)
-    assert shared.frozen is not probe.frozen
-    assert shared.frozen is not None
-    again = train(config, data, progress=False, frozen=shared.frozen)
-    assert again.frozen is shared.frozen
-    assert torch.equal((again.frozen.prefix_states or [])[0], (shared.frozen.prefix_states or [])[0])
-    assert confidences(again) == pytest.approx(confidences(shared), abs=1e-6)

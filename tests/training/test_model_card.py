@@ -40,7 +40,6 @@ COSTS = Costs(
     rows_seen=4000,
     truncated=3,
     peak_memory_bytes=300 * 2**20,
-    reserved_memory_bytes=0,
     trainable_parameters=1234,
     total_parameters=5678,
     adapter_bytes=0,

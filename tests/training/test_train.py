@@ -80,19 +80,6 @@ def test_the_probe_is_scikit_learns_regression_on_frozen_embeddings(intents, dat
     np.testing.assert_allclose(probe.predict_proba(test_vectors).max(axis=1), confidences(result), atol=1e-3)
 
 
-def test_frozen_embeddings_can_be_shared_only_by_matching_trainings(data):
-    config = TrainConfig(method="probe")
-    first = train(config, data, progress=False)
-    again = train(config, data, progress=False, frozen=first.frozen)
-    assert again.frozen is first.frozen
-    assert again.costs.encode_seconds == first.costs.encode_seconds > 0
-    assert confidences(again) == pytest.approx(confidences(first))
-    # The shared embeddings were in memory before, so they are added to the measured peak.
-    assert again.costs.peak_memory_bytes > first.frozen.nbytes >= 24 * 384 * 4
-    with pytest.raises(UsageError, match=r"The frozen embeddings are of .*'mean', 64\), but this training needs .*32"):
-        train(TrainConfig(method="probe", max_length=32), data, progress=False, frozen=first.frozen)
-
-
 def test_the_seed_determines_the_result(data):
     two = data.first_intents(2)
 
@@ -114,7 +101,7 @@ def test_a_decoder_trains_with_last_token_pooling_and_loads_again(data, tmp_path
     assert str(tmp_path) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
 
 
-@pytest.mark.parametrize("switch", ["rslora", "dora", "gradient_checkpointing"])
+@pytest.mark.parametrize("switch", ["dora", "gradient_checkpointing"])
 def test_switches_are_passed_to_peft(switch, data, tmp_path):
     plain = train(TrainConfig(rank=4, epochs=1), data, progress=False)
     result = train(TrainConfig.model_validate({"rank": 4, "epochs": 1, switch: True}), data, tmp_path / "a", False)
