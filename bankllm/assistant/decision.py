@@ -23,7 +23,6 @@ class Decision(NamedTuple):
     intent: str = ""
     """`out_of_scope` also for an abstention."""
     confidence: float = 0.0
-    """Probability of the likeliest intent."""
     alternatives: tuple[str, ...] = ()
     """Titles of the likeliest topics if the classifier abstained."""
 

@@ -8,7 +8,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -27,7 +26,7 @@ from bankllm.model.artifact import Classifier, ClassifierConfig
 from bankllm.settings import Settings
 from bankllm.util.redaction import mask
 from bankllm.vectors.rows import Match
-from bankllm.vectors.service import VectorService, open_service
+from bankllm.vectors.service import Message, VectorService, open_service
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +62,8 @@ class ChatEngine:
                 "intents and the assistant's; train on the data set `assistant`, add articles to knowledge.json, or "
                 "add a tool for them (CONTRIBUTING.md)."
             )
-        sha256 = classifier.artifact.base_sha256
-        self._shares_embedding = (
-            sha256 is not None
-            and embeds_as_base(classifier.artifact)
-            and memory.embedder.model_id.endswith(f"@{sha256[:12]}")
-        )
+        has_same_base = memory.embedder.model_id.endswith(f"@{(classifier.artifact.base_sha256 or '')[:12]}")
+        self._shares_embedding = has_same_base and embeds_as_base(classifier.artifact)
         self._encoder = Batcher(self._encode, threads=encoder_threads, observe=lambda size: self.observe_batch(size))
         self.observe_batch: Callable[[int], None] = lambda size: None
         """Called with the number of messages of each encoder pass; for metrics."""
@@ -76,21 +71,19 @@ class ChatEngine:
         """Called with each complete reply, from every route; for metrics."""
 
     @classmethod
-    def load(
-        cls, adapter: Path | None, store_path: Path | None, settings: Settings, responder: str | None = None
-    ) -> Self:
-        """Load an adapter (None: the packaged one), a memory file (None: in memory, lost on `close`) and a responder
-        (None: the one in the settings), and run one warm-up pass.
+    def load(cls, settings: Settings) -> Self:
+        """Load the parts that the settings name, and run one warm-up pass. Without `store`, `close` loses the memory.
 
         Raises `ModelError`, `StoreError` or `LedgerError` if one of them is missing or damaged, `UsageError` for an
         unknown responder or bank.
         """
-        chosen = make_responder(responder or settings.responder, settings)
+        responder = make_responder(settings.responder, settings)
         bank = open_bank(settings.ledger)
-        classifier, threads = load_classifier(adapter or DEFAULT_ADAPTER, settings)
-        memory = open_service(store_path, settings, embedder=memory_embedder(classifier, settings), wait_s=STORE_WAIT_S)
+        classifier, threads = load_classifier(settings.adapter or DEFAULT_ADAPTER, settings)
+        embedder = memory_embedder(classifier, settings)
+        memory = open_service(settings.store, settings, embedder=embedder, wait_s=STORE_WAIT_S)
         try:
-            engine = cls(classifier, memory, bank, chosen, threads)
+            engine = cls(classifier, memory, bank, responder, threads)
             engine.embed(["warm up"])
             return engine
         except BaseException:
@@ -173,8 +166,7 @@ class ChatEngine:
         recalled = self._recall(list(classified.values()))
         for (number, pending), matches in zip(classified.items(), recalled, strict=True):
             try:
-                for _ in self._words(pending, matches):
-                    pass
+                list(self._words(pending, matches))
                 replied[number] = pending
             except Exception as error:  # noqa: BLE001
                 results[number] = error
@@ -205,8 +197,8 @@ class ChatEngine:
         for pending in replied:
             assert pending.reply is not None
             memory, vector = self.memory.for_user(pending.customer_id), pending.encoded.result().vector
-            turn = (pending.message, pending.reply.text, pending.decision.intent, vector)
-            rows.append((pending.customer_id, [memory.row(*turn, conversation_id=pending.conversation_id)]))
+            turn = Message(pending.message, pending.reply.text, pending.decision.intent, pending.conversation_id)
+            rows.append((pending.customer_id, [memory.row(turn, vector)]))
         try:
             self.memory.store.upsert_many(rows)
         except StoreError as error:
@@ -219,7 +211,6 @@ class ChatEngine:
         return complete
 
     def describe(self) -> dict[str, str]:
-        """For metrics."""
         return {
             "model": self.model,
             "base_sha256": (self.classifier.artifact.base_sha256 or "")[:12],
@@ -234,26 +225,20 @@ class ChatEngine:
         return self._encoder.waiting.qsize()
 
     def export(self, customer_id: str) -> list[dict[str, str]]:
-        """All stored turns of a customer, see `VectorService.export_user`. Raises `UnknownCustomer`, `StoreError`."""
+        """All stored turns of a customer, see `CustomerMemory.export`. Raises `UnknownCustomer`, `StoreError`."""
         self.bank.require(customer_id)
-        return self.memory.export_user(customer_id)
+        return self.memory.for_user(customer_id).export()
 
     def forget(self, customer_id: str) -> None:
         """Delete all stored turns of a customer. Raises `UnknownCustomer`, `StoreError`."""
         self.bank.require(customer_id)
-        self.memory.forget_user(customer_id)
+        self.memory.for_user(customer_id).forget()
 
     def close(self) -> None:
         """Complete the queued encoder requests, then close memory and ledger."""
         self._encoder.close()
         self.memory.close()
         self.bank.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _decide_in_context(self, pending: PendingChat, alone: Decision) -> Decision:
         """Classify the message together with the turn before it, and keep the clearer of the two decisions."""
@@ -271,15 +256,13 @@ class ChatEngine:
     def _recall(self, pending_chats: Sequence[PendingChat]) -> list[list[Match]]:
         """For each chat the customer's nearest earlier messages; none, and `unavailable` is set, if memory fails."""
         queries = [(pending.customer_id, pending.encoded.result().vector) for pending in pending_chats]
-        failed: tuple[str, ...] = ()
         try:
-            recalled = self.memory.store.search_many(queries, RECALLED)
+            return self.memory.store.search_many(queries, RECALLED)
         except StoreError as error:
             logger.error("the memory cannot be searched, so the replies do not use earlier messages: %s", error)
-            recalled, failed = [[] for _ in pending_chats], ("memory",)
-        for pending in pending_chats:
-            pending.unavailable = failed
-        return recalled
+            for pending in pending_chats:
+                pending.unavailable = ("memory",)
+            return [[] for _ in pending_chats]
 
     def _words(self, pending: PendingChat, matches: list[Match]) -> Iterator[str]:
         """Look up the facts of this customer, and yield the pieces of the reply; afterwards `pending.reply` is set."""
@@ -299,7 +282,6 @@ class ChatEngine:
                 pending.reply = item
 
     def _encode(self, messages: list[str]) -> list[Encoded]:
-        """One encoder pass for a few messages."""
         began = time.perf_counter()
         scores = self.classifier.score(messages)
         vectors = scores.embeddings if self._shares_embedding else self.memory.embedder.encode(messages)

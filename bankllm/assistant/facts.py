@@ -37,8 +37,6 @@ class Facts:
 
 @dataclass(frozen=True)
 class Tool:
-    """Looks up the facts for some intents."""
-
     intents: Set[str]
     look_up: Callable[[Request, Bank], Facts]
     """Returns facts of the request's customer only, and raises what the bank raises. Called from several threads."""

@@ -54,7 +54,6 @@ def memory_embedder(classifier: Classifier, settings: Settings) -> Embedder:
         classifier.artifact.base_model,
         settings=settings,
         encode=lambda texts: classifier.score(texts, EMBED_BATCH).embeddings,
-        tokenise=classifier.token_ids,
     )
 
 

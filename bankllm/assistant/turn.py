@@ -36,7 +36,6 @@ class ChatReply(BaseModel):
 
     reply: str
     intent: str
-    """See `Decision`."""
     confidence: float
     sources: tuple[str, ...]
     responder: str
@@ -79,7 +78,6 @@ class PendingChat:
     started: float = field(default_factory=time.perf_counter)
     decision: Decision = field(default_factory=Decision)
     unavailable: tuple[str, ...] = ()
-    """See `ChatReply.unavailable`."""
     sources: tuple[str, ...] = ()
     reply: Reply | None = None
     _stages: dict[str, float] = field(default_factory=dict)

@@ -87,11 +87,6 @@ class Classifier(ABC):
     def run(self, texts: list[str]) -> Scores:
         """Return the scores of one forward pass."""
 
-    @property
-    @abstractmethod
-    def token_ids(self) -> base_models.Tokenise | None:
-        """The tokenizer function, with truncation at `max_length`; None if the model has no fast tokenizer."""
-
     @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return the number of tokens that the encoder reads, including special tokens."""

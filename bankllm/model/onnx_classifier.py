@@ -74,11 +74,8 @@ class OnnxClassifier(Classifier):
                 f"{path} is not a valid ONNX model ({error}). Export the classifier again with `bankllm export`."
             ) from error
 
-    def token_ids(self, texts: list[str]) -> list[list[int]]:
-        return [row.ids for row in self._tokenizer.encode_batch(texts)]
-
     def count_tokens(self, texts: Sequence[str]) -> int:
-        return sum(map(len, self.token_ids(list(texts))))
+        return sum(len(row.ids) for row in self._tokenizer.encode_batch(list(texts)))
 
     def run(self, texts: list[str]) -> Scores:
         start = time.perf_counter()

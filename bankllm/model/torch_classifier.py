@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +72,6 @@ class IntentClassifier(Classifier):
             ) from error
         module.head.to(device)
         return cls(module, load_tokenizer(base), artifact, device)
-
-    @cached_property
-    def token_ids(self) -> base_models.Tokenise | None:
-        return base_models.tokeniser(self.tokenizer, self.artifact.max_length)
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         return int(tokenise(self.tokenizer, list(texts), self.artifact.max_length, "np")["attention_mask"].sum())

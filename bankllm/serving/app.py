@@ -1,6 +1,6 @@
 """The chat service over HTTP: `create_app` makes the application, `bankllm.serving.server` runs it.
 
-    bankllm serve --port 8000            # or: uvicorn --http h11 bankllm.serving.asgi:app
+    bankllm serve --port 8000            # or: uvicorn --factory --http h11 bankllm.serving.workers:worker_app
     curl -d '{"message": "What is my account balance?", "customer_id": "CUST001"}' \\
          -H 'content-type: application/json' http://127.0.0.1:8000/api/v1/chat
 """
@@ -14,7 +14,6 @@ from starlette.concurrency import run_in_threadpool
 
 from bankllm import __version__
 from bankllm.assistant.engine import ChatEngine
-from bankllm.assistant.runtime import DEFAULT_ADAPTER
 from bankllm.assistant.turn import ChatReply
 from bankllm.serving.auth import check_auth_settings, customer_of_token
 from bankllm.serving.chat_api import chat_routes
@@ -60,7 +59,6 @@ def create_app(
         _observe(engine, metrics)
 
     def current() -> ChatEngine:
-        """The engine, or 503 while it is loading."""
         if not isinstance(engine, Future):
             return engine
         if not engine.done() or engine.exception() is not None:
@@ -77,7 +75,7 @@ def create_app(
 
 def load_engine(settings: Settings) -> ChatEngine:
     """The engine that the settings describe. Raises as `ChatEngine.load` does."""
-    engine = ChatEngine.load(settings.adapter or DEFAULT_ADAPTER, settings.store, settings)
+    engine = ChatEngine.load(settings)
     freeze_gc()
     return engine
 

@@ -170,8 +170,6 @@ def describe_problems(app: FastAPI) -> None:
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer HTTP errors and the package's own errors with problem documents."""
-
     async def handle(request: Request, error: Exception) -> JSONResponse:
         response = _response(request.scope, error)
         if response.status_code == 405:

@@ -11,7 +11,6 @@ import json
 import logging
 import logging.config
 import re
-import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +23,9 @@ from pythonjsonlogger.json import JsonFormatter
 from bankllm.errors import ServerError
 from bankllm.util.redaction import mask
 
-EXTRA_FIELDS = ("request_id", "route", "method", "status", "duration_ms")
 NAMES = {"asctime": "ts", "levelname": "level", "name": "logger", "process": "pid", "exc_info": "exception"}
 """Attribute of a log record → its name in the line."""
-FIELDS = frozenset({"message", *NAMES.values(), *EXTRA_FIELDS})
+FIELDS = frozenset({"message", *NAMES.values(), "request_id", "route", "method", "status", "duration_ms"})
 MAX_LINE_BYTES = 4096
 """PIPE_BUF on Linux. A longer traceback is cut at its beginning, a longer message at its end."""
 MAX_FRAMES = 12
@@ -43,15 +41,10 @@ PRIVATE_PATTERNS = (
 def log_config(log_file: Path | None = None) -> dict[str, Any]:
     """The configuration for `logging.config.dictConfig` and for `uvicorn.Config(log_config=…)`.
 
-    On a terminal the lines are plain text instead of JSON. Raises `ServerError` for a file that cannot be written.
+    Raises `ServerError` for a file that cannot be written.
     """
-    handlers: dict[str, dict[str, Any]] = {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "stream": "ext://sys.stderr",
-            "formatter": "text" if sys.stderr.isatty() else "json",
-        }
-    }
+    stderr = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "json"}
+    handlers = {"stderr": stderr}
     if log_file is not None:
         _check_writable(log_file)
         watched = "logging.handlers.WatchedFileHandler"
@@ -59,7 +52,7 @@ def log_config(log_file: Path | None = None) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": JsonLines}, "text": {"()": TextLines}},
+        "formatters": {"json": {"()": JsonLines}},
         "handlers": handlers,
         "root": {"handlers": list(handlers), "level": "WARNING"},
         "loggers": {
@@ -96,16 +89,6 @@ class JsonLines(JsonFormatter):
             log_data[name] = f"…{text[-half:]}" if name == "exception" else f"{text[:half]}…"
             line = super().serialize_log_record(log_data)
         return line
-
-
-class TextLines(JsonLines):
-    """The same fields as one line of plain text, for a terminal, followed by the indented traceback."""
-
-    def serialize_log_record(self, log_data: dict[str, Any]) -> str:
-        shown = [log_data[name] for name in ("ts", "level", "logger", "message")]
-        shown += [f"{name}={log_data[name]}" for name in EXTRA_FIELDS if name in log_data]
-        lines = [" ".join(shown), *log_data.get("exception", "").splitlines()]
-        return "\n    ".join(json.dumps(line)[1:-1] for line in lines)  # escapes control characters
 
 
 def describe(error: BaseException) -> str:

@@ -1,8 +1,7 @@
 """Text embeddings from sentence-transformers models, cached in this process.
 
-The cache key is a hash of the model id and the token ids, so two texts share a vector only if the model reads the same
-tokens. A vector reveals much of its text, so it stays for at most `TTL_S`: what one process forgets also leaves the
-caches of the others.
+A vector reveals much of its text, so it stays in the cache for at most `TTL_S`: what one process forgets also leaves
+the caches of the others.
 """
 
 import hashlib
@@ -28,8 +27,6 @@ ENTRY_OVERHEAD = 400
 """Bytes of a cache entry besides its vector: key, links and objects."""
 CHUNK = 128
 """Texts per model call in `Embedder.encode`; other threads can use the model between two chunks."""
-PROBES = ["My card is LOST!", "Où  est\tma carte ?\n", "", "💳 [CLS] 中文", "a long one " * 2000]
-"""Texts for which the fast tokenizer must return the model's own token ids before it is used for cache keys."""
 
 
 @dataclass
@@ -63,20 +60,17 @@ class Embedder:
         settings: Settings | None = None,
         *,
         encode: Encode | None = None,
-        tokenise: base_models.Tokenise | None = None,
     ) -> None:
-        """Load the model, or use `encode` and `tokenise` of a loaded one. Raises `ModelError` if it cannot be loaded.
+        """Load the model, or use `encode` of a loaded one. Raises `ModelError` if it cannot be loaded.
 
-        `encode` must return the same unit vectors as sentence-transformers. Without `tokenise` only identical texts
-        share a vector. `cache_bytes` limits the cache (default: the setting `embedding_cache_bytes`).
+        `encode` must return the same unit vectors as sentence-transformers. `cache_bytes` limits the cache (default:
+        the setting `embedding_cache_bytes`).
         """
         base = base_models.resolve(base_model, settings)
         self.model_id = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
         """Name and weight hash of the model. Vectors with different ids must never be compared."""
-        if encode is None:
-            encode, tokenise = _sentence_transformer(base, base_models.device(settings))
-        self._encode, self._tokenise = encode, tokenise
-        self.dim = int(encode(["warm up"]).shape[1])
+        self._encode = encode or _sentence_transformer(base, base_models.device(settings))
+        self.dim = int(self._encode(["warm up"]).shape[1])
         self.counts = CacheCounts()
         limit = (settings or get_settings()).embedding_cache_bytes if cache_bytes is None else cache_bytes
         self._cache: TTLCache[bytes, np.ndarray] = TTLCache(limit, TTL_S, getsizeof=_size)
@@ -111,15 +105,11 @@ class Embedder:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise UsageError("encode expects a list of texts, as in encode(['my card is lost']).")
         try:
-            exact = [text.encode() for text in texts]
+            return [hashlib.sha256(text.encode()).digest() for text in texts]
         except UnicodeEncodeError as error:
             raise UsageError(
                 "A text contains an unpaired surrogate, which is not a valid character. Send valid Unicode."
             ) from error
-        if self._tokenise is not None:
-            exact = [np.asarray(ids, "<u4").tobytes() for ids in self._tokenise(list(texts))] if exact else []
-        model = self.model_id.encode() + b"\0"
-        return [hashlib.sha256(model + content).digest() for content in exact]
 
     def _run(self, missing: Mapping[bytes, str], progress: bool) -> dict[bytes, np.ndarray]:
         """Encode the missing texts with the model, in chunks, and put the vectors into the cache."""
@@ -143,7 +133,7 @@ def _size(vector: np.ndarray) -> int:
     return vector.nbytes + ENTRY_OVERHEAD
 
 
-def _sentence_transformer(base: base_models.BaseModel, device: str) -> tuple[Encode, base_models.Tokenise | None]:
+def _sentence_transformer(base: base_models.BaseModel, device: str) -> Encode:
     with base_models.quiet_loading():
         from sentence_transformers import SentenceTransformer
 
@@ -154,10 +144,4 @@ def _sentence_transformer(base: base_models.BaseModel, device: str) -> tuple[Enc
                 f"The embedding model {base.name} cannot be loaded ({str(error).splitlines()[0]}). Expected a Hugging "
                 "Face id that is cached or can be downloaded, or a local folder with config.json and weights."
             ) from error
-
-    tokenise = base_models.tokeniser(model.tokenizer, model.max_seq_length)
-    preprocess = getattr(model, "preprocess", None) or model.tokenize  # its name in older sentence-transformers
-    expected = [preprocess([text])["input_ids"][0].tolist() for text in PROBES]
-    if tokenise is not None and (model.default_prompt_name is not None or tokenise(PROBES) != expected):
-        tokenise = None
-    return partial(model.encode, normalize_embeddings=True, show_progress_bar=False), tokenise
+    return partial(model.encode, normalize_embeddings=True, show_progress_bar=False)

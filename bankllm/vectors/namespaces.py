@@ -46,7 +46,6 @@ class Message:
             check_text("assistant_response", self.assistant_response)
 
     def metadata(self) -> dict[str, str]:
-        """Return the metadata that is stored with the text and its vector."""
         kept = {"assistant_response": self.assistant_response, "intent": self.intent}
         return kept | ({"conversation_id": self.conversation_id} if self.conversation_id else {})
 
@@ -120,19 +119,10 @@ class CustomerMemory(_Namespace):
         self._write(items, vectors, progress)
         return ids
 
-    def row(
-        self,
-        user_message: str,
-        assistant_response: str,
-        intent: str,
-        vector: np.ndarray,
-        *,
-        conversation_id: str = "",
-    ) -> Row:
+    def row(self, message: Message, vector: np.ndarray) -> Row:
         """Make one turn a row of `VectorStore.upsert_many`, with a new id. `vector` (dim,) embeds `user_message`."""
-        message = Message(user_message, assistant_response, intent, conversation_id)
         message.check()
-        return self._row(uuid4().hex, user_message, message.metadata(), vector)
+        return self._row(uuid4().hex, message.user_message, message.metadata(), vector)
 
     def recent(self, limit: int) -> list[Message]:
         """Return the latest `limit` turns, the newest first."""

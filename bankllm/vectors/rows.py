@@ -25,8 +25,6 @@ _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One text with its vector, as written to a store."""
-
     id: str
     """1–512 ASCII characters, unique in its namespace."""
     text: str
@@ -39,8 +37,6 @@ class Row:
 
 @dataclass(frozen=True)
 class Match:
-    """A row returned by a search, with its score."""
-
     id: str
     score: float
     """Cosine similarity with the query, −1 to 1."""

@@ -8,7 +8,6 @@ with open_service(Path("memory.sqlite")) as memory:
     memory.collection("intents").add(["my card is gone"], metadata=[{"intent": "lost_or_stolen_card"}])
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -24,27 +23,9 @@ from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Match
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import ReplicationStats, VectorStore
+from bankllm.vectors.store import VectorStore
 
-__all__ = ["CustomerMemory", "Message", "MessageId", "ServiceStats", "VectorService", "open_service"]
-
-
-@dataclass(frozen=True)
-class ServiceStats:
-    """Counters of the store and of the embedding cache, as returned by `VectorService.stats`."""
-
-    store: str
-    """The store's `kind`."""
-    messages: int
-    """Rows in this machine's file: messages of all customers plus texts of all collections."""
-    embedder: str
-    """The embedder's `model_id`."""
-    dim: int
-    cache_hits: int
-    cache_misses: int
-    cache_hit_rate: float
-    cache_bytes: int
-    replication: ReplicationStats | None
+__all__ = ["CustomerMemory", "Message", "MessageId", "VectorService", "open_service"]
 
 
 class VectorService:
@@ -99,28 +80,6 @@ class VectorService:
         raise UsageError(
             "Expected either a customer's memory or a shared collection to search, got "
             f"{'neither' if user_id is None else 'both'}. Give user_id='CUST001' or collection='intents'."
-        )
-
-    def forget_user(self, user_id: str) -> None:
-        """Delete all rows of this customer, see `CustomerMemory.forget`; an unknown customer is not an error."""
-        self.for_user(user_id).forget()
-
-    def export_user(self, user_id: str) -> list[dict[str, str]]:
-        """Return all turns of this customer, oldest first, as JSON-serialisable dicts without the vectors."""
-        return self.for_user(user_id).export()
-
-    def stats(self) -> ServiceStats:
-        counts = self.embedder.counts
-        return ServiceStats(
-            store=self.store.kind,
-            messages=self.store.count(),
-            embedder=self.embedder.model_id,
-            dim=self.embedder.dim,
-            cache_hits=counts.hits,
-            cache_misses=counts.misses,
-            cache_hit_rate=counts.hit_rate,
-            cache_bytes=self.embedder.cache_bytes,
-            replication=self.store.replication(),
         )
 
     def backlog(self) -> tuple[int, float]:

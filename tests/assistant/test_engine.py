@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def engine(classifier: IntentClassifier, embedder: Embedder, tmp_path: Path) -> 
     embedder.clear_cache()
     embedder.counts = CacheCounts()
     memory = open_service(tmp_path / "memory.sqlite", Settings(pinecone_api_key=None), embedder=embedder)
-    with ChatEngine(classifier, memory, open_bank(), TemplateResponder()) as made:
+    with closing(ChatEngine(classifier, memory, open_bank(), TemplateResponder())) as made:
         yield made
 
 
@@ -62,13 +63,13 @@ def changed(engine: ChatEngine, **changes: object) -> ChatEngine:
 
 
 def asked(engine: ChatEngine, customer: str) -> list[str]:
-    return [turn["user_message"] for turn in engine.memory.export_user(customer)]
+    return [turn["user_message"] for turn in engine.memory.for_user(customer).export()]
 
 
 def test_account_numbers_are_said_but_not_kept(engine: ChatEngine) -> None:
     engine.chat("my new card 4111 1111 1111 1111 has not arrived", "CUST002")
     assert "IBAN GB" in engine.chat("what is my IBAN?", "CUST002").reply
-    first, second = engine.memory.export_user("CUST002")
+    first, second = engine.memory.for_user("CUST002").export()
     assert first["user_message"] == "my new card [card …1111] has not arrived"
     assert "[IBAN …" in second["assistant_response"]
     assert "IBAN GB" not in second["assistant_response"]
@@ -146,7 +147,7 @@ def test_a_reply_says_when_the_template_stands_in_for_a_model(engine: ChatEngine
 
 def test_repeated_question_rests_on_the_earlier_one_of_the_same_customer(engine: ChatEngine) -> None:
     reply = engine.chat(LATE, "CUST001")
-    (kept,) = engine.memory.export_user("CUST001")
+    (kept,) = engine.memory.for_user("CUST001").export()
     assert (kept["user_message"], kept["assistant_response"], kept["intent"]) == (LATE, reply.reply, "card_arrival")
     again = engine.chat(AGAIN, "CUST001")
     assert again.sources == ("knowledge:card_arrival", f"memory:{kept['message_id']}")
@@ -189,7 +190,7 @@ def test_bad_input_leaves_no_trace(engine: ChatEngine) -> None:
     for message in ("", " \n\t", "x" * (MAX_MESSAGE_CHARACTERS + 1)):
         with pytest.raises(UsageError, match="1 to 2000 characters"):
             engine.chat(message, "CUST001")
-    assert engine.memory.stats().messages == 0
+    assert engine.memory.store.count() == 0
 
 
 @pytest.mark.parametrize(
@@ -216,14 +217,12 @@ def test_concurrent_chats_share_passes_and_keep_customers_apart(engine: ChatEngi
 
 
 def test_load_from_folders_and_what_cannot_be_loaded(engine: ChatEngine, tmp_path: Path) -> None:
-    with ChatEngine.load(None, tmp_path / "own.sqlite", Settings(pinecone_api_key=None)) as loaded:
+    with closing(ChatEngine.load(Settings(store=tmp_path / "own.sqlite", pinecone_api_key=None))) as loaded:
         assert loaded.chat(BALANCE, "CUST001").intent == "account_balance"
     with pytest.raises(ModelError, match="No trained classifier"):
-        ChatEngine.load(tmp_path / "nothing", None, Settings())
+        ChatEngine.load(Settings(adapter=tmp_path / "nothing"))
     with pytest.raises(UsageError, match="Unknown responder 'gpt'"):
-        ChatEngine.load(tmp_path / "nothing", None, Settings(), responder="gpt")
-    with pytest.raises(UsageError, match="Unknown responder 'gpt'"):
-        ChatEngine.load(tmp_path / "nothing", None, Settings(responder="gpt"))
+        ChatEngine.load(Settings(adapter=tmp_path / "nothing", responder="gpt"))
     labels = (*engine.classifier.label_names[1:], "book_a_flight")
     with pytest.raises(ModelError, match=r"intents without an answer: book_a_flight.*add articles.*add a tool"):
         changed(engine, label_names=labels)
@@ -248,5 +247,5 @@ def test_no_context_without_an_id_or_from_another_conversation_or_customer(engin
         reply = engine.chat(VAGUE, customer, conversation)
         assert (reply.intent, reply.confidence) == ("out_of_scope", pytest.approx(alone.confidence, abs=1e-5))
         assert reply.conversation_id != alone.conversation_id
-    kept = engine.memory.export_user("CUST002")
+    kept = engine.memory.for_user("CUST002").export()
     assert [turn["user_message"] for turn in kept if turn["conversation_id"] == "foreign"] == [VAGUE]

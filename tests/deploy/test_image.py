@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tomllib
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 
 from bankllm.assistant.engine import ChatEngine
@@ -62,7 +63,7 @@ def test_the_container_does_not_start_without_a_way_to_check_tokens() -> None:
 
 def test_the_health_check_distinguishes_ready_loading_and_stopped() -> None:
     loading: Future[ChatEngine] = Future()
-    with fake_engine() as engine, served(loading, Settings()) as url:
+    with closing(fake_engine()) as engine, served(loading, Settings()) as url:
         port = int(url.rpartition(":")[2])
         assert check_health(port) == 1
         loading.set_result(engine)

@@ -38,7 +38,7 @@ def test_each_text_is_stored_twice_and_its_scope_has_its_id() -> None:
     vectors = embedder.encode([text.text for text in texts])
     with open_service(embedder=embedder) as service:
         memory = fill(service, texts, vectors)
-        assert service.stats().messages == 46
+        assert service.store.count() == 46
         assert sorted(memory.everything.ids.values()) == list(range(23))
         assert sorted(at for place in memory.customers for at in place.ids.values()) == list(range(23))
         assert sum(int(str(row["vectors"])) for row in memory.rows if row["scope"] == "customer") == 23

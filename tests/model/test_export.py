@@ -110,8 +110,7 @@ def test_a_head_on_the_base_model_embeds_as_sentence_transformers(
     expected = Embedder().encode(texts)
     for loaded in (assistant, classifier):
         np.testing.assert_allclose(loaded.score(texts).embeddings, expected, atol=1e-4)
-    assert assistant.token_ids(texts) == classifier.token_ids(texts)
-    assert assistant.count_tokens(texts) == classifier.count_tokens(texts) == sum(map(len, assistant.token_ids(texts)))
+    assert assistant.count_tokens(texts) == classifier.count_tokens(texts) > 2 * len(texts)
 
 
 def test_a_cached_graph_is_reused_until_the_artifact_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fixtures of the serving tests."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from tests.support.live_server import CHAT, customer, guarded, logged
 
 @pytest.fixture
 def engine() -> Iterator[ChatEngine]:
-    with fake_engine() as made:
+    with closing(fake_engine()) as made:
         yield made
 
 

@@ -5,6 +5,7 @@ The classifier and the embedder are deterministic fakes; store, ledger and respo
 
 import json
 from concurrent.futures import Future
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -32,7 +33,7 @@ def test_outbox_metrics_of_a_replicated_memory(client, tmp_path, monkeypatch):
     assert "bankllm_outbox" not in client.get("/metrics").text
     with PineconeServer() as server:
         store = open_replicated(server, tmp_path / "memory.sqlite", dim=4, embedder_id="letters")
-        with fake_engine(store) as engine, TestClient(create_app(engine, Settings())) as client:
+        with closing(fake_engine(store)) as engine, TestClient(create_app(engine, Settings())) as client:
             server.key = "rotated"
             assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
             assert "\nbankllm_outbox_depth 1.0\n" in client.get("/metrics").text
@@ -64,7 +65,7 @@ def test_chat_answers_from_the_ledger(client, engine):
     assert body["conversation_id"] == "talk-1"
     assert body["request_id"] == response.headers["x-request-id"]
     assert set(body["latency_ms"]) == {"queue", "tokenise", "encode", "classify", "retrieve", "respond", "total"}
-    assert engine.memory.export_user("CUST001")[0]["assistant_response"] == body["reply"]
+    assert engine.memory.for_user("CUST001").export()[0]["assistant_response"] == body["reply"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_customer_reads_and_deletes_the_memory(client, engine):
         response = client.delete("/api/v1/customers/CUST001/memory")
         assert (response.status_code, response.content) == (204, b"")
     assert client.get("/api/v1/customers/CUST001/memory").json()["messages"] == []
-    assert len(engine.memory.export_user("CUST002")) == 1
+    assert len(engine.memory.for_user("CUST002").export()) == 1
 
 
 def raising(error):

@@ -21,7 +21,7 @@ from tests.support.server_client import Client, until
 
 pytestmark = pytest.mark.slow
 
-UVICORN = (sys.executable, "-m", "uvicorn", "bankllm.serving.asgi:app")
+UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "bankllm.serving.workers:worker_app")
 
 
 def test_chats_are_answered_while_the_store_is_locked(tmp_path: Path) -> None:

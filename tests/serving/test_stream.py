@@ -95,7 +95,7 @@ def events_in(text):
 def test_streamed_reply_equals_the_plain_reply(url, engine):
     *tokens, (kind, reply) = ask(url, BALANCE | {"conversation_id": "talk-1"})
     plain = httpx.post(url + CHAT, json=BALANCE | {"conversation_id": "talk-2"}, trust_env=False).json()
-    kept = engine.memory.export_user("CUST001")
+    kept = engine.memory.for_user("CUST001").export()
     assert ({kind for kind, _ in tokens}, kind) == ({"token"}, "reply")
     assert "".join(data["text"] for _, data in tokens) == reply["reply"]
     assert ChatReply.model_validate(reply).model_dump(mode="json") == reply
@@ -111,7 +111,7 @@ def test_reply_with_an_invented_number_is_replaced(url, engine):
     assert "1,000,000" not in json.dumps(tokens) + json.dumps(reply)
     assert (reply["responder"], reply["fallback"]) == ("template", "not grounded")
     assert "£4,907.60" in reply["reply"]
-    assert engine.memory.export_user("CUST001")[0]["assistant_response"] == reply["reply"]
+    assert engine.memory.for_user("CUST001").export()[0]["assistant_response"] == reply["reply"]
 
 
 def test_openai_stream_appends_the_fallback_as_a_correction(url, engine):
@@ -136,7 +136,7 @@ def test_error_during_a_stream_is_an_event(url, engine, caplog, fault, status, d
     assert detail in problem["detail"]
     assert "secret" not in json.dumps(problem)
     assert problem["request_id"] in " ".join(errors_of(caplog))
-    assert engine.memory.export_user("CUST001") == [], "a reply that was not delivered is not stored"
+    assert engine.memory.for_user("CUST001").export() == [], "a reply that was not delivered is not stored"
     with pytest.raises(openai.APIError, match=r"has the details|try again later") as caught:
         completion(url)
     assert caught.value.code == str(status)
@@ -162,7 +162,7 @@ def test_disconnect_stops_the_responder_and_stores_nothing(url, engine, caplog, 
     assert left.left.wait(2), "the responder continues after the client disconnected"
     engine.responder = TemplateResponder()
     assert ask(url)[-1][0] == "reply"
-    assert [turn["user_message"] for turn in engine.memory.export_user("CUST001")] == [BALANCE["message"]]
+    assert [turn["user_message"] for turn in engine.memory.for_user("CUST001").export()] == [BALANCE["message"]]
     assert errors_of(caplog) == []
     lines = [record.route for record in caplog.records if record.name == "bankllm.access"]
     assert lines[:1] == [path], "a request with a disconnected client is logged too"

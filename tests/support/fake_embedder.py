@@ -22,4 +22,4 @@ def vectors(texts: Sequence[str]) -> np.ndarray:
 
 def fake_embedder() -> Embedder:
     """Return a new embedder with an empty cache and zero counts, as in a new process."""
-    return Embedder(encode=vectors, tokenise=tokens)
+    return Embedder(encode=vectors)

@@ -114,7 +114,7 @@ class World:
             del self._of(user)[id_]
 
     def _forget(self, service: VectorService, user: str, number: int, many: int) -> None:
-        service.forget_user(user)
+        service.for_user(user).forget()
         self._of(user).clear()
 
     def _add(self, service: VectorService, user: str, number: int, many: int) -> None:
@@ -138,7 +138,7 @@ class World:
     def _recent(self, service: VectorService, user: str, number: int, many: int) -> None:
         own = set(self._of(user).values())
         assert {turn.user_message for turn in service.for_user(user).recent(many)} <= own
-        assert {turn["user_message"] for turn in service.export_user(user)} == own
+        assert {turn["user_message"] for turn in service.for_user(user).export()} == own
 
 
 def run_sequences(world: World, sequences: int) -> None:

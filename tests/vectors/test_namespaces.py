@@ -50,7 +50,7 @@ def test_a_memory_accesses_only_its_customer(service: VectorService, memory: Cus
     assert [turn["user_message"] for turn in memory.export()] == ["hello", "good bye"]
     memory.forget()
     assert memory.export() == []
-    assert service.stats().cache_bytes == 0
+    assert service.embedder.cache_bytes == 0
     assert service.for_user("CUST002").recent(5)[0].user_message == "I lost my card"
 
 
@@ -88,7 +88,7 @@ def test_a_customer_with_the_name_of_a_collection_is_separate(service: VectorSer
     service.for_user(name).store("own text", "", "")
     assert [match.text for match in service.for_user(name).search("text", 10)] == ["own text"]
     assert [match.text for match in service.collection(name).search("text", 10)] == ["shared text"]
-    service.forget_user(name)
+    service.for_user(name).forget()
     assert service.collection(name).count() == 1
 
 
@@ -129,7 +129,7 @@ def test_invalid_texts_are_rejected(
     for search in (memory.search, intents.search):
         with pytest.raises(UsageError, match=f"query {message}"):
             search(text)
-    assert service.stats().messages == 0
+    assert service.store.count() == 0
 
 
 @pytest.mark.parametrize(

@@ -34,26 +34,24 @@ def test_a_message_is_found_by_its_meaning(memory: VectorService) -> None:
     assert match.metadata == {"assistant_response": "I have frozen it.", "intent": "lost_or_stolen_card"}
 
 
-def test_a_given_vector_is_not_embedded_again(memory: VectorService) -> None:
+def test_a_given_vector_is_not_embedded_again(memory: VectorService, monkeypatch: pytest.MonkeyPatch) -> None:
     vector = memory.embedder.encode(["I lost my card"])[0]
-    encoded = memory.stats().cache_hits + memory.stats().cache_misses
+    monkeypatch.setattr(memory.embedder, "encode", None)
     memory.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card", vector=vector)
     match = memory.semantic_search("I lost my card", user_id="CUST001", vector=vector)[0]
     assert match.score == pytest.approx(1, abs=1e-6)
-    assert memory.stats().cache_hits + memory.stats().cache_misses == encoded
 
 
-def test_stats_describe_store_embedder_and_cache(embedder: Embedder) -> None:
+def test_a_service_counts_its_messages_and_the_hits_of_its_cache(embedder: Embedder) -> None:
     embedder.clear_cache()
     embedder.counts = CacheCounts()
     with open_service(embedder=embedder) as memory:
         memory.store_message("CUST001", "hello", "Hello!", "greeting")
         memory.semantic_search("hello", user_id="CUST001")
-        stats = memory.stats()
-    assert (stats.store, stats.messages, stats.embedder, stats.dim) == ("sqlite", 1, embedder.model_id, 384)
-    assert (stats.cache_hits, stats.cache_misses, stats.cache_hit_rate) == (1, 1, 0.5)
-    assert stats.cache_bytes > 384 * 4
-    assert (stats.replication, memory.backlog(), memory.store.remote) == (None, (0, 0.0), False)
+        assert (memory.store.count(), embedder.counts.hit_rate) == (1, 0.5)
+        assert embedder.cache_bytes > 384 * 4
+        store = memory.store
+        assert (store.replication(), memory.backlog(), store.remote, store.kind) == (None, (0, 0.0), False, "sqlite")
 
 
 def test_a_reply_is_optional_but_limited_in_length(memory: VectorService) -> None:
@@ -85,13 +83,13 @@ def test_two_machines_with_a_pinecone_key_share_rows(
         drain(one.store)
         until(lambda: one.store.replication().pushed == 1)
         assert other.semantic_search("card missing", user_id="CUST001")[0].text == "I lost my card"
-        assert other.export_user("CUST001")[0]["assistant_response"] == "Frozen."
+        assert other.for_user("CUST001").export()[0]["assistant_response"] == "Frozen."
         assert other.for_user("CUST001").recent(1)[0].user_message == "I lost my card"
-        stats = one.stats()
-        assert (stats.store, stats.messages, other.stats().messages) == ("pinecone", 1, 0)
-        assert stats.replication is not None
-        assert (stats.replication.outbox_depth, stats.replication.pushed, stats.replication.fallbacks) == (0, 1, 0)
-        other.forget_user("CUST001")
-        assert other.export_user("CUST001") == []
+        assert (one.store.kind, one.store.count(), other.store.count()) == ("pinecone", 1, 0)
+        state = one.store.replication()
+        assert state is not None
+        assert (state.outbox_depth, state.pushed, state.fallbacks) == (0, 1, 0)
+        other.for_user("CUST001").forget()
+        assert other.for_user("CUST001").export() == []
     assert list(server.indexes) == ["assistant"]
     assert server.namespaces["CUST001"] == {}

@@ -11,7 +11,6 @@ DATA = Path(__file__).parents[2] / "data"
 @dataclass(frozen=True)
 class Article:
     title: str
-    """Under which a reply offers it as a topic."""
     answer: str
 
 

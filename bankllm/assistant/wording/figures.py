@@ -4,6 +4,7 @@ A figure is compared as it is written, because the prompt asks a model to copy i
 single number words and digits are the same figure (`two`, `2`). No digit is ignored.
 """
 
+import calendar
 import re
 import unicodedata
 
@@ -15,10 +16,7 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _NUMBERS = {word: str(number) for number, word in enumerate(_UP_TO_19.split())} | {
     word: str(10 * number) for number, word in enumerate(_TENS.split(), start=2)
 }
-_MONTHS = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
-)
+_MONTHS = [name.lower() for name in calendar.month_name[1:]]
 _WORDS = frozenset(
     (
         f"{' '.join(_NUMBERS)} hundred thousand million billion dozen percent "

@@ -23,7 +23,6 @@ Write no list, heading, Markdown or link."""
 
 class Prompt(NamedTuple):
     messages: Messages
-    """`system` and `user`."""
     listing: str
     """The facts, one per line."""
     masked: dict[str, str]

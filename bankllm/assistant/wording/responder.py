@@ -11,12 +11,9 @@ from bankllm.util.registry import Registry
 Fallback = Literal[
     "abstained", "busy", "cut off", "empty", "failed", "not grounded", "refused", "resting", "time-out", "unreachable"
 ]
-"""Why a reply has the text of the facts although a language model is configured.
-
-`abstained`: there are no facts to word. `busy`: too many replies are being generated. `failed`: an unexpected error or
-response. `not grounded`: the text states a figure that is not a fact. `refused`: the model server answered with a
-permanent error. `resting`: the circuit breaker is open.
-"""
+"""Why a reply has the text of the facts although a language model is configured. `abstained`: there are no facts to
+word. `busy`: too many replies are being generated. `failed`: an unexpected error or response. `not grounded`: the text
+states a figure that is not a fact. `refused`: a permanent error. `resting`: the circuit breaker is open."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,6 @@ class OutboxWorker:
         self._thread.start()
 
     def wake(self) -> None:
-        """Check the outbox now."""
         self._wake.set()
 
     def close(self, drain_s: float) -> None:

@@ -20,45 +20,38 @@ class FairLock:
     """A lock with first-in-first-out order, so that a thread that writes without a pause does not starve searches."""
 
     def __init__(self) -> None:
-        self._guard = Lock()  # protects the two fields below; held only briefly
-        self._held = False
-        self._gates: deque[Lock] = deque()
+        self._guard = Lock()  # protects the queue; held only briefly
+        self._gates: deque[Lock] = deque()  # one per thread: the first one holds the lock
 
     @property
     def waiting(self) -> int:
-        return len(self._gates)
+        return max(0, len(self._gates) - 1)
 
     def acquire(self, timeout: float = -1) -> bool:
         """Wait for the lock, at most `timeout` seconds (−1: without a limit); return whether it was acquired."""
+        gate = Lock()
         with self._guard:
-            if not self._held:
-                self._held = True
-                return True
-            gate = Lock()
-            gate.acquire()
             self._gates.append(gate)
+            if self._gates[0] is gate:
+                return True
+            gate.acquire()
         opened = False
         try:
-            opened = gate.acquire(timeout=timeout)  # `release` of the previous holder releases the gate
+            opened = gate.acquire(timeout=timeout)  # the previous holder releases the gate
         finally:
             if not opened:  # timed out or interrupted
-                with self._guard:
-                    if gate in self._gates:
-                        self._gates.remove(gate)
-                    else:
-                        self._pass_on()
+                self._leave(gate)
         return opened
 
     def release(self) -> None:
-        """Pass the lock to the thread that has waited longest."""
-        with self._guard:
-            self._pass_on()
+        self._leave(self._gates[0])
 
-    def _pass_on(self) -> None:
-        if self._gates:
-            self._gates.popleft().release()
-        else:
-            self._held = False
+    def _leave(self, gate: Lock) -> None:
+        with self._guard:
+            held = self._gates[0] is gate
+            self._gates.remove(gate)
+            if held and self._gates:
+                self._gates[0].release()
 
 
 @dataclass(eq=False)
@@ -83,7 +76,6 @@ class SharedConnection:
 
     @contextmanager
     def exclusive(self) -> Iterator[sqlite3.Connection]:
-        """Give this thread exclusive access to the connection."""
         until = time.monotonic() + self._wait_s
         if not self.lock.acquire(self._wait_s):
             name = self.path or "in memory"
@@ -99,7 +91,6 @@ class SharedConnection:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Run the body in a read transaction."""
         with self.exclusive() as db, transaction(db, "DEFERRED"):
             check_vectors(db, self.path, *self._vectors)
             yield db

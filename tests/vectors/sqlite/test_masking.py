@@ -154,7 +154,7 @@ def test_the_service_masks_all_stored_texts(path: Path) -> None:
     with VectorService(SQLiteStore(path, DIM, embedder.model_id), embedder) as service:
         service.store_message("CUST001", MESSAGE, f"I block {CARD}.", "lost_or_stolen_card")
         service.for_user("CUST001").store_many([Message(MESSAGE, f"I block {CARD}.")], vectors=given)
-        row = service.for_user("CUST001").row(MESSAGE, f"I block {CARD}.", "", given[0])
+        row = service.for_user("CUST001").row(Message(MESSAGE, f"I block {CARD}."), given[0])
         service.store.upsert("CUST001", [row])
         ids = service.collection("notes").add([MESSAGE, mask(MESSAGE)], metadata=[{"card": CARD}, {"all": [CARD]}])
         kept = [*service.store.export("CUST001"), *service.store.export("collection notes")]
