@@ -104,8 +104,8 @@ class Load:
     timeout_s: float = 30
     """Timeout per request, in s."""
     seed: int = 0
-    token: str | Mapping[str, str] | None = field(default=None, repr=False)
-    """One bearer token for all customers, or one per customer id."""
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Customer id → bearer token; empty for a server without authentication."""
     warm_up: int = 0
     """Number of requests before the measured ones; there is no pause between the two."""
     rate: float | None = None
@@ -131,12 +131,6 @@ class Load:
         """Upper bound of a closed loop's duration in s: every request times out, plus 60 s for the start."""
         return 60 + (self.total / self.users + 1) * (self.timeout_s + self.wait_s[1])
 
-    def tokens(self) -> dict[str, str]:
-        """Customer id → bearer token; empty for a server without authentication."""
-        if isinstance(self.token, str):
-            return dict.fromkeys(self.customers, self.token)
-        return dict(self.token or {})
-
     def calls(self) -> Iterator[tuple[RequestKind, dict[str, str]]]:
         """Yield requests as kind and JSON body: a random text of a random customer, or a health check. Never ends."""
         draw = Random(f"{self.seed} calls")
@@ -150,8 +144,6 @@ class Load:
 
 @dataclass
 class LoadResult:
-    """What a driver measured for one load."""
-
     load: Load
     rows: list[RequestRow]
     """All rows. Rows of the warm-up have the phase `warm_up` and enter no result."""
@@ -179,12 +171,7 @@ class LoadResult:
         """The rows without the warm-up."""
         return [each for each in self.rows if each["phase"] != "warm_up"]
 
-    def chats(self) -> list[RequestRow]:
-        """The chats among the measured rows."""
-        return [each for each in self.measured if each["kind"] == "chat"]
-
     def summary(self) -> dict[str, Value]:
-        """The load as one row, for the raw file of summaries."""
         requests, is_open = len(self.measured), self.load.rate is not None
         return {
             "driver": self.load.driver,

@@ -49,10 +49,7 @@ class Recorder:
         random.seed(PLAN["seed"])
 
     def claim(self, opening: bool) -> str:
-        """Claim one of the planned requests and return its phase. Stops this user if all requests are claimed.
-
-        `opening` says whether the request is the first one of its user.
-        """
+        """Claim one of the planned requests and return its phase. Stops this user if all requests are claimed."""
         if self.claimed == self.total:
             raise StopUser
         self.claimed += 1
@@ -90,8 +87,6 @@ def open_recorder(environment: Environment, **_: Any) -> None:
 
 
 class BankingUser(FastHttpUser):
-    """A closed-loop user: sends a request, waits for the reply, pauses, and sends the next request."""
-
     recorder: Recorder
     connection_timeout = network_timeout = PLAN["timeout_s"]
     fresh = True
@@ -101,7 +96,6 @@ class BankingUser(FastHttpUser):
 
     @task
     def ask(self) -> None:
-        """Send a health check or a chat, drawn according to the mix."""
         context = {"phase": self.recorder.claim(self.fresh)}
         self.fresh = False
         if random.random() < PLAN["health_share"]:

@@ -10,6 +10,7 @@ from typing import Any
 import jwt
 
 from bankllm import datasets
+from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import write_rows
 from bankllm.loadtest.load import Load, LoadResult, RequestRow, estimate
@@ -17,8 +18,6 @@ from bankllm.loadtest.runner import LoadInterrupted, run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.settings import Settings
 
-CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
-"""Customer ids of the demo ledger."""
 TOKEN_SECONDS = 3600
 """Lifetime of a token in s; a load against a server with authentication must not take longer."""
 SMOKE_TEST: dict[str, Any] = {"rate": 20, "requests": 40, "arrivals": "constant", "kind": "mix", "timeout_s": 5}
@@ -86,7 +85,7 @@ def smoke_test(*, url: str | None, settings: Settings, allow_remote: bool = Fals
 
 def send(driver: str, settings: Settings, *, url: str | None, workers: int = 1, **arguments: Any) -> LoadResult:
     """Run a load on the server at `url`, or on one with an empty message store that is started for it."""
-    arguments = {"customers": CUSTOMERS, "token": tokens(settings, CUSTOMERS), **arguments}
+    arguments = {"customers": CUSTOMERS, "tokens": tokens(settings, CUSTOMERS), **arguments}
     Load(url or "http://127.0.0.1", driver, **arguments)  # reject wrong arguments before a server is started
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
@@ -96,10 +95,10 @@ def send(driver: str, settings: Settings, *, url: str | None, workers: int = 1, 
         return run_load(url, driver, output=folder, **arguments)
 
 
-def tokens(settings: Settings, customers: Sequence[str]) -> Mapping[str, str] | None:
-    """Return customer id → bearer token, signed with the secret in `settings`; None without a secret."""
+def tokens(settings: Settings, customers: Sequence[str]) -> Mapping[str, str]:
+    """Return customer id → bearer token, signed with the secret in `settings`; empty without a secret."""
     if settings.jwt_secret is None:
-        return None
+        return {}
     secret = settings.jwt_secret.get_secret_value()
     claims = {"exp": time.time() + TOKEN_SECONDS, "aud": settings.jwt_audience or "bankllm"}
     return {customer: jwt.encode(claims | {"sub": customer}, secret, algorithm="HS256") for customer in customers}

@@ -79,7 +79,7 @@ def test_a_smoke_test_fails_if_a_chat_fails(server: ServerProcess, monkeypatch: 
 
 
 def test_each_customer_has_a_token() -> None:
-    assert tokens(get_settings(), ["CUST001"]) is None
+    assert tokens(get_settings(), ["CUST001"]) == {}
     secret = "k" * 40
     settings = get_settings().model_copy(update={"jwt_secret": SecretStr(secret)})
     by_customer = tokens(settings, ["CUST001", "CUST002"])

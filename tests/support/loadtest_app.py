@@ -23,7 +23,7 @@ APP = (sys.executable, __file__)
 
 ARGUMENTS: dict[str, Any] = {"messages": ["hi"], "customers": ["CUST001"]}
 MIXED: dict[str, Any] = {"messages": ["hi", "hello", "fail"], "customers": ["CUST001", "CUST002"]}
-MIXED |= {"token": {"CUST001": "s3cret1", "CUST002": "s3cret2"}}
+MIXED |= {"tokens": {"CUST001": "s3cret1", "CUST002": "s3cret2"}}
 """Arguments of a load with two customers, each with their token, whose message `fail` fails."""
 
 
@@ -41,7 +41,7 @@ def check_rows(result: LoadResult, arrived: list[dict[str, str]]) -> None:
     assert sum(row["kind"] == "chat" for row in result.rows) == len(chats) > 10 < len(arrived) - len(chats)
     assert {call["message"] for call in chats} == set(MIXED["messages"])
     assert {(call["customer_id"], call["authorization"]) for call in chats} == {
-        (customer, f"Bearer {token}") for customer, token in MIXED["token"].items()
+        (customer, f"Bearer {token}") for customer, token in MIXED["tokens"].items()
     }
     failed = [row for row in result.rows if row["error"]]
     assert {(row["status"], row["error"]) for row in failed} == {(503, "HTTP 503")}

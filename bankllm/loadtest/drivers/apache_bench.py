@@ -28,7 +28,7 @@ def run_ab(load: Load, folder: Path) -> LoadResult:
     command = ["ab", "-q", "-l", "-k", "-r", "-s", str(max(1, round(load.timeout_s)))]
     command += ["-n", str(load.total), "-c", str(load.users), "-g", "ab.tsv", "-e", "ab.csv"]
     command += ["-p", "body.json", "-T", "application/json"] if kind == "chat" else []
-    token = load.tokens().get(customer)
+    token = load.tokens.get(customer)
     command += ["-H", f"Authorization: Bearer {token}"] if token else []
     log = folder / "ab.txt"
     # On SIGINT, ab writes the rows that it has so far.

@@ -20,12 +20,12 @@ def run_locust(load: Load, folder: Path) -> LoadResult:
     """
     result_file, log = folder / "locust.json", folder / "locust.log"
     result_file.unlink(missing_ok=True)
-    plan = asdict(load) | {"health_share": HEALTH_SHARE[load.mix], "token": None, "result": result_file.name}
+    plan = asdict(load) | {"health_share": HEALTH_SHARE[load.mix], "tokens": None, "result": result_file.name}
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     users, script = str(load.users), str(Path(__file__).parents[1] / "locustfile.py")
     command = [sys.executable, "-m", "locust", "-f", script, "--headless", "--host", load.url, "-u", users, "-r", users]
     command += ["--only-summary", "--exit-code-on-error", "0"]
-    environment = {"BANKLLM_LOAD_PLAN": "plan.json", "BANKLLM_LOAD_TOKENS": json.dumps(load.tokens())}
+    environment = {"BANKLLM_LOAD_PLAN": "plan.json", "BANKLLM_LOAD_TOKENS": json.dumps(dict(load.tokens))}
     child = processes.run(command, log, load.max_duration_s(), environment, signal.SIGTERM)
     empty: dict[str, Any] = {"rows": [], "cpu_share": None}
     found = json.loads(result_file.read_text(encoding="utf-8")) if result_file.exists() else empty

@@ -16,17 +16,7 @@ from random import Random
 from typing import Any
 
 from bankllm.evidence.statistics.samples import samples_needed
-from bankllm.loadtest.load import (
-    LOAD_DRIVERS,
-    PATHS,
-    Arrivals,
-    Load,
-    LoadDriver,
-    LoadResult,
-    RequestRow,
-    estimate,
-    row,
-)
+from bankllm.loadtest.load import LOAD_DRIVERS, PATHS, Arrivals, Load, LoadDriver, LoadResult, RequestRow, estimate, row
 
 HEAD_START_S = 0.05
 """Seconds between the start of the event loop and the first due time."""
@@ -74,8 +64,6 @@ LOAD_DRIVERS.add("open-loop", LoadDriver(run_open_loop, "open", ("chat", "health
 
 
 class Generator:
-    """Sends the requests of one load and collects their rows."""
-
     def __init__(self, load: Load) -> None:
         self.load = load
         self.rows: dict[int, RequestRow] = {}
@@ -119,7 +107,7 @@ class Generator:
             self._loop.call_soon_threadsafe(self._sending.cancel)
 
     def _calls(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        headers = {customer: {"Authorization": f"Bearer {token}"} for customer, token in self.load.tokens().items()}
+        headers = {customer: {"Authorization": f"Bearer {token}"} for customer, token in self.load.tokens.items()}
         for kind, body in self.load.calls():
             request = {"method": "POST" if body else "GET", "url": self.load.url + PATHS[kind], "json": body or None}
             yield kind, request | {"headers": headers.get(body.get("customer_id", ""))}

@@ -11,24 +11,20 @@ from bankllm.loadtest.load import RequestRow, Value, estimate
 COLUMNS = ("load", "percentile", "driver", "driver_ms", "against", "against_ms", "apart", "tolerance", "agrees")
 PERCENTILES = {"p50": 0.5, "p95": 0.95}
 TOLERANCE = 0.2
-"""Largest difference of a driver from the median of all drivers, as a share of that median.
-
-Two runs of a driver differ by up to 10 %; an error of method (rounding, a wait left out) by more than 20 %.
-"""
+"""Largest difference of a driver from the median of all drivers, as a share of that median. Two runs of a driver differ
+by up to 10 %; an error of method (rounding, a wait left out) by more than 20 %."""
 RESOLUTION_MS = 2.0
 """Smaller differences in ms always agree, because ab reports whole milliseconds."""
 BUCKETS = 1
-"""Largest difference between the percentile of a driver and that of the server's histogram, in buckets.
-
-It leaves out the network, the parser and the wait for the event loop, which can move a reply into the next bucket.
-"""
+"""Largest difference of a driver from the server's histogram, in buckets. The histogram leaves out the network, the
+parser and the wait for the event loop, which can move a reply into the next bucket."""
 
 
 def drivers_agree(measured: Mapping[str, Sequence[RequestRow]], *, load: str) -> list[RequestRow]:
     """Compare each driver's p50 and p95 of the latency (ms) with the median of all drivers.
 
-    Returns one row per driver and percentile, with the difference (`apart`) and the verdict (`agrees`: yes or no). A
-    driver with too few rows for a percentile is left out. A single driver is not compared.
+    Returns one row per driver and percentile. A driver with too few rows for a percentile is left out, and a single
+    driver is not compared.
     """
     rows: list[RequestRow] = []
     tolerance = f"{TOLERANCE:.0%} or {RESOLUTION_MS:g} ms"
@@ -71,7 +67,6 @@ def histogram_agrees(
 
 
 def verdict(rows: Sequence[RequestRow]) -> str:
-    """Summarise the comparisons in one sentence."""
     if not rows:
         return "Nothing was compared: there were too few samples, or only one tool."
     disagreeing = [

@@ -1,7 +1,7 @@
 """Rate sweep: find the knee, the highest offered rate at which the server keeps its latency objective.
 
-All loads are open loops. A closed loop slows down with the server, so it cannot offer more than the server sustains.
-The statistic `knee` in `evidence.statistics.rates` defines the knee and computes it from the rows.
+A closed loop slows down with the server, so it could not offer more than the server sustains. The statistic `knee` in
+`evidence.statistics.rates` defines the knee and computes it from the rows.
 """
 
 import math
@@ -30,7 +30,7 @@ KEPT_COLUMNS = ("scheduled_s", "sent_s", "done_s", "latency_ms", "service_ms", "
 
 @dataclass(frozen=True)
 class Step:
-    """The result of one offered rate, in requests per second. Only a generator at its limit makes a step invalid."""
+    """The result of one offered rate, in requests per second."""
 
     rate: float
     result: LoadResult
@@ -60,7 +60,6 @@ class Step:
         return self.result.invalid_because is None and knee_of([self]) is not None
 
     def summary(self) -> dict[str, object]:
-        """The step as one row of a table."""
         return {
             "offered/s": self.rate,
             "achieved/s": self.achieved,
@@ -108,11 +107,7 @@ def next_rate(steps: Sequence[Step]) -> float | None:
 
 
 def rows_of(steps: Sequence[Step], name: str) -> Iterator[dict[str, object]]:
-    """Yield the raw rows of a sweep, sorted by rate.
-
-    `sweep` is the name, `offered_per_s` the offered rate, and `judged` is no if the load generator could not sustain
-    the rate, so the step says nothing about the server. `KEPT_COLUMNS` follow.
-    """
+    """Yield the raw rows of a sweep, sorted by rate. `judged` is no if the load generator could not keep the rate."""
     for step in sorted(steps, key=lambda step: step.rate):
         about = {
             "sweep": name,

@@ -17,7 +17,8 @@ needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
 
 @needs_ab
 def test_ab_sends_every_request_and_returns_one_row_per_request(server: ServerProcess, tmp_path: Path) -> None:
-    result = run_load(server.url, "ab", users=5, requests=60, token="s3cret", output=tmp_path, **ARGUMENTS)
+    load = {"users": 5, "requests": 60, "tokens": {"CUST001": "s3cret"}}
+    result = run_load(server.url, "ab", **load, output=tmp_path, **ARGUMENTS)
     assert seen(server.url) == 60 * [
         {"kind": "chat", "authorization": "Bearer s3cret", "message": "hi", "customer_id": "CUST001"}
     ]

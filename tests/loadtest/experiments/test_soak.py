@@ -55,13 +55,13 @@ def test_an_error_while_sampling_is_raised() -> None:
 def test_the_messages_of_each_customer_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def delete(address: str, headers: dict[str, str], **_: object) -> httpx.Response:
-        asked.append(f"{address} {headers.get('Authorization')}")
+    def delete(address: str, **_: object) -> httpx.Response:
+        asked.append(address)
         return httpx.Response(404 if "CUST404" in address else 204)
 
     monkeypatch.setattr(httpx, "delete", delete)
-    delete_memory("http://127.0.0.1:9", ["CUST001", "CUST002"], token="s3cret")
-    assert asked == [f"http://127.0.0.1:9/api/v1/customers/CUST00{n}/memory Bearer s3cret" for n in (1, 2)]
+    delete_memory("http://127.0.0.1:9", ["CUST001", "CUST002"])
+    assert asked == [f"http://127.0.0.1:9/api/v1/customers/CUST00{n}/memory" for n in (1, 2)]
     with pytest.raises(ServerError, match=r"DELETE .*CUST404/memory: expected HTTP 204, found HTTP 404"):
         delete_memory("http://127.0.0.1:9", ["CUST404"])
 
