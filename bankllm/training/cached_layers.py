@@ -86,7 +86,8 @@ class CachedPrefix:
     """
 
     def __init__(self, body: nn.Module, first: int, states: list[Tensor]) -> None:
-        self._below, self._states = layer_list(body)[1][:first] if first else [], states
+        self._below: list[nn.Module] = [*layer_list(body)[1][:first]] if first else []
+        self._states = states
         self._device = next(body.parameters()).device
         self._hidden: Tensor | None = None
 
