@@ -1,4 +1,4 @@
-"""The embedded store at growing sizes: load rate, first and later searches, memory, file size; then writes.
+"""The embedded store at growing sizes: load rate, first and later searches, memory and file size.
 
 python benchmarks/store_scale.py [--sizes 1000 15000 100000 1000000]
 
@@ -109,37 +109,6 @@ def concurrent(store: SQLiteStore, queries: np.ndarray, seconds: float = 4) -> d
     return spread(times)
 
 
-def measure_customers(path: Path, customers: int = 75) -> dict[str, Any]:
-    """Measure 15,000 rows of 75 customers: a customer's search, and durable single inserts by 1 and by 32 threads."""
-    store = open_store(path)
-    for number in range(customers):
-        store.upsert(f"CUST{number:03}", next(rows(200, seed=number)))
-    queries = np.random.default_rng(2).normal(size=(1000, DIM))
-    chosen = random.Random(0).choices(range(customers), k=1000)
-    for number in range(customers):
-        store.search(f"CUST{number:03}", queries[0], 10)
-    values = [
-        milliseconds(lambda query=query, n=n: store.search(f"CUST{n:03}", query, 10))
-        for query, n in zip(queries, chosen, strict=True)
-    ]
-    single = [milliseconds(lambda row=row: store.upsert("CUST000", [row])) for row in next(rows(1000, seed=100))]
-    many = [next(rows(150, seed=200 + n)) for n in range(32)]
-
-    def write(name: int) -> None:
-        for row in many[name]:
-            store.upsert(f"CUST{name:03}", [row])
-
-    with ThreadPoolExecutor(32) as pool:
-        group_s = milliseconds(lambda: list(pool.map(write, range(32)))) / 1000
-    store.close()
-    return {
-        "customer": spread(values),
-        "insert": spread(single),
-        "insert/s": 1e6 / sum(single),
-        "group/s": sum(map(len, many)) / group_s,
-    }
-
-
 def show(values: dict[str, Any]) -> str:
     """Format one line of `name value` pairs, with times as p50/p95/max."""
     parts = []
@@ -167,7 +136,6 @@ def main() -> None:
             child = subprocess.run([*command, "--folder", name], stdout=subprocess.PIPE, text=True, check=True)
             print(show(json.loads(child.stdout)), flush=True)
             (folder / "scale.sqlite").unlink()
-        print("15,000 rows of 75 customers |", show(measure_customers(folder / "customers.sqlite")))
 
 
 if __name__ == "__main__":

@@ -67,36 +67,27 @@ def run_phase(contender: Contender, phase: str, sample: Sample, folder: Path, *a
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def kill_after_inserts(
-    contender: Contender, sample: Sample, folder: Path, count: int, *arguments: str
-) -> tuple[int, int]:
-    """Kill a contender (SIGKILL) after `count` acknowledged inserts.
+def insert_and_kill(contender: Contender, sample: Sample, folder: Path, *arguments: str) -> tuple[list[float], int]:
+    """Insert single rows, then kill the process (SIGKILL).
 
-    Returns the number of acknowledged inserts and the number of those that a new process does not find.
+    Returns the ms of each acknowledged insert, and the number of those that a new process does not find.
     """
-    command = _command(contender, "insert", sample, folder, ["--tell", "--count", str(count), *arguments])
+    rows_before = run_phase(contender, "count", sample, folder)["count"]
+    command = _command(contender, "insert", sample, folder, arguments)
     with subprocess.Popen(command, env=_environment(contender), stdout=subprocess.PIPE, text=True) as child:
         try:
-            lines = iter(child.stdout.readline, "")
-            rows_before = int(next(lines))
-            acknowledged = sum(1 for _ in iter(lambda: next(lines), "done\n"))
-        except (StopIteration, ValueError):
+            took = [float(line) for line in iter(child.stdout.readline, "done\n")]
+        except ValueError:
             raise StoreError(f"{contender.name} exited before it was killed. See its error above.") from None
         finally:
             child.kill()
     found = run_phase(contender, "count", sample, folder)["count"]
-    return acknowledged, max(0, rows_before + acknowledged - found)
+    return took, max(0, rows_before + len(took) - found)
 
 
-def bytes_on_disk(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _command(
-    contender: Contender, phase: str, sample: Sample, folder: Path, arguments: Sequence[str]
-) -> tuple[str, ...]:
-    what = (phase, "--store", contender.store, "--layout", contender.layout)
-    return (sys.executable, str(CHILD), *what, "--sample", str(sample.folder), "--folder", str(folder), *arguments)
+def _command(contender: Contender, phase: str, sample: Sample, folder: Path, arguments: Sequence[str]) -> list[str]:
+    what = [phase, "--store", contender.store, "--layout", contender.layout]
+    return [sys.executable, str(CHILD), *what, "--sample", str(sample.folder), "--folder", str(folder), *arguments]
 
 
 def _environment(contender: Contender) -> dict[str, str]:

@@ -105,11 +105,6 @@ def recall(vectors: np.ndarray, query: np.ndarray, found: Sequence[int], top_k: 
     return float(np.count_nonzero(scores[list(dict.fromkeys(found))] >= threshold)) / wanted
 
 
-def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
-    p50, p95 = (float(value) for value in np.percentile(milliseconds, [50, 95]))
-    return {"p50_ms": p50, "p95_ms": p95}
-
-
 def _embed(texts: list[str], path: Path) -> np.ndarray:
     if not path.exists():
         print(f"embedding {len(texts):,} texts once, into {path.name}", flush=True)

@@ -15,108 +15,83 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import vector_data
-from vector_contenders import CONTENDERS, INSTALL, Contender, bytes_on_disk, kill_after_inserts, run_phase
-from vector_data import Sample, percentiles, recall
+from vector_contenders import CONTENDERS, INSTALL, Contender, insert_and_kill, run_phase
+from vector_data import Sample, recall
 
 from bankllm.errors import BankLLMError, UsageError
 
 STORES = tuple(dict.fromkeys(contender.store for contender in CONTENDERS))
-Row = dict[str, object]
-Figures = dict[str, float]
+Row = dict[str, Any]
+SEARCH = ("p50, ms", "p95, ms", "recall@10")
 HEADINGS = (
-    "store",
-    "load, rows/s",
-    "durable insert p50, ms",
-    "inserts/s",
-    "all: p50, ms",
-    "p95, ms",
-    "recall@10",
-    "one customer: p50, ms",
-    "p95, ms",
-    "recall@10",
-    "disk, MiB",
-    "memory, MiB",
-    "lost by kill -9",
+    *("store", "load, rows/s", "durable insert p50, ms", "inserts/s"),
+    *(f"all: {name}" for name in SEARCH),
+    *(f"one customer: {name}" for name in SEARCH),
+    *("disk, MiB", "memory, MiB", "lost by kill -9"),
 )
 
 
 def measure(contender: Contender, sample: Sample, folder: Path, options: argparse.Namespace) -> Row:
     """Measure one contender, whose files are written to an empty `folder`."""
-    fill_result = run_phase(contender, "fill", sample, folder)
-    disk = bytes_on_disk(folder)
+    filled = run_phase(contender, "fill", sample, folder)
+    disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     scope = ("--customers",) if contender.can_filter else ()
-    search_result = run_phase(contender, "ask", sample, folder, "--count", str(options.queries), *scope)
+    found = run_phase(contender, "ask", sample, folder, "--count", str(options.queries), *scope)
     limits = ("--count", str(options.inserts), "--seconds", str(options.seconds))
-    inserts = run_phase(contender, "insert", sample, folder, *limits)
-    row: Row = {
-        "store": contender.name,
-        "version": contender.version,
-        "load_rows_per_s": fill_result["rows"] / fill_result["seconds"],
+    inserts, lost = insert_and_kill(contender, sample, folder, *limits)
+    return {
+        "load_rows_per_s": filled["rows"] / filled["seconds"],
         "disk_bytes": disk,
-        "rss_bytes": search_result["rss_bytes"],
-        "inserts": len(inserts["insert"]),
-        "insert": {**percentiles(inserts["insert"]), "per_s": 1000 / float(np.mean(inserts["insert"]))},
-        "keeps_log": contender.keeps_log,
-        **searches(search_result, sample),
+        "rss_bytes": found["rss_bytes"],
+        "insert_ms": inserts,
+        "lost": lost,
+        **searches(found, sample),
     }
-    kept = ("--seconds", str(options.seconds))
-    row["acknowledged"], row["lost"] = kill_after_inserts(contender, sample, folder, options.killed, *kept)
-    return row
 
 
-def searches(search_result: dict, sample: Sample) -> Row:
-    """Return percentiles and recall of the results of the phase `ask`."""
-    vectors, queries = sample.vectors, sample.queries
-    row: Row = {}
-    if "all" in search_result:
-        shares = [recall(vectors, query, ids) for query, (ids, _) in zip(queries, search_result["all"], strict=False)]
-        row["all"] = {**percentiles([took for _, took in search_result["all"]]), "recall": float(np.mean(shares))}
-    if "customer" in search_result:
-        members = vector_data.customers(len(vectors))
+def searches(found: dict, sample: Sample) -> Row:
+    """Return p50 and p95 in ms and the mean recall, for searches of all rows and of one customer's rows."""
+    vectors, queries, row = sample.vectors, sample.queries, {}
+    members = vector_data.customers(len(vectors))
+    for kind in ("all", "customer"):
+        if kind not in found:
+            continue
         shares = []
-        found = zip(queries, search_result["customer_names"], search_result["customer"], strict=False)
-        for query, name, (ids, _) in found:
-            own_rows = members[name]
-            if not np.isin(ids, own_rows).all():
-                raise UsageError(f"A search for {name} returned other rows; expected only its own {len(own_rows)}.")
-            shares.append(recall(vectors[own_rows], query, np.searchsorted(own_rows, ids).tolist()))
-        row["customer"] = {
-            **percentiles([took for _, took in search_result["customer"]]),
-            "recall": float(np.mean(shares)),
-        }
+        for number, (ids, _) in enumerate(found[kind]):
+            rows = vectors
+            if kind == "customer":
+                own_rows = members[found["customer_names"][number]]
+                if not np.isin(ids, own_rows).all():
+                    raise UsageError(f"A search returned rows of other customers; expected only {len(own_rows)} rows.")
+                rows, ids = vectors[own_rows], np.searchsorted(own_rows, ids).tolist()
+            shares.append(recall(rows, queries[number], ids))
+        p50, p95 = np.percentile([took for _, took in found[kind]], [50, 95])
+        row[kind] = (p50, p95, float(np.mean(shares)))
     return row
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return a Markdown table with one line per contender."""
-    lines = [HEADINGS, ("---",) + ("---:",) * (len(HEADINGS) - 1), *(_cells(row) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def search_cells(found: tuple[float, float, float] | None) -> list[str]:
+    return [f"{found[0]:.3f}", f"{found[1]:.3f}", f"{found[2]:.4f}"] if found else ["—"] * 3
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    if "not_measured" in row:
-        return (f"{row['store']}: left out, not installed",) + ("—",) * (len(HEADINGS) - 1)
-    insert = row["insert"]
-    return (
-        f"{row['store']}, {row['version']}",
+def cells(contender: Contender, row: Row) -> list[str]:
+    """Return the line of the table for a contender."""
+    durable = "durable" if contender.keeps_log else "file rewritten"
+    return [
+        f"{contender.name}, {contender.version}",
         f"{row['load_rows_per_s']:,.0f}",
-        f"{insert['p50_ms']:.3f} ({'durable' if row['keeps_log'] else 'file rewritten'})",
-        f"{insert['per_s']:,.0f}",
-        *_search_cells(row.get("all")),
-        *_search_cells(row.get("customer")),
+        f"{np.median(row['insert_ms']):.3f} ({durable})",
+        f"{1000 / np.mean(row['insert_ms']):,.0f}",
+        *search_cells(row.get("all")),
+        *search_cells(row.get("customer")),
         f"{row['disk_bytes'] / 2**20:.1f}",
         f"{row['rss_bytes'] / 2**20:.0f}",
-        f"{row['lost']} of {row['acknowledged']}",
-    )
-
-
-def _search_cells(found: Figures | None) -> tuple[str, ...]:
-    if found is None:
-        return ("—",) * 3
-    return (f"{found['p50_ms']:.3f}", f"{found['p95_ms']:.3f}", f"{found['recall']:.4f}")
+        f"{row['lost']} of {len(row['insert_ms'])}",
+    ]
 
 
 def sizes(text: str) -> int | None:
@@ -132,7 +107,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--queries", type=int, default=400, help=f"number of queries per kind, at most {vector_data.QUERIES}"
     )
     parser.add_argument("--inserts", type=int, default=300)
-    parser.add_argument("--killed", type=int, default=50, help="acknowledged inserts before kill -9")
     parser.add_argument("--seconds", type=float, default=10, help="time limit for the single inserts")
     parser.add_argument("--folder", help="folder of the stores; default: the system's temporary folder")
     options = parser.parse_args(arguments)
@@ -141,21 +115,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def run_size(sample: Sample, options: argparse.Namespace) -> list[Row]:
-    """Measure all chosen contenders on the sample, and print and return their rows."""
+def run_size(sample: Sample, options: argparse.Namespace) -> dict[str, Row]:
+    """Measure all chosen contenders on the sample, print a Markdown table, and return name → row."""
     print(f"\n{sample.describe()}\n", flush=True)
-    rows: list[Row] = []
+    rows: dict[str, Row] = {}
+    lines = [HEADINGS, ("---",) + ("---:",) * (len(HEADINGS) - 1)]
     for contender in CONTENDERS:
         if contender.store not in options.only:
             continue
         if contender.version is None:
-            rows.append({"store": contender.name, "not_measured": f"not installed; run: {INSTALL}"})
-            print(f"{contender.name} is left out: {rows[-1]['not_measured']}", flush=True)
-        else:
-            with TemporaryDirectory(prefix="bankllm-vectors-", dir=options.folder) as folder:
-                Path(folder, "store").mkdir()
-                rows.append(measure(contender, sample, Path(folder, "store"), options))
-    print("\n" + table(rows), flush=True)
+            print(f"{contender.name} is left out: not installed; run: {INSTALL}", flush=True)
+            continue
+        with TemporaryDirectory(prefix="bankllm-vectors-", dir=options.folder) as name:
+            rows[contender.name] = measure(contender, sample, Path(name), options)
+        lines.append(cells(contender, rows[contender.name]))
+    print("\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines), flush=True)
     return rows
 
 

@@ -74,30 +74,22 @@ def timed(
 
 
 def insert(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str, object]:
-    """Insert single rows, up to `count` rows or `seconds`. With `--tell`, print each number when it is acknowledged."""
+    """Insert single rows, up to `count` rows or `seconds`, and print the ms of each; then wait for SIGKILL."""
     queries, owners = sample.queries, owner_of_each(options.size)
     rows_before, until = store.count(), time.monotonic() + options.seconds
-    if options.tell:
-        print(rows_before, flush=True)
-    insert_ms = []
     for number in range(options.count):
-        owner = owners[number]
-        partition = EVERYTHING if options.layout == "whole" else owner
-        row = Rows(
-            np.array([rows_before + number]), queries[number % len(queries)][None], [f"inserted {number}"], [owner]
-        )
+        partition = EVERYTHING if options.layout == "whole" else owners[number]
+        vector = queries[number % len(queries)][None]
+        row = Rows(np.array([rows_before + number]), vector, [f"inserted {number}"], [owners[number]])
         began = time.perf_counter()
         store.insert(partition, row)
         store.save(partition)
-        insert_ms.append(1000 * (time.perf_counter() - began))
-        if options.tell:
-            print(number, flush=True)
+        print(1000 * (time.perf_counter() - began), flush=True)
         if time.monotonic() > until:
             break
-    if options.tell:
-        print("done", flush=True)
-        time.sleep(60)  # wait for the parent's SIGKILL, so that nothing is written during a normal exit
-    return {"insert": insert_ms}
+    print("done", flush=True)
+    time.sleep(60)  # the parent kills this process, so that nothing is written during a normal exit
+    return {}
 
 
 def count(store: Store, sample: Sample, options: argparse.Namespace) -> dict[str, object]:
@@ -123,7 +115,6 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--customers", action="store_true", help="also search for single customers")
-    parser.add_argument("--tell", action="store_true", help="print acknowledged inserts, then wait to be killed")
     options = parser.parse_args()
     sample = Sample(options.sample, 0)
     options.size = sample.vectors.shape[0]

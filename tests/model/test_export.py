@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from bitsandbytes.functional import has_avx512bf16
 
 from bankllm.assistant.runtime import DEFAULT_ADAPTER
-from bankllm.datasets import Dataset, Split, load
+from bankllm.datasets import load
 from bankllm.errors import ModelError, RunError, UsageError
 from bankllm.model.export import cached_export, export_onnx
 from bankllm.model.onnx_classifier import METADATA, OnnxClassifier
@@ -21,6 +20,7 @@ from bankllm.settings import Settings
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
 from bankllm.vectors.embedder import Embedder
+from tests.support.small_training import three_intents
 
 TEXTS = ["my card never came", "hi", "where is my money? " * 60, ""]
 
@@ -94,7 +94,8 @@ def test_the_graph_has_dynamic_axes_and_the_metadata_of_version_0_1_0_is_read(
 
 
 @pytest.mark.slow
-def test_a_classifier_without_mean_pooling_is_exported_for_padded_texts(data: Dataset, tmp_path: Path) -> None:
+def test_a_classifier_without_mean_pooling_is_exported_for_padded_texts(tmp_path: Path) -> None:
+    data = three_intents(8)
     config = TrainConfig(method="lora", rank=2, epochs=1, pooling="cls", head="linear")
     result = train(config, data, tmp_path / "artifact", progress=False)
     classifier = OnnxClassifier.load(export_onnx(tmp_path / "artifact", tmp_path / "classifier.onnx"))
@@ -144,8 +145,7 @@ def test_the_error_of_a_failed_export_states_the_reason(monkeypatch: pytest.Monk
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_an_adapter_is_merged_and_a_4bit_base_is_converted(method: str, tmp_path: Path) -> None:
-    whole = load("teller77").first_intents(3)
-    data = replace(whole, train=Split(whole.train.texts[::8], whole.train.labels[::8]))
+    data = three_intents(16)
     config = TrainConfig(method=method, rank=2, epochs=1, threshold=0.6)
     result = train(config, data, tmp_path / "artifact", progress=False)
     loaded = OnnxClassifier.load(export_onnx(tmp_path / "artifact", tmp_path / "classifier.onnx"))

@@ -1,8 +1,8 @@
 """A fake Pinecone server that implements the part of the REST API that the real SDK uses in the tests.
 
-Search is exact. Writes are visible immediately, or later with `lag_s` or `lag_queries`. Faults of data-plane calls:
-`fail`, `delay_s`, `drop`, `key`, `poison`, and `stop` followed by `start` on the same port. `leak` makes queries ignore
-the namespace, which a real server must not do.
+Search is exact. Writes are visible immediately, or after `lag_s`. Faults of data-plane calls: `failing`, `delay_s`,
+`key`, `poison`, and `stop` followed by `start` on the same port. `leak` makes queries ignore the namespace, which a
+real server must not do.
 """
 
 import asyncio
@@ -42,36 +42,23 @@ class PineconeServer:
         self.poison: set[str] = set()
         """Record ids; an upsert that contains one of them is rejected."""
         self.delay_s = 0.0
-        self.drop = False
-        """Close the connection in the middle of each reply."""
         self.lag_s = 0.0
         """Time in seconds until a write is visible to searches."""
-        self.lag_queries = 0
-        """Number of queries until a write is visible to searches."""
-        self.headers = True
-        """Send log positions (LSN) in response headers."""
-        self._failing: tuple[int, int, str] = (0, 0, "")
+        self.failing = 0
+        """HTTP status that answers each data-plane call; 0: none."""
         self._shown: dict[str, Records] = defaultdict(dict)
-        self._log: dict[str, list[tuple[int, float, int, dict[str, Any]]]] = defaultdict(list)
-        self._lsn: dict[str, int] = defaultdict(int)
-        self._queries = 0
+        self._log: dict[str, list[tuple[float, dict[str, Any]]]] = defaultdict(list)
         self._port = 0
-
-    def fail(self, status: int, times: int = 10**9, path: str = "") -> None:
-        """Answer the next `times` data-plane calls whose path starts with `path` with this HTTP status."""
-        self._failing = (status, times, path)
 
     def start(self) -> None:
         routes = [
             Route("/indexes", self._create, methods=["POST"]),
             Route("/indexes/{name}", self._describe),
-            Route("/indexes/{name}", self._drop_index, methods=["DELETE"]),
             Route("/vectors/upsert", self._upsert, methods=["POST"]),
             Route("/query", self._query, methods=["POST"]),
             Route("/vectors/fetch", self._fetch),
             Route("/vectors/list", self._list),
             Route("/vectors/delete", self._delete, methods=["POST"]),
-            Route("/describe_index_stats", self._stats, methods=["POST"]),
         ]
         app = _Faults(Starlette(routes=routes), self)
         config = uvicorn.Config(app, host="127.0.0.1", port=self._port, log_level="critical", lifespan="off")
@@ -96,14 +83,6 @@ class PineconeServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def fault(self, path: str) -> tuple[int, str] | None:
-        """Return the status and message for this call, if `fail` requested a fault for it."""
-        status, times, failing = self._failing
-        if times and path.startswith(failing):
-            self._failing = (status, times - 1, failing)
-            return status, f"failing with {status} as requested by the test"
-        return None
-
     async def _create(self, request: Request) -> JSONResponse:
         body = await request.json()
         if body["name"] in self.indexes:
@@ -117,10 +96,6 @@ class PineconeServer:
             return _control_error(404, "NOT_FOUND", f"Resource {name} not found")
         self.polls_until_ready -= 1
         return JSONResponse(self._index(name))
-
-    async def _drop_index(self, request: Request) -> JSONResponse:
-        self.indexes.pop(request.path_params["name"], None)
-        return JSONResponse({}, status_code=202)
 
     def _index(self, name: str) -> dict[str, Any]:
         ready = self.polls_until_ready <= 0
@@ -144,25 +119,22 @@ class PineconeServer:
         return self._commit(body["namespace"], body, {})
 
     def _commit(self, name: str, body: dict[str, Any], reply: dict[str, Any]) -> JSONResponse:
-        """Write now; make it visible to searches after `lag_s` and `lag_queries`."""
-        self._lsn[name] += 1
+        """Write now; make it visible to searches after `lag_s`."""
         _apply(self.namespaces, name, body)
-        self._log[name].append((self._lsn[name], time.monotonic() + self.lag_s, self._queries + self.lag_queries, body))
-        headers = {"x-pinecone-request-lsn": str(self._lsn[name])} if self.headers else None
-        return JSONResponse(reply, headers=headers)
+        self._log[name].append((time.monotonic() + self.lag_s, body))
+        return JSONResponse(reply)
 
     def _visible(self, name: str) -> Records:
         """Return the records of a namespace that are visible to searches."""
         log = self._log[name]
-        while log and log[0][1] <= time.monotonic() and log[0][2] <= self._queries:
-            _apply(self._shown, name, log.pop(0)[3])
+        while log and log[0][0] <= time.monotonic():
+            _apply(self._shown, name, log.pop(0)[1])
         return self._shown.get(name, {})
 
     async def _query(self, request: Request) -> JSONResponse:
         body = await request.json()
         name = body.get("namespace", "")
         namespaces = [self._visible(each) for each in (list(self._log) if self.leak else [name])]
-        self._queries += 1
         query, wanted = np.asarray(body["vector"]), {} if self.leak else body.get("filter")
         matches = [
             {
@@ -175,9 +147,7 @@ class PineconeServer:
             if _matches_filter(vector, wanted)
         ]
         matches.sort(key=lambda match: -match["score"])
-        reply = {"matches": matches[: body["topK"]], "namespace": name, "usage": {"readUnits": 1}}
-        indexed = self._log[name][0][0] - 1 if self._log[name] else self._lsn[name]
-        return JSONResponse(reply, headers={"x-pinecone-max-indexed-lsn": str(indexed)} if self.headers else None)
+        return JSONResponse({"matches": matches[: body["topK"]], "namespace": name, "usage": {"readUnits": 1}})
 
     async def _fetch(self, request: Request) -> JSONResponse:
         namespace = request.query_params.get("namespace", "")
@@ -194,12 +164,6 @@ class PineconeServer:
             body["pagination"] = {"next": str(start + limit)}
         return JSONResponse(body)
 
-    async def _stats(self, request: Request) -> JSONResponse:
-        counts = {name: {"vectorCount": len(self._visible(name))} for name in list(self._log)}
-        counts = {name: count for name, count in counts.items() if count["vectorCount"]}
-        total = sum(count["vectorCount"] for count in counts.values())
-        return JSONResponse({"namespaces": counts, "dimension": 8, "indexFullness": 0, "totalVectorCount": total})
-
 
 class _Faults:
     """ASGI middleware that checks the API key and injects the requested faults."""
@@ -214,11 +178,8 @@ class _Faults:
         if not path.startswith("/indexes"):
             server.calls.append(path)
             await asyncio.sleep(server.delay_s)
-            if server.drop:
-                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
-                return
-            if fault := server.fault(path):
-                answer = _data_error(*fault)
+            if server.failing:
+                answer = _data_error(server.failing, "as requested by the test")
         if headers[b"api-key"].decode() != server.key:
             answer = _control_error(401, "UNAUTHENTICATED", "Invalid API key")
         await (answer or self._app)(scope, receive, send)

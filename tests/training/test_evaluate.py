@@ -51,14 +51,6 @@ def test_near_duplicates_differ_only_in_case_spaces_and_punctuation() -> None:
     assert near_duplicates(data) == {0, 2, 4}
 
 
-def test_banking77_has_11_near_duplicates_with_the_same_label_as_the_training_text(banking77: Path) -> None:
-    data = datasets.load("banking77")
-    found = near_duplicates(data)
-    assert len(found) == 11
-    labels = {datasets.normalise(t): y for t, y in zip(data.train.texts, data.train.labels, strict=True)}
-    assert all(labels[datasets.normalise(data.test.texts[i])] == data.test.labels[i] for i in found)
-
-
 def test_a_model_of_banking77_is_evaluated_on_all_of_teller77(banking77: Path) -> None:
     data, teller = datasets.load("banking77"), datasets.load("teller77")
     test, unseen_wording, far = question_sets(data)

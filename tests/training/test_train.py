@@ -1,8 +1,6 @@
 """Small real trainings: MiniLM with each method, and a decoder with random weights."""
 
 import json
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -157,23 +155,3 @@ def test_peak_memory_includes_memory_freed_before_the_end():
             time.sleep(0.001)
         del block
     assert 100 * 2**20 < memory.peak() < 400 * 2**20
-
-
-@pytest.mark.slow
-def test_a_training_prints_nothing_without_progress(tmp_path):
-    """In a separate process, because some libraries print on their first import."""
-    code = """
-from pathlib import Path
-from bankllm.model.torch_classifier import IntentClassifier
-from bankllm.datasets import Split, load
-from bankllm.training.config import TrainConfig
-from bankllm.training.train import train
-from dataclasses import replace
-data = load("teller77").first_intents(2)
-data = replace(data, train=Split(data.train.texts[::6], data.train.labels[::6]))
-for method in ("qlora", "full"):
-    train(TrainConfig(method=method, rank=2, epochs=1), data, Path(method), progress=False)
-    IntentClassifier.load(Path(method))
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

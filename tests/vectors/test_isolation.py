@@ -177,20 +177,3 @@ def test_no_customer_finds_another_customers_row(tmp_path: Path, opened, custome
         assert world.checked >= min_checked
         assert world.customers >= customers
         assert EMBEDDER.counts.hits > EMBEDDER.counts.misses, "cached vectors were used too"
-
-
-class CaseInsensitiveStore(SQLiteStore):
-    """A faulty store: names that differ only in case share a namespace."""
-
-    def search_many(self, queries, top_k):
-        return super().search_many([(namespace.lower(), vector) for namespace, vector in queries], top_k)
-
-    def upsert_many(self, groups):
-        super().upsert_many([(namespace.lower(), rows) for namespace, rows in groups])
-
-
-def test_the_check_detects_a_store_that_mixes_customers(tmp_path: Path) -> None:
-    with closing(World(lambda: CaseInsensitiveStore(tmp_path / "mixed.sqlite", DIM, EMBEDDER.model_id))) as world:
-        world.add_customers(["CUST001", "cust001"])
-        with pytest.raises(AssertionError):
-            run_sequences(world, 50)

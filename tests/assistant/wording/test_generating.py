@@ -2,23 +2,19 @@
 
 import logging
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from bankllm.assistant.facts import Facts, Request
 from bankllm.assistant.wording.generating import FAILURES, MAX_CONCURRENCY, GeneratingResponder, GenerationFailed
 from bankllm.assistant.wording.responder import Fallback, Reply, Responder, make_responder
 from bankllm.errors import ModelError, UsageError
 from bankllm.settings import Settings
-from bankllm.util.processes import free_port, start, stop, tail
 from tests.support.openai_server import OpenAIServer
 from tests.support.tiny_models import save_model_that_says
 
@@ -306,22 +302,3 @@ def test_local_model_that_does_not_end_is_cut_off_and_left_free_after_a_disconne
     assert next(begun) == "Please"
     begun.close()  # type: ignore[attr-defined]  # it is a generator
     assert respond(responder, CARD).fallback == "cut off"
-
-
-@pytest.mark.slow
-def test_transformers_serve_as_model_server(honest: Path, tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "serve.log"
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(honest), "--device", "cpu"]
-    with log.open("wb") as file:
-        process = start([*command, "--port", str(port)], file, {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
-    try:
-        for attempt in Retrying(stop=stop_after_delay(120), wait=wait_fixed(0.2), reraise=True):
-            with attempt:
-                assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200, tail(log)
-        responder = make_responder(f"openai:http://127.0.0.1:{port}/v1#{honest}", Settings(responder_timeout_s=60))
-        pieces, reply = stream(responder, CARD)
-        assert reply == Reply(WAIT, "openai:honest", None), tail(log)
-        assert (len(pieces), "".join(pieces)) == (9, WAIT)
-    finally:
-        stop(process)
-    assert respond(responder, CARD) == template(CARD, "unreachable")

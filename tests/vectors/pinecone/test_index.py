@@ -56,12 +56,6 @@ def test_an_index_of_another_embedder_is_rejected(server: PineconeServer) -> Non
         open_index(server, dim=9)
 
 
-def test_namespaces_are_percent_encoded(server: PineconeServer) -> None:
-    with closing(open_index(server)) as index:
-        put(index, "a/b c", [Row("a", "t", np.ones(DIM))])
-    assert list(server.namespaces) == ["a%2Fb%20c"]
-
-
 def test_batches_stay_within_pinecones_limits(server: PineconeServer) -> None:
     vectors = np.random.default_rng(0).normal(size=(1500, DIM))
     with closing(open_index(server)) as index:

@@ -92,16 +92,6 @@ def test_recent_returns_the_newest_rows_of_all_machines(store: ReplicatedStore, 
         assert each.recent("CUST001", 0) == []
 
 
-def test_own_writes_are_found_before_pinecone_has_indexed_them(
-    server: PineconeServer, store: ReplicatedStore, other: ReplicatedStore
-) -> None:
-    server.lag_s = 60
-    store.upsert("CUST001", [row("a", 1)])
-    drain(store)
-    assert (texts(store, "CUST001"), texts(other, "CUST001")) == (["text 1"], [])
-    assert (len(store.export("CUST001")), store.count("CUST001"), store.count()) == (1, 1, 1)
-
-
 def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(server: PineconeServer, path: Path) -> None:
     with closing(open_store(server, path)) as store:
         store.upsert("CUST001", [row("a", 1), row("b", 2)])
@@ -111,28 +101,15 @@ def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(server
         store.delete("CUST001", ["a"])
         store.delete("CUST002")
         assert (texts(store, "CUST001"), texts(store, "CUST002")) == (["text 2"], [])
+        store.upsert("CUST003", [row("d", 4)])
         drain(store)
         assert (texts(store, "CUST001"), texts(store, "CUST002")) == (["text 2"], [])
+        assert (texts(store, "CUST003"), store.count("CUST003")) == (["text 4"], 1), "own writes are found at once"
     with closing(open_store(server, path)) as store:
         assert (texts(store, "CUST001"), texts(store, "CUST002")) == (["text 2"], [])
         assert [found.id for found in store.export("CUST001")] == ["b"]
         assert (store.export("CUST002"), store.count("CUST002")) == ([], 0)
         assert store.replication().fallbacks == 0
-
-
-def test_deleting_a_customer_affects_all_machines_and_keeps_later_rows(
-    server: PineconeServer, store: ReplicatedStore, other: ReplicatedStore
-) -> None:
-    other.upsert("CUST001", [row("theirs", 1)])
-    drain(other)
-    server.fail(503)
-    store.upsert("CUST001", [row("before", 2)])
-    store.delete("CUST001")
-    store.upsert("CUST001", [row("after", 3)])
-    assert texts(store, "CUST001") == ["text 3"]
-    server.fail(503, times=0)
-    drain(store)
-    assert list(server.namespaces["CUST001"]) == ["after"]
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -142,7 +119,7 @@ def test_during_an_outage_writes_are_queued_and_searches_are_local(
     caplog.set_level(logging.INFO)
     store.upsert("CUST001", [row("a", 1)])
     drain(store)
-    server.fail(status)
+    server.failing = status
     for n in range(2, 30):
         store.upsert("CUST001", [row(f"m{n}", n)])
         assert len(texts(store, "CUST001")) == n
@@ -152,7 +129,7 @@ def test_during_an_outage_writes_are_queued_and_searches_are_local(
     assert stats.outbox_depth == 28
     assert stats.oldest_s > 0
     assert stats.fallbacks > 0
-    server.fail(status, times=0)
+    server.failing = 0
     drain(store)
     assert len(server.namespaces["CUST001"]) == 29
     assert [id_ for _, id_ in server.written] == ["a", *(f"m{n}" for n in range(2, 30))]

@@ -4,8 +4,6 @@ Resource limits and user ids apply to a whole process, so these faults are teste
 """
 
 import os
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,35 +13,32 @@ import pytest
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
+from tests.support.killed import run_until
 from tests.support.store_model import DIM, EMBEDDER, MODEL, expected_texts, is_intact, texts
 
 FULL = """
-import resource, signal, sys
+import resource
 from contextlib import closing
-from pathlib import Path
-import numpy as np
 from bankllm.errors import StoreError
-from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-path = Path(sys.argv[1])
-with closing(SQLiteStore(path, 8, "test-embedder@0123")) as store:
+from tests.support.store_model import DIM, EMBEDDER, row, texts
+with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + int(sys.argv[2]), hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + FREE, hard))
     try:
-        store.upsert("CUST001", [Row(f"big{i}", "text " * 200, np.ones(8)) for i in range(2000)])
+        store.upsert("CUST001", [row(f"big{i}", i) for i in range(10_000)])
     except StoreError as error:
         print(error)
-    print(store.count(), len(store.search("CUST001", np.ones(8), 1000)))
+    print(store.count(), len(texts(store, "CUST001")))
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    store.upsert("CUST001", [Row("after", "text 500", np.random.default_rng(500).normal(size=8))])
+    store.upsert("CUST001", [row("after", 500)])
     print(store.count())
 """
 
 
 @pytest.mark.parametrize("free_bytes", [-4096, 0, 4096, 100_000])
 def test_a_full_disk_fails_only_the_write(filled: Path, free_bytes: int) -> None:
-    child = subprocess.run([sys.executable, "-c", FULL, str(filled), str(free_bytes)], capture_output=True, text=True)
+    child = run_until(filled, FULL.replace("FREE", str(free_bytes)))
     assert child.returncode == 0, child.stderr
     error, during, after = child.stdout.splitlines()
     assert "Data stored before is unchanged. " in error
@@ -55,16 +50,12 @@ def test_a_full_disk_fails_only_the_write(filled: Path, free_bytes: int) -> None
 
 
 READ_ONLY = """
-import os, sys
-from pathlib import Path
-import numpy as np
 from bankllm.errors import StoreError
-from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
+from tests.support.store_model import DIM, EMBEDDER, row
 os.setgid(65534), os.setuid(65534)
 try:
-    store = SQLiteStore(Path(sys.argv[1]), 8, "test-embedder@0123")
-    store.upsert("CUST001", [Row("a", "t", np.ones(8))])
+    SQLiteStore(path, DIM, EMBEDDER).upsert("CUST001", [row("a", 1)])
 except StoreError as error:
     print(error)
 """
@@ -78,7 +69,7 @@ def test_a_user_without_write_permission_gets_an_error(filled: Path, file_mode: 
         folder.chmod(0o755)
     filled.parent.chmod(folder_mode)
     filled.chmod(file_mode)
-    child = subprocess.run([sys.executable, "-c", READ_ONLY, str(filled)], capture_output=True, text=True)
+    child = run_until(filled, READ_ONLY)
     filled.parent.chmod(0o777)
     assert child.returncode == 0, child.stderr
     assert any(

@@ -23,22 +23,13 @@ def assert_refused(path: Path, message: str, dim: int = DIM, embedder_id: str = 
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_not_sqlite(tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
-    path.write_text("not a database, but a text file that is longer than a SQLite header\n" * 20)
-    assert_refused(path, "file is not a database.*Expected a file that bankllm wrote")
-
-
-def test_another_programs_sqlite_file(tmp_path: Path) -> None:
-    path = tmp_path / "other.sqlite"
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE theirs (x)")
-    assert_refused(path, "another program's SQLite file")
-
-
-def test_a_file_of_a_newer_schema(filled: Path) -> None:
-    with closing(sqlite3.connect(filled)) as db:
-        db.execute("PRAGMA user_version = 5")
+def test_files_of_other_programs_and_of_a_newer_schema(filled: Path, tmp_path: Path) -> None:
+    notes, other = tmp_path / "notes.txt", tmp_path / "other.sqlite"
+    notes.write_text("not a database, but a text file that is longer than a SQLite header\n" * 20)
+    assert_refused(notes, "file is not a database.*Expected a file that bankllm wrote")
+    sql(other, "CREATE TABLE theirs (x)")
+    assert_refused(other, "another program's SQLite file")
+    sql(filled, "PRAGMA user_version = 5")
     assert_refused(filled, "has schema 5, but this bankllm reads schemas 1 to 4. Upgrade bankllm")
 
 
@@ -155,11 +146,7 @@ def test_all_durability_settings_are_set(filled: Path) -> None:
     assert settings == {"journal_mode": (wanted,), "synchronous": (2,), "mmap_size": (0,)}
 
 
-@pytest.mark.parametrize("version", [(3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 2)])
-def test_wal_is_not_used_in_versions_without_the_fix(version: tuple[int, int, int]) -> None:
-    assert not wal_is_safe(version)
-
-
-@pytest.mark.parametrize("version", [(3, 44, 6), (3, 50, 7), (3, 51, 3), (3, 52, 0)])
-def test_wal_is_used_in_versions_with_the_fix(version: tuple[int, int, int]) -> None:
-    assert wal_is_safe(version)
+def test_wal_is_used_only_in_versions_with_the_fix() -> None:
+    broken = [(3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 2)]
+    fixed = [(3, 44, 6), (3, 50, 7), (3, 51, 3), (3, 52, 0)]
+    assert [version for version in (*broken, *fixed) if wal_is_safe(version)] == fixed

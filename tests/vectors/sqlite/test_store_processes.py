@@ -1,12 +1,9 @@
 """One file used by several threads and processes: their changes are found, and kills lose no acknowledged row."""
 
 import random
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,43 +13,6 @@ from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support import BENCHMARKS
 from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts, vector_of
-
-_opened: list[SQLiteStore] = []
-"""The store of the other process."""
-
-
-def open_in_process(path: Path) -> None:
-    _opened.append(SQLiteStore(path, DIM, EMBEDDER))
-
-
-def call_in_process(method: str, customer: str, *arguments: Any) -> list[str]:
-    getattr(_opened[0], method)(customer, *arguments)
-    return texts(_opened[0], customer)
-
-
-@contextmanager
-def peer(path: Path) -> Iterator[Callable[..., list[str]]]:
-    """Open the file in another process; yield a function that calls its store and returns all texts it finds."""
-    with ProcessPoolExecutor(1, get_context("spawn"), open_in_process, (path,)) as pool:
-        yield lambda *arguments: pool.submit(call_in_process, *arguments).result()
-
-
-def test_rows_deleted_by_another_process_are_not_found(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, peer(path) as call:
-        model = {f"m{seed}": seed for seed in range(1, 5)}
-        store.upsert("CUST001", [row(id_, seed) for id_, seed in model.items()])
-        assert texts(store, "CUST001") == call("count", "CUST001") == expected_texts(model)
-        call("delete", "CUST001", ["m2"])
-        del model["m2"]
-        assert texts(store, "CUST001") == expected_texts(model)
-        store.delete("CUST001", ["m3"])
-        del model["m3"]
-        assert call("count", "CUST001") == expected_texts(model)
-        call("delete", "CUST001")
-        assert texts(store, "CUST001") == []
-        assert call("upsert", "CUST001", [row("m1", 9)]) == texts(store, "CUST001") == ["text 9"]
-        store.delete("CUST001")
-        assert call("count", "CUST001") == []
 
 
 @pytest.mark.parametrize("large", [False, True])
