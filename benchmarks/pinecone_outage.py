@@ -1,10 +1,10 @@
-"""Outage of Pinecone during writes: rows that are lost, duplicated or out of order, and latency during the outage.
+"""Outage of Pinecone during writes: rows that are lost, duplicated or out of order, and the time to recover.
 
 python benchmarks/pinecone_outage.py [--seconds 60] [--kill] [--layout shared] [--folder on/the/disk]
 
 Uses the real SDK with tests/support/pinecone_server.py, whose port is closed during the outage. A process writes one
-row after the other (every tenth operation rewrites an older row, every fifteenth deletes one) while a thread searches.
-With --kill, the process gets SIGKILL in the middle of the outage and is started again.
+row after the other (every tenth operation rewrites an older row, every fifteenth deletes one). With --kill, the process
+gets SIGKILL in the middle of the outage and is started again.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -50,10 +50,6 @@ class Outcome:
     """Rows that reached Pinecone before an earlier row of the same customer."""
     drain_s: float = 0.0
     """Seconds from the end of the outage until Pinecone had all changes."""
-    write_ms: list[float] = field(default_factory=list)
-    """Duration of each write during the outage, in ms."""
-    search_ms: list[float] = field(default_factory=list)
-    """Duration of each search during the outage, in ms."""
 
 
 def operation(number: int) -> tuple[str, str, str]:
@@ -68,36 +64,25 @@ def operation(number: int) -> tuple[str, str, str]:
 
 
 def write(path: Path, url: str, layout: Any, first: int) -> None:
-    """Run the writer process: one JSON line per operation or search. A line on stdin makes it drain and exit."""
+    """Run the writer process: one JSON line per operation. A line on stdin makes it drain and exit."""
     stop = Event()
 
     def connect() -> PineconeIndex:
         return PineconeIndex(API_KEY, "outage", DIM, EMBEDDER, layout=layout, host=url)
 
-    def search() -> None:
-        while not stop.is_set():
-            began = time.perf_counter()
-            store.search("CUST0", np.ones(DIM), 5)
-            write_line({"search_ms": 1000 * (time.perf_counter() - began), "at": time.time()})
-            time.sleep(PAUSE_S)
-
     Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
     store = ReplicatedStore(OutboxStore(path, DIM, EMBEDDER, target=layout), connect, layout)
-    searching = Thread(target=search)
-    searching.start()
     number = first
     while not stop.is_set():
         kind, customer, id_ = operation(number)
         vector = np.random.default_rng(number).normal(size=DIM)
-        began = time.perf_counter()
         if kind == "upsert":
             store.upsert(customer, [Row(id_, f"text {number}", vector)])
         else:
             store.delete(customer, [id_])
-        write_line([number, kind, customer, id_, 1000 * (time.perf_counter() - began), time.time()])
+        write_line([number, kind, customer, id_, time.time()])
         number += 1
         time.sleep(PAUSE_S)
-    searching.join()
     while store.replication().outbox_depth:
         time.sleep(0.02)
     write_line(time.time())
@@ -105,7 +90,7 @@ def write(path: Path, url: str, layout: Any, first: int) -> None:
 
 
 def write_line(what: object) -> None:
-    """Write one JSON line to stdout atomically, from any thread, even if the process is killed afterwards."""
+    """Write one JSON line to stdout atomically, even if the process is killed afterwards."""
     os.write(1, (json.dumps(what) + "\n").encode())
 
 
@@ -152,12 +137,9 @@ def measure(folder: Path, seconds: float, kill: bool, layout: Any = "customer") 
             sys.exit(f"The writer exited with code {writer.returncode}, expected 0. See its error above.")
     lines = read(log)
     turns = [line for line in lines if isinstance(line, list)]
-    during = [turn for turn in turns if outage_began <= turn[5] <= outage_ended]
+    during = [turn for turn in turns if outage_began <= turn[4] <= outage_ended]
     drained = next(line for line in lines if isinstance(line, float))
     outcome = Outcome(len(turns), len(during), drain_s=drained - outage_ended)
-    outcome.write_ms = [turn[4] for turn in during]
-    searches = [line for line in lines if isinstance(line, dict)]
-    outcome.search_ms = [line["search_ms"] for line in searches if outage_began <= line["at"] <= outage_ended]
     with closing(OutboxStore(path, DIM, EMBEDDER, target=layout)) as local:
         names = [f"CUST{n}" for n in range(CUSTOMERS)]
         local_rows = {(name, row.id): row.text for name in names for row in local.export(name)}
@@ -218,8 +200,6 @@ def main() -> None:
         outcome = measure(Path(folder), chosen.seconds, chosen.kill, chosen.layout)
     print(f"acknowledged {outcome.acknowledged}, {outcome.during} of them during the outage")
     print(f"lost {outcome.lost}   duplicated {outcome.doubled}   out of order {outcome.disordered}")
-    for name, times in (("write", outcome.write_ms), ("search", outcome.search_ms)):
-        print(f"{name:<7} during the outage: p50 {np.median(times):8.2f} ms   maximum {max(times):8.2f} ms")
     print(f"drained {outcome.drain_s:.2f} s after the end of the outage")
     sys.exit(bool(outcome.lost or outcome.doubled or outcome.disordered))
 

@@ -82,30 +82,22 @@ def run_random_changes(store: SQLiteStore, seed: int) -> list[bytes]:
     generator, numbers = random.Random(seed), np.random.default_rng(seed)
     kept: dict[tuple[str, str], list[bytes]] = {}
     deleted: list[bytes] = []
-    written = 0
-    for _ in range(60):
-        kind = generator.random()
-        if kind < 0.6 or not kept:
-            customer = f"CUST{generator.randrange(12):03}"
-            rows = []
-            for _ in range(generator.choice([1, 1, 5, 20])):
-                again = bool(kept) and generator.random() < 0.4
-                id_ = generator.choice(list(kept))[1] if again else f"{generator.getrandbits(64):016x}"
-                written += 1
-                secret = f"secret-{seed}-{written:06}-"
-                text = secret + "x" * generator.choice([0, 30, 300, 3000, 6000])
-                rows.append(Row(id_, text, numbers.normal(size=DIM).astype(np.float32)))
-                deleted += kept.pop((customer, id_), [])
-                kept[customer, id_] = [secret.encode(), *pieces(rows[-1].vector)]
-            store.upsert(customer, rows)
-            continue
-        customer = generator.choice(list(kept))[0]
+    for step in range(60):
+        customer = f"CUST{generator.randrange(8):03}"
         own = [id_ for name, id_ in kept if name == customer]
-        if kind < 0.9:
-            own = generator.sample(own, generator.randint(1, len(own)))
-        store.delete(customer, own if kind < 0.9 else None)
-        for id_ in own:
-            deleted += kept.pop((customer, id_))
+        if own and generator.random() < 0.4:
+            some = generator.sample(own, generator.randint(1, len(own)))
+            store.delete(customer, None if len(some) == len(own) else some)
+            deleted += [piece for id_ in some for piece in kept.pop((customer, id_))]
+            continue
+        rows = []
+        for number in range(generator.choice([1, 1, 5, 20])):
+            secret = f"secret-{seed}-{step}-{number}-"
+            text = secret + "x" * generator.choice([0, 30, 300, 3000, 6000])
+            rows.append(Row(f"m{generator.randrange(40)}", text, numbers.normal(size=DIM).astype(np.float32)))
+            deleted += kept.pop((customer, rows[-1].id), [])
+            kept[customer, rows[-1].id] = [secret.encode(), *pieces(rows[-1].vector)]
+        store.upsert(customer, rows)
     return deleted
 
 

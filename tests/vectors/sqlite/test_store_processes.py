@@ -1,17 +1,14 @@
-"""One file used by several threads and processes: their changes are found, and kills lose no acknowledged row."""
+"""One file used by several threads and two stores: each finds the changes of the others."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support import BENCHMARKS
 from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts, vector_of
 
 
@@ -53,16 +50,3 @@ def test_threads_on_two_stores_match_the_model(
             whole = {id_: s for models in results for id_, s in models[customer].items()}
             assert texts(one, customer) == texts(other, customer) == expected_texts(whole)
             assert {r.id: r.text for r in one.export(customer)} == {id_: f"text {s}" for id_, s in whole.items()}
-
-
-@pytest.mark.slow
-def test_rows_acknowledged_by_killed_processes_are_stored(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import store_kill
-
-    rounds = [store_kill.kill_round(path, number, threads=8, after_s=0.5) for number in range(3)]
-    assert sum(done.acknowledged for done in rounds) > 0
-    for done in rounds:
-        assert (done.lost, done.reappeared, done.partial, done.integrity_ok) == (0, 0, 0, True)
-    with closing(SQLiteStore(path, store_kill.DIM, store_kill.EMBEDDER)) as store:
-        store.upsert("CUST001", [Row("after", "text", np.ones(store_kill.DIM))])
