@@ -1,7 +1,6 @@
 """The bank backends: demo data identical on every machine, exact to the minor unit, and only for known customers."""
 
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,13 +59,6 @@ def test_unknown_customer_is_refused(customer_id: str) -> None:
     for read in (bank.require, bank.accounts, bank.transactions):
         with pytest.raises(UnknownCustomer, match=r"no customer with this id.*CUST001 to CUST010"):
             read(customer_id)
-
-
-def test_reads_from_many_threads() -> None:
-    bank = open_bank()
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(bank.accounts, CUSTOMERS * 20))
-    assert found == [bank.accounts(customer) for customer in CUSTOMERS * 20]
 
 
 def test_files_that_are_not_ledgers_are_refused_and_not_changed(tmp_path: Path) -> None:
