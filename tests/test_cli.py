@@ -1,6 +1,7 @@
 """The command line: output, exit codes, and errors as one paragraph without a traceback."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from bankllm.evidence.run import Run
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.sealed_run import sealed_run
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -86,22 +86,17 @@ def test_a_damaged_data_folder_stops_a_run_before_it_starts(bankllm: Cli, tmp_pa
 
 
 def test_a_port_in_use_is_reported_before_anything_is_loaded(bankllm: Cli, tmp_path: Path) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         result = bankllm("serve", "--port", str(port), "--store", str(tmp_path / "memory.sqlite"))
     assert result.returncode == 1
-    assert (
-        f"Port {port} on 127.0.0.1 is in use. Stop the other server, or choose another port with --port."
-        in " ".join(result.stderr.split())
-    )
+    assert f"Port {port} on 127.0.0.1 is in use. Stop the other server" in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_doctor_reports_available_and_missing_tools(bankllm: Cli) -> None:
+def test_doctor_reports_available_and_missing_tools(bankllm: Cli, tmp_path: Path) -> None:
     result = bankllm("doctor", PATH="/nowhere")
     assert result.returncode == 0, result.stdout
     lines = {line[4:].split("  ")[1].strip() or line: line for line in result.stdout.splitlines()}
@@ -109,12 +104,9 @@ def test_doctor_reports_available_and_missing_tools(bankllm: Cli) -> None:
     assert "PINECONE_API_KEY is not set: only the embedded SQLite store is used" in result.stdout
     assert any("all-MiniLM-L6-v2, sha256 53aa51172d14" in line for line in lines.values())
     assert "pc-secret" not in bankllm("doctor", PINECONE_API_KEY="pc-secret").stdout
-
-
-def test_doctor_fails_if_the_data_is_damaged(bankllm: Cli, tmp_path: Path) -> None:
-    result = bankllm("doctor", BANKLLM_BANKING77=str(tmp_path))
-    assert result.returncode == 1
-    assert "train.csv cannot be read" in result.stdout
+    damaged = bankllm("doctor", BANKLLM_BANKING77=str(tmp_path))
+    assert damaged.returncode == 1
+    assert "train.csv cannot be read" in damaged.stdout
 
 
 def test_index_and_search_the_memory_of_a_customer(bankllm: Cli, tmp_path: Path) -> None:
@@ -145,9 +137,7 @@ def test_index_and_search_a_collection(bankllm: Cli, tmp_path: Path) -> None:
     assert found.stdout.strip().endswith("how to report a lost card")
     refused = bankllm("search", "card", "--collection", "two words", "--store", store)
     assert refused.returncode == 2
-    assert "Expected a collection name of 1–128 printable ASCII characters without spaces" in " ".join(
-        refused.stderr.split()
-    )
+    assert "a collection name of 1–128 printable ASCII characters" in " ".join(refused.stderr.split())
 
 
 def test_a_memory_is_backed_up_reindexed_and_compacted(bankllm: Cli, tmp_path: Path) -> None:
@@ -169,38 +159,12 @@ def test_a_memory_is_backed_up_reindexed_and_compacted(bankllm: Cli, tmp_path: P
     assert "There is no file" in bankllm("memory", "compact", "--store", str(tmp_path / "none")).stderr
 
 
-def test_claims_are_written_and_checked(bankllm: Cli, tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    page.write_text("p95 is <!-- claim: chat.sequential.p95_ms -->?<!-- /claim --> here.\n")
-    folder = ["--run", str(sealed_run(tmp_path / "run"))]
-    wrong = bankllm("claims", str(page), *folder)
-    assert wrong.returncode == 1
-    assert f"{page}:1: chat.sequential.p95_ms: expected '190.0 ms' as in the record, found '?'" in wrong.stderr
-    assert bankllm("claims", "--write", str(page), *folder).returncode == 0
-    assert "p95 is <!-- claim: chat.sequential.p95_ms -->190.0 ms<!-- /claim --> here.\n" in page.read_text()
-    assert bankllm("claims", str(page), *folder).returncode == 0
-    page.write_text("<!-- claim: chat.p50_ms -->1 ms<!-- /claim -->")
-    assert "run run has no valid record for chat.p50_ms" in bankllm("claims", str(page), *folder).stderr
-    refused = bankllm("claims", "--write", str(page), *folder)
-    assert (refused.returncode, page.read_text()) == (1, "<!-- claim: chat.p50_ms -->1 ms<!-- /claim -->")
-
-
 def write_manifest(folder: Path) -> None:
     """The manifest of a smoke run that did not finish."""
     folder.mkdir(exist_ok=True)
-    (folder / "manifest.json").write_text(
-        json.dumps(
-            {
-                "run_id": "run",
-                "profile": "smoke",
-                "command": "c",
-                "started": "2026-01-01T00:00:00Z",
-                "git_commit": None,
-                "git_dirty": None,
-                "environment": {},
-            }
-        )
-    )
+    manifest = {"run_id": "run", "profile": "smoke", "command": "c", "started": "2026-01-01T00:00:00Z"}
+    manifest |= {"git_commit": None, "git_dirty": None, "environment": {}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_a_resumed_run_keeps_its_profile(bankllm: Cli, tmp_path: Path) -> None:

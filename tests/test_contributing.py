@@ -54,11 +54,3 @@ def test_the_example_of_a_section_works(kind: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE), done.stdout
-
-
-def test_a_section_without_its_three_blocks_is_refused(tmp_path: Path) -> None:
-    for kind, section in SECTIONS.items():
-        (tmp_path / kind).mkdir()
-        install(section, tmp_path / kind)
-    with pytest.raises(AssertionError, match="a part, its entry point, a test"):
-        install("```python\n# a.py\n```\n", tmp_path)

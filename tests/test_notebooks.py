@@ -1,6 +1,7 @@
 """The committed notebooks are readable, executed, compared by nbval, and usable on Colab."""
 
 import json
+import os
 import re
 import sys
 import types
@@ -60,12 +61,9 @@ class TestEachNotebook:
             assert f"{place}/" not in text
 
 
-def test_exactly_one_notebook_is_the_report_and_all_have_a_title() -> None:
+def test_exactly_one_notebook_is_the_report_and_all_have_a_title_and_the_same_first_code_cell() -> None:
     assert [notebook.report for notebook in NOTEBOOKS] == [*[False] * (len(NOTEBOOKS) - 1), True]
     assert all(notebook.title for notebook in NOTEBOOKS)
-
-
-def test_the_first_code_cell_is_the_same_in_all() -> None:
     assert len({code_cells(path)[0].source for path in PATHS}) == 1
 
 
@@ -92,17 +90,12 @@ def colab(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         (None, ["pip install --quiet 'bankllm[offline] @ git+https://github.com/bankllm/bankllm'"]),
         ("/content/bankllm.whl", ["pip install --quiet '/content/bankllm.whl[offline]'"]),
-        (
-            "/content/drive/MyDrive/bankllm",
-            ["mount /content/drive", "pip install --quiet '/content/drive/MyDrive/bankllm[offline]'"],
-        ),
+        ("/content/drive/bankllm", ["mount /content/drive", "pip install --quiet '/content/drive/bankllm[offline]'"]),
     ],
 )
 def test_the_first_code_cell_installs_bankllm_on_colab(
     colab: list[str], monkeypatch: pytest.MonkeyPatch, source: str | None, calls: list[str]
 ) -> None:
-    import os
-
     if source:
         monkeypatch.setenv("BANKLLM_SOURCE", source)
     exec(code_cells(PATHS[0])[0].source, {})

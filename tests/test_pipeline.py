@@ -1,16 +1,12 @@
 """The notebook pipeline with small test notebooks: strict parameters, reported failures, resumed runs."""
 
-import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
@@ -19,6 +15,7 @@ from bankllm import cli, pipeline
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.verification.verify import verify
+from tests.support.server_client import until, wait_until_gone
 
 OPEN = "import bankllm\nrun = bankllm.open_run({name!r}, profile, run_dir)"
 
@@ -77,19 +74,6 @@ def test_a_failed_notebook_is_reported_and_the_run_can_be_resumed(notebooks: Pat
     assert verify(folder).holds
 
 
-def has_ended(pid: int) -> bool:
-    """Wait until the process has ended. A kernel ends about a second after its runner was killed, maybe as a zombie."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.1)
-    return False
-
-
 @pytest.mark.slow
 def test_a_run_that_was_killed_inside_a_notebook_can_be_resumed(notebooks: Path, tmp_path: Path) -> None:
     """The second kernel finds the files of the first one, which has ended: two kernels never share a folder."""
@@ -101,15 +85,12 @@ def test_a_run_that_was_killed_inside_a_notebook_can_be_resumed(notebooks: Path,
     command = [sys.executable, "-m", "bankllm", "run", "--only", "01", "--only", "03", "--output", tmp_path / "out"]
     process = subprocess.Popen(command)
     try:
-        deadline = time.monotonic() + 100
-        while not (kept := list((tmp_path / "out").glob("*/kept"))) or not kept[0].read_text():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: [path for path in (tmp_path / "out").glob("*/kept") if path.read_text()])
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
-    kernel, folder = int(kept[0].read_text()), kept[0].parent
+    (kept,) = (tmp_path / "out").glob("*/kept")
+    kernel, folder = int(kept.read_text()), kept.parent
     (folder / "raw" / ".01_rows.csv.ab12cd_9").write_text("half of a f")  # as left by a killed `atomic_writer`
     assert [entry.name[:2] for entry in read_manifest(folder).notebooks] == ["01"]
 
@@ -120,8 +101,8 @@ def test_a_run_that_was_killed_inside_a_notebook_can_be_resumed(notebooks: Path,
     assert again == folder
     assert progress[1].startswith("01_local_validation: already done")
     assert [(entry.name[:2], entry.status) for entry in manifest.notebooks] == [("01", "done"), ("03", "done")]
-    assert int(kept[0].read_text()) != kernel
-    assert has_ended(kernel)
+    assert int(kept.read_text()) != kernel
+    wait_until_gone(kernel)  # a kernel ends about a second after its runner was killed
     assert not [name for name in manifest.files if Path(name).name.startswith(".")]
     assert verify(folder).holds
 
@@ -147,7 +128,12 @@ def test_a_failed_benchmark_prints_how_to_resume_it(notebooks: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_parameters_reach_the_notebook_and_the_manifest_describes_the_run(notebooks: Path, tmp_path: Path) -> None:
-    write(notebooks / "01_local_validation.ipynb", [OPEN.format(name="01_local_validation"), "assert size == 7"])
+    cells = [
+        OPEN.format(name="01_local_validation") + "\nassert size == 7",
+        "run.conditions |= {'dataset': 'd', 'train_rows': 3, 'model': 'm', 'model_sha256': 'f00'}",
+        "run.not_measured('a.b', title='t', unit='ms', why='-')",
+    ]
+    write(notebooks / "01_local_validation.ipynb", cells)
     folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["1"], parameters={"size": 7})
     assert [entry.status for entry in manifest.notebooks] == ["done"]
     assert not manifest.complete
@@ -160,8 +146,8 @@ def test_parameters_reach_the_notebook_and_the_manifest_describes_the_run(notebo
         "verify.pyz",
     }
     assert {"cpu", "cores", "python", "libraries"} <= stored.environment.keys()
-    assert stored.profile == "smoke"
-    assert folder.name == stored.run_id
+    assert (stored.data, stored.models) == ({"d": {"train_rows": 3}}, {"m": "f00"})
+    assert (stored.profile, stored.run_id) == ("smoke", folder.name)
 
 
 def test_unknown_names_are_refused_before_anything_is_written(notebooks: Path, tmp_path: Path) -> None:
@@ -198,18 +184,6 @@ def test_runs_started_in_the_same_second_get_separate_folders(notebooks: Path, t
 def test_git_state_outside_a_checkout_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "project_root", lambda: tmp_path)
     assert pipeline.git_state() == (None, None)
-
-
-def test_the_manifest_names_every_data_set_and_model(notebooks: Path, tmp_path: Path) -> None:
-    cell = "run.conditions |= {'dataset': 'd', 'train_rows': 3, 'model': 'm', 'model_sha256': 'f00'}"
-    write(
-        notebooks / "01_local_validation.ipynb",
-        [OPEN.format(name="01_local_validation"), cell, "run.not_measured('a.b', title='t', unit='ms', why='-')"],
-    )
-    folder, _ = pipeline.run("smoke", tmp_path / "out", only=["01"])
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["data"] == {"d": {"train_rows": 3}}
-    assert manifest["models"] == {"m": "f00"}
 
 
 @pytest.mark.slow

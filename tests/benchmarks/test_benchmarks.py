@@ -1,59 +1,11 @@
 """Logic of the benchmarks of serving, the store and mutations, and small runs of them."""
 
 import ast
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-from bankllm.errors import NotMeasured
-from bankllm.loadtest.server_process import ServerProcess
-from tests.support import ROOT, SUPPORT
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
-def test_wrk_sends_each_body_with_its_token_and_counts_errors(tmp_path: Path) -> None:
-    import httpx
-    import wrk
-
-    calls = [
-        wrk.Call({"message": "fail", "customer_id": "CUST001"}, "one"),
-        wrk.Call({"message": 'a "quoted"\tword', "customer_id": "CUST002"}, "two"),
-    ]
-    with ServerProcess(program=(sys.executable, str(SUPPORT / "loadtest_app.py"))) as server:
-        window = wrk.drive(calls, server.url + "/api/v1/chat", tmp_path, seconds=1, connections=2)
-        seen = httpx.get(server.url + "/seen", trust_env=False).json()
-        health = wrk.drive([], server.url + "/health", tmp_path, seconds=1, connections=2, core=0)
-    chats = [call for call in seen if call["kind"] == "chat"]
-    assert {(call["message"], call["authorization"]) for call in chats} == {
-        ("fail", "Bearer one"),
-        ('a "quoted"\tword', "Bearer two"),
-    }
-    assert window.errors.keys() == {"status"}
-    assert window.errors["status"] == pytest.approx(window.answered, abs=2)
-    assert 0 < window.p50_ms <= window.p95_ms <= window.p99_ms <= window.max_ms
-    assert health.answered > 0
-    assert not health.errors
-
-
-def test_the_rate_leaves_out_failed_replies() -> None:
-    import wrk
-
-    errors = {"status": 40, "connect": 0, "read": 0, "write": 0, "timeout": 0}
-    report = {"replies": 100, "microseconds": 2_000_000, "p50": 1000, "p95": 2000, "p99": 3000, "max": 4000}
-    window = wrk.read_window({**report, "errors": errors}, 0.1)
-    assert (window.answered, window.per_second, window.errors) == (60, 30.0, {"status": 40})
-
-
-def test_memory_is_flat_if_it_settles_in_the_first_minute() -> None:
-    import soak
-
-    assert soak.growth([(float(at), 500.0 + min(at, 60) * 5) for at in range(0, 600, 5)], 600) == 0
-    assert soak.growth([(float(at), 500.0 + at * 0.1) for at in range(0, 600, 5)], 600) > soak.MAX_GROWTH
-    with pytest.raises(NotMeasured, match="found 4"):
-        soak.growth([(float(at), 500.0) for at in range(0, 25, 5)], 25)
+from tests.support import ROOT
 
 
 @pytest.mark.slow

@@ -62,16 +62,6 @@ def test_the_page_is_readable_and_loads_nothing_external(browser, url: str, sche
     context.close()
 
 
-def test_a_tile_links_to_its_row_and_the_row_to_its_record(browser, url: str) -> None:
-    page = browser.new_page()
-    page.goto(url)
-    page.locator("a.tile").first.click()
-    row = page.locator("tr:target")
-    assert row.is_visible()
-    assert row.locator("a").first.get_attribute("href") == "records.jsonl#L1"
-    page.close()
-
-
 def test_print_shows_collapsed_tables_in_dark_text_on_white(browser, url: str) -> None:
     context = browser.new_context(color_scheme="dark", viewport={"width": 720, "height": 1000})
     page = context.new_page()

@@ -53,39 +53,6 @@ def test_the_sweep_marks_its_knee_and_leaves_out_invalid_steps(steps: list[Step]
     assert [list(line.get_ydata()) for line in axes[1].lines][-1] == [500, 500]
 
 
-def test_a_sweep_without_a_sustained_rate_has_no_knee(steps: list[Step]) -> None:
-    above = [step for step in steps if not step.sustained]
-    _, axes = plots.new_figure(columns=2)
-    load_plots.throughput_sweep(axes[0], above, "Rates")
-    load_plots.latency_sweep(axes[1], {"chat": above}, "p95")
-    assert not axes[0].texts
-    assert legend(axes[1]) == ["chat"]
-
-
-def test_the_band_of_flat_memory_is_around_the_first_third() -> None:
-    memory = [{"at_s": at, "rss_bytes": (50 if at < 20 else 100) * load_plots.MIB} for at in range(0, 100, 2)]
-    _, (axis,) = plots.new_figure()
-    load_plots.memory_over_time(axis, memory, 0.05)
-    (band,) = axis.patches
-    assert (band.get_y(), band.get_height()) == (95, pytest.approx(10))
-    assert legend(axis) == ["± 5% of the first third", "resident"]
-
-
-def test_windows_with_few_requests_have_no_percentile() -> None:
-    rows = [row(scheduled_s=n * 0.1, latency_ms=10 if n < 100 else 30) for n in range(205)]
-    _, (axis,) = plots.new_figure()
-    load_plots.latency_windows(axis, rows, "Soak", window_s=10)
-    assert [list(line.get_ydata()) for line in axis.lines] == [[10, 30], [10, 30]]
-    assert list(axis.lines[0].get_xdata()) == [5, 15]
-
-
-def test_every_run_is_a_point() -> None:
-    _, (axis,) = plots.new_figure()
-    load_plots.spread(axis, {"ab": [10, 30, 20], "open-loop": [5, 5, 5]}, title="p95", unit="ms")
-    assert [text.get_text() for text in axis.texts] == ["20.0", "5.0"]
-    assert sum(len(line.get_xdata()) for line in axis.lines if line.get_marker() == "o") == 6
-
-
 def test_the_histogram_has_a_point_per_bound_and_the_bucket_of_the_quantile_is_shaded() -> None:
     bounds, counts = (10, 25, 50, 100), (10, 60, 97, 100)
     buckets = [{"le_ms": float(bound), "requests": n} for bound, n in zip(bounds, counts, strict=True)]

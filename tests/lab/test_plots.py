@@ -61,22 +61,3 @@ def test_confused_pairs_show_both_directions_and_no_bar_for_zero() -> None:
     assert [bar.get_width() for bar in forth] == [3, 4]
     assert [(bar.get_x(), bar.get_width(), bar.get_hatch()) for bar in back if bar.get_width() > 0] == [(3, 2, "////")]
     assert legend(axis) == ["as written →", "back ←"]
-
-
-def test_risk_coverage_ends_at_the_error_rate_and_is_lower_for_confident_texts() -> None:
-    rows = [{"confidence": i / 100, "actual": "a", "predicted": "b" if i < 10 else "a"} for i in range(100)]
-    _, (axis,) = plots.new_figure()
-    plots.risk_coverage(axis, {"LoRA": rows}, title="Risk")
-    x, y = (np.asarray(values) for values in axis.lines[0].get_data())
-    assert (x[0], x[-1]) == (5, 100)
-    assert y[-1] == pytest.approx(10)
-    assert y[x <= 90].max() == 0
-
-
-def test_accuracy_over_time_marks_the_starts_and_shows_both_ends() -> None:
-    warm = [{"examples": 100 * i, "seconds": 2.0 * i, "accuracy": a} for i, a in enumerate((0.84, 0.91, 0.935))]
-    cold = [{"examples": 100 * i, "seconds": 2.0 * i, "accuracy": a} for i, a in enumerate((0.01, 0.7, 0.92))]
-    _, (axis,) = plots.new_figure()
-    plots.accuracy_over_time(axis, {"class means": warm, "random": cold}, title="Start")
-    assert legend(axis) == ["class means: 84.0 → 93.5 %", "random: 1.0 → 92.0 %"]
-    assert [line.get_markevery() for line in axis.lines] == [[0], [0]]

@@ -127,12 +127,3 @@ def test_only_chats_between_the_scrapes_count() -> None:
     counts = {(row["stage"], row["le_ms"]): row["requests"] for row in stage_buckets(before, after)}
     assert (counts["encode", 10.0], counts["encode", 50.0], counts["encode", "+Inf"]) == (180, 180, 200)
     assert counts["respond", "+Inf"] == 0
-
-
-def test_too_few_chats_have_a_mean_and_no_percentile() -> None:
-    metrics = ServerMetrics("minilm")
-    before = scraped(metrics)
-    assert stage_times(before, before) == []
-    metrics.observe_reply({"classify": 0.001}, "template")
-    [row] = stage_times(before, scraped(metrics))
-    assert row == {"stage": "classify", "chats": 1, "mean_ms": pytest.approx(1.0), "p50_ms": None, "p95_ms": None}

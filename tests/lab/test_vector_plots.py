@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pytest
 
 from bankllm.datasets.teller77 import intent_definitions
 from bankllm.lab import plots, vector_plots
@@ -32,31 +31,6 @@ def test_labels_on_the_map_do_not_overlap() -> None:
     boxes = [text.get_window_extent() for text in axis.texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert sum(len(dots.get_offsets()) for dots in axis.collections) == len(intents)
-
-
-def test_time_spent_stacks_the_medians() -> None:
-    rows = [
-        {"scope": scope, "cached": cached, "embed_ms": embed, "search_ms": 2.0}
-        for scope in ("all", "customer")
-        for cached, median in (("no", 9.0), ("memory", 0.5))
-        for embed in (median - 0.1, median, 50.0)
-    ]
-    _, (axis,) = plots.new_figure()
-    vector_plots.time_spent(axis, rows, title="Time")
-    names = [tick.get_text() for tick in axis.get_yticklabels()]
-    assert names == [f"{who}, query {way}" for who in ("all texts", "one customer") for way in ("new", "in memory")]
-    embed, search = axis.containers
-    assert [bar.get_width() for bar in embed] == [9, 0.5, 9, 0.5]
-    assert [bar.get_x() for bar in search] == [9, 0.5, 9, 0.5]
-    assert axis.texts[0].get_text() == "9.00 + 2.00"
-
-
-def test_hit_rates_mark_the_expected_rate() -> None:
-    _, (axis,) = plots.new_figure()
-    vector_plots.hit_rates(axis, {"zipf": 0.6, "repeated": 1.0}, {"zipf": 0.58})
-    assert [text.get_text() for text in axis.texts] == ["60.0", "100.0"]
-    (mark,) = axis.lines
-    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([pytest.approx(58)], [0])
 
 
 def test_growth_shows_first_searches_separately_and_only_aims_within_the_range() -> None:

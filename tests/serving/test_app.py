@@ -17,9 +17,7 @@ from bankllm.errors import LedgerError, StoreError
 from bankllm.serving.app import create_app
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
-from tests.support.chat import BALANCE, JSON, assert_problem, fake_engine
-from tests.support.pinecone_server import API_KEY, PineconeServer
-from tests.support.store_model import drain, open_replicated
+from tests.support.chat import BALANCE, JSON, assert_problem
 
 
 @pytest.fixture

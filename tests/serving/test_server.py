@@ -1,11 +1,7 @@
 """The service as one process: listening socket, start, drain and failed start."""
 
-import contextlib
-import os
 import signal
-import threading
 
-import httpx
 import pytest
 
 from bankllm.assistant.engine import ChatEngine
@@ -13,9 +9,7 @@ from bankllm.errors import ModelError, ServerError
 from bankllm.serving import server as server_module
 from bankllm.serving.server import listen, serve
 from bankllm.settings import Settings
-from bankllm.util.processes import free_port
-from tests.support.chat import BALANCE, KeywordClassifier
-from tests.support.server_client import until
+from tests.support.chat import KeywordClassifier
 
 
 def test_listen_errors_name_the_problem_and_the_next_step():
@@ -37,40 +31,6 @@ def fast_serve(monkeypatch):
     yield monkeypatch
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-def test_serve_answers_while_loading_then_drains_on_sigterm(fast_serve, engine, capfd):
-    port, closed = free_port(), []
-    seen, loaded = [], threading.Event()
-
-    def load(*_):
-        loaded.wait(20)
-        return engine
-
-    def drive():
-        """Poll readiness, let the engine load, poll again until ready, chat, then send SIGTERM."""
-
-        def ready():
-            with contextlib.suppress(httpx.TransportError):
-                seen.append(client.get("/health/ready").status_code)
-                loaded.set()
-            return seen[-1:] == [200]
-
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
-            until(ready)
-            seen.append(client.post("/api/v1/chat", json=BALANCE).json()["intent"])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    fast_serve.setattr(ChatEngine, "load", load)
-    fast_serve.setattr(ChatEngine, "close", lambda self: closed.append(True))
-    client = threading.Thread(target=drive)
-    client.start()
-    serve("127.0.0.1", port, Settings())
-    client.join()
-    assert seen[0] == 503
-    assert seen[-2:] == [200, "account_balance"]
-    assert closed == [True]
-    assert "ready" in capfd.readouterr().err
 
 
 def test_serve_raises_the_error_of_a_failed_load(fast_serve):

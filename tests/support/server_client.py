@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from bankllm.loadtest.server_process import ServerProcess
 
@@ -50,9 +51,14 @@ def answered_by(log: Path) -> dict[str, int]:
     return {line["request_id"]: line["pid"] for line in log_lines(log) if line["logger"] == "bankllm.access"}
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 120) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 120) -> None:
     """Wait until the condition is true. Fails after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"the condition is still false after {timeout_s:g} s"
         time.sleep(0.05)
+
+
+def wait_until_gone(pid: int) -> None:
+    """Wait until a process has ended; a zombie counts as ended."""
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

@@ -5,13 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from bankllm.util import processes
+from tests.support.server_client import until, wait_until_gone
 
 
 def test_stop_kills_the_whole_process_group(tmp_path: Path) -> None:
@@ -22,7 +22,8 @@ def test_stop_kills_the_whole_process_group(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as file:
         process = processes.start([sys.executable, "-c", stubborn], file)
-    grandchild = int(wait_for_text(log))
+    until(lambda: log.read_text().endswith("\n"))
+    grandchild = int(log.read_text())
     assert processes.stop(process, timeout_s=0.2) == -signal.SIGKILL
     wait_until_gone(grandchild)
 
@@ -38,10 +39,7 @@ def test_no_orphan_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
-        while (
-            psutil.Process(child).name() != "sleep"
-        ):  # until then it is still setpriv, which sets the parent-death signal
-            time.sleep(0.01)
+        until(lambda: psutil.Process(child).name() == "sleep")  # not yet while it is setpriv, which sets the signal
         os.kill(process.pid, signal.SIGKILL)
     wait_until_gone(child)
 
@@ -61,15 +59,3 @@ def test_run_stops_a_child_at_its_timeout(tmp_path: Path) -> None:
     finished = processes.run(["sleep", "300"], tmp_path / "log", timeout_s=0.2)
     assert finished.cpu_s is None
     assert finished.returncode == -signal.SIGTERM
-
-
-def wait_for_text(path: Path) -> str:
-    while not (text := path.read_text()).endswith("\n"):
-        time.sleep(0.01)
-    return text
-
-
-def wait_until_gone(pid: int) -> None:
-    """Wait until a process has ended; a zombie counts as ended. The timeout of the test suite limits the wait."""
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.05)

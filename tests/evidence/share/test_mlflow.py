@@ -36,14 +36,6 @@ def test_values_conditions_and_files_are_logged(tmp_path: Path, store: str) -> N
     assert {"RESULTS.html", "records.jsonl", "manifest.json", "raw"} <= names
 
 
-def test_two_runs_are_logged_to_the_same_experiment(tmp_path: Path, store: str) -> None:
-    for name in ("one", "two"):
-        log_run(sealed_run(tmp_path / name), store)
-    client = mlflow.MlflowClient(tracking_uri=store)
-    experiment = client.get_experiment_by_name("bankllm")
-    assert {run.info.run_name for run in client.search_runs([experiment.experiment_id])} == {"one", "two"}
-
-
 def test_an_invalid_store_raises_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     with pytest.raises(RunError, match="did not accept the run"):
