@@ -93,6 +93,10 @@ def test_the_command_compares_two_runs_and_no_third(folder: Path, tmp_path: Path
     done = bankllm("report", "--compare", folder, sealed_run(tmp_path / "second", slower=2.0))
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "4 no detectable difference, 2 worse; 2 not comparable"
+    other = bankllm("report", "--compare", folder, sealed_run(tmp_path / "other", data=TELLER77))
+    assert other.returncode == 1
+    assert "no record in common that was measured under the same conditions" in " ".join(other.stderr.split())
+    assert "    first run: 93.0 % [88.6 – 95.8 %]\n    second run: 93.0 % [88.6 – 95.8 %]\n" in other.stdout
     refused = bankllm("report", folder, "--compare", folder, folder)
     assert refused.returncode == 2
     assert "--compare takes two runs and no other argument" in refused.stderr

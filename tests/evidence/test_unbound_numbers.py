@@ -8,15 +8,6 @@ import pytest
 from bankllm.errors import RunError
 from bankllm.evidence.unbound_numbers import find_unbound_numbers, scan, unbound_numbers_in_results
 
-OLD = """**Old (wrong):** Fine-tuned a language model with LoRA to ~92% accuracy on Banking77, p95 latency XXX ms, \
-throughput of <number> requests/s, training time TBD.
-"""
-NEW = """**New (real):** Fine-tuned a language model with LoRA to \
-<!-- claim: training.lora_r8.accuracy -->93.0 %<!-- /claim --> accuracy on Banking77, \
-p95 latency <!-- claim: chat.sequential.p95_ms -->190.0 ms<!-- /claim -->, \
-throughput of <!-- claim: load.ab.throughput -->84.2 requests/s<!-- /claim -->.
-"""
-
 
 @pytest.mark.parametrize(
     ("text", "number"),
@@ -73,14 +64,11 @@ CELLS = [
     {"cell_type": "markdown", "source": ["# Title\n", "p95 of 487 ms"]},
     {"cell_type": "code", "source": ["limit = '250 ms'  # TODO measure\n"], "outputs": []},
 ]
+FOUND = ["cell 1:2: unbound number '487 ms'", "cell 2:1: placeholder 'TODO'"]
 DOCUMENTS = {
-    "old.md": (OLD, ["1: unbound number '~92%'", *(f"1: placeholder {x!r}" for x in ("XXX", "<number>", "TBD"))]),
-    "new.md": (NEW, []),
+    "bound.md": ("p95 <!-- claim: chat.sequential.p95_ms -->190.0 ms<!-- /claim -->\n", []),
     "resume.tex": ("\\item LoRA to 92\\% accuracy, [X] MB\n", ["1: unbound number '92 %'", "1: placeholder '[X]'"]),
-    "notebook.ipynb": (
-        json.dumps({"cells": CELLS}),
-        ["cell 1:2: unbound number '487 ms'", "cell 2:1: placeholder 'TODO'"],
-    ),
+    "notebook.ipynb": (json.dumps({"cells": CELLS}), FOUND),
 }
 
 

@@ -13,10 +13,8 @@ from tests.support.sealed_run import TELLER77, fill
     [
         (Target("88 %", "LoRA", "training.lora_r8.accuracy", at_least=0.88), "met", "interval meets the claimed"),
         (Target("93 %", "LoRA", "training.lora_r8.accuracy", at_least=0.93), "undecided", "contains the claimed"),
-        (Target("99 %", "LoRA", "training.lora_r8.accuracy", at_least=0.99), "not met", "interval misses the claimed"),
         (Target("1 s", "chat", "chat.sequential.p95_ms", at_most=1000), "met", "interval meets the claimed"),
         (Target("100 ms", "chat", "chat.sequential.p95_ms", at_most=100), "not met", "interval misses the claimed"),
-        (Target("100/s", "load", "load.ab.throughput", at_least=100), "not met", "the value misses the claimed"),
         (Target("80/s", "load", "load.ab.throughput", at_least=80), "met", "the value meets the claimed"),
         (Target("1 ms", "p99", "chat.sequential.p99_ms", at_most=1), "not measured", "p99 needs 662 samples"),
         (Target("1 ms", "none", "chat.none", at_most=1), "not measured", "this run has no such record"),
