@@ -24,7 +24,6 @@ import jwt
 import psutil
 from wrk import Call
 
-from bankllm.errors import UsageError
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.model import base_models
 from bankllm.settings import project_root
@@ -73,7 +72,7 @@ def ours(options: argparse.Namespace) -> Contender:
         "bankllm serve",
         (sys.executable, "-m", "bankllm", "serve", *shlex.split(options.ours_args)),
         path="/api/v1/chat",
-        environment={"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off", **environment(options.ours_env)},
+        environment={"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off"},
         has_store=True,
     )
 
@@ -130,22 +129,6 @@ def chats(messages: Sequence[str], customers: Sequence[str] = CUSTOMERS[:1]) -> 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that configure our server, which are the same in all benchmarks."""
     parser.add_argument(
-        "--ours-env",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="environment variable of our server; repeatable",
-    )
-    parser.add_argument(
         "--ours-args", default="", help='options of `bankllm serve`, for example --ours-args="--workers 2"'
     )
     parser.add_argument("--customers", type=int, default=1, choices=range(1, 11), metavar="1..10")
-
-
-def environment(pairs: Sequence[str]) -> dict[str, str]:
-    """Parse `KEY=VALUE` pairs. Raises `UsageError` for another form."""
-    split = [pair.partition("=") for pair in pairs]
-    for pair, (key, equals, _) in zip(pairs, split, strict=True):
-        if not key or not equals:
-            raise UsageError(f"{pair!r}: expected KEY=VALUE.")
-    return {key: value for key, _, value in split}

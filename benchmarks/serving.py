@@ -31,12 +31,9 @@ from bankllm import datasets
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.evidence.validity_marks import MAX_GENERATOR_CPU_SHARE
 
-PARTS = ("peers", "ours", "idle", "health")
+PARTS = ("peers", "ours", "idle")
 QUERIES = 4096
 """Number of queries, drawn with replacement; wrk repeats them."""
-HEALTH_BEFORE = 1243
-"""Requests per second of `/health` at the start of the project, for comparison."""
-WRK_CORE = 1
 MAX_OTHER_CORES = 0.1
 """A window is marked as noisy if other programs used more cores than this."""
 SETTLE_S = 60
@@ -72,14 +69,13 @@ def measure(plan: Plan, part: str, contender: servers.Contender, calls: Sequence
         print(f"{contender.name:<22} not measured: {contender.missing}", flush=True)
         return None
     seconds, connections = plan.options.seconds, plan.options.connections
-    core = WRK_CORE if part == "health" else None
     with servers.start(contender, plan.folder) as server:
         url = server.url + contender.path
-        wrk.drive(calls, url, plan.folder, seconds=plan.options.warm_up, connections=connections, core=core)
+        wrk.drive(calls, url, plan.folder, seconds=plan.options.warm_up, connections=connections)
         # Wait until the requests that the warm-up left in the queue are answered, so that the window excludes them.
         list(send_one_by_one(server.port, contender.path, calls[:1], timeout_s=SETTLE_S))
         before, began = servers.CpuClock.read(server), time.perf_counter()
-        window = wrk.drive(calls, url, plan.folder, seconds=seconds, connections=connections, core=core)
+        window = wrk.drive(calls, url, plan.folder, seconds=seconds, connections=connections)
         after, elapsed_s = servers.CpuClock.read(server), time.perf_counter() - began
         rss_mib = server.rss_bytes() / 2**20
         if not window.answered:
@@ -123,15 +119,6 @@ def take_turns(plan: Plan) -> None:
         if ours is not None and name != mine.name:
             plan.keep({"part": "ratio", "of": mine.name, "to": name, "ratio": ours / median})
             print(f"{mine.name} is {ours / median:.2f} × {name}", flush=True)
-
-
-def health(plan: Plan) -> None:
-    """Measure `GET /health` with wrk bound to one core, so that on two cores the server has the other one."""
-    mine = servers.ours(plan.options)
-    whole = servers.Contender(mine.name, mine.program, "/health", mine.environment, mine.has_store)
-    for round_ in range(1, plan.options.rounds + 1):
-        rate = measure(plan, "health", whole, [], round_) or 0.0
-        print(f"/health: {rate / HEALTH_BEFORE:.2f} × {HEALTH_BEFORE:,}/s", flush=True)
 
 
 def idle(plan: Plan) -> None:
@@ -191,7 +178,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> None:
     wrk.require()
     data = datasets.load(options.dataset)
-    chosen = ("ours_args", "ours_env", "customers", "litserve_args")
+    chosen = ("ours_args", "customers", "litserve_args")
     configured = {name: getattr(options, name) for name in chosen}
     label = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "cores": os.cpu_count(), **configured}
 
@@ -207,8 +194,6 @@ def run(options: argparse.Namespace) -> None:
             take_turns(plan)
         if "idle" in options.only:
             idle(plan)
-        if "health" in options.only:
-            health(plan)
 
 
 def main() -> None:

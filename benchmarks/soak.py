@@ -9,7 +9,6 @@ request failed.
 """
 
 import argparse
-import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -24,30 +23,11 @@ from serving import random_queries
 
 from bankllm import datasets
 from bankllm.errors import BankLLMError, NotMeasured
-from bankllm.loadtest.experiments.soak import delete_memory
+from bankllm.evidence.statistics.samples import growth
+from bankllm.loadtest.experiments.soak import MAX_GROWTH, delete_memory
 from bankllm.loadtest.server_process import ServerProcess
 
-SAMPLE_S, DELETE_S, WARM_UP_S = 5, 30, 60
-MAX_WARM_UP_SHARE = 0.2
-"""Warm-up of a short run, as a share of the run."""
-MAX_GROWTH = 0.05
-MIN_SAMPLES = 6
-
-
-def growth(samples: Sequence[tuple[float, float]], seconds: float) -> float:
-    """Growth of the memory from the first third after the warm-up to the last third, as a share.
-
-    `samples` are (seconds since the start, MiB). Raises `NotMeasured` if there are too few after the warm-up.
-    """
-    warm = min(WARM_UP_S, MAX_WARM_UP_SHARE * seconds)
-    kept = [mib for at, mib in samples if at >= warm]
-    if len(kept) < MIN_SAMPLES:
-        raise NotMeasured(
-            f"Expected at least {MIN_SAMPLES} memory samples after {warm:.0f} s of warm-up, found {len(kept)}. "
-            "Increase --minutes."
-        )
-    third = len(kept) // 3
-    return statistics.median(kept[-third:]) / statistics.median(kept[:third]) - 1
+SAMPLE_S, DELETE_S = 5, 30
 
 
 def sample(server: ServerProcess, load_done: Event, customers: Sequence[str]) -> list[tuple[float, float]]:
@@ -80,7 +60,10 @@ def run(options: argparse.Namespace) -> bool:
             window = wrk.drive(calls, url, Path(name), seconds=seconds, connections=options.connections)
         finally:
             load_done.set()
-        grown = growth(sampling.result(), seconds)
+        memory = growth([{"at": str(at), "mib": str(mib)} for at, mib in sampling.result()], "at", "mib")
+    grown = memory.value
+    if grown is None:
+        raise NotMeasured(f"{memory.invalid_because}. Increase --minutes.")
     print(
         f"{window.answered:,} chats answered in {window.seconds:.0f} s, {window.per_second:.1f}/s, "
         f"p50 {window.p50_ms:.1f}  p99 {window.p99_ms:.1f} ms, errors {window.errors or 0}\n"

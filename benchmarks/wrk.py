@@ -30,7 +30,6 @@ function init(arguments)
     if token ~= "" then headers["Authorization"] = "Bearer " .. token end
     calls[#calls + 1] = wrk.format("POST", nil, headers, body)
   end
-  if #calls == 0 then calls[1] = wrk.format("GET") end
 end
 
 function request()
@@ -87,20 +86,17 @@ def require() -> str:
     return program
 
 
-def drive(
-    calls: Sequence[Call], url: str, folder: Path, *, seconds: float, connections: int = 100, core: int | None = None
-) -> Window:
-    """Keep `connections` requests in flight for `seconds`, rounded to whole seconds. Without calls, send GET requests.
+def drive(calls: Sequence[Call], url: str, folder: Path, *, seconds: float, connections: int = 100) -> Window:
+    """Keep `connections` requests in flight for `seconds`, rounded to whole seconds.
 
-    `core` binds wrk to one core of the machine. Raises `NotMeasured` without wrk, and `ServerError` if wrk failed.
+    Raises `NotMeasured` without wrk, and `ServerError` if wrk failed.
     """
     lines = [f"{call.token}\t{json.dumps(call.body)}\n" for call in calls]
     (folder / "calls.tsv").write_text("".join(lines), encoding="utf-8")
     (folder / "wrk.lua").write_text(SCRIPT, encoding="utf-8")
     (folder / "window.json").unlink(missing_ok=True)
     duration = max(1, round(seconds))
-    command = [] if core is None else ["taskset", "-c", str(core)]
-    command += [require(), "--threads", "1", "--connections", str(connections), "--duration", f"{duration}s"]
+    command = [require(), "--threads", "1", "--connections", str(connections), "--duration", f"{duration}s"]
     command += ["--timeout", f"{REPLY_TIMEOUT_S}s", "--script", "wrk.lua", url]
     log = folder / "wrk.txt"
     child = processes.run(command, log, timeout_s=duration + 60)

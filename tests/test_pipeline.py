@@ -150,26 +150,6 @@ def test_parameters_reach_the_notebook_and_the_manifest_describes_the_run(notebo
     assert (stored.profile, stored.run_id) == ("smoke", folder.name)
 
 
-def test_unknown_names_are_refused_before_anything_is_written(notebooks: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    with pytest.raises(UsageError, match=r"01_local_validation has no parameter siez\. Its parameters are: .*size"):
-        pipeline.run("smoke", output, parameters={"siez": 2})
-    with pytest.raises(UsageError, match=r"Unknown profile 'fast'"):
-        pipeline.run("fast", output)
-    with pytest.raises(UsageError, match=r"Unknown notebook '07'"):
-        pipeline.run("smoke", output, only=["07"])
-    with pytest.raises(RunError, match=r"is not a run: manifest\.json is missing"):
-        pipeline.run("smoke", output, resume="20200101T000000Z-smoke")
-    assert not output.exists()
-
-
-def test_an_output_folder_that_is_not_writable_is_an_error(notebooks: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for output in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(RunError, match=r"No run can be written to .*--output"):
-            pipeline.run("smoke", output)
-
-
 def test_runs_started_in_the_same_second_get_separate_folders(notebooks: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for second in range(60):  # the folder names of this second and the next ones are taken

@@ -84,14 +84,6 @@ def test_a_full_disk_raises_and_keeps_the_old_file(tmp_path: Path, monkeypatch: 
     assert path.read_bytes() == before
 
 
-def test_opening_a_notebook_again_deletes_its_old_records(tmp_path: Path) -> None:
-    first = open_run("01_local_validation", "smoke", tmp_path)
-    first.not_measured("chat.a", title="a", unit="ms", why="-")
-    open_run("02_load_testing", "smoke", tmp_path).not_measured("load.b", title="b", unit="ms", why="-")
-    open_run("01_local_validation", "smoke", tmp_path)
-    assert [r.id for r in read_records(tmp_path)] == ["load.b"]
-
-
 def test_an_unknown_profile_and_an_unusable_folder_raise(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"Unknown profile 'fast'\. Expected one of: smoke, quick, full"):
         open_run("01_local_validation", "fast", tmp_path)

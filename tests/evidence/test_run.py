@@ -38,6 +38,8 @@ def test_a_record_that_a_kill_cut_short_is_removed_at_the_next_opening(tmp_path:
     again = open_run("02_load_testing", "smoke", tmp_path)
     again.not_measured("load.b", title="b", unit="ms", why="-")
     assert [record.id for record in read_records(tmp_path)] == [*["chat.0"][:lines], "load.b"]
+    open_run("01_local_validation", "smoke", tmp_path)  # deletes the old records of this notebook
+    assert [record.id for record in read_records(tmp_path)] == ["load.b"]
 
 
 def test_a_plot_is_shown_with_the_bytes_of_its_file_in_few_colours(run: Run) -> None:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from bankllm.lab import plots
-from bankllm.training.evaluate import confused_pairs
 from tests.support.drawn import legend
 
 MIB = 2**20
@@ -50,14 +49,3 @@ def test_accuracy_by_rank_shows_intervals_seeds_and_levels() -> None:
     assert any(list(line.get_ydata()) == [93.5, 93.7] for line in axis.lines)
     styles = {container.lines[0].get_linestyle() for container in axis.containers}
     assert len(styles) == 2  # the series differ without colour
-
-
-def test_confused_pairs_show_both_directions_and_no_bar_for_zero() -> None:
-    mistakes = [("pin", "card")] * 3 + [("card", "pin")] * 2 + [("fee", "rate")] * 4
-    _, (axis,) = plots.new_figure()
-    plots.confused_pairs(axis, confused_pairs([{"actual": a, "predicted": p} for a, p in mistakes]), title="Pairs")
-    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["pin → card", "fee → rate"]
-    forth, back = axis.containers
-    assert [bar.get_width() for bar in forth] == [3, 4]
-    assert [(bar.get_x(), bar.get_width(), bar.get_hatch()) for bar in back if bar.get_width() > 0] == [(3, 2, "////")]
-    assert legend(axis) == ["as written →", "back ←"]

@@ -28,14 +28,13 @@ def endpoint() -> Iterator[tuple[int, Histogram]]:
     thread.join()
 
 
-def test_scrape_reads_the_metrics_of_an_endpoint(endpoint: tuple[int, Histogram]) -> None:
+def test_scrape_reads_metrics_and_refuses_other_content(
+    endpoint: tuple[int, Histogram], monkeypatch: pytest.MonkeyPatch
+) -> None:
     port, seconds = endpoint
     seconds.observe(0.03)
     samples = scrape(f"http://127.0.0.1:{port}/metrics")
     assert Sample("http_request_duration_seconds_count", {"route": "/api/v1/chat"}, 1.0) in samples
-
-
-def test_scrape_of_other_content_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ServerError, match="check the address and that the server runs"):
         scrape(f"http://127.0.0.1:{free_port()}/metrics")
     page = httpx.Response(200, text="hello there\n", request=httpx.Request("GET", "http://127.0.0.1"))
@@ -124,6 +123,9 @@ def test_only_chats_between_the_scrapes_count() -> None:
     assert 1.0 < queue["p50_ms"] <= 2.5
     assert 5 < encode["p50_ms"] <= 10
     assert 50 < encode["p95_ms"] <= 75
+    metrics.observe_reply({"classify": 0.001}, "template")
+    [few] = stage_times(after, scraped(metrics))
+    assert few == {"stage": "classify", "chats": 1, "mean_ms": pytest.approx(1.0), "p50_ms": None, "p95_ms": None}
     counts = {(row["stage"], row["le_ms"]): row["requests"] for row in stage_buckets(before, after)}
     assert (counts["encode", 10.0], counts["encode", 50.0], counts["encode", "+Inf"]) == (180, 180, 200)
     assert counts["respond", "+Inf"] == 0

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.errors import RunError
 from bankllm.lab import vector_growth
 from bankllm.vectors.sqlite.store import SQLiteStore
 
@@ -23,10 +22,3 @@ def test_a_file_grows_and_is_searched_at_each_size(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "growth.sqlite", vector_growth.DIM, vector_growth.EMBEDDER)
     assert (store.count(vector_growth.EVERYTHING), store.count(vector_growth.CUSTOMER)) == (700, 200)
     store.close()
-
-
-@pytest.mark.slow
-def test_a_failing_search_process_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vector_growth, "fill", lambda path, before, size: path.write_text("no database"))
-    with pytest.raises(RunError, match=r"Searching 300 rows failed \(exit code 1\)(.|\n)*another program's|not a data"):
-        vector_growth.grow(tmp_path, (300,), searches=1)

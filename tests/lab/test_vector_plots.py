@@ -1,7 +1,5 @@
 """Plots of vector search: labels on the map do not overlap, and curves show the measured values."""
 
-from typing import Any
-
 import numpy as np
 
 from bankllm.datasets.teller77 import intent_definitions
@@ -31,21 +29,3 @@ def test_labels_on_the_map_do_not_overlap() -> None:
     boxes = [text.get_window_extent() for text in axis.texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert sum(len(dots.get_offsets()) for dots in axis.collections) == len(intents)
-
-
-def test_growth_shows_first_searches_separately_and_only_aims_within_the_range() -> None:
-    rows: list[dict[str, Any]] = [
-        {"rows": size, "scope": scope, "first": number == 0, "search_ms": 99.0 if number == 0 else size / 1000 + number}
-        for size in (1000, 15_000)
-        for scope in ("all", "customer")
-        for number in range(4)
-    ]
-    _, (left, right) = plots.new_figure(columns=2)
-    vector_plots.growth_times(left, rows)
-    lines = {str(line.get_label()): list(np.asarray(line.get_ydata())) for line in left.lines}
-    assert lines["over all rows: p50, shaded to p95"] == [3, 17]
-    assert lines["first search, reads the file"] == [99, 99]
-    assert lines["aim for p95"] == [3]
-    vector_plots.growth_bytes(right, [{"rows": 1000, "file_bytes": 2**20, "memory_bytes": 2**21}])
-    assert [list(line.get_ydata()) for line in right.lines] == [[1], [2]]
-    assert (left.get_xscale(), left.get_yscale(), right.get_yscale()) == ("log", "log", "log")

@@ -29,9 +29,7 @@ def test_a_load_prints_a_summary_and_writes_its_rows(server: ServerProcess, tmp_
     with rows.open(newline="") as file:
         latencies = sorted(int(row["latency_ms"]) for row in csv.DictReader(file))
     assert len(latencies) == 40
-    assert lines[2].startswith(
-        f"chat: p50 {latencies[19]:.1f} ms, p95 not measured (p95 needs 130 samples, there are 40)"
-    )
+    assert lines[2].startswith(f"chat: p50 {latencies[19]:.1f} ms, p95 not measured (p95 needs 130 samples")
     assert "limits of ab: the same body in every request" in lines[4]
     assert lines[5] == f"40 rows were written to {rows}."
 
@@ -54,13 +52,10 @@ def test_an_invalid_load_writes_its_rows_and_fails(tmp_path: Path, monkeypatch: 
     failed = row(0.0, 0.5, driver="locust", kind="chat", phase="steady", status=503, bytes=0, error="HTTP 503")
     ended = result("locust", [failed], invalid_because="Locust ended after 1 of 20 requests")
     monkeypatch.setattr("bankllm.loadtest.report.run_load", lambda *_, **__: ended)
-    lines = drive(
-        tmp_path / "rows.csv", url="http://127.0.0.1:1", driver="locust", users=1, requests=20, settings=get_settings()
-    )
+    load = {"url": "http://127.0.0.1:1", "driver": "locust", "users": 1, "requests": 20}
+    lines = drive(tmp_path / "rows.csv", **load, settings=get_settings())
     said: list[str] = []
-    with pytest.raises(
-        RunError, match=r"The load test is invalid; .*: Locust ended after 1 of 20 requests\. 1 rows were written to"
-    ):
+    with pytest.raises(RunError, match=r"The load test is invalid; .*: Locust ended after 1 of 20 requests\. 1 rows"):
         said.extend(lines)
     assert said[1] == "failed: 1, 1 × HTTP 503"
     assert not any("p50" in line for line in said)

@@ -20,11 +20,8 @@ from tests.support.tokens import token
 pytestmark = pytest.mark.slow
 
 EXAMPLES = int(os.environ.get("BANKLLM_FUZZ_EXAMPLES", "100"))
-"""Random cases per operation, in addition to the boundary cases of its schema. Read at import time, because the test
-fixtures remove such variables."""
-# Mostly the token's customer; otherwise nearly all requests would end with a 403. Two kinds of rejection are correct: a
-# request that fits the schema may still be 422 (the last message must have the role user), and an invalid request may
-# be 413 (too large to be read).
+"""Random cases per operation. Read at import time, because the test fixtures remove such variables."""
+# Mostly the token's customer; otherwise nearly all requests would end with a 403.
 CONFIG = """
 [dictionaries]
 customers = { values = ["CUST001"] }

@@ -132,13 +132,10 @@ def test_quoted_values_are_removed_from_exceptions() -> None:
         assert SECRET not in described, described
         assert type(error).__name__ in described
     assert "[card …1111]" in describe(ValueError("no card 4111 1111 1111 1111"))
+    refused.value.__cause__, first = ValueError("first"), refused.value
+    first.__cause__.__cause__ = first  # a circular chain ends
+    assert describe(first).count("ValueError: first") == 1
     assert "int_parsing" in describe(ExceptionGroup("several", [refused.value]))
-
-
-def test_circular_exception_chain_ends() -> None:
-    first, second = ValueError("first"), ValueError("second")
-    first.__cause__, second.__cause__ = second, first
-    assert describe(first).count("ValueError: ") == 2
 
 
 def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
@@ -163,9 +160,6 @@ def test_long_line_is_cut_to_fit_a_pipe(letter: str) -> None:
     fields = json.loads(line)
     assert fields["message"].startswith(letter)
     assert fields["exception"].endswith("the end")
-    alone = json.loads(JsonLines().format(record("short", error=raised(ValueError(letter * 9000 + "the end")))))
-    assert alone["message"] == "short"
-    assert alone["exception"].endswith("the end")
 
 
 def test_unwritable_log_file_is_reported_before_the_server_starts(tmp_path: Path) -> None:

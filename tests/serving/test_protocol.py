@@ -72,16 +72,3 @@ def test_pipelined_requests_are_answered_in_turn(server, client):
     answer = answer_to(server, large + large + b"GET /health HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n")
     assert answer.count(b"HTTP/1.1 422 ") == 2
     assert answer.count(b"HTTP/1.1 200 ") == 1
-
-
-def test_slow_clients_do_not_block_other_clients(server, client):
-    """Twenty connections that slowly send headers and bodies that never end."""
-    head, body = b"GET /health HTTP/1.1\r\nX-Slow: ", request_bytes(CHAT, b"{}").replace(b"Length: 2", b"Length: 100")
-    with contextlib.ExitStack() as stack:
-        lines = [stack.enter_context(contextlib.closing(connect(server.url))) for _ in range(20)]
-        for number, line in enumerate(lines):
-            line.sendall(head if number % 2 else body)
-        for _ in range(10):
-            for line in lines:
-                line.sendall(b" ")
-            assert client.post(CHAT, json=BALANCE).status_code == 200

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.chat import BALANCE
+from tests.support.chat import BALANCE, JSON
 from tests.support.live_server import CHAT, customer, guarded
 
 pytestmark = pytest.mark.slow
@@ -17,8 +17,7 @@ NOTATIONS = [
     "please block my card ４１１１ １１１１ １１１１ １１１１ 12/29 now",
     "please block my card 4111111111111111 12/29 now",
 ]
-TRACES = ["4111 1111", "1111 1111", "1111.1111", "4111\u00a01111", "１１１１"]
-TRACES += ["4111111111111111", "4111-1111", "1111-1111"]
+TRACES = ["4111 1111", "1111 1111", "1111.1111", "4111\u00a01111", "１１１１", "4111111111111111", "1111-1111"]
 COMPLETIONS = "/v1/chat/completions"
 
 
@@ -40,14 +39,13 @@ def test_card_number_is_not_in_store_log_or_responses(tmp_path):
             keep(client.post(COMPLETIONS, json=talk), 200)
             keep(client.post(COMPLETIONS, json=talk | {"stream": True}), 200)
             keep(client.post("/v1/embeddings", json={"input": [text]}), 200)
-            half = {"type": "text", "text": text[:30]}
-            parts = [half, {"type": "text", "text": text[30:]}]
+            parts = [{"type": "text", "text": part} for part in (text[:30], text[30:])]
             keep(client.post(COMPLETIONS, json={"messages": [{"role": "user", "content": parts}]}), 200)
             keep(client.post(CHAT, json=BALANCE | {"message": text * 60}), 422)
             keep(client.post(CHAT, json=BALANCE | {"customer_id": text}), 403)
             keep(client.post(CHAT, json=BALANCE | {"conversation_id": text}), 422)
             keep(client.post(COMPLETIONS, json={"messages": [{"role": text, "content": [text]}]}), 422)
-            keep(client.post(CHAT, content=json.dumps(text)[:-1], headers={"content-type": "application/json"}), 422)
+            keep(client.post(CHAT, content=json.dumps(text)[:-1], headers=JSON), 422)
             keep(client.get("/health", params={"q": text}), 200)
         number = "4111-1111-1111-1111"
         refused = keep(client.post(CHAT, json=BALANCE | {"conversation_id": number}), 422)

@@ -1,7 +1,5 @@
 """The service as one process: listening socket, start, drain and failed start."""
 
-import signal
-
 import pytest
 
 from bankllm.assistant.engine import ChatEngine
@@ -25,12 +23,9 @@ def test_listen_errors_name_the_problem_and_the_next_step():
 
 @pytest.fixture
 def fast_serve(monkeypatch):
-    """A monkeypatch for `serve` without a trained model; signal handlers are restored afterwards."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    """A monkeypatch for `serve` without a trained model."""
     monkeypatch.setattr(server_module, "read_artifact", lambda folder: KeywordClassifier.artifact)
-    yield monkeypatch
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return monkeypatch
 
 
 def test_serve_raises_the_error_of_a_failed_load(fast_serve):

@@ -73,6 +73,8 @@ def test_two_workers_share_one_store_and_one_set_of_metrics(server: ServerProces
     figures = [client.get("/health/metrics").json() for _ in range(10)]
     assert {(each["workers"], each["requests_total"]) for each in figures} == {(2, total)}
     assert {chats_in(client) for _ in range(5)} == {chats_before + chats + 1}
+    until(lambda: answered_by(folder / "app.log") == answered_by(log))
+    assert not [name for name in ("app.log", "server.log") if "Where is my" in (folder / name).read_text()]
 
 
 def test_worker_that_cannot_load_is_retried_while_another_serves(server: ServerProcess, folder: Path) -> None:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -31,32 +31,20 @@ def api_environment(given: Mapping[str, str]) -> dict[str, str]:
     return {name: re.sub(r"\$\{(\w+):-(.*?)\}", fill, value) for name, value in environment.items()}
 
 
-@dataclass(frozen=True)
-class Image:
-    """The last stage of the Dockerfile, from which containers are started."""
-
-    environment: dict[str, str]
-    user: str
-    workdir: str
-    copied: list[str]
-    """Destination paths of the COPY instructions."""
-    command: list[str]
-    healthcheck: list[str]
-
-
 def instructions() -> list[tuple[str, str]]:
     """Instructions of the Dockerfile with their arguments. Continued lines are joined."""
     text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", "")
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
 
 
-def image() -> Image:
+def image() -> SimpleNamespace:
+    """What the last stage of the Dockerfile sets; `copied` are the destinations of its COPY instructions."""
     steps = instructions()
     start = max(number for number, (word, _) in enumerate(steps) if word == "FROM")
     arguments: dict[str, list[str]] = {}
     for word, rest in steps[start:]:
         arguments.setdefault(word, []).append(rest)
-    return Image(
+    return SimpleNamespace(
         environment=dict(pair.split("=", 1) for line in arguments["ENV"] for pair in line.split()),
         user=arguments["USER"][-1],
         workdir=arguments["WORKDIR"][-1],

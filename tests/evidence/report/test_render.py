@@ -34,6 +34,8 @@ def visible_text(page: Path) -> str:
 
 
 def test_markdown_shows_values_intervals_and_missing_measurements(filled: Run) -> None:
+    with pytest.raises(RunError, match="contains no records"):
+        render(filled.folder / "raw")
     render(filled.folder)
     text = visible_text(filled.folder / "RESULTS.md")
     assert "| LoRA r=8 | 93.0 % (86.3 – 96.6 %) |" in text
@@ -67,11 +69,6 @@ def test_html_is_escaped_and_needs_no_other_file(filled: Run) -> None:
     assert "ab is not installed &lt;apt&gt;" in page
     assert 'src="data:image/png;base64,' in page
     assert re.findall(r'(?:src|href)="(?!data:|#|raw/|records\.jsonl)[^"]*', page) == []
-
-
-def test_a_run_without_records_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="contains no records"):
-        render(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,3 @@ def test_all_lengths_have_the_same_numbers_and_a_missing_one_is_listed(run: Run)
     assert "Memory" not in found["Three bullets"]
     for id in ("load.locust.p95_ms", "vectors.indexed", "vectors.recall"):
         assert f"`{id}`" in found["Omitted"]
-
-
-def test_a_run_without_measurements_gives_an_empty_block(run: Run) -> None:
-    run.folder.mkdir(parents=True)
-    run.not_measured("chat.sequential.p50_ms", title="Chat", unit="ms", why="no server")
-    found = sections(run.folder)
-    assert list(find_tokens("".join(found.values()))) == []
-    assert "LaTeX" not in found

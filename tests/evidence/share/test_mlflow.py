@@ -36,13 +36,10 @@ def test_values_conditions_and_files_are_logged(tmp_path: Path, store: str) -> N
     assert {"RESULTS.html", "records.jsonl", "manifest.json", "raw"} <= names
 
 
-def test_an_invalid_store_raises_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_store_and_a_missing_extra_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     with pytest.raises(RunError, match="did not accept the run"):
         log_run(sealed_run(tmp_path / "run"), "nonsense://x")
-
-
-def test_without_the_extra_the_error_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(UsageError, match=r"MLflow is not installed\. .*bankllm\[share\]"):
         log_run(tmp_path, "file:nowhere")

@@ -41,11 +41,8 @@ def test_the_open_loop_sends_exactly_the_planned_requests_at_their_times(server:
     assert not list(tmp_path.iterdir())
 
 
-def test_constant_arrivals_have_equal_gaps() -> None:
+def test_constant_arrivals_have_equal_gaps_and_poisson_arrivals_exponential_ones_of_the_same_mean() -> None:
     assert all(gap == pytest.approx(0.02) for gap in gaps("constant"))
-
-
-def test_poisson_arrivals_have_exponential_gaps_of_the_same_mean() -> None:
     drawn = gaps("poisson")
     # Mean and standard deviation of an exponential distribution are equal; five standard errors of 20,000 draws.
     assert fmean(drawn) == pytest.approx(0.02, rel=0.036)

@@ -29,16 +29,6 @@ def test_the_records_of_a_sweep_describe_its_knee(run: Run) -> None:
     assert verify_records(run.folder).holds
 
 
-def test_a_sweep_without_a_knee_has_one_invalid_record(run: Run) -> None:
-    steps = sweep(partial(open_loop, capacity=1), first_rate=50, step_s=1, max_steps=2, max_s=1e9)
-    run.write_rows("sweep", rows_of(steps, "health_w2"))
-    for measure in load_records.of_sweep("health_w2", steps, "sweep"):
-        run.measure(**measure)
-    (record,) = run.records()
-    assert record.title == "Highest offered rate with p95 within 500 ms (health, 2 workers)"
-    assert record.invalid_because == "25/s, the lowest rate, was already too much"
-
-
 def test_the_other_experiments_have_their_records(run: Run) -> None:
     runs = run_session({"open-loop": partial(open_loop, 50, 150)}, runs=3)
     run.write_rows("session", session_rows(runs["open-loop"]))

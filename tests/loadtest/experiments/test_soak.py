@@ -64,8 +64,6 @@ def test_the_messages_of_each_customer_are_deleted(monkeypatch: pytest.MonkeyPat
     assert asked == [f"http://127.0.0.1:9/api/v1/customers/CUST00{n}/memory" for n in (1, 2)]
     with pytest.raises(ServerError, match=r"DELETE .*CUST404/memory: expected HTTP 204, found HTTP 404"):
         delete_memory("http://127.0.0.1:9", ["CUST404"])
-
-
-def test_a_server_that_does_not_answer_is_an_error() -> None:
+    monkeypatch.undo()
     with pytest.raises(ServerError, match=r"DELETE .* failed"):
         delete_memory("http://127.0.0.1:9", ["CUST001"])
