@@ -1,11 +1,8 @@
 """Fixtures for all tests."""
 
 import os
-import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
@@ -44,17 +41,3 @@ def banking77() -> Path:
 def run(tmp_path: Path) -> Run:
     """An empty run, as opened by notebook 01."""
     return Run(tmp_path / "run", "01_local_validation", PROFILES["smoke"])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, driven by Playwright. The test is skipped without it."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()

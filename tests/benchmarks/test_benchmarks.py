@@ -18,16 +18,6 @@ def test_killed_writers_lose_no_acknowledged_rows(tmp_path: Path) -> None:
     assert sum(one.acknowledged for one in rounds) > 20
 
 
-def test_a_small_store_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import store_scale
-
-    monkeypatch.setattr(store_scale, "concurrent", lambda store, queries: {"p50": 1.0})
-    line = store_scale.measure_size(tmp_path / "scale.sqlite", 50)
-    assert line["rows"] == 50
-    assert line["search"]["p50"] <= line["search"]["p95"] <= line["search"]["max"]
-    assert "rows 50 | " in store_scale.show(line)
-
-
 def test_each_change_of_the_sample_is_valid_python() -> None:
     import mutation
 

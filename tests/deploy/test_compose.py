@@ -14,8 +14,6 @@ from bankllm.settings import Settings, get_settings
 from tests.support.deployed import DEPLOY, api_environment, image, services
 from tests.support.tokens import SECRET
 
-GRAFANA = DEPLOY / "grafana"
-
 
 def settings(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings of the api in its container."""
@@ -79,11 +77,3 @@ def test_prometheus_scrapes_the_port_of_the_api() -> None:
     assert mounted["prometheus.yml"] == f"{home}/prometheus.yml"
     assert {str(Path(rules).parent) for rules in configuration["rule_files"]} == {"rules"}
     assert mounted["rules"] == f"{home}/rules"
-
-
-def test_grafana_finds_its_dashboards_and_prometheus() -> None:
-    [source] = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())["datasources"]
-    assert source["url"] == "http://prometheus:9090"
-    assert "127.0.0.1:9090:9090" in services()["prometheus"]["ports"]
-    [provider] = yaml.safe_load((GRAFANA / "provisioning/dashboards/bankllm.yaml").read_text())["providers"]
-    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in services()["grafana"]["volumes"]

@@ -97,18 +97,20 @@ def test_a_text_that_is_not_in_the_readers_file_is_not_found(monkeypatch: pytest
 
 
 def test_an_aim_is_held_not_held_or_not_comparable() -> None:
-    def record(id_: str, value: float | None, texts: int) -> Any:
-        fields = {"id": id_, "value": value, "unit": "ms", "status": "measured", "valid": value is not None}
-        return SimpleNamespace(**fields, conditions={"texts": texts}, invalid_because="p95 needs 130 samples")
-
-    rows = compare_with_aims(
-        [
-            record("vectors.total.p95_ms", 15.0, 15_000),
-            record("vectors.search.p95_ms", 2.0, 400),
-            record("vectors.customer.search.p95_ms", 1.5, 15_000),
-            record("vectors.growth.n15000.p95_ms", None, 0),
-        ]
-    )
+    given = [
+        ("vectors.total.p95_ms", 15.0, 15_000),
+        ("vectors.search.p95_ms", 2.0, 400),
+        ("vectors.customer.search.p95_ms", 1.5, 15_000),
+        ("vectors.growth.n15000.p95_ms", None, 0),
+    ]
+    records: list[Any] = [
+        SimpleNamespace(
+            **{"id": id_, "value": value, "valid": value is not None, "conditions": {"texts": texts}},
+            **{"unit": "ms", "raw": "a.csv", "invalid_because": "p95 needs 130 samples"},
+        )
+        for id_, value, texts in given
+    ]
+    rows = compare_with_aims(records)
     assert [row["record"] for row in rows] == list(AIMS)
     assert [row["verdict"] for row in rows] == [
         "held",

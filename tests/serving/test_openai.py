@@ -115,13 +115,12 @@ def test_invalid_key_is_rejected(server, key):
         ({"messages": [{"role": "user", "content": "x" * 40_000}]}, "at most 32768"),
         ({"messages": [*ASKED, {"role": "assistant", "content": "hi"}]}, "last message does not have the role user"),
         (
-            {"messages": [*ASKED, {"role": "user", "content": [{"type": "image_url"}]}]},
-            "/messages/1/content/0/type: Input should be 'text' /messages/1/content/0/text: Field required",
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "/content/0/type: Input should be 'text'",
         ),
         ({"messages": ASKED, "n": 2}, "/n: Input should be 1"),
         ({"input": []}, "/input: List should have at least 1 item"),
         ({"input": ["hi"] * 65}, "at most 64 items"),
-        ({"input": ["hi", [1, 2, 3]]}, "/input/1: Input should be a valid string"),
         ({"input": "hi", "dimensions": 20}, "dimensions is 20. Expected 384"),
     ],
 )

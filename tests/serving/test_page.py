@@ -1,18 +1,32 @@
 """The chat page in a real browser: Debian's Chromium, driven by Playwright, against a real uvicorn on loopback."""
 
+import shutil
+
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import expect, sync_playwright
 
 from bankllm.settings import Settings
 from tests.support.live_server import served
 
-pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
+]
 
 
 @pytest.fixture
 def url(engine):
     with served(engine, Settings()) as address:
         yield f"{address}/"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

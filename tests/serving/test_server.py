@@ -28,15 +28,6 @@ def fast_serve(monkeypatch):
     return monkeypatch
 
 
-def test_serve_raises_the_error_of_a_failed_load(fast_serve):
-    def load(*_):
-        raise ModelError("the head does not fit")
-
-    fast_serve.setattr(ChatEngine, "load", load)
-    with pytest.raises(ModelError, match="the head does not fit"):
-        serve("127.0.0.1", 0, Settings())
-
-
 def test_serve_checks_adapter_and_port_before_it_loads(fast_serve, tmp_path):
     fast_serve.setattr(ChatEngine, "load", lambda *_: pytest.fail("loaded too early"))
     with listen("127.0.0.1", 0) as taken, pytest.raises(ServerError, match="is in use"):

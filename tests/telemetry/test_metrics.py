@@ -53,15 +53,6 @@ def test_a_reply_counts_its_stages_and_its_responder(metrics: ServerMetrics) -> 
     assert values["bankllm_unavailable_total", (("what", "storing"),)] == 0
 
 
-def test_every_pass_and_every_render_update_the_queue_depth(metrics: ServerMetrics) -> None:
-    waiting = [5, 3, 0]
-    metrics.watch_queue(lambda: waiting.pop(0))
-    metrics.observe_batch(8)
-    assert waiting == [3, 0]
-    assert samples(metrics.render()[0])["bankllm_queue_depth", ()] == 3
-    assert samples(metrics.render()[0])["bankllm_queue_depth", ()] == 0
-
-
 def test_lookups_are_counted_by_the_source_of_the_embedding(metrics: ServerMetrics) -> None:
     counts = CacheCounts()
     counts.observe = metrics.observe_lookups

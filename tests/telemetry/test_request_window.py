@@ -47,12 +47,3 @@ def test_requests_of_another_worker_appear_without_a_read(tmp_path: Path) -> Non
     busy, reader = RequestWindow(tmp_path), RequestWindow(tmp_path)
     busy.add(0.25, False)
     until(lambda: reader.read()[0] == 1)
-
-
-def test_a_single_process_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    window = RequestWindow()
-    window.add(0.1, True)
-    total, recent = window.read()
-    assert (total, recent.durations.count, recent.failed) == (1, 1, 1)
-    assert list(tmp_path.iterdir()) == []
