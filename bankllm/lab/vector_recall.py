@@ -36,14 +36,14 @@ def check_neighbours(
     for a different number of vectors.
     """
     if len(texts) <= TOP_K or len(vectors) != len(texts):
-        found = f"{len(texts)} texts and {len(vectors)} vectors"
-        raise UsageError(f"Expected more than {TOP_K} texts and one vector per text, found {found}.")
+        counts = f"{len(texts)} texts and {len(vectors)} vectors"
+        raise UsageError(f"Expected more than {TOP_K} texts and one vector per text, found {counts}.")
     exact = vectors.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
     numbers = np.arange(len(texts))
     trained = {
         name: np.array([text.split == "train" and text.dataset == name for text in texts])
-        for name in {texts[query].dataset for query in queries}
+        for name in {texts[i].dataset for i in queries}
     }
     chunks = (list(queries[start : start + CHUNK]) for start in range(0, len(queries), CHUNK))
     rows = []

@@ -4,8 +4,10 @@ The frozen lower layers are the *prefix*. The *prefix states* of a text are its 
 input of the first trained layer. The body must keep its transformer layers in one `nn.ModuleList`.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
@@ -23,6 +25,27 @@ BATCH = 64
 """Texts per batch when embeddings are computed."""
 
 
+@dataclass(frozen=True, eq=False)
+class FrozenEmbeddings:
+    """The training texts, embedded by the frozen base model."""
+
+    vectors: np.ndarray
+    """(n, hidden) float32, unit length."""
+    prefix_states: list[Tensor]
+    """One (tokens, hidden) tensor per text, on the CPU, for `first_trained`; none for layer 0."""
+    first_trained: int
+    seconds: float
+    """Seconds that the computation took."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.vectors.nbytes + sum(hidden.nbytes for hidden in self.prefix_states)
+
+
+FrozenCache = dict[tuple[object, ...], FrozenEmbeddings]
+"""Frozen embeddings by base model, pooling and texts, for trainings that share them. Holds all of them in memory."""
+
+
 def first_trained_layer(body: nn.Module) -> int:
     """Index of the lowest transformer layer with trainable weights; 0 if weights outside of the layers are trained."""
     trained = [weights for weights in body.parameters() if weights.requires_grad]
@@ -35,14 +58,22 @@ def first_trained_layer(body: nn.Module) -> int:
 
 
 def embed_frozen(
-    classifier: IntentClassifier, texts: tuple[str, ...], progress: bool, first_trained: int
-) -> tuple[np.ndarray, list[Tensor]]:
-    """Embed texts with the frozen base model. Also returns the prefix states; empty if `first_trained` is 0."""
+    classifier: IntentClassifier, texts: tuple[str, ...], progress: bool, first_trained: int, cache: FrozenCache
+) -> FrozenEmbeddings:
+    """Embed texts with the frozen base model, or return the embeddings in `cache`. Stores what was computed there."""
+    artifact = classifier.artifact
+    key = (artifact.base_sha256, artifact.quantised, artifact.pooling, artifact.max_length, texts)
+    found = cache.get(key)
+    if found and first_trained in (0, found.first_trained):
+        return found
     classifier.module.eval()
     keep_four_bits_trainable(classifier.module)
     without_adapter: Any = getattr(classifier.module.body, "disable_adapter", nullcontext)
+    start = time.perf_counter()
     with without_adapter():
-        return embed(classifier, texts, progress, capture_at=first_trained)
+        vectors, states = embed(classifier, texts, progress, capture_at=first_trained)
+    cache[key] = FrozenEmbeddings(vectors, states, first_trained, time.perf_counter() - start)
+    return cache[key]
 
 
 def embed(

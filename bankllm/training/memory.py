@@ -19,7 +19,7 @@ class PeakMemory:
     """
 
     def __init__(self, device: str) -> None:
-        self._on_gpu = device.startswith("cuda")
+        self.on_gpu = device.startswith("cuda")
         self._peak = 0
         self._process = psutil.Process()
         self._done = threading.Event()
@@ -30,7 +30,7 @@ class PeakMemory:
         gc.collect()
         if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
             ctypes.CDLL(None).malloc_trim(0)
-        if self._on_gpu:
+        if self.on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             self._level = torch.cuda.memory_allocated()
@@ -40,13 +40,13 @@ class PeakMemory:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self._on_gpu:
+        if not self.on_gpu:
             self._done.set()
             self._sampler.join()
 
     def peak(self) -> int:
         """Peak so far in bytes."""
-        return torch.cuda.max_memory_allocated() - self._level if self._on_gpu else self._peak
+        return torch.cuda.max_memory_allocated() - self._level if self.on_gpu else self._peak
 
     def _sample(self) -> None:
         finished = False

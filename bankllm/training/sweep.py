@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from bankllm.datasets import Dataset
 from bankllm.errors import RunError, UsageError
 from bankllm.profiles import Profile
+from bankllm.training.cached_layers import FrozenCache
 from bankllm.training.config import TrainConfig
 from bankllm.training.methods import METHODS
 from bankllm.training.sweep_result import Evaluate, SweepResult, read_outcome, train_one
@@ -100,7 +101,10 @@ def sweep(
 
             trainings = train_on_cluster(plan, data, folder, evaluate, ray)
         else:
-            trainings = (train_one(key, config, data, folder, evaluate, progress) for key, config in plan.items())
+            frozen: FrozenCache = {}
+            trainings = (
+                train_one(key, config, data, folder, evaluate, progress, frozen) for key, config in plan.items()
+            )
         outcomes = {}
         for outcome in tqdm(trainings, desc="sweep", unit="training", total=len(plan), disable=not progress):
             report(outcome)

@@ -10,6 +10,7 @@ from bankllm.datasets import Dataset
 from bankllm.errors import NotMeasured
 from bankllm.model.artifact import TRAINING_FILE, read_artifact
 from bankllm.training.artifact_records import COST, Costs
+from bankllm.training.cached_layers import FrozenCache
 from bankllm.training.checkpoint import made_from, refuse_other
 from bankllm.training.config import TrainConfig
 from bankllm.training.model_card import ROWS
@@ -51,9 +52,15 @@ class SweepResult:
 
 
 def train_one(
-    key: str, config: TrainConfig, data: Dataset, folder: Path, evaluate: Evaluate | None, progress: bool
+    key: str,
+    config: TrainConfig,
+    data: Dataset,
+    folder: Path,
+    evaluate: Evaluate | None,
+    progress: bool,
+    frozen: FrozenCache | None = None,
 ) -> SweepResult:
-    """Train one configuration of a sweep, or resume it from its files.
+    """Train one configuration of a sweep, or resume it from its files. Trainings share `frozen`, see `train`.
 
     No other process may work on the same key: `sweep` locks the folder, and Ray runs a task only once at a time.
     """
@@ -65,7 +72,7 @@ def train_one(
     if outcome is None:
         outcome, rows = SweepResult(key, folder / key, config), evaluate or (lambda result: result.predictions)
         try:
-            train(config, data, outcome.folder, progress, checkpoint=checkpoint, evaluate=rows)
+            train(config, data, outcome.folder, progress, checkpoint, evaluate=rows, frozen=frozen)
         except NotMeasured as reason:
             return replace(outcome, reason=str(reason))
     checkpoint.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.training import cached_layers, head, trainer
 from bankllm.training.artifact_records import Costs
-from bankllm.training.cached_layers import CachedPrefix
+from bankllm.training.cached_layers import CachedPrefix, FrozenCache, FrozenEmbeddings
 from bankllm.training.checkpoint import Checkpoint, made_from
 from bankllm.training.config import TrainConfig
 from bankllm.training.memory import PeakMemory
@@ -52,6 +52,7 @@ def train(
     checkpoint: Path | None = None,
     curve: int = 0,
     evaluate: Callable[[TrainResult], Rows] | None = None,
+    frozen: FrozenCache | None = None,
 ) -> TrainResult:
     """Train on `data.train`, then classify `data.test` once.
 
@@ -60,6 +61,7 @@ def train(
       the last epoch. Delete the file after the result has been saved.
     - `curve`: number of evaluations on `data.test` per epoch. Use it only with `split_validation(data)`.
     - `evaluate`: returns rows that become `rows.csv` in the artifact.
+    - `frozen`: a dict that trainings share, so that each base model embeds the training texts only once.
 
     Raises `DataError` if `data` has fewer than two labels or a label without training text, `UsageError` if the
     configuration does not suit the model, the machine or the checkpoint, `NotMeasured` if the method cannot run on this
@@ -81,8 +83,8 @@ def train(
     torch.manual_seed(config.seed)
     with _out_of_memory_explained(config), PeakMemory(device) as memory:
         run = _Run(config, data, untrained(config, data, device), memory, progress, curve, saved)
-        run.start_head()
-        with CachedPrefix(run.classifier.module.body, run.first_trained, run.prefix_states) as run.cached:
+        run.start_head({} if frozen is None else frozen)
+        with CachedPrefix(run.classifier.module.body, run.first_trained, run.prefix_states()) as run.cached:
             if method.trains_body:
                 run.fit(precision)
             if config.head == "kernel":
@@ -119,9 +121,10 @@ class _Run:
     progress: bool
     evaluations: int
     saved: Checkpoint | None
-    frozen: np.ndarray | None = None
-    """(n, hidden) float32: the training texts embedded by the frozen base model, if they were needed."""
-    prefix_states: list[torch.Tensor] = field(default_factory=list)
+    frozen: FrozenEmbeddings | None = None
+    """The training texts embedded by the frozen base model, if they were needed."""
+    shared_bytes: int = 0
+    """Bytes of embeddings that another training computed: in memory before `PeakMemory` started."""
     cached: CachedPrefix = field(init=False)
     curve: list[dict[str, float]] = field(default_factory=list)
 
@@ -132,23 +135,26 @@ class _Run:
         self.clock = trainer.Stopwatch(self.before.get("seconds", 0.0))
         self.encode_seconds: float = self.before.get("encode_seconds", 0.0)
 
-    def start_head(self) -> None:
+    def prefix_states(self) -> list[torch.Tensor]:
+        return self.frozen.prefix_states if self.frozen and self.first_trained else []
+
+    def start_head(self, cache: FrozenCache) -> None:
         """Embed the training texts with the frozen base, if needed, and start the linear head from them."""
         config = self.config
         starts = not self.before and not (self.trains_body and config.head_init == "random")
         if not (starts or self.first_trained):
             return
-        encoding, texts = trainer.Stopwatch(), self.data.train.texts
-        with encoding:
-            frozen = cached_layers.embed_frozen(self.classifier, texts, self.progress, self.first_trained)
-        self.frozen, self.prefix_states = frozen
-        self.encode_seconds = self.encode_seconds or encoding.seconds
+        texts, shared = self.data.train.texts, list(cache.values())
+        self.frozen = cached_layers.embed_frozen(self.classifier, texts, self.progress, self.first_trained, cache)
+        self.encode_seconds = self.encode_seconds or self.frozen.seconds
+        if self.frozen in shared and not self.memory.on_gpu:  # frozen embeddings are never in GPU memory
+            self.shared_bytes = self.frozen.nbytes if self.first_trained else self.frozen.vectors.nbytes
         linear, scale = self.classifier.module.head, self.classifier.module.logit_scale
         if not starts or not (self.trains_body or config.head == "linear"):
             return
         assert isinstance(linear, nn.Linear)  # the kernel head is fitted after the training
         with self.clock:
-            head.start_from_probe(linear, self.frozen, self.data.train, scale, config.seed)
+            head.start_from_probe(linear, self.frozen.vectors, self.data.train, scale, config.seed)
 
     def fit(self, precision: str) -> None:
         trainer.fit(
@@ -170,8 +176,9 @@ class _Run:
         """Fit a kernel head on the current embeddings of the training texts. It replaces the linear head."""
         config, classifier, split = self.config, self.classifier, self.data.train
         with self.clock:
-            vectors = self.frozen
-            if self.trains_body or vectors is None:
+            if self.frozen and not self.trains_body:
+                vectors = self.frozen.vectors
+            else:
                 vectors, _ = cached_layers.embed(classifier, split.texts, self.progress, self.cached)
             kernel, scale = head.fit_kernel_head(
                 vectors, split, len(self.data.label_names), config.kernel_gamma, config.kernel_ridge, config.seed
@@ -185,7 +192,7 @@ class _Run:
 
     def peak_bytes(self) -> int:
         """Peak memory so far, including the peak before an interruption."""
-        return max(self.memory.peak(), self.before.get("peak_memory_bytes", 0))
+        return max(self.memory.peak() + self.shared_bytes, self.before.get("peak_memory_bytes", 0))
 
     def _save(self, state: dict[str, Any]) -> None:
         costs = {"seconds": self.clock.seconds, "encode_seconds": self.encode_seconds}

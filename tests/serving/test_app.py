@@ -5,7 +5,6 @@ The classifier and the embedder are deterministic fakes; store, ledger and respo
 
 import json
 from concurrent.futures import Future
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,20 +23,6 @@ from tests.support.chat import BALANCE, JSON, assert_problem
 def client(engine):
     with TestClient(create_app(engine, Settings())) as made:
         yield made
-
-
-def test_outbox_metrics_of_a_replicated_memory(client, tmp_path, monkeypatch):
-    monkeypatch.setattr("bankllm.vectors.pinecone.outbox_worker.LONGEST_PAUSE_S", 0.2)
-    assert "bankllm_outbox" not in client.get("/metrics").text
-    with PineconeServer() as server:
-        store = open_replicated(server, tmp_path / "memory.sqlite", dim=4, embedder_id="letters")
-        with closing(fake_engine(store)) as engine, TestClient(create_app(engine, Settings())) as client:
-            server.key = "rotated"
-            assert client.post("/api/v1/chat", json=BALANCE).status_code == 200
-            assert "\nbankllm_outbox_depth 1.0\n" in client.get("/metrics").text
-            server.key = API_KEY
-            drain(store)
-            assert "\nbankllm_outbox_depth 0.0\n" in client.get("/metrics").text
 
 
 def test_health_has_exactly_three_fields(client):
