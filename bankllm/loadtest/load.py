@@ -171,6 +171,10 @@ class LoadResult:
         """The rows without the warm-up."""
         return [each for each in self.rows if each["phase"] != "warm_up"]
 
+    def chats(self) -> list[RequestRow]:
+        """The chats among the measured rows."""
+        return [each for each in self.measured if each["kind"] == "chat"]
+
     def summary(self) -> dict[str, Value]:
         requests, is_open = len(self.measured), self.load.rate is not None
         return {

@@ -75,7 +75,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedLoad]
             bank(folder, workers=2, **api_environment(given)) as server,
             PrometheusServer(server.port, folder / "prometheus", rules=rules) as prometheus,
         ):
-            texts = {"messages": MESSAGES, "customers": CUSTOMERS, "token": tokens, "output": folder / "load"}
+            texts = {"messages": MESSAGES, "customers": CUSTOMERS, "tokens": tokens, "output": folder / "load"}
             result = run_load(server.url, "open-loop", requests=REQUESTS, rate=RATE, **texts)
             assert not result.errors
             prometheus.wait_for_scrape()
