@@ -5,8 +5,8 @@ A tool then looks up the facts, a responder words the reply, and the engine stor
 """
 
 import logging
+import random
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
@@ -123,7 +123,7 @@ class ChatEngine:
         return PendingChat(
             message=message,
             customer_id=customer_id,
-            conversation_id=conversation_id or uuid.uuid4().hex.translate(LETTERS),
+            conversation_id=conversation_id or f"{random.getrandbits(128):032x}".translate(LETTERS),
             continues=bool(conversation_id),
             request_id=request_id,
             encoded=self._encoder.submit(message),

@@ -8,10 +8,12 @@ RFC 8725.
 
 import contextlib
 import ipaddress
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import jwt
+from cachetools import TTLCache
 from fastapi import HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +27,8 @@ MIN_SECRET_BYTES = 32
 LEEWAY_S = 30
 """Accepted difference in seconds between the clocks of the server and of the identity provider."""
 MAX_TOKEN_CHARACTERS = 8192
+VERIFIED_S, VERIFIED_TOKENS = 60, 1024
+"""How long, and for how many tokens, a verified signature is remembered. Checking it again takes 0.3 ms."""
 TOKEN_FORMAT = (
     "Send a JSON Web Token in the header Authorization: Bearer <token>. Its sub claim must be the customer id, and its "
     "exp claim must be a time in the future."
@@ -70,6 +74,7 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
     """
     bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description=TOKEN_FORMAT)
     provider = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
+    verified: TTLCache[str, tuple[str, int]] = TTLCache(VERIFIED_TOKENS, VERIFIED_S)
 
     async def customer(
         request: Request, authorization: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
@@ -82,6 +87,9 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
         token = authorization.credentials
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise _rejected("it is too long")
+        owner, expires_s = verified.get(token, ("", 0))
+        if time.time() < expires_s + LEEWAY_S:
+            return owner
         try:
             # In a thread, because it may send a request to the identity provider.
             key = await run_in_threadpool(provider.get_signing_key_from_jwt, token) if provider else _secret(settings)
@@ -101,6 +109,7 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
             raise _rejected("it has expired") from error
         except jwt.PyJWTError as error:  # a more exact reason could help an attacker to forge a token
             raise _rejected("it is malformed, or not signed as this server expects") from error
+        verified[token] = (str(claims["sub"]), int(claims["exp"]))
         return str(claims["sub"])
 
     return customer

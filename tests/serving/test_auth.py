@@ -4,8 +4,10 @@ import base64
 import json
 import threading
 import time
+from datetime import datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import jwt
 import pytest
@@ -36,6 +38,15 @@ def test_own_token_is_accepted_by_every_route_and_health_needs_no_token(client):
     assert len(client.get(MEMORY, headers=mine).json()["messages"]) == 1
     assert client.delete(MEMORY, headers=mine).status_code == 204
     assert client.get("/health").status_code == client.get("/metrics").status_code == 200
+
+
+def test_a_token_that_was_accepted_is_rejected_when_it_expires(client, monkeypatch):
+    now = time.time()
+    short = bearer(token(exp=now + 60))
+    assert [client.get(MEMORY, headers=short).status_code for _ in range(2)] == [200, 200]
+    monkeypatch.setattr("bankllm.serving.auth.time.time", lambda: now + 91)  # 60 s and the leeway have passed
+    monkeypatch.setattr("jwt.api_jwt.datetime", SimpleNamespace(now=lambda tz: datetime.fromtimestamp(now + 91, tz)))
+    assert "it has expired" in client.get(MEMORY, headers=short).json()["detail"]
 
 
 def signed(header, claims, signature=b"x"):
