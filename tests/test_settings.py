@@ -1,10 +1,13 @@
 """Settings are read from the environment, and secrets are never shown. Profiles have the documented sizes."""
 
+from pathlib import Path
+
 import pytest
 
 from bankllm.errors import UsageError
 from bankllm.profiles import PROFILES, get_profile
-from bankllm.settings import get_settings
+from bankllm.settings import get_settings, parse_assignments, project_root
+from tests.support import ROOT
 
 
 def test_unprefixed_variable_names_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +34,37 @@ def test_an_invalid_value_is_reported_without_the_value(monkeypatch: pytest.Monk
     with pytest.raises(UsageError, match=r"BANKLLM_PROFILE: Input should be 'smoke', 'quick' or 'full'") as caught:
         get_settings()
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "smallest", "too_small"),
+    [
+        ("encoder_threads", 0, "0", "-1"),
+        ("embedding_cache_bytes", 64 * 2**20, "0", "-1"),
+        ("responder_timeout_s", 20, "0.1", "0"),
+    ],
+)
+def test_a_number_has_a_default_and_a_lower_limit(
+    monkeypatch: pytest.MonkeyPatch, name: str, default: int, smallest: str, too_small: str
+) -> None:
+    assert getattr(get_settings(), name) == default
+    monkeypatch.setenv(f"BANKLLM_{name.upper()}", smallest)
+    assert getattr(get_settings(), name) == float(smallest)
+    monkeypatch.setenv(f"BANKLLM_{name.upper()}", too_small)
+    with pytest.raises(UsageError, match=f"BANKLLM_{name.upper()}: Input should be greater than"):
+        get_settings()
+
+
+def test_the_project_root_is_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert project_root() == ROOT
+
+
+def test_assignments_are_json_or_text() -> None:
+    assert parse_assignments(["epochs=3", "name=a=b", "seeds=[0, 1]"]) == {"epochs": 3, "name": "a=b", "seeds": [0, 1]}
+    for pair in ("epochs", "=3", "two words=1"):
+        with pytest.raises(UsageError, match="Expected name=value, such as epochs=3"):
+            parse_assignments([pair])
 
 
 def test_profiles_have_the_documented_sizes() -> None:

@@ -39,7 +39,8 @@ class RequestLimits:
             raise _refusal(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes. Send fewer or shorter headers.")
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
-        _check_body_size(int(declared) if declared.isdigit() else 0)
+        if declared.isdigit():
+            _check_body_size(int(declared))
         if declared and "transfer-encoding" in headers:  # a proxy could read another length (request smuggling)
             raise _refusal(400, "Content-Length and Transfer-Encoding are both set. Send only one of them.")
         deadline = asyncio.get_running_loop().time() + BODY_S

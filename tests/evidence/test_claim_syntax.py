@@ -13,7 +13,7 @@ TEXTS = ["12.4 ms", "86.3 – 96.6 %", "3,080", "none: a < b & c > d", "p_1 #2 $
 @pytest.mark.parametrize("part", ["", "ci95", "n"])
 def test_a_written_claim_is_found_again(write, text: str, part: str) -> None:
     page = f"first line\nthe value {write('chat.c100.p95_ms', text, part)} of it"
-    assert list(find_tokens(page)) == [Token("chat.c100.p95_ms", part, text, 2)]
+    assert {*find_tokens(page)} == {Token("chat.c100.p95_ms", part, text, 2)}
 
 
 def test_conditions_are_parsed() -> None:

@@ -28,6 +28,18 @@ def test_written_rows_are_read_back_unchanged(tmp_path: Path, name: str) -> None
     assert RawFiles(tmp_path).estimate(raw, "count", {}).value == 17
 
 
+def test_a_file_is_hashed_once_and_the_table_read_last_is_cached(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(f"name\n{name}\n")
+    files = RawFiles(tmp_path)
+    first, second = (Raw(path=name, sha256=sha256_file(tmp_path / name), where={}) for name in ("a.csv", "b.csv"))
+    assert [list(files.rows(raw)) for raw in (first, second)] == [[{"name": "a.csv"}], [{"name": "b.csv"}]]
+    (tmp_path / "b.csv").unlink()
+    assert list(files.rows(second)) == [{"name": "b.csv"}]
+    with pytest.raises(RunError, match=r"b\.csv is missing"):
+        RawFiles(tmp_path).rows(second)
+
+
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         write_rows(tmp_path / folder / f"{folder}.csv.gz", ROWS)

@@ -18,6 +18,8 @@ def test_the_latencies_of_a_row_follow_from_its_times() -> None:
     assert list(due) == list(COLUMNS)
     assert (due["latency_ms"], due["service_ms"], due["worker"], due["bytes"]) == (3000, 2500, 0, "")
     assert row(1.5, 4.0)["latency_ms"] == 2500
+    rounded = row(0.12345678, 1.0)
+    assert (rounded["sent_s"], rounded["latency_ms"]) == (0.123457, 876.543)
     with pytest.raises(KeyError, match=r"unknown columns \['colour'\]"):
         row(1.5, 4.0, colour="blue")
 
@@ -83,3 +85,9 @@ def test_a_result_leaves_the_warm_up_out() -> None:
     opened = result("open-loop", [row(1.5, 4.0, 1.0)], rate=50)
     assert (opened.seconds, opened.summary()["users"], opened.summary()["arrivals"]) == (3.0, 0, "poisson")
     assert result("ab", [warm]).seconds == 0
+    assert result("ab", rows, invalid_because="it was cut short").summary()["invalid_because"] == "it was cut short"
+
+
+def test_the_longest_duration_counts_every_request_as_timed_out() -> None:
+    load = Load(**LOAD | {"users": 2, "requests": 10, "timeout_s": 5, "wait_s": (0, 1)})
+    assert load.max_duration_s() == 60 + 6 * (5 + 1)

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from bankllm.errors import UsageError
 from bankllm.serving import limits
 from bankllm.serving.app import create_app
-from bankllm.serving.limits import MAX_BODY_BYTES, parse_rate_limit
+from bankllm.serving.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, parse_rate_limit
 from bankllm.serving.server import serve
 from bankllm.settings import Settings
 from tests.support.chat import BALANCE, JSON, assert_problem
@@ -24,6 +24,13 @@ MEMORY = "/api/v1/customers/{}/memory"
 ROUTES = (CHAT, f"{CHAT}/stream", "/v1/embeddings", "/v1/chat/completions")
 
 
+@pytest.fixture
+def local(engine):
+    """The application in this process."""
+    with TestClient(create_app(engine, Settings())) as made:
+        yield made
+
+
 def of_size(size):
     """A chat request of `size` bytes, padded with spaces, which JSON allows."""
     return json.dumps(BALANCE).encode().ljust(size)
@@ -33,26 +40,31 @@ def in_pieces(body):
     yield from (body[start : start + 10_000] for start in range(0, len(body), 10_000))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sent", [lambda body: body, in_pieces], ids=["declared", "chunked"])
-def test_body_of_the_maximum_size_is_accepted(client, sent):
-    response = client.post(CHAT, content=sent(of_size(MAX_BODY_BYTES)), headers=JSON)
+def test_body_of_the_maximum_size_is_accepted(local, sent):
+    response = local.post(CHAT, content=sent(of_size(MAX_BODY_BYTES)), headers=JSON)
     assert response.status_code == 200
     assert response.json()["intent"] == "account_balance"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sent", [lambda body: body, in_pieces], ids=["declared", "chunked"])
 @pytest.mark.parametrize("route", ROUTES)
-def test_larger_body_is_rejected(client, sent, route):
+def test_larger_body_is_rejected(local, sent, route):
     for size in (MAX_BODY_BYTES + 1, 1_000_000):
-        response = client.post(route, content=sent(of_size(size)), headers=JSON)
+        response = local.post(route, content=sent(of_size(size)), headers=JSON)
         body = response.json()
         assert response.status_code == body["status"] == 413
         assert response.headers["content-type"] == "application/problem+json"
         assert response.headers["connection"] == "close"
         assert f"larger than {MAX_BODY_BYTES} bytes" in body["detail"]
         assert ("error" in body) == route.startswith("/v1/")
+
+
+def test_large_headers_and_two_lengths_are_rejected(local):
+    large = {"x-large": "a" * MAX_HEADER_BYTES}
+    assert_problem(local.get("/health", headers=large), 431, f"larger than {MAX_HEADER_BYTES} bytes")
+    two = JSON | {"content-length": "2", "transfer-encoding": "chunked"}
+    assert_problem(local.post(CHAT, content=b"{}", headers=two), 400, "Send only one of them")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A file appears whole or not at all, and a line that a killed process wrote in part is removed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from bankllm.util.atomic_files import append_line, atomic_writer, cut_torn_line
 
 
 def test_a_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file"
+    path = tmp_path / "new" / "folder" / "file"
     with atomic_writer(path) as file:
         file.write(b"whole")
         assert not path.exists()
@@ -17,6 +18,15 @@ def test_a_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
     assert path.read_bytes() == b"whole"
     assert path.stat().st_mode & 0o777 == 0o644
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_data_is_flushed_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed_bytes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed_bytes.append(os.fstat(handle).st_size))
+    with atomic_writer(tmp_path / "file") as file:
+        file.write(b"whole")
+    append_line(tmp_path / "lines", "x")
+    assert flushed_bytes == [5, 2]
 
 
 def test_an_error_leaves_the_former_file(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Account numbers are masked in all usual notations, and other numbers stay unchanged.
 
-The error rates are measured on 10,000 generated texts of each kind. The generators are seeded, so every run is equal.
+The error rates are measured on generated texts of each kind. The generators are seeded, so every run is equal.
 """
 
 import random
@@ -18,7 +18,8 @@ from stdnum import iban, luhn
 
 from bankllm.util.redaction import COMPATIBILITY_DIGIT, DIGIT, mask
 
-CARDS = 10_000
+COUNTS = [400, pytest.param(10_000, marks=pytest.mark.slow)]
+"""Generated texts of each kind: a quick sample, and the sample that the error rates are measured on."""
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ PIECES = [
 ALPHABET = "0123456789０１４٤١ \t\n\u00a0-.–/,:+[]…\u200b\ufe0faDEns"
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(PIECES) | st.text(ALPHABET, max_size=30), max_size=12).map("".join))
 def test_masking_numbers_and_separators_is_idempotent(text):
     assert mask(mask(text)) == mask(text)
@@ -204,14 +205,15 @@ HARMLESS = {
 }
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("kind", HARMLESS)
-def test_at_most_one_percent_of_other_numbers_is_masked(kind):
+def test_at_most_one_percent_of_other_numbers_is_masked(kind, count):
     made, sentences = HARMLESS[kind]
     generator = random.Random(kind)
-    texts = [generator.choice(sentences).format(made(generator)) for _ in range(CARDS)]
-    assert len(set(texts)) > 0.8 * CARDS
+    texts = [generator.choice(sentences).format(made(generator)) for _ in range(count)]
+    assert len(set(texts)) > 0.8 * count
     masked = [text for text in texts if mask(text) != text]
-    assert len(masked) <= 0.01 * CARDS, (len(masked), masked[:20])
+    assert len(masked) <= 0.01 * count, (len(masked), masked[:20])
 
 
 ISSUED = [  # prefixes, length, the groups on the card
@@ -277,11 +279,12 @@ def leaks(masked: str, numbers: Sequence[str], context: str) -> bool:
     return not set(shown) >= {number[-4:] for number in numbers} or not digit_groups(left) <= digit_groups(context)
 
 
-def test_at_least_99_5_percent_of_card_numbers_are_masked_as_a_whole():
+@pytest.mark.parametrize("count", COUNTS)
+def test_at_least_99_5_percent_of_card_numbers_are_masked_as_a_whole(count):
     """A 19-digit card whose first 16 digits are also a valid card counts as missed."""
     generator = random.Random("cards")
     missed = []
-    for _ in range(CARDS):
+    for _ in range(count):
         before, after = generator.choice(BEFORE), generator.choice(AFTER)
         extra = " " + generator.choice(EXTRAS) if generator.random() < 0.4 else ""
         numbers, parts = [], []
@@ -292,7 +295,7 @@ def test_at_least_99_5_percent_of_card_numbers_are_masked_as_a_whole():
         text = before + generator.choice([" and ", "\n", ", ", "; "]).join(parts) + extra + after
         if leaks(mask(text), numbers, f"{before}\0{extra}\0{after}"):
             missed.append((text, mask(text)))
-    assert len(missed) <= 0.005 * CARDS, (len(missed), missed[:20])
+    assert len(missed) <= 0.005 * count, (len(missed), missed[:20])
 
 
 STRUCTURES = [
@@ -308,10 +311,11 @@ def iban_number(generator: random.Random) -> str:
     return country + iban.calc_check_digits(f"{country}00{bban}") + bban
 
 
-def test_ibans_are_masked_in_every_notation():
+@pytest.mark.parametrize("count", COUNTS)
+def test_ibans_are_masked_in_every_notation(count):
     generator = random.Random("ibans")
     missed = []
-    for _ in range(CARDS // 4):
+    for _ in range(count):
         number = iban_number(generator)
         one = generator.choice(SEPARATORS)
         text = grouped(number, generator.choice([[], [4] * 9, [2, 2] + [4] * 9]), lambda: one)  # noqa: B023
@@ -319,12 +323,12 @@ def test_ibans_are_masked_in_every_notation():
         before, after = generator.choice(["", "to ", "IBAN:", "iban "]), generator.choice(["", " please", " 12", "."])
         if leaks(mask(before + text + after), [number], before + after):
             missed.append((before + text + after, mask(before + text + after)))
-    assert len(missed) <= 0.005 * CARDS // 4, (len(missed), missed[:20])
+    assert len(missed) <= 0.005 * count, (len(missed), missed[:20])
 
 
 def test_social_security_numbers_are_masked_if_separated_or_labelled():
     generator = random.Random("ssn")
-    for _ in range(CARDS // 10):
+    for _ in range(500):
         number = f"{generator.randint(1, 665):03}{generator.randint(1, 99):02}{generator.randint(1, 9999):04}"
         one = generator.choice(SEPARATORS)
         text = grouped(number, [3, 2], lambda: one)  # noqa: B023
