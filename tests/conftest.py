@@ -2,13 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from bankllm import cli
 from bankllm.evidence.run import Run
 from bankllm.profiles import PROFILES
+from tests.support import Cli
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # `nohup make test &` ignores Ctrl-C, and a child process would inherit that.
@@ -41,3 +45,20 @@ def banking77() -> Path:
 def run(tmp_path: Path) -> Run:
     """An empty run, as opened by notebook 01."""
     return Run(tmp_path / "run", "01_local_validation", PROFILES["smoke"])
+
+
+@pytest.fixture
+def bankllm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs the command line in this process: arguments, and environment variables by keyword."""
+
+    def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["bankllm", *map(str, arguments)])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), printed.out, printed.err)
+
+    return call

@@ -4,38 +4,19 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bankllm import __version__, cli
+from bankllm import __version__
 from bankllm.errors import UsageError
 from bankllm.evidence.run import Run
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
-
-Cli = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def bankllm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs the command line in this process: arguments, and environment variables by keyword."""
-
-    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["bankllm", *arguments])
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-        printed = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), printed.out, printed.err)
-
-    return call
+from tests.support import Cli
 
 
 def test_the_package_runs_as_a_module() -> None:

@@ -98,14 +98,6 @@ def test_a_number_on_teller77_on_a_line_about_banking77_is_reported(tmp_path: Pa
     assert file.read_text() == PAGE
 
 
-def test_nothing_is_written_for_a_claim_without_a_record(page: Path, folder: Path) -> None:
-    replace_text(page, "chat.sequential.p95_ms", "chat.none")
-    before = page.read_text(encoding="utf-8")
-    with pytest.raises(RunError, match=r"run one has no valid record for chat\.none\. Nothing was written"):
-        write_claims(page, folder)
-    assert page.read_text(encoding="utf-8") == before
-
-
 def test_every_number_on_the_pages_of_a_run_is_bound(folder: Path) -> None:
     for name in ("RESULTS.md", "RESULTS.html", "RESUME.md"):
         assert audit_claims(folder / name, folder) == [], name

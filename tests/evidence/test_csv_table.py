@@ -38,6 +38,9 @@ def test_a_file_is_hashed_once_and_the_table_read_last_is_cached(tmp_path: Path)
     assert list(files.rows(second)) == [{"name": "b.csv"}]
     with pytest.raises(RunError, match=r"b\.csv is missing"):
         RawFiles(tmp_path).rows(second)
+    (tmp_path / "a.csv").write_text("name\nc.csv\n")
+    with pytest.raises(RunError, match=r"a\.csv was changed: expected sha256"):
+        RawFiles(tmp_path).rows(first)
 
 
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.ledger import format_money, open_bank
-from tests.support.chat import BALANCE, JSON, assert_problem
-from tests.support.live_server import CHAT, customer
+from tests.support.chat import BALANCE, JSON
+from tests.support.live_server import CHAT
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +82,7 @@ def test_unusual_texts_are_answered_only_with_the_customers_own_facts(client, te
     assert text.strip() in [turn["user_message"] for turn in said[-1].json()["messages"]]
 
 
-def test_token_gives_access_to_one_customer_only(server, client):
+def test_token_gives_access_to_one_customer_only(client):
     """Consecutive ids, and ids that are similar to the customer's own: all get 403, whether they exist or not."""
     others = [f"CUST{number:03}" for number in (0, *range(2, 13))]
     others += ["CUST001 ", " CUST001", "cust001", "CUST0001", "CUST001\x00", "CUST001;CUST002", "*", "%", "../CUST002"]
@@ -95,6 +95,3 @@ def test_token_gives_access_to_one_customer_only(server, client):
         responses += [call(f"/api/v1/customers/{other}/memory") for call in (client.get, client.delete)]
     details = {refused(response, 403)["detail"] for response in responses}
     assert details == {"The token does not give access to that customer."}
-    with customer(server, "CUST999") as stranger:
-        assert_problem(stranger.post(CHAT, json=BALANCE | {"customer_id": "CUST999"}), 404, "no customer with this id")
-        assert_problem(stranger.get("/api/v1/customers/CUST999/memory"), 404)

@@ -63,6 +63,7 @@ def test_larger_body_is_rejected(local, sent, route):
 def test_large_headers_and_two_lengths_are_rejected(local):
     large = {"x-large": "a" * MAX_HEADER_BYTES}
     assert_problem(local.get("/health", headers=large), 431, f"larger than {MAX_HEADER_BYTES} bytes")
+    assert_problem(local.get("/health?" + "a" * MAX_HEADER_BYTES), 431, "Send fewer or shorter headers")
     two = JSON | {"content-length": "2", "transfer-encoding": "chunked"}
     assert_problem(local.post(CHAT, content=b"{}", headers=two), 400, "Send only one of them")
 

@@ -37,9 +37,8 @@ def test_requests_that_are_not_http(server, client):
 def test_many_and_large_headers(client):
     many = {f"X-Header-{number}": "a" * 50 for number in range(200)}
     assert client.get("/health", headers=many).status_code == 200
-    for headers in ({"X-Large": "a" * 40_000}, {f"X-{number}": "a" * 1000 for number in range(40)}):
-        assert_problem(client.get("/health", headers=headers), 431, f"larger than {MAX_HEADER_BYTES} bytes")
-    assert_problem(client.get("/health?" + "a" * 40_000), 431, "Send fewer or shorter headers")
+    headers = {f"X-{number}": "a" * 1000 for number in range(40)}
+    assert_problem(client.get("/health", headers=headers), 431, f"larger than {MAX_HEADER_BYTES} bytes")
     # Headers just below the limit, with a body in the same packets.
     fits = {"X-Large": "a" * (MAX_HEADER_BYTES - 2000)}
     assert client.post(CHAT, content=json.dumps(BALANCE).ljust(100_000), headers=JSON | fits).status_code == 200

@@ -1,8 +1,12 @@
 """Programs, servers and models that several tests use. Fixtures are in the `conftest.py` files."""
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 """The repository."""
 BENCHMARKS = ROOT / "benchmarks"
 SUPPORT = Path(__file__).parent
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+"""Type of the fixture `bankllm`."""

@@ -9,9 +9,9 @@ from bankllm.assistant.bank.ledger import open_bank
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.wording.responders.template import TemplateResponder
 from bankllm.model.artifact import Scores
-from bankllm.vectors.embedder import CacheCounts
 from bankllm.vectors.service import VectorService
 from bankllm.vectors.sqlite.store import SQLiteStore
+from tests.support.fake_embedder import fake_embedder
 
 BALANCE = {"message": "What is my account balance?", "customer_id": "CUST001"}
 JSON = {"content-type": "application/json"}
@@ -30,22 +30,9 @@ class KeywordClassifier:
         return Scores(np.array(sure), np.ones((len(texts), 4)))
 
 
-class LetterEmbedder:
-    model_id, dim = "letters", 4
-
-    def __init__(self):
-        self.counts = CacheCounts()
-
-    def encode(self, texts, progress=False):
-        return np.array([[1.0, len(text), text.count(" "), text.count("a")] for text in texts], dtype=np.float32)
-
-    def clear_cache(self):
-        """Does nothing: this embedder has no cache."""
-
-
 def fake_engine(store=None):
     """A chat engine with fakes of classifier and embedder; ledger, responder and store (in memory) are real."""
-    embedder = LetterEmbedder()
+    embedder = fake_embedder()
     memory = VectorService(store or SQLiteStore(None, embedder.dim, embedder.model_id), embedder)
     return ChatEngine(KeywordClassifier(), memory, open_bank(), TemplateResponder())
 

@@ -56,7 +56,7 @@ def until(condition: Callable[[], object], timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"the condition is still false after {timeout_s:g} s"
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def wait_until_gone(pid: int) -> None:

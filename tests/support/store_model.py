@@ -1,8 +1,6 @@
 """A reference model for store tests: rows generated from seeds, and the expected result of a search over them."""
 
 import sqlite3
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Row, unit_vectors
 from bankllm.vectors.store import VectorStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
+from tests.support.server_client import until
 
 DIM = 8
 EMBEDDER = "test-embedder@0123"
@@ -78,12 +77,4 @@ def open_replicated(
 
 def drain(store: VectorStore) -> None:
     """Wait until a replicated store has pushed all changes."""
-    until(lambda: store.replication().outbox_depth == 0, 60)
-
-
-def until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until a condition holds; fail after some seconds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "timeout"
-        time.sleep(0.005)
+    until(lambda: store.replication().outbox_depth == 0)

@@ -22,8 +22,8 @@ from bankllm.training.config import TrainConfig
 from bankllm.training.ray_sweep import task_result
 from bankllm.training.sweep import sweep
 from bankllm.training.train import TrainResult
+from tests.support.server_client import until
 from tests.support.small_training import three_intents
-from tests.support.store_model import until
 
 LONG = {name: TrainConfig(rank=2, epochs=3, batch_size=8, seed=seed) for seed, name in enumerate(("two", "three"))}
 PLAN = {**LONG, "one": TrainConfig(method="probe")}

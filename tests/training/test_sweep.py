@@ -4,7 +4,6 @@ import dataclasses
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from bankllm.training.config import TrainConfig
 from bankllm.training.sweep import PlannedTraining, plan, sweep
 from bankllm.training.sweep_result import SweepResult
 from tests.support import ROOT
+from tests.support.server_client import until
 from tests.support.small_training import three_intents
 
 PLAN = {
@@ -84,11 +84,8 @@ def kill_at(moment: str, folder: Path, reached: str) -> None:
     script = SCRIPT.format(tests=str(ROOT), moment=moment)
     process = subprocess.Popen([sys.executable, "-c", script], cwd=folder)
     try:
-        deadline = time.monotonic() + 100
-        while not any(folder.glob(reached)):
-            assert process.poll() is None, "the sweep ended by itself"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        until(lambda: any(folder.glob(reached)) or process.poll() is not None)
+        assert process.poll() is None, "the sweep ended by itself"
     finally:
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
@@ -215,20 +212,9 @@ def test_only_the_leftovers_of_a_killed_training_are_deleted(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"probe", *others}
 
 
-def test_an_unrelated_folder_with_the_name_of_a_key_is_kept(tmp_path):
-    (tmp_path / "probe").mkdir()
-    (tmp_path / "probe" / "thesis.txt").touch()
-    with pytest.raises(UsageError, match="exists and is not a trained classifier"):
-        sweep({"probe": TrainConfig(method="probe")}, tiny(), tmp_path, progress=False)
-    assert files_below(tmp_path) == {"probe", "probe/thesis.txt"}
-
-
 def test_two_sweeps_cannot_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_module, "TIMEOUT_S", 0.3)
-    with (
-        sweep_module.lock_folder(tmp_path),
-        pytest.raises(RunError, match="Another process is running a sweep in"),
-    ):
+    with sweep_module.lock_folder(tmp_path), pytest.raises(RunError, match="Another process is running a sweep in"):
         sweep(PLAN, tiny(), tmp_path, progress=False)
     assert list(tmp_path.iterdir()) == []
 

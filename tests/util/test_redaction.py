@@ -176,11 +176,8 @@ def any_number(generator: random.Random) -> str:
 def reference(generator: random.Random) -> str:
     letters = "".join(generator.choices("ABCDEFGHJKLMNPRSTUVWXYZ", k=generator.randint(1, 4)))
     number = any_number(generator)
-    return generator.choice([number, number, f"{letters}{number}", f"{letters}-{number}", f"{letters} {number}"])
-
-
-def order(generator: random.Random) -> str:
-    return generator.choice(["", "#", "no. ", "No ", "nr "]) + any_number(generator)
+    before = generator.choice(["", "", "#", "no. ", letters, f"{letters}-", f"{letters} "])
+    return before + number
 
 
 PHONES = [
@@ -199,9 +196,8 @@ def phone(generator: random.Random) -> str:
 
 HARMLESS = {
     "dates": (date, ["on {}", "between {} and then", "due {}.", "{}", "born {}, London"]),
-    "references": (reference, ["my reference is {}", "ref {} please", "{}", "payment ({}) is missing", "case:{}!"]),
+    "references": (reference, ["my order number is {}", "ref {} please", "{}", "payment ({}) is missing", "case:{}!"]),
     "phone numbers": (phone, ["call {}", "{}", "my number is {}.", "tel:{} after 10:15", "ring me on {} at 17:30"]),
-    "order numbers": (order, ["order {}", "{} has not arrived", "my order number {} of 12/11", "parcel {} lost"]),
 }
 
 

@@ -30,12 +30,6 @@ def test_unit_vectors_reject_invalid_vectors(vector: np.ndarray, message: str) -
         unit_vectors([vector], 2)
 
 
-@pytest.mark.parametrize("namespace", ["", "__default__"])
-def test_namespaces_that_customers_would_share_are_rejected(namespace: str) -> None:
-    with pytest.raises(UsageError, match="all customers would share"):
-        check_namespace(namespace)
-
-
 def test_the_length_limit_applies_to_the_percent_encoded_namespace() -> None:
     check_namespace("€" * 56)  # 9 characters each when encoded
     with pytest.raises(UsageError, match="at most 512"):

@@ -21,7 +21,8 @@ from bankllm.vectors.pinecone.index import ForeignRecord, IndexMismatch
 from bankllm.vectors.pinecone.outbox import push_lock
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
-from tests.support.store_model import CUSTOMERS, drain, expected_texts, open_replicated, row, texts, until, vector_of
+from tests.support.server_client import until
+from tests.support.store_model import CUSTOMERS, drain, expected_texts, open_replicated, row, texts, vector_of
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ import pytest
 
 from bankllm.errors import StoreError
 from bankllm.vectors.sqlite.connection import FairLock, SharedConnection
-from tests.support.store_model import DIM, EMBEDDER, sql, until
+from tests.support.server_client import until
+from tests.support.store_model import DIM, EMBEDDER, sql
 
 INSERT = "INSERT INTO meta VALUES (?, ?)"
 

@@ -100,15 +100,10 @@ def test_search_many_equals_separate_searches(store: VectorStore) -> None:
 
 def test_a_match_contains_text_metadata_and_time(store: VectorStore) -> None:
     metadata = {"intent": "card", "confidence": 0.5, "turns": 3, "open": True, "tags": ["a", "b"]}
-    store.upsert(
-        "CUST001", [Row("a", "Où est ma carte? 💳", random_vectors(1)[0], metadata, "2026-01-02T03:04:05+00:00")]
-    )
-    match = store.search("CUST001", random_vectors(1)[0], 1)[0]
-    assert (match.text, match.metadata, match.created_at) == (
-        "Où est ma carte? 💳",
-        metadata,
-        "2026-01-02T03:04:05+00:00",
-    )
+    row = Row("a", "Où est ma carte? 💳", random_vectors(1)[0], metadata, "2026-01-02T03:04:05+00:00")
+    store.upsert("CUST001", [row])
+    match = store.search("CUST001", row.vector, 1)[0]
+    assert (match.text, match.metadata, match.created_at) == (row.text, metadata, row.created_at)
     assert match.score == pytest.approx(1, abs=1e-6)
 
 
