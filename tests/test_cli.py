@@ -1,7 +1,6 @@
 """The command line: output, exit codes, and errors as one paragraph without a traceback."""
 
 import json
-import socket
 import subprocess
 import sys
 from contextlib import closing
@@ -64,17 +63,6 @@ def test_a_damaged_data_folder_stops_a_run_before_it_starts(bankllm: Cli, tmp_pa
     assert result.returncode == 1
     assert "expected the columns text,category, found query,intent" in " ".join(result.stderr.split())
     assert not (tmp_path / "out").exists()
-
-
-def test_a_port_in_use_is_reported_before_anything_is_loaded(bankllm: Cli, tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        result = bankllm("serve", "--port", str(port), "--store", str(tmp_path / "memory.sqlite"))
-    assert result.returncode == 1
-    assert f"Port {port} on 127.0.0.1 is in use. Stop the other server" in " ".join(result.stderr.split())
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_doctor_reports_available_and_missing_tools(bankllm: Cli, tmp_path: Path) -> None:

@@ -103,11 +103,6 @@ def test_the_first_code_cell_installs_bankllm_on_colab(
     assert os.environ.pop("BANKLLM_PROFILE") == "full"
 
 
-def test_the_first_code_cell_does_nothing_outside_colab(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
-    exec(code_cells(PATHS[0])[0].source, {"get_ipython": None})
-
-
 def test_stored_outputs_are_from_the_smoke_profile() -> None:
     for path in PATHS[:-1]:
         text = json.dumps([cell.outputs for cell in code_cells(path)])

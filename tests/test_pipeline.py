@@ -38,10 +38,8 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(path: Path, cells: list[str], **declared: object) -> None:
     parameters = new_code_cell("profile = ''\nrun_dir = ''\nsize = 1", metadata={"tags": ["parameters"]})
-    metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-        "bankllm": declared,
-    }
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": kernel, "bankllm": declared}
     nbformat.write(new_notebook(cells=[parameters, *map(new_code_cell, cells)], metadata=metadata), path)
 
 
@@ -139,12 +137,8 @@ def test_parameters_reach_the_notebook_and_the_manifest_describes_the_run(notebo
     assert not manifest.complete
     stored = read_manifest(folder)
     assert stored == manifest
-    assert stored.files.keys() == {
-        "notebooks/01_local_validation.ipynb",
-        "records.jsonl",
-        "ro-crate-metadata.json",
-        "verify.pyz",
-    }
+    written = {"records.jsonl", "ro-crate-metadata.json", "verify.pyz"}
+    assert stored.files.keys() == {"notebooks/01_local_validation.ipynb", *written}
     assert {"cpu", "cores", "python", "libraries"} <= stored.environment.keys()
     assert (stored.data, stored.models) == ({"d": {"train_rows": 3}}, {"m": "f00"})
     assert (stored.profile, stored.run_id) == ("smoke", folder.name)

@@ -25,6 +25,7 @@ def test_every_snippet_has_an_expected_output() -> None:
     assert len(SNIPPETS) == len(EXPECTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
 def test_a_snippet_runs(tmp_path: Path, number: int) -> None:
     *body, last = SNIPPETS[number].rstrip().splitlines()

@@ -22,6 +22,7 @@ def test_the_reference_run_is_in_the_repository() -> None:
     assert ROOT / "outputs" / "reference" in KEPT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: str(folder.relative_to(ROOT / "outputs")))
 def test_a_kept_run_verifies_with_both_verifiers(folder: Path) -> None:
     verdict = verify(folder)
@@ -41,6 +42,7 @@ def test_a_kept_run_has_no_weights_no_local_paths_and_limited_size(folder: Path)
     assert not re.search(r'"(input_path|output_path|run_dir)": "/', "".join(notebooks))
 
 
+@pytest.mark.slow
 def test_every_number_of_the_readme_is_bound_to_the_reference_run() -> None:
     readme = ROOT / "README.md"
     assert len(list(find_tokens(readme.read_text(encoding="utf-8")))) > 40

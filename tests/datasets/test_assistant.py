@@ -44,7 +44,5 @@ def test_selections_and_joined_sets_keep_the_licence_of_their_data_set() -> None
 
 
 def test_an_unknown_name_lists_the_names_that_exist() -> None:
-    with pytest.raises(
-        DataError, match=r"Unknown data set 'banking78'\. Expected one of .*banking77.* or a folder with"
-    ):
+    with pytest.raises(DataError, match=r"Unknown data set 'banking78'\. Expected one of .*banking77.* or a folder"):
         load("banking78")

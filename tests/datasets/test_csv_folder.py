@@ -45,9 +45,7 @@ def test_byte_order_marks_and_unusual_line_separators_are_accepted(tmp_path: Pat
 
 
 def test_unknown_labels_and_missing_files_are_reported(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"test\.csv has labels that train\.csv does not have: goodbye\. Every test label"
-    ):
+    with pytest.raises(DataError, match=r"test\.csv has labels that train\.csv does not have: goodbye\. Every"):
         load(write(tmp_path / "own", GOOD, "text,category\nbye,goodbye\nhi,greeting\n"))
     for count, message in ((5, r"label3, label4\. Every"), (7, r"label0, label1, label2, label3, label4 and 2 more\.")):
         labels = "".join(f"text,label{i}\n" for i in range(count))

@@ -10,8 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from tests.support.loadtest_app import ARGUMENTS
 from tests.support.null_endpoint import count
+from tests.support.server_client import until
 
 needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
 
@@ -80,7 +80,7 @@ def test_a_killed_server_leaves_rows_of_an_invalid_load(
     ask = {"requests": 1500, "output": tmp_path, **load, **ARGUMENTS}
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run_load, endpoint.url, driver, **ask)
-        wait_for(lambda: count(endpoint.url) >= 100, lambda: not running.done())
+        until(lambda: count(endpoint.url) >= 100 or running.done())
         os.kill(endpoint.pid, signal.SIGKILL)
     result = running.result()
     answered = [each for each in result.rows if not each["error"]]
@@ -89,13 +89,6 @@ def test_a_killed_server_leaves_rows_of_an_invalid_load(
     assert len(result.rows) == 1500
     assert "ConnectionRefusedError" in result.errors
     assert (result.invalid_because or "").endswith("the server does not answer after the load")
-
-
-def wait_for(condition: Callable[[], bool], running: Callable[[], bool]) -> None:
-    """Poll a condition while something is running; the timeout of the test suite limits the wait."""
-    while not condition():
-        assert running()
-        time.sleep(0.01)
 
 
 def start_cli(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -117,7 +110,7 @@ def test_ctrl_c_keeps_the_rows_and_stops_the_generator(
     options: tuple[str, ...], endpoint: ServerProcess, tmp_path: Path
 ) -> None:
     cli = start_cli(tmp_path, "rows.csv", "--url", endpoint.url, *options)
-    wait_for(lambda: count(endpoint.url) >= 100, lambda: cli.poll() is None)
+    until(lambda: count(endpoint.url) >= 100 or cli.poll() is not None)
     children = psutil.Process(cli.pid).children(recursive=True)
     cli.send_signal(signal.SIGINT)
     output, _ = cli.communicate(timeout=60)
@@ -142,7 +135,7 @@ def test_ctrl_c_stops_the_server_that_was_started(tmp_path: Path) -> None:
             return 'route="/api/v1/chat"' in metrics
         return False
 
-    wait_for(has_answered_a_chat, lambda: cli.poll() is None)
+    until(lambda: has_answered_a_chat() or cli.poll() is not None)
     children = process.children(recursive=True)
     cli.send_signal(signal.SIGINT)
     cli.communicate(timeout=60)

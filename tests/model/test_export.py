@@ -55,6 +55,7 @@ def test_labels_agree_with_torch_on_the_whole_test_split(
     np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_predictions_equal_those_of_the_torch_classifier(
     assistant: OnnxClassifier, classifier: IntentClassifier
 ) -> None:
@@ -70,6 +71,7 @@ def test_predictions_equal_those_of_the_torch_classifier(
         assistant.predict(["card", 3])  # type: ignore[list-item]
 
 
+@pytest.mark.slow
 def test_the_graph_has_dynamic_axes_and_the_metadata_of_version_0_1_0_is_read(
     graph: Path, assistant: OnnxClassifier, tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_classifier_without_mean_pooling_is_exported_for_padded_texts(tmp_path
     assert [p.intent for p in classifier.predict(data.test.texts)] == [row["predicted"] for row in result.predictions]
 
 
+@pytest.mark.slow
 def test_a_head_on_the_base_model_embeds_as_sentence_transformers(
     assistant: OnnxClassifier, classifier: IntentClassifier
 ) -> None:
@@ -165,13 +168,12 @@ def test_a_model_too_large_or_an_output_that_cannot_be_written_is_an_error(
     with pytest.raises(RunError, match=r"cannot be written"):
         export_onnx(DEFAULT_ADAPTER, tmp_path / "file" / "out.onnx")
     monkeypatch.setattr("bankllm.model.export.MAX_BYTES", 50_000_000)
-    with pytest.raises(
-        UsageError, match=r"assistant has weights of 0\.1 GiB in fp32, but one ONNX file can hold only 2 GiB"
-    ):
+    with pytest.raises(UsageError, match=r"weights of 0\.1 GiB in fp32, but one ONNX file can hold only 2 GiB"):
         export_onnx(DEFAULT_ADAPTER, tmp_path / "out.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_loaded_raise_model_errors(graph: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"none\.onnx cannot be read \(No such file or directory\)"):
         OnnxClassifier.load(tmp_path / "none.onnx")

@@ -20,7 +20,7 @@ from bankllm.serving.auth import check_auth_settings
 from bankllm.serving.server import serve
 from bankllm.settings import Settings
 from tests.support.chat import BALANCE, assert_problem
-from tests.support.tokens import SECRET, bearer, token, unsigned
+from tests.support.tokens import SECRET, bearer, token
 
 GUARDED = Settings(ENVIRONMENT="production", jwt_secret=SECRET)
 MEMORY = "/api/v1/customers/CUST001/memory"
@@ -61,7 +61,7 @@ TOKENS = {
     "no exp": token(exp=None),
     "no sub": token(sub=None),
     "HS512": token(algorithm="HS512"),
-    "unsigned": unsigned(),
+    "unsigned": signed({"alg": "none", "typ": "JWT"}, CLAIMS, b""),
     "alg None": signed({"alg": "None"}, CLAIMS, b""),
     "no alg": signed({}, CLAIMS),
     "RS256": signed({"alg": "RS256"}, CLAIMS),

@@ -84,9 +84,8 @@ def test_content_parts_are_joined_and_history_is_ignored(client, balances):
 def test_token_identifies_the_customer(client, server, balances):
     mine = client.chat.completions.create(model="any", messages=ASKED, user="CUST001")
     assert balances[0] in mine.choices[0].message.content
-    for other in ("CUST002", "CUST999"):
-        with pytest.raises(openai.PermissionDeniedError, match="does not give access to that customer"):
-            client.chat.completions.create(model="any", messages=ASKED, user=other)
+    with pytest.raises(openai.PermissionDeniedError, match="does not give access to that customer"):
+        client.chat.completions.create(model="any", messages=ASKED, user="CUST002")
     with client_of(server, token(sub="CUST999")) as stranger:
         for stream in (False, True):
             with pytest.raises(openai.NotFoundError, match="no customer with this id"):

@@ -27,16 +27,14 @@ MODEL = {"model": "all-MiniLM-L6-v2", "model_sha256": MINILM_SHA256}
 TELLER77 = datasets.load("teller77").conditions() | MODEL
 HASHES = {f"{split}_sha256": sha256 for split, sha256 in SHA256.items()}
 BANKING77 = TELLER77 | {"dataset": "banking77", "train_rows": 10003, "test_rows": 3080, "intents": 77} | HASHES
-ENVIRONMENT = {
+ENVIRONMENT: dict[str, Any] = {
     "cpu": "Sample CPU",
     "cores_usable": 2,
     "cpu_limit": None,
-    "memory_gib": 8.0,
-    "memory_limit_gib": None,
-    "gpus": [],
     "machine": "x86_64",
-    "libraries": {"bankllm": __version__},
+    "gpus": [],
 }
+ENVIRONMENT |= {"cpu_limit": None, "memory_gib": 8.0, "memory_limit_gib": None, "libraries": {"bankllm": __version__}}
 
 
 def fill(run: Run, *, data: dict[str, Any] = BANKING77, wrong: Sequence[int] = range(14), slower: float = 1.0) -> None:

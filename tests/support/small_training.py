@@ -8,10 +8,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.trainers import WordLevelTrainer
-from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+from transformers import LlamaModel, PreTrainedTokenizerFast
 
 from bankllm.datasets import Dataset, Split, load
 from bankllm.training.train import TrainResult
+from tests.support.tiny_models import tiny_llama
 
 
 def shortest(split: Split, per_label: int) -> Split:
@@ -31,16 +32,7 @@ def tiny_decoder(folder: Path, texts: tuple[str, ...], layers: int = 1) -> Path:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="</s>")
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    LlamaModel(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            intermediate_size=64,
-        )
-    ).save_pretrained(folder)
+    LlamaModel(tiny_llama(tokenizer, layers)).save_pretrained(folder)
     return folder
 
 

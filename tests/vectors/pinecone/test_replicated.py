@@ -113,6 +113,7 @@ def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(server
         assert store.replication().fallbacks == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 def test_during_an_outage_writes_are_queued_and_searches_are_local(
     server: PineconeServer, store: ReplicatedStore, status: int, caplog: pytest.LogCaptureFixture

@@ -63,7 +63,7 @@ def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
         drain(replicated)
 
 
-NAMESPACES = ("CUST001", "CUST002", "CUST003", "CUST404")
+NAMESPACES = ("CUST001", "CUST002", "CUST003")
 
 
 def rows_of(vectors: np.ndarray, prefix: str = "m") -> list[Row]:
@@ -148,12 +148,6 @@ def test_export_returns_every_row_oldest_first(store: VectorStore) -> None:
     exported = store.export("CUST001")
     assert [row.text for row in exported] == [str(i) for i in range(120)]
     np.testing.assert_allclose(exported[7].vector, unit_vectors([vectors[7]], DIM)[0], atol=1e-7)
-
-
-def test_an_unknown_namespace_is_empty(store: VectorStore) -> None:
-    store.delete("CUST404")
-    store.delete("CUST404", ["a"])
-    assert (store.search("CUST404", np.ones(DIM), 3), store.export("CUST404"), store.count("CUST404")) == ([], [], 0)
 
 
 @pytest.mark.parametrize(
