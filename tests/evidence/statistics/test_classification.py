@@ -152,7 +152,7 @@ def test_scope_column_can_be_chosen_and_both_kinds_are_required() -> None:
     assert s.recall_at_false_rejects(sets, **options, outside="far").value == 1.0
     assert s.auroc(sets, **options, outside="near").value == 0.0
     for statistic in (s.recall_at_false_rejects, s.auroc):
-        assert statistic(scopes([0.5], [])).invalid_because == "no rows with in_scope = no"
+        assert statistic(scopes([0.5], [])) == Estimate(None, 0, invalid_because="no rows with in_scope = no")
         assert statistic(scopes([], [0.5])).invalid_because == "no rows with in_scope = yes"
 
 

@@ -74,7 +74,7 @@ def test_growth_excludes_the_first_minute() -> None:
     assert estimate.n == 54
     short = text_rows(at=[*range(0, 40, 5)], rss=[50, 100, 90, 95, 80, 99, 90, 91])
     assert s.growth(short, "at", "rss").value == pytest.approx(90.5 / 92.5 - 1)  # from 7 s on: a fifth of 35 s
-    assert s.growth(rows[:4], "at", "rss").invalid_because == "6 samples are needed after warming up, found 3"
+    assert s.growth(rows[:7], "at", "rss").invalid_because == "6 samples are needed after warming up, found 5"
 
 
 @pytest.mark.parametrize(("pick", "value"), [("min", 10), ("median", 11), ("max", 14), ("spread", 4 / 11)])
