@@ -131,11 +131,9 @@ def sample(modules: Sequence[str], count: int) -> list[Change]:
 def run_tests(copy: Path, module: str, limit_s: float) -> bool:
     """Whether the tests of the module pass in the copy within the time limit."""
     tests = [f"tests/{name}" for name in TARGETS[module].split()]
-    options = ["-x", "-m", "not slow and not tamper and not install", "--hypothesis-seed=0"]
-    # Of the installed plugins only Hypothesis is needed; loading all of them takes longer than most tests.
-    options += ["-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
+    options = ["-x", "-p", "no:cacheprovider", "-m", "not slow and not tamper and not install", "--hypothesis-seed=0"]
     command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:

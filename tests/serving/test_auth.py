@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from bankllm.errors import UsageError
 from bankllm.serving.app import create_app
-from bankllm.serving.auth import check_auth_settings
+from bankllm.serving.auth import MAX_TOKEN_CHARACTERS, check_auth_settings
 from bankllm.serving.server import serve
 from bankllm.settings import Settings
 from tests.support.chat import BALANCE, assert_problem
@@ -76,7 +76,8 @@ TOKENS = {
     "exp no number": jwt.api_jws.encode(b'{"sub": "CUST001", "exp": NaN}', SECRET, "HS256"),
     "exp too far": jwt.api_jws.encode(b'{"sub": "CUST001", "exp": 1e400}', SECRET, "HS256"),
     "deep": signed({"alg": "HS256", "x": json.loads("[" * 900 + "]" * 900)}, {}),
-    "long": "x" * 9000,
+    "longest": "x" * MAX_TOKEN_CHARACTERS,
+    "long": "x" * (MAX_TOKEN_CHARACTERS + 1),
 }
 
 
@@ -157,6 +158,11 @@ def test_server_without_sufficient_authentication_does_not_start(settings, host,
     with pytest.raises(UsageError, match=message) as caught:
         serve(host, 0, settings)
     assert "short" not in str(caught.value)
+
+
+def test_demo_without_authentication_refuses_requests_to_a_public_address(engine):
+    with TestClient(create_app(engine, Settings()), base_url="http://203.0.113.1") as client:
+        assert_problem(client.post("/api/v1/chat", json=BALANCE), 403, "Authentication is not configured")
 
 
 def test_demo_without_authentication_is_allowed_on_loopback():

@@ -50,6 +50,7 @@ def test_an_entry_has_the_current_state_of_its_row(outbox: OutboxStore) -> None:
     outbox.upsert("CUST001", [row("a", 4)])
     outbox.delete("CUST001", ["b"])
     assert queued(outbox) == [("CUST001", "a", "text 4"), ("CUST001", "b", None), ("CUST002", "a", "text 3")]
+    assert (outbox.own_ids("CUST001"), outbox.own_ids("CUST001", ["b"])) == ({"a"}, set())
 
 
 def test_writes_of_a_plain_store_and_deletes_of_unknown_rows_are_queued(path: Path, outbox: OutboxStore) -> None:
