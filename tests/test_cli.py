@@ -86,8 +86,6 @@ def test_index_and_search_the_memory_of_a_customer(bankllm: Cli, tmp_path: Path)
     found = bankllm("search", "the ATM ate my card", "--user", "CUST001", "--store", store, "--top-k", "1")
     assert found.stdout.strip().endswith("my card was swallowed by the machine")
     assert bankllm("search", "card", "--user", "CUST002", "--store", store).stdout == ""
-    refused = bankllm("search", "card", "--user", "__default__", "--store", store)
-    assert refused.returncode == 2
     texts.write_text("short\n" + "x" * 5000, encoding="utf-8")
     long = bankllm("index", str(texts), "--user", "CUST001", "--store", store)
     assert long.returncode == 1
@@ -104,9 +102,6 @@ def test_index_and_search_a_collection(bankllm: Cli, tmp_path: Path) -> None:
     assert "embed:" in stored.stderr
     found = bankllm("search", "my card is gone", "--collection", "knowledge", "--store", store, "--top-k", "1")
     assert found.stdout.strip().endswith("how to report a lost card")
-    refused = bankllm("search", "card", "--collection", "two words", "--store", store)
-    assert refused.returncode == 2
-    assert "a collection name of 1–128 printable ASCII characters" in " ".join(refused.stderr.split())
 
 
 def test_a_memory_is_backed_up_reindexed_and_compacted(bankllm: Cli, tmp_path: Path) -> None:
