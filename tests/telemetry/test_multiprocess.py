@@ -94,16 +94,10 @@ def test_each_worker_reports_all_and_a_killed_worker_stays_counted(start) -> Non
         assert values["bankllm_build_info", (("model", "minilm"), ("version", __version__))] == 1
         assert values["bankllm_stage_duration_seconds_count", (("stage", "queue"),)] == 0
         assert pids(values) == {str(w.process.pid) for w in (first, second, third)}
-        assert worker.summary_of(13) == {
-            "latency_p50_ms": pytest.approx(30, rel=0.01),
-            "latency_p95_ms": None,
-            "latency_p99_ms": None,
-            "requests_total": 13,
-            "error_rate": pytest.approx(1 / 13),
-            "window": "the last 10 minutes",
-            "window_requests": 13,
-            "workers": 3,
-        }
+        summary = worker.summary_of(13)
+        assert (summary["requests_total"], summary["window_requests"], summary["workers"]) == (13, 13, 3)
+        assert summary["latency_p50_ms"] == pytest.approx(30, rel=0.01)
+        assert summary["error_rate"] == pytest.approx(1 / 13)
 
     third.kill()
     values = first.samples()
