@@ -131,7 +131,8 @@ def sample(modules: Sequence[str], count: int) -> list[Change]:
 def run_tests(copy: Path, module: str, limit_s: float) -> bool:
     """Whether the tests of the module pass in the copy within the time limit."""
     tests = [f"tests/{name}" for name in TARGETS[module].split()]
-    options = ["-x", "-p", "no:cacheprovider", "-m", "not slow and not tamper and not install", "--hypothesis-seed=0"]
+    options = ["-x", "-m", "not slow and not tamper and not install", "--hypothesis-seed=0"]
+    options += ["-p", "no:cacheprovider", "-p", "no:nbval"]  # nbval takes a second to import
     command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
     environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
     try:
