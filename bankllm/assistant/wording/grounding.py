@@ -34,7 +34,7 @@ def grounded(pieces: Iterable[str], listing: str) -> Iterator[str]:
                 raise NotGrounded
         # Complete words that cannot be part of a figure are safe. White space is released with the next word.
         part = MAY_BE_PART.search(text, checked)
-        space = _LAST_SPACE.search(text[: part.start() + 1 if part else len(text)])
+        space = _LAST_SPACE.search(text[: part.start() if part else len(text)])
         safe = max(space.start() if space else 0, len(text[:checked].rstrip()))
         if safe > shown and find_figures(text[:safe]) <= known:
             yield text[shown:safe]

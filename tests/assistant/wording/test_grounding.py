@@ -16,7 +16,7 @@ from bankllm.assistant.wording.figures import find_figures
 from bankllm.assistant.wording.grounding import NotGrounded, grounded
 
 LISTING = "Everyday: balance £1,204.50\nA refund takes 5 to 10 working days."
-TRUE = "Your Everyday balance is £1,204.50. Please wait 5 to 10 working days, or ask us!"
+TRUE = "Your Everyday balance is £1,204.50. Please wait 5 to 10 working days, or ask us! Bye."
 
 
 def cut(text: str, size: int) -> list[str]:
