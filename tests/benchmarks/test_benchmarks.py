@@ -1,17 +1,17 @@
-"""Logic of the benchmarks of serving, the store and mutations, and small runs of them."""
+"""Logic of the benchmarks, and a small run of `store_kill.py`."""
 
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks import mutation, store_kill, vector_data
 from tests.support import ROOT
 
 
 @pytest.mark.slow
 def test_killed_writers_lose_no_acknowledged_rows(tmp_path: Path) -> None:
-    import store_kill
-
     rounds = store_kill.kill_rounds(tmp_path / "memory.sqlite", 2, threads=3, seed=0)
     for one in rounds:
         assert (one.lost, one.reappeared, one.partial, one.integrity_ok) == (0, 0, 0, True)
@@ -19,8 +19,6 @@ def test_killed_writers_lose_no_acknowledged_rows(tmp_path: Path) -> None:
 
 
 def test_each_change_of_the_sample_is_valid_python() -> None:
-    import mutation
-
     changes = mutation.sample(list(mutation.TARGETS), 200)
     assert len(changes) == len(set(changes)) == 200
     assert changes == mutation.sample(list(mutation.TARGETS), 200)
@@ -31,3 +29,13 @@ def test_each_change_of_the_sample_is_valid_python() -> None:
         assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source)), change
     tests = " ".join(mutation.TARGETS.values()).split()
     assert [name for name in tests if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_recall_is_the_share_of_the_exact_nearest_and_ties_count() -> None:
+    scores, rows = np.array([1, 0.8, 0.8, 0], np.float32), np.arange(4)
+    assert vector_data.recall(scores, rows, [0, 2], top_k=2) == 1
+    assert vector_data.recall(scores, rows, [0, 3], top_k=2) == 0.5
+    assert vector_data.recall(scores, rows, [0, 0], top_k=2) == 0.5
+    assert vector_data.recall(scores, rows, [], top_k=2) == 0
+    assert vector_data.recall(scores, rows, [0, 1, 2, 3], top_k=10) == 1
+    assert vector_data.recall(scores, np.array([1, 3]), [1, 3], top_k=2) == 1

@@ -6,7 +6,5 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 """The repository."""
-BENCHMARKS = ROOT / "benchmarks"
-SUPPORT = Path(__file__).parent
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 """Type of the fixture `bankllm`."""

@@ -4,17 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import BENCHMARKS
+from benchmarks import pinecone_outage
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kill", "layout"), [(False, "customer"), (True, "customer"), (True, "shared")])
-def test_no_row_is_lost_duplicated_or_reordered_by_an_outage(
-    kill: bool, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import pinecone_outage
-
+def test_no_row_is_lost_duplicated_or_reordered_by_an_outage(kill: bool, layout: str, tmp_path: Path) -> None:
     outcome = pinecone_outage.measure(tmp_path, seconds=3, kill=kill, layout=layout)
 
     assert outcome.during > 20
