@@ -6,7 +6,6 @@ One process, one core per runtime (the server runs one pass per core at the same
 texts in passes of 1, 8 (as served) and 32. One pass returns both the logits and the embedding of the base model.
 """
 
-import argparse
 import importlib.util
 import random
 import tempfile
@@ -102,9 +101,7 @@ def speed(run: Run, passes: Sequence[Sequence[str]]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="auto")
-    data = datasets.load(parser.parse_args().dataset)
+    data = datasets.load("auto")
     print(data.describe())
     queries = random.Random(0).choices(data.test.texts, k=TEXTS)
     everything = list(chunks(sorted(data.test.texts, key=len), MAX_BATCH))

@@ -8,9 +8,7 @@ checkout.
 """
 
 import argparse
-import json
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,7 +57,7 @@ def spread(times: list[float]) -> dict[str, float]:
     return {"p50": p50, "p95": p95, "max": max(times)}
 
 
-def open_store(path: Path | None) -> SQLiteStore:
+def open_store(path: Path) -> SQLiteStore:
     return SQLiteStore(path, DIM, EMBEDDER, cache_bytes=CACHE_BYTES)
 
 
@@ -122,20 +120,16 @@ def show(values: dict[str, Any]) -> str:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--sizes", type=int, nargs="*", default=[1000, 15_000, 100_000, 1_000_000])
-    options.add_argument("--folder", type=Path, help="folder of the files; default: the system's temporary folder")
-    options.add_argument("--only-size", type=int, help=argparse.SUPPRESS)
+    options.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
-    if chosen.only_size is not None:
-        print(json.dumps(measure_size(chosen.folder / "scale.sqlite", chosen.only_size)))
+    if chosen.file:
+        print(show(measure_size(chosen.file, *chosen.sizes)), flush=True)
         return
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
-        folder = Path(name)
-        print(f"free disk {shutil.disk_usage(folder).free / 2**30:.0f} GiB; p50/p95/max in ms")
-        for size in chosen.sizes:
-            command = [sys.executable, __file__, "--only-size", str(size)]
-            child = subprocess.run([*command, "--folder", name], stdout=subprocess.PIPE, text=True, check=True)
-            print(show(json.loads(child.stdout)), flush=True)
-            (folder / "scale.sqlite").unlink()
+    print("p50/p95/max in ms", flush=True)
+    for size in chosen.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "scale.sqlite")
+            subprocess.run([sys.executable, __file__, "--sizes", str(size), "--file", str(file)], check=True)
 
 
 if __name__ == "__main__":

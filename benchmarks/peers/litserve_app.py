@@ -10,17 +10,19 @@ import litserve
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+LABELS = 84
+
 
 class Classifier(litserve.LitAPI):
     """Takes `{"message": …}` and returns a label and its score. A batch is one pass of the encoder."""
 
-    def __init__(self, folder: str, labels: int, max_batch_size: int, batch_timeout: float) -> None:
-        super().__init__(max_batch_size=max_batch_size, batch_timeout=batch_timeout)
-        self.folder, self.labels = folder, labels
+    def __init__(self, folder: str) -> None:
+        super().__init__(max_batch_size=32, batch_timeout=0.005)
+        self.folder = folder
 
     def setup(self, device: str) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
-        model = AutoModelForSequenceClassification.from_pretrained(self.folder, num_labels=self.labels)
+        model = AutoModelForSequenceClassification.from_pretrained(self.folder, num_labels=LABELS)
         self.model = model.eval().to(device)
 
     def decode_request(self, request: dict[str, str]) -> str:
@@ -40,19 +42,10 @@ class Classifier(litserve.LitAPI):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of the encoder")
-    parser.add_argument("--labels", type=int, default=84)
-    parser.add_argument("--max-batch-size", type=int, default=32)
-    parser.add_argument(
-        "--batch-timeout", type=float, default=0.005, help="seconds that a batch waits for more requests"
-    )
-    parser.add_argument("--fast-queue", action="store_true", help="use ZeroMQ between the processes")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    classifier = Classifier(options.model, options.labels, options.max_batch_size, options.batch_timeout)
-    server = litserve.LitServer(
-        classifier, accelerator="cpu", healthcheck_path="/health/ready", fast_queue=options.fast_queue
-    )
+    server = litserve.LitServer(Classifier(options.model), accelerator="cpu", healthcheck_path="/health/ready")
     server.run(host=options.host, port=options.port, generate_client_file=False, log_level="warning", access_log=False)
 
 

@@ -20,9 +20,9 @@ class Answer(BaseModel):
     score: float
 
 
-def create_app(folder: str, labels: int) -> FastAPI:
+def create_app(folder: str) -> FastAPI:
     app = FastAPI()
-    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=labels)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=84)
     classify = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder))
 
     @app.get("/health/ready")
@@ -39,11 +39,10 @@ def create_app(folder: str, labels: int) -> FastAPI:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of the encoder")
-    parser.add_argument("--labels", type=int, default=84)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    uvicorn.run(create_app(options.model, options.labels), host=options.host, port=options.port, access_log=False)
+    uvicorn.run(create_app(options.model), host=options.host, port=options.port, access_log=False)
 
 
 if __name__ == "__main__":
