@@ -1,6 +1,6 @@
 """Outage of Pinecone during writes: rows that are lost, duplicated or out of order, and the time to recover.
 
-python benchmarks/pinecone_outage.py [--seconds 60] [--kill] [--layout shared] [--folder on/the/disk]
+python benchmarks/pinecone_outage.py [--seconds 60] [--kill] [--layout shared]
 
 Uses the real SDK with tests/support/pinecone_server.py, whose port is closed during the outage. A process writes one
 row after the other (every tenth operation rewrites an older row, every fifteenth deletes one). With --kill, the process
@@ -189,14 +189,13 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=60)
     options.add_argument("--kill", action="store_true")
     options.add_argument("--layout", choices=["customer", "shared"], default="customer")
-    options.add_argument("--folder", help="folder of the file; default: the system's temporary folder")
     options.add_argument("--write", nargs=4, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.write:
         path, url, layout, first = chosen.write
         write(Path(path), url, layout, int(first))
         return
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         outcome = measure(Path(folder), chosen.seconds, chosen.kill, chosen.layout)
     print(f"acknowledged {outcome.acknowledged}, {outcome.during} of them during the outage")
     print(f"lost {outcome.lost}   duplicated {outcome.doubled}   out of order {outcome.disordered}")

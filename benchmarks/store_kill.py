@@ -1,6 +1,6 @@
 """Kill writers at random times and check that no acknowledged write is lost.
 
-python benchmarks/store_kill.py [--rounds 20] [--threads 4] [--seed 0]
+python benchmarks/store_kill.py [--rounds 20]
 
 In each round, two processes with several threads each write to one file, delete some of their rows, and print each
 write that was acknowledged. Both are killed (SIGKILL) after 0.2 to 1.5 s; then the file is opened and checked.
@@ -29,7 +29,7 @@ from bankllm.vectors.sqlite.store import SQLiteStore
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 384
 EMBEDDER = "benchmark@0"
-CUSTOMERS = 4
+CUSTOMERS = THREADS = 4
 BATCH = 3
 REMOVED_EVERY = 10
 
@@ -48,7 +48,7 @@ class Round:
     """Whether SQLite's integrity check finds no error."""
 
 
-def write(path: Path, name: str, threads: int) -> None:
+def write(path: Path, name: str) -> None:
     """Run a writer until it is killed. It prints `ready`, then `+NAME` or `-NAME` when a write or delete is on disk."""
     store = SQLiteStore(path, DIM, EMBEDDER)
 
@@ -67,8 +67,8 @@ def write(path: Path, name: str, threads: int) -> None:
                 os.write(1, f"-{batch}\n".encode())
 
     os.write(1, b"ready\n")
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(serve, range(threads)))
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(serve, range(THREADS)))
 
 
 def parse_output(output: IO[str]) -> tuple[set[str], set[str], set[str]]:
@@ -77,16 +77,11 @@ def parse_output(output: IO[str]) -> tuple[set[str], set[str], set[str]]:
     return tuple({line[1:] for line in lines if line.startswith(mark)} for mark in "+?-")  # type: ignore[return-value]
 
 
-def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
+def kill_round(path: Path, number: int, after_s: float) -> Round:
     """Run one round on a file that may contain rows of earlier rounds; kill the writers after `after_s` seconds."""
-    command = [sys.executable, __file__, "--write", str(path), "--threads", str(threads)]
+    command, environment = [sys.executable, __file__, "--write", str(path)], os.environ | {"PYTHONPATH": str(ROOT)}
     running = [
-        subprocess.Popen(
-            [*command, "--name", f"{number}{process}"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
+        subprocess.Popen([*command, f"{number}{process}"], stdout=subprocess.PIPE, text=True, env=environment)
         for process in "ab"
     ]
     outputs = [process.stdout for process in running if process.stdout is not None]
@@ -118,12 +113,12 @@ def kill_round(path: Path, number: int, threads: int, after_s: float) -> Round:
         )
 
 
-def kill_rounds(path: Path, rounds: int, threads: int, seed: int) -> list[Round]:
+def kill_rounds(path: Path, rounds: int) -> list[Round]:
     """Run several rounds on one file and print each."""
-    generator, rounds_done = random.Random(seed), []
+    generator, rounds_done = random.Random(0), []
     for number in range(rounds):
         after_s = generator.uniform(0.2, 1.5)
-        rounds_done.append(kill_round(path, number, threads, after_s))
+        rounds_done.append(kill_round(path, number, after_s))
         print(f"round {number + 1:>3}, killed after {after_s:.2f} s: {rounds_done[-1]}", flush=True)
     return rounds_done
 
@@ -131,16 +126,13 @@ def kill_rounds(path: Path, rounds: int, threads: int, seed: int) -> list[Round]
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=20)
-    options.add_argument("--threads", type=int, default=4)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--write", type=Path, help=argparse.SUPPRESS)
-    options.add_argument("--name", help=argparse.SUPPRESS)
+    options.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.write:
-        write(chosen.write, chosen.name, chosen.threads)
+        write(Path(chosen.write[0]), chosen.write[1])
         return
     with tempfile.TemporaryDirectory() as folder:
-        rounds_done = kill_rounds(Path(folder, "memory.sqlite"), chosen.rounds, chosen.threads, chosen.seed)
+        rounds_done = kill_rounds(Path(folder, "memory.sqlite"), chosen.rounds)
     acknowledged, lost = sum(one.acknowledged for one in rounds_done), sum(one.lost for one in rounds_done)
     print(f"{acknowledged:,} rows acknowledged in {len(rounds_done)} rounds; {lost} lost")
     if lost or any(one.reappeared or one.partial or not one.integrity_ok for one in rounds_done):

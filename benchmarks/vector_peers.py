@@ -120,7 +120,7 @@ def run(phase: str, *arguments: str) -> dict[str, Any]:
     environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
     finished = subprocess.run(command, env=environment, capture_output=True, text=True)
     expected = -signal.SIGKILL if phase == "insert" else 0
-    if finished.returncode != expected:
+    if finished.returncode != expected or not finished.stdout:
         raise StoreError(
             f"{arguments[0]}: the phase {phase} ended with exit code {finished.returncode}, expected {expected}. Its "
             f"last error line: {(finished.stderr.strip() or '(none)').splitlines()[-1]}"

@@ -12,7 +12,7 @@ Rates, errors and `max` are not corrected.
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bankllm.errors import NotMeasured, ServerError
@@ -41,10 +41,11 @@ function done(summary, latency, requests)
   local errors = summary.errors
   local file = io.open("window.json", "w")
   file:write(string.format(
-    '{"replies": %d, "microseconds": %d, "p50": %d, "p95": %d, "p99": %d, "max": %d, "errors": ' ..
+    '{"answered": %d, "seconds": %f, "p50_ms": %f, "p95_ms": %f, "p99_ms": %f, "max_ms": %f, "errors": ' ..
     '{"status": %d, "connect": %d, "read": %d, "write": %d, "timeout": %d}}',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(95), latency:percentile(99),
-    latency.max, errors.status, errors.connect, errors.read, errors.write, errors.timeout))
+    summary.requests - errors.status, summary.duration / 1e6, latency:percentile(50) / 1e3,
+    latency:percentile(95) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3,
+    errors.status, errors.connect, errors.read, errors.write, errors.timeout))
   file:close()
 end
 """
@@ -105,19 +106,5 @@ def drive(calls: Sequence[Call], url: str, folder: Path, *, seconds: float, conn
             f"wrk failed (exit code {child.returncode}). Check that {url} answers. The end of wrk's output:\n"
             f"{processes.tail(log)}"
         )
-    return read_window(json.loads((folder / "window.json").read_text(encoding="utf-8")), child.cpu_s / child.wall_s)
-
-
-def read_window(report: dict, generator_cpu_share: float) -> Window:
-    """Convert the values that the Lua hook wrote to seconds and milliseconds."""
-    errors = {kind: count for kind, count in report["errors"].items() if count}
-    return Window(
-        answered=report["replies"] - errors.get("status", 0),
-        seconds=report["microseconds"] / 1e6,
-        p50_ms=report["p50"] / 1000,
-        p95_ms=report["p95"] / 1000,
-        p99_ms=report["p99"] / 1000,
-        max_ms=report["max"] / 1000,
-        errors=errors,
-        generator_cpu_share=generator_cpu_share,
-    )
+    window = Window(**json.loads((folder / "window.json").read_text()), generator_cpu_share=child.cpu_s / child.wall_s)
+    return replace(window, errors={kind: count for kind, count in window.errors.items() if count})

@@ -12,7 +12,7 @@ from tests.support import ROOT
 
 @pytest.mark.slow
 def test_killed_writers_lose_no_acknowledged_rows(tmp_path: Path) -> None:
-    rounds = store_kill.kill_rounds(tmp_path / "memory.sqlite", 2, threads=3, seed=0)
+    rounds = store_kill.kill_rounds(tmp_path / "memory.sqlite", 2)
     for one in rounds:
         assert (one.lost, one.reappeared, one.partial, one.integrity_ok) == (0, 0, 0, True)
     assert sum(one.acknowledged for one in rounds) > 20
