@@ -33,8 +33,8 @@ def test_an_exit_during_the_start_is_an_error_with_the_end_of_the_log() -> None:
 
 
 def test_a_server_that_does_not_become_ready_is_stopped() -> None:
-    server = ServerProcess(program=(*APP, "--behave", "never ready"), timeout_s=3)
-    with pytest.raises(ServerError, match=r"was not ready within 3 s: expected HTTP 200 from .*/health/ready"):
+    server = ServerProcess(program=(*APP, "--behave", "never ready"), timeout_s=1)
+    with pytest.raises(ServerError, match=r"was not ready within 1 s: expected HTTP 200 from .*/health/ready"):
         server.__enter__()
     assert server.returncode is not None
     assert not psutil.pid_exists(server.pid)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_the_index_is_created_once_and_opened_when_ready(
     server: PineconeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=waits.append))
     server.polls_until_ready = 3
     with closing(open_index(server)) as index:
         put(index, "CUST001", [Row("a", "kept", np.ones(DIM))])
@@ -76,6 +77,7 @@ except StoreError as error:
 """
 
 
+@pytest.mark.slow
 def test_no_answer_is_a_store_error() -> None:
     # In a separate process, because the SDK keeps one retry budget per host name.
     done = subprocess.run([sys.executable, "-c", NO_ANSWER], capture_output=True, text=True, check=True)
