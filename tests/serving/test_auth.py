@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from bankllm.errors import UsageError
 from bankllm.serving.app import create_app
-from bankllm.serving.auth import MAX_TOKEN_CHARACTERS, check_auth_settings
+from bankllm.serving.auth import MAX_TOKEN_CHARACTERS, MIN_SECRET_BYTES, check_auth_settings
 from bankllm.serving.server import serve
 from bankllm.settings import Settings
 from tests.support.chat import BALANCE, assert_problem
@@ -37,6 +37,7 @@ def test_own_token_is_accepted_by_every_route_and_health_needs_no_token(client):
     assert client.post("/api/v1/chat", json=BALANCE, headers=mine).status_code == 200
     assert len(client.get(MEMORY, headers=mine).json()["messages"]) == 1
     assert client.delete(MEMORY, headers=mine).status_code == 204
+    assert client.get(MEMORY.replace("CUST001", "CUST002"), headers=mine).status_code == 403
     assert client.get("/health").status_code == client.get("/metrics").status_code == 200
 
 
@@ -168,3 +169,4 @@ def test_demo_without_authentication_is_allowed_on_loopback():
     for host in ("127.0.0.1", "::1", "localhost"):
         check_auth_settings(Settings(), host)
     check_auth_settings(GUARDED, "0.0.0.0")
+    check_auth_settings(Settings(jwt_secret="k" * MIN_SECRET_BYTES), "0.0.0.0")
