@@ -1,5 +1,7 @@
 """Format a record as text. Pages, notebooks and claims use these functions, so they show the same text."""
 
+from collections.abc import Callable
+
 from bankllm.evidence.documents import Record
 
 COUNTED = ("parameters", "requests", "texts", "vectors", "messages")
@@ -27,7 +29,11 @@ def format_interval(record: Record) -> str:
     return f"{low.removesuffix(' ' + unit)} – {high}" if high.endswith(unit) else f"{low} – {high}"
 
 
-PARTS = {"": format_value, "ci95": format_interval, "n": lambda record: f"{record.n:,}"}
+PARTS: dict[str, Callable[[Record], str]] = {
+    "": format_value,
+    "ci95": format_interval,
+    "n": lambda record: f"{record.n:,}",
+}
 """Part of a record that a claim can show → how: the value (`ID`), the interval (`ID#ci95`), the samples (`ID#n`)."""
 
 

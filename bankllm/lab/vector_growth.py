@@ -97,7 +97,8 @@ def _rows(prefix: str, generator: np.random.Generator, start: int, stop: int) ->
 
 def _unit_vectors(generator: np.random.Generator, count: int) -> np.ndarray:
     vectors = generator.standard_normal((count, DIM), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 if __name__ == "__main__":

@@ -79,11 +79,13 @@ class Recorder:
         Path(PLAN["result"]).write_text(json.dumps({"rows": self.rows, "cpu_share": share}), encoding="utf-8")
 
 
-@events.test_start.add_listener
 def open_recorder(environment: Environment, **_: Any) -> None:
     BankingUser.recorder = recorder = Recorder(environment)
     environment.events.request.add_listener(recorder.record)
     environment.events.quitting.add_listener(recorder.write)
+
+
+events.test_start.add_listener(open_recorder)
 
 
 class BankingUser(FastHttpUser):

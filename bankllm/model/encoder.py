@@ -56,7 +56,8 @@ class EncoderWithHead(nn.Module):
     def classify(self, embeddings: Tensor) -> Tensor:
         """(n, hidden) embeddings → (n, classes) logits."""
         if isinstance(self.head, KernelHead):
-            return self.logit_scale * self.head(embeddings)
+            logits: Tensor = self.head(embeddings)
+            return self.logit_scale * logits
         return functional.linear(self.logit_scale * embeddings, self.head.weight, self.head.bias)
 
     def forward(

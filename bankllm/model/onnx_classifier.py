@@ -102,7 +102,8 @@ class OnnxClassifier(Classifier):
 
     def _run_graph(self, names: Sequence[str], *inputs: Any) -> list[np.ndarray]:
         arrays = [np.asarray(values, dtype=np.int64) for values in inputs]
-        return self.session.run(OUTPUTS, dict(zip(names, arrays, strict=True)))
+        outputs: list[np.ndarray] = self.session.run(OUTPUTS, dict(zip(names, arrays, strict=True)))
+        return outputs
 
 
 def _packs(rows: list[list[int]]) -> Iterator[list[list[int]]]:

@@ -110,7 +110,10 @@ def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artifact: Cl
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, tensors: str) -> BatchEncoding:
     """Return (n, tokens) ids and mask, padded to the longest text, as `pt` (torch) or `np` (NumPy) arrays."""
-    return tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors=tensors)
+    encoding: BatchEncoding = tokenizer(
+        texts, padding=True, truncation=True, max_length=max_length, return_tensors=tensors
+    )
+    return encoding
 
 
 def load_body(base: base_models.BaseModel, *, quantised: bool, device: str) -> Any:

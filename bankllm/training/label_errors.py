@@ -30,7 +30,10 @@ def out_of_fold(embeddings: np.ndarray, labels: Sequence[int], folds: int = 5, s
         )
     model = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=2000, random_state=seed)
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return cross_val_predict(model, embeddings, np.asarray(labels), cv=split, method="predict_proba")
+    probabilities: np.ndarray = cross_val_predict(
+        model, embeddings, np.asarray(labels), cv=split, method="predict_proba"
+    )
+    return probabilities
 
 
 def judge_labels(

@@ -192,7 +192,7 @@ class _Run:
 
     def peak_bytes(self) -> int:
         """Peak memory so far, including the peak before an interruption."""
-        return max(self.memory.peak() + self.shared_bytes, self.before.get("peak_memory_bytes", 0))
+        return max(self.memory.peak() + self.shared_bytes, int(self.before.get("peak_memory_bytes", 0)))
 
     def _save(self, state: dict[str, Any]) -> None:
         costs = {"seconds": self.clock.seconds, "encode_seconds": self.encode_seconds}

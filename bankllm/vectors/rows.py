@@ -75,7 +75,8 @@ def unit_vectors(vectors: Sequence[np.ndarray] | np.ndarray, dim: int) -> np.nda
     norms = np.linalg.norm(array.astype(np.float64), axis=1, keepdims=True)  # float32 squares may overflow
     if not (np.isfinite(norms) & (norms > 0)).all():
         raise UsageError("Expected a vector of finite numbers, not all zero; got NaN, infinity or only zeros.")
-    return (array / norms).astype(np.float32)
+    unit: np.ndarray = array / norms
+    return unit.astype(np.float32)
 
 
 def checked(rows: Sequence[Row], dim: int) -> tuple[np.ndarray, list[str]]:

@@ -132,7 +132,7 @@ def growth(rows: Rows, at: str, value: str) -> Estimate:
 
 
 @statistic(unit=COLUMN)  # that of the statistic `of`; a spread is a share
-def across(rows: Rows, group: str, pick: str, of: str, **parameters: Any) -> Estimate:
+def across(rows: Rows, /, group: str, pick: str, of: str, **parameters: Any) -> Estimate:
     """The `min`, `median`, `max` or `spread` of the values that the statistic `of` has for each group of rows.
 
     `group` is the column that identifies the group, and `parameters` go to the statistic. The spread is

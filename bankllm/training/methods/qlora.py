@@ -21,9 +21,9 @@ class QLora(Lora):
         options = base_models.quantisation_config()
         try:
             with base_models.quiet_loading():
-                import bitsandbytes
+                from bitsandbytes.nn.modules import Linear4bit
 
-            layer = bitsandbytes.nn.Linear4bit(64, 64, quant_type="nf4", compute_dtype=options.bnb_4bit_compute_dtype)
+            layer = Linear4bit(64, 64, quant_type="nf4", compute_dtype=options.bnb_4bit_compute_dtype)
             texts = torch.ones(1, 64, device=device, requires_grad=True)
             layer.to(device)(texts).sum().backward()
         except (ImportError, OSError, RuntimeError, AttributeError, NotImplementedError) as error:

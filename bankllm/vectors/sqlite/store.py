@@ -199,7 +199,8 @@ def _version(db: sqlite3.Connection, namespace: str) -> Version:
 
     The generation is reset when the namespace becomes empty, but later rows then have a new oldest seq (AUTOINCREMENT).
     """
-    return db.execute(_VERSION, {"namespace": namespace}).fetchone()
+    version: Version = db.execute(_VERSION, {"namespace": namespace}).fetchone()
+    return version
 
 
 def _matches(db: sqlite3.Connection, seqs: Sequence[int], scores: Sequence[float]) -> list[Match]:

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 from bankllm.assistant.bank.ledger import BANKS, Account, Transaction, UnknownCustomer
 from bankllm.errors import LedgerError
@@ -39,7 +40,7 @@ class SQLiteBank:
     def close(self) -> None:
         self._connection.close()
 
-    def _rows(self, sql: str, *parameters: object) -> list[tuple]:
+    def _rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         try:
             with self._lock:
                 return self._connection.execute(sql, parameters).fetchall()

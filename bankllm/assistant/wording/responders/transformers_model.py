@@ -82,7 +82,7 @@ class TransformersModel:
             ),
             streamer=streamer,
         )
-        return output.shape[1] - inputs["input_ids"].shape[1] < MAX_NEW_TOKENS
+        return bool(output.shape[1] - inputs["input_ids"].shape[1] < MAX_NEW_TOKENS)
 
     def _encode(self, messages: Messages) -> Any:
         """Tokenize the chat with the model's chat template, or join the contents if there is no template."""
