@@ -28,7 +28,7 @@ def client(engine):
 def test_health_has_exactly_three_fields(client):
     body = client.get("/health").json()
     assert set(body) == {"status", "timestamp", "version"}
-    assert (body["status"], body["version"]) == ("healthy", "0.1.0")
+    assert (body["status"], body["version"]) == ("healthy", __version__)
     stamp = datetime.fromisoformat(body["timestamp"])
     assert stamp.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - stamp) < timedelta(minutes=1)
