@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,7 @@ import yaml
 import bankllm
 
 ROOT = Path(__file__).parents[1]
+WORKFLOWS = ROOT / ".github/workflows"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ADDRESS = PYPROJECT["project"]["urls"]["Repository"]
 HEAVY = {"torch", "transformers", "pinecone", "peft", "locust", "pandas", "numpy", "matplotlib", "pydantic", "datasets"}
@@ -73,15 +75,47 @@ def test_the_lock_file_pins_every_dependency_in_pyproject() -> None:
     assert "torch==2.13.0" in lines
 
 
+def test_the_version_is_written_only_in_the_package() -> None:
+    assert PYPROJECT["project"]["dynamic"] == ["version"]
+    assert PYPROJECT["tool"]["hatch"]["version"] == {"path": "bankllm/__init__.py"}
+    for path in (ROOT / "deploy").rglob("*.*"):
+        assert f"bankllm:{bankllm.__version__}" not in path.read_text(), path
+
+
 def test_conda_and_ci_files_use_the_lock_file_and_the_make_targets() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["dependencies"][-1] == {"pip": ["-r requirements.lock", "-e ."]}
-    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    workflow = yaml.safe_load((WORKFLOWS / "ci.yml").read_text())
     assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     steps = json.dumps(workflow["jobs"]["test"]["steps"])
-    assert all(command in steps for command in ("make lint", "make test", "make run PROFILE=smoke", "bankllm verify"))
-    nightly = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text())
-    targets = set(re.findall(r"^(test-\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)) - {"test-fast"}
+    commands = (".ci/tools", "make lint", "make test", "make run PROFILE=smoke", "bankllm verify")
+    assert all(command in steps for command in commands)
+    nightly = yaml.safe_load((WORKFLOWS / "nightly.yml").read_text())
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^(test-\w+|coverage):", makefile, re.MULTILINE)) - {"test-fast"}
     assert set(nightly["jobs"]["long"]["strategy"]["matrix"]["target"]) == targets
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"\nmake {target} " in readme for target in targets)
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    assert all(f"`make {target}`" in guide for target in targets)
+
+
+def test_the_files_for_github_match_their_schemas() -> None:
+    forms = [path for path in (ROOT / ".github/ISSUE_TEMPLATE").iterdir() if path.name != "config.yml"]
+    files = {
+        "workflows": sorted(WORKFLOWS.iterdir()),
+        "issue-forms": forms,
+        "issue-config": [ROOT / ".github/ISSUE_TEMPLATE/config.yml"],
+    }
+    checks = {f"vendor.github-{kind}": paths for kind, paths in files.items()}
+    checks["vendor.dependabot"] = [ROOT / ".github/dependabot.yml"]
+    for schema, paths in checks.items():
+        command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *map(str, paths)]
+        checked = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_each_hook_before_a_commit_runs_a_program_of_the_environment() -> None:
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in repositories] == ["local"]  # nothing is downloaded
+    for hook in repositories[0]["hooks"]:
+        program = hook["entry"].split()[0].removeprefix(".venv/bin/")
+        assert shutil.which(program, path=str(Path(sys.executable).parent)), hook["entry"]
