@@ -6,11 +6,13 @@ Exit codes: 0 success; 1 the command failed, or verification failed; 2 wrong usa
 """
 
 import os
+import shlex
+import shutil
 import sys
 import textwrap
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +23,11 @@ from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
 from bankllm.training.commands import train
+from bankllm.util.progress import StatusLine
 from bankllm.vectors.commands import index, memory, search
+
+if TYPE_CHECKING:
+    from bankllm.evidence.manifest import Manifest
 
 app = typer.Typer(
     add_completion=False,
@@ -46,9 +52,6 @@ def main() -> None:
         _fail(error, error.exit_code)
     except OSError as error:
         _fail(RunError(f"{error.filename or 'A file'} could not be read or written: {error.strerror}."), 1)
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Continue a run of the notebooks with: bankllm run --resume RUN_ID\n")
-        sys.exit(130)
 
 
 def _fail(error: Exception, code: int) -> None:
@@ -100,24 +103,24 @@ def run(
     ] = None,
 ) -> None:
     """Run the notebooks in order, write the results to outputs/<run-id>/, and print the path of the report."""
-    from bankllm import datasets, pipeline
+    from bankllm import datasets
     from bankllm.evidence.manifest import read_manifest
 
     runs = _output_folder(output)
     name = read_manifest(runs / resume).profile if resume else profile or get_settings().profile
     typer.echo(f"profile {name}; data: {datasets.load(get_profile(name).dataset).describe()}")
     parameters = parse_assignments(parameter or [])
-    folder, manifest = pipeline.run(
-        name, runs, only=only or (), resume=resume, parameters=parameters, report=typer.echo
-    )
+    again = _command("run", only=only, output=output, parameter=parameter)
+    folder, manifest = _run_notebooks(again, name, runs, only=only or (), resume=resume, parameters=parameters)
     failed = [entry for entry in manifest.notebooks if entry.status != "done"]
-    typer.echo(f"Total time: {sum(entry.seconds for entry in manifest.notebooks):.0f} s. Run folder: {folder}")
+    typer.echo(f"Total time: {sum(entry.seconds for entry in manifest.notebooks) / 60:.1f} min. Run folder: {folder}")
     if failed:
         typer.echo(f"Failed or skipped: {', '.join(entry.name for entry in failed)}.", err=True)
-        typer.echo(f"Fix the cause, then continue with: bankllm run --resume {folder.name}", err=True)
+        typer.echo(f"Fix the cause, then continue with: {again} --resume {folder.name}", err=True)
         raise typer.Exit(1)
     if (folder / "RESULTS.html").exists():
-        typer.echo(f"Report: {folder / 'RESULTS.html'}\nCheck every number: bankllm verify {folder}")
+        typer.echo(f"Report: {folder / 'RESULTS.html'}\nCheck every number: {_command('verify')} {folder}")
+    typer.echo(f"Chat with the assistant: {_command('serve')}, then open http://127.0.0.1:8000")
 
 
 @app.command()
@@ -150,13 +153,12 @@ def reproduce(
 
     Each record is within the tolerance, outside it, or not comparable.
     """
-    from bankllm import pipeline
     from bankllm.evidence.reproduce import reproduce as repeat
 
     repeated, comparisons = repeat(
         require_verified(run_dir),
-        lambda profile, only, parameters: pipeline.run(
-            profile, _output_folder(output), only=only, parameters=parameters, report=typer.echo
+        lambda profile, only, parameters: _run_notebooks(
+            _command("run", only=only, output=output), profile, _output_folder(output), only=only, parameters=parameters
         ),
     )
     for record in comparisons:
@@ -189,7 +191,6 @@ def benchmark(
     ] = None,
 ) -> None:
     """Train and compare every configuration of the profile (notebook 03 without a browser), and print the table."""
-    from bankllm import pipeline
     from bankllm.evidence.format import format_interval, format_value
     from bankllm.evidence.records import read_records
     from bankllm.training.sweep import plan
@@ -202,12 +203,13 @@ def benchmark(
 
         with connect_ray(ray):  # a wrong address fails here, too
             parameters["ray"] = ray
-    folder, manifest = pipeline.run(
-        name, _output_folder(output), only=["03"], resume=resume, parameters=parameters, report=typer.echo
+    again = _command("benchmark", only=only, output=output, ray=ray)
+    folder, manifest = _run_notebooks(
+        again, name, _output_folder(output), only=["03"], resume=resume, parameters=parameters
     )
     if failed := [entry for entry in manifest.notebooks if entry.name.startswith("03") and entry.status != "done"]:
         typer.echo(f"Failed: {failed[0].error}", err=True)
-        typer.echo(f"Fix the cause, then continue with: bankllm benchmark --resume {folder.name}", err=True)
+        typer.echo(f"Fix the cause, then continue with: {again} --resume {folder.name}", err=True)
         raise typer.Exit(1)
     for record in (record for record in read_records(folder) if record.notebook.startswith("03")):
         typer.echo(f"{record.title:<45} {format_value(record):>22}  {format_interval(record)}")
@@ -258,6 +260,28 @@ def serve(
 app.command()(loadtest)
 app.command()(index)
 app.command()(search)
+
+
+def _run_notebooks(again: str, *wanted: Any, **options: Any) -> "tuple[Path, Manifest]":
+    """Call `pipeline.run` with a status line. On Ctrl-C, `again` is the command that continues the run."""
+    from bankllm import pipeline
+
+    try:
+        with StatusLine(sys.stdout) as status:
+            return pipeline.run(*wanted, **options, report=status.line, watch=status.show)
+    except pipeline.RunInterrupted as interrupted:
+        typer.echo(f"\n{interrupted} Continue with: {again} --resume {interrupted.folder.name}", err=True)
+        raise typer.Exit(130) from None
+
+
+def _command(name: str, **options: Any) -> str:
+    """A command as the user can type it, also if no environment is activated."""
+    program = ["bankllm"]
+    if not shutil.which("bankllm"):
+        own = Path(sys.executable).with_name("bankllm")
+        program = [os.path.relpath(own)] if own.exists() else [sys.executable, "-m", "bankllm"]
+    given = {option: value if isinstance(value, list) else [value] for option, value in options.items() if value}
+    return shlex.join([*program, name, *(f"--{option}={value}" for option in given for value in given[option])])
 
 
 def _output_folder(chosen: Path | None) -> Path:

@@ -25,8 +25,19 @@ from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, project_root
+from bankllm.util.progress import RunProgress
 
 Report = Callable[[str], None]
+# At the end of a notebook, the idle kernel is interrupted before it is shut down, and would log that as an error.
+QUIET_KERNEL = ["--log-level=CRITICAL"]
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a run, which `folder` keeps and `resume` can continue."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"The run {folder.name} was interrupted.")
+        self.folder = folder
 
 
 @dataclass(frozen=True)
@@ -39,10 +50,17 @@ class Notebook:
     """Whether it runs last, and only if all other notebooks of the run are done."""
     needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Executable of an external tool → `for`: what it is used for, `install`: the package that has it."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Profile → seconds that the notebook takes on two idle cores."""
 
     @property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def label(self) -> str:
+        """Number and title: `03 Fine-tuning`."""
+        return f"{self.name[:2]} {self.title}".rstrip()
 
 
 def notebooks() -> list[Notebook]:
@@ -87,6 +105,7 @@ def run(
     resume: str | None = None,
     parameters: dict[str, Any] | None = None,
     report: Report = lambda line: None,
+    watch: Callable[[Callable[[], str]], None] = lambda text: None,
 ) -> tuple[Path, Manifest]:
     """Execute the notebooks of `only` (all if empty) into `output/<run-id>`; returns that folder and its manifest.
 
@@ -94,8 +113,11 @@ def run(
     with its profile, and notebooks that are done are not executed again, except the report if another notebook was.
     `parameters` are passed to every chosen notebook, which must declare them in its `parameters` cell.
 
+    `report` gets a line per notebook. `watch` is called once, with a function that says where the run is at the moment.
+
     When all chosen notebooks are done, the run is sealed. When every notebook is done, the file `output/LATEST` names
-    the run. Raises `UsageError` for an unknown profile, notebook or parameter, and `RunError` for an unusable folder.
+    the run. Raises `UsageError` for an unknown profile, notebook or parameter, `RunError` for an unusable folder, and
+    `RunInterrupted` on Ctrl-C.
     """
     chosen = select(only)
     check_parameters(chosen, parameters or {})
@@ -111,15 +133,20 @@ def run(
         write_manifest(folder, manifest)
     report(f"run {folder.name}, notebooks {', '.join(notebook.name[:2] for notebook in chosen)}")
     done = {entry.name: entry for entry in manifest.notebooks if entry.status == "done"}
-    anything_executed = False
+    anything_executed = any(notebook.name not in done for notebook in chosen)
+    todo = [notebook for notebook in chosen if notebook.name not in done or (notebook.report and anything_executed)]
+    progress = RunProgress({notebook.label: notebook.seconds.get(settings.name, 0) for notebook in todo})
+    watch(progress.text)
     for notebook in chosen:
         name = notebook.name
-        if name in done and not (notebook.report and anything_executed):
+        if notebook not in todo:
             report(f"{name}: already done, {done[name].seconds:.1f} s")
             continue
-        anything_executed = True
         others = [other for other in manifest.notebooks if other.name != name]
-        entry = _execute_or_skip(notebook, folder, settings, others, parameters or {}, report)
+        try:
+            entry = _execute_or_skip(notebook, folder, settings, others, parameters or {}, report, progress)
+        except KeyboardInterrupt:
+            raise RunInterrupted(folder) from None
         manifest = replace(manifest, notebooks=sorted([*others, entry], key=lambda run: run.name))
         write_manifest(folder, manifest)
     finished = {entry.name for entry in manifest.notebooks if entry.status == "done"}
@@ -200,6 +227,7 @@ def _execute_or_skip(
     others: Sequence[NotebookRun],
     parameters: Mapping[str, Any],
     report: Report,
+    progress: RunProgress,
 ) -> NotebookRun:
     name = notebook.name
     undone = ", ".join(entry.name for entry in others if entry.status != "done")
@@ -208,13 +236,16 @@ def _execute_or_skip(
         return NotebookRun(name=name, status="skipped", seconds=0, error=f"needs {undone}")
     report(f"{name}: running …")
     started = time.monotonic()
-    error = _execute(notebook, folder, profile, parameters)
+    error = _execute(notebook, folder, profile, parameters, progress)
+    progress.end_notebook()
     seconds = time.monotonic() - started
     report(f"{name}: {'failed' if error else 'done'}, {seconds:.1f} s" + (f"\n  {error}" if error else ""))
     return NotebookRun(name=name, status="failed" if error else "done", seconds=round(seconds, 2), error=error)
 
 
-def _execute(notebook: Notebook, folder: Path, profile: Profile, parameters: Mapping[str, Any]) -> str | None:
+def _execute(
+    notebook: Notebook, folder: Path, profile: Profile, parameters: Mapping[str, Any], progress: RunProgress
+) -> str | None:
     """Execute one notebook into the run folder, even if a cell fails. Returns a description of the error, if any."""
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -223,6 +254,16 @@ def _execute(notebook: Notebook, folder: Path, profile: Profile, parameters: Map
 
     target = folder / "notebooks" / notebook.path.name
     target.parent.mkdir(exist_ok=True)
+    cells = json.loads(notebook.path.read_text(encoding="utf-8"))["cells"]
+    progress.start_notebook(notebook.label, len(cells) + 1)  # papermill adds a cell with the parameters
+    section = ""
+
+    def start_cell(cell: Any, cell_index: int) -> None:
+        nonlocal section
+        if cell.cell_type == "markdown":
+            section = next((line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")), section)
+        progress.start_cell(cell_index + 1, section)
+
     try:
         with warnings.catch_warnings(action="ignore"):  # papermill warns about its own internals
             papermill.execute_notebook(
@@ -232,6 +273,9 @@ def _execute(notebook: Notebook, folder: Path, profile: Profile, parameters: Map
                 kernel_name="python3",
                 execution_timeout=profile.cell_timeout_s,
                 progress_bar=False,
+                on_cell_start=start_cell,
+                stdout_file=progress,
+                extra_arguments=QUIET_KERNEL,
                 # Without encryption, other users of the machine could read or control the kernel over its TCP ports.
                 config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             )

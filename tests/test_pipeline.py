@@ -1,6 +1,8 @@
 """The notebook pipeline with small test notebooks: strict parameters, reported failures, resumed runs."""
 
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -8,13 +10,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from typer.testing import CliRunner
 
 from bankllm import cli, pipeline
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.verification.verify import verify
+from bankllm.util.progress import RunProgress
 from tests.support.server_client import until, wait_until_gone
 
 OPEN = "import bankllm\nrun = bankllm.open_run({name!r}, profile, run_dir)"
@@ -40,15 +43,27 @@ def write(path: Path, cells: list[str], **declared: object) -> None:
     parameters = new_code_cell("profile = ''\nrun_dir = ''\nsize = 1", metadata={"tags": ["parameters"]})
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     metadata = {"kernelspec": kernel, "bankllm": declared}
-    nbformat.write(new_notebook(cells=[parameters, *map(new_code_cell, cells)], metadata=metadata), path)
+    section = new_markdown_cell("## A section")
+    nbformat.write(new_notebook(cells=[parameters, section, *map(new_code_cell, cells)], metadata=metadata), path)
 
 
 @pytest.mark.slow
-def test_a_failed_notebook_is_reported_and_the_run_can_be_resumed(notebooks: Path, tmp_path: Path) -> None:
+def test_a_failed_notebook_is_reported_and_the_run_can_be_resumed(
+    notebooks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = notebooks / "02_load_testing.ipynb"
-    write(broken, ["print('before')", "raise ValueError('the server is gone')"])
+    write(broken, ["print('before')", "raise ValueError('the server is gone')"], title="Loads", seconds={"smoke": 120})
     progress: list[str] = []
+    shown: list[str] = []
+
+    class Recording(RunProgress):
+        def write(self, output: str) -> None:
+            super().write(output)
+            shown.append(re.sub(r" \(\d+ s\)", "", self.text()))
+
+    monkeypatch.setattr(pipeline, "RunProgress", Recording)
     folder, manifest = pipeline.run("smoke", tmp_path / "out", only=["01", "02", "06"], report=progress.append)
+    assert shown == ["02 Loads, cell 4 of 5, about 2 min left: before"]
     status = {entry.name[:2]: (entry.status, entry.error) for entry in manifest.notebooks}
     assert status["01"] == ("done", None)
     assert status["02"][0] == "failed"
@@ -106,6 +121,28 @@ def test_a_run_that_was_killed_inside_a_notebook_can_be_resumed(notebooks: Path,
 
 
 @pytest.mark.slow
+def test_an_interrupted_run_says_only_how_to_resume_it(notebooks: Path, tmp_path: Path) -> None:
+    write(notebooks / "02_load_testing.ipynb", ["import time\nprint('a long load')\ntime.sleep(300)"])
+    command = [sys.executable, "-m", "bankllm", "run", "--only", "01", "--only", "02", "--output", tmp_path / "out"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until(
+            lambda: [path for path in (tmp_path / "out").glob("*/notebooks/02*") if "a long load" in path.read_text()]
+        )
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    (folder,) = (tmp_path / "out").glob("*-smoke")
+    assert process.returncode == 130
+    assert "01_local_validation: done" in output
+    (line,) = errors.split("\n")[1:-1]
+    assert line.startswith(f"The run {folder.name} was interrupted. Continue with: ")
+    assert line.endswith(f"bankllm run --only=01 --only=02 --output={tmp_path / 'out'} --resume {folder.name}")
+
+
+@pytest.mark.slow
 def test_a_failed_benchmark_prints_how_to_resume_it(notebooks: Path, tmp_path: Path) -> None:
     name = "03_finetuning_benchmark"
     whole = (notebooks / f"{name}.ipynb").read_text()
@@ -115,7 +152,7 @@ def test_a_failed_benchmark_prints_how_to_resume_it(notebooks: Path, tmp_path: P
     (folder,) = (tmp_path / "out").iterdir()
     assert stopped.exit_code == 1
     assert "ValueError: no room" in stopped.stderr
-    assert f"bankllm benchmark --resume {folder.name}" in stopped.stderr
+    assert f"bankllm benchmark --output={tmp_path / 'out'} --resume {folder.name}" in stopped.stderr
 
     (notebooks / f"{name}.ipynb").write_text(whole)
     resumed = CliRunner().invoke(cli.app, ["benchmark", "--resume", folder.name, *output])
