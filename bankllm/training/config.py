@@ -60,6 +60,8 @@ class TrainConfig(BaseModel):
     lr_body: float = Field(2e-4, gt=0)
     """Learning rate of the pretrained weights, for methods that train them."""
     epochs: int = Field(2, ge=1)
+    max_steps: int | None = Field(None, gt=0)
+    """Number of gradient steps after which the training ends, also within an epoch; None: after `epochs`."""
     batch_size: int = Field(64, ge=1)
     """Texts per step."""
     max_length: int = Field(64, ge=4)
@@ -76,6 +78,10 @@ class TrainConfig(BaseModel):
     """`auto` selects what the hardware runs natively: bf16, fp16 on a T4, fp32 on a CPU."""
     threshold: float = Field(0.0, ge=0, le=1)
     """Confidence below which the classifier abstains; saved in the artifact. See `split.calibrate_threshold`."""
+
+    def rows_seen(self, rows: int) -> int:
+        """Number of training texts in the gradient steps of a training on `rows` texts."""
+        return min(self.epochs * rows, (self.max_steps or self.epochs * rows) * self.batch_size)
 
     @property
     def published_base(self) -> str:

@@ -9,7 +9,6 @@ import torch
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
-from torch import nn
 from torch.nn import functional
 
 from bankllm.datasets import Split
@@ -24,18 +23,13 @@ LEAVE_ONE_OUT_TEXTS = 1000
 """Number of training texts whose leave-one-out predictions determine the scale of the logits."""
 
 
-def start_from_probe(head: nn.Linear, embeddings: np.ndarray, split: Split, logit_scale: float, seed: int) -> None:
-    """Fit multinomial logistic regression on the (n, hidden) embeddings and copy its weights into the head.
-
-    The weights are divided by `logit_scale`, by which the classifier multiplies the embeddings.
-    """
-    probe = LogisticRegression(C=PROBE_C, max_iter=2000, random_state=seed).fit(embeddings, split.labels)
+def fit_probe(embeddings: np.ndarray, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Fit multinomial logistic regression on (n, hidden) embeddings. Returns (classes, hidden) weights and biases."""
+    probe = LogisticRegression(C=PROBE_C, max_iter=2000).fit(embeddings, split.labels)
     weight, bias = probe.coef_, probe.intercept_
     if len(probe.classes_) == 2:  # scikit-learn stores only one row for two classes: second against first
         weight, bias = np.vstack([0 * weight, weight]), np.append(0 * bias, bias)
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weight / logit_scale))
-        head.bias.copy_(torch.from_numpy(bias))
+    return weight, bias
 
 
 def fit_kernel_head(

@@ -101,7 +101,7 @@ def sweep(
 
             trainings = train_on_cluster(plan, data, folder, evaluate, ray)
         else:
-            frozen: FrozenCache = {}
+            frozen = FrozenCache()
             trainings = (
                 train_one(key, config, data, folder, evaluate, progress, frozen) for key, config in plan.items()
             )

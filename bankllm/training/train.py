@@ -61,7 +61,7 @@ def train(
       the last epoch. Delete the file after the result has been saved.
     - `curve`: number of evaluations on `data.test` per epoch. Use it only with `split_validation(data)`.
     - `evaluate`: returns rows that become `rows.csv` in the artifact.
-    - `frozen`: a dict that trainings share, so that each base model embeds the training texts only once.
+    - `frozen`: shared by trainings, so that each frozen base model runs only once per text.
 
     Raises `DataError` if `data` has fewer than two labels or a label without training text, `UsageError` if the
     configuration does not suit the model, the machine or the checkpoint, `NotMeasured` if the method cannot run on this
@@ -82,13 +82,17 @@ def train(
         saved = Checkpoint(checkpoint, {**made_from(config, data), "base_sha256": base_sha256})
     torch.manual_seed(config.seed)
     with _out_of_memory_explained(config), PeakMemory(device) as memory:
-        run = _Run(config, data, untrained(config, data, device), memory, progress, curve, saved)
-        run.start_head({} if frozen is None else frozen)
-        with CachedPrefix(run.classifier.module.body, run.first_trained, run.prefix_states()) as run.cached:
+        run = _Run(
+            config, data, untrained(config, data, device), memory, progress, curve, saved, frozen or FrozenCache()
+        )
+        with run.cached:
+            run.start_head()
             if method.trains_body:
                 run.fit(precision)
             if config.head == "kernel":
                 run.fit_kernel_head()
+            peak = run.peak_bytes()
+            predictions = _predict(run.classifier, data)
     classifier = run.classifier
     parameters = [(_count(weights), weights.requires_grad) for weights in classifier.module.parameters()]
     costs = Costs(
@@ -96,16 +100,17 @@ def train(
         precision=precision,
         encode_seconds=run.encode_seconds,
         seconds=run.clock.seconds,
-        rows_seen=len(data.train) * (config.epochs if method.trains_body else 1),
+        rows_seen=config.rows_seen(len(data.train)) if method.trains_body else len(data.train),
         truncated=_truncated(classifier, data),
-        peak_memory_bytes=run.peak_bytes(),
+        peak_memory_bytes=peak,
         trainable_parameters=sum(size for size, trainable in parameters if trainable),
         total_parameters=sum(size for size, _ in parameters),
         adapter_bytes=0,
     )
-    result = TrainResult(classifier, config, costs, _predict(classifier, data), run.curve)
+    result = TrainResult(classifier, config, costs, predictions, run.curve)
     if output is not None:
-        rows = evaluate(result) if evaluate else None
+        with run.cached:
+            rows = evaluate(result) if evaluate else None
         result = replace(result, costs=write_artifact(classifier, output, result.predictions, costs, rows))
     return result
 
@@ -121,40 +126,43 @@ class _Run:
     progress: bool
     evaluations: int
     saved: Checkpoint | None
+    cache: FrozenCache
     frozen: FrozenEmbeddings | None = None
     """The training texts embedded by the frozen base model, if they were needed."""
-    shared_bytes: int = 0
-    """Bytes of embeddings that another training computed: in memory before `PeakMemory` started."""
-    cached: CachedPrefix = field(init=False)
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.trains_body = METHODS.get(self.config.method).trains_body
-        self.first_trained = cached_layers.first_trained_layer(self.classifier.module.body)
+        self.layers, states = self.cache.prefix(self.classifier)
+        self.cached = CachedPrefix(self.classifier.module.body, self.layers, states)
+        # Bytes that another training computed: in memory before `PeakMemory` started. They are never on a GPU.
+        self.shared_bytes = sum(hidden.nbytes for hidden in states.values()) if self.trains_body else 0
         self.before: dict[str, Any] = (self.saved.state if self.saved else None) or {}
         self.clock = trainer.Stopwatch(self.before.get("seconds", 0.0))
         self.encode_seconds: float = self.before.get("encode_seconds", 0.0)
 
-    def prefix_states(self) -> list[torch.Tensor]:
-        return self.frozen.prefix_states if self.frozen and self.first_trained else []
-
-    def start_head(self, cache: FrozenCache) -> None:
+    def start_head(self) -> None:
         """Embed the training texts with the frozen base, if needed, and start the linear head from them."""
-        config = self.config
+        config, split, linear = self.config, self.data.train, self.classifier.module.head
         starts = not self.before and not (self.trains_body and config.head_init == "random")
-        if not (starts or self.first_trained):
+        if not (starts or self.layers):
             return
-        texts, shared = self.data.train.texts, list(cache.values())
-        self.frozen = cached_layers.embed_frozen(self.classifier, texts, self.progress, self.first_trained, cache)
+        others = list(self.cache.embeddings.values())
+        self.frozen = cached_layers.embed_frozen(self.classifier, split, self.progress, self.layers, self.cache)
         self.encode_seconds = self.encode_seconds or self.frozen.seconds
-        if self.frozen in shared and not self.memory.on_gpu:  # frozen embeddings are never in GPU memory
-            self.shared_bytes = self.frozen.nbytes if self.first_trained else self.frozen.vectors.nbytes
-        linear, scale = self.classifier.module.head, self.classifier.module.logit_scale
-        if not starts or not (self.trains_body or config.head == "linear"):
+        self.shared_bytes += self.frozen.vectors.nbytes if self.frozen in others else 0
+        if not (starts and (self.trains_body or config.head == "linear")):
             return
         assert isinstance(linear, nn.Linear)  # the kernel head is fitted after the training
-        with self.clock:
-            head.start_from_probe(linear, self.frozen.vectors, self.data.train, scale, config.seed)
+        if self.frozen.probe is None:
+            with trainer.Stopwatch() as clock:
+                self.frozen.probe = head.fit_probe(self.frozen.vectors, split)
+            self.frozen.probe_seconds = clock.seconds
+        self.clock.seconds += self.frozen.probe_seconds
+        weight, bias = map(torch.from_numpy, self.frozen.probe)
+        with torch.no_grad():
+            linear.weight.copy_(weight / self.classifier.module.logit_scale)  # it multiplies the embeddings
+            linear.bias.copy_(bias)
 
     def fit(self, precision: str) -> None:
         trainer.fit(
@@ -163,7 +171,6 @@ class _Run:
             self.data.train,
             precision,
             self.clock,
-            self.cached,
             resume=self.before,
             save=self._save if self.saved else None,
             evaluate=self._evaluate,
@@ -179,7 +186,7 @@ class _Run:
             if self.frozen and not self.trains_body:
                 vectors = self.frozen.vectors
             else:
-                vectors, _ = cached_layers.embed(classifier, split.texts, self.progress, self.cached)
+                vectors = cached_layers.embed(classifier, split.texts, self.progress)
             kernel, scale = head.fit_kernel_head(
                 vectors, split, len(self.data.label_names), config.kernel_gamma, config.kernel_ridge, config.seed
             )
@@ -187,12 +194,13 @@ class _Run:
         changes = {"kernel_gamma": config.kernel_gamma, "logit_scale": scale}
         classifier.artifact = classifier.artifact.model_copy(update=changes)
         if self.evaluations:
-            self._evaluate(config.epochs * len(split))
+            self._evaluate(config.rows_seen(len(split)))
             classifier.module.eval()
 
     def peak_bytes(self) -> int:
         """Peak memory so far, including the peak before an interruption."""
-        return max(self.memory.peak() + self.shared_bytes, int(self.before.get("peak_memory_bytes", 0)))
+        shared = 0 if self.memory.on_gpu else self.shared_bytes
+        return max(self.memory.peak() + shared, int(self.before.get("peak_memory_bytes", 0)))
 
     def _save(self, state: dict[str, Any]) -> None:
         costs = {"seconds": self.clock.seconds, "encode_seconds": self.encode_seconds}
@@ -200,7 +208,6 @@ class _Run:
             self.saved.save({**state, **costs, "peak_memory_bytes": self.peak_bytes()})
 
     def _evaluate(self, examples: int) -> None:
-        self.cached.select([])
         module = self.classifier.module.eval()
         cached_layers.keep_four_bits_trainable(module)
         probabilities = self.classifier.score(self.data.test.texts).probabilities

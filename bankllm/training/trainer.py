@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -12,7 +12,6 @@ from tqdm.auto import tqdm
 from bankllm.datasets import Split
 from bankllm.errors import ModelError
 from bankllm.model.torch_classifier import IntentClassifier
-from bankllm.training.cached_layers import CachedPrefix
 from bankllm.training.config import TrainConfig
 from bankllm.training.methods import METHODS
 
@@ -27,8 +26,9 @@ class Stopwatch:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._start = time.perf_counter()
+        return self
 
     def __exit__(self, *error: object) -> None:
         self.seconds += time.perf_counter() - self._start
@@ -40,7 +40,6 @@ def fit(
     split: Split,
     precision: str,
     clock: Stopwatch,
-    cached: CachedPrefix,
     *,
     resume: dict[str, Any],
     save: Callable[[dict[str, Any]], None] | None,
@@ -65,7 +64,7 @@ def fit(
         {"params": module.head.parameters(), "lr": config.lr_head},
     ]
     steps = math.ceil(len(split) / config.batch_size)
-    total = steps * config.epochs
+    total = min(steps * config.epochs, config.max_steps or math.inf)
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 1 - done / total)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -79,7 +78,6 @@ def fit(
 
     def step(rows: list[int]) -> None:
         inputs = classifier.tokenizer.pad({"input_ids": [tokens[i] for i in rows]}, return_tensors="pt")
-        cached.select(rows)
         with autocast:
             loss = method.loss(module(**inputs.to(device)), labels[rows].to(device), config)
         scaler.scale(loss).backward()
@@ -93,14 +91,14 @@ def fit(
     finished = resume.get("epochs", 0)
     if evaluations:
         evaluate(finished * steps * config.batch_size)
-    every = steps / max(1, evaluations)
+    every = min(steps, total) / max(1, evaluations)
     bar: dict[str, Any] = {"desc": f"train {config.method}", "unit": "batch", "leave": False, "disable": not progress}
     with tqdm(total=total, initial=finished * steps, **bar) as shown:
         for epoch in range(finished, config.epochs):
             torch.manual_seed(config.seed * 1_000_003 + epoch)  # so a checkpoint needs no state of a random generator
             module.train()
             batches = length_grouped_batches([len(ids) for ids in tokens], config.batch_size)
-            for number, batch in enumerate(batches, start=1):
+            for number, batch in enumerate(batches[: max(0, total - epoch * steps)], start=1):
                 with clock:
                     step(batch)
                 shown.update()

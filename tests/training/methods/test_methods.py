@@ -6,7 +6,7 @@ from torch import nn
 
 from bankllm.errors import UsageError
 from bankllm.profiles import PROFILES, TrainingRun
-from bankllm.training.cached_layers import first_trained_layer
+from bankllm.training.cached_layers import prefix_layers
 from bankllm.training.config import TrainConfig
 from bankllm.training.methods import METHODS, Method
 from bankllm.training.sweep import plan
@@ -48,7 +48,7 @@ def test_a_method_of_another_package_trains_caches_the_prefix_and_names_its_resu
     result = train(TrainConfig(method=one_bias, head="linear"), data, tmp_path / "adapter", progress=False)
     assert result.costs.trainable_parameters == 384 + 384 * 3 + 3
     body = result.classifier.module.body
-    assert first_trained_layer(body) == 5
+    assert prefix_layers(body) == 5
     assert isinstance(body, nn.Module)
     assert not isinstance(body, PeftModel)
     assert (tmp_path / "adapter" / "body" / "model.safetensors").is_file()
