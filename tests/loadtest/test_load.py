@@ -78,7 +78,7 @@ def test_a_result_leaves_the_warm_up_out() -> None:
     assert (measured.errors, measured.seconds) == ({"HTTP 503": 1}, 2.0)
     summary = measured.summary()
     assert (summary["requests"], summary["warm_up"], summary["failed"], summary["requests_per_s"]) == (2, 1, 1, 1.0)
-    assert (summary["users"], summary["rate"], summary["arrivals"]) == (100, "", "")
+    assert (summary["users"], summary["rate"], summary["generator_cpu_share"]) == (100, "", 0.5)
     opened = result("open-loop", [row(1.5, 4.0, 1.0)], rate=50)
     assert (opened.seconds, opened.summary()["users"], opened.summary()["arrivals"]) == (3.0, 0, "poisson")
     assert result("ab", [warm]).seconds == 0
