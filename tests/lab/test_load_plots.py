@@ -11,11 +11,6 @@ from tests.support.drawn import legend
 from tests.support.queue_model import open_loop, row
 
 
-@pytest.fixture(scope="module")
-def steps() -> list[Step]:
-    return sweep(partial(open_loop, capacity=200), first_rate=50, step_s=5, max_steps=7, max_s=1e9)
-
-
 def test_the_opening_wave_is_shaded_to_its_last_reply() -> None:
     rows = [row(kind="chat", phase="opening", sent_s=0.1 * n, done_s=1 + 0.1 * n, latency_ms=1000) for n in range(5)]
     rows += [row(kind=kind, phase="steady", sent_s=2, done_s=2.1, latency_ms=100) for kind in ("chat", "health")]
@@ -28,7 +23,8 @@ def test_the_opening_wave_is_shaded_to_its_last_reply() -> None:
     load_plots.over_time(plots.new_figure()[1][0], rows[5:], "without a wave")
 
 
-def test_the_sweep_marks_its_knee_and_leaves_out_invalid_steps(steps: list[Step]) -> None:
+def test_the_sweep_marks_its_knee_and_leaves_out_invalid_steps() -> None:
+    steps = sweep(partial(open_loop, capacity=200), first_rate=50, step_s=5, max_steps=7, max_s=1e9)
     knee = knee_of(steps)
     invalid = Step(900, open_loop(900, 200, generator_limit=1))
     _, axes = plots.new_figure(columns=2)

@@ -21,17 +21,11 @@ def test_listen_errors_name_the_problem_and_the_next_step():
         listen("203.0.113.1", 0)
 
 
-@pytest.fixture
-def fast_serve(monkeypatch):
-    """A monkeypatch for `serve` without a trained model."""
+def test_serve_checks_adapter_and_port_before_it_loads(monkeypatch, tmp_path):
     monkeypatch.setattr(server_module, "read_artifact", lambda folder: KeywordClassifier.artifact)
-    return monkeypatch
-
-
-def test_serve_checks_adapter_and_port_before_it_loads(fast_serve, tmp_path):
-    fast_serve.setattr(ChatEngine, "load", lambda *_: pytest.fail("loaded too early"))
+    monkeypatch.setattr(ChatEngine, "load", lambda *_: pytest.fail("loaded too early"))
     with listen("127.0.0.1", 0) as taken, pytest.raises(ServerError, match="is in use"):
         serve("127.0.0.1", taken.getsockname()[1], Settings())
-    fast_serve.undo()
+    monkeypatch.undo()
     with pytest.raises(ModelError, match="No trained classifier"):
         serve("127.0.0.1", 0, Settings(adapter=tmp_path))

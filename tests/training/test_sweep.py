@@ -155,7 +155,6 @@ def test_a_finished_sweep_trains_nothing_and_each_result_is_complete_and_states_
         assert costs.rows_seen == len(data.train) * (1 if outcome.key == "one" else outcome.config.epochs)
         assert min(costs.seconds, costs.encode_seconds, costs.adapter_bytes) > 0
         assert (costs.trainable_parameters > 0) == (outcome.config.method == "lora")  # a kernel head is only solved
-        assert (costs.device, costs.precision) == ("cpu", "fp32") or costs.device == "cuda"
         assert costs.total_seconds == costs.encode_seconds + costs.seconds
 
 

@@ -13,15 +13,10 @@ from bankllm.evidence.share.mlflow import log_run, metrics_of
 from tests.support.sealed_run import sealed_run
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def test_values_conditions_and_files_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # MLflow 3 writes to a plain folder only if this variable is set. A server or database does not need it.
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    return (tmp_path / "mlruns").as_uri()
-
-
-def test_values_conditions_and_files_are_logged(tmp_path: Path, store: str) -> None:
-    folder = sealed_run(tmp_path / "run")
+    folder, store = sealed_run(tmp_path / "run"), (tmp_path / "mlruns").as_uri()
     client = mlflow.MlflowClient(tracking_uri=store)
     logged = client.get_run(log_run(folder, store))
     assert logged.info.run_name == "run"

@@ -50,15 +50,6 @@ def test_a_matrix_does_not_change_when_rows_are_appended() -> None:
     assert after.nearest(np.ones(DIM, np.float32), 2) == ([14, 15], [3, 3])
 
 
-@pytest.mark.parametrize("top_k", [1, 10, 249, 250, 1000])
-def test_the_nearest_rows_are_those_of_the_matrix_product(top_k: int) -> None:
-    vectors, query = random_vectors(250), np.ones(DIM, np.float32)
-    seqs, scores = filled(vectors, (250,)).nearest(query, top_k)
-    wanted = np.argsort(-(vectors @ query), kind="stable")[:top_k]
-    assert seqs == (wanted + 10).tolist()
-    np.testing.assert_allclose(scores, (vectors @ query)[wanted], rtol=1e-6)
-
-
 def test_ties_keep_their_order_for_every_top_k() -> None:
     vectors = np.array([[0.5], [0.9], [0.5], [0.1], [0.5], [0.9]], np.float32) * np.eye(1, DIM, dtype=np.float32)
     matrix, order = filled(vectors, (6,)), [11, 15, 10, 12, 14, 13]
