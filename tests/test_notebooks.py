@@ -17,6 +17,14 @@ from bankllm.settings import project_root
 NOTEBOOKS = notebooks()
 PATHS = [notebook.path for notebook in NOTEBOOKS]
 CHECKED = "NBVAL_CHECK_OUTPUT"
+NEEDED_ON_COLAB = {
+    "01": "[serve]",
+    "02": "[serve,load]",
+    "03": "[train]",
+    "04": "[serve,vectors]",
+    "05": "[serve,load]",
+    "06": "",
+}
 
 
 def code_cells(path: Path) -> list[Any]:
@@ -52,8 +60,7 @@ class TestEachNotebook:
     def test_its_parameters_are_declared_first(self, path: Path) -> None:
         tagged = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
         assert len(tagged) == 1
-        assert tagged[0].source.startswith('profile = ""')
-        assert 'run_dir = ""' in tagged[0].source
+        assert 'profile = ""\nrun_dir = ""' in tagged[0].source
 
     def test_it_contains_no_path_of_this_machine(self, path: Path) -> None:
         text = path.read_text(encoding="utf-8")
@@ -61,10 +68,24 @@ class TestEachNotebook:
             assert f"{place}/" not in text
 
 
-def test_exactly_one_notebook_is_the_report_and_all_have_a_title_and_the_same_first_code_cell() -> None:
+def test_exactly_one_notebook_is_the_report_and_each_has_a_title_and_its_seconds() -> None:
     assert [notebook.report for notebook in NOTEBOOKS] == [*[False] * (len(NOTEBOOKS) - 1), True]
     assert all(notebook.title for notebook in NOTEBOOKS)
-    assert len({code_cells(path)[0].source for path in PATHS}) == 1
+    assert all(notebook.seconds.keys() == {"smoke", "quick"} for notebook in NOTEBOOKS)
+    assert sum(notebook.seconds["quick"] for notebook in NOTEBOOKS) <= 11 * 60
+
+
+def test_a_figure_comes_within_two_screens_and_three_findings_come_last() -> None:
+    for path in PATHS:
+        cells = nbformat.read(path, as_version=4).cells
+        images = [n for n, c in enumerate(cells) for out in c.get("outputs", []) if "image/png" in out.get("data", {})]
+        before = [cell for cell in cells[: images[0]] if "colab" not in cell.metadata.get("tags", [])]
+        lines = sum(sum(1 + len(line) // 110 for line in cell.source.splitlines()) for cell in before)
+        assert lines <= 2 * 50, path.name
+        shown = [out.data["text/markdown"] for cell in cells[-2:] for out in cell.get("outputs", []) if "data" in out]
+        assert [line[:2] for line in shown[-1].splitlines()] == ["1.", "2.", "3."], path.name
+        bound = re.compile(r"<!-- claim: |\((not measured|too few samples|invalid)\)")
+        assert all(bound.search(line) for line in shown[-1].splitlines()), path.name
 
 
 @pytest.fixture
@@ -85,21 +106,23 @@ def colab(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 @pytest.mark.parametrize(
-    ("source", "calls"),
+    ("source", "mounted", "url"),
     [
-        (None, ["pip install --quiet 'bankllm[offline] @ git+https://github.com/bankllm/bankllm'"]),
-        ("/content/bankllm.whl", ["pip install --quiet '/content/bankllm.whl[offline]'"]),
-        ("/content/drive/bankllm", ["mount /content/drive", "pip install --quiet '/content/drive/bankllm[offline]'"]),
+        (None, [], "git+https://github.com/bankllm/bankllm"),
+        ("/content/bankllm.whl", [], "file:///content/bankllm.whl"),
+        ("/content/drive/bankllm", ["mount /content/drive"], "file:///content/drive/bankllm"),
     ],
 )
-def test_the_first_code_cell_installs_bankllm_on_colab(
-    colab: list[str], monkeypatch: pytest.MonkeyPatch, source: str | None, calls: list[str]
+def test_the_first_code_cell_installs_what_the_notebook_needs_on_colab(
+    colab: list[str], monkeypatch: pytest.MonkeyPatch, path: Path, source: str | None, mounted: list[str], url: str
 ) -> None:
     if source:
         monkeypatch.setenv("BANKLLM_SOURCE", source)
-    exec(code_cells(PATHS[0])[0].source, {})
-    assert colab == calls
+    exec(code_cells(path)[0].source, {})
+    needed = NEEDED_ON_COLAB[path.stem[:2]]
+    assert colab == [*mounted, f"pip install --quiet 'bankllm{needed} @ {url}'"]
     assert os.environ.pop("BANKLLM_PROFILE") == "full"
 
 

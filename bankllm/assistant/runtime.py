@@ -1,6 +1,9 @@
 """Load the served classifier in its inference runtime: an ONNX graph on a CPU, torch on a GPU (`BANKLLM_INFERENCE`)."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
 
 from bankllm.model import base_models
 from bankllm.model.artifact import Classifier, ClassifierConfig
@@ -14,12 +17,11 @@ EMBED_BATCH = 16
 """Texts per pass when memory embeds."""
 
 
-def load_classifier(folder: Path, settings: Settings, pass_threads: int = 1) -> tuple[Classifier, int]:
+def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
     """Load the classifier in `folder`, and return it with the number of passes that it can run in parallel.
 
-    In ONNX Runtime each pass uses `pass_threads` threads: one is best for short passes, because with more every layer
-    waits for its slowest thread. Raises `ModelError` if the folder contains no classifier, or if its base model is
-    missing or is not the model that it was trained on.
+    In ONNX Runtime each pass uses one thread: with more, every layer waits for its slowest thread. Raises `ModelError`
+    if the folder contains no classifier, or if its base model is missing or is not the model that it was trained on.
     """
     threads = settings.encoder_threads or usable_cores()
     if _runs_in_torch(settings):
@@ -34,7 +36,7 @@ def load_classifier(folder: Path, settings: Settings, pass_threads: int = 1) -> 
     from bankllm.model.export import cached_export
     from bankllm.model.onnx_classifier import OnnxClassifier
 
-    return OnnxClassifier.load(cached_export(folder, settings), threads=pass_threads), threads
+    return OnnxClassifier.load(cached_export(folder, settings), threads=1), threads
 
 
 def prepare(folder: Path, settings: Settings) -> None:
@@ -57,9 +59,19 @@ def memory_embedder(classifier: Classifier, settings: Settings) -> Embedder:
     )
 
 
-def served_embedder(folder: Path, settings: Settings) -> Embedder:
-    """`memory_embedder` for the classifier in `folder`, with all cores for each pass. Raises `ModelError`."""
-    return memory_embedder(load_classifier(folder, settings, settings.encoder_threads or usable_cores())[0], settings)
+def bulk_embedder(settings: Settings) -> Embedder:
+    """The embedder of a server's memory for many texts: a pass on each core at the same time. Raises `ModelError`."""
+    classifier, passes = load_classifier(DEFAULT_ADAPTER, settings)
+    pool = ThreadPoolExecutor(passes)
+
+    def encode(texts: list[str]) -> np.ndarray:
+        parts = pool.map(lambda first: classifier.score(texts[first::passes], EMBED_BATCH).embeddings, range(passes))
+        vectors = np.empty((len(texts), classifier.hidden), np.float32)
+        for first, part in enumerate(parts):
+            vectors[first::passes] = part
+        return vectors
+
+    return Embedder(classifier.artifact.base_model, settings=settings, encode=encode)
 
 
 def embeds_as_base(artifact: ClassifierConfig) -> bool:
