@@ -116,6 +116,9 @@ def test_the_files_for_github_match_their_schemas() -> None:
 def test_each_hook_before_a_commit_runs_a_program_of_the_environment() -> None:
     repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert [repository["repo"] for repository in repositories] == ["local"]  # nothing is downloaded
-    for hook in repositories[0]["hooks"]:
+    *programs, subject = repositories[0]["hooks"]
+    for hook in programs:
         program = hook["entry"].split()[0].removeprefix(".venv/bin/")
         assert shutil.which(program, path=str(Path(sys.executable).parent)), hook["entry"]
+    for first_line, fits in (("area: do it", True), ("Do it", False), (f"area: {'x' * 67}", False)):
+        assert bool(re.search(subject["entry"], f"{first_line}\n\nWhy.\n", re.MULTILINE)) is fits
