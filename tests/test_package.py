@@ -98,6 +98,7 @@ def test_conda_and_ci_files_use_the_lock_file_and_the_make_targets() -> None:
     assert all(f"`make {target}`" in guide for target in targets)
 
 
+@pytest.mark.slow
 def test_the_files_for_github_match_their_schemas() -> None:
     forms = [path for path in (ROOT / ".github/ISSUE_TEMPLATE").iterdir() if path.name != "config.yml"]
     files = {
