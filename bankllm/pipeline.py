@@ -24,10 +24,13 @@ from bankllm.evidence.records import write_text
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.profiles import Profile, get_profile
-from bankllm.settings import get_settings, project_root
+from bankllm.settings import get_settings, source_root
+from bankllm.util.atomic_files import check_writable
 from bankllm.util.progress import RunProgress
 
 Report = Callable[[str], None]
+LATEST = "LATEST"
+"""File in the folder of the runs that names the newest complete run."""
 # At the end of a notebook, the idle kernel is interrupted before it is shut down, and would log that as an error.
 QUIET_KERNEL = ["--log-level=CRITICAL"]
 
@@ -131,6 +134,7 @@ def run(
         for half in folder.rglob(".*.????????"):  # of `atomic_writer` in a killed run; not evidence
             half.unlink()
         write_manifest(folder, manifest)
+    check_writable(output / LATEST)
     report(f"run {folder.name}, notebooks {', '.join(notebook.name[:2] for notebook in chosen)}")
     done = {entry.name: entry for entry in manifest.notebooks if entry.status == "done"}
     anything_executed = any(notebook.name not in done for notebook in chosen)
@@ -155,7 +159,7 @@ def run(
             report("No RO-Crate (ro-crate-metadata.json) was written. It needs: pip install 'bankllm[share]'")
         manifest = seal_run(folder, manifest, complete=finished.issuperset(notebook.name for notebook in notebooks()))
     if manifest.complete:
-        write_text(output / "LATEST", folder.name + "\n")
+        write_text(output / LATEST, folder.name + "\n")
     return folder, manifest
 
 
@@ -209,15 +213,23 @@ def _make_folder(output: Path, run_id: str) -> Path:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """The current commit, and whether the working tree differs from it; (None, None) outside a git checkout."""
+    """The commit of bankllm's checkout, and whether the working tree differs from it.
+
+    (None, None) without a checkout, such as for an installed wheel, or a source archive inside another repository.
+    """
+    source = source_root()
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=source, env=plain, capture_output=True, text=True, check=True).stdout
+
     try:
-        commit, status = (
-            subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=True).stdout
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
+        if source is None or Path(git("rev-parse", "--show-toplevel").rstrip("\n")).resolve() != source:
+            return None, None
+        return git("rev-parse", "HEAD").strip(), bool(git("status", "--porcelain").strip())
     except (OSError, subprocess.CalledProcessError):
         return None, None
-    return commit.strip(), bool(status.strip())
 
 
 def _execute_or_skip(

@@ -104,10 +104,17 @@ def _variable(name: str) -> str:
     return name if name.isupper() else f"BANKLLM_{name.upper()}"
 
 
+def source_root() -> Path | None:
+    """The folder of bankllm's source tree; None if bankllm was installed from a wheel."""
+    folder = Path(__file__).resolve().parents[1]
+    project = folder / "pyproject.toml"
+    # Another project's file is in this place after `pip install --target` into the folder of that project.
+    return folder if project.is_file() and 'name = "bankllm"' in project.read_text(encoding="utf-8") else None
+
+
 def project_root() -> Path:
-    """The root of the git checkout; the current working folder if bankllm was installed from a wheel."""
-    checkout = Path(__file__).resolve().parents[1]
-    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+    """The folder of bankllm's source tree; the current working folder if bankllm was installed from a wheel."""
+    return source_root() or Path.cwd()
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, object]:

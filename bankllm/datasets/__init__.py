@@ -2,11 +2,11 @@
 
 `load(NAME)` loads a registered data set: `banking77`, `teller77` (packaged), `auto` (Banking77 if it is available,
 otherwise Teller77), `assistant` (the training set of the served classifier), or one of another package. `load(FOLDER)`
-reads `train.csv` and `test.csv` of a folder, with the columns `text,category`.
+reads `train.csv` and `test.csv` of a folder, with the columns `text,category`; published files keep their name.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bankllm.datasets.csv_folder import read_folder
@@ -35,6 +35,8 @@ class DataSource:
     load: Callable[[Settings], Dataset]
     """Returns the data set; its name is the registered one. Raises `DataError` if it is missing or damaged."""
     licence: Licence | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """`train` and `test` → sha256 of the published file. A folder with these files is this data set."""
 
 
 DATASETS: Registry[DataSource] = Registry("data set", "bankllm.datasets", __name__)
@@ -47,7 +49,9 @@ def load(name: str = "auto", settings: Settings | None = None) -> Dataset:
     folder = Path(name)
     if folder.is_dir():
         folder_name = folder.resolve().name
-        return read_folder(folder, f"folder {folder_name}" if licence(folder_name) else folder_name, "folder")
+        data = read_folder(folder, f"folder {folder_name}" if licence(folder_name) else folder_name, "folder")
+        published = (name for name in DATASETS if DATASETS.get(name).sha256 == data.sha256)
+        return replace(data, name=next(published, data.name))
     raise DataError(
         f"Unknown data set {name!r}. Expected one of {', '.join(DATASETS)}, or a folder with train.csv and test.csv "
         "(columns text,category)."

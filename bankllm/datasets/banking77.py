@@ -48,4 +48,4 @@ def _download(settings: Settings) -> dict[str, Path]:
         raise DataMissing(f"{missing}; the download failed ({type(error).__name__}). {hint}") from error
 
 
-DATASETS.add("banking77", DataSource(load, LICENCE))
+DATASETS.add("banking77", DataSource(load, LICENCE, SHA256))

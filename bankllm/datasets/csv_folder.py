@@ -36,9 +36,11 @@ def read_files(
         sha256[split] = hashlib.sha256(content).hexdigest()
         rows[split] = _parse(content, path)
         if published and sha256[split] != published[split]:
+            only_line_ends = hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest() == published[split]
             raise DataError(
                 f"{path} is not the published {name} file: expected sha256 {published[split]}, found {sha256[split]}. "
-                f'Restore the published file. To use your own version, load it as a folder, load("{path.parent}"): '
+                + ("Only its line ends differ, as after git checks it out with core.autocrlf. " * only_line_ends)
+                + f'Restore the published file. To use your own version, load it as a folder, load("{path.parent}"): '
                 f"its numbers are then not reported as {name}."
             )
     label_names = tuple(sorted({label for _, label in rows["train"]}))

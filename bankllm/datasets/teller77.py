@@ -9,6 +9,11 @@ from bankllm.datasets.csv_folder import read_folder
 from bankllm.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "data" / "teller77"
+SHA256 = {
+    "train": "735d190ab79c8afa1a7ec76e4bb903f837d6e660e505df973a1f7c0098a636ce",
+    "test": "5c36acf6cd16d2e36ec3d6faa03169163b9f59754f8b9aeacd882f89ce4f3b27",
+}
+"""Split → sha256 of the packaged file."""
 ASSISTANT_INTENTS = (
     "account_balance",
     "account_details",
@@ -38,7 +43,7 @@ def banking77_labels() -> tuple[str, ...]:
 
 
 def load(settings: Settings) -> Dataset:
-    return read_folder(FOLDER, "teller77", "packaged")
+    return read_folder(FOLDER, "teller77", "packaged", SHA256)
 
 
-DATASETS.add("teller77", DataSource(load, LICENCE))
+DATASETS.add("teller77", DataSource(load, LICENCE, SHA256))

@@ -17,7 +17,7 @@ import psutil
 
 from bankllm import __version__
 from bankllm.evidence.recompute import sha256_file
-from bankllm.settings import project_root
+from bankllm.settings import source_root
 from bankllm.util.processes import usable_cores
 
 CGROUP = Path("/sys/fs/cgroup")  # version 2
@@ -26,10 +26,11 @@ CGROUP = Path("/sys/fs/cgroup")  # version 2
 def environment_info() -> dict[str, object]:
     """Describes this machine in JSON values; `cpu_limit` is in cores.
 
-    A limit is None if there is none, and `lock_sha256`, of `requirements.lock`, is None outside a source checkout.
+    A limit is None if there is none, and `lock_sha256`, of `requirements.lock`, is None without bankllm's source tree.
     """
     system = platform.uname()
-    lock = project_root() / "requirements.lock"
+    source = source_root()
+    lock = source / "requirements.lock" if source else None
     os_name = platform.platform(terse=True)
     with contextlib.suppress(OSError, KeyError):  # not Linux
         os_name = platform.freedesktop_os_release()["PRETTY_NAME"]
@@ -48,7 +49,7 @@ def environment_info() -> dict[str, object]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "sqlite": sqlite3.sqlite_version,
         "libraries": libraries(),
-        "lock_sha256": sha256_file(lock) if lock.is_file() else None,
+        "lock_sha256": sha256_file(lock) if lock and lock.is_file() else None,
     }
 
 

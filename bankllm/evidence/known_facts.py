@@ -72,16 +72,19 @@ def unit_fault(statistic: str, parameters: Mapping[str, Any], unit: str) -> str 
 def identity_fault(conditions: Mapping[str, Any]) -> str | None:
     """Explains why the data set or the base model is not what its name says; None if nothing contradicts the name.
 
-    A selection of a data set, such as `teller77[8 intents]`, has the hashes of the whole.
+    A selection of a data set, such as `teller77[8 intents]`, has the hashes of the whole. Published files may have a
+    name of their own, such as that of their folder, if it mentions no other published data set.
     """
+    known = {name for names in KNOWN_HASHES.values() for name in names}
     for kind, key in (("dataset", "test_sha256"), ("model", "model_sha256")):
         name = str(conditions.get(kind, "")).partition("[")[0]
         if kind == "model":
             name = name.rpartition("/")[2]
         found = str(conditions.get(key))
         names = KNOWN_HASHES.get(found, ())
-        if names and name not in names:
+        other = kind == "model" or any(published in name.lower() for published in known.difference(names))
+        if names and name not in names and other:
             return f"the {kind} is named {name!r}, but its {key} is that of {names[0]}"
-        if not names and any(name in others for others in KNOWN_HASHES.values()):
+        if not names and name in known:
             return f"the {kind} is named {name!r}, but its {key} is {found[:12]}…"
     return None

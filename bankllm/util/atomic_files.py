@@ -1,6 +1,7 @@
 """Write files that survive a crash: a whole file atomically, or one more line at the end of a file."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,15 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         finally:
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise `RunError` if `atomic_writer` cannot write `path`. Call it before the work whose result goes there."""
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "")
+        tempfile.TemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()
 
 
 def append_line(path: Path, line: str) -> None:

@@ -1,10 +1,11 @@
 """A folder with train.csv and test.csv is a data set, and every fault is reported with its file and row."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from bankllm.datasets import licence, load
+from bankllm.datasets import licence, load, teller77
 from bankllm.errors import DataError
 
 GOOD = "text,category\nhello you,greeting\n"
@@ -54,6 +55,15 @@ def test_unknown_labels_and_missing_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "own" / "test.csv").unlink()
     with pytest.raises(DataError, match=r"test\.csv cannot be read \(No such file or directory\).*train\.csv and test"):
         load(str(tmp_path / "own"))
+
+
+def test_published_files_keep_their_name_in_any_folder(tmp_path: Path) -> None:
+    for folder in ("data", "banking77", "Données № 7"):
+        shutil.copytree(teller77.FOLDER, tmp_path / folder)
+        assert load(str(tmp_path / folder)).conditions() == load("teller77").conditions()
+    with (tmp_path / "data" / "train.csv").open("a") as file:
+        file.write("one more,greeting\n")
+    assert load(str(tmp_path / "data")).name == "data"
 
 
 def test_a_folder_does_not_get_the_name_of_a_known_data_set(tmp_path: Path) -> None:

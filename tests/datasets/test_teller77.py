@@ -1,5 +1,6 @@
 """Teller77: counts, labels and splits as documented, and texts independent of Banking77."""
 
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 
 from bankllm.datasets import Dataset, load, normalise
+from bankllm.datasets import teller77 as module
 from bankllm.datasets.teller77 import ASSISTANT_INTENTS, banking77_labels, intent_definitions
+from bankllm.errors import DataError
 from bankllm.model import base_models
+from tests.support import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +23,25 @@ def teller77() -> Dataset:
 def test_labels_are_those_of_banking77_and_the_assistant(teller77: Dataset) -> None:
     assert len(banking77_labels()) == 77
     assert set(teller77.label_names) == set(banking77_labels()) | set(ASSISTANT_INTENTS) == set(intent_definitions())
+
+
+def test_a_checkout_with_converted_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).write_bytes((module.FOLDER / name).read_bytes().replace(b"\n", b"\r\n"))
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    with pytest.raises(DataError, match=r"not the published teller77 file: .* Only its line ends differ, as after git"):
+        load("teller77")
+
+
+def test_git_writes_hashed_files_as_they_are(tmp_path: Path) -> None:
+    """As in a clone on Windows."""
+    names = ["bankllm/data/teller77/train.csv", "outputs/reference/records.jsonl", "bankllm/datasets/teller77.py"]
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a git checkout")
+    checkout = ["git", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", "checkout-index", f"--prefix={tmp_path}/"]
+    subprocess.run([*checkout, "--", *names], cwd=ROOT, check=True)
+    for name in names:
+        assert b"\r" not in (tmp_path / name).read_bytes(), name
 
 
 def test_every_intent_has_enough_texts(teller77: Dataset) -> None:

@@ -27,7 +27,7 @@ def test_the_description_is_json_without_host_user_or_path(tmp_path: Path, monke
     assert isinstance(libraries, dict)
     assert libraries["numpy"] == version("numpy")
     assert "pytest" not in libraries
-    monkeypatch.setattr(environment, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(environment, "source_root", lambda: tmp_path)
     assert environment_info()["lock_sha256"] is None
     (tmp_path / "requirements.lock").write_bytes(b"torch==2.13.0\n")
     assert environment_info()["lock_sha256"] == hashlib.sha256(b"torch==2.13.0\n").hexdigest()

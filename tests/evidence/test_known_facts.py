@@ -61,14 +61,17 @@ def test_only_the_unit_that_fits_the_statistic_is_accepted(
         ({"model": "sentence-transformers/all-MiniLM-L6-v2"}, None),
         ({"model": "other", "model_sha256": None}, None),
         ({"dataset": "banking77"}, "the dataset is named 'banking77', but its test_sha256 is that of teller77"),
-        ({"dataset": "ours"}, "the dataset is named 'ours', but its test_sha256 is that of teller77"),
+        ({"dataset": "ours"}, None),
+        ({"dataset": "folder teller77"}, None),
+        ({"dataset": "PolyAI/Banking77"}, "named 'PolyAI/Banking77', but its test_sha256 is that of teller77"),
         ({"test_sha256": "0" * 64}, "the dataset is named 'teller77', but its test_sha256 is 000000000000…"),
         ({"model": "large"}, "the model is named 'large', but its model_sha256 is that of all-MiniLM-L6-v2"),
         ({"model_sha256": "1" * 64}, "the model is named 'all-MiniLM-L6-v2', but its model_sha256 is 111111111111…"),
     ],
 )
 def test_data_sets_and_models_must_have_the_hashes_of_their_names(change: dict[str, Any], fault: str | None) -> None:
-    assert identity_fault(TELLER77 | change) == fault
+    found = identity_fault(TELLER77 | change)
+    assert found == fault or (found and fault and fault in found)
     assert identity_fault({}) is None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.util.atomic_files import append_line, atomic_writer, cut_torn_line
+from bankllm.util.atomic_files import append_line, atomic_writer, check_writable, cut_torn_line
 
 
 def test_a_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
@@ -46,6 +46,12 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
         pass
     with pytest.raises(RunError, match=expected):
         append_line(tmp_path / "file" / "below", "line")
+    for path in (tmp_path / "file" / "below", tmp_path, tmp_path / ("x" * 300)):
+        with pytest.raises(RunError, match=expected):
+            check_writable(path)
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new" / "file")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "new"]
 
 
 @pytest.mark.parametrize(
