@@ -48,7 +48,7 @@ DETAILS = {
 """Details for statuses that the router sets; its own detail only repeats the title."""
 FAULTS = {
     "json_invalid": "the body is not valid JSON",
-    "model_attributes_type": "expected a JSON object; check the body and the header Content-Type: application/json",
+    "model_attributes_type": "expected a JSON object",
 }
 """Details for pydantic's error types whose own text does not tell a client what to correct."""
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
@@ -87,6 +87,7 @@ class Problem(BaseModel):
 class Observe:
     """ASGI middleware: gives each request an id, counts and logs it, and answers exceptions that no handler answers.
 
+    HEAD is answered as GET; the server does not send the body, as HTTP requires.
     The log line has no path, query, headers or body, because they can contain customer data.
     """
 
@@ -101,6 +102,7 @@ class Observe:
         start = time.perf_counter()
         request_id = _request_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
+        routed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -114,7 +116,7 @@ class Observe:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(routed, receive, send_with_id)
         except ClientDisconnect:
             pass  # the client has closed the connection, so no response can be sent
         except Exception as error:
@@ -122,7 +124,7 @@ class Observe:
                 raise
             await _response(scope, error)(scope, receive, send_with_id)
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
+            route = getattr(routed.get("route"), "path", "unmatched")
             # Without a status the client disconnected before the response started: 499, as in nginx.
             final_status, seconds = status or 499, time.perf_counter() - start
             # As OpenTelemetry's semantic conventions: made-up methods must not add series.
@@ -152,7 +154,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 READ_REFUSED = documented(401, 403, 404, 422, 429, 431, 500, 503)
 """The error responses of a route of one customer."""
-REFUSED = READ_REFUSED | documented(400, 408, 413)
+REFUSED = READ_REFUSED | documented(400, 408, 413, 415)
 """The error responses of a route that also reads a request body."""
 
 
@@ -171,13 +173,29 @@ def describe_problems(app: FastAPI) -> None:
 
 def install_handlers(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        response = _response(request.scope, error)
+        response = _response(request.scope, _unreadable_body(request.headers, error) or error)
         if response.status_code == 405:
             response.headers["Allow"] = ", ".join(_methods(app, request.scope))
         return response
 
     for kind in (HTTPException, RequestValidationError, BankLLMError):
         app.add_exception_handler(kind, handle)
+
+
+def _unreadable_body(headers: Headers, error: Exception) -> HTTPException | None:
+    """The reason in the request's headers, or in its bytes, why FastAPI could not read a JSON body; else None."""
+    not_utf8 = isinstance(error, HTTPException) and isinstance(error.__cause__, UnicodeDecodeError)
+    not_json = isinstance(error, RequestValidationError) and isinstance(error.body, str | bytes)
+    if not (not_utf8 or not_json):
+        return None
+    if (coding := headers.get("content-encoding", "identity")) != "identity":
+        detail = f"The header Content-Encoding is {coding}, but this server reads only uncompressed bodies. Omit it."
+        return HTTPException(415, detail, {"Accept-Encoding": "identity"})
+    if isinstance(error, RequestValidationError) and isinstance(error.body, bytes):
+        sent = headers.get("content-type")
+        found = f"The header Content-Type is {sent}" if sent else "The header Content-Type is missing"
+        return HTTPException(415, f"{found}. Expected Content-Type: application/json.", {"Accept": "application/json"})
+    return HTTPException(400, "The body is not valid UTF-8. Encode the JSON as UTF-8.") if not_utf8 else None
 
 
 def problem_of(request_id: str, error: Exception) -> Problem:
@@ -193,7 +211,10 @@ def problem_of(request_id: str, error: Exception) -> Problem:
             return problem(status, DETAILS.get(status, detail) if detail == HTTPStatus(status).phrase else detail)
         case RequestValidationError():
             faults = [
-                Fault(pointer=_pointer(fault, error.body), detail=mask(FAULTS.get(fault["type"], fault["msg"])))
+                Fault(
+                    pointer=_pointer(fault, error.body),
+                    detail=mask(FAULTS.get(fault["type"], fault["msg"].removeprefix("Value error, "))),
+                )
                 for fault in error.errors()
             ]
             return problem(422, "The request is invalid; `errors` lists each fault.", faults)
@@ -213,7 +234,8 @@ def problem_of(request_id: str, error: Exception) -> Problem:
 
 def _response(scope: Scope, error: Exception) -> JSONResponse:
     problem = problem_of(scope["state"]["request_id"], error)
-    if scope["path"].startswith(OPENAI_PREFIX + "/"):
+    path = scope["path"].removeprefix(scope.get("root_path", ""))  # of `uvicorn --root-path`, behind a proxy
+    if path.startswith(OPENAI_PREFIX + "/"):
         problem.error = openai_error(problem)
     headers = {"Retry-After": "1"} if isinstance(error, Overloaded) else getattr(error, "headers", None)
     return JSONResponse(problem.model_dump(exclude_none=True), problem.status, headers=headers, media_type=MEDIA_TYPE)
@@ -225,7 +247,8 @@ def _methods(app: FastAPI, scope: Scope) -> list[str]:
     def allows(method: str) -> bool:
         return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
 
-    return list(filter(allows, sorted(METHODS)))
+    allowed = set(filter(allows, METHODS))
+    return sorted({*allowed, "HEAD"} if "GET" in allowed else allowed)
 
 
 def _pointer(fault: Mapping[str, Any], body: Any) -> str:

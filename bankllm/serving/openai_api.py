@@ -5,7 +5,8 @@
 
 The token identifies the customer, as on all other routes. Without authentication (the demo) `user` is the customer id.
 Only the last message is read: earlier turns come from the assistant's own memory, not from `messages`. Sampling
-options such as `temperature` are accepted and have no effect. OpenAI's reference describes the responses.
+options such as `temperature` are accepted and have no effect, and null means that an optional field is absent.
+OpenAI's reference describes the responses.
 """
 
 import base64
@@ -16,57 +17,86 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request
-from pydantic import BaseModel, Field, StringConstraints
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.turn import ChatReply, PendingChat
+from bankllm.errors import UsageError
 from bankllm.serving.auth import require_same_customer
 from bankllm.serving.errors import OPENAI_PREFIX, READ_REFUSED, REFUSED, openai_error, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream
 
-MAX_INPUTS = 64
-"""Texts per embeddings request."""
+MAX_INPUTS = 2048
+"""Texts per embeddings request, as in OpenAI's API."""
+QUEUED_INPUTS = 64
+"""Texts of one embeddings request that wait for the encoder together, so that chats can be answered in between."""
 CORRECTION = "\n\nI have to correct myself. "
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
 
 
+def _as_parts(content: object) -> object:
+    if content is None or isinstance(content, list):
+        return content
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    raise ValueError("expected text, or a list of text parts")
+
+
+def _as_list(texts: object) -> object:
+    items = texts if isinstance(texts, list) else [texts]
+    if any(isinstance(item, int | list) for item in items):
+        raise ValueError("expected texts, found token ids; in LangChain, set check_embedding_ctx_length=False")
+    return items
+
+
+def _without_history(messages: object) -> object:
+    """Remove the content of all messages but the last, because it is not read: it may be long, or an image."""
+    if not isinstance(messages, list):
+        return messages
+    return [m | {"content": None} if isinstance(m, dict) else m for m in messages[:-1]] + messages[-1:]
+
+
 class Part(BaseModel):
     type: Literal["text"]
-    text: Text
+    text: Annotated[str, StringConstraints(max_length=MAX_MESSAGE_CHARACTERS)]
 
 
 class ChatMessage(BaseModel):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[str | list[Part] | None, Field(max_length=32 * 1024)] = None
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Annotated[list[Part] | None, BeforeValidator(_as_parts, Any)] = None
+    """Text, or a list of text parts. Read only in the last message."""
 
     def text(self) -> str:
-        if isinstance(self.content, list):
-            return "\n".join(part.text for part in self.content)
-        return self.content or ""
+        return "\n".join(part.text for part in self.content or ())
+
+
+Messages = Annotated[list[ChatMessage], Field(min_length=1)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
 class StreamOptions(BaseModel):
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class CompletionRequest(BaseModel):
     """The fields of OpenAI's request that have an effect here. Other fields are ignored."""
 
-    model: str = ""
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=256)]
+    model: str | None = None
+    messages: Annotated[Messages, BeforeValidator(_without_history, Messages)]
     user: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
-    n: Literal[1] = 1
+    n: Literal[1] | None = 1
 
 
 class EmbeddingRequest(BaseModel):
-    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
-    model: str = ""
-    encoding_format: Literal["float", "base64"] = "float"
+    input: Annotated[Texts, BeforeValidator(_as_list, Text | Texts)]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     """Accepted only if it equals the dimension of the vectors, because the vectors cannot be shortened."""
 
@@ -75,23 +105,35 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
     router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI-compatible API"])
     Customer = Annotated[str | None, Depends(customer_of)]
 
+    def served_model() -> dict[str, Any]:
+        return {"id": current().model, "object": "model", "created": 0, "owned_by": "bankllm"}
+
     @router.get("/models", summary="List the served model", responses=READ_REFUSED)
     async def models(customer: Customer) -> dict[str, Any]:
-        model = {"id": current().model, "object": "model", "created": 0, "owned_by": "bankllm"}
-        return {"object": "list", "data": [model]}
+        return {"object": "list", "data": [served_model()]}
+
+    @router.get("/models/{model:path}", summary="Describe the served model", responses=READ_REFUSED)
+    async def model(model: str, customer: Customer) -> dict[str, Any]:
+        """404 for every other name, although requests may give any name as their model."""
+        if model != current().model:
+            raise HTTPException(404, f"There is no model {model}. This server has only {current().model}.")
+        return served_model()
 
     @router.post("/embeddings", summary="Embed one or more texts", responses=REFUSED)
-    async def embeddings(body: EmbeddingRequest, customer: Customer) -> dict[str, Any]:
+    async def embeddings(body: EmbeddingRequest, request: Request, customer: Customer) -> dict[str, Any]:
         if customer is not None:
             limit.check(customer)
-        engine, texts = current(), [body.input] if isinstance(body.input, str) else body.input
+        engine, texts = current(), body.input
         if body.dimensions not in (None, engine.memory.embedder.dim):
             expected = f"Expected {engine.memory.embedder.dim}. You can also omit the field."
-            raise HTTPException(422, f"dimensions is {body.dimensions}. {expected}")
-        vectors = await run_in_threadpool(engine.embed, texts)
+            raise await _invalid(request, f"dimensions is {body.dimensions}. {expected}", "dimensions")
+        parts = [
+            await run_in_threadpool(engine.embed, texts[start : start + QUEUED_INPUTS])
+            for start in range(0, len(texts), QUEUED_INPUTS)
+        ]
         data = [
             {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
-            for index, vector in enumerate(vectors)
+            for index, vector in enumerate(np.concatenate(parts))
         ]
         tokens = engine.classifier.count_tokens(texts)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -110,13 +152,18 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
         customer_id = body.user or customer
         if customer_id is None:
             missing = "user is missing. This server has no authentication, so user must be a customer id, e.g. CUST001."
-            raise HTTPException(422, missing)
-        if body.messages[-1].role != "user":
-            raise HTTPException(422, "The last message does not have the role user. Send the customer's message last.")
+            raise await _invalid(request, missing, "user")
+        last = len(body.messages) - 1
+        if body.messages[last].role != "user":
+            wrong = "The last message does not have the role user. Send the customer's message last."
+            raise await _invalid(request, wrong, "messages", last, "role")
         require_same_customer(customer, customer_id)
         limit.check(customer_id)
         engine = current()
-        pending = engine.begin(body.messages[-1].text(), customer_id)
+        try:
+            pending = engine.begin(body.messages[last].text(), customer_id)
+        except UsageError as error:
+            raise await _invalid(request, str(error), "messages", last, "content") from error
         name, created = f"chatcmpl-{request.state.request_id}", int(time.time())
         if body.stream:
             chunks = _chunks(engine, pending, name, created, body, request.state.request_id)
@@ -128,6 +175,11 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
         return fields | {"choices": [choice], "usage": _usage(engine, pending.message, reply.reply)}
 
     return router
+
+
+async def _invalid(request: Request, detail: str, *where: str | int) -> RequestValidationError:
+    """The error for a value that a client must correct, at `where` in the body."""
+    return RequestValidationError([{"type": "missing", "loc": ("body", *where), "msg": detail}], await request.json())
 
 
 def _chunks(
@@ -171,7 +223,7 @@ def _usage(engine: ChatEngine, message: str, reply: str) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:
-    if encoding_format == "float":
+def _encoded(vector: np.ndarray, encoding_format: str | None) -> list[float] | str:
+    if encoding_format != "base64":
         return [float(number) for number in vector]
     return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")

@@ -18,7 +18,8 @@ class EventStream(StreamingResponse):
 
     def __init__(self, events: Generator[str], status_code: int = 200) -> None:
         # FastAPI reads the default status code for the OpenAPI description from this signature.
-        super().__init__(events, status_code, media_type="text/event-stream")
+        # nginx would otherwise collect the events and send them together.
+        super().__init__(events, status_code, {"X-Accel-Buffering": "no"}, media_type="text/event-stream")
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 The classifier and the embedder are deterministic fakes; store, ledger and responder are real.
 """
 
+import gzip
 import json
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
@@ -72,6 +73,51 @@ def test_invalid_requests_are_rejected_with_the_reason(client, engine, body, wor
     assert engine.memory.store.count() == 0
 
 
+CONTENT = json.dumps(BALANCE).encode()
+TYPES = ["application/json; charset=utf-8", 'APPLICATION/JSON;charset="UTF8"', "application/vnd.api+json"]
+MISSING = "The header Content-Type is missing. Expected Content-Type: application/json."
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "status", "detail"),
+    [
+        *(({"content-type": type}, CONTENT, 200, "") for type in TYPES),
+        *((JSON, CONTENT.decode().encode(encoding), 200, "") for encoding in ("utf-8-sig", "utf-16", "utf-16-le")),
+        (JSON | {"content-encoding": "identity"}, CONTENT, 200, ""),
+        ({}, CONTENT, 415, MISSING),
+        ({"content-type": "text/plain;charset=UTF-8"}, CONTENT, 415, "Content-Type is text/plain;charset=UTF-8. Exp"),
+        ({"content-type": "application/x-www-form-urlencoded"}, b"a=b", 415, "Type is application/x-www-form-urlenc"),
+        (JSON | {"content-encoding": "gzip"}, gzip.compress(CONTENT), 415, "Content-Encoding is gzip, but this server"),
+        (JSON | {"content-encoding": "zstd"}, b"{", 415, "Content-Encoding is zstd, but this server reads only"),
+        (JSON, b'{"message": "M\xe4rz"}', 400, "The body is not valid UTF-8. Encode the JSON as UTF-8."),
+        ({}, b"", 422, ""),
+    ],
+)
+def test_bodies_and_headers_of_other_http_clients(client, headers, content, status, detail):
+    response = client.post("/api/v1/chat", content=content, headers=headers)
+    assert response.status_code == status
+    if status != 200:
+        assert detail in assert_problem(response, status)["detail"]
+
+
+@pytest.mark.parametrize("root_path", ["", "/bank", "/v1"])
+def test_errors_for_openai_clients_behind_a_proxy_with_a_path(engine, root_path):
+    with TestClient(create_app(engine, Settings()), root_path=root_path) as client:
+        for response in (client.post(f"{root_path}/v1/embeddings", content=b"{"), client.get(f"{root_path}/v1/none")):
+            assert response.json()["error"]["type"] == "invalid_request_error"
+        assert "error" not in client.get(f"{root_path}/api/v1/none").json()
+
+
+def test_head_is_answered_as_get_without_a_body(client):
+    paths = ["/", "/page/chat.js", "/health", "/health/ready", "/health/metrics", "/metrics", "/v1/models"]
+    for path in (*paths, "/openapi.json", "/docs", "/api/v1/customers/CUST001/memory", "/nowhere"):
+        got, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers["content-type"] == got.headers["content-type"]
+    assert client.head("/api/v1/chat").status_code == 405
+    assert 'method="HEAD",route="/health"' in client.get("/metrics").text
+
+
 @pytest.mark.parametrize("customer_id", ["CUST999", "CUST001 ", "' OR 1=1 --", "\x00"])
 def test_unknown_customer_is_404(client, customer_id):
     assert_problem(client.post("/api/v1/chat", json=BALANCE | {"customer_id": customer_id}), 404, "CUST001 to CUST010")
@@ -82,7 +128,7 @@ def test_unknown_customer_is_404(client, customer_id):
 def test_unknown_paths_and_methods(client):
     assert_problem(client.get("/nowhere"), 404, "Not Found", "There is no such path")
     assert_problem(client.get("/api/v1/chat"), 405, "Method Not Allowed", "The header Allow")
-    assert client.put("/api/v1/customers/CUST001/memory").headers["allow"] == "DELETE, GET"
+    assert client.put("/api/v1/customers/CUST001/memory").headers["allow"] == "DELETE, GET, HEAD"
 
 
 def test_customer_reads_and_deletes_the_memory(client, engine):

@@ -37,7 +37,7 @@ questions = { values = ["What is my account balance?", "and the last three trans
 
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 422]
-negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 413, 422]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 413, 415, 422]
 """
 
 
@@ -52,7 +52,7 @@ def test_server_conforms_to_its_openapi_description(server, client, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     results = json.loads(report.read_text()) if report.exists() else {}
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert results["operations"]["tested"] == results["operations"]["total"] == 11
+    assert results["operations"]["tested"] == results["operations"]["total"] == 12
     assert not results["warnings"]["unresolvable_reference"] + results["warnings"]["missing_auth"]
     by_status: Counter[str] = Counter()
     for (name, key), count in samples(client.get("/metrics").content).items():

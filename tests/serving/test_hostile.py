@@ -40,7 +40,7 @@ def test_malformed_bodies_and_lone_surrogates_are_rejected(client):
     talk = {"messages": [{"role": "user", "content": [{"type": "text", "text": half}]}]}
     for path, body in ((CHAT, BALANCE | {"message": half}), ("/v1/embeddings", {"input": [half]}), (COMPLETIONS, talk)):
         refused(client.post(path, content=json.dumps(body), headers=JSON), 422)
-    refused(client.post(CHAT, content=json.dumps(BALANCE), headers={"content-type": "text/plain"}), 422)
+    refused(client.post(CHAT, content=json.dumps(BALANCE), headers={"content-type": "text/plain"}), 415)
     refused(client.post(CHAT, content=b"x" * 1_000_000, headers=JSON), 413)
 
 

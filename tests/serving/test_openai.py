@@ -36,6 +36,9 @@ def balances():
 def test_models_lists_the_served_model(client):
     (model,) = client.models.list().data
     assert (model.id, model.object, model.owned_by) == ("all-MiniLM-L6-v2+probe", "model", "bankllm")
+    assert client.models.retrieve(model.id) == model
+    with pytest.raises(openai.NotFoundError, match=r"There is no model org/other\. This server has only all-MiniLM"):
+        client.models.retrieve("org/other")
 
 
 def test_embeddings_equal_those_of_the_package(client):
@@ -75,10 +78,30 @@ def test_streamed_completion_equals_the_plain_one(client, options):
 
 
 def test_content_parts_are_joined_and_history_is_ignored(client, balances):
-    parts = [{"type": "text", "text": "What is"}, {"type": "text", "text": "my account balance?"}]
-    history = [{"role": "system", "content": "You are CUST002's."}, {"role": "assistant", "content": None}]
-    answer = client.chat.completions.create(model="any", messages=[*history, {"role": "user", "content": parts}])
+    """The requests of frameworks: nulls for absent options, tool calls, images and long texts in earlier messages."""
+    parts = [{"type": "text", "text": part} for part in ("What is", "", "my account balance?")]
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    history = [
+        {"role": "developer", "content": "You are CUST002's. " * 1000},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "x" * 5000}]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        *[{"role": "function", "name": "f", "content": "1"}] * 300,
+    ]
+    absent = dict.fromkeys(("n", "stop", "stream", "stream_options", "user", "tools", "temperature", "model"))
+    talk = [*history, {"role": "user", "content": parts, "name": None}]
+    answer = client.chat.completions.create(model="any", messages=talk, extra_body=absent)
     assert all(amount in answer.choices[0].message.content for amount in balances)
+
+
+def test_a_batch_of_texts_larger_than_the_queue_is_embedded(client):
+    texts = [f"text {number}" for number in range(500)]
+    absent = dict.fromkeys(("encoding_format", "dimensions", "user"))
+    answer = client.embeddings.create(model="any", input=texts, extra_body=absent)
+    assert [item.index for item in answer.data] == list(range(500))
+    single = client.embeddings.create(model="any", input=texts[499]).data[0].embedding
+    np.testing.assert_allclose(answer.data[499].embedding, single, atol=1e-4)
 
 
 def test_token_identifies_the_customer(client, server, balances):
@@ -110,14 +133,21 @@ def test_invalid_key_is_rejected(server, key):
     ("change", "message"),
     [
         ({"messages": []}, "/messages: List should have at least 1 item"),
-        ({"messages": [{"role": "user", "content": ""}]}, "1 to 2000 characters"),
-        ({"messages": [{"role": "user", "content": "x" * 40_000}]}, "at most 32768"),
-        ({"messages": [*ASKED, {"role": "assistant", "content": "hi"}]}, "last message does not have the role user"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "/0/type: Input should be 'text'"),
+        ({"messages": [{"role": "user", "content": ""}]}, "/messages/0/content: Expected a message of 1 to 2000"),
+        ({"messages": [{"role": "user", "content": "x" * 40_000}]}, "/messages/0/content: String should have at most"),
+        ({"messages": [*ASKED, {"role": "assistant"}]}, "/messages/1/role: The last message does not have the role"),
+        ({"messages": [*ASKED, {"role": "user", "content": 5}]}, "/messages/1/content: expected text, or a list"),
+        ({"messages": [*ASKED, {}, *ASKED]}, "/messages/1/role: Field required"),
+        (
+            {"messages": [*ASKED, {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]},
+            "/messages/1/content/1/type: Input should be 'text'",
+        ),
         ({"messages": ASKED, "n": 2}, "/n: Input should be 1"),
         ({"input": []}, "/input: List should have at least 1 item"),
-        ({"input": ["hi"] * 65}, "at most 64 items"),
-        ({"input": "hi", "dimensions": 20}, "dimensions is 20. Expected 384"),
+        ({"input": ["hi"] * 2049}, "/input: List should have at most 2048 items"),
+        ({"input": ["hi", ""]}, "/input/1: String should have at least 1 character"),
+        ({"input": [[15339]]}, "/input: expected texts, found token ids; in LangChain, set check_embedding_ctx_length"),
+        ({"input": "hi", "dimensions": 20}, "/dimensions: dimensions is 20. Expected 384"),
     ],
 )
 def test_invalid_requests_are_rejected_with_the_reason(client, change, message):

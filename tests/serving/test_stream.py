@@ -66,6 +66,17 @@ def ask(url, body=BALANCE):
         return events_in(response.read().decode())
 
 
+def test_a_stream_is_not_collected_by_proxies_or_chunked_for_http_1_0(url):
+    body = json.dumps(BALANCE).encode()
+    for version, framing in (("1.0", "Connection: close"), ("1.1", "Transfer-Encoding: chunked")):
+        with contextlib.closing(connect(url)) as line:
+            sent = request_bytes(STREAM, body, "Connection: close").replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+            line.sendall(sent)
+            head, _, content = line.makefile("rb").read().decode().partition("\r\n\r\n")
+        assert {framing, "x-accel-buffering: no"} <= set(head.split("\r\n"))
+        assert content.startswith("event: ") == (version == "1.0")
+
+
 def completion(url):
     """The text of a streamed completion of OpenAI's client."""
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
