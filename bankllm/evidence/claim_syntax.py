@@ -11,20 +11,29 @@ The text is the value of the record. `ID#ci95` shows the 95 % interval and `ID#n
 import html
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 ID = r"(?P<id>[\w.@-]+)"
 CLAIM = re.compile(
-    rf"(?P<open><!-- claim: {ID}(?:#(?P<part>\w+))?(?P<conditions>(?: [^ >][^>]*?)?) -->)"
-    r"(?P<text>.*?)(?P<close><!-- /claim -->)",
+    rf"(?P<open><!--\s*claim:\s*{ID}(?:#(?P<part>\w+))?(?P<conditions>(?:\s+[^\s>][^>]*?)?)\s*-->)"
+    r"(?P<text>(?:(?!<!--\s*claim:).)*?)(?P<close><!--\s*/claim\s*-->)",
     re.DOTALL,
 )
-HTML_CLAIM = re.compile(rf'<data class="claim" value="{ID}(?:#(?P<part>\w+))?">(?P<text>.*?)</data>', re.DOTALL)
-LATEX_CLAIM = re.compile(
-    rf"\\claim\{{{ID}(?:\\?#(?P<part>\w+))?\}}\{{(?P<text>(?:\\.|[^{{}}\\]|\{{\}})*)\}}", re.DOTALL
+HTML_CLAIM = re.compile(
+    rf"""(?P<open><data\b(?=[^>]*\bclass=["']claim["'])[^>]*\bvalue=["']{ID}(?:#(?P<part>\w+))?["'][^>]*>)"""
+    r"(?P<text>.*?)(?P<close></data\s*>)",
+    re.DOTALL,
 )
-RUN = re.compile(r"<!-- claims-run: (?P<run>\S+)(?P<conditions>(?: [^>]*?)?) -->")
+LATEX_CLAIM = re.compile(
+    r"(?P<open>\\claim\s*\{\s*(?P<id>(?:[\w.@-]|\\_)+)(?:\\?#(?P<part>\w+))?\s*\}\s*\{)"
+    r"(?P<text>(?:\\.|[^{}\\]|\{(?:\\.|[^{}\\])*\})*)(?P<close>\})",
+    re.DOTALL,
+)
+INCOMPLETE = re.compile(r"<!--\s*/?claim\b.*?-->|<data\b[^>]*\bclass=[\"']claim[\"'][^>]*>|\\claim\s*\{", re.DOTALL)
+"""What begins or ends a claim; an error if it is outside of the claims above."""
+RUN = re.compile(r"<!--\s*claims-run:\s*(?P<run>\S+)(?P<conditions>(?:\s+[^\s>][^>]*?)?)\s*-->")
 
 TEX = {
     "\\": r"\textbackslash{}",
@@ -79,12 +88,20 @@ def untex(text: str) -> str:
     return ESCAPES.sub(lambda match: UNESCAPED[match[0]], text)
 
 
+SYNTAXES: tuple[tuple[re.Pattern[str], Callable[[str], str], Callable[[str], str]], ...] = (
+    (CLAIM, str, str),
+    (HTML_CLAIM, html.unescape, partial(html.escape, quote=False)),
+    (LATEX_CLAIM, untex, tex),
+)
+"""Each syntax: its claims, and how to unescape and escape the text of one."""
+
+
 def find_tokens(text: str) -> Iterator[Token]:
     """Yields every claim of a page."""
-    for pattern, unescape in ((CLAIM, str), (HTML_CLAIM, html.unescape), (LATEX_CLAIM, untex)):
+    for pattern, unescape, _ in SYNTAXES:
         for match in pattern.finditer(text):
             yield Token(
-                id=match["id"],
+                id=match["id"].replace("\\", ""),
                 part=match["part"] or "",
                 text=unescape(match["text"]),
                 line=text.count("\n", 0, match.start()) + 1,

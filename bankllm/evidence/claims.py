@@ -1,24 +1,34 @@
-"""Check or fill in the claims of a Markdown file: numbers that are bound to records of a run (`claim_syntax`).
+"""Check or fill in the claims of a Markdown, HTML or LaTeX file: numbers bound to records of a run (`claim_syntax`).
 
 A file can name its run once, with a path relative to the file: `<!-- claims-run: outputs/reference profile=quick -->`.
 The records must fulfil the conditions after the run and after the id of a claim.
 """
 
+import html
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bankllm import __version__
 from bankllm.errors import RunError
-from bankllm.evidence.claim_syntax import CLAIM, RUN, Token, find_tokens, parse_conditions
+from bankllm.evidence.claim_syntax import INCOMPLETE, RUN, SYNTAXES, Token, find_tokens, parse_conditions
 from bankllm.evidence.format import PARTS, format_part
+from bankllm.evidence.known_facts import KNOWN_HASHES
 from bankllm.evidence.manifest import read_manifest
-from bankllm.evidence.records import Record, read_records, write_text
+from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.report.summary import measured_by_id
 from bankllm.evidence.seal import MANIFEST
-from bankllm.evidence.unbound_numbers import read_document, unbound_numbers_in_results
+from bankllm.evidence.unbound_numbers import CODE, blank, decode_document, read_document, unbound_numbers_in_results
 from bankllm.evidence.verification.verify import verify
+from bankllm.util.atomic_files import atomic_writer
+
+Text = Callable[[str], str]
+EXAMPLE = "<!-- claim: ID -->text<!-- /claim -->, or \\claim{ID}{text} in LaTeX"
+SAME_CHARACTERS = str.maketrans("–—−‑％μ", "----%µ")
+UNITS = {"percent": "%", "milliseconds": "ms", "msec": "ms", "seconds": "s", "req/s": "requests/s"}
+UNITS |= {"requestspersecond": "requests/s", "pct": "%"}
+SAME_UNITS = re.compile("|".join(rf"(?<=\d){re.escape(word)}$" for word in UNITS), re.IGNORECASE)
 
 
 def audit_claims(file: Path, folder: Path) -> list[str]:
@@ -30,9 +40,14 @@ def audit_claims(file: Path, folder: Path) -> list[str]:
     named, file_conditions = run_named_in(text)
     measured = measured_by_id(read_records(folder))
     faults = [f"{file}: stale: {why}" for why in _stale(file, named, folder)]
+    prose = blank(text, *(pattern for pattern, _, _ in SYNTAXES), CODE)
+    faults += [
+        f"{file}:{prose.count(chr(10), 0, match.start()) + 1}: {match[0]!r} is not a complete claim. Expected {EXAMPLE}"
+        for match in INCOMPLETE.finditer(prose)
+    ]
     for token in find_tokens(text):
         if record := measured.get(token.id):
-            found = list(_faults(token, record, file_conditions, text.splitlines()[token.line - 1]))
+            found = list(_faults(token, record, file_conditions, text.split("\n")[token.line - 1]))
         else:
             found = [f"run {folder.name} has no valid record for {token.id}"]
         faults += [f"{file}:{token.line}: {fault}" for fault in found]
@@ -46,10 +61,11 @@ def audit_claims(file: Path, folder: Path) -> list[str]:
 def write_claims(file: Path, folder: Path) -> int:
     """Fills in every claim from its record, and `claims-run` with the path of the run; returns the number of claims.
 
-    Raises `RunError`, without a change, if a claim has no valid record that fulfils its conditions.
+    All other characters stay as they are, also the spelling of a correct number. Raises `RunError`, without a change,
+    if a claim has no valid record that fulfils its conditions.
     """
     measured = measured_by_id(read_records(folder))
-    text = read_document(file)
+    text, encoding = decode_document(file)
     file_conditions = run_named_in(text)[1]
     tokens = list(find_tokens(text))
     if unknown := sorted({token.id for token in tokens} - set(measured)):
@@ -57,13 +73,40 @@ def write_claims(file: Path, folder: Path) -> int:
     if faults := [fault for token in tokens for fault in _condition_faults(token, measured[token.id], file_conditions)]:
         raise RunError(f"{file}: {'; '.join(faults)}. Nothing was written.")
 
-    def fill(match: re.Match[str]) -> str:
-        return f"{match['open']}{format_part(measured[match['id']], match['part'] or '')}{match['close']}"
+    for pattern, unescape, escape in SYNTAXES:
 
-    filled, count = CLAIM.subn(fill, text)
+        def fill(match: re.Match[str], unescape: Text = unescape, escape: Text = escape) -> str:
+            shown = format_part(measured[match["id"].replace("\\", "")], match["part"] or "")
+            kept = same_figure(unescape(match["text"]), shown)
+            return f"{match['open']}{match['text'] if kept else escape(shown)}{match['close']}"
+
+        text = pattern.sub(fill, text)
     run_path = Path(os.path.relpath(folder.resolve(), file.parent.resolve())).as_posix()
-    write_text(file, RUN.sub(lambda match: f"<!-- claims-run: {run_path}{match['conditions']} -->", filled))
-    return count
+    text = RUN.sub(lambda match: f"<!-- claims-run: {run_path}{match['conditions']} -->", text)
+    try:
+        content = text.encode(encoding)
+    except UnicodeEncodeError as error:
+        raise RunError(
+            f"{file} is in {encoding}, which has no {text[error.start]!r}. Save the file as UTF-8."
+        ) from error
+    with atomic_writer(file) as output:
+        output.write(content)
+    return len(tokens)
+
+
+def same_figure(one: str, two: str) -> bool:
+    """Whether two texts show the same number with the same unit, in any of the usual spellings.
+
+    These are emphasis, spaces (also HTML's and LaTeX's, or none), dashes, a decimal comma, and units in words.
+    """
+
+    def canonical(text: str) -> str:
+        text = html.unescape(re.sub(r"\\(?:text|math)\w+|\\,|\\[;: ]|\\!|[~${}*`]", "", text))
+        text = re.sub(r"\s", "", text).strip("_").translate(SAME_CHARACTERS).replace("--", "-")
+        text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+        return SAME_UNITS.sub(lambda unit: UNITS[unit[0].lower()], re.sub(r"(?<=\d),(?=\d)", ".", text))
+
+    return canonical(one) == canonical(two)
 
 
 def run_named_in(text: str) -> tuple[str, str]:
@@ -94,9 +137,10 @@ def _stale(file: Path, named: str, folder: Path) -> Iterator[str]:
 def _faults(token: Token, record: Record, file_conditions: str, line: str) -> Iterator[str]:
     condition_faults = list(_condition_faults(token, record, file_conditions))
     yield from condition_faults
-    if token.part in PARTS and token.text != (expected := format_part(record, token.part)):
+    if token.part in PARTS and not same_figure(token.text, expected := format_part(record, token.part)):
         yield f"{token.id}: expected {expected!r} as in the record, found {token.text!r}"
-    dataset = str(record.conditions.get("dataset", ""))
+    found = str(record.conditions.get("test_sha256"))
+    dataset = KNOWN_HASHES.get(found, (str(record.conditions.get("dataset", "")),))[0]
     on_teller77 = dataset.startswith("teller77") and "teller77" not in line.lower()
     if not condition_faults and on_teller77 and "banking77" in line.lower():
         yield f"{token.id} was measured on {dataset}, but its line mentions Banking77"

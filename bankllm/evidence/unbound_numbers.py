@@ -4,6 +4,7 @@
 (Markdown, plain text, LaTeX or a notebook), also for placeholders. Claims, code, comments and URLs are not prose.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -14,19 +15,63 @@ from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import CLAIM, HTML_CLAIM, LATEX_CLAIM
 
 UNIT = (
-    r"(?P<unit>milliseconds|ms|µs|us|seconds?|sec|s|minutes|min|hours|h|%|percent|req(?:uest)?s?/s(?:ec|econd)?|rps|qps|"
-    r"queries/s|texts/s|[kKMG]i?B|×|x)(?![\w/])"
+    r"(?P<unit>(?i:milliseconds?|m?secs?|microseconds?|seconds?|minutes?|mins?|hours?|hrs?|per ?cent|pct|fold|rps|qps|"
+    r"percentage points?|pp|[a-z]+ (?:per|an?) (?:second|minute|hour)|(?:kilo|mega|giga|tera|[kmgt]i?)?bytes?|"
+    r"times(?= (?:as|faster|slower|more|less|higher|lower|smaller|larger|fewer|better)\b))|"
+    r"ms|[µμ]s|us|s|h|[%％‰]|[a-z]+/(?:s(?:ec|econd)?|min(?:ute)?|h(?:our)?)|[kKMGT]i?B|×|x)(?:/[a-z]+)?(?![\w/])"
 )
 """Units of time, share, rate, size and ratio as prose writes them."""
-NUMBER = re.compile(rf"(?<![\w.,/=-])[~≈<>≤≥]? ?\d[\d,]*(?:\.\d+)?(?: ?[–-] ?\d[\d,]*(?:\.\d+)?)? ?{UNIT}")
+DIGITS = r"(?:\d+(?:[,.' \u00a0\u2009\u202f]\d{3}(?!\d))*(?:[.,]\d+)?|\.\d+)(?:[eE][+-]?\d+|[kM](?= ))?"
+GAP = r"(?:[ \u00a0\u2009\u202f]{0,9}|-)"
+NUMBER = re.compile(
+    rf"(?:(?<![\w.,/-])|(?<=\d/)|(?<=\d[hm]))[~≈<>≤≥]? ?(?!(?:19|20)\d0s\b){DIGITS}(?: ?[–—±-] ?{DIGITS})?{GAP}{UNIT}"
+)
+METRIC = re.compile(
+    r"(?i:accuracy|(?:macro-|micro-)?f1|recall(?:@\d+)?|precision|ndcg(?:@\d+)?|mrr|auc)"
+    r"(?: score)?(?: ?[:=]| of| is| was| ?→)? (?P<number>[01]?\.\d+)\b(?!\.)"
+)
+"""A share without a unit."""
+LABEL_WITH_UNIT = re.compile(rf"[(\[,/] ?{UNIT}[)\]]?$")
+NUMERIC_CELL = re.compile(r"\W*\d[\d.,]*\W*")
 CONVENTION, DIMENSION = re.compile(r" ?(?:confidence\b|intervals?\b|CI\b)"), re.compile(r" ?\d")
 EXCEPTIONS = {"%": CONVENTION, "percent": CONVENTION, "×": DIMENSION, "x": DIMENSION}
 """Unit → text after a number that is no measurement: the 95 % of an interval, the × of dimensions (15,000 × 384)."""
-NOT_PROSE = re.compile(
-    r"<!--.*?-->|```.*?```|`[^`\n]*`|\]\([^)\n]*\)|https?://\S+|\\label\{[^}]*\}|<style>.*?</style>", re.DOTALL
+CODE = re.compile(
+    r"```.*?```|~~~.*?~~~|`[^`\n]*`|<(pre|code)\b.*?</\1>|\\begin\{(verbatim|lstlisting)\}.*?\\end\{\2\}", re.DOTALL
 )
-HEADING = re.compile(r"^(#{1,6}) (.*)$")
-RESULTS_HEADING = re.compile(r"\b(?:results?|figures|performance|measured)\b", re.IGNORECASE)
+NOT_PROSE = re.compile(
+    r"<!--.*?-->|\]\([^)\n]*\)|https?://\S+|\\(?:label|ref|includegraphics|v?h?space)\*?(?:\[[^]]*\])?\{[^}]*\}|"
+    r"<style.*?</style>|<script.*?</script>",
+    re.DOTALL,
+)
+LATEX, LATEX_COMMENT = re.compile(r"\\(?:documentclass|begin|item|section)\b"), re.compile(r"(?<!\\)%.*")
+QUANTITY = re.compile(r"\\(?:SI|qty)(?:\[[^]]*\])?\{(?P<number>[^}]*)\}\{(?P<unit>[^}]*)\}")
+"""A number and its unit in LaTeX's package siunitx."""
+SIUNITX = {
+    "milli": "m",
+    "micro": "µ",
+    "kilo": "k",
+    "mega": "M",
+    "giga": "G",
+    "second": "s",
+    "percent": "%",
+    "byte": "B",
+}
+SPELLINGS = re.compile(
+    r"\\[,;:! ]|(?<=[\d$])~|&(?:nbsp|thinsp|#160|#xa0);|(?<=\d)\{,\}(?=\d)|[*$]+|</?(?:b|strong|em|i)>|(?<!\w)_|_(?!\w)"
+)
+"""Spaces and emphasis of Markdown, HTML and LaTeX between or around a number and its unit."""
+HEADING = re.compile(
+    r"^ {0,3}(?P<marks>#{1,6})[ \t]+(?P<title>.*)$|<h(?P<html>[1-6])\b[^>]*>(?P<heading>.*?)</h"
+    r"|\\(?P<section>chapter|(?:sub)*section|paragraph)\*?\{(?P<name>[^}]*)\}",
+    re.IGNORECASE,
+)
+UNDERLINE = re.compile(r"^ {0,3}(=+|-{2,})[ \t]*$")
+BOLD_LINE = re.compile(r"^ {0,3}(?:\*\*|__)(?P<title>[^*_|]+?):?(?:\*\*|__):?[ \t]*$")
+LATEX_LEVELS = {"chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}
+RESULTS_HEADING = re.compile(
+    r"\b(?:results?|figures|performance|measured|measurements?|benchmarks?|evaluation|metrics)\b", re.IGNORECASE
+)
 RESULTS_BEGIN, RESULTS_END = "<!-- results -->", "<!-- /results -->"
 NOT_MEASURED_HERE = re.compile(r"<!-- not measured here: [^>]+ -->")
 BLOCK = re.compile(r"(?:[^\S\n]*\S.*\n?)+")
@@ -55,11 +100,21 @@ class UnboundNumber(NamedTuple):
 def find_unbound_numbers(text: str) -> Iterator[UnboundNumber]:
     """Yields the unbound numbers of a text in order, except in blocks marked `<!-- not measured here: source -->`."""
     exempt = _exempt_lines(text)
-    for number, line in enumerate(_prose(text).splitlines(), start=1):
-        for match in NUMBER.finditer(line) if number not in exempt else ():
+    header: list[str] = []
+    for number, line in enumerate(_plain(_prose(text)).split("\n"), start=1):
+        cells = [cell.strip() for cell in re.split(r"[|&]|\\\\", line.strip().strip("|"))]
+        header = (header or cells) if len(cells) > 1 else []
+        if number in exempt:
+            continue
+        for label, cell in zip(header, cells, strict=False):
+            if NUMERIC_CELL.fullmatch(cell) and any(map(LABEL_WITH_UNIT.search, (label, cells[0]))):
+                yield UnboundNumber(number, line.index(cell), cell)
+        for match in NUMBER.finditer(line):
             unit = match["unit"]
             if not (unit in EXCEPTIONS and EXCEPTIONS[unit].match(line, match.end())):
-                yield UnboundNumber(number, match.start(), match[0].strip())
+                yield UnboundNumber(number, match.start(), " ".join(match[0].split()))
+        for match in METRIC.finditer(line):
+            yield UnboundNumber(number, match.start("number"), match["number"])
 
 
 def unbound_numbers_in_results(text: str) -> Iterator[UnboundNumber]:
@@ -78,34 +133,79 @@ def scan(file: Path) -> list[str]:
 
 
 def read_document(file: Path) -> str:
-    """Reads a text file. Raises `RunError` if it cannot be read or is not UTF-8 text."""
+    """Reads a text file, with LF line ends and without a byte-order mark. Raises `RunError` as `decode_document`."""
+    return decode_document(file)[0].removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decode_document(file: Path) -> tuple[str, str]:
+    """Reads a text file; returns all its characters, and the encoding: UTF-8, UTF-16 after its mark, or Windows-1252.
+
+    Raises `RunError` if the file cannot be read or is not text.
+    """
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = file.read_bytes()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            encoding = "utf-16-le" if content.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"
+            text = content.decode(encoding)
+        else:
+            try:
+                text, encoding = content.decode(), "utf-8"
+            except UnicodeDecodeError:
+                text, encoding = content.decode("cp1252"), "cp1252"
+        if "\0" in text:
+            raise ValueError("it contains a NUL byte")
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RunError(f"{file} cannot be read ({reason}). Expected a text file in UTF-8; check the path.") from error
+    return text, encoding
 
 
-def _prose(text: str) -> str:
-    """Replaces claims, code, comments and URLs by spaces. Line and column numbers do not change."""
-    text = text.replace("\\%", " %")
-    for pattern in (CLAIM, HTML_CLAIM, LATEX_CLAIM, NOT_PROSE):
+def blank(text: str, *patterns: re.Pattern[str]) -> str:
+    """Replaces all matches by spaces. Line and column numbers do not change."""
+    for pattern in patterns:
         text = pattern.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
     return text
 
 
+def _prose(text: str) -> str:
+    """Replaces claims, code, comments and URLs by spaces."""
+    comments = (LATEX_COMMENT,) if LATEX.search(text) else ()
+    text = blank(text, CLAIM, HTML_CLAIM, LATEX_CLAIM, CODE, NOT_PROSE, *comments)
+    return text.replace("\\%", " %")
+
+
+def _plain(prose: str) -> str:
+    """Replaces the spellings of LaTeX, HTML and emphasis by a number, a space and a unit."""
+
+    def quantity(match: re.Match[str]) -> str:
+        unit = re.sub(r"\\([a-z]+)", lambda word: SIUNITX.get(word[1], word[1]), match["unit"])
+        return f"{match['number']} {unit}".ljust(len(match[0]))
+
+    return SPELLINGS.sub(lambda match: " " * (not match[0].startswith("{")), QUANTITY.sub(quantity, prose))
+
+
 def _results_lines(text: str) -> set[int]:
     inside: set[int] = set()
-    level, marked, code = 0, False, False
-    for number, line in enumerate(text.splitlines(), start=1):
-        code ^= line.lstrip().startswith("```")
-        heading = None if code else HEADING.match(line)
-        if heading and (not level or len(heading[1]) <= level):
-            level = len(heading[1]) if RESULTS_HEADING.search(heading[2]) else 0
+    level, marked = 0, False
+    lines = text.split("\n")
+    for number, (line, visible) in enumerate(zip(lines, blank(text, CODE).split("\n"), strict=True), start=1):
+        found = _heading(visible, lines[number] if number < len(lines) else "")
+        if found and (not level or found[0] <= level):
+            level = found[0] if RESULTS_HEADING.search(found[1]) else 0
         marked = (marked or RESULTS_BEGIN in line) and RESULTS_END not in line
         if level or marked:
             inside.add(number)
     return inside
+
+
+def _heading(line: str, following: str) -> tuple[int, str] | None:
+    """Returns level and title of a heading of Markdown, HTML or LaTeX, or of a line in bold (the lowest level)."""
+    if match := HEADING.search(line):
+        section = LATEX_LEVELS.get((match["section"] or "").lower(), 5)
+        return len(match["marks"] or "") or int(match["html"] or section), match["title"] or match["heading"] or line
+    if line.strip() and "|" not in line and (underline := UNDERLINE.match(following)):
+        return 1 if underline[1].startswith("=") else 2, line
+    return (7, bold["title"]) if (bold := BOLD_LINE.match(line)) else None
 
 
 def _exempt_lines(text: str) -> set[int]:
@@ -123,7 +223,7 @@ def _exempt_lines(text: str) -> set[int]:
 
 def _placeholders(text: str, is_code: bool) -> Iterator[UnboundNumber]:
     pattern = re.compile(rf"(?<![\w$])(?:{PLACEHOLDER_WORDS})(?!\w)") if is_code else PLACEHOLDER
-    for number, line in enumerate((text if is_code else _prose(text)).splitlines(), start=1):
+    for number, line in enumerate((text if is_code else _prose(text)).split("\n"), start=1):
         for match in pattern.finditer(line):
             yield UnboundNumber(number, match.start(), match[0], "placeholder")
 

@@ -1,11 +1,13 @@
 """Claims are filled in from a run. Wrong, stale and unbound numbers, and numbers on other data, are reported."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bankllm.errors import RunError
+from bankllm.evidence.claim_syntax import CLAIM
 from bankllm.evidence.claims import audit_claims, write_claims
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, replace_text, sealed_run
 
@@ -57,6 +59,57 @@ def test_a_fault_is_reported_with_its_line_and_reason(
     replace_text(page, old, new)
     faults = audit_claims(page, folder)
     assert any(expected in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_writing_changes_only_the_claims(tmp_path: Path, folder: Path, encoding: str, end: str) -> None:
+    text = PAGE.replace("# A page", "# A page – café\x0c\x1d").replace("\n", end)
+    file = tmp_path / "README.md"
+    file.write_bytes(text.encode(encoding))
+    write_claims(file, folder)
+    written = file.read_bytes().decode(encoding)
+    assert CLAIM.sub(r"\g<open>?\g<close>", written) == text
+    assert audit_claims(file, folder) == []
+    file.write_bytes(written.replace("190.0 ms", "191.0 ms").encode(encoding))
+    (fault,) = audit_claims(file, folder)
+    assert fault.startswith(f"{file}:9: chat.sequential.p95_ms: expected '190.0 ms'")
+
+
+VALUE, INTERVAL = (f"<!--claim:training.lora_r8.accuracy{part}\n-->{{}}<!--/claim-->" for part in ("", "#ci95"))
+TEX, TEX_P95 = r"\claim{{training.lora\_r8.accuracy}}{{{}}}", r"\claim {{chat.sequential.p95_ms}} {{{}}}"
+HTML = "<data title='p95' value='chat.sequential.p95_ms' class='claim'>{}</data>"
+SPELLED = [
+    *((VALUE, text) for text in ("93.0%", "**93.0 %**", "93,0&nbsp;%", "93.0\u202f%", "93.0 percent", "93.0 per cent")),
+    *((INTERVAL, text) for text in ("88.6-95.8%", "88.6 — 95.8 %")),
+    *((TEX, text) for text in (r"93.0\%", r"93.0\,\%", r"$93.0\%$", r"\textbf{93.0}~\%")),
+    *((TEX_P95, text) for text in ("190.0~ms", r"190.0\;ms", "190.0{~}milliseconds")),
+    *((HTML, text) for text in ("190.0&#160;ms", "190.0ms")),
+]
+
+
+def test_usual_spellings_of_a_number_pass_and_wrong_numbers_do_not(tmp_path: Path, folder: Path) -> None:
+    file = tmp_path / "page.tex"
+    page = "\n".join(claim.format(text) for claim, text in SPELLED)
+    file.write_text(page, encoding="utf-8")
+    assert audit_claims(file, folder) == []
+    assert write_claims(file, folder) == len(SPELLED)
+    assert file.read_text(encoding="utf-8") == page
+    file.write_text(re.sub(r"(93|88|190)([.,])", r"1\1\2", page), encoding="utf-8")
+    assert len(audit_claims(file, folder)) == len(SPELLED)
+    assert write_claims(file, folder) == len(SPELLED)
+    assert audit_claims(file, folder) == []
+
+
+@pytest.mark.parametrize(
+    "part", ["<!-- claim: chat.sequential.p95_ms -->1", "1<!-- /claim -->", r"\claim{a.b}", "<data class='claim'>"]
+)
+def test_an_incomplete_claim_is_reported_except_in_code(page: Path, folder: Path, part: str) -> None:
+    page.write_text(f"{PAGE}\n`{part}`\n\nthen {part}\n", encoding="utf-8")
+    write_claims(page, folder)
+    (fault,) = audit_claims(page, folder)
+    assert ":13: " in fault
+    assert "is not a complete claim. Expected <!-- claim: ID -->text<!-- /claim -->" in fault
 
 
 def test_claims_are_stale_when_the_file_names_another_run(page: Path, folder: Path, tmp_path: Path) -> None:

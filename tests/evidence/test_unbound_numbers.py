@@ -22,6 +22,20 @@ from bankllm.evidence.unbound_numbers import find_unbound_numbers, scan, unbound
         ("1–2 s a chat", "1–2 s"),
         (r"92\% in LaTeX", "92 %"),
         ("| a | 12.3 ms |", "12.3 ms"),
+        *((text, text) for text in ("12,3 ms", "1 234 ms", "1.2k requests/s", "1e3 ms", ".5 s", "12 ms/request")),
+        *((text, text) for text in ("12 ± 3 ms", "12—15 ms", "12-ms", "3-fold", "2 percentage points", "93.5％")),
+        *((text, text) for text in ("12 μs", "12 msec", "12 mins", "12 tokens per second", "12 RPS", "9 GB/s")),
+        *(
+            (text, "12 ms")
+            for text in ("12\u00a0ms", "12\u202fms", "12&nbsp;ms", "**12** ms", "_12 ms_", "<b>12</b> ms")
+        ),
+        *((text, "12 ms") for text in (r"12\,ms", "12~ms", "$12$~ms", r"\SI{12}{\milli\second}", "p95=12 ms")),
+        (r"$93.5\,\%$", "93.5 %"),
+        ("3.2 times faster", "3.2 times"),
+        ("accuracy of 0.935", "0.935"),
+        ("macro-F1: .91", ".91"),
+        ("| p95 (ms) | 12.3 |", "12.3"),
+        ("| model | p95, ms |\n|---|---|\n| a | 12.3 |", "12.3"),
     ],
 )
 def test_a_number_is_found(text: str, number: str) -> None:
@@ -39,6 +53,12 @@ def test_a_number_is_found(text: str, number: str) -> None:
         "version 3.11, 77 intents, 15,000 messages, item 2.",
         "15,000 × 384 floats, 5 x 5",
         "https://example.org/10%20ms",
+        "<!--claim:a.b-->12.3 ms<!--/claim-->",
+        "<data value='a.b' class='claim'>12.3 ms</data>",
+        r"\claim {a\_b}{\textbf{12.3~ms}}",
+        "~~~\n100 ms\n~~~\n<pre>1 s</pre>",
+        "\\begin{verbatim}1 s\\end{verbatim} \\vspace{12 ms}\n% 12 ms",
+        "the 1990s, retried 3 times, accuracy in version 0.9, 2026-11-29, port 8000",
         "<!-- not measured here: the vendor --> expected: 100 ms",
         "<!-- not measured here: the vendor -->\n\n| expected |\n| 100 ms |\n| 1 s |",
     ],
@@ -59,6 +79,18 @@ def test_results_sections_end_at_the_next_heading_of_their_level() -> None:
         "<!-- /results -->\n6 ms\n## Performance\n```\n# not a heading\n```\n7 ms\n"
     )
     assert [number.text for number in unbound_numbers_in_results(text)] == ["2 ms", "3 ms", "5 ms", "7 ms"]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        *("## Results ##", "  ##\t4. Results", "Results\n=======", "Results\n---", "## 📊 **RESULTS**", "**Results:**"),
+        *("<h2 id='r'>Results</h2>", r"\section*{Experimental results}", "## Benchmarks", "## Evaluation"),
+    ],
+)
+def test_results_headings_of_every_style_are_found(heading: str) -> None:
+    text = f"# Tool\n\n1 ms\n\n{heading}\n\n2 ms\n\nTool\n====\n\n3 ms\n"
+    assert [number.text for number in unbound_numbers_in_results(text)] == ["2 ms"]
 
 
 CELLS = [
