@@ -108,9 +108,10 @@ class Manifest:
 
 
 def as_json(document: Record | Manifest, indent: int | None = None) -> str:
-    """Returns the JSON text that `parse` reads; without `indent`, in one line."""
+    """Returns the JSON text that `parse` reads; without `indent`, in one line. Lone surrogates are replaced by `?`."""
     style: dict[str, Any] = {"indent": indent} if indent else {"separators": (",", ":")}
-    return json.dumps(asdict(document), ensure_ascii=False, allow_nan=False, default=datetime.isoformat, **style)
+    text = json.dumps(asdict(document), ensure_ascii=False, allow_nan=False, default=datetime.isoformat, **style)
+    return text.encode(errors="replace").decode()
 
 
 def parse(text: str | bytes, kind: type[T]) -> T:

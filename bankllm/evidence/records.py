@@ -35,6 +35,7 @@ def measure(
     The record is invalid if `invalid_because`, the summary of the load (`validity_marks.load_faults`) or the statistic
     gives a reason. Raises `RunError` as `RawFiles.estimate` does.
     """
+    about["title"] = one_line(about["title"])
     estimate = vars(RawFiles(folder).estimate(raw, statistic, parameters))
     because = reasons(invalid_because, load_faults(folder, raw.path), estimate["invalid_because"])
     return Record(
@@ -50,6 +51,7 @@ def measure(
 
 def not_measured(id: str, *, conditions: Mapping[str, Any], why: str, **about: Any) -> Record:
     """Returns the record of a number that could not be measured; `about` are its title, notebook and unit."""
+    about["title"] = one_line(about["title"])
     return Record(
         id=id,
         value=None,
@@ -61,9 +63,14 @@ def not_measured(id: str, *, conditions: Mapping[str, Any], why: str, **about: A
         raw=None,
         conditions=dict(conditions),
         valid=False,
-        invalid_because=why,
+        invalid_because=one_line(why) or "no reason was given",
         **about,
     )
+
+
+def one_line(text: str) -> str:
+    """Returns a text, such as the message of an exception, as one line without lone surrogates, as tables show it."""
+    return " ".join(text.encode(errors="replace").decode().split())
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -18,7 +18,7 @@ from bankllm.evidence import records
 from bankllm.evidence.csv_table import read_table
 from bankllm.evidence.documents import as_json
 from bankllm.evidence.format import format_interval, format_value
-from bankllm.evidence.records import Raw, Record, read_records, sha256_file, write_records, write_rows
+from bankllm.evidence.records import Raw, Record, one_line, read_records, sha256_file, write_records, write_rows
 from bankllm.evidence.seal import RECORDS
 from bankllm.evidence.validity_marks import EXCLUSIONS_SUFFIX
 from bankllm.evidence.verification.page_checks import COLUMNS
@@ -76,6 +76,7 @@ class Run:
         path = self.raw_path(raw)
         if not path.exists():
             raise RunError(f"{id}: no rows named {raw!r} were written. Call run.write_rows({raw!r}, …) first.")
+        invalid_because = one_line(invalid_because or "") or None
         source = Raw(path=path.relative_to(self.folder).as_posix(), sha256=sha256_file(path), where=where or {})
         record = records.measure(
             self.folder,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,33 @@ UNSEALED = "0" * 64
 """Placeholder for the seal while the hash is computed."""
 DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256")
 """Conditions of a record that describe its data set, as `bankllm.datasets.Dataset.conditions` returns them."""
+
+LEFT_BY_TOOLS = (
+    *(".ds_store", "._*", ".localized", "icon\r", "__macosx", ".spotlight-v100", ".fseventsd", ".trash*"),  # macOS
+    *("thumbs.db", "ehthumbs*.db", "desktop.ini", "*:zone.identifier", "$recycle.bin"),  # Windows
+    *(".directory", ".nfs*", ".fuse_hidden*"),  # Linux
+    *(
+        "*~",
+        ".*.sw?",
+        ".*.kate-swp",
+        "#*#",
+        ".#*",
+        "*.bak",
+        "*.orig",
+        ".idea",
+        ".vscode",
+        "*.code-workspace",
+    ),  # editors
+    *(".~*", "~$*"),  # locks and unfinished saves of office programs and of Jupyter
+    *(".ipynb_checkpoints", "__pycache__", ".virtual_documents", ".*_cache"),  # Jupyter and Python
+)
+"""Names (lower case, as in a shell) of files and folders that appear when people look at a run. They are no evidence:
+no run has files with such names, and verification neither reads them nor counts them as added."""
+
+
+def left_by_tools(name: str) -> bool:
+    """Whether a path in a run, with forward slashes, is or is inside one of `LEFT_BY_TOOLS`."""
+    return any(fnmatchcase(part, pattern) for part in name.lower().split("/") for pattern in LEFT_BY_TOOLS)
 
 
 def manifest_path(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside, read_table
+from bankllm.evidence.seal import left_by_tools
 
 EXCLUSIONS_SUFFIX = "_marks.csv"
 SUMMARY = "_summary"
@@ -29,7 +30,8 @@ def reasons(mark: str | None, load: Sequence[str], statistic: str | None) -> str
 def exclusions(folder: Path) -> dict[str, str]:
     """Reads record id → the reason why its notebook excluded it. Raises `RunError` if a file is not readable."""
     excluded: dict[str, str] = {}
-    for path in sorted((folder / "raw").glob(f"*{EXCLUSIONS_SUFFIX}")):
+    found = sorted((folder / "raw").glob(f"*{EXCLUSIONS_SUFFIX}"))
+    for path in (path for path in found if not left_by_tools(path.name)):
         for row in read_table(inside(folder, f"raw/{path.name}"), f"raw/{path.name}"):
             if set(row) != {"id", BECAUSE}:
                 raise RunError(

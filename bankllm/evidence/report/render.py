@@ -95,6 +95,7 @@ def _environment() -> Environment:
         "base64": lambda path: base64.b64encode(path.read_bytes()).decode("ascii"),
         "how": describe_how,
         "sentence": lambda text: text[:1].upper() + text[1:],
+        "cell": lambda text: text.replace("<!--", "&lt;!--").replace("|", r"\|"),  # of a Markdown table
         "latex": latex,
         "matching": summary.matching,
         "md": lambda record, part="": claim_syntax.markdown(record.id, format_part(record, part), part),

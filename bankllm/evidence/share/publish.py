@@ -1,4 +1,4 @@
-"""Copy a run into a git repository: what verification needs, without weights, repeated tables and local paths.
+"""Copy a run into a git repository: without weights, repeated tables, local paths and what other programs left there.
 
 The manifest of the copy lists the omitted files with their sha256, and the copy is sealed again, so that `bankllm
 verify` and the copy's own `verify.pyz` accept it.
@@ -13,7 +13,7 @@ from pathlib import Path
 from bankllm.errors import RunError
 from bankllm.evidence.manifest import Manifest, read_manifest, write_manifest
 from bankllm.evidence.records import write_text
-from bankllm.evidence.seal import MANIFEST
+from bankllm.evidence.seal import MANIFEST, left_by_tools
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
@@ -66,7 +66,7 @@ def publish(run: Path, target: Path) -> Manifest:
 
 def _left_out(folder: Path, names: list[str]) -> set[str]:
     tables = {".csv", ".gz"} if folder.parts[:1] == (TRAININGS,) else set()
-    return {name for name in names if Path(name).suffix in WEIGHTS | tables}
+    return {name for name in names if Path(name).suffix in WEIGHTS | tables or left_by_tools(name)}
 
 
 def _without_paths(notebook: str) -> str:

@@ -14,6 +14,7 @@ from bankllm.evidence.records import Record, read_records, sha256_file, write_te
 from bankllm.evidence.report.render import REPOSITORY
 from bankllm.evidence.report.summary import headlines
 from bankllm.evidence.seal import MANIFEST, data_of, models_of
+from bankllm.evidence.verification.run_checks import list_files
 
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
@@ -41,7 +42,8 @@ def write_crate(folder: Path, manifest: Manifest) -> Path | None:
     crate.datePublished = manifest.started
     crate.license = _add(crate, LICENCE, "CreativeWork", name="Apache License 2.0")
     crate.root_dataset["variableMeasured"] = [_measured(crate, record) for record in headlines(records)]
-    files = [_add_file(crate, folder, file) for file in sorted(folder.rglob("*")) if file.is_file() and file != path]
+    names = sorted({MANIFEST, *list_files(folder)[0]} - {METADATA})
+    files = [_add_file(crate, folder, folder / name) for name in names if (folder / name).is_file()]
     used = [
         _add(crate, f"#data-{number}", "Dataset", name=name, **facts)
         for number, (name, facts) in enumerate(sorted(data_of(records).items()), start=1)

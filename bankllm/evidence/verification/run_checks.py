@@ -9,7 +9,7 @@ from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside
 from bankllm.evidence.documents import Manifest, Record, parse
 from bankllm.evidence.recompute import sha256_file
-from bankllm.evidence.seal import MANIFEST, data_of, manifest_path, models_of, seal_of
+from bankllm.evidence.seal import MANIFEST, data_of, left_by_tools, manifest_path, models_of, seal_of
 from bankllm.evidence.verification.page_checks import check_pages
 from bankllm.evidence.verification.record_checks import (
     Finding,
@@ -95,10 +95,12 @@ def _manifest_faults(manifest: Manifest, text: str, records: Sequence[Record]) -
 
 
 def list_files(folder: Path) -> tuple[set[str], list[Finding]]:
-    """Returns the regular files except the manifest, and a finding for each link or special file."""
+    """Returns the files except the manifest and `LEFT_BY_TOOLS`, and a finding for each link or special file."""
     names, irregular = set(), []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if left_by_tools(name):
+            continue
         if path.is_symlink():
             irregular.append(broken(name, "is a symbolic link; a run folder must hold regular files"))
         elif path.is_file():

@@ -6,18 +6,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence.manifest import read_manifest
+from bankllm.evidence.manifest import Manifest, read_manifest, write_manifest
 from bankllm.evidence.recompute import sha256_file
-from bankllm.evidence.report.render import changed_pages, renderer
+from bankllm.evidence.report.render import changed_pages, render, renderer
+from bankllm.evidence.run import Run
+from bankllm.evidence.share.publish import publish
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
-from tests.support.sealed_run import NOTEBOOK, reseal
+from tests.support.sealed_run import NOTEBOOK, reseal, write_notebook
 
+NOW = datetime.now(UTC)
 P95 = "chat.sequential.p95_ms"
 
 
@@ -43,6 +48,49 @@ def test_an_unchanged_run_verifies(folder: Path) -> None:
     assert status[P95] == status["RESULTS.md"] == status[f"notebooks/{NOTEBOOK}.ipynb"] == "ok"
     assert (status["chat.sequential.p99_ms"], status["load.locust.p95_ms"]) == ("invalid", "not measured")
     assert verdict.summary() == "HOLDS: 10 ok, 1 invalid, 1 not measured, 0 does not hold"
+
+
+LEFT_BY_TOOLS = [
+    *(".DS_Store", "raw/._01_chat.csv.gz", "raw/._01_marks.csv", "plots/Thumbs.db", "RESULTS.html:Zone.Identifier"),
+    *("RESULTS.md~", ".RESULTS.md.swp", "#RESULTS.md#", "RESULTS.md.bak", ".idea/workspace.xml", "raw/~$01_chat.csv"),
+    *("raw/.~lock.01_chat.csv#", "notebooks/.ipynb_checkpoints/01-checkpoint.ipynb", "__pycache__/a.pyc"),
+]
+
+
+def test_files_that_other_programs_leave_are_no_evidence(folder: Path, tmp_path: Path) -> None:
+    for name in LEFT_BY_TOOLS:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\xff")
+    (folder / ".#RESULTS.md").symlink_to("user@host.1234:5678")  # as Emacs locks a file
+    assert verify(folder).holds
+    publish(folder, tmp_path / "copy")
+    left = [path for name in LEFT_BY_TOOLS if (path := tmp_path / "copy" / name).exists()]
+    assert left == []
+    assert verify(tmp_path / "copy").holds
+    seal_run(folder, read_manifest(folder), complete=True)
+    assert not any(name in read_manifest(folder).files for name in LEFT_BY_TOOLS)
+    (folder / "raw" / "02_more.csv").write_text("a\n1\n")
+    assert faults(folder) == {"raw/02_more.csv": "is in the run folder, but the manifest does not list it"}
+
+
+@pytest.mark.parametrize(
+    "text", ["a\tb\n c", "a | b", "<!-- claim: a.b -->1<!-- /claim -->", "a\u2028b\x85", "\ud800 💳 رصيدي"]
+)
+def test_unusual_titles_and_reasons_verify(run: Run, text: str) -> None:
+    run.write_rows("costs", [{"seconds": 160.5}])
+    what: dict[str, Any] = {"title": text, "unit": "s"}
+    run.measure("load.a", "single", "costs", **what, column="seconds", invalid_because=text)
+    run.not_measured("load.b", **what, why=text)
+    run.not_measured("load.c", **what, why="")
+    manifest = Manifest(
+        run_id="run", profile="smoke", command="", started=NOW, git_commit=None, git_dirty=None, environment={}
+    )
+    write_manifest(run.folder, manifest)
+    render(run.folder)
+    write_notebook(run)
+    seal_run(run.folder, manifest, complete=False)
+    assert faults(run.folder) == {}
+    assert [record.invalid_because for record in run.records()][2] == "no reason was given"
 
 
 def test_pages_are_rendered_again_only_if_this_code_rendered_them(folder: Path) -> None:
