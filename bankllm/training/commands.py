@@ -36,12 +36,14 @@ def train(
     """Train one classifier, save it, and print its test accuracy and costs."""
     from bankllm import datasets
     from bankllm.training.config import TrainConfig
+    from bankllm.training.model_card import check_output
     from bankllm.training.split import calibrate_threshold, split_validation
     from bankllm.training.train import train as fit
 
     fields = {"method": method, "rank": rank, "epochs": epochs, "base_model": base_model}
     fields |= {"max_length": max_length, "seed": seed, **parse_assignments(option or [])}
     config = TrainConfig.model_validate(fields)
+    check_output(output)
     data = datasets.load(dataset)
     typer.echo(data.describe())
     if calibrate:

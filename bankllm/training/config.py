@@ -8,7 +8,15 @@ The defaults were chosen on validation texts of Banking77; `study.csv` lists the
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from bankllm.errors import UsageError
 from bankllm.model import base_models
@@ -27,7 +35,8 @@ class TrainConfig(BaseModel):
     method: str = "lora"
     """A name in `methods.METHODS`."""
     base_model: str = "minilm"
-    """Base model, as `base_models.resolve` accepts it: `minilm`, a Hugging Face id or a folder; encoder or decoder."""
+    """Base model, as `base_models.resolve` accepts it: `minilm`, a Hugging Face id or a folder; encoder or decoder.
+    A folder becomes an absolute path, so that the classifier can be loaded from any working folder."""
     rank: int = Field(8, ge=0)
     """Rank r of LoRA. Methods without a rank ignore it."""
     alpha: int | None = Field(None, gt=0)
@@ -87,6 +96,12 @@ class TrainConfig(BaseModel):
     def published_base(self) -> str:
         """Name of the base model on the Hub, or the name of its local folder; never a path."""
         return base_models.MINILM_ID if self.base_model == "minilm" else base_models.resolve(self.base_model).name
+
+    @field_validator("base_model")
+    @classmethod
+    def _absolute(cls, name: str) -> str:
+        named = name in ("minilm", base_models.MINILM_ID)
+        return str(Path(name).resolve()) if not named and Path(name).is_dir() else name
 
     @model_validator(mode="wrap")
     @classmethod

@@ -6,18 +6,21 @@ card is `model_card.md.j2`.
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 from safetensors import SafetensorError
 
 from bankllm.datasets import licence
-from bankllm.errors import RunError, UsageError
+from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.records import Record, write_rows
+from bankllm.evidence.seal import left_by_tools
 from bankllm.model import base_models
 from bankllm.model.artifact import ADAPTER_FILE, BODY_FOLDER, TRAINING_FILE, ClassifierConfig
 from bankllm.model.torch_classifier import IntentClassifier
@@ -34,19 +37,26 @@ def check_output(output: Path) -> None:
     """Check before the training that its result can be written to `output`.
 
     Raises `UsageError` if `output` is a file, or a folder with other files, which would be overwritten, and `RunError`
-    if the parent folder is not writable.
+    if no folder with this name can be written.
     """
-    if output.exists() and not (output / TRAINING_FILE).exists() and (output.is_file() or any(output.iterdir())):
+    output = output.resolve()
+    others = output.is_file() or (output.is_dir() and any(not left_by_tools(path.name) for path in output.iterdir()))
+    if others and not (output / TRAINING_FILE).exists():
         raise UsageError(
             f"{output} exists and is not a trained classifier. Choose a new or empty folder, or the folder of an "
             "earlier classifier to replace it."
         )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(output.parent, os.W_OK):
-            raise PermissionError("permission denied")
+        if output.is_mount() or (output.exists() and not os.access(output, os.W_OK)):
+            raise PermissionError("the folder is a mount point or read-only, so it cannot be replaced")
+        with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
+            (Path(folder) / output.name).mkdir()
     except OSError as error:
-        raise _not_written(output, error) from error
+        raise RunError(
+            f"A trained classifier cannot be written to {output} ({error}). Nothing was trained. Choose a new folder "
+            "inside a writable folder."
+        ) from error
 
 
 def write_artifact(
@@ -59,39 +69,66 @@ def write_artifact(
     """Write artifact, evidence and model card, and `rows.csv` if `rows` are given. Replaces an earlier artifact.
 
     The folder appears only when all files are complete. `predictions` are the rows of `TrainResult.predictions`.
-    Returns the costs, with the size of the weights. Raises `RunError` if writing fails.
+    Returns the costs, with the size of the weights. Raises `RunError` if writing fails; the result of the training is
+    then in a folder for temporary files, if it can be written there.
     """
+    output, rows = output.resolve(), None if rows is None else list(rows)
+    try:
+        return _write(classifier, output, predictions, costs, rows)
+    except (OSError, SafetensorError, BankLLMError) as error:
+        problem = f"The trained classifier cannot be written to {output} ({error})."
+        advice = "No partial result was left. Choose a writable folder on a disk with enough free space."
+        if rescued := _rescue(classifier, output.name, predictions, costs, rows):
+            advice = f"It was written to {rescued}. Move that folder to where you want it."
+        raise RunError(f"{problem} {advice}") from error
+
+
+def _rescue(classifier: IntentClassifier, name: str, *result: Any) -> Path | None:
+    """Write the artifact to a folder for temporary files, and return its path; None if that fails, too."""
+    parent = None
+    try:
+        parent = Path(mkdtemp(prefix="bankllm-"))
+        _write(classifier, parent / name, *result)
+        return parent / name
+    except (OSError, SafetensorError, BankLLMError):
+        if parent:
+            shutil.rmtree(parent, ignore_errors=True)
+        return None
+
+
+def _write(
+    classifier: IntentClassifier,
+    output: Path,
+    predictions: Sequence[Mapping[str, object]],
+    costs: Costs,
+    rows: Iterable[Mapping[str, object]] | None,
+) -> Costs:
     artifact = classifier.artifact
     config = TrainConfig.model_validate(artifact.training["config"])
-    try:
-        with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
-            made = Path(folder) / "artifact"
-            made.mkdir()
-            with base_models.quiet_loading():
-                METHODS.get(artifact.method).artifact(classifier.module.body, made)
-            classifier.save(made)
-            size = sum(path.stat().st_size for path in made.rglob("*.safetensors"))
-            costs = costs.model_copy(update={"adapter_bytes": size})
-            records = write_evidence(made, artifact, config.published_base, predictions, costs)
-            (made / "README.md").write_text(_model_card(made, artifact, config, records), encoding="utf-8")
-            if rows is not None:
-                write_rows(made / ROWS, rows)
-            for path in made.rglob("*.*"):
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-            if output.exists():
-                output.rename(Path(folder) / "previous")
+    with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
+        made, previous = Path(folder) / "artifact", Path(folder) / "previous"
+        made.mkdir()
+        with base_models.quiet_loading():
+            METHODS.get(artifact.method).artifact(classifier.module.body, made)
+        classifier.save(made)
+        size = sum(path.stat().st_size for path in made.rglob("*.safetensors"))
+        costs = costs.model_copy(update={"adapter_bytes": size})
+        records = write_evidence(made, artifact, config.published_base, predictions, costs)
+        (made / "README.md").write_text(_model_card(made, artifact, config, records), encoding="utf-8")
+        if rows is not None:
+            write_rows(made / ROWS, rows)
+        for path in made.rglob("*.*"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if output.exists():
+            output.rename(previous)
+        try:
             made.rename(output)
-    except (OSError, SafetensorError) as error:
-        raise _not_written(output, error) from error
+        except OSError:
+            if previous.exists():
+                previous.rename(output)
+            raise
     return costs
-
-
-def _not_written(output: Path, error: Exception) -> RunError:
-    return RunError(
-        f"The trained classifier cannot be written to {output} ({error}). No partial result was left. Choose a "
-        "writable folder on a disk with enough free space."
-    )
 
 
 def _model_card(folder: Path, artifact: ClassifierConfig, config: TrainConfig, records: Mapping[str, Record]) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel
 
 from bankllm import training
 from bankllm.errors import ModelError, UsageError
@@ -15,7 +17,10 @@ from bankllm.model import base_models
 from bankllm.model.artifact import read_artifact
 from bankllm.model.encoder import EncoderWithHead, pool
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
+from bankllm.training.config import TrainConfig
+from bankllm.training.train import train
 from tests.support import ROOT
+from tests.support.small_training import three_intents, tiny_decoder
 
 KEPT = ROOT / "outputs" / "reference" / "adapters" / "probe"
 """A published classifier; an earlier version wrote its `training.json`."""
@@ -43,6 +48,45 @@ def test_folders_and_hub_ids_are_accepted(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_body(base_models.resolve(str(tmp_path)), quantised=False, device="cpu")
+
+
+@pytest.mark.parametrize("shard", ["1GB", "20KB"])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_replaced_weights_of_a_folder_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: str, legacy: bool
+) -> None:
+    """One file or shards, as safetensors or in PyTorch's format; the folder is found from any working folder."""
+    data, base = three_intents(4), tmp_path / "base"
+    tiny_decoder(base, data.train.texts)
+    AutoModel.from_pretrained(base).save_pretrained(base, max_shard_size=shard)
+    if legacy:
+        for path in base.glob("*.safetensors"):
+            torch.save(load_file(path), path.with_name(path.name.replace("model", "pytorch_model")).with_suffix(".bin"))
+            path.unlink()
+        for path in base.glob("*.index.json"):
+            text = path.read_text().replace("model-0", "pytorch_model-0").replace(".safetensors", ".bin")
+            path.with_name("pytorch_model.bin.index.json").write_text(text)
+            path.unlink()
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(method="probe", base_model="base", pooling="last")
+    trained = train(config, data, tmp_path / "probe", progress=False).classifier
+    monkeypatch.chdir("/")
+    assert training.load(tmp_path / "probe").artifact == trained.artifact
+    weights = max(base.glob("*.bin" if legacy else "*.safetensors"))
+    changed = torch.load(weights) if legacy else load_file(weights)
+    changed = {name: tensor + 1 for name, tensor in changed.items()}
+    torch.save(changed, weights) if legacy else save_file(changed, weights, {"format": "pt"})
+    with pytest.raises(ModelError, match="probe was trained on a base model with sha256"):
+        training.load(tmp_path / "probe")
+
+
+def test_only_a_folder_with_the_weights_of_minilm_has_its_name(tmp_path: Path) -> None:
+    shutil.copytree(base_models.resolve("minilm").location, tmp_path / "copy")
+    assert base_models.resolve(str(tmp_path / "copy")).conditions() == base_models.resolve("minilm").conditions()
+    other = tmp_path / "all-MiniLM-L6-v2"
+    other.mkdir()
+    (other / base_models.WEIGHTS).write_bytes(b"other weights")
+    assert base_models.resolve(str(other)).name == "folder all-MiniLM-L6-v2"
 
 
 def test_required_cuda_without_a_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

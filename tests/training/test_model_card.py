@@ -245,10 +245,39 @@ def test_an_earlier_artifact_is_replaced_completely_or_not_changed(
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
+def test_a_result_that_cannot_be_written_to_its_folder_is_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "runs").write_text("")  # since the check at the start of the training
+    with pytest.raises(
+        RunError, match=r"cannot be written to .*runs/adapter \(.*It was written to .*Move that"
+    ) as caught:
+        write_artifact(tiny(), tmp_path / "runs" / "adapter", PREDICTIONS, COSTS, iter([{"row": 1}]))
+    kept = Path(re.findall(r"written to (\S+)\. Move", str(caught.value))[0])
+    assert verify(kept).holds
+    assert (kept / "rows.csv").read_text() == "row\n1\n"
+
+
+def test_a_link_to_a_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "adapter")
+    check_output(tmp_path / "link")
+    write_artifact(tiny(), tmp_path / "link", PREDICTIONS, COSTS)
+    assert verify(tmp_path / "disk" / "adapter").holds
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_unrelated_folders_and_files_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UsageError, match="exists and is not a trained classifier"):
         check_output(tmp_path)
     with pytest.raises(RunError, match="cannot be written"):
         check_output(tmp_path / "notes.txt" / "adapter")
+    with pytest.raises(RunError, match=r"cannot be written .*File name too long.*Nothing was trained"):
+        check_output(tmp_path / ("x" * 250))
+    with pytest.raises(UsageError, match="is not a trained classifier"):
+        check_output(Path("/proc"))
+    check_output(tmp_path / "new" / "adapter")
+    (tmp_path / "new" / "adapter").mkdir()
+    (tmp_path / "new" / "adapter" / ".DS_Store").touch()
     check_output(tmp_path / "new" / "adapter")
