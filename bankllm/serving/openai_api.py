@@ -179,7 +179,8 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
 
 async def _invalid(request: Request, detail: str, *where: str | int) -> RequestValidationError:
     """The error for a value that a client must correct, at `where` in the body."""
-    return RequestValidationError([{"type": "missing", "loc": ("body", *where), "msg": detail}], await request.json())
+    fault = {"type": "missing", "loc": ("body", *where), "msg": detail}
+    return RequestValidationError([fault], body=await request.json())
 
 
 def _chunks(
