@@ -151,7 +151,7 @@ def stage_times(axis: "Axes", rows: PlotRows, title: str) -> None:
     axis.set_xlim(0, 1.3 * np.nanmax([*means, *tails]))
     axis.invert_yaxis()
     axis.grid(visible=False, axis="y")
-    plots.legend(axis, loc="lower right")
+    plots.legend_below(axis)
 
 
 def _judged(steps: Sequence[Step]) -> list[Step]:
