@@ -47,8 +47,8 @@ def load(name: str = "auto", settings: Settings | None = None) -> Dataset:
     if name in DATASETS:
         return DATASETS.get(name).load(settings or get_settings())
     folder = Path(name)
-    if folder.is_dir():
-        folder_name = folder.resolve().name
+    if name and folder.is_dir():
+        folder_name = folder.resolve().name.encode(errors="replace").decode()  # its bytes may be no valid UTF-8
         data = read_folder(folder, f"folder {folder_name}" if licence(folder_name) else folder_name, "folder")
         published = (name for name in DATASETS if DATASETS.get(name).sha256 == data.sha256)
         return replace(data, name=next(published, data.name))

@@ -53,7 +53,7 @@ def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel
         return BaseModel(MINILM_NAME, str(folder), check_weights(folder, MINILM_SHA256, MINILM_NAME))
     folder = Path(name)
     if folder.is_dir():
-        sha256, own = folder_sha256(folder), folder.resolve().name
+        sha256, own = folder_sha256(folder), folder.absolute().name.encode(errors="replace").decode()
         if sha256 == MINILM_SHA256:
             own = MINILM_NAME
         elif own == MINILM_NAME:

@@ -101,7 +101,7 @@ class TrainConfig(BaseModel):
     @classmethod
     def _absolute(cls, name: str) -> str:
         named = name in ("minilm", base_models.MINILM_ID)
-        return str(Path(name).resolve()) if not named and Path(name).is_dir() else name
+        return str(Path(name).absolute()) if not named and Path(name).is_dir() else name
 
     @model_validator(mode="wrap")
     @classmethod
