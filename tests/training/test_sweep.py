@@ -188,9 +188,9 @@ def test_a_training_that_cannot_run_states_the_reason_and_is_tried_again(tmp_pat
     both = {"qlora": TrainConfig(method="qlora", rank=2, epochs=1), "probe": TrainConfig(method="probe")}
     missing, probe = sweep(both, tiny(), tmp_path, progress=False)
     assert (missing.measured, probe.measured) == (False, True)
-    assert "pip install bitsandbytes" in str(missing.reason)
+    assert "pip install 'bankllm[train]'" in str(missing.reason)
     assert missing.rows == []
-    with pytest.raises(NotMeasured, match=r"qlora was not measured: .*pip install bitsandbytes"):
+    with pytest.raises(NotMeasured, match=r"qlora was not measured: .*needs bitsandbytes"):
         missing.costs  # noqa: B018
     assert {path.name for path in tmp_path.iterdir()} == {"probe"}
 

@@ -5,8 +5,8 @@ run must still follow from its raw rows, fit their units and data sets, and be t
 cannot detect invented rows, or a false commit or machine.
 """
 
+import re
 from pathlib import Path
-from typing import cast
 
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import find_tokens
@@ -77,22 +77,22 @@ def _verify_artifact(folder: Path) -> Verdict:
 
 def _check_card(folder: Path, records: list[Record]) -> list[Finding]:
     """Checks the model card: values in `model-index` equal the records exactly, and the claims in its text agree."""
-    from huggingface_hub import ModelCard, ModelCardData
-    from yaml import YAMLError
+    from yaml import YAMLError, safe_load
 
     try:
         text = (folder / CARD).read_text(encoding="utf-8")
-        results = cast(ModelCardData, ModelCard(text).data).eval_results or []
-    except (OSError, ValueError, YAMLError) as error:
+        header = re.match(r"\s*---\n(.*?)\n---", text, re.DOTALL)
+        models = (safe_load(header[1]) or {}).get("model-index", []) if header else []
+        metrics = [metric for model in models for result in model["results"] for metric in result["metrics"]]
+        results = [(metric["name"], metric["value"]) for metric in metrics]
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, YAMLError) as error:
         return [broken(CARD, f"the model card cannot be read ({type(error).__name__}: {error})")]
     measured = measured_by_id(records)
     faults = list(claim_faults(text, measured))
     values = {record.title: record.value for record in measured.values()}
-    for result in results:
-        if (value := values.get(result.metric_name or "")) != result.metric_value:
-            faults.append(
-                f"model-index: expected {result.metric_name} {value}, as in the records, found {result.metric_value}"
-            )
+    for name, found in results:
+        if (value := values.get(name)) != found:
+            faults.append(f"model-index: expected {name} {value}, as in the records, found {found}")
     if faults:
         return [broken(CARD, fault) for fault in faults]
     numbers = len(results) + len(list(find_tokens(text)))

@@ -11,7 +11,7 @@ from bankllm.training.train import train
 
 def test_qlora_without_bitsandbytes_is_not_measured(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(NotMeasured, match="pip install bitsandbytes"):
+    with pytest.raises(NotMeasured, match=r"pip install 'bankllm\[train\]'"):
         train(TrainConfig(method="qlora"), data, progress=False)
 
 

@@ -1,0 +1,106 @@
+"""The extras of bankllm: which packages belong to each, and which extra to install for a missing package.
+
+`pyproject.toml` defines the extras; this module reads them from the metadata of the installed bankllm.
+"""
+
+import re
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from bankllm.errors import UsageError
+
+FOR_DEVELOPERS = ("dev", "peers")
+"""Extras that no command needs."""
+OTHER_NAMES = {
+    "IPython": "ipython",
+    "PIL": "pillow",
+    "jwt": "pyjwt",
+    "mlflow": "mlflow-skinny",
+    "pythonjsonlogger": "python-json-logger",
+    "sklearn": "scikit-learn",
+    "stdnum": "python-stdnum",
+    "yaml": "pyyaml",
+}
+"""Module → package, where the names differ in more than `_` and `-`."""
+COMMANDS = {
+    "benchmark": "notebooks",
+    "export": "serve",
+    "index": "vectors",
+    "loadtest": "load",
+    "memory": "vectors",
+    "report": "share",
+    "reproduce": "notebooks",
+    "run": "notebooks",
+    "search": "vectors",
+    "serve": "serve",
+    "train": "train",
+}
+"""Command → the extra with everything that it needs."""
+
+
+class PackageMissing(UsageError, ModuleNotFoundError):
+    """A package is not installed; the message names the extra to install."""
+
+
+@cache
+def packages() -> dict[str, tuple[str, ...]]:
+    """Extra → its packages, including those of the extras that it contains; "" → the mandatory packages.
+
+    Empty if bankllm is not installed.
+    """
+    try:
+        lines = requires("bankllm") or []
+    except PackageNotFoundError:
+        return {}
+    direct: dict[str, list[str]] = {"": []}
+    contains: dict[str, list[str]] = {}
+    for line in lines:
+        name, extras = re.match(r"([\w.-]+)(?:\[([\w.,-]+)\])?", line).groups()  # type: ignore[union-attr]
+        extra = found[1] if (found := re.search(r"extra == ['\"]([\w-]+)['\"]", line)) else ""
+        direct.setdefault(extra, [])
+        if name == "bankllm":
+            contains[extra] = extras.split(",")
+        else:
+            direct[extra].append(name)
+
+    def resolved(extra: str) -> list[str]:
+        return [*direct[extra], *(name for part in contains.get(extra, ()) for name in resolved(part))]
+
+    return {extra: tuple(dict.fromkeys(resolved(extra))) for extra in direct}
+
+
+def package_of(module: str) -> str:
+    """The package that contains a module."""
+    top = module.partition(".")[0]
+    return OTHER_NAMES.get(top, top).replace("_", "-").lower()
+
+
+def not_installed(extra: str) -> list[str]:
+    """The packages of an extra that are not installed."""
+    return [name for name in packages()[extra] if not _is_installed(name)]
+
+
+def explained(error: ModuleNotFoundError, command: str = "") -> ModuleNotFoundError:
+    """Returns a `PackageMissing` that names the extra with the missing module, preferably the one of the command.
+
+    An error about a module that is in no extra is returned unchanged.
+    """
+    package = package_of(error.name or "")
+    containing = [extra for extra, names in packages().items() if package in names and extra not in FOR_DEVELOPERS]
+    if not containing:
+        return error
+    wanted = COMMANDS.get(command, "")
+    extra = wanted if wanted in containing else containing[0]
+    target = f"bankllm[{extra}]" if extra else "bankllm"
+    needs = f"`bankllm {command}` needs" if command else "This needs"
+    return PackageMissing(
+        f"{needs} the package {package}, which is not installed. Run: pip install '{target}'", name=error.name
+    )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
