@@ -6,6 +6,7 @@ Exit codes: 0 success; 1 the command failed, or verification failed; 2 wrong usa
 """
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -23,7 +24,9 @@ from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
 from bankllm.training.commands import train
+from bankllm.util.processes import reach_loopback_directly
 from bankllm.util.progress import StatusLine
+from bankllm.util.terminal import message_width, prepare_output
 from bankllm.vectors.commands import index, memory, search
 
 if TYPE_CHECKING:
@@ -46,6 +49,9 @@ ProfileOption = Annotated[
 
 def main() -> None:
     """Run the command line. A `BankLLMError` or `OSError` is printed as one paragraph, without a traceback."""
+    prepare_output()
+    reach_loopback_directly()
+    sys.argv[1:] = [re.sub(r"^(--[\w-]+=)~(?=/|$)", _in_home, argument) for argument in sys.argv[1:]]
     try:
         app()
     except BankLLMError as error:
@@ -63,8 +69,7 @@ def main() -> None:
 def _fail(error: Exception, code: int) -> None:
     if "--debug" in sys.argv:
         raise error
-    width = min(100, os.get_terminal_size().columns if sys.stderr.isatty() else 100)
-    message = textwrap.fill(f"Error: {error}", width, break_long_words=False, break_on_hyphens=False)
+    message = textwrap.fill(f"Error: {error}", message_width(), break_long_words=False, break_on_hyphens=False)
     sys.stderr.write(message + "\n")
     sys.exit(code)
 
@@ -288,6 +293,11 @@ def _command(name: str, **options: Any) -> str:
         program = [os.path.relpath(own)] if own.exists() else [sys.executable, "-m", "bankllm"]
     given = {option: value if isinstance(value, list) else [value] for option, value in options.items() if value}
     return shlex.join([*program, name, *(f"--{option}={value}" for option in given for value in given[option])])
+
+
+def _in_home(option: re.Match[str]) -> str:
+    """`--store=~/x`: a shell replaces `~` only at the beginning of a word."""
+    return f"{option[1]}{Path('~').expanduser()}"
 
 
 def _output_folder(chosen: Path | None) -> Path:

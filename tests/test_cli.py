@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bankllm import __version__
+from bankllm import __version__, extras
 from bankllm.errors import UsageError
 from bankllm.evidence.run import Run
 from bankllm.vectors.embedder import Embedder
@@ -64,6 +64,7 @@ def test_wrong_usage_prints_one_paragraph_and_writes_nothing(
 def test_a_command_names_the_extra_that_it_needs(
     bankllm: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, arguments: list[str], extra: str
 ) -> None:
+    monkeypatch.setattr(extras, "packages", lambda: {extra: (module.replace("_", "-"),)})
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.chdir(tmp_path)
     result = bankllm(*arguments)

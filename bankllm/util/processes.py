@@ -113,6 +113,20 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def reach_loopback_directly() -> None:
+    """Exclude the loopback addresses from the proxies of the environment, if there are any, for this process.
+
+    A company's proxy cannot reach a server on this machine. HTTP clients read `NO_PROXY`; some only `no_proxy`.
+    """
+    if not any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ):
+        return
+    excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if excluded.strip() != "*":
+        own = [host for host in ("127.0.0.1", "localhost", "::1") if host not in excluded.split(",")]
+        excluded = ",".join(filter(None, [excluded, *own]))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = excluded
+
+
 def is_loopback(host: str) -> bool:
     """Whether the address or host name is a loopback address, which other machines cannot reach."""
     try:
