@@ -27,12 +27,19 @@ from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, source_root
 from bankllm.util.atomic_files import check_writable
 from bankllm.util.progress import RunProgress
+from bankllm.util.writable_folders import ensure_writable
 
 Report = Callable[[str], None]
 LATEST = "LATEST"
 """File in the folder of the runs that names the newest complete run."""
 # At the end of a notebook, the idle kernel is interrupted before it is shut down, and would log that as an error.
 QUIET_KERNEL = ["--log-level=CRITICAL"]
+KERNEL_FOLDERS = {
+    "IPYTHONDIR": "~/.ipython",
+    "JUPYTER_RUNTIME_DIR": "~/.local/share/jupyter/runtime",
+    "MPLCONFIGDIR": "~/.config/matplotlib",
+}
+"""Folders in which a kernel and the libraries of its notebook write."""
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -264,6 +271,7 @@ def _execute(
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
+    ensure_writable(KERNEL_FOLDERS)
     target = folder / "notebooks" / notebook.path.name
     target.parent.mkdir(exist_ok=True)
     cells = json.loads(notebook.path.read_text(encoding="utf-8"))["cells"]
@@ -299,5 +307,5 @@ def _execute(
         return f"{target.name}: the kernel process ended unexpectedly (out of memory, or killed)"
     except OSError as error:
         target.unlink(missing_ok=True)  # an incomplete notebook cannot be opened
-        return f"{target.name} cannot be written ({os.strerror(error.errno or 0)})"
+        return f"{error.filename or target.name} cannot be read or written ({os.strerror(error.errno or 0)})"
     return None

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import subprocess
 import sys
 import warnings
@@ -19,6 +20,7 @@ from bankllm.model.artifact import ClassifierConfig, read_artifact, resolve_base
 from bankllm.model.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, OnnxMetadata
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import atomic_writer
+from bankllm.util.writable_folders import ensure_writable, is_writable
 
 if TYPE_CHECKING:
     from bankllm.model.torch_classifier import IntentClassifier
@@ -63,15 +65,22 @@ def export_onnx(folder: Path, output: Path) -> Path:
 def cached_export(folder: Path, settings: Settings) -> Path:
     """Return the path of the ONNX file of an artifact folder in `BANKLLM_CACHE`, after exporting it if it is missing.
 
-    Raises `ModelError` if the folder holds no classifier, or if the export fails.
+    If the cache cannot be written, the file is in a temporary folder until this process ends. Raises `ModelError` if
+    the folder holds no classifier, or if the export fails.
     """
     artifact = read_artifact(folder)
-    path = (settings.cache or Path(platformdirs.user_cache_dir("bankllm"))) / f"{_key(folder, artifact)}.onnx"
+    cache, name = settings.cache or Path(platformdirs.user_cache_dir("bankllm")), f"{_key(folder, artifact)}.onnx"
+    if (cache / name).exists():
+        return cache / name
+    if not is_writable(cache):
+        ensure_writable({"BANKLLM_CACHE": cache})
+        cache = Path(os.environ["BANKLLM_CACHE"])
+    path = cache / name
     if path.exists():
         return path
     # In a separate process, because torch and the exporter would stay in the memory of this process.
     command = [sys.executable, "-m", "bankllm", "export", str(folder), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise ModelError(
             f"{folder} could not be exported to ONNX. The export command reported: {done.stderr.strip()[-2000:]}"
