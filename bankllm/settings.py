@@ -1,11 +1,12 @@
 """Settings that are read from environment variables: by `get_settings()`, never at import."""
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bankllm.errors import UsageError
@@ -38,10 +39,9 @@ class Settings(BaseSettings):
     this process may use."""
     cache: Path | None = None
     """Folder for the ONNX graphs exported for serving (`BANKLLM_CACHE`); default: the user's cache folder."""
-    environment: Literal["development", "production"] = Field(
-        "development", validation_alias=AliasChoices("ENVIRONMENT", "BANKLLM_ENVIRONMENT")
-    )
-    """With `production` the server starts only if it can check customers' tokens (`ENVIRONMENT`)."""
+    environment: str = Field("development", validation_alias=AliasChoices("BANKLLM_ENVIRONMENT", "ENVIRONMENT"))
+    """With any other value than `development` the server starts only if it can check customers' tokens (`ENVIRONMENT`,
+    or `BANKLLM_ENVIRONMENT` where another program uses that name)."""
     jwt_secret: SecretStr | None = None
     """Key for the HS256 signature of the customers' tokens (`BANKLLM_JWT_SECRET`)."""
     jwks_url: str | None = None
@@ -85,6 +85,26 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("OPENAI_API_KEY", "BANKLLM_OPENAI_API_KEY")
     )
     """Key for a responder with an OpenAI-compatible API (`OPENAI_API_KEY`); a local server usually needs none."""
+
+    @field_validator("*")
+    @classmethod
+    def _in_home(cls, value: object) -> object:
+        """Replace a leading `~`, which only a shell would do, and not a container or an env file."""
+        try:
+            return value.expanduser() if isinstance(value, Path) else value
+        except RuntimeError as error:  # no such user, or a user without a home folder
+            raise ValueError("the home folder that ~ stands for cannot be found") from error
+
+    @field_validator("ledger", "responder")
+    @classmethod
+    def _after_scheme_in_home(cls, value: str) -> str:
+        scheme, colon, rest = value.partition(":")
+        return f"{scheme}{colon}{os.path.expanduser(rest)}"  # noqa: PTH111  Path would also change a URL
+
+    @field_validator("environment")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        return value.strip().lower()
 
 
 def get_settings() -> Settings:

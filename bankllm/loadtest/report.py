@@ -1,6 +1,7 @@
 """Run one load and print a summary computed from its rows (`drive`), or a short smoke test (`smoke_test`)."""
 
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import write_rows
 from bankllm.loadtest.load import Load, LoadResult, RequestRow, estimate
 from bankllm.loadtest.runner import LoadInterrupted, run_load
-from bankllm.loadtest.server_process import ServerProcess
+from bankllm.loadtest.server_process import DEMO_SETTINGS, ServerProcess
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import check_writable
 
@@ -94,7 +95,8 @@ def send(driver: str, settings: Settings, *, url: str | None, workers: int = 1, 
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-load-")))
         if url is None:
-            env = {"BANKLLM_RATE_LIMIT": "off"}
+            own = {name: os.environ[name] for name in DEMO_SETTINGS if name in os.environ}
+            env = {**own, "BANKLLM_RATE_LIMIT": "off"}
             url = stack.enter_context(ServerProcess(store=folder / "memory.sqlite", workers=workers, env=env)).url
         return run_load(url, driver, output=folder, **arguments)
 

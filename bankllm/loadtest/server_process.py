@@ -17,8 +17,18 @@ import httpx
 import psutil
 
 from bankllm.errors import ServerError
-from bankllm.util.processes import free_port, start, stop, tail
+from bankllm.util.processes import free_port, reach_loopback_directly, start, stop, tail
 
+DEMO_SETTINGS = {
+    "BANKLLM_ENVIRONMENT": "development",
+    "BANKLLM_JWT_AUDIENCE": "",
+    "BANKLLM_JWT_SECRET": "",
+    "BANKLLM_JWKS_URL": "",
+    "BANKLLM_LEDGER": "",
+    "BANKLLM_LOG_FILE": "",
+    "BANKLLM_RATE_LIMIT": "",
+}
+"""Variables that would make the server refuse the requests of a notebook, if they are exported for another server."""
 STOP_TIMEOUT_S = 15
 """Seconds between SIGTERM and SIGKILL: more than the server needs to finish its requests (10 s) and to close."""
 
@@ -26,7 +36,7 @@ STOP_TIMEOUT_S = 15
 class ServerProcess:
     """`bankllm serve` on 127.0.0.1: ready for requests inside the `with` block, stopped after it.
 
-    - `env`: variables added to the environment of this process.
+    - `env`: variables added to the environment of this process and to `DEMO_SETTINGS`.
     - `log`: file for the output of the server; a temporary file by default.
     - `program`: the command that accepts the options of `bankllm serve`.
 
@@ -55,7 +65,7 @@ class ServerProcess:
         self._command += ["--store", str(store)] if store else []
         self._command += ["--workers", str(workers)] if workers > 1 else []
         self._workers = workers
-        self._env = env
+        self._env = {**DEMO_SETTINGS, **(env or {})}
         self._log = log
         self._timeout_s = timeout_s
         self._cleanup = contextlib.ExitStack()
@@ -67,6 +77,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the server without a `with` block, for example in a notebook. Call `stop` afterwards."""
+        reach_loopback_directly()  # for clients of this process that read the proxies of the environment
         if self._log is None:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-server-"))
             self._log = Path(folder) / "server.log"

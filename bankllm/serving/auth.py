@@ -42,7 +42,7 @@ def auth_enabled(settings: Settings) -> bool:
 def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
     """Raise `UsageError` for both ways of authentication, a short secret, or no authentication that would be needed.
 
-    Authentication is needed in production and for a `host` that is not a loopback address.
+    Authentication is needed outside development, and for a `host` that is not a loopback address.
     """
     if settings.jwt_secret and settings.jwks_url:
         raise UsageError("BANKLLM_JWT_SECRET and BANKLLM_JWKS_URL are both set. Expected only one. Unset the other.")
@@ -53,11 +53,11 @@ def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
         )
     if auth_enabled(settings):
         return
-    if settings.environment == "production":
+    if settings.environment != "development":
         raise UsageError(
-            "ENVIRONMENT=production requires authentication, but neither BANKLLM_JWT_SECRET nor BANKLLM_JWKS_URL is "
-            "set. Without authentication anyone could read the accounts. Set one of them, or set "
-            "ENVIRONMENT=development to run the demo."
+            f"ENVIRONMENT={settings.environment} requires authentication, but neither BANKLLM_JWT_SECRET nor "
+            "BANKLLM_JWKS_URL is set. Without authentication anyone could read the accounts. Set one of them, or set "
+            "BANKLLM_ENVIRONMENT=development to run the demo."
         )
     if not is_loopback(host):
         raise UsageError(
