@@ -25,6 +25,7 @@ from bankllm.model import base_models
 from bankllm.model.artifact import Classifier, ClassifierConfig
 from bankllm.settings import Settings
 from bankllm.util.redaction import mask
+from bankllm.util.text import is_blank
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import Message, VectorService, open_service
 
@@ -102,7 +103,7 @@ class ChatEngine:
         self, message: str, customer_id: str, conversation_id: str | None = None, request_id: str = ""
     ) -> PendingChat:
         """Check a message and queue it for the encoder, without waiting. Raises as `chat` does."""
-        if not message.strip() or len(message) > MAX_MESSAGE_CHARACTERS:
+        if is_blank(message) or len(message) > MAX_MESSAGE_CHARACTERS:
             raise UsageError(
                 f"Expected a message of 1 to {MAX_MESSAGE_CHARACTERS} characters, not only spaces; got {len(message)} "
                 "characters."

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bankllm.datasets.dataset import Dataset, Split
 from bankllm.errors import DataError
+from bankllm.util.text import is_blank
 
 COLUMNS = ["text", "category"]
 
@@ -69,7 +70,8 @@ def _parse(content: bytes, path: Path) -> list[tuple[str, str]]:
         header = next(reader, [])
         if header != COLUMNS:
             raise DataError(f"{path}: expected the columns text,category, found {','.join(header) or 'nothing'}.")
-        pairs = [_check_row(row, f"{path}, row {reader.line_num}") for row in reader]
+        lines = (row for row in reader if len(row) > 1 or not is_blank("".join(row)))  # without blank lines
+        pairs = [_check_row(row, f"{path}, row {reader.line_num}") for row in lines]
     except csv.Error as error:
         where = f"{path}, row {reader.line_num}"
         raise DataError(f"{where}: not valid CSV ({error}). Correct or restore the file.") from error
@@ -84,6 +86,6 @@ def _check_row(row: list[str], where: str) -> tuple[str, str]:
     text, label = row[0].strip(), row[1].strip()
     if "\0" in text or "\0" in label:
         raise DataError(f"{where}: found a NUL byte. The file is damaged or UTF-16. Save it as UTF-8.")
-    if not text or not label:
-        raise DataError(f"{where}: the {'text' if not text else 'category'} is empty. Fill in or remove the row.")
+    if is_blank(text) or is_blank(label):
+        raise DataError(f"{where}: the {'text' if is_blank(text) else 'category'} is empty. Fill in or remove the row.")
     return text, label

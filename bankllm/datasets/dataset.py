@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 
 from bankllm.errors import DataError
+from bankllm.util.text import is_blank
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Dataset:
         for name, split in (("train", self.train), ("test", self.test)):
             for row, (text, label) in enumerate(zip(split.texts, split.labels, strict=True)):
                 where = f"{self.name}, {name} text {row} (counted from 0): expected"
-                if not isinstance(text, str) or not text.strip():
+                if not isinstance(text, str) or is_blank(text):
                     raise DataError(f"{where} a non-blank text, got {text!r}.")
                 if not isinstance(label, Integral) or not 0 <= label < len(self.label_names):
                     last = len(self.label_names) - 1

@@ -8,6 +8,7 @@ import typer
 
 from bankllm.errors import DataError, UsageError
 from bankllm.settings import get_settings
+from bankllm.util.text import is_blank
 
 StoreOption = Annotated[Path, typer.Option(help="SQLite file of the vector store.")]
 UserOption = Annotated[str | None, typer.Option(help="Customer id, such as CUST001.")]
@@ -17,7 +18,10 @@ BaseModelOption = Annotated[str, typer.Option(help="Embedding model: minilm, a H
 
 def index(
     source: Annotated[
-        str, typer.Argument(help="A data set (teller77, banking77, auto) or a text file with one text per line.")
+        str,
+        typer.Argument(
+            help="A data set (teller77, banking77, auto), a text file with one text per line, or - (stdin)."
+        ),
     ],
     user: UserOption = None,
     collection: CollectionOption = None,
@@ -77,18 +81,19 @@ def _read(source: str) -> tuple[list[str], list[str]]:
     from bankllm import datasets
     from bankllm.vectors.namespaces import MAX_TEXT_CHARACTERS
 
-    path = Path(source)
+    path = Path("/dev/stdin" if source == "-" else source).expanduser()
     if path.suffix and not path.exists():
         raise DataError(
             f"There is no file {path}. Expected a text file with one text per line, or a data set (teller77, "
             "banking77, auto). Check the path."
         )
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         data = datasets.load(source)
         labels = [*data.train.labels, *data.test.labels]
         return [*data.train.texts, *data.test.texts], [data.label_names[label] for label in labels]
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        # Unlike `splitlines`, which also ends a line at a form feed, U+0085 or U+2028.
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 text. Expected a UTF-8 file with one text per line; convert the file first."
@@ -99,7 +104,7 @@ def _read(source: str) -> tuple[list[str], list[str]]:
                 f"{path}, line {number} has {len(line)} characters: expected at most {MAX_TEXT_CHARACTERS}. Split the "
                 "line."
             )
-    texts = [line for line in lines if line]
+    texts = [line for line in lines if not is_blank(line)]
     return texts, [""] * len(texts)
 
 

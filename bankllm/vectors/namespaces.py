@@ -15,6 +15,7 @@ import numpy as np
 
 from bankllm.errors import UsageError
 from bankllm.util.redaction import mask, mask_metadata
+from bankllm.util.text import is_blank
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Match, MetadataValue, Row
 from bankllm.vectors.store import VectorStore
@@ -191,7 +192,7 @@ def check_name(what: str, name: str) -> None:
 
 def check_text(name: str, text: str) -> None:
     """Raises `UsageError` if the argument `name` is not a str, is blank, or is longer than `MAX_TEXT_CHARACTERS`."""
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or is_blank(text):
         raise UsageError(f"{name} is empty: expected 1–{MAX_TEXT_CHARACTERS} characters of text.")
     if len(text) > MAX_TEXT_CHARACTERS:
         raise UsageError(
