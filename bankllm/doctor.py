@@ -60,7 +60,7 @@ def examine(settings: Settings) -> Iterator[Check]:
 def _extras() -> Check:
     """Lists the extras whose packages are installed, and those of which a package is missing."""
     missing = {extra: extras.not_installed(extra) for extra in sorted({*extras.packages()} - {"", "all"})}
-    for extra in extras.FOR_DEVELOPERS:
+    for extra in extras.DEVELOPING:
         missing.pop(extra, None)
     installed = ", ".join(extra for extra, names in missing.items() if not names) or "none"
     wanted = ",".join(extra for extra, names in missing.items() if names)

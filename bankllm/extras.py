@@ -3,13 +3,14 @@
 `pyproject.toml` defines the extras; this module reads them from the metadata of the installed bankllm.
 """
 
+import contextlib
 import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from bankllm.errors import UsageError
 
-FOR_DEVELOPERS = ("dev", "peers")
+DEVELOPING = ("dev", "peers")
 """Extras that no command needs."""
 OTHER_NAMES = {
     "IPython": "ipython",
@@ -43,30 +44,17 @@ class PackageMissing(UsageError, ModuleNotFoundError):
 
 
 @cache
-def packages() -> dict[str, tuple[str, ...]]:
+def packages() -> dict[str, list[str]]:
     """Extra → its packages, including those of the extras that it contains; "" → the mandatory packages.
 
     Empty if bankllm is not installed.
     """
-    try:
-        lines = requires("bankllm") or []
-    except PackageNotFoundError:
-        return {}
-    direct: dict[str, list[str]] = {"": []}
-    contains: dict[str, list[str]] = {}
-    for line in lines:
-        name, extras = re.match(r"([\w.-]+)(?:\[([\w.,-]+)\])?", line).groups()  # type: ignore[union-attr]
-        extra = found[1] if (found := re.search(r"extra == ['\"]([\w-]+)['\"]", line)) else ""
-        direct.setdefault(extra, [])
-        if name == "bankllm":
-            contains[extra] = extras.split(",")
-        else:
-            direct[extra].append(name)
-
-    def resolved(extra: str) -> list[str]:
-        return [*direct[extra], *(name for part in contains.get(extra, ()) for name in resolved(part))]
-
-    return {extra: tuple(dict.fromkeys(resolved(extra))) for extra in direct}
+    found: dict[str, list[str]] = {}
+    with contextlib.suppress(PackageNotFoundError):
+        for line in requires("bankllm") or ():
+            extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+            found.setdefault(extra[1] if extra else "", []).append(re.split(r"[^\w.-]", line)[0])
+    return found
 
 
 def package_of(module: str) -> str:
@@ -81,16 +69,16 @@ def not_installed(extra: str) -> list[str]:
 
 
 def explained(error: ModuleNotFoundError, command: str = "") -> ModuleNotFoundError:
-    """Returns a `PackageMissing` that names the extra with the missing module, preferably the one of the command.
+    """Returns a `PackageMissing` that names an extra with the missing module: that of the command, else the smallest.
 
     An error about a module that is in no extra is returned unchanged.
     """
     package = package_of(error.name or "")
-    containing = [extra for extra, names in packages().items() if package in names and extra not in FOR_DEVELOPERS]
-    if not containing:
+    sizes = {extra: len(names) for extra, names in packages().items() if package in names and extra not in DEVELOPING}
+    if not sizes:
         return error
     wanted = COMMANDS.get(command, "")
-    extra = wanted if wanted in containing else containing[0]
+    extra = wanted if wanted in sizes else min(sizes, key=sizes.__getitem__)
     target = f"bankllm[{extra}]" if extra else "bankllm"
     needs = f"`bankllm {command}` needs" if command else "This needs"
     return PackageMissing(

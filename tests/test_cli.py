@@ -1,6 +1,7 @@
 """The command line: output, exit codes, and errors as one paragraph without a traceback."""
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -113,6 +114,55 @@ def test_index_and_search_the_memory_of_a_customer(bankllm: Cli, tmp_path: Path)
     assert "line 2 has 5000 characters: expected at most 4000. Split the line." in " ".join(long.stderr.split())
     texts.write_bytes(b"\xff\xfe")
     assert bankllm("index", str(texts), "--user", "CUST001", "--store", store).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        (b"\xef\xbb\xbfmy card is lost\nhello\n", ["my card is lost", "hello"]),
+        ("one\u2028line\n".encode(), ["one\u2028line"]),
+        ("one\x85line\n".encode(), ["one\x85line"]),
+        (b"one\x0cline\nand\x0bone\x1cmore", ["one\x0cline", "and\x0bone\x1cmore"]),
+        (b"crlf\r\nlines\r\n", ["crlf", "lines"]),
+        (b"old\rmac", ["old", "mac"]),
+        (b"\n\n  \nhello\n\n", ["hello"]),
+        ("\u200b\n\ufeff\nhello\n".encode(), ["hello"]),
+        (b"no line end", ["no line end"]),
+        ("  \u00e9t\u00e9 \u732b  \n".encode(), ["\u00e9t\u00e9 \u732b"]),
+    ],
+)
+def test_index_stores_one_text_per_line(bankllm: Cli, tmp_path: Path, content: bytes, texts: list[str]) -> None:
+    file, store = tmp_path / "texts", tmp_path / "memory.sqlite"
+    file.write_bytes(content)
+    stored = bankllm("index", str(file), "--collection", "c", "--store", str(store))
+    assert stored.stdout.strip() == f"{len(texts)} texts stored in the collection c", stored.stderr
+    found = bankllm("search", "hello", "--collection", "c", "--store", str(store)).stdout
+    assert sorted(line[7:] for line in found.rstrip("\n").split("\n")) == sorted(texts)
+
+
+def test_index_reads_standard_input(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bankllm", "index", "-", "--user", "CUST001", "--store", "memory.sqlite"]
+    done = subprocess.run(command, input="my card is lost\nhello\n", cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "2 texts stored for CUST001", done.stderr
+
+
+def test_index_reads_a_pipe(bankllm: Cli, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="utf-8") as pipe:  # noqa: PTH123
+        pipe.write("my card is lost\nhello\n")
+    stored = bankllm("index", f"/dev/fd/{reading}", "--user", "CUST001", "--store", str(tmp_path / "memory.sqlite"))
+    os.close(reading)
+    assert stored.stdout.strip() == "2 texts stored for CUST001", stored.stderr
+
+
+def test_an_option_with_a_tilde_names_the_home_folder(
+    bankllm: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert "There is no file" in bankllm("memory", "compact", "--store=~/none").stderr
+    told = bankllm("memory", "compact", "--store=~/none").stderr
+    assert f"{tmp_path}/none" in told.replace("\n", "")
 
 
 def test_index_and_search_a_collection(bankllm: Cli, tmp_path: Path) -> None:

@@ -83,3 +83,51 @@ def test_profiles_have_the_documented_sizes() -> None:
     assert all(entry.seeds == (0,) for entry in quick.training)
     for profile in PROFILES.values():
         assert {"lora", "qlora"} <= {entry.method for entry in profile.training}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("BANKLLM_OUTPUT", "~/runs", "HOME/runs"),
+        ("BANKLLM_OUTPUT", "~", "HOME"),
+        ("BANKLLM_STORE", "~/a/../m.sqlite", "HOME/a/../m.sqlite"),
+        ("BANKLLM_CACHE", "~root/cache", "/root/cache"),
+        ("BANKLLM_BANKING77", "/x/~/data", "/x/~/data"),
+        ("BANKLLM_NOTEBOOKS", "notes~", "notes~"),
+        ("BANKLLM_LEDGER", "sqlite:~/bank.sqlite", "sqlite:HOME/bank.sqlite"),
+        ("BANKLLM_LEDGER", "demo:", "demo:"),
+        ("BANKLLM_RESPONDER", "transformers:~/model", "transformers:HOME/model"),
+        ("BANKLLM_RESPONDER", "openai:http://127.0.0.1:1/~me//v1#m", "openai:http://127.0.0.1:1/~me//v1#m"),
+    ],
+)
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str) -> None:
+    monkeypatch.setenv("HOME", "/home/mine")
+    monkeypatch.setenv(variable, value)
+    found = getattr(get_settings(), variable.removeprefix("BANKLLM_").lower())
+    assert str(found) == expected.replace("HOME", "/home/mine")
+
+
+def test_a_tilde_without_a_home_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANKLLM_OUTPUT", "~no_such_user/runs")
+    with pytest.raises(UsageError, match="BANKLLM_OUTPUT: Value error, the home folder that ~ stands for cannot be"):
+        get_settings()
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "expected"),
+    [
+        (None, "staging", "staging"),
+        (None, " Production ", "production"),
+        (None, "", "development"),
+        ("development", "prod", "development"),
+        ("", "test", "test"),
+        ("Production", None, "production"),
+    ],
+)
+def test_any_name_of_an_environment_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, own: str | None, others: str | None, expected: str
+) -> None:
+    for name, value in (("BANKLLM_ENVIRONMENT", own), ("ENVIRONMENT", others)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert get_settings().environment == expected

@@ -90,7 +90,7 @@ def libraries() -> dict[str, str | None]:
     """Returns the versions of bankllm, its dependencies and those of its extras; None for one that is not installed."""
     versions: dict[str, str | None] = {"bankllm": __version__}
     for extra, names in extras.packages().items():
-        if extra not in extras.FOR_DEVELOPERS:
+        if extra not in extras.DEVELOPING:
             versions |= dict.fromkeys(names)
     for name in versions:
         with contextlib.suppress(PackageNotFoundError):

@@ -8,6 +8,7 @@ An artifact folder holds:
 - for full fine-tuning, the weights of the body in `body/`.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,7 +150,9 @@ def read_artifact(folder: Path) -> ClassifierConfig:
             "notebook 03 wrote."
         )
     try:
-        return ClassifierConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        return ClassifierConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({os.strerror(error.errno or 0)}). Check its permissions.") from error
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         field = ".".join(map(str, fault["loc"])) or "the top level"

@@ -10,7 +10,8 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -51,7 +52,7 @@ def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel
     if name in ("minilm", MINILM_ID):
         folder = _minilm_folder(settings or get_settings())
         return BaseModel(MINILM_NAME, str(folder), check_weights(folder, MINILM_SHA256, MINILM_NAME))
-    folder = Path(name)
+    folder = Path(name).expanduser()
     if folder.is_dir():
         sha256, own = folder_sha256(folder), folder.absolute().name.encode(errors="replace").decode()
         if sha256 == MINILM_SHA256:
@@ -59,7 +60,7 @@ def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel
         elif own == MINILM_NAME:
             own = f"folder {own}"
         return BaseModel(own, str(folder), sha256)
-    if name.startswith(("/", ".")):
+    if name.startswith(("/", ".", "~")) or folder.is_file():
         raise ModelError(f"No model folder at {name}. Pass a folder that contains config.json and {WEIGHTS}.")
     return BaseModel(name, name, None)
 
@@ -75,6 +76,76 @@ def folder_sha256(folder: Path) -> str | None:
     files = sorted(path for pattern in WEIGHT_FILES for path in folder.glob(pattern))
     lines = "".join(f"{sha256_of(str(path))}  {path.name}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest() if files else None
+
+
+def ready_to_load(base: BaseModel, settings: Settings | None = None) -> str:
+    """Return the folder or Hub id to load; with `BANKLLM_OFFLINE`, the folder of a Hub id in the Hugging Face cache.
+
+    Raises `ModelError` if that id is not cached, and for a local file that is cut off or holds no weights, such as the
+    pointer of Git LFS.
+    """
+    location = base.location
+    if (settings or get_settings()).offline and not Path(location).is_dir():
+        location = _cached_folder(location)
+    for path in sorted(Path(location).glob("*")):
+        if fault := _weights_fault(path):
+            raise ModelError(
+                f"The base model {base.name} cannot be loaded: {path} {fault} ({path.stat().st_size:,} bytes). "
+                "Expected the complete weights. Download or copy the file again."
+            )
+    return location
+
+
+def _cached_folder(name: str) -> str:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(name, local_files_only=True)
+    except (OSError, ValueError) as error:  # not cached; not a valid id
+        raise ModelError(
+            f"BANKLLM_OFFLINE=1 forbids the download of {name}, and it is not in the Hugging Face cache. Expected "
+            "minilm, a folder with config.json and weights, or a cached Hub id. Unset BANKLLM_OFFLINE once to "
+            "download the model, or pass the path of a folder."
+        ) from error
+
+
+def check_tensors(base: BaseModel, missing: Iterable[str]) -> None:
+    """Raise `ModelError` if tensors are missing in the weights, which transformers would replace by random ones.
+
+    An encoder's pooler is not used, and many models are published without one.
+    """
+    if absent := sorted(name for name in missing if "pooler." not in name):
+        raise ModelError(
+            f"The base model {base.name} cannot be loaded: its weights lack {len(absent)} tensors that its config.json "
+            f"describes, such as {absent[0]}. Expected the weights and the config.json of one model."
+        )
+
+
+def _weights_fault(path: Path) -> str | None:
+    """What is wrong with a weights file; None for other files, too.
+
+    A safetensors file has the length of its header, the header, and the tensors. A `.bin` file is a zip archive, or a
+    pickle of an old PyTorch.
+    """
+    if path.name.startswith("pytorch_model") and path.suffix == ".bin":
+        with path.open("rb") as file:
+            is_pickle = file.read(1) == b"\x80"
+        return None if is_pickle or zipfile.is_zipfile(path) else "is cut off, or is no file of PyTorch"
+    if path.suffix != ".safetensors":
+        return None
+    with path.open("rb") as file:
+        length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+        if size < 8 + length:
+            return "is no safetensors file, or is cut off"
+        try:
+            tensors = json.loads(file.read(length))
+            tensors.pop("__metadata__", None)
+            end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return "is no safetensors file"
+    if not end:
+        return "has no tensors"
+    return None if size == 8 + length + end else f"is damaged: its header describes {8 + length + end:,} bytes"
 
 
 def sha256_of(path: str) -> str:

@@ -1,7 +1,9 @@
 """The intent classifier in torch: transformer body, pooling and head. `bankllm.model.artifact` describes its folder."""
 
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,9 +58,14 @@ class IntentClassifier(Classifier):
             with base_models.quiet_loading():
                 body = body.dequantize().float()
         if (folder / ADAPTER_FILE).exists():
-            with base_models.quiet_loading():
-                from peft import PeftModel
+            from peft import PeftModel
 
+            fault = f"The adapter of {folder.name} cannot be loaded"
+            with (
+                _explained(fault, "Train the classifier again, or copy its folder again."),
+                base_models.quiet_loading(),
+            ):
+                warnings.filterwarnings("error", "Found missing adapter keys")
                 body = PeftModel.from_pretrained(body, str(folder))
             if dequantise or not artifact.quantised:
                 body = body.merge_and_unload()
@@ -96,6 +103,16 @@ class IntentClassifier(Classifier):
         (folder / TRAINING_FILE).write_text(self.artifact.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+@contextmanager
+def _explained(fault: str, expected: str) -> Iterator[None]:
+    """Raise a `ModelError` for any error: those of transformers, tokenizers and safetensors have no common base."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip() or "no message").splitlines()[0]
+        raise ModelError(f"{fault} ({type(error).__name__}: {reason}). {expected}") from error
+
+
 def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artifact: ClassifierConfig) -> None:
     """Load the head from `head.safetensors`. Raises `KeyError` or `RuntimeError` if it does not fit."""
     if artifact.kernel_gamma is None:
@@ -118,24 +135,24 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: i
 
 def load_body(base: base_models.BaseModel, *, quantised: bool, device: str) -> Any:
     """Load the base model without a head, in 4 bits if `quantised`. Raises `ModelError` if it cannot be loaded."""
+    location = base_models.ready_to_load(base)
     options: dict[str, Any] = {}
     if quantised:
         # By default transformers loads a 4-bit model to the first GPU, and it cannot be moved afterwards.
         options = {"quantization_config": base_models.quantisation_config(), "device_map": {"": device}}
-    try:
-        with base_models.quiet_loading():
-            body = AutoModel.from_pretrained(base.location, **options)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"The base model {base.name} cannot be loaded ({str(error).splitlines()[0]}). Pass a Hugging Face id that "
-            "is cached or reachable, or a local folder with config.json and weights."
-        ) from error
+    expected = "Pass a Hugging Face id that is cached or reachable, or a local folder with config.json and weights."
+    with _explained(f"The base model {base.name} cannot be loaded", expected), base_models.quiet_loading():
+        body, report = AutoModel.from_pretrained(location, output_loading_info=True, **options)
+    base_models.check_tensors(base, report["missing_keys"])
     return body if quantised else body.to(device)
 
 
 def load_tokenizer(base: base_models.BaseModel) -> PreTrainedTokenizerBase:
     """Load the tokenizer. It pads on the right; without a padding token it pads with the end-of-text token."""
-    tokenizer = AutoTokenizer.from_pretrained(base.location)
+    fault = f"The tokenizer of the base model {base.name} cannot be loaded"
+    location = base_models.ready_to_load(base)
+    with _explained(fault, "Expected tokenizer.json and tokenizer_config.json beside the weights."):
+        tokenizer = AutoTokenizer.from_pretrained(location)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"

@@ -69,7 +69,7 @@ class Embedder:
         base = base_models.resolve(base_model, settings)
         self.model_id = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
         """Name and weight hash of the model. Vectors with different ids must never be compared."""
-        self._encode = encode or _sentence_transformer(base, base_models.device(settings))
+        self._encode = encode or _sentence_transformer(base, base_models.device(settings), settings)
         self.dim = int(self._encode(["warm up"]).shape[1])
         self.counts = CacheCounts()
         limit = (settings or get_settings()).embedding_cache_bytes if cache_bytes is None else cache_bytes
@@ -133,15 +133,22 @@ def _size(vector: np.ndarray) -> int:
     return vector.nbytes + ENTRY_OVERHEAD
 
 
-def _sentence_transformer(base: base_models.BaseModel, device: str) -> Encode:
+def _sentence_transformer(base: base_models.BaseModel, device: str, settings: Settings | None) -> Encode:
     with base_models.quiet_loading():
         from sentence_transformers import SentenceTransformer
 
+        from bankllm.model.torch_classifier import load_body
+
+        if base.sha256 != base_models.MINILM_SHA256:
+            # SentenceTransformer itself only logs which tensors it has replaced by random ones.
+            load_body(base, quantised=False, device="cpu")
+        location = base_models.ready_to_load(base, settings)
         try:
-            model = SentenceTransformer(base.location, device=device)
-        except (OSError, ValueError) as error:
+            model = SentenceTransformer(location, device=device)
+        except Exception as error:  # those of transformers, tokenizers and safetensors have no common base class
             raise ModelError(
-                f"The embedding model {base.name} cannot be loaded ({str(error).splitlines()[0]}). Expected a Hugging "
+                f"The embedding model {base.name} cannot be loaded ({type(error).__name__}: "
+                f"{(str(error).strip() or 'no message').splitlines()[0]}). Expected a Hugging "
                 "Face id that is cached or can be downloaded, or a local folder with config.json and weights."
             ) from error
     return partial(model.encode, normalize_embeddings=True, show_progress_bar=False)

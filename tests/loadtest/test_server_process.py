@@ -1,6 +1,9 @@
 """Start and stop of a server process, and its error messages."""
 
+import ast
+import os
 import signal
+import sys
 from pathlib import Path
 
 import httpx
@@ -8,7 +11,9 @@ import psutil
 import pytest
 
 from bankllm.errors import ServerError
-from bankllm.loadtest.server_process import ServerProcess
+from bankllm.loadtest.server_process import DEMO_SETTINGS, ServerProcess
+from bankllm.serving.auth import auth_enabled
+from bankllm.settings import get_settings
 from tests.support.loadtest_app import APP
 
 
@@ -43,3 +48,19 @@ def test_a_server_that_does_not_become_ready_is_stopped() -> None:
 def test_a_server_that_was_not_started_has_no_pid() -> None:
     with pytest.raises(ServerError, match="was not started"):
         _ = ServerProcess(program=APP).pid
+
+
+def test_settings_of_another_server_do_not_reach_this_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The requests of a notebook have no tokens, and its customers are those of the demo."""
+    for name, value in DEMO_SETTINGS.items():
+        monkeypatch.setenv(name, value or "exported for production")
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    seen = tmp_path / "seen"
+    code = f"import os; open({str(seen)!r}, 'w').write(repr(dict(os.environ)))"
+    with pytest.raises(ServerError):
+        ServerProcess(program=(sys.executable, "-c", code), env={"BANKLLM_RATE_LIMIT": "off"}).start()
+    environment = ast.literal_eval(seen.read_text())
+    assert {name: environment[name] for name in DEMO_SETTINGS} == DEMO_SETTINGS | {"BANKLLM_RATE_LIMIT": "off"}
+    monkeypatch.setattr(os, "environ", environment)
+    assert not auth_enabled(get_settings())
+    assert get_settings().environment == "development"

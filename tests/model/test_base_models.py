@@ -1,6 +1,7 @@
 """Base models are found and their weights checked, and a classifier is saved, loaded and used."""
 
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,16 +10,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoModel, BertConfig, BertModel
 
 from bankllm import training
+from bankllm.assistant.wording.responders.transformers_model import TransformersModel
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import read_artifact
 from bankllm.model.encoder import EncoderWithHead, pool
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
+from bankllm.settings import Settings
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
+from bankllm.vectors.embedder import Embedder
 from tests.support import ROOT
 from tests.support.small_training import three_intents, tiny_decoder
 
@@ -87,6 +91,108 @@ def test_only_a_folder_with_the_weights_of_minilm_has_its_name(tmp_path: Path) -
     other.mkdir()
     (other / base_models.WEIGHTS).write_bytes(b"other weights")
     assert base_models.resolve(str(other)).name == "folder all-MiniLM-L6-v2"
+
+
+def damaged(folder: Path, fault: str) -> None:
+    """A one-layer encoder with its tokenizer in `folder`, and one fault."""
+    config = BertConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=30522
+    )
+    BertModel(config).save_pretrained(folder)
+    load_tokenizer(base_models.resolve("minilm")).save_pretrained(folder)
+    weights = folder / base_models.WEIGHTS
+    content = weights.read_bytes()
+    match fault:
+        case "empty":
+            weights.write_bytes(b"")
+        case "cut off in the header":
+            weights.write_bytes(content[:100])
+        case "cut off in the tensors":
+            weights.write_bytes(content[:-1000])
+        case "longer":
+            weights.write_bytes(content + b"\0")
+        case "pointer":
+            weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:53aa5117\nsize 90868376\n")
+        case "page":
+            weights.write_text("<!DOCTYPE html><title>404 Not Found</title>")
+        case "header without tensors":
+            weights.write_bytes((2).to_bytes(8, "little") + b"{}")
+        case "header is no object":
+            weights.write_bytes((2).to_bytes(8, "little") + b"[]")
+        case "others":
+            save_file({"decoder.weight": torch.ones(8, 8)}, weights, {"format": "pt"})
+        case "shapes":
+            save_file({name: tensor[..., :4].clone() for name, tensor in load_file(weights).items()}, weights)
+        case "old format, cut off":
+            weights.unlink()
+            torch.save({"a": torch.ones(100)}, folder / "pytorch_model.bin")
+            (folder / "pytorch_model.bin").write_bytes((folder / "pytorch_model.bin").read_bytes()[:500])
+        case "old format, text":
+            weights.rename(folder / "pytorch_model.bin").write_text("no weights")
+        case "config":
+            (folder / "config.json").write_text('{"model_type": "be')
+        case "none":
+            weights.unlink()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("empty", r"is no safetensors file, or is cut off \(0 bytes\)\. Expected the complete weights"),
+        ("cut off in the header", "is no safetensors file, or is cut off"),
+        ("cut off in the tensors", "is damaged: its header describes"),
+        ("longer", "is damaged: its header describes"),
+        ("pointer", "is no safetensors file, or is cut off"),
+        ("page", "is no safetensors file, or is cut off"),
+        ("header without tensors", "has no tensors"),
+        ("header is no object", "is no safetensors file"),
+        ("others", "its weights lack 2. tensors that its config.json describes, such as embeddings"),
+        ("shapes", "RuntimeError"),
+        ("old format, cut off", "pytorch_model.bin is cut off, or is no file of PyTorch"),
+        ("old format, text", "pytorch_model.bin is cut off, or is no file of PyTorch"),
+        ("config", "config.json"),
+        ("none", "no file named"),
+    ],
+)
+def test_weights_that_are_cut_off_or_are_none_are_refused(tmp_path: Path, fault: str, told: str) -> None:
+    damaged(tmp_path, fault)
+    base = base_models.resolve(str(tmp_path))
+    with pytest.raises(ModelError, match=f"(?s)The base model {base.name} cannot be loaded.*{told}"):
+        load_body(base, quantised=False, device="cpu")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Embedder(str(tmp_path))
+    with pytest.raises(ModelError, match=r"cannot be loaded|could not be loaded"):
+        TransformersModel(str(tmp_path), Settings())
+
+
+@pytest.mark.parametrize("name", ["org/model", "no-such-model", "a/b/c", "two words", "models/mine", "bert-base-cased"])
+def test_offline_no_model_is_looked_for_on_a_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was opened"))
+    base = base_models.resolve(name)
+    told = f"BANKLLM_OFFLINE=1 forbids the download of {name}, and it is not in the Hugging Face cache"
+    for use in (
+        lambda: load_body(base, quantised=False, device="cpu"),
+        lambda: load_tokenizer(base),
+        lambda: Embedder(name),
+        lambda: TransformersModel(name, Settings(offline=True)),
+    ):
+        with pytest.raises(ModelError, match=told):
+            use()
+
+
+def test_offline_a_cached_model_is_used_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = tmp_path / "models--org--model" / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    refs = tmp_path / "models--org--model" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("c0ffee")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    damaged(snapshot, "nothing")
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was opened"))
+    base = base_models.resolve("org/model")
+    assert load_body(base, quantised=False, device="cpu").config.hidden_size == 8
+    assert load_tokenizer(base)("hello").input_ids
+    assert Embedder("org/model").encode(["hello"]).shape == (1, 8)
 
 
 def test_required_cuda_without_a_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The ONNX graph gives the same results as torch, needs no other files, and is written atomically."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -140,9 +141,32 @@ def test_a_cached_graph_is_reused_until_the_artifact_changes(monkeypatch: pytest
 
 @pytest.mark.slow
 def test_the_error_of_a_failed_export_states_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match=r"could not be exported to ONNX\.[\s\S]*cannot\s+be\s+written"):
-        cached_export(DEFAULT_ADAPTER, Settings(cache=tmp_path / "file"))
+    shutil.copytree(DEFAULT_ADAPTER, tmp_path / "artifact")
+    (tmp_path / "artifact" / "head.safetensors").write_bytes(b"cut")
+    with pytest.raises(ModelError, match=r"could not be exported to ONNX\.[\s\S]*head\.safetensors\s+is\s+damaged"):
+        cached_export(tmp_path / "artifact", Settings(cache=tmp_path))
+
+
+@pytest.mark.parametrize("cache", ["/dev/null", "/dev/null/bankllm", "/proc/bankllm"])
+def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, cache: str
+) -> None:
+    monkeypatch.setenv("BANKLLM_CACHE", cache)  # restored after the test
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    commands: list[list[str]] = []
+
+    def write_graph(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        Path(command[-1]).touch()
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", write_graph)
+    found = [cached_export(DEFAULT_ADAPTER, Settings.model_construct(cache=Path(cache))) for _ in range(2)]
+    assert found[0] == found[1] == Path(os.environ["BANKLLM_CACHE"]) / found[0].name  # the workers of a server find it
+    assert len(commands) == 1
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{cache} cannot be written, so a temporary folder is used.")
+    assert "set BANKLLM_CACHE to a writable folder" in warning
 
 
 @pytest.mark.slow

@@ -148,6 +148,7 @@ def test_unavailable_identity_provider_gives_503(engine):
     ("settings", "host", "message"),
     [
         (Settings(ENVIRONMENT="production"), "127.0.0.1", "neither BANKLLM_JWT_SECRET nor BANKLLM_JWKS_URL is set"),
+        (Settings(ENVIRONMENT="staging"), "127.0.0.1", "ENVIRONMENT=staging requires authentication"),
         (Settings(), "0.0.0.0", "only on a loopback address such as 127.0.0.1, not on 0.0.0.0"),
         (Settings(), "bank.example", "only on a loopback address such as 127.0.0.1, not on bank.example"),
         (Settings(jwt_secret="short"), "127.0.0.1", "has 5 bytes, expected at least 32"),

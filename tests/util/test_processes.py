@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -59,3 +61,34 @@ def test_run_stops_a_child_at_its_timeout(tmp_path: Path) -> None:
     finished = processes.run(["sleep", "300"], tmp_path / "log", timeout_s=0.2)
     assert finished.cpu_s is None
     assert finished.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("proxy", ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, "127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "corp.example"}, "corp.example,127.0.0.1,localhost,::1"),
+        ({"no_proxy": "localhost,.corp"}, "localhost,.corp,127.0.0.1,::1"),
+        ({"NO_PROXY": "*"}, "*"),
+        ({"NO_PROXY": "a", "no_proxy": "b"}, "b,127.0.0.1,localhost,::1"),
+    ],
+)
+def test_a_server_of_this_machine_is_reached_without_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, before: dict[str, str], after: str
+) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("no_proxy", "")  # restored after the test, like NO_PROXY
+    monkeypatch.setenv("NO_PROXY", "")
+    processes.reach_loopback_directly()
+    assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == ("", "")
+    monkeypatch.setenv(proxy, "socks5://proxy.corp:1080" if "ALL" in proxy.upper() else "http://proxy.corp:3128")
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):
+        processes.reach_loopback_directly()
+        assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == after
+    assert urllib.request.proxy_bypass("127.0.0.1")
+    with httpx.Client() as client, pytest.raises(httpx.ConnectError):
+        client.get(f"http://127.0.0.1:{processes.free_port()}")  # refused by this machine, not by the proxy

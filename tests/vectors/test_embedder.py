@@ -133,5 +133,5 @@ def test_a_plain_encoder_folder_gets_mean_pooling(embedder: Embedder, tmp_path: 
 
 
 def test_a_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"cannot be loaded.*Expected a Hugging Face id"):
+    with pytest.raises(ModelError, match=r"cannot be loaded.*Pass a Hugging Face id"):
         Embedder(str(tmp_path))

@@ -302,3 +302,16 @@ def test_local_model_that_does_not_end_is_cut_off_and_left_free_after_a_disconne
     assert next(begun) == "Please"
     begun.close()  # type: ignore[attr-defined]  # it is a generator
     assert respond(responder, CARD).fallback == "cut off"
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://h:port", "socks4://user:secret@h:1", "ftp://h", " http://h:1 ", "http://[::1"]
+)
+def test_a_proxy_that_cannot_be_used_is_reported_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(UsageError, match=r"A proxy of the environment .* cannot be used") as caught:
+        make_responder("openai:https://models.example/v1#m", Settings())
+    assert "secret" not in str(caught.value)
+    make_responder("openai:http://127.0.0.1:9/v1#m", Settings())

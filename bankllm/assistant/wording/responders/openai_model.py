@@ -13,6 +13,7 @@ from bankllm.assistant.wording.prompts import Messages
 from bankllm.assistant.wording.responder import RESPONDERS
 from bankllm.errors import UsageError
 from bankllm.settings import Settings
+from bankllm.util.processes import is_loopback
 
 TRANSIENT_STATUSES = frozenset({408, 409, 429})
 """A retry may succeed, as after all 5xx statuses."""
@@ -24,11 +25,21 @@ class OpenAIModel:
     is_remote = True
 
     def __init__(self, base_url: str, model: str, settings: Settings) -> None:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "none"
         # The responder does the retries: the client would sleep for as long as the server requests.
-        self._client = OpenAI(base_url=base_url, api_key=key, timeout=settings.responder_timeout_s, max_retries=0)
+        options: dict[str, Any] = {"base_url": base_url, "api_key": key, "timeout": settings.responder_timeout_s}
+        try:
+            if is_loopback(urlsplit(base_url).hostname or ""):  # a proxy of the environment could not reach it
+                options["http_client"] = DefaultHttpxClient(trust_env=False)
+            self._client = OpenAI(**options, max_retries=0)
+        except Exception as error:
+            # Not repeated in the message: a proxy's URL may hold a password.
+            raise UsageError(
+                "A proxy of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) cannot be used "
+                f"({type(error).__name__}). Expected a URL of http, https or socks5, such as http://proxy:3128."
+            ) from error
         self._model = model
         # The model's name on the server may be a folder. Its path is not shown to clients.
         self.name = f"openai:{PurePath(model).name if model.startswith('/') else model}"

@@ -26,21 +26,25 @@ class TransformersModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         base = base_models.resolve(location, settings)
+        place = base_models.ready_to_load(base, settings)
         device = base_models.device(settings)
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[base_models.precision(device)]
         self.name = f"transformers:{base.name}"
         options: dict[str, Any] = {"local_files_only": settings.offline}
         try:
             with base_models.quiet_loading():
-                self._tokenizer: Any = AutoTokenizer.from_pretrained(base.location, **options)
-                model: Any = AutoModelForCausalLM.from_pretrained(base.location, dtype=dtype, **options)
-        except (OSError, ValueError, KeyError) as error:
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(place, **options)
+                options |= {"dtype": dtype, "output_loading_info": True}
+                loaded: Any = AutoModelForCausalLM.from_pretrained(place, **options)
+        except Exception as error:  # those of transformers, tokenizers and safetensors have no common base class
             raise ModelError(
                 f"The responder's model {base.name} could not be loaded ({type(error).__name__}). Expected a Hub id or "
                 "a folder of a causal language model with its tokenizer (config.json, weights, tokenizer.json)"
                 + ("; BANKLLM_OFFLINE is set, so it must be in the local cache." if settings.offline else ".")
             ) from error
-        self._model = model.to(device).eval()
+        model, report = loaded
+        base_models.check_tensors(base, report["missing_keys"])
+        self._model: Any = model.to(device).eval()
         self._lock = threading.Lock()
 
     def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
