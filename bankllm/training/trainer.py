@@ -64,7 +64,8 @@ def fit(
         {"params": module.head.parameters(), "lr": config.lr_head},
     ]
     steps = math.ceil(len(split) / config.batch_size)
-    total = min(steps * config.epochs, config.max_steps or math.inf)
+    total = steps * config.epochs
+    total = min(total, config.max_steps or total)
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 1 - done / total)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
