@@ -18,21 +18,10 @@ DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256"
 """Conditions of a record that describe its data set, as `bankllm.datasets.Dataset.conditions` returns them."""
 
 LEFT_BY_TOOLS = (
-    *(".ds_store", "._*", ".localized", "icon\r", "__macosx", ".spotlight-v100", ".fseventsd", ".trash*"),  # macOS
+    *(".ds_store", "._*", ".appledouble", ".localized", "icon\r", "__macosx", ".spotlight-v100", ".fseventsd"),  # macOS
     *("thumbs.db", "ehthumbs*.db", "desktop.ini", "*:zone.identifier", "$recycle.bin"),  # Windows
-    *(".directory", ".nfs*", ".fuse_hidden*"),  # Linux
-    *(
-        "*~",
-        ".*.sw?",
-        ".*.kate-swp",
-        "#*#",
-        ".#*",
-        "*.bak",
-        "*.orig",
-        ".idea",
-        ".vscode",
-        "*.code-workspace",
-    ),  # editors
+    *(".directory", ".nfs*", ".fuse_hidden*", ".trash*", ".goutputstream-*"),  # Linux
+    *("*~", ".*.sw?", ".*.kate-swp", "#*#", ".#*", "*.bak", "*.orig", "*.save", ".idea", ".vscode"),  # editors
     *(".~*", "~$*"),  # locks and unfinished saves of office programs and of Jupyter
     *(".ipynb_checkpoints", "__pycache__", ".virtual_documents", ".*_cache"),  # Jupyter and Python
 )
