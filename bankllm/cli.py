@@ -301,4 +301,4 @@ def _in_home(option: re.Match[str]) -> str:
 
 
 def _output_folder(chosen: Path | None) -> Path:
-    return chosen.resolve() if chosen else project_root() / get_settings().output
+    return chosen.absolute() if chosen else project_root() / get_settings().output

@@ -39,7 +39,7 @@ def check_output(output: Path) -> None:
     Raises `UsageError` if `output` is a file, or a folder with other files, which would be overwritten, and `RunError`
     if no folder with this name can be written.
     """
-    output = output.resolve()
+    output = Path(os.path.realpath(output))  # unlike `resolve`, without an exception for a loop of links
     others = output.is_file() or (output.is_dir() and any(not left_by_tools(path.name) for path in output.iterdir()))
     if others and not (output / TRAINING_FILE).exists():
         raise UsageError(
@@ -48,8 +48,8 @@ def check_output(output: Path) -> None:
         )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        if output.is_mount() or (output.exists() and not os.access(output, os.W_OK)):
-            raise PermissionError("the folder is a mount point or read-only, so it cannot be replaced")
+        if output.is_mount() or output.is_symlink() or (output.exists() and not os.access(output, os.W_OK)):
+            raise PermissionError("it is a mount point, read-only, or a link to itself, so it cannot be replaced")
         with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
             (Path(folder) / output.name).mkdir()
     except OSError as error:

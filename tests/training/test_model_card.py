@@ -277,6 +277,9 @@ def test_unrelated_folders_and_files_are_not_overwritten(tmp_path: Path) -> None
         check_output(tmp_path / ("x" * 250))
     with pytest.raises(UsageError, match="is not a trained classifier"):
         check_output(Path("/proc"))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(RunError, match=r"cannot be written .*a link to itself"):
+        check_output(tmp_path / "loop")
     check_output(tmp_path / "new" / "adapter")
     (tmp_path / "new" / "adapter").mkdir()
     (tmp_path / "new" / "adapter" / ".DS_Store").touch()
