@@ -109,7 +109,7 @@ def _explained(fault: str, expected: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = (str(error).strip() or "no message").splitlines()[0]
+        reason = (str(error).strip() or "no message").splitlines()[0][:200]
         raise ModelError(f"{fault} ({type(error).__name__}: {reason}). {expected}") from error
 
 

@@ -3,17 +3,20 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard
+from safetensors.torch import save_file
 from transformers import BertConfig, BertModel
 
 from bankllm.datasets import Dataset
 from bankllm.datasets.banking77 import LICENCE
-from bankllm.errors import RunError, UsageError
+from bankllm.errors import ModelError, RunError, UsageError
 from bankllm.evidence.claim_syntax import CLAIM
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import Finding, verify
@@ -91,6 +94,31 @@ def test_the_folder_holds_adapter_labels_head_and_evidence_but_no_texts(lora) ->
     assert [{key: str(value) for key, value in row.items()} for row in result.predictions] == rows
     assert set(rows[0]) == {"text_id", "actual", "predicted", "confidence"}
     assert tuple(json.loads((folder / "training.json").read_text())["label_names"]) == data.label_names
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json", "training.json"])
+@pytest.mark.parametrize("fault", ["empty", "cut off", "text", "another", "a folder"])
+def test_a_damaged_adapter_is_refused(lora, tmp_path: Path, file: str, fault: str) -> None:
+    shutil.copytree(lora[0], tmp_path / "lora")
+    path = tmp_path / "lora" / file
+    content = path.read_bytes()
+    if fault == "another":
+        content = b"{}"
+        if file.endswith(".safetensors"):
+            save_file({"base_model.model.decoder.lora_A.weight": torch.ones(4, 8)}, path)
+            content = path.read_bytes()
+    else:
+        content = {"empty": b"", "cut off": content[: len(content) // 2], "text": b"version https://git-lfs"}.get(
+            fault, b""
+        )
+    path.write_bytes(content)
+    if fault == "a folder":
+        path.unlink()
+        path.mkdir()
+    with pytest.raises(
+        ModelError, match=r"The adapter of lora cannot be loaded|training\.json (is invalid|cannot be read)"
+    ):
+        IntentClassifier.load(tmp_path / "lora")
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
