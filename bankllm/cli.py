@@ -5,7 +5,6 @@ Commands that belong to one package are defined in its `commands.py` and registe
 Exit codes: 0 success; 1 the command failed, or verification failed; 2 wrong usage; 130 interrupted by Ctrl-C.
 """
 
-import os
 import re
 import shlex
 import shutil
@@ -290,7 +289,8 @@ def _command(name: str, **options: Any) -> str:
     program = ["bankllm"]
     if not shutil.which("bankllm"):
         own = Path(sys.executable).with_name("bankllm")
-        program = [os.path.relpath(own)] if own.exists() else [sys.executable, "-m", "bankllm"]
+        near = own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own
+        program = [str(near)] if own.exists() else [sys.executable, "-m", "bankllm"]
     given = {option: value if isinstance(value, list) else [value] for option, value in options.items() if value}
     return shlex.join([*program, name, *(f"--{option}={value}" for option in given for value in given[option])])
 

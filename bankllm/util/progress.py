@@ -55,8 +55,11 @@ class RunProgress:
         """One line, empty between two notebooks: `03 Fine-tuning, cell 14 of 40 (85 s), about 7 min left: ...`."""
         if not self._notebook:
             return ""
-        left = self.left_s()
-        about = "" if left is None else ", less than 1 min left" if left < 45 else f", about {left / 60:.0f} min left"
+        left, late = self.left_s(), self._now() - self._notebook_began > self._expected
+        about = "longer than expected" if late else "less than 1 min left"
+        if left is not None and left >= 45:
+            about = f"{'more than' if late else 'about'} {left / 60:.0f} min left"
+        about = "" if left is None else f", {about}"
         where = f"{self._notebook}, cell {self._cell} of {self._cells} ({self._now() - self._cell_began:.0f} s)"
         return f"{where}{about}: {self._step or self._section}".rstrip(": ")
 

@@ -48,6 +48,7 @@ def test_the_minutes_left_follow_the_speed_of_the_machine(clock: Clock) -> None:
     assert progress.left_s() == 240
     clock.now = 120  # twice what was expected, and still running
     assert progress.left_s() == 2 * 180
+    assert "more than 6 min left" in progress.text()
     progress.end_notebook()
     progress.start_notebook("02", cells=1)
     assert progress.left_s() == 2 * 180
@@ -56,8 +57,10 @@ def test_the_minutes_left_follow_the_speed_of_the_machine(clock: Clock) -> None:
     progress.end_notebook()  # faster than expected
     progress.start_notebook("03", cells=1)
     assert progress.left_s() == 120 * 150 / 120
-    clock.now += 149
+    clock.now += 110
     assert "less than 1 min left" in progress.text()
+    clock.now += 60
+    assert "longer than expected" in progress.text()
 
 
 def test_without_an_expectation_no_minutes_are_promised(clock: Clock) -> None:
