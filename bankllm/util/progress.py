@@ -43,12 +43,16 @@ class RunProgress:
         self._notebook = ""
 
     def left_s(self) -> float | None:
-        """Seconds left: what is expected of the rest, at the speed of this machine so far. None if it is unknown."""
+        """Seconds left: what is expected, or more if the run was slower than expected so far. None if it is unknown.
+
+        A run that was faster promises no less: models may be cached, and a load lasts equally long everywhere.
+        """
         rest, here = sum(self._todo.values()), self._now() - self._notebook_began
         if not self._expected:
             return None
-        speed = self._elapsed_before / self._expected_before if self._expected_before else 1.0
-        speed = max(speed, (self._elapsed_before + here) / (self._expected_before + self._expected))
+        speed = max(1.0, (self._elapsed_before + here) / (self._expected_before + self._expected))
+        if self._expected_before:
+            speed = max(speed, self._elapsed_before / self._expected_before)
         return max(0.0, self._expected * speed - here) + rest * speed
 
     def text(self) -> str:

@@ -63,6 +63,15 @@ def test_the_minutes_left_follow_the_speed_of_the_machine(clock: Clock) -> None:
     assert "longer than expected" in progress.text()
 
 
+def test_a_quick_first_notebook_promises_no_quick_rest(clock: Clock) -> None:
+    progress = RunProgress({"01": 60, "02": 170}, clock)
+    progress.start_notebook("01", cells=1)
+    clock.now = 7
+    progress.end_notebook()
+    progress.start_notebook("02", cells=1)
+    assert progress.left_s() == 170
+
+
 def test_without_an_expectation_no_minutes_are_promised(clock: Clock) -> None:
     progress = RunProgress({"07 Mine": 0}, clock)
     progress.start_notebook("07 Mine", cells=2)
