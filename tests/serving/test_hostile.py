@@ -40,6 +40,7 @@ def test_malformed_bodies_and_lone_surrogates_are_rejected(client):
     talk = {"messages": [{"role": "user", "content": [{"type": "text", "text": half}]}]}
     for path, body in ((CHAT, BALANCE | {"message": half}), ("/v1/embeddings", {"input": [half]}), (COMPLETIONS, talk)):
         refused(client.post(path, content=json.dumps(body), headers=JSON), 422)
+    refused(client.post(CHAT, json=BALANCE | {"message": "\u200b\u200e\ufeff"}), 422)  # nothing visible
     refused(client.post(CHAT, content=json.dumps(BALANCE), headers={"content-type": "text/plain"}), 415)
     refused(client.post(CHAT, content=b"x" * 1_000_000, headers=JSON), 413)
 
@@ -48,7 +49,6 @@ TEXTS = {
     "emoji": "💳💳💳🏴󠁧󠁢󠁳󠁣󠁴󠁿👩‍👩‍👧‍👦",
     "control": "balance\x01\x02\x1b[31m\x7f\x85\u2028\u2029",
     "nul": "a\0b",
-    "nothing visible": "\u200b\u200e\ufeff",
     "right to left": "ما هو رصيدي؟ \u202e evil",
     "combining": "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A" * 20,
     "longest": "ß" * 2000,
