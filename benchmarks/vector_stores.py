@@ -3,7 +3,6 @@
 A peer is imported when its store is opened.
 """
 
-import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from vector_data import Customer, Rows
 
 from bankllm.settings import project_root
+from bankllm.util.atomic_files import flush_to_disk
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
 
@@ -89,9 +89,9 @@ class Faiss(Store):
         self._indexes[partition].add_with_ids(rows.vectors, rows.ids)
         new = self._folder / "new"
         self._faiss.write_index(self._indexes[partition], str(new))
-        _sync(new)
+        flush_to_disk(new)
         new.replace(self._folder / f"{partition}.index")
-        _sync(self._folder)
+        flush_to_disk(self._folder)
 
     def search(self, partition: str, query: np.ndarray, top_k: int, customer: Customer | None) -> list[int]:
         settings = None
@@ -176,11 +176,3 @@ class Lance(Store):
 
 
 STORES: dict[str, type[Store]] = {"ours": Ours, "faiss": Faiss, "chroma": Chroma, "lance": Lance}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

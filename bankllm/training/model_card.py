@@ -27,6 +27,7 @@ from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import COSTS, QUALITY, Costs, write_evidence
 from bankllm.training.config import TrainConfig
 from bankllm.training.methods import METHODS
+from bankllm.util.atomic_files import flush_to_disk
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 ROWS = "rows.csv"
@@ -118,8 +119,7 @@ def _write(
         if rows is not None:
             write_rows(made / ROWS, rows)
         for path in made.rglob("*.*"):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            flush_to_disk(path)
         if output.exists():
             output.rename(previous)
         try:

@@ -43,6 +43,15 @@ def check_writable(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()
 
 
+def flush_to_disk(path: Path) -> None:
+    """fsync a file, or a folder after a file in it was renamed."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line to a text file and flush it to disk (fsync), after `cut_torn_line`. Raises `RunError`."""
     with _explained(path):

@@ -4,12 +4,12 @@ Both rewrite the rows into new pages, so that no bytes of deleted rows remain.
 """
 
 import logging
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from bankllm.errors import StoreError
+from bankllm.util.atomic_files import flush_to_disk
 from bankllm.vectors.sqlite.file import open_existing, store_errors, transaction
 
 COMPACT_ON_CLOSE_BYTES, CLOSE_WAIT_MS = 256 * 2**20, 1000
@@ -41,19 +41,11 @@ def back_up(source: Path, target: Path) -> None:
             temporary.unlink(missing_ok=True)  # of a backup that was killed
             with store_errors(target):
                 db.execute("VACUUM INTO ?", (str(temporary),))
-            _sync(temporary)
+            flush_to_disk(temporary)
             temporary.replace(target)
-            _sync(target.parent)
+            flush_to_disk(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def compact(db: sqlite3.Connection, path: Path | None) -> bool:
