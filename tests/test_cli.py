@@ -161,8 +161,8 @@ def test_an_option_with_a_tilde_names_the_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert "There is no file" in bankllm("memory", "compact", "--store=~/none").stderr
-    told = bankllm("memory", "compact", "--store=~/none").stderr
-    assert f"{tmp_path}/none" in told.replace("\n", "")
+    message = bankllm("memory", "compact", "--store=~/none").stderr
+    assert f"{tmp_path}/none" in message.replace("\n", "")
 
 
 def test_index_and_search_a_collection(bankllm: Cli, tmp_path: Path) -> None:

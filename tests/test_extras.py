@@ -34,7 +34,7 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("module", "command", "told"),
+    ("module", "command", "message"),
     [
         ("uvicorn.config", "serve", "`bankllm serve` needs the package uvicorn, which is not installed. Run: pip"),
         ("numpy", "train", "'bankllm[train]'"),
@@ -50,9 +50,9 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("typer", "verify", "pip install 'bankllm'"),
     ],
 )
-def test_a_missing_package_is_reported_with_its_extra(module: str, command: str, told: str) -> None:
+def test_a_missing_package_is_reported_with_its_extra(module: str, command: str, message: str) -> None:
     found = extras.explained(ModuleNotFoundError("No module", name=module), command)
-    assert told in str(found)
+    assert message in str(found)
     assert isinstance(found, extras.PackageMissing)
     assert (found.name, found.exit_code) == (module, 2)
 

@@ -75,8 +75,8 @@ def test_the_plain_wheel_verifies_a_run_and_names_what_it_lacks(tmp_path: Path, 
         tmp_path, "bankllm doctor"
     )
     for line, extra in (("serve", "serve"), ("run", "notebooks"), ("index teller77 --user A", "vectors")):
-        told = " ".join(command(tmp_path, f"bankllm {line}", expected=2).split())
-        assert f"pip install 'bankllm[{extra}]'" in told
+        message = " ".join(command(tmp_path, f"bankllm {line}", expected=2).split())
+        assert f"pip install 'bankllm[{extra}]'" in message
 
 
 def test_the_wheel_with_serve_and_offline_answers_a_chat(tmp_path: Path, wheel: Path) -> None:

@@ -69,7 +69,7 @@ class RunProgress:
 
 
 class StatusLine:
-    """On a terminal, one line that is written anew every second; elsewhere a plain line every `LOG_S` seconds."""
+    """On a terminal, one line that is rewritten every second; elsewhere a plain line every `LOG_S` seconds."""
 
     def __init__(self, stream: TextIO, every_s: float | None = None) -> None:
         self._stream, self._terminal = stream, stream.isatty()

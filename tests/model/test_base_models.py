@@ -136,7 +136,7 @@ def damaged(folder: Path, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         ("empty", r"is no safetensors file, or is cut off \(0 bytes\)\. Expected the complete weights"),
         ("cut off in the header", "is no safetensors file, or is cut off"),
@@ -154,10 +154,10 @@ def damaged(folder: Path, fault: str) -> None:
         ("none", "no file named"),
     ],
 )
-def test_weights_that_are_cut_off_or_are_none_are_refused(tmp_path: Path, fault: str, told: str) -> None:
+def test_weights_that_are_cut_off_or_are_none_are_refused(tmp_path: Path, fault: str, message: str) -> None:
     damaged(tmp_path, fault)
     base = base_models.resolve(str(tmp_path))
-    with pytest.raises(ModelError, match=f"(?s)The base model {base.name} cannot be loaded.*{told}"):
+    with pytest.raises(ModelError, match=f"(?s)The base model {base.name} cannot be loaded.*{message}"):
         load_body(base, quantised=False, device="cpu")
     with pytest.raises(ModelError, match="cannot be loaded"):
         Embedder(str(tmp_path))
@@ -169,14 +169,14 @@ def test_weights_that_are_cut_off_or_are_none_are_refused(tmp_path: Path, fault:
 def test_offline_no_model_is_looked_for_on_a_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was opened"))
     base = base_models.resolve(name)
-    told = f"BANKLLM_OFFLINE=1 forbids the download of {name}, and it is not in the Hugging Face cache"
+    message = f"BANKLLM_OFFLINE=1 forbids the download of {name}, and it is not in the Hugging Face cache"
     for use in (
         lambda: load_body(base, quantised=False, device="cpu"),
         lambda: load_tokenizer(base),
         lambda: Embedder(name),
         lambda: TransformersModel(name, Settings(offline=True)),
     ):
-        with pytest.raises(ModelError, match=told):
+        with pytest.raises(ModelError, match=message):
             use()
 
 

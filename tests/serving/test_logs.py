@@ -75,8 +75,8 @@ def test_request_is_logged_in_one_line_without_customer_data(client, captured) -
     first, unfit, unmatched = lines_in(captured)
     assert abs(datetime.fromisoformat(first.pop("ts")) - datetime.now(UTC)) < timedelta(minutes=1)
     assert 0 < first.pop("duration_ms") < 10_000
-    told = {"request_id": "mine-1", "route": "/pay/{who}", "method": "POST", "status": 200}
-    assert first == told | {"level": "INFO", "logger": "bankllm.access", "message": "request", "pid": os.getpid()}
+    expected = {"request_id": "mine-1", "route": "/pay/{who}", "method": "POST", "status": 200}
+    assert first == expected | {"level": "INFO", "logger": "bankllm.access", "message": "request", "pid": os.getpid()}
     assert unfit["status"] == 422
     assert (unmatched["route"], unmatched["method"], unmatched["status"]) == ("unmatched", "_OTHER", 404)
     assert SECRET not in captured.text.lower()
