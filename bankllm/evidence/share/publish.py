@@ -19,7 +19,7 @@ from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
 
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx"})
-MAX_BYTES = 20 * 2**20
+MAX_BYTES = 8 * 2**20
 TRAININGS = "adapters"
 """Folder of the trained classifiers. Their tables are left out: `raw/` repeats them, and records of a classifier verify
 only beside its weights."""
