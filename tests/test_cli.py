@@ -140,6 +140,7 @@ def test_index_stores_one_text_per_line(bankllm: Cli, tmp_path: Path, content: b
     assert sorted(line[7:] for line in found.rstrip("\n").split("\n")) == sorted(texts)
 
 
+@pytest.mark.slow
 def test_index_reads_standard_input(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bankllm", "index", "-", "--user", "CUST001", "--store", "memory.sqlite"]
     done = subprocess.run(command, input="my card is lost\nhello\n", cwd=tmp_path, capture_output=True, text=True)
