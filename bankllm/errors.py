@@ -29,6 +29,10 @@ class StoreError(BankLLMError):
     """A vector store cannot be read or written."""
 
 
+class ChainBroken(BankLLMError):
+    """An entry of a hash chain was changed, removed, inserted or moved, or is none."""
+
+
 class LedgerError(BankLLMError):
     """A bank's ledger cannot be read."""
 

@@ -1,0 +1,110 @@
+"""A chain of JSON objects in which each entry contains the hash of the entry before it, so that changes are detected.
+
+An entry is an object with the member `chain`: its number, the previous entry's hash, and its own hash. The hash is
+SHA-256 over the entry's JSON with sorted keys and without spaces, or HMAC-SHA-256 if a key is given. Without a key,
+whoever can write the entries can also compute the whole chain again; then only a link that was kept elsewhere shows it.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bankllm.errors import ChainBroken, UsageError
+
+FIRST_PREVIOUS = "0" * 64
+"""The `previous` of the first entry."""
+
+
+@dataclass(frozen=True)
+class Link:
+    number: int
+    """Position in the chain, from 1."""
+    previous: str
+    """Hash of the entry before; `FIRST_PREVIOUS` in the first entry."""
+    hash: str
+    """64 hexadecimal digits."""
+
+
+def chained(body: Mapping[str, Any], last: Link | None = None, key: bytes | None = None) -> dict[str, Any]:
+    """Return the entry that follows `last` (None: the first entry) with the members of `body`.
+
+    Raises `UsageError` for a body that is not JSON or has the member `chain`, and for an empty key.
+    """
+    if "chain" in body:
+        raise UsageError("The member 'chain' is reserved for the entry's place in the chain. Use another name.")
+    number, previous = (last.number + 1, last.hash) if last else (1, FIRST_PREVIOUS)
+    entry = {**body, "chain": {"number": number, "previous": previous}}
+    return {**body, "chain": asdict(Link(number, previous, _digest(entry, key)))}
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Read one entry from JSON. Raises `ChainBroken` unless it is an object with a valid `chain`, no member twice."""
+    try:
+        entry = json.loads(text, object_pairs_hook=_unique)
+        json.dumps(entry, allow_nan=False)  # raises for NaN and infinity, which `json.loads` reads
+        link_of(entry)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ChainBroken(
+            f"Expected one JSON object with the member 'chain' (number, previous, hash), got {text[:60]!r} ({error}). "
+            "The entry was cut off or edited: use the original."
+        ) from error
+    return dict(entry)
+
+
+def link_of(entry: Mapping[str, Any]) -> Link:
+    """Return an entry's link. Raises `TypeError` or `KeyError` if the entry has none."""
+    link = Link(**entry["chain"])
+    if type(link.number) is not int or not isinstance(link.previous, str) or not isinstance(link.hash, str):
+        raise TypeError("chain.number must be an integer; chain.previous and chain.hash must be strings")
+    return link
+
+
+def verify(entries: Iterable[Mapping[str, Any]], key: bytes | None = None, kept: Sequence[Link] = ()) -> Link | None:
+    """Check all entries from the first on, and that the `kept` links are among them; return the last link.
+
+    Raises `ChainBroken` if an entry was changed, removed, inserted or moved, or if entries at the end were removed that
+    a kept link proves. Without a kept link, a shortened chain cannot be told from a complete one.
+    """
+    last, wanted = None, {link.number: link.hash for link in kept}
+    for entry in entries:
+        link = link_of(entry)
+        expected = link_of(chained({name: entry[name] for name in entry if name != "chain"}, last, key))
+        if link.number != expected.number:
+            raise _broken(f"expected entry {expected.number}, found entry {link.number}: entries were removed or moved")
+        if link != expected:
+            raise _broken(f"entry {link.number} or the one before it was changed, or was written with another key")
+        if wanted.pop(link.number, link.hash) != link.hash:
+            raise _broken(f"entry {link.number} is not the one that was kept: the chain was written again")
+        last = link
+    if wanted:
+        end = last.number if last else 0
+        raise _broken(f"it ends with entry {end}, but entry {max(wanted)} was kept: entries at the end were removed")
+    return last
+
+
+def _broken(reason: str) -> ChainBroken:
+    return ChainBroken(f"The chain does not hold: {reason}. Keep the file as it is and compare it with a backup.")
+
+
+def _digest(entry: Mapping[str, Any], key: bytes | None) -> str:
+    if key is not None and not key:
+        raise UsageError(
+            "The key of the chain is empty. Expected at least one byte, or None for a chain without a key."
+        )
+    try:
+        content = json.dumps(entry, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"The entry cannot be written as JSON: {error}. Use finite numbers, str, lists and dicts."
+        ) from error
+    return (hashlib.sha256(content) if key is None else hmac.new(key, content, "sha256")).hexdigest()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member occurs twice")
+    return members
