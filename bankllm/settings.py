@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     if customers authenticate with tokens, `off` in the demo without tokens."""
     store: Path = Path("bankllm-memory.sqlite")
     """SQLite file of the server's vector store (`BANKLLM_STORE`)."""
+    memory_ttl_s: float | None = Field(None, gt=0, le=100 * 365.25 * 86_400)
+    """Seconds for which customers' messages are kept (`BANKLLM_MEMORY_TTL_S`), at most 100 years; default: until they
+    are deleted. `bankllm memory retention` applies it to messages stored before."""
     embedding_cache_bytes: int = Field(64 * 2**20, ge=0)
     """Maximum size in bytes of the embeddings that a process caches (`BANKLLM_EMBEDDING_CACHE_BYTES`); 0: no cache."""
     ledger: str = "demo:"

@@ -17,7 +17,7 @@ from bankllm.errors import UsageError
 from bankllm.util.redaction import mask, mask_metadata
 from bankllm.util.text import is_blank
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.rows import Match, MetadataValue, Row
+from bankllm.vectors.rows import Match, MetadataValue, Row, check_ttl, expiry
 from bankllm.vectors.store import VectorStore
 
 MAX_TEXT_CHARACTERS, MAX_METADATA_BYTES = 4000, 20_000
@@ -54,8 +54,9 @@ class Message:
 class _Namespace:
     """The texts of one namespace; no method can access another namespace."""
 
-    def __init__(self, store: VectorStore, embedder: Embedder, namespace: str) -> None:
-        self._store, self._embedder, self._name = store, embedder, namespace
+    def __init__(self, store: VectorStore, embedder: Embedder, namespace: str, ttl_s: float | None = None) -> None:
+        check_ttl(ttl_s)
+        self._store, self._embedder, self._name, self._ttl_s = store, embedder, namespace, ttl_s
 
     def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
         """Return up to `top_k` texts nearest in meaning, best first. `vector` (dim,) is the query's embedding."""
@@ -64,18 +65,34 @@ class _Namespace:
             vector = self._embedder.encode([query])[0]
         return self._store.search(self._name, vector, top_k)
 
-    def _write(self, items: Sequence[_Item], vectors: np.ndarray | Sequence[np.ndarray] | None, progress: bool) -> None:
+    def _write(
+        self,
+        items: Sequence[_Item],
+        vectors: np.ndarray | Sequence[np.ndarray] | None,
+        progress: bool,
+        ttl_s: float | None,
+    ) -> None:
+        check_ttl(ttl_s)  # before the texts are embedded
         if vectors is None:
             items = [(id_, mask(text), metadata) for id_, text, metadata in items]
             vectors = self._embedder.encode([text for _, text, _ in items], progress)
-        self._store.upsert(self._name, [self._row(*item, vector) for item, vector in zip(items, vectors, strict=True)])
+        rows = [self._row(*item, vector, ttl_s) for item, vector in zip(items, vectors, strict=True)]
+        self._store.upsert(self._name, rows)
 
-    def _row(self, id_: str, text: str, metadata: Mapping[str, MetadataValue], vector: np.ndarray) -> Row:
+    def _row(
+        self,
+        id_: str,
+        text: str,
+        metadata: Mapping[str, MetadataValue],
+        vector: np.ndarray,
+        ttl_s: float | None = None,
+    ) -> Row:
         """Return a masked row; if masking changes the text, `vector` is not that of the row's text: embed it again."""
         masked = mask(text)
         if masked != text:
             vector = self._embedder.encode([masked])[0]
-        return Row(id_, masked, vector, mask_metadata(metadata))
+        expires_at = expiry(self._ttl_s if ttl_s is None else ttl_s)
+        return Row(id_, masked, vector, mask_metadata(metadata), expires_at=expires_at)
 
     def forget(self, ids: Sequence[str] | None = None) -> None:
         """Delete the texts with these ids, or all texts; unknown ids are ignored.
@@ -91,9 +108,10 @@ class _Namespace:
 class CustomerMemory(_Namespace):
     """The stored turns of one customer. No method has a customer id argument, so none can access another customer."""
 
-    def __init__(self, store: VectorStore, embedder: Embedder, user_id: str) -> None:
+    def __init__(self, store: VectorStore, embedder: Embedder, user_id: str, ttl_s: float | None = None) -> None:
+        """`ttl_s` is how long the turns are kept, in seconds, if the call that stores them does not say it."""
         check_name("user_id", user_id)
-        super().__init__(store, embedder, user_id)
+        super().__init__(store, embedder, user_id, ttl_s)
 
     def store(
         self,
@@ -103,21 +121,31 @@ class CustomerMemory(_Namespace):
         *,
         conversation_id: str = "",
         vector: np.ndarray | None = None,
+        ttl_s: float | None = None,
     ) -> MessageId:
-        """Store one turn and return its id after the commit. `vector` (dim,) is the embedding of the message."""
+        """Store one turn and return its id after the commit; see `store_many`. `vector` (dim,) embeds the message."""
         turn = Message(user_message, assistant_response, intent, conversation_id)
-        return self.store_many([turn], vectors=None if vector is None else np.asarray(vector)[None])[0]
+        return self.store_many([turn], vectors=None if vector is None else np.asarray(vector)[None], ttl_s=ttl_s)[0]
 
     def store_many(
-        self, messages: Sequence[Message], *, vectors: np.ndarray | None = None, progress: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        vectors: np.ndarray | None = None,
+        progress: bool = False,
+        ttl_s: float | None = None,
     ) -> list[MessageId]:
-        """Store n turns in order, all or none, and return their ids. `vectors` (n, dim) embed the messages."""
+        """Store n turns in order, all or none, and return their ids. `vectors` (n, dim) embed the messages.
+
+        After `ttl_s` seconds no call returns the turns, and they are deleted. None: as this customer's other turns;
+        `math.inf`: until they are deleted.
+        """
         for message in messages:
             message.check()
         _check_count("vectors", len(messages), vectors)
         ids = [MessageId(uuid4().hex) for _ in messages]
         items = [(id_, turn.user_message, turn.metadata()) for id_, turn in zip(ids, messages, strict=True)]
-        self._write(items, vectors, progress)
+        self._write(items, vectors, progress, ttl_s)
         return ids
 
     def row(self, message: Message, vector: np.ndarray) -> Row:
@@ -150,10 +178,12 @@ class Collection(_Namespace):
         metadata: Sequence[Mapping[str, MetadataValue]] | None = None,
         vectors: np.ndarray | None = None,
         progress: bool = False,
+        ttl_s: float | None = None,
     ) -> list[str]:
         """Store n texts, with one mapping and one vector (n, dim) each, and return their ids, in order.
 
-        An id is the text's hash, so equal texts are one row.
+        An id is the text's hash, so equal texts are one row. After `ttl_s` seconds no call returns the texts, and they
+        are deleted; None: they do not expire.
         """
         if isinstance(texts, str):
             raise UsageError("add expects a list of texts, got one str. Pass a list, as in add(['my card is lost']).")
@@ -172,7 +202,7 @@ class Collection(_Namespace):
         ids = [hashlib.sha256(mask(text).encode(errors="surrogatepass")).hexdigest()[:32] for text in texts]
         kept = {id_: number for number, id_ in enumerate(ids)}  # of equal texts, the last one
         items = [(id_, texts[number], mappings[number]) for id_, number in kept.items()]
-        self._write(items, None if vectors is None else vectors[list(kept.values())], progress)
+        self._write(items, None if vectors is None else vectors[list(kept.values())], progress, ttl_s)
         return ids
 
     def count(self) -> int:

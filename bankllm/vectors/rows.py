@@ -4,6 +4,8 @@ All stores keep vectors at unit length and score by cosine similarity, so rows a
 """
 
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,10 +18,12 @@ from bankllm.errors import UsageError
 
 MetadataValue: TypeAlias = str | int | float | bool | list[str]
 """Metadata types that all stores support."""
-RESERVED_METADATA = frozenset({"customer_id", "text", "created_at"})
+RESERVED_METADATA = frozenset({"customer_id", "text", "created_at", "expires_at"})
 """Metadata keys that Pinecone records use in addition to the caller's keys."""
 MAX_ID_CHARACTERS = 512
 """Pinecone's limit for record ids and namespace names."""
+MAX_TTL_S = 100 * 365.25 * 86_400
+"""Longest time to live in seconds, 100 years."""
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -33,6 +37,8 @@ class Row:
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="microseconds"))
     """UTC time as ISO 8601 text, which sorts by time."""
+    expires_at: float | None = None
+    """Time in seconds since 1970 from which on the row is never returned; None: it does not expire."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,23 @@ def check_top_k(top_k: int) -> None:
         raise UsageError(f"top_k is the number of matches to return: expected an integer ≥ 1, got {top_k!r}.")
 
 
+def expiry(ttl_s: float | None) -> float | None:
+    """Return `Row.expires_at` of a row that lives `ttl_s` seconds from now; None for None and infinity."""
+    check_ttl(ttl_s)
+    return None if ttl_s is None or ttl_s == math.inf else time.time() + ttl_s
+
+
+def check_ttl(ttl_s: float | None) -> None:
+    """Raises `UsageError` unless `ttl_s` is None, infinity, or a number above 0 and at most `MAX_TTL_S`."""
+    if ttl_s is None or ttl_s == math.inf:
+        return
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 0 < ttl_s <= MAX_TTL_S:
+        raise UsageError(
+            f"ttl_s is the number of seconds that a text is kept: expected a number above 0 and at most "
+            f"{MAX_TTL_S:.0f} (100 years), or math.inf to keep it until it is deleted, got {ttl_s!r}."
+        )
+
+
 def unit_vectors(vectors: Sequence[np.ndarray] | np.ndarray, dim: int) -> np.ndarray:
     """Scale n vectors to (n, dim) float32 of unit length; `UsageError` for another shape, NaN, infinity or zero."""
     for vector in vectors:
@@ -85,6 +108,8 @@ def checked(rows: Sequence[Row], dim: int) -> tuple[np.ndarray, list[str]]:
     for row in rows:
         if not 1 <= len(row.id) <= MAX_ID_CHARACTERS or not row.id.isascii() or "\0" in row.id:
             raise UsageError(f"Expected a row id of 1–{MAX_ID_CHARACTERS} ASCII characters, got {row.id[:40]!r}.")
+        if row.expires_at is not None and not math.isfinite(row.expires_at):
+            raise UsageError(f"Row {row.id}: expected expires_at in seconds since 1970, or None, got {row.expires_at}.")
         metadata.append(_metadata_json(row))
     return unit_vectors([row.vector for row in rows], dim), metadata
 

@@ -20,7 +20,7 @@ from bankllm.vectors.namespaces import Collection, CustomerMemory, Message, Mess
 from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.rows import Match
+from bankllm.vectors.rows import Match, check_ttl
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import SQLiteStore
 from bankllm.vectors.store import VectorStore
@@ -35,7 +35,9 @@ class VectorService:
     calls raise `UsageError` for invalid arguments and `StoreError` if the store fails. The class is thread-safe.
     """
 
-    def __init__(self, store: VectorStore, embedder: Embedder) -> None:
+    def __init__(self, store: VectorStore, embedder: Embedder, ttl_s: float | None = None) -> None:
+        """`ttl_s` is how long customers' turns are kept, in seconds; None: until they are deleted."""
+        check_ttl(ttl_s)
         if (store.embedder_id, store.dim) != (embedder.model_id, embedder.dim):
             raise UsageError(
                 f"The store holds vectors of {store.embedder_id} (dim {store.dim}), but the embedder is "
@@ -43,10 +45,14 @@ class VectorService:
             )
         self.store = store
         self.embedder = embedder
+        self.ttl_s = ttl_s
 
-    def for_user(self, user_id: str) -> CustomerMemory:
-        """Return this customer's memory, whose calls cannot access another customer's rows."""
-        return CustomerMemory(self.store, self.embedder, user_id)
+    def for_user(self, user_id: str, ttl_s: float | None = None) -> CustomerMemory:
+        """Return this customer's memory, whose calls cannot access another customer's rows.
+
+        `ttl_s` replaces the service's time to live for the turns that the returned object stores.
+        """
+        return CustomerMemory(self.store, self.embedder, user_id, self.ttl_s if ttl_s is None else ttl_s)
 
     def collection(self, name: str) -> Collection:
         return Collection(self.store, self.embedder, name)
@@ -59,9 +65,10 @@ class VectorService:
         intent: str,
         *,
         vector: np.ndarray | None = None,
+        ttl_s: float | None = None,
     ) -> MessageId:
         """Store one turn and return its id after the commit, see `CustomerMemory.store`."""
-        return self.for_user(user_id).store(user_message, assistant_response, intent, vector=vector)
+        return self.for_user(user_id).store(user_message, assistant_response, intent, vector=vector, ttl_s=ttl_s)
 
     def semantic_search(
         self,
@@ -115,11 +122,11 @@ def open_service(
     embedder = embedder or Embedder(settings=settings)
     dim, model_id = embedder.dim, embedder.model_id
     if settings.pinecone_api_key is None:
-        return VectorService(SQLiteStore(path, dim, model_id, wait_s=wait_s), embedder)
+        return VectorService(SQLiteStore(path, dim, model_id, wait_s=wait_s), embedder, settings.memory_ttl_s)
     key, index, layout = settings.pinecone_api_key, settings.pinecone_index_name, settings.pinecone_namespaces
 
     def connect() -> PineconeIndex:
         return PineconeIndex(key.get_secret_value(), index, dim, model_id, layout=layout, host=settings.pinecone_host)
 
     local = OutboxStore(path, dim, model_id, target=f"{index} ({layout})", wait_s=wait_s)
-    return VectorService(ReplicatedStore(local, connect, layout), embedder)
+    return VectorService(ReplicatedStore(local, connect, layout), embedder, settings.memory_ttl_s)

@@ -72,5 +72,12 @@ class VectorStore(Protocol):
         """Return the state of the replication to a remote index; None if there is none."""
         return None
 
+    def retain(self, namespace: str, ttl_s: float | None) -> None:
+        """Let all rows of a namespace expire `ttl_s` seconds after they were written; None: never."""
+
+    def sweep(self) -> int:
+        """Delete the expired rows of all namespaces, which no call returns any more, and return their number."""
+        return 0
+
     def close(self) -> None:
         """Close files and connections; the store cannot be used afterwards, a second call has no effect."""

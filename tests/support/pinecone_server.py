@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -197,8 +198,37 @@ def _apply(namespaces: dict[str, Records], name: str, body: dict[str, Any]) -> N
         del namespaces[name]
 
 
-def _matches_filter(vector: dict[str, Any], wanted: dict[str, dict[str, Any]] | None) -> bool:
-    return all(vector["metadata"].get(key) == condition["$eq"] for key, condition in (wanted or {}).items())
+def _matches_filter(vector: dict[str, Any], wanted: dict[str, Any] | None) -> bool:
+    """Evaluate Pinecone's filter language: a missing field satisfies only `$exists: false`, `$ne` and `$nin`."""
+    for key, condition in (wanted or {}).items():
+        if key in ("$and", "$or"):
+            combine = all if key == "$and" else any
+            if not combine(_matches_filter(vector, part) for part in condition):
+                return False
+        elif not all(_HOLDS[name](vector["metadata"].get(key), value) for name, value in condition.items()):
+            return False
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _any_of(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
+
+
+_HOLDS: dict[str, Callable[[Any, Any], bool]] = {
+    "$exists": lambda found, value: (found is not None) == value,
+    "$eq": lambda found, value: value in _any_of(found),
+    "$ne": lambda found, value: value not in _any_of(found),
+    "$in": lambda found, values: any(item in values for item in _any_of(found)),
+    "$nin": lambda found, values: all(item not in values for item in _any_of(found)),
+    "$gt": lambda found, value: _is_number(found) and found > value,
+    "$gte": lambda found, value: _is_number(found) and found >= value,
+    "$lt": lambda found, value: _is_number(found) and found < value,
+    "$lte": lambda found, value: _is_number(found) and found <= value,
+}
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -5,6 +5,7 @@ number of namespaces: record ids start with the customer's name, and each search
 """
 
 import json
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -66,8 +67,14 @@ class Location(NamedTuple):
         return self.prefix + id_
 
     def record(self, row: Row) -> dict[str, Any]:
-        own = {"customer_id": self.customer, "text": row.text, "created_at": row.created_at}
+        own: dict[str, Any] = {"customer_id": self.customer, "text": row.text, "created_at": row.created_at}
+        if row.expires_at is not None:
+            own["expires_at"] = row.expires_at
         return {"id": self.id_of(row.id), "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
+
+    def row(self, found: Any) -> Row:
+        fields = self.fields(found)  # first, because it checks the record
+        return Row(vector=np.asarray(found.values, np.float32), expires_at=found.metadata.get("expires_at"), **fields)
 
     def fields(self, found: Any) -> dict[str, Any]:
         """Return the fields that `Match` and `Row` share. Raises `ForeignRecord` for another customer's record."""
@@ -133,12 +140,13 @@ class PineconeIndex:
     def query(self, customer: str, unit: np.ndarray, top_k: int) -> list[Match]:
         """Return approximate nearest neighbours by cosine, best first; `top_k` is at most 10,000."""
         where = self.location(customer)
+        alive = {"$or": [{"expires_at": {"$exists": False}}, {"expires_at": {"$gt": time.time()}}]}
         with self._errors():
             found = self._index.query(
                 vector=unit.tolist(),
                 top_k=top_k,
                 namespace=where.namespace,
-                filter=where.filter,
+                filter={"$and": [alive, *([where.filter] if where.filter else [])]},
                 include_metadata=True,
             )
         return [Match(score=float(match.score), **where.fields(match)) for match in found.matches]
@@ -152,7 +160,7 @@ class PineconeIndex:
         self._delete(where.namespace, {"filter": where.filter} if where.filter else {"delete_all": True})
 
     def export_without(self, customer: str, known: Collection[str]) -> list[Row]:
-        """Return the customer's rows whose ids are not in `known`, in any order; only these are fetched."""
+        """Return the customer's rows whose ids are not in `known` and that have not expired, in any order."""
         where = self.location(customer)
         rows: list[Row] = []
         with self._errors():
@@ -162,8 +170,8 @@ class PineconeIndex:
                 ]
                 if wanted:
                     found = self._index.fetch(ids=wanted, namespace=where.namespace).vectors.values()
-                    rows += [Row(vector=np.asarray(v.values, np.float32), **where.fields(v)) for v in found]
-        return rows
+                    rows += [where.row(record) for record in found]
+        return [row for row in rows if row.expires_at is None or row.expires_at > time.time()]
 
     def close(self) -> None:
         self._index.close()

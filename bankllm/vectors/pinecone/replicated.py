@@ -115,6 +115,17 @@ class ReplicatedStore(VectorStore):
     def count(self, namespace: str | None = None) -> int:
         return self._local.count(namespace)
 
+    def retain(self, namespace: str, ttl_s: float | None) -> None:
+        """Only for the rows of this file."""
+        self._local.retain(namespace, ttl_s)
+        self._worker.wake()
+
+    def sweep(self) -> int:
+        """Delete this file's expired rows here and in Pinecone. Searches hide those of other machines."""
+        removed = self._local.sweep()
+        self._worker.wake()
+        return removed
+
     def replication(self) -> ReplicationStats:
         (depth, oldest_s, parked), last_error = self._local.backlog(), self._worker.last_error
         return ReplicationStats(

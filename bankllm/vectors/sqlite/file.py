@@ -179,26 +179,34 @@ def _create(db: sqlite3.Connection) -> None:
 def _migrate(db: sqlite3.Connection) -> None:
     """Bring a file of an older schema to `SCHEMA_VERSION` in one transaction; the next open repeats a killed one.
 
+    Until the commit, the file and its journal contain the complete old state, which SQLite restores after a crash.
     A process of an older bankllm that has the file open and reads float16 or int8 vectors gets an error from then on.
     """
     with transaction(db, "IMMEDIATE"):
-        if db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,):
+        schema = db.execute("PRAGMA user_version").fetchone()[0]
+        if schema == SCHEMA_VERSION:
             return  # another process was faster
         code = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
         for kind, name in db.execute(code).fetchall():
             db.execute(f"DROP {kind} IF EXISTS {name}")
-        for table in ("embeddings", "embeddings_epoch", "reindexed"):
-            db.execute(f"DROP TABLE IF EXISTS {table}")
-        if db.execute("SELECT 1 FROM pragma_table_info('outbox') WHERE name = 'lsn'").fetchone():
-            db.execute("ALTER TABLE outbox DROP COLUMN lsn")
-        precision = db.execute("SELECT value FROM meta WHERE key = 'precision' AND value <> 'float32'").fetchone()
-        if precision:
-            db.create_function("to_float32", 1, lambda vector: _to_float32(vector, precision[0]))
-            db.execute("UPDATE rows SET vector = to_float32(vector)")
-            db.execute("UPDATE meta SET value = 'float32' WHERE key = 'precision'")
-        db.execute("DELETE FROM meta WHERE key = 'reindexing'")
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('removed', '1')")  # `compact` then frees the unused pages
+        if schema < 4:
+            _migrate_to_4(db)
+        db.execute("ALTER TABLE rows ADD COLUMN expires_at REAL")
         _create(db)
+
+
+def _migrate_to_4(db: sqlite3.Connection) -> None:
+    for table in ("embeddings", "embeddings_epoch", "reindexed"):
+        db.execute(f"DROP TABLE IF EXISTS {table}")
+    if db.execute("SELECT 1 FROM pragma_table_info('outbox') WHERE name = 'lsn'").fetchone():
+        db.execute("ALTER TABLE outbox DROP COLUMN lsn")
+    precision = db.execute("SELECT value FROM meta WHERE key = 'precision' AND value <> 'float32'").fetchone()
+    if precision:
+        db.create_function("to_float32", 1, lambda vector: _to_float32(vector, precision[0]))
+        db.execute("UPDATE rows SET vector = to_float32(vector)")
+        db.execute("UPDATE meta SET value = 'float32' WHERE key = 'precision'")
+    db.execute("DELETE FROM meta WHERE key = 'reindexing'")
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('removed', '1')")  # `compact` then frees the unused pages
 
 
 def _to_float32(vector: bytes, precision: str) -> bytes:

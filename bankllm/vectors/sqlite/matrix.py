@@ -50,11 +50,17 @@ class Matrix:
         all_seqs[self.rows : rows], all_vectors[self.rows : rows] = seqs, vectors
         return Matrix(self.version, rows, all_seqs, all_vectors)
 
-    def nearest(self, query: np.ndarray, top_k: int) -> tuple[list[int], list[float]]:
-        """Return seqs and scores of the `top_k` rows nearest to a (dim,) query, best first; ties are oldest first."""
+    def nearest(
+        self, query: np.ndarray, top_k: int, visible: np.ndarray | None = None
+    ) -> tuple[list[int], list[float]]:
+        """Return seqs and scores of the `top_k` rows nearest to a (dim,) query, best first; ties are oldest first.
+
+        `visible` (rows,) bool excludes rows; None excludes none.
+        """
         scores = self.vectors[: self.rows] @ query
-        positions = np.arange(self.rows)
-        if top_k < self.rows:
-            positions = np.flatnonzero(scores >= np.partition(scores, -top_k)[-top_k])
+        positions = np.arange(self.rows) if visible is None else np.flatnonzero(visible)
+        if top_k < len(positions):
+            found = scores[positions]
+            positions = positions[found >= np.partition(found, -top_k)[-top_k]]
         positions = positions[np.argsort(-scores[positions], kind="stable")[:top_k]]
         return self.seqs[positions].tolist(), scores[positions].tolist()

@@ -6,9 +6,9 @@ not a change: the row's state at the time of the push decides between upsert and
 
 APPLICATION_ID = 0x42564543
 """Value of `PRAGMA application_id` in the file header; identifies files written by bankllm."""
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """1: `meta` and `rows`. 2: `generations`. 3: `reindexed`, `outbox`, the vectors' precision in `meta`, and an embedding
-cache. 4: all vectors are float32; no embedding cache. `file` migrates older files."""
+cache. 4: all vectors are float32; no embedding cache. 5: `expires_at`. `file` migrates older files."""
 REPLICATES_TO = "replicates_to"
 """Key in `meta` whose value names the Pinecone index and layout; absent in a file that is not replicated."""
 
@@ -75,10 +75,13 @@ SCHEMA = (
         vector BLOB NOT NULL,
         text TEXT NOT NULL,
         metadata TEXT NOT NULL,
+        expires_at REAL,
         UNIQUE (namespace, id)
     )""",
     # The index also contains seq (the rowid), so it finds the rows of a namespace after a given seq.
     "CREATE INDEX IF NOT EXISTS rows_by_namespace ON rows (namespace)",
+    # expires_at: seconds since 1970; NULL for a row that does not expire.
+    "CREATE INDEX IF NOT EXISTS rows_by_expiry ON rows (expires_at, namespace) WHERE expires_at IS NOT NULL",
     # Counts how often a row of the namespace was deleted or got another vector. An empty namespace has no entry, so a
     # deleted customer's name does not remain in the file.
     "CREATE TABLE IF NOT EXISTS generations (namespace TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID",

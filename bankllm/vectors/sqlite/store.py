@@ -5,7 +5,10 @@ namespaces are multiplied without holding the lock.
 """
 
 import json
+import logging
+import math
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,28 +16,39 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache
 
-from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, checked, unit_vectors
+from bankllm.errors import StoreError
+from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, check_ttl, checked, unit_vectors
+from bankllm.vectors.sqlite.clock import Clock
 from bankllm.vectors.sqlite.connection import SharedConnection
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, decode_vectors, wal_is_safe
 from bankllm.vectors.sqlite.maintenance import compact_on_close
 from bankllm.vectors.sqlite.matrix import Matrix, Version
 from bankllm.vectors.store import VectorStore
 
-_UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (namespace, id) DO UPDATE SET
-    created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata"""
+logger = logging.getLogger(__name__)
+
+_UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata, expires_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, id) DO UPDATE SET
+    created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata,
+    expires_at = excluded.expires_at"""
 _REMOVE = "INSERT INTO removals VALUES (?, ?)"
 """Deletes one row, or all rows of a namespace if the id is NULL, and queues an outbox entry, see `OUTBOX_SCHEMA`."""
 _REMOVE_OLDEST = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE namespace = ? ORDER BY seq LIMIT ?)"
 _VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
     (SELECT generation FROM generations WHERE namespace = :namespace)"""
+_SWEEP = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE expires_at <= ? LIMIT ?)"
+_RETAIN = "UPDATE rows SET expires_at = (julianday(created_at) - 2440587.5) * 86400.0 + ? WHERE namespace = ?"
+_ALIVE = "(expires_at IS NULL OR expires_at > ?)"
+_EXPIRED = "SELECT seq FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? AND namespace = ?"
 _VECTORS = "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
 _MATCHES = "SELECT seq, id, text, metadata, created_at FROM rows WHERE seq IN (SELECT value FROM json_each(?))"
-COLUMNS = "id, text, vector, metadata, created_at"
+COLUMNS = "id, text, vector, metadata, created_at, expires_at"
 """Columns of `rows` that `to_rows` converts."""
 SLICE_ROWS, LOAD_ROWS = 500, 2048
 """Rows per commit of a delete and per read of an export (about 20 ms), and vectors per read of a large namespace (a few
 milliseconds). Other threads run in between."""
+SWEEP_EVERY_S = 60.0
+"""Seconds after which a write also deletes the expired rows."""
 SMALL_ROWS = 2048
 """A namespace of up to this size is multiplied while the lock is held, which is faster than locking twice."""
 
@@ -66,6 +80,13 @@ class SQLiteStore(VectorStore):
         self._wal = path is not None and wal_is_safe(sqlite3.sqlite_version_info)
         if self._wal:
             self._reader = SharedConnection(path, dim, embedder_id, wait_s)
+        self._clock = Clock()
+        self._swept = -SWEEP_EVERY_S
+        try:
+            self.sweep()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def cached_bytes(self) -> int:
@@ -80,10 +101,15 @@ class SQLiteStore(VectorStore):
             return
         vectors, metadata = checked([row for _, row in rows], self.dim)
         values = [
-            (namespace, row.id, row.created_at, vector.astype(FLOAT32).tobytes(), row.text, kept)
+            (namespace, row.id, row.created_at, vector.astype(FLOAT32).tobytes(), row.text, kept, row.expires_at)
             for (namespace, row), vector, kept in zip(rows, vectors, metadata, strict=True)
         ]
         self._writer.write(_UPSERT, values)
+        if time.monotonic() > self._swept + SWEEP_EVERY_S:
+            try:
+                self.sweep()
+            except StoreError as error:  # the rows are written; the next sweep deletes what this one left
+                logger.warning("%s: expired rows were not deleted: %s", self.path, error)
 
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
         """Return the exact nearest neighbours, ties oldest first; small namespaces are searched in one transaction."""
@@ -98,26 +124,35 @@ class SQLiteStore(VectorStore):
             for (namespace, _), unit in zip(queries, units, strict=True):
                 matrix, complete = self._load_some(db, namespace)
                 small = complete and matrix.rows <= SMALL_ROWS
-                found.append(_matches(db, *matrix.nearest(unit, top_k)) if small else None)
+                visible = self._visible(db, namespace, matrix) if small else None
+                found.append(_matches(db, *matrix.nearest(unit, top_k, visible)) if small else None)
         return [
             self._search_large(namespace, unit, top_k) if matches is None else matches
             for (namespace, _), unit, matches in zip(queries, units, found, strict=True)
         ]
 
     def _search_large(self, namespace: str, unit: np.ndarray, top_k: int) -> list[Match]:
-        with self._reader.reading() as db:
-            matrix, complete = self._load_some(db, namespace)
+        matrix, complete = None, False
         while not complete:
             with self._reader.reading() as db:
                 matrix, complete = self._load_some(db, namespace, matrix)
-        nearest = matrix.nearest(unit, top_k)
+                visible = self._visible(db, namespace, matrix) if complete else None
+        assert matrix is not None
+        nearest = matrix.nearest(unit, top_k, visible)
         with self._reader.reading() as db:
             if _version(db, namespace) != matrix.version:  # rows were deleted or replaced during the product
                 complete = False
                 while not complete:
                     matrix, complete = self._load_some(db, namespace, matrix)
-                nearest = matrix.nearest(unit, top_k)
+                nearest = matrix.nearest(unit, top_k, self._visible(db, namespace, matrix))
             return _matches(db, *nearest)
+
+    def _visible(self, db: sqlite3.Connection, namespace: str, matrix: Matrix) -> np.ndarray | None:
+        """Return which rows of the matrix have not expired, (rows,) bool; None if all."""
+        expired = [seq for (seq,) in db.execute(_EXPIRED, (self._clock.latest(), namespace))]
+        if not expired:
+            return None
+        return ~np.isin(matrix.seqs[: matrix.rows], expired)
 
     def _load_some(self, db: sqlite3.Connection, namespace: str, loaded: Matrix | None = None) -> tuple[Matrix, bool]:
         """Bring the namespace's matrix up to date, by at most `LOAD_ROWS` rows; return it and whether it is complete.
@@ -150,20 +185,54 @@ class SQLiteStore(VectorStore):
         else:
             for start in range(0, len(ids), SLICE_ROWS):
                 self._writer.write(_REMOVE, [(namespace, id_) for id_ in ids[start : start + SLICE_ROWS]])
+        self._forget_copies([namespace])
+
+    def retain(self, namespace: str, ttl_s: float | None) -> None:
+        check_namespace(namespace)
+        check_ttl(ttl_s)
+        lifetime = None if ttl_s == math.inf else ttl_s
+        self._writer.write(_RETAIN, [(lifetime, namespace)])
+
+    def sweep(self) -> int:
+        """Delete in slices of `SLICE_ROWS`.
+
+        Opening the store sweeps, and so does a write every `SWEEP_EVERY_S`. If the system's clock was set forward while
+        the store is open, rows that only the new time lets expire are hidden, but not deleted.
+        """
+        self._swept = time.monotonic()
+        now, removed = self._clock.earliest(), 0
+        with self._reader.reading() as db:
+            found = db.execute(
+                "SELECT namespace, count(*) FROM rows WHERE expires_at <= ? GROUP BY 1", (now,)
+            ).fetchall()
+        for count in (count for _, count in found):
+            removed += count
+        for _ in range(0, removed, SLICE_ROWS):
+            self._writer.write(_SWEEP, [(now, SLICE_ROWS)])
+        if found:
+            self._forget_copies([namespace for namespace, _ in found])
+        return removed
+
+    def _forget_copies(self, namespaces: Sequence[str]) -> None:
+        """Drop deleted vectors from memory now, not at the next search, and deleted rows from a write-ahead log."""
         with self._reader.exclusive():
-            self._matrices.pop(namespace, None)  # drop the deleted vectors from memory now, not at the next search
+            for namespace in namespaces:
+                self._matrices.pop(namespace, None)
         if self._wal:
             with self._writer.exclusive() as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def export(self, namespace: str) -> list[Row]:
         check_namespace(namespace)
-        page_query = f"SELECT seq, {COLUMNS} FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
+        page_query = (
+            f"SELECT seq, {COLUMNS} FROM rows WHERE namespace = ? AND {_ALIVE} AND seq > ? ORDER BY seq LIMIT ?"
+        )
+        now = self._clock.latest()
         found: list[tuple[Any, ...]] = []
         while True:
             with self._reader.reading() as db:
                 last_seq = found[-1][0] if found else 0
-                page = db.execute(page_query, (namespace, last_seq, SLICE_ROWS)).fetchall()
+                page = db.execute(page_query, (namespace, now, last_seq, SLICE_ROWS)).fetchall()
             found += page
             if len(page) < SLICE_ROWS:
                 return self.to_rows([columns[1:] for columns in found])
@@ -171,21 +240,23 @@ class SQLiteStore(VectorStore):
     def recent(self, namespace: str, limit: int) -> list[Row]:
         """Replacing a row does not make it newer."""
         check_namespace(namespace)
-        latest = f"SELECT {COLUMNS} FROM rows WHERE namespace = ? ORDER BY seq DESC LIMIT ?"
+        latest = f"SELECT {COLUMNS} FROM rows WHERE namespace = ? AND {_ALIVE} ORDER BY seq DESC LIMIT ?"
         with self._reader.reading() as db:
-            return self.to_rows(db.execute(latest, (namespace, limit)).fetchall())
+            return self.to_rows(db.execute(latest, (namespace, self._clock.latest(), limit)).fetchall())
 
     def count(self, namespace: str | None = None) -> int:
-        where, values = ("", ()) if namespace is None else (" WHERE namespace = ?", (namespace,))
+        """Both counts read only an index, not the rows."""
+        counting = "SELECT count(*) FROM rows WHERE " + ("" if namespace is None else "namespace = :namespace AND ")
+        counts = f"SELECT ({counting} true) - ({counting} expires_at <= :now)"
         with self._reader.reading() as db:
-            return int(db.execute("SELECT count(*) FROM rows" + where, values).fetchone()[0])
+            return int(db.execute(counts, {"namespace": namespace, "now": self._clock.latest()}).fetchone()[0])
 
     def to_rows(self, found: Sequence[tuple[Any, ...]]) -> list[Row]:
         """Convert database rows with the columns `COLUMNS`."""
         vectors = decode_vectors([columns[2] for columns in found], self.dim)
         return [
-            Row(id_, text, vector, json.loads(metadata), created_at)
-            for (id_, text, _, metadata, created_at), vector in zip(found, vectors, strict=True)
+            Row(id_, text, vector, json.loads(metadata), created_at, expires_at)
+            for (id_, text, _, metadata, created_at, expires_at), vector in zip(found, vectors, strict=True)
         ]
 
     def close(self) -> None:

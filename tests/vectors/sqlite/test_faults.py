@@ -99,7 +99,7 @@ def test_a_corrupt_page_is_an_error_and_other_customers_are_readable(path: Path)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         for customer in ("CUST001", "CUST002"):
             store.upsert(customer, [Row(str(i), customer * 100, np.ones(DIM)) for i in range(100)])
-    page = path.read_bytes().rindex(b"CUST001" * 100) // 4096 * 4096
+    page = path.read_bytes().index(b"CUST001" * 100) // 4096 * 4096
     with path.open("r+b") as file:
         file.seek(page)
         file.write(b"\xff" * 4096)

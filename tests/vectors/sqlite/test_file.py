@@ -29,8 +29,16 @@ def test_files_of_other_programs_and_of_a_newer_schema(filled: Path, tmp_path: P
     assert_refused(notes, "file is not a database.*Expected a file that bankllm wrote")
     sql(other, "CREATE TABLE theirs (x)")
     assert_refused(other, "another program's SQLite file")
-    sql(filled, "PRAGMA user_version = 5")
-    assert_refused(filled, "has schema 5, but this bankllm reads schemas 1 to 4. Upgrade bankllm")
+    sql(filled, "PRAGMA user_version = 6")
+    assert_refused(filled, "has schema 6, but this bankllm reads schemas 1 to 5. Upgrade bankllm")
+
+
+def to_schema_4(path: Path) -> None:
+    """Turn a new file into one of schema 4, whose rows do not expire."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("DROP INDEX rows_by_expiry")
+        db.execute("ALTER TABLE rows DROP COLUMN expires_at")
+        db.execute("PRAGMA user_version = 4")
 
 
 def to_schema_1(path: Path) -> None:
@@ -42,7 +50,8 @@ def to_schema_1(path: Path) -> None:
         for table in ("generations", "reindexed", "outbox"):
             db.execute(f"DROP TABLE {table}")
         db.execute("DROP INDEX rows_by_namespace")
-        db.execute("PRAGMA user_version = 1")
+    to_schema_4(path)
+    sql(path, "PRAGMA user_version = 1")
 
 
 def test_a_file_of_schema_1_keeps_its_rows(filled: Path) -> None:
@@ -55,7 +64,7 @@ def test_a_file_of_schema_1_keeps_its_rows(filled: Path) -> None:
         store.delete("CUST001", ["m2"])
         model = {id_: seed for id_, seed in MODEL.items() if id_ != "m2"} | {"m1": 77}
         assert texts(store, "CUST001") == expected_texts(model)
-    assert sql(filled, "PRAGMA user_version") == [(4,)]
+    assert sql(filled, "PRAGMA user_version") == [(5,)]
     assert schema_of(filled) == wanted_schema
 
 
@@ -84,7 +93,8 @@ def to_schema_3(path: Path, precision: str) -> np.ndarray:
         db.execute("CREATE INDEX embeddings_by_use ON embeddings (used)")
         db.execute("CREATE TABLE embeddings_epoch (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)")
         db.execute("INSERT INTO embeddings VALUES (x'00', ?, 0)", (b"a cached query",))
-        db.execute("PRAGMA user_version = 3")
+    to_schema_4(path)
+    sql(path, "PRAGMA user_version = 3")
     return read
 
 
@@ -114,9 +124,23 @@ def test_a_file_of_schema_3_is_migrated_even_if_the_process_was_killed(
         assert [found.text for found in rows] == [f"text {i}" for i in range(50)]
         np.testing.assert_array_equal(np.stack([found.vector for found in rows]), read)
         assert store.search("CUST001", read[7], 1)[0].id == "7"
-    assert sql(path, "PRAGMA user_version") == [(4,)]
+    assert sql(path, "PRAGMA user_version") == [(5,)]
     assert schema_of(path) == wanted_schema
     assert b"a cached query" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("moment", ["", "ALTER TABLE", "CREATE INDEX", "PRAGMA user_version ="])
+def test_a_file_of_schema_4_is_migrated_even_if_the_process_was_killed(filled: Path, moment: str) -> None:
+    wanted_schema = schema_of(filled)
+    to_schema_4(filled)
+    if moment:
+        code = "from bankllm.vectors.sqlite import file; file.open_existing(path).close()"
+        assert run_until(filled, code, moment, 1).returncode == -signal.SIGKILL
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
+        assert texts(store, "CUST001") == expected_texts(MODEL)
+        assert {found.expires_at for found in store.export("CUST001")} == {None}
+    assert sql(filled, "PRAGMA user_version") == [(5,)]
+    assert schema_of(filled) == wanted_schema
 
 
 def test_another_embedders_vectors(filled: Path) -> None:
