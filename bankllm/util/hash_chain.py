@@ -35,9 +35,8 @@ def chained(body: Mapping[str, Any], last: Link | None = None, key: bytes | None
     """
     if "chain" in body:
         raise UsageError("The member 'chain' is reserved for the entry's place in the chain. Use another name.")
-    number, previous = (last.number + 1, last.hash) if last else (1, FIRST_PREVIOUS)
-    entry = {**body, "chain": {"number": number, "previous": previous}}
-    return {**body, "chain": asdict(Link(number, previous, _digest(entry, key)))}
+    number, previous = _place_after(last)
+    return {**body, "chain": asdict(Link(number, previous, _digest(body, number, previous, key)))}
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -62,6 +61,15 @@ def link_of(entry: Mapping[str, Any]) -> Link:
     return link
 
 
+def check(entry: Mapping[str, Any], key: bytes | None = None) -> Link:
+    """Return an entry's link. Raises `ChainBroken` if its hash does not fit: the entry was changed."""
+    link = link_of(entry)
+    body = {name: value for name, value in entry.items() if name != "chain"}
+    if link.hash != _digest(body, link.number, link.previous, key):
+        raise _broken(f"entry {link.number} was changed, or was written with another key")
+    return link
+
+
 def verify(entries: Iterable[Mapping[str, Any]], key: bytes | None = None, kept: Sequence[Link] = ()) -> Link | None:
     """Check all entries from the first on, and that the `kept` links are among them; return the last link.
 
@@ -70,12 +78,9 @@ def verify(entries: Iterable[Mapping[str, Any]], key: bytes | None = None, kept:
     """
     last, wanted = None, {link.number: link.hash for link in kept}
     for entry in entries:
-        link = link_of(entry)
-        expected = link_of(chained({name: entry[name] for name in entry if name != "chain"}, last, key))
-        if link.number != expected.number:
-            raise _broken(f"expected entry {expected.number}, found entry {link.number}: entries were removed or moved")
-        if link != expected:
-            raise _broken(f"entry {link.number} or the one before it was changed, or was written with another key")
+        link = check(entry, key)
+        if (link.number, link.previous) != (expected := _place_after(last)):
+            raise _broken(f"entry {link.number} does not follow entry {expected[0] - 1}: entries were removed or moved")
         if wanted.pop(link.number, link.hash) != link.hash:
             raise _broken(f"entry {link.number} is not the one that was kept: the chain was written again")
         last = link
@@ -89,16 +94,19 @@ def _broken(reason: str) -> ChainBroken:
     return ChainBroken(f"The chain does not hold: {reason}. Keep the file as it is and compare it with a backup.")
 
 
-def _digest(entry: Mapping[str, Any], key: bytes | None) -> str:
+def _place_after(last: Link | None) -> tuple[int, str]:
+    return (last.number + 1, last.hash) if last else (1, FIRST_PREVIOUS)
+
+
+def _digest(body: Mapping[str, Any], number: int, previous: str, key: bytes | None) -> str:
     if key is not None and not key:
-        raise UsageError(
-            "The key of the chain is empty. Expected at least one byte, or None for a chain without a key."
-        )
+        raise UsageError("The chain's key is empty. Expected at least one byte, or None for a chain without a key.")
+    entry = {**body, "chain": {"number": number, "previous": previous}}
     try:
         content = json.dumps(entry, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
-            f"The entry cannot be written as JSON: {error}. Use finite numbers, str, lists and dicts."
+            f"The entry cannot be written as JSON: {error}. Use finite numbers, strings, lists and dicts."
         ) from error
     return (hashlib.sha256(content) if key is None else hmac.new(key, content, "sha256")).hexdigest()
 

@@ -87,7 +87,7 @@ def test_only_the_owner_of_the_key_can_write_and_check_a_keyed_chain() -> None:
     for key in (None, b"another key"):
         with pytest.raises(ChainBroken, match="or was written with another key"):
             verify(five(b"secret"), key)
-    with pytest.raises(UsageError, match="key of the chain is empty"):
+    with pytest.raises(UsageError, match="chain's key is empty"):
         five(b"")
 
 
