@@ -26,6 +26,7 @@ from bankllm.model.artifact import Classifier, ClassifierConfig
 from bankllm.settings import Settings
 from bankllm.util.redaction import mask
 from bankllm.util.text import is_blank
+from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import Message, VectorService, open_service
 
@@ -230,10 +231,10 @@ class ChatEngine:
         self.bank.require(customer_id)
         return self.memory.for_user(customer_id).export()
 
-    def forget(self, customer_id: str) -> None:
-        """Delete all stored turns of a customer. Raises `UnknownCustomer`, `StoreError`."""
+    def forget(self, customer_id: str, asked_by: AskedBy = "library") -> Receipt:
+        """Delete all stored turns of a customer, and return the receipt. Raises `UnknownCustomer`, `StoreError`."""
         self.bank.require(customer_id)
-        self.memory.for_user(customer_id).forget()
+        return self.memory.for_user(customer_id).forget(asked_by=asked_by)
 
     def close(self) -> None:
         """Complete the queued encoder requests, then close memory and ledger."""

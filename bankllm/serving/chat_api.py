@@ -19,6 +19,7 @@ from bankllm.serving.auth import require_same_customer
 from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream, event
+from bankllm.vectors.receipts import Receipt
 
 CustomerId = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -99,12 +100,14 @@ def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
         messages = [StoredTurn(**turn) for turn in current().export(customer_id)]
         return CustomerData(customer_id=customer_id, messages=messages)
 
-    @router.delete(path, summary="Delete a customer's memory", status_code=204, responses=READ_REFUSED)
-    def delete_memory(customer_id: CustomerId, customer: Customer) -> None:
-        """Delete all that memory stores about this customer. A second call does nothing and is no error."""
+    @router.delete(path, summary="Delete a customer's memory", responses=READ_REFUSED)
+    def delete_memory(customer_id: CustomerId, customer: Customer) -> Receipt:
+        """Delete all that memory stores about this customer. The receipt says where the data was and when each place
+        is cleared. A second call deletes nothing and is no error.
+        """
         require_same_customer(customer, customer_id)
         limit.check(customer_id)
-        current().forget(customer_id)
+        return current().forget(customer_id, asked_by="api")
 
     return router
 

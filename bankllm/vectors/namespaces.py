@@ -17,7 +17,8 @@ from bankllm.errors import UsageError
 from bankllm.util.redaction import mask, mask_metadata
 from bankllm.util.text import is_blank
 from bankllm.vectors.embedder import Embedder
-from bankllm.vectors.rows import Match, MetadataValue, Row, check_ttl, expiry
+from bankllm.vectors.receipts import AskedBy, Receipt
+from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Row, check_ttl, expiry
 from bankllm.vectors.store import VectorStore
 
 MAX_TEXT_CHARACTERS, MAX_METADATA_BYTES = 4000, 20_000
@@ -94,13 +95,13 @@ class _Namespace:
         expires_at = expiry(self._ttl_s if ttl_s is None else ttl_s)
         return Row(id_, masked, vector, mask_metadata(metadata), expires_at=expires_at)
 
-    def forget(self, ids: Sequence[str] | None = None) -> None:
-        """Delete the texts with these ids, or all texts; unknown ids are ignored.
+    def forget(self, ids: Sequence[str] | None = None, *, asked_by: AskedBy = "library") -> Receipt:
+        """Delete the texts with these ids, or all texts, and return the receipt; unknown ids are only counted.
 
         This process also deletes all its cached vectors; other processes do within `embedder.TTL_S`.
         """
         try:
-            self._store.delete(self._name, ids)
+            return self._store.delete(self._name, ids, asked_by)
         finally:
             self._embedder.clear_cache()
 
@@ -166,11 +167,11 @@ class CustomerMemory(_Namespace):
 
 
 class Collection(_Namespace):
-    """Texts that all customers share. The namespace contains a space, so it cannot be that of a customer."""
+    """Texts that all customers share."""
 
     def __init__(self, store: VectorStore, embedder: Embedder, name: str) -> None:
         check_name("collection name", name)
-        super().__init__(store, embedder, f"collection {name}")
+        super().__init__(store, embedder, COLLECTION + name)
 
     def add(
         self,

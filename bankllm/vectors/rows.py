@@ -20,6 +20,8 @@ MetadataValue: TypeAlias = str | int | float | bool | list[str]
 """Metadata types that all stores support."""
 RESERVED_METADATA = frozenset({"customer_id", "text", "created_at", "expires_at"})
 """Metadata keys that Pinecone records use in addition to the caller's keys."""
+COLLECTION = "collection "
+"""Prefix of a collection's namespace. It contains a space, so it cannot be that of a customer."""
 MAX_ID_CHARACTERS = 512
 """Pinecone's limit for record ids and namespace names."""
 MAX_TTL_S = 100 * 365.25 * 86_400
@@ -87,6 +89,12 @@ def check_ttl(ttl_s: float | None) -> None:
         )
 
 
+def check_id(id_: str) -> None:
+    valid = isinstance(id_, str) and 1 <= len(id_) <= MAX_ID_CHARACTERS and id_.isascii() and "\0" not in id_
+    if not valid:
+        raise UsageError(f"Expected a row id of 1–{MAX_ID_CHARACTERS} ASCII characters, got {str(id_)[:40]!r}.")
+
+
 def unit_vectors(vectors: Sequence[np.ndarray] | np.ndarray, dim: int) -> np.ndarray:
     """Scale n vectors to (n, dim) float32 of unit length; `UsageError` for another shape, NaN, infinity or zero."""
     for vector in vectors:
@@ -106,8 +114,7 @@ def checked(rows: Sequence[Row], dim: int) -> tuple[np.ndarray, list[str]]:
     """Return the rows' vectors (n, dim) at unit length, and their metadata as JSON. Raises `UsageError`."""
     metadata = []
     for row in rows:
-        if not 1 <= len(row.id) <= MAX_ID_CHARACTERS or not row.id.isascii() or "\0" in row.id:
-            raise UsageError(f"Expected a row id of 1–{MAX_ID_CHARACTERS} ASCII characters, got {row.id[:40]!r}.")
+        check_id(row.id)
         if row.expires_at is not None and not math.isfinite(row.expires_at):
             raise UsageError(f"Row {row.id}: expected expires_at in seconds since 1970, or None, got {row.expires_at}.")
         metadata.append(_metadata_json(row))

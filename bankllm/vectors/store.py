@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import Match, Row
 
 
@@ -56,8 +57,8 @@ class VectorStore(Protocol):
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
         """Run `search` for several (namespace, vector) pairs; the results have the same order."""
 
-    def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
-        """Delete the rows with these ids, or all rows of the namespace; unknown ids are ignored."""
+    def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
+        """Delete the rows with these ids, or all rows of the namespace, and return the receipt."""
 
     def export(self, namespace: str) -> list[Row]:
         """Return all rows of a namespace, oldest first."""

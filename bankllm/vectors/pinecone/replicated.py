@@ -20,6 +20,7 @@ from bankllm.settings import PineconeNamespaces
 from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, KeyRefused, PineconeIndex, location
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
+from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, unit_vectors
 from bankllm.vectors.store import ReplicationStats, VectorStore
 
@@ -98,10 +99,11 @@ class ReplicatedStore(VectorStore):
     def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
         return [self.search(namespace, vector, top_k) for namespace, vector in queries]
 
-    def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
+    def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
         """Delete rows of all machines; other machines find them until Pinecone has applied the delete."""
-        self._local.delete(namespace, ids)
+        receipt = self._local.delete(namespace, ids, asked_by)
         self._worker.wake()
+        return receipt
 
     def export(self, namespace: str) -> list[Row]:
         """Return all rows of a namespace, oldest first; only those of this file if Pinecone fails."""

@@ -95,6 +95,13 @@ class SharedConnection:
             check_vectors(db, self.path, *self._vectors)
             yield db
 
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction of its own, for a write that depends on what it reads."""
+        with self.exclusive() as db, transaction(db, "IMMEDIATE"):
+            check_vectors(db, self.path, *self._vectors)
+            yield db
+
     def write(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
         """Run `sql` once per item of `values`, all or none; return when that is synced to disk."""
         own = _Write(sql, values)

@@ -106,5 +106,7 @@ SCHEMA = (
         DELETE FROM reindexed WHERE seq = NEW.seq;
         INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
     END""",
+    # Receipts, see `deletion`. number and hash repeat the entry's, so that a damaged entry does not prevent a deletion.
+    "CREATE TABLE IF NOT EXISTS receipts (number INTEGER PRIMARY KEY, hash TEXT NOT NULL, entry TEXT NOT NULL)",
     *OUTBOX_SCHEMA,
 )

@@ -16,10 +16,21 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache
 
-from bankllm.errors import StoreError
-from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, check_ttl, checked, unit_vectors
+from bankllm.errors import StoreError, UsageError
+from bankllm.vectors.receipts import AskedBy, Receipt
+from bankllm.vectors.rows import (
+    Match,
+    Row,
+    check_id,
+    check_namespace,
+    check_top_k,
+    check_ttl,
+    checked,
+    unit_vectors,
+)
 from bankllm.vectors.sqlite.clock import Clock
 from bankllm.vectors.sqlite.connection import SharedConnection
+from bankllm.vectors.sqlite.deletion import Deletion
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, decode_vectors, wal_is_safe
 from bankllm.vectors.sqlite.maintenance import compact_on_close
 from bankllm.vectors.sqlite.matrix import Matrix, Version
@@ -31,9 +42,6 @@ _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata
     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, id) DO UPDATE SET
     created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata,
     expires_at = excluded.expires_at"""
-_REMOVE = "INSERT INTO removals VALUES (?, ?)"
-"""Deletes one row, or all rows of a namespace if the id is NULL, and queues an outbox entry, see `OUTBOX_SCHEMA`."""
-_REMOVE_OLDEST = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE namespace = ? ORDER BY seq LIMIT ?)"
 _VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
     (SELECT generation FROM generations WHERE namespace = :namespace)"""
 _SWEEP = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE expires_at <= ? LIMIT ?)"
@@ -171,21 +179,24 @@ class SQLiteStore(VectorStore):
         self._matrices[namespace] = matrix
         return matrix, len(found) < LOAD_ROWS
 
-    def delete(self, namespace: str, ids: Sequence[str] | None = None) -> None:
-        """Delete rows in slices of `SLICE_ROWS`; a call that fails may have deleted some of them.
+    def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
+        """Delete rows in parts of `SLICE_ROWS`; a call that fails may have deleted some of them, each with a receipt.
 
         SQLite has overwritten their bytes. If it moved a row between pages earlier, a copy may remain until `close` or
         `compact`; a write-ahead log may contain the rows while another process still reads the previous state.
         """
         check_namespace(namespace)
-        if ids is None:
-            for _ in range(self.count(namespace) // SLICE_ROWS):
-                self._writer.write(_REMOVE_OLDEST, [(namespace, SLICE_ROWS)])
-            self._writer.write(_REMOVE, [(namespace, None)])
-        else:
-            for start in range(0, len(ids), SLICE_ROWS):
-                self._writer.write(_REMOVE, [(namespace, id_) for id_ in ids[start : start + SLICE_ROWS]])
+        if isinstance(ids, str):
+            raise UsageError(f"Expected a list of ids, got one str. Pass a list, as in [{ids[:40]!r}].")
+        for id_ in ids or ():
+            check_id(id_)
+        deletion = Deletion(namespace, None if ids is None else list(dict.fromkeys(ids)), asked_by, self._wal)
+        rows = self.count(namespace) if deletion.ids is None else len(deletion.ids)
+        for start in range(0, max(1, rows), SLICE_ROWS):
+            with self._writer.writing() as db:
+                receipt = deletion.run_part(db, start, SLICE_ROWS, last=start + SLICE_ROWS >= rows)
         self._forget_copies([namespace])
+        return receipt
 
     def retain(self, namespace: str, ttl_s: float | None) -> None:
         check_namespace(namespace)
