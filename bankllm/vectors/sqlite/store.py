@@ -44,6 +44,7 @@ _UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata
     expires_at = excluded.expires_at"""
 _VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
     (SELECT generation FROM generations WHERE namespace = :namespace)"""
+_SWEPT = "SELECT namespace, count(*) FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? GROUP BY 1"
 _SWEEP = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE expires_at <= ? LIMIT ?)"
 _RETAIN = "UPDATE rows SET expires_at = (julianday(created_at) - 2440587.5) * 86400.0 + ? WHERE namespace = ?"
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
@@ -211,13 +212,10 @@ class SQLiteStore(VectorStore):
         the store is open, rows that only the new time lets expire are hidden, but not deleted.
         """
         self._swept = time.monotonic()
-        now, removed = self._clock.earliest(), 0
+        now = self._clock.earliest()
         with self._reader.reading() as db:
-            found = db.execute(
-                "SELECT namespace, count(*) FROM rows WHERE expires_at <= ? GROUP BY 1", (now,)
-            ).fetchall()
-        for count in (count for _, count in found):
-            removed += count
+            found = db.execute(_SWEPT, (now,)).fetchall()
+        removed = sum(count for _, count in found)
         for _ in range(0, removed, SLICE_ROWS):
             self._writer.write(_SWEEP, [(now, SLICE_ROWS)])
         if found:
