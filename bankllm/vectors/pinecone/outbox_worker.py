@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import groupby
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 import tenacity
 
@@ -39,6 +39,7 @@ class OutboxWorker:
         self.index: PineconeIndex | None = None
         """The opened index; None until Pinecone has answered."""
         self.pushed = 0
+        self._count_lock = Lock()
         self.last_error: BaseException | None = None
         """The error of the last attempt; None if it succeeded."""
         self.connect_attempted = Event()
@@ -96,45 +97,50 @@ class OutboxWorker:
                 groups.setdefault(index.location(entry.namespace).namespace, []).append((entry, row))
             futures = [pool.submit(self._push_in_order, index, *group) for group in groups.items()]
             wait(futures)
-            self.pushed += sum(future.result() for future in futures)
+            for future in futures:
+                future.result()
         return bool(groups)
 
-    def _push_in_order(self, index: PineconeIndex, namespace: str, work: Work) -> int:
+    def _push_in_order(self, index: PineconeIndex, namespace: str, work: Work) -> None:
         """Push consecutive entries of a kind together: 0 upsert, 1 delete of a row, 2 delete of a customer."""
-        pushed = 0
         for kind, run in groupby(work, key=lambda item: (item[1] is None) + (item[0].id == "")):
             same = list(run)
             size = BATCH_RECORDS if kind < 2 else 1
             for start in range(0, len(same), size):
-                pushed += self._push(index, namespace, same[start : start + size])
-        return pushed
+                self._push(index, namespace, same[start : start + size])
 
-    def _push(self, index: PineconeIndex, namespace: str, work: Work) -> int:
+    def _push(self, index: PineconeIndex, namespace: str, work: Work) -> None:
         """Push entries of one kind in one call. If Pinecone rejects them, bisect them and park the rejected entry."""
         try:
             self._send(index, namespace, work)
         except (CallRefused, UsageError) as error:
             if len(work) > 1:
                 middle = len(work) // 2
-                return self._push(index, namespace, work[:middle]) + self._push(index, namespace, work[middle:])
+                self._push(index, namespace, work[:middle])
+                self._push(index, namespace, work[middle:])
+                return
             entry = work[0][0]
             self._outbox.park(entry, str(error))
             logger.error("Pinecone rejected record %r; it is stored only in the local file: %s", entry.id, error)
-            return 0
-        return len(work)
 
     def _send(self, index: PineconeIndex, namespace: str, work: Work) -> None:
         entries = [entry for entry, _ in work]
         places = [index.location(entry.namespace) for entry in entries]
         if rows := [row for _, row in work if row is not None]:
             index.put(namespace, [place.record(row) for place, row in zip(places, rows, strict=True)])
+            self._count(len(work))
             self._outbox.mark_upserted(entries)
             return
         if entries[0].id:
             index.remove(namespace, [place.id_of(entry.id) for place, entry in zip(places, entries, strict=True)])
         else:
             index.remove_customer(entries[0].namespace)
+        self._count(len(work))
         self._outbox.mark_deleted(entries)
+
+    def _count(self, accepted: int) -> None:
+        with self._count_lock:
+            self.pushed += accepted
 
     def _record_failure(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
