@@ -5,6 +5,7 @@ from dataclasses import replace
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.facts import TOOLS, Facts, Request, Tool
+from bankllm.datasets.teller77 import intent_definitions
 
 ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a person."
 
@@ -19,4 +20,4 @@ def look_up(request: Request, bank: Bank) -> Facts:
     return replace(facts, text=f"{facts.text} {more}", sources=(*facts.sources, f"memory:{request.earlier.id}"))
 
 
-TOOLS.add("knowledge_article", Tool(load_knowledge().keys(), look_up))
+TOOLS.add("knowledge_article", Tool(load_knowledge().keys() & intent_definitions().keys(), look_up))
