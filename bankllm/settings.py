@@ -33,12 +33,12 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for training and inference (`BANKLLM_DEVICE`); `auto` uses a GPU if there is one."""
     inference: Literal["auto", "onnx", "torch"] = "auto"
-    """Runtime of the served classifier (`BANKLLM_INFERENCE`); `auto`: torch on a GPU, otherwise ONNX Runtime."""
+    """Runtime of classifier and embedder (`BANKLLM_INFERENCE`); `auto`: torch on a GPU, otherwise ONNX Runtime."""
     encoder_threads: int = Field(0, ge=0)
-    """Number of CPU cores that the served classifier uses in parallel (`BANKLLM_ENCODER_THREADS`); 0: all cores that
+    """Number of CPU cores that classifier and embedder use in parallel (`BANKLLM_ENCODER_THREADS`); 0: all cores that
     this process may use."""
     cache: Path | None = None
-    """Folder for the ONNX graphs exported for serving (`BANKLLM_CACHE`); default: the user's cache folder."""
+    """Folder for the ONNX graphs of classifiers and embedders (`BANKLLM_CACHE`); default: the user's cache folder."""
     environment: str = Field("development", validation_alias=AliasChoices("BANKLLM_ENVIRONMENT", "ENVIRONMENT"))
     """With any other value than `development` the server starts only if it can check customers' tokens (`ENVIRONMENT`,
     or `BANKLLM_ENVIRONMENT` where another program uses that name)."""

@@ -96,6 +96,35 @@ def ready_to_load(base: BaseModel, settings: Settings | None = None) -> str:
     return location
 
 
+def local_folder(base: BaseModel, settings: Settings) -> Path:
+    """Return the folder of a base model; that of a Hub id is downloaded first, unless it is cached.
+
+    Raises `ModelError` if the download fails or the folder holds no model, and as `ready_to_load` does.
+    """
+    location = ready_to_load(base, settings)
+    if (Path(location) / "config.json").exists():
+        return Path(location)
+    if Path(location).is_dir():
+        raise ModelError(
+            f"The base model {base.name} cannot be loaded: {location} has no config.json. Pass a Hugging Face id "
+            "that is cached or reachable, or a local folder with config.json and weights."
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        for weights in ("*.safetensors", "pytorch_model*.bin"):
+            folder = Path(snapshot_download(location, allow_patterns=["*.json", "*.txt", "*.model", weights]))
+            if folder_sha256(folder):
+                break
+        return folder
+    except Exception as error:  # those of the Hub, httpx and the file system have no common base class
+        raise ModelError(
+            f"The base model {base.name} cannot be loaded: the download from the Hugging Face Hub failed "
+            f"({type(error).__name__}). Expected minilm, a folder with config.json and weights, or the id of a public "
+            "model. Check the id and the network."
+        ) from error
+
+
 def _cached_folder(name: str) -> str:
     from huggingface_hub import snapshot_download
 
@@ -191,20 +220,6 @@ def _minilm_folder(settings: Settings) -> Path:
         ) from error
 
 
-def sentence_length(base: BaseModel) -> int | None:
-    """Return the maximum tokens per text of a sentence-transformers folder with mean pooling, which is the default.
-
-    None if the folder states no maximum, if the pooling is another one, or if the model is not a local folder.
-    """
-    folder = Path(base.location)
-    limit, pooling = (
-        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        for path in (folder / "sentence_bert_config.json", folder / "1_Pooling" / "config.json")
-    )
-    is_mean = pooling.get("pooling_mode_mean_tokens", pooling.get("pooling_mode", "mean") == "mean")
-    return limit.get("max_seq_length") if is_mean else None
-
-
 def has_cuda_driver() -> bool:
     """Whether an NVIDIA driver is installed. If it is not, torch need not be imported to look for a CUDA device."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
@@ -218,6 +233,15 @@ def device(settings: Settings | None = None) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError("BANKLLM_DEVICE=cuda, but torch finds no CUDA device. Unset it, or install torch for CUDA.")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def runs_in_torch(settings: Settings) -> bool:
+    """Whether encoders run in torch, by `BANKLLM_INFERENCE` and the devices, and not in ONNX Runtime."""
+    if settings.inference != "auto":
+        return settings.inference == "torch"
+    if settings.device == "cpu" or not (settings.device == "cuda" or has_cuda_driver()):
+        return False
+    return device(settings) == "cuda"
 
 
 def precision(on_device: str) -> str:

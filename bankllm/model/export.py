@@ -1,4 +1,7 @@
-"""Export a trained classifier (body, adapter, pooling and head) as one ONNX file for `model.onnx_classifier`."""
+"""Export a trained classifier (body, adapter, pooling and head) as one ONNX file for `model.onnx_classifier`.
+
+A base model is exported as a classifier without classes, for its embeddings.
+"""
 
 import hashlib
 import logging
@@ -16,7 +19,7 @@ import platformdirs
 
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
-from bankllm.model.artifact import ClassifierConfig, read_artifact, resolve_base
+from bankllm.model.artifact import TRAINING_FILE, read_artifact, resolve_base
 from bankllm.model.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, OnnxMetadata
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import atomic_writer
@@ -25,7 +28,7 @@ from bankllm.util.writable_folders import ensure_writable, is_writable
 if TYPE_CHECKING:
     from bankllm.model.torch_classifier import IntentClassifier
 
-FORMAT = 5
+FORMAT = 6
 """Version of the output of `export_onnx`. Increase it when the output changes, so that cached graphs are not used."""
 MAX_BYTES = 2**31 - 1
 """Maximum size of a single ONNX file in bytes, which is the limit of protocol buffers."""
@@ -35,15 +38,18 @@ NOISY_LOGGERS = ("torch.onnx._internal.exporter._registration", "transformers.in
 
 
 def export_onnx(folder: Path, output: Path) -> Path:
-    """Write the classifier in `folder`, merged and in fp32, to the ONNX file `output`, complete or not at all.
+    """Write the classifier or base model in `folder`, merged and in fp32, to `output`, complete or not at all.
 
     Returns `output`. Raises `UsageError` if the model is too large for one ONNX file, `ModelError` if the folder holds
-    no valid classifier, and `RunError` if `output` cannot be written.
+    no valid model, and `RunError` if `output` cannot be written.
     """
     from bankllm.model.torch_classifier import IntentClassifier
 
     with _quiet_export():
-        classifier = IntentClassifier.load(folder, dequantise=True)
+        if _is_base(folder):
+            classifier = IntentClassifier.of_base(base_models.resolve(str(folder)))
+        else:
+            classifier = IntentClassifier.load(folder, dequantise=True)
     size = sum(tensor.nbytes for tensor in classifier.module.state_dict().values())
     if size > MAX_BYTES:
         raise UsageError(
@@ -63,13 +69,12 @@ def export_onnx(folder: Path, output: Path) -> Path:
 
 
 def cached_export(folder: Path, settings: Settings) -> Path:
-    """Return the path of the ONNX file of an artifact folder in `BANKLLM_CACHE`, after exporting it if it is missing.
+    """Return the path of the ONNX file of an artifact folder or of the folder of a base model in `BANKLLM_CACHE`.
 
-    If the cache cannot be written, the file is in a temporary folder until this process ends. Raises `ModelError` if
-    the folder holds no classifier, or if the export fails.
+    A missing file is exported, which takes seconds. If the cache cannot be written, the file is in a temporary folder
+    until this process ends. Raises `ModelError` if the folder holds no model, or if the export fails.
     """
-    artifact = read_artifact(folder)
-    cache, name = settings.cache or Path(platformdirs.user_cache_dir("bankllm")), f"{_key(folder, artifact)}.onnx"
+    cache, name = settings.cache or Path(platformdirs.user_cache_dir("bankllm")), f"{_key(folder)}.onnx"
     if (cache / name).exists():
         return cache / name
     if not is_writable(cache):
@@ -83,17 +88,23 @@ def cached_export(folder: Path, settings: Settings) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise ModelError(
-            f"{folder} could not be exported to ONNX. The export command reported: {done.stderr.strip()[-2000:]}"
+            f"{folder} could not be exported to ONNX. Correct the cause, or set BANKLLM_INFERENCE=torch. The export "
+            f"command reported: {done.stderr.strip()[-2000:]}"
         )
     return path
 
 
-def _key(folder: Path, artifact: ClassifierConfig) -> str:
+def _is_base(folder: Path) -> bool:
+    return (folder / "config.json").exists() and not (folder / TRAINING_FILE).exists()
+
+
+def _key(folder: Path) -> str:
     """Return a hash of everything that determines the graph."""
-    digest = hashlib.sha256(f"{FORMAT} {onnxruntime.__version__} {resolve_base(artifact, folder.name).sha256}".encode())
+    base = base_models.resolve(str(folder)) if _is_base(folder) else resolve_base(read_artifact(folder), folder.name)
+    digest = hashlib.sha256(f"{FORMAT} {onnxruntime.__version__} {base.sha256}".encode())
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
         digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
-        digest.update(path.read_bytes())
+        digest.update(base_models.sha256_of(str(path)).encode())
     return digest.hexdigest()[:32]
 
 

@@ -82,7 +82,7 @@ class OnnxClassifier(Classifier):
         rows = self._tokenizer.encode_batch(texts)
         tokenise_s = time.perf_counter() - start
         logits, embeddings = self._run_packed(rows) if self._packed else self._run_padded(rows)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))  # also without classes
         return Scores(exponentials / exponentials.sum(axis=1, keepdims=True), embeddings, tokenise_s)
 
     def _run_padded(self, rows: list[Encoding]) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ from bankllm.model.artifact import (
     resolve_base,
 )
 from bankllm.model.encoder import EncoderWithHead, KernelHead
+from bankllm.model.sentence_pooling import sentence_pooling
+from bankllm.settings import Settings
 
 
 class IntentClassifier(Classifier):
@@ -41,6 +44,7 @@ class IntentClassifier(Classifier):
         self.artifact = artifact
         self.device = device
         self.hidden = module.head.in_features
+        self._tokenizing = Lock()  # the tokenizer keeps padding state between calls
 
     @classmethod
     def load(cls, folder: Path, *, dequantise: bool = False) -> "IntentClassifier":
@@ -80,12 +84,43 @@ class IntentClassifier(Classifier):
         module.head.to(device)
         return cls(module, load_tokenizer(base), artifact, device)
 
+    @classmethod
+    def of_base(cls, base: base_models.BaseModel, settings: Settings | None = None) -> "IntentClassifier":
+        """Load an embedding model as a classifier without classes, for `Scores.embeddings`.
+
+        Raises `ModelError` if it cannot be loaded, or if `sentence_pooling` does not describe it.
+        """
+        described = sentence_pooling(Path(base.location))
+        if described is None:
+            raise ModelError(
+                f"The base model {base.name} has more parts than a body and one pooling, so bankllm cannot export it. "
+                "Use it with sentence-transformers, as bankllm.vectors does."
+            )
+        body, tokenizer = load_body(base, quantised=False, device=base_models.device(settings)), load_tokenizer(base)
+        limits = [described.max_length or tokenizer.model_max_length]
+        if (positions := getattr(body.config, "max_position_embeddings", None) or 0) > 0:
+            limits.append(positions)
+        artifact = ClassifierConfig(
+            label_names=(),
+            base_model=base.location,
+            base_sha256=base.sha256,
+            pooling=described.pooling,
+            logit_scale=1.0,
+            max_length=min(limits),
+            quantised=False,
+            method="none",
+        )
+        with warnings.catch_warnings(action="ignore"):  # the head has no weights to initialise
+            module = EncoderWithHead(body, 0, described.pooling, artifact.logit_scale)
+        return cls(module.to(body.device), tokenizer, artifact, str(body.device))
+
     def count_tokens(self, texts: Sequence[str]) -> int:
         return int(tokenise(self.tokenizer, list(texts), self.artifact.max_length, "np")["attention_mask"].sum())
 
     def run(self, texts: list[str]) -> Scores:
         start = time.perf_counter()
-        batch = tokenise(self.tokenizer, texts, self.artifact.max_length, "pt")
+        with self._tokenizing:
+            batch = tokenise(self.tokenizer, texts, self.artifact.max_length, "pt")
         tokenise_s = time.perf_counter() - start
         batch = batch.to(self.device)
         with torch.inference_mode():

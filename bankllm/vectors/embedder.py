@@ -1,13 +1,18 @@
-"""Text embeddings from sentence-transformers models, cached in this process.
+"""Text embeddings of sentence-transformers models, computed by an ONNX graph and cached in this process.
+
+The graph of a model is exported once and kept in `BANKLLM_CACHE`. Torch computes the same vectors on a GPU, if ONNX
+Runtime is not installed, and for models with parts that the graph does not have.
 
 A vector reveals much of its text, so it stays in the cache for at most `TTL_S`: what one process forgets also leaves
 the caches of the others.
 """
 
 import hashlib
+import importlib.util
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 import numpy as np
@@ -16,17 +21,22 @@ from tqdm.auto import tqdm
 
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
+from bankllm.model.artifact import Classifier
+from bankllm.model.sentence_pooling import sentence_pooling
 from bankllm.settings import Settings, get_settings
+from bankllm.util.processes import usable_cores
 
 Encode = Callable[[list[str]], np.ndarray]
-"""n texts → (n, dim) vectors of unit length."""
+"""n texts → (n, dim) vectors of unit length. Several threads may call it at the same time."""
 
 TTL_S = 600.0
 """Maximum age of a cached vector in seconds."""
 ENTRY_OVERHEAD = 400
 """Bytes of a cache entry besides its vector: key, links and objects."""
 CHUNK = 128
-"""Texts per model call in `Embedder.encode`; other threads can use the model between two chunks."""
+"""Texts per model call in `Embedder.encode`, which may take a second; the vectors of a finished chunk are cached."""
+BATCH = 16
+"""Texts per forward pass."""
 
 
 @dataclass
@@ -51,7 +61,7 @@ class CacheCounts:
 
 
 class Embedder:
-    """Encodes texts with a sentence-transformers model; a plain encoder folder gets mean pooling. Thread-safe."""
+    """Encodes texts as sentence-transformers does; a plain encoder folder gets mean pooling. Thread-safe."""
 
     def __init__(
         self,
@@ -63,20 +73,19 @@ class Embedder:
     ) -> None:
         """Load the model, or use `encode` of a loaded one. Raises `ModelError` if it cannot be loaded.
 
-        `encode` must return the same unit vectors as sentence-transformers. `cache_bytes` limits the cache (default:
-        the setting `embedding_cache_bytes`).
+        The first use of a model exports its graph, which takes seconds. `encode` must return the same unit vectors as
+        sentence-transformers. `cache_bytes` limits the cache (default: the setting `embedding_cache_bytes`).
         """
+        settings = settings or get_settings()
         base = base_models.resolve(base_model, settings)
         self.model_id = f"{base.name}@{base.sha256[:12]}" if base.sha256 else base.name
         """Name and weight hash of the model. Vectors with different ids must never be compared."""
-        self._encode = encode or _sentence_transformer(base, base_models.device(settings), settings)
+        self._encode = encode or _load(base, settings)
         self.dim = int(self._encode(["warm up"]).shape[1])
         self.counts = CacheCounts()
-        limit = (settings or get_settings()).embedding_cache_bytes if cache_bytes is None else cache_bytes
+        limit = settings.embedding_cache_bytes if cache_bytes is None else cache_bytes
         self._cache: TTLCache[bytes, np.ndarray] = TTLCache(limit, TTL_S, getsizeof=_size)
         self._cache_lock = Lock()
-        # The model's tokenizer keeps padding state between calls, so only one thread may call the model at a time.
-        self._model_lock = Lock()
 
     @property
     def cache_bytes(self) -> int:
@@ -118,8 +127,7 @@ class Embedder:
         with tqdm(total=len(order), desc="embed", unit="text", disable=not progress) as bar:
             for start in range(0, len(order), CHUNK):
                 chunk = order[start : start + CHUNK]
-                with self._model_lock:
-                    rows = self._encode([missing[key] for key in chunk])
+                rows = self._encode([missing[key] for key in chunk])
                 # Copies, so that one cached row does not keep its whole batch in memory.
                 done = {key: row.astype(np.float32) for key, row in zip(chunk, rows, strict=True)}
                 with self._cache_lock:
@@ -133,22 +141,69 @@ def _size(vector: np.ndarray) -> int:
     return vector.nbytes + ENTRY_OVERHEAD
 
 
-def _sentence_transformer(base: base_models.BaseModel, device: str, settings: Settings | None) -> Encode:
+def _load(base: base_models.BaseModel, settings: Settings) -> Encode:
+    """Load the model in the runtime that the settings and the machine allow."""
+    folder = base_models.local_folder(base, settings)
+    base = replace(base, location=str(folder))
+    if sentence_pooling(folder) is None:
+        return _sentence_transformer(base, base_models.device(settings))
+    without = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
+    if base_models.runs_in_torch(settings) or without:
+        if without:
+            warnings.warn(
+                f"Texts are embedded in torch, which is slower, because {', '.join(without)} cannot be imported. Run: "
+                "pip install 'bankllm[vectors]'",
+                stacklevel=3,
+            )
+        from bankllm.model.torch_classifier import IntentClassifier
+
+        return encoder(IntentClassifier.of_base(base, settings))
+    from bankllm.model.export import cached_export
+    from bankllm.model.onnx_classifier import OnnxClassifier
+
+    # One thread per pass, as in `bankllm serve`: with more, every layer waits for its slowest thread.
+    classifier = OnnxClassifier.load(cached_export(folder, settings), threads=1)
+    return encoder(classifier, settings.encoder_threads or usable_cores())
+
+
+def encoder(classifier: Classifier, passes: int = 1) -> Encode:
+    """Return the function that embeds with a classifier of a base model; up to `passes` passes run in parallel."""
+    pool = ThreadPoolExecutor(passes, thread_name_prefix="embed")
+
+    def encode(texts: list[str]) -> np.ndarray:
+        if len(texts) == 1 or passes == 1:
+            return classifier.score(texts, BATCH).embeddings
+        vectors = np.empty((len(texts), classifier.hidden), np.float32)
+
+        def embed(first: int) -> None:
+            vectors[first::passes] = classifier.score(texts[first::passes], BATCH).embeddings
+
+        list(pool.map(embed, range(passes)))
+        return vectors
+
+    return encode
+
+
+def _sentence_transformer(base: base_models.BaseModel, device: str) -> Encode:
+    """Load a model that `sentence_pooling` does not describe."""
     with base_models.quiet_loading():
         from sentence_transformers import SentenceTransformer
 
         from bankllm.model.torch_classifier import load_body
 
-        if base.sha256 != base_models.MINILM_SHA256:
-            # SentenceTransformer itself only logs which tensors it has replaced by random ones.
-            load_body(base, quantised=False, device="cpu")
-        location = base_models.ready_to_load(base, settings)
+        load_body(base, quantised=False, device="cpu")  # SentenceTransformer only logs which tensors are missing
         try:
-            model = SentenceTransformer(location, device=device)
+            model = SentenceTransformer(base.location, device=device)
         except Exception as error:  # those of transformers, tokenizers and safetensors have no common base class
             raise ModelError(
                 f"The embedding model {base.name} cannot be loaded ({type(error).__name__}: "
                 f"{(str(error).strip() or 'no message').splitlines()[0]}). Expected a Hugging "
                 "Face id that is cached or can be downloaded, or a local folder with config.json and weights."
             ) from error
-    return partial(model.encode, normalize_embeddings=True, show_progress_bar=False)
+    tokenizing = Lock()  # the tokenizer keeps padding state between calls
+
+    def encode(texts: list[str]) -> np.ndarray:
+        with tokenizing:
+            return np.asarray(model.encode(texts, normalize_embeddings=True, show_progress_bar=False))
+
+    return encode

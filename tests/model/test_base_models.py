@@ -159,8 +159,9 @@ def test_weights_that_are_cut_off_or_are_none_are_refused(tmp_path: Path, fault:
     base = base_models.resolve(str(tmp_path))
     with pytest.raises(ModelError, match=f"(?s)The base model {base.name} cannot be loaded.*{message}"):
         load_body(base, quantised=False, device="cpu")
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        Embedder(str(tmp_path))
+    if fault not in ("shapes", "config", "none"):  # the export, a process of its own, finds them with `load_body`
+        with pytest.raises(ModelError, match="cannot be loaded"):
+            Embedder(str(tmp_path), settings=Settings(cache=tmp_path / "cache"))
     with pytest.raises(ModelError, match=r"cannot be loaded|could not be loaded"):
         TransformersModel(str(tmp_path), Settings())
 
@@ -192,7 +193,8 @@ def test_offline_a_cached_model_is_used_from_its_folder(tmp_path: Path, monkeypa
     base = base_models.resolve("org/model")
     assert load_body(base, quantised=False, device="cpu").config.hidden_size == 8
     assert load_tokenizer(base)("hello").input_ids
-    assert Embedder("org/model").encode(["hello"]).shape == (1, 8)
+    settings = Settings(offline=True, cache=tmp_path / "cache")
+    assert Embedder("org/model", settings=settings).encode(["hello"]).shape == (1, 8)
 
 
 def test_required_cuda_without_a_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,18 @@
 """`Embedder` with the real MiniLM model: vectors, cache and counts."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+from transformers import BertConfig, BertModel
 
+from bankllm import datasets
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.model.torch_classifier import load_body, load_tokenizer
@@ -123,6 +130,53 @@ def test_invalid_texts_are_rejected(embedder: Embedder, texts: list[str], messag
         embedder.encode(texts)
 
 
+def test_the_graph_gives_the_vectors_of_sentence_transformers(loaded: Embedder) -> None:
+    texts = [*datasets.load("teller77").test.texts[::20], "", "£3.50 für Müller, 你好 🙂", "where is my money? " * 80]
+    expected = SentenceTransformer(base_models.resolve().location).encode(texts, normalize_embeddings=True)
+    assert (1 - (loaded.encode(texts) * expected).sum(axis=1)).max() <= 1e-5
+    alone = np.concatenate([loaded.encode([text]) for text in texts])
+    np.testing.assert_allclose(alone, expected, atol=1e-5)
+
+
+def test_without_onnx_runtime_torch_gives_the_same_vectors(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.warns(UserWarning, match=r"embedded in torch, which is slower, because onnxruntime cannot be imported"):
+        torch_embedder = Embedder()
+    assert torch_embedder.model_id == embedder.model_id
+    np.testing.assert_allclose(torch_embedder.encode(["my card", "hi"]), embedder.encode(["my card", "hi"]), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_embedding_does_not_load_torch() -> None:
+    code = """import sys; from bankllm.vectors.embedder import Embedder
+Embedder().encode(["my card"] * 3); print("torch" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", ["cls", "lasttoken", "max", "dense"])
+def test_other_poolings_and_parts_give_the_vectors_of_sentence_transformers(tmp_path: Path, parts: str) -> None:
+    config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    BertModel(config).save_pretrained(tmp_path / "body")
+    load_tokenizer(base_models.resolve()).save_pretrained(tmp_path / "body")
+    modules = [Transformer(str(tmp_path / "body")), Pooling(8, "mean" if parts == "dense" else parts)]
+    model = SentenceTransformer(modules=[*modules, *([Dense(8, 4)] if parts == "dense" else [])], device="cpu")
+    model.save(str(tmp_path / "model"))
+    texts = ["my card never came", "hi"]
+    found = Embedder(str(tmp_path / "model"), settings=Settings(cache=tmp_path / "cache")).encode(texts)
+    np.testing.assert_allclose(found, model.encode(texts, normalize_embeddings=True), atol=1e-5)
+    assert (tmp_path / "cache").exists() == (parts in ("cls", "lasttoken"))
+
+
+def test_damaged_files_of_sentence_transformers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
+    (tmp_path / "modules.json").write_text('[{"idx": 0')
+    with pytest.raises(ModelError, match=r"files of sentence-transformers in .* cannot be read \(JSONDecodeError"):
+        Embedder(str(tmp_path))
+
+
+@pytest.mark.slow
 def test_a_plain_encoder_folder_gets_mean_pooling(embedder: Embedder, tmp_path: Path) -> None:
     base = base_models.resolve("minilm")
     load_body(base, quantised=False, device="cpu").save_pretrained(tmp_path / "plain")
@@ -133,5 +187,5 @@ def test_a_plain_encoder_folder_gets_mean_pooling(embedder: Embedder, tmp_path: 
 
 
 def test_a_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"cannot be loaded.*Pass a Hugging Face id"):
+    with pytest.raises(ModelError, match=r"cannot be loaded: .* has no config\.json\. Pass a Hugging Face id"):
         Embedder(str(tmp_path))
