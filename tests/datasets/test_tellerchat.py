@@ -9,6 +9,7 @@ from bankllm.datasets import tellerchat
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.errors import DataError
 
+FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 ENUMERATIONS = {"tool", "direction", "order", "kind", "question", "reason"}
 
 
@@ -35,6 +36,16 @@ def test_no_test_message_has_the_pattern_of_a_training_message() -> None:
     train = Counter(map(pattern, tellerchat.load(Understand, "train")))
     assert max(train.values()) == 1
     assert not train.keys() & set(map(pattern, tellerchat.load(Understand, "test")))
+
+
+def test_a_packaged_reply_states_what_is_required_and_no_other_figure() -> None:
+    train, test = tellerchat.load(Word, "train"), tellerchat.load(Word, "test")
+    assert (len(train), len(test)) == (948, 258)
+    assert not {example.message for example in train} & {example.message for example in test}
+    for example in (*train, *test):
+        known = FIGURE.findall(" ".join(example.facts))
+        assert not set(FIGURE.findall(example.reply)) - set(known), example
+        assert all(piece in example.reply for piece in example.required), example
 
 
 def test_a_file_of_a_user_is_read(tmp_path: Path) -> None:
