@@ -144,9 +144,22 @@ def test_customer_reads_and_deletes_the_memory(client, engine):
     assert body["customer_id"] == "CUST001"
     assert turn["user_message"] == BALANCE["message"]
     assert "£4,907.60" in turn["assistant_response"]
-    for _ in range(2):  # a repeated delete is not an error
+    for deleted in ([turn["message_id"]], []):  # a repeated delete is not an error
         response = client.delete("/api/v1/customers/CUST001/memory")
-        assert (response.status_code, response.content) == (204, b"")
+        assert response.status_code == 200
+        receipt = response.json()
+        asked = {
+            name: receipt[name] for name in ("namespace", "asked", "asked_by", "deleted", "deleted_ids", "complete")
+        }
+        assert asked == {
+            "namespace": "CUST001",
+            "asked": "all",
+            "asked_by": "api",
+            "deleted": len(deleted),
+            "deleted_ids": deleted,
+            "complete": True,
+        }
+        assert BALANCE["message"] not in response.text
     assert client.get("/api/v1/customers/CUST001/memory").json()["messages"] == []
     assert len(engine.memory.for_user("CUST002").export()) == 1
 
