@@ -14,6 +14,8 @@ DEVELOPING = ("dev", "peers")
 """Extras that no command needs."""
 OTHER_NAMES = {
     "IPython": "ipython",
+    "bs4": "beautifulsoup4",
+    "markdown_it": "markdown-it-py",
     "PIL": "pillow",
     "jwt": "pyjwt",
     "mlflow": "mlflow-skinny",

@@ -17,6 +17,7 @@ from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support import Cli
+from tests.support.pdf_file import write_pdf
 
 
 def test_the_package_runs_as_a_module() -> None:
@@ -60,7 +61,7 @@ def test_wrong_usage_prints_one_paragraph_and_writes_nothing(
 
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
-    [("papermill", ["run"], "notebooks"), ("sentence_transformers", ["index", "teller77", "--user", "A"], "vectors")],
+    [("papermill", ["run"], "notebooks"), ("pypdf", ["index", "terms.pdf", "--collection", "A"], "vectors")],
 )
 def test_a_command_names_the_extra_that_it_needs(
     bankllm: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, arguments: list[str], extra: str
@@ -68,6 +69,7 @@ def test_a_command_names_the_extra_that_it_needs(
     monkeypatch.setattr(extras, "packages", lambda: {extra: (module.replace("_", "-"),)})
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "terms.pdf").touch()
     result = bankllm(*arguments)
     assert result.returncode == 2
     assert f"pip install 'bankllm[{extra}]'" in " ".join(result.stderr.split())
@@ -174,6 +176,32 @@ def test_index_and_search_a_collection(bankllm: Cli, tmp_path: Path) -> None:
     assert "embed:" in stored.stderr
     found = bankllm("search", "my card is gone", "--collection", "knowledge", "--store", store, "--top-k", "1")
     assert found.stdout.strip().endswith("how to report a lost card")
+
+
+def test_index_documents(bankllm: Cli, tmp_path: Path) -> None:
+    docs, store = tmp_path / "docs", str(tmp_path / "memory.sqlite")
+    docs.mkdir()
+    (docs / "cards.md").write_text("# Cards\n\nCards arrive within five working days.")
+    write_pdf(docs / "fees.pdf", ["", "Cash abroad costs 3.50."])
+    (docs / "logo.png").touch()
+    first = bankllm("index", str(docs), "--collection", "knowledge", "--store", store)
+    assert (first.returncode, first.stdout.strip()) == (
+        0,
+        "2 documents, 2 chunks in the collection knowledge: 2 added, 0 removed, the others unchanged",
+    )
+    assert "1 files of other types were left out" in first.stderr
+    (docs / "fees.pdf").write_bytes(b"damaged")
+    again = bankllm("index", str(docs), "--collection", "knowledge", "--store", store)
+    assert "1 documents, 1 chunks in the collection knowledge: 0 added, 0 removed" in again.stdout
+    assert (again.returncode, "not indexed: " in again.stderr) == (1, True)
+    found = bankllm("search", "fee for cash in another country", "--collection", "knowledge", "--store", store)
+    assert f"Cash abroad costs 3.50.  ({docs / 'fees.pdf'}, page 2)" in found.stdout
+    for arguments, message in (
+        ((str(docs), "--user", "CUST001"), "Documents are shared by all customers. Pass --collection knowledge"),
+        ((str(tmp_path / "none.md"), "--collection", "knowledge"), "cannot be read (No such file or directory)"),
+    ):
+        refused = bankllm("index", *arguments, "--store", store)
+        assert message in " ".join(refused.stderr.split())
 
 
 def test_a_memory_is_backed_up_reindexed_and_compacted(bankllm: Cli, tmp_path: Path) -> None:

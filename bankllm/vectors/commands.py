@@ -20,17 +20,24 @@ def index(
     source: Annotated[
         str,
         typer.Argument(
-            help="A data set (teller77, banking77, auto), a text file with one text per line, or - (stdin)."
+            help="A folder with documents (Markdown, text, HTML, PDF) or one of them, a data set (teller77, banking77, "
+            "auto), a text file with one text per line, or - (stdin)."
         ),
     ],
     user: UserOption = None,
     collection: CollectionOption = None,
     store: StoreOption = Path("bankllm-memory.sqlite"),
 ) -> None:
-    """Store texts in a customer's memory or in a shared collection."""
+    """Store texts in a customer's memory or in a shared collection.
+
+    Documents are stored in a collection as chunks; a second call writes only what changed, and deletes what is gone.
+    """
     from bankllm.vectors.service import Message, open_service
 
     _check_target(user, collection)
+    if _has_documents(source):
+        _index_documents(Path(source).expanduser(), collection, store)
+        return
     texts, intents = _read(source)
     with open_service(store, get_settings()) as service:
         if user is not None:
@@ -40,6 +47,36 @@ def index(
             metadata = [{"intent": intent} if intent else {} for intent in intents]
             stored = len(set(service.collection(collection).add(texts, metadata=metadata, progress=True)))
     typer.echo(f"{stored:,} texts stored {f'for {user}' if user else f'in the collection {collection}'}")
+
+
+def _has_documents(source: str) -> bool:
+    """Whether to read `source` as documents: a text file is a list of texts, and a folder may be a data set."""
+    from bankllm import datasets
+    from bankllm.vectors.chunking import SUFFIXES
+
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return source not in datasets.DATASETS and not (path / "train.csv").exists()
+    return path.suffix.lower() in SUFFIXES - {".txt"}
+
+
+def _index_documents(source: Path, collection: str | None, store: Path) -> None:
+    from bankllm.vectors.service import open_service
+
+    if collection is None:
+        raise UsageError("Documents are shared by all customers. Pass --collection knowledge in place of --user.")
+    with open_service(store, get_settings()) as service:
+        done = service.collection(collection).add_documents(source, progress=True)
+    typer.echo(
+        f"{done.documents.read:,} documents, {done.chunks:,} chunks in the collection {collection}: {done.added:,} "
+        f"added, {done.removed:,} removed, the others unchanged"
+    )
+    if done.documents.others:
+        typer.echo(f"{done.documents.others:,} files of other types were left out", err=True)
+    for fault in done.documents.faults.values():
+        typer.echo(f"not indexed: {fault}", err=True)
+    if done.documents.faults:
+        raise typer.Exit(1)
 
 
 def search(
@@ -62,7 +99,10 @@ def search(
         matches = target.search(query, top_k)
     for match in matches:
         intent = match.metadata.get("intent")
-        typer.echo(f"{match.score:.3f}  {match.text}" + (f"  ({intent})" if intent else ""))
+        source = match.metadata.get("source")
+        place = f", page {match.metadata['page']}" if "page" in match.metadata else ""
+        note = intent or (f"{source}{place}" if source else "")
+        typer.echo(f"{match.score:.3f}  {match.text}" + (f"  ({note})" if note else ""))
     if not matches:
         typer.echo(f"no match: {store} holds no texts of {user or f'the collection {collection}'}", err=True)
 

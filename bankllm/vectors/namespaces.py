@@ -7,15 +7,18 @@ the store fails.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NewType
 from uuid import uuid4
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from bankllm.errors import UsageError
 from bankllm.util.redaction import mask, mask_metadata
 from bankllm.util.text import is_blank
+from bankllm.vectors.chunking import Documents, is_below, read_documents
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Row, check_ttl, expiry
@@ -24,6 +27,8 @@ from bankllm.vectors.store import VectorStore
 MAX_TEXT_CHARACTERS, MAX_METADATA_BYTES = 4000, 20_000
 """Limits of a text and of its metadata as JSON; message and reply, or text and metadata, then fit Pinecone's limit of
 40 KB of metadata per record."""
+COMMIT_CHUNKS = 512
+"""Chunks of documents per commit; after an interrupt, at most so many are embedded again."""
 MAX_NAME_CHARACTERS = 128
 """Maximum length of a user id or collection name."""
 
@@ -50,6 +55,17 @@ class Message:
     def metadata(self) -> dict[str, str]:
         kept = {"assistant_response": self.assistant_response, "intent": self.intent}
         return kept | ({"conversation_id": self.conversation_id} if self.conversation_id else {})
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What `Collection.add_documents` did."""
+
+    chunks: int
+    """Chunks of the documents that could be read."""
+    added: int
+    removed: int
+    documents: Documents
 
 
 class _Namespace:
@@ -200,15 +216,49 @@ class Collection(_Namespace):
                     f"The metadata of text {number} has {size} bytes as JSON: expected at most {MAX_METADATA_BYTES}. "
                     "Store long values elsewhere and put only a reference into the metadata."
                 )
-        ids = [hashlib.sha256(mask(text).encode(errors="surrogatepass")).hexdigest()[:32] for text in texts]
+        ids = [_hash(text) for text in texts]
         kept = {id_: number for number, id_ in enumerate(ids)}  # of equal texts, the last one
         items = [(id_, texts[number], mappings[number]) for id_, number in kept.items()]
         self._write(items, None if vectors is None else vectors[list(kept.values())], progress, ttl_s)
         return ids
 
+    def add_documents(self, source: Path, progress: bool = False) -> Indexed:
+        """Make the collection hold the chunks of a document, or of all documents in a folder; see `vectors.chunking`.
+
+        Only chunks that changed are embedded and written; those that are gone are deleted, also if their file is gone.
+        A document with a fault keeps its earlier chunks. An interrupted call is completed by the next one. Raises
+        `DataError` if there are no documents or all have faults; nothing is changed then.
+        """
+        found = read_documents(source, progress)
+        wanted = {}
+        for chunk in found.chunks:
+            id_ = _hash(f"{chunk.metadata['source']}\n{chunk.text}")
+            wanted[id_] = (id_, chunk.text, mask_metadata(chunk.metadata))
+        stored = {row.id: row for row in self._store.export(self._name) if is_below(source, row.metadata.get("source"))}
+        new = [item for id_, item in wanted.items() if id_ not in stored]
+        with tqdm(total=len(new), desc="index", unit="chunk", disable=not progress) as bar:
+            for start in range(0, len(new), COMMIT_CHUNKS):
+                self._write(new[start : start + COMMIT_CHUNKS], None, False, None)
+                bar.update(min(COMMIT_CHUNKS, len(new) - start))
+        moved = [
+            replace(stored[id_], metadata=metadata)  # the chunk has another number, page or title
+            for id_, _, metadata in wanted.values()
+            if id_ in stored and stored[id_].metadata != metadata
+        ]
+        self._store.upsert(self._name, moved)
+        gone = [id_ for id_, row in stored.items() if id_ not in wanted and row.metadata["source"] not in found.faults]
+        if gone:
+            self.forget(gone)
+        return Indexed(len(wanted), len(new), len(gone), found)
+
     def count(self) -> int:
         """Return the number of texts of the collection in this machine's file."""
         return self._store.count(self._name)
+
+
+def _hash(text: str) -> str:
+    """Return the id of a text, which tells nothing about its account numbers."""
+    return hashlib.sha256(mask(text).encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def check_name(what: str, name: str) -> None:

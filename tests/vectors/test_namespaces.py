@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bankllm.errors import StoreError, UsageError
+from bankllm.errors import DataError, StoreError, UsageError
+from bankllm.vectors import namespaces
 from bankllm.vectors.namespaces import MAX_METADATA_BYTES, Collection, CustomerMemory, Message
 from bankllm.vectors.service import VectorService, open_service
 from tests.support.fake_embedder import DIM, fake_embedder, vectors
@@ -152,3 +153,94 @@ def test_a_closed_service_raises_and_can_be_closed_again(service: VectorService)
         service.for_user("CUST001").store("hello", "", "")
     with pytest.raises(StoreError, match="closed"):
         service.semantic_search("hello", user_id="CUST001")
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "cards.md").write_text("# Cards\n\nCards arrive soon.\n\n## Lost\n\nFreeze a lost card.")
+    (folder / "fees.txt").write_text("Cash abroad costs 3.50.")
+    return folder
+
+
+def sources(collection: Collection) -> list[tuple[str, str, object]]:
+    found = sorted(collection.search("card", 100), key=lambda match: match.id)
+    return sorted((Path(str(m.metadata["source"])).name, m.text.splitlines()[-1], m.metadata["chunk"]) for m in found)
+
+
+def test_documents_are_replaced_only_where_they_changed(service: VectorService, docs: Path) -> None:
+    knowledge = service.collection("knowledge")
+    done = knowledge.add_documents(docs)
+    assert (done.chunks, done.added, done.removed, done.documents.read) == (3, 3, 0, 2)
+    before = {match.text: match.created_at for match in knowledge.search("card", 100)}
+    encoded = service.embedder.counts.misses
+
+    assert knowledge.add_documents(docs).added == 0
+    text = (docs / "cards.md").read_text()
+    (docs / "cards.md").write_text(text.replace("# Cards", "# Cards\n\nNew: virtual cards.\n\n## Order", 1))
+    (docs / "fees.txt").unlink()
+    done = knowledge.add_documents(docs)
+    assert (done.chunks, done.added, done.removed) == (3, 2, 2)
+    assert service.embedder.counts.misses == encoded + 2
+    assert sources(knowledge) == [
+        ("cards.md", "Cards arrive soon.", 2),
+        ("cards.md", "Freeze a lost card.", 3),
+        ("cards.md", "New: virtual cards.", 1),
+    ]
+    kept = next(match for match in knowledge.search("card", 100) if "Freeze" in match.text)
+    assert kept.created_at == before[kept.text]
+
+
+def test_documents_leave_the_other_texts_of_the_collection(service: VectorService, docs: Path, tmp_path: Path) -> None:
+    knowledge = service.collection("knowledge")
+    (tmp_path / "docs2").mkdir()
+    (tmp_path / "docs2" / "fees.txt").write_text("Cash abroad costs 3.50.")
+    knowledge.add(["A text without a source."])
+    knowledge.add_documents(tmp_path / "docs2")
+    knowledge.add_documents(docs)
+    assert knowledge.add_documents(docs / "fees.txt").removed == 0
+    (docs / "fees.txt").write_text("Cash is free.")
+    assert knowledge.add_documents(docs / "fees.txt").removed == 1
+    assert knowledge.count() == 5
+
+
+def test_a_document_with_a_fault_keeps_its_chunks(service: VectorService, docs: Path) -> None:
+    knowledge = service.collection("knowledge")
+    knowledge.add_documents(docs)
+    (docs / "fees.txt").write_bytes(b"\xff\x00\xff")
+    done = knowledge.add_documents(docs)
+    assert (done.removed, list(done.documents.faults)) == (0, [str(docs / "fees.txt")])
+    assert knowledge.count() == 3
+    (docs / "cards.md").unlink()
+    with pytest.raises(DataError, match=r"nothing was changed\. .*fees\.txt is no UTF-8 text"):
+        knowledge.add_documents(docs)
+    assert knowledge.count() == 3
+
+
+def test_an_interrupted_call_is_completed_by_the_next(
+    service: VectorService, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowledge = service.collection("knowledge")
+    monkeypatch.setattr(namespaces, "COMMIT_CHUNKS", 1)
+    encode = service.embedder.encode
+
+    def interrupted(texts: list[str], progress: bool = False) -> np.ndarray:
+        if "Freeze" in texts[0]:
+            raise KeyboardInterrupt
+        return encode(texts, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.embedder, "encode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            knowledge.add_documents(docs)
+    assert knowledge.count() == 1
+    assert knowledge.add_documents(docs).added == 2
+
+
+def test_account_numbers_in_documents_are_masked(service: VectorService, docs: Path) -> None:
+    (docs / "fees.txt").write_text("Pay to GB29 NWBK 6016 1331 9268 19.")
+    knowledge = service.collection("knowledge")
+    knowledge.add_documents(docs)
+    assert not any("1331" in match.text for match in knowledge.search("pay", 100))
+    assert knowledge.add_documents(docs).added == 0
