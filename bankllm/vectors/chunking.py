@@ -187,7 +187,8 @@ def _paragraphs(text: str, page: int = 0) -> Iterator[_Paragraph]:
 
 def _read_html(content: bytes | str) -> tuple[str, list[_Paragraph]]:
     """Return the title, which is the first heading of level 1 if there is no other, and the paragraphs."""
-    from bs4 import BeautifulSoup, NavigableString
+    from bs4 import BeautifulSoup
+    from bs4.element import NavigableString
 
     page = BeautifulSoup(content, "html.parser")
     title = page.title.extract().get_text(" ", strip=True) if page.title else ""
