@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-.PHONY: run test test-fast test-tamper test-install test-soak coverage lint notebooks lock clean
+.PHONY: run test test-fast test-tamper test-install test-soak coverage lint docs notebooks lock clean
 .DELETE_ON_ERROR:
 
 run: $(STAMP)
@@ -50,6 +50,11 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation in build/site, without a network; a warning is an error.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "Read it: python3 -m http.server --directory build/site"
 
 # Execute the committed notebooks in place (smoke profile), so that nbval has outputs to compare with.
 notebooks: $(STAMP)

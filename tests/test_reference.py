@@ -45,5 +45,5 @@ def test_a_kept_run_has_no_weights_no_local_paths_and_limited_size(folder: Path)
 @pytest.mark.slow
 def test_every_number_of_the_readme_is_bound_to_the_reference_run() -> None:
     readme = ROOT / "README.md"
-    assert len(list(find_tokens(readme.read_text(encoding="utf-8")))) > 40
+    assert len({token.id for token in find_tokens(readme.read_text(encoding="utf-8"))}) >= 6
     assert audit_claims(readme, ROOT / "outputs" / "reference") == []
