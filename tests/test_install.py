@@ -19,11 +19,9 @@ from bankllm.settings import project_root
 
 pytestmark = [pytest.mark.install, pytest.mark.timeout(3600)]
 
-README = (project_root() / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(
-    r"^bankllm (.*?)(?:  +#.*)?$", README.split("## The command line")[1].split("\n## ")[0], re.MULTILINE
-)
-OTHERS = ("serve", "loadtest --web", "benchmark", "run", "reproduce", "memory reindex", "claims")
+DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((project_root() / "docs").rglob("*.md")))
+COMMANDS = dict.fromkeys(re.findall(r"^bankllm (.*?)(?: +#.*)?$", DOCS, re.MULTILINE))
+OTHERS = ("serve", "benchmark", "run", "reproduce", "memory reindex", "claims")
 """Commands that serve until Ctrl-C, train for hours, or refer to files of the reader."""
 
 
@@ -109,10 +107,14 @@ def test_the_installed_versions_are_those_of_the_lock_file(clone: Path) -> None:
     assert any(line.startswith(torch) for line in installed)
 
 
-def test_the_commands_of_the_readme_work(clone: Path) -> None:
+def test_the_commands_of_the_guides_work(clone: Path) -> None:
     run = (clone / "outputs" / "LATEST").read_text().strip()
     shutil.rmtree(clone / "outputs" / "reference")  # `publish` writes a new folder
     (clone / "my_texts.txt").write_text("my card was swallowed\n")
+    (clone / "my-data").mkdir()
+    for split in ("train", "test"):
+        rows = [f"{topic} {word},{topic}" for topic in ("card", "loan") for word in ("one", "two", "three", "four")]
+        (clone / "my-data" / f"{split}.csv").write_text("\n".join(["text,category", *rows]) + "\n")
     lines = [re.sub(r"2026\w+-quick|RUN_[AB]", run, line) for line in COMMANDS if not line.startswith(OTHERS)]
     assert len(lines) >= 12
     for line in lines:
