@@ -42,15 +42,9 @@ def test_every_snippet_has_an_expected_output() -> None:
 
 
 @pytest.mark.slow
-<<<<<<< HEAD
-@pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_a_snippet_runs(tmp_path: Path, number: int) -> None:
-    *body, last = SNIPPETS[number].rstrip().splitlines()
-=======
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_snippet_runs(tmp_path: Path, name: str) -> None:
     *body, last = SNIPPETS[name].rstrip().splitlines()
->>>>>>> b9558ee (docs: a site with guides, notebooks and a generated reference)
     indent = re.match(r" *", last).group()  # type: ignore[union-attr]
     code = "\n".join([*body, f"{indent}print({last.split('  #')[0].strip()})"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
