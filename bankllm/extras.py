@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from bankllm.errors import UsageError
 
-DEVELOPING = ("dev", "peers")
+DEVELOPING = ("dev", "docs", "peers")
 """Extras that no command needs."""
 OTHER_NAMES = {
     "IPython": "ipython",
