@@ -59,7 +59,7 @@ def test_the_curl_command_gets_the_answer_that_is_shown(tmp_path: Path) -> None:
     assert command
     assert shown
     with ServerProcess(store=tmp_path / "memory.sqlite") as server:
-        words = shlex.split(command[0].replace("http://127.0.0.1:8000", server.url))
+        words = shlex.split(command[0].replace("\\\n", " ").replace("http://127.0.0.1:8000", server.url))
         done = subprocess.run([*words, "--silent"], capture_output=True, text=True, check=True)
     answer, expected = json.loads(done.stdout), json.loads(shown[1])
     assert answer.keys() == expected.keys()
