@@ -5,23 +5,27 @@ files work on GitHub; `_target` turns them into links of the site.
 """
 
 import ast
+import json
 import re
 import tomllib
 from html import escape
-from itertools import permutations
+from itertools import chain
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
 
 import griffe
-import grimp
-import networkx
+from drawing import draw, imports, rows
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
+from nbconvert.preprocessors import TagRemovePreprocessor
+from traitlets.config import Config
 from typer import Context
 from typer.cli import get_docs_for_click
 from typer.main import get_command
+
+import bankllm
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -37,6 +41,13 @@ PAGES = {
     f"{RUN}/RESULTS.md": "results.md",
 }
 """Markdown files outside of docs/ → their pages."""
+HIDDEN = {
+    "index.md": ["navigation"],
+    "architecture.md": ["navigation"],
+    "results.md": ["toc"],
+    "reference/settings.md": ["toc"],
+}
+"""Columns that a page leaves out: a list of one page, and the contents beside wide tables."""
 PACKAGES = {
     ".".join(init.parent.relative_to(ROOT).parts): sorted(path.stem for path in init.parent.glob("[!_]*.py"))
     for init in sorted(ROOT.glob("bankllm/**/__init__.py"))
@@ -46,22 +57,35 @@ PACKAGES = {
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     sections = {title: children for entry in config.nav for title, children in entry.items()}
-    sections["Notebooks"] += [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
-    sections["Reference"] += [{name: f"reference/{name}.md"} for name in PACKAGES]
+    sections["Notebooks"] += [{_title(path): f"notebooks/{path.stem}.md"} for path in NOTEBOOKS]
+    sections["Reference"] += [{name.removeprefix("bankllm."): f"reference/{name}.md"} for name in PACKAGES]
     return config
+
+
+def _title(path: Path) -> str:
+    metadata = json.loads((ROOT / "notebooks" / path.name).read_bytes())["metadata"]
+    return f"{int(path.name[:2])} {metadata['bankllm']['title']}"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     made: dict[str, str | bytes] = {page: (ROOT / source).read_text(encoding="utf-8") for source, page in PAGES.items()}
     for name, modules in PACKAGES.items():
-        own = f"# {name}\n\n::: {name}\n    options:\n      show_root_heading: false\n"
-        made[f"reference/{name}.md"] = own + "".join(f"\n::: {name}.{module}\n" for module in modules)
+        names = "\n<!-- generated: public_names -->\n" if name == "bankllm" else ""
+        text = f"# {name}\n\n::: {name}\n    options:\n      show_root_heading: false\n{names}"
+        for module in modules:
+            text += f"\n::: {name}.{module}\n"
+            if module in ("cli", "commands"):  # the page of the command line has its functions
+                text += "    options:\n      members: false\n"
+        made[f"reference/{name}.md"] = text
+    exporter = MarkdownExporter(config=Config({"TagRemovePreprocessor": {"remove_cell_tags": {"colab"}}}))
+    exporter.register_preprocessor(TagRemovePreprocessor, enabled=True)
     for path in NOTEBOOKS:
-        text, resources = MarkdownExporter().from_filename(str(path), {"output_files_dir": path.stem})
+        text, resources = exporter.from_filename(str(path), {"output_files_dir": path.stem})
         text = re.sub(r'<table border="1" class="dataframe">', "<table>", text)  # then the theme styles it
         note = "\n\n*Executed in the [reference run](RESULTS.md).*\n"
         made[f"notebooks/{path.stem}.md"] = text.strip().replace("\n", note, 1)
         made |= {f"notebooks/{image}": content for image, content in resources["outputs"].items()}
+    made |= {f"plots/{path.name}": path.read_bytes() for path in ROOT.glob(f"{RUN}/plots/*.png")}
     for page, content in made.items():
         files.append(File.generated(config, page, content=content))
     return files
@@ -69,6 +93,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     here = page.file.src_uri
+    page.meta["hide"] = HIDDEN.get(here, [])
     sources = {made: source for source, made in PAGES.items()}
     source = f"{RUN}/RESULTS.md" if here.startswith("notebooks/") else sources.get(here, f"docs/{here}")
 
@@ -77,6 +102,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return match[0] if is_page else _target(match[0], source, here)
 
     markdown = re.sub(r"(?m)^\|.*\]\[", lambda match: match[0].replace("][", "]\\["), markdown)  # is no reference
+    markdown = re.sub(r"(?m)^## `(\w+\.py)`.*", _with_docstring, markdown) if here == "benchmarks.md" else markdown
+    markdown = re.sub(r"(?m)^\[!\[ci\].*\n", "", markdown)
     markdown = re.sub(r"\[!(\[[^]]*\])\(https?:[^)]*\)\]", r"\1", markdown)  # a badge would load from another host
     markdown = re.sub(r"<!-- generated: (\w+) -->", lambda match: PARTS[match[1]](), markdown)
     return re.sub(r"(?<=\]\()(?![a-z]+:|#)[^)\s]+", link, markdown)
@@ -97,6 +124,13 @@ def _target(link: str, source: str, here: str) -> str:
     return relpath(PAGES.get(path, path.removeprefix("docs/")), dirname(here)) + hash_sign + anchor
 
 
+def _with_docstring(heading: re.Match[str]) -> str:
+    """The heading of a benchmark, with the docstring of the program below it; a command is a code block."""
+    path = ROOT / "benchmarks" / heading[1]
+    text = ast.get_docstring(ast.parse(path.read_bytes())) if path.exists() else ""
+    return f"{heading[0]}\n\n" + re.sub(r"(?m)^(?=.*python benchmarks/)", "    ", text)
+
+
 def commands() -> str:
     from bankllm.cli import app
 
@@ -110,40 +144,55 @@ def settings() -> str:
     from bankllm.settings import Settings
 
     documented = griffe.load("bankllm.settings", search_paths=[ROOT])["Settings"].members
-    parts = []
+    lines = ["| variable | meaning | default |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         variables = getattr(field.validation_alias, "choices", [f"BANKLLM_{name.upper()}"])
         meaning = re.sub(r" \(`[A-Z0-9_]+(=1)?`\)", "", " ".join(documented[name].docstring.value.split()))
-        default = "" if field.default is None else f" Default: `{field.default}`."
-        parts.append(f"## {' or '.join(f'`{variable}`' for variable in variables)}\n\n{meaning}{default}")
-    return "\n\n".join(parts)
+        default = "" if field.default is None else f"`{field.default}`"
+        lines.append(f"| {'<br>'.join(f'`{variable}`' for variable in variables)} | {meaning} | {default} |")
+    return "\n".join(lines)
 
 
-def benchmarks() -> str:
-    texts = {path.name: ast.get_docstring(ast.parse(path.read_bytes())) for path in ROOT.glob("benchmarks/*.py")}
-    parts = [f"### {name}\n\n{text}" for name, text in sorted(texts.items()) if "python benchmarks/" in text]
-    return re.sub(r"(?m)^(?=.*python benchmarks/)", "    ", "\n\n".join(parts))  # a command is a code block
+def public_names() -> str:
+    """The names of `import bankllm`, with the first sentences of their docstrings."""
+    package = griffe.load("bankllm", search_paths=[ROOT])
+    lines = ["## Names of `import bankllm`\n"]
+    for name, module in sorted(bankllm._MODULE_OF.items()):
+        target = f"{module}.{'load' if name == 'load_dataset' else name}"
+        text = _first_sentence(package[target.removeprefix("bankllm.")])
+        lines.append(f"- [`{name}`][{target}]: {text}")
+    return "\n".join(lines)
+
+
+def _first_sentence(item: griffe.Object | griffe.Alias) -> str:
+    return " ".join(re.split(r"(?<=\.)\s|\n\n", item.docstring.value)[0].split()) if item.docstring else ""
+
+
+def extras() -> str:
+    """The extras, each with the comment above it in pyproject.toml."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    text = text.split("[project.optional-dependencies]")[1].split("[project.scripts]")[0]
+    found = re.findall(r"^((?:# .*\n)*)(\w+) = \[", text, re.MULTILINE)
+    rows = [f"| `{name}` | {' '.join(comment.replace('# ', '').split())} |" for comment, name in found]
+    return "\n".join(["| extra | what it is for |", "|---|---|", *rows])
+
+
+def folders() -> str:
+    """The parts of the package in the order of the drawing, with the first sentence of their docstrings."""
+    package = griffe.load("bankllm", search_paths=[ROOT])
+    lines = ["| part | what it does |", "|---|---|"]
+    for name in chain(*rows(imports())):
+        lines.append(f"| [`{name}`]({_page(name)}) | {_first_sentence(package[name])} |")
+    return "\n".join(lines)
 
 
 def drawing() -> str:
-    """The imports between the folders of the package, without the arrows that a longer path implies."""
-    layers = PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
-    height = {name: 20 + 40 * line for line, name in enumerate(re.split(r"\W+", " ".join(layers)))}
-    graph = grimp.build_graph("bankllm", cache_dir=None, exclude_type_checking_imports=True)
-    imports = networkx.DiGraph()
-    for pair in permutations(height, 2):
-        importer, imported = (f"bankllm.{name}" for name in pair)
-        if graph.direct_import_exists(importer=importer, imported=imported, as_packages=True):
-            imports.add_edge(*pair)
-    parts = [f'<div class="imports"><svg viewBox="0 0 400 {40 * len(height)}" role="img" aria-label="Imports">']
-    for importer, imported in networkx.transitive_reduction(imports).edges:
-        start, end = height[importer] + 6, height[imported] - 6
-        bend = 140 + 0.6 * (end - start)
-        parts.append(f'<path d="M132,{start} C{bend},{start} {bend},{end} 132,{end} l7,-4 m-7,4 l7,4">')
-        parts.append(f"<title>{importer} imports {imported}</title></path>")
-    for name, y in height.items():
-        parts.append(f'<rect x="2" y="{y - 15}" width="130" height="30" rx="6"/><text x="67" y="{y + 5}">{name}</text>')
-    return "\n".join([*parts, "</svg></div>"])
+    return draw(imports(), lambda name: _page(name).replace(".md", ".html"))
 
 
-PARTS = {part.__name__: part for part in (commands, settings, benchmarks, drawing)}
+def _page(part: str) -> str:
+    name = f"bankllm.{part}"
+    return f"reference/{name}.md" if name in PACKAGES else f"reference/bankllm.md#{name}"
+
+
+PARTS = {part.__name__: part for part in (commands, drawing, extras, folders, public_names, settings)}
