@@ -5,6 +5,8 @@
          -H 'content-type: application/json' http://127.0.0.1:8000/api/v1/chat
 """
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -15,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from bankllm import __version__
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.turn import ChatReply
+from bankllm.errors import StoreError
 from bankllm.serving.auth import check_auth_settings, customer_of_token
 from bankllm.serving.chat_api import chat_routes
 from bankllm.serving.chat_page import page_routes
@@ -25,6 +28,9 @@ from bankllm.serving.openai_api import openai_routes
 from bankllm.serving.tuning import freeze_gc
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
+from bankllm.vectors.sqlite.store import SWEEP_EVERY_S
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -43,9 +49,22 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(sweep_memory())
         yield
+        sweeping.cancel()
+        await asyncio.wait([sweeping])
         if close_engine:
             await run_in_threadpool(current().close)
+
+    async def sweep_memory() -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            try:
+                await run_in_threadpool(lambda: current().memory.sweep())
+            except HTTPException:
+                logger.debug("memory is not swept before the models are loaded")
+            except StoreError as error:
+                logger.error("expired messages are hidden, but not deleted yet: %s", error)
 
     summary = "A banking assistant that names its sources."
     app = FastAPI(title="bankllm", version=__version__, summary=summary, lifespan=lifespan)

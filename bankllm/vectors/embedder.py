@@ -106,6 +106,11 @@ class Embedder:
         self.counts.add(len(keys) - len(new), len(new))
         return np.stack([vectors[key] for key in keys]) if keys else np.empty((0, self.dim), dtype=np.float32)
 
+    def expire_cache(self) -> None:
+        """Drop the vectors that are older than `TTL_S`, which otherwise stay in memory until the next text."""
+        with self._cache_lock:
+            self._cache.expire()
+
     def clear_cache(self) -> None:
         with self._cache_lock:
             self._cache.clear()

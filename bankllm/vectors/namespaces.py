@@ -71,9 +71,17 @@ class Indexed:
 class _Namespace:
     """The texts of one namespace; no method can access another namespace."""
 
-    def __init__(self, store: VectorStore, embedder: Embedder, namespace: str, ttl_s: float | None = None) -> None:
+    def __init__(
+        self,
+        store: VectorStore,
+        embedder: Embedder,
+        namespace: str,
+        ttl_s: float | None = None,
+        default_ttl_s: float | None = None,
+    ) -> None:
         check_ttl(ttl_s)
-        self._store, self._embedder, self._name, self._ttl_s = store, embedder, namespace, ttl_s
+        self._store, self._embedder, self._name = store, embedder, namespace
+        self._ttl_s, self._default_ttl_s = ttl_s, default_ttl_s
 
     def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
         """Return up to `top_k` texts nearest in meaning, best first. `vector` (dim,) is the query's embedding."""
@@ -108,8 +116,9 @@ class _Namespace:
         masked = mask(text)
         if masked != text:
             vector = self._embedder.encode([masked])[0]
-        expires_at = expiry(self._ttl_s if ttl_s is None else ttl_s)
-        return Row(id_, masked, vector, mask_metadata(metadata), expires_at=expires_at)
+        own = self._ttl_s if ttl_s is None else ttl_s
+        expires_at = expiry(self._default_ttl_s if own is None else own)
+        return Row(id_, masked, vector, mask_metadata(metadata), expires_at=expires_at, expires_by_default=own is None)
 
     def forget(self, ids: Sequence[str] | None = None, *, asked_by: AskedBy = "library") -> Receipt:
         """Delete the texts with these ids, or all texts, and return the receipt; unknown ids are only counted.
@@ -125,10 +134,19 @@ class _Namespace:
 class CustomerMemory(_Namespace):
     """The stored turns of one customer. No method has a customer id argument, so none can access another customer."""
 
-    def __init__(self, store: VectorStore, embedder: Embedder, user_id: str, ttl_s: float | None = None) -> None:
-        """`ttl_s` is how long the turns are kept, in seconds, if the call that stores them does not say it."""
+    def __init__(
+        self,
+        store: VectorStore,
+        embedder: Embedder,
+        user_id: str,
+        ttl_s: float | None = None,
+        default_ttl_s: float | None = None,
+    ) -> None:
+        """The turns are kept for the seconds that the call which stores them says, else `ttl_s`, else what the file
+        says (`VectorStore.retain`), else `default_ttl_s`.
+        """
         check_name("user_id", user_id)
-        super().__init__(store, embedder, user_id, ttl_s)
+        super().__init__(store, embedder, user_id, ttl_s, default_ttl_s)
 
     def store(
         self,

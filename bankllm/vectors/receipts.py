@@ -52,7 +52,7 @@ def places(at: datetime, *, wal: bool, replicated: bool) -> list[Place]:
     found = [
         Place("rows", "cleared", "The bytes of texts, metadata and vectors are overwritten."),
         Place("this_process", "cleared", "The process that deleted the rows dropped its vectors."),
-        Place("other_processes", "cleared_later", "Vectors that they hold in memory expire.", until),
+        Place("other_processes", "cleared_later", "Running servers drop the vectors they hold in memory.", until),
         Place("unused_pages", "cleared_later", "Copies of moved rows: when the store is closed or compacted."),
     ]
     if wal:

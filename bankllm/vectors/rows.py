@@ -41,6 +41,8 @@ class Row:
     """UTC time as ISO 8601 text, which sorts by time."""
     expires_at: float | None = None
     """Time in seconds since 1970 from which on the row is never returned; None: it does not expire."""
+    expires_by_default: bool = False
+    """Whether a time to live that the file has for the namespace (`VectorStore.retain`) replaces `expires_at`."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class VectorService:
     """
 
     def __init__(self, store: VectorStore, embedder: Embedder, ttl_s: float | None = None) -> None:
-        """`ttl_s` is how long customers' turns are kept, in seconds; None: until they are deleted."""
+        """`ttl_s` is how long customers' turns are kept, in seconds, unless the file says it; None: for ever."""
         check_ttl(ttl_s)
         if (store.embedder_id, store.dim) != (embedder.model_id, embedder.dim):
             raise UsageError(
@@ -50,9 +50,9 @@ class VectorService:
     def for_user(self, user_id: str, ttl_s: float | None = None) -> CustomerMemory:
         """Return this customer's memory, whose calls cannot access another customer's rows.
 
-        `ttl_s` replaces the service's time to live for the turns that the returned object stores.
+        `ttl_s` replaces the file's and the service's time to live for the turns that the returned object stores.
         """
-        return CustomerMemory(self.store, self.embedder, user_id, self.ttl_s if ttl_s is None else ttl_s)
+        return CustomerMemory(self.store, self.embedder, user_id, ttl_s, self.ttl_s)
 
     def collection(self, name: str) -> Collection:
         return Collection(self.store, self.embedder, name)
@@ -93,6 +93,11 @@ class VectorService:
         """Return `outbox_depth` and `oldest_s` of the replication."""
         replication = self.store.replication()
         return (replication.outbox_depth, replication.oldest_s) if replication else (0, 0.0)
+
+    def sweep(self) -> int:
+        """Delete expired rows and vectors, here and from the memory of this process; return the number of rows."""
+        self.embedder.expire_cache()
+        return self.store.sweep()
 
     def close(self) -> None:
         self.store.close()

@@ -73,8 +73,12 @@ class VectorStore(Protocol):
         """Return the state of the replication to a remote index; None if there is none."""
         return None
 
-    def retain(self, namespace: str, ttl_s: float | None) -> None:
-        """Let all rows of a namespace expire `ttl_s` seconds after they were written; None: never."""
+    def retain(self, namespace: str | None, ttl_s: float | None) -> None:
+        """Let the rows of a namespace expire `ttl_s` seconds after they were written; None or infinity: never.
+
+        It holds for stored rows and for later ones without a time to live of their own. Without a namespace it holds
+        for all customers who have no time to live of their own. It is kept in this machine's file.
+        """
 
     def sweep(self) -> int:
         """Delete the expired rows of all namespaces, which no call returns any more, and return their number."""

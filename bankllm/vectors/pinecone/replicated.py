@@ -117,7 +117,7 @@ class ReplicatedStore(VectorStore):
     def count(self, namespace: str | None = None) -> int:
         return self._local.count(namespace)
 
-    def retain(self, namespace: str, ttl_s: float | None) -> None:
+    def retain(self, namespace: str | None, ttl_s: float | None) -> None:
         """Only for the rows of this file."""
         self._local.retain(namespace, ttl_s)
         self._worker.wake()

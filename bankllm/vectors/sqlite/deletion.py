@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bankllm.util.hash_chain import Link, chained, link_of, parse, verify
+from bankllm.util.hash_chain import Link, chained, check, link_of, parse, verify
 from bankllm.vectors.receipts import AskedBy, Receipt, places
 from bankllm.vectors.rows import COLLECTION
 from bankllm.vectors.sqlite.file import store_errors
@@ -64,12 +64,28 @@ class Deletion:
         )
 
 
-def verified_receipts(db: sqlite3.Connection, path: Path, kept: Sequence[Link] = ()) -> list[dict[str, Any]]:
-    """Return all receipts of the file, oldest first. Raises `ChainBroken` as `hash_chain.verify` does."""
+class CheckedReceipt(NamedTuple):
+    receipt: dict[str, Any]
+    chained: int
+    """Number of receipts in the file's chain."""
+    waiting: int
+    """Number of the receipt's outbox entries that Pinecone has not accepted."""
+    restored: int
+    """Number of the deleted rows that are in the file again."""
+
+
+def check_receipt(db: sqlite3.Connection, path: Path, text: str) -> CheckedReceipt:
+    """Check a receipt as JSON. Raises `ChainBroken` if it was changed, or if the file's chain is broken or lacks it."""
+    receipt = parse(text)
+    kept = check(receipt)
     with store_errors(path):
-        entries = [parse(text) for text in _column(db, "SELECT entry FROM receipts ORDER BY number")]
-    verify(entries, kept=kept)
-    return entries
+        entries = [parse(entry) for entry in _column(db, "SELECT entry FROM receipts ORDER BY number")]
+        verify(entries, kept=[kept])
+        rows, ids = f"SELECT count(*) FROM rows WHERE {_AMONG}", json.dumps(receipt["deleted_ids"] or [])
+        (restored,) = _column(db, rows, receipt["namespace"], ids)
+        entries_left = "SELECT count(*) FROM outbox WHERE pushed_at IS NULL AND seq IN (SELECT value FROM json_each(?))"
+        (waiting,) = _column(db, entries_left, json.dumps(receipt["outbox"]))
+    return CheckedReceipt(receipt, len(entries), waiting, restored)
 
 
 def _append(db: sqlite3.Connection, **fields: Any) -> Receipt:

@@ -106,6 +106,8 @@ SCHEMA = (
         DELETE FROM reindexed WHERE seq = NEW.seq;
         INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
     END""",
+    # How long rows are kept, in seconds (NULL: for ever). The namespace '' stands for all customers without their own.
+    "CREATE TABLE IF NOT EXISTS retention (namespace TEXT PRIMARY KEY, ttl_s REAL) WITHOUT ROWID",
     # Receipts, see `deletion`. number and hash repeat the entry's, so that a damaged entry does not prevent a deletion.
     "CREATE TABLE IF NOT EXISTS receipts (number INTEGER PRIMARY KEY, hash TEXT NOT NULL, entry TEXT NOT NULL)",
     *OUTBOX_SCHEMA,

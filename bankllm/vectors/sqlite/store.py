@@ -19,6 +19,7 @@ from cachetools import LRUCache
 from bankllm.errors import StoreError, UsageError
 from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import (
+    COLLECTION,
     Match,
     Row,
     check_id,
@@ -38,15 +39,20 @@ from bankllm.vectors.store import VectorStore
 
 logger = logging.getLogger(__name__)
 
-_UPSERT = """INSERT INTO rows (namespace, id, created_at, vector, text, metadata, expires_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (namespace, id) DO UPDATE SET
+_OWN_TTL = f"""SELECT ttl_s FROM retention WHERE namespace = ?1 OR (namespace = '' AND ?1 NOT LIKE '{COLLECTION}%')
+    ORDER BY namespace DESC LIMIT 1"""
+_UPSERT = f"""INSERT INTO rows (namespace, id, created_at, vector, text, metadata, expires_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN ?8 AND EXISTS ({_OWN_TTL}) THEN ?9 + ({_OWN_TTL}) ELSE ?7 END)
+    ON CONFLICT (namespace, id) DO UPDATE SET
     created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata,
     expires_at = excluded.expires_at"""
 _VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
     (SELECT generation FROM generations WHERE namespace = :namespace)"""
 _SWEPT = "SELECT namespace, count(*) FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? GROUP BY 1"
 _SWEEP = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE expires_at <= ? LIMIT ?)"
-_RETAIN = "UPDATE rows SET expires_at = (julianday(created_at) - 2440587.5) * 86400.0 + ? WHERE namespace = ?"
+_RETAIN = "UPDATE rows SET expires_at = (julianday(created_at) - 2440587.5) * 86400.0 + ? WHERE seq = ?"
+_RETAINED = f"""SELECT seq FROM rows WHERE namespace = ?1 OR
+    (?1 = '' AND namespace NOT LIKE '{COLLECTION}%' AND namespace NOT IN (SELECT namespace FROM retention))"""
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 _EXPIRED = "SELECT seq FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? AND namespace = ?"
 _VECTORS = "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
@@ -110,7 +116,10 @@ class SQLiteStore(VectorStore):
             return
         vectors, metadata = checked([row for _, row in rows], self.dim)
         values = [
-            (namespace, row.id, row.created_at, vector.astype(FLOAT32).tobytes(), row.text, kept, row.expires_at)
+            (
+                *(namespace, row.id, row.created_at, vector.astype(FLOAT32).tobytes(), row.text, kept),
+                *(row.expires_at, row.expires_by_default, time.time()),
+            )
             for (namespace, row), vector, kept in zip(rows, vectors, metadata, strict=True)
         ]
         self._writer.write(_UPSERT, values)
@@ -199,11 +208,16 @@ class SQLiteStore(VectorStore):
         self._forget_copies([namespace])
         return receipt
 
-    def retain(self, namespace: str, ttl_s: float | None) -> None:
-        check_namespace(namespace)
+    def retain(self, namespace: str | None, ttl_s: float | None) -> None:
+        if namespace is not None:
+            check_namespace(namespace)
         check_ttl(ttl_s)
-        lifetime = None if ttl_s == math.inf else ttl_s
-        self._writer.write(_RETAIN, [(lifetime, namespace)])
+        lifetime, name = None if ttl_s == math.inf else ttl_s, namespace or ""
+        self._writer.write("INSERT OR REPLACE INTO retention VALUES (?, ?)", [(name, lifetime)])
+        with self._reader.reading() as db:
+            seqs = [seq for (seq,) in db.execute(_RETAINED, (name,))]
+        for start in range(0, len(seqs), SLICE_ROWS):
+            self._writer.write(_RETAIN, [(lifetime, seq) for seq in seqs[start : start + SLICE_ROWS]])
 
     def sweep(self) -> int:
         """Delete in slices of `SLICE_ROWS`.
@@ -215,12 +229,24 @@ class SQLiteStore(VectorStore):
         now = self._clock.earliest()
         with self._reader.reading() as db:
             found = db.execute(_SWEPT, (now,)).fetchall()
-        removed = sum(count for _, count in found)
+        removed: int = sum(count for _, count in found)
         for _ in range(0, removed, SLICE_ROWS):
             self._writer.write(_SWEEP, [(now, SLICE_ROWS)])
         if found:
             self._forget_copies([namespace for namespace, _ in found])
+        self._drop_outdated()
         return removed
+
+    def _drop_outdated(self) -> None:
+        """Drop the matrices of namespaces in which another process has deleted or replaced rows."""
+        with self._reader.exclusive():
+            cached = list(self._matrices)
+        for start in range(0, len(cached), SLICE_ROWS):
+            with self._reader.reading() as db:
+                for namespace in cached[start : start + SLICE_ROWS]:
+                    matrix = self._matrices.get(namespace)
+                    if matrix is not None and matrix.version != _version(db, namespace):
+                        del self._matrices[namespace]
 
     def _forget_copies(self, namespaces: Sequence[str]) -> None:
         """Drop deleted vectors from memory now, not at the next search, and deleted rows from a write-ahead log."""
