@@ -64,7 +64,10 @@ def check(entry: Mapping[str, Any], key: bytes | None = None) -> Link:
     link = link_of(entry)
     body = {name: value for name, value in entry.items() if name != "chain"}
     if link.hash != _digest(body, link.number, link.previous, key):
-        raise _broken(f"entry {link.number} was changed, or was written with another key")
+        raise ChainBroken(
+            f"Entry {link.number} of the chain does not have the hash of its content: it was changed, or written with "
+            "another key. Use the original, or compare it with a backup."
+        )
     return link
 
 

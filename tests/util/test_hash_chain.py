@@ -65,7 +65,7 @@ def test_the_hash_is_the_documented_one() -> None:
 def test_a_change_is_detected(key: bytes | None, change: Any) -> None:
     entries = five(key)
     change(entries)
-    with pytest.raises(ChainBroken, match=r"chain does not hold: .*entr(y|ies) .* compare it with a backup"):
+    with pytest.raises(ChainBroken, match=r"(does not hold|not have the hash).*compare it with a backup"):
         verify(entries, key)
 
 
@@ -86,7 +86,7 @@ def test_a_shortened_or_rewritten_chain_is_detected_by_a_kept_link(key: bytes | 
 
 def test_only_the_owner_of_the_key_can_write_and_check_a_keyed_chain() -> None:
     for key in (None, b"another key"):
-        with pytest.raises(ChainBroken, match="or was written with another key"):
+        with pytest.raises(ChainBroken, match="or written with another key"):
             verify(five(b"secret"), key)
     with pytest.raises(UsageError, match="chain's key is empty"):
         five(b"")

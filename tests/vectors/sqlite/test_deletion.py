@@ -1,0 +1,274 @@
+"""Every deletion leaves a receipt: in the same transaction, without texts, in a chain that shows later changes."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bankllm.errors import ChainBroken, StoreError, UsageError
+from bankllm.util.hash_chain import parse, verify
+from bankllm.vectors.embedder import TTL_S
+from bankllm.vectors.receipts import Receipt
+from bankllm.vectors.rows import Row
+from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite.deletion import CheckedReceipt, check_receipt
+from bankllm.vectors.sqlite.file import open_existing
+from bankllm.vectors.sqlite.maintenance import back_up
+from bankllm.vectors.sqlite.store import SQLiteStore
+from tests.support.killed import run_until
+from tests.support.pinecone_server import PineconeServer
+from tests.support.store_model import DIM, EMBEDDER, MODEL, drain, open_replicated, row, sql, texts, vector_of
+
+
+def chain(path: Path) -> list[dict[str, Any]]:
+    """The verified receipts of a file."""
+    entries = [parse(entry) for (entry,) in sql(path, "SELECT entry FROM receipts ORDER BY number")]
+    verify(entries)
+    return entries
+
+
+def as_json(receipt: Receipt) -> str:
+    return json.dumps(asdict(receipt), indent=1)
+
+
+def checked(path: Path, receipt: Receipt | str) -> CheckedReceipt:
+    with closing(open_existing(path)) as db:
+        return check_receipt(db, path, receipt if isinstance(receipt, str) else as_json(receipt))
+
+
+@pytest.fixture
+def store(filled: Path) -> SQLiteStore:
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as opened:
+        yield opened
+
+
+def test_a_receipt_says_what_was_asked_and_deleted(store: SQLiteStore, filled: Path) -> None:
+    some = store.delete("CUST001", ["m3", "never-there", "m2", "m3"], "cli")
+    assert (some.namespace, some.asked, some.asked_by, some.complete) == ("CUST001", "ids", "cli", True)
+    assert (some.deleted, some.deleted_ids, some.unknown_ids) == (2, ["m2", "m3"], 1)
+    everything = store.delete("CUST001")
+    assert (everything.asked, everything.asked_by, everything.unknown_ids) == ("all", "library", 0)
+    assert everything.deleted_ids == [id_ for id_ in MODEL if id_ not in ("m2", "m3")]
+    nothing = store.delete("CUST001", [])
+    assert (nothing.deleted, nothing.deleted_ids, nothing.unknown_ids) == (0, [], 0)
+    assert [receipt.chain.number for receipt in (some, everything, nothing)] == [1, 2, 3]
+    assert chain(filled) == [asdict(receipt) for receipt in (some, everything, nothing)]
+
+
+def test_a_receipt_names_each_place_and_when_it_is_cleared(path: Path, journal: str) -> None:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
+        receipt = store.delete("CUST001")
+    states = {place.name: place.state for place in receipt.places}
+    assert states.pop("backups") == "out_of_reach"
+    log = {"write_ahead_log": "cleared_later"} if journal == "wal" else {}
+    later = {"other_processes": "cleared_later", "unused_pages": "cleared_later"}
+    assert states == {"rows": "cleared", "this_process": "cleared", **later, **log}
+    (until,) = (place.until for place in receipt.places if place.until)
+    waited = datetime.fromisoformat(until) - datetime.fromisoformat(receipt.committed_at)
+    assert waited.total_seconds() == TTL_S
+
+
+def test_a_receipt_contains_no_text_and_no_digest_of_one(store: SQLiteStore, filled: Path) -> None:
+    secret, reply = "my secret words", "a private reply"
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    rows = [Row(id_, secret, vector_of(1), {"reply": reply}) for id_ in (digest[:32], "b")]
+    store.upsert("collection news", rows)
+    store.upsert("CUST001", [Row("m", secret, vector_of(1), {"reply": reply})])
+    receipts = [store.delete("collection news", [digest[:32], digest]), store.delete("collection news")]
+    assert [(receipt.deleted, receipt.deleted_ids, receipt.unknown_ids) for receipt in receipts] == [
+        (1, None, 1),
+        (1, None, 0),
+    ]
+    store.delete("CUST001")
+    kept = "".join(entry for (entry,) in sql(filled, "SELECT entry FROM receipts"))
+    for text in (secret, reply):
+        for algorithm in ("md5", "sha1", "sha256", "sha512", "blake2b"):
+            assert hashlib.new(algorithm, text.encode()).hexdigest()[:16] not in kept
+        assert text not in kept
+
+
+def test_a_large_request_has_a_receipt_for_each_part_and_one_for_the_whole(
+    store: SQLiteStore, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "SLICE_ROWS", 10)
+    by_id = store.delete("CUST001", [*list(MODEL)[:12], *(f"unknown-{n}" for n in range(9))])
+    assert (by_id.deleted, by_id.deleted_ids, by_id.unknown_ids) == (12, list(MODEL)[:12], 9)
+    everything = store.delete("CUST001")
+    assert everything.deleted_ids == list(MODEL)[12:]
+    parts = [(entry["deleted"], entry["unknown_ids"], entry["complete"]) for entry in chain(filled)]
+    assert parts == [(10, 0, False), (2, 8, False), (12, 9, True), (10, 0, False), (17, 0, True)]
+
+
+DELETE = f"""
+from contextlib import closing
+from bankllm.vectors.sqlite import store
+store.SLICE_ROWS = 10
+with closing(store.SQLiteStore(path, {DIM}, {EMBEDDER!r})) as opened:
+    opened.delete("CUST001")
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "times"),
+    [
+        *[("INSERT INTO removals", times) for times in (1, 2, 10, 11, 21)],
+        *[("INSERT INTO receipts", times) for times in (1, 2, 3)],
+        *[("COMMIT", times) for times in (2, 3, 4, 5, 6, 7)],
+    ],
+)
+def test_a_killed_deletion_has_a_receipt_for_exactly_the_deleted_rows(filled: Path, moment: str, times: int) -> None:
+    killed = run_until(filled, DELETE, moment, times)
+    assert killed.returncode == -9, killed.stderr
+    entries = chain(filled)
+    reported = [id_ for entry in entries if not entry["complete"] for id_ in entry["deleted_ids"]]
+    if entries and entries[-1]["complete"]:
+        reported = entries[-1]["deleted_ids"]
+    left = [id_ for (id_,) in sql(filled, "SELECT id FROM rows ORDER BY seq")]
+    assert [*reported, *left] == list(MODEL)
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
+        assert store.delete("CUST001").deleted_ids == left
+    assert len(chain(filled)) == len(entries) + 1
+
+
+def test_concurrent_deletions_share_one_chain(filled: Path, journal: str) -> None:
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as one, closing(SQLiteStore(filled, DIM, EMBEDDER)) as other:
+        with ThreadPoolExecutor(8) as pool:
+            receipts = list(pool.map(lambda n: (one, other)[n % 2].delete("CUST001", [f"m{n}"]), range(1, 30)))
+        assert sorted(receipt.chain.number for receipt in receipts) == list(range(1, 30))
+        assert all(receipt.deleted == 1 for receipt in receipts)
+    assert len(chain(filled)) == 29
+
+
+def test_a_receipt_is_found_in_the_chain_in_any_layout_and_after_later_changes(
+    store: SQLiteStore, filled: Path
+) -> None:
+    receipt = store.delete("CUST001", ["m1", "m2"])
+    store.delete("CUST001")
+    backup = filled.with_name("backup.sqlite")
+    back_up(filled, backup)
+    for path in (filled, backup):
+        for text in (as_json(receipt), json.dumps(asdict(receipt), sort_keys=True), as_json(receipt) + "\n\n"):
+            assert checked(path, text)[1:] == (2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda entry: entry.update(namespace="CUST002"),
+        lambda entry: entry.update(deleted=99),
+        lambda entry: entry.update(deleted_ids=[]),
+        lambda entry: entry.update(committed_at="2020-01-01T00:00:00+00:00"),
+        lambda entry: entry.update(complete=1),
+        lambda entry: entry["places"].pop(),
+        lambda entry: entry.update(more="text"),
+        lambda entry: entry.pop("asked_by"),
+        lambda entry: entry["chain"].update(number=2),
+        lambda entry: entry["chain"].update(previous="1" * 64),
+    ],
+)
+def test_an_edited_receipt_is_refused(store: SQLiteStore, filled: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    receipt = asdict(store.delete("CUST001"))
+    edit(receipt)
+    with pytest.raises(ChainBroken, match=r"Entry \d of the chain does not have the hash of its content"):
+        checked(filled, json.dumps(receipt))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "receipt", '{"namespace": "CUST001"}', "\0", "\ufffd" * 9])
+def test_a_text_that_is_no_receipt_is_refused(filled: Path, text: str) -> None:
+    with pytest.raises(ChainBroken, match="Expected one JSON object with the member 'chain'"):
+        checked(filled, text)
+
+
+def test_a_receipt_that_was_cut_off_is_refused(store: SQLiteStore, filled: Path) -> None:
+    text = as_json(store.delete("CUST001"))
+    for length in range(0, len(text), 37):
+        with pytest.raises(ChainBroken, match="cut off or edited"):
+            checked(filled, text[:length])
+
+
+def test_a_receipt_of_another_file_is_refused(store: SQLiteStore, filled: Path, tmp_path: Path) -> None:
+    receipt = store.delete("CUST001")
+    with closing(SQLiteStore(tmp_path / "other.sqlite", DIM, EMBEDDER)) as other:
+        with pytest.raises(ChainBroken, match="ends with entry 0, but entry 1 was kept"):
+            checked(tmp_path / "other.sqlite", receipt)
+        other.delete("CUST001")
+    with pytest.raises(ChainBroken, match="entry 1 is not the one that was kept"):
+        checked(tmp_path / "other.sqlite", receipt)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("DELETE FROM receipts WHERE number = 3", "ends with entry 2, but entry 3 was kept"),
+        ("DELETE FROM receipts WHERE number = 1", "entry 2 does not follow entry 0"),
+        ("DELETE FROM receipts WHERE number = 2", "entry 3 does not follow entry 1"),
+        ("DELETE FROM receipts", "ends with entry 0, but entry 3 was kept"),
+        ("UPDATE receipts SET entry = replace(entry, 'm1', 'm9') WHERE number = 1", "Entry 1 .* was changed"),
+        ("UPDATE receipts SET entry = substr(entry, 1, 50) WHERE number = 2", "cut off"),
+        (
+            "UPDATE receipts SET entry = (SELECT entry FROM receipts WHERE number = 1)",
+            "entry 1 does not follow entry 1",
+        ),
+    ],
+)
+def test_a_changed_chain_is_detected_and_prevents_no_deletion(filled: Path, damage: str, message: str) -> None:
+    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
+        receipts = [store.delete("CUST001", [id_]) for id_ in ("m1", "m2", "m3")]
+        sql(filled, damage)
+        with pytest.raises(ChainBroken, match=message):
+            checked(filled, receipts[-1])
+        assert store.delete("CUST001").deleted == len(MODEL) - 3
+        with pytest.raises(ChainBroken):
+            checked(filled, receipts[-1])
+
+
+def test_rows_that_a_backup_brought_back_are_counted(store: SQLiteStore, filled: Path) -> None:
+    receipt = store.delete("CUST001", ["m1", "m2"])
+    store.upsert("CUST001", [row("m1", 1)])
+    store.upsert("CUST002", [row("m2", 2)])
+    assert checked(filled, receipt).restored == 1
+
+
+def test_a_store_that_another_process_has_locked_keeps_its_rows_and_writes_no_receipt(filled: Path) -> None:
+    with closing(SQLiteStore(filled, DIM, EMBEDDER, wait_s=0.05)) as store:
+        with closing(sqlite3.connect(filled, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match=r"locked.*stop that process, or try again"):
+                store.delete("CUST001")
+            other.execute("ROLLBACK")
+        assert (store.count("CUST001"), chain(filled)) == (len(MODEL), [])
+
+
+@pytest.mark.parametrize("id_", ["", "é", "a\0b", "x" * 513, "\ud83d", 7, None])
+def test_an_id_that_no_row_can_have_is_refused(store: SQLiteStore, filled: Path, id_: Any) -> None:
+    with pytest.raises(UsageError, match="Expected a row id of 1–512 ASCII characters"):
+        store.delete("CUST001", ["m1", id_])
+    with pytest.raises(UsageError, match="Expected a list of ids, got one str"):
+        store.delete("CUST001", "m1")
+    assert (store.count("CUST001"), chain(filled)) == (len(MODEL), [])
+
+
+def test_a_receipt_says_what_pinecone_has_accepted(server: PineconeServer, path: Path) -> None:
+    server.failing = 503
+    with closing(open_replicated(server, path)) as store:
+        store.upsert("CUST001", [row("a", 1), row("b", 2), row("c", 3)])
+        some = store.delete("CUST001", ["a", "of-another-machine"])
+        everything = store.delete("CUST001")
+        assert (len(some.outbox), len(everything.outbox)) == (2, 1)
+        for receipt in (some, everything):
+            states = {place.name: place.state for place in receipt.places}
+            assert states["pinecone"] == states["other_machines"] == "out_of_reach"
+        # The entry for all rows replaces the entries for single rows.
+        assert (checked(path, some).waiting, checked(path, everything).waiting) == (0, 1)
+        server.failing = 0
+        drain(store)
+        assert checked(path, everything).waiting == 0
+        assert texts(store, "CUST001") == []
