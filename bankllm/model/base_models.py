@@ -79,14 +79,19 @@ def folder_sha256(folder: Path) -> str | None:
 
 
 def ready_to_load(base: BaseModel, settings: Settings | None = None) -> str:
-    """Return the folder or Hub id to load; with `BANKLLM_OFFLINE`, the folder of a Hub id in the Hugging Face cache.
+    """Return the folder to load; that of a Hub id is in the Hugging Face cache, after a download if it is missing.
 
-    Raises `ModelError` if that id is not cached, and for a local file that is cut off or holds no weights, such as the
-    pointer of Git LFS.
+    Raises `ModelError` if there is no such model or `BANKLLM_OFFLINE` forbids the download, and for a file that is cut
+    off or holds no weights, such as the pointer of Git LFS.
     """
     location = base.location
-    if (settings or get_settings()).offline and not Path(location).is_dir():
-        location = _cached_folder(location)
+    if not Path(location).is_dir():
+        location = _hub_folder(location, (settings or get_settings()).offline)
+    if not Path(location, "config.json").exists():
+        raise ModelError(
+            f"The base model {base.name} cannot be loaded: {location} has no config.json. Pass a Hugging Face id, or a "
+            "folder with config.json and weights."
+        )
     for path in sorted(Path(location).glob("*")):
         if fault := _weights_fault(path):
             raise ModelError(
@@ -96,45 +101,26 @@ def ready_to_load(base: BaseModel, settings: Settings | None = None) -> str:
     return location
 
 
-def local_folder(base: BaseModel, settings: Settings) -> Path:
-    """Return the folder of a base model; that of a Hub id is downloaded first, unless it is cached.
-
-    Raises `ModelError` if the download fails or the folder holds no model, and as `ready_to_load` does.
-    """
-    location = ready_to_load(base, settings)
-    if (Path(location) / "config.json").exists():
-        return Path(location)
-    if Path(location).is_dir():
-        raise ModelError(
-            f"The base model {base.name} cannot be loaded: {location} has no config.json. Pass a Hugging Face id "
-            "that is cached or reachable, or a local folder with config.json and weights."
-        )
+def _hub_folder(name: str, offline: bool) -> str:
+    """Return the folder of a Hub id in the Hugging Face cache, after a download of what is missing."""
     from huggingface_hub import snapshot_download
 
     try:
         for weights in ("*.safetensors", "pytorch_model*.bin"):
-            folder = Path(snapshot_download(location, allow_patterns=["*.json", "*.txt", "*.model", weights]))
-            if folder_sha256(folder):
+            patterns = ["*.json", "*.txt", "*.model", "*.jinja", weights]
+            folder: str = snapshot_download(name, local_files_only=offline, allow_patterns=patterns)
+            if any(Path(folder).glob(weights)):
                 break
         return folder
-    except Exception as error:  # those of the Hub, httpx and the file system have no common base class
+    except Exception as error:  # those of the Hub, of httpx and of the file system have no common base class
+        fault = (
+            f"BANKLLM_OFFLINE=1 forbids the download of {name}, and it is not in the Hugging Face cache"
+            if offline
+            else f"{name} cannot be downloaded from the Hugging Face Hub ({type(error).__name__})"
+        )
         raise ModelError(
-            f"The base model {base.name} cannot be loaded: the download from the Hugging Face Hub failed "
-            f"({type(error).__name__}). Expected minilm, a folder with config.json and weights, or the id of a public "
-            "model. Check the id and the network."
-        ) from error
-
-
-def _cached_folder(name: str) -> str:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return snapshot_download(name, local_files_only=True)
-    except (OSError, ValueError) as error:  # not cached; not a valid id
-        raise ModelError(
-            f"BANKLLM_OFFLINE=1 forbids the download of {name}, and it is not in the Hugging Face cache. Expected "
-            "minilm, a folder with config.json and weights, or a cached Hub id. Unset BANKLLM_OFFLINE once to "
-            "download the model, or pass the path of a folder."
+            f"{fault}. Expected minilm, a folder with config.json and weights, or a Hub id that is "
+            "cached or reachable. Check the name, unset BANKLLM_OFFLINE once for the download, or pass a folder."
         ) from error
 
 

@@ -1,16 +1,16 @@
 """Split documents (Markdown, text, HTML, PDF) into chunks for a collection, with their source and place as metadata.
 
-A chunk holds whole paragraphs below one heading, and starts with the document's title and that heading, so that it can
-be found and understood alone. Chunks do not overlap: a paragraph is rarely understood only with the end of the one
-before it, and copies of sentences would take places among the results.
+A chunk holds whole paragraphs below one heading, or the sentences of a long paragraph, and starts with the document's
+title and that heading, so that it can be found and understood alone. Chunks do not overlap: copies of sentences would
+take places among the results.
 """
 
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -27,7 +27,6 @@ MAX_BYTES, MAX_PAGES = 64 * 2**20, 2000
 TITLE_CHARACTERS = 80
 """Characters of title and of heading that each chunk repeats."""
 _TOKEN = re.compile(r"[A-Z]?[a-z]{1,4}|[A-Z]{1,2}|[0-9]{1,2}|\S")
-_SENTENCE_END, _SPACE, _BLANK_LINE = r"(?<=[.!?…])\s+", r"\s+", r"\n\s*\n"
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _BLOCKS = (*_HEADINGS, "p", "li", "dt", "dd", "pre", "tr", "caption", "blockquote", "div", "section", "article", "body")
 
@@ -112,6 +111,8 @@ def read_document(path: Path) -> list[Chunk]:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({os.strerror(error.errno or 0)}). Check its permissions.") from error
+    from semantic_text_splitter import TextSplitter
+
     title, paragraphs = _read_pdf(path, content) if path.suffix.lower() == ".pdf" else _read_text(path, content)
     title = (title.strip() or path.stem)[:TITLE_CHARACTERS]
     chunks: list[Chunk] = []
@@ -119,8 +120,8 @@ def read_document(path: Path) -> list[Chunk]:
         place: dict[str, MetadataValue] = {"source": str(path), "title": title}
         place |= ({"heading": heading} if heading else {}) | ({"page": page} if page else {})
         start = title if heading in ("", title) else f"{title}\n{heading[:TITLE_CHARACTERS]}"
-        room = CHUNK_TOKENS - estimated_tokens(start)
-        for body in _joined(chain.from_iterable(split_text(one.text, room) for one in group), room, "\n"):
+        splitter = TextSplitter.from_callback(estimated_tokens, CHUNK_TOKENS - estimated_tokens(start))
+        for body in splitter.chunks("\n\n".join(one.text for one in group)):
             chunks.append(Chunk(f"{start}\n{body}", place | {"chunk": len(chunks) + 1}))
     if not chunks:
         hint = " Its pages may be images: recognise their text first (OCR)." if path.suffix.lower() == ".pdf" else ""
@@ -134,30 +135,6 @@ def estimated_tokens(text: str) -> int:
     It is 1.15 times the number for English prose, and 0.95 times the number for account numbers.
     """
     return sum(1 for _ in _TOKEN.finditer(text))
-
-
-def split_text(text: str, room: int, separators: tuple[str, ...] = (_SENTENCE_END, _SPACE)) -> Iterator[str]:
-    """Split a paragraph of more than `room` tokens into sentences, or else words, and join them up to that size."""
-    if estimated_tokens(text) <= room:
-        yield text
-    elif separators:
-        parts = (split_text(part, room, separators[1:]) for part in re.split(separators[0], text))
-        yield from _joined(chain.from_iterable(parts), room, " ")
-    else:
-        yield from (text[start : start + room] for start in range(0, len(text), room))
-
-
-def _joined(parts: Iterable[str], room: int, separator: str) -> Iterator[str]:
-    """Join neighbours as long as they have at most `room` tokens together."""
-    kept = ""
-    for part in parts:
-        if kept and estimated_tokens(kept) + estimated_tokens(part) > room:
-            yield kept
-            kept = part
-        else:
-            kept = f"{kept}{separator}{part}" if kept else part
-    if kept:
-        yield kept
 
 
 def _read_text(path: Path, content: bytes) -> tuple[str, list[_Paragraph]]:
@@ -180,7 +157,7 @@ def _read_text(path: Path, content: bytes) -> tuple[str, list[_Paragraph]]:
 
 def _paragraphs(text: str, page: int = 0) -> Iterator[_Paragraph]:
     clean = text.replace("\0", "").encode(errors="replace").decode()  # a PDF may contain halves of surrogate pairs
-    for part in re.split(_BLANK_LINE, re.sub(r"(?<=\w)-\n(?=[a-z])", "", clean)):
+    for part in re.split(r"\n\s*\n", re.sub(r"(?<=\w)-\n(?=[a-z])", "", clean)):
         if not is_blank(part):
             yield _Paragraph(" ".join(part.split()), page=page)
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -148,8 +149,8 @@ def _size(vector: np.ndarray) -> int:
 
 def _load(base: base_models.BaseModel, settings: Settings) -> Encode:
     """Load the model in the runtime that the settings and the machine allow."""
-    folder = base_models.local_folder(base, settings)
-    base = replace(base, location=str(folder))
+    base = replace(base, location=base_models.ready_to_load(base, settings))
+    folder = Path(base.location)
     if sentence_pooling(folder) is None:
         return _sentence_transformer(base, base_models.device(settings))
     without = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
