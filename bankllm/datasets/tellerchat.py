@@ -7,8 +7,7 @@ states them. Files of a user have the same format: JSON Lines, one example a lin
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from annotated_types import Len
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bankllm.errors import DataError
 from bankllm.util.text import is_blank
@@ -20,9 +19,9 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 class Understand(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    messages: Annotated[tuple[Text, ...], Len(1, 3)]
+    messages: Annotated[tuple[Text, ...], Field(min_length=1, max_length=3)]
     """Messages of one customer, oldest first; the last one is to be understood."""
-    calls: Annotated[tuple[dict[str, Text], ...], Len(0, 5)]
+    calls: Annotated[tuple[dict[str, Text], ...], Field(max_length=5)]
     """Tool calls, see `bankllm.assistant.bank.tools`; empty where nothing fits."""
     phenomena: tuple[Text, ...] = ()
     """Kinds of difficulty, such as `typo` or `two_wishes`."""
@@ -32,7 +31,7 @@ class Word(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     message: Text
-    facts: Annotated[tuple[Text, ...], Len(1, 10)]
+    facts: Annotated[tuple[Text, ...], Field(min_length=1, max_length=10)]
     """Results of tools, one sentence each. A reply states no other figure."""
     reply: Text
     required: tuple[Text, ...] = ()
