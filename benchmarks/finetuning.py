@@ -18,8 +18,9 @@ import numpy as np
 from bankllm import datasets
 from bankllm.datasets import Dataset, Split
 from bankllm.model import base_models
+from bankllm.model.quiet_loading import quiet_loading
 
-with base_models.quiet_loading():
+with quiet_loading():
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import (
         AutoModelForSequenceClassification,
@@ -31,6 +32,7 @@ with base_models.quiet_loading():
         TrainingArguments,
     )
 
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
 
@@ -48,7 +50,7 @@ class Textbook(TrainerCallback):
     def __init__(self, data: Dataset, learning_rate: float, passes: int, folder: Path) -> None:
         base = base_models.resolve("minilm")
         tokenizer = AutoTokenizer.from_pretrained(base.location)
-        with base_models.quiet_loading():
+        with quiet_loading():
             plain = AutoModelForSequenceClassification.from_pretrained(base.location, num_labels=len(data.label_names))
             model = get_peft_model(plain, LoraConfig(task_type=TaskType.SEQ_CLS, target_modules=["query", "value"]))
         rows, self._test_rows = (_tokenised(tokenizer, split) for split in (data.train, data.test))

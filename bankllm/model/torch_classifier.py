@@ -28,7 +28,9 @@ from bankllm.model.artifact import (
     read_artifact,
     resolve_base,
 )
+from bankllm.model.denormals import flush_denormals
 from bankllm.model.encoder import EncoderWithHead, KernelHead
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.sentence_pooling import sentence_pooling
 from bankllm.settings import Settings
 
@@ -59,7 +61,7 @@ class IntentClassifier(Classifier):
         trained = replace(base, location=str(body_folder)) if body_folder.is_dir() else base
         body = load_body(trained, quantised=artifact.quantised, device=device)
         if artifact.quantised and dequantise:
-            with base_models.quiet_loading():
+            with quiet_loading():
                 body = body.dequantize().float()
         if (folder / ADAPTER_FILE).exists():
             from peft import PeftModel
@@ -67,7 +69,7 @@ class IntentClassifier(Classifier):
             fault = f"The adapter of {folder.name} cannot be loaded"
             with (
                 _explained(fault, "Train the classifier again, or copy its folder again."),
-                base_models.quiet_loading(),
+                quiet_loading(),
             ):
                 warnings.filterwarnings("error", "Found missing adapter keys")
                 body = PeftModel.from_pretrained(body, str(folder))
@@ -118,6 +120,7 @@ class IntentClassifier(Classifier):
         return int(tokenise(self.tokenizer, list(texts), self.artifact.max_length, "np")["attention_mask"].sum())
 
     def run(self, texts: list[str]) -> Scores:
+        flush_denormals()
         start = time.perf_counter()
         with self._tokenizing:
             batch = tokenise(self.tokenizer, texts, self.artifact.max_length, "pt")
@@ -176,7 +179,7 @@ def load_body(base: base_models.BaseModel, *, quantised: bool, device: str) -> A
         # By default transformers loads a 4-bit model to the first GPU, and it cannot be moved afterwards.
         options = {"quantization_config": base_models.quantisation_config(), "device_map": {"": device}}
     expected = "Pass a Hugging Face id that is cached or reachable, or a local folder with config.json and weights."
-    with _explained(f"The base model {base.name} cannot be loaded", expected), base_models.quiet_loading():
+    with _explained(f"The base model {base.name} cannot be loaded", expected), quiet_loading():
         body, report = AutoModel.from_pretrained(location, output_loading_info=True, **options)
     base_models.check_tensors(base, report["missing_keys"])
     return body if quantised else body.to(device)

@@ -21,8 +21,8 @@ from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.records import Record, write_rows
 from bankllm.evidence.seal import left_by_tools
-from bankllm.model import base_models
 from bankllm.model.artifact import ADAPTER_FILE, BODY_FOLDER, TRAINING_FILE, ClassifierConfig
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import COSTS, QUALITY, Costs, write_evidence
 from bankllm.training.config import TrainConfig
@@ -109,7 +109,7 @@ def _write(
     with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
         made, previous = Path(folder) / "artifact", Path(folder) / "previous"
         made.mkdir()
-        with base_models.quiet_loading():
+        with quiet_loading():
             METHODS.get(artifact.method).artifact(classifier.module.body, made)
         classifier.save(made)
         size = sum(path.stat().st_size for path in made.rglob("*.safetensors"))

@@ -17,6 +17,7 @@ from bankllm.datasets import Dataset
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import ClassifierConfig
+from bankllm.model.denormals import flush_denormals
 from bankllm.model.encoder import EncoderWithHead
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
 from bankllm.training import cached_layers, head, trainer
@@ -70,6 +71,7 @@ def train(
     """
     method, device = METHODS.get(config.method), base_models.device()
     check_trainable(data)
+    flush_denormals()
     if output is not None:
         check_output(output)
     if device == "cpu" and config.precision == "fp16":

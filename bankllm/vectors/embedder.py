@@ -23,6 +23,8 @@ from tqdm.auto import tqdm
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import Classifier
+from bankllm.model.denormals import flush_denormals
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.sentence_pooling import sentence_pooling
 from bankllm.settings import Settings, get_settings
 from bankllm.util.processes import usable_cores
@@ -192,7 +194,7 @@ def encoder(classifier: Classifier, passes: int = 1) -> Encode:
 
 def _sentence_transformer(base: base_models.BaseModel, device: str) -> Encode:
     """Load a model that `sentence_pooling` does not describe."""
-    with base_models.quiet_loading():
+    with quiet_loading():
         from sentence_transformers import SentenceTransformer
 
         from bankllm.model.torch_classifier import load_body
@@ -209,6 +211,7 @@ def _sentence_transformer(base: base_models.BaseModel, device: str) -> Encode:
     tokenizing = Lock()  # the tokenizer keeps padding state between calls
 
     def encode(texts: list[str]) -> np.ndarray:
+        flush_denormals()
         with tokenizing:
             return np.asarray(model.encode(texts, normalize_embeddings=True, show_progress_bar=False))
 

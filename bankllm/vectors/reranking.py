@@ -12,6 +12,7 @@ import numpy as np
 
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
 from bankllm.vectors.rows import Match
 
@@ -26,7 +27,7 @@ class Reranker:
         """
         base = base_models.resolve(model, settings)
         location = base_models.ready_to_load(base, settings)
-        with base_models.quiet_loading():
+        with quiet_loading():
             from sentence_transformers import CrossEncoder
 
             try:

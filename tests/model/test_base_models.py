@@ -22,6 +22,7 @@ from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tok
 from bankllm.settings import Settings
 from bankllm.training.config import TrainConfig
 from bankllm.training.train import train
+from bankllm.util.file_hash import sha256_of
 from bankllm.vectors.embedder import Embedder
 from tests.support import ROOT
 from tests.support.small_training import three_intents, tiny_decoder
@@ -45,7 +46,7 @@ def test_minilm_has_the_published_weights(tmp_path: Path) -> None:
 def test_folders_and_hub_ids_are_accepted(tmp_path: Path) -> None:
     (tmp_path / base_models.WEIGHTS).write_bytes(b"weights")
     own = base_models.resolve(str(tmp_path))
-    assert (own.name, own.sha256) == (tmp_path.name, base_models.sha256_of(str(tmp_path / base_models.WEIGHTS)))
+    assert (own.name, own.sha256) == (tmp_path.name, sha256_of(tmp_path / base_models.WEIGHTS))
     assert base_models.resolve("org/model") == base_models.BaseModel("org/model", "org/model", None)
     with pytest.raises(ModelError, match=r"No model folder at \./nowhere"):
         base_models.resolve("./nowhere")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import UsageError
-from bankllm.model import base_models
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.training.config import TrainConfig
 from bankllm.training.methods import METHODS, POOLER, Method
 
@@ -15,7 +15,7 @@ class Lora(Method):
 
     def check(self, device: str) -> None:
         """Import PEFT before the training starts, so that its memory does not count as memory of the training."""
-        with base_models.quiet_loading():
+        with quiet_loading():
             import peft  # noqa: F401
 
     def prepare(self, body: Any, config: TrainConfig) -> Any:
@@ -44,7 +44,7 @@ class Lora(Method):
                 )
             lora.layers_pattern = where.rpartition(".")[2]
             lora.layers_to_transform = list(range(len(layers) - count, len(layers)))
-        with base_models.quiet_loading():
+        with quiet_loading():
             adapted = get_peft_model(body, lora)
         # PEFT records the folder from which the body was loaded, which is valid only on this machine.
         adapted.peft_config["default"].base_model_name_or_path = config.published_base

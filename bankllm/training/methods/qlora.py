@@ -4,6 +4,7 @@ from typing import Any
 
 from bankllm.errors import NotMeasured
 from bankllm.model import base_models
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.training.config import TrainConfig
 from bankllm.training.methods import METHODS
 from bankllm.training.methods.lora import Lora
@@ -20,7 +21,7 @@ class QLora(Lora):
 
         options = base_models.quantisation_config()
         try:
-            with base_models.quiet_loading():
+            with quiet_loading():
                 from bitsandbytes.nn.modules import Linear4bit
 
             layer = Linear4bit(64, 64, quant_type="nf4", compute_dtype=options.bnb_4bit_compute_dtype)

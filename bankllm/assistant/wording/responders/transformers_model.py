@@ -10,6 +10,8 @@ from bankllm.assistant.wording.prompts import Messages
 from bankllm.assistant.wording.responder import RESPONDERS
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
+from bankllm.model.denormals import flush_denormals
+from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class TransformersModel:
         self.name = f"transformers:{base.name}"
         options: dict[str, Any] = {"local_files_only": settings.offline}
         try:
-            with base_models.quiet_loading():
+            with quiet_loading():
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(place, **options)
                 options |= {"dtype": dtype, "output_loading_info": True}
                 loaded: Any = AutoModelForCausalLM.from_pretrained(place, **options)
@@ -68,6 +70,7 @@ class TransformersModel:
         import torch
         from transformers import GenerationConfig, StoppingCriteriaList, TextStreamer
 
+        flush_denormals()
         streamer: Any = TextStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
         streamer.on_finalized_text = lambda text, stream_end=False: emit(text)
         inputs = self._encode(messages).to(self._model.device)
