@@ -26,7 +26,7 @@ from tests.support.chat import BALANCE, fake_engine
 from tests.support.fake_embedder import DIM, fake_embedder
 from tests.support.live_server import CHAT, bank, customer, errors_of, guarded, served
 from tests.support.server_client import until
-from tests.support.store_model import sql
+from tests.support.store_model import bytes_beside, sql
 
 MEMORY = "/api/v1/customers/CUST001/memory"
 
@@ -74,11 +74,14 @@ def test_a_locked_file_delays_the_sweep_and_does_not_end_it(
 @pytest.mark.slow
 def test_a_receipt_of_a_real_server_is_in_the_chain_of_its_file(tmp_path: Path) -> None:
     with guarded(tmp_path, workers=2) as server, customer(server) as client:
-        client.post(CHAT, json=BALANCE)
+        client.post(CHAT, json=BALANCE | {"message": "what is my balance, dear quokka of Zanzibar"})
+        assert b"quokka" in bytes_beside(tmp_path / "memory.sqlite")
         kept = client.get(MEMORY).json()["messages"][0]["message_id"]
         receipts = [client.delete(MEMORY) for _ in range(3)]
         assert [answer.status_code for answer in receipts] == [200] * 3
         assert [answer.json()["deleted_ids"] for answer in receipts] == [[kept], [], []]
+        found = bytes_beside(tmp_path / "memory.sqlite").lower()
+        assert [word for word in (b"quokka", b"zanzibar", b"balance") if word in found] == []
         described = client.get("/openapi.json").json()["paths"]["/api/v1/customers/{customer_id}/memory"]["delete"]
         assert described["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/Receipt")
         assert "204" not in described["responses"]
