@@ -9,7 +9,7 @@ from contextlib import contextmanager
 @contextmanager
 def quiet_loading() -> Iterator[None]:
     """Suppress output that indicates no problem while models load: the bar over the weights, a note of bitsandbytes
-    about an optional kernel, a deprecation warning inside PEFT."""
+    about an optional kernel, deprecation warnings inside PEFT and TRL."""
     from transformers.utils import logging as transformers_logging
 
     logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_not_about_kernels)
@@ -17,7 +17,7 @@ def quiet_loading() -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
             yield
     finally:
         if shown:

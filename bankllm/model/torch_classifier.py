@@ -171,8 +171,11 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: i
     return encoding
 
 
-def load_body(base: base_models.BaseModel, *, quantised: bool, device: str) -> Any:
-    """Load the base model without a head, in 4 bits if `quantised`. Raises `ModelError` if it cannot be loaded."""
+def load_body(base: base_models.BaseModel, *, quantised: bool, device: str, kind: Any = AutoModel) -> Any:
+    """Load the base model, in 4 bits if `quantised`, without a head unless `kind` has one.
+
+    Raises `ModelError` if it cannot be loaded.
+    """
     location = base_models.ready_to_load(base)
     options: dict[str, Any] = {}
     if quantised:
@@ -180,7 +183,7 @@ def load_body(base: base_models.BaseModel, *, quantised: bool, device: str) -> A
         options = {"quantization_config": base_models.quantisation_config(), "device_map": {"": device}}
     expected = "Pass a Hugging Face id that is cached or reachable, or a local folder with config.json and weights."
     with _explained(f"The base model {base.name} cannot be loaded", expected), quiet_loading():
-        body, report = AutoModel.from_pretrained(location, output_loading_info=True, **options)
+        body, report = kind.from_pretrained(location, output_loading_info=True, **options)
     base_models.check_tensors(base, report["missing_keys"])
     return body if quantised else body.to(device)
 

@@ -86,7 +86,7 @@ def write_evidence(
         "model": model,
         "model_sha256": artifact.base_sha256,
         "config": {**artifact.training["config"], "base_model": model},  # the published name, never a local path
-        "host": _host(costs),
+        "host": host(costs.device, costs.precision),
         "files": {name: sha256_file(folder / name) for name in (*weights, TRAINING_FILE)},
     }
     facts: dict[str, Any] = {"notebook": "training", "conditions": conditions, "unit": "share"}
@@ -105,14 +105,14 @@ def write_evidence(
     return {record.id: record for record in records}
 
 
-def _host(costs: Costs) -> dict[str, object]:
+def host(device: str, precision: str) -> dict[str, object]:
     """Describe the machine and the library versions, without host name and paths."""
     import torch
 
     return {
-        "device": costs.device,
-        "precision": costs.precision,
-        **({"gpu": torch.cuda.get_device_name()} if costs.device == "cuda" else {}),
+        "device": device,
+        "precision": precision,
+        **({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}),
         "cores": os.cpu_count(),
         "machine": f"{platform.machine()}, {platform.system()}",
         "python": platform.python_version(),

@@ -5,6 +5,8 @@
 The defaults were chosen on validation texts of Banking77; `study.csv` lists the compared candidates.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
@@ -25,6 +27,19 @@ from bankllm.util.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@contextmanager
+def explain(documentation: str) -> Iterator[None]:
+    """Replace pydantic's error about a configuration by a `UsageError` that names each faulty field."""
+    try:
+        yield
+    except ValidationError as error:
+        unknown = {"extra_forbidden": "there is no such field"}
+        faults = [f"{'.'.join(map(str, e['loc']))}: {unknown.get(e['type'], e['msg'])}" for e in error.errors()]
+        raise UsageError(
+            f"The training configuration is invalid: {'; '.join(faults)}. {documentation} documents each field."
+        ) from None
 
 
 class TrainConfig(BaseModel):
@@ -106,15 +121,8 @@ class TrainConfig(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _explain(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
+        with explain("bankllm/training/config.py"):
             config = handler(values)
-        except ValidationError as error:
-            unknown = {"extra_forbidden": "there is no such field"}
-            faults = [f"{'.'.join(map(str, e['loc']))}: {unknown.get(e['type'], e['msg'])}" for e in error.errors()]
-            raise UsageError(
-                f"The training configuration is invalid: {'; '.join(faults)}. bankllm/training/config.py documents "
-                "each field."
-            ) from None
         if METHODS.get(config.method).ranked and config.rank == 0:
             raise UsageError(f"{config.method} needs a rank of 1 or more, got 0. Set rank, or set method to probe.")
         return config

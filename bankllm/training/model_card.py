@@ -161,7 +161,7 @@ def _model_card(folder: Path, artifact: ClassifierConfig, config: TrainConfig, r
         eval_results=results or None,
     )
     environment = Environment(trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
-    environment.filters |= {"claim": _claim, "interval": format_interval}
+    environment.filters |= {"claim": claim, "interval": format_interval}
     conditions = records["train_s"].conditions
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         front_matter=front_matter.to_yaml(),
@@ -179,7 +179,7 @@ def _model_card(folder: Path, artifact: ClassifierConfig, config: TrainConfig, r
     )
 
 
-def _claim(record: Record) -> str:
+def claim(record: Record) -> str:
     """Return the value as a claim, which `bankllm verify` compares with the record."""
     if record.status != "measured" or record.value is None:
         return f"{record.status}: {record.invalid_because}"

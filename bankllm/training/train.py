@@ -96,7 +96,7 @@ def train(
             peak = run.peak_bytes()
             predictions = _predict(run.classifier, data)
     classifier = run.classifier
-    parameters = [(_count(weights), weights.requires_grad) for weights in classifier.module.parameters()]
+    parameters = [(count_weights(weights), weights.requires_grad) for weights in classifier.module.parameters()]
     costs = Costs(
         device=device,
         precision=precision,
@@ -272,7 +272,7 @@ def _set_dropout(body: nn.Module, share: float) -> None:
                 setattr(module, name, share)
 
 
-def _count(weights: torch.Tensor) -> int:
+def count_weights(weights: torch.Tensor) -> int:
     """Number of weights; for a 4-bit tensor, of those packed into it."""
     packed = getattr(weights, "quant_state", None)
     return weights.numel() if packed is None else packed.shape.numel()

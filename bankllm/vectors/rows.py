@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 from urllib.parse import quote
 
 import numpy as np
@@ -18,10 +18,7 @@ from bankllm.errors import UsageError
 
 MetadataValue: TypeAlias = str | int | float | bool | list[str]
 """Metadata types that all stores support."""
-Mode: TypeAlias = Literal["hybrid", "dense", "lexical"]
-"""How a search ranks: by meaning (dense), by words (lexical), or by both rankings fused (hybrid)."""
-FoundBy: TypeAlias = Literal["dense", "lexical", "both"]
-RESERVED_METADATA = frozenset({"customer_id", "text", "created_at", "created_s", "expires_at"})
+RESERVED_METADATA = frozenset({"customer_id", "text", "created_at", "expires_at"})
 """Metadata keys that Pinecone records use in addition to the caller's keys."""
 COLLECTION = "collection "
 """Prefix of a collection's namespace. It contains a space, so it cannot be that of a customer."""
@@ -52,16 +49,10 @@ class Row:
 class Match:
     id: str
     score: float
-    """Cosine similarity with the query, −1 to 1; of a long query with its nearest sentence."""
+    """Cosine similarity with the query, −1 to 1."""
     text: str
     metadata: Mapping[str, MetadataValue]
     created_at: str
-    lexical: float = 0.0
-    """BM25 score of the query's words; 0 if the text has none of them, and in dense search."""
-    fused: float = 0.0
-    """Score of the fused rankings, by which hybrid search orders; 0 in other modes."""
-    found_by: FoundBy = "dense"
-    """Which ranking has the text among its best, see `fusion.DEPTH`."""
 
 
 def check_namespace(namespace: str) -> None:

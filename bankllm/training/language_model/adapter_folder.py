@@ -1,0 +1,130 @@
+"""The folder of a fine-tuned language model: PEFT's adapter, settings, evidence and a model card.
+
+`raw/` has one row of costs and the learning curve. `bankllm verify FOLDER` computes the records again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+from bankllm.errors import RunError
+from bankllm.evidence.format import format_interval
+from bankllm.evidence.records import Raw, Record, measure, sha256_file, write_records, write_rows
+from bankllm.model.artifact import TRAINING_FILE
+from bankllm.model.base_models import BaseModel
+from bankllm.training.artifact_records import host
+from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
+from bankllm.training.language_model.token_rows import Example
+from bankllm.training.model_card import claim
+from bankllm.util.atomic_files import flush_to_disk
+
+TEMPLATE = Path(__file__).with_name("adapter_card.md.j2")
+COST, CURVE, WEIGHTS = "raw/cost.csv", "raw/curve.csv", "adapter_model.safetensors"
+COSTS = {
+    "train_s": ("Training time", "s", "single", {"column": "seconds"}),
+    "tokens_per_s": (
+        "Tokens of the examples per second",
+        "tokens/s",
+        "rate",
+        {"amount": "tokens", "seconds": "seconds"},
+    ),
+    "tokens": ("Tokens of the examples, in all passes", "tokens", "single", {"column": "tokens"}),
+    "computed_tokens": ("Tokens that were computed", "tokens", "single", {"column": "computed_tokens"}),
+    "peak_memory": ("Peak memory over the level before", "bytes", "single", {"column": "peak_memory_bytes"}),
+    "trainable": ("Trainable parameters", "parameters", "single", {"column": "trainable_parameters"}),
+    "adapter": ("Weights on disk", "bytes", "single", {"column": "adapter_bytes"}),
+    "too_long": ("Examples left out because they are too long", "examples", "single", {"column": "too_long"}),
+}
+"""Id of the record → title, unit, statistic and its parameters."""
+
+
+def made_from(config: LanguageModelConfig, examples: Sequence[Example], source: str, base: BaseModel) -> dict[str, Any]:
+    """What identifies a training: settings, base model, and number and sha256 of the examples in their order."""
+    lines = "".join(f"{example.model_dump_json()}\n" for example in examples)
+    return {
+        "dataset": source,
+        "train_rows": len(examples),
+        "rows_sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        **base.conditions(),
+        "config": config.published,
+    }
+
+
+def write(
+    model: Any, costs: dict[str, Any], curve: list[dict[str, object]], output: Path, made: dict[str, Any]
+) -> None:
+    """Write the artifact of an adapted model, and replace an earlier one.
+
+    The folder appears when all files are complete. Raises `RunError` if it cannot be written.
+    """
+    output = output.resolve()
+    try:
+        with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
+            new = Path(folder) / "artifact"
+            # PEFT recorded the folder of the base model on this machine.
+            model.peft_config["default"].base_model_name_or_path = made["model"]
+            model.save_pretrained(str(new), save_embedding_layers=False)
+            (new / "README.md").unlink(missing_ok=True)
+            size = (new / WEIGHTS).stat().st_size
+            write_rows(new / COST, [{**costs, "adapter_bytes": size}])
+            write_rows(new / CURVE, curve)
+            measured_on = host(str(costs["device"]), str(costs["precision"]))
+            training = {"schema_version": 1, "task": "language-model", **made, "host": measured_on}
+            (new / TRAINING_FILE).write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
+            describe(new)
+            for path in new.rglob("*.*"):
+                flush_to_disk(path)
+            if output.exists():
+                output.rename(Path(folder) / "previous")
+            new.rename(output)
+    except OSError as error:
+        raise RunError(
+            f"The adapter cannot be written to {output} ({error}). Choose a writable folder on a disk with enough free "
+            "space, and train again with the same checkpoint: the training resumes after its last step."
+        ) from error
+
+
+def describe(folder: Path) -> list[Record]:
+    """Compute `records.jsonl` and the model card of an artifact folder from its raw files. Returns the records."""
+    made = json.loads((folder / TRAINING_FILE).read_bytes())
+    conditions = {**made, "files": {name: sha256_file(folder / name) for name in (WEIGHTS, TRAINING_FILE)}}
+    records = [
+        measure(
+            folder,
+            id,
+            statistic,
+            Raw(path=COST, sha256=sha256_file(folder / COST)),
+            title=title,
+            unit=unit,
+            parameters=parameters,
+            notebook="training",
+            conditions=conditions,
+        )
+        for id, (title, unit, statistic, parameters) in COSTS.items()
+    ]
+    write_records(folder, records)
+    front_matter = ModelCardData(
+        base_model=made["model"],
+        library_name="peft",
+        license="apache-2.0" if made["model"].startswith("SmolLM2") else None,
+        pipeline_tag="text-generation",
+        language="en",
+        tags=["banking", "tool-calling", made["config"]["method"]],
+    )
+    environment = Environment(trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    environment.filters |= {"claim": claim, "interval": format_interval}
+    card = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        front_matter=front_matter.to_yaml(),
+        made=made,
+        records=records,
+        host=", ".join(f"{key} {value}" for key, value in made["host"].items()),
+        config=json.dumps(made["config"], indent=2),
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return records
