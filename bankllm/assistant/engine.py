@@ -29,6 +29,7 @@ from bankllm.util.text import is_blank
 from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import Message, VectorService, open_service
+from bankllm.vectors.store import Query
 
 logger = logging.getLogger(__name__)
 
@@ -257,7 +258,7 @@ class ChatEngine:
 
     def _recall(self, pending_chats: Sequence[PendingChat]) -> list[list[Match]]:
         """For each chat the customer's nearest earlier messages; none, and `unavailable` is set, if memory fails."""
-        queries = [(pending.customer_id, pending.encoded.result().vector) for pending in pending_chats]
+        queries = [Query(pending.customer_id, pending.encoded.result().vector) for pending in pending_chats]
         try:
             return self.memory.store.search_many(queries, RECALLED)
         except StoreError as error:

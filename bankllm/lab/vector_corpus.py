@@ -40,8 +40,8 @@ class SearchScope:
 
     def search(self, service: VectorService, query: str, top_k: int, vector: np.ndarray | None = None) -> list[Match]:
         """Return the `top_k` nearest texts of this scope. `vector` is the embedding of `query`, if it is known."""
-        where = {"user_id": self.name} if self.scope == "customer" else {"collection": self.name}
-        return service.semantic_search(query, top_k, vector=vector, **where)
+        place = service.for_user(self.name) if self.scope == "customer" else service.collection(self.name)
+        return place.search(query, top_k, mode="dense", vector=vector)
 
 
 class FilledMemory(NamedTuple):

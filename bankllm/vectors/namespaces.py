@@ -8,8 +8,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NewType
+from typing import Any, NewType
 from uuid import uuid4
 
 import numpy as np
@@ -20,15 +21,19 @@ from bankllm.util.redaction import mask, mask_metadata
 from bankllm.util.text import is_blank
 from bankllm.vectors.chunking import Documents, is_below, read_documents
 from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.filters import Filter
+from bankllm.vectors.passages import embed_texts, query_parts
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Row, check_ttl, expiry
-from bankllm.vectors.store import VectorStore
+from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Mode, Row, check_ttl, expiry
+from bankllm.vectors.store import Query, VectorStore
 
 MAX_TEXT_CHARACTERS, MAX_METADATA_BYTES = 4000, 20_000
 """Limits of a text and of its metadata as JSON; message and reply, or text and metadata, then fit Pinecone's limit of
 40 KB of metadata per record."""
 COMMIT_CHUNKS = 512
 """Chunks of documents per commit; after an interrupt, at most so many are embedded again."""
+MAX_DOCUMENT_CHARACTERS, MAX_RECORD_BYTES = 16_000, 38_000
+"""Limits of a query and of a text in a collection, and of such a text in UTF-8 with its metadata."""
 MAX_NAME_CHARACTERS = 128
 """Maximum length of a user id or collection name."""
 
@@ -83,12 +88,26 @@ class _Namespace:
         self._store, self._embedder, self._name = store, embedder, namespace
         self._ttl_s, self._default_ttl_s = ttl_s, default_ttl_s
 
-    def search(self, query: str, top_k: int = 5, *, vector: np.ndarray | None = None) -> list[Match]:
-        """Return up to `top_k` texts nearest in meaning, best first. `vector` (dim,) is the query's embedding."""
-        check_text("query", query)
-        if vector is None:
-            vector = self._embedder.encode([query])[0]
-        return self._store.search(self._name, vector, top_k)
+    def search(
+        self,
+        query: str,
+        top_k: int = 5,
+        *,
+        mode: Mode = "hybrid",
+        where: Filter | Mapping[str, Any] | None = None,
+        vector: np.ndarray | None = None,
+    ) -> list[Match]:
+        """Return up to `top_k` texts, best first. `vector` (dim,) is the query's embedding.
+
+        `hybrid` fuses the rankings by meaning (`dense`) and by words (`lexical`), see `fusion`. A long query is also
+        searched sentence by sentence, unless its vector is given. `where` is a `Filter` or a mapping with its fields.
+        Every character of the query is part of a word or between words; there are no operators.
+        """
+        check_text("query", query, MAX_DOCUMENT_CHARACTERS)
+        wanted = Filter.parse(where)
+        parts = [query] if vector is not None else query_parts(query)
+        vectors = self._embedder.encode(parts) if vector is None else np.asarray(vector)[None]
+        return self._store.search_many([Query(self._name, vectors, parts, mode, wanted)], top_k)[0]
 
     def _write(
         self,
@@ -100,7 +119,7 @@ class _Namespace:
         check_ttl(ttl_s)  # before the texts are embedded
         if vectors is None:
             items = [(id_, mask(text), metadata) for id_, text, metadata in items]
-            vectors = self._embedder.encode([text for _, text, _ in items], progress)
+            vectors = embed_texts(partial(self._embedder.encode, progress=progress), [text for _, text, _ in items])
         rows = [self._row(*item, vector, ttl_s) for item, vector in zip(items, vectors, strict=True)]
         self._store.upsert(self._name, rows)
 
@@ -115,7 +134,7 @@ class _Namespace:
         """Return a masked row; if masking changes the text, `vector` is not that of the row's text: embed it again."""
         masked = mask(text)
         if masked != text:
-            vector = self._embedder.encode([masked])[0]
+            vector = embed_texts(self._embedder.encode, [masked])[0]
         own = self._ttl_s if ttl_s is None else ttl_s
         expires_at = expiry(self._default_ttl_s if own is None else own)
         return Row(id_, masked, vector, mask_metadata(metadata), expires_at=expires_at, expires_by_default=own is None)
@@ -223,7 +242,7 @@ class Collection(_Namespace):
         if isinstance(texts, str):
             raise UsageError("add expects a list of texts, got one str. Pass a list, as in add(['my card is lost']).")
         for number, text in enumerate(texts):
-            check_text(f"text {number}", text)
+            check_text(f"text {number}", text, MAX_DOCUMENT_CHARACTERS)
         _check_count("metadata", len(texts), metadata)
         _check_count("vectors", len(texts), vectors)
         mappings = [{} for _ in texts] if metadata is None else metadata
@@ -233,6 +252,11 @@ class Collection(_Namespace):
                 raise UsageError(
                     f"The metadata of text {number} has {size} bytes as JSON: expected at most {MAX_METADATA_BYTES}. "
                     "Store long values elsewhere and put only a reference into the metadata."
+                )
+            if (size := size + len(texts[number].encode(errors="replace"))) > MAX_RECORD_BYTES:
+                raise UsageError(
+                    f"Text {number} and its metadata have {size} bytes: expected at most {MAX_RECORD_BYTES}. Split the "
+                    "text."
                 )
         ids = [_hash(text) for text in texts]
         kept = {id_: number for number, id_ in enumerate(ids)}  # of equal texts, the last one
@@ -289,14 +313,12 @@ def check_name(what: str, name: str) -> None:
         )
 
 
-def check_text(name: str, text: str) -> None:
-    """Raises `UsageError` if the argument `name` is not a str, is blank, or is longer than `MAX_TEXT_CHARACTERS`."""
+def check_text(name: str, text: str, limit: int = MAX_TEXT_CHARACTERS) -> None:
+    """Raises `UsageError` if the argument `name` is not a str, is blank, or is longer than `limit` characters."""
     if not isinstance(text, str) or is_blank(text):
-        raise UsageError(f"{name} is empty: expected 1–{MAX_TEXT_CHARACTERS} characters of text.")
-    if len(text) > MAX_TEXT_CHARACTERS:
-        raise UsageError(
-            f"{name} has {len(text)} characters: expected at most {MAX_TEXT_CHARACTERS}. Shorten or split the text."
-        )
+        raise UsageError(f"{name} is empty: expected 1–{limit} characters of text.")
+    if len(text) > limit:
+        raise UsageError(f"{name} has {len(text)} characters: expected at most {limit}. Shorten or split the text.")
 
 
 def _check_count(what: str, texts: int, found: Sequence[object] | np.ndarray | None) -> None:

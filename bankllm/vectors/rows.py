@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
@@ -18,7 +18,10 @@ from bankllm.errors import UsageError
 
 MetadataValue: TypeAlias = str | int | float | bool | list[str]
 """Metadata types that all stores support."""
-RESERVED_METADATA = frozenset({"customer_id", "text", "created_at", "expires_at"})
+Mode: TypeAlias = Literal["hybrid", "dense", "lexical"]
+"""How a search ranks: by meaning (dense), by words (lexical), or by both rankings fused (hybrid)."""
+FoundBy: TypeAlias = Literal["dense", "lexical", "both"]
+RESERVED_METADATA = frozenset({"customer_id", "text", "created_at", "created_s", "expires_at"})
 """Metadata keys that Pinecone records use in addition to the caller's keys."""
 COLLECTION = "collection "
 """Prefix of a collection's namespace. It contains a space, so it cannot be that of a customer."""
@@ -49,10 +52,16 @@ class Row:
 class Match:
     id: str
     score: float
-    """Cosine similarity with the query, −1 to 1."""
+    """Cosine similarity with the query, −1 to 1; of a long query with its nearest sentence."""
     text: str
     metadata: Mapping[str, MetadataValue]
     created_at: str
+    lexical: float = 0.0
+    """BM25 score of the query's words; 0 if the text has none of them, and in dense search."""
+    fused: float = 0.0
+    """Score of the fused rankings, by which hybrid search orders; 0 in other modes."""
+    found_by: FoundBy = "dense"
+    """Which ranking has the text among its best, see `fusion.DEPTH`."""
 
 
 def check_namespace(namespace: str) -> None:

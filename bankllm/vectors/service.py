@@ -8,19 +8,21 @@ with open_service(Path("memory.sqlite")) as memory:
     memory.collection("intents").add(["my card is gone"], metadata=[{"intent": "lost_or_stolen_card"}])
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from bankllm.errors import UsageError
 from bankllm.settings import Settings, get_settings
 from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.filters import Filter
 from bankllm.vectors.namespaces import Collection, CustomerMemory, Message, MessageId
 from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.rows import Match, check_ttl
+from bankllm.vectors.rows import Match, Mode, check_ttl
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import SQLiteStore
 from bankllm.vectors.store import VectorStore
@@ -77,13 +79,15 @@ class VectorService:
         *,
         user_id: str | None = None,
         collection: str | None = None,
+        mode: Mode = "hybrid",
+        where: Filter | Mapping[str, Any] | None = None,
         vector: np.ndarray | None = None,
     ) -> list[Match]:
-        """Return the `top_k` nearest texts of one customer or one collection, see `CustomerMemory.search`."""
+        """Return the `top_k` best texts of one customer or one collection, see `CustomerMemory.search`."""
         if user_id is not None and collection is None:
-            return self.for_user(user_id).search(query, top_k, vector=vector)
+            return self.for_user(user_id).search(query, top_k, mode=mode, where=where, vector=vector)
         if collection is not None and user_id is None:
-            return self.collection(collection).search(query, top_k, vector=vector)
+            return self.collection(collection).search(query, top_k, mode=mode, where=where, vector=vector)
         raise UsageError(
             "Expected either a customer's memory or a shared collection to search, got "
             f"{'neither' if user_id is None else 'both'}. Give user_id='CUST001' or collection='intents'."

@@ -2,12 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from bankllm.vectors.filters import Filter
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import Match, Row
+from bankllm.vectors.rows import Match, Mode, Row
+
+
+class Query(NamedTuple):
+    """One search in one namespace."""
+
+    namespace: str
+    vector: np.ndarray
+    """(dim,), or (n, dim) for a long query with n parts: a row counts with the part that fits best."""
+    words: Sequence[str] = ()
+    """The parts as text; dense search does not need them."""
+    mode: Mode = "dense"
+    where: Filter | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +65,10 @@ class VectorStore(Protocol):
 
     def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
         """Return up to `top_k` rows of the namespace that are nearest to a (dim,) vector, best first."""
-        return self.search_many([(namespace, vector)], top_k)[0]
+        return self.search_many([Query(namespace, vector)], top_k)[0]
 
-    def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
-        """Run `search` for several (namespace, vector) pairs; the results have the same order."""
+    def search_many(self, queries: Sequence[Query], top_k: int) -> list[list[Match]]:
+        """Return up to `top_k` rows for each query, best first; the results have the same order."""
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
         """Delete the rows with these ids, or all rows of the namespace, and return the receipt."""

@@ -214,16 +214,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _typed(value: Any) -> tuple[bool, Any]:
+    """Make a value comparable that is not equal to one of another type, as True and 1 are."""
+    return isinstance(value, bool), value
+
+
 def _any_of(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else [found]
+    return [_typed(item) for item in (found if isinstance(found, list) else [found])]
 
 
 _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "$exists": lambda found, value: (found is not None) == value,
-    "$eq": lambda found, value: value in _any_of(found),
-    "$ne": lambda found, value: value not in _any_of(found),
-    "$in": lambda found, values: any(item in values for item in _any_of(found)),
-    "$nin": lambda found, values: all(item not in values for item in _any_of(found)),
+    "$eq": lambda found, value: _typed(value) in _any_of(found),
+    "$ne": lambda found, value: _typed(value) not in _any_of(found),
     "$gt": lambda found, value: _is_number(found) and found > value,
     "$gte": lambda found, value: _is_number(found) and found >= value,
     "$lt": lambda found, value: _is_number(found) and found < value,

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from bankllm.errors import StoreError, UsageError
 from bankllm.settings import PineconeNamespaces
+from bankllm.vectors.filters import Filter
 from bankllm.vectors.rows import MAX_ID_CHARACTERS, RESERVED_METADATA, Match, Row, check_namespace
 
 VECTOR_FIELD = "_values"
@@ -68,6 +70,8 @@ class Location(NamedTuple):
 
     def record(self, row: Row) -> dict[str, Any]:
         own: dict[str, Any] = {"customer_id": self.customer, "text": row.text, "created_at": row.created_at}
+        with suppress(ValueError):  # not a time that a filter can compare
+            own["created_s"] = datetime.fromisoformat(row.created_at).timestamp()
         if row.expires_at is not None:
             own["expires_at"] = row.expires_at
         return {"id": self.id_of(row.id), "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
@@ -137,19 +141,20 @@ class PineconeIndex:
             for batch in _batches(records):
                 self._index.upsert(vectors=batch, namespace=namespace)
 
-    def query(self, customer: str, unit: np.ndarray, top_k: int) -> list[Match]:
+    def query(self, customer: str, unit: np.ndarray, top_k: int, where: Filter | None = None) -> list[Match]:
         """Return approximate nearest neighbours by cosine, best first; `top_k` is at most 10,000."""
-        where = self.location(customer)
+        where, place = where or Filter(), self.location(customer)
         alive = {"$or": [{"expires_at": {"$exists": False}}, {"expires_at": {"$gt": time.time()}}]}
         with self._errors():
             found = self._index.query(
                 vector=unit.tolist(),
                 top_k=top_k,
-                namespace=where.namespace,
-                filter={"$and": [alive, *([where.filter] if where.filter else [])]},
+                namespace=place.namespace,
+                filter={"$and": [alive, *([place.filter] if place.filter else []), *where.pinecone()]},
                 include_metadata=True,
             )
-        return [Match(score=float(match.score), **where.fields(match)) for match in found.matches]
+        matches = [Match(score=float(match.score), **place.fields(match)) for match in found.matches]
+        return [match for match in matches if where.in_period(match.created_at)]
 
     def remove(self, namespace: str, record_ids: Sequence[str]) -> None:
         """Delete up to `BATCH_RECORDS` records of a Pinecone namespace by their Pinecone ids."""

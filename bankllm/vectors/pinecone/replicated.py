@@ -12,17 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
-import numpy as np
 from pybreaker import CircuitBreaker, CircuitBreakerError
 
 from bankllm.errors import StoreError, UsageError
 from bankllm.settings import PineconeNamespaces
+from bankllm.vectors.fusion import DEPTH
 from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, KeyRefused, PineconeIndex, location
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import Match, Row, check_namespace, check_top_k, unit_vectors
-from bankllm.vectors.store import ReplicationStats, VectorStore
+from bankllm.vectors.rows import Match, Row, check_top_k
+from bankllm.vectors.store import Query, ReplicationStats, VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -76,28 +76,29 @@ class ReplicatedStore(VectorStore):
         self._local.upsert_many(groups)
         self._worker.wake()
 
-    def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
-        """Return the nearest rows of all machines by cosine; only of this file if Pinecone fails or is late."""
-        check_namespace(namespace)
-        check_top_k(top_k)
-        query = unit_vectors([vector], self.dim)[0]
-        before = self._local.pending_deletes(namespace)
-        # Request more rows, because deleted and outdated ones are filtered out below.
-        wanted = min(int(top_k) + before.stale, MAX_TOP_K)
-        found = None if before.whole_namespace else self._ask(lambda index: index.query(namespace, query, wanted))
-        matches = self._local.search(namespace, query, top_k)
-        if found is None:
-            return matches
-        own = self._local.own_ids(namespace, [match.id for match in found])
-        after = self._local.pending_deletes(namespace)  # read last: includes rows deleted since `own` was read
-        if after.whole_namespace:
-            return matches
-        hidden = before.ids | after.ids | own
-        others = [match for match in found if match.id not in hidden]
-        return sorted([*matches, *others], key=lambda match: -match.score)[:top_k]
+    def search_many(self, queries: Sequence[Query], top_k: int) -> list[list[Match]]:
+        """Return the best rows of all machines; only of this file if Pinecone fails or is late.
 
-    def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
-        return [self.search(namespace, vector, top_k) for namespace, vector in queries]
+        Words are found only in this file. Rows of other machines rank by meaning, by the whole query.
+        """
+        check_top_k(top_k)
+        return [self._search(self._local.checked_query(query), int(top_k)) for query in queries]
+
+    def _search(self, query: Query, top_k: int) -> list[Match]:
+        namespace, others = query.namespace, list[Match]()
+        before = self._local.pending_deletes(namespace)
+        if query.mode != "lexical" and not before.whole_namespace:
+            # Request more rows, because deleted and outdated ones are filtered out below.
+            wanted = min(max(top_k, DEPTH if query.mode == "hybrid" else 0) + before.stale, MAX_TOP_K)
+            if found := self._ask(lambda index: index.query(namespace, query.vector[0], wanted, query.where)):
+                own = self._local.own_ids(namespace, [match.id for match in found])
+                after = self._local.pending_deletes(namespace)  # read last: includes rows deleted since `own` was read
+                hidden = before.ids | after.ids | own
+                others = [] if after.whole_namespace else [match for match in found if match.id not in hidden]
+        unique: dict[str, Match] = {}
+        for match in self._local.search_with(query, top_k, others):
+            unique.setdefault(match.id, match)  # this machine may have written one of `others` meanwhile
+        return list(unique.values())
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
         """Delete rows of all machines; other machines find them until Pinecone has applied the delete."""

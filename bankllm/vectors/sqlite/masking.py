@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from bankllm.errors import StoreError
 from bankllm.util.redaction import mask, mask_metadata
 from bankllm.vectors.embedder import Encode
+from bankllm.vectors.passages import embed_texts
 from bankllm.vectors.rows import unit_vectors
 from bankllm.vectors.sqlite.file import FLOAT32, check_vectors, open_existing, store_errors, transaction
 from bankllm.vectors.sqlite.maintenance import compact
@@ -69,7 +70,7 @@ def _changes(page: list[tuple[int, str, str]], embed: Encode, dim: int) -> list[
         new_metadata = metadata if new == kept else json.dumps(new, ensure_ascii=False)
         vector = None
         if new_text != text:
-            vector = unit_vectors(embed([new_text]), dim)[0].astype(FLOAT32).tobytes()
+            vector = unit_vectors(embed_texts(embed, [new_text]), dim)[0].astype(FLOAT32).tobytes()
         values.append((new_text, new_metadata, vector, seq, text, metadata))
     return values
 

@@ -1,15 +1,30 @@
-"""The vectors of one namespace as one float32 matrix with exact search."""
+"""The vectors and words of one namespace in memory, with exact search."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
+
+from bankllm.vectors.fusion import CODE_WEIGHT, DEPTH, fuse, word_weight
+from bankllm.vectors.rows import FoundBy
+from bankllm.vectors.sqlite.words import Words, appended
+from bankllm.vectors.store import Query
 
 Version = tuple[int | None, int | None]
 """The namespace's oldest seq and its generation. The same pair never describes two different states of a namespace."""
 OVERHEAD = 1000
 """Bytes of a matrix besides its arrays, so that even empty matrices count in a cache."""
+
+
+class Hit(NamedTuple):
+    """Position of a row in the matrix, and its scores as in `Match`."""
+
+    at: int
+    score: float
+    lexical: float = 0.0
+    fused: float = 0.0
+    found_by: FoundBy = "dense"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +40,17 @@ class Matrix:
     """Buffer (≥ rows,) int64: primary key of each row in the file, ascending."""
     vectors: np.ndarray
     """Buffer (≥ rows, dim) float32."""
+    words: Words
+    """Words of the first rows; fewer than `rows` if no search by words needed them yet."""
 
     @classmethod
     def empty(cls, version: Version, dim: int, coming: int) -> Self:
         """Allocate space for `coming` rows."""
-        return cls(version, 0, np.empty(coming, np.int64), np.empty((coming, dim), np.float32))
+        return cls(version, 0, np.empty(coming, np.int64), np.empty((coming, dim), np.float32), Words.empty())
 
     @property
     def nbytes(self) -> int:
-        return self.seqs.nbytes + self.vectors.nbytes + OVERHEAD
+        return self.seqs.nbytes + self.vectors.nbytes + self.words.nbytes + OVERHEAD
 
     @property
     def last_seq(self) -> int:
@@ -41,26 +58,51 @@ class Matrix:
 
     def extended(self, seqs: Sequence[int], vectors: np.ndarray) -> "Matrix":
         """Return a matrix with (n, dim) more vectors. A full buffer grows by a quarter of its rows."""
-        rows = self.rows + len(seqs)
-        all_seqs, all_vectors = self.seqs, self.vectors
-        if rows > len(all_seqs):
-            larger = Matrix.empty(self.version, all_vectors.shape[1], rows + rows // 4)
-            larger.seqs[: self.rows], larger.vectors[: self.rows] = all_seqs[: self.rows], all_vectors[: self.rows]
-            all_seqs, all_vectors = larger.seqs, larger.vectors
-        all_seqs[self.rows : rows], all_vectors[self.rows : rows] = seqs, vectors
-        return Matrix(self.version, rows, all_seqs, all_vectors)
+        return replace(
+            self,
+            rows=self.rows + len(seqs),
+            seqs=appended(self.seqs, self.rows, seqs),
+            vectors=appended(self.vectors, self.rows, vectors),
+        )
 
-    def nearest(
-        self, query: np.ndarray, top_k: int, visible: np.ndarray | None = None
-    ) -> tuple[list[int], list[float]]:
-        """Return seqs and scores of the `top_k` rows nearest to a (dim,) query, best first; ties are oldest first.
+    def with_texts(self, texts: Sequence[str]) -> "Matrix":
+        """Return the matrix with the words of the next rows after `words.rows`."""
+        return replace(self, words=self.words.extended(texts))
 
-        `visible` (rows,) bool excludes rows; None excludes none.
+    def search(
+        self, query: Query, top_k: int, visible: np.ndarray | None = None, others: Sequence[float] = ()
+    ) -> list[Hit]:
+        """Return the best `top_k` rows for a query of unit vectors, best first; ties are oldest first.
+
+        `visible` (rows,) bool excludes rows; None excludes none. `others` are cosines of texts that are stored
+        elsewhere and are ranked, too; `Hit.at` of the first one is `rows`.
         """
-        scores = self.vectors[: self.rows] @ query
-        positions = np.arange(self.rows) if visible is None else np.flatnonzero(visible)
-        if top_k < len(positions):
-            found = scores[positions]
-            positions = positions[found >= np.partition(found, -top_k)[-top_k]]
-        positions = positions[np.argsort(-scores[positions], kind="stable")[:top_k]]
-        return self.seqs[positions].tolist(), scores[positions].tolist()
+        cosines = (self.vectors[: self.rows] @ np.atleast_2d(query.vector).T).max(axis=1)
+        candidates = np.arange(self.rows) if visible is None else np.flatnonzero(visible)
+        everywhere = np.concatenate([cosines, others]) if others else cosines
+        depth = max(top_k, DEPTH) if query.mode == "hybrid" else top_k
+        dense = best(everywhere, np.concatenate([candidates, np.arange(self.rows, len(everywhere))]), depth)
+        if query.mode == "dense":
+            return [Hit(at, float(everywhere[at])) for at in dense]
+        bm25, codes = self.words.scores_of_parts(query.words)
+        lexical = best(bm25, candidates[bm25[candidates] > 0], depth)
+        if query.mode == "lexical":
+            return [Hit(at, float(cosines[at]), float(bm25[at]), found_by="lexical") for at in lexical]
+        rankings = [(dense, 1.0), (lexical, word_weight(self.words.mean_length))]
+        if codes is not None:
+            rankings.append((best(codes, candidates[codes[candidates] > 0], depth), CODE_WEIGHT))
+        by_meaning, by_words = set(dense), set(lexical)
+        hits = []
+        for at, fused in list(fuse(rankings).items())[:top_k]:
+            found_by: FoundBy = "dense" if at not in by_words else "both" if at in by_meaning else "lexical"
+            hits.append(Hit(at, float(everywhere[at]), float(bm25[at]) if at < self.rows else 0.0, fused, found_by))
+        return hits
+
+
+def best(scores: np.ndarray, candidates: np.ndarray, count: int) -> list[int]:
+    """Return the `count` candidates with the highest scores, best first; ties in the order of the candidates."""
+    if count < len(candidates):
+        found = scores[candidates]
+        candidates = candidates[found >= np.partition(found, -count)[-count]]
+    order: list[int] = candidates[np.argsort(-scores[candidates], kind="stable")[:count]].tolist()
+    return order

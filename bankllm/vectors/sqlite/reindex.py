@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from bankllm.errors import StoreError
 from bankllm.vectors.embedder import Encode
+from bankllm.vectors.passages import embed_texts
 from bankllm.vectors.rows import unit_vectors
 from bankllm.vectors.sqlite.file import FLOAT32, open_existing, read_meta, store_errors, transaction
 
@@ -45,7 +46,7 @@ def reindex(path: Path, embed: Encode, dim: int, embedder_id: str) -> int:
             while True:
                 batch = db.execute(_MISSING, (BATCH_ROWS,)).fetchall()
                 texts = [text for _, text in batch]
-                unit = unit_vectors(embed(texts) if texts else [], dim)
+                unit = unit_vectors(embed_texts(embed, texts) if texts else [], dim)
                 vectors = [vector.astype(FLOAT32).tobytes() for vector in unit]
                 with transaction(db, "IMMEDIATE"):
                     if db.execute(_STARTED).fetchone() != (name,):

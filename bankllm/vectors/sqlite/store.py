@@ -10,8 +10,9 @@ import math
 import sqlite3
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from cachetools import LRUCache
@@ -21,6 +22,7 @@ from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import (
     COLLECTION,
     Match,
+    Mode,
     Row,
     check_id,
     check_namespace,
@@ -34,8 +36,8 @@ from bankllm.vectors.sqlite.connection import SharedConnection
 from bankllm.vectors.sqlite.deletion import Deletion
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, decode_vectors, wal_is_safe
 from bankllm.vectors.sqlite.maintenance import compact_on_close
-from bankllm.vectors.sqlite.matrix import Matrix, Version
-from bankllm.vectors.store import VectorStore
+from bankllm.vectors.sqlite.matrix import Hit, Matrix, Version
+from bankllm.vectors.store import Query, VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ _RETAINED = f"""SELECT seq FROM rows WHERE namespace = ?1 OR
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 _EXPIRED = "SELECT seq FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? AND namespace = ?"
 _VECTORS = "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
+_TEXTS = "SELECT text FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
 _MATCHES = "SELECT seq, id, text, metadata, created_at FROM rows WHERE seq IN (SELECT value FROM json_each(?))"
 COLUMNS = "id, text, vector, metadata, created_at, expires_at"
 """Columns of `rows` that `to_rows` converts."""
@@ -129,54 +132,72 @@ class SQLiteStore(VectorStore):
             except StoreError as error:  # the rows are written; the next sweep deletes what this one left
                 logger.warning("%s: expired rows were not deleted: %s", self.path, error)
 
-    def search_many(self, queries: Sequence[tuple[str, np.ndarray]], top_k: int) -> list[list[Match]]:
-        """Return the exact nearest neighbours, ties oldest first; small namespaces are searched in one transaction."""
+    def search_many(self, queries: Sequence[Query], top_k: int) -> list[list[Match]]:
+        """Return the exact best rows, ties oldest first; small namespaces are searched in one transaction."""
         check_top_k(top_k)
-        for namespace, _ in queries:
-            check_namespace(namespace)
+        queries = [self.checked_query(query) for query in queries]
         if not queries:
             return []
-        units = unit_vectors([vector for _, vector in queries], self.dim)
         found: list[list[Match] | None] = []
         with self._reader.reading() as db:
-            for (namespace, _), unit in zip(queries, units, strict=True):
-                matrix, complete = self._load_some(db, namespace)
+            for query in queries:
+                matrix, complete = self._load_some(db, query)
                 small = complete and matrix.rows <= SMALL_ROWS
-                visible = self._visible(db, namespace, matrix) if small else None
-                found.append(_matches(db, *matrix.nearest(unit, top_k, visible)) if small else None)
+                hits = matrix.search(query, top_k, self._visible(db, query, matrix)) if small else []
+                found.append(_matches(db, matrix, hits) if small else None)
         return [
-            self._search_large(namespace, unit, top_k) if matches is None else matches
-            for (namespace, _), unit, matches in zip(queries, units, found, strict=True)
+            self.search_with(query, top_k) if matches is None else matches
+            for query, matches in zip(queries, found, strict=True)
         ]
 
-    def _search_large(self, namespace: str, unit: np.ndarray, top_k: int) -> list[Match]:
+    def checked_query(self, query: Query) -> Query:
+        """Return the query with unit vectors. Raises `UsageError` if it is invalid."""
+        check_namespace(query.namespace)
+        if query.mode not in get_args(Mode):
+            raise UsageError(f"Expected the mode {', '.join(get_args(Mode))}, got {query.mode!r}.")
+        vectors = unit_vectors(np.atleast_2d(np.asarray(query.vector)), self.dim)
+        if query.mode != "dense" and len(query.words) != len(vectors):
+            raise UsageError(
+                f"Expected the words of each part of the query: got {len(vectors)} vectors, {len(query.words)} texts. "
+                "Pass one text per vector."
+            )
+        return query._replace(vector=vectors)
+
+    def search_with(self, query: Query, top_k: int, others: Sequence[Match] = ()) -> list[Match]:
+        """Search for a query of `checked_query`. `others` are matches from elsewhere that are ranked with the rows."""
+        cosines = [match.score for match in others]
         matrix, complete = None, False
         while not complete:
             with self._reader.reading() as db:
-                matrix, complete = self._load_some(db, namespace, matrix)
-                visible = self._visible(db, namespace, matrix) if complete else None
+                matrix, complete = self._load_some(db, query, matrix)
+                visible = self._visible(db, query, matrix) if complete else None
         assert matrix is not None
-        nearest = matrix.nearest(unit, top_k, visible)
+        hits = matrix.search(query, top_k, visible, cosines)
         with self._reader.reading() as db:
-            if _version(db, namespace) != matrix.version:  # rows were deleted or replaced during the product
+            if _version(db, query.namespace) != matrix.version:  # rows were deleted or replaced during the product
                 complete = False
                 while not complete:
-                    matrix, complete = self._load_some(db, namespace, matrix)
-                nearest = matrix.nearest(unit, top_k, self._visible(db, namespace, matrix))
-            return _matches(db, *nearest)
+                    matrix, complete = self._load_some(db, query, matrix)
+                hits = matrix.search(query, top_k, self._visible(db, query, matrix), cosines)
+            return _matches(db, matrix, hits, others)
 
-    def _visible(self, db: sqlite3.Connection, namespace: str, matrix: Matrix) -> np.ndarray | None:
-        """Return which rows of the matrix have not expired, (rows,) bool; None if all."""
-        expired = [seq for (seq,) in db.execute(_EXPIRED, (self._clock.latest(), namespace))]
-        if not expired:
-            return None
-        return ~np.isin(matrix.seqs[: matrix.rows], expired)
+    def _visible(self, db: sqlite3.Connection, query: Query, matrix: Matrix) -> np.ndarray | None:
+        """Return which rows of the matrix have not expired and pass the filter, (rows,) bool; None if all."""
+        now, seqs = self._clock.latest(), matrix.seqs[: matrix.rows]
+        if query.where is None:
+            expired = [seq for (seq,) in db.execute(_EXPIRED, (now, query.namespace))]
+            return ~np.isin(seqs, expired) if expired else None
+        condition, values = query.where.sql()
+        passing = f"SELECT seq FROM rows WHERE namespace = ? AND {_ALIVE} AND {condition}"
+        return np.isin(seqs, [seq for (seq,) in db.execute(passing, (query.namespace, now, *values))])
 
-    def _load_some(self, db: sqlite3.Connection, namespace: str, loaded: Matrix | None = None) -> tuple[Matrix, bool]:
+    def _load_some(self, db: sqlite3.Connection, query: Query, loaded: Matrix | None = None) -> tuple[Matrix, bool]:
         """Bring the namespace's matrix up to date, by at most `LOAD_ROWS` rows; return it and whether it is complete.
 
-        `loaded` is the matrix of the previous call, which the cache may have evicted.
+        Words are loaded only if the query needs them. `loaded` is the matrix of the previous call, which the cache may
+        have evicted.
         """
+        namespace = query.namespace
         version = _version(db, namespace)
         matrix = self._matrices.pop(namespace, loaded)
         if matrix is None or matrix.version != version:
@@ -186,8 +207,14 @@ class SQLiteStore(VectorStore):
         if found:
             seqs, blobs = zip(*found, strict=True)
             matrix = matrix.extended(seqs, decode_vectors(list(blobs), self.dim))
+        complete = len(found) < LOAD_ROWS
+        if complete and query.mode != "dense" and matrix.words.rows < matrix.rows:
+            last_seq = int(matrix.seqs[matrix.words.rows - 1]) if matrix.words.rows else 0
+            texts = [text for (text,) in db.execute(_TEXTS, (namespace, last_seq, LOAD_ROWS))]
+            matrix = matrix.with_texts(texts)
+            complete = matrix.words.rows == matrix.rows
         self._matrices[namespace] = matrix
-        return matrix, len(found) < LOAD_ROWS
+        return matrix, complete
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
         """Delete rows in parts of `SLICE_ROWS`; a call that fails may have deleted some of them, each with a receipt.
@@ -309,10 +336,14 @@ def _version(db: sqlite3.Connection, namespace: str) -> Version:
     return version
 
 
-def _matches(db: sqlite3.Connection, seqs: Sequence[int], scores: Sequence[float]) -> list[Match]:
+def _matches(db: sqlite3.Connection, matrix: Matrix, hits: Sequence[Hit], others: Sequence[Match] = ()) -> list[Match]:
+    seqs = [int(matrix.seqs[hit.at]) for hit in hits if hit.at < matrix.rows]
     found = {seq: columns for seq, *columns in db.execute(_MATCHES, (json.dumps(seqs),))}
     matches = []
-    for seq, score in zip(seqs, scores, strict=True):
-        id_, text, metadata, created_at = found[seq]
-        matches.append(Match(id_, score, text, json.loads(metadata), created_at))
+    for hit in hits:
+        if hit.at < matrix.rows:
+            id_, text, metadata, created_at = found[int(matrix.seqs[hit.at])]
+            matches.append(Match(id_, hit.score, text, json.loads(metadata), created_at, *hit[2:]))
+        else:
+            matches.append(replace(others[hit.at - matrix.rows], fused=hit.fused))
     return matches

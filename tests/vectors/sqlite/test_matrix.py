@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bankllm.vectors.sqlite.matrix import Matrix
+from bankllm.vectors.store import Query
 
 DIM = 3
 
@@ -18,6 +19,12 @@ def filled(vectors: np.ndarray, sizes: tuple[int, ...], coming: int = 0) -> Matr
         start = matrix.rows
         matrix = matrix.extended(range(10 + start, 10 + start + size), vectors[start : start + size])
     return matrix
+
+
+def nearest(matrix: Matrix, query: np.ndarray, top_k: int) -> tuple[list[int], list[float]]:
+    """Return seqs and scores of the nearest rows."""
+    hits = matrix.search(Query("CUST001", query.astype(np.float32)), top_k)
+    return [int(matrix.seqs[hit.at]) for hit in hits], [hit.score for hit in hits]
 
 
 @pytest.mark.parametrize("sizes", [(), (5,), (1, 1, 1, 1, 1), (4, 1, 300, 2), (250,)])
@@ -46,12 +53,12 @@ def test_growing_copies_few_rows_and_a_known_size_is_allocated_once() -> None:
 def test_a_matrix_does_not_change_when_rows_are_appended() -> None:
     before = filled(np.zeros((4, DIM), np.float32), (4,), coming=10)
     after = before.extended(range(14, 20), np.ones((6, DIM), np.float32))
-    assert before.nearest(np.ones(DIM, np.float32), 9) == ([10, 11, 12, 13], [0, 0, 0, 0])
-    assert after.nearest(np.ones(DIM, np.float32), 2) == ([14, 15], [3, 3])
+    assert nearest(before, np.ones(DIM), 9) == ([10, 11, 12, 13], [0, 0, 0, 0])
+    assert nearest(after, np.ones(DIM), 2) == ([14, 15], [3, 3])
 
 
 def test_ties_keep_their_order_for_every_top_k() -> None:
     vectors = np.array([[0.5], [0.9], [0.5], [0.1], [0.5], [0.9]], np.float32) * np.eye(1, DIM, dtype=np.float32)
     matrix, order = filled(vectors, (6,)), [11, 15, 10, 12, 14, 13]
     for top_k in (1, 2, 3, 4, 6, 9):
-        assert matrix.nearest(np.eye(1, DIM, dtype=np.float32)[0], top_k)[0] == order[:top_k]
+        assert nearest(matrix, np.eye(1, DIM)[0], top_k)[0] == order[:top_k]

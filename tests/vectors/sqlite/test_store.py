@@ -20,7 +20,7 @@ from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Row, unit_vectors
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import VectorStore
+from bankllm.vectors.store import Query, VectorStore
 from tests.support.store_model import DIM, EMBEDDER, drain, open_replicated, row, texts
 
 HOSTED = {name: os.environ.get(name) for name in ("PINECONE_API_KEY", "PINECONE_CONTROLLER_HOST")}
@@ -90,7 +90,7 @@ def test_search_many_equals_separate_searches(store: VectorStore) -> None:
     vectors, queries = random_vectors(40), random_vectors(3, seed=1)
     names = ["CUST001", "CUST002", "CUST003"]
     store.upsert_many([("CUST001", rows_of(vectors[:25], "a")), ("CUST002", rows_of(vectors[25:], "b"))])
-    found = store.search_many(list(zip(names, queries, strict=True)), 4)
+    found = store.search_many([Query(*pair) for pair in zip(names, queries, strict=True)], 4)
     assert found == [store.search(name, query, 4) for name, query in zip(names, queries, strict=True)]
     assert [{match.id[0] for match in matches} for matches in found] == [{"a"}, {"b"}, set()]
     assert store.search_many([], 4) == []

@@ -16,6 +16,7 @@ import pytest
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.matrix import Matrix
 from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.store import Query
 from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts
 
 MODEL = {f"m{seed}": seed for seed in range(1, 31)}
@@ -59,7 +60,7 @@ def test_other_calls_run_while_a_large_namespace_is_multiplied(
         multiplying.set()
         assert proceed.wait(10)
 
-    before_each(monkeypatch, "nearest", wait)
+    before_each(monkeypatch, "search", wait)
     with ThreadPoolExecutor(2) as pool:
         large = pool.submit(texts, store, "LARGE")
         assert multiplying.wait(10)
@@ -94,13 +95,13 @@ def test_a_search_is_repeated_if_rows_change_during_it(
                 other.upsert("LARGE", [row(id_, seed + 100) for id_, seed in MODEL.items()])
                 model.update({id_: seed + 100 for id_, seed in MODEL.items()})
 
-        products = before_each(monkeypatch, "nearest", act)
+        products = before_each(monkeypatch, "search", act)
         assert texts(store, "LARGE") == expected_texts(model)
         assert len(products) == 2
 
 
 def test_search_many_with_a_large_and_a_small_namespace(store: SQLiteStore) -> None:
     query = np.ones(DIM)
-    large, small = store.search_many([("LARGE", query), ("SMALL", query)], 3)
+    large, small = store.search_many([Query("LARGE", query), Query("SMALL", query)], 3)
     assert (large, small) == (store.search("LARGE", query, 3), store.search("SMALL", query, 3))
     assert (len(large), len(small)) == (3, 1)

@@ -1,0 +1,148 @@
+"""Restrict a search to texts with given metadata or of a period: one expression, translated to SQL and for Pinecone."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from bankllm.errors import UsageError
+
+Value: TypeAlias = str | int | float | bool
+MAX_VALUES = 1000
+"""Maximum number of values in one filter."""
+_OPERATORS = {"<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
+
+# json_each gives a key's value and its JSON type; a list of metadata holds only strings.
+_ANY_OF = """EXISTS (SELECT 1 FROM json_each(metadata) AS m, json_each(?) AS wanted WHERE m.key = ? AND
+    CASE m.type WHEN 'array' THEN wanted.type = 'text' AND wanted.value IN (SELECT value FROM json_each(m.value))
+    ELSE wanted.value = m.value AND replace(wanted.type, 'real', 'integer') = replace(m.type, 'real', 'integer') END)"""
+_COMPARED = """EXISTS (SELECT 1 FROM json_each(metadata) AS m
+    WHERE m.key = ? AND m.type IN ('integer', 'real') AND m.value {} ?)"""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Texts that meet all given conditions. Raises `UsageError` for a wrong type or more than `MAX_VALUES` values."""
+
+    intent: str | Sequence[str] | None = None
+    """The intent, or one of several."""
+    conversation_id: str | Sequence[str] | None = None
+    created_from: datetime | str | None = None
+    """Earliest time of writing; a time without a zone is UTC."""
+    created_to: datetime | str | None = None
+    """The time of writing is before this time."""
+    metadata: Mapping[str, Value | Sequence[Value] | Mapping[str, float]] = field(default_factory=dict)
+    """For each key: a value, a list of which one must match, or comparisons such as `{">=": 10, "<": 20}`. A text whose
+    metadata has a list of strings matches if one of them does."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metadata, Mapping) or not all(isinstance(key, str) and key for key in self.metadata):
+            raise UsageError(f"Expected metadata={{key: value}} in a filter, got {self.metadata!r:.80}.")
+        for name in ("intent", "conversation_id"):
+            value = getattr(self, name)
+            if value is not None and not all(isinstance(item, str) for item in _listed(value)):
+                raise UsageError(f"Expected {name} in a filter to be a str or a list of str, got {value!r:.80}.")
+        count = sum(len(_listed(condition)) for condition in self._conditions().values())
+        if count > MAX_VALUES:
+            raise UsageError(f"Expected at most {MAX_VALUES} values in a filter, got {count}. Search in several calls.")
+        for key, condition in self._conditions().items():
+            _check(key, condition)
+        if None not in (period := self.period) and period[0] >= period[1]:  # type: ignore[operator]
+            raise UsageError(f"Expected created_from before created_to in a filter, got {period[0]} and {period[1]}.")
+
+    @classmethod
+    def parse(cls, where: "Filter | Mapping[str, Any] | None") -> "Filter | None":
+        """Return the filter that a mapping with the fields of this class describes."""
+        if where is None or isinstance(where, Filter):
+            return where
+        known = [each.name for each in fields(cls)]
+        got = [key for key in where if key not in known] if isinstance(where, Mapping) else where
+        if got != []:
+            raise UsageError(
+                f"Expected a filter with the fields {', '.join(known)}, got {got!r:.80}. "
+                "Other metadata belongs into metadata={key: value}."
+            )
+        return cls(**where)
+
+    @property
+    def period(self) -> tuple[str | None, str | None]:
+        """`created_from` and `created_to` in the form of `Row.created_at`."""
+        return _moment("created_from", self.created_from), _moment("created_to", self.created_to)
+
+    def sql(self) -> tuple[str, list[object]]:
+        """Return a condition on columns of `rows`, and its values."""
+        parts: list[str] = []
+        values: list[object] = []
+        for operator, bound in zip((">=", "<"), self.period, strict=True):
+            if bound is not None:
+                parts.append(f"created_at {operator} ?")
+                values.append(bound)
+        for key, condition in self._conditions().items():
+            if isinstance(condition, Mapping):
+                for operator, number in condition.items():
+                    parts.append(_COMPARED.format(operator))
+                    values += [key, number]
+            else:
+                parts.append(_ANY_OF)
+                values += [json.dumps(list(_listed(condition))), key]
+        return " AND ".join(parts) or "true", values
+
+    def pinecone(self) -> list[dict[str, Any]]:
+        """Return conditions that must all hold. A record written by an older version has no `created_s`."""
+        parts: list[dict[str, Any]] = []
+        for operator, bound in zip(("$gte", "$lt"), self.period, strict=True):
+            if bound is not None:
+                seconds = datetime.fromisoformat(bound).timestamp()
+                parts.append({"$or": [{"created_s": {"$exists": False}}, {"created_s": {operator: seconds}}]})
+        for key, condition in self._conditions().items():
+            if isinstance(condition, Mapping):
+                parts.append({key: {_OPERATORS[operator]: number for operator, number in condition.items()}})
+            else:
+                parts.append({"$or": [{key: {"$eq": value}} for value in _listed(condition)]})
+        return parts
+
+    def in_period(self, created_at: str) -> bool:
+        start, end = self.period
+        return (start is None or created_at >= start) and (end is None or created_at < end)
+
+    def _conditions(self) -> dict[str, Any]:
+        named = {"intent": self.intent, "conversation_id": self.conversation_id}
+        return {**self.metadata, **{key: value for key, value in named.items() if value is not None}}
+
+
+def _listed(condition: Any) -> Sequence[Any]:
+    """Return the alternatives of a condition, or its comparisons."""
+    return (
+        list(condition) if isinstance(condition, Sequence | Mapping) and not isinstance(condition, str) else [condition]
+    )
+
+
+def _check(key: str, condition: Any) -> None:
+    if isinstance(condition, Mapping):
+        valid = bool(condition) and all(
+            operator in _OPERATORS and not isinstance(number, bool) and isinstance(number, int | float)
+            for operator, number in condition.items()
+        )
+        numbers: Sequence[Any] = list(condition.values())
+    else:
+        numbers = _listed(condition)
+        valid = bool(numbers) and all(isinstance(value, str | int | float) for value in numbers)
+    if not valid or not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
+        raise UsageError(
+            f"Expected {key} in a filter to be a str, finite number or bool, a list of these, or comparisons of "
+            f"numbers such as {{'>=': 10}} with {', '.join(_OPERATORS)}; got {condition!r:.80}."
+        )
+
+
+def _moment(name: str, value: datetime | str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UsageError(
+            f"Expected {name} in a filter to be a datetime or ISO 8601 text such as 2026-01-31, got {value!r:.80}."
+        ) from error
