@@ -10,6 +10,7 @@ from bankllm.errors import UsageError
 from bankllm.lab.vector_corpus import LabelledText, fill, gather
 from bankllm.lab.vector_recall import check_neighbours, majority
 from bankllm.vectors.service import open_service
+from bankllm.vectors.store import Query
 from tests.support.fake_embedder import fake_embedder
 
 
@@ -22,12 +23,12 @@ def test_an_exact_search_has_recall_1_and_an_inexact_one_less(monkeypatch: pytes
         rows = check_neighbours(service, everything, texts, vectors, [3, 50, 99])
         assert [(row["text_id"], row["recall"]) for row in rows] == [(3, 1), (50, 1), (99, 1)]
         assert all(float(str(row["score_error"])) < 1e-6 for row in rows)
-        found = service.store.search
+        found = service.store.search_many
 
-        def lossy(namespace: str, vector: np.ndarray, top_k: int) -> list[Any]:
-            return found(namespace, vector, top_k + 2)[2:]
+        def lossy(queries: list[Query], top_k: int) -> list[Any]:
+            return [matches[2:] for matches in found(queries, top_k + 2)]
 
-        monkeypatch.setattr(service.store, "search", lossy)
+        monkeypatch.setattr(service.store, "search_many", lossy)
         (row,) = check_neighbours(service, everything, texts, vectors, [3])
         assert row["recall"] == 0.8
 

@@ -120,10 +120,11 @@ def test_invalid_texts_are_rejected(
 ) -> None:
     with pytest.raises(UsageError, match=f"user_message {message}"):
         memory.store(text, "", "")
-    with pytest.raises(UsageError, match=f"text 1 {message}"):
+    of_documents = message.replace("4000", "16000")
+    with pytest.raises(UsageError, match=f"text 1 {of_documents}"):
         intents.add(["good", text])
     for search in (memory.search, intents.search):
-        with pytest.raises(UsageError, match=f"query {message}"):
+        with pytest.raises(UsageError, match=f"query {of_documents}"):
             search(text)
     assert service.store.count() == 0
 
@@ -137,6 +138,7 @@ def test_invalid_texts_are_rejected(
         ({"texts": ["a"], "metadata": [{"text": "x"}]}, "the metadata key 'text' is reserved"),
         ({"texts": ["a"], "metadata": [{"x": None}]}, "expected metadata 'x' to be a str, number, bool"),
         ({"texts": ["a"], "metadata": [{"x": "y" * MAX_METADATA_BYTES}]}, "metadata of text 0 has 20009 bytes"),
+        ({"texts": ["é" * 15_000], "metadata": [{"x": "y" * 9000}]}, "Text 0 and its metadata have 39009 bytes"),
         ({"texts": ["\ud83d"]}, "unpaired surrogate"),
     ],
 )
