@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from bankllm.vectors.sqlite.file import wal_is_safe
 
 BLOCK = 25
 """Messages per block of stores or bare commits."""
+THREADS = 4
 GROUP = 200
 """Messages per call of `store_many`."""
 
@@ -101,6 +103,13 @@ def store(service: VectorService, folder: Path, messages: list[str]) -> tuple[fl
     for name, total in seconds.items():
         ratio = seconds["bare"] / total
         print(f"{name:20} {len(messages) / total:7.1f} a second   {ratio:.2f} x bare commits", flush=True)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda text: memory.store(text, "", ""), [f"{text} in threads" for text in messages]))
+    rate = len(messages) / (time.perf_counter() - began)
+    print(
+        f"store in {THREADS} threads   {rate:7.1f} a second   {rate * seconds['bare'] / len(messages):.2f} x bare commits"
+    )
     turns = [Message(f"{messages[number % len(messages)]} {number}") for number in range(10 * GROUP)]
     known = np.random.default_rng(2).normal(size=(len(turns), service.embedder.dim)).astype(np.float32)
     began = time.perf_counter()

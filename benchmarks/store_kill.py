@@ -3,7 +3,8 @@
 python benchmarks/store_kill.py [--rounds 20]
 
 In each round, two processes with several threads each write to one file, delete some of their rows, and print each
-write that was acknowledged. Both are killed (SIGKILL) after 0.2 to 1.5 s; then the file is opened and checked.
+write that was acknowledged. Both are killed (SIGKILL) after 0.2 to 1.5 s; then the file is opened and checked, also by
+searches by words and by both rankings.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import numpy as np
 
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.store import Query
 
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 384
@@ -44,6 +46,8 @@ class Round:
     """Rows that are present although their deletion was acknowledged."""
     partial: int
     """Writes of several rows of which only some are present."""
+    unfound: int
+    """Rows that a lexical or hybrid search does not find, or finds although they are not stored."""
     integrity_ok: bool
     """Whether SQLite's integrity check finds no error."""
 
@@ -58,7 +62,10 @@ def write(path: Path, name: str) -> None:
         for number in range(10**9):
             batch = f"{name}-{thread}-{number}"
             vectors = numbers.normal(size=(BATCH, DIM))
-            store.upsert(customer, [Row(f"{batch}-{i}", "t" * 100, vector) for i, vector in enumerate(vectors)])
+            store.upsert(
+                customer,
+                [Row(f"{batch}-{i}", f"message {batch} " + "t" * 90, vector) for i, vector in enumerate(vectors)],
+            )
             os.write(1, f"+{batch}\n".encode())
             if number % REMOVED_EVERY == 1:
                 # Printed before the delete: rows whose deletion is interrupted may be present or not.
@@ -102,13 +109,20 @@ def kill_round(path: Path, number: int, after_s: float) -> Round:
     with closing(sqlite3.connect(path)) as db:
         intact = db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        rows = (row for customer in range(CUSTOMERS) for row in store.export(f"CUST{customer}"))
-        kept = Counter(row.id.rsplit("-", 1)[0] for row in rows)
+        stored = {f"CUST{n}": [row.id for row in store.export(f"CUST{n}")] for n in range(CUSTOMERS)}
+        kept = Counter(id_.rsplit("-", 1)[0] for ids in stored.values() for id_ in ids)
+        unfound = 0
+        for customer, ids in stored.items():
+            for mode in ("lexical", "hybrid"):
+                query = Query(customer, np.ones(DIM), ["message"], mode)
+                found = {match.id for match in store.search_many([query], len(ids) + 1)[0]}
+                unfound += len(found ^ set(ids))
         return Round(
             acknowledged=BATCH * len(written),
             lost=sum(BATCH - kept[batch] for batch in written - started),
             reappeared=sum(kept[batch] for batch in removed),
             partial=sum(count != BATCH for count in kept.values()),
+            unfound=unfound,
             integrity_ok=intact,
         )
 
@@ -135,7 +149,7 @@ def main() -> None:
         rounds_done = kill_rounds(Path(folder, "memory.sqlite"), chosen.rounds)
     acknowledged, lost = sum(one.acknowledged for one in rounds_done), sum(one.lost for one in rounds_done)
     print(f"{acknowledged:,} rows acknowledged in {len(rounds_done)} rounds; {lost} lost")
-    if lost or any(one.reappeared or one.partial or not one.integrity_ok for one in rounds_done):
+    if lost or any(one.reappeared or one.partial or one.unfound or not one.integrity_ok for one in rounds_done):
         sys.exit(1)
 
 

@@ -46,6 +46,7 @@ def test_the_package_runs_as_a_module() -> None:
         (["nonsense"], 2, "No such command"),
         (["search", "card"], 2, "got neither. Pass --user CUST001 or --collection intents."),
         (["search", "card", "--user", "a", "--collection", "b"], 2, "got both. Pass --user CUST001 or --collection"),
+        (["search", "card", "--user", "a", "--where", "intent"], 2, "Expected --where as JSON such as"),
         (["index", "teller77"], 2, "got neither. Pass --user CUST001 or --collection intents."),
         (["search", "card", "--user", "a", "--store", "/nowhere/x.sqlite"], 2, "Create one with `bankllm index`"),
     ],
@@ -110,6 +111,9 @@ def test_index_and_search_the_memory_of_a_customer(bankllm: Cli, tmp_path: Path)
     found = bankllm("search", "the ATM ate my card", "--user", "CUST001", "--store", store, "--top-k", "1")
     assert found.stdout.strip().endswith("my card was swallowed by the machine")
     assert bankllm("search", "card", "--user", "CUST002", "--store", store).stdout == ""
+    by_words = ("search", "ACCOUNTS", "--user", "CUST001", "--store", store, "--mode", "lexical")
+    assert bankllm(*by_words).stdout.strip().endswith("I would like to close my account")
+    assert bankllm(*by_words, "--where", '{"intent": "card_arrival"}').stdout == ""
     texts.write_text("short\n" + "x" * 5000, encoding="utf-8")
     long = bankllm("index", str(texts), "--user", "CUST001", "--store", store)
     assert long.returncode == 1

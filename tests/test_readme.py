@@ -33,6 +33,7 @@ EXPECTED = {
     "evidence-0": r"\bmine\.p95_ms\b",
     "load-tests-0": r"^\(40, \{\}\)$",
     "memory-0": r"^Cards arrive within a week\.$",
+    "memory-1": r"^Error CR-203 at Sainsbury's$",
     "serving-0": r"^\('recent_transactions', \('ledger:ACC0010\d',",
     "training-0": rf"^\[Prediction\(intent='({'|'.join(INTENTS[:4])})', confidence=",
     "your-bank-0": r"^1250$",

@@ -14,6 +14,7 @@ from bankllm.errors import DataError, UsageError
 from bankllm.settings import get_settings
 from bankllm.util.atomic_files import atomic_writer, check_writable
 from bankllm.util.text import is_blank
+from bankllm.vectors.fusion import Mode
 
 if TYPE_CHECKING:
     from bankllm.vectors.sqlite.store import SQLiteStore
@@ -93,18 +94,25 @@ def search(
     collection: CollectionOption = None,
     store: StoreOption = Path("bankllm-memory.sqlite"),
     top_k: Annotated[int, typer.Option(min=1, help="Number of results.")] = 5,
+    mode: Annotated[Mode, typer.Option(help="Rank by meaning (dense), by words (lexical), or by both.")] = "hybrid",
+    where: Annotated[str | None, typer.Option(help='Filter as JSON, such as {"intent": "card_arrival"}.')] = None,
 ) -> None:
-    """Search a customer's memory or a shared collection by meaning."""
+    """Search a customer's memory or a shared collection by meaning and words."""
+    from bankllm.vectors.filters import Filter
     from bankllm.vectors.service import open_service
 
     _check_target(user, collection)
+    try:
+        wanted = Filter.parse(json.loads(where)) if where else None
+    except json.JSONDecodeError as error:
+        raise UsageError(f'Expected --where as JSON such as {{"intent": "card_arrival"}}, got {where}.') from error
     if not store.is_file() and get_settings().pinecone_api_key is None:
         raise UsageError(
             f"There is no vector store at {store}. Create one with `bankllm index`, or pass another file with --store."
         )
     with open_service(store, get_settings()) as service:
         target = service.collection(collection) if collection is not None else service.for_user(user or "")
-        matches = target.search(query, top_k)
+        matches = target.search(query, top_k, mode=mode, where=wanted)
     for match in matches:
         intent = match.metadata.get("intent")
         source = match.metadata.get("source")

@@ -1,21 +1,24 @@
 """Fuse rankings by weighted reciprocal ranks.
 
 G. Cormack, C. Clarke and S. Büttcher, Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning
-Methods, 2009. The weights come from measurements (`benchmarks/hybrid_search.py`): on short questions the encoder alone
-is best unless the query has a number or a code; on documents both rankings count the same.
+Methods, 2009. The weights come from measurements (`benchmarks/hybrid_search.py`). Among short texts the encoder alone
+is best, unless the query has a number or a code. Among texts longer than the encoder reads, both count the same.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
+Mode: TypeAlias = Literal["hybrid", "dense", "lexical"]
+"""How a search ranks: by meaning (dense), by words (lexical), or by both rankings fused (hybrid)."""
+FoundBy: TypeAlias = Literal["dense", "lexical", "both"]
 K = 60
 """The method's constant: a larger one makes the first ranks differ less."""
 DEPTH = 100
 """Length of each fused ranking, unless `top_k` is more."""
 CODE_WEIGHT = 2.0
 """Weight of the ranking by numbers and codes: a text with the wanted code precedes texts that are only similar."""
-SHORT_WORDS, LONG_WORDS = 20, 100
+SHORT_WORDS, LONG_WORDS = 80, 160
 """Mean number of words of a namespace's texts up to which word matches have weight 0, and from which on 1."""
 
 T = TypeVar("T", bound=Hashable)

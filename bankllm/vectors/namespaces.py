@@ -22,9 +22,10 @@ from bankllm.util.text import is_blank
 from bankllm.vectors.chunking import Documents, is_below, read_documents
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.filters import Filter
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.passages import embed_texts, query_parts
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Mode, Row, check_ttl, expiry
+from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Row, check_ttl, expiry
 from bankllm.vectors.store import Query, VectorStore
 
 MAX_TEXT_CHARACTERS, MAX_METADATA_BYTES = 4000, 20_000

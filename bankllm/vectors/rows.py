@@ -9,18 +9,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 from urllib.parse import quote
 
 import numpy as np
 
 from bankllm.errors import UsageError
+from bankllm.vectors.fusion import FoundBy
 
 MetadataValue: TypeAlias = str | int | float | bool | list[str]
 """Metadata types that all stores support."""
-Mode: TypeAlias = Literal["hybrid", "dense", "lexical"]
-"""How a search ranks: by meaning (dense), by words (lexical), or by both rankings fused (hybrid)."""
-FoundBy: TypeAlias = Literal["dense", "lexical", "both"]
 RESERVED_METADATA = frozenset({"customer_id", "text", "created_at", "created_s", "expires_at"})
 """Metadata keys that Pinecone records use in addition to the caller's keys."""
 COLLECTION = "collection "

@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from bankllm.vectors.filters import Filter
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import Match, Mode, Row
+from bankllm.vectors.rows import Match, Row
 
 
 class Query(NamedTuple):

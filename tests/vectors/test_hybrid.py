@@ -77,15 +77,14 @@ def test_each_mode_says_how_it_ranked(service: VectorService) -> None:
 
 
 def test_in_a_collection_of_documents_both_rankings_decide(path: Path) -> None:
-    documents = [f"Article {number}. " + f"{topic} " * 120 for number, topic in enumerate(["loans", "cards", "fees"])]
     with open_service(path, embedder=fake_embedder()) as service:
-        service.collection("articles").add([f"{text} overdraft" if "fees" in text else text for text in documents])
-        query = "overdraft"
-        dense = service.semantic_search(query, 3, collection="articles", mode="dense")
-        vector = embed([dense[0].text])[0]  # a query vector that is nearest to another text
-        first = service.semantic_search(query, 3, collection="articles", vector=vector)
-        assert "overdraft" in service.semantic_search(query, 1, collection="articles", mode="lexical")[0].text
-        assert {match.text for match in first[:2]} >= {dense[0].text}
+        articles = service.collection("articles")
+        articles.add([f"{topic} " * 160 for topic in ("loans", "cards", "overdraft fees")])
+        vector = service.store.export("collection articles")[0].vector  # the query's is nearest to another article
+        assert articles.search("overdraft", 1, vector=vector, mode="dense")[0].text.startswith("loans")
+        matches = articles.search("overdraft", vector=vector)
+        assert [match.text.split()[0] for match in matches[:2]] == ["overdraft", "loans"]
+        assert [match.found_by for match in matches] == ["both", "dense", "dense"]
 
 
 def test_scores_do_not_depend_on_rows_of_others(path: Path) -> None:

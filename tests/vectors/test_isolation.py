@@ -3,6 +3,7 @@
 Two connections are used. Texts repeat, so cached vectors are used too. Each match must be a row of that customer.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from bankllm.settings import PineconeNamespaces
 from bankllm.vectors.namespaces import Message
-from bankllm.vectors.rows import Match, Row
+from bankllm.vectors.rows import COLLECTION, Row
 from bankllm.vectors.service import VectorService
 from bankllm.vectors.sqlite.store import SQLiteStore
 from bankllm.vectors.store import VectorStore
@@ -67,7 +68,9 @@ class World:
         self._open_store = open_store
         self._services = [VectorService(open_store(), EMBEDDER) for _ in range(2)]
         self._kept: dict[str, dict[str, str]] = {}
-        self.checked = self.customers = 0
+        self.checked: Counter[str] = Counter()
+        """Number of checked matches by kind of search: hybrid, lexical, filtered."""
+        self.customers = 0
 
     def run(self, users: list[str], steps: list[tuple[str, int, int, int, int]]) -> None:
         for kind, who, which, number, many in steps:
@@ -88,12 +91,22 @@ class World:
         self.customers += namespace not in self._kept
         return self._kept.setdefault(namespace, {})
 
-    def _check(self, namespace: str, top_k: int, matches: list[Match]) -> None:
-        kept = self._of(namespace)
-        for match in matches:
-            assert kept.get(match.id) == match.text, f"{namespace!r} found {match.id}: {match.text!r}"
-        assert len({match.id for match in matches}) == len(matches) == min(top_k, len(kept)), namespace
-        self.checked += len(matches)
+    def _check(self, service: VectorService, namespace: str, number: int, top_k: int) -> None:
+        """Search one namespace in each way, and check each match."""
+        kept, is_collection = self._of(namespace), namespace.startswith(COLLECTION)
+        name = {"collection": namespace.removeprefix(COLLECTION)} if is_collection else {"user_id": namespace}
+        ways = {
+            "hybrid": {},
+            "lexical": {"mode": "lexical"},
+            "filtered": {"where": {"created_from": "2026-01-01"} if is_collection else {"intent": ""}},
+        }
+        for way, options in ways.items():
+            matches = service.semantic_search(TEXTS[number], top_k, **name, **options)
+            for match in matches:
+                assert kept.get(match.id) == match.text, f"{namespace!r} found {match.id}: {match.text!r}"
+            # All texts have a word of the question.
+            assert len({match.id for match in matches}) == len(matches) == min(top_k, len(kept)), (namespace, way)
+            self.checked[way] += len(matches)
 
     def _store(self, service: VectorService, user: str, number: int, many: int) -> None:
         texts = [TEXTS[(number + n) % 12] for n in range(1 + many % 3)]
@@ -120,20 +133,19 @@ class World:
     def _add(self, service: VectorService, user: str, number: int, many: int) -> None:
         name, texts = COLLECTIONS[number % 4], [TEXTS[number], TEXTS[many % 12]]
         ids = service.collection(name).add(texts)
-        self._of(f"collection {name}").update(zip(ids, texts, strict=True))
+        self._of(COLLECTION + name).update(zip(ids, texts, strict=True))
 
     def _clear(self, service: VectorService, user: str, number: int, many: int) -> None:
         service.collection(COLLECTIONS[number % 4]).forget()
-        self._of(f"collection {COLLECTIONS[number % 4]}").clear()
+        self._of(COLLECTION + COLLECTIONS[number % 4]).clear()
 
     def _reopen(self, service: VectorService, user: str, number: int, many: int) -> None:
         service.close()
         self._services[self._services.index(service)] = VectorService(self._open_store(), EMBEDDER)
 
     def _ask(self, service: VectorService, user: str, number: int, many: int) -> None:
-        self._check(user, many, service.semantic_search(TEXTS[number], many, user_id=user))
-        name = COLLECTIONS[number % 4]
-        self._check(f"collection {name}", many, service.semantic_search(TEXTS[number], many, collection=name))
+        self._check(service, user, number, many)
+        self._check(service, COLLECTION + COLLECTIONS[number % 4], number, many)
 
     def _recent(self, service: VectorService, user: str, number: int, many: int) -> None:
         own = set(self._of(user).values())
@@ -160,15 +172,15 @@ def run_sequences(world: World, sequences: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("opened", "customers", "sequences"),
-    [(sqlite, 2000, 100), (replicated, 100, 25), (partial(replicated, layout="shared"), 100, 25)],
+    ("opened", "customers", "sequences", "least"),
+    [(sqlite, 2000, 120, 5000), (replicated, 100, 25, 200), (partial(replicated, layout="shared"), 100, 25, 200)],
     ids=["sqlite", "customer", "shared"],
 )
-def test_no_customer_finds_another_customers_row(tmp_path: Path, opened, customers, sequences) -> None:
+def test_no_customer_finds_another_customers_row(tmp_path: Path, opened, customers, sequences, least) -> None:
     EMBEDDER.clear_cache()
     with opened(tmp_path) as open_store, closing(World(open_store)) as world:
         world.add_customers([f"CUST{number}" for number in range(customers)])
         run_sequences(world, sequences)
-        assert world.checked > customers
+        assert all(world.checked[way] >= least for way in ("hybrid", "lexical", "filtered")), world.checked
         assert world.customers >= customers
         assert EMBEDDER.counts.hits > EMBEDDER.counts.misses, "cached vectors were used too"

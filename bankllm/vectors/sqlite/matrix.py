@@ -6,8 +6,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from bankllm.vectors.fusion import CODE_WEIGHT, DEPTH, fuse, word_weight
-from bankllm.vectors.rows import FoundBy
+from bankllm.vectors.fusion import CODE_WEIGHT, DEPTH, FoundBy, fuse, word_weight
 from bankllm.vectors.sqlite.words import Words, appended
 from bankllm.vectors.store import Query
 

@@ -18,11 +18,11 @@ import numpy as np
 from cachetools import LRUCache
 
 from bankllm.errors import StoreError, UsageError
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import (
     COLLECTION,
     Match,
-    Mode,
     Row,
     check_id,
     check_namespace,

@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 
 K1, B = 1.2, 0.75
-CODE_SHARE = 0.2
+CODE_SHARE = 0.3
 """Share of the query's information, measured by IDF, from which its numbers and codes are ranked separately."""
 WORD_BYTES = 120
 """Approximate bytes of one word in the vocabulary."""

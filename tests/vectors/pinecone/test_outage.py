@@ -13,4 +13,4 @@ def test_no_row_is_lost_duplicated_or_reordered_by_an_outage(kill: bool, layout:
     outcome = pinecone_outage.measure(tmp_path, seconds=3, kill=kill, layout=layout)
 
     assert outcome.during > 20
-    assert (outcome.lost, outcome.doubled, outcome.disordered) == (0, 0, 0)
+    assert (outcome.lost, outcome.doubled, outcome.disordered, outcome.unfound) == (0, 0, 0, 0)
