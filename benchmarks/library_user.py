@@ -107,9 +107,8 @@ def store(service: VectorService, folder: Path, messages: list[str]) -> tuple[fl
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda text: memory.store(text, "", ""), [f"{text} in threads" for text in messages]))
     rate = len(messages) / (time.perf_counter() - began)
-    print(
-        f"store in {THREADS} threads   {rate:7.1f} a second   {rate * seconds['bare'] / len(messages):.2f} x bare commits"
-    )
+    ratio = rate * seconds["bare"] / len(messages)
+    print(f"store in {THREADS} threads   {rate:7.1f} a second   {ratio:.2f} x bare commits", flush=True)
     turns = [Message(f"{messages[number % len(messages)]} {number}") for number in range(10 * GROUP)]
     known = np.random.default_rng(2).normal(size=(len(turns), service.embedder.dim)).astype(np.float32)
     began = time.perf_counter()

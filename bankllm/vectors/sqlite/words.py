@@ -110,8 +110,8 @@ class Words:
         )
 
     def scores_of_parts(self, parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return `scores` for a query with several parts: each row's best part counts."""
-        scores, codes = zip(*[self.scores(part) for part in parts], strict=True)
+        """Return `scores` for a query, or for its sentences, which follow it: each row's best sentence counts."""
+        scores, codes = zip(*[self.scores(part) for part in parts[1:] or parts], strict=True)
         coded = [each for each in codes if each is not None]
         return np.maximum.reduce(scores), np.maximum.reduce(coded) if coded else None
 
