@@ -17,9 +17,9 @@ class Query(NamedTuple):
 
     namespace: str
     vector: np.ndarray
-    """(dim,), or (n, dim) for a long query with n parts: a row counts with the part that fits best."""
+    """(dim,), or (1 + n, dim) for a long query and its n sentences: a row counts with the vector that fits best."""
     words: Sequence[str] = ()
-    """The parts as text; dense search does not need them."""
+    """The same as texts; dense search does not need them."""
     mode: Mode = "dense"
     where: Filter | None = None
 

@@ -131,9 +131,10 @@ class Words:
         norms = K1 * (1 - B + B * self.lengths[: self.rows] / max(1.0, self.mean_length))
         parts = weights[place] * counts / (counts + norms[rows])
         scores = np.bincount(rows, parts, self.rows)
-        coded = {self.vocabulary.get(word) for word in words(query) if not word.isalpha()}
-        is_code = np.array([number in coded for number in wanted], bool)
-        if weights[is_code].sum() <= CODE_SHARE * weights.sum():
+        codes = {word for word in words(query) if not word.isalpha() and word in self.vocabulary}
+        whole = {word for word in codes if not any(word in other for other in codes - {word})}  # 203 is part of cr203
+        has_code, is_code = (np.isin(list(wanted), [self.vocabulary[word] for word in some]) for some in (codes, whole))
+        if weights[has_code].sum() <= CODE_SHARE * weights.sum():
             return scores, None
         return scores, np.bincount(rows, parts * is_code[place], self.rows)
 

@@ -9,6 +9,7 @@ import pytest
 
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.store import SQLiteStore
+from bankllm.vectors.store import Query
 from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts, vector_of
 
 
@@ -42,6 +43,10 @@ def test_threads_on_two_stores_match_the_model(
                     model |= rows
                 found = store.search(customer, vector_of(step), 1000)
                 assert [match.text for match in found if match.id.startswith(f"{name}-")] == expected_texts(model, step)
+                for mode in ("lexical", "hybrid"):
+                    query = Query(customer, vector_of(step), ["text"], mode)
+                    words = store.search_many([query], 1000)[0]
+                    assert {match.id for match in words if match.id.startswith(f"{name}-")} == model.keys()
             return models
 
         with ThreadPoolExecutor(8) as pool:
