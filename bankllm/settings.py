@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     are deleted. `bankllm memory retention` applies it to messages stored before."""
     embedding_cache_bytes: int = Field(64 * 2**20, ge=0)
     """Maximum size in bytes of the embeddings that a process caches (`BANKLLM_EMBEDDING_CACHE_BYTES`); 0: no cache."""
+    approximate_above: int | None = Field(None, ge=1)
+    """Customers and collections with more texts get an approximate index (`BANKLLM_APPROXIMATE_ABOVE`); default: all
+    searches are exact. Needs the extra `approximate`."""
     ledger: str = "demo:"
     """The bank whose accounts the server reads (`BANKLLM_LEDGER`): `demo:`, `sqlite:PATH`, or a registered scheme."""
     adapter: Path | None = None

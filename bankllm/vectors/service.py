@@ -131,12 +131,15 @@ def open_service(
     settings = settings or get_settings()
     embedder = embedder or Embedder(settings=settings)
     dim, model_id = embedder.dim, embedder.model_id
+    above = settings.approximate_above
     if settings.pinecone_api_key is None:
-        return VectorService(SQLiteStore(path, dim, model_id, wait_s=wait_s), embedder, settings.memory_ttl_s)
+        store = SQLiteStore(path, dim, model_id, wait_s=wait_s, approximate_above=above)
+        return VectorService(store, embedder, settings.memory_ttl_s)
     key, index, layout = settings.pinecone_api_key, settings.pinecone_index_name, settings.pinecone_namespaces
 
     def connect() -> PineconeIndex:
         return PineconeIndex(key.get_secret_value(), index, dim, model_id, layout=layout, host=settings.pinecone_host)
 
-    local = OutboxStore(path, dim, model_id, target=f"{index} ({layout})", wait_s=wait_s)
+    target = f"{index} ({layout})"
+    local = OutboxStore(path, dim, model_id, target=target, wait_s=wait_s, approximate_above=above)
     return VectorService(ReplicatedStore(local, connect, layout), embedder, settings.memory_ttl_s)

@@ -48,13 +48,20 @@ class PendingDeletes(NamedTuple):
 
 class OutboxStore(SQLiteStore):
     def __init__(
-        self, path: Path | None, dim: int, embedder_id: str, *, target: str, wait_s: float = BUSY_TIMEOUT_S
+        self,
+        path: Path | None,
+        dim: int,
+        embedder_id: str,
+        *,
+        target: str,
+        wait_s: float = BUSY_TIMEOUT_S,
+        approximate_above: int | None = None,
     ) -> None:
         """Open as `SQLiteStore` does. If the file was not replicated to `target` before, queue all its rows.
 
         `target` names index and layout. Also raises `StoreError` if deletes for another target are in the outbox.
         """
-        super().__init__(path, dim, embedder_id, wait_s=wait_s)
+        super().__init__(path, dim, embedder_id, wait_s=wait_s, approximate_above=approximate_above)
         try:
             self._replicate_to(target)
         except BaseException:

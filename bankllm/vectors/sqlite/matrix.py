@@ -1,4 +1,4 @@
-"""The vectors and words of one namespace in memory, with exact search."""
+"""The vectors and words of one namespace in memory, with exact search, or approximate search with a graph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from bankllm.vectors.fusion import CODE_WEIGHT, DEPTH, FoundBy, fuse, word_weight
+from bankllm.vectors.sqlite.neighbor_graph import NeighborGraph
 from bankllm.vectors.sqlite.words import Words, appended
 from bankllm.vectors.store import Query
 
@@ -41,6 +42,8 @@ class Matrix:
     """Buffer (≥ rows, dim) float32."""
     words: Words
     """Words of the first rows; fewer than `rows` if no search by words needed them yet."""
+    graph: NeighborGraph | None = None
+    """Proposes the rows to compare with a query; None, or while it is not ready: all rows."""
 
     @classmethod
     def empty(cls, version: Version, dim: int, coming: int) -> Self:
@@ -49,7 +52,8 @@ class Matrix:
 
     @property
     def nbytes(self) -> int:
-        return self.seqs.nbytes + self.vectors.nbytes + self.words.nbytes + OVERHEAD
+        graph = self.graph.nbytes if self.graph else 0
+        return self.seqs.nbytes + self.vectors.nbytes + self.words.nbytes + graph + OVERHEAD
 
     @property
     def last_seq(self) -> int:
@@ -73,23 +77,32 @@ class Matrix:
     ) -> list[Hit]:
         """Return the best `top_k` rows for a query of unit vectors, best first; ties are oldest first.
 
-        `visible` (rows,) bool excludes rows; None excludes none. `others` are cosines of texts that are stored
-        elsewhere and are ranked, too; `Hit.at` of the first one is `rows`.
+        `visible` (rows,) bool excludes rows; None excludes none, and only then the graph is used. `others` are cosines
+        of texts that are stored elsewhere and are ranked, too; `Hit.at` of the first one is `rows`.
         """
-        cosines = (self.vectors[: self.rows] @ np.atleast_2d(query.vector).T).max(axis=1)
+        vectors, parts = self.vectors[: self.rows], np.atleast_2d(query.vector)
         candidates = np.arange(self.rows) if visible is None else np.flatnonzero(visible)
-        everywhere = np.concatenate([cosines, others]) if others else cosines
         depth = max(top_k, DEPTH) if query.mode == "hybrid" else top_k
-        dense = best(everywhere, np.concatenate([candidates, np.arange(self.rows, len(everywhere))]), depth)
+        near = self.graph.propose(vectors, parts, depth) if self.graph and visible is None else None
+        if near is None:
+            near, cosines = candidates, (vectors @ parts.T).max(axis=1)
+        else:
+            cosines = np.full(self.rows, -1, np.float32)
+            cosines[near] = (vectors[near] @ parts.T).max(axis=1)
+        everywhere = np.concatenate([cosines, others]) if others else cosines
+        dense = best(everywhere, np.concatenate([near, np.arange(self.rows, len(everywhere))]), depth)
         if query.mode == "dense":
             return [Hit(at, float(everywhere[at])) for at in dense]
         bm25, codes = self.words.scores_of_parts(query.words)
         lexical = best(bm25, candidates[bm25[candidates] > 0], depth)
+        coded = [] if codes is None else best(codes, candidates[codes[candidates] > 0], depth)
+        if near is not candidates and (worded := [*lexical, *coded]):
+            everywhere[worded] = (vectors[worded] @ parts.T).max(axis=1)
         if query.mode == "lexical":
-            return [Hit(at, float(cosines[at]), float(bm25[at]), found_by="lexical") for at in lexical]
+            return [Hit(at, float(everywhere[at]), float(bm25[at]), found_by="lexical") for at in lexical]
         rankings = [(dense, 1.0), (lexical, word_weight(self.words.mean_length))]
         if codes is not None:
-            rankings.append((best(codes, candidates[codes[candidates] > 0], depth), CODE_WEIGHT))
+            rankings.append((coded, CODE_WEIGHT))
         by_meaning, by_words = set(dense), set(lexical)
         hits = []
         for at, fused in list(fuse(rankings).items())[:top_k]:

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -37,6 +38,7 @@ from bankllm.vectors.sqlite.deletion import Deletion
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, decode_vectors, wal_is_safe
 from bankllm.vectors.sqlite.maintenance import compact_on_close
 from bankllm.vectors.sqlite.matrix import Hit, Matrix, Version
+from bankllm.vectors.sqlite.neighbor_graph import NeighborGraph
 from bankllm.vectors.store import Query, VectorStore
 
 logger = logging.getLogger(__name__)
@@ -84,12 +86,17 @@ class SQLiteStore(VectorStore):
         embedder_id: str,
         cache_bytes: int = 256 * 2**20,
         wait_s: float = BUSY_TIMEOUT_S,
+        approximate_above: int | None = None,
     ) -> None:
         """Open or create the file, see `open_file`; None keeps the rows in memory and loses them on `close`.
 
         A call waits up to `wait_s` seconds for others that use the file. `cache_bytes` limits the matrices in memory:
-        the least recently used are evicted; a larger one is the only one.
+        the least recently used are evicted; a larger one is the only one. Namespaces with more than `approximate_above`
+        rows get an approximate index, see `neighbor_graph`; None: all searches are exact.
         """
+        if approximate_above is not None and find_spec("usearch") is None:
+            raise UsageError("An approximate index needs the package usearch. Run: pip install 'bankllm[approximate]'")
+        self._approximate_above = approximate_above
         self.path, self.dim, self.embedder_id = path, dim, embedder_id
         limit = max(1, cache_bytes)
         self._matrices: LRUCache[str, Matrix] = LRUCache(limit, getsizeof=lambda matrix: min(matrix.nbytes, limit))
@@ -133,7 +140,10 @@ class SQLiteStore(VectorStore):
                 logger.warning("%s: expired rows were not deleted: %s", self.path, error)
 
     def search_many(self, queries: Sequence[Query], top_k: int) -> list[list[Match]]:
-        """Return the exact best rows, ties oldest first; small namespaces are searched in one transaction."""
+        """Return the best rows, ties oldest first; small namespaces are searched in one transaction.
+
+        They are exact, except in namespaces with more than `approximate_above` rows.
+        """
         check_top_k(top_k)
         queries = [self.checked_query(query) for query in queries]
         if not queries:
@@ -213,6 +223,8 @@ class SQLiteStore(VectorStore):
             texts = [text for (text,) in db.execute(_TEXTS, (namespace, last_seq, LOAD_ROWS))]
             matrix = matrix.with_texts(texts)
             complete = matrix.words.rows == matrix.rows
+        if self._approximate_above is not None and matrix.rows > self._approximate_above and matrix.graph is None:
+            matrix = replace(matrix, graph=NeighborGraph(self.dim))
         self._matrices[namespace] = matrix
         return matrix, complete
 
