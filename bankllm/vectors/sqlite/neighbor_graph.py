@@ -50,7 +50,7 @@ class NeighborGraph:
             if rows > ready + TAIL_ROWS // 2 and not self._building:
                 self._building = True
                 threading.Thread(target=_build, args=(weakref.ref(self), vectors), name=THREAD).start()
-            if rows > ready + TAIL_ROWS:
+            if not ready or rows > ready + TAIL_ROWS:
                 return None
             near = self._index.search(queries, min(PROPOSALS * top_k, ready), threads=1).keys.astype(np.int64)
         near = np.unique(near)
