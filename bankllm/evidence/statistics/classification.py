@@ -30,6 +30,25 @@ def macro_f1(rows: Rows) -> Estimate:
 
 
 @statistic(unit="share", better="higher")
+def micro_f1(rows: Rows, right: str, predicted: str, expected: str) -> Estimate:
+    """F1 = 2 Σ right / Σ (predicted + expected) over items, such as tool calls, that the columns count in each row.
+
+    The interval is that of a ratio of two sums over independent rows, by linearisation (Cochran, Sampling Techniques,
+    3rd ed., section 2.11).
+    """
+    hits, n = numbers(rows, right), len(rows)
+    sizes = [p + e for p, e in zip(numbers(rows, predicted), numbers(rows, expected), strict=True)]
+    if not (total := sum(sizes)):
+        return Estimate(None, n, invalid_because=f"no items in {predicted} and {expected}")
+    score = 2 * sum(hits) / total
+    if n < 30:
+        return Estimate(score, n, why_no_ci95="fewer than 30 rows")
+    squares = sum((2 * hit - score * size) ** 2 for hit, size in zip(hits, sizes, strict=True))
+    half = Z95 * math.sqrt(n / (n - 1) * squares) / total
+    return Estimate(score, n, (max(0.0, score - half), min(1.0, score + half)))
+
+
+@statistic(unit="share", better="higher")
 def accuracy_over_seeds(rows: Rows) -> Estimate:
     """Mean accuracy over several training runs; `n` is the number of seeds.
 

@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,13 +20,14 @@ from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.base_models import BaseModel
 from bankllm.training.artifact_records import host
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
+from bankllm.training.language_model.task_scores import UNDERSTAND, WORD, Metrics
 from bankllm.training.language_model.token_rows import Example
 from bankllm.training.model_card import claim
 from bankllm.util.atomic_files import flush_to_disk
 
 TEMPLATE = Path(__file__).with_name("adapter_card.md.j2")
 COST, CURVE, WEIGHTS = "raw/cost.csv", "raw/curve.csv", "adapter_model.safetensors"
-COSTS = {
+COSTS: Metrics = {
     "train_s": ("Training time", "s", "single", {"column": "seconds"}),
     "tokens_per_s": (
         "Tokens of the examples per second",
@@ -90,24 +91,31 @@ def write(
         ) from error
 
 
+def add_outputs(folder: Path, outputs: Mapping[str, Sequence[Mapping[str, object]]]) -> list[Record]:
+    """Add evaluated outputs to an artifact folder, and describe it again. Returns all records.
+
+    `outputs` has the rows of `task_scores` by the name of their file in `raw/`, which starts with `understand` or
+    `word`: `{"understand": …, "understand_free": …, "word": …}`.
+    """
+    for name, rows in outputs.items():
+        write_rows(folder / "raw" / f"{name}.csv", rows)
+    return describe(folder)
+
+
 def describe(folder: Path) -> list[Record]:
     """Compute `records.jsonl` and the model card of an artifact folder from its raw files. Returns the records."""
     made = json.loads((folder / TRAINING_FILE).read_bytes())
     conditions = {**made, "files": {name: sha256_file(folder / name) for name in (WEIGHTS, TRAINING_FILE)}}
-    records = [
-        measure(
-            folder,
-            id,
-            statistic,
-            Raw(path=COST, sha256=sha256_file(folder / COST)),
-            title=title,
-            unit=unit,
-            parameters=parameters,
-            notebook="training",
-            conditions=conditions,
-        )
-        for id, (title, unit, statistic, parameters) in COSTS.items()
-    ]
+    about: dict[str, Any] = {"notebook": "training", "conditions": conditions}
+    measured: list[tuple[str, Path, Metrics]] = [("", folder / COST, COSTS)]
+    for task, metrics in (("understand", UNDERSTAND), ("word", WORD)):
+        measured += [(f"{path.stem}_", path, metrics) for path in sorted((folder / "raw").glob(f"{task}*.csv"))]
+    records = []
+    for prefix, path, metrics in measured:
+        raw = Raw(path=path.relative_to(folder).as_posix(), sha256=sha256_file(path))
+        for id, (title, about["unit"], statistic, parameters) in metrics.items():
+            about["title"] = f"{prefix.rstrip('_')}: {title.lower()}" if prefix else title
+            records.append(measure(folder, prefix + id, statistic, raw, parameters=parameters, **about))
     write_records(folder, records)
     front_matter = ModelCardData(
         base_model=made["model"],

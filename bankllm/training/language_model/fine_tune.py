@@ -22,7 +22,7 @@ from bankllm.model import base_models
 from bankllm.model.denormals import flush_denormals
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.torch_classifier import load_body, load_tokenizer
-from bankllm.training.language_model import adapter_folder, prefix_tree
+from bankllm.training.language_model import adapter_folder, lora_linear, prefix_tree
 from bankllm.training.language_model.checkpoints import Checkpoints
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.head_loss import head_loss
@@ -125,6 +125,9 @@ def fine_tune(
     with ExitStack() as stack:
         memory = stack.enter_context(PeakMemory(device))
         model = adapted(config, base, device)
+        stack.enter_context(prefix_tree.used_in(model.get_base_model()))
+        if device == "cpu":
+            stack.enter_context(lora_linear.used_in(model))
         folder = checkpoint or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bankllm-")))
         steps = math.ceil(len(rows) / config.batch_size) * config.epochs
         steps = min(steps, config.max_steps or steps)
@@ -172,7 +175,6 @@ def fine_tune(
 def adapted(config: LanguageModelConfig, base: base_models.BaseModel, device: str) -> Any:
     """The base model with new LoRA matrices beside all linear layers except the output layer, on `device`."""
     body = load_body(base, quantised=METHODS.get(config.method).quantised, device=device, kind=AutoModelForCausalLM)
-    prefix_tree.use_in(body)
     torch.manual_seed(config.seed)
     lora = LoraConfig(task_type="CAUSAL_LM", r=config.rank, lora_alpha=config.scale, target_modules="all-linear")
     with quiet_loading():

@@ -31,6 +31,25 @@ def test_macro_f1_agrees_with_scikit_learn() -> None:
     assert s.macro_f1(answer).value == pytest.approx(expected)
 
 
+def test_micro_f1_agrees_with_scikit_learn_and_a_bootstrap() -> None:
+    """A row has up to four items of its own; each item is expected, predicted or both."""
+    draw = random.Random(5)
+    rows = [[(draw.random() < 0.7, draw.random() < 0.6) for _ in range(draw.randint(1, 4))] for _ in range(300)]
+    columns = {
+        "right": [sum(a and b for a, b in row) for row in rows],
+        "predicted": [sum(b for _, b in row) for row in rows],
+        "expected": [sum(a for a, _ in row) for row in rows],
+    }
+    counted = text_rows(**{name: list(map(str, values)) for name, values in columns.items()})
+    names = {name: name for name in columns}
+    estimate = s.micro_f1(counted, **names)
+    actual, predicted = zip(*(item for row in rows for item in row), strict=True)
+    assert estimate.value == pytest.approx(f1_score(actual, predicted))
+    resampled = [s.micro_f1(draw.choices(counted, k=300), **names).value for _ in range(400)]
+    assert estimate.ci95 == pytest.approx(np.percentile(np.array(resampled, float), [2.5, 97.5]), abs=0.015)
+    assert s.micro_f1(counted[:20], **names).ci95 is None
+
+
 def seeded(*hits: int, of: int = 10) -> list[dict[str, str]]:
     """Per seed, `of` rows, of which the given number is correct."""
     return [

@@ -10,10 +10,10 @@ from torch.nn import functional
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.model import base_models
 from bankllm.model.torch_classifier import load_tokenizer
+from bankllm.training.language_model import lora_linear, prefix_tree
 from bankllm.training.language_model.fine_tune import adapted
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.head_loss import head_loss
-from bankllm.training.language_model.prefix_tree import pack
 from bankllm.training.language_model.token_rows import token_rows
 
 
@@ -30,16 +30,17 @@ def _model(tiny_base: Path) -> Any:
 def test_loss_and_gradients_are_those_of_the_padded_batch(tiny_base: Path, examples: list[Understand | Word]) -> None:
     rows = token_rows(examples, load_tokenizer(base_models.resolve(str(tiny_base))), 512).rows
     model = _model(tiny_base)
-    tree = pack(rows)
+    tree = prefix_tree.pack(rows)
     assert tree.input_ids.numel() < tree.tokens == sum(row.length for row in rows)
     decoder, head = model.get_base_model().get_decoder(), model.get_output_embeddings()
-    hidden = decoder(input_ids=tree.input_ids, position_ids=tree.position_ids, layout=tree.layout).last_hidden_state[0]
-    loss = head_loss(hidden[tree.before], head.weight, tree.labels)
-    loss.backward()
+    with prefix_tree.used_in(model.get_base_model()), lora_linear.used_in(model):
+        inputs = {"input_ids": tree.input_ids, "position_ids": tree.position_ids, "layout": tree.layout}
+        hidden = decoder(**inputs).last_hidden_state[0]
+        loss = head_loss(hidden[tree.before], head.weight, tree.labels)
+        loss.backward()
     gradients = {name: weights.grad.clone() for name, weights in model.named_parameters() if weights.requires_grad}
 
     model.zero_grad()
-    model.get_base_model().config._attn_implementation = "eager"
     length = max(row.length for row in rows)
     ids, labels = torch.zeros(len(rows), length, dtype=torch.int64), torch.full((len(rows), length), -100)
     for number, row in enumerate(rows):

@@ -1,0 +1,115 @@
+"""Compare a language model's outputs for TellerChat's examples with what is expected: one row per example.
+
+    rows = understand_rows(examples, generate([task_of(example)[0] for example in examples]))
+
+Write the rows with `bankllm.evidence.records.write_rows`; `UNDERSTAND` and `WORD` name the statistics of a record.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bankllm.assistant.bank.tools import Call, Proposal, parse_calls
+from bankllm.datasets.tellerchat import Understand, Word
+from bankllm.errors import UsageError
+
+Row = dict[str, object]
+Metrics = Mapping[str, tuple[str, str, str, dict[str, Any]]]
+PARTS = ("right", "predicted", "expected")
+
+
+def _counts(name: str) -> dict[str, str]:
+    """Columns of `micro_f1`."""
+    return {part: f"{name}_{part}" for part in PARTS}
+
+
+UNDERSTAND: Metrics = {
+    "exact": ("Exactly right calls", "share", "accuracy", {}),
+    "tool_f1": ("F1 of the tools", "share", "micro_f1", _counts("tools")),
+    "argument_f1": ("F1 of the arguments", "share", "micro_f1", _counts("arguments")),
+    "valid": ("Valid JSON", "share", "proportion", {"column": "valid", "equals": "yes"}),
+    "with_dropped": (
+        "Outputs with a value that is no copy",
+        "share",
+        "proportion",
+        {"column": "copies", "equals": "no"},
+    ),
+}
+WORD: Metrics = {
+    "grounded": ("Without an ungrounded figure", "share", "proportion", {"column": "grounded", "equals": "yes"}),
+    "complete": ("With every required piece", "share", "proportion", {"column": "complete", "equals": "yes"}),
+    "length": ("Length of a reply", "words", "mean", {"column": "words"}),
+}
+"""Id → title, unit, statistic and its parameters."""
+_MONTH = "January|February|March|April|June|July|August|September|October|November|December"
+_FIGURE = re.compile(rf"(?:[£€$¥%]|CHF )?\d[\d,]*(?:\.\d+)?|{_MONTH}", re.IGNORECASE)
+
+
+def understand_rows(examples: Sequence[Understand], outputs: Sequence[str]) -> list[Row]:
+    """`actual` and `predicted` are the calls in a fixed order as JSON, so the order of calls and arguments is free.
+
+    `valid` is `no` for an output that is no list of calls; `copies` is `no` where a value is no piece of the customer's
+    messages, which is then dropped. The columns `tools_*` and `arguments_*` count `right`, `predicted` and `expected`.
+    """
+    rows: list[Row] = []
+    for number, (example, output) in enumerate(zip(examples, outputs, strict=True)):
+        try:
+            found, valid = parse_calls(output, example.messages), True
+        except UsageError:
+            found, valid = Proposal(()), False
+        row: Row = {
+            "example": number,
+            "phenomena": "|".join(example.phenomena),
+            "actual": _canonical(example.calls),
+            "predicted": _canonical(found.calls) if valid else "invalid",
+            "valid": "yes" if valid else "no",
+            "copies": "no" if found.dropped else "yes",
+        }
+        for name, parts in (("tools", _tools), ("arguments", _arguments)):
+            predicted, expected = parts(found.calls), parts(example.calls)
+            counters = (predicted & expected, predicted, expected)
+            row |= {f"{name}_{part}": counter.total() for part, counter in zip(PARTS, counters, strict=True)}
+        rows.append({**row, "output": output})
+    return rows
+
+
+def by_phenomenon(rows: Sequence[Mapping[str, object]]) -> list[Row]:
+    """One row per example and phenomenon of it, for records with `where={"phenomenon": …}`."""
+    return [
+        {"phenomenon": name, **{column: row[column] for column in ("example", "actual", "predicted")}}
+        for row in rows
+        for name in str(row["phenomena"]).split("|")
+    ]
+
+
+def word_rows(examples: Sequence[Word], outputs: Sequence[str]) -> list[Row]:
+    """`grounded` is `no` where the reply has a figure that neither the facts nor the message have.
+
+    Signs are ignored, because a reply may say “£5.00 was paid” of -£5.00, and a date counts as its day, month and year,
+    because a reply may say “October 2026” of a range of dates. `complete` is `no` where a required piece is missing.
+    """
+    rows: list[Row] = []
+    for number, (example, output) in enumerate(zip(examples, outputs, strict=True)):
+        known = _figures("\n".join((*example.facts, example.message)))
+        row = {"example": number, "grounded": "yes" if _figures(output) <= known else "no"}
+        row |= {"complete": "yes" if all(piece in output for piece in example.required) else "no"}
+        rows.append({**row, "words": len(output.split()), "output": output})
+    return rows
+
+
+def _canonical(calls: Sequence[Call]) -> str:
+    return json.dumps(sorted((dict(call) for call in calls), key=lambda call: sorted(call.items())), sort_keys=True)
+
+
+def _tools(calls: Sequence[Call]) -> Counter[object]:
+    return Counter(call["tool"] for call in calls)
+
+
+def _arguments(calls: Sequence[Call]) -> Counter[object]:
+    return Counter((call["tool"], *item) for call in calls for item in call.items() if item[0] != "tool")
+
+
+def _figures(text: str) -> frozenset[str]:
+    return frozenset(figure.casefold().rstrip(",") for figure in _FIGURE.findall(text))
