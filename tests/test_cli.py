@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import closing
@@ -18,6 +19,7 @@ from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support import Cli
 from tests.support.pdf_file import write_pdf
+from tests.support.server_client import until
 
 
 def test_the_package_runs_as_a_module() -> None:
@@ -206,6 +208,97 @@ def test_index_documents(bankllm: Cli, tmp_path: Path) -> None:
     ):
         refused = bankllm("index", *arguments, "--store", store)
         assert message in " ".join(refused.stderr.split())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """A store with three texts of CUST001, one of CUST002 and one of the collection news."""
+    path = tmp_path / "memory.sqlite"
+    with closing(SQLiteStore(path, 8, "embedder")) as opened:
+        rows = [Row(f"m{n}", f"my secret {n}", np.ones(8)) for n in range(3)]
+        opened.upsert_many([("CUST001", rows), ("CUST002", rows[:1]), ("collection news", rows[:1])])
+    return str(path)
+
+
+def test_memory_forget_gives_a_receipt_that_can_be_checked(bankllm: Cli, tmp_path: Path, store: str) -> None:
+    kept = tmp_path / "receipts" / "first.json"
+    chosen = ("--user", "CUST001", "--id", "m0", "--id", "never-there", "--store", store)
+    assert bankllm("memory", "forget", *chosen, "--output", kept).stdout == f"1 texts deleted; receipt 1 is in {kept}\n"
+    found = json.loads(kept.read_text())
+    assert (found["asked_by"], found["deleted_ids"], found["unknown_ids"]) == ("cli", ["m0"], 1)
+    printed = bankllm("memory", "forget", "--collection", "news", "--all", "--store", store).stdout
+    assert (json.loads(printed)["deleted"], json.loads(printed)["namespace"]) == (1, "collection news")
+    checked = bankllm("memory", "receipt", kept, "--store", store)
+    assert checked.returncode == 0
+    assert f"receipt 1 is unchanged and in the chain of 2 receipts of {store}: 1 texts of CUST001" in checked.stdout
+    assert re.search(r"^other_processes +cleared_later +20\d\d-", checked.stdout, re.MULTILINE)
+    kept.write_text(kept.read_text().replace("m0", "m1"))
+    refused = bankllm("memory", "receipt", kept, "--store", store)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "does not have the hash of its content" in " ".join(refused.stderr.split())
+    assert "No such file or directory" in bankllm("memory", "receipt", tmp_path / "none", "--store", store).stderr
+
+
+def test_a_receipt_whose_texts_are_back_fails(bankllm: Cli, tmp_path: Path, store: str) -> None:
+    kept = tmp_path / "receipt.json"
+    bankllm("memory", "forget", "--user", "CUST002", "--all", "--output", kept, "--store", store)
+    with closing(SQLiteStore(Path(store), 8, "embedder")) as opened:
+        opened.upsert("CUST002", [Row("m0", "my secret 0", np.ones(8))])
+    checked = bankllm("memory", "receipt", kept, "--store", store)
+    assert (checked.returncode, checked.stderr) == (
+        1,
+        "1 of these texts are in the file again: delete them once more\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "got neither"),
+        (("--user", "CUST001"), "Expected what to delete: either --all, or an --id for each text"),
+        (("--user", "CUST001", "--all", "--id", "m0"), "Expected what to delete"),
+        (("--user", "a b", "--all"), "Expected a user_id of 1–128 printable ASCII characters"),
+        (("--collection", "", "--all"), "Expected a collection name of 1–128"),
+        (("--user", "CUST001", "--id", ""), "Expected a row id of 1–512 ASCII characters"),
+        (("--user", "CUST001", "--all", "--output", "/proc/none/receipt.json"), "Nothing was changed"),
+    ],
+)
+def test_memory_forget_deletes_nothing_without_a_clear_request(
+    bankllm: Cli, store: str, options: tuple[str, ...], message: str
+) -> None:
+    refused = bankllm("memory", "forget", *options, "--store", store)
+    assert message in " ".join(refused.stderr.split())
+    with closing(SQLiteStore(Path(store), 8, "embedder")) as opened:
+        assert opened.count() == 5
+
+
+def test_memory_retention_shows_sets_and_applies_the_time_to_live(bankllm: Cli, store: str) -> None:
+    def retention(*options: str) -> list[list[str]]:
+        done = bankllm("memory", "retention", *options, "--store", store)
+        assert done.returncode == 0, done.stderr
+        return [line.split()[:4] for line in done.stdout.splitlines()]
+
+    customers, own = ["customers:", "kept", "172,800", "s"], ["CUST001:", "kept", "1", "s"]
+    assert retention() == [["5", "never"]]
+    assert retention("--user", "CUST001", "--ttl", "1s")[0] == own
+    until(lambda: retention("--user", "CUST001")[1][:2] == ["3", "expired"])
+    assert retention("--user", "CUST001", "--apply")[-1] == ["3", "expired", "texts", "deleted"]
+    assert retention("--user", "CUST001") == [own]
+    assert [line[:2] for line in retention("--ttl", "2d")] == [customers[:2], own[:2], ["1", "in"], ["1", "never"]]
+    assert retention("--collection", "news") == [customers, own, ["1", "never"]]
+    assert retention("--user", "CUST002", "--ttl", "never")[-2:] == [
+        ["CUST002:", "kept", "for", "ever"],
+        ["1", "never"],
+    ]
+
+
+@pytest.mark.parametrize("ttl", ["", "30", "0s", "-1d", "1000000000000s", "nan", "1.5d", "9999999999999d", "٣d"])
+def test_memory_retention_refuses_an_invalid_time(bankllm: Cli, store: str, ttl: str) -> None:
+    refused = bankllm("memory", "retention", f"--ttl={ttl}", "--store", store)
+    assert refused.returncode == 2
+    message = " ".join(refused.stderr.split())
+    assert "expected a time such as 30d" in message or "expected a number above 0" in message
+    assert bankllm("memory", "retention", "--store", store).stdout.split() == ["5", "never"]
 
 
 def test_a_memory_is_backed_up_reindexed_and_compacted(bankllm: Cli, tmp_path: Path) -> None:

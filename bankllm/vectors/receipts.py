@@ -51,8 +51,10 @@ def places(at: datetime, *, wal: bool, replicated: bool) -> list[Place]:
     until = (at + timedelta(seconds=TTL_S)).isoformat()
     found = [
         Place("rows", "cleared", "The bytes of texts, metadata and vectors are overwritten."),
-        Place("this_process", "cleared", "The process that deleted the rows dropped its vectors."),
-        Place("other_processes", "cleared_later", "Running servers drop the vectors they hold in memory.", until),
+        Place("this_process", "cleared", "The process that deleted the rows dropped its vectors and words."),
+        Place(
+            "other_processes", "cleared_later", "Running servers drop the vectors and words they hold in memory.", until
+        ),
         Place("unused_pages", "cleared_later", "Copies of moved rows: when the store is closed or compacted."),
     ]
     if wal:

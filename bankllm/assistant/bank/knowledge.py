@@ -23,6 +23,6 @@ def load_knowledge() -> dict[str, Article]:
     """Load the articles by id; an article that answers an intent has the intent's name."""
     articles = json.loads((DATA / "knowledge.json").read_text(encoding="utf-8"))
     return {
-        id_: Article(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
-        for id_, fields in articles.items()
+        id_: Article(row["title"], row["answer"], row.get("updated", ""), tuple(row.get("asked", ())))
+        for id_, row in articles.items()
     }

@@ -16,16 +16,30 @@ import pytest
 from bankllm.errors import ChainBroken, StoreError, UsageError
 from bankllm.util.hash_chain import parse, verify
 from bankllm.vectors.embedder import TTL_S
+from bankllm.vectors.namespaces import Message
 from bankllm.vectors.receipts import Receipt
 from bankllm.vectors.rows import Row
+from bankllm.vectors.service import open_service
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.deletion import CheckedReceipt, check_receipt
 from bankllm.vectors.sqlite.file import open_existing
 from bankllm.vectors.sqlite.maintenance import back_up
 from bankllm.vectors.sqlite.store import SQLiteStore
+from tests.support.fake_embedder import fake_embedder
 from tests.support.killed import run_until
 from tests.support.pinecone_server import PineconeServer
-from tests.support.store_model import DIM, EMBEDDER, MODEL, drain, open_replicated, row, sql, texts, vector_of
+from tests.support.store_model import (
+    DIM,
+    EMBEDDER,
+    MODEL,
+    bytes_beside,
+    drain,
+    open_replicated,
+    row,
+    sql,
+    texts,
+    vector_of,
+)
 
 
 def chain(path: Path) -> list[dict[str, Any]]:
@@ -93,6 +107,22 @@ def test_a_receipt_contains_no_text_and_no_digest_of_one(store: SQLiteStore, fil
         for algorithm in ("md5", "sha1", "sha256", "sha512", "blake2b"):
             assert hashlib.new(algorithm, text.encode()).hexdigest()[:16] not in kept
         assert text not in kept
+
+
+def test_after_a_deletion_no_word_of_the_texts_is_in_the_file_or_its_log(path: Path, journal: str) -> None:
+    said = [f"the quokka {n} ate my sandwich in Zanzibar" for n in range(40)]
+    with open_service(path, embedder=fake_embedder()) as service, open_service(path, embedder=fake_embedder()) as other:
+        ids = service.for_user("CUST001").store_many([Message(text, "Nice animal.", "wildlife") for text in said])
+        service.for_user("CUST002").store("the kangaroo", "", "")
+        for each in (service, other):
+            for mode in ("hybrid", "dense", "lexical"):
+                assert len(each.for_user("CUST001").search("quokka sandwich", 5, mode=mode)) == 5
+        assert service.for_user("CUST001").forget().deleted_ids == ids
+        found = bytes_beside(path).lower()
+        assert [word for word in (b"quokka", b"sandwich", b"zanzibar", b"animal", b"wildlife") if word in found] == []
+        assert b"kangaroo" in found
+        for mode in ("hybrid", "dense", "lexical"):
+            assert other.for_user("CUST001").search("quokka sandwich", 5, mode=mode) == []
 
 
 def test_a_large_request_has_a_receipt_for_each_part_and_one_for_the_whole(
