@@ -26,7 +26,8 @@ from bankllm.training.commands import train
 from bankllm.util.processes import reach_loopback_directly
 from bankllm.util.progress import StatusLine
 from bankllm.util.terminal import message_width, prepare_output
-from bankllm.vectors.commands import index, memory, search
+from bankllm.vectors.commands import index, search
+from bankllm.vectors.memory_commands import memory
 
 if TYPE_CHECKING:
     from bankllm.evidence.manifest import Manifest

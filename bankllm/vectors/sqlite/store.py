@@ -6,7 +6,6 @@ namespaces are multiplied without holding the lock.
 
 import json
 import logging
-import math
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -22,13 +21,11 @@ from bankllm.errors import StoreError, UsageError
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import (
-    COLLECTION,
     Match,
     Row,
     check_id,
     check_namespace,
     check_top_k,
-    check_ttl,
     checked,
     unit_vectors,
 )
@@ -39,14 +36,13 @@ from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, decode_vectors,
 from bankllm.vectors.sqlite.maintenance import compact_on_close
 from bankllm.vectors.sqlite.matrix import Hit, Matrix, Version
 from bankllm.vectors.sqlite.neighbor_graph import NeighborGraph
+from bankllm.vectors.sqlite.retention import OWN_TTL, retain
 from bankllm.vectors.store import Query, VectorStore
 
 logger = logging.getLogger(__name__)
 
-_OWN_TTL = f"""SELECT ttl_s FROM retention WHERE namespace = ?1 OR (namespace = '' AND ?1 NOT LIKE '{COLLECTION}%')
-    ORDER BY namespace DESC LIMIT 1"""
 _UPSERT = f"""INSERT INTO rows (namespace, id, created_at, vector, text, metadata, expires_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN ?8 AND EXISTS ({_OWN_TTL}) THEN ?9 + ({_OWN_TTL}) ELSE ?7 END)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN ?8 AND EXISTS ({OWN_TTL}) THEN ?9 + ({OWN_TTL}) ELSE ?7 END)
     ON CONFLICT (namespace, id) DO UPDATE SET
     created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata,
     expires_at = excluded.expires_at"""
@@ -54,9 +50,6 @@ _VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
     (SELECT generation FROM generations WHERE namespace = :namespace)"""
 _SWEPT = "SELECT namespace, count(*) FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? GROUP BY 1"
 _SWEEP = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE expires_at <= ? LIMIT ?)"
-_RETAIN = "UPDATE rows SET expires_at = (julianday(created_at) - 2440587.5) * 86400.0 + ? WHERE seq = ?"
-_RETAINED = f"""SELECT seq FROM rows WHERE namespace = ?1 OR
-    (?1 = '' AND namespace NOT LIKE '{COLLECTION}%' AND namespace NOT IN (SELECT namespace FROM retention))"""
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 _EXPIRED = "SELECT seq FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? AND namespace = ?"
 _VECTORS = "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
@@ -248,15 +241,7 @@ class SQLiteStore(VectorStore):
         return receipt
 
     def retain(self, namespace: str | None, ttl_s: float | None) -> None:
-        if namespace is not None:
-            check_namespace(namespace)
-        check_ttl(ttl_s)
-        lifetime, name = None if ttl_s == math.inf else ttl_s, namespace or ""
-        self._writer.write("INSERT OR REPLACE INTO retention VALUES (?, ?)", [(name, lifetime)])
-        with self._reader.reading() as db:
-            seqs = [seq for (seq,) in db.execute(_RETAINED, (name,))]
-        for start in range(0, len(seqs), SLICE_ROWS):
-            self._writer.write(_RETAIN, [(lifetime, seq) for seq in seqs[start : start + SLICE_ROWS]])
+        retain(self._writer, namespace, ttl_s, SLICE_ROWS)
 
     def sweep(self) -> int:
         """Delete in slices of `SLICE_ROWS`.
