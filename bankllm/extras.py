@@ -17,11 +17,13 @@ OTHER_NAMES = {
     "bs4": "beautifulsoup4",
     "markdown_it": "markdown-it-py",
     "PIL": "pillow",
+    "dateutil": "python-dateutil",
     "jwt": "pyjwt",
     "mlflow": "mlflow-skinny",
     "pythonjsonlogger": "python-json-logger",
     "sklearn": "scikit-learn",
     "stdnum": "python-stdnum",
+    "text_to_num": "text2num",
     "yaml": "pyyaml",
 }
 """Module → package, where the names differ in more than `_` and `-`."""

@@ -1,0 +1,242 @@
+"""Turn words of a customer into days. Nothing is guessed: words that stay unclear ("since payday") give None.
+
+A date in digits has the day first. Seasons are meteorological (northern hemisphere), tax years British. `dateparser`
+is not used: it reads no ranges, and takes "10/13" for a day of 2013.
+"""
+
+import calendar
+import re
+from datetime import date, timedelta
+from functools import cache
+from typing import NamedTuple
+
+from dateutil.easter import easter
+from dateutil.relativedelta import relativedelta
+from rapidfuzz.distance import OSA
+from text_to_num import alpha2digit
+
+from bankllm.assistant.understanding import WORDS
+from bankllm.errors import UsageError
+
+DAY = timedelta(1)
+YEAR = r"(?:19|20)\d\d"
+MONTHS = [name.lower() for name in calendar.month_name]
+MONTH = "|".join(f"{name}|{name[:3]}" for name in MONTHS[1:]) + "|sept"
+WEEKDAY = "mon(?:day)?|tue(?:s|sday)?|wed(?:nesday)?|thu(?:r|rs|rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?"
+UNITS = {"day": 1, "week": 7, "weekend": 7, "month": 1, "quarter": 3, "year": 12, "tax year": 12}
+"""Unit of the calendar → days, or from `month` on months."""
+DAYS_AGO = {
+    "tomorrow": -1,
+    "today": 0,
+    "tonight": 0,
+    "yesterday": 1,
+    "yest": 1,
+    "overnight": 1,
+    "day before yesterday": 2,
+}
+_NAMES = [*MONTHS[1:], *(name.lower() for name in calendar.day_name), "week", "month", "year"]
+_RANGE = re.compile(
+    r"between (?P<a>.+?) and (?P<b>.+)|(?:from )?(?P<c>.+?) (?:(?:through |up )?to|till?|until|through|thru) (?P<d>.+)"
+    r"|(?P<e>[^-–]*[^-–\s]) ?[-–] ?(?P<f>[^-–]+)"
+)
+_UNIT = re.compile(
+    r"(?:(this|current|last|previous|past|next|most recent) )?(?:(\d{1,3}) )?"
+    rf"({'|'.join(UNITS)})s?( ago| before last)?"
+)
+
+
+class DayRange(NamedTuple):
+    date_from: date | None
+    """First day; None for a period without a beginning ("until May")."""
+    date_to: date
+    """Last day, included."""
+
+
+def period(words: str, today: date) -> DayRange | None:
+    """Return the days that the words mean on the day `today`; a period that lasts ends today.
+
+    Raises `UsageError` if a day does not exist, if the period ends before it begins, and if it lies in the future.
+    """
+    text = re.sub(r"^(?:during|over|within|for|in|on|of|at) ", "", _plain(words))
+    found = _range(text, today) or _open(text, today) or _days(text, today)
+    if found and (found.date_from or found.date_to) > today:
+        raise UsageError(f"“{words}” begins on {found.date_from or found.date_to}. Expected a period in the past.")
+    if found and found.date_from and found.date_from > found.date_to:
+        raise UsageError(
+            f"“{words}” would be {found.date_from} to {found.date_to}. Expected an end after the beginning."
+        )
+    return found and DayRange(found.date_from, min(found.date_to, today))
+
+
+def day(words: str, today: date, *, future: bool) -> date | None:
+    """Return one day: the next such day for a transfer (`future`), else the latest one.
+
+    Raises `UsageError` if the day does not exist.
+    """
+    found = _days(re.sub(r"^(?:on|by|for|at|as of) ", "", _plain(words)), today, future)
+    return found.date_from if found and found.date_from == found.date_to else None
+
+
+@cache
+def _plain(words: str) -> str:
+    """Lower case, numbers in digits, one way to write a date, without words that change nothing."""
+    text = " ".join(words.lower().replace("’", "'").split()).strip(" .,!?")
+    text = re.sub(r"\b(?:a )?couple of\b", "2", re.sub(r"\b(?:a )?fortnight\b", "2 weeks", text))
+    text = re.sub(r"^an? (?=\w+ ago)", "1 ", text)
+    text = alpha2digit(text, "en", threshold=0) if text.isascii() else text
+    text = re.sub(
+        r"\b20 (?=\d\d$)", "20", re.sub(r"\b(?:the|calendar|whole(?: of)?|like) | so far$|,? inclusive$", "", text)
+    )
+    text = re.sub(
+        r"(?<!year )\b(\d{1,2})(?:/(\d{1,2})|\.(\d{1,2})(?=\.\d))(?:[/.](?:20)?(\d\d))?(?![\d/])", _spelled, text
+    )
+    text = re.sub(rf"\b({MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b", r"\2 \1", text)
+    text = re.sub(r"[^\W\d_]{4,}", _corrected, text.replace("this past ", "past "))
+    return re.sub(r"\byr\b", "year", re.sub(r"\bwk\b", "week", text.replace("last night", "yesterday")))
+
+
+def _corrected(match: re.Match[str]) -> str:
+    """Correct the name of a month or weekday with two letters exchanged, or one wrong letter in a long name."""
+    word = match[0]
+    if word in _NAMES:
+        return word
+    close = (
+        name
+        for name in _NAMES
+        if name[0] == word[0] and (sorted(name) == sorted(word) or (len(word) > 6 and OSA.distance(name, word) == 1))
+    )
+    return next(close, word)
+
+
+def _spelled(match: re.Match[str]) -> str:
+    number = int(match[2] or match[3])
+    month = MONTHS[number] if 0 < number < 13 else f"month {number}"
+    return f"{match[1]} {month}" + (f" 20{match[4]}" if match[4] else "")
+
+
+def _range(text: str, today: date) -> DayRange | None:
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        return None
+    first, last = (match[a] or match[c] or match[e] for a, c, e in ("ace", "bdf"))
+    end = DayRange(today, today) if last in ("now", "date") else _days(last, today)
+    same_month = re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)?", first)
+    if same_month and (month := re.search(rf"(?:{MONTH})(?:,? {YEAR})?$", last)):
+        first = f"{first} {month[0]}"
+    elif (year := re.search(rf" {YEAR}$", last)) and not re.search(rf"{YEAR}$", first):
+        first += year[0]
+    begin = _days(first, today)
+    if begin is None or end is None or begin.date_from is None:
+        return None
+    start = begin.date_from
+    if start > end.date_to and not same_month and not re.search(YEAR, first):
+        start -= timedelta(7) if re.match(WEEKDAY, first) else relativedelta(years=1)
+    return DayRange(start, end.date_to)
+
+
+def _open(text: str, today: date) -> DayRange | None:
+    match = re.fullmatch(r"(since|after|before|until|till?|up to|from) (.+)|(.+) onwards", text)
+    inner = _days(match[2] or match[3], today) if match else None
+    if match is None or inner is None or inner.date_from is None:
+        return None
+    if match[1] == "before":
+        return DayRange(None, inner.date_from - DAY)
+    if match[1] in ("until", "till", "til", "up to"):
+        return DayRange(None, inner.date_to)
+    return DayRange(inner.date_to + DAY if match[1] == "after" else inner.date_from, today)
+
+
+def _days(text: str, today: date, future: bool = False) -> DayRange | None:
+    """Read one unit of the calendar, or one day."""
+    if match := re.fullmatch(r"(start|beginning|end|1st day|last day) of (.+)|(month|year) end", text):
+        inner = _days(match[2] or match[3], today, future)
+        edge = inner and (inner.date_from if match[1] in ("start", "beginning", "1st day") else inner.date_to)
+        return DayRange(edge, edge) if edge else None
+    text = re.sub(r"^this (?:morning|afternoon|evening|arvo)$", "today", text)
+    text = re.sub(r"(?<=\w) (?:early |late )?(?:morning|afternoon|evening|night)$", "", text)
+    if text in DAYS_AGO:
+        return DayRange(*[today - timedelta(DAYS_AGO[text])] * 2)
+    if match := re.fullmatch(rf"(?:(this|last|next) )?({WEEKDAY})", text):
+        ahead = (["mon", "tue", "wed", "thu", "fri", "sat", "sun"].index(match[2][:3]) - today.weekday()) % 7
+        if future or match[1] == "next":
+            return DayRange(*[today + timedelta(ahead or 7)] * 2)
+        return DayRange(*[today + timedelta(ahead - 7 if ahead or match[1] == "last" else 0)] * 2)
+    return _unit(text, today) or _named(text, today, future) or _date(text, today, future)
+
+
+def _unit(text: str, today: date) -> DayRange | None:
+    """Read `this month`, `last week`, `past 3 months`, `2 weeks ago`, `week before last`."""
+    match = _UNIT.fullmatch(text)
+    if match is None:
+        return None
+    which, count, unit = match[1], int(match[2] or 1), match[3]
+    length = relativedelta(**{"days" if unit in ("day", "week", "weekend") else "months": UNITS[unit]})
+    if match[4] != " ago" and unit != "weekend" and (match[2] or which == "past"):
+        return DayRange(today - length * count + DAY, today)
+    start = today - timedelta(today.weekday())
+    if unit == "weekend":
+        start += timedelta(5 if today.weekday() > 4 or which else -2)
+    elif unit == "day":
+        start = today
+    elif unit == "tax year":
+        start = date(today.year - (today < date(today.year, 4, 6)), 4, 6)
+    elif unit in ("month", "quarter", "year"):
+        start = date(today.year, (today.month - 1) // UNITS[unit] * UNITS[unit] + 1, 1)
+    back = (
+        count
+        if match[4] == " ago"
+        else {"next": -1, "this": 0, "current": 0, None: 0}.get(which, 1) + 2 * bool(match[4])
+    )
+    start -= length * back
+    return DayRange(start, start + DAY if unit == "weekend" else start + length - DAY)
+
+
+def _named(text: str, today: date, future: bool) -> DayRange | None:
+    """Read months, years, quarters, halves, seasons, tax years and holidays, with or without a year."""
+    if match := re.fullmatch(r"tax year (?:20)?(\d\d) ?[/-] ?(?:20)?(\d\d)", text):
+        start = date(2000 + int(match[1]), 4, 6)
+        return (
+            DayRange(start, start + relativedelta(years=1, days=-1))
+            if (start.year + 1) % 100 == int(match[2])
+            else None
+        )
+    which, name, stated = re.fullmatch(rf"(this |last |past )?(.*?)(?:(?:^| of |,? )({YEAR})| of year)?", text).groups()  # type: ignore[union-attr]
+    year = int(stated or today.year)
+    if holiday := next((days for pattern, days in WORDS["holidays"].items() if re.fullmatch(pattern, name)), None):
+        start, length = date(year, *holiday), relativedelta(days=1)
+    elif name in ("easter", "black friday"):
+        november = date(year, 11, 29)
+        start = easter(year) if name == "easter" else november - timedelta((november.weekday() - 4) % 7)
+        length = relativedelta(days=1)
+    else:
+        month, months = next((part for pattern, part in WORDS["parts"].items() if re.fullmatch(pattern, name)), (0, 0))
+        if not month or not (name or stated):
+            return None
+        start, length = date(year, month, 1), relativedelta(months=months)
+    if not stated and future:
+        start += relativedelta(years=start + length <= today)
+    elif not stated:
+        start -= relativedelta(years=start > today or (which == "last " and start + length > today))
+    return DayRange(start, start + length - DAY)
+
+
+def _date(text: str, today: date, future: bool) -> DayRange | None:
+    """Read a day of a month, with or without its month and year."""
+    match = re.fullmatch(
+        rf"(?:(?:{WEEKDAY}),? )?(\d{{1,2}})(st|nd|rd|th)?(?:(?: of)? (month \d+|\D+(?: {YEAR})?))?", text
+    )
+    if match is None or not (match[2] or match[3]):
+        return None
+    if match[3] and match[3].startswith("month "):
+        raise UsageError(f"Expected a date with the day before the month, got “{match[1]}/{match[3][6:]}”.")
+    month = (_named(match[3], today, future) or _unit(match[3], today)) if match[3] else None
+    if match[3] and (month is None or month.date_to - (month.date_from or today) > timedelta(31)):
+        return None
+    number, first = int(match[1]), (month and month.date_from) or today.replace(day=1)
+    if not 0 < number <= (calendar.monthrange(first.year, first.month)[1] if month else 31):
+        raise UsageError(f"{first:%B %Y} has no day {number}. Expected a day that exists.")
+    step = relativedelta(years=1) if month else relativedelta(months=1)
+    if not re.search(YEAR, text):
+        first += step * ((first.replace(day=number) < today) if future else -(first + timedelta(number - 1) > today))
+    start = first + relativedelta(day=number)
+    return DayRange(start, start)

@@ -1,0 +1,87 @@
+"""Propose tool calls without a language model: a linear head chooses the tools, rules find their arguments.
+
+    python benchmarks/understanding.py
+
+measures the calls on TellerChat.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
+from bankllm.assistant.understanding.slots import P, Slots
+from bankllm.assistant.understanding.tool_head import Embed, ToolHead
+
+SECOND = 0.5
+"""Probability from which a tool is called beside the likeliest one."""
+CLAUSE = 0.8
+"""Probability of a tool in one clause from which the clauses are read one by one."""
+CLAUSE_WHOLE = 0.1
+"""Probability of that tool in the whole message, at least."""
+REPEATED = {
+    "balance": ("account", "date"),
+    "spending": ("merchant", "category", "period"),
+    "transactions": ("merchant", "category", "period"),
+    "transfer": ("to",),
+}
+"""Tool → arguments of which several values make several calls: two shops, two months, two payees."""
+
+MOVES = frozenset(("transfer", "set_limit"))
+"""Tools that are not proposed from earlier messages only: the last one must name an argument."""
+
+
+def propose(messages: Sequence[str], head: ToolHead, embed: Embed, names: Sequence[str] = ()) -> list[Call]:
+    """Return the calls that the last message asks for; empty if it asks for nothing that a tool does.
+
+    `embed` is the encoder that the head was trained on. `names` are the customer's own merchants and payees.
+    """
+    messages = messages[-1 - MAX_EARLIER :]
+    if P["nothing"].fullmatch(messages[-1]):
+        return []
+    whole = head.probabilities([messages], embed)[0]
+    if whole.argmax() == len(TOOL_NAMES):
+        return []
+    wishes = {
+        int(tool): messages[-1] for tool in (-whole[:-1]).argsort() if tool == whole.argmax() or whole[tool] > SECOND
+    }
+    message = messages[-1]
+    clauses = [part for part in P["clause"].split(message) if len(part.split()) > 1]
+    if 1 < len(clauses) <= MAX_CALLS:
+        said: dict[int, str] = {}
+        rows = head.probabilities([[*messages[:-1], clause] for clause in clauses], embed)
+        for clause, row in zip(clauses, rows, strict=True):
+            tool = int(row.argmax())
+            if tool < len(TOOL_NAMES) and row[tool] > CLAUSE and whole[tool] > CLAUSE_WHOLE:
+                start, end = message.find(said.get(tool, clause)), message.find(clause) + len(clause)
+                said[tool] = message[start:end]
+        wishes = said if len(said) > 1 else wishes
+    calls = [
+        call
+        for tool, text in wishes.items()
+        for call in read(TOOL_NAMES[tool], [*messages[:-1], text], head.ordinary, names)
+    ]
+    return calls[:MAX_CALLS]
+
+
+def read(tool: str, messages: Sequence[str], ordinary: Mapping[str, int], names: Sequence[str] = ()) -> list[Call]:
+    """Return the calls of one tool for the last message; what it lacks is taken from the earlier ones."""
+    found: dict[str, list[str]] = {}
+    for message in reversed(messages):
+        values = {
+            name: list(dict.fromkeys(values))
+            for name, values in Slots(message, ordinary, names).read(tool).items()
+            if values
+        }
+        if found and tool in ("knowledge", "human_agent"):
+            break
+        if values and not found and tool in MOVES and message != messages[-1]:
+            return []
+        if {"merchant", "category"} & found.keys():
+            values = {name: value for name, value in values.items() if name not in ("merchant", "category")}
+        found = values | found
+    if tool == "report_card":
+        found.setdefault("kind", ["lost"])
+    several = [len(values) for name, values in found.items() if name in REPEATED.get(tool, ())]
+    return [
+        {"tool": tool} | {name: values[min(number, len(values) - 1)] for name, values in found.items()}
+        for number in range(max(several, default=1))
+    ]

@@ -1,0 +1,209 @@
+"""Find the arguments of a tool in a message by rules. Every value is copied, as a language model copies it."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+
+from rapidfuzz import fuzz, utils
+
+from bankllm.assistant.bank.tools import MAX_CALLS, copied_arguments
+from bankllm.assistant.understanding import amounts, patterns, periods
+from bankllm.errors import UsageError
+
+Span = tuple[int, int]
+"""Start and end of a value in a message."""
+
+FREQUENT = 300
+"""Words of a lower rank are never a name unless they have a capital letter."""
+LONGEST = 9
+"""Words of the longest period or amount that is read."""
+SAME_NAME = 88
+"""RapidFuzz's ratio above which words are one of the customer's own names."""
+P = patterns("patterns")
+ARGUMENTS = patterns("arguments")
+ORDERS = patterns("orders")
+_WORD = re.compile(r"[^\W_][\w'’&.*+-]*")
+_TITLES = frozenset(("mr.", "mrs.", "ms.", "dr.", "st.", "messrs."))
+_NAME = re.compile(r"(?P<who>(?:u+ )*)(?P<name>C+(?: (?:k+ |& ){0,2}C+)*)|u+(?: u+)*")
+"""A name among kinds of words: `C`apital letter, `u`nknown, `k` for a link such as "of"."""
+
+
+class Slots:
+    def __init__(self, message: str, ordinary: Mapping[str, int], names: Sequence[str] = ()) -> None:
+        """`ordinary` has words that are no names, with their rank by frequency; `names` are the customer's own."""
+        self.message, self.rest = message, message
+        self.ordinary, self.names = ordinary, names
+
+    def read(self, tool: str) -> dict[str, list[str]]:
+        """Return the arguments that the message names; several values of one if it asks about several."""
+        if tool == "report_card":
+            return {"kind": [kind for kind in ("stolen", "lost") if P[kind].search(self.message)][:1]}
+        if tool == "knowledge":
+            return {"question": [self._question()]}
+        if tool == "human_agent":
+            return {"reason": P["reason"].findall(self.message)[:1]}
+        readers: dict[str, Callable[[], list[str]]] = {
+            "reference": lambda: self._take(self._known("reference")[:1]),
+            "from": lambda: self._take(self._known("from")[:1]),
+            "period": lambda: self._take(self._periods(lambda words: periods.period(words, date.today()))),
+            "date": lambda: self._take(self._days()),
+            "limit": lambda: self._take(self._known("limit")[:1]),
+            "order": lambda: [
+                order for order, pattern in ORDERS.items() if re.search(rf"\b(?:{pattern.pattern})", self.rest, re.I)
+            ][:1],
+            "minimum": lambda: self._take(self._bound("minimum")),
+            "maximum": lambda: self._take(self._bound("maximum")),
+            "amount": lambda: self._take(_final(self.message, list(self._runs(amounts.amount)))),
+            "account": lambda: self._take(self._known("account")[: MAX_CALLS if tool == "balance" else 1]),
+            "card": lambda: self._take(self._known("card")[:1]),
+            "to": lambda: self._take(
+                self._known("own_account")[:1] or self._named("payee", 2) or self._after("payee_after")
+            ),
+            "direction": lambda: ["in"] if P["income"].search(self.message) else [],
+        }
+        wanted = (
+            copied_arguments(tool)
+            | ({"order"} if tool == "transactions" else set())
+            | ({"direction"} if tool == "spending" else set())
+        )
+        found = {argument: read() for argument, read in readers.items() if argument in wanted}
+        if "merchant" in wanted:
+            categories = self._known("category")
+            certain = categories and not all(P["weak_category"].fullmatch(self.message, *span) for span in categories)
+            found["merchant"] = self._take(self._named("merchant", 4 if certain else 2 if categories else 1))
+            if not found["merchant"]:
+                found["category"] = self._take(categories or self._after("category_after"))
+            if not found["merchant"] and not found["category"]:
+                found["merchant"] = self._take(self._after("merchant_after"))
+        return found
+
+    def _take(self, spans: Sequence[Span]) -> list[str]:
+        """Return the values at `spans`, and hide them from the arguments that are read later."""
+        for start, end in spans:
+            self.rest = self.rest[:start] + "|" * (end - start) + self.rest[end:]
+        return [self.message[start:end] for start, end in spans]
+
+    def _known(self, argument: str) -> list[Span]:
+        spans = []
+        for match in re.finditer(rf"\b(?:{ARGUMENTS[argument].pattern})(?!\w)", self.rest, re.IGNORECASE):
+            group = next((number for number in range(1, len(match.groups()) + 1) if match[number]), 0)
+            if not P["no_name"].fullmatch(match[group]):
+                start, end = match.span(group)
+                quoted = self.message[start] in "\"“'‘"
+                spans.append((start + quoted, end - quoted))
+        return _final(self.message, spans)
+
+    def _runs(self, read: Callable[[str], object], start: re.Pattern[str] | None = None) -> Iterator[Span]:
+        """Yield the longest pieces of the message that `read` understands, or refuses with an error."""
+        tokens = [match.span() for match in re.finditer(r"[^\s|(\"'“‘][^\s|]*", self.rest)]
+        after = 0
+        for number, (begin, _) in enumerate(tokens):
+            if begin < after or (start and not start.match(self.rest, begin)):
+                continue
+            for _, end in reversed(tokens[number : number + LONGEST]):
+                piece = re.sub(r"(?:['’]s)?[.,;:?!)\"'”…]*$", "", self.rest[begin:end])
+                try:
+                    understood = bool(piece) and "|" not in piece and read(piece) is not None
+                except UsageError:
+                    understood = True
+                if understood and not P["no_period"].fullmatch(piece):
+                    after = begin + len(piece)
+                    yield begin, after
+                    break
+
+    def _days(self) -> list[Span]:
+        return _final(
+            self.message,
+            list(self._runs(lambda words: periods.day(words, date.today(), future=True), P["period_start"])),
+        )
+
+    def _periods(self, read: Callable[[str], object]) -> list[Span]:
+        spans = []
+        for start, end in self._runs(read, P["period_start"]):
+            piece, before, after = (
+                self.message[start:end].lower(),
+                self.message[:start].lower(),
+                self.message[end:].lower(),
+            )
+            if piece.startswith("from ") and not re.search(r" (?:to|till?|until|through) ", piece):
+                start += len("from the ") if piece.startswith("from the ") else len("from ")
+            modal = piece == "may" and re.match(r" (?:i|we|you|he|she|they|be|have|it)\b", after)
+            unit = re.fullmatch(r"(?:[^lptnc]\w* )?(?:day|week|month|year|quarter|weekend)s?", piece)
+            if not modal and not (unit and not re.search(r"\b(?:the|at|of|over|within|for) (?:the )?$", before)):
+                spans.append((start, end))
+        for match in P["since"].finditer(self.message):
+            start, end = match.start(), match.start() + len(match[0].rstrip())
+            known = next((span[1] for span in spans if span[0] == start), start)
+            if known == start or not P["since_ends"].match(self.message[known:end] + "\n"):
+                spans = [span for span in spans if not start <= span[0] < end] + [(start, end)]
+        for match in P["named_period"].finditer(self.message):
+            if not any(start < match.end() and match.start() < end for start, end in spans):
+                spans.append(match.span())
+        return _final(self.message, sorted(spans))
+
+    def _bound(self, which: str) -> list[Span]:
+        return [span for span in self._runs(amounts.amount) if P[which].search(self.rest[: span[0]])][:1]
+
+    def _named(self, kind: str, least: int) -> list[Span]:
+        """Find merchants or payees: a name of the customer's own, or words that are likely names."""
+        words = [match.span() for match in _WORD.finditer(self.rest)]
+        for name in self.names:
+            for first, last in zip(words, words[len(name.split()) - 1 :], strict=False):
+                if fuzz.ratio(self.rest[first[0] : last[1]], name, processor=utils.default_process) > SAME_NAME:
+                    return [(first[0], last[1])]
+        kinds = _WORD.sub(self._kind, self.rest)
+        spans: list[Span] = []
+        scores: list[int] = []
+        for match in _NAME.finditer(kinds):
+            start, end = match.span("name") if match["name"] else match.span()
+            before, capital = self.rest[: match.start()], kinds[start] == "C"
+            score = 2 * bool(P[f"{kind}_link"].search(before)) + bool(P["verb_after"].match(self.rest[end:]))
+            score += 2 * (capital and start > 0 and not re.search(r"[.?!] $", before))
+            score += self.rest[start:end].split()[0].lower() not in self.ordinary
+            if spans and P["listed"].fullmatch(self.rest[spans[-1][1] : start]):
+                scores[-1] = score = max(score, scores[-1])
+            spans.append((start, end))
+            scores.append(score)
+        best = max(max(scores, default=0), least)
+        return _final(self.message, [span for score, span in zip(scores, spans, strict=True) if score == best])[
+            :MAX_CALLS
+        ]
+
+    def _kind(self, match: re.Match[str]) -> str:
+        word = match[0] if match[0].lower() in _TITLES else match[0].rstrip(".'’-")
+        base = re.sub(r"['’]s$", "", word)
+        if base.lower() in self.ordinary:
+            word = base
+        known = word.lower() in self.ordinary or word[0].isdigit() or (len(word) < 3 and word.islower())
+        capital = (
+            word[0].isupper()
+            and not word.startswith("I'")
+            and word not in ("I", "The")
+            and (match.start() > 0 or not known)
+        )
+        kind = "C" if capital else "k" if word.lower() in ("of", "the") else "." if known else "u"
+        return kind * len(word) + match[0][len(word) :]
+
+    def _after(self, links: str) -> list[Span]:
+        """Find the first word after one of the links that is rare enough for a name."""
+        for link in P[links].finditer(self.rest):
+            word = _WORD.match(self.rest, link.end())
+            if word and self.ordinary.get(word[0].lower(), FREQUENT) >= FREQUENT:
+                return [(word.start(), word.start() + len(word[0].rstrip(".'’-")))]
+        return []
+
+    def _question(self) -> str:
+        sentences = re.split(r"(?<=[.?!])\s+", self.message)
+        asked = [sentence for sentence in sentences if sentence.endswith("?")]
+        text = asked[0] if len(asked) == 1 else self.message
+        lead = P["lead"].match(text)
+        return P["trail"].sub("", text[lead.end() if lead else 0 :]) or self.message
+
+
+def _final(message: str, spans: list[Span]) -> list[Span]:
+    """Drop values that the customer takes back: before “no, I mean”, and after “not”."""
+    kept = [span for span in spans if not P["taken_back"].search(message[: span[0]])]
+    for number in range(len(kept) - 1, 0, -1):
+        if P["correction"].search(message[kept[number - 1][1] : kept[number][0]]):
+            return kept[number:]
+    return kept

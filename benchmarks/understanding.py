@@ -1,0 +1,178 @@
+"""Train the head that chooses tools, and measure the encoder with rules on TellerChat.
+
+    python benchmarks/understanding.py --train         # 5-fold cross-validation, then the packaged head
+    python benchmarks/understanding.py                 # the test set
+    python benchmarks/understanding.py --questions F   # JSON Lines of {"message", "means": {"tool", "period_words", …}}
+
+The figures are those of `bankllm.training.language_model.task_scores`, by which a language model is judged.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
+
+from bankllm.assistant.bank.tools import TOOL_NAMES, Call
+from bankllm.assistant.understanding import periods, rules, tool_head
+from bankllm.assistant.understanding.tool_head import ToolHead
+from bankllm.datasets import tellerchat
+from bankllm.datasets.tellerchat import Understand
+from bankllm.errors import UsageError
+from bankllm.evidence.statistics.statistic import STATISTICS
+from bankllm.training.language_model import task_scores
+from bankllm.vectors.embedder import Embedder
+
+C = 30.0
+"""scikit-learn's `C`, chosen by cross-validation among 3, 10, 30."""
+DATA = tellerchat.FOLDER.parent
+WORD = re.compile(r"[^\W_][\w'’&.*+-]*")
+
+
+def words(texts: Iterable[str]) -> Counter[str]:
+    """Word → number of texts with it."""
+    return Counter(word for text in texts for word in {word.lower().rstrip(".'’-") for word in WORD.findall(text)})
+
+
+def ordinary(examples: Sequence[Understand]) -> dict[str, int]:
+    """Words of the messages, of the articles and of Teller77 that are no names → rank by frequency."""
+    named: Counter[str] = Counter()
+    plain: Counter[str] = Counter()
+    for example in examples:
+        names = [call[argument] for call in example.calls for argument in ("merchant", "to") if argument in call]
+        named += words(names)
+        text = "\n".join(example.messages)
+        for name in names:
+            text = text.replace(name, " ")
+        plain += words(text.split("\n"))
+    ranks = {
+        word: rank for rank, (word, count) in enumerate(plain.most_common()) if count > 1 and count >= 2 * named[word]
+    }
+    other = words(
+        re.split(
+            r"[\n\"]",
+            (DATA / "knowledge.json").read_text("utf-8") + (DATA / "teller77" / "train.csv").read_text("utf-8"),
+        )
+    )
+    return ranks | {
+        word: len(plain) for word, count in other.items() if count > 1 and not named[word] and word not in ranks
+    }
+
+
+def fit(examples: Sequence[Understand], features: np.ndarray) -> ToolHead:
+    """Fit a softmax over the tools and "no tool"; an example of n tools counts 1/n for each."""
+    labels = np.array(
+        [[any(call["tool"] == tool for call in one.calls) for tool in TOOL_NAMES] + [not one.calls] for one in examples]
+    )
+    rows, classes = np.nonzero(labels)
+    model = LogisticRegression(C=C, max_iter=200)
+    model.fit(sparse.csr_matrix(features[rows]), classes, sample_weight=1 / labels.sum(axis=1)[rows])
+    weight = np.ascontiguousarray(model.coef_, dtype=np.float16)  # safetensors writes an array as it lies in memory
+    return ToolHead(weight.astype(np.float32), model.intercept_.astype(np.float32), ordinary(examples))
+
+
+def train(embedder: Embedder) -> None:
+    """Print cross-validated results, then write the head of all examples with the hash of its data."""
+    examples = tellerchat.load(Understand, "train")
+    features = tool_head.features([one.messages for one in examples], embedder.encode)
+    results = []
+    for fitted, held_out in KFold(5, shuffle=True, random_state=0).split(features):
+        head = fit([examples[row] for row in fitted], features[fitted])
+        results += [(examples[row], rules.propose(examples[row].messages, head, embedder.encode)) for row in held_out]
+    report("5-fold cross-validation", results)
+    head = fit(examples, features)
+    data = hashlib.sha256((tellerchat.FOLDER / "understand_train.jsonl").read_bytes()).hexdigest()
+    metadata = {
+        "tools": json.dumps(TOOL_NAMES),
+        "ordinary": json.dumps(head.ordinary),
+        "data_sha256": data,
+        "encoder": embedder.model_id,
+    }
+    save_file({"weight": head.weight.astype(np.float16, order="C"), "bias": head.bias}, tool_head.HEAD, metadata)
+    print(f"{tool_head.HEAD}: {tool_head.HEAD.stat().st_size:,} bytes")
+
+
+def report(name: str, results: Sequence[tuple[Understand, Sequence[Call]]]) -> None:
+    """Print the figures by which a language model is judged (`task_scores`), in all and by phenomenon."""
+    rows = task_scores.understand_rows([example for example, _ in results], [json.dumps(calls) for _, calls in results])
+    print(f"{name}, {len(rows)} examples:")
+    for title, _, statistic, parameters in task_scores.UNDERSTAND.values():
+        found = STATISTICS.get(statistic)(rows, **parameters)
+        print(f"  {title:36}{found.value:.3f}  {found.ci95}")
+    for phenomenon, some in groupby(sorted(task_scores.by_phenomenon(rows), key=_phenomenon), _phenomenon):
+        right = [row["actual"] == row["predicted"] for row in some]
+        print(f"  {phenomenon:36}{sum(right) / len(right):.3f}  of {len(right)}")
+
+
+def _phenomenon(row: Mapping[str, object]) -> str:
+    return str(row["phenomenon"])
+
+
+def _days(words: str | None, today: date) -> object:
+    try:
+        return periods.period(words, today) if words else None
+    except UsageError as error:
+        return str(error)
+
+
+def questions(path: Path, head: ToolHead, embedder: Embedder) -> None:
+    """Print the shares of questions whose tool, period (as days), merchant and category are right."""
+    today, right = date.today(), Counter[str]()
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for row in rows:
+        means: Mapping[str, str | None] = row["means"]
+        calls = rules.propose([row["message"]], head, embedder.encode)
+        call: Call = next(
+            (one for one in calls if one["tool"] == means["tool"]), calls[0] if calls else {"tool": "none"}
+        )
+        wanted, got = _days(means["period_words"], today), _days(call.get("period"), today)
+        names = [(means.get(name) or "").lower() for name in ("merchant", "category")]
+        found = [call.get(name, "").lower() for name in ("merchant", "category")]
+        checks = {
+            "tool": call["tool"] == means["tool"],
+            "period": got == wanted if wanted else call.get("period") == means["period_words"],
+            "merchant or category": found == names,
+            "period resolved": wanted is not None or means["period_words"] is None,
+        }
+        right.update(name for name, holds in checks.items() if holds)
+        right["tool, period, merchant or category"] += all(list(checks.values())[:3])
+        right["one call"] += len(calls) == 1
+    for name, count in right.items():
+        print(f"  {name:36}{count:4} of {len(rows)}  {count / len(rows):.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--questions", type=Path)
+    arguments = parser.parse_args()
+    embedder = Embedder()
+    if arguments.train:
+        return train(embedder)
+    head = ToolHead.load()
+    if arguments.questions:
+        return questions(arguments.questions, head, embedder)
+    examples = tellerchat.load(Understand, "test")
+    results, times = [], []
+    for example in examples:
+        embedder.clear_cache()
+        began = time.perf_counter()
+        results.append((example, rules.propose(example.messages, head, embedder.encode)))
+        times.append(1000 * (time.perf_counter() - began))
+    report("test set", results)
+    print(f"  median {np.median(times):.1f} ms, 95 % {np.percentile(times, 95):.1f} ms a message")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Words for periods and days become dates, or None, or an error that names them."""
+
+from datetime import date
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from bankllm.assistant.understanding.periods import day, period
+from bankllm.errors import UsageError
+
+TODAY = date(2026, 11, 29)
+"""A Sunday."""
+
+
+@pytest.mark.parametrize(
+    ("words", "begin", "end"),
+    [
+        ("yesterday", "2026-11-28", "2026-11-28"),
+        ("Last  Month", "2026-10-01", "2026-10-31"),
+        ("this month", "2026-11-01", "2026-11-29"),
+        ("last 3 months", "2026-08-30", "2026-11-29"),
+        ("past six months", "2026-05-30", "2026-11-29"),
+        ("last fortnight", "2026-11-16", "2026-11-29"),
+        ("a fortnight ago", "2026-11-09", "2026-11-15"),
+        ("week before last", "2026-11-09", "2026-11-15"),
+        ("this weekend", "2026-11-28", "2026-11-29"),
+        ("last weekend", "2026-11-21", "2026-11-22"),
+        ("last Sunday", "2026-11-22", "2026-11-22"),
+        ("Friday night", "2026-11-27", "2026-11-27"),
+        ("October", "2026-10-01", "2026-10-31"),
+        ("Ocotber", "2026-10-01", "2026-10-31"),
+        ("December", "2025-12-01", "2025-12-31"),
+        ("last november", "2025-11-01", "2025-11-30"),
+        ("may 2024", "2024-05-01", "2024-05-31"),
+        ("twenty twenty three", "2023-01-01", "2023-12-31"),
+        ("q3", "2026-07-01", "2026-09-30"),
+        ("last quarter", "2026-07-01", "2026-09-30"),
+        ("first half of 2025", "2025-01-01", "2025-06-30"),
+        ("winter", "2025-12-01", "2026-02-28"),
+        ("this tax year", "2026-04-06", "2026-11-29"),
+        ("tax year 23/24", "2023-04-06", "2024-04-05"),
+        ("3/4", "2026-04-03", "2026-04-03"),
+        ("the 31st", "2026-10-31", "2026-10-31"),
+        ("17th of last month", "2026-10-17", "2026-10-17"),
+        ("29 February 2024", "2024-02-29", "2024-02-29"),
+        ("since 1 January", "2026-01-01", "2026-11-29"),
+        ("since the start of the year", "2026-01-01", "2026-11-29"),
+        ("after 20 November", "2026-11-21", "2026-11-29"),
+        ("between 3 and 9 May", "2026-05-03", "2026-05-09"),
+        ("3-17 august", "2026-08-03", "2026-08-17"),
+        ("from November to January", "2025-11-01", "2026-01-31"),
+        ("Boxing Day to New Year's Day", "2025-12-26", "2026-01-01"),
+        ("from 6 April 2024 to 5 April 2025", "2024-04-06", "2025-04-05"),
+        ("since Easter", "2026-04-05", "2026-11-29"),
+        ("Black Friday", "2026-11-27", "2026-11-27"),
+    ],
+)
+def test_words_become_days(words: str, begin: str, end: str) -> None:
+    assert period(words, TODAY) == (date.fromisoformat(begin), date.fromisoformat(end))
+
+
+def test_a_period_may_have_no_beginning() -> None:
+    assert period("before Easter", TODAY) == (None, date(2026, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "words", ["", "since payday", "since I moved out", "Ramadan", "charm", "match", "q5", "soon", "café"]
+)
+def test_what_stays_unclear_is_none(words: str) -> None:
+    assert period(words, TODAY) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["the 31st of February", "30 feb 2025", "May 32", "10/13", "next month", "2027", "since 2030",
+     "between 9 and 3 May", "from 9 may 2026 to 3 may 2026", "tomorrow"],
+)  # fmt: skip
+def test_impossible_and_future_days_are_errors_that_name_them(words: str) -> None:
+    with pytest.raises(UsageError, match="Expected") as raised:
+        period(words, TODAY)
+    assert any(part in str(raised.value) for part in (words, "February", "May 2026"))
+
+
+def test_a_transfer_is_on_the_next_such_day_and_a_balance_on_the_latest() -> None:
+    assert day("Friday", TODAY, future=True) == date(2026, 12, 4)
+    assert day("Friday", TODAY, future=False) == date(2026, 11, 27)
+    assert day("20th", TODAY, future=True) == date(2026, 12, 20)
+    assert day("by the end of the month", TODAY, future=True) == date(2026, 11, 30)
+    assert day("1st of December", TODAY, future=False) == date(2025, 12, 1)
+    assert day("last month", TODAY, future=False) is None
+    with pytest.raises(UsageError, match="no day 31"):
+        day("31 February", TODAY, future=True)
+
+
+@hypothesis.given(strategies.text(max_size=40), strategies.dates(date(2000, 1, 1), date(2100, 1, 1)))
+def test_any_text_is_days_in_order_or_none_or_an_error(words: str, today: date) -> None:
+    try:
+        found = period(words, today)
+    except UsageError:
+        return
+    assert found is None or (found.date_from or found.date_to) <= found.date_to <= today
+
+
+VOCABULARY = [
+    "last",
+    "next",
+    "this",
+    "the",
+    "2",
+    "31st",
+    "29",
+    "feb",
+    "may",
+    "3/4",
+    "2024",
+    "between",
+    "and",
+    "to",
+    "from",
+    "since",
+    "of",
+    "month",
+    "weeks",
+    "ago",
+    "quarter",
+    "end",
+    "before",
+    "-",
+    "friday",
+]
+
+
+@hypothesis.given(
+    strategies.lists(strategies.sampled_from(VOCABULARY), max_size=6),
+    strategies.dates(date(2000, 1, 1), date(2100, 1, 1)),
+)
+def test_words_of_periods_in_any_order_are_safe(words: list[str], today: date) -> None:
+    for future in (False, True):
+        try:
+            found = day(" ".join(words), today, future=future)
+        except UsageError:
+            continue
+        assert found is None or not future or found >= today or "2024" in words or "ago" in words or "last" in words
+    try:
+        found = period(" ".join(words), today)
+    except UsageError:
+        return
+    assert found is None or (found.date_from or found.date_to) <= found.date_to <= today

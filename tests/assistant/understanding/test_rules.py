@@ -1,0 +1,81 @@
+"""The encoder's head and the rules propose calls, without a language model."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import save_file
+
+from bankllm.assistant.bank.tools import Call, parse_calls
+from bankllm.assistant.understanding.rules import propose
+from bankllm.assistant.understanding.tool_head import HEAD, ToolHead
+from bankllm.datasets import tellerchat
+from bankllm.datasets.tellerchat import Understand
+from bankllm.errors import ModelError
+from bankllm.vectors.embedder import Embedder
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return Embedder()
+
+
+def proposed(embedder: Embedder, *messages: str, names: Sequence[str] = ()) -> list[Call]:
+    return propose(messages, ToolHead.load(), embedder.encode, names)
+
+
+def test_one_wish(embedder: Embedder) -> None:
+    assert proposed(embedder, "How much did I spend at Lidl in October?") == [
+        {"tool": "spending", "merchant": "Lidl", "period": "October"}
+    ]
+    assert proposed(embedder, "please freeze my credit card") == [{"tool": "freeze_card", "card": "credit"}]
+
+
+def test_several_wishes_are_several_calls(embedder: Embedder) -> None:
+    calls = proposed(embedder, "What is my balance? And freeze my debit card.")
+    assert calls == [{"tool": "balance"}, {"tool": "freeze_card", "card": "debit"}]
+    calls = proposed(embedder, "How much did I spend at Costa and Nero in May?")
+    assert [call.get("merchant") for call in calls] == ["Costa", "Nero"]
+
+
+def test_a_follow_up_takes_what_it_lacks_from_before(embedder: Embedder) -> None:
+    calls = proposed(embedder, "how much did i spend at costa in may", "and june?")
+    assert calls == [{"tool": "spending", "merchant": "costa", "period": "june"}]
+
+
+@pytest.mark.parametrize(
+    "message", ["yes", "No thanks.", "never mind", "forget it", "ok, go ahead", "😀", "the cat sat on the mat"]
+)
+def test_nothing_is_proposed_without_a_wish(embedder: Embedder, message: str) -> None:
+    assert proposed(embedder, "send 50 to mum", message) == []
+
+
+def test_calls_are_valid_and_copied(embedder: Embedder) -> None:
+    head = ToolHead.load()
+    for example in tellerchat.load(Understand, "train")[::40]:
+        calls = propose(example.messages, head, embedder.encode)
+        assert parse_calls(json.dumps(calls), example.messages) == (tuple(calls), ())
+
+
+def test_forty_wishes_are_at_most_five_calls(embedder: Embedder) -> None:
+    message = " and ".join(f"send {number} to {name}" for number in range(1, 21) for name in ("Raj", "Ngozi"))
+    assert len(proposed(embedder, message)) <= 5
+
+
+def test_the_packaged_head_is_small_and_names_its_data() -> None:
+    from safetensors import safe_open
+
+    assert HEAD.stat().st_size <= 200_000
+    with safe_open(HEAD, framework="numpy") as file:
+        assert set(file.metadata()) == {"tools", "ordinary", "data_sha256", "encoder"}
+
+
+def test_a_missing_or_foreign_head_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="--train"):
+        ToolHead.load(tmp_path / "none.safetensors")
+    head = ToolHead.load()
+    other = tmp_path / "other.safetensors"
+    save_file({"weight": head.weight, "bias": head.bias}, other, {"tools": '["fly"]', "ordinary": "{}"})
+    with pytest.raises(ModelError, match="other tools"):
+        ToolHead.load(other)

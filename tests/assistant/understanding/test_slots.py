@@ -1,0 +1,74 @@
+"""Rules copy the arguments of a known tool from a message."""
+
+import json
+
+import pytest
+
+from bankllm.assistant.bank.tools import parse_calls
+from bankllm.assistant.understanding.rules import read
+from bankllm.assistant.understanding.slots import Slots
+from bankllm.assistant.understanding.tool_head import ToolHead
+from bankllm.datasets import tellerchat
+from bankllm.datasets.tellerchat import Understand
+
+ORDINARY = ToolHead.load().ordinary
+
+
+@pytest.mark.parametrize(
+    ("tool", "message", "expected"),
+    [
+        ("spending", "How much did I spend at Tesco in October?", {"merchant": ["Tesco"], "period": ["October"]}),
+        ("spending", "groceries since the 1st pls", {"category": ["groceries"], "period": ["since the 1st"]}),
+        ("spending", "uber since I moved out?", {"merchant": ["uber"], "period": ["since I moved out"]}),
+        ("spending", "May I know what I paid Café Zoë last week", {"merchant": ["Café Zoë"], "period": ["last week"]}),
+        (
+            "spending",
+            "was it Netflix or Spotify this year",
+            {"merchant": ["Netflix", "Spotify"], "period": ["this year"]},
+        ),
+        ("spending", "what did I earn from Upwork", {"merchant": ["Upwork"], "direction": ["in"]}),
+        ("spending", "petrol on the 31st of February", {"category": ["petrol"], "period": ["31st of February"]}),
+        (
+            "transactions",
+            "my last five payments over £20",
+            {"limit": ["five"], "order": ["newest"], "minimum": ["£20"]},
+        ),
+        (
+            "transactions",
+            "Aldi, between 10 and 20 euros",
+            {"merchant": ["Aldi"], "minimum": ["10"], "maximum": ["20 euros"]},
+        ),
+        (
+            "transfer",
+            "send £50 to Aoife O’Brien tomorrow",
+            {"amount": ["£50"], "to": ["Aoife O’Brien"], "date": ["tomorrow"]},
+        ),
+        (
+            "transfer",
+            'pay Raj 20, no wait, 30, put "rent" on it',
+            {"amount": ["30"], "to": ["Raj"], "reference": ["rent"]},
+        ),
+        ("transfer", "move 2k from savings to joint", {"amount": ["2k"], "from": ["savings"], "to": ["joint"]}),
+        ("balance", "what is in my holiday pot", {"account": ["holiday pot"]}),
+        ("freeze_card", "block the card ending 4471", {"card": ["4471"]}),
+        ("report_card", "it's not lost, someone nicked it", {"kind": ["stolen"]}),
+        ("knowledge", "Hi, can you tell me what a fee abroad is? Thanks", {"question": ["what a fee abroad is"]}),
+        ("human_agent", "a person please, about my late wife's pension.", {"reason": ["my late wife's pension"]}),
+    ],
+)
+def test_arguments_are_copied(tool: str, message: str, expected: dict[str, list[str]]) -> None:
+    found = {name: values for name, values in Slots(message, ORDINARY).read(tool).items() if values}
+    assert found == expected
+
+
+def test_a_customers_own_names_are_found_in_any_spelling() -> None:
+    names = ("Next", "Priyanka Deshmukh")
+    assert Slots("how much at next", ORDINARY, names).read("spending")["merchant"] == ["next"]
+    assert Slots("10 to priyanca deshmukh", ORDINARY, names).read("transfer")["to"] == ["priyanca deshmukh"]
+
+
+def test_every_value_is_a_piece_of_the_message() -> None:
+    for example in tellerchat.load(Understand, "train")[::5]:
+        for call in example.calls:
+            calls = read(call["tool"], example.messages, ORDINARY)
+            assert parse_calls(json.dumps(calls[:5]), example.messages).dropped == ()
