@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bankllm.datasets import Dataset, load, normalise
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import Message, VectorService
 
@@ -38,10 +39,17 @@ class SearchScope:
     ids: Mapping[str, int]
     """Id of each row → index of its text in the corpus."""
 
-    def search(self, service: VectorService, query: str, top_k: int, vector: np.ndarray | None = None) -> list[Match]:
-        """Return the `top_k` nearest texts of this scope. `vector` is the embedding of `query`, if it is known."""
+    def search(
+        self,
+        service: VectorService,
+        query: str,
+        top_k: int,
+        vector: np.ndarray | None = None,
+        mode: Mode = "dense",
+    ) -> list[Match]:
+        """Return the `top_k` best texts of this scope. `vector` is the embedding of `query`, if it is known."""
         place = service.for_user(self.name) if self.scope == "customer" else service.collection(self.name)
-        return place.search(query, top_k, mode="dense", vector=vector)
+        return place.search(query, top_k, mode=mode, vector=vector)
 
 
 class FilledMemory(NamedTuple):

@@ -1,4 +1,4 @@
-"""Plots of vector search: a map of the texts, times, cache hit rates, and growth with the rows."""
+"""Plots of vector search: a map of the texts, quality by mode, times, and growth with the rows."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bankllm.lab import plots
-from bankllm.lab.plots import PlotRows
+from bankllm.lab.plots import Interval, PlotRows
 from bankllm.lab.vector_timing import GROWTH_AIMS
 
 if TYPE_CHECKING:
@@ -74,25 +74,31 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
 
 
 def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
-    """Draw the median times of embedding and searching, one bar per scope and source of the embedding."""
-    medians = pd.DataFrame(rows).groupby(["scope", "cached"], sort=False)[["embed_ms", "search_ms"]].median()
-    words = {"all": "all texts", "customer": "one customer", "no": "new", "memory": "in memory"}
-    names = [f"{words[scope]}, query {words[cached]}" for scope, cached in medians.index]
+    """Draw the median times of embedding and searching, one bar per mode, scope and source of the embedding."""
+    medians = pd.DataFrame(rows).groupby(["mode", "scope", "cached"], sort=False)[["embed_ms", "search_ms"]].median()
+    words = {"all": "all texts", "customer": "one customer", "no": "new query", "memory": "cached query"}
+    names = [f"{mode}, {words[scope]}, {words[cached]}" for mode, scope, cached in medians.index]
     numbers = [f"{embed:.2f} + {search:.2f}" for embed, search in medians.to_numpy()]
     parts = {"embedding the query": medians["embed_ms"].tolist(), "searching": medians["search_ms"].tolist()}
     plots.stacked_bars(axis, names, parts, numbers)
     plots.label(axis, title, "median time (ms)")
-
-
-def hit_rates(axis: "Axes", measured: Mapping[str, float], expected: Mapping[str, float]) -> None:
-    """Draw the cache's hit rates (0 … 1) as bars, with a mark at the expected rate."""
-    percent = {name: 100 * rate for name, rate in measured.items()}
-    plots.bars(axis, percent, title="Cache hit rate", unit="queries that needed no model (%)")
-    marked = [list(measured).index(name) for name in expected]
-    places = [100 * share for share in expected.values()]
-    axis.plot(places, marked, "|", color="black", markersize=17, label="expected (computed)")
-    axis.set_xlim(0, 116)
     plots.legend_below(axis)
+
+
+def retrieval_bars(axis: "Axes", groups: Mapping[str, Mapping[str, Interval]], *, title: str, unit: str) -> None:
+    """Draw a bar in % with its 95 % interval per group and mode; groups are name → mode → (value, low, high)."""
+    hatched = {"color": "white", "edgecolor": plots.ORANGE, "hatch": "////"}
+    looks: list[dict[str, Any]] = [{"color": plots.BLUE}, hatched, {"color": plots.GREEN}]
+    modes = list(next(iter(groups.values())))
+    for number, mode in enumerate(modes):
+        value, low, high = 100 * np.array([group[mode] for group in groups.values()]).T
+        x = np.arange(len(groups)) + 0.27 * (number - 1)
+        axis.bar(x, value, 0.25, label=mode, **looks[number])
+        axis.errorbar(x, value, (value - low, high - value), fmt="none", ecolor="#374151", elinewidth=1, capsize=2)
+    axis.set_xticks(range(len(groups)), list(groups))
+    axis.set_ylim(0, 100)
+    axis.grid(visible=False, axis="x")
+    plots.label(axis, title, "", unit)
 
 
 def growth_times(axis: "Axes", searches: PlotRows) -> None:

@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -11,10 +10,9 @@ from bankllm.errors import UsageError
 from bankllm.evidence.format import format_value
 from bankllm.evidence.records import Record
 from bankllm.lab.vector_corpus import SearchScope
+from bankllm.vectors.fusion import Mode
 from bankllm.vectors.service import VectorService
 
-Workload = Literal["distinct", "uniform", "zipf", "repeated"]
-REPEATED_QUERIES = 10
 TOP_K = 5
 TIMEOUT_S = 1.0
 """A stored row that is not found within this time, in s, counts as not found."""
@@ -23,63 +21,34 @@ GROWTH_AIMS = {15_000: 3, 100_000: 15, 1_000_000: 250}
 AIMS: Mapping[str, tuple[float, int]] = {
     "vectors.total.p95_ms": (15, 15_000),
     "vectors.search.p95_ms": (3, 15_000),
+    "vectors.hybrid.total.p95_ms": (20, 15_000),
     "vectors.customer.search.p95_ms": (1, 0),
     **{f"vectors.growth.n{size}.p95_ms": (limit, 0) for size, limit in GROWTH_AIMS.items()},
 }
 """Record id → (limit in ms on two idle cores, smallest number of texts for which the limit applies)."""
 
 
-def draw(queries: Sequence[str], workload: Workload, count: int, seed: int = 0) -> list[str]:
-    """Return the queries of a workload in order; `distinct` has up to `count` different ones.
-
-    The others draw `count` queries with replacement: `uniform` and `zipf` from up to `count` queries, with equal
-    probability or 1/n for the n-th; `repeated` from `REPEATED_QUERIES`. Raises `UsageError` if `queries` is empty.
-    """
-    if not queries:
-        raise UsageError("Expected at least 1 query to draw from, found none.")
-    generator = random.Random(seed)
-    pool = generator.sample(list(queries), min(count, len(queries)))
-    return pool if workload == "distinct" else generator.choices(pool, _popularity(workload, len(pool)), k=count)
-
-
-def expected_hit_rate(workload: Workload, queries: int, count: int) -> float:
-    """Return the expected hit rate of an unlimited cache: each text misses once."""
-    if workload == "distinct":
-        return 0.0
-    weights = np.array(_popularity(workload, min(queries, count)))
-    return float(1 - np.sum(1 - (1 - weights / weights.sum()) ** count) / count)
-
-
-def _popularity(workload: Workload, texts: int) -> list[float]:
-    if workload == "repeated":
-        return [float(rank <= REPEATED_QUERIES) for rank in range(1, texts + 1)]
-    return [1 / rank if workload == "zipf" else 1.0 for rank in range(1, texts + 1)]
-
-
 def time_searches(
     service: VectorService,
     queries: Sequence[str],
     scopes: Sequence[SearchScope],
-    workload: Workload,
     *,
     count: int,
-    cache: str = "cold",
+    mode: Mode = "dense",
     seed: int = 0,
 ) -> list[dict[str, object]]:
-    """Search the queries of `draw`, each in a random one of the scopes. The same seed repeats the same searches.
+    """Search up to `count` different queries, each in a random one of the scopes. A seed repeats the same searches.
 
-    Returns one row per search: `workload`, `cache` (its state before the workload, as named by the caller), `scope` and
-    `place` (kind and name), `cached` (source of the embedding: `memory`, the process's cache, or `no`, the model),
-    `embed_ms`, `search_ms`, `total_ms`, `matches`, `foreign_matches` (outside the scope; must be 0), and `top_score`.
-    Raises `UsageError` without queries or without scopes.
+    Returns one row per search: `mode`, `scope` and `place` (kind and name), `cached` (source of the embedding:
+    `memory`, the process's cache, or `no`, the model), `embed_ms`, `search_ms`, `total_ms`, `matches`,
+    `foreign_matches` (outside the scope; must be 0), and `top_score`. Raises `UsageError` without queries or scopes.
     """
-    if not scopes:
-        raise UsageError("Expected at least 1 scope to search, found none.")
+    for what, found in (("query", queries), ("scope", scopes)):
+        if not found:
+            raise UsageError(f"Expected at least 1 {what} to search, found none.")
     generator = random.Random(seed)
-    return [
-        {"workload": workload, "cache": cache, **_time_one(service, query, generator.choice(scopes))}
-        for query in draw(queries, workload, count, seed)
-    ]
+    drawn = generator.sample(list(queries), min(count, len(queries)))
+    return [_time_one(service, query, generator.choice(scopes), mode) for query in drawn]
 
 
 def time_until_found(
@@ -127,14 +96,15 @@ def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
     return rows
 
 
-def _time_one(service: VectorService, query: str, place: SearchScope) -> dict[str, object]:
+def _time_one(service: VectorService, query: str, place: SearchScope, mode: Mode) -> dict[str, object]:
     hits = service.embedder.counts.hits
     start = time.perf_counter()
     vector = service.embedder.encode([query])[0]
     embedded = time.perf_counter()
-    matches = place.search(service, query, TOP_K, vector)
+    matches = place.search(service, query, TOP_K, vector, mode)
     done = time.perf_counter()
     return {
+        "mode": mode,
         "scope": place.scope,
         "place": place.name,
         "cached": "memory" if service.embedder.counts.hits > hits else "no",

@@ -29,3 +29,12 @@ def test_labels_on_the_map_do_not_overlap() -> None:
     boxes = [text.get_window_extent() for text in axis.texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert sum(len(dots.get_offsets()) for dots in axis.collections) == len(intents)
+
+
+def test_bars_show_each_modes_value_and_interval() -> None:
+    _, (axis,) = plots.new_figure()
+    group = {"dense": (0.5, 0.4, 0.6), "lexical": (0.3, 0.2, 0.45), "hybrid": (0.6, 0.5, 0.7)}
+    vector_plots.retrieval_bars(axis, {"code": group, "name": group}, title="Quality", unit="nDCG@10 (%)")
+    bars = [bar for container in axis.containers for bar in container if hasattr(bar, "get_height")]
+    assert [round(bar.get_height()) for bar in bars] == [50, 50, 30, 30, 60, 60]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["code", "name"]

@@ -4,7 +4,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bankllm.datasets import load
@@ -12,10 +11,7 @@ from bankllm.errors import UsageError
 from bankllm.lab.vector_corpus import FilledMemory, SearchScope, fill, gather
 from bankllm.lab.vector_timing import (
     AIMS,
-    REPEATED_QUERIES,
     compare_with_aims,
-    draw,
-    expected_hit_rate,
     time_searches,
     time_until_found,
 )
@@ -32,31 +28,12 @@ def filled(service: VectorService) -> FilledMemory:
     return memory
 
 
-def test_each_workload_draws_as_its_name_says() -> None:
-    assert len(set(draw(QUERIES, "distinct", 1000))) == 60
-    assert len(draw(QUERIES, "uniform", 1000)) == 1000
-    assert len(set(draw(QUERIES, "repeated", 1000))) == REPEATED_QUERIES
-    zipf = draw(QUERIES, "zipf", 6000)
-    counts = sorted((zipf.count(query) for query in set(zipf)), reverse=True)
-    assert counts[0] / counts[9] == pytest.approx(10, rel=0.5)
-    assert draw(QUERIES, "zipf", 9, seed=1) == draw(QUERIES, "zipf", 9, seed=1) != draw(QUERIES, "zipf", 9, seed=2)
-    with pytest.raises(UsageError, match="found none"):
-        draw([], "distinct", 1)
-
-
-def test_the_expected_hit_rate_is_the_mean_of_many_draws() -> None:
-    for workload in ("distinct", "uniform", "zipf", "repeated"):
-        drawn = [draw(QUERIES, workload, 50, seed) for seed in range(200)]
-        hits = 1 - np.mean([len(set(queries)) / len(queries) for queries in drawn])
-        assert expected_hit_rate(workload, len(QUERIES), 50) == pytest.approx(hits, abs=0.01), workload
-
-
 def test_search_rows_have_the_source_of_the_embedding(tmp_path: Path) -> None:
     with open_service(tmp_path / "memory.sqlite", embedder=fake_embedder()) as service:
         memory = filled(service)
-        cold = time_searches(service, QUERIES, memory.customers, "distinct", count=20)
-        warm = time_searches(service, QUERIES, [memory.everything], "distinct", count=20, cache="warm")
-        again = time_searches(service, QUERIES, memory.customers, "distinct", count=20)
+        cold = time_searches(service, QUERIES, memory.customers, count=20)
+        warm = time_searches(service, QUERIES, [memory.everything], count=20, mode="hybrid")
+        again = time_searches(service, QUERIES, memory.customers, count=20)
     for rows, cached in ((cold, "no"), (warm, "memory"), (again, "memory")):
         assert len(rows) == 20
         assert {row["cached"] for row in rows} == {cached}
@@ -65,7 +42,7 @@ def test_search_rows_have_the_source_of_the_embedding(tmp_path: Path) -> None:
         assert all(row["total_ms"] == pytest.approx(row["embed_ms"] + row["search_ms"]) for row in rows)
     places = [row["place"] for row in cold]
     assert places == [row["place"] for row in again], "the same seed repeats the same searches"
-    assert {(row["scope"], row["cache"]) for row in warm} == {("all", "warm")}
+    assert {(row["scope"], row["mode"]) for row in warm} == {("all", "hybrid")}
 
 
 def test_a_foreign_match_is_counted() -> None:
@@ -73,10 +50,12 @@ def test_a_foreign_match_is_counted() -> None:
         memory = filled(service)
         first = memory.customers[0]
         wrong = SearchScope("customer", memory.customers[1].name, first.ids)
-        (row,) = time_searches(service, QUERIES, [wrong], "distinct", count=1)
+        (row,) = time_searches(service, QUERIES, [wrong], count=1)
         assert row["foreign_matches"] == row["matches"] == 5
         with pytest.raises(UsageError, match="at least 1 scope"):
-            time_searches(service, QUERIES, [], "distinct", count=1)
+            time_searches(service, QUERIES, [], count=1)
+        with pytest.raises(UsageError, match="at least 1 query"):
+            time_searches(service, [], [wrong], count=1)
 
 
 def test_a_stored_text_is_found_by_another_service_in_its_first_search(tmp_path: Path) -> None:
@@ -115,6 +94,7 @@ def test_an_aim_is_held_not_held_or_not_comparable() -> None:
     assert [row["verdict"] for row in rows] == [
         "held",
         "not comparable: the aim is for at least 15,000 texts, found 400",
+        "not measured",
         "not held",
         "not measured: p95 needs 130 samples",
         *["not measured"] * 2,
