@@ -1,0 +1,124 @@
+"""SmolLM2's weights, with an adapter merged into them, as a GGUF file in the user's cache."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bankllm.errors import ModelError
+from bankllm.model import base_models, smollm2
+from bankllm.model.cached_files import cached_path
+from bankllm.model.quiet_loading import quiet_loading
+from bankllm.settings import Settings
+from bankllm.util.atomic_files import flush_to_disk
+from bankllm.util.file_hash import sha256_of
+
+FORMAT = 1
+"""Version of the files. Increase it when their content changes, so that a cached file is not used."""
+FILE_TYPES = {"F16": 1, "Q8_0": 7}
+
+
+def cached_gguf(base: base_models.BaseModel, adapter: Path | None, kind: str, settings: Settings) -> Path:
+    """Return the path of the GGUF file, after writing it if it is missing (10 s).
+
+    Raises `ModelError` if the base model is not the packaged SmolLM2, or if the adapter cannot be merged.
+    """
+    key = hashlib.sha256(f"{FORMAT} {kind} {base.sha256}".encode())
+    for path in sorted(adapter.glob("adapter_*")) if adapter else ():
+        key.update(f"\n{path.name} {sha256_of(path)}".encode())
+    path = cached_path(f"{base.name}-{key.hexdigest()[:16]}.gguf", settings)
+    if not path.exists():
+        write_gguf(merged_model(base, adapter, settings), base, kind, path)
+    return path
+
+
+def merged_model(base: base_models.BaseModel, adapter: Path | None, settings: Settings) -> Any:
+    """Load the base model in fp32 on the CPU, and merge the LoRA adapter into it. Raises `ModelError`."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    location = base_models.ready_to_load(base, settings)
+    fault = f"The language model {base.name} cannot be loaded"
+    try:
+        with quiet_loading():
+            options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+            loaded: Any = AutoModelForCausalLM.from_pretrained(location, **options)
+            model, report = loaded
+            base_models.check_tensors(base, report["missing_keys"])
+            if adapter is not None:
+                from peft import PeftModel
+
+                fault = f"The adapter {adapter} cannot be loaded on {base.name}"
+                if not (adapter / "adapter_config.json").exists():
+                    raise FileNotFoundError("adapter_config.json is missing")
+                model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except Exception as error:  # those of transformers, PEFT and safetensors have no common base
+        if isinstance(error, ModelError):
+            raise
+        reason = (str(error).strip() or "no message").splitlines()[0][:200]
+        raise ModelError(
+            f"{fault} ({type(error).__name__}: {reason}). Expected a causal language model and an adapter that was "
+            "trained on it."
+        ) from error
+    return model.eval()
+
+
+def write_gguf(model: Any, base: base_models.BaseModel, kind: str, path: Path) -> None:
+    """Write a model of SmolLM2's shape to a GGUF file; matrices as `kind`, vectors in fp32. Complete or not at all.
+
+    Configuration and tokenizer are those of the package's file. Raises `ModelError` for another base model.
+    """
+    source = smollm2.gguf_file() if base.name == smollm2.NAME else None
+    if source is None:
+        raise ModelError(
+            f"OpenVINO gets its weights as GGUF, which bankllm writes for {smollm2.NAME} only; the base model is "
+            f"{base.name}. Use the engine transformers, or install the package: {smollm2.INSTALL}"
+        )
+    import gguf
+
+    skipped = ("GGUF.", "general.architecture", "general.file_type")
+    with _complete(path) as partial:
+        writer = gguf.GGUFWriter(partial, arch="llama")
+        for field in gguf.GGUFReader(source).fields.values():
+            if not field.name.startswith(skipped):
+                of = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+                writer.add_key_value(field.name, field.contents(), field.types[0], of)
+        writer.add_file_type(FILE_TYPES[kind])
+        config = model.config
+        names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+        for name, tensor in model.state_dict().items():
+            if name == "lm_head.weight":  # the same tensor as the embedding
+                continue
+            array = tensor.float().numpy()
+            for projection, count in heads.items():
+                if projection in name:  # GGUF has the two halves of each head interleaved
+                    rows, columns = array.shape
+                    array = array.reshape(count, 2, rows // count // 2, columns).swapaxes(1, 2).reshape(array.shape)
+            form = gguf.GGMLQuantizationType["F32" if array.ndim == 1 else kind]
+            data = gguf.quantize(np.ascontiguousarray(array), form)
+            writer.add_tensor(str(names.get_name(name, try_suffixes=(".weight",))), data, raw_dtype=form)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; the file is at `path` at the end of the block. Raises `ModelError` on a full disk."""
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".gguf-") as folder:
+            partial = Path(folder) / path.name
+            yield partial
+            flush_to_disk(partial)
+            partial.replace(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be written ({error.strerror}). Nothing was kept. Free some space (up to 300 MB), or set "
+            "BANKLLM_CACHE to another folder."
+        ) from error

@@ -1,0 +1,132 @@
+"""Generation in OpenVINO GenAI on a CPU: requests join and leave the batch between two tokens.
+
+OpenVINO rounds the offsets of the package's 4-bit weights, and no greedy text stays the same. So it gets the converted
+weights, with the adapter merged into them, as a GGUF file in 16 bits, and computes in fp32.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bankllm.errors import ModelError
+from bankllm.model import base_models
+from bankllm.model.generation.gguf_file import cached_gguf
+from bankllm.model.generation.json_grammar import json_grammar
+from bankllm.model.generation.streams import Finish, GenerationRequest, TextStream, chat_tokenizer, failure, prompt_ids
+from bankllm.settings import Settings
+
+PROPERTIES = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "KV_CACHE_PRECISION": "f32",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+}
+"""The same texts as torch. By default OpenVINO rounds activations to 8 bits and the cache of keys and values, too."""
+MAX_STREAMS = 64
+"""Requests in a batch; further ones wait."""
+MAX_BATCH_TOKENS = 1024
+"""Tokens per step; a longer prompt is read in several steps."""
+
+
+class OpenVinoEngine:
+    def __init__(
+        self,
+        base: base_models.BaseModel,
+        adapter: Path | None,
+        settings: Settings,
+        weights: str = "F16",
+        properties: dict[str, Any] | None = None,
+    ) -> None:
+        """Load the model. `weights`: the type in the GGUF file, `F16` or `Q8_0`. Raises `ModelError`."""
+        import openvino_genai
+
+        self.name = f"openvino:{base.name}"
+        self._tokenizer: Any = chat_tokenizer(base_models.ready_to_load(base, settings), base.name)
+        path = cached_gguf(base, adapter, weights, settings)
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.max_num_seqs, scheduler.max_num_batched_tokens = MAX_STREAMS, MAX_BATCH_TOKENS
+        try:
+            self._pipeline = openvino_genai.ContinuousBatchingPipeline(
+                str(path), scheduler, "CPU", PROPERTIES if properties is None else properties
+            )
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO cannot load {path} ({str(error).strip().splitlines()[-1][:200]}).") from error
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._running: dict[TextStream, Any] = {}
+        self._next, self._closed = 0, False
+        self._thread = threading.Thread(target=self._run, name="generation", daemon=True)
+        self._thread.start()
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[TextStream]:
+        import openvino
+
+        prompts = [prompt_ids(self._tokenizer, request) for request in requests]
+        configs = [self._config(request) for request in requests]
+        streams = [TextStream(self._tokenizer) for _ in requests]
+        with self._work:
+            if self._closed:
+                raise ModelError(f"{self.name} is closed.")
+            for stream, ids, config in zip(streams, prompts, configs, strict=True):
+                inputs = openvino.Tensor(np.array([ids], np.int64))
+                self._running[stream] = self._pipeline.add_request(self._next, inputs, config)
+                self._next += 1
+            self._work.notify()
+        return streams
+
+    def close(self) -> None:
+        with self._work:
+            self._closed = True
+            for stream in self._running:
+                stream.cancel()
+            self._work.notify()
+        self._thread.join()
+
+    def _config(self, request: GenerationRequest) -> Any:
+        import openvino_genai
+
+        end = self._tokenizer.eos_token_id
+        config = openvino_genai.GenerationConfig()
+        config.max_new_tokens, config.do_sample = request.max_tokens, False
+        config.eos_token_id, config.stop_token_ids = end, {end}
+        if request.schema is not None:
+            grammar = json_grammar(request.schema)
+            config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=grammar)
+        return config
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                self._work.wait_for(lambda: self._running or self._closed)
+                if not self._running:
+                    return
+                running = dict(self._running)
+            try:
+                self._pipeline.step()
+                for stream, handle in running.items():
+                    self._pass_on(stream, handle)
+            except (RuntimeError, ValueError) as error:
+                with self._work:
+                    failed, self._running = self._running, {}
+                for stream, handle in failed.items():
+                    handle.cancel()
+                    stream.put(failure(error, self.name))
+
+    def _pass_on(self, stream: TextStream, handle: Any) -> None:
+        """Put new tokens of one request into its stream, and end the stream after the last one."""
+        finish: Finish | None = None
+        while finish is None and handle.can_read():
+            output = next(iter(handle.read().values()))
+            if output.generated_ids:
+                stream.put(list(output.generated_ids))
+            reason = output.finish_reason.name
+            finish = {"STOP": "end", "LENGTH": "length"}.get(reason)  # type: ignore[assignment]
+        if finish is None and stream.cancelled.is_set():
+            handle.cancel()
+            finish = "cancelled"
+        if finish is not None:
+            with self._work:
+                self._running.pop(stream, None)
+            stream.put(finish)
