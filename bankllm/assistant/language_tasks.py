@@ -6,7 +6,7 @@ Training, evaluation and the service use these prompts. They are short, because 
 import json
 from collections.abc import Sequence
 
-from bankllm.assistant.bank.tools import MAX_EARLIER, Call
+from bankllm.assistant.bank.tools import MAX_EARLIER, Call, call_schemas
 
 Chat = list[dict[str, str]]
 """Messages with `role` and `content`, as chat templates read them."""
@@ -28,8 +28,11 @@ def word_prompt(message: str, facts: Sequence[str]) -> Chat:
 
 
 def calls_text(calls: Sequence[Call]) -> str:
-    """Return tool calls as the model writes them: JSON without spaces between the parts."""
-    return json.dumps([dict(call) for call in calls], ensure_ascii=False, separators=(",", ":"))
+    """Return tool calls as the model writes them: JSON without spaces, with the arguments in the schema's order."""
+    ordered = [
+        {name: call[name] for name in call_schemas()[call["tool"]]["properties"] if name in call} for call in calls
+    ]
+    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))
 
 
 def _line(text: str) -> str:

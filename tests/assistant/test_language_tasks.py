@@ -14,5 +14,10 @@ def test_no_text_can_look_like_a_control_token_or_another_line() -> None:
         assert [line.partition(":")[0] for line in content.split("\n")] in (["Message"], ["Fact", "Message"])
 
 
+def test_arguments_are_written_in_the_order_of_the_schema() -> None:
+    call = {"to": "mum", "tool": "transfer", "amount": "£5"}
+    assert calls_text([call]) == '[{"tool":"transfer","amount":"£5","to":"mum"}]'
+
+
 def test_calls_are_written_without_spaces() -> None:
     assert calls_text([{"tool": "spending", "merchant": "Café"}]) == '[{"tool":"spending","merchant":"Café"}]'

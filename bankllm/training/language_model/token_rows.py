@@ -3,6 +3,7 @@
 rows = token_rows(tellerchat.read(path), tokenizer, max_length=512)
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ def _fault(example: Example) -> str:
     if isinstance(example, Word):
         lacking = [piece for piece in example.required if piece not in example.reply]
         return f"the reply lacks {lacking[0]!r}, which `required` lists." if lacking else ""
-    found = parse_calls(calls_text(example.calls), example.messages)
+    found = parse_calls(json.dumps(example.calls), example.messages)
     if found.dropped:
         return f"the value of {found.dropped[0]} is no piece of a message. Copy it letter by letter."
     return "" if len(found.calls) == len(example.calls) else "a call lacks a required argument."
