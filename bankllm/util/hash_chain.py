@@ -75,7 +75,7 @@ def verify(entries: Iterable[Mapping[str, Any]], key: bytes | None = None, kept:
     """Check all entries from the first on, and that the `kept` links are among them; return the last link.
 
     Raises `ChainBroken` if an entry was changed, removed, inserted or moved, or if entries at the end were removed that
-    a kept link proves. Without a kept link, a shortened chain cannot be told from a complete one.
+    a kept link proves. Without a kept link, a shortened chain looks like a complete one.
     """
     last, wanted = None, {link.number: link.hash for link in kept}
     for entry in entries:

@@ -73,7 +73,7 @@ def read_documents(source: Path, progress: bool = False) -> Documents:
 
 
 def is_below(source: Path, name: object) -> bool:
-    """Whether the file `name` is `source`, or lies in that folder."""
+    """Whether the file `name` is `source`, or is in that folder."""
     return isinstance(name, str) and source in (Path(name), *Path(name).parents)
 
 

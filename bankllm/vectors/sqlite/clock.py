@@ -19,5 +19,5 @@ class Clock:
 
 
 def _passed() -> float:
-    """Return seconds of a clock that nobody can set; it includes the time in which the machine sleeps, if it can."""
+    """Return seconds of a clock that cannot be set; it includes the time in which the machine sleeps, if it can."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -120,7 +120,8 @@ class Words:
 
         Also return the same for the query's numbers and codes only, if they carry much of the query's information.
         """
-        wanted = Counter(number for word in words(query) if (number := self.vocabulary.get(word)) is not None)
+        asked = words(query)
+        wanted = Counter(number for word in asked if (number := self.vocabulary.get(word)) is not None)
         places = np.full(len(self.vocabulary), -1, np.int32)  # may be shorter than words that are added meanwhile
         places[list(wanted)] = np.arange(len(wanted))
         place = places[self.numbers[: self.used]]
@@ -131,7 +132,7 @@ class Words:
         norms = K1 * (1 - B + B * self.lengths[: self.rows] / max(1.0, self.mean_length))
         parts = weights[place] * counts / (counts + norms[rows])
         scores = np.bincount(rows, parts, self.rows)
-        codes = {word for word in words(query) if not word.isalpha() and word in self.vocabulary}
+        codes = {word for word in asked if not word.isalpha() and word in self.vocabulary}
         whole = {word for word in codes if not any(word in other for other in codes - {word})}  # 203 is part of cr203
         has_code, is_code = (np.isin(list(wanted), [self.vocabulary[word] for word in some]) for some in (codes, whole))
         if weights[has_code].sum() <= CODE_SHARE * weights.sum():
