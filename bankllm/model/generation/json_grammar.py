@@ -1,6 +1,8 @@
-"""A JSON Schema as a grammar (GBNF) of JSON without spaces, which bounds the length of every text.
+"""A JSON Schema as a grammar (GBNF) of JSON without spaces.
 
 OpenVINO GenAI (xgrammar) reads JSON Schemas itself, but permits any number of spaces and line breaks between the parts.
+The grammar ignores `maxLength`, because xgrammar compiles a bounded repetition for seconds, in every request. The
+tokens of a request bound the text, and whoever reads the JSON checks the length.
 """
 
 import json
@@ -10,8 +12,6 @@ from typing import Any
 from bankllm.errors import UsageError
 
 CHARACTER = r"""char ::= [^"\\\x00-\x1f] | "\\" ["\\/bfnrt] | "\\u" [0-9a-f]{4}"""
-MAX_CHARACTERS = 400
-"""Characters of a string without `maxLength`."""
 
 
 def json_grammar(schema: Mapping[str, Any]) -> str:
@@ -35,9 +35,8 @@ def _rule(schema: Mapping[str, Any], rules: dict[str, str]) -> str:
         return f"({' | '.join(_rule(one, rules) for one in schema['anyOf'])})"
     match schema.get("type"):
         case "string":
-            least, most = schema.get("minLength", 0), schema.get("maxLength", MAX_CHARACTERS)
-            name = f"text{least}to{most}"
-            rules[name] = rf'"\"" char{{{least},{most}}} "\""'
+            name, many = ("words", "+") if schema.get("minLength") else ("text", "*")
+            rules[name] = rf'"\"" char{many} "\""'
             return name
         case "array":
             item, most = f"item{len(rules)}", schema.get("maxItems", 0)

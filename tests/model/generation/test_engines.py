@@ -36,6 +36,13 @@ def test_texts_come_in_pieces_and_in_the_order_of_the_requests(engine: Generatio
     assert constrained.finish == "end"
 
 
+def test_sixteen_constrained_requests_at_once_obey_the_schema(engine: GenerationEngine) -> None:
+    chats = [[{"role": "user", "content": f"Please pay Tom {amount} pounds."}] for amount in range(16)]
+    for stream in engine.generate([GenerationRequest(chat, 10, calls_schema()) for chat in chats]):
+        text = stream.text()
+        assert text.startswith('[{"tool":"') or text == "[]"
+
+
 def test_a_cancelled_text_ends(engine: GenerationEngine) -> None:
     stream = engine.generate([GenerationRequest(CHAT, 400)])[0]
     stream.cancel()
