@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bankllm.errors import UsageError
@@ -42,6 +43,9 @@ class Settings(BaseSettings):
     environment: str = Field("development", validation_alias=AliasChoices("BANKLLM_ENVIRONMENT", "ENVIRONMENT"))
     """With any other value than `development` the server starts only if it can check customers' tokens (`ENVIRONMENT`,
     or `BANKLLM_ENVIRONMENT` where another program uses that name)."""
+    today: date | None = None
+    """The day from which relative dates of customers count, such as `2026-11-29` (`BANKLLM_TODAY`); default: the
+    system's. Only for development: expiry, limits and the audit log always use the system's clock."""
     jwt_secret: SecretStr | None = None
     """Key for the HS256 signature of the customers' tokens (`BANKLLM_JWT_SECRET`)."""
     jwks_url: str | None = None
@@ -111,6 +115,13 @@ class Settings(BaseSettings):
     @classmethod
     def _plain(cls, value: str) -> str:
         return value.strip().lower()
+
+    @field_validator("today")
+    @classmethod
+    def _only_in_development(cls, value: date | None, fields: ValidationInfo) -> date | None:
+        if value and fields.data.get("environment") != "development":
+            raise ValueError("a fixed day is only allowed where ENVIRONMENT is development")
+        return value
 
 
 def get_settings() -> Settings:

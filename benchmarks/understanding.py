@@ -89,7 +89,10 @@ def train(embedder: Embedder) -> None:
     results = []
     for fitted, held_out in KFold(5, shuffle=True, random_state=0).split(features):
         head = fit([examples[row] for row in fitted], features[fitted])
-        results += [(examples[row], rules.propose(examples[row].messages, head, embedder.encode)) for row in held_out]
+        results += [
+            (examples[row], rules.propose(examples[row].messages, head, embedder.encode, date.today()))
+            for row in held_out
+        ]
     report("5-fold cross-validation", results)
     head = fit(examples, features)
     data = hashlib.sha256((tellerchat.FOLDER / "understand_train.jsonl").read_bytes()).hexdigest()
@@ -132,7 +135,7 @@ def questions(path: Path, head: ToolHead, embedder: Embedder) -> None:
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     for row in rows:
         means: Mapping[str, str | None] = row["means"]
-        calls = rules.propose([row["message"]], head, embedder.encode)
+        calls = rules.propose([row["message"]], head, embedder.encode, date.today())
         call: Call = next(
             (one for one in calls if one["tool"] == means["tool"]), calls[0] if calls else {"tool": "none"}
         )
@@ -168,7 +171,7 @@ def main() -> None:
     for example in examples:
         embedder.clear_cache()
         began = time.perf_counter()
-        results.append((example, rules.propose(example.messages, head, embedder.encode)))
+        results.append((example, rules.propose(example.messages, head, embedder.encode, date.today())))
         times.append(1000 * (time.perf_counter() - began))
     report("test set", results)
     print(f"  median {np.median(times):.1f} ms, 95 % {np.percentile(times, 95):.1f} ms a message")

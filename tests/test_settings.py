@@ -1,9 +1,11 @@
 """Settings are read from the environment, and secrets are never shown. Profiles have the documented sizes."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from bankllm.assistant.clock import today
 from bankllm.errors import UsageError
 from bankllm.profiles import PROFILES, get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
@@ -52,6 +54,19 @@ def test_a_number_has_a_default_and_a_lower_limit(
     assert getattr(get_settings(), name) == float(smallest)
     monkeypatch.setenv(f"BANKLLM_{name.upper()}", too_small)
     with pytest.raises(UsageError, match=f"BANKLLM_{name.upper()}: Input should be greater than"):
+        get_settings()
+
+
+def test_a_fixed_day_is_for_development_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert today(get_settings()) == date.today()
+    monkeypatch.setenv("BANKLLM_TODAY", "2026-11-29")
+    assert today(get_settings()) == date(2026, 11, 29)
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(UsageError, match=r"BANKLLM_TODAY.*only allowed where ENVIRONMENT is development"):
+        get_settings()
+    monkeypatch.setenv("ENVIRONMENT", "development")
+    monkeypatch.setenv("BANKLLM_TODAY", "31 February")
+    with pytest.raises(UsageError, match="BANKLLM_TODAY"):
         get_settings()
 
 

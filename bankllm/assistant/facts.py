@@ -1,15 +1,48 @@
-"""What a tool is asked and what it returns, and the registry of the tools (`TOOLS`).
+"""What a tool is asked, what is asked back, what a tool returns, and the registry of the tools (`TOOLS`).
 
 A reply may state only what a tool returned. Each module in `tools/` also words its facts; a responder either sends that
 text or lets a language model word the facts again.
 """
 
-from collections.abc import Callable, Set, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Set, Sized
+from dataclasses import dataclass, field
+from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank
+from bankllm.assistant.bank.tools import Call
 from bankllm.util.registry import Registry
 from bankllm.vectors.rows import Match
+
+
+@dataclass(frozen=True)
+class ReadyCall:
+    """A tool call whose copied words `understanding.resolve` turned into values."""
+
+    tool: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Only what the customer named. Days are ISO dates: `date`, or `date_from` and `date_to` (both included; without
+    `date_from` a period has no beginning). Amounts are integers: `amount_minor`, `minimum_minor`, `maximum_minor`, with
+    `currency` (ISO code). Names are the ledger's: `merchant`, `category`, `account_id`, `card_id`, `payee_id`,
+    `from_account_id`, `to_account_id`. `order`, `direction`, `kind`: values of `bank.tools`. `limit` is an integer;
+    `question`, `reason` and `reference` are the customer's words."""
+    unread: tuple[str, ...] = ()
+    """Sentences about arguments of a reading tool that fit nothing of the customer's, such as "There is no merchant
+    “Lidl” in your accounts." If there is one, the tool is not run and the sentences are the reply: a result without the
+    argument would answer another question."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the assistant must ask before it can run a call."""
+
+    tool: str
+    slot: str
+    """The argument of the call that the answer fills, e.g. `amount`, `to`, `card`."""
+    text: str
+    options: tuple[str, ...] = ()
+    """Answers to choose from; empty if the answer is free text."""
+    call: Call = field(default_factory=dict)
+    """The call as far as it is known, in words. `understanding.resolve.answered` adds the answer to it."""
 
 
 @dataclass(frozen=True)

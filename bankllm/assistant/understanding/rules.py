@@ -6,6 +6,7 @@ measures the calls on TellerChat.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.understanding.slots import P, Slots
@@ -29,7 +30,9 @@ MOVES = frozenset(("transfer", "set_limit"))
 """Tools that are not proposed from earlier messages only: the last one must name an argument."""
 
 
-def propose(messages: Sequence[str], head: ToolHead, embed: Embed, names: Sequence[str] = ()) -> list[Call]:
+def propose(
+    messages: Sequence[str], head: ToolHead, embed: Embed, today: date, names: Sequence[str] = ()
+) -> list[Call]:
     """Return the calls that the last message asks for; empty if it asks for nothing that a tool does.
 
     `embed` is the encoder that the head was trained on. `names` are the customer's own merchants and payees.
@@ -57,18 +60,20 @@ def propose(messages: Sequence[str], head: ToolHead, embed: Embed, names: Sequen
     calls = [
         call
         for tool, text in wishes.items()
-        for call in read(TOOL_NAMES[tool], [*messages[:-1], text], head.ordinary, names)
+        for call in read(TOOL_NAMES[tool], [*messages[:-1], text], head.ordinary, today, names)
     ]
     return calls[:MAX_CALLS]
 
 
-def read(tool: str, messages: Sequence[str], ordinary: Mapping[str, int], names: Sequence[str] = ()) -> list[Call]:
+def read(
+    tool: str, messages: Sequence[str], ordinary: Mapping[str, int], today: date, names: Sequence[str] = ()
+) -> list[Call]:
     """Return the calls of one tool for the last message; what it lacks is taken from the earlier ones."""
     found: dict[str, list[str]] = {}
     for message in reversed(messages):
         values = {
             name: list(dict.fromkeys(values))
-            for name, values in Slots(message, ordinary, names).read(tool).items()
+            for name, values in Slots(message, ordinary, today, names).read(tool).items()
             if values
         }
         if found and tool in ("knowledge", "human_agent"):

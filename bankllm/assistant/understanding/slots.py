@@ -29,10 +29,10 @@ _NAME = re.compile(r"(?P<who>(?:u+ )*)(?P<name>C+(?: (?:k+ |& ){0,2}C+)*)|u+(?: 
 
 
 class Slots:
-    def __init__(self, message: str, ordinary: Mapping[str, int], names: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, ordinary: Mapping[str, int], today: date, names: Sequence[str] = ()) -> None:
         """`ordinary` has words that are no names, with their rank by frequency; `names` are the customer's own."""
         self.message, self.rest = message, message
-        self.ordinary, self.names = ordinary, names
+        self.ordinary, self.today, self.names = ordinary, today, names
 
     def read(self, tool: str) -> dict[str, list[str]]:
         """Return the arguments that the message names; several values of one if it asks about several."""
@@ -45,7 +45,7 @@ class Slots:
         readers: dict[str, Callable[[], list[str]]] = {
             "reference": lambda: self._take(self._known("reference")[:1]),
             "from": lambda: self._take(self._known("from")[:1]),
-            "period": lambda: self._take(self._periods(lambda words: periods.period(words, date.today()))),
+            "period": lambda: self._take(self._periods(lambda words: periods.period(words, self.today))),
             "date": lambda: self._take(self._days()),
             "limit": lambda: self._take(self._known("limit")[:1]),
             "order": lambda: [
@@ -114,7 +114,7 @@ class Slots:
     def _days(self) -> list[Span]:
         return _final(
             self.message,
-            list(self._runs(lambda words: periods.day(words, date.today(), future=True), P["period_start"])),
+            list(self._runs(lambda words: periods.day(words, self.today, future=True), P["period_start"])),
         )
 
     def _periods(self, read: Callable[[str], object]) -> list[Span]:

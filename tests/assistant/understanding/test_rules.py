@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from bankllm.datasets.tellerchat import Understand
 from bankllm.errors import ModelError
 from bankllm.vectors.embedder import Embedder
 
+TODAY = date(2026, 11, 29)
+
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
@@ -22,7 +25,7 @@ def embedder() -> Embedder:
 
 
 def proposed(embedder: Embedder, *messages: str, names: Sequence[str] = ()) -> list[Call]:
-    return propose(messages, ToolHead.load(), embedder.encode, names)
+    return propose(messages, ToolHead.load(), embedder.encode, TODAY, names)
 
 
 def test_one_wish(embedder: Embedder) -> None:
@@ -54,7 +57,7 @@ def test_nothing_is_proposed_without_a_wish(embedder: Embedder, message: str) ->
 def test_calls_are_valid_and_copied(embedder: Embedder) -> None:
     head = ToolHead.load()
     for example in tellerchat.load(Understand, "train")[::40]:
-        calls = propose(example.messages, head, embedder.encode)
+        calls = propose(example.messages, head, embedder.encode, TODAY)
         assert parse_calls(json.dumps(calls), example.messages) == (tuple(calls), ())
 
 

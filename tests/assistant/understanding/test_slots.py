@@ -1,6 +1,7 @@
 """Rules copy the arguments of a known tool from a message."""
 
 import json
+from datetime import date
 
 import pytest
 
@@ -11,6 +12,7 @@ from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.datasets import tellerchat
 from bankllm.datasets.tellerchat import Understand
 
+TODAY = date(2026, 11, 29)
 ORDINARY = ToolHead.load().ordinary
 
 
@@ -57,18 +59,18 @@ ORDINARY = ToolHead.load().ordinary
     ],
 )
 def test_arguments_are_copied(tool: str, message: str, expected: dict[str, list[str]]) -> None:
-    found = {name: values for name, values in Slots(message, ORDINARY).read(tool).items() if values}
+    found = {name: values for name, values in Slots(message, ORDINARY, TODAY).read(tool).items() if values}
     assert found == expected
 
 
 def test_a_customers_own_names_are_found_in_any_spelling() -> None:
     names = ("Next", "Priyanka Deshmukh")
-    assert Slots("how much at next", ORDINARY, names).read("spending")["merchant"] == ["next"]
-    assert Slots("10 to priyanca deshmukh", ORDINARY, names).read("transfer")["to"] == ["priyanca deshmukh"]
+    assert Slots("how much at next", ORDINARY, TODAY, names).read("spending")["merchant"] == ["next"]
+    assert Slots("10 to priyanca deshmukh", ORDINARY, TODAY, names).read("transfer")["to"] == ["priyanca deshmukh"]
 
 
 def test_every_value_is_a_piece_of_the_message() -> None:
     for example in tellerchat.load(Understand, "train")[::5]:
         for call in example.calls:
-            calls = read(call["tool"], example.messages, ORDINARY)
+            calls = read(call["tool"], example.messages, ORDINARY, TODAY)
             assert parse_calls(json.dumps(calls[:5]), example.messages).dropped == ()
