@@ -12,10 +12,11 @@ from typing import Self
 
 import numpy as np
 
+from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank, open_bank
 from bankllm.assistant.batcher import Batcher
 from bankllm.assistant.decision import Decision, ask_back, decide, related
-from bankllm.assistant.facts import Request, tools_by_intent
+from bankllm.assistant.facts import TOOLS, ReadyCall, Request, tool_of
 from bankllm.assistant.followups import is_follow_up
 from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base, load_classifier, memory_embedder
 from bankllm.assistant.turn import ChatReply, Encoded, PendingChat
@@ -58,8 +59,8 @@ class ChatEngine:
         self.bank = bank
         self.responder = responder
         self.model = model_name(classifier.artifact)
-        self._tools = tools_by_intent()
-        if unanswered := sorted(set(classifier.label_names) - set(self._tools)):
+        articles = load_knowledge()
+        if unanswered := sorted(n for n in classifier.label_names if tool_of(n) == "knowledge" and n not in articles):
             raise ModelError(
                 f"The classifier has intents without an answer: {', '.join(unanswered[:5])}. Expected Banking77's "
                 "intents and the assistant's; train on the data set `assistant`, add articles to knowledge.json, or "
@@ -271,11 +272,13 @@ class ChatEngine:
         """Look up the facts of this customer, and yield the pieces of the reply; afterwards `pending.reply` is set."""
         decision = pending.decision
         earlier = related(matches, decision)
-        request = Request(pending.message, pending.customer_id, decision.intent, earlier)
+        tool = tool_of(decision.intent)
+        call = ReadyCall(tool, {"article": decision.intent} if tool == "knowledge" else {})
+        request = Request(pending.message, pending.customer_id, call, decision.intent, earlier)
         if decision.alternatives:
             facts = ask_back(decision.alternatives, earlier)
         else:
-            facts = self._tools[decision.intent].look_up(request, self.bank)
+            facts = TOOLS.get(tool)(request, self.bank)
         pending.end_stage("retrieve")
         pending.sources = facts.sources
         for item in self.responder.stream(request, facts):

@@ -4,7 +4,7 @@ A reply may state only what a tool returned. Each module in `tools/` also words 
 text or lets a language model word the facts again.
 """
 
-from collections.abc import Callable, Mapping, Set, Sized
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,8 @@ class Request:
     message: str
     """Account numbers are masked."""
     customer_id: str
-    intent: str
+    call: ReadyCall
+    intent: str = ""
     earlier: Match | None = None
     """An earlier message of the same customer about the same topic, masked and shortened for a quotation."""
 
@@ -58,29 +59,33 @@ class Request:
 @dataclass(frozen=True)
 class Facts:
     text: str
-    """The reply in the bank's own words."""
+    """The reply in the bank's own words. It restates what was understood."""
     lines: tuple[str, ...] = ()
     """The facts for a language model, which may state no other figure. They never contain the customer's own words: an
     amount that a customer claims is not a fact. Empty if `text` must be sent unchanged."""
     sources: tuple[str, ...] = ()
-    """`ledger:<account>`, `knowledge:<intent>`, `memory:<id>`."""
+    """`ledger:<account>`, `knowledge:<article>`, `memory:<id>`."""
     private: tuple[str, ...] = ()
     """Account numbers in `lines`, which a model on another machine must not see."""
+    result: dict[str, Any] | None = None
+    """The facts as data, for `ChatReply.calls`: JSON values, amounts in minor units. `rows` is a table."""
 
 
-@dataclass(frozen=True)
-class Tool:
-    intents: Set[str]
-    look_up: Callable[[Request, Bank], Facts]
-    """Returns facts of the request's customer only, and raises what the bank raises. Called from several threads."""
-
-
+Tool = Callable[[Request, Bank], Facts]
+"""Returns facts of the request's customer only, and raises what the bank raises. Called from several threads."""
 TOOLS: Registry[Tool] = Registry("tool", "bankllm.tools", "bankllm.assistant.tools")
+"""Tool by its name in `bank/tools.py`. A tool with the name of an intent answers that intent."""
+INTENT_TOOLS = {
+    "account_balance": "balance",
+    "goodbye": "small_talk",
+    "greeting": "small_talk",
+    "recent_transactions": "transactions",
+}
 
 
-def tools_by_intent() -> dict[str, Tool]:
-    """Intent → the tool that answers it. A tool of another package takes over the intents that it names."""
-    return {intent: tool for tool in map(TOOLS.get, TOOLS) for intent in tool.intents}
+def tool_of(intent: str) -> str:
+    """Return the name of the tool that answers an intent of the classifier: articles, if no other tool does."""
+    return intent if intent in TOOLS else INTENT_TOOLS.get(intent, "knowledge")
 
 
 def counted(rows: Sized, noun: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Account, Transaction
 from bankllm.assistant.decision import SMALL_TALK
-from bankllm.assistant.facts import Facts, Request, tools_by_intent
+from bankllm.assistant.facts import TOOLS, Facts, ReadyCall, Request, tool_of
 from bankllm.datasets.teller77 import ASSISTANT_INTENTS, banking77_labels
 from bankllm.vectors.rows import Match
 
@@ -36,11 +36,14 @@ class FewAccounts:
 
 def look_up(intent: str, *rows: Account | Transaction, message: str = "…", earlier: Match | None = None) -> Facts:
     bank: Any = FewAccounts(*rows)
-    return tools_by_intent()[intent].look_up(Request(message, "CUST001", intent, earlier), bank)
+    call = ReadyCall(tool_of(intent), {"article": intent})
+    return TOOLS.get(call.tool)(Request(message, "CUST001", call, intent, earlier), bank)
 
 
 def test_every_intent_of_the_assistant_has_a_tool() -> None:
-    assert set(tools_by_intent()) == {*banking77_labels(), *ASSISTANT_INTENTS}
+    articles = {intent for intent in (*banking77_labels(), *ASSISTANT_INTENTS) if tool_of(intent) == "knowledge"}
+    assert articles == {*banking77_labels(), "out_of_scope"}
+    assert articles <= load_knowledge().keys()
     assert set(ASSISTANT_INTENTS) > SMALL_TALK
 
 

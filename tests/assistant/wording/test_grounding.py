@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import open_bank
-from bankllm.assistant.facts import Facts, Request, tools_by_intent
-from bankllm.assistant.tools import knowledge_article
+from bankllm.assistant.facts import TOOLS, Facts, ReadyCall, Request
 from bankllm.assistant.wording.figures import find_figures
 from bankllm.assistant.wording.grounding import NotGrounded, grounded
 
@@ -75,16 +74,16 @@ def test_released_text_is_always_grounded(text: str, size: int) -> None:
         assert "".join(shown(cut(text, size))) == text.strip()
 
 
-def look_up(intent: str, customer: str) -> Facts:
-    return tools_by_intent()[intent].look_up(Request("…", customer, intent), open_bank())
+def look_up(tool: str, customer: str, **arguments: str) -> Facts:
+    return TOOLS.get(tool)(Request("…", customer, ReadyCall(tool, arguments)), open_bank())
 
 
-@pytest.mark.parametrize("intent", ["account_balance", "account_details", "recent_transactions"])
-def test_text_of_the_facts_is_grounded_only_in_the_facts_of_its_customer(intent: str) -> None:
+@pytest.mark.parametrize("tool", ["balance", "account_details", "transactions"])
+def test_text_of_the_facts_is_grounded_only_in_the_facts_of_its_customer(tool: str) -> None:
     for customer, other in itertools.pairwise((*CUSTOMERS, CUSTOMERS[0])):
-        listing = "\n".join(look_up(intent, customer).lines)
-        assert is_grounded(look_up(intent, customer).text, listing)
-        assert not is_grounded(look_up(intent, other).text, listing)
+        listing = "\n".join(look_up(tool, customer).lines)
+        assert is_grounded(look_up(tool, customer).text, listing)
+        assert not is_grounded(look_up(tool, other).text, listing)
 
 
 @pytest.mark.timeout(20)  # a regular expression with exponential backtracking would not finish
@@ -98,5 +97,5 @@ def test_check_is_fast_for_adversarial_texts(text: str) -> None:
 
 def test_each_article_is_grounded_in_its_own_listing() -> None:
     for id_ in load_knowledge():
-        facts = knowledge_article.look_up(Request("…", "CUST001", id_), open_bank())
+        facts = look_up("knowledge", "CUST001", article=id_)
         assert is_grounded(facts.text, "\n".join(facts.lines)), id_

@@ -1,9 +1,10 @@
 """The balances of the customer's accounts."""
 
 from bankllm.assistant.bank.ledger import Bank, format_money
-from bankllm.assistant.facts import TOOLS, Facts, Request, Tool, counted
+from bankllm.assistant.facts import TOOLS, Facts, Request, counted
 
 
+@TOOLS.register("balance")
 def look_up(request: Request, bank: Bank) -> Facts:
     accounts = bank.accounts(request.customer_id)
     amounts = [(account.name, format_money(account.balance_minor, account.currency)) for account in accounts]
@@ -13,6 +14,3 @@ def look_up(request: Request, bank: Bank) -> Facts:
         (counted(accounts, "account"), *(f"{name}: balance {amount}" for name, amount in amounts)),
         tuple(f"ledger:{account.account_id}" for account in accounts),
     )
-
-
-TOOLS.add("account_balance", Tool({"account_balance"}, look_up))

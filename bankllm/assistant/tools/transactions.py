@@ -1,13 +1,14 @@
 """The customer's latest transactions, as many as the message asks for."""
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, format_money
-from bankllm.assistant.facts import TOOLS, Facts, Request, Tool, counted
+from bankllm.assistant.facts import TOOLS, Facts, Request, counted
 from bankllm.assistant.followups import wanted_count
 
 USUAL_COUNT = 5
 """Transactions in a reply if the customer names no number."""
 
 
+@TOOLS.register("transactions")
 def look_up(request: Request, bank: Bank) -> Facts:
     rows = bank.transactions(request.customer_id, wanted_count(request.message, USUAL_COUNT))
     accounts = rows or bank.accounts(request.customer_id)
@@ -25,6 +26,3 @@ def _line(row: Transaction) -> str:
     amount, unsigned = format_money(row.amount_minor, row.currency), format_money(abs(row.amount_minor), row.currency)
     direction = "paid out" if row.amount_minor < 0 else "paid in"
     return f"{row.booked}: {row.description}, {amount} ({unsigned} {direction})"
-
-
-TOOLS.add("recent_transactions", Tool({"recent_transactions"}, look_up))

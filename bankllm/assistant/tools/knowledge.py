@@ -1,0 +1,19 @@
+"""A help article: the one that the search or the classifier chose (`article`)."""
+
+from bankllm.assistant.bank.knowledge import load_knowledge
+from bankllm.assistant.bank.ledger import Bank
+from bankllm.assistant.facts import TOOLS, Facts, Request
+
+ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a person."
+
+
+@TOOLS.register("knowledge")
+def look_up(request: Request, bank: Bank) -> Facts:
+    id_ = request.call.arguments["article"]
+    article = load_knowledge()[id_]
+    before, sources = "", (f"knowledge:{id_}",)
+    if request.earlier is not None:
+        before, sources = f" {ASKED_BEFORE}", (*sources, f"memory:{request.earlier.id}")
+    result = {"article": id_, "title": article.title, "updated": article.updated}
+    lines = (f"About “{article.title}”: {article.answer}",)
+    return Facts(f"{article.answer}{before}", lines, sources, result=result)
