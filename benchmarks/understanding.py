@@ -14,17 +14,18 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
 from bankllm.assistant.bank.tools import TOOL_NAMES, Call
+from bankllm.assistant.linear_head import LinearHead
 from bankllm.assistant.understanding import periods, rules, tool_head
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.datasets import tellerchat
@@ -78,8 +79,11 @@ def fit(examples: Sequence[Understand], features: np.ndarray) -> ToolHead:
     rows, classes = np.nonzero(labels)
     model = LogisticRegression(C=C, max_iter=200)
     model.fit(sparse.csr_matrix(features[rows]), classes, sample_weight=1 / labels.sum(axis=1)[rows])
-    weight = np.ascontiguousarray(model.coef_, dtype=np.float16)  # safetensors writes an array as it lies in memory
-    return ToolHead(weight.astype(np.float32), model.intercept_.astype(np.float32), ordinary(examples))
+    metadata = {"labels": json.dumps(TOOL_NAMES), "ordinary": json.dumps(ordinary(examples))}
+    linear = LinearHead(
+        model.coef_.astype(np.float16).astype(np.float32), model.intercept_.astype(np.float32), metadata
+    )
+    return ToolHead(linear, json.loads(metadata["ordinary"]))
 
 
 def train(embedder: Embedder) -> None:
@@ -96,13 +100,8 @@ def train(embedder: Embedder) -> None:
     report("5-fold cross-validation", results)
     head = fit(examples, features)
     data = hashlib.sha256((tellerchat.FOLDER / "understand_train.jsonl").read_bytes()).hexdigest()
-    metadata = {
-        "tools": json.dumps(TOOL_NAMES),
-        "ordinary": json.dumps(head.ordinary),
-        "data_sha256": data,
-        "encoder": embedder.model_id,
-    }
-    save_file({"weight": head.weight.astype(np.float16, order="C"), "bias": head.bias}, tool_head.HEAD, metadata)
+    origin = {"data_sha256": data, "encoder": embedder.model_id}
+    replace(head.linear, metadata={**head.linear.metadata, **origin}).save(tool_head.HEAD)
     print(f"{tool_head.HEAD}: {tool_head.HEAD.stat().st_size:,} bytes")
 
 

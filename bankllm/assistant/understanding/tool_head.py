@@ -5,24 +5,19 @@
 
 import json
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 
 from bankllm.assistant.bank.tools import TOOL_NAMES
+from bankllm.assistant.linear_head import LinearHead, hashed_words
 from bankllm.assistant.understanding import FOLDER, periods
-from bankllm.errors import ModelError
 
 HEAD = FOLDER / "head.safetensors"
 Embed = Callable[[list[str]], np.ndarray]
 """n texts → (n, dim) vectors of unit length."""
-BUCKETS = 1024
-"""Hash buckets for words and pairs of words, of the last message and of the earlier ones."""
 WORD_WEIGHT = 2.0
 """Length of the vector of words; embeddings have 1."""
 _DATE = re.compile(rf"\b(?:{periods.MONTH}|{periods.WEEKDAY}|{periods.YEAR})\b", re.IGNORECASE)
@@ -36,33 +31,20 @@ _NAME = re.compile(r"(?<=\w )[A-Z][\w'&]+")
 
 @dataclass(frozen=True)
 class ToolHead:
-    weight: np.ndarray
-    """(tools + 1, features) float32; the last row stands for "no tool"."""
-    bias: np.ndarray
-    """(tools + 1,) float32."""
+    linear: LinearHead
+    """Its classes are the tools, and "no tool" as the last one."""
     ordinary: Mapping[str, int]
     """Words that are no names in the training set → rank by frequency."""
 
     @classmethod
     def load(cls, path: Path = HEAD) -> "ToolHead":
         """Read a head. Raises `ModelError` if the file is missing, damaged, or of other tools."""
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata()
-                weight, bias = (file.get_tensor(name).astype(np.float32) for name in ("weight", "bias"))
-        except Exception as error:  # noqa: BLE001 (safetensors raises its own type for a damaged file)
-            raise ModelError(
-                f"The head in {path} cannot be read ({error}). Run benchmarks/understanding.py --train."
-            ) from None
-        if json.loads(metadata["tools"]) != list(TOOL_NAMES):
-            raise ModelError(f"The head in {path} knows other tools. Run benchmarks/understanding.py --train.")
-        return cls(weight, bias, json.loads(metadata["ordinary"]))
+        linear = LinearHead.load(path, TOOL_NAMES, "benchmarks/understanding.py --train")
+        return cls(linear, json.loads(linear.metadata["ordinary"]))
 
     def probabilities(self, conversations: Sequence[Sequence[str]], embed: Embed) -> np.ndarray:
         """Return (n, tools + 1) probabilities for n conversations, each up to three messages of a customer."""
-        logits = features(conversations, embed) @ self.weight.T + self.bias
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+        return self.linear.probabilities(features(conversations, embed))
 
 
 def features(conversations: Sequence[Sequence[str]], embed: Embed) -> np.ndarray:
@@ -79,10 +61,5 @@ def features(conversations: Sequence[Sequence[str]], embed: Embed) -> np.ndarray
 
 
 def _words(text: str) -> np.ndarray:
-    """Hash words and pairs of words, after names, dates and numbers became one word each; length 1."""
-    text = _NAME.sub(" CAP ", _NUMBER.sub(" NUM ", _DATE.sub(" DATE ", text)))
-    words = ["^", *re.findall(r"[\w']+|[?!]", text.lower()), "$"]
-    vector = np.zeros(BUCKETS, dtype=np.float32)
-    for token in [*words, *map(" ".join, pairwise(words))]:
-        vector[zlib.crc32(token.encode()) % BUCKETS] = 1
-    return vector / np.float32(np.sqrt(vector.sum()))
+    """The hashed words, after names, dates and numbers became one word each."""
+    return hashed_words(_NAME.sub(" CAP ", _NUMBER.sub(" NUM ", _DATE.sub(" DATE ", text))))
