@@ -51,7 +51,10 @@ class Settings(BaseSettings):
     jwks_url: str | None = None
     """URL of the identity provider's public keys (JSON Web Key Set), which check its tokens (`BANKLLM_JWKS_URL`)."""
     jwt_audience: str | None = None
-    """Value that a token's `aud` claim must contain (`BANKLLM_JWT_AUDIENCE`); if unset, `aud` is not checked."""
+    """Value that a token's `aud` claim must contain (`BANKLLM_JWT_AUDIENCE`); required where tokens are checked."""
+    audit_key: SecretStr | None = None
+    """Key of the audit log's chain, at least 32 bytes (`BANKLLM_AUDIT_KEY`); required outside development. Default in
+    development: the file LEDGER.audit-key beside the ledger, which is created once."""
     rate_limit: str | None = None
     """Rate limit per customer and worker, such as `60/minute`, or `off` (`BANKLLM_RATE_LIMIT`). Default: 120 per minute
     if customers authenticate with tokens, `off` in the demo without tokens."""

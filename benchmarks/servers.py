@@ -58,7 +58,7 @@ def ours(arguments: str = "") -> Contender:
         "bankllm serve",
         [sys.executable, "-m", "bankllm", "serve", *shlex.split(arguments)],
         path="/api/v1/chat",
-        environment={"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off"},
+        environment={"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_JWT_AUDIENCE": "bankllm", "BANKLLM_RATE_LIMIT": "off"},
         has_store=True,
     )
 

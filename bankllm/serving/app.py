@@ -18,12 +18,13 @@ from bankllm import __version__
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.turn import ChatReply
 from bankllm.errors import StoreError
-from bankllm.serving.auth import check_auth_settings, customer_of_token
+from bankllm.serving.auth import auth_enabled, check_auth_settings, customer_of, token_reader
 from bankllm.serving.chat_api import chat_routes
 from bankllm.serving.chat_page import page_routes
 from bankllm.serving.errors import Observe, describe_problems, install_handlers
 from bankllm.serving.health import health_routes
 from bankllm.serving.limits import RateLimit, RequestLimits
+from bankllm.serving.local_requests import LocalRequests
 from bankllm.serving.openai_api import openai_routes
 from bankllm.serving.tuning import freeze_gc
 from bankllm.settings import Settings
@@ -68,6 +69,8 @@ def create_app(
 
     summary = "A banking assistant that names its sources."
     app = FastAPI(title="bankllm", version=__version__, summary=summary, lifespan=lifespan)
+    if not auth_enabled(settings):
+        app.add_middleware(LocalRequests)
     app.add_middleware(RequestLimits)
     app.add_middleware(Observe, metrics=metrics)
     install_handlers(app)
@@ -84,7 +87,8 @@ def create_app(
             raise HTTPException(503, "The models are still loading. Try again in a moment.", {"Retry-After": "1"})
         return engine.result()
 
-    customer, limit = customer_of_token(settings), RateLimit(settings)
+    token, limit = token_reader(settings), RateLimit(settings)
+    customer = customer_of(token)
     app.include_router(health_routes(current, metrics))
     app.include_router(chat_routes(current, customer, limit))
     app.include_router(openai_routes(current, customer, limit))

@@ -1,20 +1,18 @@
-"""Authentication: verify the bearer token of a request and return its customer id.
+"""Authentication: verify the bearer token of a request and return its customer id and scopes.
 
-A token is a JSON Web Token (RFC 7519) whose `sub` claim is the customer id, signed with a shared secret (HS256,
-`BANKLLM_JWT_SECRET`) or by an identity provider that publishes its keys at `BANKLLM_JWKS_URL` (RS256, ES256). Without
-either (development only), requests need no token and the server listens only on a loopback address. The checks follow
-RFC 8725.
+A token is a JSON Web Token (RFC 7519) whose `sub` claim is the customer id and whose `aud` claim names this server,
+signed with a shared secret (HS256, `BANKLLM_JWT_SECRET`) or by an identity provider that publishes its keys at
+`BANKLLM_JWKS_URL` (RS256, ES256). Its `scope` claim (RFC 8693) lists what it permits beyond reading. Without either
+setting (development only), requests need no token; `local_requests` then restricts them. The checks follow RFC 8725.
 """
 
-import contextlib
-import ipaddress
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import jwt
 from cachetools import TTLCache
-from fastapi import HTTPException, Request, Security
+from fastapi import Depends, HTTPException, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
@@ -29,10 +27,34 @@ LEEWAY_S = 30
 MAX_TOKEN_CHARACTERS = 8192
 VERIFIED_S, VERIFIED_TOKENS = 60, 1024
 """How long, and for how many tokens, a verified signature is remembered. Checking it again takes 0.3 ms."""
+ACTIONS_SCOPE = "actions"
+"""Scope of a token that may propose, confirm and cancel actions."""
 TOKEN_FORMAT = (
-    "Send a JSON Web Token in the header Authorization: Bearer <token>. Its sub claim must be the customer id, and its "
-    "exp claim must be a time in the future."
+    "Send a JSON Web Token in the header Authorization: Bearer <token>. Its sub claim must be the customer id, its aud "
+    "claim must name this server, and its exp claim must be a time in the future."
 )
+
+
+class Token(NamedTuple):
+    """What a request may do. Without authentication (the demo) `customer_id` is None and every scope is given."""
+
+    customer_id: str | None
+    scopes: frozenset[str] | None
+    expires_s: int = 0
+
+    def permits(self, scope: str) -> bool:
+        return self.scopes is None or scope in self.scopes
+
+    def require(self, scope: str) -> None:
+        """Raise `HTTPException` 403 if the token does not have this scope."""
+        if not self.permits(scope):
+            challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+            missing = f"The token does not have the scope {scope}. Sign in again with a token that has it."
+            raise HTTPException(403, missing, {"WWW-Authenticate": challenge})
+
+
+ReadToken = Callable[..., Awaitable[Token]]
+"""A FastAPI dependency that verifies the request's token."""
 
 
 def auth_enabled(settings: Settings) -> bool:
@@ -40,9 +62,8 @@ def auth_enabled(settings: Settings) -> bool:
 
 
 def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
-    """Raise `UsageError` for both ways of authentication, a short secret, or no authentication that would be needed.
-
-    Authentication is needed outside development, and for a `host` that is not a loopback address.
+    """Raise `UsageError` for both ways of authentication, a short secret, no audience, or no authentication where it
+    is needed: outside development, and for a `host` that is not a loopback address.
     """
     if settings.jwt_secret and settings.jwks_url:
         raise UsageError("BANKLLM_JWT_SECRET and BANKLLM_JWKS_URL are both set. Expected only one. Unset the other.")
@@ -52,6 +73,11 @@ def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
             "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
     if auth_enabled(settings):
+        if not settings.jwt_audience:
+            raise UsageError(
+                "BANKLLM_JWT_AUDIENCE is not set. Without it, a token that was issued for another service could move "
+                "money here. Set it to the aud claim of this server's tokens."
+            )
         return
     if settings.environment != "development":
         raise UsageError(
@@ -66,40 +92,37 @@ def check_auth_settings(settings: Settings, host: str = "127.0.0.1") -> None:
         )
 
 
-def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]]:
-    """Return a FastAPI dependency that verifies the bearer token and returns its customer id.
+def token_reader(settings: Settings) -> ReadToken:
+    """Return a FastAPI dependency that verifies the bearer token.
 
-    The dependency returns None without authentication. It raises `HTTPException`: 401 for a token that is missing or
-    not valid, 403 for a remote client of a server without authentication, 503 if the identity provider is unavailable.
+    It raises `HTTPException`: 401 for a token that is missing or not valid, 503 if the identity provider cannot be
+    reached.
     """
     bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description=TOKEN_FORMAT)
     provider = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
-    verified: TTLCache[str, tuple[str, int]] = TTLCache(VERIFIED_TOKENS, VERIFIED_S)
+    verified: TTLCache[str, Token] = TTLCache(VERIFIED_TOKENS, VERIFIED_S)
 
-    async def customer(
-        request: Request, authorization: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
-    ) -> str | None:
+    async def read(authorization: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]) -> Token:
         if not auth_enabled(settings):
-            _require_loopback(request)
-            return None
+            return Token(None, None)
         if authorization is None:
             raise HTTPException(401, f"The token is missing. {TOKEN_FORMAT}", {"WWW-Authenticate": "Bearer"})
-        token = authorization.credentials
-        if len(token) > MAX_TOKEN_CHARACTERS:
+        text = authorization.credentials
+        if len(text) > MAX_TOKEN_CHARACTERS:
             raise _rejected("it is too long")
-        owner, expires_s = verified.get(token, ("", 0))
-        if time.time() < expires_s + LEEWAY_S:
-            return owner
+        known = verified.get(text)
+        if known and time.time() < known.expires_s + LEEWAY_S:
+            return known
         try:
             # In a thread, because it may send a request to the identity provider.
-            key = await run_in_threadpool(provider.get_signing_key_from_jwt, token) if provider else _secret(settings)
+            key = await run_in_threadpool(provider.get_signing_key_from_jwt, text) if provider else _secret(settings)
             claims = jwt.decode(
-                token,
+                text,
                 key,
                 algorithms=["RS256", "ES256"] if provider else ["HS256"],
                 audience=settings.jwt_audience,
                 leeway=LEEWAY_S,
-                options={"require": ["exp", "sub"], "verify_aud": settings.jwt_audience is not None},
+                options={"require": ["exp", "sub", "aud"]},
             )
         except jwt.PyJWKClientConnectionError as error:
             raise HTTPException(
@@ -109,8 +132,17 @@ def customer_of_token(settings: Settings) -> Callable[..., Awaitable[str | None]
             raise _rejected("it has expired") from error
         except jwt.PyJWTError as error:  # a more exact reason could help an attacker to forge a token
             raise _rejected("it is malformed, or not signed as this server expects") from error
-        verified[token] = (str(claims["sub"]), int(claims["exp"]))
-        return str(claims["sub"])
+        found = verified[text] = Token(str(claims["sub"]), _scopes(claims), int(claims["exp"]))
+        return found
+
+    return read
+
+
+def customer_of(token: ReadToken) -> Callable[..., Awaitable[str | None]]:
+    """Return a FastAPI dependency for the token's customer id, None without authentication."""
+
+    async def customer(found: Annotated[Token, Depends(token)]) -> str | None:
+        return found.customer_id
 
     return customer
 
@@ -125,16 +157,10 @@ def _secret(settings: Settings) -> str:
     return settings.jwt_secret.get_secret_value() if settings.jwt_secret else ""
 
 
-def _require_loopback(request: Request) -> None:
-    """Protect a server without authentication that was started on a public address, e.g. by `uvicorn --host`."""
-    address = (request.scope.get("server") or ("",))[0]
-    with contextlib.suppress(ValueError):  # a socket path or a name, which is not reachable from other machines
-        if not ipaddress.ip_address(address).is_loopback:
-            raise HTTPException(
-                403,
-                "Authentication is not configured, so this server accepts only requests from its own machine. Set "
-                "BANKLLM_JWT_SECRET or BANKLLM_JWKS_URL and restart the server.",
-            )
+def _scopes(claims: dict[str, Any]) -> frozenset[str]:
+    """The scopes of `scope`, a text with spaces, or of `scp`, a list as some providers write it."""
+    found = claims.get("scope") or claims.get("scp") or ()
+    return frozenset(found.split() if isinstance(found, str) else map(str, found if isinstance(found, list) else ()))
 
 
 def _rejected(reason: str) -> HTTPException:

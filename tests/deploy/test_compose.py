@@ -12,7 +12,7 @@ from bankllm.errors import UsageError
 from bankllm.serving.auth import check_auth_settings
 from bankllm.settings import Settings, get_settings
 from tests.support.deployed import DEPLOY, api_environment, image, services
-from tests.support.tokens import SECRET
+from tests.support.tokens import AUDIENCE, SECRET
 
 
 def settings(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -29,12 +29,12 @@ def test_compose_is_valid() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("given", [{"BANKLLM_JWT_SECRET": SECRET}, {"BANKLLM_JWKS_URL": "https://id.example/jwks"}])
+@pytest.mark.parametrize("given", [{"BANKLLM_JWT_SECRET": SECRET}, {"BANKLLM_JWKS_URL": "https://id.example"}])
 def test_the_api_accepts_other_machines_only_if_it_can_check_tokens(
     given: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = image().command[image().command.index("--host") + 1]
-    check_auth_settings(settings(given, monkeypatch), host)
+    check_auth_settings(settings(given | {"BANKLLM_JWT_AUDIENCE": AUDIENCE}, monkeypatch), host)
     with pytest.raises(UsageError, match="neither BANKLLM_JWT_SECRET nor BANKLLM_JWKS_URL is set"):
         check_auth_settings(settings({}, monkeypatch), host)
 

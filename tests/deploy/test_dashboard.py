@@ -24,10 +24,10 @@ from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.telemetry.metrics import HTTP_BUCKETS
 from tests.support.deployed import DEPLOY, api_environment
-from tests.support.live_server import bank
+from tests.support.live_server import TOKENS, bank
 from tests.support.pinecone_server import API_KEY, PineconeServer
 from tests.support.server_client import until
-from tests.support.tokens import SECRET, token
+from tests.support.tokens import token
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedLoad]
     rules = [DEPLOY / "rules" / name for name in ("recording.yml", "alerts.yml")]
     tokens = {name: token(sub=name, exp=time.time() + 600) for name in CUSTOMERS}
     with PineconeServer() as pinecone:
-        given = {"BANKLLM_JWT_SECRET": SECRET, "PINECONE_API_KEY": API_KEY, "PINECONE_CONTROLLER_HOST": pinecone.url}
+        given = TOKENS | {"PINECONE_API_KEY": API_KEY, "PINECONE_CONTROLLER_HOST": pinecone.url}
         with (
             bank(folder, workers=2, **api_environment(given)) as server,
             PrometheusServer(server.port, folder / "prometheus", rules=rules) as prometheus,

@@ -17,12 +17,12 @@ from bankllm.errors import LedgerError, StoreError
 from bankllm.serving.app import create_app
 from bankllm.settings import Settings
 from bankllm.telemetry.metrics import ServerMetrics
-from tests.support.chat import BALANCE, JSON, assert_problem
+from tests.support.chat import BALANCE, JSON, LOCAL, assert_problem
 
 
 @pytest.fixture
 def client(engine):
-    with TestClient(create_app(engine, Settings())) as made:
+    with TestClient(create_app(engine, Settings()), LOCAL) as made:
         yield made
 
 
@@ -107,7 +107,7 @@ def test_bodies_and_headers_of_other_http_clients(client, headers, content, stat
 
 @pytest.mark.parametrize("root_path", ["", "/bank", "/v1"])
 def test_errors_for_openai_clients_behind_a_proxy_with_a_path(engine, root_path):
-    with TestClient(create_app(engine, Settings()), root_path=root_path) as client:
+    with TestClient(create_app(engine, Settings()), LOCAL, root_path=root_path) as client:
         for response in (client.post(f"{root_path}/v1/embeddings", content=b"{"), client.get(f"{root_path}/v1/none")):
             assert response.json()["error"]["type"] == "invalid_request_error"
         assert "error" not in client.get(f"{root_path}/api/v1/none").json()
@@ -186,7 +186,7 @@ def test_request_id_is_accepted_only_if_safe_to_log(client):
 
 def test_not_ready_until_the_engine_is_loaded(engine):
     loading = Future()
-    with TestClient(create_app(loading, Settings())) as client:
+    with TestClient(create_app(loading, Settings()), LOCAL) as client:
         assert client.get("/health").status_code == 200
         for response in (client.get("/health/ready"), client.post("/api/v1/chat", json=BALANCE)):
             assert_problem(response, 503, "still loading")
@@ -211,7 +211,7 @@ def test_chat_works_without_memory_and_reports_it(client, engine, monkeypatch):
 
 def test_internal_errors_are_counted_and_not_revealed(engine, monkeypatch, caplog):
     metrics = ServerMetrics("test")
-    with TestClient(create_app(engine, Settings(), metrics)) as client:
+    with TestClient(create_app(engine, Settings(), metrics), LOCAL) as client:
         monkeypatch.setattr(engine.responder, "stream", lambda request, facts: 1 / 0)
         response = client.post("/api/v1/chat", json=BALANCE)
         body = assert_problem(response, 500)

@@ -15,7 +15,7 @@ from bankllm.serving.app import create_app
 from bankllm.serving.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, parse_rate_limit
 from bankllm.serving.server import serve
 from bankllm.settings import Settings
-from tests.support.chat import BALANCE, JSON, assert_problem
+from tests.support.chat import BALANCE, JSON, LOCAL, assert_problem
 from tests.support.live_server import CHAT, connect, customer, guarded, request_bytes, served
 from tests.support.server_client import until
 from tests.support.tokens import SECRET
@@ -27,7 +27,7 @@ ROUTES = (CHAT, f"{CHAT}/stream", "/v1/embeddings", "/v1/chat/completions")
 @pytest.fixture
 def local(engine):
     """The application in this process."""
-    with TestClient(create_app(engine, Settings())) as made:
+    with TestClient(create_app(engine, Settings()), LOCAL) as made:
         yield made
 
 
@@ -124,7 +124,7 @@ def test_rate_limit_is_per_customer_over_all_routes(tmp_path):
 
 
 def test_request_is_accepted_after_retry_after(engine):
-    with TestClient(create_app(engine, Settings(rate_limit="2/3second"))) as client:
+    with TestClient(create_app(engine, Settings(rate_limit="2/3second")), LOCAL) as client:
         answers = [client.get(MEMORY.format("CUST001")) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 3

@@ -15,6 +15,8 @@ from tests.support.fake_embedder import fake_embedder
 
 BALANCE = {"message": "What is my account balance?", "customer_id": "CUST001"}
 JSON = {"content-type": "application/json"}
+LOCAL = "http://127.0.0.1"
+"""Address for a TestClient of a server without tokens."""
 
 
 class KeywordClassifier:

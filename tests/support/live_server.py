@@ -23,9 +23,11 @@ from bankllm.serving.app import create_app
 from bankllm.serving.server import listen
 from bankllm.settings import Settings
 from tests.support.server_client import log_lines
-from tests.support.tokens import SECRET, bearer, token
+from tests.support.tokens import AUDIENCE, SECRET, bearer, token
 
 CHAT = "/api/v1/chat"
+TOKENS = {"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_JWT_AUDIENCE": AUDIENCE, "BANKLLM_AUDIT_KEY": SECRET}
+"""The settings with which a server checks tokens."""
 
 
 def bank(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
@@ -37,7 +39,7 @@ def bank(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
 
 def guarded(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
     """The same with authentication and without a rate limit."""
-    return bank(folder, workers, **({"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_RATE_LIMIT": "off"} | env))
+    return bank(folder, workers, **(TOKENS | {"BANKLLM_RATE_LIMIT": "off"} | env))
 
 
 def customer(server: ServerProcess, name: str = "CUST001") -> httpx.Client:
@@ -72,7 +74,7 @@ def served(engine: ChatEngine | Future[ChatEngine], settings: Settings) -> Itera
 
 def request_bytes(path: str, body: bytes, *headers: str, method: str = "POST") -> bytes:
     """The raw bytes of a request, for tests that send what no HTTP library would send."""
-    head = [f"{method} {path} HTTP/1.1", "Host: bank", "Content-Type: application/json", *headers]
+    head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json", *headers]
     return "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
 
 
