@@ -22,7 +22,7 @@ from bankllm.evidence.commands import claims, latest_run, publish, report, requi
 from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
-from bankllm.training.commands import train
+from bankllm.training.commands import evaluate, train
 from bankllm.util.processes import reach_loopback_directly
 from bankllm.util.progress import StatusLine
 from bankllm.util.terminal import message_width, prepare_output
@@ -182,6 +182,7 @@ def reproduce(
 
 
 app.command()(train)
+app.command()(evaluate)
 app.add_typer(memory, name="memory")
 
 

@@ -5,11 +5,12 @@ request. Decoding is greedy. `load` opens an engine: `openvino` (batches request
 `transformers` (one request after the other, the reference).
 """
 
+import json
 from pathlib import Path
-from typing import Literal
 
-from bankllm.errors import UsageError
+from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
+from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.generation.streams import GenerationEngine, GenerationRequest, TextStream
 from bankllm.settings import Settings, get_settings
 
@@ -20,15 +21,18 @@ def load(
     base_model: str = "smollm2",
     adapter: Path | None = None,
     *,
-    engine: Literal["openvino", "transformers"] = "openvino",
+    engine: str = "openvino",
     settings: Settings | None = None,
 ) -> GenerationEngine:
     """Open an engine for a base model, as `base_models.resolve` accepts it, and a PEFT folder with a LoRA adapter.
 
-    Raises `ModelError` if model or adapter cannot be loaded, and `UsageError` if there is no such engine.
+    Raises `ModelError` if model or adapter cannot be loaded or the adapter is one of another model, and `UsageError` if
+    there is no such engine.
     """
     settings = settings or get_settings()
     base = base_models.resolve(base_model, settings)
+    if adapter is not None:
+        check_base(adapter, base)
     if engine == "openvino":
         from bankllm.model.generation.openvino_engine import OpenVinoEngine
 
@@ -38,3 +42,21 @@ def load(
 
         return TransformersEngine(base, adapter, settings)
     raise UsageError(f"Expected the engine openvino or transformers, got {engine!r}.")
+
+
+def check_base(adapter: Path, base: base_models.BaseModel) -> None:
+    """Raise `ModelError` if bankllm trained the adapter on other weights than those of `base`."""
+    try:
+        made = json.loads((adapter / TRAINING_FILE).read_bytes())
+        name, sha256 = made["model"], made["model_sha256"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ModelError(
+            f"{adapter / TRAINING_FILE} cannot be read ({type(error).__name__}). Restore the file, or train again."
+        ) from error
+    if None not in (sha256, base.sha256) and sha256 != base.sha256:
+        raise ModelError(
+            f"The adapter {adapter} was trained on {name} with the weights sha256 {sha256}. The base model {base.name} "
+            f"has sha256 {base.sha256}. Load the adapter's own base model, or train an adapter on this one."
+        )

@@ -1,11 +1,14 @@
 """The folder of a fine-tuned language model: PEFT's adapter, settings, evidence and a model card.
 
-`raw/` has one row of costs and the learning curve. `bankllm verify FOLDER` computes the records again.
+`raw/` has one row of costs, the learning curve, and the outputs of evaluations. `bankllm verify FOLDER` computes the
+records again.
 """
 
+import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,13 +23,13 @@ from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.base_models import BaseModel
 from bankllm.training.artifact_records import host
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
-from bankllm.training.language_model.task_scores import UNDERSTAND, WORD, Metrics
+from bankllm.training.language_model.task_scores import UNDERSTAND, WORD, Metrics, by_phenomenon
 from bankllm.training.language_model.token_rows import Example
 from bankllm.training.model_card import claim
 from bankllm.util.atomic_files import flush_to_disk
 
 TEMPLATE = Path(__file__).with_name("adapter_card.md.j2")
-COST, CURVE, WEIGHTS = "raw/cost.csv", "raw/curve.csv", "adapter_model.safetensors"
+COST, CURVE, WEIGHTS = "cost.csv", "curve.csv", "adapter_model.safetensors"
 COSTS: Metrics = {
     "train_s": ("Training time", "s", "single", {"column": "seconds"}),
     "tokens_per_s": (
@@ -43,6 +46,13 @@ COSTS: Metrics = {
     "too_long": ("Examples left out because they are too long", "examples", "single", {"column": "too_long"}),
 }
 """Id of the record → title, unit, statistic and its parameters."""
+SPEED: Metrics = {
+    "tokens_per_s": ("Generated tokens per second", "tokens/s", "rate", {"amount": "tokens", "seconds": "seconds"}),
+}
+MAIN = "understand"
+"""Outputs that are compared with all other outputs for the same examples, and by phenomenon."""
+MIN_EXAMPLES = 30
+"""Of a phenomenon that gets a record."""
 
 
 def made_from(config: LanguageModelConfig, examples: Sequence[Example], source: str, base: BaseModel) -> dict[str, Any]:
@@ -73,8 +83,8 @@ def write(
             model.save_pretrained(str(new), save_embedding_layers=False)
             (new / "README.md").unlink(missing_ok=True)
             size = (new / WEIGHTS).stat().st_size
-            write_rows(new / COST, [{**costs, "adapter_bytes": size}])
-            write_rows(new / CURVE, curve)
+            write_rows(new / "raw" / COST, [{**costs, "adapter_bytes": size}])
+            write_rows(new / "raw" / CURVE, curve)
             measured_on = host(str(costs["device"]), str(costs["precision"]))
             training = {"schema_version": 1, "task": "language-model", **made, "host": measured_on}
             (new / TRAINING_FILE).write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
@@ -91,14 +101,25 @@ def write(
         ) from error
 
 
-def add_outputs(folder: Path, outputs: Mapping[str, Sequence[Mapping[str, object]]]) -> list[Record]:
+def add_outputs(
+    folder: Path,
+    outputs: Mapping[str, Sequence[Mapping[str, object]]],
+    costs: Mapping[str, Mapping[str, object]] | None = None,
+) -> list[Record]:
     """Add evaluated outputs to an artifact folder, and describe it again. Returns all records.
 
     `outputs` has the rows of `task_scores` by the name of their file in `raw/`, which starts with `understand` or
-    `word`: `{"understand": …, "understand_free": …, "word": …}`.
+    `word`: `{"understand": …, "understand_free": …, "word": …}`. `costs` has one row with `tokens` and `seconds` by the
+    same names.
     """
+    raw = folder / "raw"
     for name, rows in outputs.items():
-        write_rows(folder / "raw" / f"{name}.csv", rows)
+        write_rows(raw / f"{name}.csv", rows)
+        if name == MAIN:
+            write_rows(raw / "phenomena.csv", by_phenomenon(rows))
+    for name, row in (costs or {}).items():
+        write_rows(raw / f"speed_{name}.csv", [row])
+    _compare(raw)
     return describe(folder)
 
 
@@ -107,12 +128,9 @@ def describe(folder: Path) -> list[Record]:
     made = json.loads((folder / TRAINING_FILE).read_bytes())
     conditions = {**made, "files": {name: sha256_file(folder / name) for name in (WEIGHTS, TRAINING_FILE)}}
     about: dict[str, Any] = {"notebook": "training", "conditions": conditions}
-    measured: list[tuple[str, Path, Metrics]] = [("", folder / COST, COSTS)]
-    for task, metrics in (("understand", UNDERSTAND), ("word", WORD)):
-        measured += [(f"{path.stem}_", path, metrics) for path in sorted((folder / "raw").glob(f"{task}*.csv"))]
     records = []
-    for prefix, path, metrics in measured:
-        raw = Raw(path=path.relative_to(folder).as_posix(), sha256=sha256_file(path))
+    for prefix, path, where, metrics in _measured(folder / "raw"):
+        raw = Raw(path=path.relative_to(folder).as_posix(), sha256=sha256_file(path), where=where)
         for id, (title, about["unit"], statistic, parameters) in metrics.items():
             about["title"] = f"{prefix.rstrip('_')}: {title.lower()}" if prefix else title
             records.append(measure(folder, prefix + id, statistic, raw, parameters=parameters, **about))
@@ -136,3 +154,41 @@ def describe(folder: Path) -> list[Record]:
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     return records
+
+
+def _measured(raw: Path) -> Iterator[tuple[str, Path, dict[str, str], Metrics]]:
+    """Yield the prefix of the ids, the raw file, the selection of its rows, and what is measured on them."""
+    yield "", raw / COST, {}, COSTS
+    for task, metrics in ((MAIN, UNDERSTAND), ("word", WORD), ("speed", SPEED)):
+        for path in sorted(raw.glob(f"{task}*.csv")):
+            yield f"{path.stem}_", path, {}, metrics
+    if (path := raw / "phenomena.csv").exists():
+        counts = Counter(row["phenomenon"] for row in _rows(path))
+        for name, count in counts.most_common():
+            if name and count >= MIN_EXAMPLES:
+                yield f"{name}_", path, {"phenomenon": name}, {"exact": UNDERSTAND["exact"]}
+    if (path := raw / "compared.csv").exists():
+        for name in list(_rows(path)[0])[1:]:
+            if name != MAIN:
+                both = {"a": MAIN, "b": name}
+                metrics = {
+                    "difference": ("Exactly right calls, difference", "share", "accuracy_difference", both),
+                    "p": ("Exact McNemar test", "p", "mcnemar", both),
+                }
+                yield f"against_{name.removeprefix(f'{MAIN}_')}_", path, {}, metrics
+
+
+def _compare(raw: Path) -> None:
+    """Write the predictions of all outputs for the same examples as `MAIN` side by side."""
+    found = {path.stem: _rows(path) for path in sorted(raw.glob(f"{MAIN}*.csv"))}
+    asked = [row["actual"] for row in found.get(MAIN, ())]
+    same = {name: rows for name, rows in found.items() if [row["actual"] for row in rows] == asked}
+    (raw / "compared.csv").unlink(missing_ok=True)
+    if len(same) > 1:
+        lines = zip(asked, *([row["predicted"] for row in rows] for rows in same.values()), strict=True)
+        write_rows(raw / "compared.csv", (dict(zip(("actual", *same), line, strict=True)) for line in lines))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -60,7 +60,7 @@ def test_a_request_that_does_not_fit_is_refused(engine: GenerationEngine) -> Non
 
 def test_an_unknown_engine_and_a_folder_without_adapter_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Expected the engine openvino or transformers, got 'other'"):
-        generation.load(engine="other")  # type: ignore[arg-type]
+        generation.load(engine="other")
     with pytest.raises(ModelError, match=r"The adapter .* cannot be loaded on SmolLM2.*adapter_config.json is missing"):
         generation.load(adapter=tmp_path, engine="transformers", settings=Settings())
 

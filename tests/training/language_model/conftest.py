@@ -1,4 +1,4 @@
-"""A language model that fits a test: two layers with random weights, and a tokenizer of letters."""
+"""A language model that fits a test: two layers with random weights, and a tokenizer of bytes."""
 
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,17 @@ TEMPLATE = (
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a base model."""
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    letters = [chr(code) for code in range(32, 127)] + ["\n", "£", "<|im_start|>", "<|im_end|>"]
-    letters_only = Tokenizer(models.WordLevel({letter: id for id, letter in enumerate(letters)}, unk_token="~"))
-    letters_only.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    letters = [*pre_tokenizers.ByteLevel.alphabet(), "<|im_start|>", "<|im_end|>"]
+    letters_only = Tokenizer(models.BPE({letter: id for id, letter in enumerate(sorted(letters))}, merges=[]))
+    letters_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters_only.decoder = decoders.ByteLevel()
     tokenizer: Any = PreTrainedTokenizerFast(
         tokenizer_object=letters_only,
         eos_token="<|im_end|>",
         additional_special_tokens=["<|im_start|>"],
-        unk_token="~",
         chat_template=TEMPLATE,
     )
     torch.manual_seed(0)
