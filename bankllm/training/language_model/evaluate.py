@@ -8,6 +8,7 @@ The outputs and their records are added to the adapter's folder, after each pass
 import json
 import time
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,8 @@ from bankllm.training.language_model.token_rows import Example, task_of
 from bankllm.vectors.embedder import Embedder
 
 T = TypeVar("T")
+TODAY = date(2026, 11, 17)
+"""The day of TellerChat's examples, from which rules count relative dates. An evaluation gives the same on any day."""
 
 
 def evaluate(
@@ -80,7 +83,7 @@ def rules_texts(examples: Sequence[Understand], progress: bool = True) -> list[s
     """Return the calls of the encoder with rules as JSON, one text per example."""
     head, embedder = ToolHead.load(), Embedder()
     bar = tqdm(examples, desc="understand_rules", disable=not progress)
-    return [json.dumps(rules.propose(example.messages, head, embedder.encode)) for example in bar]
+    return [json.dumps(rules.propose(example.messages, head, embedder.encode, TODAY)) for example in bar]
 
 
 def subset(examples: Sequence[T], count: int | None) -> list[T]:
