@@ -14,6 +14,8 @@ from bankllm.errors import UsageError
 from bankllm.profiles import ProfileName
 
 PineconeNamespaces = Literal["customer", "shared"]
+Distress = Literal["self_harm", "abuse", "scam_under_way", "bereavement", "cannot_pay"]
+"""Kinds of messages of customers in distress, which get a fixed reply (`bankllm.assistant.care`)."""
 
 
 class Settings(BaseSettings):
@@ -98,6 +100,10 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("OPENAI_API_KEY", "BANKLLM_OPENAI_API_KEY")
     )
     """Key for a responder with an OpenAI-compatible API (`OPENAI_API_KEY`); a local server usually needs none."""
+
+    helplines: dict[Distress, str] = Field(default_factory=dict)
+    """Whom the fixed replies to customers in distress name, as JSON: `{"self_harm": "…, on 116 123"}`
+    (`BANKLLM_HELPLINES`). Default: they name nobody outside the bank."""
 
     @field_validator("*")
     @classmethod

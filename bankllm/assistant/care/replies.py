@@ -1,0 +1,35 @@
+"""The fixed replies to customers in distress. No model words them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bankllm.assistant.care.detection import detect, texts
+from bankllm.settings import Distress
+
+
+@dataclass(frozen=True)
+class CareReply:
+    """A reply that is sent unchanged. The turn is stored nowhere, and metrics count it as `intent`."""
+
+    text: str
+    sources: tuple[str, ...] = ()
+    """`knowledge:<article>` with the next steps; empty where an article would be out of place."""
+    intent: str = "human_agent"
+    """What the reply and the metrics show: a person takes over. They never show the kind of distress."""
+
+
+def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, str] | None = None) -> CareReply | None:
+    """Return the fixed reply to a customer in distress, or None for an ordinary message.
+
+    `vector` is the message's embedding of MiniLM, (384,). `helplines` is the setting: kind of distress → name and
+    number, for the sentence about whom the customer can call. Raises `ModelError` for another embedding.
+    """
+    kind = detect(message, vector)
+    if kind is None:
+        return None
+    reply = texts()[kind]
+    helpline = (helplines or {}).get(kind)
+    parts = [reply["text"], *([reply["helpline"].format(helpline=helpline)] if helpline else []), reply["person"]]
+    return CareReply(" ".join(parts), tuple(f"knowledge:{article}" for article in reply["articles"]))

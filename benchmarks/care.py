@@ -1,0 +1,118 @@
+"""Train and measure the detection of customers in distress, and of messages in other languages.
+
+    python benchmarks/care.py --train    # 5-fold cross-validation, then the packaged head
+    python benchmarks/care.py            # messages that were written without sight of the training data
+
+Ordinary messages for training are also those of Teller77 and TellerChat.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from bankllm.assistant.care import detection
+from bankllm.assistant.linear_head import LinearHead
+from bankllm.datasets import tellerchat
+from bankllm.evidence.statistics.statistic import wilson
+from bankllm.vectors.embedder import Embedder
+
+DATA = Path(__file__).parent / "data"
+TRAIN = DATA / "care_train.jsonl"
+C = 10.0
+"""scikit-learn's `C`, chosen by cross-validation among 1, 3, 10."""
+
+
+def read(name: str) -> list[tuple[str, str]]:
+    """Return (message, kind) of a file; a message without a kind is ordinary."""
+    rows = [json.loads(line) for line in (DATA / name).read_text("utf-8").splitlines()]
+    return [(row["text"], row.get("kind", "ordinary")) for row in rows]
+
+
+def other_ordinary(split: str) -> list[tuple[str, str]]:
+    """Messages of Teller77 and TellerChat, without those that the training file names a kind of distress for."""
+    with (tellerchat.FOLDER.parent / "teller77" / f"{split}.csv").open(encoding="utf-8") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    texts += [example.messages[-1] for example in tellerchat.load(tellerchat.Understand, split)]
+    known = {text for text, _ in read(TRAIN.name)}
+    return [(text, "ordinary") for text in texts if text not in known]
+
+
+def features(messages: Sequence[tuple[str, str]], embedder: Embedder) -> np.ndarray:
+    vectors = embedder.encode([text for text, _ in messages])
+    return np.stack([detection.features(text, vector) for (text, _), vector in zip(messages, vectors, strict=True)])
+
+
+def fit(rows: np.ndarray, kinds: Sequence[str], encoder: str) -> LinearHead:
+    model = LogisticRegression(C=C, max_iter=300)
+    model.fit(rows, [detection.LABELS.index(kind) for kind in kinds])
+    data = hashlib.sha256(TRAIN.read_bytes()).hexdigest()
+    metadata = {"labels": json.dumps(detection.LABELS), "encoder": encoder, "data_sha256": data}
+    return LinearHead(model.coef_.astype(np.float32), model.intercept_.astype(np.float32), metadata)
+
+
+def train(embedder: Embedder) -> None:
+    """Print cross-validated shares, then write the head of all training messages."""
+    messages = read(TRAIN.name) + other_ordinary("train")
+    rows, kinds = features(messages, embedder), [kind for _, kind in messages]
+    found: list[tuple[str, str | None]] = []
+    for fitted, held_out in StratifiedKFold(5, shuffle=True, random_state=0).split(rows, kinds):
+        head = fit(rows[fitted], [kinds[row] for row in fitted], embedder.model_id)
+        found += [
+            (kinds[row], detection.detect(messages[row][0], embedder.encode([messages[row][0]])[0], head))
+            for row in held_out
+        ]
+    report("5-fold cross-validation", found)
+    fit(rows, kinds, embedder.model_id).save(detection.HEAD)
+    detection.packaged_head.cache_clear()
+
+
+def report(name: str, found: Sequence[tuple[str, str | None]]) -> None:
+    """Print recall and false alarms with Wilson's intervals, in all and by kind."""
+    print(name)
+    groups = {kind: [one for one in found if one[0] == kind] for kind in detection.KINDS}
+    distress = [one for one in found if one[0] != "ordinary"]
+    ordinary = [one for one in found if one[0] == "ordinary"]
+    for title, some in ({"recall": distress} | {f"  {kind}": some for kind, some in groups.items()}).items():
+        show(title, sum(detected is not None for _, detected in some), len(some))
+    show(
+        "right kind of those",
+        sum(kind == detected for kind, detected in distress),
+        sum(bool(one) for _, one in distress),
+    )
+    show("false alarms", sum(detected is not None for _, detected in ordinary), len(ordinary))
+
+
+def show(title: str, hits: int, n: int) -> None:
+    share = wilson(hits, n)
+    print(f"  {title:26}{hits:5} of {n:5}  {share.value:.4f}  {share.ci95}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", action="store_true")
+    arguments = parser.parse_args()
+    embedder = Embedder()
+    if arguments.train:
+        return train(embedder)
+    messages = read("care_messages.jsonl") + read("ordinary_messages.jsonl")
+    vectors = embedder.encode([text for text, _ in messages])
+    found = [detection.detect(text, vector) for (text, _), vector in zip(messages, vectors, strict=True)]
+    report(
+        "written without sight of the training data",
+        [(kind, one) for (_, kind), one in zip(messages, found, strict=True)],
+    )
+    tests = other_ordinary("test")
+    vectors = embedder.encode([text for text, _ in tests])
+    hits = [text for (text, _), vector in zip(tests, vectors, strict=True) if detection.detect(text, vector)]
+    show("false alarms, Teller77 and TellerChat (test)", len(hits), len(tests))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Customers in distress get the reply that was written for them; ordinary messages with the same words do not."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bankllm.assistant.bank.knowledge import load_knowledge
+from bankllm.assistant.care.detection import KINDS, texts
+from bankllm.assistant.care.replies import CareReply, care_reply
+from bankllm.errors import ModelError
+from bankllm.settings import Settings
+from bankllm.vectors.embedder import Embedder
+
+Replied = Callable[[str], CareReply | None]
+
+
+@pytest.fixture(scope="module")
+def replied() -> Replied:
+    embedder = Embedder()
+    return lambda message: care_reply(message, embedder.encode([message])[0])
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("I'm going to kill myself", "self_harm"),
+        ("i don’t want to live any more and nobody would care", "self_harm"),
+        ("My balance please. " * 20 + "I am going to end my life tonight.", "self_harm"),
+        ("my husband hits me and takes all my wages", "abuse"),
+        ("Safe.", "abuse"),
+        ("a man from your fraud team rang and says I must move my money to a safe account", "scam_under_way"),
+        ("My wife died on Sunday, what happens to her account?", "bereavement"),
+        ("I lost my job and cannot pay my mortgage this month", "cannot_pay"),
+    ],
+)
+def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: str) -> None:
+    reply = replied(message)
+    assert reply is not None
+    assert reply.text.startswith(texts()[kind]["text"])
+    assert "a person in our" in reply.text or "trained person" in reply.text
+    assert reply.intent == "human_agent"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "kill my direct debit to the gym",
+        "my phone died",
+        "Can't pay at the till, my card was declined",
+        "balance",
+        "hi",
+    ],
+)
+def test_ordinary_messages_get_none(replied: Replied, message: str) -> None:
+    assert replied(message) is None
+
+
+def test_helpline_is_named_only_if_the_setting_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANKLLM_HELPLINES", '{"self_harm": "Samaritans, on 116 123"}')
+    helplines, vector = Settings().helplines, np.zeros(384, np.float32)
+    reply, other = (care_reply(text, vector, helplines) for text in ("I feel suicidal", "safe"))
+    assert reply is not None
+    assert other is not None
+    assert "You can also talk to Samaritans, on 116 123." in reply.text
+    assert "You can also" not in other.text
+    assert "{" not in reply.text + other.text
+
+
+def test_replies_name_articles_that_exist() -> None:
+    assert {article for kind in KINDS for article in texts()[kind]["articles"]} <= set(load_knowledge())
+
+
+def test_embedding_of_another_model_is_an_error() -> None:
+    with pytest.raises(ModelError, match="all-MiniLM-L6-v2"):
+        care_reply("hello", np.zeros(768, np.float32))
