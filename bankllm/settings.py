@@ -71,7 +71,8 @@ class Settings(BaseSettings):
     """Customers and collections with more texts get an approximate index (`BANKLLM_APPROXIMATE_ABOVE`); default: all
     searches are exact. Needs the extra `approximate`."""
     ledger: str = "demo:"
-    """The bank whose accounts the server reads (`BANKLLM_LEDGER`): `demo:`, `sqlite:PATH`, or a registered scheme."""
+    """The bank whose accounts the server reads (`BANKLLM_LEDGER`): `sqlite:PATH`, `demo:PATH`, or a registered scheme.
+    `demo:` without a path makes a ledger of invented customers beside the store, one file per day."""
     adapter: Path | None = None
     """Folder of the server's classifier (`BANKLLM_ADAPTER`); default: the packaged classifier."""
     log_file: Path | None = None

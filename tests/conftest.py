@@ -1,17 +1,24 @@
 """Fixtures for all tests."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 from bankllm import cli
+from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, open_sqlite
+from bankllm.assistant.bank.ledger import open_bank
 from bankllm.evidence.run import Run
 from bankllm.profiles import PROFILES
+from bankllm.settings import Settings
 from tests.support import Cli
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -30,6 +37,31 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.delenv("ENVIRONMENT", raising=False)
     monkeypatch.setenv("BANKLLM_OFFLINE", "1")
+
+
+TODAY = date(2026, 11, 29)
+"""The day of the ledger of the fixtures `ledger` and `bank`."""
+
+
+@pytest.fixture(scope="session")
+def demo_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the demo bank. It must not be changed; `ledger` is a copy."""
+    path = tmp_path_factory.mktemp("bank") / "demo.sqlite"
+    open_bank(f"demo:{path}", Settings(today=TODAY)).close()
+    return path
+
+
+@pytest.fixture
+def ledger(demo_ledger: Path, tmp_path: Path) -> Path:
+    """A fresh copy of the demo bank's file, for `BANKLLM_LEDGER=sqlite:PATH`."""
+    return Path(shutil.copy(demo_ledger, tmp_path / "own #1.sqlite"))  # a name that needs quoting in a URI
+
+
+@pytest.fixture
+def bank(ledger: Path) -> Iterator[SQLiteBank]:
+    """A fresh demo bank, which a test may change."""
+    with closing(open_sqlite(str(ledger))) as opened:
+        yield opened
 
 
 @pytest.fixture

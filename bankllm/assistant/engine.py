@@ -82,7 +82,7 @@ class ChatEngine:
         unknown responder or bank.
         """
         responder = make_responder(settings.responder, settings)
-        bank = open_bank(settings.ledger)
+        bank = open_bank(settings.ledger, settings)
         classifier, threads = load_classifier(settings.adapter or DEFAULT_ADAPTER, settings)
         embedder = memory_embedder(classifier, settings)
         memory = open_service(settings.store, settings, embedder=embedder, wait_s=STORE_WAIT_S)

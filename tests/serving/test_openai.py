@@ -162,7 +162,7 @@ def test_user_is_required_without_authentication(tmp_path, balances):
     with bank(tmp_path) as server, client_of(server, "any") as client:
         with pytest.raises(openai.UnprocessableEntityError, match="user is missing"):
             client.chat.completions.create(model="any", messages=ASKED)
-        with pytest.raises(openai.NotFoundError, match="CUST001 to CUST010"):
+        with pytest.raises(openai.NotFoundError, match="CUST001 to CUST012"):
             client.chat.completions.create(model="any", messages=ASKED, user="CUST999")
         answer = client.chat.completions.create(model="any", messages=ASKED, user="CUST001")
         assert balances[0] in answer.choices[0].message.content

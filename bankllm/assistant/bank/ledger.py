@@ -1,14 +1,15 @@
 """The interface to a bank's ledger, and its registry: `open_bank("sqlite:ledger.sqlite")` gives a `Bank`.
 
 Each module in `backends/` registers one kind of bank by the scheme of its address (`BANKLLM_LEDGER`). Amounts are
-integers in minor units (pence, cents).
+integers in minor units (pence, cents), dates are ISO 8601.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from bankllm.errors import BankLLMError
+from bankllm.settings import Settings
 from bankllm.util.registry import Registry
 
 SYMBOLS = {"EUR": "€", "GBP": "£", "JPY": "¥", "USD": "$"}
@@ -23,22 +24,151 @@ class UnknownCustomer(BankLLMError):
 class Account:
     account_id: str
     name: str
+    """Such as `Current account`."""
     currency: str
     iban: str
     opened: str
     """ISO date."""
     balance_minor: int
+    """The sum of all booked transactions."""
+    kind: str = "current"
+    """`current`, `savings`, `joint`, `travel` or `credit`."""
+    sort_code: str = ""
+    account_number: str = ""
+    overdraft_minor: int = 0
+    """How far the balance may go below zero: the overdraft, or the credit limit of a credit card."""
+    pending_minor: int = 0
+    """The sum of the pending transactions, not positive."""
+    holders: int = 1
+
+    @property
+    def available_minor(self) -> int:
+        return self.balance_minor + self.pending_minor + self.overdraft_minor
+
+    @property
+    def ending(self) -> str:
+        """The last four digits of the account number."""
+        return (self.account_number or self.iban)[-4:]
 
 
 @dataclass(frozen=True)
 class Transaction:
     account_id: str
     booked: str
-    """ISO date."""
+    """ISO date; of a pending transaction the day on which it was authorised."""
     amount_minor: int
     """Positive for money in, negative for money out."""
     currency: str
     description: str
+    counterparty: str | None = None
+    """The merchant, payee or employer; None for cash, fees, interest and transfers between own accounts."""
+    category: str = "other"
+    kind: str = "card"
+    """`card`, `direct_debit`, `standing_order`, `transfer`, `own_transfer`, `cash`, `credit`, `interest`, `fee` or
+    `refund`."""
+    status: str = "booked"
+    """`booked` or `pending`."""
+    reference: str = ""
+    original_currency: str | None = None
+    """Of a payment in a foreign currency."""
+    original_minor: int | None = None
+    rate: float | None = None
+    """Units of the account's currency for one unit of the original currency."""
+
+
+@dataclass(frozen=True)
+class TransactionQuery:
+    """Which transactions are meant; None leaves a condition out. The opening balance is no transaction."""
+
+    merchant: str | None = None
+    """A counterparty as the ledger spells it, in any case."""
+    category: str | None = None
+    """A category, or a group of categories."""
+    date_from: str | None = None
+    date_to: str | None = None
+    """The last day, included."""
+    account_id: str | None = None
+    direction: Literal["in", "out"] | None = None
+    minimum_minor: int | None = None
+    """Of the amount without its sign."""
+    maximum_minor: int | None = None
+    order: Literal["newest", "oldest", "largest", "smallest"] = "newest"
+    limit: int | None = None
+    own_transfers: bool = True
+    """Whether transfers between accounts of the customer count."""
+
+
+LATEST = TransactionQuery(limit=5)
+
+
+@dataclass(frozen=True)
+class Total:
+    """A sum in one currency; refunds are taken off money out, and are no money in."""
+
+    currency: str
+    amount_minor: int
+    """Money out less refunds, or money in; positive."""
+    count: int
+    """Number of payments, without refunds."""
+    refunded_minor: int = 0
+    refunds: int = 0
+    """Number of refunds."""
+    pending_minor: int = 0
+    """The part of `amount_minor` that is pending."""
+    pending: int = 0
+
+
+@dataclass(frozen=True)
+class Card:
+    card_id: str
+    account_id: str
+    kind: str
+    """`debit` or `credit`."""
+    name: str
+    """Such as `Visa Debit`."""
+    last4: str
+    status: str
+    """`active`, `frozen`, `lost`, `stolen`, `ordered` or `expired`."""
+    since: str
+    """ISO date of the status."""
+    expires: str
+    """`YYYY-MM`; the card works until the end of that month."""
+    limit_minor: int
+    """Spending limit per day."""
+    currency: str
+
+
+@dataclass(frozen=True)
+class Payee:
+    payee_id: str
+    name: str
+    currency: str
+    sort_code: str
+    account_number: str
+    saved: str
+    """ISO date."""
+
+    @property
+    def ending(self) -> str:
+        """The last four digits of the account number."""
+        return self.account_number[-4:]
+
+
+@dataclass(frozen=True)
+class StandingOrder:
+    """A payment that repeats every month."""
+
+    order_id: str
+    account_id: str
+    kind: str
+    """`standing_order`, `direct_debit` or `subscription`."""
+    name: str
+    amount_minor: int
+    currency: str
+    day: int
+    """Of the month; in a shorter month the last day."""
+    next_due: str
+    reference: str = ""
 
 
 class Bank(Protocol):
@@ -50,22 +180,46 @@ class Bank(Protocol):
     def require(self, customer_id: str) -> None:
         """Return if the bank has this customer."""
 
-    def accounts(self, customer_id: str) -> tuple[Account, ...]: ...
+    def accounts(self, customer_id: str, on: str | None = None) -> tuple[Account, ...]:
+        """Return the accounts that the customer holds, with the balances of today or at the end of the day `on`."""
 
-    def transactions(self, customer_id: str, limit: int = 5) -> tuple[Transaction, ...]:
-        """Return the customer's latest transactions of all accounts, newest first."""
+    def transactions(self, customer_id: str, query: TransactionQuery = LATEST) -> tuple[Transaction, ...]: ...
+
+    def spending(self, customer_id: str, query: TransactionQuery = LATEST) -> list[Total]:
+        """Return the sums of what `transactions` returns for the query, one per currency, largest count first.
+
+        `query.direction` defaults to `out`; `order` and `limit` are not used.
+        """
+
+    def cards(self, customer_id: str) -> tuple[Card, ...]: ...
+
+    def payees(self, customer_id: str) -> tuple[Payee, ...]: ...
+
+    def standing_orders(self, customer_id: str) -> tuple[StandingOrder, ...]:
+        """Return standing orders, direct debits and subscriptions, by the day on which they are due next."""
+
+    def merchants(self, customer_id: str) -> tuple[str, ...]:
+        """Return the names of all counterparties of the customer's transactions, the most frequent first."""
+
+    def categories(self) -> tuple[str, ...]:
+        """Return the names of all categories and groups of categories."""
 
     def close(self) -> None: ...
 
 
-BANKS: Registry[Callable[[str], Bank]] = Registry("bank", "bankllm.banks", "bankllm.assistant.bank.backends")
+BANKS: Registry[Callable[[str, Settings | None], Bank]] = Registry(
+    "bank", "bankllm.banks", "bankllm.assistant.bank.backends"
+)
 """Scheme → function that opens the bank at the rest of the address."""
 
 
-def open_bank(address: str = "demo:") -> Bank:
-    """Open the bank at `SCHEME:REST`. Raises `UsageError` for an unknown scheme, `LedgerError` if it cannot be read."""
+def open_bank(address: str = "demo:", settings: Settings | None = None) -> Bank:
+    """Open the bank at `SCHEME:REST`. Without settings, `demo:` is in memory; with settings, a file beside their store.
+
+    Raises `UsageError` for an unknown scheme, `LedgerError` if the ledger cannot be read.
+    """
     scheme, _, rest = address.partition(":")
-    return BANKS.get(scheme)(rest)
+    return BANKS.get(scheme)(rest, settings)
 
 
 def format_money(amount_minor: int, currency: str) -> str:

@@ -1,6 +1,6 @@
 """The customer's latest transactions, as many as the message asks for."""
 
-from bankllm.assistant.bank.ledger import Bank, Transaction, format_money
+from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
 from bankllm.assistant.facts import TOOLS, Facts, Request, counted
 from bankllm.assistant.followups import wanted_count
 
@@ -10,7 +10,7 @@ USUAL_COUNT = 5
 
 @TOOLS.register("transactions")
 def look_up(request: Request, bank: Bank) -> Facts:
-    rows = bank.transactions(request.customer_id, wanted_count(request.message, USUAL_COUNT))
+    rows = bank.transactions(request.customer_id, TransactionQuery(limit=wanted_count(request.message, USUAL_COUNT)))
     accounts = rows or bank.accounts(request.customer_id)
     sources = tuple(f"ledger:{account_id}" for account_id in dict.fromkeys(row.account_id for row in accounts))
     lines = [f"{row.booked} {row.description} {format_money(row.amount_minor, row.currency)}" for row in rows]

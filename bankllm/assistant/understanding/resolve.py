@@ -7,29 +7,10 @@ becomes a `Question` until nothing is missing or unclear: no action rests on a g
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
 
-from bankllm.assistant.bank.ledger import Account
+from bankllm.assistant.bank.ledger import Account, Card, Payee
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
-
-
-class Card(Protocol):
-    """What a card must have."""
-
-    @property
-    def card_id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-
-
-class Payee(Protocol):
-    """What a saved payee must have."""
-
-    @property
-    def payee_id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
 
 
 @dataclass(frozen=True)

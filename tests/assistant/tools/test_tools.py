@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bankllm.assistant.bank.knowledge import load_knowledge
-from bankllm.assistant.bank.ledger import Account, Transaction
+from bankllm.assistant.bank.ledger import LATEST, Account, Transaction, TransactionQuery
 from bankllm.assistant.decision import SMALL_TALK
 from bankllm.assistant.facts import TOOLS, Facts, ReadyCall, Request, tool_of
 from bankllm.datasets.teller77 import ASSISTANT_INTENTS, banking77_labels
@@ -29,9 +29,9 @@ class FewAccounts:
         assert customer_id == "CUST001"
         return tuple(row for row in self.rows if isinstance(row, Account))
 
-    def transactions(self, customer_id: str, limit: int = 5) -> tuple[Transaction, ...]:
+    def transactions(self, customer_id: str, query: TransactionQuery = LATEST) -> tuple[Transaction, ...]:
         assert customer_id == "CUST001"
-        return tuple(row for row in self.rows if isinstance(row, Transaction))[:limit]
+        return tuple(row for row in self.rows if isinstance(row, Transaction))[: query.limit]
 
 
 def look_up(intent: str, *rows: Account | Transaction, message: str = "…", earlier: Match | None = None) -> Facts:
