@@ -34,7 +34,7 @@ INTEREST = 0.035
 
 
 @dataclass(eq=False)
-class Entry:
+class Booking:
     day: date
     kind: str
     description: str
@@ -43,7 +43,7 @@ class Entry:
     postings: dict[str, int]
     """The customer's account comes first."""
     original: tuple[str | None, int | None, float | None] = (None, None, None)
-    refund_of: "Entry | None" = None
+    refund_of: "Booking | None" = None
     number: int = 0
 
 
@@ -88,7 +88,7 @@ def fill(db: sqlite3.Connection, day: date) -> None:
         "accounts",
         [(f"OUTSIDE-{code}", "internal", "Outside", code, "", "", "", first.isoformat(), 0) for code in IN_POUNDS],
     )
-    entries: list[Entry] = []
+    entries: list[Booking] = []
     customers: dict[str, _Customer] = {}
     for number, row in enumerate(demo["customers"], 1):
         customer = _Customer(number, row, prices, customers.get(row.get("joint_with")))
@@ -101,7 +101,7 @@ def fill(db: sqlite3.Connection, day: date) -> None:
     db.execute("ANALYZE")
 
 
-def _book(db: sqlite3.Connection, entries: list[Entry], closing: dict[str, int], first: date, day: date) -> None:
+def _book(db: sqlite3.Connection, entries: list[Booking], closing: dict[str, int], first: date, day: date) -> None:
     """Insert what is booked and what is pending. The opening balances are those that lead to the `closing` ones."""
     since = day - timedelta(PENDING_DAYS)
     pending = [entry for entry in entries if entry.kind == "card" and entry.day > since]
@@ -113,7 +113,7 @@ def _book(db: sqlite3.Connection, entries: list[Entry], closing: dict[str, int],
                 opening[account] -= minor
     currency = dict(db.execute("SELECT account_id, currency FROM accounts"))
     begin = [
-        Entry(
+        Booking(
             first,
             "opening",
             "Opening balance",
@@ -204,13 +204,13 @@ class _Customer:
         scheduled = (f"SCH{number:03}01", id_, self.main, payees[0][0], None, 2500 + 500 * number, due, "", "waiting")
         _insert(db, "scheduled", [scheduled])
 
-    def entries(self, first: date, day: date) -> Iterator[Entry]:
+    def entries(self, first: date, day: date) -> Iterator[Booking]:
         month = first
         while month <= day:
             yield from self._payments(month, Random(f"{self.data['id']} {month:%Y-%m}"))
             month = _month(month, 1)
 
-    def _payments(self, month: date, rng: Random) -> Iterator[Entry]:
+    def _payments(self, month: date, rng: Random) -> Iterator[Booking]:
         """All that happens in one month, in an order that does not matter."""
         data = self.data
         for name, minor, on_day, kind, category, *on in data["monthly"]:
@@ -238,7 +238,7 @@ class _Customer:
         if currency := data.get("trips", {}).get(str(month.month)):
             yield from self._trip(month, rng, currency)
 
-    def _visit(self, month: date, rng: Random, name: str, account: str) -> Iterator[Entry]:
+    def _visit(self, month: date, rng: Random, name: str, account: str) -> Iterator[Booking]:
         day = month + timedelta(rng.randrange(calendar.monthrange(month.year, month.month)[1]))
         if name == "cash":
             amount = -1000 * (2 + rng.randrange(9))
@@ -257,7 +257,7 @@ class _Customer:
             refund.refund_of = paid
             yield refund
 
-    def _trip(self, month: date, rng: Random, currency: str) -> Iterator[Entry]:
+    def _trip(self, month: date, rng: Random, currency: str) -> Iterator[Booking]:
         """A week abroad; with a travel account in that currency it is loaded before, and pays."""
         travel = self.account.get("travel")
         account = travel if travel and self.currency[travel] == currency else self.main
@@ -287,7 +287,7 @@ class _Customer:
 
     def _card(
         self, day: date, rng: Random, name: str, category: str, account: str, minor: int, currency: str
-    ) -> tuple[Entry, Entry | None]:
+    ) -> tuple[Booking, Booking | None]:
         """A card payment, and the fee for a foreign currency."""
         own = self.currency[account]
         if currency == own:
@@ -299,14 +299,14 @@ class _Customer:
         fee = -max(1, round(charged * FOREIGN_FEE))
         return paid, self._entry(day, "fee", "Foreign payment fee", None, "fees", account, fee)
 
-    def _own(self, day: date, source: str, target: str, minor: int) -> Entry:
-        return Entry(day, "own_transfer", "Own transfer", None, "own transfers", {source: -minor, target: minor})
+    def _own(self, day: date, source: str, target: str, minor: int) -> Booking:
+        return Booking(day, "own_transfer", "Own transfer", None, "own transfers", {source: -minor, target: minor})
 
     def _entry(
         self, day: date, kind: str, description: str, who: str | None, category: str, account: str, minor: int
-    ) -> Entry:
+    ) -> Booking:
         postings = {account: minor, f"OUTSIDE-{self.currency[account]}": -minor}
-        return Entry(day, kind, description, who, category, postings)
+        return Booking(day, kind, description, who, category, postings)
 
     def _orders(self) -> Iterator[tuple[str, str, str, int, int]]:
         for name, minor, on_day, kind, _, *on in self.data["monthly"]:
