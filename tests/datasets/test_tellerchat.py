@@ -24,7 +24,7 @@ def pattern(example: Understand) -> str:
 
 def test_the_sets_have_the_documented_size_and_variety() -> None:
     train, test = tellerchat.load(Understand, "train"), tellerchat.load(Understand, "test")
-    assert (len(train), len(test)) == (2602, 689)
+    assert (len(train), len(test)) == (4751, 689)
     tools = Counter(call["tool"] for example in test for call in example.calls)
     assert len(tools) == 16
     assert min(tools.values()) >= 10
