@@ -1,38 +1,105 @@
 """Turn the copied words of tool calls into values of the customer's own data, or into one question.
 
-A call of a reading tool always becomes a `ReadyCall`; what could not be read is in `unread`. A call of an acting tool
-becomes a `Question` until nothing is missing or unclear: no action rests on a guess.
+A call is a `Question` until nothing is missing or unclear; only in a call that reads an argument may fit nothing of the
+customer's. No action rests on a guess.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import date
 
-from bankllm.assistant.bank.ledger import Account, Card, Payee
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.understanding import amounts, patterns, periods, readers
+from bankllm.assistant.understanding.names import fitting
+from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
+from bankllm.errors import UsageError
 
-
-@dataclass(frozen=True)
-class CustomerView:
-    """What of the bank belongs to one customer."""
-
-    accounts: Sequence[Account] = ()
-    cards: Sequence[Card] = ()
-    payees: Sequence[Payee] = ()
-    merchants: Sequence[str] = ()
-    """Names of shops and people as the customer's transactions have them."""
-    categories: Sequence[str] = ()
-    """The bank's categories."""
-    paydays: Sequence[date] = ()
-    """Days on which a salary came in, newest first; for "since payday"."""
+REQUIRED = {
+    "freeze_card": ("card",),
+    "unfreeze_card": ("card",),
+    "report_card": ("card",),
+    "replace_card": ("card",),
+    "set_limit": ("card", "amount"),
+    "transfer": ("amount", "to"),
+}
+"""Acting tool → arguments that it cannot do without, in the order in which they are asked for."""
+USABLE = {"freeze_card": ("active",), "unfreeze_card": ("frozen",)}
+"""Tool → status of the cards that it can be about; other tools: active and frozen cards."""
+PLACES = patterns("places")
 
 
 def resolve(calls: Sequence[Call], customer: CustomerView, today: date) -> list[ReadyCall | Question]:
-    """Return for each call what can be run, or the question to ask first. Never raises on what a customer wrote."""
-    return [ReadyCall(call["tool"], {name: words for name, words in call.items() if name != "tool"}) for call in calls]
+    """Return for each call what can be run, or the question to ask first. Never raises for what a customer wrote."""
+    return [_resolved(call, customer, today) for call in calls]
 
 
-def answered(question: Question, message: str) -> Call | None:
-    """Return the question's call with the slot filled from the customer's next message; None if it is no answer."""
-    return {**question.call, question.slot: message}
+def answered(question: Question, message: str, today: date) -> Call | None:
+    """Return the question's call with its slot filled from the customer's next message; None if it is no answer."""
+    words = P["around_answer"].sub("", message.strip())
+    if question.options:
+        place = next((place for place, pattern in enumerate(PLACES.values()) if pattern.fullmatch(words)), None)
+        found = question.options[place : place + 1] if place is not None else fitting(words, question.options)
+        if len(question.options) == 1 and P["yes"].fullmatch(words):
+            found = question.options
+        return {**question.call, question.slot: found[0] if len(found) == 1 else words} if found else None
+    read: dict[str, Callable[[], object]] = {
+        "amount": lambda: amounts.amount(words),
+        "minimum": lambda: amounts.amount(words),
+        "maximum": lambda: amounts.amount(words),
+        "limit": lambda: amounts.limit(words),
+        "period": lambda: periods.period(words, today),
+        "date": lambda: periods.day(words, today, future=True),
+    }
+    try:
+        readable = question.slot in read and read[question.slot]() is not None
+    except UsageError:  # the next question says what is wrong with the answer
+        readable = True
+    return {**question.call, question.slot: words} if readable else None
+
+
+def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Question:
+    values, unread = Values(), []
+    for slot in dict.fromkeys((*REQUIRED.get(call["tool"], ()), *call)):
+        try:
+            if slot != "tool" and not (slot == "category" and "merchant" in call):
+                values |= _read(call, slot, customer, today)
+            _check(call, values)
+        except Ask as ask:
+            return Question(call["tool"], slot, str(ask), ask.options, call)
+        except Unread as error:
+            unread.append(str(error))
+    return ReadyCall(call["tool"], values, tuple(unread))
+
+
+def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
+    """Return the values of one argument."""
+    tool, words = call["tool"], call.get(slot)
+    acts = tool in REQUIRED
+    if slot == "card":
+        return readers.card(words, customer, USABLE.get(tool, ("active", "frozen")))
+    if slot == "to":
+        return readers.payee(words, customer)
+    if words is None:
+        raise Ask("How much do you want to transfer?" if tool == "transfer" else "What is the new limit?")
+    read: dict[str, Callable[[], Values]] = {
+        "period": lambda: readers.period(words, customer, today),
+        "date": lambda: readers.day(words, today, future=acts),
+        "amount": lambda: readers.amount(words, "amount_minor", customer, pays=acts),
+        "minimum": lambda: readers.amount(words, "minimum_minor", customer, pays=acts),
+        "maximum": lambda: readers.amount(words, "maximum_minor", customer, pays=acts),
+        "limit": lambda: readers.limit(words),
+        "merchant": lambda: readers.merchant(words, customer),
+        "category": lambda: readers.category(words, customer),
+        "account": lambda: readers.account(words, "account_id", customer, pays=acts),
+        "from": lambda: readers.account(words, "from_account_id", customer, pays=acts),
+    }
+    return read[slot]() if slot in read else {slot: words}
+
+
+def _check(call: Call, values: Values) -> None:
+    """Ask about values that contradict each other."""
+    if values.get("minimum_minor", 0) > values.get("maximum_minor", 10**18):
+        wrong = f"No amount is above {call['minimum']} and below {call['maximum']}."
+        raise Ask("Which amounts do you mean?", wrong=wrong)
+    if "to_account_id" in values and values["to_account_id"] == values.get("from_account_id"):
+        raise Ask("From which account do you want to pay?", wrong="The money would stay in the same account.")

@@ -1,0 +1,227 @@
+"""Read one argument of a tool call as values of the customer's own data, or say what must be asked."""
+
+import re
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, TypeVar
+
+from bankllm.assistant.bank.ledger import Account, Bank, Card, Payee, TransactionQuery
+from bankllm.assistant.understanding import amounts, patterns, periods
+from bankllm.assistant.understanding.names import fitting, plain
+from bankllm.errors import UsageError
+
+Values = dict[str, Any]
+Read = TypeVar("Read")
+Labelled = TypeVar("Labelled", Account, Payee)
+SHOWN = 40
+"""Longest piece of a customer's words that a reply repeats."""
+P = patterns("resolve")
+CATEGORIES = patterns("categories")
+NEAR_CATEGORIES = patterns("near_categories")
+CURRENCIES = patterns("currencies")
+ACCOUNT_KINDS = patterns("account_kinds")
+
+
+class Ask(Exception):
+    """The customer must say more. The text is what is wrong, and the question with the options to choose from."""
+
+    def __init__(self, question: str, options: Iterable[str] = (), wrong: str = "") -> None:
+        self.options = tuple(options)
+        if len(self.options) == 1:
+            question = f"Do you mean {self.options[0]}?"
+        elif self.options:
+            question = f"{question[:-1]}: {', '.join(self.options[:-1])} or {self.options[-1]}?"
+        super().__init__(f"{wrong} {question}".strip())
+
+
+class Unread(Exception):
+    """The words fit nothing of the customer's; the text says so."""
+
+
+@dataclass(frozen=True)
+class CustomerView:
+    """What of the bank belongs to one customer."""
+
+    accounts: Sequence[Account] = ()
+    cards: Sequence[Card] = ()
+    payees: Sequence[Payee] = ()
+    merchants: Sequence[str] = ()
+    """Counterparties of the customer's transactions."""
+    categories: Sequence[str] = ()
+    payday: date | None = None
+    """Day of the latest salary."""
+
+    @classmethod
+    def of(cls, bank: Bank, customer_id: str) -> "CustomerView":
+        """Read the view of a customer. Raises what the bank raises."""
+        salary = bank.transactions(customer_id, TransactionQuery(category="salary", direction="in", limit=1))
+        return cls(
+            bank.accounts(customer_id),
+            bank.cards(customer_id),
+            bank.payees(customer_id),
+            bank.merchants(customer_id),
+            bank.categories(),
+            date.fromisoformat(salary[0].booked) if salary else None,
+        )
+
+
+def period(words: str, customer: CustomerView, today: date) -> Values:
+    if P["since_payday"].fullmatch(words.strip()) and customer.payday:
+        return {"date_from": customer.payday.isoformat(), "date_to": today.isoformat()}
+    found = _accepted(lambda: periods.period(words, today), "Which days do you mean?")
+    if found is None:
+        raise Ask(f"Which days do you mean by {_quoted(words)}? For example: October, since 1 March, or 3 to 9 May.")
+    first = {"date_from": found.date_from.isoformat()} if found.date_from else {}
+    return first | {"date_to": found.date_to.isoformat()}
+
+
+def day(words: str, today: date, *, future: bool) -> Values:
+    """Read a day that is to come (`future`), or one that has been."""
+    found = _accepted(lambda: periods.day(words, today, future=future), "Which day do you mean?")
+    if found is None and not future:
+        days = _accepted(lambda: periods.period(words, today), "Which day do you mean?")
+        found = days and days.date_to
+    if found is None:
+        raise Ask(f"Which day do you mean by {_quoted(words)}? For example: 3 May, Friday, or tomorrow.")
+    if (found < today) if future else (found > today):
+        when = "over" if future else "in the future"
+        raise Ask("Which day do you mean?", wrong=f"{_quoted(words)} is {found.day} {found:%B %Y}, which is {when}.")
+    return {"date": found.isoformat()}
+
+
+def amount(words: str, name: str, customer: CustomerView, *, pays: bool) -> Values:
+    """Read money; money to pay must be in a currency of the customer's accounts."""
+    found = _accepted(lambda: amounts.amount(words), "Which amount do you mean?")
+    if found is None:
+        raise Ask(f"Which amount do you mean by {_quoted(words)}? For example: £50 or 12.50.")
+    held = sorted({account.currency for account in customer.accounts})
+    if found.currency and pays and found.currency not in held:
+        wrong = f"You have no account in {found.currency}, only in {', '.join(held)}."
+        raise Ask("Which amount do you mean?", wrong=wrong)
+    return {name: found.amount_minor} | ({"currency": found.currency} if found.currency else {})
+
+
+def limit(words: str) -> Values:
+    found = amounts.limit(words)
+    if found is None:
+        raise Ask("How many payments do you want to see?")
+    return {"limit": found}
+
+
+def merchant(words: str, customer: CustomerView) -> Values:
+    """Read a merchant; words that are none may be a category."""
+    return _merchant(words, customer) or _category(words, customer) or _none("merchant", words, customer)
+
+
+def category(words: str, customer: CustomerView) -> Values:
+    """Read a category; words that are none may be a merchant."""
+    return _category(words, customer) or _merchant(words, customer) or _none("category", words, customer)
+
+
+def account(words: str, name: str, customer: CustomerView, *, pays: bool) -> Values:
+    if not pays and P["all_accounts"].search(words):
+        return {}
+    found = _accounts(words, customer.accounts)
+    labels = list(_by_label(found or customer.accounts))
+    if len(found) > 1 or (pays and not found):
+        raise Ask(f"Which account do you mean by {_quoted(words)}?", labels)
+    if not found:
+        raise Unread(f"You have no account {_quoted(words)}. You have: {', '.join(labels)}.")
+    return {name: found[0].account_id}
+
+
+def card(words: str | None, customer: CustomerView, usable: Container[str]) -> Values:
+    """Read a card. Without words it is the only one with a usable status."""
+    if words is None:
+        found = [one for one in customer.cards if one.status in usable]
+    else:
+        digits = re.search(r"\d{4}$", words.strip())
+        names = {f"{_card_label(one)} {one.kind} {_account_name(one, customer)}": one for one in customer.cards}
+        found = [one for one in customer.cards if digits and one.last4 == digits[0]]
+        found = found or ([] if digits else [names[name] for name in fitting(words, names)])
+    if len(found) == 1:
+        return {"card_id": found[0].card_id}
+    text = f"Which card do you mean by {_quoted(words)}?" if words else "Which card do you mean?"
+    raise Ask(text if customer.cards else "You have no card.", map(_card_label, found or customer.cards))
+
+
+def payee(words: str | None, customer: CustomerView) -> Values:
+    """Read a saved payee, or an account of the customer's own."""
+    payees, accounts = _by_label(customer.payees), _by_label(customer.accounts)
+    if words is None:
+        raise Ask("Who do you want to pay?" if payees else "You have no saved payees.", payees)
+    found = fitting(words, payees, typos=False)
+    own = [label for label, one in accounts.items() if one in _accounts(words, customer.accounts)]
+    if len(found) + len(own) > 1:
+        raise Ask(f"Which {_quoted(words)} do you mean?", (*found, *own))
+    if not found and not own:
+        similar = fitting(words, payees)
+        raise Ask("Who do you want to pay?", similar or payees, f"You have no saved payee {_quoted(words)}.")
+    return {"payee_id": payees[found[0]].payee_id} if found else {"to_account_id": accounts[own[0]].account_id}
+
+
+def _merchant(words: str, customer: CustomerView) -> Values:
+    return _one("merchant", words, fitting(words, customer.merchants))
+
+
+def _category(words: str, customer: CustomerView) -> Values:
+    text, known = P["article"].sub("", plain(words)), customer.categories
+    found = fitting(words, known, partial=False)
+    return _one("category", words, found or [name for name in known if _means(CATEGORIES, name, text)])
+
+
+def _means(section: Mapping[str, re.Pattern[str]], name: str, text: str) -> bool:
+    return name in section and section[name].fullmatch(text) is not None
+
+
+def _one(slot: str, words: str, found: Sequence[str]) -> Values:
+    if len(found) > 1:
+        raise Ask(f"Which {_quoted(words)} do you mean?", found)
+    return {slot: found[0]} if found else {}
+
+
+def _none(slot: str, words: str, customer: CustomerView) -> Values:
+    if near := [
+        name for name in customer.categories if _means(NEAR_CATEGORIES, name, P["article"].sub("", plain(words)))
+    ]:
+        raise Ask("Which category do you mean?", near, f"There is no category {_quoted(words)}.")
+    raise Unread(f"There is no {slot} {_quoted(words)} in your accounts.")
+
+
+def _accounts(words: str, accounts: Sequence[Account]) -> list[Account]:
+    """Return the accounts that the words fit, by the end of the number, name, kind or currency."""
+    if digits := re.search(r"\d{4}$", words.strip()):
+        return [one for one in accounts if one.ending == digits[0]]
+    text, labels = plain(words), _by_label(accounts)
+    return (
+        [labels[label] for label in fitting(words, labels)]
+        or [one for one in accounts if _means(ACCOUNT_KINDS, one.kind, text)]
+        or [one for one in accounts if one.currency in CURRENCIES and CURRENCIES[one.currency].match(text)]
+    )
+
+
+def _by_label(items: Sequence[Labelled]) -> dict[str, Labelled]:
+    """Return names that differ: of two equal ones with the end of the account number."""
+    names = [item.name for item in items]
+    return {item.name if names.count(item.name) == 1 else f"{item.name} ending {item.ending}": item for item in items}
+
+
+def _card_label(one: Card) -> str:
+    return f"{one.name} ending {one.last4}"
+
+
+def _account_name(one: Card, customer: CustomerView) -> str:
+    return next((held.name for held in customer.accounts if held.account_id == one.account_id), "")
+
+
+def _accepted(read: Callable[[], Read], question: str) -> Read:
+    """Return what `read` returns; ask with its error."""
+    try:
+        return read()
+    except UsageError as error:
+        raise Ask(question, wrong=str(error)) from None
+
+
+def _quoted(words: str) -> str:
+    return f"“{words if len(words) <= SHOWN else words[:SHOWN] + '…'}”"

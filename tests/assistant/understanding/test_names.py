@@ -1,0 +1,47 @@
+"""Words of a customer mean one name, several, or none."""
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from bankllm.assistant.understanding.names import fitting
+from bankllm.assistant.understanding.resolve import CustomerView
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("TESCO", ["Tesco"]),
+        ("tescos", ["Tesco"]),
+        ("nandos", ["Nando's"]),
+        ("octopus", ["Octopus Energy"]),
+        ("octopuss", ["Octopus Energy"]),
+        ("Octopus Energy Ltd", ["Octopus Energy"]),
+        ("m&s", ["Marks & Spencer"]),
+        ("marks and spencers", ["Marks & Spencer"]),
+        ("gregs", ["Greggs"]),
+        ("ubereats", ["Uber Eats"]),
+        ("mom", ["Mum"]),
+        ("disney plus", ["Disney+"]),
+        ("cafe zoe", ["Café Zoë"]),
+        ("Spoons", ["Wetherspoon"]),
+        ("pret", ["Pret North", "Pret South"]),
+        ("tes", []),
+        ("the", []),
+        ("=SUM(A1:A9)", []),
+        ("", []),
+    ],
+)
+def test_names_are_found_in_any_spelling(customer: CustomerView, words: str, names: list[str]) -> None:
+    assert fitting(words, customer.merchants) == names
+
+
+def test_equal_spelling_may_be_required() -> None:
+    assert fitting("car insurance", ["insurance"]) == []
+    assert fitting("anna", ["Hanna"], typos=False) == []
+    assert fitting("anna", ["Anna Smith"], partial=False) == []
+
+
+@hypothesis.given(strategies.text(max_size=30), strategies.lists(strategies.text(max_size=10), max_size=4))
+def test_any_text_fits_names_that_exist(words: str, names: list[str]) -> None:
+    assert set(fitting(words, names)) <= set(names)

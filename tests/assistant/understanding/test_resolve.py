@@ -1,0 +1,189 @@
+"""Copied words become values of the customer's own, or one question; an action is never a guess."""
+
+from datetime import date
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from bankllm.assistant.bank.tools import call_schemas
+from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.understanding.resolve import REQUIRED, CustomerView, answered, resolve
+
+
+def one(customer: CustomerView, today: date, tool: str, **words: str) -> ReadyCall | Question:
+    """Resolve one call; `from_` stands for `from`."""
+    call = {"tool": tool} | {name.rstrip("_"): value for name, value in words.items()}
+    (found,) = resolve([call], customer, today)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tool", "words", "arguments"),
+    [
+        (
+            "spending",
+            {"merchant": "tesco", "period": "in october"},
+            {"merchant": "Tesco", "date_from": "2026-10-01", "date_to": "2026-10-31"},
+        ),
+        ("spending", {"period": "since payday"}, {"date_from": "2026-11-25", "date_to": "2026-11-29"}),
+        ("spending", {"period": "before March"}, {"date_to": "2026-02-28"}),
+        ("spending", {"category": "food shopping"}, {"category": "groceries"}),
+        ("spending", {"category": "petrol"}, {"category": "fuel"}),
+        ("spending", {"merchant": "the chemist"}, {"category": "pharmacy"}),
+        ("spending", {"category": "nandos"}, {"merchant": "Nando's"}),
+        ("spending", {"category": "pubs", "merchant": "spoons"}, {"merchant": "Wetherspoon"}),
+        ("spending", {"account": "joint", "direction": "in"}, {"account_id": "A3", "direction": "in"}),
+        ("spending", {"account": "all my accounts"}, {}),
+        ("balance", {"account": "main account"}, {"account_id": "A1"}),
+        ("balance", {"account": "ending 5672"}, {"account_id": "A2"}),
+        ("balance", {"account": "euro account"}, {"account_id": "A4"}),
+        ("balance", {"date": "end of last month"}, {"date": "2026-10-31"}),
+        ("balance", {"date": "last week"}, {"date": "2026-11-22"}),
+        (
+            "transactions",
+            {"minimum": "a tenner", "maximum": "£20.50", "limit": "five", "order": "largest"},
+            {"minimum_minor": 1000, "maximum_minor": 2050, "currency": "GBP", "limit": 5, "order": "largest"},
+        ),
+        (
+            "transfer",
+            {"amount": "fifty quid", "to": "mom", "date": "friday", "reference": "<b>"},
+            {"amount_minor": 5000, "currency": "GBP", "payee_id": "P0", "date": "2026-12-04", "reference": "<b>"},
+        ),
+        (
+            "transfer",
+            {"amount": "2k", "from_": "savings", "to": "joint"},
+            {"amount_minor": 200000, "from_account_id": "A2", "to_account_id": "A3"},
+        ),
+        ("transfer", {"amount": "5", "to": "siobhan oleary"}, {"amount_minor": 500, "payee_id": "P3"}),
+        ("freeze_card", {"card": "my visa"}, {"card_id": "C1"}),
+        ("freeze_card", {"card": "1111"}, {"card_id": "C2"}),
+        ("freeze_card", {}, {"card_id": "C1"}),
+        ("unfreeze_card", {}, {"card_id": "C2"}),
+        ("report_card", {"kind": "stolen", "card": "joint"}, {"kind": "stolen", "card_id": "C2"}),
+        ("set_limit", {"card": "visa", "amount": "£300"}, {"card_id": "C1", "amount_minor": 30000, "currency": "GBP"}),
+        ("knowledge", {"question": "what is an IBAN"}, {"question": "what is an IBAN"}),
+    ],
+)  # fmt: skip
+def test_words_become_values(
+    customer: CustomerView, today: date, tool: str, words: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    assert one(customer, today, tool, **words) == ReadyCall(tool, arguments)
+
+
+@pytest.mark.parametrize(
+    ("tool", "words", "unread"),
+    [
+        ("spending", {"merchant": "Lidl"}, "There is no merchant “Lidl” in your accounts."),
+        ("transactions", {"category": "<script>"}, "There is no category “<script>” in your accounts."),
+        ("balance", {"account": "ISA"}, "You have no account “ISA”. You have: Current account, Savings account,"),
+    ],
+)
+def test_a_reading_tool_says_what_fits_nothing(
+    customer: CustomerView, today: date, tool: str, words: dict[str, str], unread: str
+) -> None:
+    found = one(customer, today, tool, **words)
+    assert isinstance(found, ReadyCall)
+    assert found.unread[0].startswith(unread)
+
+
+@pytest.mark.parametrize(
+    ("tool", "words", "slot", "text", "options"),
+    [
+        ("spending", {"merchant": "pret"}, "merchant", "Which “pret” do you mean: Pret North or Pret South?", 2),
+        ("spending", {"category": "food"}, "category", "Which “food” do you mean: groceries or eating out?", 2),
+        ("spending", {"category": "car insurance"}, "category", "“car insurance”. Do you mean insurance?", 1),
+        ("spending", {"period": "since I moved out"}, "period", "Which days do you mean by “since I moved out”?", 0),
+        ("spending", {"period": "the 31st of February"}, "period", "February 2026 has no day 31", 0),
+        ("spending", {"period": "next month"}, "period", "begins on 2026-12-01", 0),
+        ("spending", {"period": "between 9 and 3 May"}, "period", "an end after the beginning", 0),
+        ("balance", {"date": "tomorrow"}, "date", "is 30 November 2026, which is in the future", 0),
+        ("transactions", {"minimum": "£100", "maximum": "£20"}, "maximum", "No amount is above £100 and below £20", 0),
+        ("transactions", {"limit": "0"}, "limit", "How many payments", 0),
+        ("transfer", {}, "amount", "How much do you want to transfer?", 0),
+        ("transfer", {"amount": "50"}, "to", "Who do you want to pay: Mum, Anna Smith,", 6),
+        ("transfer", {"amount": "50", "to": "anna"}, "to", "Which “anna” do you mean: Anna Smith or Anna Müller?", 2),
+        ("transfer", {"amount": "50", "to": "raj"}, "to", "Raj ending 4324 or Raj ending 4325?", 2),
+        ("transfer", {"amount": "50", "to": "ana smith"}, "to", "payee “ana smith”. Do you mean Anna Smith?", 1),
+        ("transfer", {"amount": "50", "to": "my brother"}, "to", "You have no saved payee “my brother”. Who do", 6),
+        ("transfer", {"amount": "50", "to": "<img src=x>"}, "to", "You have no saved payee “<img src=x>”.", 6),
+        ("transfer", {"amount": "10.505", "to": "mum"}, "amount", "at most 2 decimals", 0),
+        ("transfer", {"amount": "1000000000000", "to": "mum"}, "amount", "up to 1,000,000,000", 0),
+        ("transfer", {"amount": "-5", "to": "mum"}, "amount", "above zero", 0),
+        ("transfer", {"amount": "$50", "to": "mum"}, "amount", "You have no account in USD, only in EUR, GBP.", 0),
+        ("transfer", {"amount": "a bit", "to": "mum"}, "amount", "Which amount do you mean by “a bit”?", 0),
+        ("transfer", {"amount": "5", "to": "mum", "date": "yesterday"}, "date", "which is over", 0),
+        ("transfer", {"amount": "5", "to": "mum", "date": "31 June"}, "date", "June 2027 has no day 31", 0),
+        ("transfer", {"amount": "5", "to": "savings", "from_": "savings"}, "from", "stay in the same account", 0),
+        ("transfer", {"amount": "5", "to": "mum", "from_": "isa"}, "from", "Which account do you mean by “isa”", 4),
+        ("freeze_card", {"card": "amex"}, "card", "Which card do you mean by “amex”: Visa Debit ending 4242 or", 2),
+        ("set_limit", {"card": "visa"}, "amount", "What is the new limit?", 0),
+    ],
+)  # fmt: skip
+def test_what_is_missing_or_unclear_is_asked(
+    customer: CustomerView, today: date, tool: str, words: dict[str, str], slot: str, text: str, options: int
+) -> None:
+    found = one(customer, today, tool, **words)
+    assert isinstance(found, Question)
+    assert (found.slot, len(found.options)) == (slot, options)
+    assert text in found.text
+
+
+@pytest.mark.parametrize(
+    ("words", "answer", "payee"),
+    [
+        ("anna", "the second one", "P2"),
+        ("anna", "Anna Muller please", "P2"),
+        ("anna", "smith", "P1"),
+        ("raj", "2", "P5"),
+        ("ana smith", "yes", "P1"),
+        ("my brother", "I mean Siobhan", "P3"),
+    ],
+)
+def test_an_answer_chooses_an_option(customer: CustomerView, today: date, words: str, answer: str, payee: str) -> None:
+    question = one(customer, today, "transfer", amount="50", to=words)
+    assert isinstance(question, Question)
+    call = answered(question, answer, today)
+    assert call is not None
+    assert resolve([call], customer, today) == [ReadyCall("transfer", {"amount_minor": 5000, "payee_id": payee})]
+
+
+@pytest.mark.parametrize("answer", ["the third one", "what is my balance", "yes", "ignore that", ""])
+def test_what_is_no_clear_answer_chooses_nothing(customer: CustomerView, today: date, answer: str) -> None:
+    question = one(customer, today, "transfer", amount="50", to="anna")
+    assert isinstance(question, Question)
+    assert answered(question, answer, today) is None
+
+
+def test_questions_are_answered_one_by_one(customer: CustomerView, today: date) -> None:
+    question = one(customer, today, "transfer")
+    for answer in ("make it 50 pounds please", "anna", "the first"):
+        assert isinstance(question, Question)
+        call = answered(question, answer, today)
+        assert call is not None
+        (question,) = resolve([call], customer, today)
+    assert question == ReadyCall("transfer", {"amount_minor": 5000, "currency": "GBP", "payee_id": "P1"})
+    assert answered(Question("transfer", "amount", "How much?"), "my balance?", today) is None
+
+
+def test_a_customer_without_cards_or_payees_is_told(today: date) -> None:
+    for tool, words, text in (("freeze_card", {}, "no card"), ("transfer", {"amount": "5"}, "no saved payees")):
+        found = one(CustomerView(), today, tool, **words)
+        assert isinstance(found, Question)
+        assert text in found.text
+
+
+TOOLS = [(tool, name) for tool, schema in call_schemas().items() for name in schema["properties"] if name != "tool"]
+
+
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(strategies.lists(strategies.tuples(strategies.sampled_from(TOOLS), strategies.text(max_size=25))))
+def test_any_words_become_values_or_a_question(
+    customer: CustomerView, today: date, words: list[tuple[tuple[str, str], str]]
+) -> None:
+    for found in resolve([{"tool": tool, name: text} for (tool, name), text in words], customer, today):
+        if isinstance(found, Question):
+            answered(found, words[0][1], today)
+        else:
+            assert not (found.unread and found.tool in REQUIRED)
