@@ -19,7 +19,8 @@ from bankllm.util.file_hash import sha256_of
 
 FORMAT = 1
 """Version of the files. Increase it when their content changes, so that a cached file is not used."""
-FILE_TYPES = {"F16": 1, "Q8_0": 7}
+FILE_TYPES = {"F32": 0, "F16": 1, "Q4_1": 3, "Q8_0": 7}
+"""Type of the matrices → number in the file."""
 
 
 def cached_gguf(base: base_models.BaseModel, adapter: Path | None, kind: str, settings: Settings) -> Path:
