@@ -2,5 +2,5 @@
 
 `responder` has the interface and the registry, `responders/` the responders. `generating` is the responder of every
 language model: it builds the prompt (`prompts`), checks that the text states no figure that is not among the facts
-(`grounding`, `figures`), and otherwise sends the text of the facts.
+(`grounding`), and otherwise sends the text of the facts.
 """

@@ -8,7 +8,7 @@ word: “10” may be a fact and then continue as “10 million pounds”. Most 
 import re
 from collections.abc import Iterable, Iterator
 
-from bankllm.assistant.wording.figures import MAY_BE_PART, find_figures
+from bankllm.util.figures import MAY_BE_PART, find_figures, known_figures
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"”’')\]]*(?=\s)|\n")
 _LAST_SPACE = re.compile(r"\s+\S*$")
@@ -24,7 +24,7 @@ def grounded(pieces: Iterable[str], listing: str) -> Iterator[str]:
     The text yielded so far is always a prefix of the whole text, and this prefix passes the check. The check compares
     only the figures, not what the text says about them: it does not detect two balances that are swapped.
     """
-    known = find_figures(listing)
+    known = known_figures(listing)
     text, shown, checked = "", 0, 0
     for piece in pieces:
         text = text + piece if shown else (text + piece).lstrip()

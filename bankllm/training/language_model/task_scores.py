@@ -6,7 +6,6 @@ Write the rows with `bankllm.evidence.records.write_rows`; `UNDERSTAND` and `WOR
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from bankllm.assistant.bank.tools import Call, Proposal, parse_calls
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.errors import UsageError
+from bankllm.util.figures import find_figures, known_figures
 
 Row = dict[str, object]
 Metrics = Mapping[str, tuple[str, str, str, dict[str, Any]]]
@@ -43,8 +43,6 @@ WORD: Metrics = {
     "length": ("Length of a reply", "words", "mean", {"column": "words"}),
 }
 """Id → title, unit, statistic and its parameters."""
-_MONTH = "January|February|March|April|June|July|August|September|October|November|December"
-_FIGURE = re.compile(rf"(?:[£€$¥%]|CHF )?\d[\d,]*(?:\.\d+)?|{_MONTH}", re.IGNORECASE)
 
 
 def understand_rows(examples: Sequence[Understand], outputs: Sequence[str]) -> list[Row]:
@@ -87,13 +85,12 @@ def by_phenomenon(rows: Sequence[Mapping[str, object]]) -> list[Row]:
 def word_rows(examples: Sequence[Word], outputs: Sequence[str]) -> list[Row]:
     """`grounded` is `no` where the reply has a figure that neither the facts nor the message have.
 
-    Signs are ignored, because a reply may say “£5.00 was paid” of -£5.00, and a date counts as its day, month and year,
-    because a reply may say “October 2026” of a range of dates. `complete` is `no` where a required piece is missing.
+    `complete` is `no` where a required piece is missing.
     """
     rows: list[Row] = []
     for number, (example, output) in enumerate(zip(examples, outputs, strict=True)):
-        known = _figures("\n".join((*example.facts, example.message)))
-        row = {"example": number, "grounded": "yes" if _figures(output) <= known else "no"}
+        known = known_figures("\n".join((*example.facts, example.message)))
+        row = {"example": number, "grounded": "yes" if find_figures(output) <= known else "no"}
         row |= {"complete": "yes" if all(piece in output for piece in example.required) else "no"}
         rows.append({**row, "words": len(output.split()), "output": output})
     return rows
@@ -109,7 +106,3 @@ def _tools(calls: Sequence[Call]) -> Counter[object]:
 
 def _arguments(calls: Sequence[Call]) -> Counter[object]:
     return Counter((call["tool"], *item) for call in calls for item in call.items() if item[0] != "tool")
-
-
-def _figures(text: str) -> frozenset[str]:
-    return frozenset(figure.casefold().rstrip(",") for figure in _FIGURE.findall(text))

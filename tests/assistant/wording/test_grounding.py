@@ -12,8 +12,8 @@ from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import open_bank
 from bankllm.assistant.facts import TOOLS, Facts, ReadyCall, Request
-from bankllm.assistant.wording.figures import find_figures
 from bankllm.assistant.wording.grounding import NotGrounded, grounded
+from bankllm.util.figures import find_figures, known_figures
 
 LISTING = "Everyday: balance £1,204.50\nA refund takes 5 to 10 working days."
 TRUE = "Your Everyday balance is £1,204.50. Please wait 5 to 10 working days, or ask us! Bye."
@@ -24,7 +24,7 @@ def cut(text: str, size: int) -> list[str]:
 
 
 def is_grounded(text: str, listing: str) -> bool:
-    return find_figures(text) <= find_figures(listing)
+    return find_figures(text) <= known_figures(listing)
 
 
 def shown(pieces: list[str]) -> list[str]:

@@ -63,7 +63,7 @@ def test_a_reply_states_the_facts_and_nothing_else(reply, grounded, complete) ->
 
 
 def test_the_packaged_replies_are_grounded_complete_and_right() -> None:
-    """Otherwise the metrics would punish a model that learnt them. Six of 1,206 replies name a month differently."""
+    """Otherwise the metrics would punish a model that learnt them. A few name a month in other words."""
     words = [*load(Word, "train"), *load(Word, "test")]
     rows = word_rows(words, [example.reply for example in words])
     assert sum(row["grounded"] == "no" for row in rows) <= 0.01 * len(rows)
