@@ -10,6 +10,7 @@ import argparse
 import csv
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from bankllm.assistant.care import detection
+from bankllm.assistant.care.languages import language_reply, lines
 from bankllm.assistant.linear_head import LinearHead
 from bankllm.datasets import tellerchat
 from bankllm.evidence.statistics.statistic import wilson
@@ -94,6 +96,19 @@ def show(title: str, hits: int, n: int) -> None:
     print(f"  {title:26}{hits:5} of {n:5}  {share.value:.4f}  {share.ci95}")
 
 
+def languages(english: Sequence[tuple[str, str]]) -> None:
+    """Print how many messages get the line in their language, and how many English ones get one, with the time."""
+    rows = [json.loads(line) for line in (DATA / "other_languages.jsonl").read_text("utf-8").splitlines()]
+    replies = [language_reply(row["text"]) for row in rows]
+    right = sum(lines()[row["language"]] == reply for row, reply in zip(rows, replies, strict=True))
+    print(f"other languages ({len({row['language'] for row in rows})})")
+    show("line in that language", right, len(rows))
+    show("line in a wrong language", sum(map(bool, replies)) - right, len(rows))
+    began = time.perf_counter()
+    show("English as another one", sum(bool(language_reply(text)) for text, _ in english), len(english))
+    print(f"  {1000 * (time.perf_counter() - began) / len(english):.3f} ms a message")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", action="store_true")
@@ -112,6 +127,7 @@ def main() -> None:
     vectors = embedder.encode([text for text, _ in tests])
     hits = [text for (text, _), vector in zip(tests, vectors, strict=True) if detection.detect(text, vector)]
     show("false alarms, Teller77 and TellerChat (test)", len(hits), len(tests))
+    languages([*messages, *tests, *read(TRAIN.name), *other_ordinary("train")])
 
 
 if __name__ == "__main__":
