@@ -36,9 +36,12 @@ DAYS_AGO = {
 }
 _NAMES = [*MONTHS[1:], *(name.lower() for name in calendar.day_name), "week", "month", "year"]
 _RANGE = re.compile(
-    r"between (?P<a>.+?) and (?P<b>.+)|(?:from )?(?P<c>.+?) (?:(?:through |up )?to|till?|until|through|thru) (?P<d>.+)"
+    r"between (?P<a>.+?) and (?P<b>.+)"
+    r"|(?:from )?(?P<c>.+?) (?:(?:through |up )?to(?: and including)?|till?|until|through|thru) (?P<d>.+)"
     r"|(?P<e>[^-–]*[^-–\s]) ?[-–] ?(?P<f>[^-–]+)"
 )
+_NEIGHBOURS = re.compile(r"(?P<a>.+?)(?: and | or | & | ?/ ?)(?P<b>.+)")
+_WEEK = re.compile(rf"(?P<a>{WEEKDAY}) ?(?:to|-|until|till?|through) ?(?P<b>{WEEKDAY}) (?P<week>.*week.*)")
 _UNIT = re.compile(
     r"(?:(this|current|last|previous|past|next|most recent) )?(?:(\d{1,3}) )?"
     rf"({'|'.join(UNITS)})s?( ago| before last)?"
@@ -73,7 +76,13 @@ def day(words: str, today: date, *, future: bool) -> date | None:
 
     Raises `UsageError` if the day does not exist.
     """
-    found = _days(re.sub(r"^(?:on|by|for|at|as of) ", "", _plain(words)), today, future)
+    text = re.sub(
+        r"^(?:(?:on|by|for|at|as of|midnight) )+", "", _plain(words).replace("this time last year", "1 year ago")
+    )
+    if ago := re.fullmatch(r"(\d{1,3}) (day|week|month|year)s? ago", text):
+        back: date = today - relativedelta(**{f"{ago[2]}s": int(ago[1])})
+        return back
+    found = _days(text, today, future)
     return found.date_from if found and found.date_from == found.date_to else None
 
 
@@ -83,6 +92,10 @@ def _plain(words: str) -> str:
     text = " ".join(words.lower().replace("’", "'").split()).strip(" .,!?")
     text = re.sub(r"\b(?:a )?couple of\b", "2", re.sub(r"\b(?:a )?fortnight\b", "2 weeks", text))
     text = re.sub(r"^an? (?=\w+ ago)", "1 ", text)
+    text = re.sub(r"\b(20\d\d)-(\d\d)-(\d\d)\b", r"\3/\2/\1", text)
+    text = re.sub(
+        r"\b(?:whole |full )?month of (?=[a-z])", "", re.sub(r"^ytd$|^(?:the )?year to date$", "this year", text)
+    )
     text = alpha2digit(text, "en", threshold=0) if text.isascii() else text
     text = re.sub(
         r"\b20 (?=\d\d$)", "20", re.sub(r"\b(?:the|calendar|whole(?: of)?|like) | so far$|,? inclusive$", "", text)
@@ -92,7 +105,8 @@ def _plain(words: str) -> str:
     )
     text = re.sub(rf"\b({MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b", r"\2 \1", text)
     text = re.sub(r"[^\W\d_]{4,}", _corrected, text.replace("this past ", "past "))
-    return re.sub(r"\byr\b", "year", re.sub(r"\bwk\b", "week", text.replace("last night", "yesterday")))
+    text = text.replace("last night", "yesterday").replace("financial year", "tax year")
+    return re.sub(r"\byr\b", "year", re.sub(r"\bwk\b", "week", text))
 
 
 def _corrected(match: re.Match[str]) -> str:
@@ -115,29 +129,46 @@ def _spelled(match: re.Match[str]) -> str:
 
 
 def _range(text: str, today: date) -> DayRange | None:
+    if match := _WEEK.fullmatch(text):
+        week = _unit(match["week"], today)
+        first, last = (week and week.date_from and week.date_from + _weekday(match[day]) * DAY for day in "ab")
+        return DayRange(first, last) if first and last else None
     match = _RANGE.fullmatch(text)
-    if match is None:
+    neighbours = None if match else _NEIGHBOURS.fullmatch(text)
+    if match:
+        begin, end = (match[a] or match[c] or match[e] for a, c, e in ("ace", "bdf"))
+    elif neighbours:
+        begin, end = neighbours["a"], neighbours["b"]
+    else:
         return None
-    first, last = (match[a] or match[c] or match[e] for a, c, e in ("ace", "bdf"))
-    end = DayRange(today, today) if last in ("now", "date") else _days(last, today)
-    same_month = re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)?", first)
-    if same_month and (month := re.search(rf"(?:{MONTH})(?:,? {YEAR})?$", last)):
-        first = f"{first} {month[0]}"
-    elif (year := re.search(rf" {YEAR}$", last)) and not re.search(rf"{YEAR}$", first):
-        first += year[0]
-    begin = _days(first, today)
-    if begin is None or end is None or begin.date_from is None:
+    to = DayRange(today, today) if end in ("now", "date") else _days(end, today)
+    if to and (length := re.fullmatch(r"(?:last )?(\d{1,3}) (day|week|month|year)s?", begin)):
+        return DayRange(to.date_to - relativedelta(**{f"{length[2]}s": int(length[1])}) + DAY, to.date_to)
+    same_month = re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)?", begin)
+    if same_month and (month := re.search(rf"(?:{MONTH})(?:,? {YEAR})?$", end)):
+        begin = f"{begin} {month[0]}"
+    elif (year := re.search(rf" {YEAR}$", end)) and not re.search(rf"{YEAR}$", begin):
+        begin += year[0]
+    since = _days(begin, today)
+    if since is None or to is None or since.date_from is None:
         return None
-    start = begin.date_from
-    if start > end.date_to and not same_month and not re.search(YEAR, first):
-        start -= timedelta(7) if re.match(WEEKDAY, first) else relativedelta(years=1)
-    return DayRange(start, end.date_to)
+    start = since.date_from
+    adjacent = since.date_to + DAY == to.date_from and ("/" in text or start == since.date_to)
+    if neighbours and not adjacent:
+        return None
+    if start > to.date_to and not same_month and not re.search(YEAR, begin):
+        start -= timedelta(7) if re.match(WEEKDAY, begin) else relativedelta(years=1)
+    return DayRange(start, to.date_to)
 
 
 def _open(text: str, today: date) -> DayRange | None:
     match = re.fullmatch(r"(since|after|before|until|till?|up to|from) (.+)|(.+) onwards", text)
-    inner = _days(match[2] or match[3], today) if match else None
-    if match is None or inner is None or inner.date_from is None:
+    if match is None:
+        return None
+    inner = _days(match[2] or match[3], today)
+    if inner is None and (event := re.fullmatch(r"\D+(?: in| on|,) (.+)", match[2] or "")):  # since I moved in May
+        inner = _days(event[1], today)
+    if inner is None or inner.date_from is None:
         return None
     if match[1] == "before":
         return DayRange(None, inner.date_from - DAY)
@@ -152,16 +183,30 @@ def _days(text: str, today: date, future: bool = False) -> DayRange | None:
         inner = _days(match[2] or match[3], today, future)
         edge = inner and (inner.date_from if match[1] in ("start", "beginning", "1st day") else inner.date_to)
         return DayRange(edge, edge) if edge else None
+    if match := re.fullmatch(r"(1st|2nd|3rd|4th) week of (.+)", text):
+        month = _days(match[2], today)
+        start = month and month.date_from and month.date_from + timedelta(7 * int(match[1][0]) - 7)
+        return DayRange(start, start + timedelta(6)) if start else None
+    if match := re.fullmatch(r"week(end)? (?:of|commencing|beginning) (.+)|week (\d{1,2})", text):
+        named = match[2] and _days(match[2], today, future)
+        monday = named and named.date_from and named.date_from - timedelta(named.date_from.weekday())
+        if match[3] and 0 < int(match[3]) < 54:
+            monday = date(today.year, 1, 4) + timedelta(7 * int(match[3]) - 7 - date(today.year, 1, 4).weekday())
+        return DayRange(monday + timedelta(5 if match[1] else 0), monday + timedelta(6)) if monday else None
     text = re.sub(r"^this (?:morning|afternoon|evening|arvo)$", "today", text)
     text = re.sub(r"(?<=\w) (?:early |late )?(?:morning|afternoon|evening|night)$", "", text)
     if text in DAYS_AGO:
         return DayRange(*[today - timedelta(DAYS_AGO[text])] * 2)
     if match := re.fullmatch(rf"(?:(this|last|next) )?({WEEKDAY})", text):
-        ahead = (["mon", "tue", "wed", "thu", "fri", "sat", "sun"].index(match[2][:3]) - today.weekday()) % 7
+        ahead = (_weekday(match[2]) - today.weekday()) % 7
         if future or match[1] == "next":
             return DayRange(*[today + timedelta(ahead or 7)] * 2)
         return DayRange(*[today + timedelta(ahead - 7 if ahead or match[1] == "last" else 0)] * 2)
     return _unit(text, today) or _named(text, today, future) or _date(text, today, future)
+
+
+def _weekday(name: str) -> int:
+    return ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].index(name[:3])
 
 
 def _unit(text: str, today: date) -> DayRange | None:
@@ -230,13 +275,24 @@ def _date(text: str, today: date, future: bool) -> DayRange | None:
     if match[3] and match[3].startswith("month "):
         raise UsageError(f"Expected a date with the day before the month, got “{match[1]}/{match[3][6:]}”.")
     month = (_named(match[3], today, future) or _unit(match[3], today)) if match[3] else None
+    if month and match[3].startswith(("this", "last")) and not (match[2] or " of " in text):
+        return None  # "over 50 this month" has no day
     if match[3] and (month is None or month.date_to - (month.date_from or today) > timedelta(31)):
         return None
-    number, first = int(match[1]), (month and month.date_from) or today.replace(day=1)
-    if not 0 < number <= (calendar.monthrange(first.year, first.month)[1] if month else 31):
-        raise UsageError(f"{first:%B %Y} has no day {number}. Expected a day that exists.")
-    step = relativedelta(years=1) if month else relativedelta(months=1)
-    if not re.search(YEAR, text):
-        first += step * ((first.replace(day=number) < today) if future else -(first + timedelta(number - 1) > today))
-    start = first + relativedelta(day=number)
+    number = int(match[1])
+    if month and month.date_from:
+        first = month.date_from
+        if not 0 < number <= calendar.monthrange(first.year, first.month)[1]:
+            raise UsageError(f"{first:%B %Y} has no day {number}. Expected a day that exists.")
+        start = first.replace(day=number)
+        if not re.search(YEAR, text):
+            start += relativedelta(years=start < today if future else -(start > today))
+        return DayRange(start, start)
+    if not 0 < number < 32:
+        raise UsageError(f"No month has a day {number}. Expected a day that exists.")
+    firsts = (today + relativedelta(day=1, months=ahead if future else -ahead) for ahead in range(3))
+    days = (
+        first + timedelta(number - 1) for first in firsts if number <= calendar.monthrange(first.year, first.month)[1]
+    )
+    start = next(day for day in days if (day >= today if future else day <= today))
     return DayRange(start, start)

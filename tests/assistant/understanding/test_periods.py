@@ -54,6 +54,20 @@ TODAY = date(2026, 11, 29)
         ("from 6 April 2024 to 5 April 2025", "2024-04-06", "2025-04-05"),
         ("since Easter", "2026-04-05", "2026-11-29"),
         ("Black Friday", "2026-11-27", "2026-11-27"),
+        ("ytd", "2026-01-01", "2026-11-29"),
+        ("the month of august", "2026-08-01", "2026-08-31"),
+        ("since 2025-11-01", "2025-11-01", "2026-11-29"),
+        ("January up to and including March", "2026-01-01", "2026-03-31"),
+        ("the four weeks to 22 November", "2026-10-26", "2026-11-22"),
+        ("mon to fri last wk", "2026-11-16", "2026-11-20"),
+        ("first week of nov", "2026-11-01", "2026-11-07"),
+        ("the week of the 9th", "2026-11-09", "2026-11-15"),
+        ("weekend of 21 November", "2026-11-21", "2026-11-22"),
+        ("week 46", "2026-11-09", "2026-11-15"),
+        ("6 and 7 October", "2026-10-06", "2026-10-07"),
+        ("Sept/Oct", "2026-09-01", "2026-10-31"),
+        ("since I cancelled on 6 Oct", "2026-10-06", "2026-11-29"),
+        ("this financial year", "2026-04-06", "2026-11-29"),
     ],
 )
 def test_words_become_days(words: str, begin: str, end: str) -> None:
@@ -65,7 +79,21 @@ def test_a_period_may_have_no_beginning() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["", "since payday", "since I moved out", "Ramadan", "charm", "match", "q5", "soon", "café"]
+    "words",
+    [
+        "",
+        "since payday",
+        "since I moved out",
+        "Ramadan",
+        "charm",
+        "match",
+        "q5",
+        "soon",
+        "café",
+        "50 this month",
+        "6 and 9 October",
+        "May and June",
+    ],
 )
 def test_what_stays_unclear_is_none(words: str) -> None:
     assert period(words, TODAY) is None
@@ -88,6 +116,8 @@ def test_a_transfer_is_on_the_next_such_day_and_a_balance_on_the_latest() -> Non
     assert day("20th", TODAY, future=True) == date(2026, 12, 20)
     assert day("by the end of the month", TODAY, future=True) == date(2026, 11, 30)
     assert day("1st of December", TODAY, future=False) == date(2025, 12, 1)
+    assert day("a month ago", TODAY, future=False) == date(2026, 10, 29)
+    assert day("this time last year", TODAY, future=False) == date(2025, 11, 29)
     assert day("last month", TODAY, future=False) is None
     with pytest.raises(UsageError, match="no day 31"):
         day("31 February", TODAY, future=True)
