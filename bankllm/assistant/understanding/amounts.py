@@ -46,7 +46,7 @@ def amount(words: str) -> Money | None:
     )
     codes = sorted({match[1], match[3], match[5]} - {None}) if match else []
     codes = [code for code in codes if code != "USD" or len(codes) == 1]
-    if match is None or len(codes) > 1 or (match[4] and not match[3] and "cent" not in text):
+    if match is None or len(codes) > 1 or (match[4] and (match[5] or (not match[3] and "cent" not in text))):
         return None
     decimal_comma = re.fullmatch(r"\d+,\d\d?", match[2])
     number = re.sub("[ ,]", "." if decimal_comma else "", match[2])

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from rapidfuzz import fuzz
 
@@ -32,6 +33,7 @@ def fitting(words: str, names: Iterable[str], *, partial: bool = True, typos: bo
     return next(filter(None, found), [])
 
 
+@lru_cache(8192)
 def plain(text: str) -> str:
     """Lower case, without accents, apostrophes and punctuation; `&` and `+` become words."""
     text = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))

@@ -122,8 +122,8 @@ def category(words: str, customer: CustomerView) -> Values:
 def account(words: str, name: str, customer: CustomerView, *, pays: bool) -> Values:
     if not pays and P["all_accounts"].search(words):
         return {}
-    found = _accounts(words, customer.accounts)
-    labels = list(_by_label(found or customer.accounts))
+    found = accounts_named(words, customer.accounts)
+    labels = list(by_label(found or customer.accounts))
     if len(found) > 1 or (pays and not found):
         raise Ask(f"Which account do you mean by {_quoted(words)}?", labels)
     if not found:
@@ -148,11 +148,11 @@ def card(words: str | None, customer: CustomerView, usable: Container[str]) -> V
 
 def payee(words: str | None, customer: CustomerView) -> Values:
     """Read a saved payee, or an account of the customer's own."""
-    payees, accounts = _by_label(customer.payees), _by_label(customer.accounts)
+    payees, accounts = by_label(customer.payees), by_label(customer.accounts)
     if words is None:
         raise Ask("Who do you want to pay?" if payees else "You have no saved payees.", payees)
     found = fitting(words, payees, typos=False)
-    own = [label for label, one in accounts.items() if one in _accounts(words, customer.accounts)]
+    own = [label for label, one in accounts.items() if one in accounts_named(words, customer.accounts)]
     if len(found) + len(own) > 1:
         raise Ask(f"Which {_quoted(words)} do you mean?", (*found, *own))
     if not found and not own:
@@ -189,11 +189,11 @@ def _none(slot: str, words: str, customer: CustomerView) -> Values:
     raise Unread(f"There is no {slot} {_quoted(words)} in your accounts.")
 
 
-def _accounts(words: str, accounts: Sequence[Account]) -> list[Account]:
+def accounts_named(words: str, accounts: Sequence[Account]) -> list[Account]:
     """Return the accounts that the words fit, by the end of the number, name, kind or currency."""
     if digits := re.search(r"\d{4}$", words.strip()):
         return [one for one in accounts if one.ending == digits[0]]
-    text, labels = plain(words), _by_label(accounts)
+    text, labels = plain(words), by_label(accounts)
     return (
         [labels[label] for label in fitting(words, labels)]
         or [one for one in accounts if _means(ACCOUNT_KINDS, one.kind, text)]
@@ -201,7 +201,7 @@ def _accounts(words: str, accounts: Sequence[Account]) -> list[Account]:
     )
 
 
-def _by_label(items: Sequence[Labelled]) -> dict[str, Labelled]:
+def by_label(items: Sequence[Labelled]) -> dict[str, Labelled]:
     """Return names that differ: of two equal ones with the end of the account number."""
     names = [item.name for item in items]
     return {item.name if names.count(item.name) == 1 else f"{item.name} ending {item.ending}": item for item in items}

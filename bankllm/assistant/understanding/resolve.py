@@ -10,6 +10,7 @@ from datetime import date
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding import amounts, patterns, periods, readers
+from bankllm.assistant.understanding.completion import completed
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
 from bankllm.errors import UsageError
@@ -28,9 +29,21 @@ USABLE = {"freeze_card": ("active",), "unfreeze_card": ("frozen",)}
 PLACES = patterns("places")
 
 
-def resolve(calls: Sequence[Call], customer: CustomerView, today: date) -> list[ReadyCall | Question]:
-    """Return for each call what can be run, or the question to ask first. Never raises for what a customer wrote."""
-    return [_resolved(call, customer, today) for call in calls]
+def resolve(
+    calls: Sequence[Call], customer: CustomerView, today: date, message: str = ""
+) -> list[ReadyCall | Question]:
+    """Return for each call what can be run, or the question to ask first; equal calls once.
+
+    `message` is the one that the calls are from; it completes a call that is the only one. Never raises for what a
+    customer wrote.
+    """
+    if len(calls) == 1 and message:
+        calls = [completed(calls[0], message, customer)]
+    ready: list[ReadyCall | Question] = []
+    for call in calls:
+        if (found := _resolved(call, customer, today)) not in ready:
+            ready.append(found)
+    return ready
 
 
 def answered(question: Question, message: str, today: date) -> Call | None:

@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 
-from rapidfuzz import fuzz, utils
-
 from bankllm.assistant.bank.tools import MAX_CALLS, copied_arguments
 from bankllm.assistant.understanding import amounts, patterns, periods
+from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.errors import UsageError
 
 Span = tuple[int, int]
@@ -17,8 +16,6 @@ FREQUENT = 300
 """Words of a lower rank are never a name unless they have a capital letter."""
 LONGEST = 9
 """Words of the longest period or amount that is read."""
-SAME_NAME = 88
-"""RapidFuzz's ratio above which words are one of the customer's own names."""
 P = patterns("patterns")
 ARGUMENTS = patterns("arguments")
 ORDERS = patterns("orders")
@@ -147,10 +144,11 @@ class Slots:
     def _named(self, kind: str, least: int) -> list[Span]:
         """Find merchants or payees: a name of the customer's own, or words that are likely names."""
         words = [match.span() for match in _WORD.finditer(self.rest)]
-        for name in self.names:
-            for first, last in zip(words, words[len(name.split()) - 1 :], strict=False):
-                if fuzz.ratio(self.rest[first[0] : last[1]], name, processor=utils.default_process) > SAME_NAME:
-                    return [(first[0], last[1])]
+        for first, last in self._spellings(words):
+            before, piece = self.rest[:first], self.rest[first:last]
+            likely = (piece[0].isupper() and first) or P[f"{kind}_link"].search(before)
+            if likely or any(word.lower() not in self.ordinary for word in piece.split()):
+                return [(first, last)]
         kinds = _WORD.sub(self._kind, self.rest)
         spans: list[Span] = []
         scores: list[int] = []
@@ -168,6 +166,18 @@ class Slots:
         return _final(self.message, [span for score, span in zip(scores, spans, strict=True) if score == best])[
             :MAX_CALLS
         ]
+
+    def _spellings(self, words: list[Span]) -> Iterator[Span]:
+        """Yield the pieces of up to four words that are one of the customer's own names, those without typos first."""
+        for typos in (False, True):
+            for length in range(4, 0, -1):
+                for first, last in zip(words, words[length - 1 :], strict=False):
+                    piece = self.rest[first[0] : last[1]]
+                    if typos and length == 1 and self.ordinary.get(piece.lower(), FREQUENT) < FREQUENT:
+                        continue
+                    found = fitting(piece, self.names, partial=False, typos=typos)
+                    if found and (not typos or len(plain(found[0]).split()) == length):
+                        yield first[0], last[1]
 
     def _kind(self, match: re.Match[str]) -> str:
         word = match[0] if match[0].lower() in _TITLES else match[0].rstrip(".'’-")

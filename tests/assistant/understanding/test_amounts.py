@@ -36,7 +36,18 @@ def test_words_become_minor_units(words: str, minor: int, currency: str | None) 
 
 @pytest.mark.parametrize(
     "words",
-    ["", "three fifty", "thirty two fifty", "a bag", "fivety dolars", "50 pounds 20 euros", "1.234,50", "=5+5", "1e12"],
+    [
+        "",
+        "three fifty",
+        "thirty two fifty",
+        "a bag",
+        "fivety dolars",
+        "50 pounds 20 euros",
+        "1.234,50",
+        "tenner and twenty quid",
+        "=5+5",
+        "1e12",
+    ],
 )
 def test_what_stays_unclear_is_none(words: str) -> None:
     assert amount(words) is None

@@ -1,0 +1,45 @@
+"""Add to a call what its schema cannot say or a model left out: the account, and whether money went in or out.
+
+Only words of closed lists and names of the customer's own accounts are used.
+"""
+
+import re
+
+from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.names import plain
+from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
+
+P = patterns("patterns")
+ACCOUNT = re.compile(rf"\b(?:{patterns('arguments')['account'].pattern})(?!\w)", re.IGNORECASE)
+
+
+def completed(call: Call, message: str, customer: CustomerView) -> Call:
+    """Return the only call of a message with what else the message says about it."""
+    if call["tool"] not in ("balance", "spending", "transactions"):
+        return call
+    added = {}
+    if account := _account(message, customer):
+        added["account"] = account
+    if call["tool"] == "transactions" and "direction" not in call:
+        incoming, outgoing = P["income"].search(message), P["outgoing"].search(message)
+        if bool(incoming) != bool(outgoing):
+            added["direction"] = "in" if incoming else "out"
+    return {**added, **call} | ({"account": added["account"]} if _is_longer(added, call) else {})
+
+
+def _account(message: str, customer: CustomerView) -> str | None:
+    """Return the words for an account that the message names: one that fits exactly one account of the customer."""
+    text = f" {plain(message)} "
+    names = {label: plain(label) for label in by_label(customer.accounts)}
+    short = {label: name.removesuffix(" account") for label, name in names.items() if name.count(" ") > 1}
+    named = [label for label, name in (names | short).items() if f" {name} " in text]
+    if named:
+        return max(named, key=len)
+    found = [match[0] for match in ACCOUNT.finditer(message) if len(accounts_named(match[0], customer.accounts)) == 1]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_longer(added: Call, call: Call) -> bool:
+    """Whether the account found is a longer name with the words of the call's ("kids savings" for "savings")."""
+    return "account" in added and "account" in call and call["account"].lower() in added["account"].lower()
