@@ -181,7 +181,10 @@ class Bank(Protocol):
         """Return if the bank has this customer."""
 
     def accounts(self, customer_id: str, on: str | None = None) -> tuple[Account, ...]:
-        """Return the accounts that the customer holds, with the balances of today or at the end of the day `on`."""
+        """Return the accounts that the customer holds with their balances, of today or at the end of the day `on`.
+
+        An account without a record up to that day is left out.
+        """
 
     def transactions(self, customer_id: str, query: TransactionQuery = LATEST) -> tuple[Transaction, ...]: ...
 

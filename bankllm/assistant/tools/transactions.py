@@ -1,28 +1,56 @@
-"""The customer's latest transactions, as many as the message asks for."""
+"""A list of payments: the latest ones, or those that meet all conditions of the call."""
 
-from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
-from bankllm.assistant.facts import TOOLS, Facts, Request, counted
+from dataclasses import replace
+
+from bankllm.assistant.bank.ledger import Bank, TransactionQuery
+from bankllm.assistant.bank.statement import MAX_ROWS, Statement, counted, line, query_of, table
+from bankllm.assistant.facts import TOOLS, Facts, Request
 from bankllm.assistant.followups import wanted_count
 
 USUAL_COUNT = 5
-"""Transactions in a reply if the customer names no number."""
+"""Transactions in a reply to a call without conditions."""
+IN_TEXT, IN_LINES = 10, 5
+"""Transactions that the text lists, and the fact for a language model; the result has all."""
+FIRST = {"newest": "latest", "oldest": "oldest", "largest": "largest", "smallest": "smallest"}
+NOUN = {
+    None: ("transaction", "transactions"),
+    "in": ("payment in", "payments in"),
+    "out": ("payment out", "payments out"),
+}
+"""By direction: singular and plural."""
 
 
 @TOOLS.register("transactions")
 def look_up(request: Request, bank: Bank) -> Facts:
-    rows = bank.transactions(request.customer_id, TransactionQuery(limit=wanted_count(request.message, USUAL_COUNT)))
-    accounts = rows or bank.accounts(request.customer_id)
-    sources = tuple(f"ledger:{account_id}" for account_id in dict.fromkeys(row.account_id for row in accounts))
-    lines = [f"{row.booked} {row.description} {format_money(row.amount_minor, row.currency)}" for row in rows]
-    text = f"Your latest transactions: {'; '.join(lines)}."
-    return Facts(
-        text if rows else "There are no transactions in your accounts yet.",
-        (counted(rows, "latest transaction"), *map(_line, rows)),
-        sources,
-    )
-
-
-def _line(row: Transaction) -> str:
-    amount, unsigned = format_money(row.amount_minor, row.currency), format_money(abs(row.amount_minor), row.currency)
-    direction = "paid out" if row.amount_minor < 0 else "paid in"
-    return f"{row.booked}: {row.description}, {amount} ({unsigned} {direction})"
+    query = query_of(request.call.arguments)
+    if query.order in ("largest", "smallest") and not query.direction:  # a salary is not the largest payment
+        outward = replace(query, direction="out")
+        query = outward if bank.transactions(request.customer_id, replace(outward, limit=1)) else query
+    conditions = query != TransactionQuery(order=query.order, limit=query.limit, direction=query.direction)
+    usual = None if conditions else wanted_count(request.message, USUAL_COUNT)
+    limit = min(query.limit or usual or MAX_ROWS, MAX_ROWS)
+    query = replace(query, limit=None if conditions else limit)
+    statement = Statement(bank, request.customer_id, query, request.call.arguments.get("currency"))
+    found, rows, (noun, nouns) = len(statement.rows), statement.rows[:limit], NOUN[query.direction]
+    at = "from" if query.direction == "in" else "at" if statement.is_shop else "to" if rows else "with"
+    about, when = statement.about(at), statement.period if conditions else ""
+    if not rows:
+        text = f"I found no {nouns}{about}{when}."
+        return Facts(text, (text,), statement.sources, result=table(()))
+    first = FIRST[query.order]
+    if len(rows) == 1:
+        text = f"Your {first if found > 1 or not conditions else 'only'} {noun}{about}{when}: {line(rows[0])}."
+    else:
+        of_all = f" of {found:,}" if found > len(rows) else ""
+        head = f"Your {len(rows)} {first}{of_all} {nouns}{about}{when}:"
+        if conditions and found == len(rows):
+            head = f"You have {found:,} {nouns}{about}{when}, the {first} first:"
+        more = [f"… and {len(rows) - IN_TEXT:,} more."] if len(rows) > IN_TEXT else []
+        text = "\n".join([head, *(f"- {line(row)}" for row in rows[:IN_TEXT]), *more])
+    listed = "; ".join([*map(line, rows[:IN_LINES]), *(["…"] if len(rows) > IN_LINES else [])])
+    order = f", {query.order} first"
+    if found > len(rows):
+        order = f"; the {query.order}" if len(rows) == 1 else f"; the {len(rows)} {query.order}"
+    period = statement.listed_period if conditions else ""
+    fact = f"{counted(found, 'transaction')}{about}{period}{order}: {listed}"
+    return Facts(text, (fact,), statement.sources, result=table(rows))

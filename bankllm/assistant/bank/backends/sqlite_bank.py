@@ -49,7 +49,8 @@ ACCOUNTS = f"""
         kind, sort_code, account_number, overdraft_minor,
         (SELECT COALESCE(SUM(amount_minor), 0) FROM pending p WHERE p.account_id = a.account_id AND :day IS NULL),
         (SELECT COUNT(*) FROM holders h WHERE h.account_id = a.account_id)
-    FROM accounts a WHERE {OWN} ORDER BY account_id"""
+    FROM accounts a WHERE {OWN} AND (:day IS NULL OR EXISTS (
+        SELECT 1 FROM postings p WHERE p.account_id = a.account_id AND booked <= :day)) ORDER BY account_id"""
 COLUMNS = (
     "account_id, booked, amount_minor, currency, description, counterparty, category, kind, status, reference, "
     "original_currency, original_minor, rate"

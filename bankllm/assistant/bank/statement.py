@@ -1,0 +1,124 @@
+"""How the reading tools put days, periods, accounts and transactions into words, and into rows of a table."""
+
+import calendar
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import date
+from typing import Any
+
+from bankllm.assistant.bank.ledger import Account, Bank, Transaction, TransactionQuery, format_money
+
+MAX_ROWS = 100
+"""Rows of a table in a result."""
+ROW = ("booked", "description", "amount_minor", "currency", "category", "status", "account_id")
+FOREIGN = ("original_currency", "original_minor", "rate")
+"""Fields of a transaction in a table, and further ones of a payment in a foreign currency."""
+QUERY = {field.name for field in fields(TransactionQuery)} - {"own_transfers"}
+
+
+def query_of(arguments: Mapping[str, Any]) -> TransactionQuery:
+    """Return the query that the arguments of a call describe."""
+    return TransactionQuery(**{name: value for name, value in arguments.items() if name in QUERY})
+
+
+def day(iso: str, year: bool = True) -> str:
+    """`3 October 2026`, or `3 October`."""
+    when = date.fromisoformat(iso)
+    return f"{when.day} {calendar.month_name[when.month]}" + (f" {when.year}" if year else "")
+
+
+def month(iso: str) -> str:
+    """`October 2026`, of `2026-10` or a day in it."""
+    return f"{calendar.month_name[int(iso[5:7])]} {iso[:4]}"
+
+
+def period(first: str | None, last: str | None) -> str:
+    """The period in a sentence: ` in October 2026 (1 to 31 October)`, ` on 3 October 2026`, ` since 1 May 2026`."""
+    if not first or not last:
+        return f" since {day(first)}" if first else f" until {day(last)}" if last else ""
+    if first == last:
+        return f" on {day(first)}"
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    ends_month = end.day == calendar.monthrange(end.year, end.month)[1]
+    begin = day(first, start.year != end.year)
+    if first[:7] == last[:7]:
+        days = f"{start.day} to {day(last, year=False)}"
+        return f" in {month(last)} ({days})" if start.day == 1 and ends_month else f" from {days} {end.year}"
+    if (start.month, start.day, end.month) == (1, 1, 12) and ends_month and start.year == end.year:
+        return f" in {end.year} ({begin} to {day(last, year=False)})"
+    return f" from {begin} to {day(last)}"
+
+
+def listed_period(first: str | None, last: str | None) -> str:
+    """The period in a fact for a language model: `, 1 October 2026 to 31 October 2026`."""
+    if first and last and first != last:
+        return f", {day(first)} to {day(last)}"
+    return f",{period(first, last)}".replace(", on ", ", ") if first or last else ""
+
+
+def money(row: Transaction) -> str:
+    """The amount with its sign, and what else there is to say of it: `-£31.44 (€36.50, pending)`."""
+    sign = "+" if row.amount_minor > 0 else ""
+    notes = []
+    if row.original_minor is not None and row.original_currency not in (None, row.currency):
+        notes.append(format_money(row.original_minor, str(row.original_currency)))
+    if row.status == "pending":
+        notes.append("pending")
+    amount = f"{sign}{format_money(row.amount_minor, row.currency)}"
+    return f"{amount} ({', '.join(notes)})" if notes else amount
+
+
+def line(row: Transaction) -> str:
+    """`3 October 2026 Tesco -£23.40`."""
+    return f"{day(row.booked)} {row.description} {money(row)}"
+
+
+def table(rows: Sequence[Transaction]) -> dict[str, Any]:
+    """The first `MAX_ROWS` rows as JSON, and how many there are."""
+    shown = []
+    for row in rows[:MAX_ROWS]:
+        values = asdict(row)
+        shown.append({name: values[name] for name in (*ROW, *(FOREIGN if row.original_currency else ()))})
+    return {"rows": shown, "count": len(rows)}
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 payment`, `14 payments`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def named(account: Account) -> str:
+    """`Savings account ending 7730`."""
+    return f"{account.name} ending {account.ending}"
+
+
+class Statement:
+    """The customer's accounts and transactions that a query is about, and its conditions in words."""
+
+    def __init__(self, bank: Bank, customer_id: str, query: TransactionQuery, currency: str | None = None) -> None:
+        """`currency` is that of the least and the largest amount. Raises what the bank raises."""
+        self.query = query
+        self.accounts = [a for a in bank.accounts(customer_id) if query.account_id in (None, a.account_id)]
+        self.rows = bank.transactions(customer_id, query)
+        self.currency = currency or self.accounts[0].currency
+        self.sources = tuple(f"ledger:{account.account_id}" for account in self.accounts)
+        first = query.date_from
+        if not first and not query.date_to and self.rows:
+            first = min(row.booked for row in self.rows)
+        self.period, self.listed_period = period(first, query.date_to), listed_period(first, query.date_to)
+        self.is_shop = any(row.kind in ("card", "refund") for row in self.rows)
+        """Whether one pays at the counterparty, and not to a person or company."""
+
+    def about(self, merchant: str) -> str:
+        """The conditions without the period: ` at Tesco from the Joint account`, where `merchant` is `at`."""
+        query = self.query
+        words = f" {merchant} {query.merchant}" if query.merchant else ""
+        words += f" {'from' if query.direction == 'in' else 'on'} {query.category}" if query.category else ""
+        if query.minimum_minor is not None:
+            words += f" of {format_money(query.minimum_minor, self.currency)} or more"
+        if query.maximum_minor is not None:
+            words += " and" if query.minimum_minor is not None else " of"
+            words += f" {format_money(query.maximum_minor, self.currency)} or less"
+        if query.account_id:
+            words += f" {'into' if query.direction == 'in' else 'from'} the {self.accounts[0].name}"
+        return words
