@@ -1,0 +1,246 @@
+"""The reading tools agree with SQL on the ledger's tables, and say what they understood."""
+
+import itertools
+import random
+import sqlite3
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
+from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
+from bankllm.assistant.bank.ledger import format_money
+from bankllm.assistant.facts import TOOLS, Facts, ReadyCall, Request
+
+OCTOBER = {"date_from": "2026-10-01", "date_to": "2026-10-31"}
+PERIODS: list[dict[str, str]] = [
+    {},
+    OCTOBER,
+    {"date_from": "2026-10-31", "date_to": "2026-10-31"},
+    {"date_from": "2026-01-01", "date_to": "2026-11-29"},
+    {"date_to": "2026-03-31"},
+    {"date_from": "2026-11-20", "date_to": "2026-11-29"},
+]
+
+
+def ask(bank: SQLiteBank, tool: str, customer: str = "CUST001", message: str = "…", **arguments: Any) -> Facts:
+    return TOOLS.get(tool)(Request(message, customer, ReadyCall(tool, arguments)), bank)
+
+
+@cache
+def rows_of(file: Path, customer: str) -> list[tuple[Any, ...]]:
+    """Booked and pending rows from the base tables."""
+    sql = """
+        SELECT day, amount, currency, kind, counterparty, category, parent, account_id FROM (
+            SELECT e.booked AS day, p.amount_minor AS amount, e.kind, e.counterparty, e.category, p.account_id
+            FROM entries e JOIN postings p ON p.entry_id = e.entry_id
+            UNION ALL
+            SELECT authorised, amount_minor, 'card', counterparty, category, account_id FROM pending)
+        JOIN (SELECT account_id, currency FROM accounts) USING (account_id)
+        JOIN (SELECT name AS category, parent FROM categories) USING (category)
+        JOIN holders USING (account_id) WHERE customer_id = ? AND kind <> 'opening'"""
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute(sql, (customer,)).fetchall()
+
+
+def select(file: Path, customer: str, arguments: dict[str, Any]) -> list[tuple[str, int, str, str]]:
+    """Day, amount, currency and kind of the rows that a call is about."""
+    return [
+        (day, amount, currency, kind)
+        for day, amount, currency, kind, counterparty, category, parent, account in rows_of(file, customer)
+        if arguments.get("merchant") in (None, counterparty)
+        and arguments.get("category") in (None, category, parent)
+        and arguments.get("date_from", "") <= day <= arguments.get("date_to", "9")
+        and arguments.get("account_id") in (None, account)
+        and abs(amount) >= arguments.get("minimum_minor", 0)
+    ]
+
+
+def questions(bank: SQLiteBank, count: int) -> list[tuple[str, dict[str, Any]]]:
+    generator = random.Random(22)
+    asked = []
+    for _ in range(count):
+        customer = generator.choice(CUSTOMERS)
+        arguments: dict[str, Any] = dict(generator.choice(PERIODS))
+        about = generator.choice(("merchant", "category", None))
+        if about:
+            arguments[about] = generator.choice(bank.merchants(customer) if about == "merchant" else bank.categories())
+        if generator.random() < 0.2:
+            arguments["account_id"] = generator.choice(bank.accounts(customer)).account_id
+        asked.append((customer, arguments))
+    return asked
+
+
+def test_a_sum_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
+    found = 0
+    for customer, arguments in questions(bank, 250):
+        for direction in ("in", "out"):
+            facts = ask(bank, "spending", customer, direction=direction, **arguments)
+            about = next((a for a in bank.accounts(customer) if a.account_id == arguments.get("account_id")), None)
+            own = about is not None and (about.kind == "savings" or direction == "in")
+            own = own or arguments.get("category") == "own transfers"
+            rows = [row for row in select(ledger, customer, arguments) if own or row[3] != "own_transfer"]
+            rows = [row for row in rows if (direction == "in") == (row[1] > 0 and row[3] != "refund")]
+            expected = {
+                currency: abs(sum(amount for _, amount, code, _ in rows if code == currency))
+                for currency in {row[2] for row in rows}
+            }
+            assert facts.result is not None
+            totals = {total["currency"]: abs(total["amount_minor"]) for total in facts.result["totals"]}
+            assert totals == (expected or {next(iter(totals)): 0}), (customer, direction, arguments)
+            assert all(format_money(minor, currency) in facts.text for currency, minor in expected.items())
+            assert bool(rows) != ("I found no" in facts.text)
+            by_month = sum(month["amount_minor"] for month in facts.result["by_month"])
+            assert by_month == sum(total["amount_minor"] for total in facts.result["totals"])
+            assert set(facts.sources) <= {f"ledger:{a.account_id}" for a in bank.accounts(customer)}
+            found += bool(rows)
+    assert found > 150
+
+
+def test_a_list_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
+    for (customer, arguments), order in zip(
+        questions(bank, 200), itertools.cycle(("newest", "oldest", "largest", "smallest")), strict=False
+    ):
+        arguments["minimum_minor"] = 1500
+        facts = ask(bank, "transactions", customer, direction="out", order=order, **arguments)
+        rows = [row for row in select(ledger, customer, arguments) if row[1] < 0]
+        assert facts.result is not None
+        assert facts.result["count"] == min(len(rows), 100)
+        shown = [(row["booked"], row["amount_minor"]) for row in facts.result["rows"]]
+        assert set(shown) <= {row[:2] for row in rows}
+        key = {"newest": 0, "oldest": 0, "largest": 1, "smallest": 1}[order]
+        values = [abs(row[key]) if key else row[key] for row in shown]
+        assert values == sorted(values, reverse=order in ("newest", "largest"))
+        if rows:
+            best = (max if order in ("newest", "largest") else min)(abs(r[1]) if key else r[0] for r in rows)
+            assert values[0] == best
+
+
+def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
+    sql = "SELECT SUM(amount_minor) FROM postings WHERE account_id = ? AND booked <= ?"
+    for customer, day in itertools.product(CUSTOMERS, ("2026-11-29", "2026-10-03", "2025-09-30")):
+        facts = ask(bank, "balance", customer, date=day)
+        assert facts.result is not None
+        assert len(facts.result["rows"]) == len(bank.accounts(customer))
+        for row in facts.result["rows"]:
+            with closing(sqlite3.connect(ledger)) as connection:
+                (expected,) = connection.execute(sql, (row["account_id"], day)).fetchone()
+            assert row["balance_minor"] == expected
+            assert f"{row['name']} {format_money(expected, row['currency'])}" in facts.text
+
+
+@pytest.mark.parametrize(
+    ("tool", "customer", "arguments", "text", "line"),
+    [
+        (
+            "balance",
+            "CUST005",
+            {"account_id": "ACC00503"},
+            "Your account balance is: Credit card -£640.25 (available: £1,817.03 with your credit limit of £2,500.00, "
+            "after £42.72 pending).",
+            "Credit card ending 0503: balance -£640.25, available £1,817.03",
+        ),
+        (
+            "balance",
+            "CUST001",
+            {"account_id": "ACC00102", "date": "2026-10-03"},
+            "Your account balance at the end of 3 October 2026 was: Savings account £2,675.50.",
+            "Savings account ending 0102: balance on 3 October 2026 £2,675.50",
+        ),
+        (
+            "balance",
+            "CUST002",
+            {"date": "2020-01-01"},
+            "I have no balance of your Current account at the end of 1 January 2020: the records begin later.",
+            "",
+        ),
+        (
+            "spending",
+            "CUST001",
+            {"category": "groceries", **OCTOBER},
+            "You spent £400.43 on groceries in October 2026 (1 to 31 October), in 14 payments.",
+            "Spent on groceries, 1 October 2026 to 31 October 2026: £400.43 in 14 payments",
+        ),
+        (
+            "spending",
+            "CUST001",
+            {"merchant": "Zalando", **OCTOBER},
+            "I found no payments to Zalando in October 2026 (1 to 31 October).",
+            "Spent at Zalando, 1 October 2026 to 31 October 2026: £0.00 in 0 payments",
+        ),
+        (
+            "spending",
+            "CUST001",
+            {"merchant": "Next", "date_from": "2026-11-01", "date_to": "2026-11-29"},
+            "",
+            "Refunds, already taken off: £51.43 in 1 refund",
+        ),
+        (
+            "spending",
+            "CUST001",
+            {"merchant": "Mum", "date_from": "2026-01-01", "date_to": "2026-12-31"},
+            "You paid £660.00 to Mum in 2026 (1 January to 31 December), in 6 payments.",
+            "",
+        ),
+        (
+            "transactions",
+            "CUST001",
+            {"order": "largest", "limit": 1, **OCTOBER},
+            "Your largest payment out in October 2026 (1 to 31 October): 1 October 2026 Okonkwo Lettings -£920.00.",
+            "51 transactions, 1 October 2026 to 31 October 2026; the largest: 1 October 2026 Okonkwo Lettings -£920.00",
+        ),
+        (
+            "transactions",
+            "CUST011",
+            {"date_from": "2026-10-11", "date_to": "2026-10-11"},
+            "- 11 October 2026 Own transfer -£413.87 (€488.16)",
+            "3 transactions, 11 October 2026, newest first: ",
+        ),
+        (
+            "card_status",
+            "CUST001",
+            {"card_id": "CARD00102"},
+            "Your card Mastercard Travel ending 6784: frozen since 16 November 2026, limit £500.00 a day.",
+            "Debit card ending 6784: frozen since 16 November 2026",
+        ),
+        (
+            "standing_orders",
+            "CUST001",
+            {},
+            "You have 9 regular payments, the next one first:\n- Standing order: Okonkwo Lettings £920.00 monthly, "
+            "next 1 December 2026\n",
+            "9 regular payments: Okonkwo Lettings £920.00 monthly, next 1 December 2026; To savings account £150.00",
+        ),
+    ],
+)
+def test_a_reply_says_what_was_understood(
+    bank: SQLiteBank, tool: str, customer: str, arguments: dict[str, Any], text: str, line: str
+) -> None:
+    facts = ask(bank, tool, customer, **arguments)
+    assert text in facts.text
+    assert line in "\n".join(facts.lines)
+
+
+def test_account_numbers_reach_no_language_model(bank: SQLiteBank) -> None:
+    facts = ask(bank, "account_details")
+    assert "sort code 10-00-01, account number 10000101, IBAN GB47DEMO10000110000101" in facts.text
+    assert facts.lines == ()
+
+
+def test_names_of_merchants_are_data(bank: SQLiteBank) -> None:
+    for name in bank.merchants("CUST001"):
+        if name.startswith(("Ignore previous", "<b>")):
+            assert f" at {name} since " in ask(bank, "spending", merchant=name).text
+
+
+def test_without_conditions_the_message_says_how_many(bank: SQLiteBank) -> None:
+    for message, count in (("my last two payments", 2), ("show my transactions", 5)):
+        facts = ask(bank, "transactions", message=message)
+        assert facts.result is not None
+        assert facts.result["count"] == count
+    months = ask(bank, "transactions", message="transactions for the last 3 months", date_from="2026-08-29")
+    assert months.result is not None
+    assert months.result["count"] == 100
