@@ -19,6 +19,7 @@ from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.turn import ChatReply
 from bankllm.errors import StoreError
 from bankllm.serving.auth import auth_enabled, check_auth_settings, customer_of, token_reader
+from bankllm.serving.bank_api import bank_routes
 from bankllm.serving.chat_api import chat_routes
 from bankllm.serving.chat_page import page_routes
 from bankllm.serving.errors import Observe, describe_problems, install_handlers
@@ -91,6 +92,7 @@ def create_app(
     customer = customer_of(token)
     app.include_router(health_routes(current, metrics))
     app.include_router(chat_routes(current, customer, limit))
+    app.include_router(bank_routes(current, customer, limit))
     app.include_router(openai_routes(current, customer, limit))
     app.include_router(page_routes())
     return app
