@@ -12,6 +12,7 @@ import torch
 
 from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.ledger import TransactionQuery, UnknownCustomer, format_money, open_bank
+from bankllm.assistant.bank.statement import line
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.runtime import DEFAULT_ADAPTER
 from bankllm.assistant.wording.generating import GeneratingResponder
@@ -86,7 +87,7 @@ def test_each_kind_of_intent_gets_its_kind_of_answer(engine: ChatEngine) -> None
     assert 0.5 < reply.confidence <= 1
     with pytest.raises(ValueError, match="frozen"):
         reply.reply = "changed"
-    assert "Your latest transactions: 2026-11-" in engine.chat("Show me my last payments", "CUST001").reply
+    assert "Your 5 latest transactions:\n- " in engine.chat("Show me my last payments", "CUST001").reply
     assert "IBAN GB47DEMO10000110000101" in engine.chat("what is my IBAN?", "CUST001").reply
     assert engine.chat(LATE, "CUST001").sources == ("knowledge:card_arrival",)
 
@@ -221,9 +222,9 @@ def test_a_follow_up_is_understood_from_its_conversation(engine: ChatEngine) -> 
     assert engine.chat(BALANCE, "CUST001", "talk").conversation_id == "talk"
     reply = engine.chat(THREE, "CUST001", "talk")
     assert (reply.intent, reply.conversation_id) == ("recent_transactions", "talk")
-    listed = reply.reply.removeprefix("Your latest transactions: ").removesuffix(".").split("; ")
+    head, *listed = reply.reply.split("\n- ")
     booked = open_bank().transactions("CUST001", TransactionQuery(limit=3))
-    assert listed == [f"{t.booked} {t.description} {format_money(t.amount_minor, t.currency)}" for t in booked]
+    assert (head, listed) == ("Your 3 latest transactions:", list(map(line, booked)))
     vague = engine.chat(VAGUE, "CUST001", "talk")
     assert vague.intent == "recent_transactions"
     assert vague.confidence > engine.chat(VAGUE, "CUST001").confidence

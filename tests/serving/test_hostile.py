@@ -10,6 +10,7 @@ import pytest
 
 from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.ledger import TransactionQuery, format_money, open_bank
+from bankllm.assistant.bank.statement import line
 from tests.support.chat import BALANCE, JSON
 from tests.support.live_server import CHAT
 
@@ -62,7 +63,7 @@ TEXTS = {
 def figures(who):
     """Balances, IBANs and transactions of a customer, formatted as in a reply."""
     accounts, booked = open_bank().accounts(who), open_bank().transactions(who, TransactionQuery())
-    lines = {f"{t.booked} {t.description} {format_money(t.amount_minor, t.currency)}" for t in booked}
+    lines = set(map(line, booked))
     return lines | {format_money(a.balance_minor, a.currency) for a in accounts} | {a.iban for a in accounts}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bankllm.assistant.bank.backends.sqlite_bank import SCHEMA, SQLiteBank, connect, create_schema, ledger_errors
+from bankllm.assistant.bank.backends.sqlite_bank import SCHEMA, SQLiteBank, create_schema, open_or_create
 from bankllm.assistant.bank.ledger import BANKS, MINOR_DIGITS
 from bankllm.assistant.clock import today
 from bankllm.settings import Settings, get_settings
@@ -58,13 +58,7 @@ def open_demo(path: str, settings: Settings | None = None) -> SQLiteBank:
         db = sqlite3.connect(":memory:", check_same_thread=False)
         db.deserialize(_serialized(day))
         return SQLiteBank(db, customers)
-    db = connect(Path(path), "rwc")
-    with ledger_errors():
-        db.execute("BEGIN IMMEDIATE")  # other processes wait here until the first one has filled the file
-        if not db.execute("PRAGMA user_version").fetchone()[0]:
-            fill(db, day)
-        db.execute("COMMIT")
-    return SQLiteBank(db, customers)
+    return SQLiteBank(open_or_create(Path(path), lambda db: fill(db, day)), customers)
 
 
 @cache

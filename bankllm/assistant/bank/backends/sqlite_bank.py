@@ -5,7 +5,7 @@ The file has a rollback journal, so that a copy of the file is a copy of the led
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +232,17 @@ def create_schema(db: sqlite3.Connection) -> None:
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def open_or_create(path: Path, fill: Callable[[sqlite3.Connection], None] = create_schema) -> sqlite3.Connection:
+    """Connect to a ledger's file; `fill` a missing or empty one in one transaction. Raises `LedgerError`."""
+    db = connect(path, "rwc")
+    with ledger_errors():
+        db.execute("BEGIN IMMEDIATE")  # other processes wait here until the first one has filled the file
+        if not db.execute("PRAGMA user_version").fetchone()[0]:
+            fill(db)
+        db.execute("COMMIT")
+    return db
 
 
 def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
