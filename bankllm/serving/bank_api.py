@@ -80,8 +80,8 @@ def bank_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
         query = TransactionQuery(
             merchant=merchant,
             category=category,
-            date_from=date_from and date_from.isoformat(),
-            date_to=date_to and date_to.isoformat(),
+            date_from=date_from.isoformat() if date_from else None,
+            date_to=date_to.isoformat() if date_to else None,
             account_id=account_id,
             direction=direction,
             limit=limit,

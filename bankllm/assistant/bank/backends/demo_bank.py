@@ -126,12 +126,12 @@ def _book(db: sqlite3.Connection, entries: list[Booking], closing: dict[str, int
         postings += [(account, booked_on, number, minor) for account, minor in entry.postings.items()]
     _insert(db, "entries", rows)
     _insert(db, "postings", sorted(postings))
-    rows = []
+    waiting = []
     for number, entry in enumerate(pending, 1):
         account, minor = next(iter(entry.postings.items()))
         about = (entry.description, entry.counterparty, entry.category)
-        rows.append((number, account, entry.day.isoformat(), minor, *about, *entry.original))
-    _insert(db, "pending", rows)
+        waiting.append((number, account, entry.day.isoformat(), minor, *about, *entry.original))
+    _insert(db, "pending", waiting)
 
 
 class _Customer:
@@ -194,8 +194,8 @@ class _Customer:
             due = min(d for m in range(2) if (d := _on(_month(day, m), on_day)) > day)
             orders.append((f"SO{number:03}{index:02}", account, kind, name, minor, on_day, due.isoformat(), ""))
         _insert(db, "standing_orders", orders)
-        due = (day + timedelta(3 + number % 5)).isoformat()
-        scheduled = (f"SCH{number:03}01", id_, self.main, payees[0][0], None, 2500 + 500 * number, due, "", "waiting")
+        later = (day + timedelta(3 + number % 5)).isoformat()
+        scheduled = (f"SCH{number:03}01", id_, self.main, payees[0][0], None, 2500 + 500 * number, later, "", "waiting")
         _insert(db, "scheduled", [scheduled])
 
     def entries(self, first: date, day: date) -> Iterator[Booking]:
@@ -338,4 +338,4 @@ def _rate(original: str, own: str, rng: Random) -> float:
 
 def _convert(minor: int, original: str, own: str, rate: float) -> int:
     digits = MINOR_DIGITS.get(own, 2) - MINOR_DIGITS.get(original, 2)
-    return round(minor * rate * 10**digits)
+    return round(minor * rate * 10.0**digits)
