@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bankllm import __version__, extras
+from bankllm.assistant.actions.commands import audit
 from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.evidence.commands import claims, latest_run, publish, report, require_verified
 from bankllm.loadtest.commands import loadtest
@@ -270,6 +271,7 @@ def serve(
 
 
 app.command()(loadtest)
+app.command()(audit)
 app.command()(index)
 app.command()(search)
 

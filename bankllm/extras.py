@@ -28,6 +28,7 @@ OTHER_NAMES = {
 }
 """Module → package, where the names differ in more than `_` and `-`."""
 COMMANDS = {
+    "audit": "serve",
     "benchmark": "notebooks",
     "export": "serve",
     "index": "vectors",

@@ -156,19 +156,25 @@ class SQLiteBank:
         return tuple(name for (name,) in self._rows("SELECT name FROM categories ORDER BY name", ()))
 
     @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for this thread until the end of the block. Raises `LedgerError` if a statement fails."""
+        with self._lock, ledger_errors():
+            yield self._db
+
+    @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: committed and synced to disk at the end of the block, undone if the block raises.
 
         Other threads and processes wait. Raises `LedgerError` if the file cannot be written.
         """
-        with self._lock, ledger_errors():
-            self._db.execute("BEGIN IMMEDIATE")
+        with self.reading() as db:
+            db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
-                self._db.execute("COMMIT")
+                yield db
+                db.execute("COMMIT")
             finally:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     def close(self) -> None:
         with self._lock:
@@ -192,8 +198,8 @@ class SQLiteBank:
         return " AND ".join(where), own | values
 
     def _rows(self, sql: str, values: tuple[object, ...] | Mapping[str, object]) -> list[tuple[Any, ...]]:
-        with self._lock, ledger_errors():
-            return self._db.execute(sql, values).fetchall()
+        with self.reading() as db:
+            return db.execute(sql, values).fetchall()
 
 
 @contextmanager

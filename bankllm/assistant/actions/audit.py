@@ -1,0 +1,115 @@
+"""The audit log: what was proposed, confirmed, cancelled and booked, as a chain of entries that is only appended to.
+
+It is a table of the ledger's file, and an entry is written in the transaction of the change that it records. Triggers
+refuse to change or delete an entry; the chain (`bankllm.util.hash_chain`, HMAC) shows it where someone got around them.
+An entry holds ids and digests, but no text of a message and no amount. After each commit the chain's last entry goes to
+the server's log, so that `bankllm audit --log` notices removed entries.
+"""
+
+import json
+import logging
+import re
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bankllm.errors import LedgerError, UsageError
+from bankllm.settings import Settings
+from bankllm.util.hash_chain import Link, chained, link_of, parse, verify
+
+logger = logging.getLogger(__name__)
+
+MIN_KEY_BYTES = 32
+_MAKE = "Create one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY, hash TEXT NOT NULL, entry TEXT NOT NULL)",
+    """CREATE TRIGGER IF NOT EXISTS audit_keeps BEFORE UPDATE ON audit BEGIN
+        SELECT RAISE(ABORT, 'the audit log is append-only');
+    END""",
+    """CREATE TRIGGER IF NOT EXISTS audit_keeps_all BEFORE DELETE ON audit BEGIN
+        SELECT RAISE(ABORT, 'the audit log is append-only');
+    END""",
+    # Also for INSERT OR REPLACE, which deletes a row without the trigger above.
+    """CREATE TRIGGER IF NOT EXISTS audit_appends BEFORE INSERT ON audit
+        WHEN NEW.number <> (SELECT COALESCE(MAX(number), 0) + 1 FROM audit) BEGIN
+        SELECT RAISE(ABORT, 'the audit log is append-only');
+    END""",
+)
+LETTERS, DIGITS = str.maketrans("0123456789", "ghijklmnop"), str.maketrans("ghijklmnop", "0123456789")
+"""Between the digits of a hash and letters, so that nothing masks a part of it as an account number."""
+_HEAD = re.compile(r"audit head ([0-9]+) ([a-p]{64})\b")
+
+
+def file_of(db: sqlite3.Connection) -> Path | None:
+    """The file of a connection; None for a database in memory."""
+    file = Path(db.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0])
+    return file if file.is_absolute() else None  # a deserialised database has a relative name
+
+
+def append(db: sqlite3.Connection, key: bytes, event: str, **fields: Any) -> None:
+    """Append an entry within the caller's transaction; `log_head` belongs after the commit."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    entry = chained({"at": at, "event": event} | fields, last(db), key)
+    link = link_of(entry)
+    db.execute("INSERT INTO audit VALUES (?, ?, ?)", (link.number, link.hash, json.dumps(entry)))
+
+
+def last(db: sqlite3.Connection) -> Link | None:
+    row = db.execute("SELECT number, '', hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+    return Link(*row) if row else None
+
+
+def log_head(link: Link | None) -> None:
+    if link:
+        logger.info("audit head %d %s", link.number, link.hash.translate(LETTERS))
+
+
+def logged_heads(log: Path) -> list[Link]:
+    """The chain's ends that a server's log names. Raises `UsageError` if the log names none."""
+    heads = [
+        Link(int(number), "", hash_.translate(DIGITS))
+        for number, hash_ in _HEAD.findall(log.read_text(errors="replace"))
+    ]
+    if not heads:
+        raise UsageError(f"{log} names no head of an audit log. Expected the file that --log-file of the server wrote.")
+    return heads
+
+
+def check_chain(db: sqlite3.Connection, key: bytes, kept: Iterable[Link] = ()) -> list[dict[str, Any]]:
+    """Return the entries, oldest first. Raises `ChainBroken` if one was changed, removed, inserted or moved."""
+    entries = [parse(entry) for (entry,) in db.execute("SELECT entry FROM audit ORDER BY number")]
+    verify(entries, key, list(kept))
+    return entries
+
+
+def audit_key(settings: Settings, db: sqlite3.Connection) -> bytes:
+    """The key of the chain: `BANKLLM_AUDIT_KEY`, or in development that of the file beside the ledger.
+
+    The file is made for an empty log; a ledger in memory gets a key that ends with it. Call it in a transaction. Raises
+    `UsageError` for a key that is missing or short, `LedgerError` for a file that is lost.
+    """
+    if settings.audit_key is not None:
+        key = settings.audit_key.get_secret_value().encode()
+        if len(key) < MIN_KEY_BYTES:
+            raise UsageError(f"BANKLLM_AUDIT_KEY has {len(key)} bytes, expected at least {MIN_KEY_BYTES}. {_MAKE}")
+        return key
+    if settings.environment != "development":
+        raise UsageError(
+            f"ENVIRONMENT={settings.environment} requires BANKLLM_AUDIT_KEY, the key of the audit log. Keep it where "
+            f"nobody who can write the ledger can read it. {_MAKE}"
+        )
+    if (ledger := file_of(db)) is None:
+        return secrets.token_bytes(MIN_KEY_BYTES)
+    file = ledger.with_name(f"{ledger.name}.audit-key")
+    try:
+        if not file.exists() and last(db) is None:
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_hex(MIN_KEY_BYTES))
+        return file.read_bytes()
+    except OSError as error:
+        raise LedgerError(
+            f"The audit log's key {file} cannot be used ({error.strerror}). Restore the file, or set BANKLLM_AUDIT_KEY."
+        ) from error

@@ -1,0 +1,284 @@
+"""Proposals on the server: made from a tool call, kept for ten minutes, and booked once after the customer's yes.
+
+A proposal belongs to one customer and one conversation, which has at most one that waits: a new one replaces it. Its
+digest covers tool, arguments, customer and conversation, so a client confirms what it has shown. State, booking and
+entry of the audit log change in one transaction, so that after a crash, a retry, or two confirmations at the same time,
+the action is booked once or not at all.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from bankllm.assistant.actions import audit
+from bankllm.assistant.actions.cards import (
+    plan_freeze_card,
+    plan_replace_card,
+    plan_report_card,
+    plan_set_limit,
+    plan_unfreeze_card,
+)
+from bankllm.assistant.actions.plans import ActionRefused, Plan, Situation, Wanted
+from bankllm.assistant.actions.transfers import plan_cancel_transfer, plan_transfer
+from bankllm.assistant.bank.ledger import Bank
+from bankllm.assistant.clock import today
+from bankllm.assistant.facts import ReadyCall
+from bankllm.errors import BankLLMError
+from bankllm.settings import Settings
+from bankllm.vectors.sqlite.clock import Clock
+
+State = Literal["proposed", "booked", "cancelled", "expired", "replaced", "refused"]
+"""`refused`: when it was confirmed, the ledger did not allow it any more."""
+LIFETIME_S = 600
+CLOCK_ERROR_S = 5.0
+"""How far a clock may be set back before a proposal of its future counts as expired."""
+LISTED = 50
+"""How many of a customer's latest proposals are listed."""
+PLANS: dict[str, Callable[[Situation, Wanted], Plan]] = {
+    "cancel_transfer": plan_cancel_transfer,
+    "freeze_card": plan_freeze_card,
+    "replace_card": plan_replace_card,
+    "report_card": plan_report_card,
+    "set_limit": plan_set_limit,
+    "transfer": plan_transfer,
+    "unfreeze_card": plan_unfreeze_card,
+}
+"""Acting tool → what makes its plan."""
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS actions (
+        number INTEGER PRIMARY KEY,
+        action_id TEXT NOT NULL UNIQUE,
+        customer_id TEXT NOT NULL REFERENCES customers,
+        conversation_id TEXT NOT NULL,
+        tool TEXT NOT NULL,
+        arguments TEXT NOT NULL,
+        text TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('proposed', 'booked', 'cancelled', 'expired', 'replaced', 'refused')),
+        proposed_at REAL NOT NULL,
+        decided_at REAL,
+        result TEXT NOT NULL DEFAULT ''
+    )""",
+    "CREATE INDEX IF NOT EXISTS actions_of_customer ON actions (customer_id, conversation_id)",
+    """CREATE UNIQUE INDEX IF NOT EXISTS actions_waiting ON actions (customer_id, conversation_id)
+        WHERE state = 'proposed'""",
+    """CREATE TRIGGER IF NOT EXISTS actions_end BEFORE UPDATE ON actions WHEN OLD.state <> 'proposed' BEGIN
+        SELECT RAISE(ABORT, 'an action that was decided is never changed');
+    END""",
+    *audit.SCHEMA,
+)
+_STORED = ("action_id", "customer_id", "conversation_id", "tool", "arguments", "text", "state", "proposed_at", "result")
+_COLUMNS = ", ".join(_STORED)
+_CONVERSATION = "customer_id = ? AND conversation_id = ?"
+
+
+class UnknownAction(BankLLMError):
+    """This customer has no such action; another customer may have it."""
+
+
+class ActionClosed(BankLLMError):
+    """The action cannot be confirmed or cancelled any more, or its digest differs. Nothing was changed by this call."""
+
+
+class ActingBank(Bank, Protocol):
+    """A bank whose ledger is an SQLite file that can be changed."""
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]: ...
+
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]: ...
+
+
+class Proposal(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    action_id: str
+    """128 random bits as 32 letters."""
+    customer_id: str
+    conversation_id: str
+    tool: str
+    arguments: dict[str, Any]
+    """All details; amounts in minor units, dates in ISO 8601."""
+    text: str
+    """What would be done, as the customer is asked."""
+    state: State = "proposed"
+    proposed_at: float
+    """Seconds since 1970."""
+    result: str = ""
+    """Once booked or refused: what was done, or why not."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is confirmed, as 64 hexadecimal digits."""
+        content = [self.tool, self.arguments, self.customer_id, self.conversation_id]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def expires_at(self) -> str:
+        """ISO 8601, UTC."""
+        return datetime.fromtimestamp(self.proposed_at + LIFETIME_S, UTC).isoformat(timespec="seconds")
+
+    def at(self, now: float) -> "Proposal":
+        """The proposal at the time `now`, when it may have expired. It also expires if the clock is set back."""
+        fresh = self.proposed_at - CLOCK_ERROR_S <= now < self.proposed_at + LIFETIME_S
+        return self if fresh or self.state != "proposed" else self.model_copy(update={"state": "expired"})
+
+
+class ActionDesk:
+    """Proposes, confirms and cancels; thread-safe, and safe with other processes that use the ledger's file.
+
+    Each call raises `LedgerError` if the ledger cannot be used.
+    """
+
+    def __init__(self, bank: ActingBank, settings: Settings) -> None:
+        """Create the tables of `SCHEMA` if they are missing. Raises `UsageError` as `audit.audit_key` does."""
+        self._bank, self.settings, self._clock = bank, settings, Clock()
+        with bank.writing() as db:
+            for statement in SCHEMA:
+                db.execute(statement)
+            self._key = audit.audit_key(settings, db)
+
+    def propose(self, customer_id: str, conversation_id: str, call: ReadyCall) -> Proposal:
+        """Keep a proposal for a call of an acting tool; it replaces the one that waits in this conversation.
+
+        Raises `UnknownCustomer`, and `ActionRefused` with a reply for the customer if the action is not possible. The
+        proposal that waited is then replaced, too: a yes to it would be a yes to something else.
+        """
+        self._bank.require(customer_id)
+        now, plan, refused = self._clock.latest(), None, None
+        with self._writing() as db:
+            for waiting in select(db, f"{_CONVERSATION} AND state = 'proposed'", customer_id, conversation_id):
+                ended: State = "replaced" if waiting.at(now).state == "proposed" else "expired"
+                self._decide(db, waiting.model_copy(update={"state": ended}), now)
+            try:
+                plan = self._plan(db, customer_id, call, now)
+            except ActionRefused as error:
+                refused = error
+            else:
+                made = Proposal(
+                    action_id=secrets.token_hex(16).translate(audit.LETTERS),
+                    customer_id=customer_id,
+                    conversation_id=conversation_id,
+                    tool=call.tool,
+                    arguments=plan.arguments,
+                    text=plan.text,
+                    proposed_at=now,
+                )
+                values = made.model_dump(include=set(_STORED)) | {"arguments": json.dumps(made.arguments)}
+                db.execute(f"INSERT INTO actions ({_COLUMNS}) VALUES (:{', :'.join(_STORED)})", values)
+                self._log(db, made)
+        if refused:
+            raise refused
+        return made
+
+    def pending(self, customer_id: str, conversation_id: str) -> Proposal | None:
+        """The proposal that waits in this conversation."""
+        last = self.latest(customer_id, conversation_id)
+        return last if last and last.state == "proposed" else None
+
+    def latest(self, customer_id: str, conversation_id: str) -> Proposal | None:
+        """The newest proposal of this conversation, in any state."""
+        return next(iter(self._read(_CONVERSATION, customer_id, conversation_id)), None)
+
+    def proposals(self, customer_id: str) -> list[Proposal]:
+        """The customer's latest proposals in all conversations, newest first. Raises `UnknownCustomer`."""
+        self._bank.require(customer_id)
+        return self._read("customer_id = ?", customer_id)
+
+    def confirm(self, customer_id: str, action_id: str, digest: str) -> Proposal:
+        """Book the action and return it. If it is booked already, return it as it is.
+
+        Raises `UnknownAction`, and `ActionClosed` if it does not wait any more or the ledger does not allow it.
+        """
+        return self._end(customer_id, action_id, digest, "booked")
+
+    def cancel(self, customer_id: str, action_id: str, digest: str) -> Proposal:
+        """Cancel a proposal and return it; a second call has no effect. Raises `UnknownAction`, `ActionClosed`."""
+        return self._end(customer_id, action_id, digest, "cancelled")
+
+    def _end(self, customer_id: str, action_id: str, digest: str, wanted: State) -> Proposal:
+        now, entry = self._clock.latest(), None
+        with self._writing() as db:
+            found = select(db, "customer_id = ? AND action_id = ?", customer_id, action_id)
+            if not found:
+                raise UnknownAction("This customer has no such action.")
+            proposal = found[0].at(now)
+            if not hmac.compare_digest(proposal.digest.encode(), digest.encode()):
+                raise ActionClosed("The digest is not that of this action. Show the customer the action again.")
+            if proposal.state == "proposed" and wanted == "booked":
+                proposal, entry = self._book(db, proposal, now)
+            elif proposal.state == "proposed":
+                proposal = proposal.model_copy(update={"state": wanted})
+            if proposal.state != found[0].state:
+                self._decide(db, proposal, now, entry)
+        if proposal.state != wanted:
+            raise ActionClosed(closed_because(proposal))
+        return proposal
+
+    def _book(self, db: sqlite3.Connection, proposal: Proposal, now: float) -> tuple[Proposal, int | None]:
+        """Change the ledger; return the booked or refused proposal, and its journal entry if there is one."""
+        try:
+            plan = self._plan(db, proposal.customer_id, ReadyCall(proposal.tool, proposal.arguments), now)
+            if (plan.arguments, plan.text) != (proposal.arguments, proposal.text):
+                raise ActionRefused("The details have changed since I asked you.")
+            then, entry = plan.apply(proposal.action_id)
+        except ActionRefused as error:
+            return proposal.model_copy(update={"state": "refused", "result": str(error)}), None
+        return proposal.model_copy(update={"state": "booked", "result": f"Done: {proposal.text}. {then}"}), entry
+
+    def _plan(self, db: sqlite3.Connection, customer_id: str, call: ReadyCall, now: float) -> Plan:
+        if call.tool not in PLANS:
+            raise ActionRefused(f"{call.tool} is no action.")
+        if call.unread:
+            raise ActionRefused(f"I could not read this: {', '.join(call.unread)}. Say it in other words.")
+        midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        return PLANS[call.tool](Situation(self._bank, db, customer_id, today(self.settings), midnight), call.arguments)
+
+    def _decide(self, db: sqlite3.Connection, proposal: Proposal, now: float, entry: int | None = None) -> None:
+        """Store the new state of a proposal, and log it."""
+        update = "UPDATE actions SET state = ?, decided_at = ?, result = ? WHERE action_id = ?"
+        db.execute(update, (proposal.state, now, proposal.result, proposal.action_id))
+        self._log(db, proposal, **({"entry": entry} if entry is not None else {}))
+
+    def _log(self, db: sqlite3.Connection, proposal: Proposal, **more: int) -> None:
+        about = {name: getattr(proposal, name) for name in ("customer_id", "action_id", "tool", "digest")}
+        audit.append(db, self._key, proposal.state, **about, **more)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction; after its commit, the end of the audit log goes to the server's log."""
+        with self._bank.writing() as db:
+            yield db
+            head = audit.last(db)
+        audit.log_head(head)
+
+    def _read(self, condition: str, *values: str) -> list[Proposal]:
+        with self._bank.reading() as db:
+            return [proposal.at(self._clock.latest()) for proposal in select(db, condition, *values, limit=LISTED)]
+
+
+def select(db: sqlite3.Connection, condition: str = "true", *values: str, limit: int = -1) -> list[Proposal]:
+    """The stored proposals, newest first."""
+    sql = f"SELECT {_COLUMNS} FROM actions WHERE {condition} ORDER BY number DESC LIMIT {limit}"
+    rows = [dict(zip(_STORED, row, strict=True)) for row in db.execute(sql, values)]
+    return [Proposal(**row | {"arguments": json.loads(row["arguments"])}) for row in rows]
+
+
+def closed_because(proposal: Proposal) -> str:
+    """Why a proposal cannot be confirmed or cancelled, as a sentence for the customer."""
+    reasons: Mapping[State, str] = {
+        "booked": "This is done already, so it cannot be cancelled here.",
+        "cancelled": "This was cancelled, and nothing was done. Tell me again if you want it after all.",
+        "expired": "This was not confirmed within ten minutes, so nothing was done. Tell me again if you want it.",
+        "replaced": "A newer request took its place, and nothing was done for this one.",
+        "refused": f"This was not possible. {proposal.result}",
+    }
+    return reasons[proposal.state]
