@@ -40,7 +40,6 @@ CREATE TABLE entries (
     counterparty TEXT,             -- a merchant, a payee or an employer; NULL for cash, fees, interest, own transfers
     category TEXT NOT NULL REFERENCES categories,
     reference TEXT NOT NULL DEFAULT '',
-    refund_of INTEGER REFERENCES entries,
     original_currency TEXT,        -- of a payment in a foreign currency, with the rate:
     original_minor INTEGER,        -- 1 unit of the original currency is `rate` units of the account's currency
     rate REAL
@@ -118,6 +117,18 @@ CREATE TABLE scheduled (
     reference TEXT NOT NULL DEFAULT '',
     status TEXT NOT NULL DEFAULT 'waiting' CHECK (status IN ('waiting', 'cancelled', 'booked'))
 ) WITHOUT ROWID;
+
+-- The views below have the columns that `bank/ledger.py` names, and customer_id.
+CREATE VIEW customer_cards AS
+    SELECT c.customer_id, card_id, account_id, c.kind, c.name, last4, status, since, expires, limit_minor, currency
+    FROM cards c JOIN accounts USING (account_id);
+
+CREATE VIEW customer_payees AS
+    SELECT customer_id, payee_id, name, currency, sort_code, account_number, saved FROM payees;
+
+CREATE VIEW customer_standing_orders AS
+    SELECT customer_id, order_id, account_id, s.kind, s.name, amount_minor, currency, day, next_due, reference
+    FROM standing_orders s JOIN accounts USING (account_id) JOIN holders USING (account_id);
 
 -- What a customer sees: booked and pending transactions of an account, money in positive.
 CREATE VIEW transactions AS

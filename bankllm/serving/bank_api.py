@@ -5,10 +5,9 @@
 
 from collections.abc import Callable
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel
 
 from bankllm.assistant.bank.ledger import Account, Bank, Card, Payee, StandingOrder, Transaction, TransactionQuery
 from bankllm.assistant.engine import ChatEngine
@@ -18,37 +17,13 @@ from bankllm.serving.chat_api import CustomerId
 from bankllm.serving.errors import READ_REFUSED
 from bankllm.serving.limits import RateLimit
 
-MAX_TRANSACTIONS = 10_000
-
-
-class CustomerAccounts(BaseModel):
-    customer_id: str
-    accounts: list[Account]
-
-
-class CustomerTransactions(BaseModel):
-    customer_id: str
-    transactions: list[Transaction]
-    """Newest first. Pending ones have the day on which they were authorised."""
-
-
-class CustomerCards(BaseModel):
-    customer_id: str
-    cards: list[Card]
-
-
-class CustomerPayees(BaseModel):
-    customer_id: str
-    payees: list[Payee]
-
-
-class CustomerStandingOrders(BaseModel):
-    customer_id: str
-    standing_orders: list[StandingOrder]
+LISTS = {"accounts": Account, "cards": Card, "payees": Payee, "standing-orders": StandingOrder}
+"""Path → the rows that it returns, from the method of `Bank` with that name."""
+Words = Annotated[str | None, Query(max_length=200)]
 
 
 def bank_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., Any], limit: RateLimit) -> APIRouter:
-    router = APIRouter(prefix="/api/v1/customers/{customer_id}", tags=["bank"])
+    router = APIRouter(prefix="/api/v1/customers/{customer_id}", tags=["bank"], responses=READ_REFUSED)
 
     def bank_of(customer_id: CustomerId, customer: Annotated[str | None, Depends(customer_of)]) -> Bank:
         require_same_customer(customer, customer_id)
@@ -57,49 +32,40 @@ def bank_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
 
     CustomerBank = Annotated[Bank, Depends(bank_of)]
 
-    @router.get("/accounts", summary="Read a customer's accounts and balances", responses=READ_REFUSED)
-    def accounts(customer_id: CustomerId, bank: CustomerBank) -> CustomerAccounts:
-        """Amounts are in minor units. Available is the balance plus pending payments (negative) plus the overdraft."""
-        return CustomerAccounts(customer_id=customer_id, accounts=list(bank.accounts(customer_id)))
+    def reader(method: str) -> Callable[..., Any]:
+        def read(customer_id: CustomerId, bank: CustomerBank) -> Any:
+            return getattr(bank, method)(customer_id)
 
-    @router.get("/transactions", summary="Read a customer's transactions", responses=READ_REFUSED)
+        return read
+
+    for path, row in LISTS.items():
+        name = path.replace("-", "_")
+        router.add_api_route(
+            f"/{path}",
+            reader(name),
+            response_model=list[row],  # type: ignore[valid-type]
+            name=name,
+            summary=f"Read a customer's {path.replace('-', ' ')}",
+            description="Amounts are in minor units (pence, cents).",
+        )
+
+    @router.get("/transactions", summary="Read a customer's transactions")
     def transactions(
         customer_id: CustomerId,
         bank: CustomerBank,
-        date_from: Annotated[date | None, Query(alias="from", description="First day")] = None,
-        date_to: Annotated[date | None, Query(alias="to", description="Last day, included")] = None,
-        merchant: Annotated[str | None, Query(max_length=200, description="Counterparty, in any case")] = None,
-        category: Annotated[str | None, Query(max_length=200, description="Category, or group of categories")] = None,
-        account_id: Annotated[str | None, Query(max_length=128)] = None,
-        direction: Literal["in", "out"] | None = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_TRANSACTIONS)] = 1000,
-    ) -> CustomerTransactions:
-        """Transactions that meet all conditions, newest first. Amounts are in minor units, negative for money out."""
+        date_from: Annotated[date | None, Query(alias="from", description="The first day")] = None,
+        date_to: Annotated[date | None, Query(alias="to", description="The last day, included")] = None,
+        merchant: Words = None,
+        category: Words = None,
+        account_id: Words = None,
+    ) -> list[Transaction]:
+        """The transactions that meet all conditions, newest first. Amounts are in minor units, negative for money out.
+
+        A merchant is the name of a counterparty, a category may be a group of categories.
+        """
         if date_from and date_to and date_from > date_to:
             raise UsageError(f"Expected a period whose first day is not after its last, got {date_from} to {date_to}.")
-        query = TransactionQuery(
-            merchant=merchant,
-            category=category,
-            date_from=date_from.isoformat() if date_from else None,
-            date_to=date_to.isoformat() if date_to else None,
-            account_id=account_id,
-            direction=direction,
-            limit=limit,
-        )
-        return CustomerTransactions(customer_id=customer_id, transactions=list(bank.transactions(customer_id, query)))
-
-    @router.get("/cards", summary="Read a customer's cards", responses=READ_REFUSED)
-    def cards(customer_id: CustomerId, bank: CustomerBank) -> CustomerCards:
-        return CustomerCards(customer_id=customer_id, cards=list(bank.cards(customer_id)))
-
-    @router.get("/payees", summary="Read a customer's saved payees", responses=READ_REFUSED)
-    def payees(customer_id: CustomerId, bank: CustomerBank) -> CustomerPayees:
-        return CustomerPayees(customer_id=customer_id, payees=list(bank.payees(customer_id)))
-
-    @router.get("/standing-orders", summary="Read a customer's regular payments", responses=READ_REFUSED)
-    def standing_orders(customer_id: CustomerId, bank: CustomerBank) -> CustomerStandingOrders:
-        """Standing orders, direct debits and subscriptions, by the day on which they are due next."""
-        orders = list(bank.standing_orders(customer_id))
-        return CustomerStandingOrders(customer_id=customer_id, standing_orders=orders)
+        first, last = (day.isoformat() if day else None for day in (date_from, date_to))
+        return list(bank.transactions(customer_id, TransactionQuery(merchant, category, first, last, account_id)))
 
     return router

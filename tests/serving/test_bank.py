@@ -32,27 +32,27 @@ def client(engine: ChatEngine) -> Any:
 
 
 def test_the_rows_add_up_to_the_balances_and_the_sums(client: TestClient, engine: ChatEngine) -> None:
-    accounts = client.get(f"{OWN}/accounts").json()["accounts"]
+    accounts = client.get(f"{OWN}/accounts").json()
     assert [account["balance_minor"] for account in accounts] == [490760, 283383]
     for account in accounts:
-        rows = client.get(f"{OWN}/transactions", params={"account_id": account["account_id"]}).json()["transactions"]
+        rows = client.get(f"{OWN}/transactions", params={"account_id": account["account_id"]}).json()
         pending = [row["amount_minor"] for row in rows if row["status"] == "pending"]
         assert sum(pending) == account["pending_minor"]
     october = {"from": "2026-10-01", "to": "2026-10-31"}
-    rows = client.get(f"{OWN}/transactions", params=october | {"category": "eating out"}).json()["transactions"]
+    rows = client.get(f"{OWN}/transactions", params=october | {"category": "eating out"}).json()
     assert {row["category"] for row in rows} <= {"coffee", "pubs", "restaurants", "takeaways"}
     query = TransactionQuery(category="eating out", date_from="2026-10-01", date_to="2026-10-31")
     (total,) = engine.bank.spending("CUST001", query)
     assert total.amount_minor == -sum(row["amount_minor"] for row in rows)
-    tesco = client.get(f"{OWN}/transactions", params=october | {"merchant": "tesco"}).json()["transactions"]
+    tesco = client.get(f"{OWN}/transactions", params=october | {"merchant": "tesco"}).json()
     assert {row["counterparty"] for row in tesco} == {"Tesco"}
-    assert client.get(f"{OWN}/transactions", params={"merchant": "' OR 1=1 --"}).json()["transactions"] == []
+    assert client.get(f"{OWN}/transactions", params={"merchant": "' OR 1=1 --"}).json() == []
 
 
 def test_lists_are_those_of_the_bank(client: TestClient, engine: ChatEngine) -> None:
     for path, name in (("cards", "card_id"), ("payees", "payee_id"), ("standing-orders", "order_id")):
         field = path.replace("-", "_")
-        rows = client.get(f"{OWN}/{path}").json()[field]
+        rows = client.get(f"{OWN}/{path}").json()
         expected = getattr(engine.bank, field)("CUST001")
         assert [row[name] for row in rows] == [getattr(row, name) for row in expected]
         assert rows
@@ -63,8 +63,8 @@ def test_lists_are_those_of_the_bank(client: TestClient, engine: ChatEngine) -> 
     [
         ({"from": "2026-02-31"}, ["query.from", "day value is outside"]),
         ({"from": "2026-11-01", "to": "2026-10-01"}, ["first day is not after its last"]),
-        ({"limit": "0"}, ["query.limit"]),
-        ({"direction": "up"}, ["query.direction"]),
+        ({"to": "yesterday"}, ["query.to"]),
+        ({"merchant": "x" * 201}, ["query.merchant"]),
     ],
 )
 def test_a_wrong_condition_is_a_problem(client: TestClient, parameters: dict[str, str], words: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import calendar
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import date
 from typing import Any
 
@@ -11,8 +11,8 @@ from bankllm.assistant.bank.ledger import Account, Bank, Transaction, Transactio
 MAX_ROWS = 100
 """Rows of a table in a result."""
 ROW = ("booked", "description", "amount_minor", "currency", "category", "status", "account_id")
-FOREIGN = ("original_currency", "original_minor", "rate")
-"""Fields of a transaction in a table, and further ones of a payment in a foreign currency."""
+ROW += ("original_currency", "original_minor", "rate")
+"""Fields of a transaction in a table, if they have a value."""
 QUERY = {field.name for field in fields(TransactionQuery)} - {"own_transfers"}
 
 
@@ -75,10 +75,7 @@ def line(row: Transaction) -> str:
 
 def table(rows: Sequence[Transaction]) -> dict[str, Any]:
     """The first `MAX_ROWS` rows as JSON, and how many there are."""
-    shown = []
-    for row in rows[:MAX_ROWS]:
-        values = asdict(row)
-        shown.append({name: values[name] for name in (*ROW, *(FOREIGN if row.original_currency else ()))})
+    shown = [{name: value for name in ROW if (value := getattr(row, name)) is not None} for row in rows[:MAX_ROWS]]
     return {"rows": shown, "count": len(rows)}
 
 

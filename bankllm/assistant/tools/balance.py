@@ -4,6 +4,8 @@ from bankllm.assistant.bank.ledger import Account, Bank, format_money
 from bankllm.assistant.bank.statement import day, named
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
+SHOWN = ("account_id", "name", "ending", "currency", "balance_minor", "available_minor", "overdraft_minor")
+
 
 @TOOLS.register("balance")
 def look_up(request: Request, bank: Bank) -> Facts:
@@ -18,28 +20,17 @@ def look_up(request: Request, bank: Bank) -> Facts:
         text = f"I have no balance of {names}{when}: the records begin later."
         return Facts(text, (text,), sources, result={"rows": [], "date": on})
     amounts = [f"{account.name} {_amount(account, on)}" for account in accounts]
-    subject = "Your account balance" if len(amounts) == 1 else "Your account balances"
-    verb = ("was" if on else "is") if len(amounts) == 1 else ("were" if on else "are")
-    dated = f" on {day(on)}" if on else ""
+    one, dated = len(accounts) == 1, f" on {day(on)}" if on else ""
+    verb = ("was" if on else "is") if one else ("were" if on else "are")
     lines = [
         f"{named(a)}: balance{dated} {format_money(a.balance_minor, a.currency)}"
         + ("" if on else f", available {format_money(a.available_minor, a.currency)}")
         for a in accounts
     ]
-    rows = [
-        {
-            "account_id": a.account_id,
-            "name": a.name,
-            "ending": a.ending,
-            "currency": a.currency,
-            "balance_minor": a.balance_minor,
-        }
-        | ({} if on else {"available_minor": a.available_minor, "overdraft_minor": a.overdraft_minor})
-        for a in accounts
-    ]
-    return Facts(
-        f"{subject}{when} {verb}: {'; '.join(amounts)}.", tuple(lines), sources, result={"rows": rows, "date": on}
-    )
+    shown = SHOWN[:5] if on else SHOWN
+    rows = [{name: getattr(account, name) for name in shown} for account in accounts]
+    text = f"Your account balance{'' if one else 's'}{when} {verb}: {'; '.join(amounts)}."
+    return Facts(text, tuple(lines), sources, result={"rows": rows, "date": on})
 
 
 def _amount(account: Account, on: str | None) -> str:
@@ -47,10 +38,8 @@ def _amount(account: Account, on: str | None) -> str:
     amount = format_money(account.balance_minor, account.currency)
     if on or account.available_minor == account.balance_minor:
         return amount
-    limit = "credit limit" if account.kind == "credit" else "overdraft"
     notes = []
     if account.overdraft_minor:
-        notes.append(f"with your {limit} of {format_money(account.overdraft_minor, account.currency)}")
-    if account.pending_minor:
-        notes.append(f"after {format_money(-account.pending_minor, account.currency)} pending")
-    return f"{amount} (available: {format_money(account.available_minor, account.currency)} {', '.join(notes)})"
+        notes.append("with your credit limit" if account.kind == "credit" else "with your overdraft")
+    notes += ["after pending payments"] if account.pending_minor else []
+    return f"{amount} ({format_money(account.available_minor, account.currency)} available {', '.join(notes)})"

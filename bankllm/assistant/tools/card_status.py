@@ -15,23 +15,19 @@ def look_up(request: Request, bank: Bank) -> Facts:
     result = {"rows": [asdict(card) for card in cards]}
     if not cards:
         return Facts("You have no cards.", ("The customer has no cards",), sources, result=result)
-    states = [f"{card.name} ending {card.last4}: {_state(card)}{_limit(card)}" for card in cards]
+    states = [f"{card.name} ending {card.last4}: {_state(card)}" for card in cards]
     text = f"Your card {states[0]}." if len(states) == 1 else "\n- ".join(["Your cards:", *states])
     lines = tuple(f"{card.kind.capitalize()} card ending {card.last4}: {_state(card)}" for card in cards)
     return Facts(text, lines, sources, result=result)
 
 
 def _state(card: Card) -> str:
+    limit = f"limit {format_money(card.limit_minor, card.currency)} a day"
     return {
-        "frozen": f"frozen since {day(card.since)}",
+        "active": f"active, expires {month(card.expires)}, {limit}",
+        "frozen": f"frozen since {day(card.since)}, {limit}",
         "lost": f"reported lost on {day(card.since)}",
         "stolen": f"reported stolen on {day(card.since)}",
         "ordered": f"on its way, ordered on {day(card.since)}",
         "expired": f"expired at the end of {month(card.expires)}",
-    }.get(card.status, f"{card.status}, expires {month(card.expires)}")
-
-
-def _limit(card: Card) -> str:
-    if card.status not in ("active", "frozen"):
-        return ""
-    return f", limit {format_money(card.limit_minor, card.currency)} a day"
+    }[card.status]

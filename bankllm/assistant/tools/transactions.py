@@ -23,12 +23,13 @@ NOUN = {
 @TOOLS.register("transactions")
 def look_up(request: Request, bank: Bank) -> Facts:
     query = query_of(request.call.arguments)
-    if query.order in ("largest", "smallest") and not query.direction:  # a salary is not the largest payment
-        outward = replace(query, direction="out")
+    if query.order in ("largest", "smallest") and not query.direction:  # a salary or savings are no payment out
+        outward = replace(query, direction="out", own_transfers=False)
         query = outward if bank.transactions(request.customer_id, replace(outward, limit=1)) else query
-    conditions = query != TransactionQuery(order=query.order, limit=query.limit, direction=query.direction)
-    usual = None if conditions else wanted_count(request.message, USUAL_COUNT)
-    limit = min(query.limit or usual or MAX_ROWS, MAX_ROWS)
+    usual = {name: getattr(query, name) for name in ("order", "limit", "direction", "own_transfers")}
+    conditions = query != TransactionQuery(**usual)
+    count = None if conditions else wanted_count(request.message, USUAL_COUNT)
+    limit = min(query.limit or count or MAX_ROWS, MAX_ROWS)
     query = replace(query, limit=None if conditions else limit)
     statement = Statement(bank, request.customer_id, query, request.call.arguments.get("currency"))
     found, rows, (noun, nouns) = len(statement.rows), statement.rows[:limit], NOUN[query.direction]

@@ -139,16 +139,16 @@ def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
             "balance",
             "CUST005",
             {"account_id": "ACC00503"},
-            "Your account balance is: Credit card -£640.25 (available: £1,817.03 with your credit limit of £2,500.00, "
-            "after £42.72 pending).",
-            "Credit card ending 0503: balance -£640.25, available £1,817.03",
+            "Your account balance is: Credit card -£640.25 (£1,796.29 available with your credit limit, after "
+            "pending payments).",
+            "Credit card ending 0503: balance -£640.25, available £1,796.29",
         ),
         (
             "balance",
             "CUST001",
             {"account_id": "ACC00102", "date": "2026-10-03"},
-            "Your account balance at the end of 3 October 2026 was: Savings account £2,675.50.",
-            "Savings account ending 0102: balance on 3 October 2026 £2,675.50",
+            "Your account balance at the end of 3 October 2026 was: Savings account £2,675.56.",
+            "Savings account ending 0102: balance on 3 October 2026 £2,675.56",
         ),
         (
             "balance",
@@ -161,8 +161,8 @@ def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
             "spending",
             "CUST001",
             {"category": "groceries", **OCTOBER},
-            "You spent £400.43 on groceries in October 2026 (1 to 31 October), in 14 payments.",
-            "Spent on groceries, 1 October 2026 to 31 October 2026: £400.43 in 14 payments",
+            "You spent £532.86 on groceries in October 2026 (1 to 31 October), in 15 payments.",
+            "Spent on groceries, 1 October 2026 to 31 October 2026: £532.86 in 15 payments",
         ),
         (
             "spending",
@@ -174,15 +174,16 @@ def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
         (
             "spending",
             "CUST001",
-            {"merchant": "Next", "date_from": "2026-11-01", "date_to": "2026-11-29"},
-            "",
-            "Refunds, already taken off: £51.43 in 1 refund",
+            {"merchant": "Next"},
+            "You spent £920.53 at Next since 29 August 2025, in 18 payments. That is £1,036.70 paid, less £116.17 from "
+            "2 refunds.",
+            "Refunds, already taken off: £116.17 in 2 refunds",
         ),
         (
             "spending",
             "CUST001",
             {"merchant": "Mum", "date_from": "2026-01-01", "date_to": "2026-12-31"},
-            "You paid £660.00 to Mum in 2026 (1 January to 31 December), in 6 payments.",
+            "You paid £1,090.00 to Mum in 2026 (1 January to 31 December), in 10 payments.",
             "",
         ),
         (
@@ -190,14 +191,21 @@ def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
             "CUST001",
             {"order": "largest", "limit": 1, **OCTOBER},
             "Your largest payment out in October 2026 (1 to 31 October): 1 October 2026 Okonkwo Lettings -£920.00.",
-            "51 transactions, 1 October 2026 to 31 October 2026; the largest: 1 October 2026 Okonkwo Lettings -£920.00",
+            "57 transactions, 1 October 2026 to 31 October 2026; the largest: 1 October 2026 Okonkwo Lettings -£920.00",
         ),
         (
             "transactions",
             "CUST011",
-            {"date_from": "2026-10-11", "date_to": "2026-10-11"},
-            "- 11 October 2026 Own transfer -£413.87 (€488.16)",
-            "3 transactions, 11 October 2026, newest first: ",
+            {"date_from": "2026-10-22", "date_to": "2026-10-22"},
+            "- 22 October 2026 Own transfer -£76.82\n- 22 October 2026 Own transfer +€90.00\n",
+            "5 transactions, 22 October 2026, newest first: ",
+        ),
+        (
+            "transactions",
+            "CUST001",
+            {"merchant": "Chez Marie"},
+            "- 14 August 2026 Chez Marie -£31.79 (€37.44)\n",
+            "3 transactions at Chez Marie, since 19 August 2025, newest first: 14 August 2026",
         ),
         (
             "card_status",

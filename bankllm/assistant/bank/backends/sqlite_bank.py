@@ -7,9 +7,9 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bankllm.assistant.bank.ledger import (
     BANKS,
@@ -33,6 +33,8 @@ SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
 """Maximum time in seconds that a call waits for other processes that use the file."""
 
+MAX_MINOR = 2**63 - 1
+"""SQLite's largest integer."""
 ADVICE = {
     "SQLITE_BUSY": "Another process has locked the file. Close it, or try again.",
     "SQLITE_CANTOPEN": "Expected a file in a folder that this user can read and write. Correct BANKLLM_LEDGER.",
@@ -51,10 +53,8 @@ ACCOUNTS = f"""
         (SELECT COUNT(*) FROM holders h WHERE h.account_id = a.account_id)
     FROM accounts a WHERE {OWN} AND (:day IS NULL OR EXISTS (
         SELECT 1 FROM postings p WHERE p.account_id = a.account_id AND booked <= :day)) ORDER BY account_id"""
-COLUMNS = (
-    "account_id, booked, amount_minor, currency, description, counterparty, category, kind, status, reference, "
-    "original_currency, original_minor, rate"
-)
+COLUMNS = ", ".join(field.name for field in fields(Transaction))
+Row = TypeVar("Row")
 ORDERS = {
     "newest": "booked DESC, number DESC",
     "oldest": "booked, number",
@@ -120,29 +120,13 @@ class SQLiteBank:
         ]
 
     def cards(self, customer_id: str) -> tuple[Card, ...]:
-        self.require(customer_id)
-        sql = (
-            "SELECT card_id, account_id, cards.kind, cards.name, last4, status, since, expires, limit_minor, currency "
-            "FROM cards JOIN accounts USING (account_id) WHERE customer_id = ? ORDER BY card_id"
-        )
-        return tuple(Card(*row) for row in self._rows(sql, (customer_id,)))
+        return self._all(Card, "customer_cards", "card_id", customer_id)
 
     def payees(self, customer_id: str) -> tuple[Payee, ...]:
-        self.require(customer_id)
-        sql = (
-            "SELECT payee_id, name, currency, sort_code, account_number, saved FROM payees WHERE customer_id = ? "
-            "ORDER BY payee_id"
-        )
-        return tuple(Payee(*row) for row in self._rows(sql, (customer_id,)))
+        return self._all(Payee, "customer_payees", "payee_id", customer_id)
 
     def standing_orders(self, customer_id: str) -> tuple[StandingOrder, ...]:
-        self.require(customer_id)
-        sql = (
-            "SELECT order_id, account_id, standing_orders.kind, standing_orders.name, amount_minor, currency, day, "
-            f"next_due, reference FROM standing_orders JOIN accounts USING (account_id) WHERE {OWN} "
-            "ORDER BY next_due, order_id"
-        )
-        return tuple(StandingOrder(*row) for row in self._rows(sql, {"customer": customer_id}))
+        return self._all(StandingOrder, "customer_standing_orders", "next_due, order_id", customer_id)
 
     def merchants(self, customer_id: str) -> tuple[str, ...]:
         where, values = self._conditions(customer_id, LATEST)
@@ -180,17 +164,20 @@ class SQLiteBank:
         with self._lock:
             self._db.close()
 
+    def _all(self, kind: Callable[..., Row], view: str, order: str, customer_id: str) -> tuple[Row, ...]:
+        self.require(customer_id)
+        columns = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]  a dataclass
+        sql = f"SELECT {columns} FROM {view} WHERE customer_id = ? ORDER BY {order}"
+        return tuple(kind(*row) for row in self._rows(sql, (customer_id,)))
+
     def _conditions(self, customer_id: str, query: TransactionQuery) -> tuple[str, dict[str, object]]:
         """A condition for the view `transactions`, and its values. Raises `UnknownCustomer`."""
         self.require(customer_id)
         # SQLite uses the index for named accounts, and not for a subquery: 1 ms instead of 15.
-        own = {
-            f"own{number}": account
-            for number, (account,) in enumerate(
-                self._rows("SELECT account_id FROM holders WHERE customer_id = ?", (customer_id,))
-            )
-        }
-        values = {name: value for name in CONDITIONS if (value := getattr(query, name)) is not None}
+        held = self._rows("SELECT account_id FROM holders WHERE customer_id = ?", (customer_id,))
+        own = {f"own{number}": account for number, (account,) in enumerate(held)}
+        wanted = {name: value for name in CONDITIONS if (value := getattr(query, name)) is not None}
+        values = {name: min(value, MAX_MINOR) if isinstance(value, int) else value for name, value in wanted.items()}
         where = [f"account_id IN ({', '.join(f':{name}' for name in own)})", "kind <> 'opening'"]
         where += [CONDITIONS[name] for name in values]
         where += [DIRECTIONS[query.direction]] if query.direction else []
