@@ -37,6 +37,7 @@ def amount(words: str) -> Money | None:
     text = " ".join(words.lower().replace("’", "'").split())
     if re.search(r"^(?:\W ?)?[-−] ?\W?\d|^(?:minus|negative) \S", text):
         raise UsageError(f"Expected an amount above zero, got “{words}”.")
+    named_cents = re.search(r"(?:\d|\b)(?:p|pence|cents?|c)$", text)
     only_cents = re.fullmatch(r"\w+ ?(?:p|pence|cents?|c)", text)
     text = _digits(re.sub(r"half an? (?=grand|thousand)", "0.5 ", re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text)))
     for code, names in WORDS["currencies"].items():
@@ -46,7 +47,11 @@ def amount(words: str) -> Money | None:
     )
     codes = sorted({match[1], match[3], match[5]} - {None}) if match else []
     codes = [code for code in codes if code != "USD" or len(codes) == 1]
-    if match is None or len(codes) > 1 or (match[4] and (match[5] or (not match[3] and "cent" not in text))):
+    if (
+        match is None
+        or len(codes) > 1
+        or (match[4] and not named_cents and (match[5] or not match[3] or " and " in text))
+    ):
         return None
     decimal_comma = re.fullmatch(r"\d+,\d\d?", match[2])
     number = re.sub("[ ,]", "." if decimal_comma else "", match[2])

@@ -117,7 +117,7 @@ def _corrected(match: re.Match[str]) -> str:
     close = (
         name
         for name in _NAMES
-        if name[0] == word[0] and (sorted(name) == sorted(word) or (len(word) > 6 and OSA.distance(name, word) == 1))
+        if name[0] == word[0] and (sorted(name) == sorted(word) or (len(word) > 5 and OSA.distance(name, word) == 1))
     )
     return next(close, word)
 
@@ -135,7 +135,7 @@ def _range(text: str, today: date) -> DayRange | None:
         return DayRange(first, last) if first and last else None
     match = _RANGE.fullmatch(text)
     neighbours = None if match else _NEIGHBOURS.fullmatch(text)
-    if match:
+    if match and not text.startswith("week "):
         begin, end = (match[a] or match[c] or match[e] for a, c, e in ("ace", "bdf"))
     elif neighbours:
         begin, end = neighbours["a"], neighbours["b"]
@@ -166,7 +166,8 @@ def _open(text: str, today: date) -> DayRange | None:
     if match is None:
         return None
     inner = _days(match[2] or match[3], today)
-    if inner is None and (event := re.fullmatch(r"\D+(?: in| on|,) (.+)", match[2] or "")):  # since I moved in May
+    event = re.fullmatch(r"\D+(?: in| on|,) (.+)", match[2] or "")
+    if inner is None and event and match[1] != "from":  # since I moved in May
         inner = _days(event[1], today)
     if inner is None or inner.date_from is None:
         return None
@@ -212,7 +213,7 @@ def _weekday(name: str) -> int:
 def _unit(text: str, today: date) -> DayRange | None:
     """Read `this month`, `last week`, `past 3 months`, `2 weeks ago`, `week before last`."""
     match = _UNIT.fullmatch(text)
-    if match is None:
+    if match is None or (match[4] == " ago" and not match[2]):
         return None
     which, count, unit = match[1], int(match[2] or 1), match[3]
     length = relativedelta(**{"days" if unit in ("day", "week", "weekend") else "months": UNITS[unit]})

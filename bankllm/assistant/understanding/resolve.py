@@ -26,6 +26,8 @@ REQUIRED = {
 """Acting tool → arguments that it cannot do without, in the order in which they are asked for."""
 USABLE = {"freeze_card": ("active",), "unfreeze_card": ("frozen",)}
 """Tool → status of the cards that it can be about; other tools: active and frozen cards."""
+INCOME = frozenset(("benefits", "income", "interest", "other income", "salary"))
+"""Categories of money that comes in."""
 PLACES = patterns("places")
 
 
@@ -81,6 +83,8 @@ def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Qu
             return Question(call["tool"], slot, str(ask), ask.options, call)
         except Unread as error:
             unread.append(str(error))
+    if call["tool"] in ("spending", "transactions") and values.get("category") in INCOME:
+        values.setdefault("direction", "in")
     return ReadyCall(call["tool"], values, tuple(unread))
 
 

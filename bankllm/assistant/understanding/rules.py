@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
+from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.slots import P, Slots
 from bankllm.assistant.understanding.tool_head import Embed, ToolHead
 
 SECOND = 0.5
 """Probability from which a tool is called beside the likeliest one."""
+R = patterns("routes")
 CLAUSE = 0.8
 """Probability of a tool in one clause from which the clauses are read one by one."""
 CLAUSE_WHOLE = 0.1
@@ -26,6 +28,8 @@ REPEATED = {
 }
 """Tool → arguments of which several values make several calls: two shops, two months, two payees."""
 
+LOOK_UPS = frozenset(("balance", "spending", "transactions", "standing_orders", "knowledge"))
+"""Tools among which words decide against the head."""
 MOVES = frozenset(("transfer", "set_limit"))
 """Tools that are not proposed from earlier messages only: the last one must name an argument."""
 
@@ -60,9 +64,27 @@ def propose(
     calls = [
         call
         for tool, text in wishes.items()
-        for call in read(TOOL_NAMES[tool], [*messages[:-1], text], head.ordinary, today, names)
+        for call in read(routed(TOOL_NAMES[tool], text), [*messages[:-1], text], head.ordinary, today, names)
     ]
     return calls[:MAX_CALLS]
+
+
+def routed(tool: str, message: str) -> str:
+    """Return the tool after closed lists of words: what repeats or is to come, what is there, a sum, a list."""
+    if tool not in LOOK_UPS or R["how_to"].search(message):
+        return tool
+    if R["standing_orders"].search(message):
+        return "standing_orders"
+    if tool == "knowledge" or (tool == "standing_orders" and not R["past"].search(message)):
+        return tool
+    if R["balance"].search(message) and not R["spending"].search(message):
+        return "balance"
+    if tool == "balance" and not R["moved"].search(message):
+        return tool
+    sums, lists = R["spending"].search(message), R["transactions"].search(message)
+    if bool(sums) == bool(lists) and tool != "standing_orders":
+        return tool
+    return "transactions" if lists else "spending"
 
 
 def read(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 
 from bankllm.assistant.bank.tools import MAX_CALLS, copied_arguments
-from bankllm.assistant.understanding import amounts, patterns, periods
+from bankllm.assistant.understanding import WORDS, amounts, patterns, periods
 from bankllm.assistant.understanding.names import fitting, plain
 from bankllm.errors import UsageError
 
@@ -20,6 +20,8 @@ P = patterns("patterns")
 ARGUMENTS = patterns("arguments")
 ORDERS = patterns("orders")
 _WORD = re.compile(r"[^\W_][\w'’&.*+-]*")
+_CATEGORIES = [words for name in ("near_categories", "categories") for words in WORDS[name].values()]
+_CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECASE)
 _TITLES = frozenset(("mr.", "mrs.", "ms.", "dr.", "st.", "messrs."))
 _NAME = re.compile(r"(?P<who>(?:u+ )*)(?P<name>C+(?: (?:k+ |& ){0,2}C+)*)|u+(?: u+)*")
 """A name among kinds of words: `C`apital letter, `u`nknown, `k` for a link such as "of"."""
@@ -43,8 +45,8 @@ class Slots:
             "reference": lambda: self._take(self._known("reference")[:1]),
             "from": lambda: self._take(self._known("from")[:1]),
             "period": lambda: self._take(self._periods(lambda words: periods.period(words, self.today))),
-            "date": lambda: self._take(self._days()),
-            "limit": lambda: self._take(self._known("limit")[:1]),
+            "date": lambda: self._take(self._days(future=tool == "transfer")),
+            "limit": lambda: self._take([span for span in self._known("limit") if not self._is_name(span)][:1]),
             "order": lambda: [
                 order for order, pattern in ORDERS.items() if re.search(rf"\b(?:{pattern.pattern})", self.rest, re.I)
             ][:1],
@@ -65,7 +67,7 @@ class Slots:
         )
         found = {argument: read() for argument, read in readers.items() if argument in wanted}
         if "merchant" in wanted:
-            categories = self._known("category")
+            categories = self._categories()
             certain = categories and not all(P["weak_category"].fullmatch(self.message, *span) for span in categories)
             found["merchant"] = self._take(self._named("merchant", 4 if certain else 2 if categories else 1))
             if not found["merchant"]:
@@ -73,6 +75,18 @@ class Slots:
             if not found["merchant"] and not found["category"]:
                 found["merchant"] = self._take(self._after("merchant_after"))
         return found
+
+    def _categories(self) -> list[Span]:
+        """Find words for categories; those that have other meanings too only where a category is likely."""
+        known = self._known("category")
+        likely = [
+            match.span()
+            for match in _CATEGORY.finditer(self.rest)
+            if P["before_category"].search(self.rest[: match.start()])
+            or P["after_category"].match(self.rest[match.end() :])
+        ]
+        spans = likely + [one for one in known if not any(one[0] < end and start < one[1] for start, end in likely)]
+        return _final(self.message, sorted(spans))
 
     def _take(self, spans: Sequence[Span]) -> list[str]:
         """Return the values at `spans`, and hide them from the arguments that are read later."""
@@ -108,11 +122,14 @@ class Slots:
                     yield begin, after
                     break
 
-    def _days(self) -> list[Span]:
-        return _final(
-            self.message,
-            list(self._runs(lambda words: periods.day(words, self.today, future=True), P["period_start"])),
-        )
+    def _days(self, *, future: bool) -> list[Span]:
+        """Find the day of a transfer, or the day or period at whose end a balance is asked."""
+
+        def read(words: str) -> object:
+            return periods.day(words, self.today, future=future) or (not future and periods.period(words, self.today))
+
+        spans = list(self._runs(lambda words: read(words) or None, P["period_start"]))
+        return _final(self.message, [span for span in spans if not P["unit"].fullmatch(self.message[slice(*span)])])
 
     def _periods(self, read: Callable[[str], object]) -> list[Span]:
         spans = []
@@ -122,10 +139,10 @@ class Slots:
                 self.message[:start].lower(),
                 self.message[end:].lower(),
             )
-            if piece.startswith("from ") and not re.search(r" (?:to|till?|until|through) ", piece):
+            if P["from_day"].fullmatch(piece) or (piece.startswith("from ") and P["dated"].search(before)):
                 start += len("from the ") if piece.startswith("from the ") else len("from ")
             modal = piece == "may" and re.match(r" (?:i|we|you|he|she|they|be|have|it)\b", after)
-            unit = re.fullmatch(r"(?:[^lptnc]\w* )?(?:day|week|month|year|quarter|weekend)s?", piece)
+            unit = P["unit"].fullmatch(piece)
             if not modal and not (unit and not re.search(r"\b(?:the|at|of|over|within|for) (?:the )?$", before)):
                 spans.append((start, end))
         for match in P["since"].finditer(self.message):
@@ -133,22 +150,29 @@ class Slots:
             known = next((span[1] for span in spans if span[0] == start), start)
             if known == start or not P["since_ends"].match(self.message[known:end] + "\n"):
                 spans = [span for span in spans if not start <= span[0] < end] + [(start, end)]
-        for match in P["named_period"].finditer(self.message):
-            if not any(start < match.end() and match.start() < end for start, end in spans):
-                spans.append(match.span())
-        return _final(self.message, sorted(spans))
+        named = [match.span() for match in P["named_period"].finditer(self.message)]
+        named = [one for one in named if not any(start <= one[0] and one[1] <= end for start, end in spans)]
+        spans = [span for span in spans if not any(start < span[1] and span[0] < end for start, end in named)]
+        return self._joined(_final(self.message, sorted(spans + named)))
+
+    def _joined(self, spans: list[Span]) -> list[Span]:
+        """Keep the last of several periods, and those before it that belong to the same list or comparison."""
+        for number in range(len(spans) - 1, 0, -1):
+            if not P["joins"].fullmatch(self.message[spans[number - 1][1] : spans[number][0]]):
+                return spans[number:]
+        return spans
+
+    def _is_name(self, span: Span) -> bool:
+        words = self.message[slice(*span)]
+        return words[0].isupper() and bool(fitting(words, self.names, partial=False))
 
     def _bound(self, which: str) -> list[Span]:
         return [span for span in self._runs(amounts.amount) if P[which].search(self.rest[: span[0]])][:1]
 
     def _named(self, kind: str, least: int) -> list[Span]:
         """Find merchants or payees: a name of the customer's own, or words that are likely names."""
-        words = [match.span() for match in _WORD.finditer(self.rest)]
-        for first, last in self._spellings(words):
-            before, piece = self.rest[:first], self.rest[first:last]
-            likely = (piece[0].isupper() and first) or P[f"{kind}_link"].search(before)
-            if likely or any(word.lower() not in self.ordinary for word in piece.split()):
-                return [(first, last)]
+        if own := self._own_names(kind, typos=False) or self._own_names(kind, typos=True):
+            return own[:MAX_CALLS]
         kinds = _WORD.sub(self._kind, self.rest)
         spans: list[Span] = []
         scores: list[int] = []
@@ -167,17 +191,23 @@ class Slots:
             :MAX_CALLS
         ]
 
-    def _spellings(self, words: list[Span]) -> Iterator[Span]:
-        """Yield the pieces of up to four words that are one of the customer's own names, those without typos first."""
-        for typos in (False, True):
-            for length in range(4, 0, -1):
-                for first, last in zip(words, words[length - 1 :], strict=False):
-                    piece = self.rest[first[0] : last[1]]
-                    if typos and length == 1 and self.ordinary.get(piece.lower(), FREQUENT) < FREQUENT:
-                        continue
-                    found = fitting(piece, self.names, partial=False, typos=typos)
-                    if found and (not typos or len(plain(found[0]).split()) == length):
-                        yield first[0], last[1]
+    def _own_names(self, kind: str, *, typos: bool) -> list[Span]:
+        """Find the customer's own names. A word that is also an ordinary one ("three") must look like a name."""
+        words = [match.span() for match in _WORD.finditer(self.rest)]
+        spans: list[Span] = []
+        for length in range(4, 0, -1):
+            for (start, _), (_, end) in zip(words, words[length - 1 :], strict=False):
+                piece = self.rest[start:end]
+                likely: object = (
+                    length > 1 or piece.lower() not in self.ordinary or P[f"{kind}_link"].search(self.rest[:start])
+                )
+                likely = likely or (start and piece[0].isupper()) or P["verb_after"].match(self.rest[end:])
+                if not likely or any(start < last and first < end for first, last in spans):
+                    continue
+                found = fitting(piece, self.names, partial=False, typos=typos)
+                if found and (not typos or len(plain(found[0]).split()) == length):
+                    spans.append((start, end))
+        return _final(self.message, sorted(spans))
 
     def _kind(self, match: re.Match[str]) -> str:
         word = match[0] if match[0].lower() in _TITLES else match[0].rstrip(".'’-")

@@ -25,6 +25,7 @@ from bankllm.errors import UsageError
         ("twelve pounds fifty", 1250, "GBP"),
         ("ninety-nine and fifty cents", 9950, None),
         ("99p", 99, "GBP"),
+        ("2 pounds and 50 pence", 250, "GBP"),
         ("A tenner", 1000, "GBP"),
         ("35 złotych", 3500, "PLN"),
         ("One thousand two hundred and fifty Canadian", 125000, "CAD"),
