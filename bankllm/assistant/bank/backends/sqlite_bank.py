@@ -26,7 +26,7 @@ from bankllm.assistant.bank.ledger import (
 from bankllm.errors import LedgerError, UsageError
 from bankllm.settings import Settings
 
-SCHEMA = Path(__file__).parents[3] / "data" / "ledger.sql"
+DATA = Path(__file__).parents[3] / "data"
 APPLICATION_ID = 0x424C4547
 """Value of `PRAGMA application_id` in the header of a ledger's file."""
 SCHEMA_VERSION = 1
@@ -80,9 +80,11 @@ TOTALS = """
 class SQLiteBank:
     """A `Bank` in SQLite."""
 
-    def __init__(self, connection: sqlite3.Connection, customers: str = "Send the id of a customer.") -> None:
-        """`customers` is a sentence for the error about an unknown customer."""
-        self._db, self._customers, self._lock = connection, customers, threading.RLock()
+    customers = "Send the id of a customer of the ledger."
+    """A sentence for the error about an unknown customer."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db, self._lock = connection, threading.RLock()
         connection.isolation_level = None
         with ledger_errors():
             connection.execute("PRAGMA foreign_keys = ON")
@@ -90,7 +92,7 @@ class SQLiteBank:
 
     def require(self, customer_id: str) -> None:
         if not self._rows("SELECT 1 FROM customers WHERE customer_id = ?", (customer_id,)):
-            raise UnknownCustomer(f"There is no customer with this id. {self._customers}")
+            raise UnknownCustomer(f"There is no customer with this id. {self.customers}")
 
     def accounts(self, customer_id: str, on: str | None = None) -> tuple[Account, ...]:
         self.require(customer_id)
@@ -221,21 +223,28 @@ def book(
 
 def create_schema(db: sqlite3.Connection) -> None:
     """Create the tables in an empty database, inside the caller's transaction."""
-    for statement in SCHEMA.read_text(encoding="utf-8").split(";\n\n"):
-        db.execute(statement)
+    run_script(db, "ledger.sql")
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def open_or_create(path: Path, fill: Callable[[sqlite3.Connection], None] = create_schema) -> sqlite3.Connection:
-    """Connect to a ledger's file; `fill` a missing or empty one in one transaction. Raises `LedgerError`."""
-    db = connect(path, "rwc")
-    with ledger_errors():
-        db.execute("BEGIN IMMEDIATE")  # other processes wait here until the first one has filled the file
-        if not db.execute("PRAGMA user_version").fetchone()[0]:
-            fill(db)
-        db.execute("COMMIT")
-    return db
+def run_script(db: sqlite3.Connection, name: str, **values: str) -> None:
+    """Run the statements of a packaged file, which end with a semicolon and an empty line, in the open transaction."""
+    for statement in (DATA / name).read_text(encoding="utf-8").split(";\n\n"):
+        db.execute(statement, values)
+
+
+def open_or_create(path: Path, fill: Callable[[sqlite3.Connection], None] = create_schema) -> SQLiteBank:
+    """Open the ledger at `path`; `fill` a missing or empty file in one transaction. Raises `LedgerError`."""
+    bank = SQLiteBank(connect(path, "rwc"))
+    try:
+        with bank.writing() as db:  # other processes wait here until the first one has filled the file
+            if not db.execute("PRAGMA user_version").fetchone()[0]:
+                fill(db)
+    except BaseException:
+        bank.close()
+        raise
+    return bank
 
 
 def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
@@ -262,4 +271,4 @@ def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
 
 @BANKS.register("sqlite")
 def open_sqlite(path: str, settings: Settings | None = None) -> SQLiteBank:
-    return SQLiteBank(connect(Path(path)), "Send the id of a customer of the ledger.")
+    return SQLiteBank(connect(Path(path)))
