@@ -1,0 +1,1 @@
+"""Conversations with the real service; `benchmarks/conversation_bank.py` describes the files."""
