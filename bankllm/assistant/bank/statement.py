@@ -10,8 +10,10 @@ from bankllm.assistant.bank.ledger import Account, Bank, Transaction, Transactio
 
 MAX_ROWS = 100
 """Rows of a table in a result."""
-ROW = ("booked", "description", "amount_minor", "currency", "category", "status", "account_id")
-ROW += ("original_currency", "original_minor", "rate")
+ROW = (
+    *("booked", "description", "amount_minor", "currency", "category", "status", "account_id"),
+    *("original_currency", "original_minor", "rate"),
+)
 """Fields of a transaction in a table, if they have a value."""
 QUERY = {field.name for field in fields(TransactionQuery)} - {"own_transfers"}
 

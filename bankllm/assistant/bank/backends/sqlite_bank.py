@@ -54,7 +54,7 @@ ACCOUNTS = f"""
     FROM accounts a WHERE {OWN} AND (:day IS NULL OR EXISTS (
         SELECT 1 FROM postings p WHERE p.account_id = a.account_id AND booked <= :day)) ORDER BY account_id"""
 COLUMNS = ", ".join(field.name for field in fields(Transaction))
-Row = TypeVar("Row")
+Row = TypeVar("Row", Card, Payee, StandingOrder)
 ORDERS = {
     "newest": "booked DESC, number DESC",
     "oldest": "booked, number",
@@ -67,14 +67,15 @@ CONDITIONS = {
     "date_from": "booked >= :date_from",
     "date_to": "booked <= :date_to",
     "account_id": "account_id = :account_id",
+    "direction": "(amount_minor > 0) = (:direction = 'in')",
+    "own_transfers": "(:own_transfers OR kind <> 'own_transfer')",
     "minimum_minor": "ABS(amount_minor) >= :minimum_minor",
     "maximum_minor": "ABS(amount_minor) <= :maximum_minor",
 }
-DIRECTIONS = {"in": "amount_minor > 0", "out": "amount_minor < 0"}
 TOTALS = """
-    SELECT currency, SUM(amount_minor), SUM(kind <> 'refund'), SUM(amount_minor * (kind = 'refund')),
-        SUM(kind = 'refund'), SUM(amount_minor * (status = 'pending')), SUM(status = 'pending')
-    FROM transactions WHERE {} GROUP BY currency ORDER BY COUNT(*) DESC, currency"""
+    SELECT currency, {sign} * SUM(amount_minor), SUM(kind <> 'refund'), SUM(amount_minor * (kind = 'refund')),
+        SUM(kind = 'refund'), {sign} * SUM(amount_minor * (status = 'pending')), SUM(status = 'pending')
+    FROM transactions WHERE {where} GROUP BY currency ORDER BY COUNT(*) DESC, currency"""
 
 
 class SQLiteBank:
@@ -100,26 +101,15 @@ class SQLiteBank:
 
     def transactions(self, customer_id: str, query: TransactionQuery = LATEST) -> tuple[Transaction, ...]:
         where, values = self._conditions(customer_id, query)
+        values["limit"] = -1 if query.limit is None else query.limit
         sql = f"SELECT {COLUMNS} FROM transactions WHERE {where} ORDER BY {ORDERS[query.order]} LIMIT :limit"
-        return tuple(
-            Transaction(*row)
-            for row in self._rows(sql, {**values, "limit": -1 if query.limit is None else query.limit})
-        )
+        return tuple(Transaction(*row) for row in self._rows(sql, values))
 
     def spending(self, customer_id: str, query: TransactionQuery = LATEST) -> list[Total]:
         inward = query.direction == "in"
         where, values = self._conditions(customer_id, replace(query, direction=None))
-        # A refund is less money out, and no money in.
-        where += (
-            " AND amount_minor > 0 AND kind <> 'refund'" if inward else " AND (amount_minor < 0 OR kind = 'refund')"
-        )
-        sign = 1 if inward else -1
-        return [
-            Total(currency, sign * amount, count, refunded, refunds, sign * pending, pendings)
-            for currency, amount, count, refunded, refunds, pending, pendings in self._rows(
-                TOTALS.format(where), values
-            )
-        ]
+        where += f" AND (amount_minor > 0 AND kind <> 'refund') = {inward}"  # a refund is less money out
+        return [Total(*row) for row in self._rows(TOTALS.format(sign=1 if inward else -1, where=where), values)]
 
     def cards(self, customer_id: str) -> tuple[Card, ...]:
         return self._all(Card, "customer_cards", "card_id", customer_id)
@@ -166,9 +156,9 @@ class SQLiteBank:
         with self._lock:
             self._db.close()
 
-    def _all(self, kind: Callable[..., Row], view: str, order: str, customer_id: str) -> tuple[Row, ...]:
+    def _all(self, kind: type[Row], view: str, order: str, customer_id: str) -> tuple[Row, ...]:
         self.require(customer_id)
-        columns = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]  a dataclass
+        columns = ", ".join(field.name for field in fields(kind))
         sql = f"SELECT {columns} FROM {view} WHERE customer_id = ? ORDER BY {order}"
         return tuple(kind(*row) for row in self._rows(sql, (customer_id,)))
 
@@ -181,10 +171,7 @@ class SQLiteBank:
         wanted = {name: value for name in CONDITIONS if (value := getattr(query, name)) is not None}
         values = {name: min(value, MAX_MINOR) if isinstance(value, int) else value for name, value in wanted.items()}
         where = [f"account_id IN ({', '.join(f':{name}' for name in own)})", "kind <> 'opening'"]
-        where += [CONDITIONS[name] for name in values]
-        where += [DIRECTIONS[query.direction]] if query.direction else []
-        where += [] if query.own_transfers else ["kind <> 'own_transfer'"]
-        return " AND ".join(where), own | values
+        return " AND ".join([*where, *(CONDITIONS[name] for name in values)]), own | values
 
     def _rows(self, sql: str, values: tuple[object, ...] | Mapping[str, object]) -> list[tuple[Any, ...]]:
         with self.reading() as db:
