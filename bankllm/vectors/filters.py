@@ -1,25 +1,26 @@
-"""Restrict a search to texts with given metadata or of a period: one expression, translated to SQL and for Pinecone."""
+"""Restrict a search to texts with given metadata or of a period: one expression, for SQLite and for Pinecone."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from functools import cached_property
+from operator import ge, gt, le, lt
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from bankllm.errors import UsageError
 
 Value: TypeAlias = str | int | float | bool
 MAX_VALUES = 1000
 """Maximum number of values in one filter."""
+CREATED_AT = "created_at"
+"""Name of the column with the times of writing; no metadata has it (`rows.RESERVED_METADATA`)."""
 _OPERATORS = {"<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
-
-# json_each gives a key's value and its JSON type; a list of metadata holds only strings.
-_ANY_OF = """EXISTS (SELECT 1 FROM json_each(metadata) AS m, json_each(?) AS wanted WHERE m.key = ? AND
-    CASE m.type WHEN 'array' THEN wanted.type = 'text' AND wanted.value IN (SELECT value FROM json_each(m.value))
-    ELSE wanted.value = m.value AND replace(wanted.type, 'real', 'integer') = replace(m.type, 'real', 'integer') END)"""
-_COMPARED = """EXISTS (SELECT 1 FROM json_each(metadata) AS m
-    WHERE m.key = ? AND m.type IN ('integer', 'real') AND m.value {} ?)"""
+_COMPARE = {"<": lt, "<=": le, ">": gt, ">=": ge}
+Column: TypeAlias = Sequence[Any]
+"""The value of one metadata field in each row, as `column_value` gives it."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +67,26 @@ class Filter:
             )
         return cls(**where)
 
-    @property
+    @cached_property
     def period(self) -> tuple[str | None, str | None]:
         """`created_from` and `created_to` in the form of `Row.created_at`."""
         return _moment("created_from", self.created_from), _moment("created_to", self.created_to)
 
-    def sql(self) -> tuple[str, list[object]]:
-        """Return a condition on columns of `rows`, and its values."""
-        parts: list[str] = []
-        values: list[object] = []
-        for operator, bound in zip((">=", "<"), self.period, strict=True):
-            if bound is not None:
-                parts.append(f"created_at {operator} ?")
-                values.append(bound)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that `passing` reads."""
+        return (*self._conditions(), *([CREATED_AT] if self.period != (None, None) else []))
+
+    def passing(self, columns: Mapping[str, Column], rows: int) -> np.ndarray:
+        """Return which of the rows meet all conditions, (rows,) bool."""
+        passing = np.ones(rows, bool)
         for key, condition in self._conditions().items():
-            if isinstance(condition, Mapping):
-                for operator, number in condition.items():
-                    parts.append(_COMPARED.format(operator))
-                    values += [key, number]
-            else:
-                parts.append(_ANY_OF)
-                values += [json.dumps(list(_listed(condition))), key]
-        return " AND ".join(parts) or "true", values
+            column = columns.get(key, ())
+            fitting = _fitting(set(column), condition)
+            passing &= np.fromiter((value in fitting for value in column), bool, rows)
+        if CREATED_AT in self.names:
+            passing &= np.fromiter(map(self.in_period, columns.get(CREATED_AT, ())), bool, rows)
+        return passing
 
     def pinecone(self) -> list[dict[str, Any]]:
         """Return conditions that must all hold. A record written by an older version has no `created_s`."""
@@ -110,6 +109,25 @@ class Filter:
     def _conditions(self) -> dict[str, Any]:
         named = {"intent": self.intent, "conversation_id": self.conversation_id}
         return {**self.metadata, **{key: value for key, value in named.items() if value is not None}}
+
+
+def column_value(value: Any) -> Any:
+    """Return a value of metadata for a `Column`: lists are tuples, and so are bools, which would equal 0 and 1."""
+    return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, bool) else value
+
+
+def _fitting(values: set[Any], condition: Any) -> set[Any]:
+    """Return the values of a column that meet a condition."""
+    if isinstance(condition, Mapping):
+        numbers = {value for value in values if isinstance(value, int | float)}
+        for name, bound in condition.items():
+            compare = _COMPARE[name]
+            numbers = {value for value in numbers if compare(value, bound)}
+        return numbers
+    wanted = {column_value(value) for value in _listed(condition)}
+    strings = {value for value in wanted if isinstance(value, str)}
+    lists = {value for value in values if isinstance(value, tuple) and not strings.isdisjoint(value)}
+    return (values & wanted) | lists
 
 
 def _listed(condition: Any) -> Sequence[Any]:

@@ -1,11 +1,12 @@
 """The vectors and words of one namespace in memory, with exact search, or approximate search with a graph."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from bankllm.vectors.filters import column_value
 from bankllm.vectors.fusion import CODE_WEIGHT, DEPTH, FoundBy, fuse, word_weight
 from bankllm.vectors.sqlite.neighbor_graph import NeighborGraph
 from bankllm.vectors.sqlite.words import Words, appended
@@ -15,6 +16,8 @@ Version = tuple[int | None, int | None]
 """The namespace's oldest seq and its generation. The same pair never describes two different states of a namespace."""
 OVERHEAD = 1000
 """Bytes of a matrix besides its arrays, so that even empty matrices count in a cache."""
+VALUE_BYTES = 100
+"""Approximate bytes of one value in a column."""
 
 
 class Hit(NamedTuple):
@@ -44,6 +47,8 @@ class Matrix:
     """Words of the first rows; fewer than `rows` if no search by words needed them yet."""
     graph: NeighborGraph | None = None
     """Proposes the rows to compare with a query; None, or while it is not ready: all rows."""
+    columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The metadata fields that filters needed so far, of the first rows."""
 
     @classmethod
     def empty(cls, version: Version, dim: int, coming: int) -> Self:
@@ -53,11 +58,12 @@ class Matrix:
     @property
     def nbytes(self) -> int:
         graph = self.graph.nbytes if self.graph else 0
-        return self.seqs.nbytes + self.vectors.nbytes + self.words.nbytes + graph + OVERHEAD
+        columns = VALUE_BYTES * sum(map(len, self.columns.values()))
+        return self.seqs.nbytes + self.vectors.nbytes + self.words.nbytes + graph + columns + OVERHEAD
 
-    @property
-    def last_seq(self) -> int:
-        return int(self.seqs[self.rows - 1]) if self.rows else 0
+    def seq_before(self, row: int) -> int:
+        """Return the primary key of the row before this position; 0 before the first row."""
+        return int(self.seqs[row - 1]) if row else 0
 
     def extended(self, seqs: Sequence[int], vectors: np.ndarray) -> "Matrix":
         """Return a matrix with (n, dim) more vectors. A full buffer grows by a quarter of its rows."""
@@ -71,6 +77,17 @@ class Matrix:
     def with_texts(self, texts: Sequence[str]) -> "Matrix":
         """Return the matrix with the words of the next rows after `words.rows`."""
         return replace(self, words=self.words.extended(texts))
+
+    def rows_with(self, names: Sequence[str]) -> int:
+        """Return for how many of the first rows all these columns are loaded."""
+        return min((len(self.columns.get(name, ())) for name in names), default=self.rows)
+
+    def with_metadata(self, names: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> "Matrix":
+        """Return the matrix with the columns of the next rows after `rows_with(names)`."""
+        known = self.rows_with(names)
+        new = {name: tuple(column_value(each.get(name)) for each in metadata) for name in names}
+        columns = {name: self.columns.get(name, ())[:known] + values for name, values in new.items()}
+        return replace(self, columns={**self.columns, **columns})
 
     def search(
         self, query: Query, top_k: int, visible: np.ndarray | None = None, others: Sequence[float] = ()

@@ -18,6 +18,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from bankllm.errors import StoreError, UsageError
+from bankllm.vectors.filters import CREATED_AT
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import (
@@ -54,6 +55,7 @@ _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 _EXPIRED = "SELECT seq FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? AND namespace = ?"
 _VECTORS = "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
 _TEXTS = "SELECT text FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
+_METADATA = "SELECT metadata, created_at FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
 _MATCHES = "SELECT seq, id, text, metadata, created_at FROM rows WHERE seq IN (SELECT value FROM json_each(?))"
 COLUMNS = "id, text, vector, metadata, created_at, expires_at"
 """Columns of `rows` that `to_rows` converts."""
@@ -186,19 +188,18 @@ class SQLiteStore(VectorStore):
 
     def _visible(self, db: sqlite3.Connection, query: Query, matrix: Matrix) -> np.ndarray | None:
         """Return which rows of the matrix have not expired and pass the filter, (rows,) bool; None if all."""
-        now, seqs = self._clock.latest(), matrix.seqs[: matrix.rows]
+        expired = [seq for (seq,) in db.execute(_EXPIRED, (self._clock.latest(), query.namespace))]
+        visible = ~np.isin(matrix.seqs[: matrix.rows], expired) if expired else None
         if query.where is None:
-            expired = [seq for (seq,) in db.execute(_EXPIRED, (now, query.namespace))]
-            return ~np.isin(seqs, expired) if expired else None
-        condition, values = query.where.sql()
-        passing = f"SELECT seq FROM rows WHERE namespace = ? AND {_ALIVE} AND {condition}"
-        return np.isin(seqs, [seq for (seq,) in db.execute(passing, (query.namespace, now, *values))])
+            return visible
+        passing = query.where.passing(matrix.columns, matrix.rows)
+        return passing if visible is None else passing & visible
 
     def _load_some(self, db: sqlite3.Connection, query: Query, loaded: Matrix | None = None) -> tuple[Matrix, bool]:
         """Bring the namespace's matrix up to date, by at most `LOAD_ROWS` rows; return it and whether it is complete.
 
-        Words are loaded only if the query needs them. `loaded` is the matrix of the previous call, which the cache may
-        have evicted.
+        Words and columns are loaded only if the query needs them. `loaded` is the matrix of the previous call, which
+        the cache may have evicted.
         """
         namespace = query.namespace
         version = _version(db, namespace)
@@ -206,16 +207,21 @@ class SQLiteStore(VectorStore):
         if matrix is None or matrix.version != version:
             coming = db.execute("SELECT count(*) FROM rows WHERE namespace = ?", (namespace,)).fetchone()[0]
             matrix = Matrix.empty(version, self.dim, coming)
-        found = db.execute(_VECTORS, (namespace, matrix.last_seq, LOAD_ROWS)).fetchall()
+        found = db.execute(_VECTORS, (namespace, matrix.seq_before(matrix.rows), LOAD_ROWS)).fetchall()
         if found:
             seqs, blobs = zip(*found, strict=True)
             matrix = matrix.extended(seqs, decode_vectors(list(blobs), self.dim))
         complete = len(found) < LOAD_ROWS
         if complete and query.mode != "dense" and matrix.words.rows < matrix.rows:
-            last_seq = int(matrix.seqs[matrix.words.rows - 1]) if matrix.words.rows else 0
-            texts = [text for (text,) in db.execute(_TEXTS, (namespace, last_seq, LOAD_ROWS))]
-            matrix = matrix.with_texts(texts)
+            after = matrix.seq_before(matrix.words.rows)
+            matrix = matrix.with_texts([text for (text,) in db.execute(_TEXTS, (namespace, after, LOAD_ROWS))])
             complete = matrix.words.rows == matrix.rows
+        names = query.where.names if query.where else ()
+        if complete and (known := matrix.rows_with(names)) < matrix.rows:
+            found = db.execute(_METADATA, (namespace, matrix.seq_before(known), LOAD_ROWS)).fetchall()
+            metadata = [{**json.loads(kept), CREATED_AT: created_at} for kept, created_at in found]
+            matrix = matrix.with_metadata(names, metadata)
+            complete = matrix.rows_with(names) == matrix.rows
         if self._approximate_above is not None and matrix.rows > self._approximate_above and matrix.graph is None:
             matrix = replace(matrix, graph=NeighborGraph(self.dim))
         self._matrices[namespace] = matrix

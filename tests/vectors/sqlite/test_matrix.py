@@ -33,7 +33,7 @@ def test_rows_stay_in_order_for_all_batch_sizes(sizes: tuple[int, ...]) -> None:
     matrix = filled(vectors, sizes)
     np.testing.assert_array_equal(matrix.vectors[: matrix.rows], vectors)
     assert matrix.seqs[: matrix.rows].tolist() == list(range(10, 10 + len(vectors)))
-    assert matrix.last_seq == (9 + len(vectors) if sizes else 0)
+    assert matrix.seq_before(matrix.rows) == (9 + len(vectors) if sizes else 0)
     assert matrix.nbytes >= vectors.nbytes
 
 
