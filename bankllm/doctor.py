@@ -50,11 +50,10 @@ def examine(settings: Settings) -> Iterator[Check]:
     if settings.pinecone_api_key is None:
         yield Check("pinecone", False, "PINECONE_API_KEY is not set: only the embedded SQLite store is used")
     else:
-        layout = {"customer": "one namespace per customer", "shared": "one namespace for all customers"}
-        index = f"{settings.pinecone_index_name}, {layout[settings.pinecone_namespaces]}"
         installed = find_spec("pinecone") is not None
         missing = "" if installed else "; pinecone is not installed: pip install 'bankllm[vectors]'"
-        yield Check("pinecone", installed, f"the SQLite store is replicated to index {index}{missing}")
+        index = f"the SQLite store is replicated to index {settings.pinecone_index_name}"
+        yield Check("pinecone", installed, index + missing)
     yield _output(settings)
 
 

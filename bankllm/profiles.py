@@ -48,8 +48,6 @@ class Profile(BaseModel):
     held_out: int
     """Number of intents that notebook 03 excludes from one additional training; their texts then serve as out-of-scope
     questions that are close to the known intents. 0: no such training."""
-    label_errors: bool
-    """Whether notebook 03 searches for wrong labels, which requires embedding all training texts once more."""
     chat_requests: int
     """Number of sequential chat requests that notebook 01 measures."""
     load_users: int

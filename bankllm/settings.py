@@ -13,7 +13,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from bankllm.errors import UsageError
 from bankllm.profiles import ProfileName
 
-PineconeNamespaces = Literal["customer", "shared"]
 Distress = Literal["self_harm", "abuse", "scam_under_way", "bereavement", "cannot_pay"]
 """Kinds of messages of customers in distress, which get a fixed reply (`bankllm.assistant.care`)."""
 
@@ -89,9 +88,6 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("PINECONE_CONTROLLER_HOST", "BANKLLM_PINECONE_HOST")
     )
     """URL of Pinecone's control plane (`PINECONE_CONTROLLER_HOST`), e.g. of a local server; default: hosted service."""
-    pinecone_namespaces: PineconeNamespaces = "customer"
-    """`customer`: one Pinecone namespace per customer. `shared`: one namespace for all customers, for Pinecone plans
-    that limit the number of namespaces (`BANKLLM_PINECONE_NAMESPACES`)."""
     responder: str = "template"
     """What generates the replies (`BANKLLM_RESPONDER`); `template`, `transformers:MODEL`, `openai:BASE-URL#MODEL`, or a
     registered scheme."""

@@ -1,6 +1,6 @@
 """Outage of Pinecone during writes: rows that are lost, duplicated or out of order, and the time to recover.
 
-python benchmarks/pinecone_outage.py [--seconds 60] [--kill] [--layout shared]
+python benchmarks/pinecone_outage.py [--seconds 60] [--kill]
 
 Uses the real SDK with tests/support/pinecone_server.py, whose port is closed during the outage. Two processes with one
 file write one row after the other (every tenth operation rewrites an older row, every fifteenth deletes one). With
@@ -68,15 +68,15 @@ def operation(writer: str, number: int) -> tuple[str, str, str]:
     return kind, f"CUST{writer}{row % CUSTOMERS}", f"{writer}{row}"
 
 
-def write(path: Path, url: str, layout: Any, writer: str, first: int) -> None:
+def write(path: Path, url: str, writer: str, first: int) -> None:
     """Run a writer process: one JSON line per operation. A line on stdin makes it drain and exit."""
     stop = Event()
 
     def connect() -> PineconeIndex:
-        return PineconeIndex(API_KEY, "outage", DIM, EMBEDDER, layout=layout, host=url)
+        return PineconeIndex(API_KEY, "outage", DIM, EMBEDDER, host=url)
 
     Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
-    store = ReplicatedStore(OutboxStore(path, DIM, EMBEDDER, target=layout), connect, layout)
+    store = ReplicatedStore(OutboxStore(path, DIM, EMBEDDER, target="outage"), connect)
     number = first
     while not stop.is_set():
         kind, customer, id_ = operation(writer, number)
@@ -99,11 +99,11 @@ def write_line(what: object) -> None:
     os.write(1, (json.dumps(what) + "\n").encode())
 
 
-def start(path: Path, url: str, layout: str, writer: str, first: int, log: Path) -> subprocess.Popen[str]:
+def start(path: Path, url: str, writer: str, first: int, log: Path) -> subprocess.Popen[str]:
     """Start a writer with its output in a file, because a full pipe would block it."""
     with log.open("ab") as lines:
         return subprocess.Popen(
-            [sys.executable, __file__, "--write", str(path), url, layout, writer, str(first)],
+            [sys.executable, __file__, "--write", str(path), url, writer, str(first)],
             stdin=subprocess.PIPE,
             stdout=lines,
             text=True,
@@ -115,12 +115,12 @@ def read(log: Path) -> list[Any]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def measure(folder: Path, seconds: float, kill: bool, layout: Any = "customer") -> Outcome:
+def measure(folder: Path, seconds: float, kill: bool) -> Outcome:
     """Run the outage, and compare the acknowledged changes with the file and Pinecone at the end."""
     path, killed_turn = folder / "memory.sqlite", None
     logs = {writer: folder / f"{writer}.jsonl" for writer in WRITERS}
     with PineconeServer() as server:
-        running = {writer: start(path, server.url, layout, writer, 0, log) for writer, log in logs.items()}
+        running = {writer: start(path, server.url, writer, 0, log) for writer, log in logs.items()}
         while min(len(read(log)) for log in logs.values()) < 50:
             if any(process.poll() is not None for process in running.values()):
                 sys.exit("A writer exited before its first 50 operations. See its error above.")
@@ -132,7 +132,7 @@ def measure(folder: Path, seconds: float, kill: bool, layout: Any = "customer") 
             running["a"].kill()
             running["a"].wait()
             killed_turn = 1 + max(turn[0] for turn in read(logs["a"]) if isinstance(turn, list))
-            running["a"] = start(path, server.url, layout, "a", killed_turn + 1, logs["a"])
+            running["a"] = start(path, server.url, "a", killed_turn + 1, logs["a"])
             time.sleep(seconds / 2)
         else:
             time.sleep(seconds)
@@ -150,7 +150,7 @@ def measure(folder: Path, seconds: float, kill: bool, layout: Any = "customer") 
     drained = max(line for line in lines if isinstance(line, float))
     outcome = Outcome(len(turns), len(during), drain_s=drained - outage_ended)
     local_rows = {}
-    with closing(OutboxStore(path, DIM, EMBEDDER, target=layout)) as local:
+    with closing(OutboxStore(path, DIM, EMBEDDER, target="outage")) as local:
         for name in (f"CUST{writer}{n}" for writer in WRITERS for n in range(CUSTOMERS)):
             stored = {row.id: row.text for row in local.export(name)}
             words = Query(name, np.ones(DIM), ["text"], "lexical")
@@ -201,15 +201,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seconds", type=float, default=60)
     options.add_argument("--kill", action="store_true")
-    options.add_argument("--layout", choices=["customer", "shared"], default="customer")
-    options.add_argument("--write", nargs=5, help=argparse.SUPPRESS)
+    options.add_argument("--write", nargs=4, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.write:
-        path, url, layout, writer, first = chosen.write
-        write(Path(path), url, layout, writer, int(first))
+        path, url, writer, first = chosen.write
+        write(Path(path), url, writer, int(first))
         return
     with tempfile.TemporaryDirectory() as folder:
-        outcome = measure(Path(folder), chosen.seconds, chosen.kill, chosen.layout)
+        outcome = measure(Path(folder), chosen.seconds, chosen.kill)
     print(f"acknowledged {outcome.acknowledged}, {outcome.during} of them during the outage")
     print(f"lost {outcome.lost}   duplicated {outcome.doubled}   out of order {outcome.disordered}", end="   ")
     print(f"not found by words {outcome.unfound}")

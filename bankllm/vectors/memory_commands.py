@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 BaseModelOption = Annotated[str, typer.Option(help="Embedding model: minilm, a Hugging Face id or a folder.")]
 
-memory = typer.Typer(
-    no_args_is_help=True, help="Maintain a store's file: back up, compact, re-embed, mask, delete, expire."
-)
+memory = typer.Typer(no_args_is_help=True, help="Maintain a store's file: back up, compact, re-embed, delete, expire.")
 
 
 @memory.command()
@@ -61,17 +59,6 @@ def reindex(store: StoreOption = Path("bankllm-memory.sqlite"), base_model: Base
         if count
         else f"nothing to do: {store} holds no texts, or its vectors are already of this model"
     )
-
-
-@memory.command("mask")
-def mask_memory(store: StoreOption = Path("bankllm-memory.sqlite"), base_model: BaseModelOption = "minilm") -> None:
-    """Mask account numbers in stored texts. Other processes can use the file. If killed, run again."""
-    from bankllm.vectors.embedder import Embedder
-    from bankllm.vectors.sqlite.masking import mask_rows
-
-    embedder = Embedder(base_model, settings=get_settings(), cache_bytes=0)
-    checked, masked = mask_rows(store, embedder.encode, embedder.dim, embedder.model_id)
-    typer.echo(f"{checked:,} rows checked, {masked:,} masked")
 
 
 @memory.command()

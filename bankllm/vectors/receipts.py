@@ -37,8 +37,6 @@ class Receipt:
     """Ids of these rows; null for a collection."""
     unknown_ids: int
     """Number of ids in the request that the file did not contain."""
-    complete: bool
-    """False in the receipt of a part of a large request; the receipt of its last part contains all ids."""
     outbox: list[int]
     """Numbers of the entries that delete the rows from Pinecone."""
     places: list[Place]

@@ -135,11 +135,11 @@ def open_service(
     if settings.pinecone_api_key is None:
         store = SQLiteStore(path, dim, model_id, wait_s=wait_s, approximate_above=above)
         return VectorService(store, embedder, settings.memory_ttl_s)
-    key, index, layout = settings.pinecone_api_key, settings.pinecone_index_name, settings.pinecone_namespaces
+    key, index = settings.pinecone_api_key, settings.pinecone_index_name
 
     def connect() -> PineconeIndex:
-        return PineconeIndex(key.get_secret_value(), index, dim, model_id, layout=layout, host=settings.pinecone_host)
+        return PineconeIndex(key.get_secret_value(), index, dim, model_id, host=settings.pinecone_host)
 
-    target = f"{index} ({layout})"
+    target = f"{index} (customer)"  # one namespace per customer
     local = OutboxStore(path, dim, model_id, target=target, wait_s=wait_s, approximate_above=above)
-    return VectorService(ReplicatedStore(local, connect, layout), embedder, settings.memory_ttl_s)
+    return VectorService(ReplicatedStore(local, connect), embedder, settings.memory_ttl_s)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bankllm.settings import PineconeNamespaces
 from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
@@ -61,7 +60,6 @@ def bytes_beside(path: Path) -> bytes:
 def open_replicated(
     server: PineconeServer,
     path: Path,
-    layout: PineconeNamespaces = "customer",
     search_s: float = 10,
     dim: int = DIM,
     embedder_id: str = EMBEDDER,
@@ -69,10 +67,10 @@ def open_replicated(
     """Open a store that replicates the file to the index `index` of a local server."""
 
     def connect() -> PineconeIndex:
-        return PineconeIndex(API_KEY, "index", dim, embedder_id, layout=layout, host=server.url, timeout_s=0.5)
+        return PineconeIndex(API_KEY, "index", dim, embedder_id, host=server.url, timeout_s=0.5)
 
-    local = OutboxStore(path, dim, embedder_id, target=f"index ({layout})")
-    return ReplicatedStore(local, connect, layout, search_s)
+    local = OutboxStore(path, dim, embedder_id, target="index")
+    return ReplicatedStore(local, connect, search_s)
 
 
 def drain(store: VectorStore) -> None:

@@ -55,12 +55,6 @@ def test_an_expired_row_is_returned_by_no_call(store: VectorStore) -> None:
     assert texts(store, "CUST002") == []
 
 
-def test_a_large_namespace_hides_expired_rows(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SMALL_ROWS", 3)
-    store.upsert("CUST001", [aged(f"m{seed}", seed, 1 if seed % 2 else None) for seed in range(10)])
-    assert sorted(texts(store, "CUST001")) == [f"text {seed}" for seed in range(0, 10, 2)]
-
-
 def test_a_rewritten_row_has_only_the_new_expiry(store: VectorStore) -> None:
     store.upsert("CUST001", [aged("a", 1, 1), aged("b", 2, None)])
     store.upsert("CUST001", [aged("a", 3, None), aged("b", 4, 1)])

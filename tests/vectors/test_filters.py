@@ -27,7 +27,7 @@ METADATA = [
 ]
 
 
-@pytest.fixture(params=["sqlite", "pinecone", "shared"])
+@pytest.fixture(params=["sqlite", "pinecone"])
 def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
     """Rows 0 to 4 of CUST001, one day each; with Pinecone, in the file of another machine only."""
     rows = [
@@ -41,11 +41,11 @@ def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
             opened.upsert_many(groups)
             yield opened
         return
-    layout, server = "shared" if request.param == "shared" else "customer", request.getfixturevalue("server")
-    with closing(open_replicated(server, path, layout)) as other:
+    server = request.getfixturevalue("server")
+    with closing(open_replicated(server, path)) as other:
         other.upsert_many(groups)
         drain(other)
-        with closing(open_replicated(server, path.with_name("own.sqlite"), layout)) as opened:
+        with closing(open_replicated(server, path.with_name("own.sqlite"))) as opened:
             yield opened
 
 

@@ -30,8 +30,7 @@ TEXTS = [
 
 @pytest.fixture(params=["small", "large"])
 def service(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VectorService]:
-    if request.param == "large":  # the other way through the store
-        monkeypatch.setattr(store_module, "SMALL_ROWS", 2)
+    if request.param == "large":  # loaded in parts
         monkeypatch.setattr(store_module, "LOAD_ROWS", 2)
     with open_service(path, embedder=fake_embedder()) as opened:
         opened.collection("notes").add(TEXTS)

@@ -6,14 +6,12 @@ Two connections are used. Texts repeat, so cached vectors are used too. Each mat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from bankllm.settings import PineconeNamespaces
 from bankllm.vectors.namespaces import Message
 from bankllm.vectors.rows import COLLECTION, Row
 from bankllm.vectors.service import VectorService
@@ -33,11 +31,11 @@ def sqlite(folder: Path) -> Iterator[Opener]:
 
 
 @contextmanager
-def replicated(folder: Path, layout: PineconeNamespaces = "customer") -> Iterator[Opener]:
+def replicated(folder: Path) -> Iterator[Opener]:
     """A single file that replicates. Two machines may differ for a moment, but this test compares every row."""
     with PineconeServer() as server:
         path, model = folder / "memory.sqlite", EMBEDDER.model_id
-        yield lambda: open_replicated(server, path, layout, dim=DIM, embedder_id=model)
+        yield lambda: open_replicated(server, path, dim=DIM, embedder_id=model)
 
 
 TEXTS = [f"question {number} about my card" for number in range(12)]
@@ -173,8 +171,8 @@ def run_sequences(world: World, sequences: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("opened", "customers", "sequences", "least"),
-    [(sqlite, 2000, 120, 5000), (replicated, 100, 25, 200), (partial(replicated, layout="shared"), 100, 25, 200)],
-    ids=["sqlite", "customer", "shared"],
+    [(sqlite, 2000, 120, 5000), (replicated, 100, 25, 200)],
+    ids=["sqlite", "pinecone"],
 )
 def test_no_customer_finds_another_customers_row(tmp_path: Path, opened, customers, sequences, least) -> None:
     EMBEDDER.clear_cache()

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from bankllm.errors import DataError, StoreError, UsageError
+from bankllm.util.redaction import mask
 from bankllm.vectors import namespaces
 from bankllm.vectors.namespaces import MAX_METADATA_BYTES, Collection, CustomerMemory, Message
 from bankllm.vectors.service import VectorService, open_service
 from tests.support.fake_embedder import DIM, fake_embedder, vectors
+from tests.support.store_model import bytes_beside
 
 
 @pytest.fixture
@@ -246,3 +248,23 @@ def test_account_numbers_in_documents_are_masked(service: VectorService, docs: P
     knowledge.add_documents(docs)
     assert not any("1331" in match.text for match in knowledge.search("pay", 100))
     assert knowledge.add_documents(docs).added == 0
+
+
+CARD = "4111 1111 1111 1111"
+MESSAGE = f"please block my card {CARD} 12/29 now"
+
+
+def test_the_service_masks_all_stored_texts(tmp_path: Path) -> None:
+    path, given = tmp_path / "memory.sqlite", vectors([MESSAGE])
+    with open_service(path, embedder=fake_embedder()) as service:
+        service.store_message("CUST001", MESSAGE, f"I block {CARD}.", "lost_or_stolen_card")
+        service.for_user("CUST001").store_many([Message(MESSAGE, f"I block {CARD}.")], vectors=given)
+        row = service.for_user("CUST001").row(Message(MESSAGE, f"I block {CARD}."), given[0])
+        service.store.upsert("CUST001", [row])
+        ids = service.collection("notes").add([MESSAGE, mask(MESSAGE)], metadata=[{"card": CARD}, {"all": [CARD]}])
+        kept = [*service.store.export("CUST001"), *service.store.export("collection notes")]
+    assert {row.text for row in kept} == {mask(MESSAGE)}
+    assert ids[0] == ids[1]  # an id is a hash of the masked text
+    for row in kept:
+        np.testing.assert_allclose(row.vector, vectors([mask(MESSAGE)])[0], atol=1e-6)
+    assert b"1111 1111" not in bytes_beside(path)

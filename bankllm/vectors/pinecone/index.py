@@ -1,29 +1,22 @@
-"""One Pinecone index: its records, and calls whose errors are converted.
-
-Layout `customer` (default): each customer has a separate Pinecone namespace. Layout `shared`, for plans that limit the
-number of namespaces: record ids start with the customer's name, and each search and delete filters by customer.
-"""
+"""One Pinecone index: its records, and calls whose errors are converted. Each customer has a separate namespace."""
 
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from bankllm.errors import StoreError, UsageError
-from bankllm.settings import PineconeNamespaces
+from bankllm.errors import StoreError
 from bankllm.vectors.filters import Filter
-from bankllm.vectors.rows import MAX_ID_CHARACTERS, RESERVED_METADATA, Match, Row, check_namespace
+from bankllm.vectors.rows import RESERVED_METADATA, Match, Row, check_namespace
 
 VECTOR_FIELD = "_values"
 """Pinecone creates a vector index only for this field name; other names create a document index with another API."""
-SHARED_NAMESPACE = "bankllm"
-"""Pinecone namespace of all records in the layout `shared`."""
 BATCH_RECORDS, BATCH_BYTES, PAGE_IDS, MAX_TOP_K = 1000, 1_900_000, 100, 10_000
 """Pinecone's limits: records and bytes (2 MB) per call, ids per list call, and `top_k`."""
 READY_TIMEOUT_S = 120.0
@@ -37,7 +30,7 @@ class KeyRefused(StoreError):
 
 
 class IndexMismatch(StoreError):
-    """The index was created for another embedder, dimension, metric or layout."""
+    """The index was created for another embedder, dimension, metric or way to separate customers."""
 
 
 class CallRefused(StoreError):
@@ -48,59 +41,39 @@ class ForeignRecord(StoreError):
     """Pinecone returned a record of another customer."""
 
 
-class Location(NamedTuple):
-    """Where one customer's records are: the Pinecone namespace, and the prefix of record ids in the shared layout."""
-
-    customer: str
-    namespace: str
-    prefix: str = ""
-
-    @property
-    def filter(self) -> dict[str, Any] | None:
-        return {"customer_id": {"$eq": self.customer}} if self.prefix else None
-
-    def id_of(self, id_: str) -> str:
-        """Return a row's record id in Pinecone. Raises `UsageError` if it exceeds Pinecone's limit."""
-        if len(self.prefix) + len(id_) > MAX_ID_CHARACTERS:
-            raise UsageError(
-                f"Row {id_[:40]!r} of a customer with a long name: in the shared layout, name and row id together may "
-                f"have at most {MAX_ID_CHARACTERS} characters, got {len(self.prefix) + len(id_)}. Shorten the row id."
-            )
-        return self.prefix + id_
-
-    def record(self, row: Row) -> dict[str, Any]:
-        own: dict[str, Any] = {"customer_id": self.customer, "text": row.text, "created_at": row.created_at}
-        with suppress(ValueError):  # not a time that a filter can compare
-            own["created_s"] = datetime.fromisoformat(row.created_at).timestamp()
-        if row.expires_at is not None:
-            own["expires_at"] = row.expires_at
-        return {"id": self.id_of(row.id), "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
-
-    def row(self, found: Any) -> Row:
-        fields = self.fields(found)  # first, because it checks the record
-        return Row(vector=np.asarray(found.values, np.float32), expires_at=found.metadata.get("expires_at"), **fields)
-
-    def fields(self, found: Any) -> dict[str, Any]:
-        """Return the fields that `Match` and `Row` share. Raises `ForeignRecord` for another customer's record."""
-        kept = found.metadata or {}
-        if kept.get("customer_id") != self.customer or not found.id.startswith(self.prefix):
-            raise ForeignRecord(
-                f"Pinecone returned record {found.id} for {self.customer!r}, but the record is not that customer's. "
-                "It was discarded. Check whether another program writes to this index."
-            )
-        metadata = {key: value for key, value in kept.items() if key not in RESERVED_METADATA}
-        id_ = found.id.removeprefix(self.prefix)
-        return {"id": id_, "text": kept["text"], "metadata": metadata, "created_at": kept["created_at"]}
-
-
-def location(customer: str, layout: PineconeNamespaces) -> Location:
-    """Return where a customer's records are stored. Percent-encoding keeps different names different.
+def namespace_of(customer: str) -> str:
+    """Return the Pinecone namespace of a customer. Percent-encoding keeps different names different.
 
     Raises `UsageError` for a name that Pinecone would map to its shared default namespace.
     """
     check_namespace(customer)
-    encoded = quote(customer, safe="")
-    return Location(customer, encoded) if layout == "customer" else Location(customer, SHARED_NAMESPACE, f"{encoded}/")
+    return quote(customer, safe="")
+
+
+def record_of(customer: str, row: Row) -> dict[str, Any]:
+    own: dict[str, Any] = {"customer_id": customer, "text": row.text, "created_at": row.created_at}
+    with suppress(ValueError):  # not a time that a filter can compare
+        own["created_s"] = datetime.fromisoformat(row.created_at).timestamp()
+    if row.expires_at is not None:
+        own["expires_at"] = row.expires_at
+    return {"id": row.id, "values": row.vector.tolist(), "metadata": {**row.metadata, **own}}
+
+
+def fields_of(customer: str, found: Any) -> dict[str, Any]:
+    """Return the fields of a record that `Match` and `Row` share. Raises `ForeignRecord` for another customer's."""
+    kept = found.metadata or {}
+    if kept.get("customer_id") != customer:
+        raise ForeignRecord(
+            f"Pinecone returned record {found.id} for {customer!r}, but the record is not that customer's. "
+            "It was discarded. Check whether another program writes to this index."
+        )
+    metadata = {key: value for key, value in kept.items() if key not in RESERVED_METADATA}
+    return {"id": found.id, "text": kept["text"], "metadata": metadata, "created_at": kept["created_at"]}
+
+
+def row_of(customer: str, found: Any) -> Row:
+    fields = fields_of(customer, found)  # first, because it checks the record
+    return Row(vector=np.asarray(found.values, np.float32), expires_at=found.metadata.get("expires_at"), **fields)
 
 
 class PineconeIndex:
@@ -113,7 +86,6 @@ class PineconeIndex:
         dim: int,
         embedder_id: str,
         *,
-        layout: PineconeNamespaces = "customer",
         host: str | None = None,
         timeout_s: float = 5.0,
     ) -> None:
@@ -123,7 +95,6 @@ class PineconeIndex:
         """
         from pinecone import Pinecone
 
-        self._layout = layout
         self._name, self._vectors = index_name, (dim, embedder_id)
         with self._errors():
             self._client = Pinecone(api_key=api_key, host=host, timeout=timeout_s)
@@ -131,63 +102,50 @@ class PineconeIndex:
             self._check(found)
             self._index = self._client.index(host=found.host)
 
-    def location(self, customer: str) -> Location:
-        """`location` in this index's layout."""
-        return location(customer, self._layout)
-
-    def put(self, namespace: str, records: Sequence[dict[str, Any]]) -> None:
-        """Write records of `Location.record` in batches. If a call fails, repeat it: equal ids replace each other."""
+    def put(self, customer: str, rows: Sequence[Row]) -> None:
+        """Write rows in batches. If a call fails, repeat it: equal ids replace each other."""
+        namespace = namespace_of(customer)
         with self._errors():
-            for batch in _batches(records):
+            for batch in _batches([record_of(customer, row) for row in rows]):
                 self._index.upsert(vectors=batch, namespace=namespace)
 
     def query(self, customer: str, unit: np.ndarray, top_k: int, where: Filter | None = None) -> list[Match]:
         """Return approximate nearest neighbours by cosine, best first; `top_k` is at most 10,000."""
-        where, place = where or Filter(), self.location(customer)
+        where = where or Filter()
         alive = {"$or": [{"expires_at": {"$exists": False}}, {"expires_at": {"$gt": time.time()}}]}
         with self._errors():
             found = self._index.query(
                 vector=unit.tolist(),
                 top_k=top_k,
-                namespace=place.namespace,
-                filter={"$and": [alive, *([place.filter] if place.filter else []), *where.pinecone()]},
+                namespace=namespace_of(customer),
+                filter={"$and": [alive, *where.pinecone()]},
                 include_metadata=True,
             )
-        matches = [Match(score=float(match.score), **place.fields(match)) for match in found.matches]
+        matches = [Match(score=float(match.score), **fields_of(customer, match)) for match in found.matches]
         return [match for match in matches if where.in_period(match.created_at)]
 
-    def remove(self, namespace: str, record_ids: Sequence[str]) -> None:
-        """Delete up to `BATCH_RECORDS` records of a Pinecone namespace by their Pinecone ids."""
-        self._delete(namespace, {"ids": list(record_ids)})
+    def remove(self, customer: str, ids: Sequence[str] | None) -> None:
+        """Delete up to `BATCH_RECORDS` records by their ids, or all records of the customer."""
+        from pinecone import NotFoundError
 
-    def remove_customer(self, customer: str) -> None:
-        where = self.location(customer)
-        self._delete(where.namespace, {"filter": where.filter} if where.filter else {"delete_all": True})
+        what = {"delete_all": True} if ids is None else {"ids": list(ids)}
+        # NotFoundError means that nothing was ever written to the namespace.
+        with self._errors(), suppress(NotFoundError):
+            self._index.delete(**what, namespace=namespace_of(customer))
 
     def export_without(self, customer: str, known: Collection[str]) -> list[Row]:
         """Return the customer's rows whose ids are not in `known` and that have not expired, in any order."""
-        where = self.location(customer)
-        rows: list[Row] = []
+        namespace, rows = namespace_of(customer), list[Row]()
         with self._errors():
-            for page in self._index.list(namespace=where.namespace, limit=PAGE_IDS, prefix=where.prefix or None):
-                wanted = [
-                    item.id for item in page.vectors if item.id and item.id.removeprefix(where.prefix) not in known
-                ]
-                if wanted:
-                    found = self._index.fetch(ids=wanted, namespace=where.namespace).vectors.values()
-                    rows += [where.row(record) for record in found]
+            for page in self._index.list(namespace=namespace, limit=PAGE_IDS):
+                if wanted := [item.id for item in page.vectors if item.id and item.id not in known]:
+                    found = self._index.fetch(ids=wanted, namespace=namespace).vectors.values()
+                    rows += [row_of(customer, record) for record in found]
         return [row for row in rows if row.expires_at is None or row.expires_at > time.time()]
 
     def close(self) -> None:
         self._index.close()
         self._client.close()
-
-    def _delete(self, namespace: str, what: Mapping[str, Any]) -> None:
-        from pinecone import NotFoundError
-
-        # NotFoundError means that nothing was ever written to the namespace.
-        with self._errors(), suppress(NotFoundError):
-            self._index.delete(**what, namespace=namespace)
 
     def _find_or_create(self) -> Any:
         from pinecone import ConflictError, NotFoundError
@@ -201,7 +159,7 @@ class PineconeIndex:
                     name=self._name,
                     schema={"fields": {VECTOR_FIELD: {"type": "dense_vector", "dimension": dim, "metric": "cosine"}}},
                     deployment={"deployment_type": "managed", "cloud": "aws", "region": "us-east-1"},
-                    tags={"embedder": embedder_id, "namespaces": self._layout},
+                    tags={"embedder": embedder_id, "namespaces": "customer"},
                     timeout=-1,
                 )
         is_waiting = retry_if_result(lambda found: not found.status.ready)
@@ -226,10 +184,10 @@ class PineconeIndex:
                 f"Pinecone's index {self._name!r} holds vectors of {embedder} with dimension and metric {kept}; "
                 f"expected {embedder_id} with {(dim, 'cosine')}. Set PINECONE_INDEX_NAME to another index."
             )
-        if layout != self._layout:
+        if layout != "customer":
             raise IndexMismatch(
-                f"Pinecone's index {self._name!r} uses the layout {layout!r}; expected "
-                f"{self._layout!r}. Set BANKLLM_PINECONE_NAMESPACES={layout}, or PINECONE_INDEX_NAME to a new index."
+                f"Pinecone's index {self._name!r} keeps all customers in one namespace, as earlier versions could; "
+                "expected one namespace per customer. Set PINECONE_INDEX_NAME to a new index."
             )
 
     @contextmanager

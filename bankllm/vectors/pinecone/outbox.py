@@ -59,7 +59,7 @@ class OutboxStore(SQLiteStore):
     ) -> None:
         """Open as `SQLiteStore` does. If the file was not replicated to `target` before, queue all its rows.
 
-        `target` names index and layout. Also raises `StoreError` if deletes for another target are in the outbox.
+        `target` names the index. Also raises `StoreError` if deletes for another target are in the outbox.
         """
         super().__init__(path, dim, embedder_id, wait_s=wait_s, approximate_above=approximate_above)
         try:

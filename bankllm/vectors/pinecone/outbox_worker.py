@@ -27,7 +27,7 @@ POLL_S = 0.5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.4, 10.0
 """Maximum pause in seconds after the first failed attempt, which doubles each time, and its limit."""
 MAX_CONCURRENCY = 8
-"""Number of Pinecone namespaces that are written concurrently; calls for one namespace are sequential."""
+"""Number of namespaces that are written concurrently; calls for one namespace are sequential."""
 
 Work = Sequence[tuple[Entry, Row | None]]
 
@@ -94,7 +94,7 @@ class OutboxWorker:
             self._outbox.expire()
             groups: dict[str, list[tuple[Entry, Row | None]]] = {}
             for entry, row in self._outbox.next_entries():
-                groups.setdefault(index.location(entry.namespace).namespace, []).append((entry, row))
+                groups.setdefault(entry.namespace, []).append((entry, row))
             futures = [pool.submit(self._push_in_order, index, *group) for group in groups.items()]
             wait(futures)
             for future in futures:
@@ -125,16 +125,12 @@ class OutboxWorker:
 
     def _send(self, index: PineconeIndex, namespace: str, work: Work) -> None:
         entries = [entry for entry, _ in work]
-        places = [index.location(entry.namespace) for entry in entries]
         if rows := [row for _, row in work if row is not None]:
-            index.put(namespace, [place.record(row) for place, row in zip(places, rows, strict=True)])
+            index.put(namespace, rows)
             self._count(len(work))
             self._outbox.mark_upserted(entries)
             return
-        if entries[0].id:
-            index.remove(namespace, [place.id_of(entry.id) for place, entry in zip(places, entries, strict=True)])
-        else:
-            index.remove_customer(entries[0].namespace)
+        index.remove(namespace, [entry.id for entry in entries] if entries[0].id else None)
         self._count(len(work))
         self._outbox.mark_deleted(entries)
 

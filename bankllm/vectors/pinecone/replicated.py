@@ -15,9 +15,8 @@ from typing import TypeVar
 from pybreaker import CircuitBreaker, CircuitBreakerError
 
 from bankllm.errors import StoreError, UsageError
-from bankllm.settings import PineconeNamespaces
 from bankllm.vectors.fusion import DEPTH
-from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, KeyRefused, PineconeIndex, location
+from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, KeyRefused, PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
 from bankllm.vectors.receipts import AskedBy, Receipt
@@ -41,19 +40,13 @@ class ReplicatedStore(VectorStore):
     kind = "pinecone"
     remote = True
 
-    def __init__(
-        self,
-        local: OutboxStore,
-        connect: Callable[[], PineconeIndex],
-        layout: PineconeNamespaces,
-        search_s: float = SEARCH_S,
-    ) -> None:
+    def __init__(self, local: OutboxStore, connect: Callable[[], PineconeIndex], search_s: float = SEARCH_S) -> None:
         """Own `local`, and open the index with `connect` in the background, after an outage later.
 
         `search_s` is the deadline of Pinecone calls. Raises `IndexMismatch` if one is detected within `OPEN_S`.
         """
         self.dim, self.embedder_id = local.dim, local.embedder_id
-        self._local, self._layout, self._search_s = local, layout, search_s
+        self._local, self._search_s = local, search_s
         self._pool = ThreadPoolExecutor(MAX_CONCURRENCY, "pinecone")
         self._breaker = CircuitBreaker(
             MAX_FAILURES, COOLDOWN_S, exclude=[ForeignRecord, UsageError], throw_new_error_on_trip=False
@@ -69,10 +62,6 @@ class ReplicatedStore(VectorStore):
 
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
         """Write all rows of all namespaces or none to the local disk; they are pushed in the background."""
-        for namespace, rows in groups:
-            place = location(namespace, self._layout)
-            for row in rows:
-                place.id_of(row.id)  # raises `UsageError` now; the push would fail later
         self._local.upsert_many(groups)
         self._worker.wake()
 

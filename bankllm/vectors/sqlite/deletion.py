@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,48 +20,30 @@ _REPLICATED = "SELECT 1 FROM meta WHERE key = ?"
 _AMONG = "namespace = ? AND id IN (SELECT value FROM json_each(?))"
 
 
-@dataclass
-class Deletion:
-    """A request to delete rows of one namespace. It runs in parts: one transaction and one receipt each."""
-
-    namespace: str
-    ids: Sequence[str] | None
-    """None for all rows of the namespace."""
-    asked_by: AskedBy
-    wal: bool
-    """Whether the file has a write-ahead log."""
-    deleted: list[str] = field(default_factory=list)
-    outbox: list[int] = field(default_factory=list)
-
-    def run_part(self, db: sqlite3.Connection, start: int, rows: int, last: bool) -> Receipt:
-        """Delete `rows` rows from position `start` of the request on; the last part deletes whatever is left."""
-        keys: Sequence[str]
-        if self.ids is None:
-            oldest = "SELECT id FROM rows WHERE namespace = ? ORDER BY seq LIMIT ?"
-            deleted = _column(db, oldest, self.namespace, -1 if last else rows)
-            keys = [""] if last else deleted  # as in the outbox: '' stands for the namespace
-        else:
-            keys = self.ids[start : start + rows]
-            deleted = _column(db, f"SELECT id FROM rows WHERE {_AMONG} ORDER BY seq", self.namespace, json.dumps(keys))
-        db.executemany(_REMOVE, [(self.namespace, key or None) for key in keys])
-        queued = _column(db, f"SELECT seq FROM outbox WHERE {_AMONG}", self.namespace, json.dumps(keys))
-        self.deleted += deleted
-        self.outbox += queued
-        at = datetime.now(UTC)
-        reported = self.deleted if last else deleted
-        return _append(
-            db,
-            namespace=self.namespace,
-            asked="all" if self.ids is None else "ids",
-            asked_by=self.asked_by,
-            committed_at=at.isoformat(timespec="microseconds"),
-            deleted=len(reported),
-            deleted_ids=None if self.namespace.startswith(COLLECTION) else reported,
-            unknown_ids=0 if self.ids is None else len(self.ids if last else keys) - len(reported),
-            complete=last,
-            outbox=queued if self.ids is None or not last else self.outbox,
-            places=places(at, wal=self.wal, replicated=bool(_column(db, _REPLICATED, REPLICATES_TO))),
-        )
+def delete_rows(
+    db: sqlite3.Connection, namespace: str, ids: Sequence[str] | None, asked_by: AskedBy, wal: bool
+) -> Receipt:
+    """Delete rows (None: all) of a namespace in a transaction. `wal`: whether the file has a write-ahead log."""
+    keys = [""] if ids is None else list(dict.fromkeys(ids))  # '' stands for the namespace, as in the outbox
+    among = (namespace, json.dumps(keys))
+    if ids is None:
+        deleted = _column(db, "SELECT id FROM rows WHERE namespace = ? ORDER BY seq", namespace)
+    else:
+        deleted = _column(db, f"SELECT id FROM rows WHERE {_AMONG} ORDER BY seq", *among)
+    db.executemany(_REMOVE, [(namespace, key or None) for key in keys])
+    at = datetime.now(UTC)
+    return _append(
+        db,
+        namespace=namespace,
+        asked="all" if ids is None else "ids",
+        asked_by=asked_by,
+        committed_at=at.isoformat(timespec="microseconds"),
+        deleted=len(deleted),
+        deleted_ids=None if namespace.startswith(COLLECTION) else deleted,
+        unknown_ids=0 if ids is None else len(keys) - len(deleted),
+        outbox=_column(db, f"SELECT seq FROM outbox WHERE {_AMONG}", *among),
+        places=places(at, wal=wal, replicated=bool(_column(db, _REPLICATED, REPLICATES_TO))),
+    )
 
 
 class CheckedReceipt(NamedTuple):

@@ -14,27 +14,23 @@ DAY_S = 86_400
 OWN_TTL = f"""SELECT ttl_s FROM retention WHERE namespace = ?1 OR (namespace = '' AND ?1 NOT LIKE '{COLLECTION}%')
     ORDER BY namespace DESC LIMIT 1"""
 """The time to live of the namespace ?1 in seconds; no row if the file has none."""
-_SET = "INSERT OR REPLACE INTO retention VALUES (?, ?)"
-_AFFECTED = f"""SELECT seq FROM rows WHERE namespace = ?1 OR
+_EXPIRE = f"""UPDATE rows SET expires_at = (julianday(created_at) - 2440587.5) * 86400.0 + ?2 WHERE namespace = ?1 OR
     (?1 = '' AND namespace NOT LIKE '{COLLECTION}%' AND namespace NOT IN (SELECT namespace FROM retention))"""
-_EXPIRE = "UPDATE rows SET expires_at = (julianday(created_at) - 2440587.5) * 86400.0 + ? WHERE seq = ?"
 _DUE = f"""SELECT CASE WHEN expires_at IS NULL THEN 'never' WHEN expires_at <= :now THEN 'expired'
     WHEN expires_at <= :now + {DAY_S} THEN 'in a day' WHEN expires_at <= :now + {7 * DAY_S} THEN 'in a week'
     WHEN expires_at <= :now + {30 * DAY_S} THEN 'in 30 days' ELSE 'later' END AS due, count(*), min(expires_at)
     FROM rows WHERE :namespace IS NULL OR namespace = :namespace GROUP BY due ORDER BY min(expires_at) IS NULL, 3"""
 
 
-def retain(connection: SharedConnection, namespace: str | None, ttl_s: float | None, part_rows: int) -> None:
-    """Do `VectorStore.retain` with `part_rows` rows per commit."""
+def retain(connection: SharedConnection, namespace: str | None, ttl_s: float | None) -> None:
+    """Do `VectorStore.retain`."""
     if namespace is not None:
         check_namespace(namespace)
     check_ttl(ttl_s)
     lifetime, name = None if ttl_s == math.inf else ttl_s, namespace or ""
-    connection.write(_SET, [(name, lifetime)])
-    with connection.reading() as db:
-        seqs = [seq for (seq,) in db.execute(_AFFECTED, (name,))]
-    for start in range(0, len(seqs), part_rows):
-        connection.write(_EXPIRE, [(lifetime, seq) for seq in seqs[start : start + part_rows]])
+    with connection.writing() as db:
+        db.execute("INSERT OR REPLACE INTO retention VALUES (?, ?)", (name, lifetime))
+        db.execute(_EXPIRE, (name, lifetime))
 
 
 def overview(db: sqlite3.Connection, path: Path, namespace: str | None) -> list[tuple[str, int, str]]:

@@ -10,7 +10,7 @@ SCHEMA_VERSION = 5
 """1: `meta` and `rows`. 2: `generations`. 3: `reindexed`, `outbox`, the vectors' precision in `meta`, and an embedding
 cache. 4: all vectors are float32; no embedding cache. 5: `expires_at`. `file` migrates older files."""
 REPLICATES_TO = "replicates_to"
-"""Key in `meta` whose value names the Pinecone index and layout; absent in a file that is not replicated."""
+"""Key in `meta` whose value names the Pinecone index; absent in a file that is not replicated."""
 
 _REPLICATES = f"EXISTS (SELECT 1 FROM meta WHERE key = '{REPLICATES_TO}')"
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"

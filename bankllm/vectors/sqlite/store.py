@@ -1,7 +1,7 @@
 """`SQLiteStore`: a `VectorStore` in one SQLite file, with exact search.
 
-The matrices of namespaces are cached, and each search first reads the rows that any process has written since. Large
-namespaces are multiplied without holding the lock.
+The matrices of namespaces are cached, and each search first reads the rows that any process has written since. They
+are multiplied without holding the lock.
 """
 
 import json
@@ -32,7 +32,7 @@ from bankllm.vectors.rows import (
 )
 from bankllm.vectors.sqlite.clock import Clock
 from bankllm.vectors.sqlite.connection import SharedConnection
-from bankllm.vectors.sqlite.deletion import Deletion
+from bankllm.vectors.sqlite.deletion import delete_rows
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, decode_vectors, wal_is_safe
 from bankllm.vectors.sqlite.maintenance import compact_on_close
 from bankllm.vectors.sqlite.matrix import Hit, Matrix, Version
@@ -60,12 +60,10 @@ _MATCHES = "SELECT seq, id, text, metadata, created_at FROM rows WHERE seq IN (S
 COLUMNS = "id, text, vector, metadata, created_at, expires_at"
 """Columns of `rows` that `to_rows` converts."""
 SLICE_ROWS, LOAD_ROWS = 500, 2048
-"""Rows per commit of a delete and per read of an export (about 20 ms), and vectors per read of a large namespace (a few
-milliseconds). Other threads run in between."""
+"""Rows per commit of a sweep (about 20 ms), and vectors per read of a large namespace (a few milliseconds). Other
+threads run in between."""
 SWEEP_EVERY_S = 60.0
 """Seconds after which a write also deletes the expired rows."""
-SMALL_ROWS = 2048
-"""A namespace of up to this size is multiplied while the lock is held, which is faster than locking twice."""
 
 
 class SQLiteStore(VectorStore):
@@ -135,25 +133,9 @@ class SQLiteStore(VectorStore):
                 logger.warning("%s: expired rows were not deleted: %s", self.path, error)
 
     def search_many(self, queries: Sequence[Query], top_k: int) -> list[list[Match]]:
-        """Return the best rows, ties oldest first; small namespaces are searched in one transaction.
-
-        They are exact, except in namespaces with more than `approximate_above` rows.
-        """
+        """Return the best rows, ties oldest first; exact except in namespaces with over `approximate_above` rows."""
         check_top_k(top_k)
-        queries = [self.checked_query(query) for query in queries]
-        if not queries:
-            return []
-        found: list[list[Match] | None] = []
-        with self._reader.reading() as db:
-            for query in queries:
-                matrix, complete = self._load_some(db, query)
-                small = complete and matrix.rows <= SMALL_ROWS
-                hits = matrix.search(query, top_k, self._visible(db, query, matrix)) if small else []
-                found.append(_matches(db, matrix, hits) if small else None)
-        return [
-            self.search_with(query, top_k) if matches is None else matches
-            for query, matches in zip(queries, found, strict=True)
-        ]
+        return [self.search_with(self.checked_query(query), top_k) for query in queries]
 
     def checked_query(self, query: Query) -> Query:
         """Return the query with unit vectors. Raises `UsageError` if it is invalid."""
@@ -228,7 +210,7 @@ class SQLiteStore(VectorStore):
         return matrix, complete
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
-        """Delete rows in parts of `SLICE_ROWS`; a call that fails may have deleted some of them, each with a receipt.
+        """Delete rows and write the receipt in one transaction.
 
         SQLite has overwritten their bytes. If it moved a row between pages earlier, a copy may remain until `close` or
         `compact`; a write-ahead log may contain the rows while another process still reads the previous state.
@@ -238,16 +220,13 @@ class SQLiteStore(VectorStore):
             raise UsageError(f"Expected a list of ids, got one str. Pass a list, as in [{ids[:40]!r}].")
         for id_ in ids or ():
             check_id(id_)
-        deletion = Deletion(namespace, None if ids is None else list(dict.fromkeys(ids)), asked_by, self._wal)
-        rows = self.count(namespace) if deletion.ids is None else len(deletion.ids)
-        for start in range(0, max(1, rows), SLICE_ROWS):
-            with self._writer.writing() as db:
-                receipt = deletion.run_part(db, start, SLICE_ROWS, last=start + SLICE_ROWS >= rows)
+        with self._writer.writing() as db:
+            receipt = delete_rows(db, namespace, ids, asked_by, self._wal)
         self._forget_copies([namespace])
         return receipt
 
     def retain(self, namespace: str | None, ttl_s: float | None) -> None:
-        retain(self._writer, namespace, ttl_s, SLICE_ROWS)
+        retain(self._writer, namespace, ttl_s)
 
     def sweep(self) -> int:
         """Delete in slices of `SLICE_ROWS`.
@@ -289,18 +268,9 @@ class SQLiteStore(VectorStore):
 
     def export(self, namespace: str) -> list[Row]:
         check_namespace(namespace)
-        page_query = (
-            f"SELECT seq, {COLUMNS} FROM rows WHERE namespace = ? AND {_ALIVE} AND seq > ? ORDER BY seq LIMIT ?"
-        )
-        now = self._clock.latest()
-        found: list[tuple[Any, ...]] = []
-        while True:
-            with self._reader.reading() as db:
-                last_seq = found[-1][0] if found else 0
-                page = db.execute(page_query, (namespace, now, last_seq, SLICE_ROWS)).fetchall()
-            found += page
-            if len(page) < SLICE_ROWS:
-                return self.to_rows([columns[1:] for columns in found])
+        oldest = f"SELECT {COLUMNS} FROM rows WHERE namespace = ? AND {_ALIVE} ORDER BY seq"
+        with self._reader.reading() as db:
+            return self.to_rows(db.execute(oldest, (namespace, self._clock.latest())).fetchall())
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
         """Replacing a row does not make it newer."""

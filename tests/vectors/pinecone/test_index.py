@@ -21,11 +21,6 @@ def open_index(
     return PineconeIndex(key, "bankllm", dim, embedder_id, host=server.url)
 
 
-def put(index: PineconeIndex, customer: str, rows: list[Row]) -> None:
-    where = index.location(customer)
-    index.put(where.namespace, [where.record(row) for row in rows])
-
-
 def test_the_index_is_created_once_and_opened_when_ready(
     server: PineconeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -33,7 +28,7 @@ def test_the_index_is_created_once_and_opened_when_ready(
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=waits.append))
     server.polls_until_ready = 3
     with closing(open_index(server)) as index:
-        put(index, "CUST001", [Row("a", "kept", np.ones(DIM))])
+        index.put("CUST001", [Row("a", "kept", np.ones(DIM))])
     with closing(open_index(server)) as index:
         assert index.query("CUST001", np.ones(DIM), 1)[0].text == "kept"
     assert len(waits) == 2
@@ -55,13 +50,16 @@ def test_an_index_of_another_embedder_is_rejected(server: PineconeServer) -> Non
         open_index(server, embedder_id="other@4567")
     with pytest.raises(StoreError, match=r"\(8, 'cosine'\); expected test-embedder@0123 with \(9, 'cosine'\)"):
         open_index(server, dim=9)
+    server.indexes["bankllm"]["tags"]["namespaces"] = "shared"
+    with pytest.raises(StoreError, match="keeps all customers in one namespace, as earlier versions could"):
+        open_index(server)
 
 
 def test_batches_stay_within_pinecones_limits(server: PineconeServer) -> None:
     vectors = np.random.default_rng(0).normal(size=(1500, DIM))
     with closing(open_index(server)) as index:
-        put(index, "CUST001", [Row(str(i), "short", vector) for i, vector in enumerate(vectors)])
-        put(index, "CUST002", [Row(str(i), "long 💳" * 4000, vector) for i, vector in enumerate(vectors[:120])])
+        index.put("CUST001", [Row(str(i), "short", vector) for i, vector in enumerate(vectors)])
+        index.put("CUST002", [Row(str(i), "long 💳" * 4000, vector) for i, vector in enumerate(vectors[:120])])
     assert {name: len(records) for name, records in server.namespaces.items()} == {"CUST001": 1500, "CUST002": 120}
     assert server.upserts[0][0] == 1000
     assert all(records <= 1000 and size <= 2_000_000 for records, size in server.upserts)

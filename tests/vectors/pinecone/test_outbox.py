@@ -161,10 +161,7 @@ def test_a_failed_write_leaves_neither_row_nor_entry(outbox: OutboxStore, path: 
     assert (outbox.count(), queued(outbox)) == (0, [])
 
 
-def test_deleting_a_replicated_namespace_in_slices_queues_one_entry(
-    outbox: OutboxStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bankllm.vectors.sqlite.store.SLICE_ROWS", 3)
+def test_deleting_a_replicated_namespace_queues_one_entry(outbox: OutboxStore) -> None:
     outbox.upsert("CUST001", [row(f"m{i}", i) for i in range(10)])
     push(outbox)
     outbox.delete("CUST001")

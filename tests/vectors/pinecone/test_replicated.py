@@ -14,10 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.errors import UsageError
-from bankllm.settings import PineconeNamespaces
 from bankllm.vectors.pinecone import outbox_worker, replicated
-from bankllm.vectors.pinecone.index import ForeignRecord, IndexMismatch
+from bankllm.vectors.pinecone.index import ForeignRecord
 from bankllm.vectors.pinecone.outbox import push_lock
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
@@ -51,13 +49,12 @@ def other(server: PineconeServer, tmp_path: Path) -> Iterator[ReplicatedStore]:
         yield opened
 
 
-@pytest.mark.parametrize("layout", ["customer", "shared"])
-def test_two_machines_match_the_model(server: PineconeServer, tmp_path: Path, layout: PineconeNamespaces) -> None:
+def test_two_machines_match_the_model(server: PineconeServer, tmp_path: Path) -> None:
     generator = random.Random(0)
     models: dict[str, dict[str, int]] = {customer: {} for customer in CUSTOMERS}
     with (
-        closing(open_store(server, tmp_path / "one.sqlite", layout)) as one,
-        closing(open_store(server, tmp_path / "other.sqlite", layout)) as other,
+        closing(open_store(server, tmp_path / "one.sqlite")) as one,
+        closing(open_store(server, tmp_path / "other.sqlite")) as other,
     ):
         owner: dict[tuple[str, str], int] = {}  # as in the service, only one machine writes an id
         for step in range(60):
@@ -242,19 +239,3 @@ def test_close_pushes_the_remaining_rows(
         store.upsert("CUST001", [row(f"m{n}", n) for n in range(3000)])
     assert len(server.namespaces["CUST001"]) == 3000
     assert all(records <= 1000 for records, _ in server.upserts)
-
-
-def test_the_shared_layout_separates_equal_ids_of_customers(server: PineconeServer, tmp_path: Path) -> None:
-    with closing(open_store(server, tmp_path / "memory.sqlite", "shared")) as store:
-        store.upsert("a/b", [row("same", 1)])
-        store.upsert("a", [row("b/same", 2), row("same", 3)])
-        drain(store)
-        assert sorted(server.namespaces["bankllm"]) == ["a%2Fb/same", "a/b/same", "a/same"]
-        store.delete("a")
-        drain(store)
-        assert list(server.namespaces["bankllm"]) == ["a%2Fb/same"]
-        with pytest.raises(IndexMismatch, match=r"layout 'shared'; expected 'customer'. Set BANKLLM_PINECONE_NAMES"):
-            open_store(server, tmp_path / "other.sqlite", "customer")
-        with pytest.raises(UsageError, match="at most 512 characters, got 514"):
-            store.upsert("c" * 501, [row("d" * 12, 1)])
-        assert store.count("c" * 501) == 0

@@ -82,14 +82,6 @@ def test_the_customers_time_to_live_does_not_hold_for_collections(service: Vecto
     assert left_s(service, "collection news") == [200, 200]
 
 
-def test_many_rows_expire_in_parts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SLICE_ROWS", 4)
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", [row(f"m{n}", n) for n in range(1, 20)])
-        store.retain(None, 100)
-        assert {kept.expires_at is None for kept in store.export("CUST001")} == {False}
-
-
 @pytest.mark.parametrize("ttl_s", [0, -1, 1e12, math.nan, -math.inf, True, "60"])
 def test_an_invalid_time_to_live_changes_nothing(service: VectorService, path: Path, ttl_s: float) -> None:
     for namespace in (None, "CUST001"):

@@ -27,12 +27,6 @@ HOSTED = {name: os.environ.get(name) for name in ("PINECONE_API_KEY", "PINECONE_
 """Read at import, because the tests run without the environment variables of the user."""
 
 
-@pytest.fixture(autouse=True)
-def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use small slices, so that the few rows of these tests are deleted and exported in several slices."""
-    monkeypatch.setattr("bankllm.vectors.sqlite.store.SLICE_ROWS", 2)
-
-
 @pytest.fixture(scope="module")
 def hosted() -> Iterator[Callable[[], PineconeIndex]]:
     """Return a function that opens an index of the hosted service; the index is deleted after the tests."""
@@ -44,19 +38,19 @@ def hosted() -> Iterator[Callable[[], PineconeIndex]]:
         client.indexes.delete(name)
 
 
-@pytest.fixture(params=["sqlite", "customer", "shared", pytest.param("hosted", marks=pytest.mark.network)])
+@pytest.fixture(params=["sqlite", "pinecone", pytest.param("hosted", marks=pytest.mark.network)])
 def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
-    """A `SQLiteStore`, or a `ReplicatedStore` in one of the layouts or on the hosted service."""
+    """A `SQLiteStore`, or a `ReplicatedStore` on a local server or on the hosted service."""
     if request.param == "sqlite":
         with closing(SQLiteStore(path, DIM, EMBEDDER)) as opened:
             yield opened
         return
     if request.param != "hosted":
-        with closing(open_replicated(request.getfixturevalue("server"), path, request.param)) as replicated:
+        with closing(open_replicated(request.getfixturevalue("server"), path)) as replicated:
             yield replicated
         return
     local = OutboxStore(path, DIM, EMBEDDER, target="hosted")
-    with closing(ReplicatedStore(local, request.getfixturevalue("hosted"), "customer", search_s=10)) as replicated:
+    with closing(ReplicatedStore(local, request.getfixturevalue("hosted"), search_s=10)) as replicated:
         yield replicated
         for namespace in {entry.namespace for entry, _ in local.next_entries()} | set(NAMESPACES):
             replicated.delete(namespace)  # the next test uses the same index
@@ -202,28 +196,3 @@ def test_upsert_many_stores_all_namespaces_or_none(path: Path) -> None:
         with pytest.raises(UsageError, match="default"):
             store.upsert_many([("CUST001", good), ("__default__", good)])
         assert store.count() == 0
-
-
-class PausingStore(SQLiteStore):
-    """Calls `between` after each commit of a delete, as another thread could."""
-
-    between: Callable[[], None] | None = None
-
-    def count(self, namespace: str | None = None) -> int:
-        """The store counts the rows before it deletes a namespace in slices."""
-        if self.between and namespace == "CUST001":
-            self.between()
-        return super().count(namespace)
-
-
-def test_rows_stored_while_a_namespace_is_deleted_are_deleted_too(path: Path) -> None:
-    with closing(PausingStore(path, DIM, EMBEDDER)) as store, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
-        store.upsert("CUST001", rows_of(random_vectors(7)))
-        other.upsert("CUST002", [row("other", 1)])
-        store.between = lambda: other.upsert("CUST001", [row("late", 2)])
-        store.delete("CUST001")
-        store.between = None
-        for each in (store, other):
-            assert (texts(each, "CUST001"), each.count("CUST001"), texts(each, "CUST002")) == ([], 0, ["text 1"])
-        other.upsert("CUST001", [row("later", 3)])
-        assert texts(store, "CUST001") == ["text 3"]

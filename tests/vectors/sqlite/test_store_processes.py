@@ -18,8 +18,7 @@ def test_threads_on_two_stores_match_the_model(
     path: Path, journal: str, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each thread changes only ids that start with its name, and checks these rows after every step."""
-    if large:  # search as in a large namespace, which is multiplied without the lock
-        monkeypatch.setattr(store_module, "SMALL_ROWS", 5)
+    if large:  # the rows are loaded in parts
         monkeypatch.setattr(store_module, "LOAD_ROWS", 4)
     one = SQLiteStore(path, DIM, EMBEDDER)
     other = SQLiteStore(path, DIM, EMBEDDER, cache_bytes=0)

@@ -1,6 +1,6 @@
 """Searches of large namespaces: they do not block other calls, and their results are consistent.
 
-The limits of a small namespace and of one read are set to a few rows. The tests control the order of events and do not
+The limit of one read is set to a few rows. The tests control the order of events and do not
 depend on time.
 """
 
@@ -10,13 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from threading import Event
 
-import numpy as np
 import pytest
 
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.matrix import Matrix
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import Query
 from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts
 
 MODEL = {f"m{seed}": seed for seed in range(1, 31)}
@@ -24,7 +22,6 @@ MODEL = {f"m{seed}": seed for seed in range(1, 31)}
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SMALL_ROWS", 5)
     monkeypatch.setattr(store_module, "LOAD_ROWS", 4)
 
 
@@ -98,10 +95,3 @@ def test_a_search_is_repeated_if_rows_change_during_it(
         products = before_each(monkeypatch, "search", act)
         assert texts(store, "LARGE") == expected_texts(model)
         assert len(products) == 2
-
-
-def test_search_many_with_a_large_and_a_small_namespace(store: SQLiteStore) -> None:
-    query = np.ones(DIM)
-    large, small = store.search_many([Query("LARGE", query), Query("SMALL", query)], 3)
-    assert (large, small) == (store.search("LARGE", query, 3), store.search("SMALL", query, 3))
-    assert (len(large), len(small)) == (3, 1)
