@@ -78,8 +78,6 @@ class Profile(BaseModel):
     """Number of searches per workload of notebook 04."""
     map_texts: int
     """Number of texts on notebook 04's map; t-SNE takes almost a minute for 10,000 texts."""
-    growth_rows: tuple[int, ...]
-    """Numbers of random vectors for which notebook 04 measures file size and search time."""
     cell_timeout_s: int
     """Papermill stops a notebook cell that runs longer than this number of seconds."""
 

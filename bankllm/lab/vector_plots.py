@@ -1,4 +1,4 @@
-"""Plots of vector search: a map of the texts, quality by mode, times, and growth with the rows."""
+"""Plots of vector search: a map of the texts, quality by mode, and times."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,6 @@ import pandas as pd
 
 from bankllm.lab import plots
 from bankllm.lab.plots import Interval, PlotRows
-from bankllm.lab.vector_timing import GROWTH_AIMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +29,6 @@ THEMES = {
 MIN_TEXTS_PER_LABEL = 4
 MAX_LINE_LENGTH = 18
 """Approximate number of characters per line of a label."""
-PLANNED_MS = 100
-"""The limit of the original plan for a search, in ms (`evidence/report/roadmap.py`)."""
 
 
 def theme(intent: str) -> str:
@@ -99,44 +96,6 @@ def retrieval_bars(axis: "Axes", groups: Mapping[str, Mapping[str, Interval]], *
     axis.set_ylim(0, 100)
     axis.grid(visible=False, axis="x")
     plots.label(axis, title, "", unit)
-
-
-def growth_times(axis: "Axes", searches: PlotRows) -> None:
-    """Draw p50, p95 and first search in ms against rows on log axes."""
-    frame = pd.DataFrame(searches)
-    later = frame[~frame["first"].astype(bool)]
-    for number, (scope, name) in enumerate((("all", "over all rows"), ("customer", "one customer's 200 rows"))):
-        times = later[later["scope"] == scope].groupby("rows")["search_ms"]
-        p50, p95, look = times.quantile(0.5), times.quantile(0.95), plots.style(number)
-        axis.plot(p50.index, p50, marker="o", label=f"{name}: p50, shaded to p95", markersize=4, **look)
-        axis.fill_between(p50.index, p50, p95, color=look["color"], alpha=0.2, linewidth=0)
-    first = frame[frame["first"].astype(bool) & (frame["scope"] == "all")].groupby("rows")["search_ms"].first()
-    look = {"color": plots.GREY, "linestyle": ":", "marker": "^", "markersize": 5}
-    axis.plot(first.index, first, label="first search, reads the file", **look)
-    shown = {size: aim for size, aim in GROWTH_AIMS.items() if first.index.min() <= size <= first.index.max()}
-    if shown:
-        axis.plot(list(shown), list(shown.values()), "_", color="black", markersize=14, label="aim for p95")
-    text = f"limit of the original plan: {PLANNED_MS} ms"
-    axis.axhline(PLANNED_MS, color="black", linewidth=0.8, linestyle="--", label=text)
-    _log_axes(axis, "Search time by number of rows", "search (ms)", list(first.index))
-
-
-def growth_bytes(axis: "Axes", sizes: PlotRows) -> None:
-    """Draw file size and memory in MiB against rows on log axes."""
-    rows = [row["rows"] for row in sizes]
-    for number, (column, name) in enumerate((("file_bytes", "file on disk"), ("memory_bytes", "resident memory"))):
-        amounts = [row[column] / 2**20 for row in sizes]
-        axis.plot(rows, amounts, marker="o", label=name, markersize=4, **plots.style(number))
-    _log_axes(axis, "Size by number of rows", "MiB", rows)
-
-
-def _log_axes(axis: "Axes", title: str, unit: str, sizes: Sequence[int]) -> None:
-    plots.label(axis, title, "rows of random unit vectors (log)", f"{unit}, log")
-    axis.set(xscale="log", yscale="log")
-    axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=25, ha="right", rotation_mode="anchor")
-    axis.set_xticks([], minor=True)
-    plots.log_ticks(axis.yaxis)
-    plots.legend(axis, loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=2)
 
 
 def _label_positions(frame: pd.DataFrame) -> list[tuple[str, tuple[float, float]]]:

@@ -2,13 +2,11 @@
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from bankllm.errors import UsageError
-from bankllm.evidence.format import format_value
-from bankllm.evidence.records import Record
 from bankllm.lab.vector_corpus import SearchScope
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.service import VectorService
@@ -16,16 +14,6 @@ from bankllm.vectors.service import VectorService
 TOP_K = 5
 TIMEOUT_S = 1.0
 """A stored row that is not found within this time, in s, counts as not found."""
-GROWTH_AIMS = {15_000: 3, 100_000: 15, 1_000_000: 250}
-"""Number of random vectors → limit of the p95 of a search in ms, on two idle cores."""
-AIMS: Mapping[str, tuple[float, int]] = {
-    "vectors.total.p95_ms": (15, 15_000),
-    "vectors.search.p95_ms": (3, 15_000),
-    "vectors.hybrid.total.p95_ms": (20, 15_000),
-    "vectors.customer.search.p95_ms": (1, 0),
-    **{f"vectors.growth.n{size}.p95_ms": (limit, 0) for size, limit in GROWTH_AIMS.items()},
-}
-"""Record id → (limit in ms on two idle cores, smallest number of texts for which the limit applies)."""
 
 
 def time_searches(
@@ -75,24 +63,6 @@ def time_until_found(
             searches, now = searches + 1, time.perf_counter()
         times = {"store_ms": 1000 * (stored - began), "found_ms": 1000 * (now - stored)}
         rows.append({"scope": place.scope, **times, "searches": searches, "found": found})
-    return rows
-
-
-def compare_with_aims(records: Sequence[Record]) -> list[dict[str, str]]:
-    """Return one row per aim: `record`, `aim`, `measured` and `verdict` (held, not held, or why it is not known)."""
-    known = {record.id: record for record in records}
-    rows = []
-    for id_, (limit, texts) in AIMS.items():
-        record = known.get(id_)
-        found = record.conditions.get("texts", 0) if record else 0
-        if record is None or record.value is None or not record.valid:
-            verdict = f"not measured: {record.invalid_because}" if record else "not measured"
-        elif found < texts:
-            verdict = f"not comparable: the aim is for at least {texts:,} texts, found {found:,}"
-        else:
-            verdict = "held" if record.value <= limit else "not held"
-        measured = format_value(record) if record else "–"
-        rows.append({"record": id_, "aim": f"≤ {limit:g} ms", "measured": measured, "verdict": verdict})
     return rows
 
 

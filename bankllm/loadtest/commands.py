@@ -46,31 +46,24 @@ def loadtest(
     own_host: Annotated[
         bool, typer.Option("--i-own-this-host", help="Allow a server on another machine; confirms that it is yours.")
     ] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Smoke test of about ten seconds: 40 requests, no rows kept.")
-    ] = False,
 ) -> None:
     """Send requests to a server, keep one row per request, and print throughput, percentiles and errors.
 
     Ctrl-C keeps the rows collected so far (exit code 130). An invalid load also keeps its rows (exit code 1).
     """
-    from bankllm.loadtest.report import drive, smoke_test
+    from bankllm.loadtest.report import drive
 
     settings = get_settings()
-    if quick:
-        lines = smoke_test(url=url, settings=settings, allow_remote=own_host)
-    else:
-        if duration is not None:
-            if rate is None or not 0 < duration * rate < 1e8:
-                raise UsageError(
-                    f"--duration needs --rate, and both must be above 0; found --duration {duration:g} and --rate "
-                    f"{rate}. Use --driver open-loop with both options, or --requests."
-                )
-            requests = max(1, round(duration * rate))
-        default = f"loads/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{driver}.csv.gz"
-        asked: dict[str, Any] = {"users": users, "requests": requests, "rate": rate, "arrivals": arrivals, "kind": kind}
-        asked |= {"warm_up": warm_up, "timeout_s": timeout, "seed": seed, "allow_remote": own_host}
-        asked |= {"url": url, "workers": workers, "texts": texts, "repeat_one": repeat_one}
-        lines = drive(output or project_root() / settings.output / default, driver, settings, **asked)
-    for line in lines:
+    if duration is not None:
+        if rate is None or not 0 < duration * rate < 1e8:
+            raise UsageError(
+                f"--duration needs --rate, and both must be above 0; found --duration {duration:g} and --rate {rate}. "
+                "Use --driver open-loop with both options, or --requests."
+            )
+        requests = max(1, round(duration * rate))
+    default = f"loads/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{driver}.csv.gz"
+    asked: dict[str, Any] = {"users": users, "requests": requests, "rate": rate, "arrivals": arrivals, "kind": kind}
+    asked |= {"warm_up": warm_up, "timeout_s": timeout, "seed": seed, "allow_remote": own_host}
+    asked |= {"url": url, "workers": workers, "texts": texts, "repeat_one": repeat_one}
+    for line in drive(output or project_root() / settings.output / default, driver, settings, **asked):
         typer.echo(line)

@@ -1,4 +1,4 @@
-"""Run one load and print a summary computed from its rows (`drive`), or a short smoke test (`smoke_test`)."""
+"""Run one load and print a summary computed from its rows (`drive`)."""
 
 import contextlib
 import os
@@ -22,8 +22,6 @@ from bankllm.util.atomic_files import check_writable
 
 TOKEN_SECONDS = 3600
 """Lifetime of a token in s; a load against a server with authentication must not take longer."""
-SMOKE_TEST: dict[str, Any] = {"rate": 20, "requests": 40, "arrivals": "constant", "kind": "mix", "timeout_s": 5}
-"""Two seconds of a load that every server should sustain."""
 
 
 def drive(
@@ -66,26 +64,6 @@ def drive(
     if result.invalid_because:
         raise RunError(f"The load test is invalid; do not use its results: {result.invalid_because}. {kept}")
     yield kept
-
-
-def smoke_test(*, url: str | None, settings: Settings, allow_remote: bool = False) -> Iterator[str]:
-    """Send 40 requests of the mix to the server at `url`, or to one that is started for it. Yields lines to print.
-
-    The load is too short for percentiles, so the rules for the validity of a load are not applied. It keeps no rows.
-
-    Raises `RunError` if a request failed, and the errors of `run_load` and `ServerProcess`.
-    """
-    messages = datasets.load("teller77", settings).test.texts
-    result = send("open-loop", settings, url=url, messages=messages, allow_remote=allow_remote, **SMOKE_TEST)
-    waits = sorted(float(each["latency_ms"]) for each in result.rows)
-    yield _failures(result)
-    yield f"latency: median {waits[len(waits) // 2]:.0f} ms, maximum {waits[-1]:.0f} ms"
-    if result.errors or len(waits) < SMOKE_TEST["requests"]:
-        raise RunError(
-            f"The smoke test expects {SMOKE_TEST['requests']} requests without a failure. Found {len(waits)} requests, "
-            f"{_failures(result)} ({result.invalid_because or 'no other fault'}). See the server's log."
-        )
-    yield f"smoke test passed: {len(waits)} requests"
 
 
 def send(driver: str, settings: Settings, *, url: str | None, workers: int = 1, **arguments: Any) -> LoadResult:

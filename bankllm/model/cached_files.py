@@ -1,8 +1,9 @@
-"""The user's cache: files that bankllm makes from models, such as exported graphs and converted weights."""
+"""Files in the user's caches: what bankllm makes from models, such as exported graphs, and models of the Hub."""
 
 import os
 from pathlib import Path
 
+from bankllm.errors import ModelError
 from bankllm.settings import Settings
 from bankllm.util.writable_folders import ensure_writable, is_writable
 
@@ -19,3 +20,29 @@ def cached_path(name: str, settings: Settings) -> Path:
         ensure_writable({"BANKLLM_CACHE": cache})
         cache = Path(os.environ["BANKLLM_CACHE"])
     return cache / name
+
+
+def hub_folder(name: str, offline: bool) -> Path:
+    """Return the folder of a Hub id in the Hugging Face cache, after a download of what is missing.
+
+    Raises `ModelError` if it is not there and cannot be downloaded, or if `offline` forbids it.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        for weights in ("*.safetensors", "pytorch_model*.bin"):
+            patterns = ["*.json", "*.txt", "*.model", "*.jinja", weights]
+            folder = Path(snapshot_download(name, local_files_only=offline, allow_patterns=patterns))
+            if any(folder.glob(weights)):
+                break
+        return folder
+    except Exception as error:  # those of the Hub, of httpx and of the file system have no common base class
+        fault = (
+            f"BANKLLM_OFFLINE=1 forbids the download of {name}, and it is not in the Hugging Face cache"
+            if offline
+            else f"{name} cannot be downloaded from the Hugging Face Hub ({type(error).__name__})"
+        )
+        raise ModelError(
+            f"{fault}. Expected minilm, a folder with config.json and weights, or a Hub id that is cached or "
+            "reachable. Check the name, unset BANKLLM_OFFLINE once for the download, or pass a folder."
+        ) from error

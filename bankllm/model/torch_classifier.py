@@ -2,8 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -30,7 +29,7 @@ from bankllm.model.artifact import (
 )
 from bankllm.model.denormals import flush_denormals
 from bankllm.model.encoder import EncoderWithHead, KernelHead
-from bankllm.model.quiet_loading import quiet_loading
+from bankllm.model.quiet_loading import explained, quiet_loading
 from bankllm.model.sentence_pooling import sentence_pooling
 from bankllm.settings import Settings
 
@@ -68,7 +67,7 @@ class IntentClassifier(Classifier):
 
             fault = f"The adapter of {folder.name} cannot be loaded"
             with (
-                _explained(fault, "Train the classifier again, or copy its folder again."),
+                explained(fault, "Train the classifier again, or copy its folder again."),
                 quiet_loading(),
             ):
                 warnings.filterwarnings("error", "Found missing adapter keys")
@@ -141,16 +140,6 @@ class IntentClassifier(Classifier):
         (folder / TRAINING_FILE).write_text(self.artifact.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-@contextmanager
-def _explained(fault: str, expected: str) -> Iterator[None]:
-    """Raise a `ModelError` for any error: those of transformers, tokenizers and safetensors have no common base."""
-    try:
-        yield
-    except Exception as error:
-        reason = (str(error).strip() or "no message").splitlines()[0][:200]
-        raise ModelError(f"{fault} ({type(error).__name__}: {reason}). {expected}") from error
-
-
 def _load_head(module: EncoderWithHead, tensors: dict[str, Tensor], artifact: ClassifierConfig) -> None:
     """Load the head from `head.safetensors`. Raises `KeyError` or `RuntimeError` if it does not fit."""
     if artifact.kernel_gamma is None:
@@ -174,15 +163,16 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: i
 def load_body(base: base_models.BaseModel, *, quantised: bool, device: str, kind: Any = AutoModel) -> Any:
     """Load the base model, in 4 bits if `quantised`, without a head unless `kind` has one.
 
-    Raises `ModelError` if it cannot be loaded.
+    On the device `meta` it only checks that the weights have all tensors, without reading them. Raises `ModelError` if
+    it cannot be loaded.
     """
     location = base_models.ready_to_load(base)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"device_map": device} if device == "meta" else {}
     if quantised:
         # By default transformers loads a 4-bit model to the first GPU, and it cannot be moved afterwards.
         options = {"quantization_config": base_models.quantisation_config(), "device_map": {"": device}}
     expected = "Pass a Hugging Face id that is cached or reachable, or a local folder with config.json and weights."
-    with _explained(f"The base model {base.name} cannot be loaded", expected), quiet_loading():
+    with explained(f"The base model {base.name} cannot be loaded", expected), quiet_loading():
         body, report = kind.from_pretrained(location, output_loading_info=True, **options)
     base_models.check_tensors(base, report["missing_keys"])
     return body if quantised else body.to(device)
@@ -192,7 +182,7 @@ def load_tokenizer(base: base_models.BaseModel) -> PreTrainedTokenizerBase:
     """Load the tokenizer. It pads on the right; without a padding token it pads with the end-of-text token."""
     fault = f"The tokenizer of the base model {base.name} cannot be loaded"
     location = base_models.ready_to_load(base)
-    with _explained(fault, "Expected tokenizer.json and tokenizer_config.json beside the weights."):
+    with explained(fault, "Expected tokenizer.json and tokenizer_config.json beside the weights."):
         tokenizer = AutoTokenizer.from_pretrained(location)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -20,11 +20,11 @@ import numpy as np
 from cachetools import TTLCache
 from tqdm.auto import tqdm
 
-from bankllm.errors import ModelError, UsageError
+from bankllm.errors import UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import Classifier
 from bankllm.model.denormals import flush_denormals
-from bankllm.model.quiet_loading import quiet_loading
+from bankllm.model.quiet_loading import explained, quiet_loading
 from bankllm.model.sentence_pooling import sentence_pooling
 from bankllm.settings import Settings, get_settings
 from bankllm.util.processes import usable_cores
@@ -199,15 +199,10 @@ def _sentence_transformer(base: base_models.BaseModel, device: str) -> Encode:
 
         from bankllm.model.torch_classifier import load_body
 
-        load_body(base, quantised=False, device="cpu")  # SentenceTransformer only logs which tensors are missing
-        try:
+        load_body(base, quantised=False, device="meta")  # SentenceTransformer only logs which tensors are missing
+        expected = "Pass a Hugging Face id that is cached or reachable, or a local folder with config.json and weights."
+        with explained(f"The embedding model {base.name} cannot be loaded", expected):
             model = SentenceTransformer(base.location, device=device)
-        except Exception as error:  # those of transformers, tokenizers and safetensors have no common base class
-            raise ModelError(
-                f"The embedding model {base.name} cannot be loaded ({type(error).__name__}: "
-                f"{(str(error).strip() or 'no message').splitlines()[0]}). Expected a Hugging "
-                "Face id that is cached or can be downloaded, or a local folder with config.json and weights."
-            ) from error
     tokenizing = Lock()  # the tokenizer keeps padding state between calls
 
     def encode(texts: list[str]) -> np.ndarray:

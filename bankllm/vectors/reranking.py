@@ -12,7 +12,7 @@ import numpy as np
 
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
-from bankllm.model.quiet_loading import quiet_loading
+from bankllm.model.quiet_loading import explained, quiet_loading
 from bankllm.settings import Settings
 from bankllm.vectors.rows import Match
 
@@ -30,13 +30,9 @@ class Reranker:
         with quiet_loading():
             from sentence_transformers import CrossEncoder
 
-            try:
+            fault = f"The re-ranker {base.name} cannot be loaded"
+            with explained(fault, "Expected a cross-encoder of sentence-transformers, as a Hub id or a folder."):
                 self._model = CrossEncoder(location, device=base_models.device(settings))
-            except Exception as error:  # those of transformers, tokenizers and safetensors have no common base class
-                raise ModelError(
-                    f"The re-ranker {base.name} cannot be loaded ({type(error).__name__}: {error}). Expected a "
-                    "cross-encoder of sentence-transformers, as a Hub id or a folder."
-                ) from error
         kinds = [str(kind) for kind in self._model.config.architectures or []]
         if self._model.num_labels != 1 or not any("SequenceClassification" in kind for kind in kinds):
             raise ModelError(

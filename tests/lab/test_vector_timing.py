@@ -1,20 +1,13 @@
 """Timed searches: cache counts, no rows of other customers, and stored texts are found by another service."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from bankllm.datasets import load
 from bankllm.errors import UsageError
 from bankllm.lab.vector_corpus import FilledMemory, SearchScope, fill, gather
-from bankllm.lab.vector_timing import (
-    AIMS,
-    compare_with_aims,
-    time_searches,
-    time_until_found,
-)
+from bankllm.lab.vector_timing import time_searches, time_until_found
 from bankllm.vectors.service import VectorService, open_service
 from tests.support.fake_embedder import fake_embedder
 
@@ -73,29 +66,3 @@ def test_a_text_that_is_not_in_the_readers_file_is_not_found(monkeypatch: pytest
     with open_service(embedder=fake_embedder()) as writer, open_service(embedder=fake_embedder()) as reader:
         (row,) = time_until_found(writer, reader, SearchScope("customer", "u", {}), count=1)
         assert row["found"] is False
-
-
-def test_an_aim_is_held_not_held_or_not_comparable() -> None:
-    given = [
-        ("vectors.total.p95_ms", 15.0, 15_000),
-        ("vectors.search.p95_ms", 2.0, 400),
-        ("vectors.customer.search.p95_ms", 1.5, 15_000),
-        ("vectors.growth.n15000.p95_ms", None, 0),
-    ]
-    records: list[Any] = [
-        SimpleNamespace(
-            **{"id": id_, "value": value, "valid": value is not None, "conditions": {"texts": texts}},
-            **{"unit": "ms", "raw": "a.csv", "invalid_because": "p95 needs 130 samples"},
-        )
-        for id_, value, texts in given
-    ]
-    rows = compare_with_aims(records)
-    assert [row["record"] for row in rows] == list(AIMS)
-    assert [row["verdict"] for row in rows] == [
-        "held",
-        "not comparable: the aim is for at least 15,000 texts, found 400",
-        "not measured",
-        "not held",
-        "not measured: p95 needs 130 samples",
-        *["not measured"] * 2,
-    ]

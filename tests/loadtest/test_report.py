@@ -1,4 +1,4 @@
-"""The printed summary of a load agrees with the file of rows; the smoke test; customers' tokens."""
+"""The printed summary of a load agrees with the file of rows; customers' tokens."""
 
 import csv
 import gzip
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from bankllm.errors import RunError
 from bankllm.loadtest.load import row
-from bankllm.loadtest.report import drive, smoke_test, tokens
+from bankllm.loadtest.report import drive, tokens
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.settings import get_settings
 from tests.support.loadtest_app import seen
@@ -62,15 +62,6 @@ def test_an_invalid_load_writes_its_rows_and_fails(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "rows.csv").read_text().splitlines()[1:] == [
         "locust,0,chat,steady,,0.0,,0.5,500.0,500.0,503,0,HTTP 503"
     ]
-
-
-@pytest.mark.slow
-def test_a_smoke_test_fails_if_a_chat_fails(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bankllm.loadtest.load.Load.calls", lambda _: iter([("chat", {"message": "fail"})] * 40))
-    lines: list[str] = []
-    with pytest.raises(RunError, match=r"expects 40 requests without a failure. Found 40 .* failed: 40, 40 × HTTP 503"):
-        lines.extend(smoke_test(url=server.url, settings=get_settings()))
-    assert lines[0] == "failed: 40, 40 × HTTP 503"
 
 
 def test_each_customer_has_a_token() -> None:

@@ -139,10 +139,10 @@ def damaged(folder: Path, fault: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("empty", r"is no safetensors file, or is cut off \(0 bytes\)\. Expected the complete weights"),
+        ("empty", r"is no safetensors file, or is cut off: .* \(0 bytes\)\. Expected the complete weights"),
         ("cut off in the header", "is no safetensors file, or is cut off"),
-        ("cut off in the tensors", "is damaged: its header describes"),
-        ("longer", "is damaged: its header describes"),
+        ("cut off in the tensors", "file not fully covered"),
+        ("longer", "file not fully covered"),
         ("pointer", "is no safetensors file, or is cut off"),
         ("page", "is no safetensors file, or is cut off"),
         ("header without tensors", "has no tensors"),
