@@ -48,7 +48,7 @@ def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
 
 @memory.command()
 def reindex(store: StoreOption = Path("bankllm-memory.sqlite"), base_model: BaseModelOption = "minilm") -> None:
-    """Re-embed all texts with another model. Other processes can use the file. If killed, run again to resume."""
+    """Re-embed all texts with another model. Other processes can use the file."""
     from bankllm.vectors.embedder import Embedder
     from bankllm.vectors.sqlite.reindex import reindex as reindex_file
 

@@ -3,10 +3,9 @@
 import ast
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from benchmarks import mutation, store_kill, vector_data
+from benchmarks import mutation, store_kill
 from tests.support import ROOT
 
 
@@ -29,13 +28,3 @@ def test_each_change_of_the_sample_is_valid_python() -> None:
         assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source)), change
     tests = " ".join(mutation.TARGETS.values()).split()
     assert [name for name in tests if not (ROOT / "tests" / name).exists()] == []
-
-
-def test_recall_is_the_share_of_the_exact_nearest_and_ties_count() -> None:
-    scores, rows = np.array([1, 0.8, 0.8, 0], np.float32), np.arange(4)
-    assert vector_data.recall(scores, rows, [0, 2], top_k=2) == 1
-    assert vector_data.recall(scores, rows, [0, 3], top_k=2) == 0.5
-    assert vector_data.recall(scores, rows, [0, 0], top_k=2) == 0.5
-    assert vector_data.recall(scores, rows, [], top_k=2) == 0
-    assert vector_data.recall(scores, rows, [0, 1, 2, 3], top_k=10) == 1
-    assert vector_data.recall(scores, np.array([1, 3]), [1, 3], top_k=2) == 1

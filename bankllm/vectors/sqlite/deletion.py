@@ -12,12 +12,11 @@ from bankllm.util.hash_chain import Link, chained, check, link_of, parse, verify
 from bankllm.vectors.receipts import AskedBy, Receipt, places
 from bankllm.vectors.rows import COLLECTION
 from bankllm.vectors.sqlite.file import store_errors
-from bankllm.vectors.sqlite.schema import REPLICATES_TO
+from bankllm.vectors.sqlite.schema import AGAIN, ENTRY, NOW, REPLICATES_TO
 
-_REMOVE = "INSERT INTO removals VALUES (?, ?)"
-"""Deletes one row, or all rows of a namespace if the id is NULL, and queues an outbox entry, see `OUTBOX_SCHEMA`."""
+_QUEUE = f"{ENTRY} SELECT ?1, value, 1, {NOW} FROM json_each(?2) WHERE true {AGAIN}"
 _REPLICATED = "SELECT 1 FROM meta WHERE key = ?"
-_AMONG = "namespace = ? AND id IN (SELECT value FROM json_each(?))"
+_AMONG = "namespace = ?1 AND id IN (SELECT value FROM json_each(?2))"
 
 
 def delete_rows(
@@ -30,7 +29,11 @@ def delete_rows(
         deleted = _column(db, "SELECT id FROM rows WHERE namespace = ? ORDER BY seq", namespace)
     else:
         deleted = _column(db, f"SELECT id FROM rows WHERE {_AMONG} ORDER BY seq", *among)
-    db.executemany(_REMOVE, [(namespace, key or None) for key in keys])
+    db.execute(f"DELETE FROM rows WHERE {_AMONG}", (namespace, json.dumps(deleted)))
+    if replicated := bool(_column(db, _REPLICATED, REPLICATES_TO)):
+        db.execute(_QUEUE, among)  # also rows that only other machines have
+        if ids is None:  # its entry replaces the others, so that it precedes those of rows written later
+            db.execute("DELETE FROM outbox WHERE namespace = ? AND id <> ''", (namespace,))
     at = datetime.now(UTC)
     return _append(
         db,
@@ -42,7 +45,7 @@ def delete_rows(
         deleted_ids=None if namespace.startswith(COLLECTION) else deleted,
         unknown_ids=0 if ids is None else len(keys) - len(deleted),
         outbox=_column(db, f"SELECT seq FROM outbox WHERE {_AMONG}", *among),
-        places=places(at, wal=wal, replicated=bool(_column(db, _REPLICATED, REPLICATES_TO))),
+        places=places(at, wal=wal, replicated=replicated),
     )
 
 

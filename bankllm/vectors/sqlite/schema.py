@@ -15,9 +15,10 @@ REPLICATES_TO = "replicates_to"
 _REPLICATES = f"EXISTS (SELECT 1 FROM meta WHERE key = '{REPLICATES_TO}')"
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 """SQL expression: the current time in seconds since 1970."""
-_AGAIN = """ON CONFLICT (namespace, id) DO UPDATE SET version = version + 1, refused = NULL,
+AGAIN = """ON CONFLICT (namespace, id) DO UPDATE SET version = version + 1, refused = NULL,
     queued_at = CASE WHEN pushed_at IS NULL THEN queued_at ELSE excluded.queued_at END, pushed_at = NULL"""
-_ENTRY = "INSERT INTO outbox (namespace, id, known, queued_at)"
+"""SQL clause of an insert into the outbox that already has an entry of the row."""
+ENTRY = "INSERT INTO outbox (namespace, id, known, queued_at)"
 
 OUTBOX_SCHEMA = (
     # id: the row's id, or '' for the whole namespace.
@@ -41,27 +42,13 @@ OUTBOX_SCHEMA = (
         WHERE pushed_at IS NULL AND refused IS NULL""",
     "CREATE INDEX IF NOT EXISTS outbox_pushed ON outbox (pushed_at) WHERE pushed_at IS NOT NULL",
     f"""CREATE TRIGGER IF NOT EXISTS row_written AFTER INSERT ON rows WHEN {_REPLICATES} BEGIN
-        {_ENTRY} VALUES (NEW.namespace, NEW.id, 0, {NOW}) {_AGAIN};
+        {ENTRY} VALUES (NEW.namespace, NEW.id, 0, {NOW}) {AGAIN};
     END""",
     f"""CREATE TRIGGER IF NOT EXISTS row_rewritten AFTER UPDATE ON rows WHEN {_REPLICATES} BEGIN
-        {_ENTRY} VALUES (NEW.namespace, NEW.id, 1, {NOW}) {_AGAIN};
+        {ENTRY} VALUES (NEW.namespace, NEW.id, 1, {NOW}) {AGAIN};
     END""",
     f"""CREATE TRIGGER IF NOT EXISTS row_taken AFTER DELETE ON rows WHEN {_REPLICATES} BEGIN
-        {_ENTRY} VALUES (OLD.namespace, OLD.id, 1, {NOW}) {_AGAIN};
-    END""",
-    # An insert into this view deletes a row, or all rows of a namespace if the id is NULL. Unlike a plain DELETE, it
-    # queues an entry even if this file does not contain the row, because another machine may have written it.
-    "CREATE VIEW IF NOT EXISTS removals AS SELECT namespace, id FROM rows",
-    f"""CREATE TRIGGER IF NOT EXISTS row_removal INSTEAD OF INSERT ON removals WHEN NEW.id IS NOT NULL BEGIN
-        DELETE FROM rows WHERE namespace = NEW.namespace AND id = NEW.id;
-        {_ENTRY} SELECT NEW.namespace, NEW.id, 1, {NOW} WHERE {_REPLICATES} AND NOT EXISTS
-            (SELECT 1 FROM outbox WHERE namespace = NEW.namespace AND id = NEW.id AND pushed_at IS NULL) {_AGAIN};
-    END""",
-    # Deleting a namespace replaces its other entries, so its entry precedes the entries of rows written later.
-    f"""CREATE TRIGGER IF NOT EXISTS namespace_removal INSTEAD OF INSERT ON removals WHEN NEW.id IS NULL BEGIN
-        DELETE FROM rows WHERE namespace = NEW.namespace;
-        {_ENTRY} SELECT NEW.namespace, '', 1, {NOW} WHERE {_REPLICATES} {_AGAIN};
-        DELETE FROM outbox WHERE namespace = NEW.namespace AND id <> '';
+        {ENTRY} VALUES (OLD.namespace, OLD.id, 1, {NOW}) {AGAIN};
     END""",
 )
 
@@ -90,20 +77,14 @@ SCHEMA = (
             ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;
         DELETE FROM generations WHERE namespace = OLD.namespace
             AND NOT EXISTS (SELECT 1 FROM rows WHERE namespace = OLD.namespace);
+        INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
     END""",
     """CREATE TRIGGER IF NOT EXISTS row_replaced AFTER UPDATE OF vector ON rows BEGIN
         INSERT INTO generations VALUES (NEW.namespace, 1)
             ON CONFLICT (namespace) DO UPDATE SET generation = generation + 1;
     END""",
-    # Vectors that an unfinished `reindex` has computed. If a row is deleted or its text changes, the triggers delete
-    # its new vector and increment `removed`, which `maintenance.compact` reads.
-    "CREATE TABLE IF NOT EXISTS reindexed (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
-    """CREATE TRIGGER IF NOT EXISTS reindexed_removed AFTER DELETE ON rows BEGIN
-        DELETE FROM reindexed WHERE seq = OLD.seq;
-        INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
-    END""",
-    """CREATE TRIGGER IF NOT EXISTS reindexed_replaced AFTER UPDATE OF text ON rows BEGIN
-        DELETE FROM reindexed WHERE seq = NEW.seq;
+    # `removed` in `meta` counts deleted and replaced texts since the last `maintenance.compact`.
+    """CREATE TRIGGER IF NOT EXISTS text_replaced AFTER UPDATE OF text ON rows BEGIN
         INSERT INTO meta VALUES ('removed', '1') ON CONFLICT (key) DO UPDATE SET value = value + 1;
     END""",
     # How long rows are kept, in seconds (NULL: for ever). The namespace '' stands for all customers without their own.

@@ -135,7 +135,7 @@ with closing(SQLiteStore(path, {DIM}, {EMBEDDER!r})) as opened:
 @pytest.mark.parametrize(
     ("moment", "times"),
     [
-        ("INSERT INTO removals", 1),
+        ("DELETE FROM rows", 1),
         ("INSERT INTO receipts", 1),
         *[("COMMIT", times) for times in (2, 3, 4)],
     ],
