@@ -189,6 +189,7 @@ def _migrate(db: sqlite3.Connection) -> None:
         code = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
         for kind, name in db.execute(code).fetchall():
             db.execute(f"DROP {kind} IF EXISTS {name}")
+        db.execute("DROP TABLE IF EXISTS reindexed")
         if schema < 4:
             _migrate_to_4(db)
         db.execute("ALTER TABLE rows ADD COLUMN expires_at REAL")
@@ -196,7 +197,7 @@ def _migrate(db: sqlite3.Connection) -> None:
 
 
 def _migrate_to_4(db: sqlite3.Connection) -> None:
-    for table in ("embeddings", "embeddings_epoch", "reindexed"):
+    for table in ("embeddings", "embeddings_epoch"):
         db.execute(f"DROP TABLE IF EXISTS {table}")
     if db.execute("SELECT 1 FROM pragma_table_info('outbox') WHERE name = 'lsn'").fetchone():
         db.execute("ALTER TABLE outbox DROP COLUMN lsn")

@@ -47,7 +47,7 @@ def to_schema_1(path: Path) -> None:
         code = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
         for kind, name in db.execute(code).fetchall():
             db.execute(f"DROP {kind} IF EXISTS {name}")
-        for table in ("generations", "reindexed", "outbox"):
+        for table in ("generations", "outbox"):
             db.execute(f"DROP TABLE {table}")
         db.execute("DROP INDEX rows_by_namespace")
     to_schema_4(path)
