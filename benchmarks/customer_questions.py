@@ -64,8 +64,11 @@ def ledger() -> tuple[SQLiteBank, dict[str, str]]:
         row = (f"Outside {code}", "internal", "Outside", code, "", "", "", "2020-01-01", 0)
         db.execute("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     for number, (day, kind, who, category, account, minor) in enumerate(entries(list(accounts)), 1):
-        row = (number, day.isoformat(), kind, who or category, who, category, "", None, None, None, None)
-        db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        db.execute(
+            "INSERT INTO entries (entry_id, booked, kind, description, counterparty, category) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (number, day.isoformat(), kind, who or category, who, category),
+        )
         outside = f"Outside {accounts[account][1]}"
         for side, amount in ((account, minor), (outside, -minor)):
             db.execute("INSERT INTO postings VALUES (?, ?, ?, ?)", (side, day.isoformat(), number, amount))
@@ -122,6 +125,7 @@ def readings(means: dict[str, Any]) -> Iterator[dict[str, Any]]:
         options += [{"direction": None}] if beside else []
         options += [{"minimum_minor": None, "maximum_minor": None}] if means["minimum"] == means["maximum"] else []
         options += [{name: None for option in options for name in option}]
+        options += [{"direction": "out", "minimum_minor": None, "maximum_minor": None}] if means["minimum"] else []
     periods = READINGS["periods"][means["period_words"]] if means["period_words"] else [""]
     for one, days, more in product(category, periods, options):
         first, _, last = days.partition(" ")

@@ -5,8 +5,11 @@
 measures the calls on TellerChat.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
+
+import numpy as np
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.understanding import patterns
@@ -18,6 +21,7 @@ SECOND = 0.5
 R = patterns("routes")
 CLAUSE = 0.8
 """Probability of a tool in one clause from which the clauses are read one by one."""
+MAX_CLAUSES = 12
 CLAUSE_WHOLE = 0.1
 """Probability of that tool in the whole message, at least."""
 REPEATED = {
@@ -47,26 +51,38 @@ def propose(
     whole = head.probabilities([messages], embed)[0]
     if whole.argmax() == len(TOOL_NAMES):
         return []
-    wishes = {
-        int(tool): messages[-1] for tool in (-whole[:-1]).argsort() if tool == whole.argmax() or whole[tool] > SECOND
-    }
-    message = messages[-1]
-    clauses = [part for part in P["clause"].split(message) if len(part.split()) > 1]
-    if 1 < len(clauses) <= MAX_CALLS:
-        said: dict[int, str] = {}
-        rows = head.probabilities([[*messages[:-1], clause] for clause in clauses], embed)
-        for clause, row in zip(clauses, rows, strict=True):
-            tool = int(row.argmax())
-            if tool < len(TOOL_NAMES) and row[tool] > CLAUSE and whole[tool] > CLAUSE_WHOLE:
-                start, end = message.find(said.get(tool, clause)), message.find(clause) + len(clause)
-                said[tool] = message[start:end]
-        wishes = said if len(said) > 1 else wishes
+    likely = [int(tool) for tool in (-whole[:-1]).argsort() if tool == whole.argmax() or whole[tool] > SECOND]
+    wishes = _by_clause(messages, whole, head, embed) or [(tool, messages[-1]) for tool in likely]
     calls = [
         call
-        for tool, text in wishes.items()
+        for tool, text in wishes
         for call in read(routed(TOOL_NAMES[tool], text), [*messages[:-1], text], head.ordinary, today, names)
     ]
     return calls[:MAX_CALLS]
+
+
+def _by_clause(
+    messages: Sequence[str], whole: np.ndarray, head: ToolHead, embed: Embed
+) -> list[tuple[int, str]] | None:
+    """Return several tools with the part of the message that asks for each; None if the message has one wish."""
+    message = messages[-1]
+    clauses = [part for part in P["clause"].split(message) if len(part.split()) > 1]
+    if not 1 < len(clauses) <= MAX_CLAUSES:
+        return None
+    said: list[tuple[int, str]] = []
+    rows = head.probabilities([[*messages[:-1], clause] for clause in clauses], embed)
+    for clause, row in zip(clauses, rows, strict=True):
+        tool = int(row.argmax())
+        if tool == len(TOOL_NAMES) or row[tool] <= CLAUSE or whole[tool] <= CLAUSE_WHOLE:
+            continue
+        before = next((number for number, wish in enumerate(said) if wish[0] == tool), None)
+        another = TOOL_NAMES[tool] == "transfer" and re.search(r"\d", clause) and not P["correction"].search(clause)
+        if before is None or another:
+            said.append((tool, clause))
+        else:
+            begin, end = message.find(said[before][1]), message.find(clause) + len(clause)
+            said[before] = tool, message[begin:end]
+    return said if len(said) > 1 else None
 
 
 def routed(tool: str, message: str) -> str:
@@ -82,7 +98,7 @@ def routed(tool: str, message: str) -> str:
     if tool == "balance" and not R["moved"].search(message):
         return tool
     sums, lists = R["spending"].search(message), R["transactions"].search(message)
-    if bool(sums) == bool(lists) and tool != "standing_orders":
+    if bool(sums) == bool(lists) and tool in ("spending", "transactions"):
         return tool
     return "transactions" if lists else "spending"
 
@@ -105,6 +121,8 @@ def read(
         if {"merchant", "category"} & found.keys():
             values = {name: value for name, value in values.items() if name not in ("merchant", "category")}
         found = values | found
+    if tool in MOVES and len(found.get("amount", ())) > 1:
+        del found["amount"]  # which amount belongs to whom is asked
     if tool == "report_card":
         found.setdefault("kind", ["lost"])
     several = [len(values) for name, values in found.items() if name in REPEATED.get(tool, ())]
