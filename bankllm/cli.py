@@ -23,7 +23,8 @@ from bankllm.evidence.commands import claims, latest_run, publish, report, requi
 from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
-from bankllm.training.commands import evaluate, train
+from bankllm.training.commands import train
+from bankllm.training.language_model.commands import evaluate, export
 from bankllm.util.processes import reach_loopback_directly
 from bankllm.util.progress import StatusLine
 from bankllm.util.terminal import message_width, prepare_output
@@ -228,16 +229,7 @@ def benchmark(
         typer.echo(f"{record.title:<45} {format_value(record):>22}  {format_interval(record)}")
 
 
-@app.command()
-def export(
-    adapter: Annotated[Path, typer.Argument(help="Folder of the trained classifier.")],
-    output: Annotated[Path, typer.Argument(help="ONNX file to write.")],
-) -> None:
-    """Export a trained classifier as one ONNX graph: backbone, adapter, pooling and head."""
-    from bankllm.model.export import export_onnx
-
-    written = export_onnx(adapter, output)
-    typer.echo(f"Written to {written} ({written.stat().st_size / 2**20:.1f} MiB)")
+app.command()(export)
 
 
 @app.command()

@@ -1,11 +1,10 @@
-"""`bankllm train`: train one classifier, or with `--data` fine-tune one language model. `bankllm evaluate`: test it."""
+"""`bankllm train`: train one classifier, or with `--data` fine-tune one language model."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bankllm.errors import UsageError
 from bankllm.settings import parse_assignments
 
 
@@ -103,39 +102,3 @@ def _fine_tune(sources: list[str], fields: dict[str, Any], output: Path, checkpo
     seconds, tokens = tuned.costs["seconds"], tuned.costs["tokens"]
     typer.echo(f"{tuned.costs['examples']} examples, {tokens:,} tokens in {seconds:.0f} s ({tokens / seconds:.0f}/s)")
     typer.echo(f"Written to {output}")
-
-
-def evaluate(
-    adapter: Annotated[Path, typer.Argument(help="Folder of a language model's adapter.")],
-    base_model: Annotated[
-        str, typer.Option(help="The model of the adapter: smollm2, a Hub id or a folder.")
-    ] = "smollm2",
-    engine: Annotated[str, typer.Option(help="openvino, or transformers for models other than smollm2.")] = "openvino",
-    untuned: Annotated[bool, typer.Option("--untuned", help="Evaluate the base model, too.")] = False,
-    examples: Annotated[
-        int | None, typer.Option(min=1, help="Only so many examples of each test set, in equal distances.")
-    ] = None,
-) -> None:
-    """Evaluate a fine-tuned language model on the test sets of TellerChat, and print what it reached.
-
-    The outputs, records and card of the adapter's folder are updated.
-    """
-    from bankllm.datasets.tellerchat import Understand, Word, load
-    from bankllm.evidence.format import format_interval, format_value
-    from bankllm.model import generation
-    from bankllm.model.artifact import TRAINING_FILE
-    from bankllm.training.language_model import evaluate as evaluation
-
-    if not (adapter / TRAINING_FILE).exists():
-        raise UsageError(
-            f"{adapter} has no {TRAINING_FILE}. Expected a folder that `bankllm train --data` has written."
-        )
-    records = evaluation.evaluate(
-        adapter,
-        lambda folder: generation.load(base_model, folder, engine=engine),
-        evaluation.subset(load(Understand, "test"), examples),
-        evaluation.subset(load(Word, "test"), examples),
-        untuned=untuned,
-    )
-    for record in records:
-        typer.echo(f"{record.title:<70} {format_value(record):>16}  {format_interval(record)}")

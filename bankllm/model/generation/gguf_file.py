@@ -37,8 +37,11 @@ def cached_gguf(base: base_models.BaseModel, adapter: Path | None, kind: str, se
     return path
 
 
-def merged_model(base: base_models.BaseModel, adapter: Path | None, settings: Settings) -> Any:
-    """Load the base model in fp32 on the CPU, and merge the LoRA adapter into it. Raises `ModelError`."""
+def merged_model(base: base_models.BaseModel, adapter: Path | None, settings: Settings, merge: bool = True) -> Any:
+    """Load the base model in fp32 on the CPU, and merge the LoRA adapter into it. Raises `ModelError`.
+
+    Without `merge`, the adapter computes beside the layers, as in training.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -56,7 +59,9 @@ def merged_model(base: base_models.BaseModel, adapter: Path | None, settings: Se
                 fault = f"The adapter {adapter} cannot be loaded on {base.name}"
                 if not (adapter / "adapter_config.json").exists():
                     raise FileNotFoundError("adapter_config.json is missing")
-                model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+                model = PeftModel.from_pretrained(model, str(adapter))
+                if merge:
+                    model = model.merge_and_unload()
     except Exception as error:  # those of transformers, PEFT and safetensors have no common base
         if isinstance(error, ModelError):
             raise

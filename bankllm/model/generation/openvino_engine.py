@@ -42,8 +42,9 @@ class OpenVinoEngine:
         weights: str = "F16",
         properties: dict[str, Any] | None = None,
         prompt_lookup: int = 0,
+        file: Path | None = None,
     ) -> None:
-        """Load the model.
+        """Load the model, from a GGUF file that was exported if there is one.
 
         `weights`: the type in the GGUF file, see `gguf_file.FILE_TYPES`. `prompt_lookup`: tokens that are copied from
         the prompt and checked in one step; it speeds up one stream and slows down many. Raises `ModelError`.
@@ -52,7 +53,7 @@ class OpenVinoEngine:
 
         self.name = f"openvino:{base.name}"
         self._tokenizer: Any = chat_tokenizer(base_models.ready_to_load(base, settings), base.name)
-        path = cached_gguf(base, adapter, weights, settings)
+        path = file or cached_gguf(base, adapter, weights, settings)
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_seqs, scheduler.max_num_batched_tokens = MAX_STREAMS, MAX_BATCH_TOKENS
         properties = dict(PROPERTIES if properties is None else properties)

@@ -49,6 +49,16 @@ COSTS: Metrics = {
 SPEED: Metrics = {
     "tokens_per_s": ("Generated tokens per second", "tokens/s", "rate", {"amount": "tokens", "seconds": "seconds"}),
 }
+PARITY: Metrics = {
+    "difference": (
+        "Right results of the export minus PEFT's",
+        "share",
+        "accuracy_difference",
+        {"a": "exported", "b": "own"},
+    ),
+    "same": ("Outputs with PEFT's tokens", "share", "proportion", {"column": "same", "equals": "yes"}),
+    "different": ("Other tokens per output", "tokens", "mean", {"column": "different_tokens"}),
+}
 MAIN = "understand"
 """Outputs that are compared with all other outputs for the same examples, and by phenomenon."""
 MIN_EXAMPLES = 30
@@ -109,8 +119,8 @@ def add_outputs(
     """Add evaluated outputs to an artifact folder, and describe it again. Returns all records.
 
     `outputs` has the rows of `task_scores` by the name of their file in `raw/`, which starts with `understand` or
-    `word`: `{"understand": …, "understand_free": …, "word": …}`. `costs` has one row with `tokens` and `seconds` by the
-    same names.
+    `word`: `{"understand": …, "understand_free": …, "word": …}`; or with `parity_` for the rows of an export. `costs`
+    has one row with `tokens` and `seconds` by the same names.
     """
     raw = folder / "raw"
     for name, rows in outputs.items():
@@ -162,6 +172,9 @@ def _measured(raw: Path) -> Iterator[tuple[str, Path, dict[str, str], Metrics]]:
     for task, metrics in ((MAIN, UNDERSTAND), ("word", WORD), ("speed", SPEED)):
         for path in sorted(raw.glob(f"{task}*.csv")):
             yield f"{path.stem}_", path, {}, metrics
+    for path in sorted(raw.glob("parity_*.csv")):
+        for task in sorted({row["task"] for row in _rows(path)}):
+            yield f"{path.stem}_{task}_", path, {"task": task}, PARITY
     if (path := raw / "phenomena.csv").exists():
         counts = Counter(row["phenomenon"] for row in _rows(path))
         for name, count in counts.most_common():

@@ -73,4 +73,6 @@ def test_a_base_without_chat_template_is_refused(tiny_base: Path, tmp_path: Path
 def test_a_folder_without_adapter_is_explained(bankllm: Cli, tmp_path: Path) -> None:
     result = bankllm("evaluate", str(tmp_path))
     assert result.returncode == 2
-    assert "Expected a folder that `bankllm train --data` has written" in " ".join(result.stderr.split())
+    assert "is no adapter of a language model. Expected one of `bankllm train --data`" in " ".join(
+        result.stderr.split()
+    )
