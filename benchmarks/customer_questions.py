@@ -15,6 +15,7 @@ import sqlite3
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
@@ -22,7 +23,7 @@ from random import Random
 from typing import Any
 
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, create_schema
-from bankllm.assistant.bank.ledger import TransactionQuery
+from bankllm.assistant.bank.ledger import TransactionQuery, open_bank
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding import amounts, rules
@@ -44,13 +45,13 @@ SHOWING = ("spending", "transactions", "balance", "standing_orders")
 """Tools that show amounts."""
 
 
-def ledger() -> tuple[SQLiteBank, dict[str, str]]:
-    """Return a bank and the customers by the account that they have besides the first four."""
+def ledger() -> SQLiteBank:
+    """Return a bank whose customers have the account by which they are named, besides the first four."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     create_schema(db)
-    groups = tomllib.loads((Path(rules.__file__).parents[2] / "data" / "demo_bank.toml").read_text("utf-8"))["groups"]
-    db.executemany("INSERT INTO categories VALUES (?, '')", [(group,) for group in groups])
-    db.executemany("INSERT INTO categories VALUES (?, ?)", [(one, group) for group in groups for one in groups[group]])
+    with closing(open_bank()) as demo, demo.writing() as other:
+        categories = other.execute("SELECT name, parent FROM categories ORDER BY parent").fetchall()
+    db.executemany("INSERT INTO categories VALUES (?, ?)", categories)
     accounts = {name: (kind, currency) for kind, name, currency in READINGS["accounts"].values()}
     base = ["Current account", "Savings account", "Joint account", "Credit card"]
     for number, (name, (kind, currency)) in enumerate(accounts.items()):
@@ -72,7 +73,7 @@ def ledger() -> tuple[SQLiteBank, dict[str, str]]:
         outside = f"Outside {accounts[account][1]}"
         for side, amount in ((account, minor), (outside, -minor)):
             db.execute("INSERT INTO postings VALUES (?, ?, ?, ?)", (side, day.isoformat(), number, amount))
-    return SQLiteBank(db), {name: name for name in accounts}
+    return SQLiteBank(db)
 
 
 def entries(accounts: Sequence[str]) -> Iterator[tuple[date, str, str | None, str, str, int]]:
@@ -134,7 +135,7 @@ def readings(means: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield fixed | named | dates | more
 
 
-def answer(bank: SQLiteBank, customer: str, tool: str, arguments: dict[str, Any]) -> object:
+def answer(bank: SQLiteBank, customer: str, tool: str, arguments: dict[str, Any]) -> Any:
     """Return what a tool would show: sums, rows, or balances."""
     if tool == "balance":
         accounts = bank.accounts(customer, arguments.get("date_to") or arguments.get("date"))
@@ -188,7 +189,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print the questions that are not right")
     arguments = parser.parse_args()
     calls = map(json.loads, arguments.calls.read_text("utf-8").splitlines()) if arguments.calls else proposed(QUESTIONS)
-    bank, _ = ledger()
+    bank = ledger()
     views: dict[str, CustomerView] = {}
     counts: Counter[str] = Counter()
     for row, found in zip(QUESTIONS, calls, strict=True):

@@ -19,10 +19,10 @@ from bankllm.assistant.understanding.tool_head import Embed, ToolHead
 SECOND = 0.5
 """Probability from which a tool is called beside the likeliest one."""
 R = patterns("routes")
-CLAUSE = 0.8
+CLAUSE = 0.9
 """Probability of a tool in one clause from which the clauses are read one by one."""
 MAX_CLAUSES = 12
-CLAUSE_WHOLE = 0.1
+CLAUSE_WHOLE = 0.003
 """Probability of that tool in the whole message, at least."""
 REPEATED = {
     "balance": ("account", "date"),

@@ -14,6 +14,8 @@ Span = tuple[int, int]
 
 FREQUENT = 300
 """Words of a lower rank are never a name unless they have a capital letter."""
+SHORT = 7
+"""Words of a message in which any unknown word may be a merchant."""
 LONGEST = 9
 """Words of the longest period or amount that is read."""
 P = patterns("patterns")
@@ -22,6 +24,7 @@ ORDERS = patterns("orders")
 _WORD = re.compile(r"[^\W_][\w'’&.*+-]*")
 _CATEGORIES = [words for name in ("near_categories", "categories") for words in WORDS[name].values()]
 _CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECASE)
+_DATE = re.compile(rf"{periods.MONTH}|(?:{periods.WEEKDAY})s?", re.IGNORECASE)
 _TITLES = frozenset(("mr.", "mrs.", "ms.", "dr.", "st.", "messrs."))
 _NAME = re.compile(r"(?P<who>(?:u+ )*)(?P<name>C+(?: (?:k+ |& ){0,2}C+)*)|u+(?: u+)*")
 """A name among kinds of words: `C`apital letter, `u`nknown, `k` for a link such as "of"."""
@@ -186,6 +189,8 @@ class Slots:
                 scores[-1] = score = max(score, scores[-1])
             spans.append((start, end))
             scores.append(score)
+        if self.names and len(self.message.split()) > SHORT:
+            least = max(least, 2)  # the customer's own names are known: another word must look like a name
         best = max(max(scores, default=0), least)
         return _final(self.message, [span for score, span in zip(scores, spans, strict=True) if score == best])[
             :MAX_CALLS
@@ -214,12 +219,18 @@ class Slots:
         base = re.sub(r"['’]s$", "", word)
         if base.lower() in self.ordinary:
             word = base
-        known = word.lower() in self.ordinary or word[0].isdigit() or (len(word) < 3 and word.islower())
+        known = (
+            word.lower() in self.ordinary
+            or word[0].isdigit()
+            or _DATE.fullmatch(word) is not None
+            or (len(word) < 3 and word.islower())
+        )
         capital = (
             word[0].isupper()
             and not word.startswith("I'")
             and word not in ("I", "The")
             and (match.start() > 0 or not known)
+            and not _DATE.fullmatch(word)
         )
         kind = "C" if capital else "k" if word.lower() in ("of", "the") else "." if known else "u"
         return kind * len(word) + match[0][len(word) :]
