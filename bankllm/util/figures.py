@@ -47,9 +47,6 @@ _ADDRESS = r"://|\bwww\.|@"
 _CERTAIN = re.compile(rf"\d|{_SYMBOL}|{_ADDRESS}|^(?:{_MONTH_NAME})$")
 _OPENING, _CLOSING, _BREAK = "([{<\"'“‘«:;,!?", ")]}>\"'”’»:;,!?.", ".,;:!?"
 
-MAY_BE_PART = re.compile(rf"\d|{_SYMBOL}|[@\[…]|\.\.|://|\bwww\b|\b(?:{_CODE})\b|\b(?i:{'|'.join(_WORDS | _PARTS)})\b")
-"""Matches where a figure may start or continue in a text that is not yet complete."""
-
 _MONTH_WORD = "|".join(
     f"{month[:3]}(?:{month[3:]})?" if month != "september" else "sept?(?:ember)?" for month in _MONTHS
 )

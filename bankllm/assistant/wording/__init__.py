@@ -1,6 +1,6 @@
 """Responders: send the text of the facts, or let a language model word them.
 
 `responder` has the interface and the registry, `responders/` the responders. `generating` is the responder of every
-language model: it builds the prompt (`prompts`), checks that the text states no figure that is not among the facts
-(`grounding`), and otherwise sends the text of the facts.
+language model: it builds the prompt (`prompts`), checks that the text says what the facts say, and all of it
+(`grounding`, `claims`), and otherwise sends the text of the facts.
 """

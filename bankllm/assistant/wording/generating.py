@@ -1,4 +1,4 @@
-"""Replies worded by a language model. If it fails or states a figure that is not a fact, the facts' own text is sent.
+"""Replies worded by a language model. If it fails or says something else than the facts, the facts' own text is sent.
 
 The log contains the reason, but no text of the customer or of the model.
 """
@@ -123,7 +123,7 @@ class GeneratingResponder:
                 self._trial.release()
 
     def _write(self, request: Request, facts: Facts) -> Generator[str]:
-        """One attempt. Yield pieces whose figures are all facts, at least one. Raises `GenerationFailed`."""
+        """One attempt. Yield pieces that passed the guard, at least one. Raises `GenerationFailed`."""
         prompt = make_prompt(request, facts, self._model.is_remote)
         text = ""
         with closing(_within(self.timeout_s, partial(self._model.write, prompt.messages))) as written:

@@ -13,7 +13,8 @@ Fallback = Literal[
 ]
 """Why a reply has the text of the facts although a language model is configured. `abstained`: there are no facts to
 word. `busy`: too many replies are being generated. `failed`: an unexpected error or response. `not grounded`: the text
-states a figure that is not a fact. `refused`: a permanent error. `resting`: the circuit breaker is open."""
+states what the facts do not say, or leaves one out. `refused`: a permanent error. `resting`: the circuit breaker is
+open."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from bankllm.assistant.facts import TOOLS, Facts, ReadyCall, Request
 from bankllm.assistant.wording.grounding import NotGrounded, grounded
 from bankllm.util.figures import find_figures, known_figures
 
-LISTING = "Everyday: balance £1,204.50\nA refund takes 5 to 10 working days."
+REFUND = "About “Refunds”: A refund takes 5 to 10 working days."
+LISTING = f"Everyday: balance £1,204.50\n{REFUND}"
 TRUE = "Your Everyday balance is £1,204.50. Please wait 5 to 10 working days, or ask us! Bye."
 
 
@@ -27,21 +28,23 @@ def is_grounded(text: str, listing: str) -> bool:
     return find_figures(text) <= known_figures(listing)
 
 
-def shown(pieces: list[str]) -> list[str]:
+def shown(pieces: list[str], listing: str = LISTING) -> list[str]:
     """The released pieces. After each piece, all text released so far passes the check."""
     released: list[str] = []
-    for text in grounded(pieces, LISTING):
+    for text in grounded(pieces, listing):
         released.append(text)
-        assert is_grounded("".join(released), LISTING)
+        assert is_grounded("".join(released), listing)
         assert "".join(pieces).lstrip().startswith("".join(released))
     assert "" not in released
     return released
 
 
-def test_words_are_released_immediately_and_numbers_with_their_sentence() -> None:
-    text = "Hello, your balance is £1,204.50 now. Please wait."
-    expected = ["Hello,", " your", " balance", " is", " £1,204.50 now.", " Please", " wait."]
-    assert shown(re.findall(r"\S+\s*", text)) == expected
+def test_each_sentence_is_released_as_soon_as_it_is_complete() -> None:
+    pieces, taken = iter(re.findall(r"\S+\s*", "Hello. Your balance is £1,204.50 now. Please wait.")), []
+    released = grounded((taken.append(piece) or piece for piece in pieces), LISTING)
+    assert (next(released), taken[-1]) == ("Hello.", "Hello. ")
+    assert (next(released), taken[-1]) == (" Your balance is £1,204.50 now.", "now. ")
+    assert list(released) == [" Please wait."]
 
 
 @given(st.data())
@@ -49,6 +52,22 @@ def test_grounded_text_is_released_completely_however_it_is_split(data: st.DataO
     cuts = sorted(data.draw(st.lists(st.integers(0, len(TRUE)), max_size=20)))
     pieces = [TRUE[a:b] for a, b in zip([0, *cuts], [*cuts, len(TRUE)], strict=True)]
     assert "".join(shown(pieces)) == TRUE
+
+
+@pytest.mark.parametrize("size", [3, 400])
+@pytest.mark.parametrize(
+    ("reply", "released"),
+    [
+        ("Hello. We will refund you today. Everyday has £1,204.50.", "Hello."),
+        ("Everyday does not have £1,204.50.", ""),
+        ("Hello. Your refund is on its way.", "Hello. Your refund is on its way."),  # the balance is left out
+    ],
+)
+def test_promise_denial_and_omission_are_refused(reply: str, released: str, size: int) -> None:
+    seen: list[str] = []
+    with pytest.raises(NotGrounded):
+        seen += grounded(cut(reply, size), LISTING)
+    assert "".join(seen) == released
 
 
 INVENTED = [
@@ -71,7 +90,7 @@ def test_invented_number_is_detected_before_any_of_it_is_released(
 @given(st.text(alphabet=st.sampled_from("015.,£ \nagdp-…%kGBP"), max_size=40), st.integers(1, 5))
 def test_released_text_is_always_grounded(text: str, size: int) -> None:
     with contextlib.suppress(NotGrounded):
-        assert "".join(shown(cut(text, size))) == text.strip()
+        assert "".join(shown(cut(text, size), REFUND)) == text.strip()
 
 
 def look_up(tool: str, customer: str, **arguments: str) -> Facts:
