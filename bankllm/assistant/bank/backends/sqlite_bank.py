@@ -30,8 +30,8 @@ DATA = Path(__file__).parents[3] / "data"
 APPLICATION_ID = 0x424C4547
 """Value of `PRAGMA application_id` in the header of a ledger's file."""
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_S = 5.0
-"""Maximum time in seconds that a call waits for other processes that use the file."""
+BUSY_TIMEOUT_S, CREATION_S = 5.0, 60
+"""Maximum time in seconds that a call waits for other processes that use the file, and that create it."""
 
 MAX_MINOR = 2**63 - 1
 """SQLite's largest integer."""
@@ -223,11 +223,14 @@ def run_script(db: sqlite3.Connection, name: str, **values: str) -> None:
 
 def open_or_create(path: Path, fill: Callable[[sqlite3.Connection], None] = create_schema) -> SQLiteBank:
     """Open the ledger at `path`; `fill` a missing or empty file in one transaction. Raises `LedgerError`."""
-    bank = SQLiteBank(connect(path, "rwc"))
+    db = connect(path, "rwc")
+    bank = SQLiteBank(db)
     try:
-        with bank.writing() as db:  # other processes wait here until the first one has filled the file
+        db.execute(f"PRAGMA busy_timeout = {1000 * CREATION_S}")  # until another process has filled the file
+        with bank.writing():
             if not db.execute("PRAGMA user_version").fetchone()[0]:
                 fill(db)
+        db.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S:.0f}")
     except BaseException:
         bank.close()
         raise
