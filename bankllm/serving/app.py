@@ -23,6 +23,7 @@ from bankllm.serving.bank_api import bank_routes
 from bankllm.serving.chat_api import chat_routes
 from bankllm.serving.chat_page import page_routes
 from bankllm.serving.errors import Observe, describe_problems, install_handlers
+from bankllm.serving.handover_api import handover_routes
 from bankllm.serving.health import health_routes
 from bankllm.serving.limits import RateLimit, RequestLimits
 from bankllm.serving.local_requests import LocalRequests
@@ -93,6 +94,8 @@ def create_app(
     app.include_router(health_routes(current, metrics))
     app.include_router(chat_routes(current, customer, limit))
     app.include_router(bank_routes(current, customer, limit))
+    if auth_enabled(settings):
+        app.include_router(handover_routes(current, token, settings))
     app.include_router(openai_routes(current, customer, limit))
     app.include_router(page_routes())
     return app
