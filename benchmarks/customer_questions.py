@@ -49,8 +49,10 @@ def ledger() -> SQLiteBank:
     """Return a bank whose customers have the account by which they are named, besides the first four."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     create_schema(db)
-    with closing(open_bank()) as demo, demo.writing() as other:
-        categories = other.execute("SELECT name, parent FROM categories ORDER BY parent").fetchall()
+    with closing(open_bank()) as demo:
+        assert isinstance(demo, SQLiteBank)
+        with demo.writing() as other:
+            categories = other.execute("SELECT name, parent FROM categories ORDER BY parent").fetchall()
     db.executemany("INSERT INTO categories VALUES (?, ?)", categories)
     accounts = {name: (kind, currency) for kind, name, currency in READINGS["accounts"].values()}
     base = ["Current account", "Savings account", "Joint account", "Credit card"]
@@ -120,7 +122,7 @@ def readings(means: dict[str, Any]) -> Iterator[dict[str, Any]]:
             money = amounts.amount(means[bound])
             fixed[f"{bound}_minor"] = money.amount_minor if money else round(100 * float(means[bound].split()[0]))
     fixed |= {name: means[name] for name in ("order", "limit", "direction") if means[name]}
-    options = [{}]
+    options: list[dict[str, Any]] = [{}]
     if means["tool"] == "transactions":  # a list may also hold the payments beside those that were meant
         beside = (means["direction"] == "out" or means["merchant"]) and means["order"] not in ORDERED
         options += [{"direction": None}] if beside else []

@@ -15,6 +15,8 @@ from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
 from bankllm.errors import UsageError
 
+__all__ = ["CustomerView", "answered", "resolve"]
+
 REQUIRED = {
     "freeze_card": ("card",),
     "unfreeze_card": ("card",),

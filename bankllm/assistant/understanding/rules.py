@@ -91,10 +91,10 @@ def routed(tool: str, message: str) -> str:
         return tool
     if R["standing_orders"].search(message):
         return "standing_orders"
+    if R["balance"].search(message) and not R["moved"].search(message):
+        return "balance"
     if tool == "knowledge" or (tool == "standing_orders" and not R["past"].search(message)):
         return tool
-    if R["balance"].search(message) and not R["spending"].search(message):
-        return "balance"
     if tool == "balance" and not R["moved"].search(message):
         return tool
     sums, lists = R["spending"].search(message), R["transactions"].search(message)
