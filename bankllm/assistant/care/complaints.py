@@ -1,0 +1,25 @@
+"""Recognise a complaint by its words, and answer it with the article about complaints and the offer of a person."""
+
+import re
+
+from bankllm.assistant.bank.knowledge import load_knowledge
+from bankllm.assistant.facts import Facts
+
+ARTICLE = "complaint_make"
+OFFER = "Say “person”, and I will hand you over to somebody who takes your complaint, with what you wrote here."
+_COMPLAINT = re.compile(
+    r"(?<!can't )(?<!cannot )(?<!cant )(?<!no )(?<!not )(?<!n't a )\bcomplain(?:t|ts|ing)?\b"
+    r"|\bgrievance\b|\bombudsman\b"
+    r"|\b(?:your|this|the) (?:service|bank|app|treatment)(?: of your staff)? (?:is|was) (?:a disgrace|appalling|a joke|"
+    r"disgraceful|unacceptable|outrageous|disgusting|shocking)\b"
+    r"|\bthis is (?:a disgrace|appalling|disgraceful|totally unacceptable|outrageous)\b"
+    r"|\b(?:very|extremely|deeply|really|so) (?:unhappy|dissatisfied|disappointed) with (?:you|your|the|this)\b",
+    re.IGNORECASE,
+)
+
+
+def complaint_reply(message: str) -> Facts | None:
+    """Return the reply to a complaint, or None. It comes before tools: what went wrong needs a person."""
+    if not _COMPLAINT.search(message.replace("’", "'")):
+        return None
+    return Facts(f"{load_knowledge()[ARTICLE].answer} {OFFER}", sources=(f"knowledge:{ARTICLE}",))

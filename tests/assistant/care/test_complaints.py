@@ -1,0 +1,31 @@
+"""Complaints get the article about complaints and the offer of a person; other messages do not."""
+
+import pytest
+
+from bankllm.assistant.care.complaints import OFFER, complaint_reply
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "I want to complain about your branch in Hove",
+        "This is a disgrace, I have waited for three weeks",
+        "How do I go to the ombudsman?",
+        "I’m very unhappy with the way I was treated",
+        "Your service is appalling.",
+        "formal grievance against a member of staff",
+    ],
+)
+def test_complaint_gets_the_article_and_a_person(message: str) -> None:
+    reply = complaint_reply(message)
+    assert reply is not None
+    assert reply.text.endswith(OFFER)
+    assert (reply.sources, reply.lines) == (("knowledge:complaint_make",), ())
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["can't complain, all good", "No complaints, thanks", "what's my balance", "I love your app", "refund from ASOS"],
+)
+def test_other_messages_do_not(message: str) -> None:
+    assert complaint_reply(message) is None
