@@ -22,6 +22,8 @@ class UnknownCustomer(BankLLMError):
 
 @dataclass(frozen=True)
 class Account:
+    """An account of a customer. Available are `balance_minor`, `pending_minor` and `overdraft_minor` together."""
+
     account_id: str
     name: str
     """Such as `Current account`."""
