@@ -110,7 +110,7 @@ REFUSED = {
     "internal account": ({"from_account_id": "OUTSIDE-GBP"}, "I found no account for this"),
     "same account": ({"to_account_id": CURRENT, "from_account_id": CURRENT}, "Both accounts are the same"),
     "to another's account": ({"to_account_id": "ACC00401"}, "I found no account of yours"),
-    "too much": ({"amount_minor": 900_000}, "Your Current account has £2,016.52 available, which is not enough"),
+    "too much": ({"amount_minor": 900_000}, "Your Current account has £1,977.53 available, which is not enough"),
     "html": ({"reference": "<b>rent</b>"}, "A reference has at most 18 letters"),
 }
 
