@@ -94,7 +94,9 @@ def _plain(words: str) -> str:
     text = re.sub(r"^an? (?=\w+ ago)", "1 ", text)
     text = re.sub(r"\b(20\d\d)-(\d\d)-(\d\d)\b", r"\3/\2/\1", text)
     text = re.sub(
-        r"\b(?:whole |full )?month of (?=[a-z])", "", re.sub(r"^ytd$|^(?:the )?year to date$", "this year", text)
+        r"\b(?:whole |full )?month of (?=[a-z])",
+        "",
+        re.sub(r"^ytd$|^(?:the )?year to date$|^all (?:of )?(?:this )?year$", "this year", text),
     )
     text = alpha2digit(text, "en", threshold=0) if text.isascii() else text
     text = re.sub(
@@ -153,6 +155,8 @@ def _range(text: str, today: date) -> DayRange | None:
     if since is None or to is None or since.date_from is None:
         return None
     start = since.date_from
+    if same_month and start > to.date_to and re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)?", end):
+        start = to.date_to + relativedelta(day=start.day)  # the 16th to the 30th: of the same month
     adjacent = since.date_to + DAY == to.date_from and ("/" in text or start == since.date_to)
     if neighbours and not adjacent:
         return None

@@ -34,6 +34,10 @@ REPEATED = {
 
 LOOK_UPS = frozenset(("balance", "spending", "transactions", "standing_orders", "knowledge"))
 """Tools among which words decide against the head."""
+EXCLUSIVE = (frozenset(("merchant", "category")), frozenset(("minimum", "maximum")))
+"""Arguments of which one from the last message replaces all from earlier ones."""
+COMPLETE = [frozenset((subject, more)) for subject in ("merchant", "category") for more in ("period", "limit")]
+"""Arguments of a message that needs nothing from earlier ones."""
 MOVES = frozenset(("transfer", "set_limit"))
 """Tools that are not proposed from earlier messages only: the last one must name an argument."""
 
@@ -89,8 +93,8 @@ def routed(tool: str, message: str) -> str:
     """Return the tool after closed lists of words: what repeats or is to come, what is there, a sum, a list."""
     if tool not in LOOK_UPS or R["how_to"].search(message):
         return tool
-    if R["standing_orders"].search(message):
-        return "standing_orders"
+    if named := next((one for one in ("standing_orders", "account_details") if R[one].search(message)), None):
+        return named
     if R["balance"].search(message) and not R["moved"].search(message):
         return "balance"
     if tool == "knowledge" or (tool == "standing_orders" and not R["past"].search(message)):
@@ -114,12 +118,15 @@ def read(
             for name, values in Slots(message, ordinary, today, names).read(tool).items()
             if values
         }
-        if found and tool in ("knowledge", "human_agent"):
+        if found and (tool in ("knowledge", "human_agent") or any(group <= found.keys() for group in COMPLETE)):
             break
+        if tool == "balance" and message != messages[-1] and P["asks"].search(messages[-1]):
+            values.pop("date", None)
         if values and not found and tool in MOVES and message != messages[-1]:
             return []
-        if {"merchant", "category"} & found.keys():
-            values = {name: value for name, value in values.items() if name not in ("merchant", "category")}
+        for group in EXCLUSIVE:
+            if group & found.keys():
+                values = {name: value for name, value in values.items() if name not in group}
         found = values | found
     if tool in MOVES and len(found.get("amount", ())) > 1:
         del found["amount"]  # which amount belongs to whom is asked
