@@ -63,7 +63,7 @@ def test_the_curl_command_gets_the_answer_that_is_shown(tmp_path: Path) -> None:
     shown = re.search(r"```json\n(.*?)```", README, re.DOTALL)
     assert command
     assert shown
-    with ServerProcess(store=tmp_path / "memory.sqlite") as server:
+    with ServerProcess(store=tmp_path / "memory.sqlite", env={"BANKLLM_TODAY": "2026-11-29"}) as server:
         words = shlex.split(command[0].replace("\\\n", " ").replace("http://127.0.0.1:8000", server.url))
         done = subprocess.run([*words, "--silent"], capture_output=True, text=True, check=True)
     answer, expected = json.loads(done.stdout), json.loads(shown[1])
