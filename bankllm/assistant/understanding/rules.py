@@ -60,7 +60,13 @@ def propose(
     calls = [
         call
         for tool, text in wishes
-        for call in read(routed(TOOL_NAMES[tool], text), [*messages[:-1], text], head.ordinary, today, names)
+        for call in read(
+            routed(TOOL_NAMES[tool], text, " ".join(messages[-2:-1])),
+            [*messages[:-1], text],
+            head.ordinary,
+            today,
+            names,
+        )
     ]
     return calls[:MAX_CALLS]
 
@@ -89,8 +95,11 @@ def _by_clause(
     return said if len(said) > 1 else None
 
 
-def routed(tool: str, message: str) -> str:
-    """Return the tool after closed lists of words: what repeats or is to come, what is there, a sum, a list."""
+def routed(tool: str, message: str, earlier: str = "") -> str:
+    """Return the tool after closed lists of words: what repeats or is to come, what is there, a sum, a list.
+
+    A message that asks neither for a sum nor for a list asks as the one before it.
+    """
     if tool not in LOOK_UPS or R["how_to"].search(message):
         return tool
     if named := next((one for one in ("standing_orders", "account_details") if R[one].search(message)), None):
@@ -102,6 +111,8 @@ def routed(tool: str, message: str) -> str:
     if tool == "balance" and not R["moved"].search(message):
         return tool
     sums, lists = R["spending"].search(message), R["transactions"].search(message)
+    if not sums and not lists:
+        sums, lists = R["spending"].search(earlier), R["transactions"].search(earlier)
     if bool(sums) == bool(lists) and tool in ("spending", "transactions"):
         return tool
     return "transactions" if lists else "spending"
