@@ -18,6 +18,7 @@ import typer
 
 from bankllm import __version__, extras
 from bankllm.assistant.actions.commands import audit
+from bankllm.assistant.commands import chat
 from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.evidence.commands import claims, latest_run, publish, report, require_verified
 from bankllm.loadtest.commands import loadtest
@@ -248,7 +249,7 @@ def serve(
     responder: Annotated[
         str | None,
         typer.Option(
-            help="What words the replies: template, transformers:MODEL, openai:BASE-URL#MODEL or a registered scheme.",
+            help="What words the replies: template, model, transformers:MODEL, openai:BASE-URL#MODEL or your own.",
             show_default="BANKLLM_RESPONDER, else template",
         ),
     ] = None,
@@ -262,6 +263,7 @@ def serve(
     serve_app(host, port, settings, workers)
 
 
+app.command()(chat)
 app.command()(loadtest)
 app.command()(audit)
 app.command()(index)

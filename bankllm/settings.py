@@ -88,9 +88,16 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("PINECONE_CONTROLLER_HOST", "BANKLLM_PINECONE_HOST")
     )
     """URL of Pinecone's control plane (`PINECONE_CONTROLLER_HOST`), e.g. of a local server; default: hosted service."""
+    understanding: Literal["auto", "rules", "model"] = "auto"
+    """What proposes tool calls for a message (`BANKLLM_UNDERSTANDING`): `rules`, or the `model` and rules if it is
+    late; `auto`: the model if its adapter and OpenVINO GenAI are installed."""
+    understanding_timeout_s: float | None = Field(1.5, gt=0)
+    """Seconds after which rules read a message in place of the model (`BANKLLM_UNDERSTANDING_TIMEOUT_S`)."""
+    language_adapter: Path | None = None
+    """Folder of the language model's LoRA adapter (`BANKLLM_LANGUAGE_ADAPTER`); default: the packaged adapter."""
     responder: str = "template"
-    """What generates the replies (`BANKLLM_RESPONDER`); `template`, `transformers:MODEL`, `openai:BASE-URL#MODEL`, or a
-    registered scheme."""
+    """What generates the replies (`BANKLLM_RESPONDER`); `template`, `model`, `transformers:MODEL`,
+    `openai:BASE-URL#MODEL`, or a registered scheme."""
     responder_timeout_s: float = Field(20, gt=0)
     """Timeout in seconds of one attempt to generate a complete reply (`BANKLLM_RESPONDER_TIMEOUT_S`)."""
     openai_api_key: SecretStr | None = Field(

@@ -1,6 +1,7 @@
 """Train the head that chooses tools, and measure the encoder with rules on TellerChat.
 
     python benchmarks/understanding.py --train         # 5-fold cross-validation, then the packaged head
+    python benchmarks/understanding.py --articles      # the packaged vectors of the articles, and their recall
     python benchmarks/understanding.py                 # the test set
     python benchmarks/understanding.py --questions F   # JSON Lines of {"message", "means": {"tool", "period_words", …}}
 
@@ -24,11 +25,12 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
+from bankllm.assistant import articles
 from bankllm.assistant.bank.tools import TOOL_NAMES, Call
 from bankllm.assistant.linear_head import LinearHead
 from bankllm.assistant.understanding import periods, rules, tool_head
 from bankllm.assistant.understanding.tool_head import ToolHead
-from bankllm.datasets import tellerchat
+from bankllm.datasets import article_questions, tellerchat
 from bankllm.datasets.tellerchat import Understand
 from bankllm.errors import UsageError
 from bankllm.evidence.statistics.statistic import STATISTICS
@@ -154,14 +156,30 @@ def questions(path: Path, head: ToolHead, embedder: Embedder) -> None:
         print(f"  {name:36}{count:4} of {len(rows)}  {count / len(rows):.3f}")
 
 
+def recall(embedder: Embedder) -> None:
+    """Print the shares of the article questions that get a right article, a wrong one, and none."""
+    search = articles.ArticleSearch(embedder)
+    rows = article_questions.load()
+    vectors = embedder.encode([row.question for row in rows])
+    found = [search.best(row.question, vector) for row, vector in zip(rows, vectors, strict=True)]
+    for name, wanted in (("with an article", True), ("without one", False)):
+        some = [(row, hit) for row, hit in zip(rows, found, strict=True) if bool(row.articles) == wanted]
+        right = sum(hit is not None and hit.article in row.articles for row, hit in some)
+        print(f"{len(some)} questions {name}: {right} right, {sum(hit is None for _, hit in some)} without an answer")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--articles", action="store_true")
     parser.add_argument("--questions", type=Path)
     arguments = parser.parse_args()
     embedder = Embedder()
     if arguments.train:
         return train(embedder)
+    if arguments.articles:
+        articles.write(embedder)
+        return recall(embedder)
     head = ToolHead.load()
     if arguments.questions:
         return questions(arguments.questions, head, embedder)

@@ -13,6 +13,8 @@ from bankllm.util.redaction import mask
 from bankllm.vectors.rows import Match
 
 SMALL_TALK = frozenset({"goodbye", "greeting", "human_agent", "out_of_scope"})
+CLEAR = 0.8
+"""Confidence from which an intent is taken without the turn before it, and its article without a search."""
 RELATED = 0.6
 """Cosine similarity from which an earlier message counts as being about the same topic."""
 QUOTED_CHARACTERS = 160

@@ -1,9 +1,11 @@
 """The chat engine: a customer's message in, a reply with its sources out.
 
-An encoder pass gives the intent and, if the classifier is a head on the base model, the embedding for memory search.
-A tool then looks up the facts, a responder words the reply, and the engine stores the turn.
+An encoder pass gives the intent and, if the classifier is a head on the base model, the embedding. The message is then
+understood as tool calls (`understand`), code turns their words into values, each tool looks up facts, a responder words
+them (`respond`), and the engine stores the turn.
 """
 
+import json
 import logging
 import random
 import time
@@ -12,21 +14,28 @@ from typing import Self
 
 import numpy as np
 
+from bankllm.assistant.actions.proposals import ActionDesk
+from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank, open_bank
 from bankllm.assistant.batcher import Batcher
-from bankllm.assistant.decision import Decision, ask_back, decide, related
-from bankllm.assistant.facts import TOOLS, ReadyCall, Request, tool_of
-from bankllm.assistant.followups import is_follow_up
+from bankllm.assistant.care.languages import language_reply
+from bankllm.assistant.decision import related
+from bankllm.assistant.facts import tool_of
+from bankllm.assistant.handover import HandOverDesk
+from bankllm.assistant.language_model import language_understanding
+from bankllm.assistant.respond import hands_over, run, worded
 from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base, load_classifier, memory_embedder
-from bankllm.assistant.turn import ChatReply, Encoded, PendingChat
+from bankllm.assistant.turn import ChatReply, Encoded, PendingChat, Rights
+from bankllm.assistant.understand import Understanding
 from bankllm.assistant.wording.responder import Responder, make_responder
 from bankllm.errors import ModelError, StoreError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import Classifier, ClassifierConfig
-from bankllm.settings import Settings
+from bankllm.settings import Settings, get_settings
 from bankllm.util.redaction import mask
 from bankllm.util.text import is_blank
+from bankllm.vectors.namespaces import MAX_TEXT_CHARACTERS
 from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import Match
 from bankllm.vectors.service import Message, VectorService, open_service
@@ -43,17 +52,22 @@ LETTERS = str.maketrans("0123456789", "ghijklmnop")
 """Replaces the digits in a new conversation's id, so that the id cannot read as an account number."""
 CONTEXT = 20
 """The customer's latest turns among which the conversation's last turn is searched."""
-CLEAR = 0.8
-"""Confidence from which a message that is worded as a follow-up is classified without the turn before it."""
 
 
 class ChatEngine:
     """Answers messages, from any number of threads. Owns its memory and bank: `close` closes them."""
 
     def __init__(
-        self, classifier: Classifier, memory: VectorService, bank: Bank, responder: Responder, encoder_threads: int = 1
+        self,
+        classifier: Classifier,
+        memory: VectorService,
+        bank: Bank,
+        responder: Responder,
+        encoder_threads: int = 1,
+        settings: Settings | None = None,
     ) -> None:
         """`encoder_threads`: parallel encoder passes. Raises `ModelError` if no tool answers one of the intents."""
+        settings = settings or get_settings()
         self.classifier = classifier
         self.memory = memory
         self.bank = bank
@@ -67,12 +81,19 @@ class ChatEngine:
                 "add a tool for them (CONTRIBUTING.md)."
             )
         has_same_base = memory.embedder.model_id.endswith(f"@{(classifier.artifact.base_sha256 or '')[:12]}")
+        model = language_understanding(settings)
+        acts = isinstance(bank, SQLiteBank)
+        self.actions = ActionDesk(bank, settings) if acts else None
+        self.handovers = HandOverDesk(bank, settings) if acts else None
+        self.understanding = Understanding(bank, memory.embedder, classifier.artifact, settings, model, self.actions)
         self._shares_embedding = has_same_base and embeds_as_base(classifier.artifact)
         self._encoder = Batcher(self._encode, threads=encoder_threads, observe=lambda size: self.observe_batch(size))
         self.observe_batch: Callable[[int], None] = lambda size: None
         """Called with the number of messages of each encoder pass; for metrics."""
         self.observe_reply: Callable[[ChatReply], None] = lambda reply: None
         """Called with each complete reply, from every route; for metrics."""
+        (self._no_message,) = self._encoded(["."])
+        """Stands for the earlier messages of a new conversation."""
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -87,8 +108,10 @@ class ChatEngine:
         embedder = memory_embedder(classifier, settings)
         memory = open_service(settings.store, settings, embedder=embedder, wait_s=STORE_WAIT_S)
         try:
-            engine = cls(classifier, memory, bank, responder, threads)
+            engine = cls(classifier, memory, bank, responder, threads, settings)
             engine.embed(["warm up"])
+            language_reply("warm up, please")
+            _ = engine.understanding.articles
             return engine
         except BaseException:
             memory.close()
@@ -103,7 +126,12 @@ class ChatEngine:
         return self.finish(self.begin(message, customer_id, conversation_id))
 
     def begin(
-        self, message: str, customer_id: str, conversation_id: str | None = None, request_id: str = ""
+        self,
+        message: str,
+        customer_id: str,
+        conversation_id: str | None = None,
+        request_id: str = "",
+        rights: Rights = "confirm",
     ) -> PendingChat:
         """Check a message and queue it for the encoder, without waiting. Raises as `chat` does."""
         if is_blank(message) or len(message) > MAX_MESSAGE_CHARACTERS:
@@ -130,6 +158,7 @@ class ChatEngine:
             conversation_id=conversation_id or f"{random.getrandbits(128):032x}".translate(LETTERS),
             continues=bool(conversation_id),
             request_id=request_id,
+            rights=rights,
             encoded=self._encoder.submit(message),
         )
 
@@ -142,15 +171,14 @@ class ChatEngine:
 
         If its `fallback` is set, its text replaces the pieces. A turn is stored only if the caller reads to the end.
         """
-        self._classify(pending)
+        self._understand(pending)
         (matches,) = self._recall([pending])
-        yield from self._words(pending, matches)
+        yield from self._answer(pending, matches)
         yield from self._store([pending])
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """(n, dim) embeddings of texts, as memory stores them, with account numbers masked. Raises `Overloaded`."""
-        encoded = [self._encoder.submit(mask(text)) for text in texts]
-        return np.stack([future.result().vector for future in encoded])
+        return np.stack([encoded.vector for encoded in self._encoded(texts)])
 
     def finish_together(self, pending_chats: Sequence[PendingChat]) -> list[ChatReply | Exception | None]:
         """`finish` for several chats with one search and one commit, in a fraction of the time.
@@ -163,14 +191,14 @@ class ChatEngine:
         replied: dict[int, PendingChat] = {}
         for number, pending in enumerate(pending_chats):
             try:
-                if self._classify(pending, together=True):
+                if self._understand(pending, together=True):
                     classified[number] = pending
             except Exception as error:  # noqa: BLE001  the caller of this chat gets any error
                 results[number] = error
         recalled = self._recall(list(classified.values()))
         for (number, pending), matches in zip(classified.items(), recalled, strict=True):
             try:
-                list(self._words(pending, matches))
+                list(self._answer(pending, matches))
                 replied[number] = pending
             except Exception as error:  # noqa: BLE001
                 results[number] = error
@@ -180,28 +208,37 @@ class ChatEngine:
 
     @property
     def answers_together(self) -> bool:
-        """Whether `finish_together` may be used: neither responder nor memory waits for another machine."""
-        return not (self.responder.waits or self.memory.store.remote)
+        """Whether `finish_together` may be used: no model and no other machine is waited for."""
+        return not (self.responder.waits or self.memory.store.remote or self.understanding.model)
 
-    def _classify(self, pending: PendingChat, *, together: bool = False) -> bool:
-        """Wait for the encoder and set the decision. With `together`, return False if it needs another pass."""
-        decision = decide(pending.wait().probabilities, self.classifier.artifact)
-        unclear = decision.alternatives or (decision.confidence < CLEAR and is_follow_up(pending.message))
-        if pending.continues and unclear:
-            if together:
-                return False
-            decision = self._decide_in_context(pending, decision)
-        pending.decision = decision
+    def _understand(self, pending: PendingChat, *, together: bool = False) -> bool:
+        """Wait for the encoder and set what is answered. With `together`, return False if it needs another pass."""
+        known = {pending.message: pending.wait(), ".": self._no_message}
+
+        def encode(texts: Sequence[str]) -> list[Encoded]:
+            missing = [text for text in dict.fromkeys(texts) if text not in known]
+            if missing and together:
+                raise _AnotherPass
+            known.update(zip(missing, self._encoded(missing), strict=True))
+            return [known[text] for text in texts]
+
+        try:
+            pending.turns = self._conversation(pending)
+            pending.items = self.understanding.items(pending, encode)
+        except _AnotherPass:
+            return False
         pending.end_stage("classify")
         return True
 
     def _store(self, replied: Sequence[PendingChat]) -> list[ChatReply]:
         """Store the turns with one commit; return the complete replies."""
         rows = []
-        for pending in replied:
+        for pending in filter(lambda pending: pending.kept, replied):
             assert pending.reply is not None
             memory, vector = self.memory.for_user(pending.customer_id), pending.encoded.result().vector
-            turn = Message(pending.message, pending.reply.text, pending.decision.intent, pending.conversation_id)
+            asked = json.dumps(vars(pending.question)) if pending.question else ""
+            reply = pending.reply.text[:MAX_TEXT_CHARACTERS]
+            turn = Message(pending.message, reply, pending.decision.intent, pending.conversation_id, asked)
             rows.append((pending.customer_id, [memory.row(turn, vector)]))
         try:
             self.memory.store.upsert_many(rows)
@@ -221,6 +258,7 @@ class ChatEngine:
             "intents": str(len(self.classifier.label_names)),
             "embedding": self.memory.embedder.model_id,
             "responder": self.responder.name,
+            "understanding": self.understanding.model.name if self.understanding.model else "rules",
         }
 
     @property
@@ -244,18 +282,19 @@ class ChatEngine:
         self.memory.close()
         self.bank.close()
 
-    def _decide_in_context(self, pending: PendingChat, alone: Decision) -> Decision:
-        """Classify the message together with the turn before it, and keep the clearer of the two decisions."""
+    def _encoded(self, texts: Sequence[str]) -> list[Encoded]:
+        futures = [self._encoder.submit(mask(text)) for text in texts]
+        return [future.result() for future in futures]
+
+    def _conversation(self, pending: PendingChat) -> list[Message]:
+        """The latest turns of this conversation, the newest first; none if it is new or memory fails."""
+        if not pending.continues:
+            return []
         try:
             turns = self.memory.for_user(pending.customer_id).recent(CONTEXT)
         except StoreError:
-            return alone
-        before = next((turn for turn in turns if turn.conversation_id == pending.conversation_id), None)
-        if before is None:
-            return alone
-        message = mask(f"{before.user_message} {pending.message}")[-MAX_MESSAGE_CHARACTERS:]
-        together = decide(self._encoder.submit(message).result().probabilities, self.classifier.artifact)
-        return together if not together.alternatives and together.confidence > alone.confidence else alone
+            return []
+        return [turn for turn in turns if turn.conversation_id == pending.conversation_id]
 
     def _recall(self, pending_chats: Sequence[PendingChat]) -> list[list[Match]]:
         """For each chat the customer's nearest earlier messages; none, and `unavailable` is set, if memory fails."""
@@ -268,24 +307,22 @@ class ChatEngine:
                 pending.unavailable = ("memory",)
             return [[] for _ in pending_chats]
 
-    def _words(self, pending: PendingChat, matches: list[Match]) -> Iterator[str]:
-        """Look up the facts of this customer, and yield the pieces of the reply; afterwards `pending.reply` is set."""
-        decision = pending.decision
-        earlier = related(matches, decision)
-        tool = tool_of(decision.intent)
-        call = ReadyCall(tool, {"article": decision.intent} if tool == "knowledge" else {})
-        request = Request(pending.message, pending.customer_id, call, decision.intent, earlier)
-        if decision.alternatives:
-            facts = ask_back(decision.alternatives, earlier)
-        else:
-            facts = TOOLS.get(tool)(request, self.bank)
+    def _answer(self, pending: PendingChat, matches: list[Match]) -> Iterator[str]:
+        """Run the calls, and yield the pieces of the reply; afterwards `pending.reply` is set."""
+        parts = run(pending, self.bank, self.actions, related(matches, pending.decision))
+        if self.handovers is not None and hands_over(pending):
+            earlier = list(reversed(pending.turns))
+            asked = [*(turn.user_message for turn in earlier), pending.message]
+            understood = [f"{call.tool} {json.dumps(call.arguments)}" for call in pending.calls]
+            tried = [turn.assistant_response for turn in earlier]
+            ids = (pending.customer_id, pending.conversation_id)
+            pending.handover_id = self.handovers.offer(*ids, asked, understood, tried)
         pending.end_stage("retrieve")
-        pending.sources = facts.sources
-        for item in self.responder.stream(request, facts):
-            if isinstance(item, str):
-                yield item
+        for piece in worded(self.responder, parts):
+            if isinstance(piece, str):
+                yield piece
             else:
-                pending.reply = item
+                pending.reply = piece
 
     def _encode(self, messages: list[str]) -> list[Encoded]:
         began = time.perf_counter()
@@ -296,6 +333,10 @@ class ChatEngine:
             Encoded(probabilities, vector, began, scores.tokenise_s, ended)
             for probabilities, vector in zip(scores.probabilities, vectors, strict=True)
         ]
+
+
+class _AnotherPass(Exception):
+    """A text is needed that is not embedded yet."""
 
 
 def model_name(artifact: ClassifierConfig) -> str:

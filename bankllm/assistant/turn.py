@@ -1,15 +1,21 @@
 """The data of one chat: the pending chat as it passes through the engine, and the reply that leaves it."""
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bankllm.assistant.decision import Decision
-from bankllm.assistant.wording.responder import Reply
+from bankllm.assistant.facts import Facts, Question, ReadyCall
+from bankllm.assistant.wording.responder import Fallback, Reply
+from bankllm.vectors.namespaces import Message
+
+Rights = Literal["read", "propose", "confirm"]
+"""What a connection may do: only read, also propose actions, or also confirm them."""
 
 
 class Latency(BaseModel):
@@ -23,12 +29,34 @@ class Latency(BaseModel):
     encode: float
     """Encoder and head. This and `tokenise` are for all messages of the pass."""
     classify: float
-    """From probabilities to a decision. A follow-up goes through the encoder again."""
+    """From probabilities to tool calls. A follow-up and a message of several clauses go through the encoder again."""
     retrieve: float
-    """Memory search and tool."""
+    """Memory search and tools."""
     respond: float
     """Wording of the reply, and the commit of the turn to memory."""
     total: float
+
+
+class CallResult(BaseModel):
+    """A call that was run: what was understood, and what the tool returned."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tool: str
+    arguments: dict[str, Any]
+    """See `ReadyCall.arguments`."""
+    result: dict[str, Any] | None = None
+    """See `Facts.result`. None where only words were returned."""
+
+
+class AskedBack(BaseModel):
+    """What the reply asks; the next message of the conversation may answer it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tool: str
+    slot: str
+    options: tuple[str, ...] = ()
 
 
 class ChatReply(BaseModel):
@@ -37,6 +65,17 @@ class ChatReply(BaseModel):
     reply: str
     intent: str
     confidence: float
+    calls: tuple[CallResult, ...] = ()
+    """What was understood and done, in the order of the reply."""
+    question: AskedBack | None = None
+    understood_by: str = "rules"
+    """What proposed the calls: `rules`, or the language model's name."""
+    understanding_fallback: Fallback | None = None
+    """Why rules read the message although a language model is configured."""
+    handover_id: str | None = None
+    """Of the summary for the person who takes over, see `bankllm.assistant.handover`."""
+    pending_action: dict[str, Any] | None = None
+    """The proposal that waits for a yes: `action_id`, `text`, `digest`, `expires_at`, `tool`, `arguments`."""
     sources: tuple[str, ...]
     responder: str
     """What generated the reply: `template`, or the language model's name."""
@@ -77,6 +116,19 @@ class PendingChat:
     encoded: Future[Encoded]
     started: float = field(default_factory=time.perf_counter)
     decision: Decision = field(default_factory=Decision)
+    rights: Rights = "confirm"
+    understood_by: str = "rules"
+    understanding_fallback: Fallback | None = None
+    items: list[ReadyCall | Question | Facts] = field(default_factory=list)
+    """What is answered, in this order; empty if the message was not understood."""
+    kept: bool = True
+    """Whether memory stores the turn."""
+    calls: list[CallResult] = field(default_factory=list)
+    question: Question | None = None
+    pending_action: dict[str, Any] | None = None
+    handover_id: str | None = None
+    turns: Sequence[Message] = ()
+    """Earlier turns of the conversation, the newest first."""
     unavailable: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     reply: Reply | None = None
@@ -106,6 +158,12 @@ class PendingChat:
             reply=self.reply.text,
             intent=self.decision.intent,
             confidence=self.decision.confidence,
+            calls=tuple(self.calls),
+            question=self.question and AskedBack(**vars(self.question)),
+            understood_by=self.understood_by,
+            understanding_fallback=self.understanding_fallback,
+            handover_id=self.handover_id,
+            pending_action=self.pending_action,
             sources=self.sources,
             responder=self.reply.responder,
             fallback=self.reply.fallback,

@@ -92,11 +92,11 @@ def create_app(
     token, limit = token_reader(settings), RateLimit(settings)
     customer = customer_of(token)
     app.include_router(health_routes(current, metrics))
-    app.include_router(chat_routes(current, customer, limit))
+    app.include_router(chat_routes(current, token, limit))
     app.include_router(bank_routes(current, customer, limit))
     if auth_enabled(settings):
         app.include_router(handover_routes(current, token, settings))
-    app.include_router(openai_routes(current, customer, limit))
+    app.include_router(openai_routes(current, token, limit))
     app.include_router(page_routes())
     return app
 

@@ -6,7 +6,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Generator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.reply_batcher import ReplyBatcher
-from bankllm.assistant.turn import ChatReply, PendingChat
-from bankllm.serving.auth import require_same_customer
+from bankllm.assistant.turn import ChatReply, PendingChat, Rights
+from bankllm.serving.auth import ACTIONS_SCOPE, ReadToken, Token, customer_of, require_same_customer
 from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream, event
@@ -39,6 +39,8 @@ class StoredTurn(BaseModel):
     assistant_response: str
     intent: str
     conversation_id: str = ""
+    question: str = ""
+    """What the reply asked back, as JSON."""
 
 
 class CustomerData(BaseModel):
@@ -46,19 +48,21 @@ class CustomerData(BaseModel):
     messages: list[StoredTurn]
 
 
-def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., Any], limit: RateLimit) -> APIRouter:
+def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["chat"])
     reply_batcher = ReplyBatcher()
-    Customer = Annotated[str | None, Depends(customer_of)]
+    Given = Annotated[Token, Depends(token)]
+    Customer = Annotated[str | None, Depends(customer_of(token))]
 
-    def begin(body: ChatRequest, request: Request, customer: str | None) -> PendingChat:
-        require_same_customer(customer, body.customer_id)
+    def begin(body: ChatRequest, request: Request, given: Token) -> PendingChat:
+        require_same_customer(given.customer_id, body.customer_id)
         limit.check(body.customer_id)
-        return current().begin(body.message, body.customer_id, body.conversation_id, request.state.request_id)
+        rights: Rights = "confirm" if given.permits(ACTIONS_SCOPE) else "read"
+        return current().begin(body.message, body.customer_id, body.conversation_id, request.state.request_id, rights)
 
     @router.post("/chat", summary="Answer one message", response_model=ChatReply, responses=REFUSED)
-    async def chat(body: ChatRequest, request: Request, customer: Customer) -> Response:
-        pending = begin(body, request, customer)
+    async def chat(body: ChatRequest, request: Request, given: Given) -> Response:
+        pending = begin(body, request, given)
         await encoded(pending, request)
         reply = await reply_batcher.finish(current(), pending)
         # As FastAPI would serialise the model, without a second validation.
@@ -70,11 +74,11 @@ def chat_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., An
         response_class=EventStream,
         responses=REFUSED | {200: {"content": {"text/event-stream": {}}}},
     )
-    async def stream(body: ChatRequest, request: Request, customer: Customer) -> EventStream:
+    async def stream(body: ChatRequest, request: Request, given: Given) -> EventStream:
         """The reply as it is generated: `token` events with `{"text": …}`, then one `reply` event with the reply of
         `/api/v1/chat`, or one `error` event with a problem document.
         """
-        pending = begin(body, request, customer)
+        pending = begin(body, request, given)
         await encoded(pending, request)
 
         def events() -> Generator[str]:

@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.turn import ChatReply, PendingChat
 from bankllm.errors import UsageError
-from bankllm.serving.auth import require_same_customer
+from bankllm.serving.auth import ACTIONS_SCOPE, ReadToken, Token, customer_of, require_same_customer
 from bankllm.serving.errors import OPENAI_PREFIX, READ_REFUSED, REFUSED, openai_error, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream
@@ -101,9 +101,10 @@ class EmbeddingRequest(BaseModel):
     """Accepted only if it equals the dimension of the vectors, because the vectors cannot be shortened."""
 
 
-def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., Any], limit: RateLimit) -> APIRouter:
+def openai_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI-compatible API"])
-    Customer = Annotated[str | None, Depends(customer_of)]
+    Given = Annotated[Token, Depends(token)]
+    Customer = Annotated[str | None, Depends(customer_of(token))]
 
     def served_model() -> dict[str, Any]:
         return {"id": current().model, "object": "model", "created": 0, "owned_by": "bankllm"}
@@ -145,11 +146,12 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
         response_model=dict[str, Any],
         responses=REFUSED | {200: {"content": {"text/event-stream": {}}}},
     )
-    async def completions(
-        body: CompletionRequest, request: Request, customer: Customer
-    ) -> dict[str, Any] | EventStream:
-        """The last message must have the role `user`. Earlier ones are not read: the assistant has its own memory."""
-        customer_id = body.user or customer
+    async def completions(body: CompletionRequest, request: Request, given: Given) -> dict[str, Any] | EventStream:
+        """The last message must have the role `user`. Earlier ones are not read: the assistant has its own memory.
+
+        An action can be proposed here, but not confirmed.
+        """
+        customer_id = body.user or given.customer_id
         if customer_id is None:
             missing = "user is missing. This server has no authentication, so user must be a customer id, e.g. CUST001."
             raise await _invalid(request, missing, "user")
@@ -157,11 +159,11 @@ def openai_routes(current: Callable[[], ChatEngine], customer_of: Callable[..., 
         if body.messages[last].role != "user":
             wrong = "The last message does not have the role user. Send the customer's message last."
             raise await _invalid(request, wrong, "messages", last, "role")
-        require_same_customer(customer, customer_id)
+        require_same_customer(given.customer_id, customer_id)
         limit.check(customer_id)
-        engine = current()
+        engine, rights = current(), "propose" if given.permits(ACTIONS_SCOPE) else "read"
         try:
-            pending = engine.begin(body.messages[last].text(), customer_id)
+            pending = engine.begin(body.messages[last].text(), customer_id, rights=rights)
         except UsageError as error:
             raise await _invalid(request, str(error), "messages", last, "content") from error
         name, created = f"chatcmpl-{request.state.request_id}", int(time.time())

@@ -51,6 +51,8 @@ class Message:
     assistant_response: str = ""
     intent: str = ""
     conversation_id: str = ""
+    question: str = ""
+    """What the reply asks back, as JSON."""
 
     def check(self) -> None:
         """Raises `UsageError` if a text is too long, or the message is blank."""
@@ -60,7 +62,8 @@ class Message:
 
     def metadata(self) -> dict[str, str]:
         kept = {"assistant_response": self.assistant_response, "intent": self.intent}
-        return kept | ({"conversation_id": self.conversation_id} if self.conversation_id else {})
+        more = {"conversation_id": self.conversation_id, "question": self.question}
+        return kept | {name: text for name, text in more.items() if text}
 
 
 @dataclass(frozen=True)
@@ -331,4 +334,5 @@ def _check_count(what: str, texts: int, found: Sequence[object] | np.ndarray | N
 
 def _message(row: Row) -> Message:
     kept = {name: str(value) for name, value in row.metadata.items()}
-    return Message(row.text, kept["assistant_response"], kept["intent"], kept.get("conversation_id", ""))
+    more = (kept.get("conversation_id", ""), kept.get("question", ""))
+    return Message(row.text, kept["assistant_response"], kept["intent"], *more)

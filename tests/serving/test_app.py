@@ -42,7 +42,8 @@ def test_chat_answers_from_the_ledger(client, engine):
     assert "£4,907.60" in body["reply"]
     assert set(body) == {
         *("reply", "intent", "confidence", "sources", "responder", "fallback", "unavailable"),
-        *("model", "conversation_id", "request_id", "latency_ms"),
+        *("model", "conversation_id", "request_id", "latency_ms", "calls", "question", "pending_action", "handover_id"),
+        *("understood_by", "understanding_fallback"),
     }
     assert (body["intent"], body["confidence"]) == ("account_balance", 0.9)
     assert body["sources"] == ["ledger:ACC00101", "ledger:ACC00102"]

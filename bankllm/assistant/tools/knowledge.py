@@ -11,9 +11,10 @@ ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a p
 def look_up(request: Request, bank: Bank) -> Facts:
     id_ = request.call.arguments["article"]
     article = load_knowledge()[id_]
-    before, sources = "", (f"knowledge:{id_}",)
-    if request.earlier is not None:
-        before, sources = f" {ASKED_BEFORE}", (*sources, f"memory:{request.earlier.id}")
+    text, sources = article.answer, (f"knowledge:{id_}",)
+    if not request.call.arguments.get("sure", True):
+        text = f"I am not certain that this is your question. About “{article.title}”: {text}"
+    if request.earlier is not None and id_ == request.intent:
+        text, sources = f"{text} {ASKED_BEFORE}", (*sources, f"memory:{request.earlier.id}")
     result = {"article": id_, "title": article.title, "updated": article.updated}
-    lines = (f"About “{article.title}”: {article.answer}",)
-    return Facts(f"{article.answer}{before}", lines, sources, result=result)
+    return Facts(text, (f"About “{article.title}”: {article.answer}",), sources, result=result)

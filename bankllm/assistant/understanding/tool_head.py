@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bankllm.assistant.bank.tools import TOOL_NAMES
-from bankllm.assistant.linear_head import LinearHead, hashed_words
+from bankllm.assistant.linear_head import BUCKETS, LinearHead, hashed_words
 from bankllm.assistant.understanding import FOLDER, periods
 
 HEAD = FOLDER / "head.safetensors"
@@ -41,6 +41,10 @@ class ToolHead:
         """Read a head. Raises `ModelError` if the file is missing, damaged, or of other tools."""
         linear = LinearHead.load(path, TOOL_NAMES, "benchmarks/understanding.py --train")
         return cls(linear, json.loads(linear.metadata["ordinary"]))
+
+    def fits(self, encoder: str, dim: int) -> bool:
+        """Whether the head was trained on this encoder, whose vectors have `dim` numbers."""
+        return self.linear.metadata["encoder"] == encoder and self.linear.weight.shape[1] == 3 * dim + 1 + 2 * BUCKETS
 
     def probabilities(self, conversations: Sequence[Sequence[str]], embed: Embed) -> np.ndarray:
         """Return (n, tools + 1) probabilities for n conversations, each up to three messages of a customer."""

@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from bankllm.assistant.facts import Facts, Request
 from bankllm.assistant.wording.grounding import NotGrounded, grounded
-from bankllm.assistant.wording.prompts import Messages, make_prompt
+from bankllm.assistant.wording.prompts import Messages, Prompt, make_prompt
 from bankllm.assistant.wording.responder import Fallback, Reply
 
 MAX_NEW_TOKENS = 256
@@ -63,10 +63,15 @@ class GeneratingResponder:
 
     waits = True
 
-    def __init__(self, model: LanguageModel, timeout_s: float) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        timeout_s: float,
+        prompt: Callable[[Request, Facts, bool], Prompt] = make_prompt,
+    ) -> None:
         self.name = model.name
         self.timeout_s = timeout_s
-        self._model = model
+        self._model, self._make_prompt = model, prompt
         self._slots = threading.BoundedSemaphore(MAX_CONCURRENCY)
         self._trial = threading.Lock()
         self._breaker = pybreaker.CircuitBreaker(
@@ -124,7 +129,7 @@ class GeneratingResponder:
 
     def _write(self, request: Request, facts: Facts) -> Generator[str]:
         """One attempt. Yield pieces that passed the guard, at least one. Raises `GenerationFailed`."""
-        prompt = make_prompt(request, facts, self._model.is_remote)
+        prompt = self._make_prompt(request, facts, self._model.is_remote)
         text = ""
         with closing(_within(self.timeout_s, partial(self._model.write, prompt.messages))) as written:
             try:

@@ -9,12 +9,22 @@ from bankllm.settings import Settings
 from bankllm.util.registry import Registry
 
 Fallback = Literal[
-    "abstained", "busy", "cut off", "empty", "failed", "not grounded", "refused", "resting", "time-out", "unreachable"
+    "abstained",
+    "busy",
+    "cut off",
+    "empty",
+    "failed",
+    "not grounded",
+    "refused",
+    "resting",
+    "time-out",
+    "unreachable",
+    "unreadable",
 ]
 """Why a reply has the text of the facts although a language model is configured. `abstained`: there are no facts to
 word. `busy`: too many replies are being generated. `failed`: an unexpected error or response. `not grounded`: the text
 states what the facts do not say, or leaves one out. `refused`: a permanent error. `resting`: the circuit breaker is
-open."""
+open. `unreadable`: the output is no list of tool calls."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,82 @@
+"""Run what was understood, and word the facts, one part of the reply after the other."""
+
+from collections.abc import Iterator
+
+from bankllm.assistant.actions.proposals import PLANS, ActionDesk
+from bankllm.assistant.actions.replies import proposed
+from bankllm.assistant.bank.ledger import Bank
+from bankllm.assistant.decision import ask_back
+from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, Request
+from bankllm.assistant.turn import CallResult, PendingChat
+from bankllm.assistant.understand import Item
+from bankllm.assistant.wording.responder import Reply, Responder
+from bankllm.vectors.rows import Match
+
+BETWEEN = "\n\n"
+"""Between two parts of a reply."""
+ONE_AT_A_TIME = "I ask about one thing at a time. Once this is settled, tell me again about the rest."
+SHOWN = {"action_id", "text", "digest", "expires_at", "tool", "arguments"}
+Part = tuple[Request, Facts]
+
+
+def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Match | None) -> list[Part]:
+    """Run the calls for this customer: first all that can be answered, then the first one that needs an answer.
+
+    Sets `calls`, `question`, `pending_action` and `sources` of the chat.
+    """
+    items = pending.items or [ask_back(pending.decision.alternatives, earlier)]
+    asking = [item for item in items if _asks(item)]
+    later = [Facts(ONE_AT_A_TIME)] if asking[1:] else []
+    parts: list[Part] = []
+    for item in [*(item for item in items if not _asks(item)), *asking[:1], *later]:
+        call = item if isinstance(item, ReadyCall) else ReadyCall("")
+        request = Request(pending.message, pending.customer_id, call, pending.decision.intent, earlier)
+        parts.append((request, _facts(item, request, bank, desk, pending)))
+    pending.sources = tuple(dict.fromkeys(source for _, facts in parts for source in facts.sources))
+    return parts
+
+
+def hands_over(pending: PendingChat) -> bool:
+    """Whether a person takes over: the customer wants one, is in distress, or was not understood."""
+    return not pending.items or not pending.kept or any(call.tool == "human_agent" for call in pending.calls)
+
+
+def worded(responder: Responder, parts: list[Part]) -> Iterator[str | Reply]:
+    """Yield the pieces of the text, then the whole reply. A part that no model may word is sent as it stands."""
+    replies: list[Reply] = []
+    for request, facts in parts:
+        if replies:
+            yield BETWEEN
+        for item in responder.stream(request, facts):
+            if isinstance(item, str):
+                yield item
+            else:
+                replies.append(item)
+    names = [reply.responder for reply in replies if reply.responder != "template"]
+    faults = [reply.fallback for reply in replies if reply.fallback not in (None, "abstained")]
+    fallback = faults[0] if faults else None if names else replies[0].fallback
+    yield Reply(BETWEEN.join(reply.text for reply in replies), [*names, "template"][0], fallback)
+
+
+def _asks(item: Item) -> bool:
+    """Whether the customer has to answer before anything happens."""
+    return isinstance(item, Question) or (isinstance(item, ReadyCall) and item.tool in PLANS)
+
+
+def _facts(item: Item, request: Request, bank: Bank, desk: ActionDesk | None, pending: PendingChat) -> Facts:
+    if isinstance(item, Question):
+        pending.question = item
+        return Facts(item.text)
+    if isinstance(item, Facts):
+        if item.result and "action_id" in item.result:  # an action that was confirmed or cancelled
+            done = {name: item.result[name] for name in ("tool", "arguments")}
+            pending.calls.append(CallResult(**done, result=item.result))
+        return item
+    if item.tool in PLANS:
+        desk = None if pending.rights == "read" else desk
+        facts, proposal = proposed(desk, pending.customer_id, pending.conversation_id, item)
+        pending.pending_action = proposal and proposal.model_dump(mode="json", include=SHOWN)
+    else:
+        facts = Facts(" ".join(item.unread)) if item.unread else TOOLS.get(item.tool)(request, bank)
+    pending.calls.append(CallResult(tool=item.tool, arguments=dict(item.arguments), result=facts.result))
+    return facts

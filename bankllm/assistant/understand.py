@@ -1,0 +1,217 @@
+"""What a message asks for: a fixed reply, or tool calls whose words code turns into values of the customer's own data.
+
+`Understanding.items` gives what the reply covers, in this order. `rules` or the language model propose the calls.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from functools import cached_property
+from threading import Lock
+
+import numpy as np
+from cachetools import TTLCache
+
+from bankllm.assistant.actions.proposals import PLANS, ActionDesk
+from bankllm.assistant.actions.replies import answered as decide_action
+from bankllm.assistant.actions.words import is_no, is_yes
+from bankllm.assistant.articles import LIKELY, ArticleSearch
+from bankllm.assistant.bank.knowledge import load_knowledge
+from bankllm.assistant.bank.ledger import Bank
+from bankllm.assistant.bank.tools import MAX_EARLIER, TOOL_NAMES, Call
+from bankllm.assistant.care.complaints import complaint_reply
+from bankllm.assistant.care.languages import language_reply
+from bankllm.assistant.care.replies import CareReply, care_reply
+from bankllm.assistant.clock import today
+from bankllm.assistant.decision import CLEAR, SMALL_TALK, Decision, decide
+from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, tool_of
+from bankllm.assistant.followups import is_follow_up
+from bankllm.assistant.language_model import LanguageUnderstanding
+from bankllm.assistant.turn import Encoded, PendingChat
+from bankllm.assistant.understanding import rules
+from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
+from bankllm.assistant.understanding.tool_head import ToolHead
+from bankllm.assistant.wording.generating import GenerationFailed
+from bankllm.errors import LedgerError, ModelError
+from bankllm.model.artifact import ClassifierConfig
+from bankllm.settings import Settings
+from bankllm.util.redaction import mask
+from bankllm.vectors.embedder import Embedder
+from bankllm.vectors.namespaces import Message
+
+VIEW_TTL_S, VIEWS_KEPT = 60.0, 4096
+"""For how long, and of how many customers, the names of merchants, payees and cards are kept."""
+WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))
+"""Parts of a call that name nothing of the customer's."""
+UNKNOWN = Facts(
+    "I do not know the answer to that, and I would rather not guess. Ask me in other words, or say “person” and I will "
+    "hand you over to our team."
+)
+CONFIRM_ELSEWHERE = "I cannot confirm or cancel anything here. Nothing was done. Please answer in the bank's own chat."
+Encode = Callable[[Sequence[str]], list[Encoded]]
+Item = ReadyCall | Question | Facts
+
+
+class Understanding:
+    """Thread-safe."""
+
+    def __init__(
+        self,
+        bank: Bank,
+        embedder: Embedder,
+        artifact: ClassifierConfig,
+        settings: Settings,
+        model: LanguageUnderstanding | None,
+        desk: ActionDesk | None,
+    ) -> None:
+        """Raises `ModelError` for a damaged head."""
+        self.model, self._desk, self._bank, self._artifact, self._settings = model, desk, bank, artifact, settings
+        self._embedder = embedder
+        self._head = ToolHead.load()
+        self._fits = self._head.fits(embedder.model_id, embedder.dim)
+        self._views: TTLCache[str, CustomerView] = TTLCache(VIEWS_KEPT, VIEW_TTL_S)
+        self._lock = Lock()
+
+    @cached_property
+    def articles(self) -> ArticleSearch:
+        """Made when the first question needs it, and by `ChatEngine.load`: other encoders embed all articles first."""
+        return ArticleSearch(self._embedder)
+
+    def items(self, pending: PendingChat, encode: Encode) -> list[Item]:
+        """Return what to answer, in this order; empty if the message is not understood.
+
+        Sets `pending.decision`, and `pending.kept` of what is not stored.
+        """
+        turns, (encoded,) = pending.turns, encode([pending.message])
+        pending.decision = decide(encoded.probabilities, self._artifact)
+        if cared := self._care(pending.message, encoded.vector):
+            pending.decision, pending.kept = Decision(cared.intent), False
+            self._withdraw(pending)
+            return [Facts(cared.text, sources=cared.sources)]
+        day, asked = today(self._settings), pending.message
+        calls: Sequence[Call] = []
+        if turns and turns[0].question:
+            question = Question(**json.loads(turns[0].question))
+            call = answered(question, pending.message, day)
+            if call is None and is_yes(pending.message):
+                return [question]  # the yes is no answer to it, and not to what was proposed before it
+            calls = [call] if call else []
+        if not calls:
+            fixed = self._decided(pending) or language_reply(pending.message) or complaint_reply(pending.message)
+            if fixed:
+                return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
+            pending.decision, asked = self._in_context(pending, turns, encode)
+            calls = self._calls(pending, turns, encode, day)
+        needs_names = any(call["tool"] in PLANS or call.keys() - WITHOUT_NAMES for call in calls)
+        ready = resolve(calls, self._view(pending.customer_id) if needs_names else CustomerView(), day)
+        if [call["tool"] for call in calls] == ["card_status"] and _has_article(pending.decision):
+            ready.append(ReadyCall("knowledge", {"article": pending.decision.intent}))  # and what to do about it
+        items = [self._with_article(item, pending.decision, asked if len(ready) == 1 else "", encode) for item in ready]
+        return [] if items == [UNKNOWN] and pending.decision.alternatives else items
+
+    def forget_view(self, customer_id: str) -> None:
+        """Read the customer's names again, after an action may have changed them."""
+        with self._lock:
+            self._views.pop(customer_id, None)
+
+    def _care(self, message: str, vector: np.ndarray) -> CareReply | None:
+        """Return the fixed reply to a customer in distress; with another encoder only certain phrases are found."""
+        try:
+            return care_reply(message, vector if self._fits else np.empty(0), self._settings.helplines)
+        except ModelError:
+            return None
+
+    def _withdraw(self, pending: PendingChat) -> None:
+        """Cancel what waits for a yes: a customer in distress may act for somebody else."""
+        if self._desk and (waiting := self._desk.pending(pending.customer_id, pending.conversation_id)):
+            self._desk.cancel(waiting.customer_id, waiting.action_id, waiting.digest)
+
+    def _decided(self, pending: PendingChat) -> Facts | None:
+        """Confirm or cancel what was proposed, if the message is a yes or a no."""
+        if self._desk is None or not (is_yes(pending.message) or is_no(pending.message)):
+            return None
+        if is_no(pending.message) and not self._desk.pending(pending.customer_id, pending.conversation_id):
+            return None
+        if pending.rights != "confirm":
+            return Facts(CONFIRM_ELSEWHERE)
+        self.forget_view(pending.customer_id)
+        return decide_action(self._desk, pending.customer_id, pending.conversation_id, pending.message)
+
+    def _calls(self, pending: PendingChat, turns: Sequence[Message], encode: Encode, day: date) -> list[Call]:
+        """Propose calls: by the model, else by rules. Without the head's encoder the intent chooses their tool."""
+        decision = pending.decision
+        if decision.intent in TOOLS and decision.intent not in TOOL_NAMES:
+            return [{"tool": decision.intent}]  # a tool of another package
+        if is_no(pending.message) or rules.P["nothing"].fullmatch(pending.message):
+            return [{"tool": "small_talk", "answer": pending.message}]
+        messages = [*(turn.user_message for turn in reversed(turns[:MAX_EARLIER])), pending.message]
+        if self.model is not None:
+            try:
+                pending.understood_by = self.model.name
+                return self.model.calls(messages)
+            except GenerationFailed as failure:
+                pending.understood_by, pending.understanding_fallback = "rules", failure.reason
+        if decision.intent == "card_arrival" and decision.confidence >= CLEAR:
+            return [{"tool": "card_status"}]  # and not a new card
+        names = self._names(pending.customer_id)
+        found: list[Call] = []
+        if self._fits:
+            found = rules.propose(messages, self._head, lambda texts: _vectors(encode(texts)), day, names)
+        if found or decision.alternatives:
+            return found
+        return rules.read(tool_of(decision.intent), messages, self._head.ordinary, day, names)
+
+    def _in_context(self, pending: PendingChat, turns: Sequence[Message], encode: Encode) -> tuple[Decision, str]:
+        """Classify an unclear message together with the turn before it; return the clearer decision, and its text."""
+        alone = pending.decision
+        unclear = alone.alternatives or (alone.confidence < CLEAR and is_follow_up(pending.message))
+        if not turns or not unclear:
+            return alone, pending.message
+        text = mask(f"{turns[0].user_message} {pending.message}")
+        together = decide(encode([text])[0].probabilities, self._artifact)
+        clearer = not together.alternatives and together.confidence > alone.confidence
+        return (together if clearer else alone), (text if clearer or is_follow_up(pending.message) else pending.message)
+
+    def _with_article(self, item: ReadyCall | Question, decision: Decision, asked: str, encode: Encode) -> Item:
+        """Choose the article of a knowledge call: that of a sure intent, else the best one for the question.
+
+        `asked` is the text that the message asks; empty if the call is one of several, and has its own question.
+        """
+        if not isinstance(item, ReadyCall) or item.tool != "knowledge" or "article" in item.arguments:
+            return item
+        if asked and decision.confidence >= CLEAR and _has_article(decision):
+            return replace(item, arguments={**item.arguments, "article": decision.intent})
+        asked = asked or item.arguments["question"]
+        found = self.articles.best(asked, encode([asked])[0].vector)
+        if found is None and decision.intent == "out_of_scope" and not decision.alternatives:
+            return replace(item, arguments={**item.arguments, "article": "out_of_scope"})
+        if found is None:
+            return UNKNOWN
+        sure = found.score >= LIKELY
+        return replace(item, arguments={**item.arguments, "article": found.article, "sure": sure})
+
+    def _names(self, customer_id: str) -> list[str]:
+        """Names of merchants and payees; none if the ledger fails, which the tools then say."""
+        try:
+            view = self._view(customer_id)
+        except LedgerError:
+            return []
+        return [*view.merchants, *(payee.name for payee in view.payees)]
+
+    def _view(self, customer_id: str) -> CustomerView:
+        with self._lock:
+            view = self._views.get(customer_id)
+        if view is None:
+            view = CustomerView.of(self._bank, customer_id)
+            with self._lock:
+                self._views[customer_id] = view
+        return view
+
+
+def _has_article(decision: Decision) -> bool:
+    return not decision.alternatives and decision.intent in load_knowledge().keys() - SMALL_TALK
+
+
+def _vectors(encoded: Sequence[Encoded]) -> np.ndarray:
+    return np.stack([each.vector for each in encoded])

@@ -1,0 +1,39 @@
+"""The packaged vectors of the articles find the article of a question, and nothing for other questions."""
+
+import logging
+
+import pytest
+
+from bankllm.assistant.articles import ArticleSearch
+from bankllm.datasets import article_questions
+from bankllm.vectors.embedder import Embedder
+from tests.support.fake_embedder import fake_embedder
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return Embedder()
+
+
+def test_questions_in_other_words_find_their_article(embedder: Embedder, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    search = ArticleSearch(embedder)
+    assert "embedded" not in caplog.text, "run benchmarks/understanding.py --articles"
+    rows = [row for row in article_questions.load() if row.articles][::4]
+    vectors = embedder.encode([row.question for row in rows])
+    found = [search.best(row.question, vector) for row, vector in zip(rows, vectors, strict=True)]
+    right = sum(hit is not None and hit.article in row.articles for row, hit in zip(rows, found, strict=True))
+    assert right > 0.6 * len(rows)
+
+
+@pytest.mark.parametrize("question", ["who won the world cup in 1998", "zzz", "recipe for pancakes"])
+def test_nothing_fits_other_questions(embedder: Embedder, question: str) -> None:
+    assert ArticleSearch(embedder).best(question, embedder.encode([question])[0]) is None
+
+
+def test_another_encoder_embeds_the_articles_itself() -> None:
+    embedder = fake_embedder()
+    title = "Large print, braille, audio and easy-to-see cards"
+    found = ArticleSearch(embedder).best(title, embedder.encode([title])[0])
+    assert found is not None
+    assert found.article == "accessibility_large_print_braille"
