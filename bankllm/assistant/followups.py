@@ -14,7 +14,11 @@ _COUNT_PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (rf"\b{_LATEST}\s+{_NUMBER}\b", rf"\b{_NUMBER}\s+(?:{_LATEST}\s+)?{_TRANSACTIONS}\b")
 )
-_SINGLE = re.compile(rf"\b{_LATEST}\s+(?:transaction|payment|purchase|booking|movement)\b", re.IGNORECASE)
+_FIRST = rf"(?:{_LATEST}|first|earliest|oldest|largest|biggest|highest|most expensive|dearest|smallest|cheapest|lowest)"
+_SINGLE = re.compile(
+    rf"\b{_FIRST}(?:\s+single)?\s+(?:transaction|payment|purchase|booking|movement)\b|\bwhen did \w+ (?:last|first)\b",
+    re.IGNORECASE,
+)
 
 
 def is_follow_up(message: str) -> bool:
@@ -28,4 +32,9 @@ def wanted_count(message: str, default: int) -> int:
         if match := pattern.search(message):
             word = match["count"].lower()
             return min(max(int(word) if word.isdigit() else WORDS.index(word) + 1, 1), MAX_TRANSACTIONS)
-    return 1 if _SINGLE.search(message) else default
+    return default
+
+
+def wants_one(message: str) -> bool:
+    """Whether a message asks for a single transaction: the last payment, the largest purchase."""
+    return _SINGLE.search(message) is not None

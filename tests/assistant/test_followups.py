@@ -2,7 +2,7 @@
 
 import pytest
 
-from bankllm.assistant.followups import MAX_TRANSACTIONS, is_follow_up, wanted_count
+from bankllm.assistant.followups import MAX_TRANSACTIONS, is_follow_up, wanted_count, wants_one
 
 FOLLOW_UPS = [
     *("and the last three transactions?", "And yesterday?", "also my IBAN", "what about my savings?", "… and then?"),
@@ -26,8 +26,6 @@ def test_messages_that_continue_another_one():
         ("THE TWO MOST RECENT BOOKINGS", 2),
         ("ten latest purchases please", 10),
         ("show 12 transactions", 12),
-        ("my last transaction", 1),
-        ("what was the most recent payment", 1),
         ("1 movement", 1),
         ("my last 999 transactions", MAX_TRANSACTIONS),
         ("the last 0 transactions", 1),
@@ -40,6 +38,12 @@ def test_messages_that_continue_another_one():
 )
 def test_wanted_count(message, count):
     assert wanted_count(message, 5) == count
+
+
+def test_a_single_transaction_is_told_from_several():
+    single = ["my last transaction", "what was the most recent payment", "largest payment", "when did I last pay"]
+    several = ["my last 2 transactions", "the largest payments", "payments in the last month", "last month's purchases"]
+    assert [message for message in single + several if wants_one(message)] == single
 
 
 @pytest.mark.timeout(20)  # a regular expression with exponential backtracking would not finish

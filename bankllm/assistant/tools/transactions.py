@@ -5,7 +5,7 @@ from dataclasses import replace
 from bankllm.assistant.bank.ledger import Bank, TransactionQuery
 from bankllm.assistant.bank.statement import MAX_ROWS, Statement, counted, line, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request
-from bankllm.assistant.followups import wanted_count
+from bankllm.assistant.followups import wanted_count, wants_one
 
 USUAL_COUNT = 5
 """Transactions in a reply to a call without conditions."""
@@ -28,8 +28,8 @@ def look_up(request: Request, bank: Bank) -> Facts:
         query = outward if bank.transactions(request.customer_id, replace(outward, limit=1)) else query
     usual = {name: getattr(query, name) for name in ("order", "limit", "direction", "own_transfers")}
     conditions = query != TransactionQuery(**usual)
-    count = None if conditions else wanted_count(request.message, USUAL_COUNT)
-    limit = min(query.limit or count or MAX_ROWS, MAX_ROWS)
+    usual_count = MAX_ROWS if conditions else wanted_count(request.message, USUAL_COUNT)
+    limit = min(query.limit or (1 if wants_one(request.message) else usual_count), MAX_ROWS)
     query = replace(query, limit=None if conditions else limit)
     statement = Statement(bank, request.customer_id, query, request.call.arguments.get("currency"))
     found, rows, (noun, nouns) = len(statement.rows), statement.rows[:limit], NOUN[query.direction]
