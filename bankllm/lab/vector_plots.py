@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from textwrap import fill as wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +25,6 @@ THEMES = {
     "other": ("", "#9ca3af"),
 }
 """Theme → pattern in the name of an intent (the first match counts), and colour on the map."""
-MIN_TEXTS_PER_LABEL = 4
-MAX_LINE_LENGTH = 18
-"""Approximate number of characters per line of a label."""
 
 
 def theme(intent: str) -> str:
@@ -36,10 +32,7 @@ def theme(intent: str) -> str:
 
 
 def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title: str) -> None:
-    """Draw texts at their points (n, 2), coloured by theme, with the names of intents where they do not overlap."""
-    from matplotlib.patheffects import withStroke
-    from matplotlib.transforms import Bbox
-
+    """Draw texts at their points (n, 2), coloured by theme."""
     frame = pd.DataFrame(places, columns=["x", "y"]).assign(intent=intents, theme=[theme(each) for each in intents])
     size = float(np.clip(30_000 / len(frame), 8, 40))  # larger markers for few texts
     for name, (_, colour) in THEMES.items():
@@ -52,22 +45,6 @@ def text_map(axis: "Axes", places: np.ndarray, intents: Sequence[str], *, title:
     axis.spines[["left", "bottom"]].set_visible(False)
     axis.margins(0.03)
     plots.legend(axis, loc="upper center", bbox_to_anchor=(0.5, 0.0), markerscale=2.5, ncols=4)
-    figure = axis.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()  # computes the layout, which the size of a text needs
-    taken: list[Bbox] = []
-    look: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center", "linespacing": 1.0, "weight": "bold"}
-    look["path_effects"] = [withStroke(linewidth=3, foreground="white")]
-    for intent, place in _label_positions(frame):
-        words = intent.rstrip("?").replace("_", " ").lower()
-        lines = -(-len(words) // MAX_LINE_LENGTH)  # of similar length
-        label = wrap(words, max(MAX_LINE_LENGTH // 2, len(words) // lines + 4))
-        text = axis.text(*place, label, color=THEMES[theme(intent)][1], zorder=5, **look)
-        box = text.get_window_extent().expanded(1.02, 1.05)
-        if any(box.overlaps(other) for other in taken):
-            text.remove()
-        else:
-            taken.append(box)
 
 
 def time_spent(axis: "Axes", rows: PlotRows, *, title: str) -> None:
@@ -96,14 +73,3 @@ def retrieval_bars(axis: "Axes", groups: Mapping[str, Mapping[str, Interval]], *
     axis.set_ylim(0, 100)
     axis.grid(visible=False, axis="x")
     plots.label(axis, title, "", unit)
-
-
-def _label_positions(frame: pd.DataFrame) -> list[tuple[str, tuple[float, float]]]:
-    """Return (intent, medoid of its texts) for intents with enough texts, the densest cluster first."""
-    labels = []
-    for intent, mine in frame.groupby("intent"):
-        if len(mine) >= MIN_TEXTS_PER_LABEL:
-            points = mine[["x", "y"]].to_numpy()
-            spread = np.median(np.linalg.norm(points[:, None] - points[None], axis=2), axis=1)
-            labels.append((float(spread.min()), str(intent), tuple(points[spread.argmin()])))
-    return [(intent, place) for _, intent, place in sorted(labels)]

@@ -28,9 +28,8 @@ from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Row, check_ttl, expiry
 from bankllm.vectors.store import Query, VectorStore
 
-MAX_TEXT_CHARACTERS, MAX_METADATA_BYTES = 4000, 20_000
-"""Limits of a text and of its metadata as JSON; message and reply, or text and metadata, then fit Pinecone's limit of
-40 KB of metadata per record."""
+MAX_TEXT_CHARACTERS = 4000
+"""Limit of a message and of a reply; both then fit Pinecone's limit of 40 KB of metadata per record."""
 COMMIT_CHUNKS = 512
 """Chunks of documents per commit; after an interrupt, at most so many are embedded again."""
 MAX_DOCUMENT_CHARACTERS, MAX_RECORD_BYTES = 16_000, 38_000
@@ -252,15 +251,10 @@ class Collection(_Namespace):
         mappings = [{} for _ in texts] if metadata is None else metadata
         for number, item in enumerate(mappings):
             size = len(json.dumps(dict(item), ensure_ascii=False, default=str).encode(errors="replace"))
-            if size > MAX_METADATA_BYTES:
-                raise UsageError(
-                    f"The metadata of text {number} has {size} bytes as JSON: expected at most {MAX_METADATA_BYTES}. "
-                    "Store long values elsewhere and put only a reference into the metadata."
-                )
             if (size := size + len(texts[number].encode(errors="replace"))) > MAX_RECORD_BYTES:
                 raise UsageError(
                     f"Text {number} and its metadata have {size} bytes: expected at most {MAX_RECORD_BYTES}. Split the "
-                    "text."
+                    "text, or store long values elsewhere."
                 )
         ids = [_hash(text) for text in texts]
         kept = {id_: number for number, id_ in enumerate(ids)}  # of equal texts, the last one

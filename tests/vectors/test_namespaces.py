@@ -10,7 +10,7 @@ import pytest
 from bankllm.errors import DataError, StoreError, UsageError
 from bankllm.util.redaction import mask
 from bankllm.vectors import namespaces
-from bankllm.vectors.namespaces import MAX_METADATA_BYTES, Collection, CustomerMemory, Message
+from bankllm.vectors.namespaces import Collection, CustomerMemory, Message
 from bankllm.vectors.service import VectorService, open_service
 from tests.support.fake_embedder import DIM, fake_embedder, vectors
 from tests.support.store_model import bytes_beside
@@ -139,7 +139,7 @@ def test_invalid_texts_are_rejected(
         ({"texts": ["a"], "vectors": np.ones((2, DIM))}, "the same number of vectors as texts: got 1 texts, 2 vectors"),
         ({"texts": ["a"], "metadata": [{"text": "x"}]}, "the metadata key 'text' is reserved"),
         ({"texts": ["a"], "metadata": [{"x": None}]}, "expected metadata 'x' to be a str, number, bool"),
-        ({"texts": ["a"], "metadata": [{"x": "y" * MAX_METADATA_BYTES}]}, "metadata of text 0 has 20009 bytes"),
+        ({"texts": ["a"], "metadata": [{"x": "y" * 40_000}]}, "Text 0 and its metadata have 40010 bytes"),
         ({"texts": ["é" * 15_000], "metadata": [{"x": "y" * 9000}]}, "Text 0 and its metadata have 39009 bytes"),
         ({"texts": ["\ud83d"]}, "unpaired surrogate"),
     ],

@@ -97,12 +97,11 @@ class ReplicatedStore(VectorStore):
 
     def export(self, namespace: str) -> list[Row]:
         """Return all rows of a namespace, oldest first; only those of this file if Pinecone fails."""
-        return self._with_others(self._local.export(namespace), namespace, EXPORT_S)
+        return self._with_others(self._local.export(namespace), namespace)
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
-        """Return the `limit` newest rows, the newest first. Pinecone has no order: all its rows are fetched."""
-        own = self._local.recent(namespace, limit)[::-1]
-        return self._with_others(own, namespace, self._search_s)[::-1][:limit]
+        """Return the newest rows of this file: Pinecone has no order, so all its rows would have to be fetched."""
+        return self._local.recent(namespace, limit)
 
     def count(self, namespace: str | None = None) -> int:
         return self._local.count(namespace)
@@ -136,13 +135,13 @@ class ReplicatedStore(VectorStore):
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._local.close()
 
-    def _with_others(self, own: list[Row], namespace: str, deadline_s: float) -> list[Row]:
+    def _with_others(self, own: list[Row], namespace: str) -> list[Row]:
         """Add the rows that only Pinecone has to the file's rows; return them oldest first."""
         before = self._local.pending_deletes(namespace)
         if before.whole_namespace:
             return own
         known = self._local.own_ids(namespace) | before.ids
-        others = self._ask(lambda index: index.export_without(namespace, known), deadline_s)
+        others = self._ask(lambda index: index.export_without(namespace, known), EXPORT_S)
         after = self._local.pending_deletes(namespace)
         if not others or after.whole_namespace:
             return own
