@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from bankllm.errors import StoreError
-from bankllm.vectors.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from bankllm.vectors.sqlite.schema import APPLICATION_ID, FIRST_SCHEMA, SCHEMA, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 30.0
 """Maximum time in seconds that one call waits for other threads and processes that use the file."""
@@ -143,10 +143,10 @@ def _schema(db: sqlite3.Connection, path: Path | None) -> int:
     if application != APPLICATION_ID:
         raise StoreError(f"{path} is another program's SQLite file. {_ADVICE['SQLITE_NOTADB']}")
     schema = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if not 1 <= schema <= SCHEMA_VERSION:
+    if not FIRST_SCHEMA <= schema <= SCHEMA_VERSION:
         raise StoreError(
-            f"{path} has schema {schema}, but this bankllm reads schemas 1 to {SCHEMA_VERSION}. Upgrade bankllm, or "
-            "use another path."
+            f"{path} has schema {schema}, but this bankllm reads the schemas {FIRST_SCHEMA} to {SCHEMA_VERSION}. Use "
+            "the bankllm that wrote it, or another path."
         )
     return schema
 
@@ -180,7 +180,6 @@ def _migrate(db: sqlite3.Connection) -> None:
     """Bring a file of an older schema to `SCHEMA_VERSION` in one transaction; the next open repeats a killed one.
 
     Until the commit, the file and its journal contain the complete old state, which SQLite restores after a crash.
-    A process of an older bankllm that has the file open and reads float16 or int8 vectors gets an error from then on.
     """
     with transaction(db, "IMMEDIATE"):
         schema = db.execute("PRAGMA user_version").fetchone()[0]
@@ -190,29 +189,5 @@ def _migrate(db: sqlite3.Connection) -> None:
         for kind, name in db.execute(code).fetchall():
             db.execute(f"DROP {kind} IF EXISTS {name}")
         db.execute("DROP TABLE IF EXISTS reindexed")
-        if schema < 4:
-            _migrate_to_4(db)
         db.execute("ALTER TABLE rows ADD COLUMN expires_at REAL")
         _create(db)
-
-
-def _migrate_to_4(db: sqlite3.Connection) -> None:
-    for table in ("embeddings", "embeddings_epoch"):
-        db.execute(f"DROP TABLE IF EXISTS {table}")
-    if db.execute("SELECT 1 FROM pragma_table_info('outbox') WHERE name = 'lsn'").fetchone():
-        db.execute("ALTER TABLE outbox DROP COLUMN lsn")
-    precision = db.execute("SELECT value FROM meta WHERE key = 'precision' AND value <> 'float32'").fetchone()
-    if precision:
-        db.create_function("to_float32", 1, lambda vector: _to_float32(vector, precision[0]))
-        db.execute("UPDATE rows SET vector = to_float32(vector)")
-        db.execute("UPDATE meta SET value = 'float32' WHERE key = 'precision'")
-    db.execute("DELETE FROM meta WHERE key = 'reindexing'")
-    db.execute("INSERT OR REPLACE INTO meta VALUES ('removed', '1')")  # `compact` then frees the unused pages
-
-
-def _to_float32(vector: bytes, precision: str) -> bytes:
-    """Convert a stored vector: float16, or int8 with its scale in the first four bytes."""
-    if precision == "float16":
-        return np.frombuffer(vector, "<f2").astype(FLOAT32).tobytes()
-    scale = np.frombuffer(vector, FLOAT32, 1)
-    return (np.frombuffer(vector, "i1", offset=FLOAT32.itemsize) * scale).astype(FLOAT32).tobytes()

@@ -6,9 +6,8 @@ not a change: the row's state at the time of the push decides between upsert and
 
 APPLICATION_ID = 0x42564543
 """Value of `PRAGMA application_id` in the file header; identifies files written by bankllm."""
-SCHEMA_VERSION = 5
-"""1: `meta` and `rows`. 2: `generations`. 3: `reindexed`, `outbox`, the vectors' precision in `meta`, and an embedding
-cache. 4: all vectors are float32; no embedding cache. 5: `expires_at`. `file` migrates older files."""
+FIRST_SCHEMA, SCHEMA_VERSION = 4, 5
+"""Schemas that can be read: 5 has `expires_at`; `file` migrates a file of schema 4."""
 REPLICATES_TO = "replicates_to"
 """Key in `meta` whose value names the Pinecone index; absent in a file that is not replicated."""
 

@@ -6,14 +6,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bankllm.errors import StoreError
 from bankllm.vectors.sqlite.file import open_file, wal_is_safe
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.killed import run_until
-from tests.support.store_model import DIM, EMBEDDER, MODEL, expected_texts, row, sql, texts
+from tests.support.store_model import DIM, EMBEDDER, MODEL, expected_texts, sql, texts
 
 
 def assert_refused(path: Path, message: str, dim: int = DIM, embedder_id: str = EMBEDDER) -> None:
@@ -23,14 +22,16 @@ def assert_refused(path: Path, message: str, dim: int = DIM, embedder_id: str = 
     assert path.read_bytes() == before
 
 
-def test_files_of_other_programs_and_of_a_newer_schema(filled: Path, tmp_path: Path) -> None:
+def test_files_of_other_programs_and_of_other_schemas(filled: Path, tmp_path: Path) -> None:
     notes, other = tmp_path / "notes.txt", tmp_path / "other.sqlite"
     notes.write_text("not a database, but a text file that is longer than a SQLite header\n" * 20)
     assert_refused(notes, "file is not a database.*Expected a file that bankllm wrote")
     sql(other, "CREATE TABLE theirs (x)")
     assert_refused(other, "another program's SQLite file")
     sql(filled, "PRAGMA user_version = 6")
-    assert_refused(filled, "has schema 6, but this bankllm reads schemas 1 to 5. Upgrade bankllm")
+    assert_refused(filled, "has schema 6, but this bankllm reads the schemas 4 to 5. Use the bankllm that wrote it")
+    sql(filled, "PRAGMA user_version = 3")
+    assert_refused(filled, "has schema 3, but this bankllm reads the schemas 4 to 5")
 
 
 def to_schema_4(path: Path) -> None:
@@ -41,92 +42,9 @@ def to_schema_4(path: Path) -> None:
         db.execute("PRAGMA user_version = 4")
 
 
-def to_schema_1(path: Path) -> None:
-    """Turn a new file into one of schema 1, which has only the tables `meta` and `rows`."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        code = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
-        for kind, name in db.execute(code).fetchall():
-            db.execute(f"DROP {kind} IF EXISTS {name}")
-        for table in ("generations", "outbox"):
-            db.execute(f"DROP TABLE {table}")
-        db.execute("DROP INDEX rows_by_namespace")
-    to_schema_4(path)
-    sql(path, "PRAGMA user_version = 1")
-
-
-def test_a_file_of_schema_1_keeps_its_rows(filled: Path) -> None:
-    wanted_schema = schema_of(filled)
-    to_schema_1(filled)
-    assert_refused(filled, "holds vectors of test-embedder@0123", embedder_id="other@4567")
-    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
-        assert texts(store, "CUST001") == expected_texts(MODEL)
-        store.upsert("CUST001", [row("m1", 77)])
-        store.delete("CUST001", ["m2"])
-        model = {id_: seed for id_, seed in MODEL.items() if id_ != "m2"} | {"m1": 77}
-        assert texts(store, "CUST001") == expected_texts(model)
-    assert sql(filled, "PRAGMA user_version") == [(5,)]
-    assert schema_of(filled) == wanted_schema
-
-
-def to_schema_3(path: Path, precision: str) -> np.ndarray:
-    """Turn a new file into one of schema 3 with an embedding cache; return its vectors as they should be read."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        blobs = db.execute("SELECT vector, seq FROM rows ORDER BY seq").fetchall()
-        unit = np.stack([np.frombuffer(blob, "<f4") for blob, _ in blobs])
-        stored = {"float32": unit, "float16": unit.astype("<f2")}.get(precision)
-        if stored is None:  # int8: a scale, then one byte per number
-            steps = np.rint(unit * (127 / np.abs(unit).max(axis=1, keepdims=True)))
-            scale = 1 / np.linalg.norm(steps, axis=1, keepdims=True)
-            packed = [
-                one.astype("<f4").tobytes() + row.astype("i1").tobytes() for one, row in zip(scale, steps, strict=True)
-            ]
-            read = (steps * scale).astype(np.float32)
-        else:
-            packed, read = [row.tobytes() for row in stored], stored.astype(np.float32)
-        db.executemany(
-            "UPDATE rows SET vector = ? WHERE seq = ?", [(v, seq) for v, (_, seq) in zip(packed, blobs, strict=True)]
-        )
-        db.execute("INSERT INTO meta VALUES ('precision', ?)", (precision,))
-        db.execute("ALTER TABLE outbox ADD COLUMN lsn INTEGER")
-        db.execute("CREATE TRIGGER old AFTER DELETE ON rows BEGIN UPDATE outbox SET lsn = NULL WHERE id = OLD.id; END")
-        db.execute("CREATE TABLE embeddings (key BLOB PRIMARY KEY, vector BLOB NOT NULL, used INTEGER NOT NULL)")
-        db.execute("CREATE INDEX embeddings_by_use ON embeddings (used)")
-        db.execute("CREATE TABLE embeddings_epoch (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL)")
-        db.execute("INSERT INTO embeddings VALUES (x'00', ?, 0)", (b"a cached query",))
-    to_schema_4(path)
-    sql(path, "PRAGMA user_version = 3")
-    return read
-
-
 def schema_of(path: Path) -> list[tuple[str, str, str]]:
     found = sql(path, "SELECT type, name, sql FROM sqlite_master ORDER BY type, name")
     return [(kind, name, " ".join((code or "").split())) for kind, name, code in found]
-
-
-@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
-@pytest.mark.parametrize(
-    ("moment", "times"),
-    [("", 0), ("DROP TABLE", 2), ("UPDATE rows", 1), ("UPDATE meta", 1), ("PRAGMA user_version =", 1)],
-)
-def test_a_file_of_schema_3_is_migrated_even_if_the_process_was_killed(
-    path: Path, precision: str, moment: str, times: int
-) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        store.upsert("CUST001", [row(str(i), i) for i in range(50)])
-    wanted_schema = schema_of(path)
-    read = to_schema_3(path, precision)
-    if times:
-        code = "from bankllm.vectors.sqlite import file; file.open_existing(path).close()"
-        killed = run_until(path, code, moment, times)
-        assert killed.returncode == (0 if precision == "float32" and moment.startswith("UPDATE") else -signal.SIGKILL)
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
-        rows = store.export("CUST001")
-        assert [found.text for found in rows] == [f"text {i}" for i in range(50)]
-        np.testing.assert_array_equal(np.stack([found.vector for found in rows]), read)
-        assert store.search("CUST001", read[7], 1)[0].id == "7"
-    assert sql(path, "PRAGMA user_version") == [(5,)]
-    assert schema_of(path) == wanted_schema
-    assert b"a cached query" not in path.read_bytes()
 
 
 @pytest.mark.parametrize("moment", ["", "ALTER TABLE", "CREATE INDEX", "PRAGMA user_version ="])
