@@ -7,6 +7,7 @@ what was deleted, and like its matrix it is made again after a row was deleted o
 
 import threading
 import weakref
+from contextlib import suppress
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class NeighborGraph:
     """The graph of one matrix and of the matrices that extend it. Thread-safe."""
 
     def __init__(self, dim: int) -> None:
+        with suppress(ImportError):  # if ONNX Runtime is imported after usearch, the process crashes
+            import onnxruntime  # noqa: F401
         from usearch.index import Index
 
         self.ready = 0
