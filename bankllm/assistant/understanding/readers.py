@@ -27,7 +27,7 @@ class Ask(Exception):
     """The customer must say more. The text is what is wrong, and the question with the options to choose from."""
 
     def __init__(self, question: str, options: Iterable[str] = (), wrong: str = "") -> None:
-        self.options = tuple(options)
+        self.options, self.wrong = tuple(options), wrong
         if len(self.options) == 1:
             question = f"Do you mean {self.options[0]}?"
         elif self.options:
@@ -109,14 +109,15 @@ def limit(words: str) -> Values:
     return {"limit": found}
 
 
-def merchant(words: str, customer: CustomerView) -> Values:
-    """Read a merchant; words that are none may be a category."""
-    return _merchant(words, customer) or _category(words, customer) or _none("merchant", words, customer)
-
-
-def category(words: str, customer: CustomerView) -> Values:
-    """Read a category; words that are none may be a merchant."""
-    return _category(words, customer) or _merchant(words, customer) or _none("category", words, customer)
+def subject(slot: str, words: str, customer: CustomerView) -> Values:
+    """Read a merchant or a category. People and models take one for the other."""
+    readers = (_merchant, _category) if slot == "merchant" else (_category, _merchant)
+    if found := readers[0](words, customer) or readers[1](words, customer):
+        return found
+    text = P["article"].sub("", plain(words))
+    if near := [name for name in customer.categories if _means(NEAR_CATEGORIES, name, text)]:
+        raise Ask("Which category do you mean?", near, f"There is no category {_quoted(words)}.")
+    raise Unread(f"There is no {slot} {_quoted(words)} in your accounts.")
 
 
 def account(words: str, name: str, customer: CustomerView, *, pays: bool) -> Values:
@@ -179,14 +180,6 @@ def _one(slot: str, words: str, found: Sequence[str]) -> Values:
     if len(found) > 1:
         raise Ask(f"Which {_quoted(words)} do you mean?", found)
     return {slot: found[0]} if found else {}
-
-
-def _none(slot: str, words: str, customer: CustomerView) -> Values:
-    if near := [
-        name for name in customer.categories if _means(NEAR_CATEGORIES, name, P["article"].sub("", plain(words)))
-    ]:
-        raise Ask("Which category do you mean?", near, f"There is no category {_quoted(words)}.")
-    raise Unread(f"There is no {slot} {_quoted(words)} in your accounts.")
 
 
 def accounts_named(words: str, accounts: Sequence[Account]) -> list[Account]:

@@ -9,11 +9,10 @@ from datetime import date
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
-from bankllm.assistant.understanding import amounts, patterns, periods, readers
+from bankllm.assistant.understanding import patterns, readers
 from bankllm.assistant.understanding.completion import completed
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
-from bankllm.errors import UsageError
 
 __all__ = ["CustomerView", "answered", "resolve"]
 
@@ -59,19 +58,14 @@ def answered(question: Question, message: str, today: date) -> Call | None:
         if len(question.options) == 1 and P["yes"].fullmatch(words):
             found = question.options
         return {**question.call, question.slot: found[0] if len(found) == 1 else words} if found else None
-    read: dict[str, Callable[[], object]] = {
-        "amount": lambda: amounts.amount(words),
-        "minimum": lambda: amounts.amount(words),
-        "maximum": lambda: amounts.amount(words),
-        "limit": lambda: amounts.limit(words),
-        "period": lambda: periods.period(words, today),
-        "date": lambda: periods.day(words, today, future=True),
-    }
+    call = {"tool": question.tool, **question.call, question.slot: words}
     try:
-        readable = question.slot in read and read[question.slot]() is not None
-    except UsageError:  # the next question says what is wrong with the answer
-        readable = True
-    return {**question.call, question.slot: words} if readable else None
+        _read(call, question.slot, CustomerView(), today)
+    except Ask as ask:
+        return call if ask.wrong else None  # what is readable and wrong is said in the next question
+    except Unread:
+        return None
+    return call
 
 
 def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Question:
@@ -107,8 +101,8 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
         "minimum": lambda: readers.amount(words, "minimum_minor", customer, pays=acts),
         "maximum": lambda: readers.amount(words, "maximum_minor", customer, pays=acts),
         "limit": lambda: readers.limit(words),
-        "merchant": lambda: readers.merchant(words, customer),
-        "category": lambda: readers.category(words, customer),
+        "merchant": lambda: readers.subject("merchant", words, customer),
+        "category": lambda: readers.subject("category", words, customer),
         "account": lambda: readers.account(words, "account_id", customer, pays=acts),
         "from": lambda: readers.account(words, "from_account_id", customer, pays=acts),
     }

@@ -165,6 +165,34 @@ def test_questions_are_answered_one_by_one(customer: CustomerView, today: date) 
         (question,) = resolve([call], customer, today)
     assert question == ReadyCall("transfer", {"amount_minor": 5000, "currency": "GBP", "payee_id": "P1"})
     assert answered(Question("transfer", "amount", "How much?"), "my balance?", today) is None
+    wrong = answered(Question("transfer", "amount", "How much?", call={"tool": "transfer"}), "10.505", today)
+    assert wrong is not None
+    assert "at most 2 decimals" in resolve([wrong], CustomerView(), today)[0].text  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("tool", "message", "arguments"),
+    [
+        ("transactions", "last 3 out of the joint account", {"account_id": "A3", "direction": "out"}),
+        ("transactions", "what came in on my savings account", {"account_id": "A2", "direction": "in"}),
+        ("transactions", "what did Mum send me", {"direction": "in"}),
+        ("transactions", "what did I pay Mum", {"direction": "out"}),
+        ("transactions", "all payments in May", {}),
+        ("balance", "how much is in the EUR travel account", {"account_id": "A4"}),
+        ("balance", "what is my current balance", {}),
+        ("standing_orders", "what leaves my joint account", {}),
+    ],
+)
+def test_a_call_is_completed_from_its_message(
+    customer: CustomerView, today: date, tool: str, message: str, arguments: dict[str, str]
+) -> None:
+    assert resolve([{"tool": tool}], customer, today, message) == [ReadyCall(tool, arguments)]
+    assert resolve([{"tool": tool}, {"tool": "small_talk"}], customer, today, message)[0] == ReadyCall(tool, {})
+
+
+def test_equal_calls_are_one(customer: CustomerView, today: date) -> None:
+    calls = [{"tool": "spending", "merchant": name} for name in ("tesco", "Tesco", "TESCO")]
+    assert resolve(calls, customer, today) == [ReadyCall("spending", {"merchant": "Tesco"})]
 
 
 def test_a_customer_without_cards_or_payees_is_told(today: date) -> None:

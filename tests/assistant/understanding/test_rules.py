@@ -39,6 +39,34 @@ def test_several_wishes_are_several_calls(embedder: Embedder) -> None:
     assert [call.get("merchant") for call in calls] == ["Costa", "Nero"]
 
 
+@pytest.mark.parametrize(
+    ("message", "tools"),
+    [
+        ("my balance and last 2 transactions", ["balance", "transactions"]),
+        ("I lost my card in Paris, what should I do and how much is on my account?", ["report_card", "balance"]),
+        ("pay tom 20 and send 30 to mum", ["transfer", "transfer"]),
+        ("when is my next Netflix payment", ["standing_orders"]),
+        ("how much was in my savings at the end of October", ["balance"]),
+        ("total for Tesco in May", ["spending"]),
+        ("every payment to Tesco in May", ["transactions"]),
+        ("how do I set up a standing order", ["knowledge"]),
+    ],
+)
+def test_the_tools_of_a_message(embedder: Embedder, message: str, tools: list[str]) -> None:
+    assert [call["tool"] for call in proposed(embedder, message)] == tools
+
+
+def test_an_amount_of_two_payees_is_left_out(embedder: Embedder) -> None:
+    assert all("amount" not in call for call in proposed(embedder, "send mum and dad 20 or 30"))
+
+
+def test_what_the_last_message_says_replaces_what_was_said_before(embedder: Embedder) -> None:
+    calls = proposed(embedder, "list everything over £100 in October", "now under £5")
+    assert calls == [{"tool": "transactions", "period": "October", "maximum": "£5"}]
+    calls = proposed(embedder, "is it raining tomorrow", "how much did I spend at Costa in May")
+    assert calls == [{"tool": "spending", "merchant": "Costa", "period": "May"}]
+
+
 def test_a_follow_up_takes_what_it_lacks_from_before(embedder: Embedder) -> None:
     calls = proposed(embedder, "how much did i spend at costa in may", "and june?")
     assert calls == [{"tool": "spending", "merchant": "costa", "period": "june"}]

@@ -69,6 +69,15 @@ def test_a_customers_own_names_are_found_in_any_spelling() -> None:
     assert Slots("10 to priyanca deshmukh", ORDINARY, TODAY, names).read("transfer")["to"] == ["priyanca deshmukh"]
 
 
+def test_an_ordinary_word_is_a_name_only_where_a_name_can_be() -> None:
+    names = ("Three", "Costa", "Marks & Spencer", "EDF", "E.ON")
+    assert Slots("my last three payments", ORDINARY, TODAY, names).read("transactions")["merchant"] == []
+    assert Slots("what I paid to three", ORDINARY, TODAY, names).read("spending")["merchant"] == ["three"]
+    assert Slots("what did it cost", ORDINARY, TODAY, names).read("spending")["merchant"] == []
+    assert Slots("at marks and spencer", ORDINARY, TODAY, names).read("spending")["merchant"] == ["marks and spencer"]
+    assert Slots("EDF and E.ON, just tell me E.ON", ORDINARY, TODAY, names).read("spending")["merchant"] == ["E.ON"]
+
+
 def test_every_value_is_a_piece_of_the_message() -> None:
     for example in tellerchat.load(Understand, "train")[::5]:
         for call in example.calls:
