@@ -30,7 +30,9 @@ from bankllm.assistant.followups import is_follow_up
 from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding import rules
+from bankllm.assistant.understanding.completion import COMPLETED
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
+from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.assistant.wording.generating import GenerationFailed
 from bankllm.errors import LedgerError, ModelError
@@ -97,14 +99,16 @@ class Understanding:
             if call is None and is_yes(pending.message):
                 return [question]  # the yes is no answer to it, and not to what was proposed before it
             calls = [call] if call else []
+        said = "" if calls else pending.message
         if not calls:
             fixed = self._decided(pending) or language_reply(pending.message) or complaint_reply(pending.message)
             if fixed:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
             pending.decision, asked = self._in_context(pending, turns, encode)
             calls = self._calls(pending, turns, encode, day)
-        needs_names = any(call["tool"] in PLANS or call.keys() - WITHOUT_NAMES for call in calls)
-        ready = resolve(calls, self._view(pending.customer_id) if needs_names else CustomerView(), day)
+        needs_names = any(call["tool"] in PLANS.keys() | COMPLETED or call.keys() - WITHOUT_NAMES for call in calls)
+        view = self._view(pending.customer_id) if needs_names else CustomerView()
+        ready = resolve(calls, view, day, said)
         if [call["tool"] for call in calls] == ["card_status"] and _has_article(pending.decision):
             ready.append(ReadyCall("knowledge", {"article": pending.decision.intent}))  # and what to do about it
         items = [self._with_article(item, pending.decision, asked if len(ready) == 1 else "", encode) for item in ready]
@@ -143,7 +147,7 @@ class Understanding:
         decision = pending.decision
         if decision.intent in TOOLS and decision.intent not in TOOL_NAMES:
             return [{"tool": decision.intent}]  # a tool of another package
-        if is_no(pending.message) or rules.P["nothing"].fullmatch(pending.message):
+        if is_no(pending.message) or P["nothing"].fullmatch(pending.message):
             return [{"tool": "small_talk", "answer": pending.message}]
         messages = [*(turn.user_message for turn in reversed(turns[:MAX_EARLIER])), pending.message]
         if self.model is not None:

@@ -11,12 +11,14 @@ from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
 
 P = patterns("patterns")
+COMPLETED = frozenset(("balance", "spending", "transactions"))
+"""Tools whose calls are completed."""
 ACCOUNT = re.compile(rf"\b(?:{patterns('arguments')['account'].pattern})(?!\w)", re.IGNORECASE)
 
 
 def completed(call: Call, message: str, customer: CustomerView) -> Call:
     """Return the only call of a message with what else the message says about it."""
-    if call["tool"] not in ("balance", "spending", "transactions"):
+    if call["tool"] not in COMPLETED:
         return call
     added = {}
     if account := _account(message, customer):
