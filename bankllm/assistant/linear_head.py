@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from bankllm.errors import ModelError
 
 BUCKETS = 1024
-"""Hash buckets for words and pairs of words."""
+"""Hash buckets for words and pairs of words, unless a head needs more."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class LinearHead:
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
-def hashed_words(text: str) -> np.ndarray:
-    """Hash the words, pairs of words and question marks of a text to a vector of `BUCKETS` and of length 1."""
+def hashed_words(text: str, buckets: int = BUCKETS) -> np.ndarray:
+    """Hash the words, pairs of words and question marks of a text to a vector of `buckets` and of length 1."""
     words = ["^", *re.findall(r"[\w']+|[?!]", text.lower()), "$"]
-    vector = np.zeros(BUCKETS, dtype=np.float32)
+    vector = np.zeros(buckets, dtype=np.float32)
     for token in [*words, *map(" ".join, pairwise(words))]:
-        vector[zlib.crc32(token.encode()) % BUCKETS] = 1
+        vector[zlib.crc32(token.encode()) % buckets] = 1
     return vector / np.float32(np.sqrt(vector.sum()))

@@ -19,10 +19,13 @@ FOLDER = Path(__file__).parents[2] / "data" / "care"
 HEAD = FOLDER / "head.safetensors"
 KINDS: tuple[Distress, ...] = get_args(Distress)
 LABELS = ("ordinary", *KINDS)
-THRESHOLD = 0.35
-"""Probability of any distress from which a message gets the fixed reply; chosen by cross-validation."""
-WORD_WEIGHT = 2.0
-"""Length of the vector of words; embeddings have 1."""
+THRESHOLD = 0.5
+"""Probability of any distress from which a message gets the fixed reply: about 2 % of ordinary messages full of
+look-alikes reach it."""
+POSSIBLE = 0.1
+"""Probability from which the ordinary reply ends with the offer of a person."""
+BUCKETS = 8192
+"""Hash buckets for words and pairs of words."""
 _NUMBER = re.compile(r"[£€$]?\d[\d.,]*k?")
 
 
@@ -44,18 +47,19 @@ def _phrases() -> dict[Distress, re.Pattern[str]]:
 
 def features(message: str, vector: np.ndarray) -> np.ndarray:
     """(dim,) embedding of a message → (dim + words,) features."""
-    words = hashed_words(_NUMBER.sub(" NUM ", message.replace("’", "'")))
-    return np.concatenate([vector, WORD_WEIGHT * words]).astype(np.float32)
+    words = hashed_words(_NUMBER.sub(" NUM ", message.replace("’", "'")), BUCKETS)
+    return np.concatenate([vector, words]).astype(np.float32)
 
 
-def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> Distress | None:
-    """Return the kind of distress. Raises `ModelError` for an embedding of another model than the head's.
+def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> tuple[Distress | None, float]:
+    """Return the kind of distress, if any, and its probability, which is 1 for a certain phrase.
 
-    Certain phrases count before the head, which may miss them in a long message.
+    Raises `ModelError` for an embedding of another model than the head's. Certain phrases count before the head, which
+    may miss them in a long message.
     """
     for kind, phrase in _phrases().items():
         if phrase.search(message.replace("’", "'")):
-            return kind
+            return kind, 1.0
     head, row = head or packaged_head(), features(message, vector)
     if len(row) != head.weight.shape[1]:
         raise ModelError(
@@ -63,4 +67,5 @@ def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> 
             "numbers. Pass the embedding of that model, or run benchmarks/care.py --train with yours."
         )
     shares = head.probabilities(row[np.newaxis])[0]
-    return None if 1 - shares[0] < THRESHOLD else KINDS[int(shares[1:].argmax())]
+    distress = float(1 - shares[0])
+    return (KINDS[int(shares[1:].argmax())] if distress >= THRESHOLD else None), distress

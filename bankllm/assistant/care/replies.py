@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bankllm.assistant.care.detection import detect, texts
+from bankllm.assistant.care.detection import POSSIBLE, THRESHOLD, detect, texts
 from bankllm.settings import Distress
+
+OFFER = "If something weighs on you, or you do not feel safe, say “person”: somebody in our team will listen."
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,15 @@ def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, st
     `vector` is the message's embedding of MiniLM, (384,). `helplines` is the setting: kind of distress → name and
     number, for the sentence about whom the customer can call. Raises `ModelError` for another embedding.
     """
-    kind = detect(message, vector)
+    kind, _ = detect(message, vector)
     if kind is None:
         return None
     reply = texts()[kind]
     helpline = (helplines or {}).get(kind)
     parts = [reply["text"], *([reply["helpline"].format(helpline=helpline)] if helpline else []), reply["person"]]
     return CareReply(" ".join(parts), tuple(f"knowledge:{article}" for article in reply["articles"]))
+
+
+def care_offer(message: str, vector: np.ndarray) -> str:
+    """Return the sentence that ends the ordinary reply to a message of possible distress; otherwise an empty text."""
+    return OFFER if POSSIBLE <= detect(message, vector)[1] < THRESHOLD else ""
