@@ -1,12 +1,12 @@
 """Questions of customers, from the words to the amount: right, wrong, asked back, or handed over.
 
-    python benchmarks/customer_questions.py [--calls FILE] [--show]
+    python benchmarks/customer_questions.py [--engine rules|model] [--show]
 
 331 questions were written without sight of any training data (data/customer_questions.jsonl), and read by hand
 (data/customer_questions.toml). Each is asked by a customer of a generated ledger who has what the question names. The
-calls come from the rules; or with `--calls` from JSON Lines, one array of calls a question, as a language model wrote
-them. The right answer is computed by SQL from the reading. An answer is right if it has the same rows or sum; asked
-back is a question, or a reply that an argument fits nothing; handed over is every other tool.
+calls come from the rules or from the language model, without a deadline. The right answer is computed by SQL from the
+reading. An answer is right if it has the same rows or sum; asked back is a question, or a reply that an argument fits
+nothing; handed over is every other tool.
 """
 
 import argparse
@@ -26,15 +26,19 @@ from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, create_schem
 from bankllm.assistant.bank.ledger import TransactionQuery, open_bank
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.language_model import language_understanding
 from bankllm.assistant.understanding import amounts, rules
 from bankllm.assistant.understanding.resolve import CustomerView, resolve
 from bankllm.assistant.understanding.tool_head import ToolHead
+from bankllm.assistant.wording.generating import GenerationFailed
 from bankllm.evidence.statistics.statistic import wilson
+from bankllm.settings import get_settings
 from bankllm.vectors.embedder import Embedder
 
 DATA = Path(__file__).parent / "data"
 READINGS = tomllib.loads((DATA / "customer_questions.toml").read_text("utf-8"))
 TODAY: date = READINGS["today"]
+NO_DEADLINE_S = 600
 FIRST = date(2024, 1, 1)
 QUESTIONS = [json.loads(line) for line in (DATA / "customer_questions.jsonl").read_text("utf-8").splitlines()]
 AMOUNTS = (7.99, 12.99, 17.50, 25, 40, 63.20, 175, 320)
@@ -179,22 +183,30 @@ def outcome(bank: SQLiteBank, customer: str, means: dict[str, Any], ready: Seque
     return "right payments as another tool" if {tool, means["tool"]} == {"spending", "transactions"} else "wrong"
 
 
-def proposed(rows: Sequence[dict[str, Any]]) -> Iterator[list[Call]]:
+def proposed(engine: str) -> Iterator[list[Call]]:
+    """Yield the calls for each question; of what the model leaves unread, those of the rules, as in the service."""
     embedder, head = Embedder(), ToolHead.load()
-    for row in rows:
-        yield rules.propose([row["message"]], head, embedder.encode, TODAY, tuple(READINGS["counterparties"]))
+    changed = {"understanding": engine, "understanding_timeout_s": NO_DEADLINE_S}
+    model = language_understanding(get_settings().model_copy(update=changed))
+    for question in QUESTIONS:
+        try:
+            if model is not None:
+                yield model.calls([question["message"]])
+                continue
+        except GenerationFailed as failure:
+            print(f"read by rules ({failure.reason}): {question['message']}")
+        yield rules.propose([question["message"]], head, embedder.encode, TODAY, tuple(READINGS["counterparties"]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=Path, help="JSON Lines with the calls of each question")
+    parser.add_argument("--engine", choices=("rules", "model"), default="rules")
     parser.add_argument("--show", action="store_true", help="print the questions that are not right")
     arguments = parser.parse_args()
-    calls = map(json.loads, arguments.calls.read_text("utf-8").splitlines()) if arguments.calls else proposed(QUESTIONS)
     bank = ledger()
     views: dict[str, CustomerView] = {}
     counts: Counter[str] = Counter()
-    for row, found in zip(QUESTIONS, calls, strict=True):
+    for row, found in zip(QUESTIONS, proposed(arguments.engine), strict=True):
         customer = READINGS["accounts"].get(row["means"]["account"], ["", "Current account"])[1]
         view = views.setdefault(customer, CustomerView.of(bank, customer))
         ready = resolve(found, view, TODAY, row["message"])

@@ -3,7 +3,6 @@
     python benchmarks/understanding.py --train         # 5-fold cross-validation, then the packaged head
     python benchmarks/understanding.py --articles      # the packaged vectors of the articles, and their recall
     python benchmarks/understanding.py                 # the test set
-    python benchmarks/understanding.py --questions F   # JSON Lines of {"message", "means": {"tool", "period_words", …}}
 
 The figures are those of `bankllm.training.language_model.task_scores`, by which a language model is judged.
 """
@@ -18,7 +17,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from scipy import sparse
@@ -28,11 +26,10 @@ from sklearn.model_selection import KFold
 from bankllm.assistant import articles
 from bankllm.assistant.bank.tools import TOOL_NAMES, Call
 from bankllm.assistant.linear_head import LinearHead
-from bankllm.assistant.understanding import periods, rules, tool_head
+from bankllm.assistant.understanding import rules, tool_head
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.datasets import article_questions, tellerchat
 from bankllm.datasets.tellerchat import Understand
-from bankllm.errors import UsageError
 from bankllm.evidence.statistics.statistic import STATISTICS
 from bankllm.training.language_model import task_scores
 from bankllm.vectors.embedder import Embedder
@@ -123,39 +120,6 @@ def _phenomenon(row: Mapping[str, object]) -> str:
     return str(row["phenomenon"])
 
 
-def _days(words: str | None, today: date) -> object:
-    try:
-        return periods.period(words, today) if words else None
-    except UsageError as error:
-        return str(error)
-
-
-def questions(path: Path, head: ToolHead, embedder: Embedder) -> None:
-    """Print the shares of questions whose tool, period (as days), merchant and category are right."""
-    today, right = date.today(), Counter[str]()
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    for row in rows:
-        means: Mapping[str, str | None] = row["means"]
-        calls = rules.propose([row["message"]], head, embedder.encode, date.today())
-        call: Call = next(
-            (one for one in calls if one["tool"] == means["tool"]), calls[0] if calls else {"tool": "none"}
-        )
-        wanted, got = _days(means["period_words"], today), _days(call.get("period"), today)
-        names = [(means.get(name) or "").lower() for name in ("merchant", "category")]
-        found = [call.get(name, "").lower() for name in ("merchant", "category")]
-        checks = {
-            "tool": call["tool"] == means["tool"],
-            "period": got == wanted if wanted else call.get("period") == means["period_words"],
-            "merchant or category": found == names,
-            "period resolved": wanted is not None or means["period_words"] is None,
-        }
-        right.update(name for name, holds in checks.items() if holds)
-        right["tool, period, merchant or category"] += all(list(checks.values())[:3])
-        right["one call"] += len(calls) == 1
-    for name, count in right.items():
-        print(f"  {name:36}{count:4} of {len(rows)}  {count / len(rows):.3f}")
-
-
 def recall(embedder: Embedder) -> None:
     """Print the shares of the article questions that get a right article, a wrong one, and none."""
     search = articles.ArticleSearch(embedder)
@@ -172,7 +136,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--articles", action="store_true")
-    parser.add_argument("--questions", type=Path)
     arguments = parser.parse_args()
     embedder = Embedder()
     if arguments.train:
@@ -181,8 +144,6 @@ def main() -> None:
         articles.write(embedder)
         return recall(embedder)
     head = ToolHead.load()
-    if arguments.questions:
-        return questions(arguments.questions, head, embedder)
     examples = tellerchat.load(Understand, "test")
     results, times = [], []
     for example in examples:
