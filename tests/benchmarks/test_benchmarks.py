@@ -1,11 +1,11 @@
-"""Logic of the benchmarks, and a small run of `store_kill.py`."""
+"""Logic of the benchmarks, and small runs of `store_kill.py` and `actions.py`."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-from benchmarks import mutation, store_kill
+from benchmarks import actions, mutation, store_kill
 from tests.support import ROOT
 
 
@@ -28,3 +28,15 @@ def test_each_change_of_the_sample_is_valid_python() -> None:
         assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source)), change
     tests = " ".join(mutation.TARGETS.values()).split()
     assert [name for name in tests if not (ROOT / "tests" / name).exists()] == []
+
+
+@pytest.mark.slow
+def test_a_killed_process_books_a_transfer_once_or_not_at_all(tmp_path: Path) -> None:
+    total = actions.kill_rounds(tmp_path, 1)
+    assert total["killed"] > 12
+
+
+def test_nothing_that_is_said_or_sent_acts_without_a_confirmation() -> None:
+    seen = actions.converse(60)
+    assert seen["conversations"] >= 60
+    assert seen["booked"] > 5

@@ -74,6 +74,8 @@ def plan_set_limit(now: Situation, wanted: Wanted) -> Plan:
     if amount > MOST_LIMIT_MINOR:
         most = format_money(MOST_LIMIT_MINOR, card.currency)
         raise ActionRefused(f"A limit can be at most {most} a day.")
+    if amount == card.limit_minor:
+        raise ActionRefused(f"The limit of your {_named(card)} is that already.")
     old, new = (format_money(minor, card.currency) for minor in (card.limit_minor, amount))
     arguments = {"card_id": card.card_id, "amount_minor": amount, "currency": card.currency}
     text = f"Set the limit of your {_named(card)} to {new} a day, instead of {old}"

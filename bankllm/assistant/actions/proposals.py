@@ -12,9 +12,9 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -28,7 +28,7 @@ from bankllm.assistant.actions.cards import (
 )
 from bankllm.assistant.actions.plans import ActionRefused, Plan, Situation, Wanted
 from bankllm.assistant.actions.transfers import plan_cancel_transfer, plan_transfer
-from bankllm.assistant.bank.ledger import Bank
+from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.clock import today
 from bankllm.assistant.facts import ReadyCall
 from bankllm.errors import BankLLMError
@@ -87,14 +87,6 @@ class ActionClosed(BankLLMError):
     """The action cannot be confirmed or cancelled any more, or its digest differs. Nothing was changed by this call."""
 
 
-class ActingBank(Bank, Protocol):
-    """A bank whose ledger is an SQLite file that can be changed."""
-
-    def reading(self) -> AbstractContextManager[sqlite3.Connection]: ...
-
-    def writing(self) -> AbstractContextManager[sqlite3.Connection]: ...
-
-
 class Proposal(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -138,7 +130,7 @@ class ActionDesk:
     Each call raises `LedgerError` if the ledger cannot be used.
     """
 
-    def __init__(self, bank: ActingBank, settings: Settings) -> None:
+    def __init__(self, bank: SQLiteBank, settings: Settings) -> None:
         """Create the tables of `SCHEMA` if they are missing. Raises `UsageError` as `audit.audit_key` does."""
         self._bank, self.settings, self._clock = bank, settings, Clock()
         with bank.writing() as db:
