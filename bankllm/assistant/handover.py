@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict
 
 from bankllm.assistant.actions import audit
-from bankllm.assistant.actions.proposals import ActingBank
+from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.errors import BankLLMError
 from bankllm.settings import Settings
 from bankllm.util.redaction import mask
@@ -62,7 +62,7 @@ class HandOverDesk:
     Each call raises `LedgerError` if the ledger cannot be used.
     """
 
-    def __init__(self, bank: ActingBank, settings: Settings) -> None:
+    def __init__(self, bank: SQLiteBank, settings: Settings) -> None:
         """Create the tables of `SCHEMA` if they are missing. Raises `UsageError` as `audit.audit_key` does."""
         self._bank, self._clock = bank, Clock()
         with bank.writing() as db:

@@ -18,6 +18,7 @@ from bankllm import __version__
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.turn import ChatReply
 from bankllm.errors import StoreError
+from bankllm.serving.actions_api import actions_routes
 from bankllm.serving.auth import auth_enabled, check_auth_settings, customer_of, token_reader
 from bankllm.serving.bank_api import bank_routes
 from bankllm.serving.chat_api import chat_routes
@@ -93,6 +94,7 @@ def create_app(
     customer = customer_of(token)
     app.include_router(health_routes(current, metrics))
     app.include_router(chat_routes(current, token, limit))
+    app.include_router(actions_routes(current, token, limit))
     app.include_router(bank_routes(current, customer, limit))
     if auth_enabled(settings):
         app.include_router(handover_routes(current, token, settings))

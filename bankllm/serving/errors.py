@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bankllm.assistant.actions.proposals import ActionClosed, UnknownAction
 from bankllm.assistant.bank.ledger import UnknownCustomer
 from bankllm.assistant.batcher import Overloaded
 from bankllm.errors import BankLLMError, LedgerError, StoreError, UsageError
@@ -220,6 +221,10 @@ def problem_of(request_id: str, error: Exception) -> Problem:
             return problem(422, "The request is invalid; `errors` lists each fault.", faults)
         case UnknownCustomer():
             return problem(404, str(error))
+        case UnknownAction():
+            return problem(403, str(error))
+        case ActionClosed():
+            return problem(409, str(error))
         case Overloaded():
             return problem(503, str(error))
         case UsageError():

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
@@ -60,6 +60,12 @@ def _without_history(messages: object) -> object:
     return [m | {"content": None} if isinstance(m, dict) else m for m in messages[:-1]] + messages[-1:]
 
 
+def _none_of_the_clients(tools: list[Any] | None) -> list[Any] | None:
+    if tools:
+        raise ValueError("expected no tools: the assistant calls only its own tools, which /mcp offers; omit the field")
+    return tools
+
+
 class Part(BaseModel):
     type: Literal["text"]
     text: Annotated[str, StringConstraints(max_length=MAX_MESSAGE_CHARACTERS)]
@@ -78,6 +84,10 @@ Messages = Annotated[list[ChatMessage], Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
+NoTools = Annotated[list[Any] | None, AfterValidator(_none_of_the_clients)]
+"""Tools of a client would be called by nobody, so they are refused and not ignored."""
+
+
 class StreamOptions(BaseModel):
     include_usage: bool | None = False
 
@@ -91,6 +101,8 @@ class CompletionRequest(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = 1
+    tools: NoTools = None
+    functions: NoTools = None
 
 
 class EmbeddingRequest(BaseModel):
