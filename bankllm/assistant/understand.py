@@ -44,6 +44,8 @@ from bankllm.vectors.namespaces import Message
 
 VIEW_TTL_S, VIEWS_KEPT = 60.0, 4096
 """For how long, and of how many customers, the names of merchants, payees and cards are kept."""
+LATE_CARD = "card_arrival"
+"""Intent of customers whose card has not arrived: they get its status, and the article."""
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))
 """Parts of a call that name nothing of the customer's."""
 UNKNOWN = Facts(
@@ -92,27 +94,44 @@ class Understanding:
             self._withdraw(pending)
             return [Facts(cared.text, sources=cared.sources)]
         day, asked = today(self._settings), pending.message
-        calls: Sequence[Call] = []
-        if turns and turns[0].question:
-            question = Question(**json.loads(turns[0].question))
-            call = answered(question, pending.message, day)
-            if call is None and is_yes(pending.message):
-                return [question]  # the yes is no answer to it, and not to what was proposed before it
-            calls = [call] if call else []
-        said = "" if calls else pending.message
-        if not calls:
+        question = Question(**json.loads(turns[0].question)) if turns and turns[0].question else None
+        call = question and answered(question, pending.message, day)
+        if call:
+            calls: Sequence[Call] = [call]
+        elif question and is_yes(pending.message):
+            return [question]  # the yes is no answer to it, and not to what was proposed before it
+        else:
             fixed = self._decided(pending) or language_reply(pending.message) or complaint_reply(pending.message)
             if fixed:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
             pending.decision, asked = self._in_context(pending, turns, encode)
             calls = self._calls(pending, turns, encode, day)
+        items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
+        unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
+        if question and question.tool in PLANS and unsaid and "?" not in pending.message:
+            return [question]  # what was said is no other wish, and no answer either
+        return [] if items == [UNKNOWN] and pending.decision.alternatives else items
+
+    def _resolved(
+        self, calls: Sequence[Call], pending: PendingChat, asked: str, encode: Encode, day: date, said: str
+    ) -> list[Item]:
+        """Turn the words of the calls into values, and choose articles.
+
+        `asked` is the text that the message asks; `said` is the message, from which calls are completed.
+        """
         needs_names = any(call["tool"] in PLANS.keys() | COMPLETED or call.keys() - WITHOUT_NAMES for call in calls)
         view = self._view(pending.customer_id) if needs_names else CustomerView()
         ready = resolve(calls, view, day, said)
-        if [call["tool"] for call in calls] == ["card_status"] and _has_article(pending.decision):
-            ready.append(ReadyCall("knowledge", {"article": pending.decision.intent}))  # and what to do about it
-        items = [self._with_article(item, pending.decision, asked if len(ready) == 1 else "", encode) for item in ready]
-        return [] if items == [UNKNOWN] and pending.decision.alternatives else items
+        decision = pending.decision
+        off_topic = decision.intent == "out_of_scope" and decision.confidence >= CLEAR and not decision.alternatives
+        if off_topic and len(ready) == 1 and isinstance(ready[0], Question):
+            ready = [ReadyCall("knowledge", {"article": "out_of_scope"})]
+        if decision.intent == LATE_CARD and [call["tool"] for call in calls] == ["card_status"]:
+            ready.append(ReadyCall("knowledge", {"article": LATE_CARD}))  # what to do about it
+        texts = [asked] if len(ready) == 1 else []
+        if texts and pending.turns and asked == pending.message:
+            texts.append(mask(f"{pending.turns[0].user_message} {asked}"))
+        return [self._with_article(item, decision, texts, encode) for item in ready]
 
     def forget_view(self, customer_id: str) -> None:
         """Read the customer's names again, after an action may have changed them."""
@@ -156,12 +175,14 @@ class Understanding:
                 return self.model.calls(messages)
             except GenerationFailed as failure:
                 pending.understood_by, pending.understanding_fallback = "rules", failure.reason
-        if decision.intent == "card_arrival" and decision.confidence >= CLEAR:
+        if decision.intent == LATE_CARD and decision.confidence >= CLEAR:
             return [{"tool": "card_status"}]  # and not a new card
         names = self._names(pending.customer_id)
         found: list[Call] = []
         if self._fits:
             found = rules.propose(messages, self._head, lambda texts: _vectors(encode(texts)), day, names)
+        if decision.intent == "human_agent" and all(call["tool"] in ("knowledge", "small_talk") for call in found):
+            found = []
         if found or decision.alternatives:
             return found
         return rules.read(tool_of(decision.intent), messages, self._head.ordinary, day, names)
@@ -177,23 +198,22 @@ class Understanding:
         clearer = not together.alternatives and together.confidence > alone.confidence
         return (together if clearer else alone), (text if clearer or is_follow_up(pending.message) else pending.message)
 
-    def _with_article(self, item: ReadyCall | Question, decision: Decision, asked: str, encode: Encode) -> Item:
+    def _with_article(self, item: ReadyCall | Question, decision: Decision, texts: list[str], encode: Encode) -> Item:
         """Choose the article of a knowledge call: that of a sure intent, else the best one for the question.
 
-        `asked` is the text that the message asks; empty if the call is one of several, and has its own question.
+        `texts` are what to search, the second one if nothing fits the first; empty if the call is one of several.
         """
         if not isinstance(item, ReadyCall) or item.tool != "knowledge" or "article" in item.arguments:
             return item
-        if asked and decision.confidence >= CLEAR and _has_article(decision):
+        if texts and decision.confidence >= CLEAR and _has_article(decision):
             return replace(item, arguments={**item.arguments, "article": decision.intent})
-        asked = asked or item.arguments["question"]
-        found = self.articles.best(asked, encode([asked])[0].vector)
-        if found is None and decision.intent == "out_of_scope" and not decision.alternatives:
+        for text in texts or [item.arguments["question"]]:
+            if found := self.articles.best(text, encode([text])[0].vector):
+                sure = found.score >= LIKELY
+                return replace(item, arguments={**item.arguments, "article": found.article, "sure": sure})
+        if decision.intent == "out_of_scope" and not decision.alternatives:
             return replace(item, arguments={**item.arguments, "article": "out_of_scope"})
-        if found is None:
-            return UNKNOWN
-        sure = found.score >= LIKELY
-        return replace(item, arguments={**item.arguments, "article": found.article, "sure": sure})
+        return UNKNOWN
 
     def _names(self, customer_id: str) -> list[str]:
         """Names of merchants and payees; none if the ledger fails, which the tools then say."""

@@ -1,12 +1,15 @@
 """The chat page in a real browser: Debian's Chromium, driven by Playwright, against a real uvicorn on loopback."""
 
+import re
 import shutil
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.settings import Settings
 from tests.support.live_server import served
+from tests.support.said import said
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -56,6 +59,35 @@ def test_conversation_by_keyboard_on_a_small_dark_screen(page):
     expect(page.locator("#message")).to_be_focused()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.external_requests == page.errors == []
+
+
+def test_an_action_is_confirmed_with_its_button(page, engine):
+    engine.understanding.model = LanguageUnderstanding(said('[{"tool":"transfer","amount":"£50","to":"Mum"}]'), None)
+    before = engine.bank.accounts("CUST001")[0].balance_minor
+    page.keyboard.type("transfer £50 to Mum")
+    page.keyboard.press("Enter")
+    group = page.get_by_role("group", name="Confirm this action")
+    expect(group.get_by_role("button")).to_have_text(["Yes", "No"])
+    page.get_by_role("button", name="Yes").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant").last).to_contain_text("Done: Transfer £50.00")
+    expect(page.get_by_role("button", name="Yes")).to_have_count(0)
+    assert engine.bank.accounts("CUST001")[0].balance_minor == before - 5000
+    assert page.errors == []
+
+
+def test_spending_is_shown_as_a_chart_a_table_and_what_was_understood(page, engine):
+    engine.understanding.model = LanguageUnderstanding(
+        said('[{"tool":"spending","category":"groceries","period":"last 3 months"}]'), None
+    )
+    page.fill("#message", "groceries in the last 3 months")
+    page.keyboard.press("Enter")
+    answer = page.locator(".assistant").last
+    expect(answer.get_by_role("list", name="Understood as")).to_contain_text("spending · groceries")
+    expect(answer.get_by_role("img", name=re.compile("By month: .*£"))).to_be_visible()
+    answer.locator("summary", has_text="payments").click()
+    assert answer.locator("tbody tr").count() > 5
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_text_is_never_interpreted_as_markup(page):

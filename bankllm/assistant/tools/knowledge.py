@@ -11,10 +11,11 @@ ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a p
 def look_up(request: Request, bank: Bank) -> Facts:
     id_ = request.call.arguments["article"]
     article = load_knowledge()[id_]
-    text, sources = article.answer, (f"knowledge:{id_}",)
+    text, sources = article.answer, [f"knowledge:{id_}"]
     if not request.call.arguments.get("sure", True):
         text = f"I am not certain that this is your question. About “{article.title}”: {text}"
     if request.earlier is not None and id_ == request.intent:
-        text, sources = f"{text} {ASKED_BEFORE}", (*sources, f"memory:{request.earlier.id}")
+        text = f"{text} {ASKED_BEFORE}"
+        sources.append(f"memory:{request.earlier.id}")
     result = {"article": id_, "title": article.title, "updated": article.updated}
-    return Facts(text, (f"About “{article.title}”: {article.answer}",), sources, result=result)
+    return Facts(text, (f"About “{article.title}”: {article.answer}",), tuple(sources), result=result)

@@ -119,6 +119,7 @@ function understood(calls) {
   const list = element("ul", "chips");
   list.setAttribute("aria-label", "Understood as");
   for (const { tool, arguments: given, result } of calls) {
+    if (tool === "small_talk") continue;
     const values = [result?.title, given.merchant, given.category, given.kind];
     if (given.date) values.push(day(given.date));
     if (given.date_from || given.date_to)
@@ -196,7 +197,7 @@ function complete(bubble, answer) {
   const withTable = answer.calls.some((call) => COLUMNS[call.tool] && call.result?.rows?.length > 1);
   const lines = answer.reply.split("\n").filter((line) => !withTable || !/^(- |… and )/.test(line));
   bubble.textContent = "";
-  if (answer.calls.length) bubble.append(understood(answer.calls));
+  if (answer.calls.some((call) => call.tool !== "small_talk")) bubble.append(understood(answer.calls));
   bubble.append(element("p", "text", lines.join("\n").replace(/\n{3,}/g, "\n\n")));
   for (const call of answer.calls) bubble.append(...shownResult(call));
   const action = answer.pending_action;
