@@ -11,6 +11,7 @@ from bankllm.settings import Settings
 from tests.support.live_server import served
 from tests.support.said import said
 
+expect.set_options(timeout=30_000)  # a busy machine is slow
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,

@@ -77,7 +77,8 @@ def _by_clause(
     """Return several tools with the part of the message that asks for each; None if the message has one wish."""
     message = messages[-1]
     clauses = [part for part in P["clause"].split(message) if len(part.split()) > 1]
-    if not 1 < len(clauses) <= MAX_CLAUSES:
+    possible = {TOOL_NAMES[tool] for tool in np.flatnonzero(whole[:-1] > CLAUSE_WHOLE)}
+    if not 1 < len(clauses) <= MAX_CLAUSES or not (len(possible) > 1 or "transfer" in possible):
         return None
     said: list[tuple[int, str]] = []
     rows = head.probabilities([[*messages[:-1], clause] for clause in clauses], embed)
