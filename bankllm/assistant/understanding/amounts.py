@@ -2,6 +2,7 @@
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from text_to_num import alpha2digit
@@ -18,6 +19,11 @@ _AMOUNT = re.compile(
     r"(?: (?:and )?(\d\d?)(?: cents?| pence| p)?)?(?: ([A-Z]{3}))?(?:/-)?"
 )
 
+_CURRENCIES = {
+    code: re.compile(rf"(?<![^\W\d_])(?:{names})(?![^\W\d_])") for code, names in WORDS["currencies"].items()
+}
+_SLANG = {re.compile(rf"\b(?:an? )?{slang}\b"): digits for slang, digits in WORDS["slang"].items()}
+
 
 class Money(NamedTuple):
     amount_minor: int
@@ -32,6 +38,7 @@ def limit(words: str) -> int | None:
     return int(digits) if re.fullmatch(r"[0-9]{1,6}", digits) and int(digits) else None
 
 
+@lru_cache(4096)
 def amount(words: str) -> Money | None:
     """Return the amount. Raises `UsageError` if it is not positive, too large, or has too many decimals."""
     text = " ".join(words.lower().replace("’", "'").split())
@@ -40,8 +47,10 @@ def amount(words: str) -> Money | None:
     named_cents = re.search(r"(?:\d|\b)(?:p|pence|cents?|c)$", text)
     only_cents = re.fullmatch(r"\w+ ?(?:p|pence|cents?|c)", text)
     text = _digits(re.sub(r"half an? (?=grand|thousand)", "0.5 ", re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text)))
-    for code, names in WORDS["currencies"].items():
-        text = re.sub(rf"(?<![^\W\d_])(?:{names})(?![^\W\d_])", f" {code} ", text)
+    if not re.search(r"\d", text):
+        return None
+    for code, pattern in _CURRENCIES.items():
+        text = pattern.sub(f" {code} ", text)
     match = _AMOUNT.fullmatch(
         re.sub(r" (?:cents?|c)$", "" if only_cents else r"\g<0>", " ".join(text.split())).strip(".")
     )
@@ -66,8 +75,8 @@ def amount(words: str) -> Money | None:
 
 def _digits(text: str) -> str:
     """Replace numbers in words by digits."""
-    for slang, digits in WORDS["slang"].items():
-        text = re.sub(rf"\b(?:an? )?{slang}\b", digits, text)
+    for slang, digits in _SLANG.items():
+        text = slang.sub(digits, text)
     text = _SCALED.sub(_multiply, re.sub(rf"\ban? (?=(?:{_SCALE})\b)", "one ", text))
     return _SCALED.sub(_multiply, alpha2digit(text, "en", threshold=0)).strip()
 

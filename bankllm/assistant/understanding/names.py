@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
 from rapidfuzz import fuzz
 
@@ -20,17 +21,32 @@ def fitting(words: str, names: Iterable[str], *, partial: bool = True, typos: bo
     Case, accents, apostrophes and spaces do not count. Equal names come before names with more words ("Octopus Energy"
     for "octopus", if `partial`), and these before spelling errors ("Greggs" for "gregs", if `typos`).
     """
-    wanted, tokens = _full(words), _tokens(_full(words))
-    keys = {name: _full(name) for name in dict.fromkeys(names)}
-    tests: tuple[Callable[[str], bool], ...] = (
-        lambda key: key == wanted,
-        lambda key: "".join(_tokens(key)) == "".join(tokens),
-        lambda key: partial and set(tokens) <= set(key.split()),
-        lambda key: typos and _same("".join(_tokens(key)), "".join(tokens)),
-        lambda key: partial and typos and all(any(_same(part, token) for part in key.split()) for token in tokens),
+    wanted = _full(words)
+    tokens = _tokens(wanted)
+    joined, parts = "".join(tokens), set(tokens)
+    tests: tuple[Callable[[_Name], bool], ...] = (
+        lambda name: name.full == wanted,
+        lambda name: name.joined == joined,
+        lambda name: partial and parts <= name.parts,
+        lambda name: typos and _same(name.joined, joined),
+        lambda name: partial and typos and all(any(_same(part, token) for part in name.parts) for token in tokens),
     )
-    found = ([name for name, key in keys.items() if test(key)] for test in tests[: len(tests) if tokens else 1])
+    known = _known(tuple(names))
+    found = ([name.written for name in known if test(name)] for test in tests[: len(tests) if tokens else 1])
     return next(filter(None, found), [])
+
+
+class _Name(NamedTuple):
+    written: str
+    full: str
+    joined: str
+    parts: frozenset[str]
+
+
+@lru_cache(4096)
+def _known(names: tuple[str, ...]) -> tuple[_Name, ...]:
+    keys = {name: _full(name) for name in names}
+    return tuple(_Name(name, key, "".join(_tokens(key)), frozenset(key.split())) for name, key in keys.items())
 
 
 @lru_cache(8192)
