@@ -15,6 +15,7 @@ from bankllm.vectors.rows import Match
 BETWEEN = "\n\n"
 """Between two parts of a reply."""
 ONE_AT_A_TIME = "I ask about one thing at a time. Once this is settled, tell me again about the rest."
+WITHDRAWN = "I have not done this: {}. Tell me what you would like instead."
 SHOWN = {"action_id", "text", "digest", "expires_at", "tool", "arguments"}
 Part = tuple[Request, Facts]
 
@@ -27,6 +28,10 @@ def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Matc
     items = pending.items or [ask_back(pending.decision.alternatives, earlier)]
     asking = [item for item in items if _asks(item)]
     later = [Facts(ONE_AT_A_TIME)] if asking[1:] else []
+    if pending.withdrawn and not any(not isinstance(item, Facts) and item.tool in PLANS for item in asking):
+        asks = "?" in pending.message  # an article for "no, the other one" answers another question
+        items = [item for item in pending.items if asks or isinstance(item, Facts) or item.tool != "knowledge"]
+        later = [Facts(WITHDRAWN.format(pending.withdrawn))]
     parts: list[Part] = []
     for item in [*(item for item in items if not _asks(item)), *asking[:1], *later]:
         call = item if isinstance(item, ReadyCall) else ReadyCall("")

@@ -132,6 +132,8 @@ class PendingChat:
     unavailable: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     reply: Reply | None = None
+    withdrawn: str = ""
+    """Text of the action that this message cancelled, because it is neither a yes nor a no."""
     _stages: dict[str, float] = field(default_factory=dict)
     _last: float = 0.0
 

@@ -13,7 +13,7 @@ from threading import Lock
 import numpy as np
 from cachetools import TTLCache
 
-from bankllm.assistant.actions.proposals import PLANS, ActionDesk
+from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk
 from bankllm.assistant.actions.replies import answered as decide_action
 from bankllm.assistant.actions.words import is_no, is_yes
 from bankllm.assistant.articles import LIKELY, ArticleSearch
@@ -85,7 +85,8 @@ class Understanding:
     def items(self, pending: PendingChat, encode: Encode) -> list[Item]:
         """Return what to answer, in this order; empty if the message is not understood.
 
-        Sets `pending.decision`, and `pending.kept` of what is not stored.
+        Sets `pending.decision`, `pending.kept` of what is not stored, and `pending.withdrawn`: a message that is neither
+        a yes nor a no cancels what waits for one, so that a later yes never means what the customer has corrected.
         """
         turns, (encoded,) = pending.turns, encode([pending.message])
         pending.decision = decide(encoded.probabilities, self._artifact)
@@ -93,6 +94,8 @@ class Understanding:
             pending.decision, pending.kept = Decision(cared.intent), False
             self._withdraw(pending)
             return [Facts(cared.text, sources=cared.sources)]
+        if not (is_yes(pending.message) or is_no(pending.message)):
+            pending.withdrawn = self._withdraw(pending)
         day, asked = today(self._settings), pending.message
         question = Question(**json.loads(turns[0].question)) if turns and turns[0].question else None
         call = question and answered(question, pending.message, day)
@@ -145,10 +148,17 @@ class Understanding:
         except ModelError:
             return None
 
-    def _withdraw(self, pending: PendingChat) -> None:
-        """Cancel what waits for a yes: a customer in distress may act for somebody else."""
-        if self._desk and (waiting := self._desk.pending(pending.customer_id, pending.conversation_id)):
-            self._desk.cancel(waiting.customer_id, waiting.action_id, waiting.digest)
+    def _withdraw(self, pending: PendingChat) -> str:
+        """Cancel what waits for a yes, and return its text; empty if nothing waits."""
+        if not (self._desk and pending.continues) or pending.rights == "read":
+            return ""
+        waiting = self._desk.pending(pending.customer_id, pending.conversation_id)
+        if waiting is None:
+            return ""
+        try:
+            return self._desk.cancel(waiting.customer_id, waiting.action_id, waiting.digest).text
+        except ActionClosed:  # it was confirmed or expired in the meantime
+            return ""
 
     def _decided(self, pending: PendingChat) -> Facts | None:
         """Confirm or cancel what was proposed, if the message is a yes or a no."""
