@@ -43,7 +43,8 @@ def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Matc
 
 def hands_over(pending: PendingChat) -> bool:
     """Whether a person takes over: the customer wants one, is in distress, or was not understood."""
-    return not pending.items or not pending.kept or any(call.tool == "human_agent" for call in pending.calls)
+    lost = not pending.items and not pending.withdrawn
+    return lost or not pending.kept or any(call.tool == "human_agent" for call in pending.calls)
 
 
 def worded(responder: Responder, parts: list[Part]) -> Iterator[str | Reply]:

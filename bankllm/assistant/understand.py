@@ -85,8 +85,8 @@ class Understanding:
     def items(self, pending: PendingChat, encode: Encode) -> list[Item]:
         """Return what to answer, in this order; empty if the message is not understood.
 
-        Sets `pending.decision`, `pending.kept` of what is not stored, and `pending.withdrawn`: a message that is neither
-        a yes nor a no cancels what waits for one, so that a later yes never means what the customer has corrected.
+        Sets `pending.decision`, `pending.kept` of what is not stored, and `pending.withdrawn`: a message that is no yes
+        and no no cancels what waits for one, so that a later yes never means what the customer has corrected.
         """
         turns, (encoded,) = pending.turns, encode([pending.message])
         pending.decision = decide(encoded.probabilities, self._artifact)
@@ -109,6 +109,8 @@ class Understanding:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
             pending.decision, asked = self._in_context(pending, turns, encode)
             calls = self._calls(pending, turns, encode, day)
+            if pending.withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
+                return []  # “actually cancel that” means what was proposed, and no other transfer
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
         if question and question.tool in PLANS and unsaid and "?" not in pending.message:

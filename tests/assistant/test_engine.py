@@ -285,6 +285,15 @@ def test_an_action_is_asked_about_proposed_and_done_once(engine: ChatEngine) -> 
     assert balance() == before - 5000
 
 
+@pytest.mark.parametrize("between", ["no wait, the other way round", "actually cancel that", "my balance?", "🤔"])
+def test_a_yes_after_another_message_books_nothing(engine: ChatEngine, between: str) -> None:
+    accounts = engine.bank.accounts("CUST001")
+    assert engine.chat("move £200 from savings to current", "CUST001", "talk").pending_action is not None
+    assert "I have not done this" in engine.chat(between, "CUST001", "talk").reply
+    assert "nothing was done" in engine.chat("yes", "CUST001", "talk").reply
+    assert engine.bank.accounts("CUST001") == accounts
+
+
 def test_a_customer_in_distress_gets_a_person_and_what_waited_is_withdrawn(engine: ChatEngine) -> None:
     assert engine.actions is not None
     assert engine.handovers is not None
