@@ -33,9 +33,13 @@ C = 30.0
 
 
 def read(name: str) -> list[tuple[str, str]]:
-    """Return (message, kind) of a file; a message without a kind is ordinary."""
+    """Return (message, kind) of a file; a message without a kind is ordinary.
+
+    Messages of the kind `contested` are left out: their author meant them as questions to an article, but they tell of
+    a death, a scam under way, abuse or unpaid bills.
+    """
     rows = [json.loads(line) for line in (DATA / name).read_text("utf-8").splitlines()]
-    return [(row["text"], row.get("kind", "ordinary")) for row in rows]
+    return [(row["text"], row.get("kind", "ordinary")) for row in rows if row.get("kind") != "contested"]
 
 
 def other_ordinary(split: str) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "data" / "care"
 HEAD = FOLDER / "head.safetensors"
 KINDS: tuple[Distress, ...] = get_args(Distress)
 LABELS = ("ordinary", *KINDS)
-THRESHOLD = 0.5
+THRESHOLD = 0.44
 """Probability of any distress from which a message gets the fixed reply: about 2 % of ordinary messages full of
 look-alikes reach it."""
 POSSIBLE = 0.1
