@@ -18,6 +18,8 @@ ACCOUNT = re.compile(rf"\b(?:{patterns('arguments')['account'].pattern})(?!\w)",
 
 def completed(call: Call, message: str, customer: CustomerView) -> Call:
     """Return the only call of a message with what else the message says about it."""
+    if call["tool"] == "report_card" and not P["stolen"].search(message) and not P["lost"].search(message):
+        return {name: value for name, value in call.items() if name != "kind"}  # which of both was not said
     if call["tool"] not in COMPLETED:
         return call
     added = {}
@@ -28,6 +30,13 @@ def completed(call: Call, message: str, customer: CustomerView) -> Call:
         if bool(incoming) != bool(outgoing):
             added["direction"] = "in" if incoming else "out"
     return {**added, **call} | ({"account": added["account"]} if _is_longer(added, call) else {})
+
+
+def with_currency(call: Call, message: str) -> Call:
+    """Return the call with the word after its amount if that may be another currency: "0.5 BTC" is not 0.5 pounds."""
+    amount = re.escape(call.get("amount", ""))
+    found = re.search(rf"(?<!\w){amount} ?(?:{P['maybe_currency'].pattern})(?!\w)", message) if amount else None
+    return {**call, "amount": found[0]} if found else call
 
 
 def _account(message: str, customer: CustomerView) -> str | None:

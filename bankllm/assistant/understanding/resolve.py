@@ -10,7 +10,7 @@ from datetime import date
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding import patterns, readers
-from bankllm.assistant.understanding.completion import completed
+from bankllm.assistant.understanding.completion import completed, with_currency
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
 
@@ -19,7 +19,7 @@ __all__ = ["CustomerView", "answered", "resolve"]
 REQUIRED = {
     "freeze_card": ("card",),
     "unfreeze_card": ("card",),
-    "report_card": ("card",),
+    "report_card": ("kind", "card"),
     "replace_card": ("card",),
     "set_limit": ("card", "amount"),
     "transfer": ("amount", "to"),
@@ -43,7 +43,7 @@ def resolve(
     if len(calls) == 1 and message:
         calls = [completed(calls[0], message, customer)]
     ready: list[ReadyCall | Question] = []
-    for call in calls:
+    for call in [with_currency(call, message) for call in calls]:
         if (found := _resolved(call, customer, today)) not in ready:
             ready.append(found)
     return ready
@@ -79,6 +79,9 @@ def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Qu
             return Question(call["tool"], slot, str(ask), ask.options, call)
         except Unread as error:
             unread.append(str(error))
+    if call["tool"] == "spending" and not unread and not values.keys() - {"direction"}:
+        text = "For which days do you want to know it? For example: this month, October, or since 1 March."
+        return Question("spending", "period", text, call=call)
     if call["tool"] in ("spending", "transactions") and values.get("category") in INCOME:
         values.setdefault("direction", "in")
     return ReadyCall(call["tool"], values, tuple(unread))
@@ -92,6 +95,8 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
         return readers.card(words, customer, USABLE.get(tool, ("active", "frozen")))
     if slot == "to":
         return readers.payee(words, customer)
+    if words is None and slot == "kind":
+        raise Ask("What happened to the card?", ("lost", "stolen"))
     if words is None:
         raise Ask("How much do you want to transfer?" if tool == "transfer" else "What is the new limit?")
     read: dict[str, Callable[[], Values]] = {

@@ -103,6 +103,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
     """
     if tool not in LOOK_UPS or R["how_to"].search(message):
         return tool
+    if tool == "knowledge" and R["transfer"].search(message):
+        return "transfer"
     if named := next((one for one in ("standing_orders", "account_details") if R[one].search(message)), None):
         return named
     if R["balance"].search(message) and not R["moved"].search(message):

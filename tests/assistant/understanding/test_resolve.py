@@ -35,7 +35,7 @@ def one(customer: CustomerView, today: date, tool: str, **words: str) -> ReadyCa
         ("spending", {"category": "nandos"}, {"merchant": "Nando's"}),
         ("spending", {"category": "pubs", "merchant": "spoons"}, {"merchant": "Wetherspoon"}),
         ("spending", {"account": "joint", "direction": "in"}, {"account_id": "A3", "direction": "in"}),
-        ("spending", {"account": "all my accounts"}, {}),
+        ("spending", {"account": "all my accounts", "category": "petrol"}, {"category": "fuel"}),
         ("balance", {"account": "main account"}, {"account_id": "A1"}),
         ("balance", {"account": "ending 5672"}, {"account_id": "A2"}),
         ("balance", {"account": "euro account"}, {"account_id": "A4"}),
@@ -117,6 +117,8 @@ def test_a_reading_tool_says_what_fits_nothing(
         ("transfer", {"amount": "5", "to": "mum", "date": "31 June"}, "date", "June 2027 has no day 31", 0),
         ("transfer", {"amount": "5", "to": "savings", "from_": "savings"}, "from", "stay in the same account", 0),
         ("transfer", {"amount": "5", "to": "mum", "from_": "isa"}, "from", "Which account do you mean by “isa”", 4),
+        ("report_card", {"card": "visa"}, "kind", "What happened to the card: lost or stolen?", 2),
+        ("spending", {"direction": "in"}, "period", "For which days do you want to know it?", 0),
         ("freeze_card", {"card": "amex"}, "card", "Which card do you mean by “amex”: Visa Debit ending 4242 or", 2),
         ("set_limit", {"card": "visa"}, "amount", "What is the new limit?", 0),
     ],
@@ -188,6 +190,25 @@ def test_a_call_is_completed_from_its_message(
 ) -> None:
     assert resolve([{"tool": tool}], customer, today, message) == [ReadyCall(tool, arguments)]
     assert resolve([{"tool": tool}, {"tool": "small_talk"}], customer, today, message)[0] == ReadyCall(tool, {})
+
+
+@pytest.mark.parametrize("message", ["send 0.5 BTC to mum", "send 0.5 bitcoin to mum", "0.5CHF to mum"])
+def test_an_unknown_currency_is_asked_and_never_taken_for_another(
+    customer: CustomerView, today: date, message: str
+) -> None:
+    (found,) = resolve([{"tool": "transfer", "amount": "0.5", "to": "mum"}], customer, today, message)
+    assert isinstance(found, Question)
+    assert "Which amount do you mean by “0.5" in found.text
+
+
+def test_lost_or_stolen_is_asked_where_it_was_not_said(customer: CustomerView, today: date) -> None:
+    call = {"tool": "report_card", "kind": "lost", "card": "visa"}
+    assert resolve([call], customer, today, "I lost my visa") == [
+        ReadyCall("report_card", {"kind": "lost", "card_id": "C1"})
+    ]
+    (question,) = resolve([call], customer, today, "I need to report my visa")
+    assert isinstance(question, Question)
+    assert answered(question, "it was stolen", today) == {**call, "kind": "stolen"}
 
 
 def test_equal_calls_are_one(customer: CustomerView, today: date) -> None:

@@ -50,6 +50,7 @@ def test_several_wishes_are_several_calls(embedder: Embedder) -> None:
         ("total for Tesco in May", ["spending"]),
         ("every payment to Tesco in May", ["transactions"]),
         ("how do I set up a standing order", ["knowledge"]),
+        ("transfer money to mum", ["transfer"]),
     ],
 )
 def test_the_tools_of_a_message(embedder: Embedder, message: str, tools: list[str]) -> None:
