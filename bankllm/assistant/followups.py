@@ -4,9 +4,17 @@ import re
 
 MAX_TRANSACTIONS = 20
 """Maximum number of transactions per reply."""
+COMPLETE_WORDS = 4
+"""Words of the shortest message that is read without the ones before it."""
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 _CONTINUATION = re.compile(r"^\W*(and|also|what about|how about|same|then|plus)\b", re.IGNORECASE)
+_REFERS = re.compile(
+    r"\b(?:it|its|that|this|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"
+    r"|rather|sorry|actually|no|not|mean|meant|make|only|just|already|more|rest)\b",
+    re.IGNORECASE,
+)
+"""Words that refer to an earlier message, or correct it."""
 _NUMBER = rf"(?P<count>\d{{1,3}}|{'|'.join(WORDS)})"
 _LATEST = r"(?:last|latest|most recent|recent|past|previous|newest)"
 _TRANSACTIONS = r"(?:transactions?|payments?|purchases?|bookings?|entries|movements?)"
@@ -24,6 +32,11 @@ _SINGLE = re.compile(
 def is_follow_up(message: str) -> bool:
     """Whether a message begins like the continuation of another one (“and”, “what about”, …)."""
     return _CONTINUATION.match(message) is not None
+
+
+def stands_alone(message: str) -> bool:
+    """Whether a message can be read without the ones before it: it is no fragment, and refers to nothing else."""
+    return len(message.split()) >= COMPLETE_WORDS and not is_follow_up(message) and not _REFERS.search(message)
 
 
 def wanted_count(message: str, default: int) -> int:

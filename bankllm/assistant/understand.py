@@ -26,7 +26,7 @@ from bankllm.assistant.care.replies import CareReply, care_reply
 from bankllm.assistant.clock import today
 from bankllm.assistant.decision import CLEAR, SMALL_TALK, Decision, decide
 from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, tool_of
-from bankllm.assistant.followups import is_follow_up
+from bankllm.assistant.followups import is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding import rules
@@ -192,7 +192,13 @@ class Understanding:
         names = self._names(pending.customer_id)
         found: list[Call] = []
         if self._fits:
-            found = rules.propose(messages, self._head, lambda texts: _vectors(encode(texts)), day, names)
+
+            def embed(texts: Sequence[str]) -> np.ndarray:
+                return np.stack([each.vector for each in encode(texts)])
+
+            if stands_alone(pending.message):
+                found = rules.propose(messages[-1:], self._head, embed, day, names)
+            found = found or rules.propose(messages, self._head, embed, day, names)
         if decision.intent == "human_agent" and all(call["tool"] in ("knowledge", "small_talk") for call in found):
             found = []
         if found or decision.alternatives:
@@ -247,7 +253,3 @@ class Understanding:
 
 def _has_article(decision: Decision) -> bool:
     return not decision.alternatives and decision.intent in load_knowledge().keys() - SMALL_TALK
-
-
-def _vectors(encoded: Sequence[Encoded]) -> np.ndarray:
-    return np.stack([each.vector for each in encoded])
