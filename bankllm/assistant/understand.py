@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -44,6 +45,10 @@ from bankllm.vectors.namespaces import Message
 
 VIEW_TTL_S, VIEWS_KEPT = 60.0, 4096
 """For how long, and of how many customers, the names of merchants, payees and cards are kept."""
+WANTS_PERSON = re.compile(
+    r"\b(?:give|get|want|need|talk|speak|chat|connect)\b.{0,20}\b(?:human|person|agent|advis[eo]r|operator)\b",
+    re.IGNORECASE,
+)
 LATE_CARD = "card_arrival"
 """Intent of customers whose card has not arrived: they get its status, and the article."""
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))
@@ -129,9 +134,11 @@ class Understanding:
         ready = resolve(calls, view, day, said)
         decision = pending.decision
         off_topic = decision.intent == "out_of_scope" and decision.confidence >= CLEAR and not decision.alternatives
-        if off_topic and len(ready) == 1 and isinstance(ready[0], Question):
+        asks = bool(pending.turns and pending.turns[0].question)
+        if off_topic and not asks and len(ready) == 1 and isinstance(ready[0], Question):
             ready = [ReadyCall("knowledge", {"article": "out_of_scope"})]
-        if decision.intent == LATE_CARD and [call["tool"] for call in calls] == ["card_status"]:
+        late = decision.intent == LATE_CARD and decision.confidence >= CLEAR
+        if late and [call["tool"] for call in calls] == ["card_status"]:
             ready.append(ReadyCall("knowledge", {"article": LATE_CARD}))  # what to do about it
         texts = [asked] if len(ready) == 1 else []
         if texts and pending.turns and asked == pending.message:
@@ -196,11 +203,12 @@ class Understanding:
             def embed(texts: Sequence[str]) -> np.ndarray:
                 return np.stack([each.vector for each in encode(texts)])
 
-            if stands_alone(pending.message):
-                found = rules.propose(messages[-1:], self._head, embed, day, names)
-            found = found or rules.propose(messages, self._head, embed, day, names)
-        if decision.intent == "human_agent" and all(call["tool"] in ("knowledge", "small_talk") for call in found):
-            found = []
+            found = rules.propose(messages[-1:], self._head, embed, day, names)
+            polite = [call["tool"] for call in found] == ["small_talk"]
+            if len(messages) > 1 and not polite and not (found and stands_alone(pending.message)):
+                found = rules.propose(messages, self._head, embed, day, names)
+        if WANTS_PERSON.search(pending.message) and {call["tool"] for call in found} <= {"knowledge", "small_talk"}:
+            return [{"tool": "human_agent"}]
         if found or decision.alternatives:
             return found
         return rules.read(tool_of(decision.intent), messages, self._head.ordinary, day, names)
