@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path
 
-from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.handover import HandOver, HandOverDesk, UnknownHandOver
 from bankllm.serving.auth import ReadToken, Token
@@ -34,7 +33,7 @@ def handover_routes(current: Callable[[], ChatEngine], token: ReadToken, setting
         is an entry of the audit log.
         """
         reader.require(SCOPE)
-        bank: Bank = current().bank
+        bank: Any = current().bank  # an `ActingBank`, unless its ledger cannot be written
         try:
             if not hasattr(bank, "writing"):
                 raise UnknownHandOver("This bank's ledger keeps no hand-overs.")
