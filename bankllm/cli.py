@@ -254,11 +254,12 @@ def serve(
         ),
     ] = None,
     log_file: Annotated[Path | None, typer.Option(help="Also write the log to this file, e.g. logs/app.log.")] = None,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the assistant's tools to MCP clients at /mcp.")] = False,
 ) -> None:
     """Serve the assistant over HTTP. Environment variables (BANKLLM_…) hold all other settings."""
     from bankllm.serving.server import serve as serve_app
 
-    given = {"store": store, "adapter": adapter, "responder": responder, "log_file": log_file}
+    given = {"store": store, "adapter": adapter, "responder": responder, "log_file": log_file, "mcp": mcp}
     settings = get_settings().model_copy(update={name: value for name, value in given.items() if value})
     serve_app(host, port, settings, workers)
 

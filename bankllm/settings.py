@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     audit_key: SecretStr | None = None
     """Key of the audit log's chain, at least 32 bytes (`BANKLLM_AUDIT_KEY`); required outside development. Default in
     development: the file LEDGER.audit-key beside the ledger, which is created once."""
+    mcp: bool = False
+    """Offer the assistant's tools to clients of the Model Context Protocol at `/mcp` (`BANKLLM_MCP=1`)."""
     rate_limit: str | None = None
     """Rate limit per customer and worker, such as `60/minute`, or `off` (`BANKLLM_RATE_LIMIT`). Default: 120 per minute
     if customers authenticate with tokens, `off` in the demo without tokens."""

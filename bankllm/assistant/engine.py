@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Self
 
 import numpy as np
@@ -18,13 +19,14 @@ from bankllm.assistant.actions.proposals import ActionDesk
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank, open_bank
+from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.batcher import Batcher
 from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.decision import related
 from bankllm.assistant.facts import tool_of
 from bankllm.assistant.handover import HandOverDesk
 from bankllm.assistant.language_model import language_understanding
-from bankllm.assistant.respond import hands_over, run, worded
+from bankllm.assistant.respond import BETWEEN, hands_over, run, worded
 from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base, load_classifier, memory_embedder
 from bankllm.assistant.turn import ChatReply, Encoded, PendingChat, Rights
 from bankllm.assistant.understand import Understanding
@@ -82,9 +84,9 @@ class ChatEngine:
             )
         has_same_base = memory.embedder.model_id.endswith(f"@{(classifier.artifact.base_sha256 or '')[:12]}")
         model = language_understanding(settings)
-        acts = isinstance(bank, SQLiteBank)
-        self.actions = ActionDesk(bank, settings) if acts else None
-        self.handovers = HandOverDesk(bank, settings) if acts else None
+        ledger = bank if isinstance(bank, SQLiteBank) else None
+        self.actions = ActionDesk(ledger, settings) if ledger else None
+        self.handovers = HandOverDesk(ledger, settings) if ledger else None
         self.understanding = Understanding(bank, memory.embedder, classifier.artifact, settings, model, self.actions)
         self._shares_embedding = has_same_base and embeds_as_base(classifier.artifact)
         self._encoder = Batcher(self._encode, threads=encoder_threads, observe=lambda size: self.observe_batch(size))
@@ -155,12 +157,25 @@ class ChatEngine:
         return PendingChat(
             message=message,
             customer_id=customer_id,
-            conversation_id=conversation_id or f"{random.getrandbits(128):032x}".translate(LETTERS),
+            conversation_id=conversation_id or _new_conversation(),
             continues=bool(conversation_id),
             request_id=request_id,
             rights=rights,
             encoded=self._encoder.submit(message),
         )
+
+    def call(self, call: Call, customer_id: str, rights: Rights = "propose") -> tuple[str, PendingChat]:
+        """Run one tool call of another program, whose arguments are the customer's words. No turn is stored.
+
+        Returns the text, and a chat with the `calls` that were run, the `question` and the `pending_action`.
+
+        Raises `UnknownCustomer`, and `LedgerError` if the bank fails.
+        """
+        self.bank.require(customer_id)
+        pending = PendingChat("", customer_id, _new_conversation(), False, "", Future(), rights=rights)
+        pending.items = self.understanding.ready(call, customer_id)
+        parts = run(pending, self.bank, self.actions, None)
+        return BETWEEN.join(facts.text for _, facts in parts), pending
 
     def finish(self, pending: PendingChat) -> ChatReply:
         """`stream`, without the pieces."""
@@ -337,6 +352,10 @@ class ChatEngine:
 
 class _AnotherPass(Exception):
     """A text is needed that is not embedded yet."""
+
+
+def _new_conversation() -> str:
+    return f"{random.getrandbits(128):032x}".translate(LETTERS)
 
 
 def model_name(artifact: ClassifierConfig) -> str:

@@ -145,6 +145,10 @@ class Understanding:
             texts.append(mask(f"{pending.turns[0].user_message} {asked}"))
         return [self._with_article(item, decision, texts, encode) for item in ready]
 
+    def ready(self, call: Call, customer_id: str) -> list[Item]:
+        """Return a call of another program, with its words as values, or the question to ask."""
+        return list(resolve([call], self._view(customer_id), today(self._settings)))
+
     def forget_view(self, customer_id: str) -> None:
         """Read the customer's names again, after an action may have changed them."""
         with self._lock:

@@ -7,9 +7,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI, HTTPException
 from starlette.concurrency import run_in_threadpool
@@ -54,7 +54,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         sweeping = asyncio.create_task(sweep_memory())
-        yield
+        async with sessions():
+            yield
         sweeping.cancel()
         await asyncio.wait([sweeping])
         if close_engine:
@@ -95,6 +96,13 @@ def create_app(
     app.include_router(health_routes(current, metrics))
     app.include_router(chat_routes(current, token, limit))
     app.include_router(actions_routes(current, token, limit))
+    sessions: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    if settings.mcp:
+        from bankllm.serving.mcp_server import mcp_routes
+
+        router, manager = mcp_routes(current, token, limit, auth_enabled(settings))
+        app.include_router(router)
+        sessions = manager.run
     app.include_router(bank_routes(current, customer, limit))
     if auth_enabled(settings):
         app.include_router(handover_routes(current, token, settings))

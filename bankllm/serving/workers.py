@@ -46,7 +46,7 @@ def serve_with_workers(listener: socket.socket, config: uvicorn.Config, settings
         os.environ |= {FOLDER_VARIABLE: shared, "BANKLLM_ENCODER_THREADS": str(cores)}
         os.environ |= {  # the settings that the command line can change
             f"BANKLLM_{name.upper()}": str(value)
-            for name in ("store", "adapter", "responder", "log_file")
+            for name in ("store", "adapter", "responder", "log_file", "mcp")
             if (value := getattr(settings, name))
         }
         Multiprocess(config, [listener]).run()
