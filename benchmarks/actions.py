@@ -34,10 +34,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from bankllm.assistant.actions.answers import answered
 from bankllm.assistant.actions.commands import check_ledger
 from bankllm.assistant.actions.plans import ActionRefused
 from bankllm.assistant.actions.proposals import LIFETIME_S, PLANS, ActionClosed, ActionDesk, Proposal, UnknownAction
-from bankllm.assistant.actions.replies import answered
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, book, connect, create_schema
 from bankllm.assistant.facts import ReadyCall
 from bankllm.settings import Settings

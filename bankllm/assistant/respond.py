@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from bankllm.assistant.actions.answers import proposed
 from bankllm.assistant.actions.proposals import PLANS, ActionDesk
-from bankllm.assistant.actions.replies import proposed
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.decision import ask_back
 from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, Request

@@ -14,9 +14,9 @@ from threading import Lock
 import numpy as np
 from cachetools import TTLCache
 
+from bankllm.assistant.actions.answers import answered as decide_action
 from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk
-from bankllm.assistant.actions.replies import answered as decide_action
-from bankllm.assistant.actions.words import is_no, is_yes
+from bankllm.assistant.actions.yes_no import is_no, is_yes
 from bankllm.assistant.articles import LIKELY, ArticleSearch
 from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from bankllm.assistant.actions.proposals import ActionDesk, Proposal
 from bankllm.assistant.engine import ChatEngine
-from bankllm.serving.auth import ACTIONS_SCOPE, ReadToken, Token, require_same_customer
+from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, require_same_customer
 from bankllm.serving.chat_api import CustomerId
 from bankllm.serving.errors import READ_REFUSED, REFUSED, documented
 from bankllm.serving.limits import RateLimit
@@ -26,10 +26,10 @@ class Answer(BaseModel):
 
 def actions_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix="/api/v1/customers/{customer_id}/actions", tags=["actions"])
-    Given = Annotated[Token, Depends(token)]
+    Given = Annotated[AccessToken, Depends(token)]
     refused = REFUSED | documented(409)
 
-    def desk(customer_id: str, given: Token, *scopes: str) -> ActionDesk:
+    def desk(customer_id: str, given: AccessToken, *scopes: str) -> ActionDesk:
         require_same_customer(given.customer_id, customer_id)
         for scope in scopes:
             given.require(scope)

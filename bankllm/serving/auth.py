@@ -35,7 +35,7 @@ TOKEN_FORMAT = (
 )
 
 
-class Token(NamedTuple):
+class AccessToken(NamedTuple):
     """What a request may do. Without authentication (the demo) `customer_id` is None and every scope is given."""
 
     customer_id: str | None
@@ -53,7 +53,7 @@ class Token(NamedTuple):
             raise HTTPException(403, missing, {"WWW-Authenticate": challenge})
 
 
-ReadToken = Callable[..., Awaitable[Token]]
+ReadToken = Callable[..., Awaitable[AccessToken]]
 """A FastAPI dependency that verifies the request's token."""
 
 
@@ -100,11 +100,11 @@ def token_reader(settings: Settings) -> ReadToken:
     """
     bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description=TOKEN_FORMAT)
     provider = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
-    verified: TTLCache[str, Token] = TTLCache(VERIFIED_TOKENS, VERIFIED_S)
+    verified: TTLCache[str, AccessToken] = TTLCache(VERIFIED_TOKENS, VERIFIED_S)
 
-    async def read(authorization: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]) -> Token:
+    async def read(authorization: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]) -> AccessToken:
         if not auth_enabled(settings):
-            return Token(None, None)
+            return AccessToken(None, None)
         if authorization is None:
             raise HTTPException(401, f"The token is missing. {TOKEN_FORMAT}", {"WWW-Authenticate": "Bearer"})
         text = authorization.credentials
@@ -132,7 +132,7 @@ def token_reader(settings: Settings) -> ReadToken:
             raise _rejected("it has expired") from error
         except jwt.PyJWTError as error:  # a more exact reason could help an attacker to forge a token
             raise _rejected("it is malformed, or not signed as this server expects") from error
-        found = verified[text] = Token(str(claims["sub"]), _scopes(claims), int(claims["exp"]))
+        found = verified[text] = AccessToken(str(claims["sub"]), _scopes(claims), int(claims["exp"]))
         return found
 
     return read
@@ -141,7 +141,7 @@ def token_reader(settings: Settings) -> ReadToken:
 def customer_of(token: ReadToken) -> Callable[..., Awaitable[str | None]]:
     """Return a FastAPI dependency for the token's customer id, None without authentication."""
 
-    async def customer(found: Annotated[Token, Depends(token)]) -> str | None:
+    async def customer(found: Annotated[AccessToken, Depends(token)]) -> str | None:
         return found.customer_id
 
     return customer

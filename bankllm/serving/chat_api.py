@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.reply_batcher import ReplyBatcher
 from bankllm.assistant.turn import ChatReply, PendingChat, Rights
-from bankllm.serving.auth import ACTIONS_SCOPE, ReadToken, Token, customer_of, require_same_customer
+from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
 from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream, event
@@ -51,10 +51,10 @@ class CustomerData(BaseModel):
 def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["chat"])
     reply_batcher = ReplyBatcher()
-    Given = Annotated[Token, Depends(token)]
+    Given = Annotated[AccessToken, Depends(token)]
     Customer = Annotated[str | None, Depends(customer_of(token))]
 
-    def begin(body: ChatRequest, request: Request, given: Token) -> PendingChat:
+    def begin(body: ChatRequest, request: Request, given: AccessToken) -> PendingChat:
         require_same_customer(given.customer_id, body.customer_id)
         limit.check(body.customer_id)
         rights: Rights = "confirm" if given.permits(ACTIONS_SCOPE) else "read"

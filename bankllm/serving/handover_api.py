@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException, Path
 
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.handover import HandOver, HandOverDesk, UnknownHandOver
-from bankllm.serving.auth import ReadToken, Token
+from bankllm.serving.auth import AccessToken, ReadToken
 from bankllm.serving.errors import READ_REFUSED
 from bankllm.settings import Settings
 
@@ -27,7 +27,7 @@ def handover_routes(current: Callable[[], ChatEngine], token: ReadToken, setting
 
     @router.get("/handovers/{handover_id}", summary="Read the summary of a conversation", responses=READ_REFUSED)
     def read(
-        handover_id: Annotated[str, Path(pattern="^[a-p]{32}$")], reader: Annotated[Token, Depends(token)]
+        handover_id: Annotated[str, Path(pattern="^[a-p]{32}$")], reader: Annotated[AccessToken, Depends(token)]
     ) -> HandOver:
         """What the customer asked, what was understood, and what was tried, with account numbers masked. Each reading
         is an entry of the audit log.

@@ -33,7 +33,7 @@ from bankllm.assistant.bank.tools import call_schemas, checked_call
 from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.turn import Rights
 from bankllm.errors import UsageError
-from bankllm.serving.auth import ACTIONS_SCOPE, ReadToken, Token
+from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken
 from bankllm.serving.limits import RateLimit
 
 PATH = "/mcp"
@@ -75,7 +75,7 @@ def mcp_routes(
         )
 
     async def call_tool(context: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
-        given: Token = context.request.state.token  # type: ignore[union-attr]
+        given: AccessToken = context.request.state.token  # type: ignore[union-attr]
         arguments = dict(params.arguments or {})
         try:
             if params.name not in schemas:
@@ -107,7 +107,7 @@ def mcp_routes(
     router = APIRouter(include_in_schema=False)
 
     @router.api_route(PATH, methods=["GET", "POST", "DELETE"])
-    async def handle(request: Request, given: Annotated[Token, Depends(token)]) -> Response:
+    async def handle(request: Request, given: Annotated[AccessToken, Depends(token)]) -> Response:
         request.state.token = given
         return _Handled(manager)
 

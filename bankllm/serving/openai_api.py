@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.turn import ChatReply, PendingChat
 from bankllm.errors import UsageError
-from bankllm.serving.auth import ACTIONS_SCOPE, ReadToken, Token, customer_of, require_same_customer
+from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
 from bankllm.serving.errors import OPENAI_PREFIX, READ_REFUSED, REFUSED, openai_error, problem_of
 from bankllm.serving.limits import RateLimit
 from bankllm.serving.sse import EventStream
@@ -115,7 +115,7 @@ class EmbeddingRequest(BaseModel):
 
 def openai_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix=OPENAI_PREFIX, tags=["OpenAI-compatible API"])
-    Given = Annotated[Token, Depends(token)]
+    Given = Annotated[AccessToken, Depends(token)]
     Customer = Annotated[str | None, Depends(customer_of(token))]
 
     def served_model() -> dict[str, Any]:

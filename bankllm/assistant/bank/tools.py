@@ -102,7 +102,7 @@ class Tools(Protocol):
 TOOL_NAMES = tuple(name for name in vars(Tools) if not name.startswith("_"))
 
 
-class Proposal(NamedTuple):
+class ProposedCalls(NamedTuple):
     """The calls of a model's output after all checks."""
 
     calls: tuple[Call, ...]
@@ -158,7 +158,7 @@ def copied_arguments(tool: str) -> frozenset[str]:
     return frozenset(name for name, schema in properties.items() if not {"enum", "const"} & schema.keys())
 
 
-def parse_calls(output: str, messages: Sequence[str]) -> Proposal:
+def parse_calls(output: str, messages: Sequence[str]) -> ProposedCalls:
     """Read a model's output for the customer's `messages`, the last of which is to be understood.
 
     Spaces and line breaks count as one space. A value that is no copy of a piece of a message is dropped, and so is a
@@ -182,7 +182,7 @@ def parse_calls(output: str, messages: Sequence[str]) -> Proposal:
                 dropped.append(f"{tool}.{argument}")
         if kept.keys() >= set(call_schemas()[tool]["required"]):
             calls.append(kept)
-    return Proposal(tuple(calls), tuple(dropped))
+    return ProposedCalls(tuple(calls), tuple(dropped))
 
 
 def checked_call(call: object) -> Call:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bankllm.assistant.bank.tools import Call, Proposal, parse_calls
+from bankllm.assistant.bank.tools import Call, ProposedCalls, parse_calls
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.errors import UsageError
 from bankllm.util.figures import find_figures, known_figures
@@ -56,7 +56,7 @@ def understand_rows(examples: Sequence[Understand], outputs: Sequence[str]) -> l
         try:
             found, valid = parse_calls(output, example.messages), True
         except UsageError:
-            found, valid = Proposal(()), False
+            found, valid = ProposedCalls(()), False
         row: Row = {
             "example": number,
             "phenomena": "|".join(example.phenomena),

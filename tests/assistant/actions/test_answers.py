@@ -2,8 +2,8 @@
 
 import pytest
 
+from bankllm.assistant.actions.answers import ASK, answered, proposed
 from bankllm.assistant.actions.proposals import ActionDesk
-from bankllm.assistant.actions.replies import ASK, answered, proposed
 from bankllm.assistant.facts import ReadyCall
 
 ME, TALK = "CUST003", "talk"

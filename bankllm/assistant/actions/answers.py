@@ -5,7 +5,7 @@ These texts are sent as they stand: no model words them.
 
 from bankllm.assistant.actions.plans import ActionRefused
 from bankllm.assistant.actions.proposals import ActionClosed, ActionDesk, Proposal
-from bankllm.assistant.actions.words import is_no, is_yes
+from bankllm.assistant.actions.yes_no import is_no, is_yes
 from bankllm.assistant.facts import Facts, ReadyCall
 
 ASK = "Shall I do that? Answer yes or no within ten minutes."

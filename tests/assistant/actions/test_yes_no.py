@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bankllm.assistant.actions.words import is_no, is_yes
+from bankllm.assistant.actions.yes_no import is_no, is_yes
 from bankllm.assistant.bank.knowledge import DATA
 
 LISTS = json.loads((DATA / "yes_no.json").read_text(encoding="utf-8"))
