@@ -246,7 +246,8 @@ def reset(live: Path, fresh: Path, start: Path, names: Mapping[str, str]) -> Non
         closing(sqlite3.connect(start)) as copy,
         closing(sqlite3.connect(live)) as target,
     ):
-        copy.execute("PRAGMA synchronous = OFF")
+        for db in (copy, target):
+            db.execute("PRAGMA synchronous = OFF")
         source.backup(copy)
         for table in ("customers", "holders", "cards", "payees", "scheduled"):
             copy.executemany(
