@@ -1,8 +1,7 @@
 """Conversations that the rules must pass, and the grader itself.
 
 `python benchmarks/conversations.py` holds all of them, with the language model, too. Here are the first `EACH`
-dialogues of each theme that `passing.txt` lists: `benchmarks/conversations.py --passing` wrote there what passed in
-four runs.
+dialogues of each theme that `passing.txt` lists: `benchmarks/conversations.py --passing` wrote there what passed.
 """
 
 import sqlite3
