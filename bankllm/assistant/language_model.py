@@ -31,7 +31,7 @@ class LanguageUnderstanding:
         if not self._slots.acquire(blocking=False):
             raise GenerationFailed("busy")
         try:
-            request = GenerationRequest(understand_prompt(messages), MAX_TOKENS, calls_schema())
+            request = GenerationRequest(understand_prompt(messages), MAX_TOKENS, calls_schema(), messages)
             (stream,) = self._engine.generate([request])
             return list(parse_calls(_text(stream, self._deadline_s), messages).calls)
         except UsageError:

@@ -105,7 +105,7 @@ class OpenVinoEngine:
         if self._prompt_lookup:
             config.num_assistant_tokens, config.max_ngram_size = self._prompt_lookup, MAX_NGRAM
         if request.schema is not None:
-            grammar = json_grammar(request.schema)
+            grammar = json_grammar(request.schema, request.copied_from)
             config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=grammar)
         return config
 

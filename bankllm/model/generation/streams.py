@@ -18,6 +18,8 @@ class GenerationRequest:
     max_tokens: int = 256
     schema: Mapping[str, Any] | None = None
     """JSON Schema that the text must match, see `json_grammar`."""
+    copied_from: Sequence[str] = ()
+    """Texts of which each free string in the JSON must be a piece."""
 
 
 class TextStream:

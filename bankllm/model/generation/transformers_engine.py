@@ -1,6 +1,5 @@
 """Generation in transformers, one request after the other: the reference for other engines, and any causal model."""
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import Any
 from bankllm.model import base_models
 from bankllm.model.denormals import flush_denormals
 from bankllm.model.generation.gguf_file import merged_model
+from bankllm.model.generation.json_grammar import json_grammar
 from bankllm.model.generation.streams import Finish, GenerationRequest, TextStream, chat_tokenizer, failure, prompt_ids
 from bankllm.settings import Settings
-
-COMPACT: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
 
 class TransformersEngine:
@@ -74,8 +72,9 @@ class TransformersEngine:
         if request.schema is None:
             return None
         import llguidance.hf
+        from llguidance.gbnf_to_lark import any_to_lark
 
         if self._constraints is None:
             self._constraints = llguidance.hf.from_tokenizer(self._tokenizer)
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(request.schema), defaults=COMPACT)
-        return llguidance.LLMatcher(self._constraints, grammar)
+        grammar = any_to_lark(json_grammar(request.schema, request.copied_from))
+        return llguidance.LLMatcher(self._constraints, llguidance.grammar_from("lark", grammar))

@@ -68,10 +68,14 @@ def generate(
 ) -> tuple[list[str], Row]:
     """Return a text per example, and the costs of all: `engine`, `requests`, `tokens` and `seconds`.
 
-    `constrained` texts are valid tool calls. `progress` is the title of a progress bar.
+    `constrained` calls are valid, and their free values are copies. `progress` is the title of a progress bar.
     """
-    schema = calls_schema() if constrained else None
-    requests = [GenerationRequest(task_of(example)[0], MAX_TOKENS, schema) for example in examples]
+    requests = [
+        GenerationRequest(task_of(example)[0], MAX_TOKENS, calls_schema(), example.messages)
+        if constrained and isinstance(example, Understand)
+        else GenerationRequest(task_of(example)[0], MAX_TOKENS)
+        for example in examples
+    ]
     began = time.perf_counter()
     streams = engine.generate(requests)
     texts = [stream.text() for stream in tqdm(streams, desc=progress, disable=progress is None)]
