@@ -15,7 +15,7 @@ ProfileName = Literal["smoke", "quick", "full"]
 
 
 class TrainingRun(BaseModel):
-    """One training configuration, which is one row of notebook 03's table."""
+    """One training configuration, which is one row in a table of notebook 03."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,6 +43,10 @@ class Profile(BaseModel):
     intents: int | None = None
     """Train and test only on the first N intents; None: all intents."""
     training: tuple[TrainingRun, ...]
+    language: tuple[TrainingRun, ...]
+    """Language models that notebook 03 trains on TellerChat; the options are fields of `LanguageModelConfig`."""
+    language_tests: tuple[int, int] | None = None
+    """Number of TellerChat's test examples that they answer, tool calls and replies; None: all."""
     curve_intents: int | None = None
     """Notebook 03 compares the initialisations of the head on the first N intents; None: all intents."""
     held_out: int

@@ -4,15 +4,12 @@ from functools import cache
 from pathlib import Path
 
 from bankllm.errors import ModelError
-from bankllm.model.generation import GenerationEngine, load
+from bankllm.model.generation import PACKAGED, GenerationEngine, load
 from bankllm.settings import Settings, get_settings
-
-ADAPTER = Path(__file__).parents[1] / "data" / "language"
-"""The packaged adapter of SmolLM2 for both tasks."""
 
 
 def adapter(settings: Settings) -> Path:
-    return settings.language_adapter or ADAPTER
+    return settings.language_adapter or PACKAGED
 
 
 @cache

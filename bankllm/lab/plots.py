@@ -181,6 +181,15 @@ def risk_coverage(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, objec
     legend(axis, loc="upper left")
 
 
+def losses(axis: "Axes", series: Mapping[str, Any], *, title: str) -> None:
+    """Draw the training loss against the step; tables with the columns `step` and `loss`."""
+    for number, (name, rows) in enumerate(series.items()):
+        axis.plot(rows["step"], rows["loss"], label=name, **style(number, marker=True))
+    label(axis, title, "step", "loss (mean of the last steps)")
+    axis.set_ylim(bottom=0)
+    legend(axis)
+
+
 def accuracy_over_time(axis: "Axes", series: Mapping[str, Sequence[Mapping[str, object]]], *, title: str) -> None:
     """Draw accuracy in % against training time in s, with a marker at the start; rows of `TrainResult.curve`."""
     for number, (name, rows) in enumerate(series.items()):

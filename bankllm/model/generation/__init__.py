@@ -14,7 +14,10 @@ from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.generation.streams import GenerationEngine, GenerationRequest, TextStream
 from bankllm.settings import Settings, get_settings
 
-__all__ = ["GenerationEngine", "GenerationRequest", "TextStream", "load"]
+__all__ = ["PACKAGED", "GenerationEngine", "GenerationRequest", "TextStream", "load"]
+
+PACKAGED = Path(__file__).parents[2] / "data" / "language"
+"""The adapter of `smollm2` that bankllm carries: TellerChat, rank 8."""
 
 
 def load(

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ FORMAT = 1
 """Version of the files. Increase it when their content changes, so that a cached file is not used."""
 FILE_TYPES = {"F32": 0, "F16": 1, "Q4_1": 3, "Q8_0": 7}
 """Type of the matrices → number in the file."""
+KEPT = 4
+"""Files of 270 MB in the cache."""
 
 
 def cached_gguf(base: base_models.BaseModel, adapter: Path | None, kind: str, settings: Settings) -> Path:
-    """Return the path of the GGUF file, after writing it if it is missing (10 s).
+    """Return the path of the GGUF file, after writing it if it is missing (10 s). The `KEPT` files used last are kept.
 
     Raises `ModelError` if the base model is not the packaged SmolLM2, or if the adapter cannot be merged.
     """
@@ -32,7 +34,12 @@ def cached_gguf(base: base_models.BaseModel, adapter: Path | None, kind: str, se
     for path in sorted(adapter.glob("adapter_*")) if adapter else ():
         key.update(f"\n{path.name} {sha256_of(path)}".encode())
     path = cached_path(f"{base.name}-{key.hexdigest()[:16]}.gguf", settings)
-    if not path.exists():
+    if path.exists():
+        with suppress(OSError):  # in a cache of another user
+            path.touch()
+    else:
+        for old in sorted(path.parent.glob(f"{base.name}-*.gguf"), key=lambda file: file.stat().st_mtime)[: 1 - KEPT]:
+            old.unlink(missing_ok=True)
         write_gguf(merged_model(base, adapter, settings), base, kind, path)
     return path
 

@@ -92,6 +92,7 @@ def write(
             model.peft_config["default"].base_model_name_or_path = made["model"]
             model.save_pretrained(str(new), save_embedding_layers=False)
             (new / "README.md").unlink(missing_ok=True)
+            store_in_16_bits(new / WEIGHTS)
             size = (new / WEIGHTS).stat().st_size
             write_rows(new / "raw" / COST, [{**costs, "adapter_bytes": size}])
             write_rows(new / "raw" / CURVE, curve)
@@ -109,6 +110,13 @@ def write(
             f"The adapter cannot be written to {output} ({error}). Choose a writable folder on a disk with enough free "
             "space, and train again with the same checkpoint: the training resumes after its last step."
         ) from error
+
+
+def store_in_16_bits(path: Path) -> None:
+    """Halve the size of the weights. PEFT loads them in 32 bits."""
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: tensor.half() for name, tensor in load_file(path).items()}, path, {"format": "pt"})
 
 
 def add_outputs(

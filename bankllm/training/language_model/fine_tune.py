@@ -48,7 +48,7 @@ with quiet_loading():
 
 IGNORED = -100
 """Label of a token that does not count in the loss, as TRL marks it."""
-LOG_STEPS = 5
+LOG_STEPS = 2
 SAVE_STEPS = 20
 
 
@@ -242,6 +242,7 @@ def _arguments(
         save_steps=SAVE_STEPS,
         save_total_limit=2,
         logging_steps=LOG_STEPS,
+        logging_first_step=True,
         report_to="none",
         disable_tqdm=True,
         prediction_loss_only=True,

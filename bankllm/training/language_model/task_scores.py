@@ -82,6 +82,20 @@ def by_phenomenon(rows: Sequence[Mapping[str, object]]) -> list[Row]:
     ]
 
 
+def tool_rows(rows: Sequence[Mapping[str, object]]) -> list[Row]:
+    """Return for each example the tools in `actual` and `predicted`, such as `balance + transfer`, `none` or `invalid`.
+
+    The rows are what `training.evaluate.confused_pairs` takes.
+    """
+    return [{column: _tool_names(str(row[column])) for column in ("actual", "predicted")} for row in rows]
+
+
+def _tool_names(calls: str) -> str:
+    if calls == "invalid":
+        return calls
+    return " + ".join(sorted(call["tool"] for call in json.loads(calls))) or "none"
+
+
 def word_rows(examples: Sequence[Word], outputs: Sequence[str]) -> list[Row]:
     """`grounded` is `no` where the reply has a figure that neither the facts nor the message have.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.errors import DataError, RunError, UsageError
@@ -35,6 +36,7 @@ def test_the_loss_falls_and_the_artifact_verifies(config, examples, tmp_path) ->
     assert {path.name for path in output.iterdir()} == {
         *("README.md", "adapter_config.json", "adapter_model.safetensors", "raw", "records.jsonl", "training.json")
     }
+    assert {tensor.dtype for tensor in load_file(output / "adapter_model.safetensors").values()} == {torch.float16}
     assert str(tmp_path.parent) not in "".join(path.read_text() for path in output.glob("*.json*"))
     assert json.loads((output / "training.json").read_text())["model_sha256"]
     assert all(record.status == "measured" for record in read_records(output))

@@ -1,0 +1,83 @@
+"""Notebook 03: train language models on TellerChat, and let them, the base model and rules answer the same examples."""
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from bankllm.datasets.tellerchat import Understand, Word, load
+from bankllm.errors import NotMeasured
+from bankllm.model import generation, smollm2
+from bankllm.model.artifact import TRAINING_FILE
+from bankllm.profiles import Profile
+from bankllm.training.language_model import evaluate
+from bankllm.training.language_model.fine_tune import fine_tune
+from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
+from bankllm.training.language_model.task_scores import Row, understand_rows, word_rows
+
+
+def trained(
+    profile: Profile, folder: Path, report: Callable[[str], object] = print
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Train the language models of a profile. Returns name → adapter folder, and name → why it was not measured.
+
+    Finished trainings are kept, and an interrupted one resumes.
+    """
+    examples = [*load(Understand, "train"), *load(Word, "train")]
+    adapters, reasons = {}, {}
+    for entry in profile.language:
+        for seed in entry.seeds:
+            name = f"{entry.method}_r{entry.rank}" + (f"_seed{seed}" if len(entry.seeds) > 1 else "")
+            options = {"method": entry.method, "rank": entry.rank, "epochs": entry.epochs, "seed": seed}
+            config = LanguageModelConfig.model_validate({**options, **entry.options})
+            output, checkpoint = folder / f"language_{name}", folder / f"language_{name}.checkpoint"
+            try:
+                if not (output / TRAINING_FILE).exists():
+                    fine_tune(config, examples, output, checkpoint=checkpoint, progress=False)
+            except NotMeasured as reason:
+                reasons[name] = str(reason)
+                continue
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            adapters[name] = output
+            steps = f"{config.max_steps} steps of {config.batch_size} examples" if config.max_steps else "all examples"
+            report(f"{name}: {steps}")
+    return adapters, reasons
+
+
+def tests(profile: Profile) -> tuple[list[Understand], list[Word]]:
+    """The test examples of the profile, in equal distances."""
+    understand, word = profile.language_tests or (None, None)
+    return evaluate.subset(load(Understand, "test"), understand), evaluate.subset(load(Word, "test"), word)
+
+
+def answers(
+    adapters: Mapping[str, Path | None], understand: Sequence[Understand], word: Sequence[Word]
+) -> dict[str, list[Row]]:
+    """Return rows of `task_scores` and of costs, each with its `model`: `understand`, `word` and `generation`.
+
+    `adapters` has a folder, or None for the base model, by the name of the model. Tool calls are constrained by their
+    schema. Rules, which answer as the model `rules`, cannot word a reply.
+    """
+    rules = understand_rows(understand, evaluate.rules_texts(understand, progress=False))
+    rows: dict[str, list[Row]] = {"understand": [{"model": "rules", **row} for row in rules], "word": []}
+    rows["generation"] = []
+    fast = smollm2.gguf_file() is not None and importlib.util.find_spec("openvino_genai") is not None
+    for name, adapter in adapters.items():
+        engine = generation.load("smollm2", adapter, engine="openvino" if fast else "transformers")
+        try:
+            calls, call_costs = evaluate.generate(engine, understand, constrained=True)
+            replies, reply_costs = evaluate.generate(engine, word, constrained=False)
+        finally:
+            engine.close()
+        rows["understand"] += [{"model": name, **row} for row in understand_rows(understand, calls)]
+        rows["word"] += [{"model": name, **row} for row in word_rows(word, replies)]
+        costs = {"understand": call_costs, "word": reply_costs}
+        rows["generation"] += [{"model": name, "task": task, **cost} for task, cost in costs.items()]
+    return rows
+
+
+def side_by_side(rows: Sequence[Row], column: str, first: Mapping[str, Sequence[object]]) -> list[Row]:
+    """Return one row per example: the columns of `first`, then `column` of each model under the name of the model."""
+    models = dict.fromkeys(str(row["model"]) for row in rows)
+    columns = {**first, **{model: [row[column] for row in rows if row["model"] == model] for model in models}}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
