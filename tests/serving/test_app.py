@@ -149,16 +149,13 @@ def test_customer_reads_and_deletes_the_memory(client, engine):
         response = client.delete("/api/v1/customers/CUST001/memory")
         assert response.status_code == 200
         receipt = response.json()
-        asked = {
-            name: receipt[name] for name in ("namespace", "asked", "asked_by", "deleted", "deleted_ids", "complete")
-        }
+        asked = {name: receipt[name] for name in ("namespace", "asked", "asked_by", "deleted", "deleted_ids")}
         assert asked == {
             "namespace": "CUST001",
             "asked": "all",
             "asked_by": "api",
             "deleted": len(deleted),
             "deleted_ids": deleted,
-            "complete": True,
         }
         assert BALANCE["message"] not in response.text
     assert client.get("/api/v1/customers/CUST001/memory").json()["messages"] == []

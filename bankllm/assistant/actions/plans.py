@@ -36,6 +36,7 @@ class Situation:
     bank: Bank
     db: sqlite3.Connection
     customer_id: str
+    conversation_id: str
     today: date
     """The day from which the customer's dates count, and on which is booked."""
     midnight: float

@@ -151,7 +151,7 @@ class ActionDesk:
                 ended: State = "replaced" if waiting.at(now).state == "proposed" else "expired"
                 self._decide(db, waiting.model_copy(update={"state": ended}), now)
             try:
-                plan = self._plan(db, customer_id, call, now)
+                plan = self._plan(db, customer_id, conversation_id, call, now)
             except ActionRefused as error:
                 refused = error
             else:
@@ -218,7 +218,8 @@ class ActionDesk:
     def _book(self, db: sqlite3.Connection, proposal: Proposal, now: float) -> tuple[Proposal, int | None]:
         """Change the ledger; return the booked or refused proposal, and its journal entry if there is one."""
         try:
-            plan = self._plan(db, proposal.customer_id, ReadyCall(proposal.tool, proposal.arguments), now)
+            call, of = ReadyCall(proposal.tool, proposal.arguments), (proposal.customer_id, proposal.conversation_id)
+            plan = self._plan(db, *of, call, now)
             if (plan.arguments, plan.text) != (proposal.arguments, proposal.text):
                 raise ActionRefused("The details have changed since I asked you.")
             then, entry = plan.apply(proposal.action_id)
@@ -226,13 +227,16 @@ class ActionDesk:
             return proposal.model_copy(update={"state": "refused", "result": str(error)}), None
         return proposal.model_copy(update={"state": "booked", "result": f"Done: {proposal.text}. {then}"}), entry
 
-    def _plan(self, db: sqlite3.Connection, customer_id: str, call: ReadyCall, now: float) -> Plan:
+    def _plan(
+        self, db: sqlite3.Connection, customer_id: str, conversation_id: str, call: ReadyCall, now: float
+    ) -> Plan:
         if call.tool not in PLANS:
             raise ActionRefused(f"{call.tool} is no action.")
         if call.unread:
             raise ActionRefused(f"I could not read this: {', '.join(call.unread)}. Say it in other words.")
         midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-        return PLANS[call.tool](Situation(self._bank, db, customer_id, today(self.settings), midnight), call.arguments)
+        day = today(self.settings)
+        return PLANS[call.tool](Situation(self._bank, db, customer_id, conversation_id, day, midnight), call.arguments)
 
     def _decide(self, db: sqlite3.Connection, proposal: Proposal, now: float, entry: int | None = None) -> None:
         """Store the new state of a proposal, and log it."""

@@ -33,7 +33,8 @@ SPENT_TODAY = """
     WHERE customer_id = ? AND tool = 'transfer' AND state = 'booked' AND decided_at >= ?
         AND json_extract(arguments, '$.payee_id') IS NOT NULL AND json_extract(arguments, '$.currency') = ?"""
 WAITING = """
-    SELECT scheduled_id, amount_minor, accounts.currency, due, COALESCE(payees.name, own.name), scheduled.payee_id
+    SELECT scheduled_id, amount_minor, accounts.currency, due, COALESCE(payees.name, own.name), scheduled.payee_id,
+        (SELECT conversation_id FROM actions WHERE action_id = scheduled_id)
     FROM scheduled JOIN accounts USING (account_id) LEFT JOIN payees USING (payee_id)
     LEFT JOIN accounts AS own ON own.account_id = to_account_id
     WHERE scheduled.customer_id = ? AND status = 'waiting' AND due > ? ORDER BY due, scheduled_id"""
@@ -98,12 +99,16 @@ def plan_transfer(now: Situation, wanted: Wanted) -> Plan:
 
 
 def plan_cancel_transfer(now: Situation, wanted: Wanted) -> Plan:
-    """The call may name `scheduled_id`, or `payee_id`, `amount_minor` and `date`, where several transfers wait."""
-    fields = ("scheduled_id", "amount_minor", "currency", "date", "to", "payee_id")
+    """The call may name `scheduled_id`, or `payee_id`, `amount_minor` and `date`, where several transfers wait.
+
+    Otherwise it is the one that was scheduled in this conversation.
+    """
+    fields = ("scheduled_id", "amount_minor", "currency", "date", "to", "payee_id", "conversation_id")
     rows = now.db.execute(WAITING, (now.customer_id, now.today.isoformat())).fetchall()
     waiting = [dict(zip(fields, row, strict=True)) for row in rows]
     named = {name: wanted[name] for name in fields if wanted.get(name) is not None}
-    fitting = [row for row in waiting if named.items() <= row.items()]
+    here = [row for row in waiting if row["conversation_id"] == now.conversation_id]
+    fitting = here if len(here) == 1 and not named else [row for row in waiting if named.items() <= row.items()]
     if not waiting:
         raise ActionRefused("No transfer of yours waits to be sent, so there is nothing to cancel.")
     chosen = choose(

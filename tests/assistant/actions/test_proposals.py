@@ -80,8 +80,9 @@ def test_a_transfer_between_own_accounts_and_one_for_a_later_day(desk: ActionDes
     assert "on 24 December 2026, reference “rent & heat”" in later.text
     assert "You can cancel it until then" in confirm(desk, later).result
     assert available(bank, CURRENT) == before
+    assert propose(desk, "cancel_transfer").arguments == {"scheduled_id": later.action_id}  # of this conversation
     with pytest.raises(ActionRefused, match=r"Which transfer do you mean: £40.00 to Daniel Nair on .*; £50.00 to"):
-        propose(desk, "cancel_transfer")
+        propose(desk, "cancel_transfer", "another talk")
     undo = propose(desk, "cancel_transfer", amount_minor=5000)
     assert undo.text == "Cancel the transfer of £50.00 to Daniel Nair on 24 December 2026"
     assert confirm(desk, undo).result.endswith("It will not be sent.")
