@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringCo
 from starlette.concurrency import run_in_threadpool
 
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.assistant.turn import ChatReply, PendingChat
+from bankllm.assistant.turn import ChatReply, PendingChat, Rights
 from bankllm.errors import UsageError
 from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
 from bankllm.serving.errors import OPENAI_PREFIX, READ_REFUSED, REFUSED, openai_error, problem_of
@@ -173,7 +173,8 @@ def openai_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Ra
             raise await _invalid(request, wrong, "messages", last, "role")
         require_same_customer(given.customer_id, customer_id)
         limit.check(customer_id)
-        engine, rights = current(), "propose" if given.permits(ACTIONS_SCOPE) else "read"
+        engine = current()
+        rights: Rights = "propose" if given.permits(ACTIONS_SCOPE) else "read"
         try:
             pending = engine.begin(body.messages[last].text(), customer_id, rights=rights)
         except UsageError as error:

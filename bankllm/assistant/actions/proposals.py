@@ -233,7 +233,7 @@ class ActionDesk:
         if call.tool not in PLANS:
             raise ActionRefused(f"{call.tool} is no action.")
         if call.unread:
-            raise ActionRefused(f"I could not read this: {', '.join(call.unread)}. Say it in other words.")
+            raise ActionRefused(" ".join(call.unread))
         midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
         day = today(self.settings)
         return PLANS[call.tool](Situation(self._bank, db, customer_id, conversation_id, day, midnight), call.arguments)
