@@ -23,7 +23,7 @@ def trained(
 
     Finished trainings are kept, and an interrupted one resumes.
     """
-    examples = [*load(Understand, "train"), *load(Word, "train")]
+    examples: list[Understand | Word] = [*load(Understand, "train"), *load(Word, "train")]
     adapters, reasons = {}, {}
     for entry in profile.language:
         for seed in entry.seeds:
