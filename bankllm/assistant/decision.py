@@ -42,10 +42,9 @@ def decide(probabilities: np.ndarray, artifact: ClassifierConfig) -> Decision:
 def ask_back(alternatives: tuple[str, ...], earlier: Match | None) -> Facts:
     """The reply of a classifier that abstains."""
     topics = " or ".join(f"“{title}”" for title in alternatives)
-    text = (
-        f"I am not sure that I understand, so I am handing you over to a person in our team. Is it about {topics}? "
-        "Then tell me so in a few more words, and I will answer myself."
-    )
+    text = "I am not sure that I understand, so I am handing you over to a person in our team."
+    if topics:
+        text += f" Is it about {topics}? Then tell me so in a few more words, and I will answer myself."
     if earlier is None:
         return Facts(text)
     more = f"I will also pass on what you wrote before: “{earlier.text}”."

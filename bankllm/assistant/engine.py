@@ -252,8 +252,8 @@ class ChatEngine:
             assert pending.reply is not None
             memory, vector = self.memory.for_user(pending.customer_id), pending.encoded.result().vector
             asked = json.dumps(vars(pending.question)) if pending.question else ""
-            reply = pending.reply.text[:MAX_TEXT_CHARACTERS]
-            turn = Message(pending.message, reply, pending.decision.intent, pending.conversation_id, asked)
+            text = pending.reply.text[:MAX_TEXT_CHARACTERS]
+            turn = Message(pending.message, text, pending.decision.intent, pending.conversation_id, asked)
             rows.append((pending.customer_id, [memory.row(turn, vector)]))
         try:
             self.memory.store.upsert_many(rows)

@@ -81,7 +81,7 @@ def _facts(item: Item, request: Request, bank: Bank, desk: ActionDesk | None, pe
     if item.tool in PLANS:
         desk = None if pending.rights == "read" else desk
         facts, proposal = proposed(desk, pending.customer_id, pending.conversation_id, item)
-        pending.pending_action = proposal and proposal.model_dump(mode="json", include=SHOWN)
+        pending.pending_action = proposal.model_dump(mode="json", include=SHOWN) if proposal else None
     else:
         facts = Facts(" ".join(item.unread)) if item.unread else TOOLS.get(item.tool)(request, bank)
     pending.calls.append(CallResult(tool=item.tool, arguments=dict(item.arguments), result=facts.result))

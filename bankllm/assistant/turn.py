@@ -161,7 +161,7 @@ class PendingChat:
             intent=self.decision.intent,
             confidence=self.decision.confidence,
             calls=tuple(self.calls),
-            question=self.question and AskedBack(**vars(self.question)),
+            question=AskedBack(**vars(self.question)) if self.question else None,
             understood_by=self.understood_by,
             understanding_fallback=self.understanding_fallback,
             handover_id=self.handover_id,

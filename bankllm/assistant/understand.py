@@ -195,13 +195,15 @@ class Understanding:
         if self.model is not None:
             try:
                 pending.understood_by = self.model.name
-                return self.model.calls(messages)
+                if (found := self.model.calls(messages)) or decision.alternatives:
+                    return found
+                return rules.read(tool_of(decision.intent), messages[-1:], self._head.ordinary, day)
             except GenerationFailed as failure:
                 pending.understood_by, pending.understanding_fallback = "rules", failure.reason
         if decision.intent == LATE_CARD and decision.confidence >= CLEAR:
             return [{"tool": "card_status"}]  # and not a new card
         names = self._names(pending.customer_id)
-        found: list[Call] = []
+        found = []
         if self._fits:
 
             def embed(texts: Sequence[str]) -> np.ndarray:
