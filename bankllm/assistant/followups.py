@@ -15,6 +15,8 @@ _REFERS = re.compile(
     re.IGNORECASE,
 )
 """Words that refer to an earlier message, or correct it."""
+_FRAGMENT = re.compile(r"^\W*(?:from|at|in|on|to|for|with|since|until|before|after|between|by|of)\b", re.IGNORECASE)
+_QUESTION = re.compile(r"^\W*(?:who|what|when|where|which|why|how|is|are|can|could|do|does|did|will)\b", re.IGNORECASE)
 _NUMBER = rf"(?P<count>\d{{1,3}}|{'|'.join(WORDS)})"
 _LATEST = r"(?:last|latest|most recent|recent|past|previous|newest)"
 _TRANSACTIONS = r"(?:transactions?|payments?|purchases?|bookings?|entries|movements?)"
@@ -36,7 +38,13 @@ def is_follow_up(message: str) -> bool:
 
 def stands_alone(message: str) -> bool:
     """Whether a message can be read without the ones before it: it is no fragment, and refers to nothing else."""
-    return len(message.split()) >= COMPLETE_WORDS and not is_follow_up(message) and not _REFERS.search(message)
+    refers = _REFERS.search(message) or _FRAGMENT.match(message) or is_follow_up(message)
+    return len(message.split()) >= COMPLETE_WORDS and not refers
+
+
+def asks(message: str) -> bool:
+    """Whether a message is a question by its first word or its end."""
+    return "?" in message or _QUESTION.match(message) is not None
 
 
 def wanted_count(message: str, default: int) -> int:

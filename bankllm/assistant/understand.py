@@ -27,7 +27,7 @@ from bankllm.assistant.care.replies import CareReply, care_reply
 from bankllm.assistant.clock import today
 from bankllm.assistant.decision import CLEAR, SMALL_TALK, Decision, decide
 from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, tool_of
-from bankllm.assistant.followups import is_follow_up, stands_alone
+from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding import rules
@@ -118,7 +118,7 @@ class Understanding:
                 return []  # “actually cancel that” means what was proposed, and no other transfer
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
-        if question and question.tool in PLANS and unsaid and "?" not in pending.message:
+        if question and question.tool in PLANS and unsaid and not asks(pending.message):
             return [question]  # what was said is no other wish, and no answer either
         return [] if items == [UNKNOWN] and pending.decision.alternatives else items
 
@@ -134,8 +134,8 @@ class Understanding:
         ready = resolve(calls, view, day, said)
         decision = pending.decision
         off_topic = decision.intent == "out_of_scope" and decision.confidence >= CLEAR and not decision.alternatives
-        asks = bool(pending.turns and pending.turns[0].question)
-        if off_topic and not asks and len(ready) == 1 and isinstance(ready[0], Question):
+        answers = bool(pending.turns and pending.turns[0].question and not asks(pending.message))
+        if off_topic and not answers and len(ready) == 1 and isinstance(ready[0], Question):
             ready = [ReadyCall("knowledge", {"article": "out_of_scope"})]
         late = decision.intent == LATE_CARD and decision.confidence >= CLEAR
         if late and [call["tool"] for call in calls] == ["card_status"]:
@@ -210,7 +210,7 @@ class Understanding:
                 return np.stack([each.vector for each in encode(texts)])
 
             found = rules.propose(messages[-1:], self._head, embed, day, names)
-            polite = [call["tool"] for call in found] == ["small_talk"]
+            polite = [call["tool"] for call in found] == ["small_talk"] and not asks(pending.message)
             if len(messages) > 1 and not polite and not (found and stands_alone(pending.message)):
                 found = rules.propose(messages, self._head, embed, day, names)
         if WANTS_PERSON.search(pending.message) and {call["tool"] for call in found} <= {"knowledge", "small_talk"}:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bankllm.assistant.followups import MAX_TRANSACTIONS, is_follow_up, wanted_count, wants_one
+from bankllm.assistant.followups import MAX_TRANSACTIONS, is_follow_up, stands_alone, wanted_count, wants_one
 
 FOLLOW_UPS = [
     *("and the last three transactions?", "And yesterday?", "also my IBAN", "what about my savings?", "… and then?"),
@@ -51,3 +51,19 @@ def test_a_single_transaction_is_told_from_several():
 def test_long_messages_are_processed_quickly(message):
     assert wanted_count(message, 5) == 5
     assert is_follow_up(message) == message.startswith("and")
+
+
+@pytest.mark.parametrize(
+    ("message", "alone"),
+    [
+        ("my balance and my last 2 payments", True),
+        ("transfer 50 pounds to my mum", True),
+        ("and at Tesco in the summer?", False),
+        ("from my savings account please", False),
+        ("show me the larger ones", False),
+        ("no, I meant in September", False),
+        ("£50", False),
+    ],
+)
+def test_a_complete_message_stands_alone(message, alone):
+    assert stands_alone(message) == alone
