@@ -31,7 +31,9 @@ from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding import rules
+from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED
+from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead
@@ -106,6 +108,8 @@ class Understanding:
         call = question and answered(question, pending.message, day)
         if call:
             calls: Sequence[Call] = [call]
+        elif question and question.slot == "card" and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
+            calls = [{"tool": question.tool, **question.call, "card": option} for option in question.options]
         elif question and is_yes(pending.message):
             return [question]  # the yes is no answer to it, and not to what was proposed before it
         else:
@@ -116,6 +120,14 @@ class Understanding:
             calls = self._calls(pending, turns, encode, day)
             if pending.withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
                 return []  # “actually cancel that” means what was proposed, and no other transfer
+            if refused := beyond(
+                pending.message,
+                calls,
+                pending.customer_id,
+                self._head.ordinary,
+                lambda: self._view(pending.customer_id),
+            ):
+                return [Facts(refused)]
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
         if question and question.tool in PLANS and unsaid and not asks(pending.message):
@@ -137,7 +149,7 @@ class Understanding:
         answers = bool(pending.turns and pending.turns[0].question and not asks(pending.message))
         if off_topic and not answers and len(ready) == 1 and isinstance(ready[0], Question):
             ready = [ReadyCall("knowledge", {"article": "out_of_scope"})]
-        late = decision.intent == LATE_CARD and decision.confidence >= CLEAR
+        late = decision.intent == LATE_CARD and decision.confidence >= CLEAR and P["late"].search(pending.message)
         if late and [call["tool"] for call in calls] == ["card_status"]:
             ready.append(ReadyCall("knowledge", {"article": LATE_CARD}))  # what to do about it
         texts = [asked] if len(ready) == 1 else []
@@ -191,6 +203,8 @@ class Understanding:
             return [{"tool": decision.intent}]  # a tool of another package
         if is_no(pending.message) or P["nothing"].fullmatch(pending.message):
             return [{"tool": "small_talk", "answer": pending.message}]
+        if P["polite"].fullmatch(pending.message):
+            return [{"tool": "small_talk"}]
         messages = [*(turn.user_message for turn in reversed(turns[:MAX_EARLIER])), pending.message]
         if self.model is not None:
             try:

@@ -42,6 +42,7 @@ _RANGE = re.compile(
 )
 _NEIGHBOURS = re.compile(r"(?P<a>.+?)(?: and | or | & | ?/ ?)(?P<b>.+)")
 _WEEK = re.compile(rf"(?P<a>{WEEKDAY}) ?(?:to|-|until|till?|through) ?(?P<b>{WEEKDAY}) (?P<week>.*week.*)")
+_SPELLINGS = [(re.compile(rf"\b(?:{spelled})\b"), word) for word, spelled in WORDS["spellings"].items()]
 _UNIT = re.compile(
     r"(?:(this|current|last|previous|past|next|most recent) )?(?:(\d{1,3}) )?"
     rf"({'|'.join(UNITS)})s?( ago| before last)?"
@@ -108,7 +109,15 @@ def _plain(words: str) -> str:
     text = re.sub(rf"\b({MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b", r"\2 \1", text)
     text = re.sub(r"[^\W\d_]{4,}", _corrected, text.replace("this past ", "past "))
     text = text.replace("last night", "yesterday").replace("financial year", "tax year")
-    return re.sub(r"\byr\b", "year", re.sub(r"\bwk\b", "week", text))
+    for spelled, word in _SPELLINGS:
+        text = spelled.sub(word, text)
+    return re.sub(r"\b(this|last|past|previous) (\w{4,6})$", _unit_corrected, text)
+
+
+def _unit_corrected(match: re.Match[str]) -> str:
+    """Correct the unit of a period in which one letter is wrong: "last moth", "this weeek"."""
+    close = (unit for unit in ("week", "month", "year", "weekend") if OSA.distance(unit, match[2]) == 1)
+    return f"{match[1]} {next((unit for unit in close if unit[0] == match[2][0]), match[2])}"
 
 
 def _corrected(match: re.Match[str]) -> str:
@@ -147,7 +156,7 @@ def _range(text: str, today: date) -> DayRange | None:
     if to and (length := re.fullmatch(r"(?:last )?(\d{1,3}) (day|week|month|year)s?", begin)):
         return DayRange(to.date_to - relativedelta(**{f"{length[2]}s": int(length[1])}) + DAY, to.date_to)
     same_month = re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)?", begin)
-    if same_month and (month := re.search(rf"(?:{MONTH})(?:,? {YEAR})?$", end)):
+    if same_month and (month := re.search(rf"(?:{MONTH})(?:,? {YEAR})?$|of (?:this|last) month$", end)):
         begin = f"{begin} {month[0]}"
     elif (year := re.search(rf" {YEAR}$", end)) and not re.search(rf"{YEAR}$", begin):
         begin += year[0]
@@ -188,6 +197,12 @@ def _days(text: str, today: date, future: bool = False) -> DayRange | None:
         inner = _days(match[2] or match[3], today, future)
         edge = inner and (inner.date_from if match[1] in ("start", "beginning", "1st day") else inner.date_to)
         return DayRange(edge, edge) if edge else None
+    if match := re.fullmatch(r"(.+?)(?:,| of)? (last|this) year", text):
+        return _days(f"{match[1]} {today.year - (match[2] == 'last')}", today, future)
+    if (match := re.fullmatch(r"(1st|2nd) half of (.+)", text)) and (month := _days(match[2], today)):
+        middle = month.date_from and month.date_from + timedelta(14)
+        if middle and month.date_from and month.date_from + timedelta(31) > month.date_to > middle:
+            return DayRange(month.date_from, middle) if match[1] == "1st" else DayRange(middle + DAY, month.date_to)
     if match := re.fullmatch(r"(1st|2nd|3rd|4th) week of (.+)", text):
         month = _days(match[2], today)
         start = month and month.date_from and month.date_from + timedelta(7 * int(match[1][0]) - 7)

@@ -190,8 +190,14 @@ def accounts_named(words: str, accounts: Sequence[Account]) -> list[Account]:
     return (
         [labels[label] for label in fitting(words, labels)]
         or [one for one in accounts if _means(ACCOUNT_KINDS, one.kind, text)]
-        or [one for one in accounts if one.currency in CURRENCIES and CURRENCIES[one.currency].match(text)]
+        or [one for one in accounts if one.currency in CURRENCIES and _begins(CURRENCIES[one.currency], text)]
     )
+
+
+def _begins(word: re.Pattern[str], text: str) -> bool:
+    """Whether the text begins with the whole word: "p" begins "p" and "p account", and not "priya"."""
+    found = word.match(text)
+    return found is not None and text[found.end() : found.end() + 1] in ("", " ")
 
 
 def by_label(items: Sequence[Labelled]) -> dict[str, Labelled]:

@@ -26,7 +26,7 @@ CLAUSE_WHOLE = 0.003
 """Probability of that tool in the whole message, at least."""
 REPEATED = {
     "balance": ("account", "date"),
-    "spending": ("merchant", "category", "period"),
+    "spending": ("merchant", "category", "period", "direction"),
     "transactions": ("merchant", "category", "period"),
     "transfer": ("to",),
 }
@@ -68,6 +68,9 @@ def propose(
             names,
         )
     ]
+    tools = {call["tool"] for call in calls}
+    if tools and tools < LOOK_UPS and P["details_too"].search(messages[-1]) and not re.search(r"\bhow\b", messages[-1]):
+        calls = [*(call for call in calls if call["tool"] != "knowledge"), {"tool": "account_details"}]
     return calls[:MAX_CALLS]
 
 
@@ -76,7 +79,9 @@ def _by_clause(
 ) -> list[tuple[int, str]] | None:
     """Return several tools with the part of the message that asks for each; None if the message has one wish."""
     message = messages[-1]
-    clauses = [part for part in P["clause"].split(message) if len(part.split()) > 1]
+    whole_ranges = P["between"].sub("\\1\0and ", message)  # "between the 3rd and the 9th" is one wish
+    parts = [part.replace("\0", " ") for part in P["clause"].split(whole_ranges)]
+    clauses = [part for part in parts if len(part.split()) > 1]
     possible = {TOOL_NAMES[tool] for tool in np.flatnonzero(whole[:-1] > CLAUSE_WHOLE)}
     if not 1 < len(clauses) <= MAX_CLAUSES or not (len(possible) > 1 or "transfer" in possible):
         return None
@@ -142,6 +147,8 @@ def read(
             if group & found.keys():
                 values = {name: value for name, value in values.items() if name not in group}
         found = values | found
+    if tool == "spending" and len(found.get("period", ())) == 1 and (than := P["than"].search(messages[-1])):
+        found["period"].insert(0, f"this {than[1]}")
     if tool in MOVES and len(found.get("amount", ())) > 1:
         del found["amount"]  # which amount belongs to whom is asked
     if tool == "report_card":

@@ -61,7 +61,13 @@ class Slots:
             "to": lambda: self._take(
                 self._known("own_account")[:1] or self._named("payee", 2) or self._after("payee_after")
             ),
-            "direction": lambda: ["in"] if P["income"].search(self.message) else [],
+            "direction": lambda: (
+                ["in", "out"]
+                if P["in_and_out"].search(self.message)
+                else ["in"]
+                if P["income"].search(self.message)
+                else []
+            ),
         }
         wanted = (
             copied_arguments(tool)
@@ -77,7 +83,17 @@ class Slots:
                 found["category"] = self._take(categories or self._after("category_after"))
             if not found["merchant"] and not found["category"]:
                 found["merchant"] = self._take(self._after("merchant_after"))
+        if "merchant" in wanted and not found["period"]:
+            found["period"] = self._unread_period()
         return found
+
+    def _unread_period(self) -> list[str]:
+        """Find words that stand where a period stands and that no rule reads. The customer is asked what they mean."""
+        for match in P["unread_period"].finditer(self.rest):
+            word = match["after"] or match["named"]
+            if not word or word.lower() not in self.ordinary:
+                return [match[0]]
+        return []
 
     def _categories(self) -> list[Span]:
         """Find words for categories; those that have other meanings too only where a category is likely."""
@@ -175,7 +191,7 @@ class Slots:
     def _named(self, kind: str, least: int) -> list[Span]:
         """Find merchants or payees: a name of the customer's own, or words that are likely names."""
         if own := self._own_names(kind, typos=False) or self._own_names(kind, typos=True):
-            return own[:MAX_CALLS]
+            return self._with_listed(own)[:MAX_CALLS]
         kinds = _WORD.sub(self._kind, self.rest)
         spans: list[Span] = []
         scores: list[int] = []
@@ -213,6 +229,17 @@ class Slots:
                 if found and (not typos or len(plain(found[0]).split()) == length):
                     spans.append((start, end))
         return _final(self.message, sorted(spans))
+
+    def _with_listed(self, own: list[Span]) -> list[Span]:
+        """Add names beside the customer's own ones: "costa and pret" for "Costa" and "Pret A Manger"."""
+        spans = list(own)
+        for match in _WORD.finditer(self.rest):
+            start, end = match.span()
+            beside = any(P["and"].fullmatch(self.rest[min(last, end) : max(start, first)]) for first, last in own)
+            unknown = self._kind(match)[0] in "Cu"
+            if beside and unknown and (match[0][0].isupper() or fitting(match[0], self.names, typos=False)):
+                spans.append((start, end))
+        return sorted(spans)
 
     def _kind(self, match: re.Match[str]) -> str:
         word = match[0] if match[0].lower() in _TITLES else match[0].rstrip(".'’-")

@@ -51,10 +51,31 @@ def test_several_wishes_are_several_calls(embedder: Embedder) -> None:
         ("every payment to Tesco in May", ["transactions"]),
         ("how do I set up a standing order", ["knowledge"]),
         ("transfer money to mum", ["transfer"]),
+        ("my sort code and a list of my direct debits", ["standing_orders", "account_details"]),
     ],
 )
 def test_the_tools_of_a_message(embedder: Embedder, message: str, tools: list[str]) -> None:
     assert [call["tool"] for call in proposed(embedder, message)] == tools
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ("how much did i spend on costa and pret in october", [("merchant", "costa"), ("merchant", "pret")]),
+        ("money in vs money out last month", [("direction", "in"), ("direction", "out")]),
+        ("am i spending more on groceries than last year", [("period", "this year"), ("period", "last year")]),
+        (
+            "spending between the 3rd and the 9th of this month",
+            [("period", "between the 3rd and the 9th of this month")],
+        ),
+        ("how much did i spend at costa last mnnthx", [("period", "last mnnthx")]),
+        ("costa spending on curry night", [("period", "on curry night")]),
+        ("how much at costa in the joint account", [("period", None)]),
+    ],
+)
+def test_what_a_sum_is_about(embedder: Embedder, message: str, wanted: list[tuple[str, str | None]]) -> None:
+    calls = proposed(embedder, message, names=("Costa", "Pret A Manger"))
+    assert [(name, call.get(name)) for call, (name, _) in zip(calls, wanted, strict=True)] == wanted
 
 
 def test_an_amount_of_two_payees_is_left_out(embedder: Embedder) -> None:

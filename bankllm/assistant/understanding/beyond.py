@@ -1,0 +1,48 @@
+"""What a message asks that no tool can give: sums of sums, averages, and data of somebody else.
+
+The reply says so. A figure that answers another question would be taken for the answer.
+"""
+
+from collections.abc import Callable, Container, Sequence
+
+from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.understanding import WORDS, patterns
+from bankllm.assistant.understanding.readers import CustomerView, accounts_named
+
+READS = frozenset(("balance", "spending", "transactions"))
+"""Tools whose figures would be taken for the answer."""
+P = patterns("beyond")
+REPLIES: dict[str, str] = WORDS["beyond_replies"]
+SHOWS = frozenset(("account_details", "card_status"))
+_COMPUTED = ("sum", "except", "average", "left", "currency", "trip", "together")
+
+
+def beyond(
+    message: str,
+    calls: Sequence[Call],
+    customer_id: str,
+    ordinary: Container[str],
+    view: Callable[[], CustomerView],
+) -> str:
+    """Return the reply to what cannot be answered, or an empty text. `ordinary` has words that are no names."""
+    tools = {call["tool"] for call in calls}
+    if _is_of_somebody_else(message, tools, customer_id, ordinary, view):
+        return REPLIES["other"]
+    if tools & (READS | SHOWS) and P["secret"].search(message):
+        return REPLIES["secret"]
+    found = next((name for name in _COMPUTED if P[name].search(message)), "")
+    return REPLIES[found] if found and tools & READS else ""
+
+
+def _is_of_somebody_else(
+    message: str, tools: set[str], customer_id: str, ordinary: Container[str], view: Callable[[], CustomerView]
+) -> bool:
+    if numbers := [match[1] or match[2] for match in P["number"].finditer(message)]:
+        own = {customer_id, *(part for one in view().accounts for part in (one.account_id, one.account_number))}
+        return any(number.upper() not in own for number in numbers)
+    if tools & READS and P["other"].search(message):
+        return True
+    named = None if "transfer" in tools else P["named"].search(message)
+    if not named or named[1].lower().split()[-1] in ordinary:
+        return False
+    return not accounts_named(named[1], view().accounts)
