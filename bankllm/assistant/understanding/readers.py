@@ -196,8 +196,7 @@ def accounts_named(words: str, accounts: Sequence[Account]) -> list[Account]:
 
 def _begins(word: re.Pattern[str], text: str) -> bool:
     """Whether the text begins with the whole word: "p" begins "p" and "p account", and not "priya"."""
-    found = word.match(text)
-    return found is not None and text[found.end() : found.end() + 1] in ("", " ")
+    return re.match(rf"(?:{word.pattern})(?!\w)", text) is not None
 
 
 def by_label(items: Sequence[Labelled]) -> dict[str, Labelled]:
