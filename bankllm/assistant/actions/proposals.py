@@ -11,9 +11,9 @@ import hmac
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -151,6 +151,9 @@ class ActionDesk:
                 ended: State = "replaced" if waiting.at(now).state == "proposed" else "expired"
                 self._decide(db, waiting.model_copy(update={"state": ended}), now)
             try:
+                if call.tool == "cancel_transfer" and not call.arguments:
+                    last = select(db, _CONVERSATION, customer_id, conversation_id, limit=1)
+                    _check_unsent(last, today(self.settings))
                 plan = self._plan(db, customer_id, conversation_id, call, now)
             except ActionRefused as error:
                 refused = error
@@ -266,6 +269,15 @@ def select(db: sqlite3.Connection, condition: str = "true", *values: str, limit:
     sql = f"SELECT {_COLUMNS} FROM actions WHERE {condition} ORDER BY number DESC LIMIT {limit}"
     rows = [dict(zip(_STORED, row, strict=True)) for row in db.execute(sql, values)]
     return [Proposal(**row | {"arguments": json.loads(row["arguments"])}) for row in rows]
+
+
+def _check_unsent(last: Sequence[Proposal], day: date) -> None:
+    """Refuse "cancel it" after a transfer that was sent: it does not mean another one."""
+    for one in last:
+        if (one.tool, one.state, one.arguments.get("date")) == ("transfer", "booked", day.isoformat()):
+            raise ActionRefused(
+                "This transfer was sent, so it cannot be undone here. If it is wrong, ask for a person."
+            )
 
 
 def closed_because(proposal: Proposal) -> str:

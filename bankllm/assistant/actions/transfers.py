@@ -111,9 +111,10 @@ def plan_cancel_transfer(now: Situation, wanted: Wanted) -> Plan:
     fitting = here if len(here) == 1 and not named else [row for row in waiting if named.items() <= row.items()]
     if not waiting:
         raise ActionRefused("No transfer of yours waits to be sent, so there is nothing to cancel.")
-    chosen = choose(
-        fitting or waiting, None if fitting else "", "transfer", lambda row: row["scheduled_id"], _described
-    )
+    if not fitting:
+        others = "; ".join(map(_described, waiting))
+        raise ActionRefused(f"No such transfer waits to be sent. What was sent cannot be undone. Waiting: {others}.")
+    chosen = choose(fitting, None, "transfer", lambda row: row["scheduled_id"], _described)
 
     def apply(action_id: str) -> Applied:
         now.db.execute(

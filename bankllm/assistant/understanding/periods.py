@@ -83,6 +83,9 @@ def day(words: str, today: date, *, future: bool) -> date | None:
     if ago := re.fullmatch(r"(\d{1,3}) (day|week|month|year)s? ago", text):
         back: date = today - relativedelta(**{f"{ago[2]}s": int(ago[1])})
         return back
+    if later := re.fullmatch(r"in (\d{1,3}|an?) (day|week|month|year)s?(?: time)?", text):
+        number = int(later[1]) if later[1].isdecimal() else 1
+        return today + relativedelta(**{f"{later[2]}s": number}) if future else None
     found = _days(text, today, future)
     return found.date_from if found and found.date_from == found.date_to else None
 

@@ -1,7 +1,7 @@
 """Read one argument of a tool call as values of the customer's own data, or say what must be asked."""
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeVar
@@ -132,7 +132,7 @@ def account(words: str, name: str, customer: CustomerView, *, pays: bool) -> Val
     return {name: found[0].account_id}
 
 
-def card(words: str | None, customer: CustomerView, usable: Container[str]) -> Values:
+def card(words: str | None, customer: CustomerView, usable: Sequence[str]) -> Values:
     """Read a card. Without words it is the only one with a usable status."""
     if words is None:
         found = [one for one in customer.cards if one.status in usable]
@@ -141,8 +141,16 @@ def card(words: str | None, customer: CustomerView, usable: Container[str]) -> V
         names = {f"{_card_label(one)} {one.kind} {_account_name(one, customer)}": one for one in customer.cards}
         found = [one for one in customer.cards if digits and one.last4 == digits[0]]
         found = found or ([] if digits else [names[name] for name in fitting(words, names)])
+    if len(found) > 1:
+        found = [one for one in found if one.status in usable] or found
     if len(found) == 1:
         return {"card_id": found[0].card_id}
+    if words is None and not found and customer.cards and len(usable) == 1:
+        raise Unread(f"None of your cards is {usable[0]}.")
+    if words and not found and customer.cards:
+        several = P["several"].search(words)
+        wrong = "I can do this for one card at a time." if several else f"You have no card {_quoted(words)}."
+        raise Ask("Which card do you mean?", map(_card_label, customer.cards), wrong)
     text = f"Which card do you mean by {_quoted(words)}?" if words else "Which card do you mean?"
     raise Ask(text if customer.cards else "You have no card.", map(_card_label, found or customer.cards))
 

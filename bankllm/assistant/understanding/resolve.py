@@ -9,7 +9,7 @@ from datetime import date
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
-from bankllm.assistant.understanding import patterns, readers
+from bankllm.assistant.understanding import orders, patterns, readers
 from bankllm.assistant.understanding.completion import completed, with_currency
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
@@ -30,6 +30,8 @@ USABLE = {"freeze_card": ("active",), "unfreeze_card": ("frozen",)}
 INCOME = frozenset(("benefits", "income", "interest", "other income", "salary"))
 """Categories of money that comes in."""
 PLACES = patterns("places")
+MORE = {"transfer": ("amount", "date"), "set_limit": ("amount",)}
+"""Tool → arguments that an answer may name beside the one that was asked for."""
 
 
 def resolve(
@@ -44,19 +46,36 @@ def resolve(
         calls = [completed(calls[0], message, customer)]
     ready: list[ReadyCall | Question] = []
     for call in [with_currency(call, message) for call in calls]:
-        if (found := _resolved(call, customer, today)) not in ready:
+        if (found := _ordered(call, calls, customer, today, message)) not in ready:
             ready.append(found)
     return ready
 
 
 def answered(question: Question, message: str, today: date) -> Call | None:
-    """Return the question's call with its slot filled from the customer's next message; None if it is no answer."""
+    """Return the question's call with its slot filled from the customer's next message; None if it is no answer.
+
+    What the message says beyond the answer must be an amount or a day of the same order.
+    """
+    if question.tool == "transfer" and any(pattern.search(message) for pattern in orders.IMPOSSIBLE.values()):
+        return None
+    if call := _filled(question, message, today):
+        return call
+    first, *more = P["part"].split(message.strip())
+    call = _filled(question, first, today) if more else None
+    for words in more:
+        asked = [Question(question.tool, slot, "", call=call or {}) for slot in MORE.get(question.tool, ())]
+        call = next(filter(None, (_filled(one, words, today) for one in asked)), None) if call else None
+    return call
+
+
+def _filled(question: Question, message: str, today: date) -> Call | None:
     words = P["around_answer"].sub("", message.strip())
     if question.options:
         place = next((place for place, pattern in enumerate(PLACES.values()) if pattern.fullmatch(words)), None)
         found = question.options[place : place + 1] if place is not None else fitting(words, question.options)
         if len(question.options) == 1 and P["yes"].fullmatch(words):
             found = question.options
+        found = found or [words for _ in P["several"].findall(words)]
         return {**question.call, question.slot: found[0] if len(found) == 1 else words} if found else None
     call = {"tool": question.tool, **question.call, question.slot: words}
     try:
@@ -66,6 +85,22 @@ def answered(question: Question, message: str, today: date) -> Call | None:
     except Unread:
         return None
     return call
+
+
+def _ordered(
+    call: Call, calls: Sequence[Call], customer: CustomerView, today: date, message: str
+) -> ReadyCall | Question:
+    """Resolve a call; an order to pay or to cancel also by what the message says beyond it."""
+    if call["tool"] == "cancel_transfer" and len(calls) == 1:
+        return orders.cancelled(message, customer)
+    if call["tool"] == "transfer" and message:
+        alone = sum(one["tool"] == "transfer" for one in calls) == 1
+        if reason := orders.impossible(call, message, customer, today, alone=alone):
+            return ReadyCall("transfer", {}, (reason,))
+        call = orders.with_day(call, message) if alone else call
+    if call["tool"] in ("report_card", "replace_card"):
+        call = orders.with_card(call, message)
+    return _resolved(call, customer, today)
 
 
 def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Question:

@@ -54,7 +54,8 @@ def propose(
         return []
     whole = head.probabilities([messages], embed)[0]
     if whole.argmax() == len(TOOL_NAMES):
-        return []
+        pays = read("transfer", messages[-1:], head.ordinary, today, names) if R["pays"].match(messages[-1]) else []
+        return [call for call in pays if {"amount", "to"} <= call.keys()]
     likely = [int(tool) for tool in (-whole[:-1]).argsort() if tool == whole.argmax() or whole[tool] > SECOND]
     wishes = _by_clause(messages, whole, head, embed) or [(tool, messages[-1]) for tool in likely]
     calls = [
@@ -106,6 +107,10 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
 
     A message that asks neither for a sum nor for a list asks as the one before it.
     """
+    if tool in ("set_limit", "knowledge") and R["card_limit"].search(message):
+        return "card_status"
+    if tool in LOOK_UPS and R["cancel_transfer"].search(message):
+        return "cancel_transfer"
     if tool not in LOOK_UPS or R["how_to"].search(message):
         return tool
     if tool == "knowledge" and R["transfer"].search(message):

@@ -16,7 +16,7 @@ FREQUENT = 300
 """Words of a lower rank are never a name unless they have a capital letter."""
 SHORT = 7
 """Words of a message in which any unknown word may be a merchant."""
-LONGEST = 9
+LONGEST = 11
 """Words of the longest period or amount that is read."""
 P = patterns("patterns")
 ARGUMENTS = patterns("arguments")
@@ -147,6 +147,8 @@ class Slots:
         def read(words: str) -> object:
             return periods.day(words, self.today, future=future) or (not future and periods.period(words, self.today))
 
+        if future and (later := P["later"].search(self.rest)):
+            return [later.span()]
         spans = list(self._runs(lambda words: read(words) or None, P["period_start"]))
         return _final(self.message, [span for span in spans if not P["unit"].fullmatch(self.message[slice(*span)])])
 

@@ -1,0 +1,103 @@
+"""What an order to pay says beyond its call: parts that cannot be done, and whom the message names.
+
+An order with a part that is not possible is refused as a whole: without the part it would be another order.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.facts import ReadyCall
+from bankllm.assistant.understanding import amounts, patterns, periods
+from bankllm.assistant.understanding.names import fitting, plain
+from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
+from bankllm.errors import UsageError
+
+POSSIBLE = "I can send one amount to one saved payee, or to another account of yours, on one day."
+LONGEST_NAME = 4
+"""Words of the longest payee's name that is looked for."""
+IMPOSSIBLE = patterns("impossible")
+P = patterns("orders_to_pay")
+CARD = re.compile(rf"\b(?:{patterns('arguments')['card'].pattern})(?!\w)", re.IGNORECASE)
+
+
+def impossible(call: Call, message: str, customer: CustomerView, today: date, *, alone: bool = True) -> str | None:
+    """Return why the transfer that the message orders cannot be done; None if nothing in it says so.
+
+    `alone`: the message orders no other transfer.
+    """
+    text = message.replace(call.get("reference") or "\0", " ")
+    what = next((key for key, pattern in IMPOSSIBLE.items() if pattern.search(text)), None)
+    if what is None and alone and _several(text, customer):
+        what = "split an amount or pay several payees at a time"
+    if what is None and P["over"].match(call.get("date", "")):
+        what = "send money on a day that is over"
+    if what is None and "from" not in call and (source := P["source"].search(text)):
+        words = source[1]
+        own = accounts_named(words, customer.accounts) or P["no_source"].match(words) or _is_day(words, today)
+        what = None if own else f"send money from “{words}”, only from your own accounts"
+    return f"I cannot {what}. {POSSIBLE}" if what else None
+
+
+def with_day(call: Call, message: str) -> Call:
+    """Return the call with the words for a day that it lacks, so that they are read or asked, and not dropped."""
+    said = None if "date" in call else P["when"].search(message.replace(call.get("reference") or "\0", " "))
+    return {**call, "date": said[0]} if said else call
+
+
+def with_card(call: Call, message: str) -> Call:
+    """Return the call with the card that the message names."""
+    said = [] if "card" in call else [match[1] or match[2] for match in CARD.finditer(message) if match[1] or match[2]]
+    return {**call, "card": said[0]} if said else call
+
+
+def cancelled(message: str, customer: CustomerView) -> ReadyCall:
+    """Return the call that cancels the waiting transfer that the message names; without a name, it may be any."""
+    values: dict[str, Any] = {}
+    labels = {tuple(labels) for _, _, labels in named_payees(message, customer)}
+    if len(labels) == 1 and len(only := labels.pop()) == 1:
+        values["payee_id"] = by_label(customer.payees)[only[0]].payee_id
+    elif not labels and (to := P["cancelled_to"].search(message)) and not accounts_named(to[1], customer.accounts):
+        return ReadyCall("cancel_transfer", unread=(f"You have no saved payee “{to[1]}”.",))
+    if (said := P["money"].search(message)) and (money := amounts.amount(said[0])):
+        values["amount_minor"] = money.amount_minor
+    return ReadyCall("cancel_transfer", values)
+
+
+def named_payees(message: str, customer: CustomerView) -> list[tuple[int, int, list[str]]]:
+    """Return the names of saved payees in a message: first and last word's place, and the labels that fit."""
+    words, found = plain(message).split(), []
+    place = 0
+    while place < len(words):
+        name = next(_names_at(words, place, customer), None)
+        if name:
+            found.append(name)
+        place = name[1] if name else place + 1
+    return found
+
+
+def _names_at(words: list[str], place: int, customer: CustomerView) -> Iterator[tuple[int, int, list[str]]]:
+    payees = by_label(customer.payees)
+    for end in range(min(len(words), place + LONGEST_NAME), place, -1):
+        piece = " ".join(words[place:end])
+        if labels := [] if P["no_payee"].fullmatch(piece) else fitting(piece, payees, typos=False):
+            yield place, end, labels
+
+
+def _several(message: str, customer: CustomerView) -> bool:
+    """Whether the message lists different payees."""
+    words, named = plain(message).split(), named_payees(message, customer)
+    return any(
+        not set(one[2]) & set(other[2]) and P["listed"].fullmatch(" ".join(words[one[1] : other[0]]))
+        for one, other in pairwise(named)
+    )
+
+
+def _is_day(words: str, today: date) -> bool:
+    try:
+        return periods.day(words, today, future=True) is not None or periods.period(words, today) is not None
+    except UsageError:
+        return True
