@@ -3,7 +3,7 @@
     python benchmarks/guard.py            # recall by kind of fault, and false alarms
     python benchmarks/guard.py --show     # also the replies that it judges wrongly
 
-`data/guard_replies.jsonl` was written before the rules of `bankllm.assistant.wording.claims`, which were then tuned on
+`data/guard_replies.jsonl` was written before the rules of `wording.assertions`, which were then tuned on
 it and on TellerChat's training replies. TellerChat's test replies, which are all true, were not looked at.
 """
 
@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from bankllm.assistant.wording.claims import Claims
+from bankllm.assistant.wording.assertions import Claims
 from bankllm.datasets import tellerchat
 from bankllm.datasets.tellerchat import Word
 from bankllm.evidence.statistics.statistic import wilson

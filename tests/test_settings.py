@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.assistant.clock import today
+from bankllm.assistant.present_day import today
 from bankllm.errors import UsageError
 from bankllm.profiles import PROFILES, get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root

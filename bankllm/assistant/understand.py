@@ -24,11 +24,11 @@ from bankllm.assistant.bank.tools import MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.care.complaints import complaint_reply
 from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.care.replies import CareReply, care_reply
-from bankllm.assistant.clock import today
 from bankllm.assistant.decision import CLEAR, SMALL_TALK, Decision, decide
 from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding
+from bankllm.assistant.present_day import today
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding import rules
 from bankllm.assistant.understanding.beyond import beyond

@@ -26,7 +26,7 @@ METRICS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
 SIGNIFICANT = 0.05
 
 
-class Question(NamedTuple):
+class LabelledQuestion(NamedTuple):
     text: str
     labels: Sequence[str]
     """A text is right if its label is one of these."""
@@ -36,7 +36,7 @@ class Question(NamedTuple):
 
 
 def rank(
-    place: Collection, questions: Sequence[Question], vectors: np.ndarray, label: str, *, once: bool = False
+    place: Collection, questions: Sequence[LabelledQuestion], vectors: np.ndarray, label: str, *, once: bool = False
 ) -> list[dict[str, object]]:
     """Search for each question, whose embeddings are `vectors` (n, dim), in each mode. Returns one row per question:
 

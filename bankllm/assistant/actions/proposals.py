@@ -29,8 +29,8 @@ from bankllm.assistant.actions.cards import (
 from bankllm.assistant.actions.plans import ActionRefused, Plan, Situation, Wanted
 from bankllm.assistant.actions.transfers import plan_cancel_transfer, plan_transfer
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
-from bankllm.assistant.clock import today
 from bankllm.assistant.facts import ReadyCall
+from bankllm.assistant.present_day import today
 from bankllm.errors import BankLLMError
 from bankllm.settings import Settings
 from bankllm.vectors.sqlite.clock import Clock

@@ -7,7 +7,7 @@ facts then replaces what was released, as after any other fault.
 import re
 from collections.abc import Iterable, Iterator
 
-from bankllm.assistant.wording.claims import Claims
+from bankllm.assistant.wording.assertions import Claims
 from bankllm.util.figures import find_figures, known_figures
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"”’')\]]*(?=\s)|\S(?=\n)")

@@ -27,7 +27,7 @@ def evaluate(
     from bankllm.datasets.tellerchat import Understand, Word, load
     from bankllm.evidence.format import format_interval, format_value
     from bankllm.model import generation
-    from bankllm.training.language_model import evaluate as evaluation
+    from bankllm.training.language_model import evaluate_adapter as evaluation
 
     if not is_language_model(adapter):
         raise UsageError(f"{adapter} is no adapter of a language model. Expected one of `bankllm train --data`.")
@@ -109,7 +109,7 @@ def _check_export(adapter: Path, folder: Path, name: str, base: Any, examples: i
     from bankllm.evidence.format import format_interval, format_value
     from bankllm.settings import get_settings
     from bankllm.training.language_model import adapter_folder, parity
-    from bankllm.training.language_model.evaluate import subset
+    from bankllm.training.language_model.evaluate_adapter import subset
 
     tests = subset(load(Understand, "test"), examples), subset(load(Word, "test"), examples)
     rows = parity.parity(adapter, folder, base, *tests, get_settings())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.assistant.wording.claims import Claims
+from bankllm.assistant.wording.assertions import Claims
 
 REPLIES = Path(__file__).parents[3] / "benchmarks" / "data" / "guard_replies.jsonl"
 ACCOUNTS = ["Everyday ending 0101: balance £312.08", "Rainy day ending 0102: balance £4,250.00"]

@@ -16,15 +16,12 @@ from tqdm.auto import tqdm
 
 from bankllm.assistant.bank.tools import calls_schema
 from bankllm.assistant.language_tasks import MAX_TOKENS
-from bankllm.assistant.understanding import rules
-from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.evidence.records import Record
 from bankllm.model.generation import GenerationEngine, GenerationRequest
 from bankllm.training.language_model import adapter_folder
 from bankllm.training.language_model.task_scores import Row, understand_rows, word_rows
 from bankllm.training.language_model.token_rows import Example, task_of
-from bankllm.vectors.embedder import Embedder
 
 T = TypeVar("T")
 TODAY = date(2026, 11, 17)
@@ -85,6 +82,10 @@ def generate(
 
 def rules_texts(examples: Sequence[Understand], progress: bool = True) -> list[str]:
     """Return the calls of the encoder with rules as JSON, one text per example."""
+    from bankllm.assistant.understanding import rules  # needs packages of the extra `serve`
+    from bankllm.assistant.understanding.tool_head import ToolHead
+    from bankllm.vectors.embedder import Embedder
+
     head, embedder = ToolHead.load(), Embedder()
     bar = tqdm(examples, desc="understand_rules", disable=not progress)
     return [json.dumps(rules.propose(example.messages, head, embedder.encode, TODAY)) for example in bar]
