@@ -84,7 +84,9 @@ def _by_clause(
     parts = [part.replace("\0", " ") for part in P["clause"].split(whole_ranges)]
     clauses = [part for part in parts if len(part.split()) > 1]
     possible = {TOOL_NAMES[tool] for tool in np.flatnonzero(whole[:-1] > CLAUSE_WHOLE)}
-    if not 1 < len(clauses) <= MAX_CLAUSES or not (len(possible) > 1 or "transfer" in possible):
+    if not 1 < len(clauses) <= MAX_CLAUSES or not (
+        len(possible) > 1 or ("transfer" in possible and re.search(r"\d", message))
+    ):
         return None
     said: list[tuple[int, str]] = []
     rows = head.probabilities([[*messages[:-1], clause] for clause in clauses], embed)
