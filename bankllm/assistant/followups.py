@@ -8,14 +8,17 @@ COMPLETE_WORDS = 4
 """Words of the shortest message that is read without the ones before it."""
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
-_CONTINUATION = re.compile(r"^\W*(and|also|what about|how about|same|then|plus)\b", re.IGNORECASE)
+_OPENING = r"^\W*(?:(?:oh|ok(?:ay)?|right|hm+|ah|so|thanks)\b\W*)*"
+_CONTINUATION = re.compile(rf"{_OPENING}(and|also|what about|how about|same|then|plus)\b", re.IGNORECASE)
 _REFERS = re.compile(
     r"\b(?:it|its|that|this|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"
     r"|rather|sorry|actually|no|not|mean|meant|make|only|just|already|more|rest)\b",
     re.IGNORECASE,
 )
 """Words that refer to an earlier message, or correct it."""
-_FRAGMENT = re.compile(r"^\W*(?:from|at|in|on|to|for|with|since|until|before|after|between|by|of)\b", re.IGNORECASE)
+_FRAGMENT = re.compile(
+    rf"{_OPENING}(?:from|at|in|on|to|for|with|since|until|before|after|between|by|of)\b", re.IGNORECASE
+)
 _QUESTION = re.compile(r"^\W*(?:who|what|when|where|which|why|how|is|are|can|could|do|does|did|will)\b", re.IGNORECASE)
 _NUMBER = rf"(?P<count>\d{{1,3}}|{'|'.join(WORDS)})"
 _LATEST = r"(?:last|latest|most recent|recent|past|previous|newest)"

@@ -59,6 +59,7 @@ def test_long_messages_are_processed_quickly(message):
         ("my balance and my last 2 payments", True),
         ("transfer 50 pounds to my mum", True),
         ("and at Tesco in the summer?", False),
+        ("oh. and at Tesco?", False),
         ("from my savings account please", False),
         ("show me the larger ones", False),
         ("no, I meant in September", False),

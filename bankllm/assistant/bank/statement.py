@@ -105,6 +105,10 @@ class Statement:
         if not first and not query.date_to and self.rows:
             first = min(row.booked for row in self.rows)
         self.period, self.listed_period = period(first, query.date_to), listed_period(first, query.date_to)
+        oldest = bank.transactions(customer_id, TransactionQuery(order="oldest", limit=1)) if query.date_from else ()
+        missing = oldest and (query.date_from or "") < oldest[0].booked
+        self.begins = f"The records of your payments begin on {day(oldest[0].booked)}." if missing else ""
+        """Said about a period that begins before the records."""
         self.is_shop = any(row.kind in ("card", "refund") for row in self.rows)
         """Whether one pays at the counterparty, and not to a person or company."""
 

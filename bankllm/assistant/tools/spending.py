@@ -32,8 +32,9 @@ def look_up(request: Request, bank: Bank) -> Facts:
         "by_category": _sums(rows, lambda row: row.category),
         **table(rows),
     }
-    text = " ".join(_text(total, statement, inward) for total in totals)
-    lines = tuple(line for total in totals for line in _lines(total, statement, inward))
+    begins = [statement.begins] if statement.begins else []
+    text = " ".join([*(_text(total, statement, inward) for total in totals), *begins])
+    lines = (*(line for total in totals for line in _lines(total, statement, inward)), *begins)
     return Facts(text, lines, statement.sources, result=result)
 
 

@@ -71,7 +71,8 @@ def propose(
     ]
     tools = {call["tool"] for call in calls}
     if tools and tools < LOOK_UPS and P["details_too"].search(messages[-1]) and not re.search(r"\bhow\b", messages[-1]):
-        calls = [*(call for call in calls if call["tool"] != "knowledge"), {"tool": "account_details"}]
+        unasked = {"knowledge"} if re.search(r"\bbalance|how much", messages[-1], re.I) else {"knowledge", "balance"}
+        calls = [*(call for call in calls if call["tool"] not in unasked), {"tool": "account_details"}]
     return calls[:MAX_CALLS]
 
 
@@ -117,6 +118,10 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return tool
     if tool == "knowledge" and R["transfer"].search(message):
         return "transfer"
+    if R["dispute"].search(message):
+        return "knowledge"
+    if tool == "knowledge" and R["card_status"].search(message):
+        return "card_status"
     if named := next((one for one in ("standing_orders", "account_details") if R[one].search(message)), None):
         return named
     if R["balance"].search(message) and not R["moved"].search(message):

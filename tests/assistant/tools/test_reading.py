@@ -252,3 +252,10 @@ def test_without_conditions_the_message_says_how_many(bank: SQLiteBank) -> None:
     months = ask(bank, "transactions", message="transactions for the last 3 months", date_from="2026-08-29")
     assert months.result is not None
     assert months.result["count"] == 100
+
+
+@pytest.mark.parametrize("tool", ["spending", "transactions"])
+def test_a_period_before_the_records_is_said(bank: SQLiteBank, tool: str) -> None:
+    text = ask(bank, tool, date_from="2024-02-01", date_to="2024-02-29").text
+    assert text.endswith("The records of your payments begin on 1 August 2025.")
+    assert "begin" not in ask(bank, tool, **OCTOBER).text
