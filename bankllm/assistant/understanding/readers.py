@@ -146,7 +146,8 @@ def card(words: str | None, customer: CustomerView, usable: Sequence[str]) -> Va
     if len(found) == 1:
         return {"card_id": found[0].card_id}
     if words is None and not found and customer.cards and len(usable) == 1:
-        raise Unread(f"None of your cards is {usable[0]}.")
+        states = "; ".join(f"{_card_label(one)} is {one.status}" for one in customer.cards)
+        raise Unread(f"You have no card that is {usable[0]}: {states}.")
     if words and not found and customer.cards:
         several = P["several"].search(words)
         wrong = "I can do this for one card at a time." if several else f"You have no card {_quoted(words)}."

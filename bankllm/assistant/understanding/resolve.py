@@ -27,6 +27,8 @@ REQUIRED = {
 """Acting tool → arguments that it cannot do without, in the order in which they are asked for."""
 USABLE = {"freeze_card": ("active",), "unfreeze_card": ("frozen",)}
 """Tool → status of the cards that it can be about; other tools: active and frozen cards."""
+REPORTED = ("lost", "stolen")
+"""Status of the cards that a new card is for, if there are any."""
 INCOME = frozenset(("benefits", "income", "interest", "other income", "salary"))
 """Categories of money that comes in."""
 PLACES = patterns("places")
@@ -62,6 +64,8 @@ def answered(question: Question, message: str, today: date) -> Call | None:
         return call
     first, *more = P["part"].split(message.strip())
     call = _filled(question, first, today) if more else None
+    if not more and question.slot == "amount" and (to := P["to_whom"].fullmatch(message.strip())):
+        call = {"tool": question.tool, **question.call, "to": to[1]} if question.tool == "transfer" else None
     for words in more:
         asked = [Question(question.tool, slot, "", call=call or {}) for slot in MORE.get(question.tool, ())]
         call = next(filter(None, (_filled(one, words, today) for one in asked)), None) if call else None
@@ -75,6 +79,9 @@ def _filled(question: Question, message: str, today: date) -> Call | None:
         found = question.options[place : place + 1] if place is not None else fitting(words, question.options)
         if len(question.options) == 1 and P["yes"].fullmatch(words):
             found = question.options
+        if (but := P["not_this"].search(words)) and (others := fitting(but[1], question.options)):
+            found = [option for option in question.options if option not in others]
+            return {**question.call, question.slot: found[0]} if len(found) == 1 else None
         found = found or [words for _ in P["several"].findall(words)]
         return {**question.call, question.slot: found[0] if len(found) == 1 else words} if found else None
     call = {"tool": question.tool, **question.call, question.slot: words}
@@ -127,7 +134,11 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
     tool, words = call["tool"], call.get(slot)
     acts = tool in REQUIRED
     if slot == "card":
-        return readers.card(words, customer, USABLE.get(tool, ("active", "frozen")))
+        usable = USABLE.get(tool, ("active", "frozen"))
+        if tool == "replace_card":
+            reported = [one for one in customer.cards if one.status in REPORTED]
+            usable = REPORTED if reported else (*usable, "expired")
+        return readers.card(words, customer, usable)
     if slot == "to":
         return readers.payee(words, customer)
     if words is None and slot == "kind":

@@ -112,6 +112,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
     """
     if tool in ("set_limit", "knowledge") and R["card_limit"].search(message):
         return "card_status"
+    if tool == "knowledge" and P["stolen"].search(message) and R["card_order"].match(earlier):
+        return "report_card"
     if tool in LOOK_UPS and R["cancel_transfer"].search(message):
         return "cancel_transfer"
     if tool not in LOOK_UPS or R["how_to"].search(message):
@@ -144,6 +146,8 @@ def read(
     """Return the calls of one tool for the last message; what it lacks is taken from the earlier ones."""
     found: dict[str, list[str]] = {}
     for message in reversed(messages):
+        if tool in MOVES and message != messages[-1] and P["dropped"].search(message):
+            break
         values = {
             name: list(dict.fromkeys(values))
             for name, values in Slots(message, ordinary, today, names).read(tool).items()

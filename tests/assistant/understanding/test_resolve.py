@@ -308,7 +308,21 @@ def test_several_cards_are_one_at_a_time(customer: CustomerView, today: date) ->
 
 def test_a_card_that_no_status_fits_is_not_guessed(customer: CustomerView, today: date) -> None:
     active = replace(customer, cards=customer.cards[:1])
-    assert one(active, today, "unfreeze_card") == ReadyCall("unfreeze_card", {}, ("None of your cards is frozen.",))
+    unread = ("You have no card that is frozen: Visa Debit ending 4242 is active.",)
+    assert one(active, today, "unfreeze_card") == ReadyCall("unfreeze_card", {}, unread)
+
+
+def test_a_new_card_is_for_the_reported_one(customer: CustomerView, today: date) -> None:
+    cards = [replace(customer.cards[0], status="stolen"), replace(customer.cards[1], status="active")]
+    assert one(replace(customer, cards=cards), today, "replace_card") == ReadyCall("replace_card", {"card_id": "C1"})
+
+
+def test_an_answer_may_exclude_or_say_whom_instead(customer: CustomerView, today: date) -> None:
+    which, amount = one(customer, today, "transfer", amount="5", to="anna"), one(customer, today, "transfer")
+    assert isinstance(which, Question)
+    assert isinstance(amount, Question)
+    assert answered(which, "not smith", today) == {"tool": "transfer", "amount": "5", "to": "Anna Müller"}
+    assert answered(amount, "to mum please", today) == {"tool": "transfer", "to": "mum"}
 
 
 def test_equal_calls_are_one(customer: CustomerView, today: date) -> None:
