@@ -43,13 +43,23 @@ def impossible(call: Call, message: str, customer: CustomerView, today: date, *,
 
 
 def with_day(call: Call, message: str) -> Call:
-    """Return the call with the words for a day that it lacks, so that they are read or asked, and not dropped."""
-    said = None if "date" in call else P["when"].search(message.replace(call.get("reference") or "\0", " "))
+    """Return the call with the words for a day that it lacks, so that they are read or asked, and not dropped.
+
+    A past day that tells what the money is for ("for the pizza from last night") is none.
+    """
+    day, text = call.get("date", ""), message.replace(call.get("reference") or "\0", " ")
+    if P["over"].match(day) and re.search(rf"\bfor\b.*{re.escape(day)}", text, re.IGNORECASE):
+        return {name: words for name, words in call.items() if name != "date"}
+    said = None if day else P["when"].search(text)
     return {**call, "date": said[0]} if said else call
 
 
 def with_card(call: Call, message: str) -> Call:
-    """Return the call with the card that the message names."""
+    """Return the call with the card that the message names, or with the words for several."""
+    if several := None if "card" in call else P["cards"].search(message):
+        return {**call, "card": several[0]}
+    if call["tool"] not in ("report_card", "replace_card"):
+        return call
     said = [] if "card" in call else [match[1] or match[2] for match in CARD.finditer(message) if match[1] or match[2]]
     return {**call, "card": said[0]} if said else call
 

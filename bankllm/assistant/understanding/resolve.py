@@ -102,10 +102,10 @@ def _ordered(
         return orders.cancelled(message, customer)
     if call["tool"] == "transfer" and message:
         alone = sum(one["tool"] == "transfer" for one in calls) == 1
+        call = orders.with_day(call, message) if alone else call
         if reason := orders.impossible(call, message, customer, today, alone=alone):
             return ReadyCall("transfer", {}, (reason,))
-        call = orders.with_day(call, message) if alone else call
-    if call["tool"] in ("report_card", "replace_card"):
+    if "card" in REQUIRED.get(call["tool"], ()):
         call = orders.with_card(call, message)
     return _resolved(call, customer, today)
 

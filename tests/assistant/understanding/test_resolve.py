@@ -266,6 +266,8 @@ def test_a_day_that_the_call_lacks_is_not_dropped(customer: CustomerView, today:
     (found,) = resolve([call], customer, today, "send mum 30 on friday")
     assert isinstance(found, ReadyCall)
     assert found.arguments["date"] == "2026-12-04"
+    said = "send mum 30 for the pizza from last night"
+    assert resolve([{**call, "date": "last night"}], customer, today, said) == resolve([call], customer, today)
     (asked,) = resolve([call], customer, today, "send mum 30 next month")
     assert isinstance(asked, Question)
     assert asked.slot == "date"
@@ -304,6 +306,9 @@ def test_several_cards_are_one_at_a_time(customer: CustomerView, today: date) ->
     (again,) = resolve([call], customer, today)
     assert isinstance(again, Question)
     assert "one card at a time" in again.text
+    assert resolve([{"tool": "freeze_card"}], customer, today, "freeze both my cards") == [
+        replace(again, tool="freeze_card", call={"tool": "freeze_card", "card": "both my cards"})
+    ]
 
 
 def test_a_card_that_no_status_fits_is_not_guessed(customer: CustomerView, today: date) -> None:
