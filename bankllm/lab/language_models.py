@@ -10,7 +10,7 @@ from bankllm.errors import NotMeasured
 from bankllm.model import generation, smollm2
 from bankllm.model.artifact import TRAINING_FILE
 from bankllm.profiles import Profile
-from bankllm.training.language_model import evaluate
+from bankllm.training.language_model import evaluate_adapter
 from bankllm.training.language_model.fine_tune import fine_tune
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.task_scores import Row, understand_rows, word_rows
@@ -47,7 +47,8 @@ def trained(
 def tests(profile: Profile) -> tuple[list[Understand], list[Word]]:
     """The test examples of the profile, in equal distances."""
     understand, word = profile.language_tests or (None, None)
-    return evaluate.subset(load(Understand, "test"), understand), evaluate.subset(load(Word, "test"), word)
+    subset = evaluate_adapter.subset
+    return subset(load(Understand, "test"), understand), subset(load(Word, "test"), word)
 
 
 def answers(
@@ -58,15 +59,15 @@ def answers(
     `adapters` has a folder, or None for the base model, by the name of the model. Tool calls are constrained by their
     schema. Rules, which answer as the model `rules`, cannot word a reply.
     """
-    rules = understand_rows(understand, evaluate.rules_texts(understand, progress=False))
+    rules = understand_rows(understand, evaluate_adapter.rules_texts(understand, progress=False))
     rows: dict[str, list[Row]] = {"understand": [{"model": "rules", **row} for row in rules], "word": []}
     rows["generation"] = []
     fast = smollm2.gguf_file() is not None and importlib.util.find_spec("openvino_genai") is not None
     for name, adapter in adapters.items():
         engine = generation.load("smollm2", adapter, engine="openvino" if fast else "transformers")
         try:
-            calls, call_costs = evaluate.generate(engine, understand, constrained=True)
-            replies, reply_costs = evaluate.generate(engine, word, constrained=False)
+            calls, call_costs = evaluate_adapter.generate(engine, understand, constrained=True)
+            replies, reply_costs = evaluate_adapter.generate(engine, word, constrained=False)
         finally:
             engine.close()
         rows["understand"] += [{"model": name, **row} for row in understand_rows(understand, calls)]
