@@ -42,7 +42,7 @@ def _is_of_somebody_else(
         return any(number.upper() not in own for number in numbers)
     if tools & READS and P["other"].search(message):
         return True
-    named = None if "transfer" in tools else P["named"].search(message)
+    named = P["from_named" if "transfer" in tools else "named"].search(message)
     if not named or named[1].lower().split()[-1] in ordinary:
         return False
     return not accounts_named(named[1], view().accounts)

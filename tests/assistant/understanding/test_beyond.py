@@ -17,6 +17,8 @@ from bankllm.assistant.understanding.tool_head import ToolHead
         ("spending", "what did customer CUST002 spend last month", "other"),
         ("spending", "how much did my neighbour spend at tesco", "other"),
         ("transfer", "transfer £10 from ACC00201 to mum", "other"),
+        ("transfer", "transfer 100 from Grace Mensah's account to Zofia", "other"),
+        ("transfer", "transfer 100 from the joint account to Anna's account", ""),
         ("spending", "how much on everything except rent in october", "except"),
         ("balance", "how much do i have minus the rent", "except"),
         ("spending", "average weekly shop", "average"),
