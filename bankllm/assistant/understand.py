@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 
 import numpy as np
@@ -120,13 +120,8 @@ class Understanding:
             calls = self._calls(pending, turns, encode, day)
             if pending.withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
                 return []  # “actually cancel that” means what was proposed, and no other transfer
-            if refused := beyond(
-                pending.message,
-                calls,
-                pending.customer_id,
-                self._head.ordinary,
-                lambda: self._view(pending.customer_id),
-            ):
+            view = partial(self._view, pending.customer_id)
+            if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])

@@ -163,6 +163,8 @@ def read(
             if group & found.keys():
                 values = {name: value for name, value in values.items() if name not in group}
         found = values | found
+    if tool == "spending" and P["in_and_out"].search(messages[-1]):
+        found["direction"] = ["in", "out"]
     if tool == "spending" and len(found.get("period", ())) == 1 and (than := P["than"].search(messages[-1])):
         found["period"].insert(0, f"this {than[1]}")
     if tool in MOVES and len(found.get("amount", ())) > 1:

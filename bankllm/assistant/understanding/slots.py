@@ -61,13 +61,7 @@ class Slots:
             "to": lambda: self._take(
                 self._known("own_account")[:1] or self._named("payee", 2) or self._after("payee_after")
             ),
-            "direction": lambda: (
-                ["in", "out"]
-                if P["in_and_out"].search(self.message)
-                else ["in"]
-                if P["income"].search(self.message)
-                else []
-            ),
+            "direction": lambda: ["in"] if P["income"].search(self.message) else [],
         }
         wanted = (
             copied_arguments(tool)
