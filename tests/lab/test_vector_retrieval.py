@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.evidence.run import open_run
-from bankllm.lab.vector_retrieval import METRICS, Question, compare_with_halves, measure, overview, rank, values
+from bankllm.lab.vector_retrieval import METRICS, LabelledQuestion, compare_with_halves, measure, overview, rank, values
 from bankllm.vectors.service import open_service
 from tests.support.fake_embedder import fake_embedder
 
@@ -17,7 +17,7 @@ def test_places_of_right_texts_are_counted_per_mode() -> None:
     with open_service(embedder=fake_embedder()) as service:
         place = service.collection("texts")
         place.add(TEXTS, metadata=[{"label": label} for label in LABELS])
-        questions = [Question("cr203", ["fee"], 1, "code"), Question("card", ["lost"], 2, "name")]
+        questions = [LabelledQuestion("cr203", ["fee"], 1, "code"), LabelledQuestion("card", ["lost"], 2, "name")]
         vectors = service.embedder.encode([question.text for question in questions])
         code, card = rank(place, questions, vectors, "label")
         assert (code["question"], code["kind"], code["relevant"], code["lexical"]) == (0, "code", 1, "1")

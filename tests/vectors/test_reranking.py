@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import CrossEncoder
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
@@ -23,6 +24,7 @@ def cross_encoder(folder: Path, labels: int = 1, kind: type = BertForSequenceCla
     config = BertConfig(
         hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=labels
     )
+    torch.manual_seed(0)
     kind(config).save_pretrained(folder)
     load_tokenizer(base_models.resolve()).save_pretrained(folder)
     return str(folder)
