@@ -72,6 +72,7 @@ def test_formatted_money_is_one_figure(minor: int, currency: str, after: str) ->
 
 @given(st.text(alphabet="0123456789abAB £€.,-/ …\n'", max_size=30))
 def test_no_digit_is_ignored(text: str) -> None:
+    text = re.sub(r"\d{4}-\d\d-\d\d", "", text)  # the month of such a date becomes a word
     found = "".join("".join(find_figures(f"_{text}_")))
     assert {c for c in text if c.isdigit() and c != "0"} <= set(found)
 
