@@ -7,9 +7,7 @@ which holds ids, but nothing of the summary.
 """
 
 import secrets
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -91,7 +89,7 @@ class HandOverDesk:
             understood=_masked(understood),
             tried=_masked(tried),
         )
-        with self._writing() as db:
+        with audit.writing(self._bank) as db:
             db.execute("DELETE FROM handovers WHERE expires_at <= ?", (now,))
             values = (made.handover_id, now + LIFETIME_S, made.model_dump_json())
             db.execute("INSERT INTO handovers VALUES (?, ?, ?)", values)
@@ -101,7 +99,7 @@ class HandOverDesk:
 
     def read(self, handover_id: str, reader: str) -> HandOver:
         """Return a hand-over, and log who read it (`reader`, the token's subject). Raises `UnknownHandOver`."""
-        with self._writing() as db:
+        with audit.writing(self._bank) as db:
             sql = "SELECT summary FROM handovers WHERE handover_id = ? AND expires_at > ?"
             row = db.execute(sql, (handover_id, self._clock.latest())).fetchone()
             found = HandOver.model_validate_json(row[0]) if row else None
@@ -111,14 +109,6 @@ class HandOverDesk:
         if found is None:
             raise UnknownHandOver("There is no such hand-over, or it has expired. Ask the customer again.")
         return found
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction; after its commit, the end of the audit log goes to the server's log."""
-        with self._bank.writing() as db:
-            yield db
-            head = audit.last(db)
-        audit.log_head(head)
 
 
 def _masked(texts: Sequence[str]) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
 NoTools = Annotated[list[Any] | None, AfterValidator(_none_of_the_clients)]
-"""Tools of a client would be called by nobody, so they are refused and not ignored."""
+"""The assistant would not call the tools of a client, so they are refused and not ignored."""
 
 
 class StreamOptions(BaseModel):

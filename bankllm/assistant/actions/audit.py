@@ -11,11 +11,13 @@ import logging
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.errors import LedgerError, UsageError
 from bankllm.settings import Settings
 from bankllm.util.hash_chain import Link, chained, link_of, parse, verify
@@ -49,8 +51,17 @@ def file_of(db: sqlite3.Connection) -> Path | None:
     return file if file.is_absolute() else None  # a deserialised database has a relative name
 
 
+@contextmanager
+def writing(bank: SQLiteBank) -> Iterator[sqlite3.Connection]:
+    """A transaction; after its commit, the end of the audit log goes to the server's log."""
+    with bank.writing() as db:
+        yield db
+        head = last(db)
+    log_head(head)
+
+
 def append(db: sqlite3.Connection, key: bytes, event: str, **fields: Any) -> None:
-    """Append an entry within the caller's transaction; `log_head` belongs after the commit."""
+    """Append an entry within the caller's transaction, see `writing`."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     entry = chained({"at": at, "event": event} | fields, last(db), key)
     link = link_of(entry)

@@ -11,8 +11,7 @@ import hmac
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -146,7 +145,7 @@ class ActionDesk:
         """
         self._bank.require(customer_id)
         now, plan, refused = self._clock.latest(), None, None
-        with self._writing() as db:
+        with audit.writing(self._bank) as db:
             for waiting in select(db, f"{_CONVERSATION} AND state = 'proposed'", customer_id, conversation_id):
                 ended: State = "replaced" if waiting.at(now).state == "proposed" else "expired"
                 self._decide(db, waiting.model_copy(update={"state": ended}), now)
@@ -201,7 +200,7 @@ class ActionDesk:
 
     def _end(self, customer_id: str, action_id: str, digest: str, wanted: State) -> Proposal:
         now, entry = self._clock.latest(), None
-        with self._writing() as db:
+        with audit.writing(self._bank) as db:
             found = select(db, "customer_id = ? AND action_id = ?", customer_id, action_id)
             if not found:
                 raise UnknownAction("This customer has no such action.")
@@ -250,14 +249,6 @@ class ActionDesk:
     def _log(self, db: sqlite3.Connection, proposal: Proposal, **more: int) -> None:
         about = {name: getattr(proposal, name) for name in ("customer_id", "action_id", "tool", "digest")}
         audit.append(db, self._key, proposal.state, **about, **more)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction; after its commit, the end of the audit log goes to the server's log."""
-        with self._bank.writing() as db:
-            yield db
-            head = audit.last(db)
-        audit.log_head(head)
 
     def _read(self, condition: str, *values: str) -> list[Proposal]:
         with self._bank.reading() as db:

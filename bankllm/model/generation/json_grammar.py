@@ -2,7 +2,7 @@
 
 OpenVINO GenAI (xgrammar) reads JSON Schemas itself, but permits any number of spaces and line breaks between the parts.
 The grammar ignores `maxLength`, because xgrammar compiles a bounded repetition for seconds, in every request. The
-tokens of a request bound the text, and whoever reads the JSON checks the length.
+tokens of a request bound the text, and the reader of the JSON checks the length.
 """
 
 import json
