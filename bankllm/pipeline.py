@@ -20,12 +20,11 @@ from typing import Any
 
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.manifest import Manifest, NotebookRun, read_manifest, write_manifest
-from bankllm.evidence.records import write_text
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, source_root
-from bankllm.util.atomic_files import check_writable
+from bankllm.util.atomic_files import check_writable, write_text
 from bankllm.util.progress import RunProgress
 from bankllm.util.writable_folders import ensure_writable
 

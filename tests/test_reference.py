@@ -9,8 +9,7 @@ import pytest
 
 from bankllm.evidence.claim_syntax import find_tokens
 from bankllm.evidence.claims import audit_claims
-from bankllm.evidence.manifest import read_manifest
-from bankllm.evidence.seal import MANIFEST
+from bankllm.evidence.manifest import MANIFEST, read_manifest
 from bankllm.evidence.share.publish import MAX_BYTES, WEIGHTS
 from bankllm.evidence.verification.verify import verify
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from bankllm import __version__, extras
-from bankllm.evidence.recompute import sha256_file
 from bankllm.settings import source_root
+from bankllm.util.file_hash import sha256_file
 from bankllm.util.processes import usable_cores
 
 CGROUP = Path("/sys/fs/cgroup")  # version 2

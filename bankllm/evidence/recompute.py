@@ -1,6 +1,5 @@
 """Compute a named statistic from a raw file, after checking the sha256 of the file."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from bankllm.errors import RunError, UsageError
 from bankllm.evidence.csv_table import MAX_FILE_BYTES, Table, inside, read_table
 from bankllm.evidence.documents import Raw
 from bankllm.evidence.statistics.statistic import STATISTICS, Estimate
+from bankllm.util.file_hash import sha256_file
 
 
 class RawFiles:
@@ -54,8 +54,3 @@ class RawFiles:
             except OSError as error:
                 raise RunError(f"{name} cannot be read ({error}).") from error
         return self._hashes[name]
-
-
-def sha256_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,11 +12,10 @@ from bankllm.errors import RunError
 from bankllm.evidence.documents import Raw as Raw
 from bankllm.evidence.documents import Record as Record
 from bankllm.evidence.documents import as_json, parse
+from bankllm.evidence.manifest import RECORDS
 from bankllm.evidence.recompute import RawFiles
-from bankllm.evidence.recompute import sha256_file as sha256_file
-from bankllm.evidence.seal import RECORDS
 from bankllm.evidence.validity_marks import load_faults, reasons
-from bankllm.util.atomic_files import atomic_writer
+from bankllm.util.atomic_files import atomic_writer, write_text
 
 
 def measure(
@@ -93,11 +92,6 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
         writer.writerows(iterator)
         text.flush()
         text.detach()  # the exit stack closes the file
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic_writer(path) as file:
-        file.write(text.encode("utf-8"))
 
 
 def read_records(folder: Path) -> list[Record]:

@@ -18,13 +18,14 @@ from bankllm.evidence import records
 from bankllm.evidence.csv_table import read_table
 from bankllm.evidence.documents import as_json
 from bankllm.evidence.format import format_interval, format_value
-from bankllm.evidence.records import Raw, Record, one_line, read_records, sha256_file, write_records, write_rows
-from bankllm.evidence.seal import RECORDS
+from bankllm.evidence.manifest import RECORDS
+from bankllm.evidence.records import Raw, Record, one_line, read_records, write_records, write_rows
 from bankllm.evidence.validity_marks import EXCLUSIONS_SUFFIX
 from bankllm.evidence.verification.page_checks import COLUMNS
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, project_root
 from bankllm.util.atomic_files import append_line, atomic_writer, cut_torn_line
+from bankllm.util.file_hash import sha256_file
 
 if TYPE_CHECKING:
     import pandas as pd

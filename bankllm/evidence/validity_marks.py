@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside, read_table
-from bankllm.evidence.seal import left_by_tools
+from bankllm.evidence.manifest import left_by_tools
 
 EXCLUSIONS_SUFFIX = "_marks.csv"
 SUMMARY = "_summary"

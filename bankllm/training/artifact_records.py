@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bankllm.evidence.records import Raw, Record, measure, not_measured, sha256_file, write_records, write_rows
+from bankllm.evidence.records import Raw, Record, measure, not_measured, write_records, write_rows
 from bankllm.model.artifact import TRAINING_FILE, ClassifierConfig
+from bankllm.util.file_hash import sha256_file
 
 PREDICTIONS = "raw/predictions.csv"
 COST = "raw/cost.csv"

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from bankllm.datasets import licence
 from bankllm.errors import BankLLMError, RunError, UsageError
 from bankllm.evidence.format import format_interval, format_value
+from bankllm.evidence.manifest import left_by_tools
 from bankllm.evidence.records import Record, write_rows
-from bankllm.evidence.seal import left_by_tools
 from bankllm.model.artifact import ADAPTER_FILE, BODY_FOLDER, TRAINING_FILE, ClassifierConfig
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.model.torch_classifier import IntentClassifier

@@ -34,6 +34,11 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
                 Path(temporary).unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    with atomic_writer(path) as file:
+        file.write(text.encode("utf-8"))
+
+
 def check_writable(path: Path) -> None:
     """Raise `RunError` if `atomic_writer` cannot write `path`. Call it before the work whose result goes there."""
     with _explained(path):

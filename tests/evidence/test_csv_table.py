@@ -9,8 +9,9 @@ from bankllm.errors import RunError
 from bankllm.evidence import csv_table
 from bankllm.evidence.csv_table import inside, read_table
 from bankllm.evidence.recompute import RawFiles
-from bankllm.evidence.records import Raw, sha256_file, write_rows
+from bankllm.evidence.records import Raw, write_rows
 from bankllm.evidence.run import Run
+from bankllm.util.file_hash import sha256_file
 
 ROWS = [{"label": f"l{i % 3}", "ms": i / 7, "note": 'a "quoted", word\nof two lines'} for i in range(50)]
 

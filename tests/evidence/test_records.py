@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.records import read_records, write_rows, write_text
+from bankllm.evidence.records import read_records, write_rows
 from bankllm.evidence.run import Run, open_run
+from bankllm.util.atomic_files import write_text
 
 
 def test_measure_computes_from_the_raw_file(run: Run) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from bankllm.evidence.claim_syntax import CLAIM, HTML_CLAIM
-from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.verification.verify import verify
+from bankllm.util.file_hash import sha256_file
 from tests.support.sealed_run import BANKING77, NOTEBOOK, TELLER77, edit_text, reseal, sealed_run
 
 Change = Callable[[Path], object]

@@ -12,15 +12,14 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from bankllm import __version__, datasets
 from bankllm.datasets.banking77 import SHA256
-from bankllm.evidence.manifest import Manifest, NotebookRun, write_manifest
-from bankllm.evidence.recompute import sha256_file
+from bankllm.evidence.manifest import MANIFEST, UNSEALED, Manifest, NotebookRun, seal_of, write_manifest
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
-from bankllm.evidence.seal import MANIFEST, UNSEALED, seal_of
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.model.base_models import MINILM_SHA256
 from bankllm.profiles import PROFILES
+from bankllm.util.file_hash import sha256_file
 
 NOTEBOOK = "01_local_validation"
 MODEL = {"model": "all-MiniLM-L6-v2", "model_sha256": MINILM_SHA256}

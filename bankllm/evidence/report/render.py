@@ -18,11 +18,11 @@ from bankllm import __version__
 from bankllm.errors import RunError
 from bankllm.evidence import claim_syntax, format
 from bankllm.evidence.format import describe_how, format_interval, format_part, format_value
-from bankllm.evidence.manifest import read_manifest
-from bankllm.evidence.records import Record, read_records, write_text
+from bankllm.evidence.manifest import MANIFEST, data_of, models_of, read_manifest
+from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.report import summary
 from bankllm.evidence.report.resume import Wordings, latex
-from bankllm.evidence.seal import MANIFEST, data_of, models_of
+from bankllm.util.atomic_files import write_text
 
 TEMPLATES = ("RESULTS.md", "RESULTS.html", "RESUME.md", "CITATION.cff")
 REPOSITORY = "https://github.com/bankllm/bankllm"

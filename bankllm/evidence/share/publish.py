@@ -11,12 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bankllm.errors import RunError
-from bankllm.evidence.manifest import Manifest, read_manifest, write_manifest
-from bankllm.evidence.records import write_text
-from bankllm.evidence.seal import MANIFEST, left_by_tools
+from bankllm.evidence.manifest import MANIFEST, Manifest, left_by_tools, read_manifest, write_manifest
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
+from bankllm.util.atomic_files import write_text
 
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".onnx"})
 MAX_BYTES = 8 * 2**20

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from bankllm import __version__
 from bankllm.evidence.format import format_value
-from bankllm.evidence.manifest import Manifest
-from bankllm.evidence.records import Record, read_records, sha256_file, write_text
+from bankllm.evidence.manifest import MANIFEST, Manifest, data_of, models_of
+from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.report.render import REPOSITORY
 from bankllm.evidence.report.summary import headlines
-from bankllm.evidence.seal import MANIFEST, data_of, models_of
 from bankllm.evidence.verification.run_checks import list_files
+from bankllm.util.atomic_files import write_text
+from bankllm.util.file_hash import sha256_file
 
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate

@@ -10,8 +10,8 @@ from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside
 from bankllm.evidence.documents import Record, parse
 from bankllm.evidence.known_facts import contradiction
+from bankllm.evidence.manifest import RECORDS
 from bankllm.evidence.recompute import RawFiles
-from bankllm.evidence.seal import RECORDS
 from bankllm.evidence.statistics.statistic import Estimate
 from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from bankllm.errors import RunError
 from bankllm.evidence.csv_table import inside
 from bankllm.evidence.documents import Manifest, Record, parse
-from bankllm.evidence.recompute import sha256_file
-from bankllm.evidence.seal import MANIFEST, data_of, left_by_tools, manifest_path, models_of, seal_of
+from bankllm.evidence.manifest import MANIFEST, data_of, left_by_tools, manifest_path, models_of, seal_of
 from bankllm.evidence.verification.page_checks import check_pages
 from bankllm.evidence.verification.record_checks import (
     Finding,
@@ -19,6 +18,7 @@ from bankllm.evidence.verification.record_checks import (
     read_record_lines,
     read_text,
 )
+from bankllm.util.file_hash import sha256_file
 
 
 def check_run(folder: Path) -> Verdict:

@@ -4,13 +4,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bankllm.evidence.manifest import Manifest, manifest_text, write_manifest
-from bankllm.evidence.records import read_records, sha256_file
+from bankllm.evidence.manifest import (
+    UNSEALED,
+    VERIFIER,
+    Manifest,
+    data_of,
+    manifest_text,
+    models_of,
+    seal_of,
+    write_manifest,
+)
+from bankllm.evidence.records import read_records
 from bankllm.evidence.report.render import changed_pages, renderer
-from bankllm.evidence.seal import UNSEALED, VERIFIER, data_of, models_of, seal_of
 from bankllm.evidence.verification.run_checks import list_files
 from bankllm.evidence.verification.standalone import standalone
 from bankllm.util.atomic_files import atomic_writer
+from bankllm.util.file_hash import sha256_file
 
 
 def seal_run(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:

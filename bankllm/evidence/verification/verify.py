@@ -10,10 +10,9 @@ from pathlib import Path
 
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import find_tokens
-from bankllm.evidence.manifest import read_manifest
+from bankllm.evidence.manifest import MANIFEST, RECORDS, read_manifest
 from bankllm.evidence.records import Record
 from bankllm.evidence.report.summary import measured_by_id
-from bankllm.evidence.seal import MANIFEST, RECORDS
 from bankllm.evidence.verification.page_checks import claim_faults
 from bankllm.evidence.verification.record_checks import Finding, Verdict, broken, check_records, read_record_lines
 from bankllm.evidence.verification.run_checks import check_run, file_fault

@@ -18,7 +18,7 @@ from jinja2 import Environment, StrictUndefined
 
 from bankllm.errors import RunError
 from bankllm.evidence.format import format_interval
-from bankllm.evidence.records import Raw, Record, measure, sha256_file, write_records, write_rows
+from bankllm.evidence.records import Raw, Record, measure, write_records, write_rows
 from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.base_models import BaseModel
 from bankllm.training.artifact_records import host
@@ -27,6 +27,7 @@ from bankllm.training.language_model.task_scores import UNDERSTAND, WORD, Metric
 from bankllm.training.language_model.token_rows import Example
 from bankllm.training.model_card import claim
 from bankllm.util.atomic_files import flush_to_disk
+from bankllm.util.file_hash import sha256_file
 
 TEMPLATE = Path(__file__).with_name("adapter_card.md.j2")
 COST, CURVE, WEIGHTS = "cost.csv", "curve.csv", "adapter_model.safetensors"

@@ -11,12 +11,12 @@ import pytest
 
 from bankllm.errors import RunError
 from bankllm.evidence.manifest import read_manifest, write_manifest
-from bankllm.evidence.records import sha256_file
 from bankllm.evidence.share import publish as module
 from bankllm.evidence.share.publish import publish
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
+from bankllm.util.file_hash import sha256_file
 from tests.support.sealed_run import sealed_run
 
 WEIGHTS, ROWS = "adapters/lora_r8/adapter_model.safetensors", "adapters/lora_r8/raw/predictions.csv"

@@ -14,12 +14,12 @@ import pytest
 
 from bankllm.errors import RunError
 from bankllm.evidence.manifest import Manifest, read_manifest, write_manifest
-from bankllm.evidence.recompute import sha256_file
 from bankllm.evidence.report.render import changed_pages, render, renderer
 from bankllm.evidence.run import Run
 from bankllm.evidence.share.publish import publish
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
+from bankllm.util.file_hash import sha256_file
 from tests.support.sealed_run import NOTEBOOK, reseal, write_notebook
 
 NOW = datetime.now(UTC)
