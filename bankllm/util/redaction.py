@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, TypeAlias
 
-from stdnum import iban, luhn, numdb
+from stdnum import iban, luhn
 from stdnum.us import ssn
 
 ISSUERS = {
@@ -50,6 +50,7 @@ GAP = re.compile(r"~*(?:[ ,-]~*){0,3}")
 GROUP = re.compile(r"[0-9]+")
 IBAN_START = re.compile(rf"(?=([A-Za-z]{{2}})({GAP.pattern})[0-9]{GAP.pattern}[0-9])")
 IBAN_CHARACTER = re.compile(rf"{GAP.pattern}([A-Za-z0-9])")
+MIN_IBAN, MAX_IBAN = 15, 34
 MASKED = r"(?! {4}[0-9]{4}\])"
 """Negative lookahead: the word before it is not the `card` or `SSN` of an existing mask, e.g. `[card …1111]`."""
 CARD_WORD = re.compile(
@@ -68,6 +69,8 @@ ENTITY = re.compile(r"&nbsp;|&#160;|&#xa0;|%20|<br ?/?>", re.IGNORECASE)
 """A separator in text that was copied from a page or an e-mail."""
 EXTRAS = ([3], [4], [2, 2], [2, 4], [2, 2, 3], [2, 2, 4], [2, 4, 3], [2, 4, 4])
 """Lengths of digit groups that may follow a card number: a security code, an expiry date, or both."""
+YEAR, MONTH, DAY = r"(?:19|20)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
+DATE = re.compile("|".join((YEAR + MONTH + DAY, YEAR + DAY + MONTH, DAY + MONTH + YEAR, MONTH + DAY + YEAR)))
 SSN_GROUPS = [3, 2, 4]
 HYPHENATED_SSN = re.compile(r"(?<!-)\d{3}-\d{2}-\d{4}(?!-)")
 MIN_DIGITS = sum(SSN_GROUPS)
@@ -243,10 +246,11 @@ def _are_extras(groups: Groups) -> bool:
 
 def _may_be_card(text: str, groups: Groups) -> bool:
     """False if the groups look like a phone number, a sort code with an account number, dates, or a list."""
-    start, lengths = groups[0].start(), _lengths(groups)
+    start, lengths, texts = groups[0].start(), _lengths(groups), [group[0] for group in groups]
     if text[start - 1 : start] == "+" and sum(lengths) <= 15:  # maximum length of a phone number (E.164)
         return False
-    if _holds_date(groups):
+    triples = ["".join(part) for part in zip(texts, texts[1:], texts[2:], strict=False) if len(part[1]) == 2]
+    if any(map(DATE.fullmatch, triples)) or all(map(DATE.fullmatch, texts)):
         return False
     # Single digits with commas are a dictated number; longer groups with commas are a list.
     is_list = max(lengths) > 1 and any("," in text[one.end() : other.start()] for one, other in pairwise(groups))
@@ -258,24 +262,6 @@ def _lengths(groups: Groups) -> list[int]:
     return [len(group[0]) for group in groups]
 
 
-def _holds_date(groups: Groups) -> bool:
-    """Whether three consecutive groups form a date, or every group is a date."""
-    texts = [group[0] for group in groups]
-    triples = ["".join(part) for part in zip(texts, texts[1:], texts[2:], strict=False) if len(part[1]) == 2]
-    return any(map(_is_date, triples)) or all(map(_is_date, texts))
-
-
-def _is_date(text: str) -> bool:
-    """Whether the digits are a year from 1900 to 2099 before or after day and month, in either order."""
-    if len(text) != 8:
-        return False
-    parts = (text[:4], text[4:6], text[6:]), (text[4:], text[:2], text[2:4])
-    return any(
-        year[:2] in ("19", "20") and 1 <= min(int(one), int(other)) <= 12 and max(int(one), int(other)) <= 31
-        for year, one, other in parts
-    )
-
-
 def _ibans(text: str) -> Iterator[AccountNumber]:
     for match in IBAN_START.finditer(text):
         country, start = match[1], match.start()
@@ -283,19 +269,14 @@ def _ibans(text: str) -> Iterator[AccountNumber]:
         if match[2] and not is_delimited:  # in "no 12…" or "de 12…" the letters are usually a word, not a country code
             continue
         stop, number = start, ""
-        while len(number) < _iban_length(country.upper()) and (character := IBAN_CHARACTER.match(text, stop)):
+        while len(number) < MAX_IBAN and (character := IBAN_CHARACTER.match(text, stop)):
             stop, number = character.end(), number + character[1]
-        tail = number[-1:] + text[stop : stop + 1]
-        continues = len(tail) == 2 and (tail.isdigit() or tail.isalpha())
-        if (is_delimited or not continues) and number and iban.is_valid(number, check_country=False):
-            yield AccountNumber(0, start, stop, "IBAN", number[-SHOWN:].upper())
-
-
-@lru_cache
-def _iban_length(country: str) -> int:
-    """Length of the IBANs of a country; 0 if the country has none."""
-    country_info = numdb.get("iban").info(country)[0][1]
-    return 4 + sum(map(int, re.findall(r"(\d+)!", country_info["bban"]))) if country_info else 0
+            if len(number) >= MIN_IBAN and iban.is_valid(number, check_country=False):  # also checks the length
+                tail = number[-1:] + text[stop : stop + 1]
+                continues = len(tail) == 2 and (tail.isdigit() or tail.isalpha())
+                if is_delimited or not continues:
+                    yield AccountNumber(0, start, stop, "IBAN", number[-SHOWN:].upper())
+                break
 
 
 def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterator[AccountNumber]:
