@@ -75,8 +75,7 @@ def hypertext(id: str, text: str, part: str = "") -> str:
 
 
 def latex(id: str, text: str, part: str = "") -> str:
-    name = rf"{id}\#{part}" if part else id
-    return rf"\claim{{{name}}}{{{tex(text)}}}"
+    return rf"\claim{{{tex(id + (part and '#' + part))}}}{{{tex(text)}}}"
 
 
 def tex(text: str) -> str:

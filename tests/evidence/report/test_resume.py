@@ -27,7 +27,7 @@ def test_all_lengths_have_the_same_numbers_and_a_missing_one_is_listed(run: Run)
     bullets = found["Three bullets"].splitlines()
     assert len(bullets) == 1 + 1
     assert bullets[0].startswith("- Model: fine-tuned all-MiniLM-L6-v2 (LoRA r=8) to <!-- claim: ")
-    assert r"\claim{training.lora_r8.accuracy}{93.0 \%} test accuracy on banking77 (95 \% interval" in found["LaTeX"]
+    assert r"\claim{training.lora\_r8.accuracy}{93.0 \%} test accuracy on banking77 (95 \% interval" in found["LaTeX"]
     assert found["A paragraph"].startswith("Fine-tuned all-MiniLM-L6-v2")
     assert found["A paragraph"].endswith("one command recomputes every number from its raw rows.")
     assert "not measured" not in found["A paragraph"]
