@@ -39,12 +39,30 @@ def shown(pieces: list[str], listing: str = LISTING) -> list[str]:
     return released
 
 
-def test_each_sentence_is_released_as_soon_as_it_is_complete() -> None:
+def test_each_word_is_released_as_soon_as_the_next_one_is_complete() -> None:
     pieces, taken = iter(re.findall(r"\S+\s*", "Hello. Your balance is £1,204.50 now. Please wait.")), []
     released = grounded((taken.append(piece) or piece for piece in pieces), LISTING)
     assert (next(released), taken[-1]) == ("Hello.", "Hello. ")
-    assert (next(released), taken[-1]) == (" Your balance is £1,204.50 now.", "now. ")
+    assert [(next(released), taken[-1]) for _ in range(3)] == [
+        (" Your", "balance "),
+        (" balance", "is "),
+        (" is", "£1,204.50 "),
+    ]
+    assert (next(released), taken[-1]) == (" £1,204.50 now.", "now. ")
     assert list(released) == [" Please wait."]
+
+
+def test_what_only_the_rest_of_a_sentence_makes_right_waits_for_it() -> None:
+    listing = "Everyday: balance £50.00\nSavings: balance £120.00"
+    *words, rest = grounded(cut("Everyday and Savings have £50.00 and £120.00 now. Bye.", 1), listing)
+    assert "".join(words) == "Everyday and Savings have £50.00 and £120.00 now."
+    assert " have £50.00 and" in words, "£50.00 alone would be of Savings"
+    assert rest == " Bye."
+
+
+def test_a_mask_is_one_word() -> None:
+    released = list(grounded(cut("It is [IBAN …0101] and so on.", 1), "IBAN […0101]"))
+    assert released[:3] == ["It", " is", " [IBAN …0101]"]
 
 
 @given(st.data())
@@ -58,16 +76,16 @@ def test_grounded_text_is_released_completely_however_it_is_split(data: st.DataO
 @pytest.mark.parametrize(
     ("reply", "released"),
     [
-        ("Hello. We will refund you today. Everyday has £1,204.50.", "Hello."),
-        ("Everyday does not have £1,204.50.", ""),
-        ("Hello. Your refund is on its way.", "Hello. Your refund is on its way."),  # the balance is left out
+        ("Hello. We will refund you today. Everyday has £1,204.50.", "Hello. We"),
+        ("Everyday does not have £1,204.50.", "Everyday"),
+        ("Hello. Your refund is on its way.", "Hello. Your refund is on"),  # the balance is left out
     ],
 )
 def test_promise_denial_and_omission_are_refused(reply: str, released: str, size: int) -> None:
     seen: list[str] = []
     with pytest.raises(NotGrounded):
         seen += grounded(cut(reply, size), LISTING)
-    assert "".join(seen) == released
+    assert released.startswith("".join(seen))
 
 
 INVENTED = [
