@@ -39,16 +39,22 @@ class ReplyBatcher:
         task.add_done_callback(self._running.discard)
 
 
-async def _finish(engine: ChatEngine, ready: list[tuple[PendingChat, ReplyFuture]]) -> None:
+async def _finish(engine: ChatEngine, ready: list[tuple[PendingChat, ReplyFuture]], *, once_more: bool = False) -> None:
+    """Finish the chats together, and then together those that need another encoder pass."""
     replies: list[ChatReply | Exception | None]
     try:
         replies = await run_sync(engine.finish_together, [pending for pending, _ in ready])
     except Exception:  # noqa: BLE001  one chat caused it and nothing was stored: each is finished by itself
-        replies = [None] * len(ready)
-    for (_, future), reply in zip(ready, replies, strict=True):
+        replies, once_more = [None] * len(ready), True
+    again = []
+    for (pending, future), reply in zip(ready, replies, strict=True):
         if future.done():  # the client has disconnected
             continue
         if isinstance(reply, Exception):
             future.set_exception(reply)
+        elif reply is None and not once_more:
+            again.append((pending, future))
         else:
             future.set_result(reply)
+    if again:
+        await _finish(engine, again, once_more=True)

@@ -102,7 +102,7 @@ class Understanding:
             self._withdraw(pending)
             return [Facts(cared.text, sources=cared.sources)]
         if not (is_yes(pending.message) or is_no(pending.message)):
-            pending.withdrawn = self._withdraw(pending)
+            pending.withdrawn = pending.withdrawn or self._withdraw(pending)  # a second try finds nothing that waits
         day, asked = today(self._settings), pending.message
         question = Question(**json.loads(turns[0].question)) if turns and turns[0].question else None
         call = question and answered(question, pending.message, day)

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from bankllm import __version__
 from bankllm.errors import StoreError
 from bankllm.telemetry.multiprocess import AllWorkers, live_workers, shared_folder
-from bankllm.telemetry.request_window import WINDOW_MINUTES, RequestWindow
+from bankllm.telemetry.request_window import WINDOW_MINUTES, Period, RequestWindow
 
 GaugeMode = Literal["livemax", "livesum", "livemostrecent"]
 Stage = Literal["queue", "tokenise", "encode", "classify", "retrieve", "respond"]
@@ -20,6 +20,11 @@ Stage = Literal["queue", "tokenise", "encode", "classify", "retrieve", "respond"
 # OpenTelemetry's semantic conventions for http.server.request.duration, in seconds.
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *HTTP_BUCKETS)
+# OpenTelemetry's semantic conventions for generative AI; gen_ai.operation.name is `understand`, `word` or `chat`.
+FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+PER_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+TOKEN_BUCKETS = (1, 4, 16, 32, 64, 128, 256, 1024)
+GEN_AI = ("gen_ai_operation_name", "gen_ai_request_model")
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 # Quantile and the requests that it needs, by the early-stopping rule of MLPerf Inference with confidence 0.99.
@@ -48,6 +53,25 @@ class ServerMetrics:
         unavailable = Counter("bankllm_unavailable", text, ("what",), registry=registry)
         text = "Texts whose embedding was requested, by its source; a miss is a text that the model encoded."
         lookups = Counter("bankllm_embedding_lookups", text, ("found",), registry=registry)
+        text = "Chats, by what understood the message and the reason why rules did it (none without)."
+        self._understood = Counter("bankllm_understood", text, ("by", "fallback"), registry=registry)
+        text = "Values that the language model proposed and that are no words of the customer."
+        self._dropped = Counter("bankllm_dropped_values", text, registry=registry)
+        text = "Time from the arrival of a request to the first token, or of a chat to the first words of its reply."
+        name = "gen_ai_server_time_to_first_token_seconds"
+        self._first_tokens = Histogram(name, text, GEN_AI, buckets=FIRST_TOKEN_BUCKETS, registry=registry)
+        text, name = "Mean time per token after the first one.", "gen_ai_server_time_per_output_token_seconds"
+        self._per_token = Histogram(name, text, GEN_AI, buckets=PER_TOKEN_BUCKETS, registry=registry)
+        text, name = "Time from the arrival of a request to its last token.", "gen_ai_server_request_duration_seconds"
+        self._generations = Histogram(name, text, GEN_AI, buckets=FIRST_TOKEN_BUCKETS, registry=registry)
+        text, labels = "Tokens of a prompt (input) or of a text (output).", (*GEN_AI, "gen_ai_token_type")
+        self._tokens = Histogram("gen_ai_client_token_usage", text, labels, buckets=TOKEN_BUCKETS, registry=registry)
+        text, labels = "Time that a request waits for the language model.", GEN_AI[:1]
+        name = "bankllm_generation_queue_seconds"
+        self._generation_queue = Histogram(name, text, labels, buckets=STAGE_BUCKETS, registry=registry)
+        text = "Mean number of requests that were generated together with a request, and itself."
+        name = "bankllm_generation_batch_size"
+        self._generation_batch = Histogram(name, text, buckets=(1, 2, 3, 4, 8, 16), registry=registry)
         # These series exist from the start, so that a rate over them is 0 instead of absent.
         self._stages = {stage: stages.labels(stage) for stage in get_args(Stage)}
         self._unavailable = {what: unavailable.labels(what) for what in ("memory", "storing")}
@@ -91,6 +115,40 @@ class ServerMetrics:
         for what in unavailable:
             self._unavailable[what].inc()
 
+    def observe_understood(self, by: str, fallback: str | None) -> None:
+        self._understood.labels(by, fallback or "none").inc()
+
+    def observe_dropped(self, values: int) -> None:
+        self._dropped.inc(values)
+
+    def observe_first_word(self, responder: str, seconds: float) -> None:
+        """Count the time from a chat's arrival to the first words of its reply."""
+        self._first_tokens.labels("chat", responder).observe(seconds)
+
+    def observe_generated(
+        self,
+        *,
+        model: str,
+        task: str,
+        queue_s: float,
+        first_s: float,
+        total_s: float,
+        prompt_tokens: int,
+        output_tokens: int,
+        batch: float,
+    ) -> None:
+        """Count one text of the language model; see `bankllm.assistant.engine_scheduler.Generated`."""
+        labels = (task, model)
+        self._first_tokens.labels(*labels).observe(first_s)
+        self._generations.labels(*labels).observe(total_s)
+        if output_tokens > 1:
+            self._per_token.labels(*labels).observe((total_s - first_s) / (output_tokens - 1))
+        self._tokens.labels(*labels, "input").observe(prompt_tokens)
+        self._tokens.labels(*labels, "output").observe(output_tokens)
+        self._generation_queue.labels(task).observe(queue_s)
+        self._generation_batch.observe(batch)
+        self._window.add_generated(first_s, output_tokens)
+
     def observe_lookups(self, hits: int, misses: int) -> None:
         self._lookup_hits.inc(hits)
         self._lookup_misses.inc(misses)
@@ -132,9 +190,10 @@ class ServerMetrics:
     def summary(self) -> dict[str, int | float | str | None]:
         """The window's requests over all workers, without those of the monitoring routes.
 
-        A percentile is at most 1 % from the exact one. `error_rate` is the share of status 5xx.
+        A percentile is at most 1 % from the exact one. `error_rate` is the share of status 5xx. `tokens_per_s` are the
+        language model's tokens in the window divided by its length, times to first token those of its requests.
         """
-        total, recent = self._window.read()
+        total, recent, seconds = self._window.read()
         count = int(recent.durations.count)
         percentiles = {
             name: round(1000 * (recent.durations.get_quantile_value(q) or 0.0), 3) if count >= needed else None
@@ -143,10 +202,18 @@ class ServerMetrics:
         return percentiles | {
             "requests_total": total,
             "error_rate": recent.failed / count if count else None,
+            "time_to_first_token_p50_ms": _first_token_ms(recent, 0.5),
+            "time_to_first_token_p95_ms": _first_token_ms(recent, 0.95),
+            "tokens_per_s": round(recent.tokens / max(seconds, 1.0), 3),
             "window": f"the last {WINDOW_MINUTES} minutes",
             "window_requests": count,
             "workers": len(live_workers(self._folder)) if self._folder else 1,
         }
+
+
+def _first_token_ms(window: Period, quantile: float) -> float | None:
+    found = window.first_tokens.get_quantile_value(quantile) if window.first_tokens.count else None
+    return None if found is None else round(1000 * found, 3)
 
 
 def is_monitoring_route(route: str) -> bool:

@@ -29,6 +29,8 @@ PATTERN = "*.window"
 class Period:
     durations: DDSketch = field(default_factory=lambda: DDSketch(RELATIVE_ACCURACY))  # in s
     failed: int = 0  # requests with a status 5xx
+    first_tokens: DDSketch = field(default_factory=lambda: DDSketch(RELATIVE_ACCURACY))  # in s
+    tokens: int = 0
 
 
 class RequestWindow:
@@ -51,26 +53,35 @@ class RequestWindow:
             period.failed += failed
             self._total += 1
 
-    def read(self) -> tuple[int, Period]:
-        """The number of requests since the start, and those of the window, over live and ended workers."""
+    def add_generated(self, first_token_s: float, tokens: int) -> None:
+        with self._lock:
+            period = self._minutes[_minute()]
+            period.first_tokens.add(first_token_s)
+            period.tokens += tokens
+
+    def read(self) -> tuple[int, Period, float]:
+        """The requests since the start, those of the window, and its length in s, over live and ended workers."""
         workers = [self._snapshot()]
         if self._folder is not None:
             self._publish()
             workers = [json.loads(file.read_bytes()) for file in self._folder.glob(PATTERN)]
-        window = Period()
+        window, first = Period(), _minute()
         for worker in workers:
-            for minute, failed, sketch in worker["minutes"]:
+            for minute, failed, tokens, *sketches in worker["minutes"]:
                 if minute > _minute() - WINDOW_MINUTES:
-                    window.durations.merge(DDSketchProto.from_proto(Message.FromString(base64.b64decode(sketch))))
+                    for sketch, sent in zip((window.durations, window.first_tokens), sketches, strict=True):
+                        sketch.merge(DDSketchProto.from_proto(Message.FromString(base64.b64decode(sent))))
                     window.failed += failed
-        return sum(worker["total"] for worker in workers), window
+                    window.tokens += tokens
+                    first = min(first, minute)
+        return sum(worker["total"] for worker in workers), window, time.monotonic() - 60 * first
 
     def _snapshot(self) -> dict[str, Any]:
         with self._lock:
             for minute in [minute for minute in self._minutes if minute <= _minute() - WINDOW_MINUTES]:
                 del self._minutes[minute]
             minutes = [
-                (minute, period.failed, base64.b64encode(DDSketchProto.to_proto(period.durations).SerializeToString()))
+                (minute, period.failed, period.tokens, _text(period.durations), _text(period.first_tokens))
                 for minute, period in self._minutes.items()
             ]
             return {"total": self._total, "minutes": minutes}
@@ -86,6 +97,10 @@ class RequestWindow:
             time.sleep(PUBLISH_S)
             with contextlib.suppress(OSError):  # a full disk; the next second may succeed
                 self._publish()
+
+
+def _text(sketch: DDSketch) -> bytes:
+    return base64.b64encode(DDSketchProto.to_proto(sketch).SerializeToString())
 
 
 def _minute() -> int:

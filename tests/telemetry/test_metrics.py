@@ -53,6 +53,23 @@ def test_a_reply_counts_its_stages_and_its_responder(metrics: ServerMetrics) -> 
     assert values["bankllm_unavailable_total", (("what", "storing"),)] == 0
 
 
+def test_a_text_of_the_model_counts_times_and_tokens_by_task(metrics: ServerMetrics) -> None:
+    times = {"queue_s": 0.03, "first_s": 0.2, "total_s": 0.6}
+    metrics.observe_generated(
+        model="openvino:m", task="understand", prompt_tokens=60, output_tokens=21, batch=2.5, **times
+    )
+    values = samples(metrics.render()[0])
+    labels = (("gen_ai_operation_name", "understand"), ("gen_ai_request_model", "openvino:m"))
+    assert values["gen_ai_server_time_per_output_token_seconds_sum", labels] == pytest.approx(0.02)
+    assert values["gen_ai_server_time_to_first_token_seconds_bucket", (*labels, ("le", "0.25"))] == 1
+    assert values["gen_ai_server_time_to_first_token_seconds_bucket", (*labels, ("le", "0.1"))] == 0
+    for kind, tokens in (("input", 60), ("output", 21)):
+        assert values["gen_ai_client_token_usage_sum", (*labels, ("gen_ai_token_type", kind))] == tokens
+    summary = metrics.summary()
+    assert summary["time_to_first_token_p50_ms"] == pytest.approx(200, rel=0.01)
+    assert summary["tokens_per_s"] > 0
+
+
 def test_lookups_are_counted_by_the_source_of_the_embedding(metrics: ServerMetrics) -> None:
     counts = CacheCounts()
     counts.observe = metrics.observe_lookups
@@ -74,6 +91,9 @@ def test_the_summary_names_its_window_and_needs_enough_samples(metrics: ServerMe
         "latency_p99_ms": None,
         "requests_total": 200,
         "error_rate": 0.01,
+        "time_to_first_token_p50_ms": None,
+        "time_to_first_token_p95_ms": None,
+        "tokens_per_s": 0.0,
         "window": "the last 10 minutes",
         "window_requests": 200,
         "workers": 1,
