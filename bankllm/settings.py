@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     late; `auto`: the model if its adapter and OpenVINO GenAI are installed."""
     understanding_timeout_s: float | None = Field(1.5, gt=0)
     """Seconds after which rules read a message in place of the model (`BANKLLM_UNDERSTANDING_TIMEOUT_S`)."""
+    reply_timeout_s: float | None = Field(1.5, gt=0)
+    """Seconds for a whole reply (`BANKLLM_REPLY_TIMEOUT_S`): what the assistant's language model has not done by then,
+    rules and templates do."""
     language_adapter: Path | None = None
     """Folder of the language model's LoRA adapter (`BANKLLM_LANGUAGE_ADAPTER`); default: the packaged adapter."""
     responder: str = "template"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Self
+from weakref import WeakSet
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank, open_bank
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.batcher import Batcher
+from bankllm.assistant.caller import Caller
 from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.decision import related
 from bankllm.assistant.facts import tool_of
@@ -75,6 +77,8 @@ class ChatEngine:
         self.bank = bank
         self.responder = responder
         self.model = model_name(classifier.artifact)
+        self._timeout_s = settings.reply_timeout_s
+        self._callers: WeakSet[Caller] = WeakSet()
         articles = load_knowledge()
         if unanswered := sorted(n for n in classifier.label_names if tool_of(n) == "knowledge" and n not in articles):
             raise ModelError(
@@ -94,6 +98,8 @@ class ChatEngine:
         """Called with the number of messages of each encoder pass; for metrics."""
         self.observe_reply: Callable[[ChatReply], None] = lambda reply: None
         """Called with each complete reply, from every route; for metrics."""
+        self.observe_first_word: Callable[[str, float], None] = lambda responder, seconds: None
+        """Called with each reply's responder, and the time to its first words; for metrics."""
         (self._no_message,) = self._encoded(["."])
         """Stands for the earlier messages of a new conversation."""
 
@@ -154,6 +160,8 @@ class ChatEngine:
             )
         message = mask(message)
         self.bank.require(customer_id)
+        caller = Caller(customer_id, self._timeout_s)
+        self._callers.add(caller)
         return PendingChat(
             message=message,
             customer_id=customer_id,
@@ -162,6 +170,7 @@ class ChatEngine:
             request_id=request_id,
             rights=rights,
             encoded=self._encoder.submit(message),
+            caller=caller,
         )
 
     def call(self, call: Call, customer_id: str, rights: Rights = "propose") -> tuple[str, PendingChat]:
@@ -199,14 +208,18 @@ class ChatEngine:
         """`finish` for several chats with one search and one commit, in a fraction of the time.
 
         Returns per chat what `finish` returns or raises; None if it needs another encoder pass, which would delay the
-        others. Raises `UsageError` for an argument that memory refuses, and then nothing is stored.
+        others: the next call makes that pass for all its chats. Raises `UsageError` for an argument that memory
+        refuses, and then nothing is stored.
         """
+        needed = list(dict.fromkeys(text for pending in pending_chats for text in pending.needed))
+        encodings = dict(zip(needed, self._encoded(needed), strict=True))
         results: list[ChatReply | Exception | None] = [None] * len(pending_chats)
         classified: dict[int, PendingChat] = {}
         replied: dict[int, PendingChat] = {}
         for number, pending in enumerate(pending_chats):
+            pending.known |= {text: encodings[text] for text in pending.needed}
             try:
-                if self._understand(pending, together=True):
+                if self._understand(pending, together=not pending.needed):
                     classified[number] = pending
             except Exception as error:  # noqa: BLE001  the caller of this chat gets any error
                 results[number] = error
@@ -228,14 +241,15 @@ class ChatEngine:
 
     def _understand(self, pending: PendingChat, *, together: bool = False) -> bool:
         """Wait for the encoder and set what is answered. With `together`, return False if it needs another pass."""
-        known = {pending.message: pending.wait(), ".": self._no_message}
+        pending.known |= {pending.message: pending.wait(), ".": self._no_message}
 
         def encode(texts: Sequence[str]) -> list[Encoded]:
-            missing = [text for text in dict.fromkeys(texts) if text not in known]
+            missing = [text for text in dict.fromkeys(texts) if text not in pending.known]
             if missing and together:
+                pending.needed = missing
                 raise _AnotherPass
-            known.update(zip(missing, self._encoded(missing), strict=True))
-            return [known[text] for text in texts]
+            pending.known |= zip(missing, self._encoded(missing), strict=True)
+            return [pending.known[text] for text in texts]
 
         try:
             pending.turns = self._conversation(pending)
@@ -291,6 +305,11 @@ class ChatEngine:
         self.bank.require(customer_id)
         return self.memory.for_user(customer_id).forget(asked_by=asked_by)
 
+    def hurry(self) -> None:
+        """Answer what is being answered without waiting longer for a language model."""
+        for caller in list(self._callers):
+            caller.set()
+
     def close(self) -> None:
         """Complete the queued encoder requests, then close memory and ledger."""
         self._encoder.close()
@@ -333,11 +352,14 @@ class ChatEngine:
             ids = (pending.customer_id, pending.conversation_id)
             pending.handover_id = self.handovers.offer(*ids, asked, understood, tried)
         pending.end_stage("retrieve")
+        first_s = 0.0
         for piece in worded(self.responder, parts):
+            first_s = first_s or time.perf_counter() - pending.started
             if isinstance(piece, str):
                 yield piece
             else:
                 pending.reply = piece
+                self.observe_first_word(piece.responder, first_s)
 
     def _encode(self, messages: list[str]) -> list[Encoded]:
         began = time.perf_counter()

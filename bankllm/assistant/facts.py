@@ -10,6 +10,7 @@ from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.caller import Caller
 from bankllm.util.registry import Registry
 from bankllm.vectors.rows import Match
 
@@ -54,6 +55,7 @@ class Request:
     intent: str = ""
     earlier: Match | None = None
     """An earlier message of the same customer about the same topic, masked and shortened for a quotation."""
+    caller: Caller = field(default_factory=Caller, compare=False)
 
 
 @dataclass(frozen=True)

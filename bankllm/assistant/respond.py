@@ -35,7 +35,7 @@ def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Matc
     parts: list[Part] = []
     for item in [*(item for item in items if not _asks(item)), *asking[:1], *later]:
         call = item if isinstance(item, ReadyCall) else ReadyCall("")
-        request = Request(pending.message, pending.customer_id, call, pending.decision.intent, earlier)
+        request = Request(pending.message, pending.customer_id, call, pending.decision.intent, earlier, pending.caller)
         parts.append((request, _facts(item, request, bank, desk, pending)))
     pending.sources = tuple(dict.fromkeys(source for _, facts in parts for source in facts.sources))
     return parts

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bankllm.assistant.caller import Caller
 from bankllm.assistant.decision import Decision
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.wording.responder import Fallback, Reply
@@ -114,6 +115,11 @@ class PendingChat:
     """Whether the conversation has earlier turns: the client sent its id."""
     request_id: str
     encoded: Future[Encoded]
+    caller: Caller = field(default_factory=Caller)
+    known: dict[str, Encoded] = field(default_factory=dict)
+    """Text → its encoding, of the texts that understanding this message needed so far."""
+    needed: list[str] = field(default_factory=list)
+    """Texts without which the message could not be understood so far."""
     started: float = field(default_factory=time.perf_counter)
     decision: Decision = field(default_factory=Decision)
     rights: Rights = "confirm"
@@ -136,6 +142,11 @@ class PendingChat:
     """Text of the action that this message cancelled, because it is neither a yes nor a no."""
     _stages: dict[str, float] = field(default_factory=dict)
     _last: float = 0.0
+
+    def leave(self) -> None:
+        """The client has left: what is computed only for it ends."""
+        self.encoded.cancel()
+        self.caller.set()
 
     def wait(self) -> Encoded:
         """Wait for the encoder. Ends the stages `queue`, `tokenise` and `encode`."""

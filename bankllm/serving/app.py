@@ -6,10 +6,14 @@
 """
 
 import asyncio
+import contextlib
 import logging
+import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any
 
 from fastapi import FastAPI, HTTPException
 from starlette.concurrency import run_in_threadpool
@@ -36,6 +40,9 @@ from bankllm.vectors.sqlite.store import SWEEP_EVERY_S
 
 logger = logging.getLogger(__name__)
 
+HURRY_S = 5.0
+"""Seconds after SIGTERM from which the replies that are being generated are completed without a language model."""
+
 
 def create_app(
     engine: ChatEngine | Future[ChatEngine],
@@ -53,13 +60,18 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(sweep_memory())
+        loop, sweeping = asyncio.get_running_loop(), asyncio.create_task(sweep_memory())
+        _before_stop(lambda: loop.call_soon_threadsafe(loop.call_later, HURRY_S, hurry))
         async with sessions():
             yield
         sweeping.cancel()
         await asyncio.wait([sweeping])
         if close_engine:
             await run_in_threadpool(current().close)
+
+    def hurry() -> None:
+        with contextlib.suppress(HTTPException):
+            current().hurry()
 
     async def sweep_memory() -> None:
         while True:
@@ -105,7 +117,7 @@ def create_app(
         sessions = manager.run
     app.include_router(bank_routes(current, customer, limit))
     if auth_enabled(settings):
-        app.include_router(handover_routes(current, token, settings))
+        app.include_router(handover_routes(current, token))
     app.include_router(openai_routes(current, token, limit))
     app.include_router(page_routes())
     return app
@@ -115,16 +127,35 @@ def load_engine(settings: Settings) -> ChatEngine:
     """The engine that the settings describe. Raises as `ChatEngine.load` does."""
     engine = ChatEngine.load(settings)
     freeze_gc()
+    facts = engine.describe()
+    logger.info("messages are understood by %s, replies worded by %s", facts["understanding"], facts["responder"])
     return engine
+
+
+def _before_stop(act: Callable[[], object]) -> None:
+    """Call `act` at SIGTERM and Ctrl-C, before the handler that stops the server."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, frame: Any) -> None:
+        act()
+        if callable(stop := handlers[signal.Signals(number)]):
+            stop(number, frame)
+
+    for number in handlers:
+        signal.signal(number, handle)
 
 
 def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
     def observe_reply(reply: ChatReply) -> None:
         stages_s = {stage: ms / 1000 for stage, ms in reply.latency_ms if stage != "total"}
         metrics.observe_reply(stages_s, reply.responder, reply.fallback, reply.unavailable)
+        metrics.observe_understood(reply.understood_by, reply.understanding_fallback)
 
     engine.observe_reply = observe_reply
     engine.observe_batch = metrics.observe_batch
+    engine.observe_first_word = metrics.observe_first_word
     engine.memory.embedder.counts.observe = metrics.observe_lookups
     metrics.watch_queue(lambda: engine.waiting)
     metrics.set_model_info(engine.describe())

@@ -3,14 +3,12 @@
 `POST /api/v1/chat`, `POST /api/v1/chat/stream`, `GET` and `DELETE /api/v1/customers/{customer_id}/memory`.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Generator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
-from starlette.requests import ClientDisconnect
 
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.reply_batcher import ReplyBatcher
@@ -18,7 +16,7 @@ from bankllm.assistant.turn import ChatReply, PendingChat, Rights
 from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
 from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
 from bankllm.serving.limits import RateLimit
-from bankllm.serving.sse import EventStream, event
+from bankllm.serving.sse import EventStream, encoded, event
 from bankllm.vectors.receipts import Receipt
 
 CustomerId = Annotated[str, Field(min_length=1, max_length=128)]
@@ -63,8 +61,8 @@ def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Rate
     @router.post("/chat", summary="Answer one message", response_model=ChatReply, responses=REFUSED)
     async def chat(body: ChatRequest, request: Request, given: Given) -> Response:
         pending = begin(body, request, given)
-        await encoded(pending, request)
-        reply = await reply_batcher.finish(current(), pending)
+        async with encoded(pending, request):
+            reply = await reply_batcher.finish(current(), pending)
         # As FastAPI would serialise the model, without a second validation.
         return Response(reply.model_dump_json(), media_type="application/json")
 
@@ -79,7 +77,8 @@ def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Rate
         `/api/v1/chat`, or one `error` event with a problem document.
         """
         pending = begin(body, request, given)
-        await encoded(pending, request)
+        async with encoded(pending, request):
+            pass
 
         def events() -> Generator[str]:
             try:
@@ -92,7 +91,7 @@ def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Rate
                 problem = problem_of(request.state.request_id, error)
                 yield event("error", problem.model_dump_json(exclude_none=True))
 
-        return EventStream(events())
+        return EventStream(events(), pending)
 
     path = "/customers/{customer_id}/memory"
 
@@ -114,21 +113,3 @@ def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Rate
         return current().forget(customer_id, asked_by="api")
 
     return router
-
-
-async def encoded(pending: PendingChat, request: Request) -> None:
-    """Wait for the encoder. If the client disconnects before, cancel the message and raise `ClientDisconnect`."""
-    done = asyncio.wrap_future(pending.encoded)
-    left = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((done, left), return_when=asyncio.FIRST_COMPLETED)
-        if not done.done():
-            raise ClientDisconnect
-    finally:
-        left.cancel()
-        done.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

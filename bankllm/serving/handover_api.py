@@ -4,26 +4,20 @@ The token needs the scope `handover:read`; without authentication the route does
 """
 
 from collections.abc import Callable
-from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Path
 
 from bankllm.assistant.engine import ChatEngine
-from bankllm.assistant.handover import HandOver, HandOverDesk, UnknownHandOver
+from bankllm.assistant.handover import HandOver, UnknownHandOver
 from bankllm.serving.auth import AccessToken, ReadToken
 from bankllm.serving.errors import READ_REFUSED
-from bankllm.settings import Settings
 
 SCOPE = "handover:read"
 
 
-def handover_routes(current: Callable[[], ChatEngine], token: ReadToken, settings: Settings) -> APIRouter:
+def handover_routes(current: Callable[[], ChatEngine], token: ReadToken) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["hand-over"])
-
-    @cache
-    def desk(bank: Any) -> HandOverDesk:
-        return HandOverDesk(bank, settings)
 
     @router.get("/handovers/{handover_id}", summary="Read the summary of a conversation", responses=READ_REFUSED)
     def read(
@@ -33,11 +27,10 @@ def handover_routes(current: Callable[[], ChatEngine], token: ReadToken, setting
         is an entry of the audit log.
         """
         reader.require(SCOPE)
-        bank: Any = current().bank  # an `ActingBank`, unless its ledger cannot be written
+        if (desk := current().handovers) is None:
+            raise HTTPException(404, "This bank's ledger keeps no hand-overs.")
         try:
-            if not hasattr(bank, "writing"):
-                raise UnknownHandOver("This bank's ledger keeps no hand-overs.")
-            return desk(bank).read(handover_id, reader.customer_id or "")
+            return desk.read(handover_id, reader.customer_id or "")
         except UnknownHandOver as error:
             raise HTTPException(404, str(error)) from None
 

@@ -27,7 +27,7 @@ from bankllm.errors import UsageError
 from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
 from bankllm.serving.errors import OPENAI_PREFIX, READ_REFUSED, REFUSED, openai_error, problem_of
 from bankllm.serving.limits import RateLimit
-from bankllm.serving.sse import EventStream
+from bankllm.serving.sse import EventStream, encoded
 
 MAX_INPUTS = 2048
 """Texts per embeddings request, as in OpenAI's API."""
@@ -180,10 +180,10 @@ def openai_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Ra
         except UsageError as error:
             raise await _invalid(request, str(error), "messages", last, "content") from error
         name, created = f"chatcmpl-{request.state.request_id}", int(time.time())
-        if body.stream:
-            chunks = _chunks(engine, pending, name, created, body, request.state.request_id)
-            return EventStream(chunks)
-        reply = await run_in_threadpool(engine.finish, pending)
+        async with encoded(pending, request):
+            reply = None if body.stream else await run_in_threadpool(engine.finish, pending)
+        if reply is None:
+            return EventStream(_chunks(engine, pending, name, created, body, request.state.request_id), pending)
         message = {"role": "assistant", "content": reply.reply, "refusal": None}
         fields = {"id": name, "object": "chat.completion", "created": created, "model": engine.model}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}

@@ -16,6 +16,7 @@ from bankllm.assistant.bank.statement import line
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.assistant.runtime import DEFAULT_ADAPTER
+from bankllm.assistant.turn import ChatReply
 from bankllm.assistant.wording.generating import GeneratingResponder
 from bankllm.assistant.wording.responders.template import TemplateResponder
 from bankllm.errors import ModelError, UsageError
@@ -328,3 +329,17 @@ def test_rules_take_over_from_a_model_that_is_late_or_unreadable(
     reply = engine.chat(BALANCE, "CUST001")
     assert ([call.tool for call in reply.calls], reply.understanding_fallback) == ([tool], reason)
     assert reply.understood_by == ("rules" if reason else "said")
+
+
+def test_a_correction_of_several_clauses_says_what_it_withdraws_although_it_needs_two_passes(
+    engine: ChatEngine,
+) -> None:
+    assert engine.chat("transfer £50 to Mum", "CUST001", "talk").pending_action is not None
+    message = "what did I spend on groceries in October and what is my balance?"
+    pending = engine.begin(message, "CUST001", "talk")
+    pending.encoded.result()
+    assert engine.finish_together([pending]) == [None]
+    [reply] = engine.finish_together([pending])
+    assert isinstance(reply, ChatReply)
+    assert "I have not done this: Transfer £50.00" in reply.reply
+    assert {call.tool for call in reply.calls} == {"spending", "balance"}

@@ -88,6 +88,23 @@ def test_hanging_model_server_does_not_block_other_requests(tmp_path: Path) -> N
         until(lambda: client.chat(article)["responder"] == "openai:m", timeout_s=30)
 
 
+def test_sigterm_ends_chats_whose_model_server_hangs(tmp_path: Path) -> None:
+    model = OpenAIServer("You can change the PIN in the app.")
+    model.stalls_after, model.stall_s = 0, 60
+    options = ("--responder", f"openai:{model.url}#m")
+    server = ServerProcess(store=tmp_path / "memory.db", options=options)
+    with model, server, ThreadPoolExecutor(2) as both:
+        body = {"message": "How do I change my PIN?", "customer_id": "CUST002"}
+        stream = f"{server.url}/api/v1/chat/stream"
+        streamed = both.submit(httpx.post, stream, json=body, trust_env=False, timeout=60)
+        plain = both.submit(Client(server).chat, "How do I change my PIN?")
+        until(lambda: len(model.requests) == 2)
+        os.kill(server.pid, signal.SIGTERM)
+        assert plain.result()["fallback"] == "left"
+        assert '"fallback":"left"' in streamed.result().text
+    assert server.returncode == 0
+
+
 def test_external_uvicorn_drains_and_rejects_remote_requests_without_authentication(tmp_path: Path) -> None:
     log, env = tmp_path / "server.log", {"BANKLLM_STORE": str(tmp_path / "memory.db")}
     addresses = [

@@ -8,7 +8,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import Protocol
@@ -16,6 +15,7 @@ from typing import Protocol
 import pybreaker
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
+from bankllm.assistant.caller import Caller
 from bankllm.assistant.facts import Facts, Request
 from bankllm.assistant.wording.grounding import NotGrounded, grounded
 from bankllm.assistant.wording.prompts import Messages, Prompt, make_prompt
@@ -49,7 +49,7 @@ class LanguageModel(Protocol):
     is_remote: bool
     """Whether the prompt leaves this process; IBANs are then masked."""
 
-    def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
+    def write(self, messages: Messages, emit: Callable[[str], object], stop: Caller) -> None:
         """Pass the text to `emit` in pieces until it ends or `stop` is set. Raises `GenerationFailed`."""
         ...
 
@@ -131,7 +131,7 @@ class GeneratingResponder:
         """One attempt. Yield pieces that passed the guard, at least one. Raises `GenerationFailed`."""
         prompt = self._make_prompt(request, facts, self._model.is_remote)
         text = ""
-        with closing(_within(self.timeout_s, partial(self._model.write, prompt.messages))) as written:
+        with closing(_within(self.timeout_s, request.caller, partial(self._model.write, prompt.messages))) as written:
             try:
                 for text in grounded(written, prompt.listing):
                     yield prompt.unmasked(text)
@@ -141,23 +141,33 @@ class GeneratingResponder:
             raise GenerationFailed("empty")
 
 
-def _within(seconds: float, write: Callable[[Callable[[str], object], threading.Event], None]) -> Generator[str]:
+def _within(seconds: float, caller: Caller, write: Callable[[Callable[[str], object], Caller], None]) -> Generator[str]:
     """Run `write` in a separate thread, and yield the pieces that it emits. Raises what it raises.
 
-    After `seconds` (`GenerationFailed`), or when the generator is closed, `stop` is set and the thread left alone.
+    After `seconds`, when the caller has left (both `GenerationFailed`), or when the generator is closed, the thread is
+    told to stop and left alone. It is a daemon: another machine that hangs does not delay the end of this process.
     """
     deadline = time.monotonic() + seconds
-    pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    stop = threading.Event()
-    thread = ThreadPoolExecutor(1, "responder")
+    pieces: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
+    stop = caller.part()
+    stop.when_set(partial(pieces.put, None))
+
+    def run() -> None:
+        try:
+            write(pieces.put, stop)
+            pieces.put(None)
+        except Exception as error:  # noqa: BLE001  raised in the thread that reads the pieces
+            pieces.put(error)
+
+    threading.Thread(target=run, name="responder", daemon=True).start()
     try:
-        written = thread.submit(write, pieces.put, stop)
-        written.add_done_callback(lambda _: pieces.put(None))
         while (piece := pieces.get(timeout=max(deadline - time.monotonic(), 0))) is not None:
+            if isinstance(piece, Exception):
+                raise piece
             yield piece
-        written.result()
+        if caller.is_set():
+            raise GenerationFailed("left")
     except queue.Empty:
         raise GenerationFailed("time-out", transient=True) from None
     finally:
         stop.set()
-        thread.shutdown(wait=False)

@@ -14,6 +14,7 @@ Fallback = Literal[
     "cut off",
     "empty",
     "failed",
+    "left",
     "not grounded",
     "refused",
     "resting",
@@ -22,9 +23,10 @@ Fallback = Literal[
     "unreadable",
 ]
 """Why a reply has the text of the facts although a language model is configured. `abstained`: there are no facts to
-word. `busy`: too many replies are being generated. `failed`: an unexpected error or response. `not grounded`: the text
-states what the facts do not say, or leaves one out. `refused`: a permanent error. `resting`: the circuit breaker is
-open. `unreadable`: the output is no list of tool calls."""
+word. `busy`: too many replies are being generated, or this one would be late. `failed`: an unexpected error or
+response. `left`: the client has left, or the server stops. `not grounded`: the text states what the facts do not say,
+or leaves one out. `refused`: a permanent error. `resting`: the circuit breaker is open. `unreadable`: the output is no
+list of tool calls, or the prompt is too long."""
 
 
 @dataclass(frozen=True)

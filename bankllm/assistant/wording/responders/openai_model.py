@@ -1,13 +1,13 @@
 """`openai:BASE-URL#MODEL`: a model on a server with OpenAI's protocol (vLLM, llama.cpp, Ollama, OpenAI, …)."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
+from bankllm.assistant.caller import Caller
 from bankllm.assistant.wording.generating import MAX_NEW_TOKENS, GeneratingResponder, GenerationFailed
 from bankllm.assistant.wording.prompts import Messages
 from bankllm.assistant.wording.responder import RESPONDERS
@@ -44,7 +44,7 @@ class OpenAIModel:
         # The model's name on the server may be a folder. Its path is not shown to clients.
         self.name = f"openai:{PurePath(model).name if model.startswith('/') else model}"
 
-    def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
+    def write(self, messages: Messages, emit: Callable[[str], object], stop: Caller) -> None:
         import openai
 
         started = time.perf_counter()
