@@ -28,8 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.rows import Row
-from bankllm.vectors.store import Query
+from bankllm.vectors.rows import Query, Row
 from tests.support.pinecone_server import API_KEY, PineconeServer
 
 DIM, EMBEDDER = 8, "benchmark@0"
@@ -76,7 +75,7 @@ def write(path: Path, url: str, writer: str, first: int) -> None:
         return PineconeIndex(API_KEY, "outage", DIM, EMBEDDER, host=url)
 
     Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
-    store = ReplicatedStore(OutboxStore(path, DIM, EMBEDDER, target="outage"), connect)
+    store = ReplicatedStore(path, DIM, EMBEDDER, connect, target="outage")
     number = first
     while not stop.is_set():
         kind, customer, id_ = operation(writer, number)

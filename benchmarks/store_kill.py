@@ -24,9 +24,8 @@ from typing import IO
 
 import numpy as np
 
-from bankllm.vectors.rows import Row
+from bankllm.vectors.rows import Query, Row
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import Query
 
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 384

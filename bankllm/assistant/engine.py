@@ -41,9 +41,8 @@ from bankllm.util.redaction import mask
 from bankllm.util.text import is_blank
 from bankllm.vectors.namespaces import MAX_TEXT_CHARACTERS
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import Match
+from bankllm.vectors.rows import Match, Query
 from bankllm.vectors.service import Message, VectorService, open_service
-from bankllm.vectors.store import Query
 
 logger = logging.getLogger(__name__)
 

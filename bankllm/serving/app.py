@@ -159,5 +159,5 @@ def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
     engine.memory.embedder.counts.observe = metrics.observe_lookups
     metrics.watch_queue(lambda: engine.waiting)
     metrics.set_model_info(engine.describe())
-    if engine.memory.store.replication() is not None:
+    if engine.memory.store.remote:
         metrics.watch_outbox(engine.memory.backlog)

@@ -7,6 +7,6 @@ Entry point: `service.open_service()`, which returns a `VectorService`.
 - Each customer and each collection has a separate namespace. A search reads only one namespace.
 - `fusion` combines the rankings by meaning and by words; `filters` restricts a search to metadata and times.
 - `embedder` converts text to vectors and caches them in the process.
-- Two classes implement the `store.VectorStore` protocol: `sqlite.store.SQLiteStore` (exact search in one SQLite file)
-  and `pinecone.replicated.ReplicatedStore` (a SQLite file replicated to Pinecone).
+- `sqlite.store.SQLiteStore` holds the rows in one SQLite file and searches them exactly;
+  `pinecone.replicated.ReplicatedStore` also replicates the file to Pinecone.
 """

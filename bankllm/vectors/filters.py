@@ -16,11 +16,11 @@ Value: TypeAlias = str | int | float | bool
 MAX_VALUES = 1000
 """Maximum number of values in one filter."""
 CREATED_AT = "created_at"
-"""Name of the column with the times of writing; no metadata has it (`rows.RESERVED_METADATA`)."""
+"""Key of the time of writing; no metadata has it (`rows.RESERVED_METADATA`)."""
 _OPERATORS = {"<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 _COMPARE = {"<": lt, "<=": le, ">": gt, ">=": ge}
-Column: TypeAlias = Sequence[Any]
-"""The value of one metadata field in each row, as `column_value` gives it."""
+Values: TypeAlias = Mapping[str, Any]
+"""What a filter compares of one row, see `values_of`."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,15 @@ class Filter:
         """`created_from` and `created_to` in the form of `Row.created_at`."""
         return _moment("created_from", self.created_from), _moment("created_to", self.created_to)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that `passing` reads."""
-        return (*self._conditions(), *([CREATED_AT] if self.period != (None, None) else []))
-
-    def passing(self, columns: Mapping[str, Column], rows: int) -> np.ndarray:
+    def passing(self, rows: Sequence[Values]) -> np.ndarray:
         """Return which of the rows meet all conditions, (rows,) bool."""
-        passing = np.ones(rows, bool)
+        passing = np.ones(len(rows), bool)
         for key, condition in self._conditions().items():
-            column = columns.get(key, ())
+            column = [row.get(key) for row in rows]
             fitting = _fitting(set(column), condition)
-            passing &= np.fromiter((value in fitting for value in column), bool, rows)
-        if CREATED_AT in self.names:
-            passing &= np.fromiter(map(self.in_period, columns.get(CREATED_AT, ())), bool, rows)
+            passing &= np.fromiter((value in fitting for value in column), bool, len(rows))
+        if self.period != (None, None):
+            passing &= np.fromiter((self.in_period(row[CREATED_AT]) for row in rows), bool, len(rows))
         return passing
 
     def pinecone(self) -> list[dict[str, Any]]:
@@ -111,20 +106,25 @@ class Filter:
         return {**self.metadata, **{key: value for key, value in named.items() if value is not None}}
 
 
-def column_value(value: Any) -> Any:
-    """Return a value of metadata for a `Column`: lists are tuples, and so are bools, which would equal 0 and 1."""
+def values_of(metadata: Mapping[str, Any], created_at: str) -> Values:
+    """Return what `Filter.passing` compares of a row."""
+    return {**{key: _comparable(value) for key, value in metadata.items()}, CREATED_AT: created_at}
+
+
+def _comparable(value: Any) -> Any:
+    """Return a hashable value: lists are tuples, and so are bools, which would equal 0 and 1."""
     return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, bool) else value
 
 
 def _fitting(values: set[Any], condition: Any) -> set[Any]:
-    """Return the values of a column that meet a condition."""
+    """Return the values that meet a condition."""
     if isinstance(condition, Mapping):
         numbers = {value for value in values if isinstance(value, int | float)}
         for name, bound in condition.items():
             compare = _COMPARE[name]
             numbers = {value for value in numbers if compare(value, bound)}
         return numbers
-    wanted = {column_value(value) for value in _listed(condition)}
+    wanted = {_comparable(value) for value in _listed(condition)}
     strings = {value for value in wanted if isinstance(value, str)}
     lists = {value for value in values if isinstance(value, tuple) and not strings.isdisjoint(value)}
     return (values & wanted) | lists

@@ -25,8 +25,8 @@ from bankllm.vectors.filters import Filter
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.passages import embed_texts, query_parts
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Row, check_ttl, expiry
-from bankllm.vectors.store import Query, VectorStore
+from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Query, Row, check_ttl, expiry
+from bankllm.vectors.sqlite.store import SQLiteStore
 
 MAX_TEXT_CHARACTERS = 4000
 """Limit of a message and of a reply; both then fit Pinecone's limit of 40 KB of metadata per record."""
@@ -79,17 +79,8 @@ class Indexed:
 class _Namespace:
     """The texts of one namespace; no method can access another namespace."""
 
-    def __init__(
-        self,
-        store: VectorStore,
-        embedder: Embedder,
-        namespace: str,
-        ttl_s: float | None = None,
-        default_ttl_s: float | None = None,
-    ) -> None:
-        check_ttl(ttl_s)
-        self._store, self._embedder, self._name = store, embedder, namespace
-        self._ttl_s, self._default_ttl_s = ttl_s, default_ttl_s
+    def __init__(self, store: SQLiteStore, embedder: Embedder, namespace: str, ttl_s: float | None = None) -> None:
+        self._store, self._embedder, self._name, self._ttl_s = store, embedder, namespace, ttl_s
 
     def search(
         self,
@@ -138,9 +129,9 @@ class _Namespace:
         masked = mask(text)
         if masked != text:
             vector = embed_texts(self._embedder.encode, [masked])[0]
-        own = self._ttl_s if ttl_s is None else ttl_s
-        expires_at = expiry(self._default_ttl_s if own is None else own)
-        return Row(id_, masked, vector, mask_metadata(metadata), expires_at=expires_at, expires_by_default=own is None)
+        default = ttl_s is None
+        expires_at = expiry(self._ttl_s if default else ttl_s)
+        return Row(id_, masked, vector, mask_metadata(metadata), expires_at=expires_at, expires_by_default=default)
 
     def forget(self, ids: Sequence[str] | None = None, *, asked_by: AskedBy = "library") -> Receipt:
         """Delete the texts with these ids, or all texts, and return the receipt; unknown ids are only counted.
@@ -156,19 +147,12 @@ class _Namespace:
 class CustomerMemory(_Namespace):
     """The stored turns of one customer. No method has a customer id argument, so none can access another customer."""
 
-    def __init__(
-        self,
-        store: VectorStore,
-        embedder: Embedder,
-        user_id: str,
-        ttl_s: float | None = None,
-        default_ttl_s: float | None = None,
-    ) -> None:
-        """The turns are kept for the seconds that the call which stores them says, else `ttl_s`, else what the file
-        says (`VectorStore.retain`), else `default_ttl_s`.
+    def __init__(self, store: SQLiteStore, embedder: Embedder, user_id: str, ttl_s: float | None = None) -> None:
+        """The turns are kept for the seconds that the call which stores them says, else those that the file says
+        (`SQLiteStore.retain`), else `ttl_s`.
         """
         check_name("user_id", user_id)
-        super().__init__(store, embedder, user_id, ttl_s, default_ttl_s)
+        super().__init__(store, embedder, user_id, ttl_s)
 
     def store(
         self,
@@ -206,7 +190,7 @@ class CustomerMemory(_Namespace):
         return ids
 
     def row(self, message: Message, vector: np.ndarray) -> Row:
-        """Make one turn a row of `VectorStore.upsert_many`, with a new id. `vector` (dim,) embeds `user_message`."""
+        """Make one turn a row of `SQLiteStore.upsert_many`, with a new id. `vector` (dim,) embeds `user_message`."""
         message.check()
         return self._row(uuid4().hex, message.user_message, message.metadata(), vector)
 
@@ -225,7 +209,7 @@ class CustomerMemory(_Namespace):
 class Collection(_Namespace):
     """Texts that all customers share."""
 
-    def __init__(self, store: VectorStore, embedder: Embedder, name: str) -> None:
+    def __init__(self, store: SQLiteStore, embedder: Embedder, name: str) -> None:
         check_name("collection name", name)
         super().__init__(store, embedder, COLLECTION + name)
 

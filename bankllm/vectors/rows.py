@@ -9,13 +9,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
 
 from bankllm.errors import UsageError
-from bankllm.vectors.fusion import FoundBy
+from bankllm.vectors.filters import Filter
+from bankllm.vectors.fusion import FoundBy, Mode
 
 MetadataValue: TypeAlias = str | int | float | bool | list[str]
 """Metadata types that all stores support."""
@@ -43,7 +44,19 @@ class Row:
     expires_at: float | None = None
     """Time in seconds since 1970 from which on the row is never returned; None: it does not expire."""
     expires_by_default: bool = False
-    """Whether a time to live that the file has for the namespace (`VectorStore.retain`) replaces `expires_at`."""
+    """Whether a time to live that the file has for the namespace (`SQLiteStore.retain`) replaces `expires_at`."""
+
+
+class Query(NamedTuple):
+    """One search in one namespace."""
+
+    namespace: str
+    vector: np.ndarray
+    """(dim,), or (1 + n, dim) for a long query and its n sentences: a row counts with the vector that fits best."""
+    words: Sequence[str] = ()
+    """The same as texts; dense search does not need them."""
+    mode: Mode = "dense"
+    where: Filter | None = None
 
 
 @dataclass(frozen=True)

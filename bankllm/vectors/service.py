@@ -21,24 +21,22 @@ from bankllm.vectors.filters import Filter
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.namespaces import Collection, CustomerMemory, Message, MessageId
 from bankllm.vectors.pinecone.index import PineconeIndex
-from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Match, check_ttl
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import VectorStore
 
 __all__ = ["CustomerMemory", "Message", "MessageId", "VectorService", "open_service"]
 
 
 class VectorService:
-    """Customer memories and shared collections in a `VectorStore`, embedded by an `Embedder`.
+    """Customer memories and shared collections in a store, embedded by an `Embedder`.
 
     A search compares the query with the customer's messages; the reply and the intent are metadata of each match. All
     calls raise `UsageError` for invalid arguments and `StoreError` if the store fails. The class is thread-safe.
     """
 
-    def __init__(self, store: VectorStore, embedder: Embedder, ttl_s: float | None = None) -> None:
+    def __init__(self, store: SQLiteStore, embedder: Embedder, ttl_s: float | None = None) -> None:
         """`ttl_s` is how long customers' turns are kept, in seconds, unless the file says it; None: for ever."""
         check_ttl(ttl_s)
         if (store.embedder_id, store.dim) != (embedder.model_id, embedder.dim):
@@ -50,12 +48,9 @@ class VectorService:
         self.embedder = embedder
         self.ttl_s = ttl_s
 
-    def for_user(self, user_id: str, ttl_s: float | None = None) -> CustomerMemory:
-        """Return this customer's memory, whose calls cannot access another customer's rows.
-
-        `ttl_s` replaces the file's and the service's time to live for the turns that the returned object stores.
-        """
-        return CustomerMemory(self.store, self.embedder, user_id, ttl_s, self.ttl_s)
+    def for_user(self, user_id: str) -> CustomerMemory:
+        """Return this customer's memory, whose calls cannot access another customer's rows."""
+        return CustomerMemory(self.store, self.embedder, user_id, self.ttl_s)
 
     def collection(self, name: str) -> Collection:
         return Collection(self.store, self.embedder, name)
@@ -96,8 +91,7 @@ class VectorService:
 
     def backlog(self) -> tuple[int, float]:
         """Return `outbox_depth` and `oldest_s` of the replication."""
-        replication = self.store.replication()
-        return (replication.outbox_depth, replication.oldest_s) if replication else (0, 0.0)
+        return self.store.backlog()[:2] if isinstance(self.store, ReplicatedStore) else (0, 0.0)
 
     def sweep(self) -> int:
         """Delete expired rows and vectors, here and from the memory of this process; return the number of rows."""
@@ -141,5 +135,5 @@ def open_service(
         return PineconeIndex(key.get_secret_value(), index, dim, model_id, host=settings.pinecone_host)
 
     target = f"{index} (customer)"  # one namespace per customer
-    local = OutboxStore(path, dim, model_id, target=target, wait_s=wait_s, approximate_above=above)
-    return VectorService(ReplicatedStore(local, connect), embedder, settings.memory_ttl_s)
+    replicated = ReplicatedStore(path, dim, model_id, connect, target=target, wait_s=wait_s, approximate_above=above)
+    return VectorService(replicated, embedder, settings.memory_ttl_s)

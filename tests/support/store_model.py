@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from bankllm.vectors.pinecone.index import PineconeIndex
-from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Row, unit_vectors
-from bankllm.vectors.store import VectorStore
+from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
 from tests.support.server_client import until
 
@@ -29,7 +28,7 @@ def row(id_: str, seed: int) -> Row:
     return Row(id_, f"text {seed}", vector_of(seed))
 
 
-def texts(store: VectorStore, customer: str, seed: int = 0, top_k: int = 1000) -> list[str]:
+def texts(store: SQLiteStore, customer: str, seed: int = 0, top_k: int = 1000) -> list[str]:
     """Return the texts that a search finds, best first; by default those of all rows."""
     return [match.text for match in store.search(customer, vector_of(seed), top_k)]
 
@@ -69,10 +68,9 @@ def open_replicated(
     def connect() -> PineconeIndex:
         return PineconeIndex(API_KEY, "index", dim, embedder_id, host=server.url, timeout_s=0.5)
 
-    local = OutboxStore(path, dim, embedder_id, target="index")
-    return ReplicatedStore(local, connect, search_s)
+    return ReplicatedStore(path, dim, embedder_id, connect, target="index", search_s=search_s)
 
 
-def drain(store: VectorStore) -> None:
+def drain(store: ReplicatedStore) -> None:
     """Wait until a replicated store has pushed all changes."""
     until(lambda: store.replication().outbox_depth == 0)

@@ -14,7 +14,6 @@ from bankllm.vectors.rows import Row
 from bankllm.vectors.service import VectorService, open_service
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import VectorStore
 from tests.support.fake_embedder import fake_embedder
 from tests.support.pinecone_server import PineconeServer
 from tests.support.store_model import DIM, EMBEDDER, bytes_beside, drain, open_replicated, sql, texts, vector_of
@@ -23,9 +22,9 @@ HOUR = 3600.0
 
 
 @pytest.fixture(params=["sqlite", "replicated"])
-def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
+def store(request: pytest.FixtureRequest, path: Path) -> Iterator[SQLiteStore]:
     if request.param == "sqlite":
-        opened: VectorStore = SQLiteStore(path, DIM, EMBEDDER)
+        opened: SQLiteStore = SQLiteStore(path, DIM, EMBEDDER)
     else:
         opened = open_replicated(request.getfixturevalue("server"), path)
     with closing(opened):
@@ -43,7 +42,7 @@ def aged(id_: str, seed: int, age_s: float | None) -> Row:
     return Row(id_, f"text {seed}", vector_of(seed), expires_at=None if age_s is None else time.time() - age_s)
 
 
-def test_an_expired_row_is_returned_by_no_call(store: VectorStore) -> None:
+def test_an_expired_row_is_returned_by_no_call(store: SQLiteStore) -> None:
     rows = [aged("old", 1, 1), aged("new", 2, -HOUR), aged("kept", 3, None)]
     store.upsert_many([("CUST001", rows), ("CUST002", [aged("old", 4, 1)])])
     assert sorted(texts(store, "CUST001")) == ["text 2", "text 3"]
@@ -55,7 +54,7 @@ def test_an_expired_row_is_returned_by_no_call(store: VectorStore) -> None:
     assert texts(store, "CUST002") == []
 
 
-def test_a_rewritten_row_has_only_the_new_expiry(store: VectorStore) -> None:
+def test_a_rewritten_row_has_only_the_new_expiry(store: SQLiteStore) -> None:
     store.upsert("CUST001", [aged("a", 1, 1), aged("b", 2, None)])
     store.upsert("CUST001", [aged("a", 3, None), aged("b", 4, 1)])
     assert texts(store, "CUST001") == ["text 3"]
@@ -102,7 +101,7 @@ def test_pinecone_neither_returns_nor_keeps_expired_rows(server: PineconeServer,
         assert list(server.namespaces["CUST001"]) == ["new"]
 
 
-def test_retain_sets_the_expiry_of_stored_rows_by_their_age(store: VectorStore) -> None:
+def test_retain_sets_the_expiry_of_stored_rows_by_their_age(store: SQLiteStore) -> None:
     written = Row("old", "text 1", vector_of(1), created_at="2026-01-02T03:04:05.000000+00:00")
     store.upsert_many([("CUST001", [written, aged("new", 2, None)]), ("CUST002", [written])])
     store.retain("CUST001", HOUR)
@@ -135,14 +134,15 @@ def test_the_time_to_live_of_a_call_a_customer_and_the_setting(
     with open_service(path, embedder=fake_embedder()) as service:
         service.for_user("CUST001").store("setting", "", "")
         service.store_message("CUST001", "call", "", "", ttl_s=200)
-        service.for_user("CUST001", ttl_s=300).store_many([Message("customer")])
+        service.store.retain("CUST002", 300)
+        service.for_user("CUST002").store_many([Message("customer")])
         service.for_user("CUST001").store_many([Message("for ever")], ttl_s=math.inf)
         service.collection("knowledge").add(["article"])
         service.collection("news").add(["today"], ttl_s=400)
-        kept = [*service.store.export("CUST001"), *service.store.export("collection knowledge")]
-        kept += service.store.export("collection news")
+        names = ("CUST001", "CUST002", "collection knowledge", "collection news")
+        kept = [row for name in names for row in service.store.export(name)]
     left = [None if row.expires_at is None else round(row.expires_at - time.time(), -1) for row in kept]
-    assert left == [100, 200, 300, None, None, 400]
+    assert left == [100, 200, None, 300, None, 400]
 
 
 @pytest.mark.parametrize("ttl_s", [0, -1, 1e12, math.nan, -math.inf, True, "60"])
@@ -152,7 +152,6 @@ def test_an_invalid_time_to_live_is_rejected(service: VectorService, ttl_s: floa
         lambda: memory.store("hello", "", "", ttl_s=ttl_s),
         lambda: memory.store_many([Message("hello")], ttl_s=ttl_s),
         lambda: service.collection("news").add(["hello"], ttl_s=ttl_s),
-        lambda: service.for_user("CUST001", ttl_s=ttl_s),
         lambda: service.store.retain("CUST001", ttl_s),
     ):
         with pytest.raises(UsageError, match=r"expected a number above 0 and at most 3155760000 \(100 years\)"):

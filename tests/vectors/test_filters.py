@@ -11,10 +11,9 @@ import pytest
 from bankllm.errors import UsageError
 from bankllm.vectors.filters import Filter
 from bankllm.vectors.namespaces import Message
-from bankllm.vectors.rows import Row
+from bankllm.vectors.rows import Query, Row
 from bankllm.vectors.service import open_service
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import Query, VectorStore
 from tests.support.fake_embedder import fake_embedder
 from tests.support.store_model import DIM, EMBEDDER, drain, open_replicated, vector_of
 
@@ -28,7 +27,7 @@ METADATA = [
 
 
 @pytest.fixture(params=["sqlite", "pinecone"])
-def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
+def store(request: pytest.FixtureRequest, path: Path) -> Iterator[SQLiteStore]:
     """Rows 0 to 4 of CUST001, one day each; with Pinecone, in the file of another machine only."""
     rows = [
         Row(str(number), f"text {number}", vector_of(number), metadata, f"2026-01-0{number + 1}T12:00:00.000000+00:00")
@@ -80,7 +79,7 @@ def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
     ],
 )
 @pytest.mark.parametrize("mode", ["dense", "hybrid"])
-def test_a_filter_selects_rows(store: VectorStore, where: object, found: str, mode: str) -> None:
+def test_a_filter_selects_rows(store: SQLiteStore, where: object, found: str, mode: str) -> None:
     query = Query("CUST001", vector_of(99), ["text"], mode, Filter.parse(where))
     assert sorted(match.id for match in store.search_many([query], 50)[0]) == list(found)
 
@@ -122,8 +121,8 @@ def test_an_invalid_filter_is_an_error(path: Path, where: object, message: str) 
         service.semantic_search("card", user_id="CUST001", where=where)  # type: ignore[arg-type]
 
 
-def test_a_record_without_its_time_as_a_number_is_filtered_by_its_text(store: VectorStore, request) -> None:
-    if store.kind == "sqlite":
+def test_a_record_without_its_time_as_a_number_is_filtered_by_its_text(store: SQLiteStore, request) -> None:
+    if not store.remote:
         pytest.skip("only for Pinecone's records")
     for records in request.getfixturevalue("server").namespaces.values():
         for record in records.values():

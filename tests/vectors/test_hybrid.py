@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from bankllm.errors import UsageError
-from bankllm.vectors.rows import Match, Row
+from bankllm.vectors.rows import Match, Query, Row
 from bankllm.vectors.service import VectorService, open_service
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import Query, VectorStore
 from tests.support.fake_embedder import fake_embedder
 from tests.support.fake_embedder import vectors as embed
 from tests.support.pinecone_server import PineconeServer
@@ -191,7 +190,7 @@ def test_a_long_text_is_found_by_its_end(path: Path) -> None:
 def test_pinecone_adds_rows_of_other_machines_by_meaning(server: PineconeServer, tmp_path: Path) -> None:
     model = fake_embedder()
 
-    def opened(name: str) -> VectorStore:
+    def opened(name: str) -> SQLiteStore:
         return open_replicated(server, tmp_path / name, dim=model.dim, embedder_id=model.model_id)
 
     with closing(opened("one.sqlite")) as one, closing(opened("two.sqlite")) as two:

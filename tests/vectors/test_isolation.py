@@ -16,13 +16,12 @@ from bankllm.vectors.namespaces import Message
 from bankllm.vectors.rows import COLLECTION, Row
 from bankllm.vectors.service import VectorService
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import VectorStore
 from tests.support.fake_embedder import DIM, fake_embedder, vectors
 from tests.support.pinecone_server import PineconeServer
 from tests.support.store_model import open_replicated
 
 EMBEDDER = fake_embedder()
-Opener = Callable[[], VectorStore]
+Opener = Callable[[], SQLiteStore]
 
 
 @contextmanager

@@ -50,8 +50,7 @@ def test_a_service_counts_its_messages_and_the_hits_of_its_cache(embedder: Embed
         memory.semantic_search("hello", user_id="CUST001")
         assert (memory.store.count(), embedder.counts.hit_rate) == (1, 0.5)
         assert embedder.cache_bytes > 384 * 4
-        store = memory.store
-        assert (store.replication(), memory.backlog(), store.remote, store.kind) == (None, (0, 0.0), False, "sqlite")
+        assert (memory.backlog(), memory.store.remote) == ((0, 0.0), False)
 
 
 def test_a_reply_is_optional_but_limited_in_length(memory: VectorService) -> None:
@@ -78,9 +77,6 @@ def test_a_key_replicates_the_memory_to_pinecone(
     with open_service(tmp_path / "memory.sqlite", embedder=embedder) as service:
         service.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
         drain(service.store)
-        state = service.store.replication()
-        assert (service.store.kind, service.store.count()) == ("pinecone", 1)
-        assert state is not None
-        assert (state.outbox_depth, state.pushed) == (0, 1)
+        assert (service.backlog(), service.store.remote, service.store.count()) == ((0, 0.0), True, 1)
     assert [len(records) for records in server.namespaces.values()] == [1]
     assert list(server.indexes) == ["assistant"]

@@ -65,7 +65,7 @@ class OutboxStore(SQLiteStore):
         try:
             self._replicate_to(target)
         except BaseException:
-            self.close()
+            super().close()
             raise
 
     def next_entries(self) -> list[tuple[Entry, Row | None]]:

@@ -9,8 +9,9 @@ search finds the machine's own writes immediately. If Pinecone fails or is late,
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pybreaker import CircuitBreaker, CircuitBreakerError
 
@@ -20,8 +21,7 @@ from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismat
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import Match, Row, check_top_k
-from bankllm.vectors.store import Query, ReplicationStats, VectorStore
+from bankllm.vectors.rows import Match, Query, Row
 
 logger = logging.getLogger(__name__)
 
@@ -36,24 +36,52 @@ MAX_CONCURRENCY = 16
 """Maximum number of concurrent calls to Pinecone."""
 
 
-class ReplicatedStore(VectorStore):
-    kind = "pinecone"
+class ReplicationStats(NamedTuple):
+    """State of a replication: the first three fields describe the local file, the others this process."""
+
+    outbox_depth: int
+    """Changes not yet pushed."""
+    oldest_s: float
+    """Age of the oldest of these changes in seconds; 0 if there are none."""
+    parked: int
+    """Changes that were rejected permanently; the next process that opens the file tries them once."""
+    pushed: int
+    fallbacks: int
+    """Calls that used only the local file, because the remote index failed or was late."""
+    key_refused: bool
+    last_error: str
+    """The error of the last push; empty if it succeeded."""
+
+
+class ReplicatedStore(OutboxStore):
+    """The local file, in which a call writes, counts and finds the newest rows, and the index of all machines."""
+
     remote = True
 
-    def __init__(self, local: OutboxStore, connect: Callable[[], PineconeIndex], search_s: float = SEARCH_S) -> None:
-        """Own `local`, and open the index with `connect` in the background, after an outage later.
+    def __init__(
+        self,
+        path: Path | None,
+        dim: int,
+        embedder_id: str,
+        connect: Callable[[], PineconeIndex],
+        *,
+        search_s: float = SEARCH_S,
+        **options: Any,
+    ) -> None:
+        """Open the file with the `options` of `OutboxStore`, and the index with `connect` in the background.
 
-        `search_s` is the deadline of Pinecone calls. Raises `IndexMismatch` if one is detected within `OPEN_S`.
+        After an outage the index is opened later. `search_s` is the deadline of Pinecone calls. Raises `IndexMismatch`
+        if one is detected within `OPEN_S`.
         """
-        self.dim, self.embedder_id = local.dim, local.embedder_id
-        self._local, self._search_s = local, search_s
+        super().__init__(path, dim, embedder_id, **options)
+        self._search_s = search_s
         self._pool = ThreadPoolExecutor(MAX_CONCURRENCY, "pinecone")
         self._breaker = CircuitBreaker(
             MAX_FAILURES, COOLDOWN_S, exclude=[ForeignRecord, UsageError], throw_new_error_on_trip=False
         )
         self._lock = Lock()  # protects the two fields below
         self._fallbacks, self._failing = 0, False
-        self._worker = OutboxWorker(local, connect)
+        self._worker = OutboxWorker(self, connect)
         self._worker.connect_attempted.wait(OPEN_S)
         if isinstance(self._worker.last_error, IndexMismatch):
             mismatch = self._worker.last_error
@@ -62,67 +90,43 @@ class ReplicatedStore(VectorStore):
 
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
         """Write all rows of all namespaces or none to the local disk; they are pushed in the background."""
-        self._local.upsert_many(groups)
+        super().upsert_many(groups)
         self._worker.wake()
 
-    def search_many(self, queries: Sequence[Query], top_k: int) -> list[list[Match]]:
+    def _search(self, query: Query, top_k: int, others: Sequence[Match] = ()) -> list[Match]:
         """Return the best rows of all machines; only of this file if Pinecone fails or is late.
 
         Words are found only in this file. Rows of other machines rank by meaning, by the whole query.
         """
-        check_top_k(top_k)
-        return [self._search(self._local.checked_query(query), int(top_k)) for query in queries]
-
-    def _search(self, query: Query, top_k: int) -> list[Match]:
-        namespace, others = query.namespace, list[Match]()
-        before = self._local.pending_deletes(namespace)
+        namespace = query.namespace
+        before = self.pending_deletes(namespace)
         if query.mode != "lexical" and not before.whole_namespace:
             # Request more rows, because deleted and outdated ones are filtered out below.
-            wanted = min(max(top_k, DEPTH if query.mode == "hybrid" else 0) + before.stale, MAX_TOP_K)
+            wanted = min(max(int(top_k), DEPTH if query.mode == "hybrid" else 0) + before.stale, MAX_TOP_K)
             if found := self._ask(lambda index: index.query(namespace, query.vector[0], wanted, query.where)):
-                own = self._local.own_ids(namespace, [match.id for match in found])
-                after = self._local.pending_deletes(namespace)  # read last: includes rows deleted since `own` was read
+                own = self.own_ids(namespace, [match.id for match in found])
+                after = self.pending_deletes(namespace)  # read last: includes rows deleted since `own` was read
                 hidden = before.ids | after.ids | own
                 others = [] if after.whole_namespace else [match for match in found if match.id not in hidden]
         unique: dict[str, Match] = {}
-        for match in self._local.search_with(query, top_k, others):
+        for match in super()._search(query, top_k, others):
             unique.setdefault(match.id, match)  # this machine may have written one of `others` meanwhile
         return list(unique.values())
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
         """Delete rows of all machines; other machines find them until Pinecone has applied the delete."""
-        receipt = self._local.delete(namespace, ids, asked_by)
+        receipt = super().delete(namespace, ids, asked_by)
         self._worker.wake()
         return receipt
 
     def export(self, namespace: str) -> list[Row]:
         """Return all rows of a namespace, oldest first; only those of this file if Pinecone fails."""
-        return self._with_others(self._local.export(namespace), namespace)
-
-    def recent(self, namespace: str, limit: int) -> list[Row]:
-        """Return the newest rows of this file: Pinecone has no order, so all its rows would have to be fetched."""
-        return self._local.recent(namespace, limit)
-
-    def count(self, namespace: str | None = None) -> int:
-        return self._local.count(namespace)
-
-    def retain(self, namespace: str | None, ttl_s: float | None) -> None:
-        """Only for the rows of this file."""
-        self._local.retain(namespace, ttl_s)
-        self._worker.wake()
-
-    def sweep(self) -> int:
-        """Delete this file's expired rows here and in Pinecone. Searches hide those of other machines."""
-        removed = self._local.sweep()
-        self._worker.wake()
-        return removed
+        return self._with_others(super().export(namespace), namespace)
 
     def replication(self) -> ReplicationStats:
-        (depth, oldest_s, parked), last_error = self._local.backlog(), self._worker.last_error
+        last_error = self._worker.last_error
         return ReplicationStats(
-            outbox_depth=depth,
-            oldest_s=oldest_s,
-            parked=parked,
+            *self.backlog(),
             pushed=self._worker.pushed,
             fallbacks=self._fallbacks,
             key_refused=isinstance(last_error, KeyRefused),
@@ -133,19 +137,19 @@ class ReplicatedStore(VectorStore):
         """Push remaining entries for at most `DRAIN_S`, then close; the rest is pushed after the file is reopened."""
         self._worker.close(DRAIN_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._local.close()
+        super().close()
 
     def _with_others(self, own: list[Row], namespace: str) -> list[Row]:
         """Add the rows that only Pinecone has to the file's rows; return them oldest first."""
-        before = self._local.pending_deletes(namespace)
+        before = self.pending_deletes(namespace)
         if before.whole_namespace:
             return own
-        known = self._local.own_ids(namespace) | before.ids
+        known = self.own_ids(namespace) | before.ids
         others = self._ask(lambda index: index.export_without(namespace, known), EXPORT_S)
-        after = self._local.pending_deletes(namespace)
+        after = self.pending_deletes(namespace)
         if not others or after.whole_namespace:
             return own
-        hidden = after.ids | self._local.own_ids(namespace)
+        hidden = after.ids | self.own_ids(namespace)
         return sorted([*own, *(row for row in others if row.id not in hidden)], key=lambda row: row.created_at)
 
     def _ask(self, request: Callable[[PineconeIndex], T], deadline_s: float | None = None) -> T | None:

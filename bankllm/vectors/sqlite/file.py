@@ -5,7 +5,7 @@ WAL, or a rollback journal (`TRUNCATE`) if this SQLite version has a WAL bug (se
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -125,7 +125,7 @@ def check_vectors(db: sqlite3.Connection, path: Path | None, dim: int, embedder_
         )
 
 
-def decode_vectors(blobs: list[bytes], dim: int) -> np.ndarray:
+def decode_vectors(blobs: Sequence[bytes], dim: int) -> np.ndarray:
     """Convert n stored vectors to (n, dim) float32. Raises `StoreError` if one of them has the wrong size."""
     if wrong := next((len(blob) for blob in blobs if len(blob) != FLOAT32.itemsize * dim), None):
         raise StoreError(

@@ -1,23 +1,23 @@
 """The vectors and words of one namespace in memory, with exact search, or approximate search with a graph."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from bankllm.vectors.filters import column_value
+from bankllm.vectors.filters import Values
 from bankllm.vectors.fusion import CODE_WEIGHT, DEPTH, FoundBy, fuse, word_weight
+from bankllm.vectors.rows import Query
 from bankllm.vectors.sqlite.neighbor_graph import NeighborGraph
 from bankllm.vectors.sqlite.words import Words, appended
-from bankllm.vectors.store import Query
 
 Version = tuple[int | None, int | None]
 """The namespace's oldest seq and its generation. The same pair never describes two different states of a namespace."""
 OVERHEAD = 1000
 """Bytes of a matrix besides its arrays, so that even empty matrices count in a cache."""
-VALUE_BYTES = 100
-"""Approximate bytes of one value in a column."""
+METADATA_BYTES = 400
+"""Approximate bytes of the metadata of one row."""
 
 
 class Hit(NamedTuple):
@@ -47,8 +47,8 @@ class Matrix:
     """Words of the first rows; fewer than `rows` if no search by words needed them yet."""
     graph: NeighborGraph | None = None
     """Proposes the rows to compare with a query; None, or while it is not ready: all rows."""
-    columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """The metadata fields that filters needed so far, of the first rows."""
+    metadata: list[Values] = field(default_factory=list)
+    """For each row, the values that filters compare; may contain later rows."""
 
     @classmethod
     def empty(cls, version: Version, dim: int, coming: int) -> Self:
@@ -58,15 +58,16 @@ class Matrix:
     @property
     def nbytes(self) -> int:
         graph = self.graph.nbytes if self.graph else 0
-        columns = VALUE_BYTES * sum(map(len, self.columns.values()))
-        return self.seqs.nbytes + self.vectors.nbytes + self.words.nbytes + graph + columns + OVERHEAD
+        arrays = self.seqs.nbytes + self.vectors.nbytes
+        return arrays + self.words.nbytes + graph + METADATA_BYTES * self.rows + OVERHEAD
 
     def seq_before(self, row: int) -> int:
         """Return the primary key of the row before this position; 0 before the first row."""
         return int(self.seqs[row - 1]) if row else 0
 
-    def extended(self, seqs: Sequence[int], vectors: np.ndarray) -> "Matrix":
+    def extended(self, seqs: Sequence[int], vectors: np.ndarray, metadata: Sequence[Values]) -> "Matrix":
         """Return a matrix with (n, dim) more vectors. A full buffer grows by a quarter of its rows."""
+        self.metadata[self.rows :] = metadata
         return replace(
             self,
             rows=self.rows + len(seqs),
@@ -77,17 +78,6 @@ class Matrix:
     def with_texts(self, texts: Sequence[str]) -> "Matrix":
         """Return the matrix with the words of the next rows after `words.rows`."""
         return replace(self, words=self.words.extended(texts))
-
-    def rows_with(self, names: Sequence[str]) -> int:
-        """Return for how many of the first rows all these columns are loaded."""
-        return min((len(self.columns.get(name, ())) for name in names), default=self.rows)
-
-    def with_metadata(self, names: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> "Matrix":
-        """Return the matrix with the columns of the next rows after `rows_with(names)`."""
-        known = self.rows_with(names)
-        new = {name: tuple(column_value(each.get(name)) for each in metadata) for name in names}
-        columns = {name: self.columns.get(name, ())[:known] + values for name, values in new.items()}
-        return replace(self, columns={**self.columns, **columns})
 
     def search(
         self, query: Query, top_k: int, visible: np.ndarray | None = None, others: Sequence[float] = ()

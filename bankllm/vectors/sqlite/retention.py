@@ -23,7 +23,7 @@ _DUE = f"""SELECT CASE WHEN expires_at IS NULL THEN 'never' WHEN expires_at <= :
 
 
 def retain(connection: SharedConnection, namespace: str | None, ttl_s: float | None) -> None:
-    """Do `VectorStore.retain`."""
+    """Do `SQLiteStore.retain`."""
     if namespace is not None:
         check_namespace(namespace)
     check_ttl(ttl_s)

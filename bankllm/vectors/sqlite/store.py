@@ -1,4 +1,4 @@
-"""`SQLiteStore`: a `VectorStore` in one SQLite file, with exact search.
+"""`SQLiteStore`: rows with their vectors in one SQLite file, with exact search.
 
 The matrices of namespaces are cached, and each search first reads the rows that any process has written since. They
 are multiplied without holding the lock.
@@ -18,18 +18,10 @@ import numpy as np
 from cachetools import LRUCache
 
 from bankllm.errors import StoreError, UsageError
-from bankllm.vectors.filters import CREATED_AT
+from bankllm.vectors.filters import values_of
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import (
-    Match,
-    Row,
-    check_id,
-    check_namespace,
-    check_top_k,
-    checked,
-    unit_vectors,
-)
+from bankllm.vectors.rows import Match, Query, Row, check_id, check_namespace, check_top_k, checked, unit_vectors
 from bankllm.vectors.sqlite.clock import Clock
 from bankllm.vectors.sqlite.connection import SharedConnection
 from bankllm.vectors.sqlite.deletion import delete_rows
@@ -38,7 +30,6 @@ from bankllm.vectors.sqlite.maintenance import compact_on_close
 from bankllm.vectors.sqlite.matrix import Hit, Matrix, Version
 from bankllm.vectors.sqlite.neighbor_graph import NeighborGraph
 from bankllm.vectors.sqlite.retention import OWN_TTL, retain
-from bankllm.vectors.store import Query, VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +44,8 @@ _SWEPT = "SELECT namespace, count(*) FROM rows INDEXED BY rows_by_expiry WHERE e
 _SWEEP = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE expires_at <= ? LIMIT ?)"
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 _EXPIRED = "SELECT seq FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? AND namespace = ?"
-_VECTORS = "SELECT seq, vector FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
+_ROWS = "SELECT seq, vector, metadata, created_at FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
 _TEXTS = "SELECT text FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
-_METADATA = "SELECT metadata, created_at FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
 _MATCHES = "SELECT seq, id, text, metadata, created_at FROM rows WHERE seq IN (SELECT value FROM json_each(?))"
 COLUMNS = "id, text, vector, metadata, created_at, expires_at"
 """Columns of `rows` that `to_rows` converts."""
@@ -66,11 +56,15 @@ SWEEP_EVERY_S = 60.0
 """Seconds after which a write also deletes the expired rows."""
 
 
-class SQLiteStore(VectorStore):
-    """A `VectorStore` in one SQLite file, for concurrent use by several threads and processes."""
+class SQLiteStore:
+    """Rows in one SQLite file, for concurrent use by several threads and processes.
 
-    kind = "sqlite"
+    A call accesses only its own namespace; scores are cosine similarities. Invalid arguments raise `UsageError`; a file
+    that cannot be read or written raises `StoreError`.
+    """
+
     remote = False
+    """Whether calls may wait for another machine; their time is then not that of a local search."""
 
     def __init__(
         self,
@@ -83,9 +77,10 @@ class SQLiteStore(VectorStore):
     ) -> None:
         """Open or create the file, see `open_file`; None keeps the rows in memory and loses them on `close`.
 
-        A call waits up to `wait_s` seconds for others that use the file. `cache_bytes` limits the matrices in memory:
-        the least recently used are evicted; a larger one is the only one. Namespaces with more than `approximate_above`
-        rows get an approximate index, see `neighbor_graph`; None: all searches are exact.
+        `embedder_id` is the `model_id` of the embedder whose vectors, of length `dim`, the file holds. A call waits up
+        to `wait_s` seconds for others that use the file. `cache_bytes` limits the matrices in memory: the least
+        recently used are evicted; a larger one is the only one. Namespaces with more than `approximate_above` rows get
+        an approximate index, see `neighbor_graph`; None: all searches are exact.
         """
         if approximate_above is not None and find_spec("usearch") is None:
             raise UsageError("An approximate index needs the package usearch. Run: pip install 'bankllm[approximate]'")
@@ -103,12 +98,16 @@ class SQLiteStore(VectorStore):
         try:
             self.sweep()
         except BaseException:
-            self.close()
+            SQLiteStore.close(self)
             raise
 
     @property
     def cached_bytes(self) -> int:
         return int(self._matrices.currsize)
+
+    def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
+        """Write all rows or none; a row with an existing id replaces the stored row. Returns when they are on disk."""
+        self.upsert_many([(namespace, rows)])
 
     def upsert_many(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
         """Write all rows of all namespaces or none; concurrent calls share one commit."""
@@ -132,12 +131,19 @@ class SQLiteStore(VectorStore):
             except StoreError as error:  # the rows are written; the next sweep deletes what this one left
                 logger.warning("%s: expired rows were not deleted: %s", self.path, error)
 
-    def search_many(self, queries: Sequence[Query], top_k: int) -> list[list[Match]]:
-        """Return the best rows, ties oldest first; exact except in namespaces with over `approximate_above` rows."""
-        check_top_k(top_k)
-        return [self.search_with(self.checked_query(query), top_k) for query in queries]
+    def search(self, namespace: str, vector: np.ndarray, top_k: int) -> list[Match]:
+        """Return up to `top_k` rows of the namespace that are nearest to a (dim,) vector, best first."""
+        return self.search_many([Query(namespace, vector)], top_k)[0]
 
-    def checked_query(self, query: Query) -> Query:
+    def search_many(self, queries: Sequence[Query], top_k: int) -> list[list[Match]]:
+        """Return up to `top_k` rows for each query, best first, ties oldest first.
+
+        It is exact except in namespaces with over `approximate_above` rows.
+        """
+        check_top_k(top_k)
+        return [self._search(self._checked(query), top_k) for query in queries]
+
+    def _checked(self, query: Query) -> Query:
         """Return the query with unit vectors. Raises `UsageError` if it is invalid."""
         check_namespace(query.namespace)
         if query.mode not in get_args(Mode):
@@ -150,23 +156,25 @@ class SQLiteStore(VectorStore):
             )
         return query._replace(vector=vectors)
 
-    def search_with(self, query: Query, top_k: int, others: Sequence[Match] = ()) -> list[Match]:
-        """Search for a query of `checked_query`. `others` are matches from elsewhere that are ranked with the rows."""
+    def _search(self, query: Query, top_k: int, others: Sequence[Match] = ()) -> list[Match]:
+        """Search for a query of `_checked`. `others` are matches from elsewhere that are ranked with the rows."""
         cosines = [match.score for match in others]
+        while True:
+            matrix, visible = self._loaded(query)
+            hits = matrix.search(query, top_k, visible, cosines)
+            with self._reader.reading() as db:
+                if _version(db, query.namespace) == matrix.version:  # else rows were deleted or replaced meanwhile
+                    return _matches(db, matrix, hits, others)
+
+    def _loaded(self, query: Query) -> tuple[Matrix, np.ndarray | None]:
+        """Return the namespace's matrix with all rows, and which of them the query may find (None: all)."""
         matrix, complete = None, False
         while not complete:
             with self._reader.reading() as db:
                 matrix, complete = self._load_some(db, query, matrix)
                 visible = self._visible(db, query, matrix) if complete else None
         assert matrix is not None
-        hits = matrix.search(query, top_k, visible, cosines)
-        with self._reader.reading() as db:
-            if _version(db, query.namespace) != matrix.version:  # rows were deleted or replaced during the product
-                complete = False
-                while not complete:
-                    matrix, complete = self._load_some(db, query, matrix)
-                hits = matrix.search(query, top_k, self._visible(db, query, matrix), cosines)
-            return _matches(db, matrix, hits, others)
+        return matrix, visible
 
     def _visible(self, db: sqlite3.Connection, query: Query, matrix: Matrix) -> np.ndarray | None:
         """Return which rows of the matrix have not expired and pass the filter, (rows,) bool; None if all."""
@@ -174,14 +182,14 @@ class SQLiteStore(VectorStore):
         visible = ~np.isin(matrix.seqs[: matrix.rows], expired) if expired else None
         if query.where is None:
             return visible
-        passing = query.where.passing(matrix.columns, matrix.rows)
+        passing = query.where.passing(matrix.metadata[: matrix.rows])
         return passing if visible is None else passing & visible
 
     def _load_some(self, db: sqlite3.Connection, query: Query, loaded: Matrix | None = None) -> tuple[Matrix, bool]:
         """Bring the namespace's matrix up to date, by at most `LOAD_ROWS` rows; return it and whether it is complete.
 
-        Words and columns are loaded only if the query needs them. `loaded` is the matrix of the previous call, which
-        the cache may have evicted.
+        Words are loaded only if the query needs them. `loaded` is the matrix of the previous call, which the cache may
+        have evicted.
         """
         namespace = query.namespace
         version = _version(db, namespace)
@@ -189,28 +197,24 @@ class SQLiteStore(VectorStore):
         if matrix is None or matrix.version != version:
             coming = db.execute("SELECT count(*) FROM rows WHERE namespace = ?", (namespace,)).fetchone()[0]
             matrix = Matrix.empty(version, self.dim, coming)
-        found = db.execute(_VECTORS, (namespace, matrix.seq_before(matrix.rows), LOAD_ROWS)).fetchall()
+        found = db.execute(_ROWS, (namespace, matrix.seq_before(matrix.rows), LOAD_ROWS)).fetchall()
         if found:
-            seqs, blobs = zip(*found, strict=True)
-            matrix = matrix.extended(seqs, decode_vectors(list(blobs), self.dim))
+            seqs, blobs, metadata, times = zip(*found, strict=True)
+            parsed = json.loads(f"[{','.join(metadata)}]")  # in one call, so that the rows share their keys
+            values = list(map(values_of, parsed, times))
+            matrix = matrix.extended(seqs, decode_vectors(blobs, self.dim), values)
         complete = len(found) < LOAD_ROWS
         if complete and query.mode != "dense" and matrix.words.rows < matrix.rows:
             after = matrix.seq_before(matrix.words.rows)
             matrix = matrix.with_texts([text for (text,) in db.execute(_TEXTS, (namespace, after, LOAD_ROWS))])
             complete = matrix.words.rows == matrix.rows
-        names = query.where.names if query.where else ()
-        if complete and (known := matrix.rows_with(names)) < matrix.rows:
-            found = db.execute(_METADATA, (namespace, matrix.seq_before(known), LOAD_ROWS)).fetchall()
-            metadata = [{**json.loads(kept), CREATED_AT: created_at} for kept, created_at in found]
-            matrix = matrix.with_metadata(names, metadata)
-            complete = matrix.rows_with(names) == matrix.rows
         if self._approximate_above is not None and matrix.rows > self._approximate_above and matrix.graph is None:
             matrix = replace(matrix, graph=NeighborGraph(self.dim))
         self._matrices[namespace] = matrix
         return matrix, complete
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
-        """Delete rows and write the receipt in one transaction.
+        """Delete the rows with these ids, or all rows of the namespace, and return the receipt, in one transaction.
 
         SQLite has overwritten their bytes. If it moved a row between pages earlier, a copy may remain until `close` or
         `compact`; a write-ahead log may contain the rows while another process still reads the previous state.
@@ -226,10 +230,15 @@ class SQLiteStore(VectorStore):
         return receipt
 
     def retain(self, namespace: str | None, ttl_s: float | None) -> None:
+        """Let the rows of a namespace expire `ttl_s` seconds after they were written; None or infinity: never.
+
+        It holds for stored rows and for later ones without a time to live of their own. Without a namespace it holds
+        for all customers who have no time to live of their own. It is kept in this machine's file.
+        """
         retain(self._writer, namespace, ttl_s)
 
     def sweep(self) -> int:
-        """Delete in slices of `SLICE_ROWS`.
+        """Delete the expired rows of all namespaces, which no call returns any more, and return their number.
 
         Opening the store sweeps, and so does a write every `SWEEP_EVERY_S`. If the system's clock was set forward while
         the store is open, rows that only the new time lets expire are hidden, but not deleted.
@@ -267,20 +276,21 @@ class SQLiteStore(VectorStore):
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def export(self, namespace: str) -> list[Row]:
+        """Return all rows of a namespace, oldest first."""
         check_namespace(namespace)
         oldest = f"SELECT {COLUMNS} FROM rows WHERE namespace = ? AND {_ALIVE} ORDER BY seq"
         with self._reader.reading() as db:
             return self.to_rows(db.execute(oldest, (namespace, self._clock.latest())).fetchall())
 
     def recent(self, namespace: str, limit: int) -> list[Row]:
-        """Replacing a row does not make it newer."""
+        """Return the `limit` newest rows, the newest first. Replacing a row does not make it newer."""
         check_namespace(namespace)
         latest = f"SELECT {COLUMNS} FROM rows WHERE namespace = ? AND {_ALIVE} ORDER BY seq DESC LIMIT ?"
         with self._reader.reading() as db:
             return self.to_rows(db.execute(latest, (namespace, self._clock.latest(), limit)).fetchall())
 
     def count(self, namespace: str | None = None) -> int:
-        """Both counts read only an index, not the rows."""
+        """Return the number of rows of a namespace, or of all namespaces if None; reads only an index."""
         counting = "SELECT count(*) FROM rows WHERE " + ("" if namespace is None else "namespace = :namespace AND ")
         counts = f"SELECT ({counting} true) - ({counting} expires_at <= :now)"
         with self._reader.reading() as db:
@@ -295,7 +305,7 @@ class SQLiteStore(VectorStore):
         ]
 
     def close(self) -> None:
-        """Compact the file if rows were deleted, then close it."""
+        """Compact the file if rows were deleted, then close it; a second call has no effect."""
         self._writer.close(lambda db: compact_on_close(db, self.path))
         self._reader.close()
 

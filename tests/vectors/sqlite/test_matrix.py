@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from bankllm.vectors.rows import Query
 from bankllm.vectors.sqlite.matrix import Matrix
-from bankllm.vectors.store import Query
 
 DIM = 3
 
@@ -17,7 +17,7 @@ def filled(vectors: np.ndarray, sizes: tuple[int, ...], coming: int = 0) -> Matr
     matrix = Matrix.empty((10, None), DIM, coming)
     for size in sizes:
         start = matrix.rows
-        matrix = matrix.extended(range(10 + start, 10 + start + size), vectors[start : start + size])
+        matrix = matrix.extended(range(10 + start, 10 + start + size), vectors[start : start + size], [{}] * size)
     return matrix
 
 
@@ -42,7 +42,7 @@ def test_growing_copies_few_rows_and_a_known_size_is_allocated_once() -> None:
     buffers = set()
     matrix = filled(vectors, (100,))
     for row in range(100, 1000):
-        matrix = matrix.extended([10 + row], vectors[row : row + 1])
+        matrix = matrix.extended([10 + row], vectors[row : row + 1], [{}])
         buffers.add(matrix.vectors.ctypes.data)
     assert len(buffers) <= 12
     assert len(matrix.vectors) <= 1250
@@ -52,7 +52,7 @@ def test_growing_copies_few_rows_and_a_known_size_is_allocated_once() -> None:
 
 def test_a_matrix_does_not_change_when_rows_are_appended() -> None:
     before = filled(np.zeros((4, DIM), np.float32), (4,), coming=10)
-    after = before.extended(range(14, 20), np.ones((6, DIM), np.float32))
+    after = before.extended(range(14, 20), np.ones((6, DIM), np.float32), [{}] * 6)
     assert nearest(before, np.ones(DIM), 9) == ([10, 11, 12, 13], [0, 0, 0, 0])
     assert nearest(after, np.ones(DIM), 2) == ([14, 15], [3, 3])
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.errors import UsageError
-from bankllm.vectors.namespaces import Message
 from bankllm.vectors.rows import Row
 from bankllm.vectors.service import VectorService, open_service
 from bankllm.vectors.sqlite import store as store_module
@@ -17,7 +15,7 @@ from bankllm.vectors.sqlite.file import open_existing
 from bankllm.vectors.sqlite.retention import lifetimes, overview
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.fake_embedder import fake_embedder
-from tests.support.store_model import DIM, EMBEDDER, row, sql, texts, vector_of
+from tests.support.store_model import DIM, EMBEDDER, row, texts, vector_of
 
 DAY = 86_400.0
 
@@ -50,15 +48,6 @@ def test_the_files_time_to_live_holds_for_stored_and_later_rows_of_every_process
         assert left_s(other, "CUST003") == [200]
 
 
-def test_a_call_and_an_object_have_their_own_time_to_live(service: VectorService) -> None:
-    service.store.retain("CUST001", 100)
-    service.for_user("CUST001").store("file", "", "")
-    service.store_message("CUST001", "call", "", "", ttl_s=300)
-    service.for_user("CUST001", ttl_s=400).store_many([Message("object")])
-    service.for_user("CUST001").store("for ever", "", "", ttl_s=math.inf)
-    assert left_s(service, "CUST001") == [100, 300, 400, None]
-
-
 @pytest.mark.parametrize("never", [math.inf, None])
 def test_a_customer_can_be_kept_for_ever_while_others_expire(service: VectorService, never: float | None) -> None:
     service.store.retain(None, 100)
@@ -80,14 +69,6 @@ def test_the_customers_time_to_live_does_not_hold_for_collections(service: Vecto
         service.collection(name).add(["later"])
     assert left_s(service, "collection knowledge") == [None, None]
     assert left_s(service, "collection news") == [200, 200]
-
-
-@pytest.mark.parametrize("ttl_s", [0, -1, 1e12, math.nan, -math.inf, True, "60"])
-def test_an_invalid_time_to_live_changes_nothing(service: VectorService, path: Path, ttl_s: float) -> None:
-    for namespace in (None, "CUST001"):
-        with pytest.raises(UsageError, match=r"expected a number above 0 and at most 3155760000 \(100 years\)"):
-            service.store.retain(namespace, ttl_s)
-    assert sql(path, "SELECT * FROM retention") == []
 
 
 def test_the_overview_counts_rows_by_the_time_they_expire(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The contract of `VectorStore`, tested on all stores, followed by tests of `SQLiteStore` only.
+"""The contract of a store, tested on `SQLiteStore` and `ReplicatedStore`, followed by tests of `SQLiteStore` only.
 
 The replicated stores use the real Pinecone SDK against a local server. With `PINECONE_API_KEY`, the hosted service is
 tested too.
@@ -16,11 +16,9 @@ from pinecone import Pinecone
 
 from bankllm.errors import UsageError
 from bankllm.vectors.pinecone.index import PineconeIndex
-from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
-from bankllm.vectors.rows import Row, unit_vectors
+from bankllm.vectors.rows import Query, Row, unit_vectors
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import Query, VectorStore
 from tests.support.store_model import DIM, EMBEDDER, drain, open_replicated, row, texts
 
 HOSTED = {name: os.environ.get(name) for name in ("PINECONE_API_KEY", "PINECONE_CONTROLLER_HOST")}
@@ -39,7 +37,7 @@ def hosted() -> Iterator[Callable[[], PineconeIndex]]:
 
 
 @pytest.fixture(params=["sqlite", "pinecone", pytest.param("hosted", marks=pytest.mark.network)])
-def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
+def store(request: pytest.FixtureRequest, path: Path) -> Iterator[SQLiteStore]:
     """A `SQLiteStore`, or a `ReplicatedStore` on a local server or on the hosted service."""
     if request.param == "sqlite":
         with closing(SQLiteStore(path, DIM, EMBEDDER)) as opened:
@@ -49,10 +47,10 @@ def store(request: pytest.FixtureRequest, path: Path) -> Iterator[VectorStore]:
         with closing(open_replicated(request.getfixturevalue("server"), path)) as replicated:
             yield replicated
         return
-    local = OutboxStore(path, DIM, EMBEDDER, target="hosted")
-    with closing(ReplicatedStore(local, request.getfixturevalue("hosted"), search_s=10)) as replicated:
+    connect = request.getfixturevalue("hosted")
+    with closing(ReplicatedStore(path, DIM, EMBEDDER, connect, target="hosted", search_s=10)) as replicated:
         yield replicated
-        for namespace in {entry.namespace for entry, _ in local.next_entries()} | set(NAMESPACES):
+        for namespace in {entry.namespace for entry, _ in replicated.next_entries()} | set(NAMESPACES):
             replicated.delete(namespace)  # the next test uses the same index
         drain(replicated)
 
@@ -68,7 +66,7 @@ def random_vectors(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, DIM)).astype(np.float32)
 
 
-def test_search_is_exact_and_best_first(store: VectorStore) -> None:
+def test_search_is_exact_and_best_first(store: SQLiteStore) -> None:
     vectors, query = random_vectors(60), random_vectors(1, seed=1)[0]
     store.upsert("CUST001", rows_of(vectors))
     cosines = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
@@ -80,7 +78,7 @@ def test_search_is_exact_and_best_first(store: VectorStore) -> None:
     np.testing.assert_allclose([match.score for match in found], cosines[expected], atol=1e-6)
 
 
-def test_search_many_equals_separate_searches(store: VectorStore) -> None:
+def test_search_many_equals_separate_searches(store: SQLiteStore) -> None:
     vectors, queries = random_vectors(40), random_vectors(3, seed=1)
     names = ["CUST001", "CUST002", "CUST003"]
     store.upsert_many([("CUST001", rows_of(vectors[:25], "a")), ("CUST002", rows_of(vectors[25:], "b"))])
@@ -92,7 +90,7 @@ def test_search_many_equals_separate_searches(store: VectorStore) -> None:
     assert len(store.export("CUST001")) == 25
 
 
-def test_a_match_contains_text_metadata_and_time(store: VectorStore) -> None:
+def test_a_match_contains_text_metadata_and_time(store: SQLiteStore) -> None:
     metadata = {"intent": "card", "confidence": 0.5, "turns": 3, "open": True, "tags": ["a", "b"]}
     row = Row("a", "Où est ma carte? 💳", random_vectors(1)[0], metadata, "2026-01-02T03:04:05+00:00")
     store.upsert("CUST001", [row])
@@ -102,7 +100,7 @@ def test_a_match_contains_text_metadata_and_time(store: VectorStore) -> None:
 
 
 @pytest.mark.parametrize("other", ["CUST002", "cust001", "CUST001/x", "CUST001 ", "é", "CUST001%20"])
-def test_a_namespace_finds_and_deletes_only_its_own_rows(store: VectorStore, other: str) -> None:
+def test_a_namespace_finds_and_deletes_only_its_own_rows(store: SQLiteStore, other: str) -> None:
     vector = random_vectors(1)[0]
     store.upsert("CUST001", [Row("same-id", "mine", vector)])
     store.upsert(other, [Row("same-id", "theirs", vector)])
@@ -115,7 +113,7 @@ def test_a_namespace_finds_and_deletes_only_its_own_rows(store: VectorStore, oth
     assert (store.count("CUST001"), store.count(other), store.count()) == (1, 0, 1)
 
 
-def test_an_upsert_with_a_known_id_replaces_the_row(store: VectorStore) -> None:
+def test_an_upsert_with_a_known_id_replaces_the_row(store: SQLiteStore) -> None:
     old, new = random_vectors(2)
     store.upsert("CUST001", [Row("a", "old", old)])
     assert store.search("CUST001", old, 5)[0].text == "old"
@@ -125,7 +123,7 @@ def test_an_upsert_with_a_known_id_replaces_the_row(store: VectorStore) -> None:
     assert found[0].score == pytest.approx(1, abs=1e-6)
 
 
-def test_deleted_ids_are_not_found(store: VectorStore) -> None:
+def test_deleted_ids_are_not_found(store: SQLiteStore) -> None:
     vectors = random_vectors(4)
     store.upsert("CUST001", rows_of(vectors))
     store.search("CUST001", vectors[0], 4)
@@ -135,7 +133,7 @@ def test_deleted_ids_are_not_found(store: VectorStore) -> None:
     assert store.count("CUST001") == 2
 
 
-def test_export_returns_every_row_oldest_first(store: VectorStore) -> None:
+def test_export_returns_every_row_oldest_first(store: SQLiteStore) -> None:
     vectors = random_vectors(120)
     rows = [Row(f"r{119 - i:03}", str(i), vector, created_at=f"2026-01-01T{i:06}") for i, vector in enumerate(vectors)]
     store.upsert("CUST001", rows)
@@ -157,7 +155,7 @@ def test_export_returns_every_row_oldest_first(store: VectorStore) -> None:
     ],
 )
 def test_invalid_calls_are_rejected_and_write_nothing(
-    store: VectorStore, call: Callable[[VectorStore], object], message: str
+    store: SQLiteStore, call: Callable[[SQLiteStore], object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         call(store)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bankllm.vectors.rows import Query
 from bankllm.vectors.sqlite import store as store_module
 from bankllm.vectors.sqlite.store import SQLiteStore
-from bankllm.vectors.store import Query
 from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts, vector_of
 
 
