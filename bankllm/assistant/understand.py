@@ -18,13 +18,12 @@ from bankllm.assistant.actions.answers import answered as decide_action
 from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk
 from bankllm.assistant.actions.yes_no import is_no, is_yes
 from bankllm.assistant.articles import LIKELY, ArticleSearch
-from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.bank.tools import MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.care.complaints import complaint_reply
 from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.care.replies import CareReply, care_reply
-from bankllm.assistant.decision import CLEAR, SMALL_TALK, Decision, decide
+from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding
@@ -33,6 +32,7 @@ from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding import rules
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED
+from bankllm.assistant.understanding.problems import on_topic
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
 from bankllm.assistant.understanding.slots import P
@@ -144,9 +144,9 @@ class Understanding:
         answers = bool(pending.turns and pending.turns[0].question and not asks(pending.message))
         if off_topic and not answers and len(ready) == 1 and isinstance(ready[0], Question):
             ready = [ReadyCall("knowledge", {"article": "out_of_scope"})]
-        late = decision.intent == LATE_CARD and decision.confidence >= CLEAR and P["late"].search(pending.message)
-        if late and [call["tool"] for call in calls] == ["card_status"]:
-            ready.append(ReadyCall("knowledge", {"article": LATE_CARD}))  # what to do about it
+        alone = asked == said and (not pending.turns or stands_alone(said))
+        if alone and self.articles.is_topic(decision, encode([said])[0].vector):
+            ready = on_topic(ready, decision.intent, said)
         texts = [asked] if len(ready) == 1 else []
         if texts and pending.turns and asked == pending.message:
             texts.append(mask(f"{pending.turns[0].user_message} {asked}"))
@@ -246,7 +246,7 @@ class Understanding:
         """
         if not isinstance(item, ReadyCall) or item.tool != "knowledge" or "article" in item.arguments:
             return item
-        if texts and decision.confidence >= CLEAR and _has_article(decision):
+        if texts and self.articles.is_topic(decision, encode([texts[0]])[0].vector):
             return replace(item, arguments={**item.arguments, "article": decision.intent})
         for text in texts or [item.arguments["question"]]:
             if found := self.articles.best(text, encode([text])[0].vector):
@@ -272,7 +272,3 @@ class Understanding:
             with self._lock:
                 self._views[customer_id] = view
         return view
-
-
-def _has_article(decision: Decision) -> bool:
-    return not decision.alternatives and decision.intent in load_knowledge().keys() - SMALL_TALK

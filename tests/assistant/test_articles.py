@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from bankllm.assistant.articles import ArticleSearch
+from bankllm.assistant.decision import Decision
 from bankllm.datasets import article_questions
 from bankllm.vectors.embedder import Embedder
 from tests.support.fake_embedder import fake_embedder
@@ -37,3 +38,19 @@ def test_another_encoder_embeds_the_articles_itself() -> None:
     found = ArticleSearch(embedder).best(title, embedder.encode([title])[0])
     assert found is not None
     assert found.article == "accessibility_large_print_braille"
+
+
+@pytest.mark.parametrize(
+    ("question", "intent", "confidence", "expected"),
+    [
+        ("my top-up did not arrive", "pending_top_up", 0.97, True),
+        ("my top-up did not arrive", "pending_top_up", 0.4, False),
+        ("my old bank said seven working days and my bills still have not moved over", "transfer_timing", 0.82, False),
+        ("hello", "greeting", 0.99, False),
+    ],
+)
+def test_the_classifiers_topic_counts_unless_another_article_is_nearer(
+    embedder: Embedder, question: str, intent: str, confidence: float, expected: bool
+) -> None:
+    vector = embedder.encode([question])[0]
+    assert ArticleSearch(embedder).is_topic(Decision(intent, confidence), vector) is expected

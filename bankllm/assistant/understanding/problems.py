@@ -1,0 +1,65 @@
+"""A problem that the intent classifier recognises surely is answered by its article, beside the rows that were named.
+
+A head or a language model learnt tools from orders and questions about one's own data: of “my top-up
+failed” it makes a list of transactions. On Banking77's test set (BANKLLM_BANKING77),
+
+    python benchmarks/problems.py
+
+measures how many messages get the article of their intent.
+"""
+
+from collections.abc import Sequence
+
+from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.understanding import patterns
+
+LOOK_UPS = frozenset(
+    (
+        "account_details",
+        "balance",
+        "card_status",
+        "human_agent",
+        "small_talk",
+        "spending",
+        "standing_orders",
+        "transactions",
+    )
+)
+UNNAMED = frozenset(("direction", "limit", "order", "reason"))
+"""Arguments of a look-up that name nothing of the customer's."""
+BESIDE = {
+    "card_status": ("card_", "compromised_", "declined_card", "declined_cash", "pin_blocked", "virtual_card_not"),
+    "standing_orders": ("automatic_top_up", "direct_debit"),
+}
+"""Look-up → beginnings of the topics to which its rows answer, beside the article if something is wrong."""
+WORDS = patterns("problems")
+"""Acting tool → words without which a problem does not ask for it; `shows`: how a request for rows begins;
+`wrong`: what a problem says."""
+ACTS = {
+    "replace_card": ("card_about_to_expire", "card_arrival", "card_not_working", "lost_or_stolen_card"),
+    "report_card": ("card_arrival", "compromised_card", "lost_or_stolen_card"),
+    "set_limit": ("top_up_limits",),
+}
+"""Acting tool → the only topics whose messages can ask for it."""
+
+
+def on_topic(items: Sequence[ReadyCall | Question], topic: str, message: str) -> list[ReadyCall | Question]:
+    """Return the items that a message about this topic can mean, and its article; unchanged if one of them acts."""
+    if any(item.tool == "knowledge" for item in items):  # one of several wishes, or the only one
+        return [item for item in items if isinstance(item, Question) or not item.unread]
+    kept = [item for item in items if _fits(item, topic, message)]
+    acts = any(item.tool not in LOOK_UPS for item in kept)
+    rows_only = any(topic.startswith(BESIDE.get(item.tool, ("?",))) for item in kept) and not WORDS["wrong"].search(
+        message
+    )
+    if acts or rows_only or (kept and WORDS["shows"].match(message)):
+        return list(items)
+    return [*kept, ReadyCall("knowledge", {"article": topic})]
+
+
+def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:
+    if item.tool not in LOOK_UPS:
+        words = WORDS.get(item.tool)
+        return topic in ACTS.get(item.tool, (topic,)) and (words is None or bool(words.search(message)))
+    named = isinstance(item, ReadyCall) and not item.unread and item.arguments.keys() - UNNAMED
+    return bool(named or WORDS["shows"].match(message) or topic.startswith(BESIDE.get(item.tool, ("?",))))

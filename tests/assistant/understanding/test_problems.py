@@ -1,0 +1,53 @@
+"""Reports of problems get the article of their topic, and not a list of transactions or an action."""
+
+import pytest
+
+from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.understanding.problems import on_topic
+
+
+@pytest.mark.parametrize(
+    ("item", "topic", "message"),
+    [
+        (ReadyCall("transactions"), "top_up_failed", "the top-up that I made has failed"),
+        (ReadyCall("transactions", {}, ("There is no merchant “WHY”.",)), "top_up_failed", "it failed, WHY?"),
+        (ReadyCall("cancel_transfer"), "pending_transfer", "my transfer has been pending for days"),
+        (ReadyCall("unfreeze_card", {"card_id": "C1"}), "card_swallowed", "the machine kept my card"),
+        (Question("report_card", "card", "Which card?"), "card_swallowed", "the machine stole my card"),
+        (Question("set_limit", "amount", "How much?"), "disposable_card_limits", "how many disposable cards can I get"),
+    ],
+)
+def test_what_a_problem_does_not_ask_for_is_left_out(item: ReadyCall | Question, topic: str, message: str) -> None:
+    assert on_topic([item], topic, message) == [ReadyCall("knowledge", {"article": topic})]
+
+
+@pytest.mark.parametrize(
+    ("item", "topic", "message"),
+    [
+        (ReadyCall("transactions", {"merchant": "Tesco"}), "transaction_charged_twice", "did Tesco charge me twice"),
+        (ReadyCall("card_status"), "card_not_working", "my card is not working"),
+        (ReadyCall("standing_orders"), "direct_debit_payment_not_recognised", "I never set up this direct debit"),
+    ],
+)
+def test_rows_that_the_message_is_about_stay_beside_the_article(item: ReadyCall, topic: str, message: str) -> None:
+    assert on_topic([item], topic, message) == [item, ReadyCall("knowledge", {"article": topic})]
+
+
+@pytest.mark.parametrize(
+    ("item", "topic", "message"),
+    [
+        (ReadyCall("freeze_card", {"card_id": "C1"}), "compromised_card", "someone uses my card, freeze it"),
+        (ReadyCall("cancel_transfer"), "cancel_transfer", "cancel the transfer of this morning"),
+        (Question("report_card", "card", "Which card?"), "lost_or_stolen_card", "somebody stole my card"),
+        (ReadyCall("standing_orders"), "direct_debit_payment_not_recognised", "which direct debits do I have"),
+        (ReadyCall("card_status"), "card_about_to_expire", "when does my card expire"),
+        (ReadyCall("transactions"), "pending_card_payment", "show my pending payments"),
+    ],
+)
+def test_what_the_message_asks_for_stays_alone(item: ReadyCall | Question, topic: str, message: str) -> None:
+    assert on_topic([item], topic, message) == [item]
+
+
+def test_several_wishes_keep_their_own_article() -> None:
+    items = [ReadyCall("balance"), ReadyCall("knowledge", {"question": "how long do transfers take"})]
+    assert on_topic(items, "pending_transfer", "my balance, and how long do transfers take") == items
