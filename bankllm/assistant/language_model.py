@@ -1,19 +1,25 @@
-"""The language model understands a message: it proposes tool calls under a constraint and within a deadline."""
+"""The language model understands the messages that rules are unsure of: it proposes tool calls within a deadline.
+
+It writes freely. A constraint would change only texts with an invalid call or a value that is no copy, and those are
+left to rules, which read them more often right.
+"""
 
 import importlib.util
 import threading
 from collections.abc import Sequence
 
-from bankllm.assistant.bank.tools import Call, calls_schema, parse_calls
+from bankllm.assistant.bank.tools import Call, call_schemas, parse_calls
 from bankllm.assistant.language_engine import adapter, shared_engine
-from bankllm.assistant.language_tasks import understand_prompt
+from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
 from bankllm.assistant.wording.generating import GenerationFailed
 from bankllm.errors import ModelError, UsageError
 from bankllm.model.generation import GenerationEngine, GenerationRequest, TextStream
 from bankllm.settings import Settings
 
-MAX_TOKENS = 160
-"""Tokens of the calls for one message; five calls with their words take about 120."""
+SURE = 0.6
+"""The model's probability of each token from which its calls are taken. Below it, rules are more often right."""
+LIKELY, SHORT = 0.9, 6
+"""Probability of a tool, and words of a message, from which and up to which rules need no model."""
 AT_ONCE = 4
 """Messages that the model understands at once. Further ones are read by rules, so that no customer waits for others."""
 
@@ -31,15 +37,37 @@ class LanguageUnderstanding:
         if not self._slots.acquire(blocking=False):
             raise GenerationFailed("busy")
         try:
-            request = GenerationRequest(understand_prompt(messages), MAX_TOKENS, calls_schema(), messages)
+            request = GenerationRequest(understand_prompt(messages), MAX_TOKENS, timeout_s=self._deadline_s)
             (stream,) = self._engine.generate([request])
-            return list(parse_calls(_text(stream, self._deadline_s), messages).calls)
-        except UsageError:
-            raise GenerationFailed("unreadable") from None
-        except ModelError:
+            stream.text()
+            return trusted(stream, messages)
+        except (UsageError, ModelError):
             raise GenerationFailed("failed") from None
         finally:
             self._slots.release()
+
+
+def trusted(written: TextStream, messages: Sequence[str]) -> list[Call]:
+    """Return the calls in the model's output. Raises `GenerationFailed` if rules should read the messages instead."""
+    if written.finish != "end":
+        raise GenerationFailed("time-out" if written.finish == "late" else "cut off")
+    try:
+        found = parse_calls(written.written, messages)
+    except UsageError:
+        raise GenerationFailed("unreadable") from None
+    if found.dropped or written.confidence < SURE:
+        raise GenerationFailed("unsure")
+    return list(found.calls)
+
+
+def needs_model(calls: Sequence[Call], probability: float, message: str) -> bool:
+    """Whether the model should read what rules read as `calls`; `probability` is that of the likeliest tool.
+
+    One call of a likely tool needs no model if the tool has no arguments or the message is short.
+    """
+    if len(calls) != 1 or probability < LIKELY:
+        return True
+    return len(call_schemas()[calls[0]["tool"]]["properties"]) > 1 and len(message.split()) > SHORT
 
 
 def language_understanding(settings: Settings) -> LanguageUnderstanding | None:
@@ -48,17 +76,3 @@ def language_understanding(settings: Settings) -> LanguageUnderstanding | None:
     if settings.understanding == "rules" or (settings.understanding == "auto" and not usable):
         return None
     return LanguageUnderstanding(shared_engine(adapter(settings)), settings.understanding_timeout_s)
-
-
-def _text(stream: TextStream, deadline_s: float | None) -> str:
-    """Wait for the whole text. Raises `GenerationFailed` after the deadline."""
-    timer = threading.Timer(deadline_s or threading.TIMEOUT_MAX, stream.cancel)
-    timer.daemon = True
-    timer.start()
-    try:
-        text = stream.text()
-    finally:
-        timer.cancel()
-    if stream.finish != "end":
-        raise GenerationFailed("time-out" if stream.finish == "cancelled" else "cut off")
-    return text

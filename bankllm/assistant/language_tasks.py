@@ -12,8 +12,8 @@ Chat = list[dict[str, str]]
 """Messages with `role` and `content`, as chat templates read them."""
 UNDERSTAND = "Tool calls for the customer's last message."
 WORD = "Answer the customer with these facts only."
-MAX_TOKENS = 96
-"""Of an output. The longest one of TellerChat has 86."""
+MAX_TOKENS = 128
+"""Of an output. The longest one of TellerChat has 107."""
 
 
 def understand_prompt(messages: Sequence[str]) -> Chat:

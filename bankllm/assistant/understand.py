@@ -26,7 +26,7 @@ from bankllm.assistant.care.replies import CareReply, care_reply
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
-from bankllm.assistant.language_model import LanguageUnderstanding
+from bankllm.assistant.language_model import LanguageUnderstanding, needs_model
 from bankllm.assistant.present_day import today
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding import rules
@@ -201,32 +201,40 @@ class Understanding:
         if P["polite"].fullmatch(pending.message):
             return [{"tool": "small_talk"}]
         messages = [*(turn.user_message for turn in reversed(turns[:MAX_EARLIER])), pending.message]
-        if self.model is not None:
-            try:
-                pending.understood_by = self.model.name
-                if (found := self.model.calls(messages)) or decision.alternatives:
-                    return found
-                return rules.read(tool_of(decision.intent), messages[-1:], self._head.ordinary, day)
-            except GenerationFailed as failure:
-                pending.understood_by, pending.understanding_fallback = "rules", failure.reason
         if decision.intent == LATE_CARD and decision.confidence >= CLEAR:
             return [{"tool": "card_status"}]  # and not a new card
         names = self._names(pending.customer_id)
-        found = []
-        if self._fits:
-
-            def embed(texts: Sequence[str]) -> np.ndarray:
-                return np.stack([each.vector for each in encode(texts)])
-
-            found = rules.propose(messages[-1:], self._head, embed, day, names)
-            polite = [call["tool"] for call in found] == ["small_talk"] and not asks(pending.message)
-            if len(messages) > 1 and not polite and not (found and stands_alone(pending.message)):
-                found = rules.propose(messages, self._head, embed, day, names)
-        if WANTS_PERSON.search(pending.message) and {call["tool"] for call in found} <= {"knowledge", "small_talk"}:
-            return [{"tool": "human_agent"}]
+        found, is_clear = self._by_rules(pending.message, messages, encode, day, names)
+        if self.model is not None and not is_clear:
+            try:
+                found, pending.understood_by = self.model.calls(messages), self.model.name
+            except GenerationFailed as failure:
+                pending.understanding_fallback = failure.reason
         if found or decision.alternatives:
             return found
         return rules.read(tool_of(decision.intent), messages, self._head.ordinary, day, names)
+
+    def _by_rules(
+        self, message: str, messages: Sequence[str], encode: Encode, day: date, names: Sequence[str]
+    ) -> tuple[list[Call], bool]:
+        """Return the calls that rules propose, and whether no model needs to read the message."""
+
+        def embed(texts: Sequence[str]) -> np.ndarray:
+            return np.stack([each.vector for each in encode(texts)])
+
+        found: list[Call] = []
+        said = messages[-1:]
+        if self._fits:
+            found = rules.propose(said, self._head, embed, day, names)
+            polite = [call["tool"] for call in found] == ["small_talk"] and not asks(message)
+            if len(messages) > 1 and not polite and not (found and stands_alone(message)):
+                said = messages
+                found = rules.propose(said, self._head, embed, day, names)
+        if WANTS_PERSON.search(message) and {call["tool"] for call in found} <= {"knowledge", "small_talk"}:
+            return [{"tool": "human_agent"}], True
+        if self.model is None or not found:
+            return found, self.model is None
+        return found, not needs_model(found, self._head.probabilities([said], embed)[0].max(), message)
 
     def _in_context(self, pending: PendingChat, turns: Sequence[Message], encode: Encode) -> tuple[Decision, str]:
         """Classify an unclear message together with the turn before it; return the clearer decision, and its text."""

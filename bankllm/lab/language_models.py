@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from bankllm.assistant.language_tasks import calls_text
 from bankllm.datasets.tellerchat import Understand, Word, load
 from bankllm.errors import NotMeasured
 from bankllm.model import generation, smollm2
@@ -59,7 +60,8 @@ def answers(
     `adapters` has a folder, or None for the base model, by the name of the model. Tool calls are constrained by their
     schema. Rules, which answer as the model `rules`, cannot word a reply.
     """
-    rules = understand_rows(understand, evaluate_adapter.rules_texts(understand, progress=False))
+    read = [calls_text(calls) for calls, _ in evaluate_adapter.rules_calls(understand, progress=False)]
+    rules = understand_rows(understand, read)
     rows: dict[str, list[Row]] = {"understand": [{"model": "rules", **row} for row in rules], "word": []}
     rows["generation"] = []
     fast = smollm2.gguf_file() is not None and importlib.util.find_spec("openvino_genai") is not None
@@ -70,8 +72,9 @@ def answers(
             replies, reply_costs = evaluate_adapter.generate(engine, word, constrained=False)
         finally:
             engine.close()
-        rows["understand"] += [{"model": name, **row} for row in understand_rows(understand, calls)]
-        rows["word"] += [{"model": name, **row} for row in word_rows(word, replies)]
+        scored = understand_rows(understand, [stream.written for stream in calls])
+        rows["understand"] += [{"model": name, **row} for row in scored]
+        rows["word"] += [{"model": name, **row} for row in word_rows(word, [stream.written for stream in replies])]
         costs = {"understand": call_costs, "word": reply_costs}
         rows["generation"] += [{"model": name, "task": task, **cost} for task, cost in costs.items()]
     return rows

@@ -194,17 +194,22 @@ def precision(on_device: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
+def dtype(on_device: str) -> Any:
+    """Return the type of torch for `precision`."""
+    import torch
+
+    return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision(on_device)]
+
+
 def quantisation_config() -> Any:
     """Return QLoRA's 4 bits: NF4, double quantisation (arXiv 2305.14314). Raises `NotMeasured` without bitsandbytes."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise NotMeasured("QLoRA needs bitsandbytes, which is not installed. Run: pip install 'bankllm[train]'")
-    import torch
     from transformers import BitsAndBytesConfig
 
-    compute = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision(device())]
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute,
+        bnb_4bit_compute_dtype=dtype(device()),
     )

@@ -314,21 +314,31 @@ def test_a_connection_that_may_only_read_proposes_nothing(engine: ChatEngine) ->
 
 
 @pytest.mark.parametrize(
-    ("written", "tool", "reason"),
+    ("written", "confidence", "tool", "reason"),
     [
-        ('[{"tool":"standing_orders"}]', "standing_orders", None),
-        ("I think you want your balance", "balance", "unreadable"),
-        (None, "balance", "time-out"),
+        ('[{"tool":"standing_orders"}]', 0.9, "standing_orders", None),
+        ('[{"tool":"standing_orders"}]', 0.5, "balance", "unsure"),
+        ('[{"tool":"balance","account":"invented"}]', 1, "balance", "unsure"),
+        ("I think you want your balance", 1, "balance", "unreadable"),
+        (None, 1, "balance", "time-out"),
     ],
 )
-def test_rules_take_over_from_a_model_that_is_late_or_unreadable(
-    engine: ChatEngine, written: str | None, tool: str, reason: str | None
+def test_rules_take_over_from_a_model_that_is_late_unsure_or_unreadable(
+    engine: ChatEngine, written: str | None, confidence: float, tool: str, reason: str | None
 ) -> None:
-    engine.understanding.model = LanguageUnderstanding(said(written), deadline_s=0.05)
+    engine.understanding.model = LanguageUnderstanding(said(written, confidence), deadline_s=0.05)
     assert not engine.answers_together
-    reply = engine.chat(BALANCE, "CUST001")
+    reply = engine.chat("Could you please tell me what my account balance is?", "CUST001")
     assert ([call.tool for call in reply.calls], reply.understanding_fallback) == ([tool], reason)
     assert reply.understood_by == ("rules" if reason else "said")
+    assert "invented" not in reply.reply
+
+
+def test_a_short_message_about_one_tool_needs_no_model(engine: ChatEngine) -> None:
+    engine.understanding.model = LanguageUnderstanding(said('[{"tool":"standing_orders"}]'), deadline_s=None)
+    reply = engine.chat(BALANCE, "CUST001")
+    assert ([call.tool for call in reply.calls], reply.understood_by) == (["balance"], "rules")
+    assert reply.understanding_fallback is None
 
 
 def test_a_correction_of_several_clauses_says_what_it_withdraws_although_it_needs_two_passes(

@@ -13,9 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, BertModel
 
 from bankllm import training
-from bankllm.assistant.wording.responders.transformers_model import TransformersModel
 from bankllm.errors import ModelError, UsageError
-from bankllm.model import base_models
+from bankllm.model import base_models, generation
 from bankllm.model.artifact import read_artifact
 from bankllm.model.encoder import EncoderWithHead, pool
 from bankllm.model.torch_classifier import IntentClassifier, load_body, load_tokenizer
@@ -164,7 +163,7 @@ def test_weights_that_are_cut_off_or_are_none_are_refused(tmp_path: Path, fault:
         with pytest.raises(ModelError, match="cannot be loaded"):
             Embedder(str(tmp_path), settings=Settings(cache=tmp_path / "cache"))
     with pytest.raises(ModelError, match=r"cannot be loaded|could not be loaded"):
-        TransformersModel(str(tmp_path), Settings())
+        generation.load(str(tmp_path), engine="transformers")
 
 
 @pytest.mark.parametrize("name", ["org/model", "no-such-model", "a/b/c", "two words", "models/mine", "bert-base-cased"])
@@ -176,7 +175,7 @@ def test_offline_no_model_is_looked_for_on_a_hub(name: str, monkeypatch: pytest.
         lambda: load_body(base, quantised=False, device="cpu"),
         lambda: load_tokenizer(base),
         lambda: Embedder(name),
-        lambda: TransformersModel(name, Settings(offline=True)),
+        lambda: generation.load(name, engine="transformers", settings=Settings(offline=True)),
     ):
         with pytest.raises(ModelError, match=message):
             use()

@@ -6,10 +6,8 @@ import shutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.settings import Settings
 from tests.support.live_server import served
-from tests.support.said import said
 
 expect.set_options(timeout=30_000)  # a busy machine is slow
 CHROMIUM = shutil.which("chromium")
@@ -63,7 +61,6 @@ def test_conversation_by_keyboard_on_a_small_dark_screen(page):
 
 
 def test_an_action_is_confirmed_with_its_button(page, engine):
-    engine.understanding.model = LanguageUnderstanding(said('[{"tool":"transfer","amount":"£50","to":"Mum"}]'), None)
     before = engine.bank.accounts("CUST001")[0].balance_minor
     page.keyboard.type("transfer £50 to Mum")
     page.keyboard.press("Enter")
@@ -78,9 +75,6 @@ def test_an_action_is_confirmed_with_its_button(page, engine):
 
 
 def test_spending_is_shown_as_a_chart_a_table_and_what_was_understood(page, engine):
-    engine.understanding.model = LanguageUnderstanding(
-        said('[{"tool":"spending","category":"groceries","period":"last 3 months"}]'), None
-    )
     page.fill("#message", "groceries in the last 3 months")
     page.keyboard.press("Enter")
     answer = page.locator(".assistant").last

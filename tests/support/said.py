@@ -1,6 +1,5 @@
-"""A generation engine that writes a fixed text, or nothing until it is cancelled."""
+"""A generation engine that writes a fixed text, or is late."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,33 +9,25 @@ from bankllm.model.generation import GenerationRequest
 class Written:
     """What `TextStream` has for its reader."""
 
-    def __init__(self, text: str | None) -> None:
-        self.cancelled, self._text = threading.Event(), text
-        self.finish: str | None = None
+    def __init__(self, text: str | None, confidence: float) -> None:
+        self.written, self.confidence = text or "", confidence
+        self.finish = "late" if text is None else "end"
 
     def text(self) -> str:
-        if self._text is None:
-            self.cancelled.wait()
-            self.finish = "cancelled"
-            return ""
-        self.finish = "end"
-        return self._text
-
-    def cancel(self) -> None:
-        self.cancelled.set()
+        return self.written
 
 
 class Said:
     name = "said"
 
-    def __init__(self, text: str | None) -> None:
-        self.text = text
+    def __init__(self, text: str | None, confidence: float) -> None:
+        self.text, self.confidence = text, confidence
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Written]:
-        return [Written(self.text) for _ in requests]
+        return [Written(self.text, self.confidence) for _ in requests]
 
     def close(self) -> None: ...
 
 
-def said(text: str | None) -> Any:
-    return Said(text)
+def said(text: str | None, confidence: float = 1) -> Any:
+    return Said(text, confidence)

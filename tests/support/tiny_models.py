@@ -23,12 +23,12 @@ def tiny_llama(tokenizer: PreTrainedTokenizerFast, layers: int = 1, **options: A
     return LlamaConfig(vocab_size=len(tokenizer), **sizes, **options)
 
 
-def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLATE) -> Path:
+def save_model_that_says(text: str, folder: Path) -> Path:
     """Train a one-layer Llama (hidden size 32) to generate `text` for every prompt, and save it with its tokenizer.
 
-    Without a chat `template` the model is trained on the prompt "Reply: ". Each word of `text` must be unique.
+    Each word of `text` must be unique.
     """
-    tokenizer = _tokenizer([text, INSTRUCTIONS], template)
+    tokenizer = _tokenizer([text, INSTRUCTIONS])
     torch.manual_seed(0)
     ends = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
     model = LlamaForCausalLM(tiny_llama(tokenizer, max_position_embeddings=2048, **ends))
@@ -38,10 +38,8 @@ def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLAT
     prompts = [make_prompt(Request("x " * n, "CUST001", "a"), facts, remote=False) for n in (1, 30)]
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(60):
-        prompt = tokenizer.apply_chat_template(
-            prompts[step % 2].messages, tokenize=False, add_generation_prompt=True, chat_template=TEMPLATE
-        )
-        prompt = tokenizer(prompt if template else "Reply: ")["input_ids"]
+        messages = prompts[step % 2].messages
+        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         ids = torch.tensor([prompt + answer])
         labels = ids.clone()
         labels[:, : len(prompt)] = -100
@@ -53,7 +51,7 @@ def save_model_that_says(text: str, folder: Path, template: str | None = TEMPLAT
     return folder
 
 
-def _tokenizer(texts: list[str], template: str | None) -> PreTrainedTokenizerFast:
+def _tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     """Byte-level BPE, which can encode every text. The words of `texts` are single tokens."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -63,5 +61,5 @@ def _tokenizer(texts: list[str], template: str | None) -> PreTrainedTokenizerFas
         texts * 5, trainers.BpeTrainer(vocab_size=4000, special_tokens=SPECIAL, initial_alphabet=alphabet)
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, pad_token=SPECIAL[0], eos_token=SPECIAL[1], chat_template=template
+        tokenizer_object=bpe, pad_token=SPECIAL[0], eos_token=SPECIAL[1], chat_template=TEMPLATE
     )

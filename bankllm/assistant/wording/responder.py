@@ -21,12 +21,13 @@ Fallback = Literal[
     "time-out",
     "unreachable",
     "unreadable",
+    "unsure",
 ]
 """Why a reply has the text of the facts although a language model is configured. `abstained`: there are no facts to
 word. `busy`: too many replies are being generated, or this one would be late. `failed`: an unexpected error or
 response. `left`: the client has left, or the server stops. `not grounded`: the text states what the facts do not say,
 or leaves one out. `refused`: a permanent error. `resting`: the circuit breaker is open. `unreadable`: the output is no
-list of tool calls, or the prompt is too long."""
+list of tool calls, or the prompt is too long. `unsure`: an improbable token, or a value that is no copy."""
 
 
 @dataclass(frozen=True)

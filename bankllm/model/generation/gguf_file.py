@@ -12,7 +12,7 @@ import numpy as np
 from bankllm.errors import ModelError
 from bankllm.model import base_models, smollm2
 from bankllm.model.cached_files import cached_path
-from bankllm.model.quiet_loading import quiet_loading
+from bankllm.model.quiet_loading import explained, quiet_loading
 from bankllm.settings import Settings
 from bankllm.util.atomic_files import flush_to_disk
 from bankllm.util.file_hash import sha256_of
@@ -53,30 +53,22 @@ def merged_model(base: base_models.BaseModel, adapter: Path | None, settings: Se
     from transformers import AutoModelForCausalLM
 
     location = base_models.ready_to_load(base, settings)
-    fault = f"The language model {base.name} cannot be loaded"
-    try:
-        with quiet_loading():
+    expected = "Expected a causal language model and an adapter that was trained on it."
+    with quiet_loading():
+        with explained(f"The language model {base.name} cannot be loaded", expected):
             options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
             loaded: Any = AutoModelForCausalLM.from_pretrained(location, **options)
-            model, report = loaded
-            base_models.check_tensors(base, report["missing_keys"])
-            if adapter is not None:
-                from peft import PeftModel
+        model, report = loaded
+        base_models.check_tensors(base, report["missing_keys"])
+        if adapter is not None:
+            from peft import PeftModel
 
-                fault = f"The adapter {adapter} cannot be loaded on {base.name}"
+            with explained(f"The adapter {adapter} cannot be loaded on {base.name}", expected):
                 if not (adapter / "adapter_config.json").exists():
                     raise FileNotFoundError("adapter_config.json is missing")
                 model = PeftModel.from_pretrained(model, str(adapter))
                 if merge:
                     model = model.merge_and_unload()
-    except Exception as error:  # those of transformers, PEFT and safetensors have no common base
-        if isinstance(error, ModelError):
-            raise
-        reason = (str(error).strip() or "no message").splitlines()[0][:200]
-        raise ModelError(
-            f"{fault} ({type(error).__name__}: {reason}). Expected a causal language model and an adapter that was "
-            "trained on it."
-        ) from error
     return model.eval()
 
 

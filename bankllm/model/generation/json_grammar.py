@@ -6,29 +6,20 @@ tokens of a request bound the text, and the reader of the JSON checks the length
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bankllm.errors import UsageError
 
 CHARACTER = r"""char ::= [^"\\\x00-\x1f] | "\\" ["\\/bfnrt] | "\\u" [0-9a-f]{4}"""
 
-PIECE = re.compile(r"\w+|[^\w\s]")
-"""Where a copy may begin and end: at a word or a sign."""
 
-
-def json_grammar(schema: Mapping[str, Any], copied_from: Sequence[str] = ()) -> str:
+def json_grammar(schema: Mapping[str, Any]) -> str:
     """Return the grammar. An object has its properties in the order of the schema, and the first one is required.
-
-    With `copied_from`, a string that is no `const` or `enum` is a piece of one of these texts, whose spaces and line
-    breaks count as one space.
 
     Raises `UsageError` for a schema with anything but `const`, `enum`, `anyOf`, and the types object, array and string.
     """
     rules: dict[str, str] = {}
-    if any(map(PIECE.search, copied_from)):
-        rules |= _copies(copied_from)
     root = _rule(schema, rules)
     named = "".join(f"{name} ::= {rule}\n" for name, rule in rules.items())
     return f"root ::= {root}\n{named}{CHARACTER}\n"
@@ -45,8 +36,8 @@ def _rule(schema: Mapping[str, Any], rules: dict[str, str]) -> str:
     match schema.get("type"):
         case "string":
             name, many = ("words", "+") if schema.get("minLength") else ("text", "*")
-            rules.setdefault("copy" if "copy" in rules else name, rf'"\"" char{many} "\""')
-            return "copy" if "copy" in rules else name
+            rules[name] = rf'"\"" char{many} "\""'
+            return name
         case "array":
             item, most = f"item{len(rules)}", schema.get("maxItems", 0)
             rules[item] = _rule(schema["items"], rules)
@@ -63,22 +54,6 @@ def _rule(schema: Mapping[str, Any], rules: dict[str, str]) -> str:
         f"Expected a schema of objects whose first property is required, arrays, strings, const, enum and anyOf; got "
         f"{json.dumps(schema)[:200]}."
     )
-
-
-def _copies(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the rules of a copy, which may begin at any piece and end after any later one."""
-    starts = []
-    for number, text in enumerate(" ".join(text.split()) for text in texts):
-        pieces = list(PIECE.finditer(text))
-        for place, piece in enumerate(pieces):
-            name, rest = f"piece{number}to{place}", ""
-            if place + 1 < len(pieces):
-                following = pieces[place + 1]
-                space = f"{_text(' ')} " if following.start() > piece.end() else ""
-                rest = f" ({space}piece{number}to{place + 1})?"
-            yield name, _text(json.dumps(piece[0], ensure_ascii=False)[1:-1]) + rest
-            starts.append(name)
-    yield "copy", rf'"\"" ({" | ".join(starts)}) "\""'
 
 
 def _literal(value: object) -> str:

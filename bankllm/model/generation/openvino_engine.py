@@ -28,7 +28,6 @@ MAX_STREAMS = 64
 """Requests in a batch; further ones wait."""
 MAX_BATCH_TOKENS = 1024
 """Tokens per step; a longer prompt is read in several steps."""
-
 MAX_NGRAM = 3
 """Last tokens of a text that are looked up in its prompt."""
 
@@ -76,7 +75,7 @@ class OpenVinoEngine:
 
         prompts = [prompt_ids(self._tokenizer, request) for request in requests]
         configs = [self._config(request) for request in requests]
-        streams = [TextStream(self._tokenizer) for _ in requests]
+        streams = [TextStream(self._tokenizer, request.timeout_s) for request in requests]
         with self._work:
             if self._closed:
                 raise ModelError(f"{self.name} is closed.")
@@ -100,12 +99,12 @@ class OpenVinoEngine:
 
         end = self._tokenizer.eos_token_id
         config = openvino_genai.GenerationConfig()
-        config.max_new_tokens, config.do_sample = request.max_tokens, False
+        config.max_new_tokens, config.do_sample, config.logprobs = request.max_tokens, False, 1
         config.eos_token_id, config.stop_token_ids = end, {end}
         if self._prompt_lookup:
             config.num_assistant_tokens, config.max_ngram_size = self._prompt_lookup, MAX_NGRAM
         if request.schema is not None:
-            grammar = json_grammar(request.schema, request.copied_from)
+            grammar = json_grammar(request.schema)
             config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=grammar)
         return config
 
@@ -133,7 +132,7 @@ class OpenVinoEngine:
         while finish is None and handle.can_read():
             output = next(iter(handle.read().values()))
             if output.generated_ids:
-                stream.put(list(output.generated_ids))
+                stream.put(list(zip(output.generated_ids, output.generated_log_probs, strict=True)))
             reason = output.finish_reason.name
             finish = {"STOP": "end", "LENGTH": "length"}.get(reason)  # type: ignore[assignment]
         if finish is None and stream.cancelled.is_set():

@@ -1,14 +1,19 @@
 """What every generation engine takes and returns: requests, and streams of text that can be cancelled."""
 
+import math
 import queue
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from bankllm.errors import BankLLMError, ModelError, UsageError
+from bankllm.model.quiet_loading import explained
 
-Finish = Literal["end", "length", "cancelled"]
+Finish = Literal["end", "length", "late", "cancelled"]
+Tokens = list[tuple[int, float]]
+"""Tokens with the logarithms of their probabilities, after the constraint if there is one."""
 
 
 @dataclass(frozen=True)
@@ -18,21 +23,27 @@ class GenerationRequest:
     max_tokens: int = 256
     schema: Mapping[str, Any] | None = None
     """JSON Schema that the text must match, see `json_grammar`."""
-    copied_from: Sequence[str] = ()
-    """Texts of which each free string in the JSON must be a piece."""
+    timeout_s: float | None = None
+    """Seconds until the text ends, complete or not."""
 
 
 class TextStream:
     """The text of one request. Iterate over it once; the engine fills it in a thread of its own."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, timeout_s: float | None = None) -> None:
         self.token_ids: list[int] = []
         """Tokens generated so far, with the one that ends the text."""
+        self.written = ""
+        """Text so far."""
+        self.confidence = 1.0
+        """The model's probability of the least likely token so far."""
         self.finish: Finish | None = None
-        """Why the text ended: the model ended it, it has `max_tokens` tokens, or it was cancelled. None before."""
+        """Why the text ended: the model ended it, it has `max_tokens` tokens, its time was over, or it was cancelled.
+        None before."""
         self.cancelled = threading.Event()
         self._tokenizer = tokenizer
-        self._new: queue.SimpleQueue[list[int] | Finish | BaseException] = queue.SimpleQueue()
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._new: queue.SimpleQueue[Tokens | Finish | BaseException] = queue.SimpleQueue()
 
     def __iter__(self) -> Iterator[str]:
         """Yield the text in pieces. Raises what the engine raised."""
@@ -40,15 +51,22 @@ class TextStream:
 
         decoder = DecodeStream(skip_special_tokens=True)
         while self.finish is None:
-            got = self._new.get()
+            try:
+                got = self._new.get(timeout=self._deadline and max(self._deadline - time.monotonic(), 0))
+            except queue.Empty:
+                self.cancel()
+                self.finish = "late"
+                return
             if isinstance(got, BaseException):
                 raise got
             if isinstance(got, str):
                 self.finish = got
                 return
-            self.token_ids += got
-            pieces = [decoder.step(self._tokenizer.backend_tokenizer, token) for token in got]
+            self.token_ids += [token for token, _ in got]
+            self.confidence = min([self.confidence, *(math.exp(logarithm) for _, logarithm in got)])
+            pieces = [decoder.step(self._tokenizer.backend_tokenizer, token) for token, _ in got]
             if text := "".join(filter(None, pieces)):
+                self.written += text
                 yield text
 
     def text(self) -> str:
@@ -59,7 +77,7 @@ class TextStream:
         """End the text after the token that is being generated."""
         self.cancelled.set()
 
-    def put(self, got: list[int] | Finish | BaseException) -> None:
+    def put(self, got: Tokens | Finish | BaseException) -> None:
         """For the engine: add tokens, or end the stream."""
         self._new.put(got)
 
@@ -80,13 +98,8 @@ def chat_tokenizer(folder: str, name: str) -> Any:
     """Load the tokenizer of a causal language model. Raises `ModelError` if it has no chat template."""
     from transformers import AutoTokenizer
 
-    try:
+    with explained(f"The tokenizer of {name} cannot be loaded", "Expected tokenizer.json and tokenizer_config.json."):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # those of transformers and tokenizers have no common base
-        raise ModelError(
-            f"The tokenizer of {name} cannot be loaded ({type(error).__name__}). Expected tokenizer.json and "
-            "tokenizer_config.json beside the weights."
-        ) from error
     if tokenizer.chat_template is None:
         raise ModelError(
             f"The tokenizer of {name} has no chat template, so it cannot read a chat. Expected an instruction-tuned "

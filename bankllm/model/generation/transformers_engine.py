@@ -17,15 +17,19 @@ class TransformersEngine:
     def __init__(self, base: base_models.BaseModel, adapter: Path | None, settings: Settings) -> None:
         """Load the model. Raises `ModelError` if model, tokenizer or adapter cannot be loaded."""
         self.name = f"transformers:{base.name}"
+        device = base_models.device(settings)
+        self._model: Any = merged_model(base, adapter, settings).to(device, base_models.dtype(device))
         self._tokenizer: Any = chat_tokenizer(base_models.ready_to_load(base, settings), base.name)
-        self._model: Any = merged_model(base, adapter, settings).to(base_models.device(settings))
+        ends = self._model.generation_config.eos_token_id
+        ends = self._tokenizer.eos_token_id if ends is None else ends
+        self._ends = set(ends if isinstance(ends, list) else [ends])
         self._constraints: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generation")
         self._streams: list[TextStream] = []
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[TextStream]:
         prompts = [prompt_ids(self._tokenizer, request) for request in requests]
-        streams = [TextStream(self._tokenizer) for _ in requests]
+        streams = [TextStream(self._tokenizer, request.timeout_s) for request in requests]
         self._streams = [stream for stream in self._streams if stream.finish is None] + streams
         for stream, request, ids in zip(streams, requests, prompts, strict=True):
             self._thread.submit(self._run, stream, request, ids)
@@ -59,8 +63,8 @@ class TransformersEngine:
                 allowed = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8)[: len(logits)]
                 logits = logits.masked_fill(allowed.to(logits.device) == 0, -torch.inf)
             token = int(logits.argmax())
-            stream.put([token])
-            if token == self._tokenizer.eos_token_id:
+            stream.put([(token, float(logits[token] - logits.logsumexp(0)))])
+            if token in self._ends:
                 return "end"
             if matcher is not None:
                 matcher.consume_token(token)
@@ -76,5 +80,5 @@ class TransformersEngine:
 
         if self._constraints is None:
             self._constraints = llguidance.hf.from_tokenizer(self._tokenizer)
-        grammar = any_to_lark(json_grammar(request.schema, request.copied_from))
+        grammar = any_to_lark(json_grammar(request.schema))
         return llguidance.LLMatcher(self._constraints, llguidance.grammar_from("lark", grammar))

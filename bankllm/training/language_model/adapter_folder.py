@@ -4,7 +4,6 @@
 records again.
 """
 
-import csv
 import hashlib
 import json
 from collections import Counter
@@ -17,13 +16,14 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from bankllm.errors import RunError
+from bankllm.evidence.csv_table import read_table
 from bankllm.evidence.format import format_interval
 from bankllm.evidence.records import Raw, Record, measure, write_records, write_rows
 from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.base_models import BaseModel
 from bankllm.training.artifact_records import host
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
-from bankllm.training.language_model.task_scores import UNDERSTAND, WORD, Metrics, by_phenomenon
+from bankllm.training.language_model.task_scores import ROUTED, UNDERSTAND, WORD, Metrics, by_phenomenon
 from bankllm.training.language_model.token_rows import Example
 from bankllm.training.model_card import claim
 from bankllm.util.atomic_files import flush_to_disk
@@ -31,6 +31,7 @@ from bankllm.util.file_hash import sha256_file
 
 TEMPLATE = Path(__file__).with_name("adapter_card.md.j2")
 COST, CURVE, WEIGHTS = "cost.csv", "curve.csv", "adapter_model.safetensors"
+PHENOMENA, COMPARED = "phenomena.csv.gz", "compared.csv.gz"
 COSTS: Metrics = {
     "train_s": ("Training time", "s", "single", {"column": "seconds"}),
     "tokens_per_s": (
@@ -133,11 +134,11 @@ def add_outputs(
     """
     raw = folder / "raw"
     for name, rows in outputs.items():
-        write_rows(raw / f"{name}.csv", rows)
+        write_rows(raw / f"{name}.csv.gz", rows)
         if name == MAIN:
-            write_rows(raw / "phenomena.csv", by_phenomenon(rows))
+            write_rows(raw / PHENOMENA, by_phenomenon(rows))
     for name, row in (costs or {}).items():
-        write_rows(raw / f"speed_{name}.csv", [row])
+        write_rows(raw / f"speed_{name}.csv.gz", [row])
     _compare(raw)
     return describe(folder)
 
@@ -179,19 +180,21 @@ def _measured(raw: Path) -> Iterator[tuple[str, Path, dict[str, str], Metrics]]:
     """Yield the prefix of the ids, the raw file, the selection of its rows, and what is measured on them."""
     yield "", raw / COST, {}, COSTS
     for task, metrics in ((MAIN, UNDERSTAND), ("word", WORD), ("speed", SPEED)):
-        for path in sorted(raw.glob(f"{task}*.csv")):
-            yield f"{path.stem}_", path, {}, metrics
-    for path in sorted(raw.glob("parity_*.csv")):
-        for task in sorted({row["task"] for row in _rows(path)}):
-            yield f"{path.stem}_{task}_", path, {"task": task}, PARITY
-    if (path := raw / "phenomena.csv").exists():
-        counts = Counter(row["phenomenon"] for row in _rows(path))
+        for name, path in _outputs(raw, task):
+            yield f"{name}_", path, {}, metrics
+            if name == "understand_routed":
+                yield f"{name}_", path, {}, ROUTED
+    for prefix, path in _outputs(raw, "parity"):
+        for task in sorted({row["task"] for row in read_table(path, prefix)}):
+            yield f"{prefix}_{task}_", path, {"task": task}, PARITY
+    if (path := raw / PHENOMENA).exists():
+        counts = Counter(row["phenomenon"] for row in read_table(path, PHENOMENA))
         for name, count in counts.most_common():
             if name and count >= MIN_EXAMPLES:
                 yield f"{name}_", path, {"phenomenon": name}, {"exact": UNDERSTAND["exact"]}
-    if (path := raw / "compared.csv").exists():
-        for name in list(_rows(path)[0])[1:]:
-            if name != MAIN:
+    if (path := raw / COMPARED).exists():
+        for name in read_table(path, COMPARED)[0]:
+            if name not in ("actual", MAIN):
                 both = {"a": MAIN, "b": name}
                 metrics = {
                     "difference": ("Exactly right calls, difference", "share", "accuracy_difference", both),
@@ -202,15 +205,17 @@ def _measured(raw: Path) -> Iterator[tuple[str, Path, dict[str, str], Metrics]]:
 
 def _compare(raw: Path) -> None:
     """Write the predictions of all outputs for the same examples as `MAIN` side by side."""
-    found = {path.stem: _rows(path) for path in sorted(raw.glob(f"{MAIN}*.csv"))}
-    asked = [row["actual"] for row in found.get(MAIN, ())]
-    same = {name: rows for name, rows in found.items() if [row["actual"] for row in rows] == asked}
-    (raw / "compared.csv").unlink(missing_ok=True)
-    if len(same) > 1:
-        lines = zip(asked, *([row["predicted"] for row in rows] for rows in same.values()), strict=True)
-        write_rows(raw / "compared.csv", (dict(zip(("actual", *same), line, strict=True)) for line in lines))
+    found = {name: read_table(path, name) for name, path in _outputs(raw, MAIN)}
+    columns = {"actual": [row["actual"] for row in found.get(MAIN, ())]}
+    for name, rows in found.items():
+        if [row["actual"] for row in rows] == columns["actual"]:
+            columns[name] = [row["predicted"] for row in rows]
+    (raw / COMPARED).unlink(missing_ok=True)
+    if len(columns) > 2:
+        lines = zip(*columns.values(), strict=True)
+        write_rows(raw / COMPARED, (dict(zip(columns, line, strict=True)) for line in lines))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _outputs(raw: Path, task: str) -> list[tuple[str, Path]]:
+    """Name and path of each file of a task."""
+    return [(path.name.removesuffix(".csv.gz"), path) for path in sorted(raw.glob(f"{task}*.csv.gz"))]

@@ -1,11 +1,10 @@
-"""Evaluate an adapter on the test sets of TellerChat, beside the untuned model and the rules.
+"""Evaluate an adapter on the test sets of TellerChat, beside the untuned model, the rules, and the service's choice.
 
     bankllm evaluate adapters/mine [--untuned] [--examples 100]
 
 The outputs and their records are added to the adapter's folder, after each pass over a test set.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -14,11 +13,11 @@ from typing import TypeVar
 
 from tqdm.auto import tqdm
 
-from bankllm.assistant.bank.tools import calls_schema
-from bankllm.assistant.language_tasks import MAX_TOKENS
+from bankllm.assistant.bank.tools import MAX_EARLIER, Call, calls_schema
+from bankllm.assistant.language_tasks import MAX_TOKENS, calls_text
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.evidence.records import Record
-from bankllm.model.generation import GenerationEngine, GenerationRequest
+from bankllm.model.generation import GenerationEngine, GenerationRequest, TextStream
 from bankllm.training.language_model import adapter_folder
 from bankllm.training.language_model.task_scores import Row, understand_rows, word_rows
 from bankllm.training.language_model.token_rows import Example, task_of
@@ -43,18 +42,24 @@ def evaluate(
     `ModelError` if an engine cannot be loaded, or stops generating.
     """
     records: list[Record] = []
-    rows = understand_rows(understand, rules_texts(understand, progress))
+    read = rules_calls(understand, progress)
+    rows = understand_rows(understand, [calls_text(calls) for calls, _ in read])
     adapter_folder.add_outputs(folder, {"understand_rules": rows})
     for adapter, suffix in [(folder, ""), *([(None, "_untuned")] if untuned else [])]:
         engine = load(adapter)
         try:
             for name, constrained in ((f"understand{suffix}", True), (f"understand{suffix}_free", False)):
-                texts, cost = generate(engine, understand, constrained, name if progress else None)
-                outputs = {name: understand_rows(understand, texts)}
+                streams, cost = generate(engine, understand, constrained, name if progress else None)
+                sure = [stream.confidence for stream in streams]
+                rows = understand_rows(understand, [stream.written for stream in streams], confidence=sure)
+                outputs = {name: rows}
+                if name == "understand_free":
+                    outputs["understand_routed"] = routed_rows(understand, read, streams)
                 adapter_folder.add_outputs(folder, outputs, {name: cost})
             name = f"word{suffix}"
-            texts, cost = generate(engine, word, False, name if progress else None)
-            records = adapter_folder.add_outputs(folder, {name: word_rows(word, texts)}, {name: cost})
+            streams, cost = generate(engine, word, False, name if progress else None)
+            rows = word_rows(word, [stream.written for stream in streams])
+            records = adapter_folder.add_outputs(folder, {name: rows}, {name: cost})
         finally:
             engine.close()
     return records
@@ -62,33 +67,58 @@ def evaluate(
 
 def generate(
     engine: GenerationEngine, examples: Sequence[Example], constrained: bool, progress: str | None = None
-) -> tuple[list[str], Row]:
-    """Return a text per example, and the costs of all: `engine`, `requests`, `tokens` and `seconds`.
+) -> tuple[list[TextStream], Row]:
+    """Return a complete stream per example, and the costs: `engine`, `requests`, `tokens` and `seconds`.
 
-    `constrained` calls are valid, and their free values are copies. `progress` is the title of a progress bar.
+    `constrained` calls are valid. `progress` is the title of a progress bar.
     """
-    requests = [
-        GenerationRequest(task_of(example)[0], MAX_TOKENS, calls_schema(), example.messages)
-        if constrained and isinstance(example, Understand)
-        else GenerationRequest(task_of(example)[0], MAX_TOKENS)
-        for example in examples
-    ]
+    schema = calls_schema() if constrained else None
+    requests = [GenerationRequest(task_of(example)[0], MAX_TOKENS, schema) for example in examples]
     began = time.perf_counter()
     streams = engine.generate(requests)
-    texts = [stream.text() for stream in tqdm(streams, desc=progress, disable=progress is None)]
+    for stream in tqdm(streams, desc=progress, disable=progress is None):
+        stream.text()
     seconds, tokens = time.perf_counter() - began, sum(len(stream.token_ids) for stream in streams)
-    return texts, {"engine": engine.name, "requests": len(requests), "tokens": tokens, "seconds": seconds}
+    return streams, {"engine": engine.name, "requests": len(requests), "tokens": tokens, "seconds": seconds}
 
 
-def rules_texts(examples: Sequence[Understand], progress: bool = True) -> list[str]:
-    """Return the calls of the encoder with rules as JSON, one text per example."""
-    from bankllm.assistant.understanding import rules  # needs packages of the extra `serve`
+def rules_calls(examples: Sequence[Understand], progress: bool = True) -> list[tuple[list[Call], bool]]:
+    """Return per example the calls of the encoder with rules, and whether a model should read it instead."""
+    from bankllm.assistant.language_model import needs_model  # needs packages of the extra `serve`, as rules do
+    from bankllm.assistant.understanding import rules
     from bankllm.assistant.understanding.tool_head import ToolHead
     from bankllm.vectors.embedder import Embedder
 
-    head, embedder = ToolHead.load(), Embedder()
-    bar = tqdm(examples, desc="understand_rules", disable=not progress)
-    return [json.dumps(rules.propose(example.messages, head, embedder.encode, TODAY)) for example in bar]
+    head, embed = ToolHead.load(), Embedder().encode
+    found = []
+    for example in tqdm(examples, desc="understand_rules", disable=not progress):
+        calls = rules.propose(example.messages, head, embed, TODAY)
+        likeliest = head.probabilities([example.messages[-1 - MAX_EARLIER :]], embed)[0].max()
+        found.append((calls, needs_model(calls, likeliest, example.messages[-1])))
+    return found
+
+
+def routed_rows(
+    examples: Sequence[Understand], read: Sequence[tuple[list[Call], bool]], streams: Sequence[TextStream]
+) -> list[Row]:
+    """Return the rows of what the service answers: `reader` is `rules`, `model`, or `rules instead` of an unsure one.
+
+    `read` is the result of `rules_calls`; `streams` were generated without a constraint.
+    """
+    from bankllm.assistant.language_model import trusted
+    from bankllm.assistant.wording.generating import GenerationFailed
+
+    chosen, readers = [], []
+    for example, (calls, needs), stream in zip(examples, read, streams, strict=True):
+        reader = "rules"
+        if needs:
+            try:
+                calls, reader = trusted(stream, example.messages), "model"
+            except GenerationFailed:
+                reader = "rules instead"
+        chosen.append(calls_text(calls))
+        readers.append(reader)
+    return understand_rows(examples, chosen, reader=readers)
 
 
 def subset(examples: Sequence[T], count: int | None) -> list[T]:

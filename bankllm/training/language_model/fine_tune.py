@@ -20,8 +20,9 @@ from tqdm.auto import tqdm
 from bankllm.errors import DataError, ModelError, RunError
 from bankllm.model import base_models
 from bankllm.model.denormals import flush_denormals
+from bankllm.model.generation.streams import chat_tokenizer
 from bankllm.model.quiet_loading import quiet_loading
-from bankllm.model.torch_classifier import load_body, load_tokenizer
+from bankllm.model.torch_classifier import load_body
 from bankllm.training.language_model import adapter_folder, lora_linear, prefix_tree
 from bankllm.training.language_model.checkpoints import Checkpoints
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
@@ -116,7 +117,7 @@ def fine_tune(
     flush_denormals()
     method.check(device)
     base = base_models.resolve(config.base_model)
-    tokenizer = load_tokenizer(base)
+    tokenizer = chat_tokenizer(base_models.ready_to_load(base), base.name)
     (rows, too_long), held_out = (token_rows(part, tokenizer, config.max_length) for part in (examples, validation))
     if not rows:
         raise DataError(f"{source} has no example of at most {config.max_length} tokens. Raise max_length.")

@@ -7,11 +7,11 @@ only from there on does it generate. So its greedy outputs are known without gen
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from bankllm.assistant.language_tasks import MAX_TOKENS
 from bankllm.datasets.tellerchat import Understand, Word
@@ -26,6 +26,7 @@ from bankllm.model.generation.streams import chat_tokenizer, prompt_ids
 from bankllm.model.generation.transformers_engine import TransformersEngine
 from bankllm.settings import Settings
 from bankllm.training.language_model import prefix_tree
+from bankllm.training.language_model.evaluate_adapter import generate
 from bankllm.training.language_model.task_scores import Row, understand_rows, word_rows
 from bankllm.training.language_model.token_rows import Example, TokenRow, task_of
 
@@ -93,12 +94,8 @@ def lost(records: Sequence[Record]) -> list[str]:
 
 def generated(engine: GenerationEngine, examples: Sequence[Example]) -> list[list[int]]:
     """Return the tokens that an engine generates for each example, without a constraint. Closes the engine."""
-    try:
-        streams = engine.generate([GenerationRequest(task_of(example)[0], MAX_TOKENS) for example in examples])
-        for stream in tqdm(streams, desc="exported"):
-            stream.text()
-    finally:
-        engine.close()
+    with closing(engine):
+        streams, _ = generate(engine, examples, constrained=False, progress="exported")
     return [stream.token_ids for stream in streams]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bankllm.assistant.bank.tools import Call, ProposedCalls, parse_calls
+from bankllm.assistant.wording.assertions import Claims
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.errors import UsageError
 from bankllm.util.figures import find_figures, known_figures
@@ -37,19 +38,30 @@ UNDERSTAND: Metrics = {
         {"column": "copies", "equals": "no"},
     ),
 }
+ROUTED: Metrics = {
+    "without_model": (
+        "Read by rules only",
+        "share",
+        "proportion",
+        {"column": "reader", "equals": "rules"},
+    ),
+    "by_model": ("Read by the model", "share", "proportion", {"column": "reader", "equals": "model"}),
+}
 WORD: Metrics = {
     "grounded": ("Without an ungrounded figure", "share", "proportion", {"column": "grounded", "equals": "yes"}),
     "complete": ("With every required piece", "share", "proportion", {"column": "complete", "equals": "yes"}),
+    "released": ("Released by the guard", "share", "proportion", {"column": "released", "equals": "yes"}),
     "length": ("Length of a reply", "words", "mean", {"column": "words"}),
 }
 """Id → title, unit, statistic and its parameters."""
 
 
-def understand_rows(examples: Sequence[Understand], outputs: Sequence[str]) -> list[Row]:
+def understand_rows(examples: Sequence[Understand], outputs: Sequence[str], **columns: Sequence[object]) -> list[Row]:
     """`actual` and `predicted` are the calls in a fixed order as JSON, so the order of calls and arguments is free.
 
     `valid` is `no` for an output that is no list of calls; `copies` is `no` where a value is no piece of the customer's
     messages, which is then dropped. The columns `tools_*` and `arguments_*` count `right`, `predicted` and `expected`.
+    `columns` are added.
     """
     rows: list[Row] = []
     for number, (example, output) in enumerate(zip(examples, outputs, strict=True)):
@@ -69,7 +81,8 @@ def understand_rows(examples: Sequence[Understand], outputs: Sequence[str]) -> l
             predicted, expected = parts(found.calls), parts(example.calls)
             counters = (predicted & expected, predicted, expected)
             row |= {f"{name}_{part}": counter.total() for part, counter in zip(PARTS, counters, strict=True)}
-        rows.append({**row, "output": output})
+        more = {name: values[number] for name, values in columns.items()}
+        rows.append({**row, **more, "output": output})
     return rows
 
 
@@ -99,13 +112,14 @@ def _tool_names(calls: str) -> str:
 def word_rows(examples: Sequence[Word], outputs: Sequence[str]) -> list[Row]:
     """`grounded` is `no` where the reply has a figure that neither the facts nor the message have.
 
-    `complete` is `no` where a required piece is missing.
+    `complete` is `no` where a required piece is missing, `released` where the service's guard refuses the reply.
     """
     rows: list[Row] = []
     for number, (example, output) in enumerate(zip(examples, outputs, strict=True)):
         known = known_figures("\n".join((*example.facts, example.message)))
         row = {"example": number, "grounded": "yes" if find_figures(output) <= known else "no"}
         row |= {"complete": "yes" if all(piece in output for piece in example.required) else "no"}
+        row |= {"released": "no" if Claims(example.facts).faults(output) else "yes"}
         rows.append({**row, "words": len(output.split()), "output": output})
     return rows
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bankllm.assistant.bank.tools import parse_calls
 from bankllm.assistant.language_tasks import Chat, calls_text, understand_prompt, word_prompt
 from bankllm.datasets.tellerchat import Understand, Word
-from bankllm.errors import DataError, ModelError, UsageError
+from bankllm.errors import DataError, UsageError
 
 Example = Understand | Word
 
@@ -32,7 +32,7 @@ class TokenRows(NamedTuple):
 
 
 def token_rows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> TokenRows:
-    """Tokenise examples. Raises `ModelError` if the tokenizer has no chat template."""
+    """Tokenise examples, with a tokenizer of `chat_tokenizer`."""
     texts = [prompt_and_completion(example, tokenizer) for example in examples]
     rows = [TokenRow(*(tuple(tokenizer(part, add_special_tokens=False)["input_ids"]) for part in row)) for row in texts]
     too_long = [number for number, row in enumerate(rows) if row.length > max_length]
@@ -42,12 +42,6 @@ def token_rows(examples: Sequence[Example], tokenizer: Any, max_length: int) -> 
 def prompt_and_completion(example: Example, tokenizer: Any) -> tuple[str, str]:
     """The text of the prompt with all control tokens, and the text that the model has to write."""
     chat, completion = task_of(example)
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"The tokenizer of {tokenizer.name_or_path} has no chat template, so it is not known how a prompt is "
-            "written. Choose a base model that was tuned for chat (its name often has Instruct), or add a "
-            "chat_template to tokenizer_config.json."
-        )
     prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
     return prompt, completion + tokenizer.eos_token
 

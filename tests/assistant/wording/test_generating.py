@@ -298,11 +298,9 @@ def test_local_model_from_several_threads(honest: Path) -> None:
 
 
 @pytest.mark.slow
-def test_local_model_that_invents_or_has_no_chat_template(tmp_path: Path) -> None:
+def test_local_model_that_invents(tmp_path: Path) -> None:
     inventing = save_model_that_says("You have £9,312 today!", tmp_path / "inventing")
     assert respond(local(inventing), BALANCE) == template(BALANCE, "not grounded")
-    plain = save_model_that_says(WAIT, tmp_path / "plain", template=None)
-    assert respond(local(plain), CARD) == Reply(WAIT, "transformers:plain")
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Each engine generates, obeys a JSON Schema, and can be cancelled."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,21 +41,6 @@ def test_sixteen_constrained_requests_at_once_obey_the_schema(engine: Generation
     for stream in engine.generate([GenerationRequest(chat, 10, calls_schema()) for chat in chats]):
         text = stream.text()
         assert text.startswith('[{"tool":"') or text == "[]"
-
-
-def test_free_values_are_copied(engine: GenerationEngine) -> None:
-    messages = ['"Tom" said: pay £5.50 to Hungry Jack\'s\n(today)']
-    chat = [{"role": "user", "content": messages[0]}]
-    schema = {
-        "type": "object",
-        "properties": {"to": {"type": "string"}, "when": {"type": "string"}},
-        "required": ["to"],
-    }
-    text = engine.generate([GenerationRequest(chat, 60, schema, messages)])[0].text()
-    if text.endswith("}"):
-        assert all(value in " ".join(messages[0].split()) for value in json.loads(text).values())
-    copied = text.removeprefix('{"to":"').partition('"')[0]
-    assert copied.replace("\\", "") in " ".join(messages[0].split())
 
 
 def test_a_cancelled_text_ends(engine: GenerationEngine) -> None:

@@ -36,10 +36,13 @@ def test_outputs_of_adapter_base_and_rules_are_compared(adapter: Path, tiny_base
         progress=False,
     )
     records = {record.id: record for record in read_records(adapter)}
-    assert {path.stem for path in (adapter / "raw").glob("understand*")} == {
-        *("understand", "understand_free", "understand_rules", "understand_untuned", "understand_untuned_free")
+    assert {path.name.removesuffix(".csv.gz") for path in (adapter / "raw").glob("understand*")} == {
+        *("understand", "understand_free", "understand_routed", "understand_rules"),
+        *("understand_untuned", "understand_untuned_free"),
     }
     assert records["understand_rules_valid"].value == 1
+    assert records["understand_routed_exact"].value == records["understand_rules_exact"].value, "no output is readable"
+    assert records["understand_routed_by_model"].value == 0
     assert records["plain_exact"].n == len(understand)
     difference = records["understand_exact"].value - records["understand_rules_exact"].value  # type: ignore[operator]
     assert records["against_rules_difference"].value == pytest.approx(difference)

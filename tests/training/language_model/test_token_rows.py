@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.datasets.tellerchat import Understand, Word
-from bankllm.errors import DataError, ModelError
+from bankllm.errors import DataError
 from bankllm.model import base_models
 from bankllm.model.torch_classifier import load_tokenizer
 from bankllm.training.language_model.token_rows import check_examples, loss_mask, token_rows
@@ -19,13 +19,6 @@ def test_only_the_completion_is_in_the_loss(tiny_base: Path, examples: list[Unde
     read = "".join(str(token["token"]) for token in mask if not token["in_loss"])
     assert learnt == '[{"tool":"balance"}]<|im_end|>'
     assert read.endswith("Before: hi\nMessage: and my balance<|im_end|>\n<|im_start|>assistant\n")
-
-
-def test_a_tokenizer_without_chat_template_is_refused(tiny_base: Path, examples: list[Understand | Word]) -> None:
-    tokenizer = load_tokenizer(base_models.resolve(str(tiny_base)))
-    tokenizer.chat_template = None
-    with pytest.raises(ModelError, match="has no chat template"):
-        token_rows(examples, tokenizer, 512)
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,34 @@
-"""`model`: the assistant's own language model, which was trained to word facts (`BANKLLM_LANGUAGE_ADAPTER`)."""
+"""Language models in this process.
+
+`model` is the assistant's own, which was trained to word facts (`BANKLLM_LANGUAGE_ADAPTER`); `transformers:MODEL` is
+any other, from a Hub id or a folder.
+"""
 
 import threading
 from collections.abc import Callable
 
 from bankllm.assistant.facts import Facts, Request
 from bankllm.assistant.language_engine import adapter, shared_engine
-from bankllm.assistant.language_tasks import word_prompt
+from bankllm.assistant.language_tasks import MAX_TOKENS, word_prompt
 from bankllm.assistant.wording.generating import MAX_NEW_TOKENS, GeneratingResponder, GenerationFailed
 from bankllm.assistant.wording.prompts import Messages, Prompt
 from bankllm.assistant.wording.responder import RESPONDERS
 from bankllm.errors import ModelError, UsageError
-from bankllm.model.generation import GenerationEngine, GenerationRequest
+from bankllm.model.generation import GenerationEngine, GenerationRequest, load
 from bankllm.settings import Settings
 
 
-class EngineModel:
-    """The engine as a `LanguageModel` of a responder."""
+class LocalModel:
+    """A generation engine as the `LanguageModel` of a responder."""
 
     is_remote = False
 
-    def __init__(self, engine: GenerationEngine) -> None:
-        self.name, self._engine = engine.name, engine
+    def __init__(self, engine: GenerationEngine, max_tokens: int) -> None:
+        self.name, self._engine, self._max_tokens = engine.name, engine, max_tokens
 
     def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
         try:
-            (stream,) = self._engine.generate([GenerationRequest(messages, MAX_NEW_TOKENS)])
+            (stream,) = self._engine.generate([GenerationRequest(messages, self._max_tokens)])
             for piece in stream:
                 if stop.is_set():
                     stream.cancel()
@@ -44,5 +48,16 @@ def prompt(request: Request, facts: Facts, remote: bool) -> Prompt:
 def make_model(rest: str, settings: Settings) -> GeneratingResponder:
     if rest:
         raise UsageError("The responder `model` has no address. Write only `model`, and set BANKLLM_LANGUAGE_ADAPTER.")
-    model = EngineModel(shared_engine(adapter(settings)))
+    model = LocalModel(shared_engine(adapter(settings)), MAX_TOKENS)
     return GeneratingResponder(model, settings.responder_timeout_s, prompt)
+
+
+@RESPONDERS.register("transformers")
+def make_transformers(rest: str, settings: Settings) -> GeneratingResponder:
+    if not rest:
+        raise UsageError(
+            "The responder `transformers:` names no model. Expected transformers:<hub id or folder>. Correct "
+            "--responder or BANKLLM_RESPONDER."
+        )
+    engine = load(rest, engine="transformers", settings=settings)
+    return GeneratingResponder(LocalModel(engine, MAX_NEW_TOKENS), settings.responder_timeout_s)
