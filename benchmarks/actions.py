@@ -2,6 +2,7 @@
 
 python benchmarks/actions.py conversations [--number 10000]
 python benchmarks/actions.py kill [--rounds 20]
+python benchmarks/actions.py model [--number 300] [--adapter adapters/mine]
 
 `conversations`: generated conversations of two customers who share an account. Arbitrary calls stand in the place of
 the language model; messages, replayed and foreign confirmations, cancellations, changes of the ledger and of the clock
@@ -10,6 +11,9 @@ most once, and the books must balance; at the end the audit log must hold.
 
 `kill`: in each round a transfer is confirmed by processes that are killed (SIGKILL) before each of its SQL statements,
 and 20 times at random. Afterwards it must be booked once or not at all, and a retry books it once.
+
+`model`: conversations with the language model in its place, without a deadline. Messages of TellerChat's test set, most
+of them about actions, alternate with yes, no, and texts that look like a yes. The same must hold after each message.
 """
 
 import argparse
@@ -33,13 +37,17 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from tqdm import trange
 
 from bankllm.assistant.actions.answers import answered
 from bankllm.assistant.actions.commands import check_ledger
 from bankllm.assistant.actions.plans import ActionRefused
 from bankllm.assistant.actions.proposals import LIFETIME_S, PLANS, ActionClosed, ActionDesk, Proposal, UnknownAction
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, book, connect, create_schema
+from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.facts import ReadyCall
+from bankllm.datasets.tellerchat import Understand, load
+from bankllm.model.generation import PACKAGED
 from bankllm.settings import Settings
 
 KEY = "the key of the audit log for benchmarks"
@@ -63,6 +71,8 @@ INSERT INTO cards VALUES
     ('CB', 'BOB', 'J', 'debit', 'Visa', '2222', 'frozen', '2020-01-01', '2030-01', 10000);
 INSERT INTO scheduled VALUES ('S', 'ANN', 'J', 'PA', NULL, 700, '2026-12-24', '', 'waiting');
 """
+CUSTOMERS = [f"CUST{number:03}" for number in range(1, 13)]
+"""Of the demo ledger."""
 RANDOM_KILLS = 20
 """Per round."""
 YES = ("yes", "Yes, please!", "JA", "是的", "ok")
@@ -150,7 +160,7 @@ class Conversations(RuleBasedStateMachine):
         self.confirmed: set[str] = set()
         """Actions that their customer has confirmed while they waited."""
         self.booked: set[str] = set()
-        self.changed = self.snapshot()
+        self.changed = changeable(self.db)
 
     @rule(who=st.sampled_from(PEOPLE), talk=st.sampled_from(TALKS), desk=st.integers(0, 1), data=st.data())
     def propose(self, who: str, talk: str, desk: int, data: st.DataObject) -> None:
@@ -210,14 +220,14 @@ class Conversations(RuleBasedStateMachine):
     @rule(sql=st.sampled_from(CHANGES))
     def change(self, sql: str) -> None:
         with contextlib.closing(self.db.execute(sql)):
-            self.changed = self.snapshot()
+            self.changed = changeable(self.db)
 
     @invariant()
     def holds(self) -> None:
         booked = {id_ for (id_,) in self.db.execute("SELECT action_id FROM actions WHERE state = 'booked'")}
         assert booked <= self.confirmed, "an action was booked without a matching confirmation"
         assert booked >= self.booked, "a booking was lost"
-        new, now = booked - self.booked, self.snapshot()
+        new, now = booked - self.booked, changeable(self.db)
         assert len(new) <= 1
         assert (now != self.changed) == bool(new), "the ledger changed without a booking, or a booking changed nothing"
         assert now[0] <= self.changed[0] + len(new), "an action was booked twice"
@@ -234,10 +244,11 @@ class Conversations(RuleBasedStateMachine):
         if -5 <= self.clock.now - made.proposed_at < LIFETIME_S:
             self.confirmed.add(made.action_id)
 
-    def snapshot(self) -> list[Any]:
-        """All that an action may change."""
-        counts = [self.db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("entries", "postings")]
-        return counts + [self.db.execute(f"SELECT * FROM {table}").fetchall() for table in ("cards", "scheduled")]
+
+def changeable(db: sqlite3.Connection) -> list[Any]:
+    """All that an action may change; first the number of entries."""
+    counts = [db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("entries", "postings")]
+    return counts + [db.execute(f"SELECT * FROM {table}").fetchall() for table in ("cards", "scheduled")]
 
 
 def converse(number: int, steps: int = 25) -> Counter[str]:
@@ -333,15 +344,53 @@ def kill_rounds(folder: Path, rounds: int) -> Counter[str]:
     return total
 
 
+def model_conversations(number: int, adapter: Path | None) -> Counter[str]:
+    """Hold conversations with the engine that serves chats. Raises AssertionError for the first fault."""
+    changed = {"understanding": "model", "understanding_timeout_s": None, "language_adapter": adapter or PACKAGED}
+    chosen = SETTINGS.model_copy(update=changed)
+    examples = load(Understand, "test")
+    texts = [one.messages[-1] for one in examples]
+    acting = [one.messages[-1] for one in examples if any(call["tool"] in PLANS for call in one.calls)]
+    generator, seen = random.Random(0), Counter[str]()
+    with contextlib.closing(ChatEngine.load(chosen)) as engine:
+        assert isinstance(engine.bank, SQLiteBank)
+        before: set[str] = set()
+        with engine.bank.writing() as db:
+            known = changeable(db)
+        for _ in trange(number):
+            customer = generator.choice(CUSTOMERS)
+            talk, waiting = None, None
+            for _ in range(generator.randint(3, 8)):
+                text = generator.choice(generator.choice([acting, acting, acting, texts, YES, YES, NO, OTHER])) or "-"
+                reply = engine.chat(text, customer, talk)
+                with engine.bank.writing() as db:
+                    booked = {id_ for (id_,) in db.execute("SELECT action_id FROM actions WHERE state = 'booked'")}
+                    now = changeable(db)
+                new = booked - before
+                assert new <= ({waiting["action_id"]} if waiting and text in YES else set()), f"{text!r} booked {new}"
+                assert (now != known) == bool(new), f"{text!r} changed the ledger without a booking, or not with one"
+                assert now[0] <= known[0] + len(new), f"{text!r} was booked twice"
+                talk, waiting, before, known = reply.conversation_id, reply.pending_action, booked, now
+                seen.update({"messages": 1, "booked": len(new), "proposals": bool(waiting), reply.understood_by: 1})
+            with engine.bank.writing() as db:
+                assert db.execute("SELECT * FROM unbalanced").fetchall() == []
+                check_ledger(db, KEY.encode(), [])
+    return seen
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=["conversations", "kill"])
-    options.add_argument("--number", type=int, default=10_000)
+    options.add_argument("what", choices=["conversations", "kill", "model"])
+    options.add_argument("--number", type=int, help="of conversations; default: 10,000, or 300 with the model")
+    options.add_argument("--adapter", type=Path)
     options.add_argument("--rounds", type=int, default=20)
     chosen = options.parse_args()
     started = time.perf_counter()
     if chosen.what == "conversations":
-        seen = converse(chosen.number)
+        seen = converse(chosen.number or 10_000)
+        sys.stdout.write(f"{dict(seen)}; no action without a matching confirmation, none twice, the books balance\n")
+    elif chosen.what == "model":
+        seen = model_conversations(chosen.number or 300, chosen.adapter)
         sys.stdout.write(f"{dict(seen)}; no action without a matching confirmation, none twice, the books balance\n")
     else:
         with tempfile.TemporaryDirectory() as folder:

@@ -31,6 +31,7 @@ from bankllm.assistant.bank.ledger import open_bank
 from bankllm.evidence.records import write_rows
 from bankllm.evidence.statistics.statistic import wilson
 from bankllm.loadtest.server_process import ServerProcess
+from bankllm.model.generation import PACKAGED
 from bankllm.settings import Settings
 from benchmarks.conversation_bank import TODAY, Answer, Dialogue, Turn, faults, final_faults, load, reading, reset
 
@@ -154,7 +155,7 @@ class Talk:
 
 
 @contextmanager
-def desk(folder: Path, engine: str, responder: str = "template") -> Iterator[Desk]:
+def desk(folder: Path, engine: str, responder: str = "template", adapter: Path = PACKAGED) -> Iterator[Desk]:
     """A server in a process of its own, with its files in `folder`."""
     ledger, fresh = folder / "ledger.sqlite", folder / "fresh.sqlite"
     open_bank(f"demo:{ledger}", Settings(today=TODAY)).close()
@@ -164,6 +165,7 @@ def desk(folder: Path, engine: str, responder: str = "template") -> Iterator[Des
         "BANKLLM_AUDIT_KEY": KEY,
         "BANKLLM_JWT_AUDIENCE": AUDIENCE,
         "BANKLLM_JWT_SECRET": KEY,
+        "BANKLLM_LANGUAGE_ADAPTER": str(adapter.resolve()),
         "BANKLLM_LEDGER": f"sqlite:{ledger}",
         "BANKLLM_OFFLINE": "1",
         "BANKLLM_RATE_LIMIT": "off",
@@ -171,6 +173,7 @@ def desk(folder: Path, engine: str, responder: str = "template") -> Iterator[Des
         "BANKLLM_TODAY": TODAY.isoformat(),
         "BANKLLM_UNDERSTANDING": engine,
         "BANKLLM_UNDERSTANDING_TIMEOUT_S": str(NO_DEADLINE_S),
+        "BANKLLM_RESPONDER_TIMEOUT_S": str(NO_DEADLINE_S),
     }
     server = ServerProcess(store=folder / "memory.sqlite", log=folder / "server.log", env=others | env)
     with server:
@@ -208,14 +211,17 @@ def main() -> None:
     parser.add_argument("--responder", default="template")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--only", nargs="+", default=[], metavar="ID", help="dialogues whose id contains one of these")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th dialogue")
+    parser.add_argument("--adapter", type=Path, default=PACKAGED, help="of the language model")
     parser.add_argument("--rows", type=Path, help="CSV file for one row per dialogue and run")
     parser.add_argument("--passing", type=Path, help="file for the ids that pass in all runs")
     given = parser.parse_args()
     chosen = [one for one in load() if not given.only or any(part in one.id for part in given.only)]
+    chosen = chosen[:: given.every]
     passes: dict[str, list[bool]] = {dialogue.id: [] for dialogue in chosen}
     rows: list[dict[str, object]] = []
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as name, desk(Path(name), given.engine, given.responder) as held:
+    with tempfile.TemporaryDirectory() as name, desk(Path(name), given.engine, given.responder, given.adapter) as held:
         for run in range(1, given.runs + 1):
             for dialogue in chosen:
                 failures = held.hold(dialogue)

@@ -3,8 +3,11 @@
     python benchmarks/understanding.py --train         # 5-fold cross-validation, then the packaged head
     python benchmarks/understanding.py --articles      # the packaged vectors of the articles, and their recall
     python benchmarks/understanding.py                 # the test set
+    python benchmarks/understanding.py --routing adapters/mine    # after `bankllm evaluate adapters/mine`
 
-The figures are those of `bankllm.training.language_model.task_scores`, by which a language model is judged.
+`--routing` compares the rules, the model and the service's choice between them on the outputs that the evaluation kept,
+and shows what other thresholds of the model's confidence would give. The figures are those of
+`bankllm.training.language_model.task_scores`, by which a language model is judged.
 """
 
 import argparse
@@ -17,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
@@ -30,6 +34,7 @@ from bankllm.assistant.understanding import rules, tool_head
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.datasets import article_questions, tellerchat
 from bankllm.datasets.tellerchat import Understand
+from bankllm.evidence.csv_table import read_table
 from bankllm.evidence.statistics.statistic import STATISTICS
 from bankllm.training.language_model import task_scores
 from bankllm.vectors.embedder import Embedder
@@ -132,11 +137,49 @@ def recall(embedder: Embedder) -> None:
         print(f"{len(some)} questions {name}: {right} right, {sum(hit is None for _, hit in some)} without an answer")
 
 
+THRESHOLDS = [number / 20 for number in range(20)]
+
+
+def routing(adapter: Path) -> None:
+    """Print the exactly right calls by threshold and by phenomenon."""
+    names = ("understand_rules", "understand_free", "understand_routed")
+    tables = [list(read_table(adapter / "raw" / f"{name}.csv.gz", name)) for name in names]
+    rules_right, model_right, routed = (
+        np.array([row["actual"] == row["predicted"] for row in rows]) for rows in tables
+    )
+    is_clear = np.array([row["reader"] == "rules" for row in tables[2]])
+    trusted = np.array([row["valid"] == row["copies"] == "yes" for row in tables[1]])
+    confidence = np.array([float(row["confidence"]) for row in tables[1]])
+
+    def chosen(threshold: float) -> np.ndarray:
+        return np.where(~is_clear & trusted & (confidence >= threshold), model_right, rules_right)
+
+    print(f"read by rules only: {is_clear.mean():.3f}, of these right: {rules_right[is_clear].mean():.3f}")
+    for threshold in THRESHOLDS:
+        asked = (~is_clear & trusted & (confidence >= threshold)).mean()
+        print(f"  threshold {threshold:.2f}: by the model {asked:.3f}, right {chosen(threshold).mean():.3f}")
+    halves = [np.arange(len(is_clear)) % 2 == half for half in (0, 1)]
+    found = np.concatenate(
+        [chosen(max(THRESHOLDS, key=lambda one: chosen(one)[half].mean()))[~half] for half in halves]
+    )
+    print(f"threshold chosen on one half, measured on the other, both ways: {found.mean():.3f}")
+    either = rules_right | model_right
+    print(f"{'':30}{'n':>5}{'rules':>8}{'model':>8}{'routed':>8}{'either':>8}")
+    phenomena = [row["phenomena"].split("|") for row in tables[0]]
+    for name, count in [("all", len(phenomena)), *Counter(one for some in phenomena for one in some).most_common()]:
+        rows = np.array([name == "all" or name in some for some in phenomena])
+        shares = (f"{right[rows].mean():8.3f}" for right in (rules_right, model_right, routed, either))
+        print(f"{name:30}{count:5}{''.join(shares)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--articles", action="store_true")
+    parser.add_argument("--routing", type=Path, metavar="ADAPTER")
     arguments = parser.parse_args()
+    if arguments.routing:
+        return routing(arguments.routing)
     embedder = Embedder()
     if arguments.train:
         return train(embedder)
