@@ -204,10 +204,10 @@ class Understanding:
         if decision.intent == LATE_CARD and decision.confidence >= CLEAR:
             return [{"tool": "card_status"}]  # and not a new card
         names = self._names(pending.customer_id)
-        found, is_clear = self._by_rules(pending.message, messages, encode, day, names)
-        if self.model is not None and not is_clear:
+        found, unclear = self._by_rules(messages, encode, day, names)
+        if self.model is not None and unclear:
             try:
-                found, pending.understood_by = self.model.calls(messages), self.model.name
+                found, pending.understood_by = self.model.calls(unclear), self.model.name
             except GenerationFailed as failure:
                 pending.understanding_fallback = failure.reason
         if found or decision.alternatives:
@@ -215,15 +215,15 @@ class Understanding:
         return rules.read(tool_of(decision.intent), messages, self._head.ordinary, day, names)
 
     def _by_rules(
-        self, message: str, messages: Sequence[str], encode: Encode, day: date, names: Sequence[str]
-    ) -> tuple[list[Call], bool]:
-        """Return the calls that rules propose, and whether no model needs to read the message."""
+        self, messages: Sequence[str], encode: Encode, day: date, names: Sequence[str]
+    ) -> tuple[list[Call], Sequence[str]]:
+        """Return the calls that rules propose, and the messages that a model should read; none if rules are sure."""
 
         def embed(texts: Sequence[str]) -> np.ndarray:
             return np.stack([each.vector for each in encode(texts)])
 
         found: list[Call] = []
-        said = messages[-1:]
+        said, message = messages[-1:], messages[-1]
         if self._fits:
             found = rules.propose(said, self._head, embed, day, names)
             polite = [call["tool"] for call in found] == ["small_talk"] and not asks(message)
@@ -231,10 +231,11 @@ class Understanding:
                 said = messages
                 found = rules.propose(said, self._head, embed, day, names)
         if WANTS_PERSON.search(message) and {call["tool"] for call in found} <= {"knowledge", "small_talk"}:
-            return [{"tool": "human_agent"}], True
+            return [{"tool": "human_agent"}], ()
         if self.model is None or not found:
-            return found, self.model is None
-        return found, not needs_model(found, self._head.probabilities([said], embed)[0].max(), message)
+            return found, messages
+        unclear = needs_model(found, self._head.probabilities([said], embed)[0].max(), message)
+        return found, said if unclear else ()
 
     def _in_context(self, pending: PendingChat, turns: Sequence[Message], encode: Encode) -> tuple[Decision, str]:
         """Classify an unclear message together with the turn before it; return the clearer decision, and its text."""
