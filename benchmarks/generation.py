@@ -2,9 +2,10 @@
 
     python benchmarks/generation.py adapters/mine [--streams 1 4 16 64] [--only "openvino F16"] [--rows 64]
 
-Each engine runs in a process of its own. *word* prompts of TellerChat's test set are answered in at most `--tokens`
-tokens. Memory is the peak of the process. The last columns compare *understand* with and without the JSON Schema, with
-16 requests at once. transformers answers one request after the other, so it is asked 4 at most.
+Each engine runs in a process of its own. Prompts of TellerChat's test set are answered in at most `--tokens` tokens.
+First token, following tokens and the whole answer are medians of requests one at a time. Memory is the peak of the
+process. The last columns compare *understand* with and without the JSON Schema, with 16 requests at once. transformers
+answers one request after the other, so it is asked 4 at most.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,6 +38,8 @@ OPENVINO: dict[str, dict[str, Any]] = {
 }
 ENGINES = [*OPENVINO, "transformers"]
 CONSTRAINED = 16
+ALONE = 12
+"""Requests of each task that are answered one after the other."""
 
 
 def opened(name: str, adapter: Path) -> GenerationEngine:
@@ -50,26 +54,29 @@ def measure(name: str, adapter: Path, streams: list[int], rows: int, tokens: int
     engine = opened(name, adapter)
     found = {"load s": time.perf_counter() - began}
     found["loaded MiB"] = _peak()
-    words = [GenerationRequest(task_of(one)[0], tokens) for one in subset(load(Word, "test"), rows)]
-    firsts, following = [], []
-    for request in words[:8]:
-        began = time.perf_counter()
-        (stream,) = engine.generate([request])
-        pieces = iter(stream)
-        next(pieces)
-        firsts.append(time.perf_counter() - began)
-        before = len(stream.token_ids)
-        for _ in pieces:
-            pass
-        following.append((time.perf_counter() - began - firsts[-1]) / max(1, len(stream.token_ids) - before))
-    found |= {"first ms": 1000 * median(firsts), "token ms": 1000 * median(following)}
+    tasks = {"understand": subset(load(Understand, "test"), rows), "word": subset(load(Word, "test"), rows)}
+    asked = {task: [GenerationRequest(task_of(one)[0], tokens) for one in some] for task, some in tasks.items()}
+    for task, requests in asked.items():
+        firsts, following, wholes = [], [], []
+        for request in requests[:ALONE]:
+            began = time.perf_counter()
+            (stream,) = engine.generate([request])
+            pieces = iter(stream)
+            next(pieces)
+            firsts.append(time.perf_counter() - began)
+            before = len(stream.token_ids)
+            for _ in pieces:
+                pass
+            wholes.append(time.perf_counter() - began)
+            following.append((wholes[-1] - firsts[-1]) / max(1, len(stream.token_ids) - before))
+        times = {"first ms": firsts, "token ms": following, "whole ms": wholes}
+        found |= {f"{task}: {title}": 1000 * median(values) for title, values in times.items()}
     for count in streams:
         if count <= (4 if isinstance(engine, TransformersEngine) else rows):
-            found[f"tokens/s at {count}"] = _rate(engine, words, count)
+            found[f"tokens/s at {count}"] = _rate(engine, asked["word"], count)
     if not isinstance(engine, TransformersEngine):
-        messages = [task_of(one)[0] for one in subset(load(Understand, "test"), rows)]
         for title, schema in (("free", None), ("constrained", calls_schema())):
-            requests = [GenerationRequest(message, tokens, schema) for message in messages]
+            requests = [replace(request, schema=schema) for request in asked["understand"]]
             found[f"{title} tokens/s"] = _rate(engine, requests, min(CONSTRAINED, rows))
     engine.close()
     return {**found, "peak MiB": _peak()}
