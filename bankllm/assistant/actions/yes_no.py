@@ -1,11 +1,14 @@
-"""What counts as a yes and as a no to a proposal: closed lists of whole messages in 16 languages. No model decides it.
+"""What counts as a yes and as a no to a proposal: closed lists of words in 16 languages. No model decides it.
 
-A message is compared without regard to case, punctuation and spaces. Anything else, and anything with a question mark,
-is neither: "yes, but make it £20" confirms nothing.
+Each word of the message must be listed: `yes` or `no`, and words that change nothing `beside` it; words that may also
+only acknowledge what was said ("ok") are a yes `alone`. Case, punctuation and repeated spaces do not count. A message
+with any other word or with a question mark is neither: "yes, but make it £20" confirms nothing.
 """
 
 import json
+import re
 import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from bankllm.assistant.bank.knowledge import DATA
@@ -15,11 +18,11 @@ LONGEST = 60
 
 
 def is_yes(message: str) -> bool:
-    return _plain(message) in _listed("yes")
+    return _listed("yes").fullmatch(_plain(message)) is not None
 
 
 def is_no(message: str) -> bool:
-    return _plain(message) in _listed("no")
+    return _listed("no").fullmatch(_plain(message)) is not None
 
 
 def _plain(message: str) -> str:
@@ -27,11 +30,23 @@ def _plain(message: str) -> str:
     text = unicodedata.normalize("NFKC", message[: LONGEST + 1]).casefold()
     if len(message) > LONGEST or "?" in text or "؟" in text:
         return ""
-    spaced = " ".join(text.split())
-    return "".join(letter for letter in spaced if unicodedata.category(letter)[0] not in "CP").strip()
+    letters = "".join(letter for letter in text if letter.isspace() or unicodedata.category(letter)[0] not in "CP")
+    return " ".join(letters.split())
 
 
 @cache
-def _listed(answer: str) -> frozenset[str]:
+def _listed(answer: str) -> re.Pattern[str]:
     by_language = json.loads((DATA / "yes_no.json").read_text(encoding="utf-8"))
-    return frozenset(_plain(words) for answers in by_language.values() for words in answers[answer])
+    return re.compile("|".join(_forms(words, answer) for words in by_language.values()))
+
+
+def _forms(words: Mapping[str, Sequence[str]], answer: str) -> str:
+    """Return a regular expression for the answer in one language, beside words that change nothing."""
+    said = _any(words[answer])
+    beside = _any([*words[answer], *words.get("beside", ()), *words.get(f"beside_{answer}", ())])
+    alone = words.get("alone", ()) if answer == "yes" else ()
+    return rf"(?:{beside} )*{said}(?: {beside})*" + "".join(f"|{re.escape(_plain(one))}" for one in alone)
+
+
+def _any(phrases: Iterable[str]) -> str:
+    return f"(?:{'|'.join(re.escape(_plain(phrase)) for phrase in phrases)})"
