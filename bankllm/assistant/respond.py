@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from bankllm.assistant.actions.answers import proposed
+from bankllm.assistant.actions.plans import HELD
 from bankllm.assistant.actions.proposals import PLANS, ActionDesk
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.decision import ask_back
 from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, Request
 from bankllm.assistant.turn import CallResult, PendingChat
-from bankllm.assistant.understand import Item
+from bankllm.assistant.waiting import Item
 from bankllm.assistant.wording.responder import Reply, Responder
 from bankllm.vectors.rows import Match
 
@@ -16,6 +17,8 @@ BETWEEN = "\n\n"
 """Between two parts of a reply."""
 ONE_AT_A_TIME = "I ask about one thing at a time. Once this is settled, tell me again about the rest."
 WITHDRAWN = "I have not done this: {}. Tell me what you would like instead."
+UNASKED = ("knowledge", "small_talk")
+"""Tools that answer another question than a correction such as "no, the other one"."""
 SHOWN = {"action_id", "text", "digest", "expires_at", "tool", "arguments"}
 Part = tuple[Request, Facts]
 
@@ -29,9 +32,9 @@ def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Matc
     asking = [item for item in items if _asks(item)]
     later = [Facts(ONE_AT_A_TIME)] if asking[1:] else []
     if pending.withdrawn and not any(not isinstance(item, Facts) and item.tool in PLANS for item in asking):
-        asks = "?" in pending.message  # an article for "no, the other one" answers another question
-        items = [item for item in pending.items if asks or isinstance(item, Facts) or item.tool != "knowledge"]
-        later = [Facts(WITHDRAWN.format(pending.withdrawn))]
+        asks = "?" in pending.message
+        items = [one for one in pending.items if asks or isinstance(one, Facts) or one.tool not in UNASKED]
+        later = [Facts(WITHDRAWN.format(pending.withdrawn.text))]
     parts: list[Part] = []
     for item in [*(item for item in items if not _asks(item)), *asking[:1], *later]:
         call = item if isinstance(item, ReadyCall) else ReadyCall("")
@@ -71,6 +74,8 @@ def _asks(item: Item) -> bool:
 
 def _facts(item: Item, request: Request, bank: Bank, desk: ActionDesk | None, pending: PendingChat) -> Facts:
     if isinstance(item, Question):
+        if item.tool == "transfer" and desk and desk.holds_payments(pending.customer_id):
+            return Facts(HELD)
         pending.question = item
         return Facts(item.text)
     if isinstance(item, Facts):

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bankllm.assistant.actions.proposals import Proposal
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.decision import Decision
 from bankllm.assistant.facts import Facts, Question, ReadyCall
@@ -138,8 +139,8 @@ class PendingChat:
     unavailable: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     reply: Reply | None = None
-    withdrawn: str = ""
-    """Text of the action that this message cancelled, because it is neither a yes nor a no."""
+    withdrawn: Proposal | None = None
+    """The action that this message cancelled, because it is neither a yes nor a no."""
     _stages: dict[str, float] = field(default_factory=dict)
     _last: float = 0.0
 

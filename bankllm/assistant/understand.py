@@ -15,7 +15,7 @@ import numpy as np
 from cachetools import TTLCache
 
 from bankllm.assistant.actions.answers import answered as decide_action
-from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk
+from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk, Proposal
 from bankllm.assistant.actions.yes_no import is_no, is_yes
 from bankllm.assistant.articles import LIKELY, ArticleSearch
 from bankllm.assistant.bank.ledger import Bank
@@ -37,6 +37,7 @@ from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead
+from bankllm.assistant.waiting import Item, answer_and_ask, corrected, only_asks, other_option
 from bankllm.assistant.wording.generating import GenerationFailed
 from bankllm.errors import LedgerError, ModelError
 from bankllm.model.artifact import ClassifierConfig
@@ -61,7 +62,6 @@ UNKNOWN = Facts(
 )
 CONFIRM_ELSEWHERE = "I cannot confirm or cancel anything here. Nothing was done. Please answer in the bank's own chat."
 Encode = Callable[[Sequence[str]], list[Encoded]]
-Item = ReadyCall | Question | Facts
 
 
 class Understanding:
@@ -93,23 +93,36 @@ class Understanding:
         """Return what to answer, in this order; empty if the message is not understood.
 
         Sets `pending.decision`, `pending.kept` of what is not stored, and `pending.withdrawn`: a message that is no yes
-        and no no cancels what waits for one, so that a later yes never means what the customer has corrected.
+        and no no cancels what waits for one, so that a later yes never means what the customer has corrected. If it
+        only asks something, the same action is proposed again.
         """
-        turns, (encoded,) = pending.turns, encode([pending.message])
+        (encoded,) = encode([pending.message])
         pending.decision = decide(encoded.probabilities, self._artifact)
         if cared := self._care(pending.message, encoded.vector):
             pending.decision, pending.kept = Decision(cared.intent), False
             self._withdraw(pending)
+            if cared.holds_payments and self._desk:
+                self._desk.hold_payments(pending.customer_id)
             return [Facts(cared.text, sources=cared.sources)]
         if not (is_yes(pending.message) or is_no(pending.message)):
             pending.withdrawn = pending.withdrawn or self._withdraw(pending)  # a second try finds nothing that waits
+        items = self._understood(pending, encode)
+        if pending.withdrawn and only_asks(pending.withdrawn, pending.message, items):
+            withdrawn, pending.withdrawn = pending.withdrawn, None
+            return answer_and_ask(withdrawn, pending.message, items)
+        return [] if items == [UNKNOWN] and pending.decision.alternatives else items
+
+    def _understood(self, pending: PendingChat, encode: Encode) -> list[Item]:
+        turns, withdrawn = pending.turns, pending.withdrawn
         day, asked = today(self._settings), pending.message
         question = Question(**json.loads(turns[0].question)) if turns and turns[0].question else None
-        call = question and answered(question, pending.message, day)
-        if call:
-            calls: Sequence[Call] = [call]
-        elif question and question.slot == "card" and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
+        call = answered(question, pending.message, day) if question else None
+        call = call or (other_option(pending.message, turns, day) if withdrawn else None)
+        calls: Sequence[Call]
+        if question and question.slot == "card" and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
             calls = [{"tool": question.tool, **question.call, "card": option} for option in question.options]
+        elif call:
+            calls = [call]
         elif question and is_yes(pending.message):
             return [question]  # the yes is no answer to it, and not to what was proposed before it
         else:
@@ -118,16 +131,17 @@ class Understanding:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
             pending.decision, asked = self._in_context(pending, turns, encode)
             calls = self._calls(pending, turns, encode, day)
-            if pending.withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
+            if withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
                 return []  # “actually cancel that” means what was proposed, and no other transfer
             view = partial(self._view, pending.customer_id)
+            calls = corrected(calls, withdrawn, pending.message, view, day) if withdrawn else calls
             if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
         if question and question.tool in PLANS and unsaid and not asks(pending.message):
             return [question]  # what was said is no other wish, and no answer either
-        return [] if items == [UNKNOWN] and pending.decision.alternatives else items
+        return items
 
     def _resolved(
         self, calls: Sequence[Call], pending: PendingChat, asked: str, encode: Encode, day: date, said: str
@@ -168,17 +182,17 @@ class Understanding:
         except ModelError:
             return None
 
-    def _withdraw(self, pending: PendingChat) -> str:
-        """Cancel what waits for a yes, and return its text; empty if nothing waits."""
+    def _withdraw(self, pending: PendingChat) -> Proposal | None:
+        """Cancel what waits for a yes, and return it."""
         if not (self._desk and pending.continues) or pending.rights == "read":
-            return ""
+            return None
         waiting = self._desk.pending(pending.customer_id, pending.conversation_id)
         if waiting is None:
-            return ""
+            return None
         try:
-            return self._desk.cancel(waiting.customer_id, waiting.action_id, waiting.digest).text
+            return self._desk.cancel(waiting.customer_id, waiting.action_id, waiting.digest)
         except ActionClosed:  # it was confirmed or expired in the meantime
-            return ""
+            return None
 
     def _decided(self, pending: PendingChat) -> Facts | None:
         """Confirm or cancel what was proposed, if the message is a yes or a no."""

@@ -286,13 +286,24 @@ def test_an_action_is_asked_about_proposed_and_done_once(engine: ChatEngine) -> 
     assert balance() == before - 5000
 
 
-@pytest.mark.parametrize("between", ["no wait, the other way round", "actually cancel that", "my balance?", "🤔"])
+@pytest.mark.parametrize("between", ["no wait, the other way round", "actually cancel that", "that is wrong", "🤔"])
 def test_a_yes_after_another_message_books_nothing(engine: ChatEngine, between: str) -> None:
     accounts = engine.bank.accounts("CUST001")
     assert engine.chat("move £200 from savings to current", "CUST001", "talk").pending_action is not None
     assert "I have not done this" in engine.chat(between, "CUST001", "talk").reply
     assert "nothing was done" in engine.chat("yes", "CUST001", "talk").reply
     assert engine.bank.accounts("CUST001") == accounts
+
+
+def test_after_a_question_the_same_action_is_proposed_again(engine: ChatEngine) -> None:
+    first = engine.chat("move £200 from savings to current", "CUST001", "talk").pending_action
+    reply = engine.chat("what is my balance?", "CUST001", "talk")
+    assert first is not None
+    assert reply.pending_action is not None
+    assert [call.tool for call in reply.calls] == ["balance", "transfer"]
+    assert reply.reply.endswith(f"{first['text']}. Shall I do that? Answer yes or no within ten minutes.")
+    assert reply.pending_action["digest"] == first["digest"]
+    assert engine.chat("sure, go for it", "CUST001", "talk").reply.startswith(f"Done: {first['text']}")
 
 
 def test_a_customer_in_distress_gets_a_person_and_what_waited_is_withdrawn(engine: ChatEngine) -> None:

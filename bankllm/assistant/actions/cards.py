@@ -3,6 +3,7 @@
 import secrets
 
 from bankllm.assistant.actions.plans import (
+    HELD,
     ActionRefused,
     Applied,
     Apply,
@@ -76,6 +77,8 @@ def plan_set_limit(now: Situation, wanted: Wanted) -> Plan:
         raise ActionRefused(f"A limit can be at most {most} a day.")
     if amount == card.limit_minor:
         raise ActionRefused(f"The limit of your {_named(card)} is that already.")
+    if now.held and amount > card.limit_minor:
+        raise ActionRefused(HELD)
     old, new = (format_money(minor, card.currency) for minor in (card.limit_minor, amount))
     arguments = {"card_id": card.card_id, "amount_minor": amount, "currency": card.currency}
     text = f"Set the limit of your {_named(card)} to {new} a day, instead of {old}"

@@ -22,6 +22,14 @@ Apply = Callable[[str], Applied]
 """Changes the ledger in the caller's transaction; called with the action's id."""
 
 
+HELD = (
+    "I send no money to others for now: you told us about something that looks like a scam, and a payment cannot be "
+    "called back. Please send nothing, however urgent they say it is, and hang up if somebody tells you what to do. We "
+    "never ask you to move money to a “safe account”. If this is about something else, say “person”: somebody in our "
+    "fraud team looks at it with you."
+)
+
+
 class ActionRefused(UsageError):
     """The action is not possible. The message is written for the customer."""
 
@@ -41,6 +49,8 @@ class Situation:
     """The day from which the customer's dates count, and on which is booked."""
     midnight: float
     """When the system's day began, in seconds since 1970; limits per day count from then."""
+    held: bool = False
+    """Whether the customer's payments are held, see `ActionDesk.hold_payments`."""
 
 
 class Plan(NamedTuple):

@@ -39,6 +39,8 @@ State = Literal["proposed", "booked", "cancelled", "expired", "replaced", "refus
 LIFETIME_S = 600
 CLOCK_ERROR_S = 5.0
 """How far a clock may be set back before a proposal of its future counts as expired."""
+HOLD_S = 24 * 3600
+"""How long payments are held."""
 LISTED = 50
 """How many of a customer's latest proposals are listed."""
 PLANS: dict[str, Callable[[Situation, Wanted], Plan]] = {
@@ -68,6 +70,7 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS actions_of_customer ON actions (customer_id, conversation_id)",
     """CREATE UNIQUE INDEX IF NOT EXISTS actions_waiting ON actions (customer_id, conversation_id)
         WHERE state = 'proposed'""",
+    "CREATE TABLE IF NOT EXISTS payment_holds (customer_id TEXT PRIMARY KEY, expires_at REAL NOT NULL)",
     """CREATE TRIGGER IF NOT EXISTS actions_end BEFORE UPDATE ON actions WHEN OLD.state <> 'proposed' BEGIN
         SELECT RAISE(ABORT, 'an action that was decided is never changed');
     END""",
@@ -198,6 +201,21 @@ class ActionDesk:
         """Cancel a proposal and return it; a second call has no effect. Raises `UnknownAction`, `ActionClosed`."""
         return self._end(customer_id, action_id, digest, "cancelled")
 
+    def hold_payments(self, customer_id: str) -> None:
+        """Refuse transfers to others and higher limits for `HOLD_S`: the customer may be paying under a scam.
+
+        This holds in all conversations of the customer and all processes, and for what was proposed before.
+        """
+        now = self._clock.latest()
+        with audit.writing(self._bank) as db:
+            db.execute("DELETE FROM payment_holds WHERE expires_at <= ?", (now,))
+            db.execute("INSERT OR REPLACE INTO payment_holds VALUES (?, ?)", (customer_id, now + HOLD_S))
+            audit.append(db, self._key, "payments_held", customer_id=customer_id)
+
+    def holds_payments(self, customer_id: str) -> bool:
+        with self._bank.reading() as db:
+            return _is_held(db, customer_id, self._clock.latest())
+
     def _end(self, customer_id: str, action_id: str, digest: str, wanted: State) -> Proposal:
         now, entry = self._clock.latest(), None
         with audit.writing(self._bank) as db:
@@ -238,7 +256,9 @@ class ActionDesk:
             raise ActionRefused(" ".join(call.unread))
         midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
         day = today(self.settings)
-        return PLANS[call.tool](Situation(self._bank, db, customer_id, conversation_id, day, midnight), call.arguments)
+        held = _is_held(db, customer_id, now)
+        situation = Situation(self._bank, db, customer_id, conversation_id, day, midnight, held)
+        return PLANS[call.tool](situation, call.arguments)
 
     def _decide(self, db: sqlite3.Connection, proposal: Proposal, now: float, entry: int | None = None) -> None:
         """Store the new state of a proposal, and log it."""
@@ -260,6 +280,11 @@ def select(db: sqlite3.Connection, condition: str = "true", *values: str, limit:
     sql = f"SELECT {_COLUMNS} FROM actions WHERE {condition} ORDER BY number DESC LIMIT {limit}"
     rows = [dict(zip(_STORED, row, strict=True)) for row in db.execute(sql, values)]
     return [Proposal(**row | {"arguments": json.loads(row["arguments"])}) for row in rows]
+
+
+def _is_held(db: sqlite3.Connection, customer_id: str, now: float) -> bool:
+    held = "SELECT 1 FROM payment_holds WHERE customer_id = ? AND expires_at > ?"
+    return db.execute(held, (customer_id, now)).fetchone() is not None
 
 
 def _check_unsent(last: Sequence[Proposal], day: date) -> None:

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from bankllm.assistant.actions.plans import (
+    HELD,
     ActionRefused,
     Applied,
     Plan,
@@ -41,6 +42,8 @@ WAITING = """
 
 
 def plan_transfer(now: Situation, wanted: Wanted) -> Plan:
+    if now.held and not wanted.get("to_account_id"):
+        raise ActionRefused(HELD)
     accounts, amount = now.bank.accounts(now.customer_id), read_amount(wanted)
     target = _target(now, wanted, accounts)
     source = _source(wanted, accounts)

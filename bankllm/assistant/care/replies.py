@@ -20,6 +20,8 @@ class CareReply:
     """`knowledge:<article>` with the next steps; empty where an article would be out of place."""
     intent: str = "human_agent"
     """What the reply and the metrics show: a person takes over. They never show the kind of distress."""
+    holds_payments: bool = False
+    """Whether the customer may be about to pay a criminal."""
 
 
 def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, str] | None = None) -> CareReply | None:
@@ -34,7 +36,8 @@ def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, st
     reply = texts()[kind]
     helpline = (helplines or {}).get(kind)
     parts = [reply["text"], *([reply["helpline"].format(helpline=helpline)] if helpline else []), reply["person"]]
-    return CareReply(" ".join(parts), tuple(f"knowledge:{article}" for article in reply["articles"]))
+    sources = tuple(f"knowledge:{article}" for article in reply["articles"])
+    return CareReply(" ".join(parts), sources, holds_payments=reply.get("holds_payments", False))
 
 
 def care_offer(message: str, vector: np.ndarray) -> str:

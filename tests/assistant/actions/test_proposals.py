@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bankllm.assistant.actions.plans import ActionRefused
-from bankllm.assistant.actions.proposals import LIFETIME_S, ActionClosed, ActionDesk, Proposal, UnknownAction
+from bankllm.assistant.actions.proposals import HOLD_S, LIFETIME_S, ActionClosed, ActionDesk, Proposal, UnknownAction
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.bank.ledger import UnknownCustomer
 from bankllm.assistant.facts import ReadyCall
@@ -263,6 +263,29 @@ def test_it_is_planned_again_at_the_booking(change: str, desk: ActionDesk, bank:
     with pytest.raises(ActionClosed, match=r"was not possible|digest"):
         confirm(desk, made)
     assert state_of(bank) == before
+
+
+def test_held_payments_are_refused_everywhere_for_a_day(
+    desk: ActionDesk, bank: SQLiteBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by another worker, in another conversation, and if they were proposed before."""
+    made, other, before = propose(desk), ActionDesk(bank, desk.settings), state_of(bank)
+    desk.hold_payments(ME)
+    with pytest.raises(ActionClosed, match="looks like a scam"):
+        other.confirm(ME, made.action_id, made.digest)
+    for arguments in (FIFTY, {}):
+        with pytest.raises(ActionRefused, match=r"looks like a scam.*person.*Nothing was done"):
+            other.propose(ME, "another talk", ReadyCall("transfer", arguments))
+    with pytest.raises(ActionRefused, match="looks like a scam"):
+        propose(desk, "set_limit", card_id="CARD00301", amount_minor=900_000)
+    assert state_of(bank) == before
+    assert propose(desk, from_account_id=CURRENT, to_account_id=SAVINGS, amount_minor=5000).state == "proposed"
+    assert propose(desk, "freeze_card", card_id="CARD00301").state == "proposed"
+    assert other.propose("CUST004", TALK, ReadyCall("transfer", {"amount_minor": 1, "payee_id": "PAY00401"}))
+    later = time.time() + HOLD_S + 1
+    monkeypatch.setattr("time.time", lambda: later)
+    assert not other.holds_payments(ME)
+    assert propose(desk).state == "proposed"
 
 
 def race(calls: list[Callable[[], Proposal]]) -> list[str]:

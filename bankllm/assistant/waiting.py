@@ -1,0 +1,82 @@
+"""What a message that is no yes and no no means for the action that waited for one, which the message has cancelled.
+
+After a question the action is proposed again at the end of the reply, so that a yes means what was shown last. After a
+correction it gives the details that were not corrected.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import date
+
+from bankllm.assistant.actions.proposals import PLANS, Proposal
+from bankllm.assistant.bank.ledger import format_money
+from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.facts import Facts, Question, ReadyCall
+from bankllm.assistant.followups import asks, stands_alone
+from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.readers import CustomerView, by_label
+from bankllm.assistant.understanding.resolve import answered
+from bankllm.vectors.namespaces import Message
+
+Item = ReadyCall | Question | Facts
+P = patterns("waiting")
+PROTECTS = frozenset(("freeze_card", "report_card"))
+"""Tools whose action is proposed again after any message without another wish: a stolen card must not stay active."""
+UNANSWERED = Facts("This is exactly what I would do. I have no other answer to what you wrote.")
+
+
+def only_asks(waited: Proposal, message: str, items: Sequence[Item]) -> bool:
+    """Whether the message, read as `items`, corrects nothing and wishes nothing else."""
+    if P["corrects"].search(message) or any(_is_another_wish(item) for item in items):
+        return False
+    return waited.tool in PROTECTS or asks(message) or P["asks"].search(message) is not None
+
+
+def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> list[Item]:
+    """Return what answers the message, and the action.
+
+    An article is no answer to a question about the action ("does it cost anything?").
+    """
+    whole = stands_alone(message)
+    told = [item for item in items if isinstance(item, Facts) or _is_told(item, whole)]
+    return [*(told or [UNANSWERED]), ReadyCall(waited.tool, waited.arguments)]
+
+
+def other_option(message: str, turns: Sequence[Message], today: date) -> Call | None:
+    """Return the call with the other one of two options that the turn before the proposal asked about."""
+    if not P["other"].search(message) or len(turns) < 2 or not turns[1].question:
+        return None
+    question = Question(**json.loads(turns[1].question))
+    return answered(question, f"not {turns[0].user_message}", today) if len(question.options) == 2 else None
+
+
+def corrected(
+    calls: Sequence[Call], waited: Proposal, message: str, view: Callable[[], CustomerView], today: date
+) -> Sequence[Call]:
+    """Return a transfer that names only what changes, with the other details of the one that waited."""
+    if waited.tool != "transfer" or [call["tool"] for call in calls] != ["transfer"]:
+        return calls
+    said = {name: words for name, words in calls[0].items() if name == "tool" or words in message}
+    if {"amount", "to"} <= said.keys():
+        return calls  # another order
+    kept, customer = waited.arguments, view()
+    labels = {payee.payee_id: label for label, payee in by_label(customer.payees).items()}
+    labels |= {account.account_id: label for label, account in by_label(customer.accounts).items()}
+    words = {
+        "amount": format_money(kept["amount_minor"], kept["currency"]),
+        "to": labels[kept.get("payee_id") or kept["to_account_id"]],
+        "from": labels[kept["from_account_id"]],
+        **({"date": kept["date"]} if kept["date"] != today.isoformat() else {}),
+        **({"reference": kept["reference"]} if "reference" in kept else {}),
+    }
+    return [words | said]
+
+
+def _is_another_wish(item: Item) -> bool:
+    return isinstance(item, Question) or (isinstance(item, ReadyCall) and item.tool in (*PLANS, "human_agent"))
+
+
+def _is_told(item: Item, whole: bool) -> bool:
+    if not isinstance(item, ReadyCall) or item.tool == "small_talk":
+        return False
+    return item.tool != "knowledge" or (whole and item.arguments.get("sure", True))
