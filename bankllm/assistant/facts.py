@@ -5,7 +5,7 @@ text or lets a language model word the facts again.
 """
 
 from collections.abc import Callable, Mapping, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank
@@ -88,6 +88,23 @@ INTENT_TOOLS = {
 def tool_of(intent: str) -> str:
     """Return the name of the tool that answers an intent of the classifier: articles, if no other tool does."""
     return intent if intent in TOOLS else INTENT_TOOLS.get(intent, "knowledge")
+
+
+def either_way(tool: Tool) -> Tool:
+    """The tool, which adds what went the other way if it finds nothing of the merchant that the call names."""
+
+    def both(request: Request, bank: Bank) -> Facts:
+        facts, arguments = tool(request, bank), dict(request.call.arguments)
+        if "merchant" not in arguments or not facts.result or facts.result["count"]:
+            return facts
+        refunds = arguments.pop("kind", None)
+        arguments["direction"] = "in" if refunds or arguments.get("direction") != "in" else "out"
+        other = tool(replace(request, call=replace(request.call, arguments=arguments)), bank)
+        if not other.result or not other.result["count"]:
+            return facts
+        return replace(facts, text=f"{facts.text} {other.text}", lines=(*facts.lines, *other.lines))
+
+    return both
 
 
 def counted(rows: Sized, noun: str) -> str:

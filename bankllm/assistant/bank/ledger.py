@@ -98,6 +98,13 @@ class TransactionQuery:
     limit: int | None = None
     own_transfers: bool = True
     """Whether transfers between accounts of the customer count."""
+    kind: str | None = None
+    """See `Transaction.kind`."""
+
+    @property
+    def with_refunds_in(self) -> bool:
+        """Whether a refund is money in: money from a merchant. Otherwise it is less money out."""
+        return self.direction == "in" and bool(self.merchant or self.kind == "refund")
 
 
 LATEST = TransactionQuery(limit=5)
@@ -105,11 +112,11 @@ LATEST = TransactionQuery(limit=5)
 
 @dataclass(frozen=True)
 class Total:
-    """A sum in one currency; refunds are taken off money out, and are no money in."""
+    """A sum in one currency; refunds are taken off money out, and are money in from a named merchant only."""
 
     currency: str
     amount_minor: int
-    """Money out less refunds, or money in; positive."""
+    """Money out less refunds, or money in."""
     count: int
     """Number of payments, without refunds."""
     refunded_minor: int = 0

@@ -1,7 +1,7 @@
 """A sum: money out at a merchant, on a category, in a period, or money in; one sum per currency.
 
-Refunds are taken off money out, and are no money in. Transfers between own accounts are neither, unless the customer
-asks for them, about money into an account, or about a savings account.
+Refunds are taken off money out, and are money in from a named merchant only. Transfers between own accounts are
+neither, unless the customer asks for them, about money into an account, or about a savings account.
 """
 
 from collections import Counter
@@ -11,25 +11,27 @@ from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank, Total, Transaction, format_money
 from bankllm.assistant.bank.statement import Statement, counted, query_of, table
-from bankllm.assistant.facts import TOOLS, Facts, Request
+from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
 
 
 @TOOLS.register("spending")
+@either_way
 def look_up(request: Request, bank: Bank) -> Facts:
     query = query_of(request.call.arguments)
-    inward = query.direction == "in"
+    inward = query.direction == "in" or query.kind == "refund"
     kind = next((a.kind for a in bank.accounts(request.customer_id) if a.account_id == query.account_id), None)
     own = query.category == "own transfers" or kind == "savings" or (kind is not None and inward)
     query = replace(query, limit=None, order="newest", direction="in" if inward else None, own_transfers=own)
+    counted_in = query.with_refunds_in
     statement = Statement(bank, request.customer_id, query, request.call.arguments.get("currency"))
     # As `Bank.spending` counts.
-    rows = [row for row in statement.rows if inward == (row.amount_minor > 0 and row.kind != "refund")]
+    rows = [r for r in statement.rows if inward == (r.amount_minor > 0 and (counted_in or r.kind != "refund"))]
     totals = bank.spending(request.customer_id, query) or [Total(statement.currency, 0, 0)]
     result = {
         "direction": "in" if inward else "out",
         "totals": [asdict(total) for total in totals],
-        "by_month": sorted(_sums(rows, lambda row: row.booked[:7]), key=lambda each: each["name"]),
-        "by_category": _sums(rows, lambda row: row.category),
+        "by_month": sorted(_sums(rows, inward, lambda row: row.booked[:7]), key=lambda each: each["name"]),
+        "by_category": _sums(rows, inward, lambda row: row.category),
         **table(rows),
     }
     begins = [statement.begins] if statement.begins else []
@@ -45,17 +47,17 @@ def _text(total: Total, statement: Statement, inward: bool) -> str:
     paid = format_money(total.amount_minor + total.refunded_minor, total.currency)
     refunds, when = counted(total.refunds, "refund"), statement.period
     if not total.count and not total.refunds:
-        nothing = f"no money came in{statement.about('from')}" if inward else f"no payments{statement.about('to')}"
-        return f"I found {nothing}{when}."
+        wanted = "refunds" if statement.query.kind == "refund" else "money" if inward else "payments"
+        return f"I found no {wanted}{statement.about('from' if inward else 'to')}{when}."
     if inward:
-        text = f"You received {amount}{statement.about('from')}{when}, in {counted(total.count, 'payment')}."
+        text = f"You received {amount}{statement.about('from')}{when}, in {_entries(total)}."
     elif total.amount_minor < 0:
         text = f"You got back {amount} more than you paid{statement.about('at')}{when}."
     elif statement.query.merchant and not statement.is_shop:
         text = f"You paid {amount}{statement.about('to')}{when}, in {counted(total.count, 'payment')}."
     else:
         text = f"You spent {amount}{statement.about('at')}{when}, in {counted(total.count, 'payment')}."
-    if total.refunds:
+    if total.refunds and not inward:
         text += f" That is {paid} paid, less {refunded} from {refunds}."
     if total.pending:
         text += f" {format_money(total.pending_minor, total.currency)} of it is still pending."
@@ -70,8 +72,9 @@ def _lines(total: Total, statement: Statement, inward: bool) -> list[str]:
     if not (statement.query.merchant or statement.query.category):
         about = f" in total{about}"
     amount = format_money(total.amount_minor, total.currency)
-    lines = [f"{verb}{about}{statement.listed_period}: {amount} in {counted(total.count, 'payment')}"]
-    if total.refunds:
+    entries = _entries(total) if inward else counted(total.count, "payment")
+    lines = [f"{verb}{about}{statement.listed_period}: {amount} in {entries}"]
+    if total.refunds and not inward:
         refunded = format_money(total.refunded_minor, total.currency)
         lines.append(f"Refunds, already taken off: {refunded} in {counted(total.refunds, 'refund')}")
     if total.pending:
@@ -80,12 +83,17 @@ def _lines(total: Total, statement: Statement, inward: bool) -> list[str]:
     return lines
 
 
-def _sums(rows: Sequence[Transaction], key: Callable[[Transaction], str]) -> list[dict[str, Any]]:
+def _entries(total: Total) -> str:
+    """`2 payments`, `1 refund`, or both."""
+    payments = [counted(total.count, "payment")] if total.count or not total.refunds else []
+    return " and ".join([*payments, *([counted(total.refunds, "refund")] if total.refunds else [])])
+
+
+def _sums(rows: Sequence[Transaction], inward: bool, key: Callable[[Transaction], str]) -> list[dict[str, Any]]:
     """Sums by name and currency in positive minor units, largest first."""
     sums = Counter[tuple[str, str]]()
     for row in rows:
-        outward = row.amount_minor < 0 or row.kind == "refund"
-        sums[key(row), row.currency] += -row.amount_minor if outward else row.amount_minor
+        sums[key(row), row.currency] += row.amount_minor if inward else -row.amount_minor
     return [
         {"name": name, "currency": currency, "amount_minor": minor} for (name, currency), minor in sums.most_common()
     ]

@@ -1,25 +1,49 @@
-"""Standing orders, direct debits and subscriptions, by the day on which they are due next."""
+"""Standing orders, direct debits and subscriptions, by the day on which they are due next, or all of a period."""
 
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import date
+from itertools import count
+
+from dateutil.relativedelta import relativedelta
 
 from bankllm.assistant.bank.ledger import Bank, StandingOrder, format_money
-from bankllm.assistant.bank.statement import counted, day
+from bankllm.assistant.bank.statement import counted, day, period
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
 
 @TOOLS.register("standing_orders")
 def look_up(request: Request, bank: Bank) -> Facts:
-    orders = bank.standing_orders(request.customer_id)
+    orders, days, when = list(bank.standing_orders(request.customer_id)), request.call.arguments, ""
     sources = tuple(f"ledger:{account}" for account in sorted({order.account_id for order in orders}))
+    if "date_to" in days:
+        when = f" due{period(days['date_from'], days['date_to'])}"
+        due = [one for order in orders for one in _until(order, days["date_to"]) if one.next_due >= days["date_from"]]
+        orders = sorted(due, key=lambda order: order.next_due)
     result = {"rows": [asdict(order) for order in orders]}
     if not orders:
-        text = "You have no standing orders, direct debits or subscriptions."
+        text = f"You have no standing orders, direct debits or subscriptions{when}."
         return Facts(text, (text,), sources, result=result)
-    payments = counted(len(orders), "regular payment")
-    listed = "\n".join(f"- {order.kind.replace('_', ' ').capitalize()}: {_order(order)}" for order in orders)
+    sums = Counter[str]()
+    for order in orders:
+        sums[order.currency] += order.amount_minor
+    total = " and ".join(format_money(minor, currency) for currency, minor in sums.items())
+    payments = counted(len(orders), "regular payment") + (f"{when}, {total} in all" if when else "")
+    money = [f"{order.name} {format_money(order.amount_minor, order.currency)}" for order in orders]
+    dated = [
+        f"{what} {'on' if when else 'monthly, next'} {day(o.next_due)}" for what, o in zip(money, orders, strict=True)
+    ]
+    kinds = (order.kind.replace("_", " ").capitalize() for order in orders)
+    listed = "\n".join(f"- {kind}: {line}" for kind, line in zip(kinds, dated, strict=True))
     text = f"You have {payments}, the next one first:\n{listed}"
-    return Facts(text, (f"{payments}: {'; '.join(map(_order, orders))}",), sources, result=result)
+    return Facts(text, (f"{payments}: {'; '.join(dated)}",), sources, result=result)
 
 
-def _order(order: StandingOrder) -> str:
-    return f"{order.name} {format_money(order.amount_minor, order.currency)} monthly, next {day(order.next_due)}"
+def _until(order: StandingOrder, last: str) -> Iterator[StandingOrder]:
+    """The order with each of its days up to the last one."""
+    for months in count():
+        due = date.fromisoformat(order.next_due) + relativedelta(months=months, day=order.day)
+        if due.isoformat() > last:
+            return
+        yield replace(order, next_due=due.isoformat())

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bankllm.assistant.bank.ledger import Bank, TransactionQuery
 from bankllm.assistant.bank.statement import MAX_ROWS, Statement, counted, line, query_of, table
-from bankllm.assistant.facts import TOOLS, Facts, Request
+from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
 from bankllm.assistant.followups import wanted_count, wants_one
 
 USUAL_COUNT = 5
@@ -16,14 +16,18 @@ NOUN = {
     None: ("transaction", "transactions"),
     "in": ("payment in", "payments in"),
     "out": ("payment out", "payments out"),
+    "refund": ("refund", "refunds"),
 }
-"""By direction: singular and plural."""
+"""By kind or direction: singular and plural."""
 
 
 @TOOLS.register("transactions")
+@either_way
 def look_up(request: Request, bank: Bank) -> Facts:
     query = query_of(request.call.arguments)
-    if query.order in ("largest", "smallest") and not query.direction:  # a salary or savings are no payment out
+    if (
+        query.order in ("largest", "smallest") and not query.direction and not query.kind
+    ):  # a salary or savings are no payment out
         outward = replace(query, direction="out", own_transfers=False)
         query = outward if bank.transactions(request.customer_id, replace(outward, limit=1)) else query
     usual = {name: getattr(query, name) for name in ("order", "limit", "direction", "own_transfers")}
@@ -32,7 +36,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     limit = min(query.limit or (1 if wants_one(request.message) else usual_count), MAX_ROWS)
     query = replace(query, limit=None if conditions else limit)
     statement = Statement(bank, request.customer_id, query, request.call.arguments.get("currency"))
-    found, rows, (noun, nouns) = len(statement.rows), statement.rows[:limit], NOUN[query.direction]
+    found, rows, (noun, nouns) = len(statement.rows), statement.rows[:limit], NOUN[query.kind or query.direction]
     at = "from" if query.direction == "in" else "at" if statement.is_shop else "to" if rows else "with"
     about, when = statement.about(at), statement.period if conditions else ""
     if not rows:

@@ -14,7 +14,7 @@ READS = frozenset(("balance", "spending", "transactions"))
 P = patterns("beyond")
 REPLIES: dict[str, str] = WORDS["beyond_replies"]
 SHOWS = frozenset(("account_details", "card_status"))
-_COMPUTED = ("sum", "except", "average", "left", "currency", "trip", "together")
+_COMPUTED = ("sum", "coming", "except", "average", "left", "currency", "trip", "together")
 
 
 def beyond(

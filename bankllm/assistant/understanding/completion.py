@@ -4,11 +4,13 @@ Only words of closed lists and names of the customer's own accounts are used.
 """
 
 import re
+from datetime import date
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
+from bankllm.assistant.understanding.slots import Slots
 
 P = patterns("patterns")
 COMPLETED = frozenset(("balance", "spending", "transactions"))
@@ -16,16 +18,22 @@ COMPLETED = frozenset(("balance", "spending", "transactions"))
 ACCOUNT = re.compile(rf"\b(?:{patterns('arguments')['account'].pattern})(?!\w)", re.IGNORECASE)
 
 
-def completed(call: Call, message: str, customer: CustomerView) -> Call:
+def completed(call: Call, message: str, customer: CustomerView, today: date) -> Call:
     """Return the only call of a message with what else the message says about it."""
     if call["tool"] == "report_card" and not P["stolen"].search(message) and not P["lost"].search(message):
         return {name: value for name, value in call.items() if name != "kind"}  # which of both was not said
+    if call["tool"] == "standing_orders" and P["coming"].search(message):
+        days = Slots(message, {}, today).periods()
+        return {**call, "period": days[0]} if days else call
     if call["tool"] not in COMPLETED:
         return call
-    added = {}
+    added: dict[str, str] = {}
+    if P["refunds"].search(message) and call["tool"] != "balance":
+        call = {name: words for name, words in call.items() if name != "direction"}
+        added |= {} if P["less_refunds"].search(message) else {"kind": "refund"}
     if account := _account(message, customer):
         added["account"] = account
-    if call["tool"] == "transactions" and "direction" not in call:
+    if call["tool"] == "transactions" and "direction" not in call and "kind" not in added:
         incoming, outgoing = P["income"].search(message), P["outgoing"].search(message)
         if bool(incoming) != bool(outgoing):
             added["direction"] = "in" if incoming else "out"

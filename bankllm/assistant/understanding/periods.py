@@ -72,6 +72,23 @@ def period(words: str, today: date) -> DayRange | None:
     return found and DayRange(found.date_from, min(found.date_to, today))
 
 
+def coming(words: str, today: date) -> DayRange | None:
+    """Return the days from today on that the words mean; without a year, the next ones.
+
+    Raises `UsageError` if they are over, and if they lie more than a year ahead.
+    """
+    text = re.sub(r"^(?:during|over|within|for|in|on|of|at) ", "", _plain(words))
+    if ahead := re.fullmatch(r"(?:the )?(?:next|coming) (\d{1,3}) (day|week|month)s?", text):
+        return DayRange(today, today + relativedelta(**{f"{ahead[2]}s": int(ahead[1])}))
+    found = _days(text, today, future=True) or _range(text, today) or _open(text, today)
+    if found and found.date_to < today and not re.search(YEAR, text):
+        first, last = (one and one + relativedelta(years=1) for one in found)
+        found = DayRange(first, last or found.date_to)
+    if found and not today <= found.date_to <= today + relativedelta(years=1):
+        raise UsageError(f"“{words}” ends on {found.date_to}. Expected a period in the coming year.")
+    return found and DayRange(max(found.date_from or today, today), found.date_to)
+
+
 def day(words: str, today: date, *, future: bool) -> date | None:
     """Return one day: the next such day for a transfer (`future`), else the latest one.
 

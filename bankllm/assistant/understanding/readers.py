@@ -66,10 +66,10 @@ class CustomerView:
         )
 
 
-def period(words: str, customer: CustomerView, today: date) -> Values:
+def period(words: str, customer: CustomerView, today: date, *, future: bool = False) -> Values:
     if P["since_payday"].fullmatch(words.strip()) and customer.payday:
         return {"date_from": customer.payday.isoformat(), "date_to": today.isoformat()}
-    found = _accepted(lambda: periods.period(words, today), "Which days do you mean?")
+    found = _accepted(lambda: (periods.coming if future else periods.period)(words, today), "Which days do you mean?")
     if found is None:
         raise Ask(f"Which days do you mean by {_quoted(words)}? For example: October, since 1 March, or 3 to 9 May.")
     first = {"date_from": found.date_from.isoformat()} if found.date_from else {}
@@ -140,6 +140,7 @@ def card(words: str | None, customer: CustomerView, usable: Sequence[str]) -> Va
         digits = re.search(r"\d{4}$", words.strip())
         names = {f"{_card_label(one)} {one.kind} {_account_name(one, customer)}": one for one in customer.cards}
         found = [one for one in customer.cards if digits and one.last4 == digits[0]]
+        found = found or [one for one in customer.cards if plain(one.name) == plain(words)]
         found = found or ([] if digits else [names[name] for name in fitting(words, names)])
     if len(found) > 1:
         found = [one for one in found if one.status in usable] or found

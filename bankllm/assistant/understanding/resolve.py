@@ -45,7 +45,7 @@ def resolve(
     customer wrote.
     """
     if len(calls) == 1 and message:
-        calls = [completed(calls[0], message, customer)]
+        calls = [completed(calls[0], message, customer, today)]
     ready: list[ReadyCall | Question] = []
     for call in [with_currency(call, message) for call in calls]:
         if (found := _ordered(call, calls, customer, today, message)) not in ready:
@@ -146,7 +146,7 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
     if words is None:
         raise Ask("How much do you want to transfer?" if tool == "transfer" else "What is the new limit?")
     read: dict[str, Callable[[], Values]] = {
-        "period": lambda: readers.period(words, customer, today),
+        "period": lambda: readers.period(words, customer, today, future=tool == "standing_orders"),
         "date": lambda: readers.day(words, today, future=acts),
         "amount": lambda: readers.amount(words, "amount_minor", customer, pays=acts),
         "minimum": lambda: readers.amount(words, "minimum_minor", customer, pays=acts),

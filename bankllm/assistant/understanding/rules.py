@@ -114,8 +114,12 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return "card_status"
     if tool == "knowledge" and P["stolen"].search(message) and R["card_order"].match(earlier):
         return "report_card"
+    if tool == "knowledge" and R["freeze"].match(message):
+        return "freeze_card"
     if tool in LOOK_UPS and R["cancel_transfer"].search(message):
         return "cancel_transfer"
+    if tool in LOOK_UPS - {"knowledge"} and R["coming"].search(message):
+        return "standing_orders"
     if tool not in LOOK_UPS or R["how_to"].search(message):
         return tool
     if tool == "knowledge" and R["transfer"].search(message):

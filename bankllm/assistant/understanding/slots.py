@@ -47,7 +47,7 @@ class Slots:
         readers: dict[str, Callable[[], list[str]]] = {
             "reference": lambda: self._take(self._known("reference")[:1]),
             "from": lambda: self._take(self._known("from")[:1]),
-            "period": lambda: self._take(self._periods(lambda words: periods.period(words, self.today))),
+            "period": self.periods,
             "date": lambda: self._take(self._days(future=tool == "transfer")),
             "limit": lambda: self._take([span for span in self._known("limit") if not self._is_name(span)][:1]),
             "order": lambda: [
@@ -80,6 +80,9 @@ class Slots:
         if "merchant" in wanted and not found["period"]:
             found["period"] = self._unread_period()
         return found
+
+    def periods(self) -> list[str]:
+        return self._take(self._periods(lambda words: periods.period(words, self.today)))
 
     def _unread_period(self) -> list[str]:
         """Find words that stand where a period stands and that no rule reads. The customer is asked what they mean."""

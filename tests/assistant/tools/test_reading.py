@@ -16,11 +16,12 @@ from bankllm.assistant.bank.ledger import format_money
 from bankllm.assistant.facts import TOOLS, Facts, ReadyCall, Request
 
 OCTOBER = {"date_from": "2026-10-01", "date_to": "2026-10-31"}
+YEAR = {"date_from": "2026-01-01", "date_to": "2026-11-29"}
 PERIODS: list[dict[str, str]] = [
     {},
     OCTOBER,
     {"date_from": "2026-10-31", "date_to": "2026-10-31"},
-    {"date_from": "2026-01-01", "date_to": "2026-11-29"},
+    YEAR,
     {"date_to": "2026-03-31"},
     {"date_from": "2026-11-20", "date_to": "2026-11-29"},
 ]
@@ -83,7 +84,8 @@ def test_a_sum_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
             own = about is not None and (about.kind == "savings" or direction == "in")
             own = own or arguments.get("category") == "own transfers"
             rows = [row for row in select(ledger, customer, arguments) if own or row[3] != "own_transfer"]
-            rows = [row for row in rows if (direction == "in") == (row[1] > 0 and row[3] != "refund")]
+            refunds = direction == "in" and "merchant" in arguments
+            rows = [row for row in rows if (direction == "in") == (row[1] > 0 and (row[3] != "refund" or refunds))]
             expected = {
                 currency: abs(sum(amount for _, amount, code, _ in rows if code == currency))
                 for currency in {row[2] for row in rows}
@@ -213,6 +215,57 @@ def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
             {"card_id": "CARD00102"},
             "Your card Mastercard Travel ending 6784: frozen since 16 November 2026, limit £500.00 a day.",
             "Debit card ending 6784: frozen since 16 November 2026",
+        ),
+        (
+            "spending",
+            "CUST009",
+            {"merchant": "Amazon", "direction": "in", **YEAR},
+            "You received $342.14 from Amazon from 1 January to 29 November 2026, in 7 refunds.",
+            "$342.14 in 7 refunds",
+        ),
+        (
+            "spending",
+            "CUST001",
+            {"kind": "refund", **YEAR},
+            "You received £217.34 from 1 January",
+            "£217.34 in 4 refunds",
+        ),
+        (
+            "transactions",
+            "CUST005",
+            {"kind": "refund", "merchant": "Gap"},
+            "You have 2 refunds at Gap since 10 March 2026, the latest first:\n- 13 April 2026 Gap refund +£35.40\n",
+            "",
+        ),
+        (
+            "spending",
+            "CUST006",
+            {"merchant": "Flat 4 Kitty", "direction": "in", **YEAR},
+            "I found no money from Flat 4 Kitty from 1 January to 29 November 2026. You paid £310.00 to Flat 4 Kitty",
+            "Sent to Flat 4 Kitty, 1 January 2026 to 29 November 2026: £310.00 in 9 payments",
+        ),
+        (
+            "transactions",
+            "CUST004",
+            {"merchant": "Calder Engineering", "direction": "out", "limit": 1},
+            "Your latest payment in from Calder Engineering since 28 August 2025: 28 November 2026 Calder Engineering "
+            "+£2,394.60.",
+            "",
+        ),
+        (
+            "standing_orders",
+            "CUST001",
+            {"date_from": "2026-12-03", "date_to": "2027-01-02"},
+            "You have 9 regular payments due from 3 December 2026 to 2 January 2027, £1,449.37 in all, the next one "
+            "first:\n- Direct debit: Sheffield City Council £164.00 on 3 December 2026\n",
+            "Okonkwo Lettings £920.00 on 1 January 2027; To savings account £150.00 on 2 January 2027",
+        ),
+        (
+            "standing_orders",
+            "CUST003",
+            {"date_from": "2026-11-29", "date_to": "2026-11-30"},
+            "You have no standing orders, direct debits or subscriptions due from 29 to 30 November 2026.",
+            "",
         ),
         (
             "standing_orders",

@@ -184,6 +184,12 @@ def test_questions_are_answered_one_by_one(customer: CustomerView, today: date) 
         ("balance", "how much is in the EUR travel account", {"account_id": "A4"}),
         ("balance", "what is my current balance", {}),
         ("standing_orders", "what leaves my joint account", {}),
+        ("standing_orders", "what went out by direct debit in october", {}),
+        ("standing_orders", "what goes out next week", {"date_from": "2026-11-30", "date_to": "2026-12-06"}),
+        ("standing_orders", "what will go out on 3 december", {"date_from": "2026-12-03", "date_to": "2026-12-03"}),
+        ("standing_orders", "bills due before the 10th", {"date_from": "2026-11-29", "date_to": "2026-12-09"}),
+        ("standing_orders", "due in the next 14 days", {"date_from": "2026-11-29", "date_to": "2026-12-13"}),
+        ("transactions", "did they ever refund me", {"kind": "refund"}),
     ],
 )
 def test_a_call_is_completed_from_its_message(

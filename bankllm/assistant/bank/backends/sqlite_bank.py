@@ -67,6 +67,7 @@ CONDITIONS = {
     "date_from": "booked >= :date_from",
     "date_to": "booked <= :date_to",
     "account_id": "account_id = :account_id",
+    "kind": "kind = :kind",
     "direction": "(amount_minor > 0) = (:direction = 'in')",
     "own_transfers": "(:own_transfers OR kind <> 'own_transfer')",
     "minimum_minor": "ABS(amount_minor) >= :minimum_minor",
@@ -108,7 +109,7 @@ class SQLiteBank:
     def spending(self, customer_id: str, query: TransactionQuery = LATEST) -> list[Total]:
         inward = query.direction == "in"
         where, values = self._conditions(customer_id, replace(query, direction=None))
-        where += f" AND (amount_minor > 0 AND kind <> 'refund') = {inward}"  # a refund is less money out
+        where += f" AND (amount_minor > 0 AND (kind <> 'refund' OR {query.with_refunds_in})) = {inward}"
         return [Total(*row) for row in self._rows(TOTALS.format(sign=1 if inward else -1, where=where), values)]
 
     def cards(self, customer_id: str) -> tuple[Card, ...]:
