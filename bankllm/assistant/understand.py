@@ -37,7 +37,7 @@ from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead
-from bankllm.assistant.waiting import Item, answer_and_ask, corrected, only_asks, other_option
+from bankllm.assistant.waiting import Item, answer_and_ask, asks_if_done, corrected, only_asks, other_option
 from bankllm.assistant.wording.generating import GenerationFailed
 from bankllm.errors import LedgerError, ModelError
 from bankllm.model.artifact import ClassifierConfig
@@ -117,7 +117,8 @@ class Understanding:
         day, asked = today(self._settings), pending.message
         question = Question(**json.loads(turns[0].question)) if turns and turns[0].question else None
         call = answered(question, pending.message, day) if question else None
-        call = call or (other_option(pending.message, turns, day) if withdrawn else None)
+        view = partial(self._view, pending.customer_id)
+        call = call or (other_option(withdrawn, pending.message, turns, view, day) if withdrawn else None)
         calls: Sequence[Call]
         if question and question.slot == "card" and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
             calls = [{"tool": question.tool, **question.call, "card": option} for option in question.options]
@@ -126,14 +127,18 @@ class Understanding:
         elif question and is_yes(pending.message):
             return [question]  # the yes is no answer to it, and not to what was proposed before it
         else:
-            fixed = self._decided(pending) or language_reply(pending.message) or complaint_reply(pending.message)
+            fixed = (
+                self._decided(pending)
+                or self._done(pending)
+                or language_reply(pending.message)
+                or complaint_reply(pending.message)
+            )
             if fixed:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
             pending.decision, asked = self._in_context(pending, turns, encode)
             calls = self._calls(pending, turns, encode, day)
             if withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
                 return []  # “actually cancel that” means what was proposed, and no other transfer
-            view = partial(self._view, pending.customer_id)
             calls = corrected(calls, withdrawn, pending.message, view, day) if withdrawn else calls
             if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
@@ -204,6 +209,13 @@ class Understanding:
             return Facts(CONFIRM_ELSEWHERE)
         self.forget_view(pending.customer_id)
         return decide_action(self._desk, pending.customer_id, pending.conversation_id, pending.message)
+
+    def _done(self, pending: PendingChat) -> str:
+        """Return what became of the conversation's last action, if the message asks whether it is done."""
+        if not (self._desk and asks_if_done(pending.message)):
+            return ""
+        last = self._desk.latest(pending.customer_id, pending.conversation_id)
+        return last.result if last and last.state == "booked" else ""
 
     def _calls(self, pending: PendingChat, turns: Sequence[Message], encode: Encode, day: date) -> list[Call]:
         """Propose calls: by the model, else by rules. Without the head's encoder the intent chooses their tool."""

@@ -35,16 +35,29 @@ def only_asks(waited: Proposal, message: str, items: Sequence[Item]) -> bool:
 def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> list[Item]:
     """Return what answers the message, and the action.
 
-    An article is no answer to a question about the action ("does it cost anything?").
+    A look-up that names nothing and an article are no answers to a question about the action ("is it from savings?").
     """
     whole = stands_alone(message)
     told = [item for item in items if isinstance(item, Facts) or _is_told(item, whole)]
     return [*(told or [UNANSWERED]), ReadyCall(waited.tool, waited.arguments)]
 
 
-def other_option(message: str, turns: Sequence[Message], today: date) -> Call | None:
-    """Return the call with the other one of two options that the turn before the proposal asked about."""
-    if not P["other"].search(message) or len(turns) < 2 or not turns[1].question:
+def asks_if_done(message: str) -> bool:
+    return P["done"].search(message) is not None
+
+
+def other_option(
+    waited: Proposal, message: str, turns: Sequence[Message], view: Callable[[], CustomerView], today: date
+) -> Call | None:
+    """Return the call with the other card, or with the other one of two options that were asked about."""
+    if not P["other"].search(message):
+        return None
+    if waited.tool in PROTECTS:
+        cards = [card for card in view().cards if card.status in ("active", "frozen")]
+        others = [card for card in cards if card.card_id != waited.arguments["card_id"]]
+        kind = {name: waited.arguments[name] for name in ("kind",) if name in waited.arguments}
+        return {"tool": waited.tool, "card": others[0].last4, **kind} if len(others) == 1 else None
+    if len(turns) < 2 or not turns[1].question:
         return None
     question = Question(**json.loads(turns[1].question))
     return answered(question, f"not {turns[0].user_message}", today) if len(question.options) == 2 else None
@@ -79,4 +92,5 @@ def _is_another_wish(item: Item) -> bool:
 def _is_told(item: Item, whole: bool) -> bool:
     if not isinstance(item, ReadyCall) or item.tool == "small_talk":
         return False
-    return item.tool != "knowledge" or (whole and item.arguments.get("sure", True))
+    named = whole if item.tool == "knowledge" else whole or item.arguments
+    return bool(named and item.arguments.get("sure", True))

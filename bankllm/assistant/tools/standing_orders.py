@@ -36,7 +36,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     ]
     kinds = (order.kind.replace("_", " ").capitalize() for order in orders)
     listed = "\n".join(f"- {kind}: {line}" for kind, line in zip(kinds, dated, strict=True))
-    text = f"You have {payments}, the next one first:\n{listed}"
+    text = f"You have {payments}{', the next one first' if orders[1:] else ''}:\n{listed}"
     return Facts(text, (f"{payments}: {'; '.join(dated)}",), sources, result=result)
 
 

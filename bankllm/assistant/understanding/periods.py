@@ -80,10 +80,12 @@ def coming(words: str, today: date) -> DayRange | None:
     text = re.sub(r"^(?:during|over|within|for|in|on|of|at) ", "", _plain(words))
     if ahead := re.fullmatch(r"(?:the )?(?:next|coming) (\d{1,3}) (day|week|month)s?", text):
         return DayRange(today, today + relativedelta(**{f"{ahead[2]}s": int(ahead[1])}))
-    found = _days(text, today, future=True) or _range(text, today) or _open(text, today)
+    found = _days(text, today, future=True) or _range(text, today) or _open(text, today, future=True)
     if found and found.date_to < today and not re.search(YEAR, text):
         first, last = (one and one + relativedelta(years=1) for one in found)
         found = DayRange(first, last or found.date_to)
+    if found and (found.date_from or today) > found.date_to:
+        return None  # "from 5 December" has no end
     if found and not today <= found.date_to <= today + relativedelta(years=1):
         raise UsageError(f"“{words}” ends on {found.date_to}. Expected a period in the coming year.")
     return found and DayRange(max(found.date_from or today, today), found.date_to)
@@ -194,11 +196,11 @@ def _range(text: str, today: date) -> DayRange | None:
     return DayRange(start, to.date_to)
 
 
-def _open(text: str, today: date) -> DayRange | None:
+def _open(text: str, today: date, future: bool = False) -> DayRange | None:
     match = re.fullmatch(r"(since|after|before|until|till?|up to|from) (.+)|(.+) onwards", text)
     if match is None:
         return None
-    inner = _days(match[2] or match[3], today)
+    inner = _days(match[2] or match[3], today, future)
     event = re.fullmatch(r"\D+(?: in| on|,) (.+)", match[2] or "")
     if inner is None and event and match[1] != "from":  # since I moved in May
         inner = _days(event[1], today)

@@ -46,6 +46,8 @@ def resolve(
     """
     if len(calls) == 1 and message:
         calls = [completed(calls[0], message, customer, today)]
+    if any(call["tool"] == "freeze_card" for call in calls):  # it can be undone, and a lost card may be found
+        calls = [call for call in calls if (call["tool"], call.get("kind")) != ("report_card", "lost")]
     ready: list[ReadyCall | Question] = []
     for call in [with_currency(call, message) for call in calls]:
         if (found := _ordered(call, calls, customer, today, message)) not in ready:

@@ -114,6 +114,10 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return "card_status"
     if tool == "knowledge" and P["stolen"].search(message) and R["card_order"].match(earlier):
         return "report_card"
+    if tool in LOOK_UPS | {"account_details"} and R["misused"].search(message):
+        return "knowledge"
+    if tool == "knowledge" and R["refunds"].search(message):
+        return "transactions"
     if tool == "knowledge" and R["freeze"].match(message):
         return "freeze_card"
     if tool in LOOK_UPS and R["cancel_transfer"].search(message):
