@@ -93,16 +93,17 @@ class Settings(BaseSettings):
     understanding: Literal["auto", "rules", "model"] = "auto"
     """What proposes tool calls for a message (`BANKLLM_UNDERSTANDING`): `rules`, or the `model` and rules if it is
     late; `auto`: the model if its adapter and OpenVINO GenAI are installed."""
-    understanding_timeout_s: float | None = Field(1.5, gt=0)
-    """Seconds after which rules read a message in place of the model (`BANKLLM_UNDERSTANDING_TIMEOUT_S`)."""
     reply_timeout_s: float | None = Field(1.5, gt=0)
     """Seconds for a whole reply (`BANKLLM_REPLY_TIMEOUT_S`): what the assistant's language model has not done by then,
     rules and templates do."""
+    language_socket: str | None = None
+    """Socket of the language model's process (`BANKLLM_LANGUAGE_SOCKET`), which `bankllm serve --workers` sets for its
+    workers; default: a process is started."""
     language_adapter: Path | None = None
     """Folder of the language model's LoRA adapter (`BANKLLM_LANGUAGE_ADAPTER`); default: the packaged adapter."""
-    responder: str = "template"
-    """What generates the replies (`BANKLLM_RESPONDER`); `template`, `model`, `transformers:MODEL`,
-    `openai:BASE-URL#MODEL`, or a registered scheme."""
+    responder: str = "auto"
+    """What generates the replies (`BANKLLM_RESPONDER`): `auto` (`model` if it is installed, else `template`),
+    `template`, `model`, `transformers:MODEL`, `openai:BASE-URL#MODEL`, or a registered scheme."""
     responder_timeout_s: float = Field(20, gt=0)
     """Timeout in seconds of one attempt to generate a complete reply (`BANKLLM_RESPONDER_TIMEOUT_S`)."""
     openai_api_key: SecretStr | None = Field(

@@ -346,7 +346,7 @@ def kill_rounds(folder: Path, rounds: int) -> Counter[str]:
 
 def model_conversations(number: int, adapter: Path | None) -> Counter[str]:
     """Hold conversations with the engine that serves chats. Raises AssertionError for the first fault."""
-    changed = {"understanding": "model", "understanding_timeout_s": None, "language_adapter": adapter or PACKAGED}
+    changed = {"understanding": "model", "reply_timeout_s": None, "language_adapter": adapter or PACKAGED}
     chosen = SETTINGS.model_copy(update=changed)
     examples = load(Understand, "test")
     texts = [one.messages[-1] for one in examples]

@@ -172,7 +172,7 @@ def desk(folder: Path, engine: str, responder: str = "template", adapter: Path =
         "BANKLLM_RESPONDER": responder,
         "BANKLLM_TODAY": TODAY.isoformat(),
         "BANKLLM_UNDERSTANDING": engine,
-        "BANKLLM_UNDERSTANDING_TIMEOUT_S": str(NO_DEADLINE_S),
+        "BANKLLM_REPLY_TIMEOUT_S": str(NO_DEADLINE_S),
         "BANKLLM_RESPONDER_TIMEOUT_S": str(NO_DEADLINE_S),
     }
     server = ServerProcess(store=folder / "memory.sqlite", log=folder / "server.log", env=others | env)

@@ -186,7 +186,7 @@ def outcome(bank: SQLiteBank, customer: str, means: dict[str, Any], ready: Seque
 def proposed(engine: str) -> Iterator[list[Call]]:
     """Yield the calls for each question; of what the model leaves unread, those of the rules, as in the service."""
     embedder, head = Embedder(), ToolHead.load()
-    changed = {"understanding": engine, "understanding_timeout_s": NO_DEADLINE_S}
+    changed = {"understanding": engine, "reply_timeout_s": NO_DEADLINE_S}
     model = language_understanding(get_settings().model_copy(update=changed))
     for question in QUESTIONS:
         try:

@@ -31,12 +31,14 @@ hypothesis.settings.load_profile("bankllm")
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the developer's settings, except for BANKLLM_BANKING77, and go offline."""
+    """Remove the developer's settings, except for BANKLLM_BANKING77, go offline, and start no language model."""
     for name in list(os.environ):
         if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_")) and name != "BANKLLM_BANKING77":
             monkeypatch.delenv(name)
     monkeypatch.delenv("ENVIRONMENT", raising=False)
     monkeypatch.setenv("BANKLLM_OFFLINE", "1")
+    monkeypatch.setenv("BANKLLM_UNDERSTANDING", "rules")
+    monkeypatch.setenv("BANKLLM_RESPONDER", "template")
 
 
 TODAY = date(2026, 11, 29)

@@ -3,8 +3,6 @@
 import math
 import threading
 import time
-from collections.abc import Callable
-from typing import Self
 
 
 class Caller(threading.Event):
@@ -14,30 +12,13 @@ class Caller(threading.Event):
         super().__init__()
         self.customer_id = customer_id
         self.deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        self._ends: list[Callable[[], object]] = []
-        self._lock = threading.Lock()
+        self._whole: Caller | None = None
 
-    @property
-    def seconds_left(self) -> float:
-        return min(max(self.deadline - time.monotonic(), 0), threading.TIMEOUT_MAX)
+    def is_set(self) -> bool:
+        return super().is_set() or (self._whole is not None and self._whole.is_set())
 
-    def set(self) -> None:
-        super().set()
-        with self._lock:
-            ends, self._ends = self._ends, []
-        for end in ends:
-            end()
-
-    def when_set(self, end: Callable[[], object]) -> None:
-        """Call `end` once: when the caller is set, or now if it is. It must not block."""
-        with self._lock:
-            self._ends.append(end)
-        if self.is_set():
-            self.set()
-
-    def part(self) -> Self:
-        """A caller for a part of the reply, which is set with this one or before it."""
-        part = type(self)(self.customer_id)
-        part.deadline = self.deadline
-        self.when_set(part.set)
+    def part(self) -> "Caller":
+        """A caller for a part of the reply, which can be set before this one."""
+        part = Caller(self.customer_id)
+        part.deadline, part._whole = self.deadline, self
         return part

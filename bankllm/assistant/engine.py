@@ -27,6 +27,7 @@ from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.decision import related
 from bankllm.assistant.facts import tool_of
 from bankllm.assistant.handover import HandOverDesk
+from bankllm.assistant.language_engine import needs_engine, shared_engine
 from bankllm.assistant.language_model import language_understanding
 from bankllm.assistant.respond import BETWEEN, hands_over, run, worded
 from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base, load_classifier, memory_embedder
@@ -87,6 +88,7 @@ class ChatEngine:
             )
         has_same_base = memory.embedder.model_id.endswith(f"@{(classifier.artifact.base_sha256 or '')[:12]}")
         model = language_understanding(settings)
+        self.language = shared_engine(settings) if needs_engine(settings) else None
         ledger = bank if isinstance(bank, SQLiteBank) else None
         self.actions = ActionDesk(ledger, settings) if ledger else None
         self.handovers = HandOverDesk(ledger, settings) if ledger else None

@@ -1,11 +1,48 @@
-"""The engine of the assistant's language model: one in this process understands messages and words facts."""
+"""The engine of the assistant's language model: one process understands messages and words facts."""
 
+import importlib.util
 from functools import cache
 from pathlib import Path
 
+from bankllm.assistant.engine_client import EngineClient
+from bankllm.assistant.engine_process import EngineProcess
+from bankllm.assistant.wording.responder import Fallback
 from bankllm.errors import ModelError
-from bankllm.model.generation import PACKAGED, GenerationEngine, load
-from bankllm.settings import Settings, get_settings
+from bankllm.model import base_models
+from bankllm.model.generation import PACKAGED, TextStream, check_base
+from bankllm.settings import Settings
+
+START_S = 30.0
+"""How long a start waits for the engine, which loads in seconds, and in half a minute if its file must be written."""
+
+
+def cut_short(written: TextStream) -> Fallback:
+    """Why a text that did not end by itself is not used."""
+    return {"late": "time-out", "cancelled": "left"}.get(str(written.finish), "cut off")  # type: ignore[return-value]
+
+
+def usable(settings: Settings) -> bool:
+    """Whether the model's adapter and its engine are installed."""
+    return adapter(settings).exists() and importlib.util.find_spec("openvino_genai") is not None
+
+
+def needs_engine(settings: Settings) -> bool:
+    """Whether the model understands messages or words replies."""
+    wanted = {settings.understanding, settings.responder}
+    return "model" in wanted or ("auto" in wanted and usable(settings))
+
+
+def shared_engine(settings: Settings) -> EngineClient:
+    """Connect this process once to the engine, and start that if no other process did. Raises `ModelError`.
+
+    If the engine does not load within `START_S`, it is connected later.
+    """
+    return _connected(adapter(settings), settings.language_socket)
+
+
+def engine_process(settings: Settings) -> EngineProcess:
+    """Start the engine for several workers, which find it by its address. Raises `ModelError`."""
+    return EngineProcess(_checked(adapter(settings)))
 
 
 def adapter(settings: Settings) -> Path:
@@ -13,11 +50,18 @@ def adapter(settings: Settings) -> Path:
 
 
 @cache
-def shared_engine(folder: Path) -> GenerationEngine:
-    """Load the engine with an adapter, once in this process. Raises `ModelError`."""
+def _connected(folder: Path, address: str | None) -> EngineClient:
+    folder = _checked(folder)
+    client = EngineClient(address or EngineProcess(folder).address, f"openvino:{base_models.resolve('smollm2').name}")
+    client.wait(START_S)
+    return client
+
+
+def _checked(folder: Path) -> Path:
     if not folder.exists():
         raise ModelError(
             f"There is no adapter of the language model in {folder}. Train one with `bankllm train`, and set "
             "BANKLLM_LANGUAGE_ADAPTER to its folder, or set BANKLLM_UNDERSTANDING=rules."
         )
-    return load("smollm2", folder, settings=get_settings())
+    check_base(folder, base_models.resolve("smollm2"))
+    return folder

@@ -4,53 +4,46 @@ It writes freely. A constraint would change only texts with an invalid call or a
 left to rules, which read them more often right.
 """
 
-import importlib.util
-import threading
 from collections.abc import Sequence
 
 from bankllm.assistant.bank.tools import Call, call_schemas, parse_calls
-from bankllm.assistant.language_engine import adapter, shared_engine
+from bankllm.assistant.caller import Caller
+from bankllm.assistant.engine_client import CallersRequest
+from bankllm.assistant.language_engine import cut_short, shared_engine, usable
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
 from bankllm.assistant.wording.generating import GenerationFailed
 from bankllm.errors import ModelError, UsageError
-from bankllm.model.generation import GenerationEngine, GenerationRequest, TextStream
+from bankllm.model.generation import GenerationEngine, TextStream
 from bankllm.settings import Settings
 
 SURE = 0.6
 """The model's probability of each token from which its calls are taken. Below it, rules are more often right."""
 LIKELY, SHORT = 0.9, 6
 """Probability of a tool, and words of a message, from which and up to which rules need no model."""
-AT_ONCE = 4
-"""Messages that the model understands at once. Further ones are read by rules, so that no customer waits for others."""
 
 
 class LanguageUnderstanding:
-    """Proposes calls within a deadline. Thread-safe."""
+    """Proposes calls. Thread-safe."""
 
-    def __init__(self, engine: GenerationEngine, deadline_s: float | None) -> None:
+    def __init__(self, engine: GenerationEngine) -> None:
         self.name = engine.name
-        self._engine, self._deadline_s = engine, deadline_s
-        self._slots = threading.BoundedSemaphore(AT_ONCE)
+        self._engine = engine
 
-    def calls(self, messages: Sequence[str]) -> list[Call]:
+    def calls(self, messages: Sequence[str], caller: Caller | None = None) -> list[Call]:
         """Return the calls for the last of the customer's messages. Raises `GenerationFailed` with the reason."""
-        if not self._slots.acquire(blocking=False):
-            raise GenerationFailed("busy")
+        request = CallersRequest(understand_prompt(messages), MAX_TOKENS, task="understand", caller=caller or Caller())
         try:
-            request = GenerationRequest(understand_prompt(messages), MAX_TOKENS, timeout_s=self._deadline_s)
             (stream,) = self._engine.generate([request])
             stream.text()
             return trusted(stream, messages)
         except (UsageError, ModelError):
             raise GenerationFailed("failed") from None
-        finally:
-            self._slots.release()
 
 
 def trusted(written: TextStream, messages: Sequence[str]) -> list[Call]:
     """Return the calls in the model's output. Raises `GenerationFailed` if rules should read the messages instead."""
     if written.finish != "end":
-        raise GenerationFailed("time-out" if written.finish == "late" else "cut off")
+        raise GenerationFailed(cut_short(written))
     try:
         found = parse_calls(written.written, messages)
     except UsageError:
@@ -72,7 +65,6 @@ def needs_model(calls: Sequence[Call], probability: float, message: str) -> bool
 
 def language_understanding(settings: Settings) -> LanguageUnderstanding | None:
     """Return what the setting `understanding` asks for; None stands for rules. Raises `ModelError` without a model."""
-    usable = adapter(settings).exists() and importlib.util.find_spec("openvino_genai") is not None
-    if settings.understanding == "rules" or (settings.understanding == "auto" and not usable):
+    if settings.understanding == "rules" or (settings.understanding == "auto" and not usable(settings)):
         return None
-    return LanguageUnderstanding(shared_engine(adapter(settings)), settings.understanding_timeout_s)
+    return LanguageUnderstanding(shared_engine(settings))

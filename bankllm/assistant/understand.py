@@ -233,7 +233,7 @@ class Understanding:
         found, unclear = self._by_rules(messages, encode, day, names)
         if self.model is not None and unclear:
             try:
-                found, pending.understood_by = self.model.calls(unclear), self.model.name
+                found, pending.understood_by = self.model.calls(unclear, pending.caller), self.model.name
             except GenerationFailed as failure:
                 pending.understanding_fallback = failure.reason
         if found or decision.alternatives:

@@ -156,6 +156,8 @@ def _observe(engine: ChatEngine, metrics: ServerMetrics) -> None:
     engine.observe_reply = observe_reply
     engine.observe_batch = metrics.observe_batch
     engine.observe_first_word = metrics.observe_first_word
+    if language := engine.language:
+        language.observe = lambda text: metrics.observe_generated(model=language.name, **text._asdict())
     engine.memory.embedder.counts.observe = metrics.observe_lookups
     metrics.watch_queue(lambda: engine.waiting)
     metrics.set_model_info(engine.describe())

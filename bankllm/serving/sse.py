@@ -54,11 +54,16 @@ async def encoded(pending: PendingChat, request: Request) -> AsyncIterator[None]
     """
     done = asyncio.wrap_future(pending.encoded)
     left = asyncio.ensure_future(_disconnected(request))
+
+    def leave(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            pending.leave()
+
     try:
         await asyncio.wait((done, left), return_when=asyncio.FIRST_COMPLETED)
         if not done.done():
             raise ClientDisconnect
-        left.add_done_callback(lambda task: task.cancelled() or pending.leave())
+        left.add_done_callback(leave)
         yield
     finally:
         left.cancel()

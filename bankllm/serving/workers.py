@@ -2,9 +2,11 @@
 
 A worker accepts its first connection only after its models are loaded, so a restarted worker never answers 503 while
 other workers are ready. A worker that cannot load while others run is tried again; if none runs, the service ends with
-the error. uvicorn replaces a worker that has ended, and one that does not answer for `UNRESPONSIVE_S`.
+the error. uvicorn replaces a worker that has ended, and one that does not answer for `UNRESPONSIVE_S`. The supervisor
+also starts the language model's process, which all workers share, and restarts it.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -21,6 +23,7 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from bankllm.assistant.language_engine import engine_process, needs_engine
 from bankllm.assistant.runtime import DEFAULT_ADAPTER, prepare
 from bankllm.errors import BankLLMError, ServerError
 from bankllm.serving.app import create_app, load_engine
@@ -41,7 +44,11 @@ LOAD_ERROR = "load-error.txt"
 def serve_with_workers(listener: socket.socket, config: uvicorn.Config, settings: Settings) -> None:
     """Run the workers until SIGTERM or Ctrl-C. Raises `ModelError`, and `ServerError` if no worker can load."""
     prepare(settings.adapter or DEFAULT_ADAPTER, settings)
-    with tempfile.TemporaryDirectory(prefix="bankllm-workers-") as shared:
+    with tempfile.TemporaryDirectory(prefix="bankllm-workers-") as shared, contextlib.ExitStack() as started:
+        if needs_engine(settings):
+            engine = engine_process(settings)
+            started.callback(engine.close)
+            os.environ["BANKLLM_LANGUAGE_SOCKET"] = engine.address
         cores = settings.encoder_threads or max(1, usable_cores() // config.workers)
         os.environ |= {FOLDER_VARIABLE: shared, "BANKLLM_ENCODER_THREADS": str(cores)}
         os.environ |= {  # the settings that the command line can change

@@ -55,8 +55,6 @@ class ServerMetrics:
         lookups = Counter("bankllm_embedding_lookups", text, ("found",), registry=registry)
         text = "Chats, by what understood the message and the reason why rules did it (none without)."
         self._understood = Counter("bankllm_understood", text, ("by", "fallback"), registry=registry)
-        text = "Values that the language model proposed and that are no words of the customer."
-        self._dropped = Counter("bankllm_dropped_values", text, registry=registry)
         text = "Time from the arrival of a request to the first token, or of a chat to the first words of its reply."
         name = "gen_ai_server_time_to_first_token_seconds"
         self._first_tokens = Histogram(name, text, GEN_AI, buckets=FIRST_TOKEN_BUCKETS, registry=registry)
@@ -66,9 +64,8 @@ class ServerMetrics:
         self._generations = Histogram(name, text, GEN_AI, buckets=FIRST_TOKEN_BUCKETS, registry=registry)
         text, labels = "Tokens of a prompt (input) or of a text (output).", (*GEN_AI, "gen_ai_token_type")
         self._tokens = Histogram("gen_ai_client_token_usage", text, labels, buckets=TOKEN_BUCKETS, registry=registry)
-        text, labels = "Time that a request waits for the language model.", GEN_AI[:1]
-        name = "bankllm_generation_queue_seconds"
-        self._generation_queue = Histogram(name, text, labels, buckets=STAGE_BUCKETS, registry=registry)
+        text, name = "Time that a request waits for the language model.", "bankllm_generation_queue_seconds"
+        self._generation_queue = Histogram(name, text, GEN_AI[:1], buckets=STAGE_BUCKETS, registry=registry)
         text = "Mean number of requests that were generated together with a request, and itself."
         name = "bankllm_generation_batch_size"
         self._generation_batch = Histogram(name, text, buckets=(1, 2, 3, 4, 8, 16), registry=registry)
@@ -118,9 +115,6 @@ class ServerMetrics:
     def observe_understood(self, by: str, fallback: str | None) -> None:
         self._understood.labels(by, fallback or "none").inc()
 
-    def observe_dropped(self, values: int) -> None:
-        self._dropped.inc(values)
-
     def observe_first_word(self, responder: str, seconds: float) -> None:
         """Count the time from a chat's arrival to the first words of its reply."""
         self._first_tokens.labels("chat", responder).observe(seconds)
@@ -137,7 +131,7 @@ class ServerMetrics:
         output_tokens: int,
         batch: float,
     ) -> None:
-        """Count one text of the language model; see `bankllm.assistant.engine_scheduler.Generated`."""
+        """Count one text of the language model; see `bankllm.assistant.engine_client.Generated`."""
         labels = (task, model)
         self._first_tokens.labels(*labels).observe(first_s)
         self._generations.labels(*labels).observe(total_s)

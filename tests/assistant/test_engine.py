@@ -337,7 +337,7 @@ def test_a_connection_that_may_only_read_proposes_nothing(engine: ChatEngine) ->
 def test_rules_take_over_from_a_model_that_is_late_unsure_or_unreadable(
     engine: ChatEngine, written: str | None, confidence: float, tool: str, reason: str | None
 ) -> None:
-    engine.understanding.model = LanguageUnderstanding(said(written, confidence), deadline_s=0.05)
+    engine.understanding.model = LanguageUnderstanding(said(written, confidence))
     assert not engine.answers_together
     reply = engine.chat("Could you please tell me what my account balance is?", "CUST001")
     assert ([call.tool for call in reply.calls], reply.understanding_fallback) == ([tool], reason)
@@ -346,7 +346,7 @@ def test_rules_take_over_from_a_model_that_is_late_unsure_or_unreadable(
 
 
 def test_a_short_message_about_one_tool_needs_no_model(engine: ChatEngine) -> None:
-    engine.understanding.model = LanguageUnderstanding(said('[{"tool":"standing_orders"}]'), deadline_s=None)
+    engine.understanding.model = LanguageUnderstanding(said('[{"tool":"standing_orders"}]'))
     reply = engine.chat(BALANCE, "CUST001")
     assert ([call.tool for call in reply.calls], reply.understood_by) == (["balance"], "rules")
     assert reply.understanding_fallback is None

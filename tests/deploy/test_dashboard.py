@@ -12,6 +12,8 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +24,14 @@ from bankllm.lab.prometheus import PrometheusServer
 from bankllm.loadtest.load import RequestRow
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
+from bankllm.model import smollm2
 from bankllm.telemetry.metrics import HTTP_BUCKETS
 from tests.support.deployed import DEPLOY, api_environment
 from tests.support.live_server import TOKENS, bank
 from tests.support.pinecone_server import API_KEY, PineconeServer
 from tests.support.server_client import until
 from tests.support.tokens import token
+from tests.support.untrained_adapter import untrained_adapter
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,7 +40,12 @@ pytestmark = [
 RATE, REQUESTS = 20, 140
 CHAT = '{route="/api/v1/chat"}'
 CUSTOMERS = [f"CUST{number:03d}" for number in range(1, 11)]
-MESSAGES = ["What is my account balance?", "show me my last payments please", "my card still has not come"]
+MESSAGES = [
+    "What is my account balance?",
+    "show me my last payments please",
+    "my card still has not come",
+    "could you tell me how much went to the supermarkets in October and what the rent was, please?",
+]
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/bankllm.json").read_text())
 QUIET = {
     "Embedding lookups",  # one pass gives intent and embedding
@@ -64,6 +73,14 @@ class FinishedLoad:
         return self.prometheus.query(promql, self.at)
 
 
+def language_model(folder: Path) -> dict[str, str]:
+    """Settings of a server whose language model is untrained: what it writes is refused, but measured."""
+    if smollm2.gguf_file() is None or find_spec("openvino_genai") is None:
+        return {}
+    settings = {"BANKLLM_LANGUAGE_ADAPTER": str(untrained_adapter(folder))}
+    return settings | {"BANKLLM_UNDERSTANDING": "model", "BANKLLM_RESPONDER": "model"}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedLoad]:
     folder = tmp_path_factory.mktemp("finished")
@@ -72,7 +89,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedLoad]
     with PineconeServer() as pinecone:
         given = TOKENS | {"PINECONE_API_KEY": API_KEY, "PINECONE_CONTROLLER_HOST": pinecone.url}
         with (
-            bank(folder, workers=2, **api_environment(given)) as server,
+            bank(folder, workers=2, **api_environment(given), **language_model(folder)) as server,
             PrometheusServer(server.port, folder / "prometheus", rules=rules) as prometheus,
         ):
             texts = {"messages": MESSAGES, "customers": CUSTOMERS, "tokens": tokens, "output": folder / "load"}
@@ -101,6 +118,8 @@ def test_p95_from_promql_is_within_one_bucket_of_the_raw_rows(finished: Finished
 
 @pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
 def test_every_panel_shows_data(finished: FinishedLoad, panel: dict[str, Any]) -> None:
+    if "gen_ai" in str(panel) or "generation" in str(panel):
+        pytest.importorskip("openvino_genai")
     for target in panel["targets"]:
         all_instances, this_instance, other_instance = (
             finished.query(target["expr"].replace("$__rate_interval", "1m").replace("$instance", instance))

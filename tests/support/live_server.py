@@ -33,7 +33,8 @@ TOKENS = {"BANKLLM_JWT_SECRET": SECRET, "BANKLLM_JWT_AUDIENCE": AUDIENCE, "BANKL
 def bank(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
     """A server with its log and store in `folder`, and with no other settings than `env`."""
     removed = {name: "" for name in os.environ if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_"))}
-    settings = removed | {"ENVIRONMENT": "development", "BANKLLM_OFFLINE": "1"} | env
+    own = {"BANKLLM_OFFLINE": "1", "BANKLLM_UNDERSTANDING": "rules", "BANKLLM_RESPONDER": "template"}
+    settings = removed | {"ENVIRONMENT": "development"} | own | env
     return ServerProcess(store=folder / "memory.sqlite", log=folder / "server.log", env=settings, workers=workers)
 
 

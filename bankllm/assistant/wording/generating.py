@@ -3,6 +3,7 @@
 The log contains the reason, but no text of the customer or of the model.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -30,6 +31,9 @@ MAX_CONCURRENCY = 24
 FAILURES, REST_S = 4, 5.0
 """After this number of consecutive transient failures, the circuit breaker skips the model for this time in seconds.
 Then one reply at a time tries it."""
+
+CHECK_S = 0.02
+"""How often a reply that waits for the model looks whether its client has left."""
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +154,6 @@ def _within(seconds: float, caller: Caller, write: Callable[[Callable[[str], obj
     deadline = time.monotonic() + seconds
     pieces: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
     stop = caller.part()
-    stop.when_set(partial(pieces.put, None))
 
     def run() -> None:
         try:
@@ -161,13 +164,15 @@ def _within(seconds: float, caller: Caller, write: Callable[[Callable[[str], obj
 
     threading.Thread(target=run, name="responder", daemon=True).start()
     try:
-        while (piece := pieces.get(timeout=max(deadline - time.monotonic(), 0))) is not None:
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
-        if caller.is_set():
-            raise GenerationFailed("left")
-    except queue.Empty:
-        raise GenerationFailed("time-out", transient=True) from None
+        while time.monotonic() < deadline:
+            if caller.is_set():
+                raise GenerationFailed("left")
+            with contextlib.suppress(queue.Empty):
+                if (piece := pieces.get(timeout=CHECK_S)) is None:
+                    return
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+        raise GenerationFailed("time-out", transient=True)
     finally:
         stop.set()

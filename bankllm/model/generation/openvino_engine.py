@@ -13,9 +13,10 @@ import numpy as np
 
 from bankllm.errors import ModelError
 from bankllm.model import base_models
+from bankllm.model.generation.chat_tokenizer import ChatTokenizer
 from bankllm.model.generation.gguf_file import cached_gguf
 from bankllm.model.generation.json_grammar import json_grammar
-from bankllm.model.generation.streams import Finish, GenerationRequest, TextStream, chat_tokenizer, failure, prompt_ids
+from bankllm.model.generation.streams import Finish, GenerationRequest, TextStream, failure, prompt_ids
 from bankllm.settings import Settings
 
 PROPERTIES = {
@@ -24,6 +25,7 @@ PROPERTIES = {
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
 }
 """The same texts as torch. By default OpenVINO rounds activations to 8 bits and the cache of keys and values, too."""
+WEIGHTS = "F16"
 MAX_STREAMS = 64
 """Requests in a batch; further ones wait."""
 MAX_BATCH_TOKENS = 1024
@@ -38,7 +40,7 @@ class OpenVinoEngine:
         base: base_models.BaseModel,
         adapter: Path | None,
         settings: Settings,
-        weights: str = "F16",
+        weights: str = WEIGHTS,
         properties: dict[str, Any] | None = None,
         prompt_lookup: int = 0,
         file: Path | None = None,
@@ -51,8 +53,8 @@ class OpenVinoEngine:
         import openvino_genai
 
         self.name = f"openvino:{base.name}"
-        self._tokenizer: Any = chat_tokenizer(base_models.ready_to_load(base, settings), base.name)
         path = file or cached_gguf(base, adapter, weights, settings)
+        self._tokenizer = ChatTokenizer(Path(base_models.ready_to_load(base, settings)))
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_seqs, scheduler.max_num_batched_tokens = MAX_STREAMS, MAX_BATCH_TOKENS
         properties = dict(PROPERTIES if properties is None else properties)
@@ -75,7 +77,7 @@ class OpenVinoEngine:
 
         prompts = [prompt_ids(self._tokenizer, request) for request in requests]
         configs = [self._config(request) for request in requests]
-        streams = [TextStream(self._tokenizer, request.timeout_s) for request in requests]
+        streams = [TextStream(self._tokenizer, len(ids)) for ids in prompts]
         with self._work:
             if self._closed:
                 raise ModelError(f"{self.name} is closed.")

@@ -3,7 +3,6 @@
 import math
 import queue
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -23,14 +22,13 @@ class GenerationRequest:
     max_tokens: int = 256
     schema: Mapping[str, Any] | None = None
     """JSON Schema that the text must match, see `json_grammar`."""
-    timeout_s: float | None = None
-    """Seconds until the text ends, complete or not."""
 
 
 class TextStream:
     """The text of one request. Iterate over it once; the engine fills it in a thread of its own."""
 
-    def __init__(self, tokenizer: Any, timeout_s: float | None = None) -> None:
+    def __init__(self, tokenizer: Any, prompt_tokens: int = 0) -> None:
+        self.prompt_tokens = prompt_tokens
         self.token_ids: list[int] = []
         """Tokens generated so far, with the one that ends the text."""
         self.written = ""
@@ -42,7 +40,6 @@ class TextStream:
         None before."""
         self.cancelled = threading.Event()
         self._tokenizer = tokenizer
-        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._new: queue.SimpleQueue[Tokens | Finish | BaseException] = queue.SimpleQueue()
 
     def __iter__(self) -> Iterator[str]:
@@ -51,12 +48,7 @@ class TextStream:
 
         decoder = DecodeStream(skip_special_tokens=True)
         while self.finish is None:
-            try:
-                got = self._new.get(timeout=self._deadline and max(self._deadline - time.monotonic(), 0))
-            except queue.Empty:
-                self.cancel()
-                self.finish = "late"
-                return
+            got = self._new.get()
             if isinstance(got, BaseException):
                 raise got
             if isinstance(got, str):

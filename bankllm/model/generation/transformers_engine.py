@@ -29,7 +29,7 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[TextStream]:
         prompts = [prompt_ids(self._tokenizer, request) for request in requests]
-        streams = [TextStream(self._tokenizer, request.timeout_s) for request in requests]
+        streams = [TextStream(self._tokenizer, len(ids)) for ids in prompts]
         self._streams = [stream for stream in self._streams if stream.finish is None] + streams
         for stream, request, ids in zip(streams, requests, prompts, strict=True):
             self._thread.submit(self._run, stream, request, ids)

@@ -1,20 +1,22 @@
-"""Language models in this process.
+"""Language models on this machine.
 
 `model` is the assistant's own, which was trained to word facts (`BANKLLM_LANGUAGE_ADAPTER`); `transformers:MODEL` is
 any other, from a Hub id or a folder.
 """
 
-import threading
 from collections.abc import Callable
 
+from bankllm.assistant.caller import Caller
+from bankllm.assistant.engine_client import CallersRequest
 from bankllm.assistant.facts import Facts, Request
-from bankllm.assistant.language_engine import adapter, shared_engine
+from bankllm.assistant.language_engine import cut_short, shared_engine, usable
 from bankllm.assistant.language_tasks import MAX_TOKENS, word_prompt
 from bankllm.assistant.wording.generating import MAX_NEW_TOKENS, GeneratingResponder, GenerationFailed
 from bankllm.assistant.wording.prompts import Messages, Prompt
-from bankllm.assistant.wording.responder import RESPONDERS
+from bankllm.assistant.wording.responder import RESPONDERS, Responder
+from bankllm.assistant.wording.responders.template import TemplateResponder
 from bankllm.errors import ModelError, UsageError
-from bankllm.model.generation import GenerationEngine, GenerationRequest, load
+from bankllm.model.generation import GenerationEngine, load
 from bankllm.settings import Settings
 
 
@@ -26,9 +28,9 @@ class LocalModel:
     def __init__(self, engine: GenerationEngine, max_tokens: int) -> None:
         self.name, self._engine, self._max_tokens = engine.name, engine, max_tokens
 
-    def write(self, messages: Messages, emit: Callable[[str], object], stop: threading.Event) -> None:
+    def write(self, messages: Messages, emit: Callable[[str], object], stop: Caller) -> None:
         try:
-            (stream,) = self._engine.generate([GenerationRequest(messages, self._max_tokens)])
+            (stream,) = self._engine.generate([CallersRequest(messages, self._max_tokens, caller=stop)])
             for piece in stream:
                 if stop.is_set():
                     stream.cancel()
@@ -37,7 +39,7 @@ class LocalModel:
         except (ModelError, UsageError):
             raise GenerationFailed("failed") from None
         if stream.finish != "end":
-            raise GenerationFailed("cut off")
+            raise GenerationFailed(cut_short(stream))
 
 
 def prompt(request: Request, facts: Facts, remote: bool) -> Prompt:
@@ -48,8 +50,14 @@ def prompt(request: Request, facts: Facts, remote: bool) -> Prompt:
 def make_model(rest: str, settings: Settings) -> GeneratingResponder:
     if rest:
         raise UsageError("The responder `model` has no address. Write only `model`, and set BANKLLM_LANGUAGE_ADAPTER.")
-    model = LocalModel(shared_engine(adapter(settings)), MAX_TOKENS)
+    model = LocalModel(shared_engine(settings), MAX_TOKENS)
     return GeneratingResponder(model, settings.responder_timeout_s, prompt)
+
+
+@RESPONDERS.register("auto")
+def make_auto(rest: str, settings: Settings) -> Responder:
+    """The assistant's own language model if it is installed, else the template."""
+    return make_model(rest, settings) if usable(settings) else TemplateResponder()
 
 
 @RESPONDERS.register("transformers")
