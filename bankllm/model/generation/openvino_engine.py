@@ -25,7 +25,6 @@ PROPERTIES = {
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
 }
 """The same texts as torch. By default OpenVINO rounds activations to 8 bits and the cache of keys and values, too."""
-WEIGHTS = "F16"
 MAX_STREAMS = 64
 """Requests in a batch; further ones wait."""
 MAX_BATCH_TOKENS = 1024
@@ -40,7 +39,7 @@ class OpenVinoEngine:
         base: base_models.BaseModel,
         adapter: Path | None,
         settings: Settings,
-        weights: str = WEIGHTS,
+        weights: str = "F16",
         properties: dict[str, Any] | None = None,
         prompt_lookup: int = 0,
         file: Path | None = None,
