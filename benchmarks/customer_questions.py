@@ -26,11 +26,11 @@ from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, create_schem
 from bankllm.assistant.bank.ledger import TransactionQuery, open_bank
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_model import language_understanding
 from bankllm.assistant.understanding import amounts, rules
 from bankllm.assistant.understanding.resolve import CustomerView, resolve
 from bankllm.assistant.understanding.tool_head import ToolHead
-from bankllm.assistant.wording.generating import GenerationFailed
 from bankllm.evidence.statistics.statistic import wilson
 from bankllm.settings import get_settings
 from bankllm.vectors.embedder import Embedder

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.engine_turns import CHECK_S, Task
-from bankllm.assistant.wording.generating import GenerationFailed
+from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.model.generation import GenerationRequest, TextStream
 
 ANSWER_S = 1.0

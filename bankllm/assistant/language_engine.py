@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bankllm.assistant.engine_client import EngineClient
 from bankllm.assistant.engine_process import EngineProcess
-from bankllm.assistant.wording.responder import Fallback
+from bankllm.assistant.fallbacks import Fallback
 from bankllm.errors import ModelError
 from bankllm.model import base_models
 from bankllm.model.generation import PACKAGED, TextStream, check_base

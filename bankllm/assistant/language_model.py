@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from bankllm.assistant.bank.tools import Call, call_schemas, parse_calls
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.engine_client import CallersRequest
+from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_engine import cut_short, shared_engine, usable
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
-from bankllm.assistant.wording.generating import GenerationFailed
 from bankllm.errors import ModelError, UsageError
 from bankllm.model.generation import GenerationEngine, TextStream
 from bankllm.settings import Settings

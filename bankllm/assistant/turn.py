@@ -13,7 +13,8 @@ from bankllm.assistant.actions.proposals import Proposal
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.decision import Decision
 from bankllm.assistant.facts import Facts, Question, ReadyCall
-from bankllm.assistant.wording.responder import Fallback, Reply
+from bankllm.assistant.fallbacks import Fallback
+from bankllm.assistant.wording.responder import Reply
 from bankllm.vectors.namespaces import Message
 
 Rights = Literal["read", "propose", "confirm"]
@@ -82,7 +83,7 @@ class ChatReply(BaseModel):
     responder: str
     """What generated the reply: `template`, or the language model's name."""
     fallback: str | None = None
-    """See `bankllm.assistant.wording.responder.Fallback`."""
+    """See `bankllm.assistant.fallbacks.Fallback`."""
     unavailable: tuple[str, ...] = ()
     """What failed: `memory` (earlier messages were not read) or `storing` (this turn was not stored)."""
     model: str

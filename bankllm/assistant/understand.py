@@ -25,6 +25,7 @@ from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.care.replies import CareReply, care_reply
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, tool_of
+from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model
 from bankllm.assistant.present_day import today
@@ -38,7 +39,6 @@ from bankllm.assistant.understanding.resolve import CustomerView, answered, reso
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.assistant.waiting import Item, answer_and_ask, asks_if_done, corrected, only_asks, other_option
-from bankllm.assistant.wording.generating import GenerationFailed
 from bankllm.errors import LedgerError, ModelError
 from bankllm.model.artifact import ClassifierConfig
 from bankllm.settings import Settings

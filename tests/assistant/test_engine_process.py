@@ -15,7 +15,7 @@ from bankllm.assistant.caller import Caller
 from bankllm.assistant.engine_client import CallersRequest, EngineClient, Generated
 from bankllm.assistant.engine_process import EngineProcess
 from bankllm.assistant.engine_turns import AT_ONCE
-from bankllm.assistant.wording.generating import GenerationFailed
+from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.model import smollm2
 from tests.support.server_client import until
 

@@ -18,9 +18,10 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.facts import Facts, Request
+from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.wording.grounding import NotGrounded, grounded
 from bankllm.assistant.wording.prompts import Messages, Prompt, make_prompt
-from bankllm.assistant.wording.responder import Fallback, Reply
+from bankllm.assistant.wording.responder import Reply
 
 MAX_NEW_TOKENS = 256
 """A reply of four sentences with a few numbers needs about 100 tokens."""
@@ -36,16 +37,6 @@ CHECK_S = 0.02
 """How often a reply that waits for the model looks whether its client has left."""
 
 logger = logging.getLogger(__name__)
-
-
-class GenerationFailed(Exception):
-    """The model did not generate a complete text. The exception contains no text of the model or of the server."""
-
-    def __init__(self, reason: Fallback, transient: bool = False) -> None:
-        super().__init__(reason)
-        self.reason: Fallback = reason
-        self.transient = transient
-        """Whether a retry may succeed."""
 
 
 class LanguageModel(Protocol):

@@ -2,32 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from bankllm.assistant.facts import Facts, Request
+from bankllm.assistant.fallbacks import Fallback
 from bankllm.settings import Settings
 from bankllm.util.registry import Registry
-
-Fallback = Literal[
-    "abstained",
-    "busy",
-    "cut off",
-    "empty",
-    "failed",
-    "left",
-    "not grounded",
-    "refused",
-    "resting",
-    "time-out",
-    "unreachable",
-    "unreadable",
-    "unsure",
-]
-"""Why a reply has the text of the facts although a language model is configured. `abstained`: there are no facts to
-word. `busy`: too many replies are being generated, or this one would be late. `failed`: an unexpected error or
-response. `left`: the client has left, or the server stops. `not grounded`: the text states what the facts do not say,
-or leaves one out. `refused`: a permanent error. `resting`: the circuit breaker is open. `unreadable`: the output is no
-list of tool calls, or the prompt is too long. `unsure`: an improbable token, or a value that is no copy."""
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,8 @@ def routed_rows(
 
     `read` is the result of `rules_calls`; `streams` were generated without a constraint.
     """
+    from bankllm.assistant.fallbacks import GenerationFailed
     from bankllm.assistant.language_model import trusted
-    from bankllm.assistant.wording.generating import GenerationFailed
 
     chosen, readers = [], []
     for example, (calls, needs), stream in zip(examples, read, streams, strict=True):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.engine_client import CallersRequest
 from bankllm.assistant.facts import Facts, Request
+from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_engine import cut_short, shared_engine, usable
 from bankllm.assistant.language_tasks import MAX_TOKENS, word_prompt
-from bankllm.assistant.wording.generating import MAX_NEW_TOKENS, GeneratingResponder, GenerationFailed
+from bankllm.assistant.wording.generating import MAX_NEW_TOKENS, GeneratingResponder
 from bankllm.assistant.wording.prompts import Messages, Prompt
 from bankllm.assistant.wording.responder import RESPONDERS, Responder
 from bankllm.assistant.wording.responders.template import TemplateResponder
