@@ -19,9 +19,22 @@ def throughput(rows: Rows, start: str, end: str) -> Estimate:
 
 
 @statistic(unit=PER_SECOND, better="higher")
-def goodput(rows: Rows, start: str, end: str, latency: str, error: str, objective_ms: float) -> Estimate:
-    """Requests per second that succeed within the latency objective, as in the benchmarks of vLLM and NVIDIA."""
-    good = sum(not row[error] and float(row[latency]) <= objective_ms for row in rows)
+def goodput(
+    rows: Rows,
+    start: str,
+    end: str,
+    latency: str,
+    error: str,
+    objective_ms: float,
+    first: str = "",
+    first_objective_ms: float = math.inf,
+) -> Estimate:
+    """Requests per second that succeed within the latency objective, as in the benchmarks of vLLM and NVIDIA.
+
+    `first` is the column of the time to the first token, if that has an objective of its own.
+    """
+    within = [row for row in rows if not row[error] and float(row[latency]) <= objective_ms]
+    good = sum(not first or float(row[first]) <= first_objective_ms for row in within)
     return _per_second(rows, good, start, end)
 
 
@@ -66,5 +79,20 @@ def knee(
             if highest is None:
                 return Estimate(None, len(rows), invalid_because=f"{rate:g}/s, the lowest rate, was already too much")
             return Estimate(highest, len(rows), why_no_ci95=f"one sweep: {rate:g}/s was too much, none between")
+        highest = rate
+    return Estimate(highest, len(rows), invalid_because="no rate was too much: the knee lies higher")
+
+
+@statistic(unit=PER_SECOND, better="higher")
+def share_knee(rows: Rows, offered: str, column: str, equals: str, least_share: float) -> Estimate:
+    """The last offered rate before the first one at which fewer than `least_share` of the rows have the value."""
+    highest = None
+    for given, step in sorted(grouped(rows, offered).items(), key=lambda item: float(item[0])):
+        rate, share = float(given), sum(row[column] == equals for row in step) / len(step)
+        if share < least_share:
+            too_much = f"{rate:g}/s was too much, with a share of {share:.0%}"
+            if highest is None:
+                return Estimate(None, len(rows), invalid_because=f"the lowest rate, {too_much}")
+            return Estimate(highest, len(rows), why_no_ci95=f"one sweep: {too_much}, none between")
         highest = rate
     return Estimate(highest, len(rows), invalid_because="no rate was too much: the knee lies higher")

@@ -78,3 +78,27 @@ def test_a_knee_outside_the_sweep_is_invalid_with_a_reason(
 ) -> None:
     estimate = s.knee(rows, "offered", **SERVED)
     assert (estimate.value, estimate.invalid_because) == (value, because)
+
+
+def test_goodput_may_have_an_objective_for_the_first_token() -> None:
+    rows = [row | {"first": str(100 * number)} for number, row in enumerate(step(10)[:20])]
+    both = SERVED | {"first": "first", "first_objective_ms": 1000}
+    assert s.goodput(rows, **both).value == pytest.approx(11 / 1.92)
+    rows[0] |= {"error": "TimeoutError", "first": ""}
+    assert s.goodput(rows, **both).value == pytest.approx(10 / 1.92)
+
+
+def test_a_knee_by_share_is_the_last_rate_before_too_few_rows_have_the_value() -> None:
+    rows = [
+        {"offered": str(rate), "by": "a" if n < hits else "b"}
+        for rate, hits in ((2, 9), (16, 5), (4, 10), (32, 10))
+        for n in range(10)
+    ]
+    arguments = {"offered": "offered", "column": "by", "equals": "a"}
+    found = s.share_knee(rows, **arguments, least_share=0.9)
+    assert (found.value, found.why_no_ci95) == (4, "one sweep: 16/s was too much, with a share of 50%, none between")
+    assert s.share_knee(rows, **arguments, least_share=0.95).invalid_because == (
+        "the lowest rate, 2/s was too much, with a share of 90%"
+    )
+    everywhere = s.share_knee(rows, **arguments, least_share=0.5)
+    assert (everywhere.value, everywhere.invalid_because) == (32, "no rate was too much: the knee lies higher")
