@@ -53,7 +53,10 @@ class Profile(BaseModel):
     """Number of intents that notebook 03 excludes from one additional training; their texts then serve as out-of-scope
     questions that are close to the known intents. 0: no such training."""
     chat_requests: int
-    """Number of sequential chat requests that notebook 01 measures."""
+    """Number of sequential chat requests without a language model that notebook 01 measures."""
+    stream_requests: int
+    """Number of sequential streamed chats that notebook 01 measures, and of chats per tool in the comparison of
+    streams of notebook 02."""
     load_users: int
     """Number of concurrent users of the closed-loop drivers in notebook 02's first run."""
     load_requests: int
@@ -76,6 +79,14 @@ class Profile(BaseModel):
     """Number of requests per driver and repetition of the load session."""
     soak_s: float
     """Duration in seconds of notebook 02's soak test at a constant load; 0: no soak test."""
+    model_requests: int
+    """Number of requests per closed-loop driver in notebook 02's load on the server as it is installed."""
+    curve_rates: tuple[float, ...]
+    """Offered rates of notebook 02's curve of degradation, in requests per second."""
+    curve_step_s: float
+    """Duration in seconds of each of these rates; extended until there are enough requests for a p50."""
+    model_soak_s: float
+    """Duration in seconds of notebook 02's soak test of the language model's path; 0: no soak test."""
     memory_intents: int | None = None
     """Notebook 04 stores the texts of the first N intents; None: all intents."""
     search_queries: int

@@ -1,6 +1,5 @@
-"""Plots of load tests: both loops, latency over time, rate sweep, soak, repeated runs, and the server's metrics."""
+"""Plots of load tests: latency over time, rate sweep, soak, and the server's histogram."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,19 +15,6 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 MIN_PER_WINDOW = 20
-
-
-def closed_and_open(
-    axes: "Sequence[Axes]", closed: Mapping[str, Sequence[float]], opened: Mapping[str, Sequence[float]]
-) -> None:
-    """Draw latency distributions in ms on two axes with the same scale: closed loop left, open loop right."""
-    left, right = axes
-    plots.latency_distribution(left, closed, "Closed loop: users wait for their reply")
-    plots.latency_distribution(right, opened, "Open loop: customers keep arriving")
-    ends = [end for axis, series in ((left, closed), (right, opened)) if series for end in axis.get_xlim()]
-    for axis in axes:
-        axis.set_xlim(min(ends), max(ends))
-        plots.log_ticks(axis.xaxis)
 
 
 def over_time(axis: "Axes", rows: PlotRows, title: str) -> None:
@@ -47,13 +33,12 @@ def over_time(axis: "Axes", rows: PlotRows, title: str) -> None:
 
 def throughput_sweep(axis: "Axes", steps: Sequence[Step], title: str) -> None:
     """Draw achieved rate and goodput against the offered rate, with the line achieved = offered, and the knee."""
-    judged = _judged(steps)
-    offered, achieved, good = ([getattr(step, name) for step in judged] for name in ("rate", "achieved", "goodput"))
-    axis.plot((0, max(offered)), (0, max(offered)), color=plots.GREY, linestyle=":", label="achieved = offered")
-    axis.plot(offered, achieved, label="answered", **plots.style(0, marker=True))
-    axis.plot(offered, good, label=f"without error in {OBJECTIVE_MS} ms (goodput)", **plots.style(1, marker=True))
+    rates = {step.rate: (step.rate, step.achieved, step.goodput) for step in _judged(steps)}
+    names = ("achieved = offered", "answered", f"without error in {OBJECTIVE_MS} ms (goodput)")
+    frame = pd.DataFrame(rates, names).T
+    plots.lines(axis, frame, title)
     plots.label(axis, title, "offered (requests/s)", "requests/s")
-    axis.set(xlim=(0, None), ylim=(0, 1.05 * max(*achieved, *good)))
+    axis.set(xlim=(0, None), ylim=(0, 1.05 * frame.iloc[:, 1:].to_numpy().max()))
     if (knee := knee_of(steps)) is not None:
         axis.axvline(knee, color=plots.PURPLE, linestyle="-.", linewidth=1.2)
         along_x = axis.get_xaxis_transform()
@@ -97,61 +82,26 @@ def latency_windows(axis: "Axes", rows: PlotRows, title: str, window_s: float) -
     """Draw p50 and p95 per window of `window_s` seconds with at least `MIN_PER_WINDOW` requests."""
     frame = pd.DataFrame(rows)
     due = frame["scheduled_s"].astype(float)
-    windows = frame["latency_ms"].astype(float).groupby((due - due.min()) // window_s)
-    for number, (name, q) in enumerate({"p50": 0.5, "p95": 0.95}.items()):
-        values = windows.quantile(q)[windows.size() >= MIN_PER_WINDOW]
-        axis.plot(window_s * (values.index + 0.5), values, label=name, **plots.style(number))
+    number = (due - due.min()) // window_s
+    windows = frame["latency_ms"].astype(float).groupby(window_s * (number + 0.5))
+    shown = pd.DataFrame({name: windows.quantile(q) for name, q in {"p50": 0.5, "p95": 0.95}.items()})
+    plots.lines(axis, shown[windows.size() >= MIN_PER_WINDOW], title)
     plots.label(axis, title, "due (s since the start)", f"latency (ms) in each {window_s:g} s")
-    axis.set_ylim(bottom=0)
-    plots.legend(axis)
 
 
-def spread(axis: "Axes", runs: Mapping[str, Sequence[float]], *, title: str, unit: str) -> None:
-    """Draw each run as a point, and the range of each driver's runs as a line with its median."""
-    for row, values in enumerate(runs.values()):
-        axis.plot((min(values), max(values)), (row, row), color=plots.GREY, linewidth=2)
-        axis.plot(values, [row] * len(values), "o", color=plots.BLUE, alpha=0.8)
-        median = float(np.median(values))
-        axis.annotate(f"{median:,.1f}", (median, row), (0, 9), textcoords="offset points", ha="center")
-    plots.label(axis, title, f"{unit} (points: runs; number: median)")
-    axis.set_yticks(range(len(runs)), list(runs))
-    axis.set_ylim(len(runs) - 0.5, -0.7)
-    axis.set_xlim(0, 1.15 * max((max(values) for values in runs.values()), default=1))
-
-
-def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[float], q: float, title: str) -> None:
+def histogram_over_rows(axis: "Axes", buckets: PlotRows, latencies_ms: Sequence[float], title: str) -> None:
     """Draw the distribution of the clients' latencies and of the server's histogram, with a point at each bound.
 
-    The bucket of the quantile `q` is shaded. `buckets` are rows of `le_ms` and a cumulative `requests`.
+    `buckets` are rows of `le_ms` and a cumulative `requests`.
     """
     bounds = np.array([0.0, *(float(row["le_ms"]) for row in buckets[:-1])])
     shares = np.array([0.0, *(float(row["requests"]) for row in buckets[:-1])]) / float(buckets[-1]["requests"])
-    upper = min(int(np.searchsorted(shares, q)), len(bounds) - 1)
-    low, high = bounds[upper - 1], bounds[upper]
-    axis.axvspan(low, high, color=plots.ORANGE, alpha=0.12, linewidth=0, label=f"bucket of the p{100 * q:.0f}")
     plots.latency_distribution(axis, {"clients' rows": latencies_ms}, title)
-    shortest, longest = axis.get_xlim()
-    between = np.geomspace(shortest, bounds[-1], 500)  # the straight lines of a histogram are curves on a log axis
+    between = np.geomspace(axis.get_xlim()[0], bounds[-1], 500)  # straight lines are curves on a log axis
     axis.plot(between, np.interp(between, bounds, shares), "--", color=plots.ORANGE, label="server's histogram")
     axis.plot(bounds[1:], shares[1:], "o", color=plots.ORANGE, markersize=5)
-    axis.set_xlim(shortest, max(longest, 1.05 * high))
+    axis.set_xlim(*np.percentile(latencies_ms, [0, 100]) * (0.8, 1.3))
     plots.legend(axis, loc="lower right")
-
-
-def stage_times(axis: "Axes", rows: PlotRows, title: str) -> None:
-    """Draw the mean time of each stage as a bar and its p95, if it has one, as a mark; rows of `stage_times`."""
-    names, means = ([row[column] for row in rows] for column in ("stage", "mean_ms"))
-    tails = [math.nan if row["p95_ms"] is None else row["p95_ms"] for row in rows]
-    axis.barh(names, means, color=plots.BLUE, height=0.6, label="mean")
-    axis.plot(tails, names, "|", color=plots.ORANGE, markersize=16, markeredgewidth=2.5, label="p95, from buckets")
-    for number, (mean, tail) in enumerate(zip(means, tails, strict=True)):
-        text = f"{mean:.2f}" if math.isnan(tail) else f"{mean:.2f} / {tail:.1f}"
-        axis.annotate(text, (np.fmax(mean, tail), number), (7, 0), textcoords="offset points", va="center")
-    plots.label(axis, title, "ms (numbers: mean / p95)")
-    axis.set_xlim(0, 1.3 * np.nanmax([*means, *tails]))
-    axis.invert_yaxis()
-    axis.grid(visible=False, axis="y")
-    plots.legend_below(axis)
 
 
 def _judged(steps: Sequence[Step]) -> list[Step]:

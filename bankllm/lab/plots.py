@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
@@ -85,6 +86,15 @@ def stacked_bars(
     axis.grid(visible=False, axis="y")
     if len(parts) > 1:
         legend(axis, loc="lower right")
+
+
+def lines(axis: "Axes", frame: "pd.DataFrame", title: str) -> None:
+    """Draw one line per column against the index, whose name is the label of the x-axis."""
+    for number, column in enumerate(frame):
+        axis.plot(frame.index, frame[column], label=column, **style(number, marker=True))
+    label(axis, title, str(frame.index.name or ""))
+    axis.set_ylim(bottom=0)
+    legend_below(axis)
 
 
 def latency_distribution(axis: "Axes", series: Mapping[str, Sequence[float]], title: str) -> None:

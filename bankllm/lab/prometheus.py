@@ -16,26 +16,28 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from bankllm.errors import NotMeasured, ServerError, UsageError
-from bankllm.evidence.statistics.samples import histogram_quantile
+from bankllm.loadtest.runner import call_server
 from bankllm.telemetry.metrics import Stage
 from bankllm.util import processes
 
 STAGES = "bankllm_stage_duration_seconds"
+GENERATION = (
+    "bankllm_generation_queue_seconds",
+    "gen_ai_server_time_to_first_token_seconds",
+    "gen_ai_server_request_duration_seconds",
+)
+"""Histograms of the language model's texts; the second and the third one include the time of those before."""
 LAST_SCRAPE = 'timestamp(up{job="bankllm"}) and up{job="bankllm"} == 1'
 """The start of the last successful scrape."""
 
 
 def scrape(url: str) -> list[Sample]:
     """Fetch and parse metrics in Prometheus' text format. Raises `ServerError` if `url` returns anything else."""
+    text = call_server("GET", url).text
     try:
-        reply = httpx.get(url, timeout=10, trust_env=False)
-        reply.raise_for_status()
-        return [sample for family in text_string_to_metric_families(reply.text) for sample in family.samples]
-    except (httpx.HTTPError, ValueError) as error:
-        raise ServerError(
-            f"{url} did not return Prometheus metrics ({error or type(error).__name__}). "
-            "Expected the /metrics of the server; check the address and that the server runs."
-        ) from error
+        return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    except ValueError as error:
+        raise ServerError(f"{url} did not return Prometheus metrics ({error}). Correct the address.") from error
 
 
 class PrometheusServer:
@@ -158,16 +160,25 @@ def stage_buckets(before: Sequence[Sample], after: Sequence[Sample]) -> list[dic
 
 
 def stage_times(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Return one row per stage, in the order of a chat: `stage`, `chats`, `mean_ms`, `p50_ms` and `p95_ms`.
-
-    The means are exact. The percentiles are interpolated within a bucket, and None with too few chats.
-    """
-    rows: list[dict[str, Any]] = []
+    """Return one row per stage, in the order of a chat: `stage`, `chats`, and the exact `mean_ms`."""
+    rows = []
     for stage in get_args(Stage):
-        buckets = bucket_rows(before, after, STAGES, stage=stage)
-        texts = [{name: str(value) for name, value in row.items()} for row in buckets]
         if chats := gained(before, after, f"{STAGES}_count", stage=stage):
             mean_ms = 1000 * gained(before, after, f"{STAGES}_sum", stage=stage) / chats
-            p50, p95 = (histogram_quantile(texts, "le_ms", "requests", q).value for q in (0.5, 0.95))
-            rows.append({"stage": stage, "chats": round(chats), "mean_ms": mean_ms, "p50_ms": p50, "p95_ms": p95})
+            rows.append({"stage": stage, "chats": round(chats), "mean_ms": mean_ms})
+    return rows
+
+
+def generation_times(before: Sequence[Sample], after: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Return one row per task of the language model: `task`, `texts`, and the mean times of a text in ms.
+
+    `wait_ms` is until its turn, `prompt_ms` from then to the first token, `tokens_ms` from there to the last one.
+    """
+    rows = []
+    for task in ("understand", "word"):
+        totals = [1000 * gained(before, after, f"{name}_sum", gen_ai_operation_name=task) for name in GENERATION]
+        if texts := gained(before, after, f"{GENERATION[-1]}_count", gen_ai_operation_name=task):
+            wait_ms, first_ms, whole_ms = (total / texts for total in totals)
+            times = {"wait_ms": wait_ms, "prompt_ms": first_ms - wait_ms, "tokens_ms": whole_ms - first_ms}
+            rows.append({"task": task, "texts": round(texts), **times})
     return rows

@@ -11,7 +11,9 @@ CUSTOMERS = 'route!~"/health.*|/metrics"'
 """Selector without the monitoring routes, whose requests are fast and frequent."""
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 COLUMNS = {**dict.fromkeys(QUANTILES, "ms"), "rate": "requests_per_s", "refused": "requests", "failed": "requests"}
+COLUMNS |= {"first words p50": "ms", "generated": "tokens", "fallbacks": "requests"}
 """Name of a query → the column (the unit) of its values."""
+FIRST_TOKEN = "gen_ai_server_time_to_first_token_seconds"
 LATENCY = {
     name: f"1000 * histogram_quantile({q}, sum by (route, le) (http_request_duration_seconds_bucket{{{CHAT}}}))"
     for name, q in QUANTILES.items()
@@ -21,6 +23,14 @@ FAILURES = {
     "refused": f'sum by (route, status) (http_requests_total{{{CUSTOMERS}, status=~"4.."}})',
     "failed": f'sum(http_requests_total{{{CUSTOMERS}, status=~"5.."}}) or vector(0)',
 }
+
+MODEL = {
+    "first words p50": "1000 * histogram_quantile(0.5, sum by (le) "
+    f'({FIRST_TOKEN}_bucket{{gen_ai_operation_name="chat"}}))',
+    "generated": 'sum(gen_ai_client_token_usage_sum{gen_ai_token_type="output"}) or vector(0)',
+    "fallbacks": 'sum(bankllm_replies_total{fallback!~"none|abstained"}) or vector(0)',
+}
+"""What the language model adds: when the first words of a reply come, its tokens, and replies that it did not word."""
 
 
 def rates(window_s: int) -> dict[str, str]:
@@ -45,13 +55,17 @@ def run_queries(
 
 def measures(chats: int) -> Iterator[dict[str, Any]]:
     """Yield keyword arguments of `Run.measure`; the number of chats decides whether a percentile has enough samples."""
-    common: dict[str, Any] = {"statistic": "single", "raw": "promql"}
-    for name, q in QUANTILES.items():
-        few = f"{name} needs {samples_needed(q)} samples, there are {chats}" if chats < samples_needed(q) else None
-        about = {"id": f"telemetry.promql.{name}_ms", "title": f"Chat, through Prometheus, {name}", "unit": "ms"}
-        yield common | about | {"column": "ms", "where": {"question": name}, "invalid_because": few}
-    about = {"id": "telemetry.promql.rate", "title": "Chats a second, through Prometheus", "unit": "requests/s"}
-    where = {"question": "rate", "route": "/api/v1/chat"}
-    yield common | about | {"column": "requests_per_s", "where": where}
-    about = {"id": "telemetry.promql.failed", "title": "Requests that failed (5xx), through Prometheus"}
-    yield common | about | {"unit": "requests", "column": "requests", "where": {"question": "failed"}}
+    titles = {name: f"Chat, through Prometheus, {name}" for name in QUANTILES}
+    titles |= {"rate": "Chats a second, through Prometheus", "failed": "Requests that failed (5xx), through Prometheus"}
+    for name, title in titles.items():
+        needed, column = samples_needed(QUANTILES[name]) if name in QUANTILES else 0, COLUMNS[name]
+        yield {
+            "id": f"telemetry.promql.{name}{'_ms' if needed else ''}",
+            "title": title,
+            "unit": {"requests_per_s": "requests/s"}.get(column, column),
+            "statistic": "single",
+            "raw": "promql",
+            "column": column,
+            "where": {"question": name} | ({"route": "/api/v1/chat"} if name == "rate" else {}),
+            "invalid_because": f"{name} needs {needed} samples, there are {chats}" if chats < needed else None,
+        }

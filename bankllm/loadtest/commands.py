@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bankllm.errors import UsageError
-from bankllm.loadtest.load import LOAD_DRIVERS, Arrivals, Mix
+from bankllm.loadtest.load import LOAD_DRIVERS, Mix
 from bankllm.settings import get_settings, project_root
 
 
@@ -26,20 +26,21 @@ def loadtest(
     users: Annotated[int, typer.Option(help="Closed loop: number of concurrent users.")] = 100,
     requests: Annotated[int, typer.Option(help="Number of measured requests.")] = 1000,
     rate: Annotated[float | None, typer.Option(help="Open loop: offered rate in requests per second.")] = None,
-    arrivals: Annotated[Arrivals, typer.Option(help="Open loop: arrival process, poisson or constant.")] = "poisson",
     duration: Annotated[float | None, typer.Option(help="Open loop: duration in s, instead of --requests.")] = None,
     warm_up: Annotated[int, typer.Option(help="Warm-up requests before the measured ones; not in the results.")] = 0,
     kind: Annotated[
         Mix | None,
         typer.Option(
-            help="Requests to send: chat, health or mix (one third health checks).",
+            help="Requests to send: chat, stream, health or mix (one third health checks).",
             show_default="that of the driver",
         ),
     ] = None,
     texts: Annotated[
         str, typer.Option(help="Data set whose test texts are sent: teller77, banking77 or auto.")
     ] = "teller77",
-    repeat_one: Annotated[bool, typer.Option("--repeat-one", help="Send the same text in every chat.")] = False,
+    questions: Annotated[
+        bool, typer.Option("--questions", help="Mostly ask questions whose right answer the ledger gives, and judge.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Timeout per request in s; a later reply counts as failed.")] = 30,
     seed: Annotated[int, typer.Option(help="Random seed for arrivals, texts and customers.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes of the server that is started.")] = 1,
@@ -62,8 +63,8 @@ def loadtest(
             )
         requests = max(1, round(duration * rate))
     default = f"loads/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{driver}.csv.gz"
-    asked: dict[str, Any] = {"users": users, "requests": requests, "rate": rate, "arrivals": arrivals, "kind": kind}
+    asked: dict[str, Any] = {"users": users, "requests": requests, "rate": rate, "kind": kind}
     asked |= {"warm_up": warm_up, "timeout_s": timeout, "seed": seed, "allow_remote": own_host}
-    asked |= {"url": url, "workers": workers, "texts": texts, "repeat_one": repeat_one}
+    asked |= {"url": url, "workers": workers, "texts": texts, "questions": questions}
     for line in drive(output or project_root() / settings.output / default, driver, settings, **asked):
         typer.echo(line)

@@ -10,31 +10,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 from urllib.parse import urlsplit
 
 from bankllm.errors import UsageError
 from bankllm.evidence.statistics.samples import percentile
 from bankllm.evidence.statistics.statistic import Estimate, Rows
+from bankllm.loadtest.replies import Question
 from bankllm.util.processes import is_loopback
 from bankllm.util.registry import Registry
 
 Value = str | int | float
 RequestRow = dict[str, Value]
-RequestKind = Literal["chat", "health"]
-Mix = Literal["chat", "health", "mix"]
+RequestKind = Literal["chat", "stream", "health"]
+Mix = Literal["chat", "stream", "health", "mix"]
 Arrivals = Literal["poisson", "constant"]
-PATHS: dict[RequestKind, str] = {"chat": "/api/v1/chat", "health": "/health"}
-HEALTH_SHARE: dict[Mix, float] = {"chat": 0.0, "health": 1.0, "mix": 1 / 3}
+PATHS: dict[RequestKind, str] = {"chat": "/api/v1/chat", "stream": "/api/v1/chat/stream", "health": "/health"}
+HEALTH_SHARE: dict[Mix, float] = {"chat": 0.0, "stream": 0.0, "health": 1.0, "mix": 1 / 3}
 """Share of health checks in each mix. `mix` has one health check per two chats, in random order, as in the original
 plan that `evidence/report/roadmap.py` quotes."""
+QUESTION_SHARE = 0.6
+"""Share of the questions with a known answer among the chats of a load that has such questions."""
 MAX_RATE = 20_000
 """Requests per second; far above the rate that one generator reaches on any machine."""
 
 COLUMNS = {
     "driver": "name of the load driver",
-    "worker": "index of the driver's process, from 0",
-    "kind": "chat or health",
+    "kind": "chat, stream (a chat whose reply is streamed) or health",
     "phase": "warm_up, opening (first request of a closed-loop user, unless it is in the warm-up) or steady; empty if "
     "the driver does not report it",
     "scheduled_s": "open loop: time at which the request was due; empty in a closed loop, which has no schedule",
@@ -43,27 +45,67 @@ COLUMNS = {
     "first_byte_s": "time at which the reply's headers were complete; empty if the driver does not report it",
     "done_s": "time of the reply's last byte, or of the failure",
     "latency_ms": "time that a user waits: from scheduled_s (open loop) or sent_s (closed loop) to done_s",
+    "ttft_ms": "stream: time from the same start until the first word that carries content is complete",
     "service_ms": "time from sent_s to done_s; leaves out the wait before sending, as many load tools do",
     "status": "HTTP status, 0 without a reply; 2xx from ab if all replies had a status 2xx",
     "bytes": "length of the reply's body; empty if the driver does not report it",
     "error": "empty on success, else the HTTP status (such as HTTP 503) or the name of the failure",
+    "tokens": "stream: number of pieces in which the reply came",
+    "served_by": "model if a language model understood the message or worded the reply, else rules",
+    "fallback": "why rules or the template took the place of the language model; empty if they did not",
+    "degraded": "yes if the reason was that the language model had no time for the chat, else no",
+    "asked": "question if the right answer was known before, text for another message, empty for a health check",
+    "answer": "of a question: right, wrong, asked back, handed over, or none (no reply)",
 }
 """The columns of the per-request table, in order, and their meaning."""
 
 
-def row(sent_s: float, done_s: float, scheduled_s: Value = "", **values: Value) -> RequestRow:
+def row(
+    sent_s: float, done_s: float, scheduled_s: Value = "", first_token_s: Value = "", **values: Value
+) -> RequestRow:
     """Return a row of the table. The latencies follow from the times, and columns without a value are empty.
 
     Times are rounded to 1 µs, which halves the size of the raw files. Raises `KeyError` for an unknown column.
     """
     waited_from = sent_s if scheduled_s == "" else float(scheduled_s)
     filled: RequestRow = dict.fromkeys(COLUMNS, "")
-    filled |= {"worker": 0, "scheduled_s": scheduled_s, "sent_s": sent_s, "done_s": done_s}
+    filled |= {"scheduled_s": scheduled_s, "sent_s": sent_s, "done_s": done_s}
     filled |= {"latency_ms": 1000 * (done_s - waited_from), "service_ms": 1000 * (done_s - sent_s), **values}
+    if first_token_s != "":
+        filled["ttft_ms"] = 1000 * (float(first_token_s) - waited_from)
     if unknown := filled.keys() - COLUMNS.keys():
         raise KeyError(f"unknown columns {sorted(unknown)}; expected some of {list(COLUMNS)}")
     decimals = {name: 3 if name.endswith("_ms") else 6 for name in filled}
     return {name: round(value, decimals[name]) if isinstance(value, float) else value for name, value in filled.items()}
+
+
+def piece_rows(request: int, sent_s: float, times: Sequence[float], served_by: str = "") -> list[RequestRow]:
+    """Return one row per piece of a reply that was sent at `sent_s` and came at `times`.
+
+    The columns are `request`, `served_by` (as in the load's table), `place` (`first` or `later`), `at_s`,
+    `since_sent_ms`, and `gap_ms` since the piece before, empty for the first one.
+    """
+    return [
+        {
+            "request": request,
+            "served_by": served_by,
+            "place": "later" if place else "first",
+            "at_s": round(at_s, 6),
+            "since_sent_ms": round(1000 * (at_s - sent_s), 3),
+            "gap_ms": round(1000 * (at_s - times[place - 1]), 3) if place else "",
+        }
+        for place, at_s in enumerate(times)
+    ]
+
+
+class Call(NamedTuple):
+    """A request of a load."""
+
+    kind: RequestKind
+    body: Mapping[str, str] = {}
+    """The JSON body; empty for a health check."""
+    question: Question | None = None
+    """The question in the body, if its answer is known."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +122,8 @@ class LoadDriver:
     """The program that must be installed, if any."""
     install: str = ""
     """How to install the program."""
+    most_users: float = math.inf
+    """Closed loop: the largest number of users."""
 
 
 LOAD_DRIVERS: Registry[LoadDriver] = Registry("load driver", "bankllm.load_drivers", "bankllm.loadtest.drivers")
@@ -95,6 +139,8 @@ class Load:
     customers: Sequence[str]
     kind: Mix | None = None
     """Which requests are sent; None for the default of the driver."""
+    questions: Sequence[Question] = ()
+    """Questions with a known answer. If there are any, they are `QUESTION_SHARE` of the chats."""
     users: int = 100
     """Closed loop: concurrent users."""
     requests: int = 1000
@@ -131,15 +177,19 @@ class Load:
         """Upper bound of a closed loop's duration in s: every request times out, plus 60 s for the start."""
         return 60 + (self.total / self.users + 1) * (self.timeout_s + self.wait_s[1])
 
-    def calls(self) -> Iterator[tuple[RequestKind, dict[str, str]]]:
-        """Yield requests as kind and JSON body: a random text of a random customer, or a health check. Never ends."""
+    def calls(self) -> Iterator[Call]:
+        """Yield random requests: a question of its customer, a text of any customer, or a health check. Never ends."""
         draw = Random(f"{self.seed} calls")
+        kind: RequestKind = "stream" if self.mix == "stream" else "chat"
         while True:
             if draw.random() < HEALTH_SHARE[self.mix]:
-                yield "health", {}
+                yield Call("health")
+            elif self.questions and draw.random() < QUESTION_SHARE:
+                asked = draw.choice(self.questions)
+                yield Call(kind, {"message": asked.text, "customer_id": asked.customer_id}, asked)
             else:
                 customer = draw.choice(self.customers)
-                yield "chat", {"message": draw.choice(self.messages), "customer_id": customer}
+                yield Call(kind, {"message": draw.choice(self.messages), "customer_id": customer})
 
 
 @dataclass
@@ -147,6 +197,8 @@ class LoadResult:
     load: Load
     rows: list[RequestRow]
     """All rows. Rows of the warm-up have the phase `warm_up` and enter no result."""
+    pieces: list[RequestRow] = field(default_factory=list)
+    """The pieces of the measured streams, with the columns of `piece_rows`."""
     limits: tuple[str, ...] = ()
     """What the driver cannot measure or do."""
     generator_cpu_share: float | None = None
@@ -173,7 +225,7 @@ class LoadResult:
 
     def chats(self) -> list[RequestRow]:
         """The chats among the measured rows."""
-        return [each for each in self.measured if each["kind"] == "chat"]
+        return [each for each in self.measured if each["kind"] != "health"]
 
     def summary(self) -> dict[str, Value]:
         requests, is_open = len(self.measured), self.load.rate is not None
@@ -213,26 +265,27 @@ def _check(load: Load, driver: LoadDriver) -> None:
             f"{load.driver} cannot send the kind of load {load.mix!r}. Expected one of the kinds "
             f"{', '.join(driver.mixes)}. Drivers that can send it: {', '.join(can_mix) or 'none'}."
         )
+    expected: list[tuple[bool, str, Any]] = [(load.requests >= 1, "requests of at least 1", load.requests)]
     if driver.loop == "open":
-        if load.rate is None or not 0 < load.rate <= MAX_RATE:
-            raise UsageError(
-                f"An open loop needs a rate above 0 and up to {MAX_RATE:,} requests per second; found {load.rate}. Set "
-                "--rate (in Python rate=50)."
-            )
-        if load.arrivals not in get_args(Arrivals):
-            raise UsageError(f"Unknown arrivals {load.arrivals!r}. Expected one of: {', '.join(get_args(Arrivals))}.")
-    elif load.rate is not None:
-        raise UsageError(
-            f"{load.driver} is a closed-loop driver and has no rate; found rate={load.rate}. Omit the rate, or use the "
-            "driver open-loop."
-        )
-    elif not 1 <= load.users <= load.requests:
-        raise UsageError(
-            f"Expected at least 1 user and at least 1 request per user; found users={load.users}, "
-            f"requests={load.requests}."
-        )
-    expected: list[tuple[bool, str, Any]] = [
-        (load.requests >= 1, "requests of at least 1", load.requests),
+        expected += [
+            (
+                load.rate is not None and 0 < load.rate <= MAX_RATE,
+                f"a rate above 0 and up to {MAX_RATE:,} requests per second for an open loop (--rate, in Python rate)",
+                load.rate,
+            ),
+            (load.arrivals in get_args(Arrivals), f"arrivals of {' or '.join(get_args(Arrivals))}", load.arrivals),
+        ]
+    else:
+        most = min(load.requests, driver.most_users)
+        expected += [
+            (
+                load.rate is None,
+                f"no rate for {load.driver}, whose loop is closed (or the driver open-loop)",
+                load.rate,
+            ),
+            (1 <= load.users <= most, f"1 to {most:g} users (each sends at least 1 request)", load.users),
+        ]
+    expected += [
         (load.warm_up >= 0, "warm_up of at least 0", load.warm_up),
         (len(load.messages) >= 1, "at least 1 message", len(load.messages)),
         (len(load.customers) >= 1, "at least 1 customer", len(load.customers)),

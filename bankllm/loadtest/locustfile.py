@@ -7,6 +7,7 @@ plan. Without a plan, the scenario keeps no rows and runs until it is stopped; L
     locust -f bankllm/loadtest/locustfile.py --host http://127.0.0.1:8000
 """
 
+import itertools
 import json
 import os
 import random
@@ -19,62 +20,59 @@ from locust import FastHttpUser, events, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from bankllm.loadtest.load import RequestRow, row
+from bankllm.loadtest.load import PATHS, Call, RequestRow, row
+from bankllm.loadtest.replies import Question, reply_columns
 
-PLAN: dict[str, Any] = {
-    "requests": None,
-    "warm_up": 0,
-    "health_share": 1 / 3,
-    "messages": ["What is my account balance?", "My card has not arrived yet", "Why was I charged twice?"],
-    "customers": ["CUST001", "CUST002", "CUST003"],
-    "wait_s": [1, 3],
-    "timeout_s": 30,
-    "seed": 0,
-    "result": os.devnull,
-}
+ANY = {"message": "What is my account balance?", "customer_id": "CUST001"}
+PLAN: dict[str, Any] = {"warm_up": 0, "wait_s": [1, 3], "timeout_s": 30, "seed": 0, "result": None}
+PLAN["calls"] = itertools.cycle([("chat", ANY, None), ("chat", ANY, None), ("health", {}, None)])
 if path := os.environ.get("BANKLLM_LOAD_PLAN"):
     PLAN |= json.loads(Path(path).read_text(encoding="utf-8"))
 TOKENS: dict[str, str] = json.loads(os.environ.get("BANKLLM_LOAD_TOKENS", "{}"))
 
 
 class Recorder:
-    """Counts the planned requests, keeps one row per request, and ends the test after the last reply."""
+    """Hands out the planned requests, keeps one row per request, and ends the test after the last reply."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
-        self.total = PLAN["requests"] and PLAN["warm_up"] + PLAN["requests"]
-        self.claimed = 0
+        self.calls = enumerate(PLAN["calls"])
         self.rows: list[RequestRow] = []
         self.began, self.cpu_began = time.perf_counter(), time.process_time()
         random.seed(PLAN["seed"])
 
-    def claim(self, opening: bool) -> str:
-        """Claim one of the planned requests and return its phase. Stops this user if all requests are claimed."""
-        if self.claimed == self.total:
-            raise StopUser
-        self.claimed += 1
-        if self.claimed <= PLAN["warm_up"]:
-            return "warm_up"
-        return "opening" if opening else "steady"
+    def claim(self, opening: bool) -> tuple[Call, str]:
+        """Claim the next planned request, and return it with its phase. Stops this user if all are claimed."""
+        for number, (kind, body, question) in self.calls:
+            call = Call(kind, body, Question(*question) if question else None)
+            return call, "warm_up" if number < PLAN["warm_up"] else "opening" if opening else "steady"
+        raise StopUser
 
-    def record(self, name: str, response_time: float, response_length: int, **meta: Any) -> None:
+    def record(self, response_time: float, response_length: int, **meta: Any) -> None:
         """Keep the row of a request, successful or not. Locust calls it after each request."""
-        if self.total is None:
+        if PLAN["result"] is None:
             return
-        done, status, error = time.perf_counter() - self.began, meta["response"].status_code, meta["exception"]
+        done, response, error = time.perf_counter() - self.began, meta["response"], meta["exception"]
+        call, phase = meta["context"]["claimed"]
         # The client wraps the error in RetriesExceeded, although retries are off.
         cause = getattr(error, "original", None) or error
-        error_name = "" if error is None else f"HTTP {status}" if status else type(cause).__name__
-        reply = {"status": status, "bytes": response_length or 0, "error": error_name}
-        sent, phase = done - response_time / 1000, meta["context"]["phase"]
-        self.rows.append(row(sent, done, driver="locust", kind=name, phase=phase, **reply))
-        if len(self.rows) == self.total:
+        error_name = (
+            "" if error is None else f"HTTP {response.status_code}" if response.status_code else type(cause).__name__
+        )
+        columns = {"status": response.status_code, "bytes": response_length or 0, "error": error_name}
+        if call.body:
+            columns |= reply_columns(call.question, None if error else response.json())
+        sent = done - response_time / 1000
+        self.rows.append(row(sent, done, driver="locust", kind=call.kind, phase=phase, **columns))
+        if len(self.rows) == len(PLAN["calls"]):
             assert self.environment.runner is not None
             # quit() ends all users, including the one that runs this code, so call it from a thread (a greenlet).
             threading.Thread(target=self.environment.runner.quit).start()
 
     def write(self, **_: Any) -> None:
         """Write the rows and the generator's share of a core. Locust calls it when it quits, also after SIGTERM."""
+        if PLAN["result"] is None:
+            return
         share = (time.process_time() - self.cpu_began) / (time.perf_counter() - self.began)
         Path(PLAN["result"]).write_text(json.dumps({"rows": self.rows, "cpu_share": share}), encoding="utf-8")
 
@@ -98,12 +96,14 @@ class BankingUser(FastHttpUser):
 
     @task
     def ask(self) -> None:
-        context = {"phase": self.recorder.claim(self.fresh)}
+        call, phase = self.recorder.claim(self.fresh)
         self.fresh = False
-        if random.random() < PLAN["health_share"]:
-            self.client.get("/health", name="health", context=context)
-            return
-        customer = random.choice(PLAN["customers"])
-        body = {"message": random.choice(PLAN["messages"]), "customer_id": customer}
-        headers = {"Authorization": f"Bearer {TOKENS[customer]}"} if customer in TOKENS else None
-        self.client.post("/api/v1/chat", name="chat", json=body, headers=headers, context=context)
+        customer = call.body.get("customer_id")
+        self.client.request(
+            "POST" if call.body else "GET",
+            PATHS[call.kind],
+            name=call.kind,
+            json=call.body or None,
+            headers={"Authorization": f"Bearer {TOKENS[customer]}"} if customer in TOKENS else None,
+            context={"claimed": (call, phase)},
+        )

@@ -7,6 +7,7 @@ run.write_rows("load", result.rows)
 
 import shutil
 import ssl
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,18 @@ def run_load(url: str, driver: str = "ab", *, output: Path, **settings: Any) -> 
 
 def check_reachable(url: str) -> None:
     """Raise `ServerError` with the cause unless a server answers HTTP requests at `url`."""
+    call_server("GET", f"{url}/health", statuses=range(600))
+
+
+def call_server(
+    method: str, url: str, token: str | None = None, statuses: Container[int] = range(200, 300)
+) -> httpx.Response:
+    """Send one request. Raises `ServerError` if no server answers, or with another status than `statuses`."""
+    headers = {"Authorization": f"Bearer {token}"} if token else None
     try:
         # Trust the system's certificate authorities and SSL_CERT_FILE, as the open-loop driver does.
-        httpx.get(f"{url}/health", timeout=10, trust_env=False, verify=ssl.create_default_context())
+        context = ssl.create_default_context()
+        reply = httpx.request(method, url, headers=headers, timeout=30, trust_env=False, verify=context)
     except httpx.RemoteProtocolError as error:
         raise ServerError(
             f"The program at {url} did not answer with HTTP ({error}). Correct the address or the port."
@@ -75,3 +85,6 @@ def check_reachable(url: str) -> None:
         raise ServerError(
             f"No server answers at {url} ({error}). Start the server (bankllm serve), or correct the address."
         ) from error
+    if reply.status_code not in statuses:
+        raise ServerError(f"{method} {url}: expected success, found HTTP {reply.status_code}. See the server's log.")
+    return reply

@@ -12,7 +12,7 @@ from bankllm.errors import UsageError
     [
         (("rows.csv", "--duration", "10"), r"--duration needs --rate, .* found --duration 10 and --rate None"),
         (("rows.csv", "--driver", "open-loop", "--rate", "-1", "--duration", "10"), "10 and --rate -1"),
-        (("rows.csv", "--driver", "open-loop"), "An open loop needs a rate above 0"),
+        (("rows.csv", "--driver", "open-loop"), "Expected a rate above 0"),
         (("--url", "http://192.0.2.1"), r"192\.0\.2\.1 is not this machine.*--i-own-this-host"),
         (("rows.xlsx",), r"rows\.xlsx: expected a file name that ends in \.csv or \.csv\.gz"),
     ],

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bankllm.errors import UsageError
-from bankllm.loadtest.load import COLUMNS, LOAD_DRIVERS, Load, row
+from bankllm.loadtest.load import COLUMNS, LOAD_DRIVERS, Load, piece_rows, row
+from bankllm.loadtest.replies import Question
 from tests.support.queue_model import result
 
 LOAD: dict[str, Any] = {"url": "http://127.0.0.1:9", "driver": "ab", "messages": ["hi"], "customers": ["CUST001"]}
@@ -16,12 +17,24 @@ LOAD: dict[str, Any] = {"url": "http://127.0.0.1:9", "driver": "ab", "messages":
 def test_the_latencies_of_a_row_follow_from_its_times() -> None:
     due = row(1.5, 4.0, 1.0, driver="open-loop", status=200)
     assert list(due) == list(COLUMNS)
-    assert (due["latency_ms"], due["service_ms"], due["worker"], due["bytes"]) == (3000, 2500, 0, "")
+    assert (due["latency_ms"], due["service_ms"], due["ttft_ms"], due["bytes"]) == (3000, 2500, "", "")
+    assert row(1.5, 4.0, 1.0, 2.25)["ttft_ms"] == 1250
+    assert row(1.5, 4.0, first_token_s=2.25)["ttft_ms"] == 750
     assert row(1.5, 4.0)["latency_ms"] == 2500
     rounded = row(0.12345678, 1.0)
     assert (rounded["sent_s"], rounded["latency_ms"]) == (0.123457, 876.543)
     with pytest.raises(KeyError, match=r"unknown columns \['colour'\]"):
         row(1.5, 4.0, colour="blue")
+
+
+def test_the_rows_of_pieces_follow_from_their_times() -> None:
+    rows = piece_rows(7, 1.0, [1.25, 1.5, 2.25], "model")
+    assert [(each["place"], each["since_sent_ms"], each["gap_ms"]) for each in rows] == [
+        ("first", 250, ""),
+        ("later", 500, 250),
+        ("later", 1250, 750),
+    ]
+    assert {(each["request"], each["served_by"]) for each in rows} == {(7, "model")}
 
 
 @pytest.mark.parametrize(
@@ -31,12 +44,12 @@ def test_the_latencies_of_a_row_follow_from_its_times() -> None:
         ({"url": "http://192.0.2.1:8000"}, r"192\.0\.2\.1 is not this machine.*allow_remote=True"),
         ({"url": "http://localhost.example.org"}, "is not this machine"),
         ({"driver": "wrk"}, "Unknown load driver 'wrk'. Expected one of: .*open-loop"),
-        ({"users": 0}, "found users=0, requests=1000"),
-        ({"users": 20, "requests": 10}, "at least 1 request per user; found users=20, requests=10"),
+        ({"users": 0}, r"Expected 1 to 1000 users .*; found 0"),
+        ({"users": 20, "requests": 10}, r"1 to 10 users \(each sends at least 1 request\); found 20"),
         ({"messages": []}, "Expected at least 1 message; found 0"),
         ({"customers": []}, "Expected at least 1 customer; found 0"),
         ({"wait_s": (3, 1)}, r"found \(3, 1\)"),
-        ({"requests": 0, "users": 0}, "found users=0, requests=0"),
+        ({"requests": 0, "users": 0}, "Expected requests of at least 1; found 0"),
         ({"warm_up": -1}, "Expected warm_up of at least 0; found -1"),
         ({"timeout_s": 0}, "Expected a timeout above 0 s .*; found 0"),
         ({"timeout_s": math.nan}, "found nan"),
@@ -45,11 +58,11 @@ def test_the_latencies_of_a_row_follow_from_its_times() -> None:
             "ab cannot send the kind of load 'mix'. Expected .* chat, health. Drivers .*: .*open-loop",
         ),
         ({"kind": "balance"}, "'balance'. Expected one of the kinds chat, health. Drivers that can send it: none"),
-        ({"rate": 10}, "ab is a closed-loop driver and has no rate; found rate=10"),
-        ({"driver": "open-loop"}, "An open loop needs a rate above 0 .* found None"),
+        ({"rate": 10}, "Expected no rate for ab, whose loop is closed .*; found 10"),
+        ({"driver": "open-loop"}, "Expected a rate above 0 .* open loop .*; found None"),
         *(({"driver": "open-loop", "rate": rate}, f"found {rate}") for rate in (0, -5, math.nan, math.inf, 1e9)),
         ({"driver": "open-loop", "rate": 5, "requests": 0}, "Expected requests of at least 1; found 0"),
-        ({"driver": "open-loop", "rate": 5, "arrivals": "bursts"}, "Unknown arrivals 'bursts'"),
+        ({"driver": "open-loop", "rate": 5, "arrivals": "bursts"}, "arrivals of poisson or constant; found bursts"),
     ],
 )
 def test_invalid_arguments_are_rejected(change: dict[str, Any], message: str) -> None:
@@ -59,11 +72,21 @@ def test_invalid_arguments_are_rejected(change: dict[str, Any], message: str) ->
 
 def test_a_load_sends_the_default_mix_of_its_driver() -> None:
     default = {name: LOAD_DRIVERS.get(name).mixes[0] for name in LOAD_DRIVERS}
-    assert default == {"ab": "chat", "locust": "mix", "open-loop": "chat"}
+    assert default == {"ab": "chat", "guidellm": "stream", "locust": "mix", "open-loop": "chat", "sequential": "chat"}
     load = Load(**LOAD | {"driver": "locust", "messages": ["a", "b"], "seed": 3})
-    kinds = [kind for kind, _ in islice(load.calls(), 3000)]
+    kinds = [call.kind for call in islice(load.calls(), 3000)]
     assert 0.28 < kinds.count("health") / 3000 < 0.38  # a third, within 5 sigma
     assert list(islice(load.calls(), 50)) == list(islice(load.calls(), 50))
+
+
+def test_most_chats_are_questions_of_their_customer() -> None:
+    questions = [Question(customer, f"total of {customer}", ["£5.00"]) for customer in ("CUST007", "CUST008")]
+    load = Load(**LOAD | {"driver": "open-loop", "rate": 1, "kind": "stream", "questions": questions})
+    calls = list(islice(load.calls(), 1000))
+    assert {call.kind for call in calls} == {"stream"}
+    assert 500 <= sum(call.question is not None for call in calls) <= 700
+    asked = {(call.body["customer_id"], call.body["message"]) for call in calls}
+    assert asked == {("CUST001", "hi"), ("CUST007", "total of CUST007"), ("CUST008", "total of CUST008")}
 
 
 def test_a_token_is_not_printed() -> None:

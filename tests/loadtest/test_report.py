@@ -16,7 +16,6 @@ from bankllm.loadtest.load import row
 from bankllm.loadtest.report import drive, tokens
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.settings import get_settings
-from tests.support.loadtest_app import seen
 from tests.support.queue_model import result
 
 
@@ -38,14 +37,25 @@ def test_a_load_prints_a_summary_and_writes_its_rows(server: ServerProcess, tmp_
 def test_an_open_loop_prints_corrected_and_uncorrected_percentiles(server: ServerProcess, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv.gz"
     arguments = {"driver": "open-loop", "rate": 200.0, "requests": 150, "warm_up": 30, "settings": get_settings()}
-    lines = list(drive(rows, url=server.url, repeat_one=True, **arguments))
-    assert len({each["message"] for each in seen(server.url) if each["kind"] == "chat"}) == 1
+    lines = list(drive(rows, url=server.url, **arguments))
     assert lines[0].startswith("open-loop, open loop, 200 requests per second offered (poisson): 150 requests in")
     assert lines[1] == "warm-up (not measured): 30 requests, 0 failed"
     assert re.match(r"chat, from due time: p50 [\d.]+ ms, p95 [\d.]+ ms, p99 not measured", lines[3])
     assert re.match(r"chat, from send time \(uncorrected\): p50 [\d.]+ ms", lines[4])
     with gzip.open(rows, "rt", newline="") as file:
         assert sum(row["phase"] == "steady" for row in csv.DictReader(file)) == 150
+
+
+@pytest.mark.slow
+def test_a_load_of_streams_says_who_answered_and_how_right(server: ServerProcess, tmp_path: Path) -> None:
+    arguments = {"driver": "open-loop", "kind": "stream", "rate": 200.0, "requests": 150, "settings": get_settings()}
+    lines = list(drive(tmp_path / "rows.csv", url=server.url, questions=True, **arguments))
+    (first,) = (line for line in lines if line.startswith("stream, first word: p50 "))
+    assert "p95" in first
+    (wrong,) = (re.fullmatch(r"answer: (\d+) × wrong", line) for line in lines if line.startswith("answer: "))
+    assert wrong is not None
+    assert 75 <= int(wrong[1]) < 150
+    assert "served_by: 150 × model" in lines
 
 
 def test_an_invalid_load_writes_its_rows_and_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +70,7 @@ def test_an_invalid_load_writes_its_rows_and_fails(tmp_path: Path, monkeypatch: 
     assert said[1] == "failed: 1, 1 × HTTP 503"
     assert not any("p50" in line for line in said)
     assert (tmp_path / "rows.csv").read_text().splitlines()[1:] == [
-        "locust,0,chat,steady,,0.0,,0.5,500.0,500.0,503,0,HTTP 503"
+        "locust,chat,steady,,0.0,,0.5,500.0,,500.0,503,0,HTTP 503,,,,,,"
     ]
 
 

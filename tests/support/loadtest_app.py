@@ -1,19 +1,25 @@
 """A fake `bankllm serve` with the same options and routes, for the tests of `bankllm.loadtest`.
 
-The chat message `fail` is answered with 503, and `hang` with a reply after 3 s. `--behave crash` ends the server at the
-start; `--behave "never ready"` keeps `/health/ready` at 503. `/seen` returns the requests received.
+The chat message `fail` is answered with 503, `hang` with a reply after 3 s, and `ask` with a question. A stream sends
+each word of the message; that of `replace this` has a fallback, and that of `break` ends with an error. `--behave
+crash` ends the server at the start; `--behave "never ready"` keeps `/health/ready` at 503. `/seen` returns the requests
+received.
 """
 
 import argparse
 import asyncio
+import json
 import os
+import re
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 
 from bankllm.loadtest.load import COLUMNS, LoadResult
 
@@ -25,6 +31,32 @@ ARGUMENTS: dict[str, Any] = {"messages": ["hi"], "customers": ["CUST001"]}
 MIXED: dict[str, Any] = {"messages": ["hi", "hello", "fail"], "customers": ["CUST001", "CUST002"]}
 MIXED |= {"tokens": {"CUST001": "s3cret1", "CUST002": "s3cret2"}}
 """Arguments of a load with two customers, each with their token, whose message `fail` fails."""
+
+
+REPLY: dict[str, Any] = {"understood_by": "rules", "responder": "smollm2", "understanding_fallback": None}
+REPLY |= {"fallback": None, "question": None, "handover_id": None, "intent": "greeting", "latency_ms": {"encode": 1.5}}
+"""The reply of `/api/v1/chat`, besides its text."""
+
+
+def paid(day: str, minor: int, who: str = "Tesco", kind: str = "card", **more: Any) -> dict[str, Any]:
+    """A transaction of the API."""
+    row = {"booked": day, "amount_minor": minor, "currency": "GBP", "counterparty": who, "category": "groceries"}
+    return row | {"kind": kind, "status": "booked", "original_minor": None, "original_currency": None, **more}
+
+
+ACCOUNT = {"name": "Current account", "currency": "GBP", "balance_minor": 120450, "pending_minor": -450}
+LEDGER: dict[str, list[dict[str, Any]]] = {
+    "accounts": [ACCOUNT | {"overdraft_minor": 50000}],
+    "transactions": [
+        paid("2026-11-02", -999),  # this month is not complete
+        paid("2026-10-30", -1250, original_minor=-1400, original_currency="EUR"),
+        paid("2026-10-20", 250, kind="refund"),
+        paid("2026-10-03", -1000),
+        paid("2026-10-01", -90000, "Landlord", "standing_order", category="rent"),
+        paid("2026-10-01", -20000, "", "own_transfer", category="own transfers"),
+    ],
+}
+"""Rows of a customer's ledger by the last part of their address."""
 
 
 def seen(url: str) -> list[dict[str, str]]:
@@ -62,14 +94,45 @@ def create_app(ready: bool) -> FastAPI:
     async def readiness(response: Response) -> None:
         response.status_code = 200 if ready else 503
 
-    @app.post("/api/v1/chat")
-    async def chat(request: Request, response: Response) -> dict[str, str]:
+    async def answer(request: Request, kind: str) -> tuple[int, dict[str, Any]]:
         body = await request.json()
-        seen.append({"kind": "chat", "authorization": request.headers.get("authorization", ""), **body})
+        seen.append({"kind": kind, "authorization": request.headers.get("authorization", ""), **body})
         if body["message"] == "hang":
             await asyncio.sleep(3)
-        response.status_code = 503 if body["message"] == "fail" else 200
-        return {"reply": body["message"]}
+        reply = REPLY | {"reply": body["message"], "question": {"slot": "amount"} if body["message"] == "ask" else None}
+        if body["message"].startswith("replace"):
+            reply |= {"reply": "another text", "responder": "template", "fallback": "not grounded"}
+        return 503 if body["message"] == "fail" else 200, reply
+
+    @app.post("/api/v1/chat")
+    async def chat(request: Request, response: Response) -> dict[str, Any]:
+        response.status_code, reply = await answer(request, "chat")
+        return reply
+
+    @app.post("/api/v1/chat/stream")
+    async def stream(request: Request) -> Response:
+        status, reply = await answer(request, "stream")
+        if status != 200:
+            return Response(status_code=status)
+
+        async def events() -> AsyncIterator[str]:
+            for word in re.findall(r"\S+\s*", str((await request.json())["message"])):
+                yield f"event: token\ndata: {json.dumps({'text': word})}\n\n"
+                await asyncio.sleep(0.002)
+            broken = reply["reply"] == "break"
+            kind, data = ("error", {"status": 500}) if broken else ("reply", reply)
+            yield f"event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    @app.delete("/api/v1/customers/{customer_id}/memory")
+    async def forget(customer_id: str, response: Response) -> None:
+        seen.append({"kind": "delete", "customer_id": customer_id})
+        response.status_code = 404 if customer_id == "CUST404" else 200
+
+    @app.get("/api/v1/customers/{customer_id}/{what}")
+    async def ledger(customer_id: str, what: str) -> list[dict[str, Any]]:
+        return LEDGER[what]
 
     @app.get("/seen")
     async def everything_seen() -> list[dict[str, str]]:

@@ -1,9 +1,15 @@
-"""A simulated server: one queue with a fixed service time. Returns results as the load drivers would."""
+"""A simulated server: one queue with a fixed service time. Returns results as the load drivers would.
+
+The first word comes at half of the service time, and every other request is a question that is answered right.
+"""
 
 import random
 
 from bankllm.loadtest import load
 from bankllm.loadtest.load import COLUMNS, Load, LoadResult, RequestRow
+
+MODEL_S = 0.1
+"""A request that waits longer is served by rules."""
 
 
 def open_loop(
@@ -25,9 +31,17 @@ def open_loop(
     rows = []
     reply = {"status": 503, "error": "HTTP 503"} if rate > fails_over else {"status": 200}
     for number in range(warm_up + requests):
+        late = free > due + MODEL_S
+        served = {
+            "served_by": "rules" if late else "model",
+            "fallback": "time-out" if late else "",
+            "degraded": "yes" if late else "no",
+        }
+        served |= {"asked": "question" if number % 2 else "text", "answer": "right" if number % 2 else ""}
         free = max(due, free) + 1 / capacity
         phase = "warm_up" if number < warm_up else "steady"
-        rows.append(load.row(due, free, due, driver="open-loop", kind="chat", phase=phase, **reply))
+        about = {"driver": "open-loop", "kind": "chat", "phase": phase, **reply}
+        rows.append(load.row(due, free, due, free - 0.5 / capacity, **about, **served))
         due += draw.expovariate(rate)
     return result("open-loop", rows, rate, "the generator sent too late" if rate > generator_limit else None)
 

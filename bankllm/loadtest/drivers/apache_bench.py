@@ -16,23 +16,22 @@ from bankllm.util import processes
 
 
 def run_ab(load: Load, folder: Path) -> LoadResult:
-    """Send the first message of the first customer, or health checks, with `ab -l -k`. Its files are left in `folder`.
+    """Send the first request of the load over and over with `ab -l -k`. Its files are left in `folder`.
 
     Raises `ServerError` if ab stopped early; ab then writes no rows.
     """
-    kind: RequestKind = "health" if load.mix == "health" else "chat"
-    customer = load.customers[0]
-    body = {"message": load.messages[0], "customer_id": customer}
+    kind, body, _ = next(load.calls())
     (folder / "body.json").write_text(json.dumps(body), encoding="utf-8")
     (folder / "ab.tsv").unlink(missing_ok=True)
-    command = ["ab", "-q", "-l", "-k", "-r", "-s", str(max(1, round(load.timeout_s)))]
-    command += ["-n", str(load.total), "-c", str(load.users), "-g", "ab.tsv", "-e", "ab.csv"]
-    command += ["-p", "body.json", "-T", "application/json"] if kind == "chat" else []
-    token = load.tokens.get(customer)
+    command = ["ab", "-q", "-l", "-k", "-r", "-s", str(max(1, round(load.timeout_s))), "-g", "ab.tsv", "-e", "ab.csv"]
+    command += ["-p", "body.json", "-T", "application/json"] if body else []
+    token = load.tokens.get(body.get("customer_id", ""))
     command += ["-H", f"Authorization: Bearer {token}"] if token else []
     log = folder / "ab.txt"
-    # On SIGINT, ab writes the rows that it has so far.
-    child = processes.run([*command, load.url + PATHS[kind]], log, load.max_duration_s(), stop_signal=signal.SIGINT)
+    for requests in filter(None, (load.warm_up, load.requests)):
+        how_many = ["-n", str(requests), "-c", str(min(requests, load.users)), load.url + PATHS[kind]]
+        # On SIGINT, ab writes the rows that it has so far.
+        child = processes.run([*command, *how_many], log, load.max_duration_s(), stop_signal=signal.SIGINT)
     report = log.read_text(errors="replace")
     if not (folder / "ab.tsv").exists() or (child.returncode and not child.interrupted):
         raise ServerError(
@@ -44,7 +43,7 @@ def run_ab(load: Load, folder: Path) -> LoadResult:
         "non-2xx": _reported_number(report, "Non-2xx responses"),
     }
     errors = {name: int(count) for name, count in counted.items() if count}
-    rows = ab_rows(folder / "ab.tsv", kind, "" if errors else "2xx", load.warm_up)
+    rows = ab_rows(folder / "ab.tsv", kind, "" if errors else "2xx")
     because = [f"ab does not say which rows went wrong, and counted {errors}"] if errors else []
     because += [f"ab ended after {len(rows)} requests"] if child.interrupted else []
     return LoadResult(
@@ -52,14 +51,14 @@ def run_ab(load: Load, folder: Path) -> LoadResult:
         rows,
         errors=errors,
         # ab measures the duration of all requests exactly; the rows have a resolution of one second.
-        seconds=0.0 if load.warm_up else _reported_number(report, "Time taken for tests"),
+        seconds=_reported_number(report, "Time taken for tests"),
         generator_cpu_share=None if child.cpu_s is None else child.cpu_s / child.wall_s,
         limits=(
             "the same body in every request",
             "sent_s and done_s in whole seconds, latency_ms in whole milliseconds",
             "no status, error or bytes per request",
             f"HTTP/1.0, {_reported_number(report, 'Keep-Alive requests'):.0f} requests on keep-alive connections",
-            *(("the warm-up ends with the second in which its last request was sent",) if load.warm_up else ()),
+            *(("no rows of the warm-up",) if load.warm_up else ()),
         ),
         invalid_because="; ".join(because) or None,
         interrupted=child.interrupted,
@@ -69,23 +68,18 @@ def run_ab(load: Load, folder: Path) -> LoadResult:
 LOAD_DRIVERS.add("ab", LoadDriver(run_ab, "closed", ("chat", "health"), "ab", "apt-get install apache2-utils"))
 
 
-def ab_rows(path: Path, kind: RequestKind, status: str, warm_up: int) -> list[RequestRow]:
+def ab_rows(path: Path, kind: RequestKind, status: str) -> list[RequestRow]:
     """Return the rows of the file that `ab -g` wrote, sorted by the second in which they were sent.
 
-    ab reports send times in whole seconds. All requests sent in the same second as the last warm-up request therefore
-    count as warm-up. `status` is the status of every row; if it is empty, the error of every row is `unknown`.
+    `status` is the status of every row; if it is empty, the error of every row is `unknown`.
     """
     with path.open(newline="") as file:
         lines = sorted(csv.DictReader(file, delimiter="\t"), key=lambda line: int(line["seconds"]))
-    began = int(lines[0]["seconds"]) if lines else 0
-    warm_until = int(lines[warm_up - 1]["seconds"]) - began if 0 < warm_up <= len(lines) else -1
+    known = {"driver": "ab", "kind": kind, "status": status, "error": "" if status else "unknown"}
     rows = []
     for line in lines:
-        sent, latency_ms = int(line["seconds"]) - began, int(line["ttime"])
-        phase = "" if not warm_up else "warm_up" if sent <= warm_until else "steady"
-        known = {"kind": kind, "phase": phase, "status": status, "error": "" if status else "unknown"}
-        times = {"latency_ms": latency_ms, "service_ms": latency_ms}
-        rows.append(row(sent, sent + latency_ms / 1000, driver="ab", **known, **times))
+        sent, latency_ms = int(line["seconds"]) - int(lines[0]["seconds"]), int(line["ttime"])
+        rows.append(row(sent, sent + latency_ms / 1000, **known, latency_ms=latency_ms, service_ms=latency_ms))
     return rows
 
 

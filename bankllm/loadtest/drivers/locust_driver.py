@@ -3,12 +3,13 @@
 import json
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import astuple
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from bankllm.errors import ServerError
-from bankllm.loadtest.load import HEALTH_SHARE, LOAD_DRIVERS, Load, LoadDriver, LoadResult
+from bankllm.loadtest.load import LOAD_DRIVERS, Load, LoadDriver, LoadResult
 from bankllm.util import processes
 
 
@@ -20,7 +21,9 @@ def run_locust(load: Load, folder: Path) -> LoadResult:
     """
     result_file, log = folder / "locust.json", folder / "locust.log"
     result_file.unlink(missing_ok=True)
-    plan = asdict(load) | {"health_share": HEALTH_SHARE[load.mix], "tokens": None, "result": result_file.name}
+    calls = [(kind, body, question and astuple(question)) for kind, body, question in islice(load.calls(), load.total)]
+    plan = {name: getattr(load, name) for name in ("warm_up", "wait_s", "timeout_s", "seed")}
+    plan |= {"calls": calls, "result": result_file.name}
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     users, script = str(load.users), str(Path(__file__).parents[1] / "locustfile.py")
     command = [sys.executable, "-m", "locust", "-f", script, "--headless", "--host", load.url, "-u", users, "-r", users]

@@ -16,7 +16,20 @@ from random import Random
 from typing import Any
 
 from bankllm.evidence.statistics.samples import samples_needed
-from bankllm.loadtest.load import LOAD_DRIVERS, PATHS, Arrivals, Load, LoadDriver, LoadResult, RequestRow, estimate, row
+from bankllm.loadtest.load import (
+    LOAD_DRIVERS,
+    PATHS,
+    Arrivals,
+    Call,
+    Load,
+    LoadDriver,
+    LoadResult,
+    RequestRow,
+    estimate,
+    piece_rows,
+    row,
+)
+from bankllm.loadtest.replies import StreamedReply, reply_columns
 
 HEAD_START_S = 0.05
 """Seconds between the start of the event loop and the first due time."""
@@ -24,6 +37,8 @@ IDLE_S = 3.0
 """A connection that was idle for more seconds is not reused: the server may be closing it (uvicorn: after 5 s)."""
 MAX_OPEN_FILES = 20_000
 """Below the number of local ports that a system provides for connections to one address."""
+MAX_EVENT_BYTES = 2**20
+"""Above the size of an event with the reply and a table of 100 payments."""
 MAX_LATENESS_MS = 5.0
 """Limit of the p99 of the time from due to sent, in ms; see `lateness_fault`."""
 MAX_LATENESS_SHARE = 0.1
@@ -32,6 +47,19 @@ MAX_LATENESS_SHARE = 0.1
 
 def run_open_loop(load: Load, folder: Path) -> LoadResult:
     """Send requests at `load.rate` per second, from a thread of this process. Writes no files."""
+    result = send(load)
+    if not result.interrupted:
+        result.invalid_because = lateness_fault(result.measured)
+    if (p99 := estimate(lateness_rows(result.measured), 0.99).value) is not None:
+        result.limits = (f"p99 of the time from due to sent is {p99:.2f} ms; latency_ms includes it",)
+    return result
+
+
+LOAD_DRIVERS.add("open-loop", LoadDriver(run_open_loop, "open", ("chat", "stream", "health", "mix")))
+
+
+def send(load: Load) -> LoadResult:
+    """Send the requests of a load when they are due, or one after the other without a rate, from a thread."""
     import resource
 
     import uvloop
@@ -51,16 +79,7 @@ def run_open_loop(load: Load, folder: Path) -> LoadResult:
                 running.result()
     finally:
         gc.unfreeze()
-    rows = [generator.rows[number] for number in sorted(generator.rows)]
-    result = LoadResult(load, rows, generator_cpu_share=generator.cpu_share, interrupted=generator.interrupted)
-    ended_early = f"the open loop was interrupted after {len(rows)} of {load.total} requests"
-    result.invalid_because = ended_early if generator.interrupted else lateness_fault(result.measured)
-    if (p99 := estimate(lateness_rows(result.measured), 0.99).value) is not None:
-        result.limits = (f"p99 of the time from due to sent is {p99:.2f} ms; latency_ms includes it",)
-    return result
-
-
-LOAD_DRIVERS.add("open-loop", LoadDriver(run_open_loop, "open", ("chat", "health", "mix")))
+    return generator.result()
 
 
 class Generator:
@@ -68,6 +87,7 @@ class Generator:
         self.load = load
         self.rows: dict[int, RequestRow] = {}
         """Number of the request in the plan → its row."""
+        self.pieces: list[RequestRow] = []
         self.interrupted = False
         self.cpu_share: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -80,25 +100,38 @@ class Generator:
         if self.interrupted:
             return
         cpu_began = time.thread_time()
-        self._began = time.monotonic() + HEAD_START_S
+        self._began = time.monotonic() + (HEAD_START_S if self.load.rate else 0)
         tls = ssl.create_default_context()  # reads SSL_CERT_FILE
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ssl=tls),
             timeout=aiohttp.ClientTimeout(total=self.load.timeout_s, ceil_threshold=math.inf),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            read_bufsize=MAX_EVENT_BYTES,
         )
         try:
             async with session, asyncio.TaskGroup() as group:
-                times = due_times(self.load.rate or 0, self.load.arrivals, self.load.seed)
-                for number, due, call in zip(range(self.load.total), times, self._calls(), strict=False):
+                if self.load.rate is None:
+                    for number, call in zip(range(self.load.total), self.load.calls(), strict=False):
+                        await self._send(session, number, None, call)
+                    return
+                times = due_times(self.load.rate, self.load.arrivals, self.load.seed)
+                for number, due, call in zip(range(self.load.total), times, self.load.calls(), strict=False):
                     while (left := self._began + due - time.monotonic()) > 0:  # a timer fires up to 1 ms early
                         await asyncio.sleep(left)
-                    group.create_task(self._send(session, number, due, *call))
+                    group.create_task(self._send(session, number, due, call))
                     await asyncio.sleep(0)
         except asyncio.CancelledError:
-            assert self.interrupted
-        self.cpu_share = (time.thread_time() - cpu_began) / (time.monotonic() - self._began)
+            self.interrupted = True
+        finally:
+            self.cpu_share = (time.thread_time() - cpu_began) / self._now()
+
+    def result(self) -> LoadResult:
+        """The requests that were answered or failed so far, in the order of the plan."""
+        rows = [self.rows[number] for number in sorted(self.rows)]
+        because = f"it was interrupted after {len(rows)} of {self.load.total} requests" if self.interrupted else None
+        pieces = sorted(self.pieces, key=lambda piece: piece["request"])
+        return LoadResult(self.load, rows, pieces, (), self.cpu_share, because, self.interrupted)
 
     def interrupt(self) -> None:
         """End the load early, from another thread. Pending requests have no row."""
@@ -106,29 +139,58 @@ class Generator:
         if self._loop is not None and self._sending is not None:
             self._loop.call_soon_threadsafe(self._sending.cancel)
 
-    def _calls(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        headers = {customer: {"Authorization": f"Bearer {token}"} for customer, token in self.load.tokens.items()}
-        for kind, body in self.load.calls():
-            request = {"method": "POST" if body else "GET", "url": self.load.url + PATHS[kind], "json": body or None}
-            yield kind, request | {"headers": headers.get(body.get("customer_id", ""))}
-
-    async def _send(self, session: Any, number: int, due: float, kind: str, request: dict[str, Any]) -> None:
+    async def _send(self, session: Any, number: int, due: float | None, call: Call) -> None:
         import aiohttp
 
-        sent = time.monotonic()
-        reply_row: dict[str, Any] = {"status": 0}
-        try:
-            async with session.request(**request, allow_redirects=False) as reply:
-                reply_row["first_byte_s"] = time.monotonic() - self._began
-                reply_row["bytes"] = len(await reply.read())
-                reply_row["status"] = reply.status
-                reply_row["error"] = f"HTTP {reply.status}" if reply.status >= 400 else ""
-        except (aiohttp.ClientError, OSError) as error:
-            cause = getattr(error, "os_error", None) or error  # why the connection failed
-            reply_row["error"] = type(cause).__name__ if type(cause) is not OSError else str(cause.strerror)
-        times = (sent - self._began, time.monotonic() - self._began, due)
+        token = self.load.tokens.get(call.body.get("customer_id", ""))
+        headers = {"Authorization": f"Bearer {token}"} if token else None
+        request = {
+            "method": "POST" if call.body else "GET",
+            "url": self.load.url + PATHS[call.kind],
+            "headers": headers,
+        }
         phase = "warm_up" if number < self.load.warm_up else "steady"
-        self.rows[number] = row(*times, driver=self.load.driver, kind=kind, phase=phase, **reply_row)
+        columns: dict[str, Any] = {"driver": self.load.driver, "kind": call.kind, "phase": phase, "status": 0}
+        streamed, reply = StreamedReply(), None
+        sent = self._now()
+        try:
+            async with session.request(**request, json=call.body or None, allow_redirects=False) as response:
+                columns["first_byte_s"] = self._now()
+                if response.content_type == "text/event-stream":
+                    columns["bytes"] = await self._read_events(response.content, streamed)
+                    columns |= {"first_token_s": streamed.first_content_s or "", "tokens": len(streamed.pieces)}
+                    reply, columns["error"] = streamed.reply, streamed.error
+                else:
+                    columns["bytes"] = len(await response.read())
+                    if call.body and response.status == 200 and response.content_type == "application/json":
+                        reply = await response.json()
+                columns["status"] = response.status
+                if response.status >= 400:
+                    columns["error"] = f"HTTP {response.status}"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            cause = getattr(error, "os_error", None) or error  # why the connection failed
+            columns["error"] = str(cause.strerror) if type(cause) is OSError else type(cause).__name__
+        done = self._now()
+        columns |= reply_columns(call.question, reply) if call.body else {}
+        self.rows[number] = row(sent, done, "" if due is None else due, **columns)
+        if due is None and reply:
+            stages = {f"{stage}_ms": ms for stage, ms in reply.get("latency_ms", {}).items()}
+            self.rows[number] |= {"intent": reply.get("intent", ""), **stages}
+        if phase == "steady" and streamed.reply:
+            times = [at_s for _, at_s in streamed.pieces]
+            self.pieces += piece_rows(number, sent, times, columns["served_by"])
+
+    async def _read_events(self, content: Any, streamed: StreamedReply) -> int:
+        """Read a stream to its end; return its length in bytes."""
+        size = 0
+        while event := await content.readuntil(b"\n\n"):
+            streamed.read(event, self._now())
+            size += len(event)
+        return size
+
+    def _now(self) -> float:
+        """Seconds since the start of the load."""
+        return time.monotonic() - self._began
 
 
 def due_times(rate: float, arrivals: Arrivals, seed: int) -> Iterator[float]:

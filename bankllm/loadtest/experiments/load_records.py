@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bankllm.loadtest.experiments.driver_agreement import BUCKETS, TOLERANCE
-from bankllm.loadtest.experiments.rate_sweep import OBJECTIVE_MS, SERVED, Step, knee_of
+from bankllm.loadtest.experiments.rate_sweep import MODEL_SERVED, NOT_DEGRADED, OBJECTIVE_MS, SERVED, Step, knee_of
 from bankllm.loadtest.experiments.soak import MAX_GROWTH, SHARE
 
 Measure = dict[str, Any]
@@ -43,8 +43,47 @@ def of_load(key: str, label: str, raw: str, **rest: Any) -> Iterator[Measure]:
     yield ok(key, f"Requests without an error ({label})", raw=raw, **rest)
 
 
+def of_answers(key: str, label: str, **rest: Any) -> Iterator[Measure]:
+    """Yield the shares of the questions that were answered right, wrong, by a question, and by a person."""
+    where = {**rest.pop("where", {}), "asked": "question"}
+    for answer in ("right", "wrong", "asked back", "handed over"):
+        about: Measure = {"column": "answer", "equals": answer, "where": where, **rest}
+        id = f"{key}.{answer.replace(' ', '_')}"
+        yield record(id, f"Questions with the outcome “{answer}” ({label})", "share", "proportion", **about)
+
+
+def of_curve(steps: Sequence[Step], raw: str, pieces: str, **rest: Any) -> Iterator[Measure]:
+    """Yield the knee of the language model's path, and what users get at each rate: by whom, how fast, and how right.
+
+    `raw` has the rows of the requests, and `pieces` those of the pieces of their streams.
+    """
+    title = "Highest offered rate at which the language model has time for 90 % of the chats"
+    knee: Measure = {"offered": "offered_per_s", "where": {"judged": "yes"}, "raw": raw, **NOT_DEGRADED, **rest}
+    yield record("load.model.knee", title, "requests/s", "share_knee", **knee)
+    for step in steps:
+        key, label = f"load.model.at_{f'{step.rate:g}'.replace('.', '_')}", f"{step.rate:g}/s, streamed"
+        where = {"offered_per_s": str(float(step.rate))}
+        about: Measure = {"invalid_because": step.result.invalid_because, **rest}
+        rows: Measure = {"raw": raw, "where": where, **about}
+        by_model = {"column": "served_by", "equals": "model"}
+        yield record(f"{key}.share", f"Chats served by the model ({label})", "share", "proportion", **by_model, **rows)
+        yield record(f"{key}.goodput", f"Goodput ({label})", "requests/s", "goodput", **MODEL_SERVED, **rows)
+        answered: Measure = {**rows, "where": {**where, "error": ""}}
+        yield from percentiles(f"{key}.ttft", f"Time to the first word ({label})", "ttft_ms", BRIEF, **answered)
+        yield from percentiles(key, f"Time to the whole reply ({label})", "latency_ms", **rows)
+        yield ok(key, f"Requests without an error ({label})", **rows)
+        yield from of_answers(key, label, **rows)
+        model: Measure = {"raw": pieces, "where": {**where, "served_by": "model"}, **about}
+        speed = {"start": "at_s", "end": "at_s", **model}
+        yield record(f"{key}.tokens", f"Tokens of the model per second ({label})", "tokens/s", "throughput", **speed)
+        gaps: Measure = {**model, "where": {**model["where"], "place": "later"}}
+        title = f"Time between two tokens ({label})"
+        yield record(f"{key}.itl.mean_ms", f"{title}, mean", "ms", "mean", column="gap_ms", **gaps)
+        yield from percentiles(f"{key}.itl", title, "gap_ms", (0.95, 0.99), **gaps)
+
+
 def of_cache(raw: str, **rest: Any) -> Iterator[Measure]:
-    """Yield the latency of each workload of `workloads.workloads`, and the spread of the medians."""
+    """Yield the latency of each workload, and the spread of the medians."""
     for name in ("cold", "warm", "zipf", "repeated"):
         where = {"where": {"workload": name}, "raw": raw, **rest}
         yield from percentiles(f"load.cache.{name}", f"Chat latency, texts {name}", "latency_ms", BRIEF, **where)
@@ -93,15 +132,17 @@ def of_session(driver: str, runs: int, raw: str, **rest: Any) -> Iterator[Measur
     yield ok(key, f"Requests without an error with {driver}, {runs} runs", raw=raw, **rest)
 
 
-def of_soak(raw: str, memory: str, *, rate: float, minutes: float, **rest: Any) -> Iterator[Measure]:
+def of_soak(
+    raw: str, memory: str, *, rate: float, minutes: float, key: str = "load.soak", **rest: Any
+) -> Iterator[Measure]:
     """Yield memory growth, success share and chat latency of a soak; `rate` is in requests per second."""
     conditions = {"loop": "open", "rate": rate, "share_of_knee": SHARE, "minutes": minutes, "flat_up_to": MAX_GROWTH}
     common = {"conditions": conditions, **rest}
     title = f"Growth of the server's memory in {minutes:.1f} minutes of steady load"
     grown = {"raw": memory, "at": "at_s", "value": "rss_bytes", **common}
-    yield record("load.soak.memory_growth", title, "share", "growth", **grown)
-    yield ok("load.soak", "Requests without an error in the soak", raw=raw, **common)
-    yield from percentiles("load.soak", "Chat latency in the soak", "latency_ms", raw=raw, **common)
+    yield record(f"{key}.memory_growth", title, "share", "growth", **grown)
+    yield ok(key, "Requests without an error in the soak", raw=raw, **common)
+    yield from percentiles(key, "Chat latency in the soak", "latency_ms", raw=raw, **common)
 
 
 def _spread(group: str, q: float) -> Measure:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from bankllm.evidence.statistics.rates import goodput, knee, throughput
+from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.evidence.statistics.statistic import Rows
 from bankllm.loadtest.load import LoadResult, RequestRow, estimate
 
@@ -24,7 +25,15 @@ CLOSE = 1.1
 TIMES = {"start": "scheduled_s", "end": "done_s"}
 SERVED: dict[str, Any] = {**TIMES, "latency": "latency_ms", "error": "error", "objective_ms": OBJECTIVE_MS}
 """Arguments of the statistic `goodput` for the rows of a sweep; the statistic `knee` also needs `offered`."""
-KEPT_COLUMNS = ("scheduled_s", "sent_s", "done_s", "latency_ms", "service_ms", "error")
+MODEL_SERVED: dict[str, Any] = {**SERVED, "objective_ms": 2000, "first": "ttft_ms", "first_objective_ms": 1000}
+"""The same for streamed replies: the first word within 1 s, and the whole reply within 2 s."""
+NOT_DEGRADED: dict[str, Any] = {"column": "degraded", "equals": "no", "least_share": 0.9}
+"""Arguments of the statistic `share_knee`: up to its knee, the language model has time for 90 % of the chats that need
+it; beyond it, rules and the template take its place."""
+KEPT_COLUMNS = (
+    *("scheduled_s", "sent_s", "done_s", "latency_ms", "ttft_ms", "service_ms", "error", "tokens"),
+    *("served_by", "fallback", "degraded", "asked", "answer"),
+)
 """Columns of `load.COLUMNS` in the raw file of a sweep; their times count from the start of the step."""
 
 
@@ -92,6 +101,29 @@ def sweep(
     return steps
 
 
+def curve(offer: Callable[..., LoadResult], rates: Sequence[float], step_s: float) -> list[Step]:
+    """Offer each rate for `step_s` seconds, with at least as many requests as a p50 needs; `offer` is as in `sweep`."""
+    return [
+        Step(rate, offer(rate=rate, requests=max(samples_needed(0.5), math.ceil(rate * step_s)), warm_up=0))
+        for rate in rates
+    ]
+
+
+def quality(steps: Sequence[Step]) -> Iterator[dict[str, object]]:
+    """Yield the summary of each step, with shares of its chats and of its questions, and the time to the first word."""
+    for step in steps:
+        answers = [row["answer"] for row in step.rows if row["asked"] == "question"]
+        answered = [row for row in step.rows if not row["error"]]
+        in_time = goodput(cast(Rows, step.rows), **MODEL_SERVED).value or 0.0
+        yield {
+            "by the model": sum(row["served_by"] == "model" for row in step.rows) / len(step.rows),
+            "in time": in_time / step.achieved if step.achieved else math.nan,
+            **{answer: answers.count(answer) / max(1, len(answers)) for answer in ("right", "wrong", "asked back")},
+            "first word p50 ms": estimate(answered, 0.5, "ttft_ms").value,
+            **step.summary(),
+        }
+
+
 def next_rate(steps: Sequence[Step]) -> float | None:
     """Return the next rate in requests per second; None if the knee is close enough.
 
@@ -116,6 +148,13 @@ def rows_of(steps: Sequence[Step], name: str) -> Iterator[dict[str, object]]:
         }
         for row in step.rows:
             yield about | {column: row[column] for column in KEPT_COLUMNS}
+
+
+def piece_rows(steps: Sequence[Step], name: str) -> Iterator[dict[str, object]]:
+    """Yield the rows of the pieces of streamed replies, with the columns `sweep` and `offered_per_s`."""
+    for step in steps:
+        for piece in step.result.pieces:
+            yield {"sweep": name, "offered_per_s": float(step.rate), **piece}
 
 
 def knee_of(steps: Sequence[Step]) -> float | None:

@@ -5,10 +5,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
-import httpx
-
-from bankllm.errors import ServerError
 from bankllm.loadtest.load import LoadResult, RequestRow
+from bankllm.loadtest.runner import call_server
 
 SHARE = 0.7
 """Offered rate as a share of the knee."""
@@ -54,15 +52,7 @@ def soak(
 def delete_memory(url: str, customers: Sequence[str]) -> None:
     """Delete the stored messages of these customers on the server, so that stored data is not mistaken for a leak.
 
-    Raises `ServerError` if the server does not answer with 200.
+    Raises `ServerError` if the server refuses.
     """
     for customer in customers:
-        address = f"{url}/api/v1/customers/{customer}/memory"
-        try:
-            status = httpx.delete(address, timeout=30, trust_env=False).status_code
-        except httpx.HTTPError as error:
-            raise ServerError(
-                f"DELETE {address} failed ({type(error).__name__}). Check that the server runs."
-            ) from error
-        if status != 200:
-            raise ServerError(f"DELETE {address}: expected HTTP 200, found HTTP {status}. See the server's log.")
+        call_server("DELETE", f"{url}/api/v1/customers/{customer}/memory")

@@ -17,9 +17,9 @@ needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="no ab")
 
 @needs_ab
 def test_ab_sends_every_request_and_returns_one_row_per_request(server: ServerProcess, tmp_path: Path) -> None:
-    load = {"users": 5, "requests": 60, "tokens": {"CUST001": "s3cret"}}
+    load = {"users": 5, "requests": 60, "warm_up": 3, "tokens": {"CUST001": "s3cret"}}
     result = run_load(server.url, "ab", **load, output=tmp_path, **ARGUMENTS)
-    assert seen(server.url) == 60 * [
+    assert seen(server.url) == 63 * [
         {"kind": "chat", "authorization": "Bearer s3cret", "message": "hi", "customer_id": "CUST001"}
     ]
     assert len(result.rows) == 60
@@ -52,16 +52,10 @@ def test_an_early_end_of_ab_is_an_error_with_the_output_of_ab(server: ServerProc
         run_load(server.url, users=1, requests=1, timeout_s=1, output=tmp_path, **ARGUMENTS | {"messages": ["hang"]})
 
 
-def test_the_warm_up_ends_with_the_second_of_its_last_request(tmp_path: Path) -> None:
+def test_rows_are_sorted_by_the_second_in_which_they_were_sent(tmp_path: Path) -> None:
     lines = ["starttime\tseconds\tctime\tdtime\tttime\twait"]
     lines += [f"-\t{second}\t0\t{ms}\t{ms}\t{ms}" for second, ms in ((101, 3), (100, 4), (101, 5), (102, 9))]
     (tmp_path / "ab.tsv").write_text("\n".join(lines) + "\n")
-    rows = ab_rows(tmp_path / "ab.tsv", "health", "2xx", warm_up=2)
-    assert [(each["sent_s"], each["latency_ms"], each["phase"]) for each in rows] == [
-        (0, 4, "warm_up"),
-        (1, 3, "warm_up"),
-        (1, 5, "warm_up"),
-        (2, 9, "steady"),
-    ]
+    rows = ab_rows(tmp_path / "ab.tsv", "health", "2xx")
+    assert [(each["sent_s"], each["latency_ms"]) for each in rows] == [(0, 4), (1, 3), (1, 5), (2, 9)]
     assert [each["done_s"] for each in rows] == [0.004, 1.003, 1.005, 2.009]
-    assert {each["phase"] for each in ab_rows(tmp_path / "ab.tsv", "health", "2xx", warm_up=0)} == {""}

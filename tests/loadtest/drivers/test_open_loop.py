@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.loadtest.drivers.open_loop import due_times, lateness_fault, run_open_loop
 from bankllm.loadtest.load import Arrivals, Load, RequestRow, row
+from bankllm.loadtest.questions import questions_of
 from bankllm.loadtest.runner import run_load
 from bankllm.loadtest.server_process import ServerProcess
 from tests.support.loadtest_app import ARGUMENTS, MIXED, check_rows, seen
@@ -38,8 +40,33 @@ def test_the_open_loop_sends_exactly_the_planned_requests_at_their_times(server:
         assert due <= sent <= first_byte <= done
         assert each["latency_ms"] == pytest.approx(1000 * (done - due), abs=0.01)
         assert each["service_ms"] == pytest.approx(1000 * (done - sent), abs=0.01)
-        assert int(each["bytes"]) in (len('{"status":"healthy"}'), len('{"reply":"hi"}'), 16, 17)
+        assert int(each["bytes"]) > 10
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_streams_are_read_piece_by_piece(server: ServerProcess, tmp_path: Path) -> None:
+    texts = ["You spent nothing there", "replace this", "break", "fail"]
+    load = {"kind": "stream", "requests": 60, "warm_up": 5, "rate": 100, "customers": ["CUST001"], "messages": texts}
+    result = run_load(server.url, "open-loop", questions=questions_of(server.url, ["CUST001"]), output=tmp_path, **load)
+    asked = [call["message"] for call in seen(server.url)]
+    assert {each["kind"] for each in result.rows} == {"stream"}
+    columns = ("error", "served_by", "fallback", "answer")
+    outcomes = Counter(tuple(str(each[column]) for column in columns) for each in result.rows)
+    assert outcomes == {
+        ("", "model", "", ""): asked.count(texts[0]),
+        ("", "rules", "not grounded", ""): asked.count("replace this"),
+        ("event: error 500", "", "", ""): asked.count("break"),
+        ("HTTP 503", "", "", ""): asked.count("fail"),
+        ("", "model", "", "wrong"): sum(text not in texts for text in asked),
+    }
+    assert sum(each["asked"] == "question" for each in result.rows) >= 30
+    for number, each in enumerate(result.rows):
+        mine = [piece for piece in result.pieces if piece["request"] == number]
+        assert len(mine) == (0 if each["phase"] == "warm_up" or each["error"] else each["tokens"])
+        assert [piece["place"] for piece in mine] == (["first"] + ["later"] * 9)[: len(mine)]
+        assert all(float(piece["gap_ms"]) > 0 for piece in mine[1:])
+        assert not mine or 0 < float(each["ttft_ms"]) <= float(each["latency_ms"])
 
 
 def test_constant_arrivals_have_equal_gaps_and_poisson_arrivals_exponential_ones_of_the_same_mean() -> None:

@@ -1,10 +1,13 @@
 """Agreement of the drivers: within tolerance, out of tolerance, and not compared."""
 
+from dataclasses import replace
+
 import pytest
 
-from bankllm.loadtest.experiments.driver_agreement import drivers_agree, histogram_agrees, verdict
-from bankllm.loadtest.load import RequestRow
-from tests.support.queue_model import row
+from bankllm.loadtest.experiments.driver_agreement import drivers_agree, histogram_agrees, streams_agree, verdict
+from bankllm.loadtest.load import LoadResult, RequestRow, piece_rows
+from bankllm.loadtest.load import row as load_row
+from tests.support.queue_model import result, row
 
 BOUNDS = (5, 10, 25, 50, 75, 100)
 
@@ -44,6 +47,26 @@ def test_a_difference_of_the_resolution_of_ab_counts_as_agreement() -> None:
     rows = drivers_agree({"ab": latencies(3, 3, 3, 3), "locust": latencies(1.2, 1.2, 1.2, 1.2)}, load="x")
     assert {each["agrees"] for each in rows} == {"yes"}
     assert {each["apart"] for each in rows} == {"+43%", "-43%"}
+
+
+def test_streams_are_compared_by_their_tokens() -> None:
+    def streamed(gap_s: float) -> LoadResult:
+        times = [[n + 0.2 + gap_s * place for place in range(5)] for n in range(20)]
+        pieces = [piece for n, mine in enumerate(times) for piece in piece_rows(n, n, mine)]
+        found = result("open-loop", [load_row(n, n + 1.0) for n in range(20)], rate=1)
+        return replace(found, pieces=pieces)
+
+    rows = streams_agree({"open-loop": streamed(0.1), "guidellm": streamed(0.15)}, load="x")
+    names = ("first token p50", "between tokens mean", "whole p50", "tokens/s")
+    assert [(row["percentile"], row["driver"]) for row in rows] == [
+        (name, driver) for name in names for driver in ("open-loop", "guidellm")
+    ]
+    values = {(row["percentile"], row["driver"]): row["driver_ms"] for row in rows}
+    assert values["first token p50", "guidellm"] == pytest.approx(200)
+    assert values["between tokens mean", "guidellm"] == pytest.approx(150)
+    assert values["tokens/s", "open-loop"] == pytest.approx(100 / 19.4)
+    assert {row["percentile"] for row in rows if row["agrees"] == "no"} == set()
+    assert streams_agree({"open-loop": streamed(0.1)}, load="x") == []
 
 
 def test_a_single_tool_or_one_with_too_few_rows_is_not_compared() -> None:

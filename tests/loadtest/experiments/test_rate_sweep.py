@@ -5,17 +5,20 @@ from typing import Any
 
 import pytest
 
-from bankllm.evidence.statistics.rates import MIN_ACHIEVED_SHARE, knee
+from bankllm.evidence.statistics.rates import MIN_ACHIEVED_SHARE, knee, share_knee
 from bankllm.evidence.statistics.samples import samples_needed
 from bankllm.loadtest.experiments.rate_sweep import (
     CLOSE,
     KEPT_COLUMNS,
     MAX_REQUESTS,
     MIN_REQUESTS,
+    NOT_DEGRADED,
     SERVED,
     Step,
+    curve,
     knee_of,
     next_rate,
+    quality,
     rows_of,
     sweep,
 )
@@ -94,3 +97,17 @@ def test_the_requests_of_a_step_follow_from_its_duration_within_limits() -> None
     assert sweep(offer, first_rate=1, step_s=10, max_steps=1, max_s=0) == []
     assert asked == [(MIN_REQUESTS, 10), (1001, 51), (MAX_REQUESTS, 3200)]
     assert samples_needed(0.95) <= MIN_REQUESTS
+
+
+def test_the_curve_shows_what_users_get_at_each_rate() -> None:
+    steps = curve(partial(open_loop, capacity=200), [50, 400, 0.1], step_s=2)
+    assert [len(step.rows) for step in steps] == [100, 800, samples_needed(0.5)]
+    easy, hard, _ = quality(steps)
+    assert (easy["offered/s"], easy["by the model"], easy["in time"], easy["right"], easy["wrong"]) == (50, 1, 1, 1, 0)
+    assert hard["by the model"] < 0.3
+    assert hard["in time"] < 0.9
+    assert hard["first word p50 ms"] < hard["p50 ms"] < hard["p95 ms"]
+    rows = [{name: str(value) for name, value in row.items()} for row in rows_of(steps, "model")]
+    found = share_knee(rows, "offered_per_s", **NOT_DEGRADED)
+    assert found.value == 50
+    assert (found.why_no_ci95 or "").startswith("one sweep: 400/s was too much")

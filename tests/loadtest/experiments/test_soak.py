@@ -8,6 +8,7 @@ import pytest
 from bankllm.errors import ServerError
 from bankllm.loadtest.experiments.soak import delete_memory, soak
 from bankllm.loadtest.load import LoadResult
+from bankllm.loadtest.server_process import ServerProcess
 from tests.support.queue_model import open_loop
 
 
@@ -52,18 +53,8 @@ def test_an_error_while_sampling_is_raised() -> None:
         soak(lambda: open_loop(50, 130), gone, sample_s=0.01)
 
 
-def test_the_messages_of_each_customer_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def delete(address: str, **_: object) -> httpx.Response:
-        asked.append(address)
-        return httpx.Response(404 if "CUST404" in address else 200)
-
-    monkeypatch.setattr(httpx, "delete", delete)
-    delete_memory("http://127.0.0.1:9", ["CUST001", "CUST002"])
-    assert asked == [f"http://127.0.0.1:9/api/v1/customers/CUST00{n}/memory" for n in (1, 2)]
-    with pytest.raises(ServerError, match=r"DELETE .*CUST404/memory: expected HTTP 200, found HTTP 404"):
-        delete_memory("http://127.0.0.1:9", ["CUST404"])
-    monkeypatch.undo()
-    with pytest.raises(ServerError, match=r"DELETE .* failed"):
-        delete_memory("http://127.0.0.1:9", ["CUST001"])
+def test_the_messages_of_each_customer_are_deleted(server: ServerProcess) -> None:
+    delete_memory(server.url, ["CUST001", "CUST002"])
+    assert httpx.get(f"{server.url}/seen").json() == [{"kind": "delete", "customer_id": f"CUST00{n}"} for n in (1, 2)]
+    with pytest.raises(ServerError, match=r"DELETE .*CUST404/memory: expected success, found HTTP 404"):
+        delete_memory(server.url, ["CUST404"])
