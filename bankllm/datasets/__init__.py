@@ -46,7 +46,7 @@ def load(name: str = "auto", settings: Settings | None = None) -> Dataset:
     """Load a data set by name or folder. Raises `DataError` if it is unknown, missing or damaged."""
     if name in DATASETS:
         return DATASETS.get(name).load(settings or get_settings())
-    folder = Path(name)
+    folder = Path(name).expanduser()
     if name and folder.is_dir():
         folder_name = folder.resolve().name.encode(errors="replace").decode()  # its bytes may be no valid UTF-8
         data = read_folder(folder, f"folder {folder_name}" if licence(folder_name) else folder_name, "folder")

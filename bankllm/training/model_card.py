@@ -27,7 +27,7 @@ from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.training.artifact_records import COSTS, QUALITY, Costs, write_evidence
 from bankllm.training.config import TrainConfig
 from bankllm.training.methods import METHODS
-from bankllm.util.atomic_files import flush_to_disk
+from bankllm.util.atomic_files import atomic_folder
 
 TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 ROWS = "rows.csv"
@@ -106,9 +106,7 @@ def _write(
 ) -> Costs:
     artifact = classifier.artifact
     config = TrainConfig.model_validate(artifact.training["config"])
-    with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
-        made, previous = Path(folder) / "artifact", Path(folder) / "previous"
-        made.mkdir()
+    with atomic_folder(output) as made:
         with quiet_loading():
             METHODS.get(artifact.method).artifact(classifier.module.body, made)
         classifier.save(made)
@@ -118,16 +116,6 @@ def _write(
         (made / "README.md").write_text(_model_card(made, artifact, config, records), encoding="utf-8")
         if rows is not None:
             write_rows(made / ROWS, rows)
-        for path in made.rglob("*.*"):
-            flush_to_disk(path)
-        if output.exists():
-            output.rename(previous)
-        try:
-            made.rename(output)
-        except OSError:
-            if previous.exists():
-                previous.rename(output)
-            raise
     return costs
 
 

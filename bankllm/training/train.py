@@ -3,6 +3,7 @@
 result = train(TrainConfig(method="lora", rank=8, epochs=2), load("teller77"), Path("adapters/lora-r8"))
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from bankllm.datasets import Dataset
-from bankllm.errors import ModelError, UsageError
+from bankllm.errors import ModelError, RunError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import ClassifierConfig
 from bankllm.model.denormals import flush_denormals
@@ -31,6 +32,7 @@ from bankllm.training.model_card import check_output, write_artifact
 from bankllm.training.split import check_trainable
 
 Rows = Iterable[Mapping[str, object]]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,11 @@ class _Run:
 
     def _save(self, state: dict[str, Any]) -> None:
         costs = {"seconds": self.clock.seconds, "encode_seconds": self.encode_seconds}
-        if self.saved:
+        assert self.saved is not None
+        try:
             self.saved.save({**state, **costs, "peak_memory_bytes": self.peak_bytes()})
+        except RunError as error:
+            logger.warning("The training goes on without a checkpoint of epoch %d: %s", state["epochs"], error)
 
     def _evaluate(self, examples: int) -> None:
         module = self.classifier.module.eval()

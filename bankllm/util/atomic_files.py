@@ -1,4 +1,4 @@
-"""Write files that survive a crash: a whole file atomically, or one more line at the end of a file."""
+"""Write files that survive a crash: a whole file or folder atomically, or one more line at the end of a file."""
 
 import contextlib
 import errno
@@ -37,6 +37,29 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 def write_text(path: Path, text: str) -> None:
     with atomic_writer(path) as file:
         file.write(text.encode("utf-8"))
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields a new folder, which replaces the one at `path` at the end of the block, all files flushed to disk.
+
+    If the block raises, `path` is unchanged. Until then the folder is in `.<name>-<8 characters>` beside `path`.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as parent:
+        new, previous = Path(parent, "new"), Path(parent, "previous")
+        new.mkdir()
+        yield new
+        for written in new.rglob("*"):
+            flush_to_disk(written)
+        if path.exists():
+            path.rename(previous)
+        try:
+            new.rename(path)
+        except OSError:
+            if previous.exists():
+                previous.rename(path)
+            raise
+        flush_to_disk(path.parent)
 
 
 def check_writable(path: Path) -> None:

@@ -52,6 +52,17 @@ def test_a_training_resumes_after_the_last_saved_epoch(saved_first, data, undist
         assert resumed.costs.peak_memory_bytes >= kept["peak_memory_bytes"]
 
 
+def test_a_training_goes_on_if_a_checkpoint_cannot_be_written(data, undisturbed, tmp_path, monkeypatch, caplog):
+    def full_disk(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bankllm.util.atomic_files.os.fsync", full_disk)
+    result = train(CONFIG, data, progress=False, checkpoint=tmp_path / "checkpoint")
+    assert confidences(result) == pytest.approx(confidences(undisturbed[0]), abs=1e-5)
+    assert "goes on without a checkpoint of epoch 2: " in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_finished_training_runs_no_epoch_again(data, undisturbed, monkeypatch):
     first, path = undisturbed
     monkeypatch.setattr(Checkpoint, "save", None)  # would fail if an epoch ran

@@ -3,14 +3,13 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bankllm.errors import ModelError, RunError, UsageError
 from bankllm.model import base_models
 from bankllm.model.generation.gguf_file import FILE_TYPES, merged_model, write_gguf
 from bankllm.model.quiet_loading import quiet_loading
 from bankllm.settings import Settings
-from bankllm.util.atomic_files import flush_to_disk
+from bankllm.util.atomic_files import atomic_folder
 
 GGUF = "model.gguf"
 MODELFILE = '''FROM ./model.gguf
@@ -77,13 +76,8 @@ def _in_new_folder(output: Path, write: Callable[[Path], None]) -> None:
         raise UsageError(f"{output} exists. Choose a new or empty folder.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as parent:
-            folder = Path(parent) / "export"
-            folder.mkdir()
+        with atomic_folder(output) as folder:
             write(folder)
-            for path in folder.iterdir():
-                flush_to_disk(path)
-            folder.rename(output)
     except ModelError:
         raise
     except Exception as error:  # safetensors has errors of its own for a full disk

@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from huggingface_hub import ModelCardData
@@ -26,7 +25,7 @@ from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.task_scores import ROUTED, UNDERSTAND, WORD, Metrics, by_phenomenon
 from bankllm.training.language_model.token_rows import Example
 from bankllm.training.model_card import claim
-from bankllm.util.atomic_files import flush_to_disk
+from bankllm.util.atomic_files import atomic_folder
 from bankllm.util.file_hash import sha256_file
 
 TEMPLATE = Path(__file__).with_name("adapter_card.md.j2")
@@ -88,8 +87,7 @@ def write(
     """
     output = output.resolve()
     try:
-        with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
-            new = Path(folder) / "artifact"
+        with atomic_folder(output) as new:
             # PEFT recorded the folder of the base model on this machine.
             model.peft_config["default"].base_model_name_or_path = made["model"]
             model.save_pretrained(str(new), save_embedding_layers=False)
@@ -102,11 +100,6 @@ def write(
             training = {"schema_version": 1, "task": "language-model", **made, "host": measured_on}
             (new / TRAINING_FILE).write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
             describe(new)
-            for path in new.rglob("*.*"):
-                flush_to_disk(path)
-            if output.exists():
-                output.rename(Path(folder) / "previous")
-            new.rename(output)
     except OSError as error:
         raise RunError(
             f"The adapter cannot be written to {output} ({error}). Choose a writable folder on a disk with enough free "
