@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bankllm import datasets
@@ -96,21 +96,17 @@ def test_chunks_fit_the_encoder(tmp_path: Path) -> None:
 
 
 @given(st.text(min_size=1, max_size=2000))
-def test_any_text_is_split_without_loss(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.txt"
-    path.write_bytes(f"start\n\n{text}".encode(errors="replace"))
-    try:
-        chunks = read_document(path)
-    except DataError:
-        assert "\0" in text
-        return
-    assert all(estimated_tokens(chunk.text) <= CHUNK_TOKENS for chunk in chunks)
-
-
-def test_a_long_title_leaves_room_for_the_text(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text(f"# {'长' * 500}\n\n## {'题' * 500}\n\n{'text ' * 500}", encoding="utf-8")
-    chunks = read_document(tmp_path / "a.md")
-    assert all(estimated_tokens(chunk.text) <= CHUNK_TOKENS for chunk in chunks)
+@example(f"# {'长' * 500}\n\n## {'题' * 500}\n\n{'text ' * 500}")
+def test_chunks_of_any_text_are_numbered_and_fit(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    for path in (tmp_path_factory.getbasetemp() / name for name in ("any.txt", "any.md")):
+        path.write_bytes(f"start\n\n{text}".encode(errors="replace"))
+        try:
+            chunks = read_document(path)
+        except DataError:
+            assert "\0" in text
+            return
+        assert all(estimated_tokens(chunk.text) <= CHUNK_TOKENS for chunk in chunks)
+        assert [chunk.metadata["chunk"] for chunk in chunks] == [*range(1, len(chunks) + 1)]
 
 
 def test_a_folder_is_read_in_order_without_hidden_and_other_files(tmp_path: Path) -> None:
@@ -192,9 +188,3 @@ def test_an_encrypted_pdf_that_opens_without_a_password_is_read(tmp_path: Path) 
     writer.encrypt("", owner_password="owner", algorithm="AES-256")
     writer.write(tmp_path / "a.pdf")
     assert read_document(tmp_path / "a.pdf")[0].text == "a\nPrinting is not allowed."
-
-
-def test_chunks_are_numbered_through_the_document(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("".join(f"## Part {n}\n\n{'word ' * 400}\n\n" for n in range(3)))
-    numbers = [chunk.metadata["chunk"] for chunk in read_document(tmp_path / "a.md")]
-    assert numbers == [*range(1, len(numbers) + 1)]

@@ -54,12 +54,6 @@ def test_an_expired_row_is_returned_by_no_call(store: SQLiteStore) -> None:
     assert texts(store, "CUST002") == []
 
 
-def test_a_rewritten_row_has_only_the_new_expiry(store: SQLiteStore) -> None:
-    store.upsert("CUST001", [aged("a", 1, 1), aged("b", 2, None)])
-    store.upsert("CUST001", [aged("a", 3, None), aged("b", 4, 1)])
-    assert texts(store, "CUST001") == ["text 3"]
-
-
 @pytest.mark.parametrize("opens", [False, True])
 def test_a_sweep_removes_the_bytes_of_expired_rows(path: Path, journal: str, opens: bool) -> None:
     secret = "the secret words of CUST001"

@@ -52,42 +52,12 @@ def test_a_memory_accesses_only_its_customer(service: VectorService, memory: Cus
     assert service.for_user("CUST002").recent(5)[0].user_message == "I lost my card"
 
 
-def test_a_collection_is_filled_searched_counted_and_cleared(service: VectorService, intents: Collection) -> None:
-    ids = intents.add(["my card is gone", "send money"], metadata=[{"intent": "lost_card"}, {"intent": "transfer"}])
-    match = service.semantic_search("MY card is gone", 1, collection="intents")[0]
-    assert (match.id, match.text, match.metadata) == (ids[0], "my card is gone", {"intent": "lost_card"})
-    assert intents.count() == 2
-    assert service.collection("knowledge").search("card") == []
-    intents.forget()
-    intents.forget()
-    assert (intents.count(), intents.search("card")) == (0, [])
-
-
 def test_adding_the_same_texts_again_creates_no_second_row(intents: Collection) -> None:
     first = intents.add(["a b", "c d", "a b"], metadata=[{"n": 1}, {"n": 2}, {"n": 3}])
     assert first[0] == first[2] != first[1]
     assert intents.add(["a b", "c d", "e f"])[:2] == first[:2]
     assert intents.count() == 3
     assert intents.add([]) == []
-
-
-def test_metadata_and_vector_of_the_last_equal_text_are_stored(intents: Collection) -> None:
-    twice = np.stack([vectors(["one"])[0], vectors(["two"])[0]])
-    intents.add(["same", "same"], metadata=[{"n": 1}, {"n": 2}], vectors=twice)
-    match = intents.search("anything", 1, vector=twice[1])[0]
-    assert match.metadata == {"n": 2}
-    assert match.score == pytest.approx(1)
-
-
-@pytest.mark.parametrize("name", ["intents", "CUST001", "collection", "collection%20intents", "collection/intents"])
-def test_a_customer_with_the_name_of_a_collection_is_separate(service: VectorService, name: str) -> None:
-    service.collection("intents").add(["shared text"])
-    service.collection(name).add(["shared text"])
-    service.for_user(name).store("own text", "", "")
-    assert [match.text for match in service.for_user(name).search("text", 10)] == ["own text"]
-    assert [match.text for match in service.collection(name).search("text", 10)] == ["shared text"]
-    service.for_user(name).forget()
-    assert service.collection(name).count() == 1
 
 
 def test_a_search_needs_either_a_customer_or_a_collection(service: VectorService) -> None:

@@ -71,12 +71,6 @@ def test_few_new_unanswerable_questions_reach_the_threshold() -> None:
     assert 0.01 < np.mean(shares) < 0.09
 
 
-def test_a_question_without_matches_reaches_no_threshold() -> None:
-    found = calibrate(lambda question: [match("text", 0.4)] if question == "known" else [], ["known"], ["unknown"] * 19)
-    assert -1 < found.score < 0
-    assert found.recognised == 1
-
-
 @pytest.mark.parametrize(("count", "error"), [(18, 0.05), (100, 0.0), (100, 1.0)])
 def test_too_few_questions_are_refused(count: int, error: float) -> None:
     with pytest.raises(UsageError, match=r"Expected an error between 0 and 1, at least \d+ unanswerable questions"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import UsageError
-from bankllm.vectors.embedder import CacheCounts, Embedder
+from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.service import Message, VectorService, open_service
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
@@ -40,17 +40,6 @@ def test_a_given_vector_is_not_embedded_again(memory: VectorService, monkeypatch
     memory.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card", vector=vector)
     match = memory.semantic_search("I lost my card", user_id="CUST001", vector=vector)[0]
     assert match.score == pytest.approx(1, abs=1e-6)
-
-
-def test_a_service_counts_its_messages_and_the_hits_of_its_cache(embedder: Embedder) -> None:
-    embedder.clear_cache()
-    embedder.counts = CacheCounts()
-    with open_service(embedder=embedder) as memory:
-        memory.store_message("CUST001", "hello", "Hello!", "greeting")
-        memory.semantic_search("hello", user_id="CUST001")
-        assert (memory.store.count(), embedder.counts.hit_rate) == (1, 0.5)
-        assert embedder.cache_bytes > 384 * 4
-        assert (memory.backlog(), memory.store.remote) == ((0, 0.0), False)
 
 
 def test_a_reply_is_optional_but_limited_in_length(memory: VectorService) -> None:

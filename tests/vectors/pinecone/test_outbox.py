@@ -1,6 +1,5 @@
 """The outbox in the store's file: entries are written in the same transaction as the row, by all writers."""
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -102,13 +101,6 @@ def test_a_pushed_delete_is_hidden_for_a_limited_time(
     assert sql(path, "SELECT count(*) FROM outbox") == [(0,)]
 
 
-def test_a_row_that_is_written_again_is_not_hidden(outbox: OutboxStore) -> None:
-    outbox.delete("CUST001", ["a"])
-    push(outbox)
-    outbox.upsert("CUST001", [row("a", 1)])
-    assert (queued(outbox), outbox.pending_deletes("CUST001").ids) == ([("CUST001", "a", "text 1")], set())
-
-
 def test_a_parked_entry_is_queued_again_after_a_change_or_at_the_next_opening(outbox: OutboxStore, path: Path) -> None:
     outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
     for entry, _ in outbox.next_entries():
@@ -118,16 +110,6 @@ def test_a_parked_entry_is_queued_again_after_a_change_or_at_the_next_opening(ou
     assert (queued(outbox), outbox.backlog()[2]) == ([("CUST001", "a", "text 3")], 1)
     with closing(open_outbox(path)) as again:
         assert (len(queued(again)), again.backlog()[2]) == (2, 0)
-
-
-def test_the_backlog_has_depth_and_age(outbox: OutboxStore) -> None:
-    assert outbox.backlog() == (0, 0.0, 0)
-    outbox.upsert("CUST001", [row("a", 1), row("b", 2)])
-    time.sleep(0.05)
-    outbox.upsert("CUST001", [row("a", 3)])
-    depth, oldest_s, _ = outbox.backlog()
-    assert depth == 2
-    assert 0.05 <= oldest_s < 60
 
 
 def test_existing_rows_are_queued_once(path: Path) -> None:
@@ -159,14 +141,6 @@ def test_a_failed_write_leaves_neither_row_nor_entry(outbox: OutboxStore, path: 
         outbox.upsert("CUST001", [row("a", 1)])
     sql(path, "DROP TRIGGER fails")
     assert (outbox.count(), queued(outbox)) == (0, [])
-
-
-def test_deleting_a_replicated_namespace_queues_one_entry(outbox: OutboxStore) -> None:
-    outbox.upsert("CUST001", [row(f"m{i}", i) for i in range(10)])
-    push(outbox)
-    outbox.delete("CUST001")
-    assert queued(outbox) == [("CUST001", "", None)]
-    assert outbox.pending_deletes("CUST001").whole_namespace
 
 
 def test_only_one_process_can_hold_the_push_lock(path: Path) -> None:

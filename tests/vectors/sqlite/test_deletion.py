@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
@@ -133,12 +132,7 @@ with closing(SQLiteStore(path, {DIM}, {EMBEDDER!r})) as opened:
 
 
 @pytest.mark.parametrize(
-    ("moment", "times"),
-    [
-        ("DELETE FROM rows", 1),
-        ("INSERT INTO receipts", 1),
-        *[("COMMIT", times) for times in (2, 3, 4)],
-    ],
+    ("moment", "times"), [("DELETE FROM rows", 1), ("INSERT INTO receipts", 1), ("COMMIT", 2), ("COMMIT", 3)]
 )
 def test_a_killed_deletion_has_a_receipt_for_exactly_the_deleted_rows(filled: Path, moment: str, times: int) -> None:
     killed = run_until(filled, DELETE, moment, times)
@@ -173,41 +167,6 @@ def test_a_receipt_is_found_in_the_chain_in_any_layout_and_after_later_changes(
             assert checked(path, text)[1:] == (2, 0, 0)
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda entry: entry.update(namespace="CUST002"),
-        lambda entry: entry.update(deleted=99),
-        lambda entry: entry.update(deleted_ids=[]),
-        lambda entry: entry.update(committed_at="2020-01-01T00:00:00+00:00"),
-        lambda entry: entry.update(complete=1),
-        lambda entry: entry["places"].pop(),
-        lambda entry: entry.update(more="text"),
-        lambda entry: entry.pop("asked_by"),
-        lambda entry: entry["chain"].update(number=2),
-        lambda entry: entry["chain"].update(previous="1" * 64),
-    ],
-)
-def test_an_edited_receipt_is_refused(store: SQLiteStore, filled: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    receipt = asdict(store.delete("CUST001"))
-    edit(receipt)
-    with pytest.raises(ChainBroken, match=r"Entry \d of the chain does not have the hash of its content"):
-        checked(filled, json.dumps(receipt))
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", "receipt", '{"namespace": "CUST001"}', "\0", "\ufffd" * 9])
-def test_a_text_that_is_no_receipt_is_refused(filled: Path, text: str) -> None:
-    with pytest.raises(ChainBroken, match="Expected one JSON object with the member 'chain'"):
-        checked(filled, text)
-
-
-def test_a_receipt_that_was_cut_off_is_refused(store: SQLiteStore, filled: Path) -> None:
-    text = as_json(store.delete("CUST001"))
-    for length in range(0, len(text), 37):
-        with pytest.raises(ChainBroken, match="cut off or edited"):
-            checked(filled, text[:length])
-
-
 def test_a_receipt_of_another_file_is_refused(store: SQLiteStore, filled: Path, tmp_path: Path) -> None:
     receipt = store.delete("CUST001")
     with closing(SQLiteStore(tmp_path / "other.sqlite", DIM, EMBEDDER)) as other:
@@ -223,14 +182,8 @@ def test_a_receipt_of_another_file_is_refused(store: SQLiteStore, filled: Path, 
     [
         ("DELETE FROM receipts WHERE number = 3", "ends with entry 2, but entry 3 was kept"),
         ("DELETE FROM receipts WHERE number = 1", "entry 2 does not follow entry 0"),
-        ("DELETE FROM receipts WHERE number = 2", "entry 3 does not follow entry 1"),
-        ("DELETE FROM receipts", "ends with entry 0, but entry 3 was kept"),
         ("UPDATE receipts SET entry = replace(entry, 'm1', 'm9') WHERE number = 1", "Entry 1 .* was changed"),
         ("UPDATE receipts SET entry = substr(entry, 1, 50) WHERE number = 2", "cut off"),
-        (
-            "UPDATE receipts SET entry = (SELECT entry FROM receipts WHERE number = 1)",
-            "entry 1 does not follow entry 1",
-        ),
     ],
 )
 def test_a_changed_chain_is_detected_and_prevents_no_deletion(filled: Path, damage: str, message: str) -> None:

@@ -114,16 +114,6 @@ def test_no_byte_of_a_deleted_text_or_vector_remains(path: Path, journal: str, s
     assert is_intact(path)
 
 
-def test_journal_files_contain_no_deleted_rows_after_a_delete_returns(path: Path, journal: str) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
-        vector = np.arange(1, DIM + 1)
-        store.upsert("CUST001", [Row("a", "a very private sentence", vector)])
-        assert len(other.search("CUST001", vector, 1)) == 1
-        store.delete("CUST001")
-        found = bytes_beside(path)
-        assert not any(piece in found for piece in (b"a very private sentence", *pieces(vector)))
-
-
 def test_a_file_is_compacted_only_after_a_delete_or_replacement(path: Path) -> None:
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, closing(open_existing(path)) as db:
         store.upsert("CUST001", [Row(id_, "t", np.ones(DIM)) for id_ in "ab"])

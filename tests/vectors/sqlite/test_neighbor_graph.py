@@ -153,10 +153,3 @@ graph = NeighborGraph(64)
 print(graph.propose(vectors, vectors[:1], 5))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "None\n", "")
-
-
-def test_few_rows_above_the_limit_are_searched_exactly(path: Path) -> None:
-    vectors = clustered(40)
-    with closing(SQLiteStore(path, DIM, "embedder", approximate_above=10)) as store:
-        store.upsert("CUST001", [message(*item) for item in enumerate(vectors)])
-        assert [store.search("CUST001", vector, 1)[0].id for vector in vectors] == [f"m{n}" for n in range(40)]

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from bankllm.errors import StoreError, UsageError
+from bankllm.errors import StoreError
 from bankllm.vectors.rows import unit_vectors
 from bankllm.vectors.sqlite import reindex as reindex_module
 from bankllm.vectors.sqlite.reindex import reindex
@@ -106,13 +106,6 @@ def test_rows_written_replaced_and_deleted_during_reindexing_are_included(filled
     assert calls > 15
     assert {"text 1015", "text 2015", "text 4000"} <= set(expected["CUST001"]) | set(expected["CUST002"])
     assert_new(filled, expected)
-
-
-def test_invalid_vectors_leave_the_file_unchanged(filled: Path) -> None:
-    before = kept_texts(filled)
-    with pytest.raises(UsageError, match="finite numbers"):
-        reindex(filled, lambda given: np.full((len(given), NEW_DIM), np.nan), NEW_DIM, NEW)
-    assert kept_texts(filled) == before
 
 
 REINDEX = """

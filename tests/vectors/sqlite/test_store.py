@@ -113,26 +113,6 @@ def test_a_namespace_finds_and_deletes_only_its_own_rows(store: SQLiteStore, oth
     assert (store.count("CUST001"), store.count(other), store.count()) == (1, 0, 1)
 
 
-def test_an_upsert_with_a_known_id_replaces_the_row(store: SQLiteStore) -> None:
-    old, new = random_vectors(2)
-    store.upsert("CUST001", [Row("a", "old", old)])
-    assert store.search("CUST001", old, 5)[0].text == "old"
-    store.upsert("CUST001", [Row("a", "new", new)])
-    found = store.search("CUST001", new, 5)
-    assert [match.text for match in found] == ["new"]
-    assert found[0].score == pytest.approx(1, abs=1e-6)
-
-
-def test_deleted_ids_are_not_found(store: SQLiteStore) -> None:
-    vectors = random_vectors(4)
-    store.upsert("CUST001", rows_of(vectors))
-    store.search("CUST001", vectors[0], 4)
-    store.delete("CUST001", ["m0", "m2", "never-there"])
-    assert {match.id for match in store.search("CUST001", vectors[0], 4)} == {"m1", "m3"}
-    store.delete("CUST001", [])
-    assert store.count("CUST001") == 2
-
-
 def test_export_returns_every_row_oldest_first(store: SQLiteStore) -> None:
     vectors = random_vectors(120)
     rows = [Row(f"r{119 - i:03}", str(i), vector, created_at=f"2026-01-01T{i:06}") for i, vector in enumerate(vectors)]
@@ -151,7 +131,9 @@ def test_export_returns_every_row_oldest_first(store: SQLiteStore) -> None:
         (lambda s: s.export("__default__"), "all customers would share"),
         (lambda s: s.upsert("CUST001", rows_of(np.ones((1, DIM + 1)))), r"shape \(8,\), got \(9,\)"),
         (lambda s: s.search("CUST001", np.full(DIM, np.nan), 1), "finite numbers"),
+        (lambda s: s.search("CUST001", np.zeros(DIM), 1), "not all zero"),
         (lambda s: s.search("CUST001", np.ones(DIM), 0), "expected an integer ≥ 1"),
+        (lambda s: s.search("CUST001", np.ones(DIM), True), "expected an integer ≥ 1"),
     ],
 )
 def test_invalid_calls_are_rejected_and_write_nothing(
