@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from tokenizers import Encoding, Tokenizer
 
 from bankllm.errors import ModelError
@@ -29,8 +29,7 @@ PACK_TOKENS = 128
 
 
 class OnnxMetadata(BaseModel):
-    artifact: ClassifierConfig = Field(validation_alias=AliasChoices("artifact", "artefact"))
-    """Graphs of bankllm 0.1.0 spell the key `artefact`."""
+    artifact: ClassifierConfig
     tokenizer: str
     """As the package `tokenizers` serialises it."""
     padding: str

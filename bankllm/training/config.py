@@ -62,8 +62,6 @@ class TrainConfig(BaseModel):
     top_layers: Annotated[int, Field(ge=1)] | Literal["half"] | None = "half"
     """Number of transformer layers, counted from the top, that LoRA and QLoRA adapt. The output of the layers below is
     computed once per text and cached. `half` means half of the layers, rounded up; None means all layers."""
-    dora: bool = False
-    """Train magnitude and direction of the weights separately (DoRA, arXiv 2402.09353). Slower."""
     pooling: Literal["mean", "cls", "last"] = "mean"
     """How the token vectors become one embedding: mean, first token, or last token (for decoders)."""
     head: Literal["linear", "kernel"] = "kernel"

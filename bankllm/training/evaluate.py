@@ -1,6 +1,6 @@
 """Evaluate a trained classifier on the test split and on texts that are harder than the test split.
 
-    rows = evaluate(result.classifier, data, predictions=result.predictions)
+    rows = evaluate(train(config, data), data)
 
 The harder texts are Teller77's wording of the same intents, and questions that are out of scope: far (other topics)
 and near (intents held out of training).
@@ -9,13 +9,13 @@ and near (intents held out of training).
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bankllm import datasets
 from bankllm.datasets import Dataset, Split
-from bankllm.errors import DataError, UsageError
-from bankllm.model.torch_classifier import IntentClassifier
+from bankllm.errors import UsageError
+from bankllm.training.train import TrainResult
 
 OUT_OF_SCOPE = "out_of_scope"
 """Label and set name of questions on other topics."""
@@ -29,37 +29,25 @@ class QuestionSet:
     """The correct label name of each text."""
 
 
-def evaluate(
-    classifier: IntentClassifier,
-    data: Dataset,
-    *more: QuestionSet,
-    predictions: Sequence[Mapping[str, object]] | None = None,
-) -> list[dict[str, object]]:
-    """Classify every set of `question_sets(data)` and of `more` (for example from `hold_out`). One row per text.
+def evaluate(result: TrainResult, data: Dataset, *more: QuestionSet) -> list[dict[str, object]]:
+    """Evaluate a training on `data` with its `question_sets` and `more` (such as of `hold_out`): one row per text.
 
     Columns: `set`, `text_id` (position in the set), `actual`, `predicted`, `confidence` (0 … 1), `in_scope` (yes or
     no) and `near_duplicate` (yes or no: whether a text of `data.train` differs at most in case, spaces and
-    punctuation). With `predictions`, the `TrainResult.predictions` of a training on `data`, the test split is not
-    classified again.
-    Raises `UsageError` if the classifier has other labels than `data`, and `DataError` if `predictions` belong to
-    other texts.
+    punctuation). Raises `UsageError` if the classifier has other labels than `data`.
     """
+    classifier = result.classifier
     if classifier.label_names != data.label_names:
         raise UsageError(
             f"The classifier has {len(classifier.label_names)} labels and {data.name} has {len(data.label_names)}; "
             "they are not the same labels. Evaluate with the data set on which the classifier was trained."
         )
     test, *others = (*question_sets(data), *more)
-    if predictions is not None and [row["actual"] for row in predictions] != list(test.actual):
-        raise DataError(
-            f"The {len(predictions)} given predictions do not belong to these {len(test.texts)} test texts: the actual "
-            "labels differ. Pass TrainResult.predictions of a training on the same data."
-        )
     known = {_without_punctuation(text) for text in data.train.texts}
     rows: list[dict[str, object]] = []
     for questions in (test, *others):
-        if predictions is not None and questions is test:
-            answers = [(row["predicted"], row["confidence"]) for row in predictions]
+        if questions is test:  # the training has classified it
+            answers = [(row["predicted"], row["confidence"]) for row in result.predictions]
         else:
             answers = [(answer.intent, answer.confidence) for answer in classifier.predict(questions.texts)]
         rows += [

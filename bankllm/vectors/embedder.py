@@ -58,10 +58,6 @@ class CacheCounts:
             self.misses += misses
         self.observe(hits, misses)
 
-    @property
-    def hit_rate(self) -> float:
-        return self.hits / max(1, self.hits + self.misses)
-
 
 class Embedder:
     """Encodes texts as sentence-transformers does; a plain encoder folder gets mean pooling. Thread-safe."""

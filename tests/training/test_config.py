@@ -20,8 +20,3 @@ def test_rank_0_is_refused_only_with_an_adapter():
 def test_the_error_for_an_invalid_value_names_the_field(field, value):
     with pytest.raises(UsageError, match=rf"configuration is invalid: {field}: .*bankllm/training/config\.py"):
         TrainConfig(**{field: value})
-
-
-def test_a_configuration_is_equal_after_saving_and_loading():
-    config = TrainConfig(method="qlora", rank=4, target_modules=("query", "key"))
-    assert TrainConfig.model_validate_json(config.model_dump_json()) == config

@@ -2,18 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from bankllm import datasets
 from bankllm.datasets import Dataset, Split
 from bankllm.datasets.teller77 import banking77_labels
-from bankllm.errors import DataError, UsageError
+from bankllm.errors import UsageError
 from bankllm.evidence.records import write_rows
 from bankllm.evidence.run import Run
-from bankllm.model.artifact import Prediction
 from bankllm.training.config import TrainConfig
 from bankllm.training.evaluate import confused_pairs, evaluate, hold_out, question_sets
 from bankllm.training.train import TrainResult, train
@@ -27,28 +24,6 @@ def data() -> Dataset:
 @pytest.fixture(scope="module")
 def result(data: Dataset) -> TrainResult:
     return train(TrainConfig(method="probe"), data, progress=False)
-
-
-def made(train: list[str], test: list[str]) -> Dataset:
-    sides = [Split(tuple(texts), tuple(i % 2 for i in range(len(texts)))) for texts in (train, test)]
-    return Dataset("made", ("a", "b"), *sides, {"train": "1", "test": "2"}, "test")
-
-
-def near_duplicates(data: Dataset) -> set[int]:
-    """Positions of the test texts that `evaluate` marks. The classifier does not matter for that."""
-    classifier: Any = SimpleNamespace(
-        label_names=data.label_names, predict=lambda texts: [Prediction("a", 0.5, False)] * len(texts)
-    )
-    rows = [row for row in evaluate(classifier, data) if row["set"] == "test"]
-    return {position for position, row in enumerate(rows) if row["near_duplicate"] == "yes"}
-
-
-def test_near_duplicates_differ_only_in_case_spaces_and_punctuation() -> None:
-    data = made(
-        ["How do I top up?", "It's gone", "Where is it"],
-        ["how do I  top up", "How do I top-up?", "Its gone!!", "Where is it now", "\nWhere, is it"],
-    )
-    assert near_duplicates(data) == {0, 2, 4}
 
 
 def test_a_model_of_banking77_is_evaluated_on_all_of_teller77(banking77: Path) -> None:
@@ -74,14 +49,14 @@ def test_trained_teller77_intents_are_not_in_the_teller77_set(banking77: Path) -
 
 
 def test_the_statistics_can_read_the_rows(data: Dataset, result: TrainResult, run: Run) -> None:
-    with_duplicate = replace(
-        data, train=Split((*data.train.texts, data.test.texts[3].upper()), (*data.train.labels, 0))
-    )
-    rows = evaluate(result.classifier, with_duplicate)
+    known = [data.test.texts[3].upper() + "??", data.test.texts[5].replace(" ", "  "), f"{data.test.texts[7]} x"]
+    labels = (*data.train.labels, *[0] * len(known))
+    with_duplicates = replace(data, train=Split((*data.train.texts, *known), labels))
+    rows = evaluate(result, with_duplicates)
     sets = {name: [row for row in rows if row["set"] == name] for name in ("test", "out_of_scope")}
     assert len(sets["test"]) + len(sets["out_of_scope"]) == len(rows)
     assert [row["text_id"] for row in sets["out_of_scope"]] == list(range(len(sets["out_of_scope"])))
-    assert [row["near_duplicate"] for row in sets["test"]].index("yes") == 3
+    assert [row["text_id"] for row in sets["test"] if row["near_duplicate"] == "yes"] == [3, 5]
     assert {row["in_scope"] for row in sets["out_of_scope"]} == {"no"}
     shown = [{key: row[key] for key in ("text_id", "actual", "predicted")} for row in sets["test"]]
     assert shown == [{key: row[key] for key in ("text_id", "actual", "predicted")} for row in result.predictions]
@@ -95,24 +70,13 @@ def test_the_statistics_can_read_the_rows(data: Dataset, result: TrainResult, ru
             "auroc": {"column": "set", "inside": "test", "outside": "out_of_scope"},
         }.items()
     }
-    assert measured["accuracy"].n == len(data.test) - 1
+    assert measured["accuracy"].n == len(data.test) - 2
     assert measured["recall_at_false_rejects"].n == len(sets["out_of_scope"])
     assert 0.8 < (measured["auroc"].value or 0) <= 1
 
 
-def test_given_predictions_are_used_and_those_of_other_texts_refused(data: Dataset, result: TrainResult) -> None:
-    marked = [{**row, "confidence": 0.25} for row in result.predictions]
-    rows = evaluate(result.classifier, data, predictions=marked)
-    assert {row["confidence"] for row in rows if row["set"] == "test"} == {0.25}
-    assert len({row["confidence"] for row in rows if row["set"] == "out_of_scope"}) > 100
-    with pytest.raises(DataError, match=rf"{len(marked) - 1} given predictions do not belong to these {len(marked)}"):
-        evaluate(result.classifier, data, predictions=marked[1:])
-    with pytest.raises(UsageError, match=r"has 8 labels and teller77\[5 intents\] has 5"):
-        evaluate(result.classifier, datasets.load("teller77").first_intents(5))
-
-
 @pytest.mark.slow
-def test_held_out_intents_are_evaluated_but_not_trained(data: Dataset) -> None:
+def test_held_out_intents_are_evaluated_but_not_trained(data: Dataset, result: TrainResult) -> None:
     known, held_out = hold_out(data, count=3, seed=1)
     assert known.name == "teller77[8 intents][3 intents held out, seed 1]"
     assert len(known.label_names) == 5
@@ -123,8 +87,10 @@ def test_held_out_intents_are_evaluated_but_not_trained(data: Dataset) -> None:
     assert hold_out(data, 3, seed=1)[1] == held_out
     assert any(hold_out(data, 3, seed)[1] != held_out for seed in range(2, 6))
 
-    classifier = train(TrainConfig(method="probe"), known, progress=False).classifier
-    rows = [row for row in evaluate(classifier, known, held_out) if row["set"] == "held_out"]
+    with pytest.raises(UsageError, match=r"has 8 labels and teller77\[8 intents\]\[3 .* has 5"):
+        evaluate(result, known)
+    trained = train(TrainConfig(method="probe"), known, progress=False)
+    rows = [row for row in evaluate(trained, known, held_out) if row["set"] == "held_out"]
     assert [row["actual"] for row in rows] == list(held_out.actual)
     assert {row["in_scope"] for row in rows} == {"no"}
     assert not removed & {row["predicted"] for row in rows}

@@ -1,7 +1,5 @@
 """The artifact folder is written atomically, its evidence verifies, and the model card's numbers equal the records."""
 
-import csv
-import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -82,18 +80,6 @@ def lora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult, D
     """A trained LoRA artifact of three intents: its folder, the result of the training, and the data set."""
     folder, data = tmp_path_factory.mktemp("card") / "lora", three_intents(12)
     return folder, train(TrainConfig(rank=4, epochs=1), data, folder, progress=False), data
-
-
-def test_the_folder_holds_adapter_labels_head_and_evidence_but_no_texts(lora) -> None:
-    folder, result, data = lora
-    names = {"README.md", "records.jsonl", "training.json", "raw/cost.csv", "raw/predictions.csv"}
-    names |= {"adapter_config.json", "adapter_model.safetensors", "head.safetensors"}
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == names
-    with (folder / "raw" / "predictions.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [{key: str(value) for key, value in row.items()} for row in result.predictions] == rows
-    assert set(rows[0]) == {"text_id", "actual", "predicted", "confidence"}
-    assert tuple(json.loads((folder / "training.json").read_text())["label_names"]) == data.label_names
 
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json", "training.json"])

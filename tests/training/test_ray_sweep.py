@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -16,10 +15,9 @@ from tenacity import Retrying, stop_after_delay
 from typer.testing import CliRunner
 
 from bankllm.cli import app
-from bankllm.errors import RunError, UsageError
+from bankllm.errors import UsageError
 from bankllm.training.checkpoint import Checkpoint
 from bankllm.training.config import TrainConfig
-from bankllm.training.ray_sweep import task_result
 from bankllm.training.sweep import sweep
 from bankllm.training.train import TrainResult
 from tests.support.server_client import until
@@ -152,23 +150,6 @@ def test_a_task_of_a_killed_node_runs_again_on_another_node(cluster, tmp_path):
         assert outcome.costs.encode_seconds == state["encode_seconds"]
     assert {path.name for path in folder.iterdir()} == set(PLAN)
     assert sweep(PLAN, data, folder, progress=False) == outcomes
-
-
-def test_an_error_on_a_node_is_raised_in_the_driver():
-    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'bankllm[cluster]'")
-    errors = ray.exceptions
-
-    def fail_with(error: Exception) -> Any:
-        return SimpleNamespace(get=lambda reference: (_ for _ in ()).throw(error), exceptions=errors)
-
-    wrong = errors.RayTaskError("task", "traceback", UsageError("no linear layer named q_proj"))
-    with pytest.raises(UsageError, match="no linear layer named q_proj"):
-        task_result(fail_with(wrong.as_instanceof_cause()), None, "two")
-    with pytest.raises(RunError, match=r"The task two failed 4 times \(WorkerCrashedError\).*run the sweep again"):
-        task_result(fail_with(errors.WorkerCrashedError()), None, "two")
-    unexpected = errors.RayTaskError("task", "traceback", ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):  # it keeps its traceback
-        task_result(fail_with(unexpected.as_instanceof_cause()), None, "two")
 
 
 def test_without_ray_the_error_names_the_command(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import torch
 import bankllm.training.sweep as sweep_module
 import bankllm.training.sweep_result as sweep_result
 from bankllm.datasets import Dataset, Split
-from bankllm.errors import ModelError, NotMeasured, RunError, UsageError
+from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.profiles import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
@@ -169,17 +169,6 @@ def test_another_configuration_or_other_data_under_the_same_key_is_refused(unint
         sweep(PLAN, dataclasses.replace(data, test=swapped), uninterrupted, progress=False)
     assert trained == []
     assert snapshot(uninterrupted) == before
-
-
-@pytest.mark.slow
-def test_the_error_for_a_damaged_result_or_folder_names_it(uninterrupted, tmp_path):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "training.json").write_text((uninterrupted / "one" / "training.json").read_text()[:-20])
-    with pytest.raises(ModelError, match=r"one/training\.json is invalid: .*Train the classifier again"):
-        sweep(PLAN, tiny(), tmp_path, progress=False)
-    (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"The sweep cannot write to .*file"):
-        sweep(PLAN, tiny(), tmp_path / "file", progress=False)
 
 
 @pytest.mark.slow

@@ -30,7 +30,6 @@ class Lora(Method):
             task_type=TaskType.FEATURE_EXTRACTION,
             r=config.rank,
             lora_alpha=2 * config.rank if config.alpha is None else config.alpha,
-            use_dora=config.dora,
             target_modules=targets,
             exclude_modules=unused or None,
         )
