@@ -79,27 +79,24 @@ class Filter:
             column = [row.get(key) for row in rows]
             fitting = _fitting(set(column), condition)
             passing &= np.fromiter((value in fitting for value in column), bool, len(rows))
-        if self.period != (None, None):
-            passing &= np.fromiter((self.in_period(row[CREATED_AT]) for row in rows), bool, len(rows))
+        start, end = self.period
+        if start or end:
+            times = [row[CREATED_AT] for row in rows]
+            passing &= np.fromiter(((not start or start <= at) and (not end or at < end) for at in times), bool)
         return passing
 
     def pinecone(self) -> list[dict[str, Any]]:
-        """Return conditions that must all hold. A record written by an older version has no `created_s`."""
+        """Return conditions that must all hold."""
         parts: list[dict[str, Any]] = []
         for operator, bound in zip(("$gte", "$lt"), self.period, strict=True):
             if bound is not None:
-                seconds = datetime.fromisoformat(bound).timestamp()
-                parts.append({"$or": [{"created_s": {"$exists": False}}, {"created_s": {operator: seconds}}]})
+                parts.append({"created_s": {operator: datetime.fromisoformat(bound).timestamp()}})
         for key, condition in self._conditions().items():
             if isinstance(condition, Mapping):
                 parts.append({key: {_OPERATORS[operator]: number for operator, number in condition.items()}})
             else:
                 parts.append({"$or": [{key: {"$eq": value}} for value in _listed(condition)]})
         return parts
-
-    def in_period(self, created_at: str) -> bool:
-        start, end = self.period
-        return (start is None or created_at >= start) and (end is None or created_at < end)
 
     def _conditions(self) -> dict[str, Any]:
         named = {"intent": self.intent, "conversation_id": self.conversation_id}

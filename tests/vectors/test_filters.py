@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bankllm.errors import UsageError
@@ -119,16 +118,3 @@ def test_a_filter_also_applies_to_words_and_expiry(path: Path) -> None:
 def test_an_invalid_filter_is_an_error(path: Path, where: object, message: str) -> None:
     with open_service(path, embedder=fake_embedder()) as service, pytest.raises(UsageError, match=message):
         service.semantic_search("card", user_id="CUST001", where=where)  # type: ignore[arg-type]
-
-
-def test_a_record_without_its_time_as_a_number_is_filtered_by_its_text(store: SQLiteStore, request) -> None:
-    if not store.remote:
-        pytest.skip("only for Pinecone's records")
-    for records in request.getfixturevalue("server").namespaces.values():
-        for record in records.values():
-            record["metadata"].pop("created_s")  # as written by an older version
-    where = Filter(
-        created_from=datetime(2026, 1, 3, tzinfo=UTC), created_to=datetime(2026, 1, 3, tzinfo=UTC) + timedelta(1)
-    )
-    found = store.search_many([Query("CUST001", np.ones(DIM), where=where)], 50)[0]
-    assert [match.id for match in found] == ["2"]

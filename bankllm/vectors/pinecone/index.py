@@ -30,7 +30,7 @@ class KeyRefused(StoreError):
 
 
 class IndexMismatch(StoreError):
-    """The index was created for another embedder, dimension, metric or way to separate customers."""
+    """The index was created for another embedder, dimension or metric."""
 
 
 class CallRefused(StoreError):
@@ -121,8 +121,7 @@ class PineconeIndex:
                 filter={"$and": [alive, *where.pinecone()]},
                 include_metadata=True,
             )
-        matches = [Match(score=float(match.score), **fields_of(customer, match)) for match in found.matches]
-        return [match for match in matches if where.in_period(match.created_at)]
+        return [Match(score=float(match.score), **fields_of(customer, match)) for match in found.matches]
 
     def remove(self, customer: str, ids: Sequence[str] | None) -> None:
         """Delete up to `BATCH_RECORDS` records by their ids, or all records of the customer."""
@@ -159,7 +158,7 @@ class PineconeIndex:
                     name=self._name,
                     schema={"fields": {VECTOR_FIELD: {"type": "dense_vector", "dimension": dim, "metric": "cosine"}}},
                     deployment={"deployment_type": "managed", "cloud": "aws", "region": "us-east-1"},
-                    tags={"embedder": embedder_id, "namespaces": "customer"},
+                    tags={"embedder": embedder_id},
                     timeout=-1,
                 )
         is_waiting = retry_if_result(lambda found: not found.status.ready)
@@ -177,17 +176,11 @@ class PineconeIndex:
         field = found.schema.fields.get(VECTOR_FIELD)
         kept = (getattr(field, "dimension", None), getattr(field, "metric", None))
         # An index created manually has no tags; an index created by bankllm has a tag with the embedder.
-        tags = found.tags or {}
-        embedder, layout = tags.get("embedder", embedder_id), tags.get("namespaces", "customer")
+        embedder = (found.tags or {}).get("embedder", embedder_id)
         if kept != (dim, "cosine") or embedder != embedder_id:
             raise IndexMismatch(
                 f"Pinecone's index {self._name!r} holds vectors of {embedder} with dimension and metric {kept}; "
                 f"expected {embedder_id} with {(dim, 'cosine')}. Set PINECONE_INDEX_NAME to another index."
-            )
-        if layout != "customer":
-            raise IndexMismatch(
-                f"Pinecone's index {self._name!r} keeps all customers in one namespace, as earlier versions could; "
-                "expected one namespace per customer. Set PINECONE_INDEX_NAME to a new index."
             )
 
     @contextmanager

@@ -130,19 +130,14 @@ class SharedConnection:
             self.lock.release()
 
     def _commit(self, group: list[_Write]) -> None:
+        """Commit all writes or none: their values are checked, so an error is one of the file or the disk."""
+        failed = None
         try:
             with transaction(self._db, "IMMEDIATE"):
                 check_vectors(self._db, self.path, *self._vectors)
                 for write in group:
                     self._db.executemany(write.sql, write.values)
-        except Exception as error:  # noqa: BLE001  any exception is passed to the caller of `write`
-            # A busy file fails all writes of the group: retrying each one would repeat the long wait.
-            busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
-            if len(group) > 1 and not busy:
-                for write in group:  # one write is invalid: commit each separately, so that the others succeed
-                    self._commit([write])
-                return
-            for write in group:
-                write.error = error
+        except Exception as error:  # noqa: BLE001  any exception is passed to the callers of `write`
+            failed = error
         for write in group:
-            write.done = True
+            write.error, write.done = failed, True

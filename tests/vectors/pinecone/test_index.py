@@ -50,9 +50,6 @@ def test_an_index_of_another_embedder_is_rejected(server: PineconeServer) -> Non
         open_index(server, embedder_id="other@4567")
     with pytest.raises(StoreError, match=r"\(8, 'cosine'\); expected test-embedder@0123 with \(9, 'cosine'\)"):
         open_index(server, dim=9)
-    server.indexes["bankllm"]["tags"]["namespaces"] = "shared"
-    with pytest.raises(StoreError, match="keeps all customers in one namespace, as earlier versions could"):
-        open_index(server)
 
 
 def test_batches_stay_within_pinecones_limits(server: PineconeServer) -> None:

@@ -86,17 +86,6 @@ def test_waiting_writes_share_one_transaction(shared: SharedConnection, pool: Th
     assert kept(path) == list(range(1, 9))
 
 
-def test_an_invalid_write_does_not_fail_others(shared: SharedConnection, pool: ThreadPoolExecutor, path: Path) -> None:
-    first, wrong_type, second, duplicate = write_together(pool, shared, [1, object(), 2, 1])
-    assert (first.result(10), second.result(10)) == (None, None)
-    with pytest.raises(StoreError, match="type"):
-        wrong_type.result(10)
-    with pytest.raises(StoreError, match="UNIQUE"):
-        duplicate.result(10)
-    shared.write(INSERT, [(3, "test")])
-    assert kept(path) == [1, 2, 3]
-
-
 def test_a_locked_file_fails_all_waiting_writes_after_one_wait(path: Path, pool: ThreadPoolExecutor) -> None:
     statements: list[str] = []
     with (
