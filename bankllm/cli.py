@@ -200,10 +200,6 @@ def benchmark(
         list[str] | None,
         typer.Option(help="Train only this configuration, e.g. lora_r8. Repeat the option to train several."),
     ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(help="Address of a Ray cluster, whose nodes train; all of them must have access to the output."),
-    ] = None,
 ) -> None:
     """Train and compare every configuration of the profile (notebook 03 without a browser), and print the table."""
     from bankllm.evidence.format import format_interval, format_value
@@ -213,12 +209,7 @@ def benchmark(
     name = profile or get_settings().profile
     plan(get_profile(name), only or ())  # an unknown name fails here, before the notebook starts
     parameters = {"only": ",".join(only)} if only else {}
-    if ray:
-        from bankllm.training.ray_sweep import connect_ray
-
-        with connect_ray(ray):  # a wrong address fails here, too
-            parameters["ray"] = ray
-    again = _command("benchmark", only=only, output=output, ray=ray)
+    again = _command("benchmark", only=only, output=output)
     folder, manifest = _run_notebooks(
         again, name, _output_folder(output), only=["03"], resume=resume, parameters=parameters
     )
