@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
+from tqdm.auto import tqdm
 
 from bankllm.errors import ModelError, UsageError
 from bankllm.model import base_models
@@ -96,7 +97,7 @@ class Classifier(ABC):
     def label_names(self) -> tuple[str, ...]:
         return self.artifact.label_names
 
-    def score(self, texts: Sequence[str], batch_size: int = 64) -> Scores:
+    def score(self, texts: Sequence[str], batch_size: int = 64, progress: bool = False) -> Scores:
         """Return the scores of n texts, in order. Raises `UsageError` if an item is not a string.
 
         Batches hold texts of similar length, which keeps padding short.
@@ -113,7 +114,8 @@ class Classifier(ABC):
             return Scores(np.empty((0, len(self.label_names)), np.float32), np.empty((0, self.hidden), np.float32))
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        parts = [self.run([texts[i] for i in batch]) for batch in batches]
+        shown = tqdm(batches, desc="classify", leave=False, disable=not progress)
+        parts = [self.run([texts[i] for i in batch]) for batch in shown]
         original = np.argsort(order)
         return Scores(
             np.concatenate([part.probabilities for part in parts])[original],

@@ -12,18 +12,14 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
 
 from bankllm.datasets import Split
 from bankllm.errors import UsageError
 from bankllm.model.encoder import layer_list
 from bankllm.model.torch_classifier import IntentClassifier
 
-BATCH = 64
-"""Texts per batch when embeddings are computed."""
 PrefixStates = dict[tuple[int, ...], Tensor]
 """Token ids of a text → its prefix states, on the CPU."""
 
@@ -86,23 +82,9 @@ def embed_frozen(
         without_adapter: Any = getattr(classifier.module.body, "disable_adapter", nullcontext)
         start = time.perf_counter()
         with without_adapter():
-            vectors = embed(classifier, split.texts, progress)
+            vectors = classifier.score(split.texts, progress=progress).embeddings
         cache.embeddings[key] = FrozenEmbeddings(vectors, time.perf_counter() - start)
     return cache.embeddings[key]
-
-
-def embed(classifier: IntentClassifier, texts: tuple[str, ...], progress: bool) -> np.ndarray:
-    """Return the (n, hidden) float32 embeddings."""
-    tokenizer = classifier.tokenizer
-    tokens = tokenizer(list(texts), truncation=True, max_length=classifier.artifact.max_length)["input_ids"]
-    order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))  # texts of similar length need little padding
-    embeddings = np.empty((len(texts), classifier.module.head.in_features), dtype=np.float32)
-    with torch.inference_mode():
-        for start in tqdm(range(0, len(order), BATCH), desc="embed", leave=False, disable=not progress):
-            rows = order[start : start + BATCH]
-            batch = tokenizer.pad({"input_ids": [tokens[i] for i in rows]}, return_tensors="pt").to(classifier.device)
-            embeddings[rows] = classifier.module.embed(batch["input_ids"], batch["attention_mask"]).cpu().numpy()
-    return embeddings
 
 
 class CachedPrefix:

@@ -190,7 +190,7 @@ class _Run:
             if self.frozen and not self.trains_body:
                 vectors = self.frozen.vectors
             else:
-                vectors = cached_layers.embed(classifier, split.texts, self.progress)
+                vectors = classifier.score(split.texts, progress=self.progress).embeddings
             kernel, scale = head.fit_kernel_head(
                 vectors, split, len(self.data.label_names), config.kernel_gamma, config.kernel_ridge, config.seed
             )

@@ -25,7 +25,7 @@ from bankllm.vectors.filters import Filter
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.passages import embed_texts, query_parts
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Query, Row, check_ttl, expiry
+from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Query, Row, expiry
 from bankllm.vectors.sqlite.store import SQLiteStore
 
 MAX_TEXT_CHARACTERS = 4000
@@ -103,35 +103,26 @@ class _Namespace:
         vectors = self._embedder.encode(parts) if vector is None else np.asarray(vector)[None]
         return self._store.search_many([Query(self._name, vectors, parts, mode, wanted)], top_k)[0]
 
-    def _write(
+    def _rows(
         self,
         items: Sequence[_Item],
         vectors: np.ndarray | Sequence[np.ndarray] | None,
-        progress: bool,
-        ttl_s: float | None,
-    ) -> None:
-        check_ttl(ttl_s)  # before the texts are embedded
-        if vectors is None:
-            items = [(id_, mask(text), metadata) for id_, text, metadata in items]
-            vectors = embed_texts(partial(self._embedder.encode, progress=progress), [text for _, text, _ in items])
-        rows = [self._row(*item, vector, ttl_s) for item, vector in zip(items, vectors, strict=True)]
-        self._store.upsert(self._name, rows)
-
-    def _row(
-        self,
-        id_: str,
-        text: str,
-        metadata: Mapping[str, MetadataValue],
-        vector: np.ndarray,
+        progress: bool = False,
         ttl_s: float | None = None,
-    ) -> Row:
-        """Return a masked row; if masking changes the text, `vector` is not that of the row's text: embed it again."""
-        masked = mask(text)
-        if masked != text:
-            vector = embed_texts(self._embedder.encode, [masked])[0]
+    ) -> list[Row]:
+        """Return masked rows. A vector of a text that masking changes is replaced by that of the masked text."""
         default = ttl_s is None
-        expires_at = expiry(self._ttl_s if default else ttl_s)
-        return Row(id_, masked, vector, mask_metadata(metadata), expires_at=expires_at, expires_by_default=default)
+        expires_at = expiry(self._ttl_s if default else ttl_s)  # checks it before the texts are embedded
+        texts = [mask(text) for _, text, _ in items]
+        known = {} if vectors is None else dict(enumerate(vectors))
+        missing = [number for number, item in enumerate(items) if number not in known or item[1] != texts[number]]
+        if missing:
+            new = embed_texts(partial(self._embedder.encode, progress=progress), [texts[number] for number in missing])
+            known.update(zip(missing, new, strict=True))
+        return [
+            Row(id_, text, known[n], mask_metadata(metadata), expires_at=expires_at, expires_by_default=default)
+            for n, ((id_, _, metadata), text) in enumerate(zip(items, texts, strict=True))
+        ]
 
     def forget(self, ids: Sequence[str] | None = None, *, asked_by: AskedBy = "library") -> Receipt:
         """Delete the texts with these ids, or all texts, and return the receipt; unknown ids are only counted.
@@ -186,13 +177,13 @@ class CustomerMemory(_Namespace):
         _check_count("vectors", len(messages), vectors)
         ids = [MessageId(uuid4().hex) for _ in messages]
         items = [(id_, turn.user_message, turn.metadata()) for id_, turn in zip(ids, messages, strict=True)]
-        self._write(items, vectors, progress, ttl_s)
+        self._store.upsert(self._name, self._rows(items, vectors, progress, ttl_s))
         return ids
 
     def row(self, message: Message, vector: np.ndarray) -> Row:
         """Make one turn a row of `SQLiteStore.upsert_many`, with a new id. `vector` (dim,) embeds `user_message`."""
         message.check()
-        return self._row(uuid4().hex, message.user_message, message.metadata(), vector)
+        return self._rows([(uuid4().hex, message.user_message, message.metadata())], [vector])[0]
 
     def recent(self, limit: int) -> list[Message]:
         """Return the latest `limit` turns, the newest first."""
@@ -243,7 +234,8 @@ class Collection(_Namespace):
         ids = [_hash(text) for text in texts]
         kept = {id_: number for number, id_ in enumerate(ids)}  # of equal texts, the last one
         items = [(id_, texts[number], mappings[number]) for id_, number in kept.items()]
-        self._write(items, None if vectors is None else vectors[list(kept.values())], progress, ttl_s)
+        chosen = None if vectors is None else vectors[list(kept.values())]
+        self._store.upsert(self._name, self._rows(items, chosen, progress, ttl_s))
         return ids
 
     def add_documents(self, source: Path, progress: bool = False) -> Indexed:
@@ -262,7 +254,7 @@ class Collection(_Namespace):
         new = [item for id_, item in wanted.items() if id_ not in stored]
         with tqdm(total=len(new), desc="index", unit="chunk", disable=not progress) as bar:
             for start in range(0, len(new), COMMIT_CHUNKS):
-                self._write(new[start : start + COMMIT_CHUNKS], None, False, None)
+                self._store.upsert(self._name, self._rows(new[start : start + COMMIT_CHUNKS], None))
                 bar.update(min(COMMIT_CHUNKS, len(new) - start))
         moved = [
             replace(stored[id_], metadata=metadata)  # the chunk has another number, page or title
