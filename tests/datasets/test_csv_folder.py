@@ -22,21 +22,14 @@ def write(folder: Path, train: str | bytes, test: str = "text,category\nhello th
     ("train", "message"),
     [
         ("query,intent\nhi,greeting\n", r"expected the columns text,category, found query,intent"),
-        ("", r"expected the columns text,category, found nothing"),
         ("text,category\n", r"expected rows below the header, found none"),
         ("text,category\nhi,greeting\nhi\n", r"row 3: expected 2 columns \(text,category\), found 1"),
-        ("text,category\n\n \n\t\n", r"expected rows below the header, found none"),
-        ("text,category\n\n\n,greeting\n", r"row 4: the text is empty"),
         ("text,category\n\u200b\ufeff,greeting\n", r"row 2: the text is empty"),
         ("text,category\nhi,\u2060\n", r"row 2: the category is empty"),
-        ("text,category\nhi,greeting,now\n", r"row 2: expected 2 columns .* found 3"),
-        ("text,category\n  ,greeting\n", r"row 2: the text is empty"),
-        ("text,category\nhi,\n", r"row 2: the category is empty"),
         ('text,category\n"hi,greeting\n', r"row 2: not valid CSV"),
         ("text,category\nhi,greeting\nh\0i,greeting\n", r"row 3: found a NUL byte\. The file is damaged or UTF-16"),
         ("text,category\nhi,greeting\nhi,gree\0ting\n", r"row 3: found a NUL byte"),
         (b"text,category\nhello,greeting\ncaf\xe9,greeting\n", r"row 3: expected UTF-8 text, found other bytes\. Save"),
-        (b"\xef\xbb\xbftext,category\na,greeting\nb\xe9,greeting\n", r"train\.csv, row 3: expected UTF-8 text"),
     ],
 )
 def test_a_fault_is_reported_with_its_row(tmp_path: Path, train: str | bytes, message: str) -> None:
@@ -49,7 +42,7 @@ def test_byte_order_marks_and_unusual_line_separators_are_accepted(tmp_path: Pat
     assert load(write(tmp_path / "own", train)).train.texts == ("one\u2028text", "two\nlines")
 
 
-@pytest.mark.parametrize("blank", ["\n", "\n\n\n", "  \n", "\t", "\r\n", "\u200b\n", "\ufeff", "\u00a0\n \n", '""\n'])
+@pytest.mark.parametrize("blank", ["\n\n\n", "  \n", "\t", "\r\n", "\u200b\n", '""\n'])
 def test_blank_lines_are_no_rows(tmp_path: Path, blank: str) -> None:
     assert load(write(tmp_path / "end", GOOD + blank)).train.texts == ("hello you",)
     if blank.endswith("\n"):

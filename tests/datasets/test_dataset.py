@@ -24,11 +24,6 @@ def test_an_invalid_dataset_is_refused(labels: tuple[str, ...], split: Split, me
         Dataset("d", labels, Split((), ()), split, {}, "here")
 
 
-def test_a_split_needs_one_label_per_text() -> None:
-    with pytest.raises(DataError, match="one label per text, got 2 texts and 1 labels"):
-        Split(("one", "two"), (0,))
-
-
 def test_a_selection_has_a_suffix_in_its_name() -> None:
     data = Dataset("d", ("a", "b", "c"), Split(("1", "2", "3"), (0, 1, 2)), Split(("4", "5"), (2, 0)), {}, "here")
     some = data.first_intents(2)

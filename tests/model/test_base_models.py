@@ -54,8 +54,7 @@ def test_folders_and_hub_ids_are_accepted(tmp_path: Path) -> None:
         load_body(base_models.resolve(str(tmp_path)), quantised=False, device="cpu")
 
 
-@pytest.mark.parametrize("shard", ["1GB", "20KB"])
-@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(("shard", "legacy"), [("1GB", False), ("20KB", True)])
 def test_replaced_weights_of_a_folder_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: str, legacy: bool
 ) -> None:
@@ -105,20 +104,12 @@ def damaged(folder: Path, fault: str) -> None:
     match fault:
         case "empty":
             weights.write_bytes(b"")
-        case "cut off in the header":
-            weights.write_bytes(content[:100])
         case "cut off in the tensors":
             weights.write_bytes(content[:-1000])
-        case "longer":
-            weights.write_bytes(content + b"\0")
         case "pointer":
             weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:53aa5117\nsize 90868376\n")
-        case "page":
-            weights.write_text("<!DOCTYPE html><title>404 Not Found</title>")
         case "header without tensors":
             weights.write_bytes((2).to_bytes(8, "little") + b"{}")
-        case "header is no object":
-            weights.write_bytes((2).to_bytes(8, "little") + b"[]")
         case "others":
             save_file({"decoder.weight": torch.ones(8, 8)}, weights, {"format": "pt"})
         case "shapes":
@@ -127,8 +118,6 @@ def damaged(folder: Path, fault: str) -> None:
             weights.unlink()
             torch.save({"a": torch.ones(100)}, folder / "pytorch_model.bin")
             (folder / "pytorch_model.bin").write_bytes((folder / "pytorch_model.bin").read_bytes()[:500])
-        case "old format, text":
-            weights.rename(folder / "pytorch_model.bin").write_text("no weights")
         case "config":
             (folder / "config.json").write_text('{"model_type": "be')
         case "none":
@@ -139,17 +128,12 @@ def damaged(folder: Path, fault: str) -> None:
     ("fault", "message"),
     [
         ("empty", r"is no safetensors file, or is cut off: .* \(0 bytes\)\. Expected the complete weights"),
-        ("cut off in the header", "is no safetensors file, or is cut off"),
         ("cut off in the tensors", "file not fully covered"),
-        ("longer", "file not fully covered"),
         ("pointer", "is no safetensors file, or is cut off"),
-        ("page", "is no safetensors file, or is cut off"),
         ("header without tensors", "has no tensors"),
-        ("header is no object", "is no safetensors file"),
         ("others", "its weights lack 2. tensors that its config.json describes, such as embeddings"),
         ("shapes", "RuntimeError"),
         ("old format, cut off", "pytorch_model.bin is cut off, or is no file of PyTorch"),
-        ("old format, text", "pytorch_model.bin is cut off, or is no file of PyTorch"),
         ("config", "config.json"),
         ("none", "no file named"),
     ],
@@ -166,7 +150,7 @@ def test_weights_that_are_cut_off_or_are_none_are_refused(tmp_path: Path, fault:
         generation.load(str(tmp_path), engine="transformers")
 
 
-@pytest.mark.parametrize("name", ["org/model", "no-such-model", "a/b/c", "two words", "models/mine", "bert-base-cased"])
+@pytest.mark.parametrize("name", ["org/model", "two words"])
 def test_offline_no_model_is_looked_for_on_a_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was opened"))
     base = base_models.resolve(name)

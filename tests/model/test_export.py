@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,33 +42,18 @@ def classifier() -> IntentClassifier:
 
 
 @pytest.mark.slow
-def test_labels_agree_with_torch_on_the_whole_test_split(
+def test_the_graph_gives_the_results_of_torch_for_all_test_texts_and_sizes(
     assistant: OnnxClassifier, classifier: IntentClassifier
 ) -> None:
     data = load("auto")  # Banking77 if it is available, otherwise Teller77
     assert len(data.test) == 3080 if data.name == "banking77" else data.name == "teller77"
     ours, theirs = assistant.score(data.test.texts), classifier.score(data.test.texts)
-    labels, expected = ours.probabilities.argmax(axis=1), theirs.probabilities.argmax(axis=1)
-    assert np.mean(labels != expected) <= 0.01
-    assert len(set(expected.tolist())) > 50  # not the same label for all texts
+    assert len(set(theirs.probabilities.argmax(axis=1).tolist())) > 50  # not the same label for all texts
+    one_by_one = [assistant.predict([text])[0].confidence for text in TEXTS]  # other sizes: one text of each length
+    assert one_by_one == pytest.approx([found.confidence for found in classifier.predict(TEXTS)], abs=1e-5)
+    assert assistant.predict([]) == []
     np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
     np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_predictions_equal_those_of_the_torch_classifier(
-    assistant: OnnxClassifier, classifier: IntentClassifier
-) -> None:
-    ours, theirs = assistant.predict(TEXTS), classifier.predict(TEXTS)
-    assert [(p.intent, p.abstains) for p in ours] == [(p.intent, p.abstains) for p in theirs]
-    assert [p.confidence for p in ours] == pytest.approx([p.confidence for p in theirs], abs=1e-5)
-    assert ours[0].intent == "card_arrival"
-    assert assistant.predict([]) == []
-    assert assistant.label_names == classifier.label_names
-    one_by_one = [assistant.predict([text])[0].confidence for text in TEXTS]  # other sizes: one text of each length
-    assert one_by_one == pytest.approx([p.confidence for p in ours], abs=1e-5)
-    with pytest.raises(UsageError, match=r"Text 1 is of type int\. Expected a list of strings"):
-        assistant.predict(["card", 3])  # type: ignore[list-item]
 
 
 @pytest.mark.slow
@@ -133,14 +117,6 @@ def test_a_cached_graph_is_reused_until_the_artifact_changes(monkeypatch: pytest
     assert len(commands) == 2
 
 
-@pytest.mark.slow
-def test_the_error_of_a_failed_export_states_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    shutil.copytree(DEFAULT_ADAPTER, tmp_path / "artifact")
-    (tmp_path / "artifact" / "head.safetensors").write_bytes(b"cut")
-    with pytest.raises(ModelError, match=r"could not be exported to ONNX\.[\s\S]*head\.safetensors\s+is\s+damaged"):
-        cached_export(tmp_path / "artifact", Settings(cache=tmp_path))
-
-
 @pytest.mark.parametrize("cache", ["/dev/null", "/dev/null/bankllm", "/proc/bankllm"])
 def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, cache: str
@@ -202,13 +178,3 @@ def test_files_that_cannot_be_loaded_raise_model_errors(graph: Path, tmp_path: P
     onnx.save(onnx.parser.parse_model(foreign), tmp_path / "foreign.onnx")
     with pytest.raises(ModelError, match=r"foreign\.onnx was not written by `bankllm export` of this version"):
         OnnxClassifier.load(tmp_path / "foreign.onnx")
-
-
-@pytest.mark.slow
-def test_the_command_writes_one_file(tmp_path: Path) -> None:
-    shutil.copytree(DEFAULT_ADAPTER, tmp_path / "artifact")
-    command = [sys.executable, "-m", "bankllm", "export", "artifact", "classifier.onnx"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Written to classifier.onnx (87.")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifact", "classifier.onnx"]

@@ -154,12 +154,9 @@ def test_the_evidence_verifies_and_the_card_states_the_numbers_of_the_records(lo
 
 TAMPERINGS = [
     ("README.md", r"value: 0\.75\n", "value: 0.85\n", "model-index: expected Accuracy 0.75, as in the records, found"),
-    ("README.md", "name: Accuracy", "name: Precision", "model-index: expected Precision None, as in the records"),
     ("README.md", r"75\.0 %", "95.0 %", "accuracy: expected '75.0 %' as in the record, found '95.0 %'"),
-    ("README.md", "tags:", "tags: [", "the model card cannot be read"),
     ("README.md", None, None, "the model card cannot be read (FileNotFoundError"),
     ("raw/predictions.csv", ",cash,", ",card,", "raw/predictions.csv was changed"),
-    ("records.jsonl", '"value":0.75', '"value":0.8', "recorded 0.8"),
     ("head.safetensors", None, None, "the records name it, but it is missing"),
     ("training.json", '"cash"', '"coin"', "expected sha256"),
 ]
@@ -208,10 +205,8 @@ def test_the_front_matter_has_the_format_of_the_hub_and_the_text_states_data_and
     ("dataset", "method", "license", "expected"),
     [
         ("banking77", "lora", "cc-by-4.0", LICENCE.notice),
-        ("assistant(banking77+teller77)", "qlora", "cc-by-4.0", "PolyAI"),
         ("teller77", "probe", "cc0-1.0", "CC0 1.0"),
         ("teller77", "full", None, "CC0 1.0"),  # the folder contains the weights of the base model
-        ("folder banking77", "lora", None, "The licence of the data is unknown."),
         ("my-texts", "lora", None, "The licence of the data is unknown."),
     ],
 )
@@ -287,8 +282,6 @@ def test_unrelated_folders_and_files_are_not_overwritten(tmp_path: Path) -> None
         check_output(tmp_path)
     with pytest.raises(RunError, match="cannot be written"):
         check_output(tmp_path / "notes.txt" / "adapter")
-    with pytest.raises(RunError, match=r"cannot be written .*File name too long.*Nothing was trained"):
-        check_output(tmp_path / ("x" * 250))
     with pytest.raises(UsageError, match="is not a trained classifier"):
         check_output(Path("/proc"))
     (tmp_path / "loop").symlink_to(tmp_path / "loop")

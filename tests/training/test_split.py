@@ -50,8 +50,3 @@ def test_the_threshold_keeps_the_requested_share_of_correct_predictions():
     threshold = calibrate_threshold(rows + wrong, keep=0.9)
     assert sum(row["confidence"] >= threshold for row in rows) >= 90
     assert threshold == pytest.approx(0.1, abs=0.011)
-
-
-def test_without_a_correct_prediction_calibration_fails():
-    with pytest.raises(DataError, match="the abstention threshold cannot be calibrated"):
-        calibrate_threshold([{"actual": "a", "predicted": "b", "confidence": 0.5}])
