@@ -87,7 +87,7 @@ def write(path: Path, url: str, writer: str, first: int) -> None:
         write_line([number, kind, customer, id_, time.time()])
         number += 1
         time.sleep(PAUSE_S)
-    while store.replication().outbox_depth:
+    while store.backlog().depth:
         time.sleep(0.02)
     write_line(time.time())
     store.close()

@@ -90,7 +90,7 @@ class VectorService:
         )
 
     def backlog(self) -> tuple[int, float]:
-        """Return `outbox_depth` and `oldest_s` of the replication."""
+        """Return number and greatest age, in seconds, of the changes that were not yet pushed to Pinecone."""
         return self.store.backlog()[:2] if isinstance(self.store, ReplicatedStore) else (0, 0.0)
 
     def sweep(self) -> int:

@@ -73,4 +73,4 @@ def open_replicated(
 
 def drain(store: ReplicatedStore) -> None:
     """Wait until a replicated store has pushed all changes."""
-    until(lambda: store.replication().outbox_depth == 0)
+    until(lambda: store.backlog().depth == 0)

@@ -46,6 +46,15 @@ class PendingDeletes(NamedTuple):
     """Number of rows that Pinecone may return in an outdated state; includes `ids`."""
 
 
+class Backlog(NamedTuple):
+    depth: int
+    """Changes not yet pushed."""
+    oldest_s: float
+    """Age of the oldest of these changes in seconds; 0 if there are none."""
+    parked: int
+    """Changes that were rejected permanently; the next process that opens the file tries them once."""
+
+
 class OutboxStore(SQLiteStore):
     def __init__(
         self,
@@ -115,12 +124,11 @@ class OutboxStore(SQLiteStore):
         with self._reader.reading() as db:
             return {id_ for (id_,) in db.execute(f"SELECT id FROM rows WHERE namespace = ?{among}", values)}
 
-    def backlog(self) -> tuple[int, float, int]:
-        """Return the number of waiting entries, the age of the oldest in seconds, and the number of parked entries."""
+    def backlog(self) -> Backlog:
         with self._reader.reading() as db:
             depth, oldest = db.execute(f"SELECT count(*), min(queued_at) FROM outbox WHERE {_WAITS}").fetchone()
             parked = db.execute("SELECT count(*) FROM outbox WHERE refused IS NOT NULL").fetchone()[0]
-        return depth, max(0.0, time.time() - oldest) if depth else 0.0, parked
+        return Backlog(depth, max(0.0, time.time() - oldest) if depth else 0.0, parked)
 
     def _replicate_to(self, target: str) -> None:
         with self._writer.exclusive() as db, transaction(db, "IMMEDIATE"):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import groupby
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 import tenacity
 
@@ -38,8 +38,6 @@ class OutboxWorker:
     def __init__(self, outbox: OutboxStore, connect: Callable[[], PineconeIndex]) -> None:
         self.index: PineconeIndex | None = None
         """The opened index; None until Pinecone has answered."""
-        self.pushed = 0
-        self._count_lock = Lock()
         self.last_error: BaseException | None = None
         """The error of the last attempt; None if it succeeded."""
         self.connect_attempted = Event()
@@ -127,16 +125,10 @@ class OutboxWorker:
         entries = [entry for entry, _ in work]
         if rows := [row for _, row in work if row is not None]:
             index.put(namespace, rows)
-            self._count(len(work))
             self._outbox.mark_upserted(entries)
             return
         index.remove(namespace, [entry.id for entry in entries] if entries[0].id else None)
-        self._count(len(work))
         self._outbox.mark_deleted(entries)
-
-    def _count(self, accepted: int) -> None:
-        with self._count_lock:
-            self.pushed += accepted
 
     def _record_failure(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -3,7 +3,7 @@
 A write is acknowledged after it is committed to the file; a background thread pushes it to Pinecone (`OutboxWorker`). A
 search merges Pinecone's matches with an exact search of the file. If both have a row, the file's version is used, so a
 search finds the machine's own writes immediately. If Pinecone fails or is late, the search uses only the file and
-`ReplicationStats.fallbacks` increases; after several failures a circuit breaker skips Pinecone for `COOLDOWN_S`.
+`ReplicatedStore.fallbacks` increases; after several failures a circuit breaker skips Pinecone for `COOLDOWN_S`.
 """
 
 import logging
@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pybreaker import CircuitBreaker, CircuitBreakerError
 
 from bankllm.errors import StoreError, UsageError
 from bankllm.vectors.fusion import DEPTH
-from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, KeyRefused, PineconeIndex
+from bankllm.vectors.pinecone.index import MAX_TOP_K, ForeignRecord, IndexMismatch, PineconeIndex
 from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.pinecone.outbox_worker import OutboxWorker
 from bankllm.vectors.receipts import AskedBy, Receipt
@@ -34,23 +34,6 @@ MAX_FAILURES, COOLDOWN_S = 3, 5.0
 """Consecutive failed or late calls after which Pinecone is skipped, and for how many seconds."""
 MAX_CONCURRENCY = 16
 """Maximum number of concurrent calls to Pinecone."""
-
-
-class ReplicationStats(NamedTuple):
-    """State of a replication: the first three fields describe the local file, the others this process."""
-
-    outbox_depth: int
-    """Changes not yet pushed."""
-    oldest_s: float
-    """Age of the oldest of these changes in seconds; 0 if there are none."""
-    parked: int
-    """Changes that were rejected permanently; the next process that opens the file tries them once."""
-    pushed: int
-    fallbacks: int
-    """Calls that used only the local file, because the remote index failed or was late."""
-    key_refused: bool
-    last_error: str
-    """The error of the last push; empty if it succeeded."""
 
 
 class ReplicatedStore(OutboxStore):
@@ -80,7 +63,7 @@ class ReplicatedStore(OutboxStore):
             MAX_FAILURES, COOLDOWN_S, exclude=[ForeignRecord, UsageError], throw_new_error_on_trip=False
         )
         self._lock = Lock()  # protects the two fields below
-        self._fallbacks, self._failing = 0, False
+        self.fallbacks, self._failing = 0, False
         self._worker = OutboxWorker(self, connect)
         self._worker.connect_attempted.wait(OPEN_S)
         if isinstance(self._worker.last_error, IndexMismatch):
@@ -123,15 +106,10 @@ class ReplicatedStore(OutboxStore):
         """Return all rows of a namespace, oldest first; only those of this file if Pinecone fails."""
         return self._with_others(super().export(namespace), namespace)
 
-    def replication(self) -> ReplicationStats:
-        last_error = self._worker.last_error
-        return ReplicationStats(
-            *self.backlog(),
-            pushed=self._worker.pushed,
-            fallbacks=self._fallbacks,
-            key_refused=isinstance(last_error, KeyRefused),
-            last_error=str(last_error or ""),
-        )
+    @property
+    def last_error(self) -> BaseException | None:
+        """The error of the last push, such as `KeyRefused`; None if it succeeded."""
+        return self._worker.last_error
 
     def close(self) -> None:
         """Push remaining entries for at most `DRAIN_S`, then close; the rest is pushed after the file is reopened."""
@@ -178,7 +156,7 @@ class ReplicatedStore(OutboxStore):
                     logger.info("Pinecone answers again; searches use it again.")
                 return result
         with self._lock:
-            self._fallbacks += 1
+            self.fallbacks += 1
             first = bool(reason) and not self._failing
             self._failing |= first
         if first:

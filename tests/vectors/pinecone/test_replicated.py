@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.vectors.pinecone import outbox_worker, replicated
-from bankllm.vectors.pinecone.index import ForeignRecord
+from bankllm.vectors.pinecone.index import ForeignRecord, KeyRefused
 from bankllm.vectors.pinecone.outbox import push_lock
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from tests.support.pinecone_server import API_KEY, PineconeServer
@@ -76,7 +76,7 @@ def test_two_machines_match_the_model(server: PineconeServer, tmp_path: Path) ->
                 assert texts(each, customer, top_k=3) == expected_texts(models[customer])[:3]
                 assert sorted(found.text for found in each.export(customer)) == sorted(expected_texts(models[customer]))
         assert one.count() + other.count() == sum(map(len, models.values()))
-        assert one.replication().fallbacks == other.replication().fallbacks == 0
+        assert one.fallbacks == other.fallbacks == 0
 
 
 def test_an_export_has_the_rows_of_all_machines_and_recent_those_of_this_file(
@@ -108,7 +108,7 @@ def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(server
         assert (texts(store, "CUST001"), texts(store, "CUST002")) == (["text 2"], [])
         assert [found.id for found in store.export("CUST001")] == ["b"]
         assert (store.export("CUST002"), store.count("CUST002")) == ([], 0)
-        assert store.replication().fallbacks == 0
+        assert store.fallbacks == 0
 
 
 @pytest.mark.slow
@@ -124,16 +124,14 @@ def test_during_an_outage_writes_are_queued_and_searches_are_local(
         store.upsert("CUST001", [row(f"m{n}", n)])
         assert len(texts(store, "CUST001")) == n
     assert (len(store.export("CUST001")), store.count()) == (29, 29)
-    until(lambda: bool(store.replication().last_error))
-    stats = store.replication()
-    assert stats.outbox_depth == 28
-    assert stats.oldest_s > 0
-    assert stats.fallbacks > 0
+    until(lambda: bool(store.last_error))
+    backlog = store.backlog()
+    assert (backlog.depth, backlog.oldest_s > 0, store.fallbacks > 0) == (28, True, True)
     server.failing = 0
     drain(store)
     assert len(server.namespaces["CUST001"]) == 29
     assert [id_ for _, id_ in server.written] == ["a", *(f"m{n}" for n in range(2, 30))]
-    until(lambda: not store.replication().last_error)
+    until(lambda: not store.last_error)
     logged = [record.message for record in caplog.records if record.name.startswith("bankllm")]
     assert sum("Writes stay queued in the local file until" in line for line in logged) == 1
     assert sum("Searches use only the local file until" in line for line in logged) == 1
@@ -147,14 +145,14 @@ def test_searches_skip_pinecone_after_several_late_answers(server: PineconeServe
         server.delay_s = 0.3
         for _ in range(50):
             assert texts(store, "CUST001") == ["text 1"]
-        assert store.replication().fallbacks == 50
+        assert store.fallbacks == 50
         assert server.calls.count("/query") < 20, "most searches did not ask Pinecone"
         server.delay_s = 0.0
 
         def answered() -> bool:
-            before = store.replication().fallbacks
+            before = store.fallbacks
             texts(store, "CUST001")
-            return store.replication().fallbacks == before
+            return store.fallbacks == before
 
         until(answered)
 
@@ -185,13 +183,13 @@ def test_a_rejected_record_is_parked_and_the_others_are_pushed(
         store.upsert("CUST001", [row("a", 1), row("bad", 2), row("c", 3), row("d", 4)])
         drain(store)
         assert sorted(server.namespaces["CUST001"]) == ["a", "c", "d"]
-        until(lambda: (store.replication().parked, store.replication().pushed) == (1, 3))
+        until(lambda: store.backlog().parked == 1)
         assert len(texts(store, "CUST001")) == store.count("CUST001") == 4
     assert [record.message for record in caplog.records if "rejected record 'bad'" in record.message]
     server.poison = set()
     with closing(open_store(server, path)) as store:
         until(lambda: "bad" in server.namespaces["CUST001"])
-        until(lambda: store.replication().parked == store.replication().outbox_depth == 0)
+        until(lambda: store.backlog().parked == store.backlog().depth == 0)
 
 
 def test_a_rejected_key_is_logged_once_and_reported(
@@ -200,7 +198,7 @@ def test_a_rejected_key_is_logged_once_and_reported(
     with closing(open_store(server, tmp_path / "memory.sqlite")) as store:
         server.key = "rotated"
         store.upsert("CUST001", [row("a", 1)])
-        until(lambda: store.replication().key_refused)
+        until(lambda: isinstance(store.last_error, KeyRefused))
         assert texts(store, "CUST001") == ["text 1"]
         time.sleep(0.5)
         errors = [record for record in caplog.records if record.levelno == logging.ERROR]
@@ -209,7 +207,7 @@ def test_a_rejected_key_is_logged_once_and_reported(
         assert API_KEY not in errors[0].message
         server.key = API_KEY
         drain(store)
-        until(lambda: not store.replication().key_refused)
+        until(lambda: store.last_error is None)
 
 
 def test_another_customers_record_is_an_error_without_fallback(server: PineconeServer, store: ReplicatedStore) -> None:
@@ -220,7 +218,7 @@ def test_another_customers_record_is_an_error_without_fallback(server: PineconeS
     with pytest.raises(ForeignRecord, match="record b for 'CUST001', but the record is not that customer's") as error:
         store.search("CUST001", vector_of(0), 5)
     assert "text 2" not in str(error.value)
-    assert store.replication().fallbacks == 0
+    assert store.fallbacks == 0
 
 
 def test_only_one_process_pushes_at_a_time(server: PineconeServer, store: ReplicatedStore, tmp_path: Path) -> None:
