@@ -8,7 +8,7 @@ import pytest
 
 from bankllm.errors import StoreError
 from bankllm.vectors.pinecone import outbox as outbox_module
-from bankllm.vectors.pinecone.outbox import OutboxStore, push_lock
+from bankllm.vectors.pinecone.outbox import OutboxStore
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.store_model import DIM, EMBEDDER, row, sql
 
@@ -141,10 +141,3 @@ def test_a_failed_write_leaves_neither_row_nor_entry(outbox: OutboxStore, path: 
         outbox.upsert("CUST001", [row("a", 1)])
     sql(path, "DROP TRIGGER fails")
     assert (outbox.count(), queued(outbox)) == (0, [])
-
-
-def test_only_one_process_can_hold_the_push_lock(path: Path) -> None:
-    with push_lock(path) as first, push_lock(path) as second:
-        assert (first, second) == (True, False)
-    with push_lock(path) as again, push_lock(None) as in_memory:
-        assert (again, in_memory) == (True, True)

@@ -79,18 +79,6 @@ def test_two_machines_match_the_model(server: PineconeServer, tmp_path: Path) ->
         assert one.fallbacks == other.fallbacks == 0
 
 
-def test_an_export_has_the_rows_of_all_machines_and_recent_those_of_this_file(
-    store: ReplicatedStore, other: ReplicatedStore
-) -> None:
-    for n in range(6):
-        (store, other)[n % 2].upsert("CUST001", [row(f"m{n}", n)])
-    drain(store)
-    drain(other)
-    assert [found.id for found in store.recent("CUST001", 2)] == ["m4", "m2"]
-    for each in (store, other):
-        assert [found.id for found in each.export("CUST001")] == [f"m{n}" for n in range(6)]
-
-
 def test_deleted_rows_stay_hidden_while_pinecone_lags_and_after_a_restart(server: PineconeServer, path: Path) -> None:
     with closing(open_store(server, path)) as store:
         store.upsert("CUST001", [row("a", 1), row("b", 2)])
