@@ -38,11 +38,9 @@ def backup(
 @memory.command()
 def compact(store: StoreOption = Path("bankllm-memory.sqlite")) -> None:
     """Rewrite the file without the bytes of deleted messages. Other processes wait until it is done."""
-    from bankllm.vectors.sqlite.file import open_existing
     from bankllm.vectors.sqlite.maintenance import compact as compact_file
 
-    with closing(open_existing(store)) as db:
-        done = compact_file(db, store)
+    done = compact_file(store)
     typer.echo(f"{store} was compacted" if done else f"{store} contains no deleted messages; nothing to compact")
 
 
@@ -94,11 +92,9 @@ def receipt(
 ) -> None:
     """Check a receipt: it is unchanged and in the unbroken chain of the file, and its texts are still deleted."""
     from bankllm.vectors.sqlite.deletion import check_receipt
-    from bankllm.vectors.sqlite.file import open_existing
 
     text = file.read_bytes().decode(errors="replace")
-    with closing(open_existing(store)) as db:
-        found, chained, waiting, restored = check_receipt(db, store, text)
+    found, chained, waiting, restored = check_receipt(store, text)
     typer.echo(
         f"receipt {found['chain']['number']} is unchanged and in the chain of {chained} receipts of {store}: "
         f"{found['deleted']:,} texts of {found['namespace']} deleted at {found['committed_at']}"
@@ -123,7 +119,6 @@ def retention(
     store: StoreOption = Path("bankllm-memory.sqlite"),
 ) -> None:
     """Show how many texts expire when, set how long texts are kept, and delete the expired ones."""
-    from bankllm.vectors.sqlite.file import open_existing
     from bankllm.vectors.sqlite.retention import lifetimes, overview
 
     namespace = _namespace(user, collection) if user or collection else None
@@ -131,10 +126,8 @@ def retention(
         lifetime = _seconds(ttl)
         with closing(_open(store)) as opened:
             opened.retain(namespace, lifetime)
-    with closing(open_existing(store)) as db:
-        due = overview(db, store, namespace)
-        kept = lifetimes(db, store)
-    for name, seconds in kept:
+    due = overview(store, namespace)
+    for name, seconds in lifetimes(store):
         typer.echo(f"{name or 'customers'}: kept {'for ever' if seconds is None else f'{seconds:,.0f} s'}")
     for when, count, first in due:
         typer.echo(f"{count:>9,}  {when:<10}  {first}")
@@ -157,10 +150,10 @@ def _namespace(user: str | None, collection: str | None) -> str:
 
 def _open(path: Path) -> "SQLiteStore":
     """Open an existing store without its embedder, which only texts to embed need."""
-    from bankllm.vectors.sqlite.file import open_existing, read_meta
+    from bankllm.vectors.sqlite.file import existing, read_meta
     from bankllm.vectors.sqlite.store import SQLiteStore
 
-    with closing(open_existing(path)) as db:
+    with existing(path) as db:
         meta = read_meta(db)
     return SQLiteStore(path, int(meta["dim"]), meta["embedder"])
 

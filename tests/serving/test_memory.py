@@ -20,7 +20,7 @@ from bankllm.settings import Settings
 from bankllm.util.hash_chain import parse, verify
 from bankllm.vectors.rows import Row
 from bankllm.vectors.sqlite.deletion import check_receipt
-from bankllm.vectors.sqlite.file import open_existing, read_meta
+from bankllm.vectors.sqlite.file import existing, read_meta
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.chat import BALANCE, fake_engine
 from tests.support.fake_embedder import DIM, fake_embedder
@@ -85,9 +85,8 @@ def test_a_receipt_of_a_real_server_is_in_the_chain_of_its_file(tmp_path: Path) 
         described = client.get("/openapi.json").json()["paths"]["/api/v1/customers/{customer_id}/memory"]["delete"]
         assert described["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/Receipt")
         assert "204" not in described["responses"]
-        with closing(open_existing(tmp_path / "memory.sqlite")) as db:
-            for answer in receipts:
-                assert check_receipt(db, tmp_path / "memory.sqlite", answer.text).chained == 3
+        for answer in receipts:
+            assert check_receipt(tmp_path / "memory.sqlite", answer.text).chained == 3
 
 
 @pytest.mark.slow
@@ -96,7 +95,7 @@ def test_a_server_killed_after_a_deletion_leaves_a_receipt_for_exactly_the_delet
 ) -> None:
     with bank(tmp_path) as server:
         httpx.post(server.url + CHAT, json=BALANCE, timeout=60, trust_env=False).raise_for_status()
-        with closing(open_existing(path)) as db:
+        with existing(path) as db:
             meta = read_meta(db)
         with closing(SQLiteStore(path, int(meta["dim"]), meta["embedder"])) as store:
             vectors = np.random.default_rng(0).normal(size=(4000, store.dim))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from bankllm.util.hash_chain import Link, chained, check, link_of, parse, verify
 from bankllm.vectors.receipts import AskedBy, Receipt, places
 from bankllm.vectors.rows import COLLECTION
-from bankllm.vectors.sqlite.file import store_errors
+from bankllm.vectors.sqlite.file import existing
 from bankllm.vectors.sqlite.schema import AGAIN, ENTRY, NOW, REPLICATES_TO
 
 _QUEUE = f"{ENTRY} SELECT ?1, value, 1, {NOW} FROM json_each(?2) WHERE true {AGAIN}"
@@ -59,11 +59,11 @@ class CheckedReceipt(NamedTuple):
     """Number of the deleted rows that are in the file again."""
 
 
-def check_receipt(db: sqlite3.Connection, path: Path, text: str) -> CheckedReceipt:
-    """Check a receipt as JSON. Raises `ChainBroken` if it was changed, or if the file's chain is broken or lacks it."""
+def check_receipt(path: Path, text: str) -> CheckedReceipt:
+    """Check a receipt (JSON). Raises `ChainBroken` if it was changed, or if the file's chain is broken or lacks it."""
     receipt = parse(text)
     kept = check(receipt)
-    with store_errors(path):
+    with existing(path) as db:
         entries = [parse(entry) for entry in _column(db, "SELECT entry FROM receipts ORDER BY number")]
         verify(entries, kept=[kept])
         rows, ids = f"SELECT count(*) FROM rows WHERE {_AMONG}", json.dumps(receipt["deleted_ids"] or [])

@@ -6,7 +6,7 @@ WAL, or a rollback journal (`TRUNCATE`) if this SQLite version has a WAL bug (se
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -49,14 +49,16 @@ def open_file(path: Path | None, dim: int, embedder_id: str, wait_s: float = BUS
     return _open(path, wait_s, (dim, embedder_id))
 
 
-def open_existing(path: Path) -> sqlite3.Connection:
-    """Open an existing store's file of any embedder and migrate an older schema. Raises as `open_file` does."""
+@contextmanager
+def existing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open an existing store's file of any embedder and migrate an older schema; errors are those of `open_file`."""
     if not path.is_file() or not path.stat().st_size:
         raise StoreError(
             f"There is no file {path}, or it is empty. Expected a vector store that bankllm wrote; check the path "
             "(--store)."
         )
-    return _open(path, BUSY_TIMEOUT_S)
+    with closing(_open(path, BUSY_TIMEOUT_S)) as db, store_errors(path):
+        yield db
 
 
 def _open(path: Path | None, wait_s: float, wanted: tuple[int, str] | None = None) -> sqlite3.Connection:

@@ -5,12 +5,11 @@ Both rewrite the rows into new pages, so that no bytes of deleted rows remain.
 
 import logging
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from bankllm.errors import StoreError
 from bankllm.util.atomic_files import flush_to_disk
-from bankllm.vectors.sqlite.file import open_existing, store_errors, transaction
+from bankllm.vectors.sqlite.file import existing, store_errors, transaction
 
 COMPACT_ON_CLOSE_BYTES, CLOSE_WAIT_MS = 256 * 2**20, 1000
 """`close` compacts files up to this size (1-2 s), and waits this long for other processes."""
@@ -29,9 +28,8 @@ def back_up(source: Path, target: Path) -> None:
             f"{target} already exists. A backup never replaces a file: use another name, or delete that file first."
         )
     temporary = target.with_name(f".{target.name}.new")
-    with closing(open_existing(source)) as db:
-        with store_errors(source):
-            faults = db.execute("PRAGMA integrity_check").fetchall()
+    with existing(source) as db:
+        faults = db.execute("PRAGMA integrity_check").fetchall()
         if faults != [("ok",)]:
             raise StoreError(
                 f"{source} is damaged ({faults[0][0]}). No copy was written; move the file away and restore an earlier "
@@ -48,19 +46,23 @@ def back_up(source: Path, target: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def compact(db: sqlite3.Connection, path: Path | None) -> bool:
+def compact(path: Path) -> bool:
     """Rewrite the file if rows were deleted or replaced since the last compaction; return whether it was rewritten.
 
     Needs free disk space of twice the file size. Raises `StoreError`; the file is then unchanged.
     """
-    with store_errors(path):
-        removed = db.execute(_REMOVED).fetchone()
-        if removed is None:
-            return False
-        db.execute("VACUUM")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # no effect in rollback-journal mode
-        with transaction(db, "IMMEDIATE"):  # keeps the mark if more rows were deleted in the meantime
-            db.execute("DELETE FROM meta WHERE key = 'removed' AND value = ?", removed)
+    with existing(path) as db:
+        return _compact(db)
+
+
+def _compact(db: sqlite3.Connection) -> bool:
+    removed = db.execute(_REMOVED).fetchone()
+    if removed is None:
+        return False
+    db.execute("VACUUM")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # no effect in rollback-journal mode
+    with transaction(db, "IMMEDIATE"):  # keeps the mark if more rows were deleted in the meantime
+        db.execute("DELETE FROM meta WHERE key = 'removed' AND value = ?", removed)
     return True
 
 
@@ -70,8 +72,8 @@ def compact_on_close(db: sqlite3.Connection, path: Path | None) -> None:
         db.execute(f"PRAGMA busy_timeout = {CLOSE_WAIT_MS}")
         pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         if pages * size <= COMPACT_ON_CLOSE_BYTES:
-            compact(db, path)
+            _compact(db)
         elif db.execute(_REMOVED).fetchone():
             _LOG.info("%s is too large to be compacted on close: run `bankllm memory compact` regularly.", path)
-    except (sqlite3.Error, StoreError) as error:
+    except sqlite3.Error as error:
         _LOG.warning("%s could not be compacted (%s); the next close tries again.", path, error)

@@ -4,7 +4,6 @@ Other processes can use the file while the texts are embedded. One transaction t
 stores with the old embedder raise `StoreError`. A call that fails or is killed changes nothing.
 """
 
-from contextlib import closing
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -12,7 +11,7 @@ from tqdm.auto import tqdm
 from bankllm.vectors.embedder import Encode
 from bankllm.vectors.passages import embed_texts
 from bankllm.vectors.rows import unit_vectors
-from bankllm.vectors.sqlite.file import FLOAT32, open_existing, read_meta, store_errors, transaction
+from bankllm.vectors.sqlite.file import FLOAT32, existing, read_meta, transaction
 
 BATCH_ROWS = 256
 """Texts per call of the embedder."""
@@ -25,7 +24,7 @@ def reindex(path: Path, embed: Encode, dim: int, embedder_id: str) -> int:
     """
     wanted = {"dim": str(dim), "embedder": embedder_id}
     embedded: dict[str, bytes] = {}
-    with store_errors(path), closing(open_existing(path)) as db:
+    with existing(path) as db:
         while True:
             with transaction(db, "IMMEDIATE"):
                 if read_meta(db) == wanted:

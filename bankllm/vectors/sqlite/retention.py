@@ -1,14 +1,13 @@
 """How long a file keeps its rows, and how many of them expire when: `bankllm memory retention`."""
 
 import math
-import sqlite3
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bankllm.vectors.rows import COLLECTION, check_namespace, check_ttl
 from bankllm.vectors.sqlite.connection import SharedConnection
-from bankllm.vectors.sqlite.file import store_errors
+from bankllm.vectors.sqlite.file import existing
 
 DAY_S = 86_400
 OWN_TTL = f"""SELECT ttl_s FROM retention WHERE namespace = ?1 OR (namespace = '' AND ?1 NOT LIKE '{COLLECTION}%')
@@ -33,16 +32,16 @@ def retain(connection: SharedConnection, namespace: str | None, ttl_s: float | N
         db.execute(_EXPIRE, (name, lifetime))
 
 
-def overview(db: sqlite3.Connection, path: Path, namespace: str | None) -> list[tuple[str, int, str]]:
+def overview(path: Path, namespace: str | None) -> list[tuple[str, int, str]]:
     """Return when rows expire, how many do, and the time of the first of them, of one namespace or of all."""
-    with store_errors(path):
+    with existing(path) as db:
         found = db.execute(_DUE, {"now": time.time(), "namespace": namespace}).fetchall()
     return [(due, count, "" if first is None else _iso(first)) for due, count, first in found]
 
 
-def lifetimes(db: sqlite3.Connection, path: Path) -> list[tuple[str, float | None]]:
+def lifetimes(path: Path) -> list[tuple[str, float | None]]:
     """Return the namespaces with a time to live ('' for all customers without their own) and that time in seconds."""
-    with store_errors(path):
+    with existing(path) as db:
         return db.execute("SELECT namespace, ttl_s FROM retention ORDER BY namespace").fetchall()
 
 

@@ -20,7 +20,6 @@ from bankllm.vectors.receipts import Receipt
 from bankllm.vectors.rows import Row
 from bankllm.vectors.service import open_service
 from bankllm.vectors.sqlite.deletion import CheckedReceipt, check_receipt
-from bankllm.vectors.sqlite.file import open_existing
 from bankllm.vectors.sqlite.maintenance import back_up
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.fake_embedder import fake_embedder
@@ -52,8 +51,7 @@ def as_json(receipt: Receipt) -> str:
 
 
 def checked(path: Path, receipt: Receipt | str) -> CheckedReceipt:
-    with closing(open_existing(path)) as db:
-        return check_receipt(db, path, receipt if isinstance(receipt, str) else as_json(receipt))
+    return check_receipt(path, receipt if isinstance(receipt, str) else as_json(receipt))
 
 
 @pytest.fixture

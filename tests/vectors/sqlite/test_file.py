@@ -52,7 +52,7 @@ def test_a_file_of_schema_4_is_migrated_even_if_the_process_was_killed(filled: P
     wanted_schema = schema_of(filled)
     to_schema_4(filled)
     if moment:
-        code = "from bankllm.vectors.sqlite import file; file.open_existing(path).close()"
+        code = "from bankllm.vectors.sqlite import file\nwith file.existing(path): pass"
         assert run_until(filled, code, moment, 1).returncode == -signal.SIGKILL
     with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
         assert texts(store, "CUST001") == expected_texts(MODEL)

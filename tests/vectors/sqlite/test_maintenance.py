@@ -13,7 +13,6 @@ import pytest
 from bankllm.errors import StoreError
 from bankllm.vectors.rows import Row, unit_vectors
 from bankllm.vectors.sqlite import maintenance
-from bankllm.vectors.sqlite.file import open_existing
 from bankllm.vectors.sqlite.maintenance import back_up, compact
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support import store_model
@@ -115,14 +114,14 @@ def test_no_byte_of_a_deleted_text_or_vector_remains(path: Path, journal: str, s
 
 
 def test_a_file_is_compacted_only_after_a_delete_or_replacement(path: Path) -> None:
-    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, closing(open_existing(path)) as db:
+    with closing(SQLiteStore(path, DIM, EMBEDDER)) as store:
         store.upsert("CUST001", [Row(id_, "t", np.ones(DIM)) for id_ in "ab"])
-        assert not compact(db, path)
+        assert not compact(path)
         store.upsert("CUST001", [Row("a", "replaced", np.ones(DIM))])
-        assert compact(db, path)
-        assert not compact(db, path)
+        assert compact(path)
+        assert not compact(path)
         store.delete("CUST001", ["a"])
-        assert compact(db, path)
+        assert compact(path)
         assert [match.id for match in store.search("CUST001", np.ones(DIM), 5)] == ["b"]
 
 
@@ -135,8 +134,7 @@ def test_a_large_file_is_not_compacted_on_close(
         store.upsert("CUST001", [Row("a", "t", np.ones(DIM))])
         store.delete("CUST001")
     assert "run `bankllm memory compact`" in caplog.text
-    with closing(open_existing(path)) as db:
-        assert compact(db, path)
+    assert compact(path)
 
 
 def test_a_locked_file_is_compacted_by_the_next_close(

@@ -11,7 +11,6 @@ import pytest
 from bankllm.vectors.rows import Row
 from bankllm.vectors.service import VectorService, open_service
 from bankllm.vectors.sqlite import store as store_module
-from bankllm.vectors.sqlite.file import open_existing
 from bankllm.vectors.sqlite.retention import lifetimes, overview
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.fake_embedder import fake_embedder
@@ -82,10 +81,8 @@ def test_the_overview_counts_rows_by_the_time_they_expire(path: Path) -> None:
         store.upsert_many([("CUST001", rows), ("CUST002", rows[-1:])])
         store.retain("CUST003", 5)
         store.retain("CUST004", None)
-        with closing(open_existing(path)) as db:
-            due = overview(db, path, None)
-            own = overview(db, path, "CUST002")
-            assert lifetimes(db, path) == [("CUST003", 5), ("CUST004", None)]
+        due, own = overview(path, None), overview(path, "CUST002")
+        assert lifetimes(path) == [("CUST003", 5), ("CUST004", None)]
     counts = [(when, count) for when, count, _ in due]
     assert counts == [("expired", 2), ("in a day", 1), ("in a week", 2), ("in 30 days", 1), ("later", 1), ("never", 2)]
     assert all(first > "20" for when, _, first in due if when != "never")
