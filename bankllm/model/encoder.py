@@ -60,13 +60,9 @@ class EncoderWithHead(nn.Module):
             return self.logit_scale * logits
         return functional.linear(self.logit_scale * embeddings, self.head.weight, self.head.bias)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
-    ) -> SequenceClassifierOutput:
-        """(n, tokens) ids and mask → (n, classes) logits, and the cross-entropy loss if `labels` (n,) are given."""
-        logits = self.classify(self.embed(input_ids, attention_mask))
-        loss = None if labels is None else functional.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
+        """(n, tokens) ids and mask → (n, classes) logits."""
+        return SequenceClassifierOutput(logits=self.classify(self.embed(input_ids, attention_mask)))
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:

@@ -31,7 +31,6 @@ from bankllm.model.denormals import flush_denormals
 from bankllm.model.encoder import EncoderWithHead, KernelHead
 from bankllm.model.quiet_loading import explained, quiet_loading
 from bankllm.model.sentence_pooling import sentence_pooling
-from bankllm.settings import Settings
 
 
 class IntentClassifier(Classifier):
@@ -86,7 +85,7 @@ class IntentClassifier(Classifier):
         return cls(module, load_tokenizer(base), artifact, device)
 
     @classmethod
-    def of_base(cls, base: base_models.BaseModel, settings: Settings | None = None) -> "IntentClassifier":
+    def of_base(cls, base: base_models.BaseModel) -> "IntentClassifier":
         """Load an embedding model as a classifier without classes, for `Scores.embeddings`.
 
         Raises `ModelError` if it cannot be loaded, or if `sentence_pooling` does not describe it.
@@ -97,7 +96,7 @@ class IntentClassifier(Classifier):
                 f"The base model {base.name} has more parts than a body and one pooling, so bankllm cannot export it. "
                 "Use it with sentence-transformers, as bankllm.vectors does."
             )
-        body, tokenizer = load_body(base, quantised=False, device=base_models.device(settings)), load_tokenizer(base)
+        body, tokenizer = load_body(base, quantised=False, device=base_models.device()), load_tokenizer(base)
         limits = [described.max_length or tokenizer.model_max_length]
         if (positions := getattr(body.config, "max_position_embeddings", None) or 0) > 0:
             limits.append(positions)

@@ -1,7 +1,7 @@
 """Text embeddings of sentence-transformers models, computed by an ONNX graph and cached in this process.
 
-The graph of a model is exported once and kept in `BANKLLM_CACHE`. Torch computes the same vectors on a GPU, if ONNX
-Runtime is not installed, and for models with parts that the graph does not have.
+The graph of a model is exported once and kept in `BANKLLM_CACHE`. sentence-transformers computes the same vectors on a
+GPU, if ONNX Runtime is not installed, and for models with parts that the graph does not have.
 
 A vector reveals much of its text, so it stays in the cache for at most `TTL_S`: what one process forgets also leaves
 the caches of the others.
@@ -149,19 +149,16 @@ def _load(base: base_models.BaseModel, settings: Settings) -> Encode:
     """Load the model in the runtime that the settings and the machine allow."""
     base = replace(base, location=base_models.ready_to_load(base, settings))
     folder = Path(base.location)
-    if sentence_pooling(folder) is None:
-        return _sentence_transformer(base, base_models.device(settings))
+    plain = sentence_pooling(folder) is not None
     without = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
-    if base_models.runs_in_torch(settings) or without:
-        if without:
-            warnings.warn(
-                f"Texts are embedded in torch, which is slower, because {', '.join(without)} cannot be imported. Run: "
-                "pip install 'bankllm[vectors]'",
-                stacklevel=3,
-            )
-        from bankllm.model.torch_classifier import IntentClassifier
-
-        return encoder(IntentClassifier.of_base(base, settings))
+    if plain and without:
+        warnings.warn(
+            f"Texts are embedded in torch, which is slower, because {', '.join(without)} cannot be imported. Run: "
+            "pip install 'bankllm[vectors]'",
+            stacklevel=3,
+        )
+    if not plain or without or base_models.runs_in_torch(settings):
+        return _sentence_transformer(base, base_models.device(settings))
     from bankllm.model.export import cached_export
     from bankllm.model.onnx_classifier import OnnxClassifier
 
@@ -189,7 +186,7 @@ def encoder(classifier: Classifier, passes: int = 1) -> Encode:
 
 
 def _sentence_transformer(base: base_models.BaseModel, device: str) -> Encode:
-    """Load a model that `sentence_pooling` does not describe."""
+    """Load a model in torch."""
     with quiet_loading():
         from sentence_transformers import SentenceTransformer
 
