@@ -119,58 +119,42 @@ def test_a_folder_is_read_in_order_without_hidden_and_other_files(tmp_path: Path
     assert (found.read, found.others, found.faults) == (2, 1, {})
 
 
-def bad_file(folder: Path, kind: str) -> Path:
-    path = folder / f"bad.{'pdf' if kind.startswith('pdf') else 'html' if kind == 'html' else 'txt'}"
-    match kind:
-        case "pdf, encrypted":
-            return write_pdf(path, ["Secret."], password="secret")
-        case "pdf, none":
-            path.write_bytes(b"no PDF at all")
-        case "pdf, cut off":
-            path.write_bytes(write_pdf(path, ["text"] * 3).read_bytes()[:200])
-        case "pdf, empty file" | "empty":
-            path.touch()
-        case "pdf, no text":
-            return write_pdf(path, ["", ""])
-        case "pdf, too many pages":
-            return write_pdf(path, [""] * (MAX_PAGES + 1))
-        case "binary":
-            path.write_bytes(bytes(range(256)))
-        case "NUL":
-            path.write_bytes(b"text\0text")
-        case "latin-1":
-            path.write_bytes("Gebühren".encode("latin-1"))
-        case "too large":
-            with path.open("wb") as file:
-                file.truncate(MAX_BYTES + 1)
-        case "html":
-            path.write_text("<html><title>Only a title</title><script>track()</script></html>")
-        case "unreadable":
-            path.mkdir()
-    return path
-
-
 @pytest.mark.parametrize(
-    ("kind", "message"),
+    ("name", "content", "message"),
     [
-        ("pdf, encrypted", r"bad\.pdf is encrypted\. Save a copy without a password"),
-        ("pdf, none", r"bad\.pdf is no PDF, or is damaged"),
-        ("pdf, cut off", r"bad\.pdf is no PDF, or is damaged|contains no text"),
-        ("pdf, empty file", r"bad\.pdf is no PDF, or is damaged"),
-        ("pdf, no text", r"contains no text.*may be images"),
-        ("pdf, too many pages", r"has 2,001 pages: expected at most 2,000\. Split the file"),
-        ("binary", r"is no UTF-8 text"),
-        ("NUL", r"is no UTF-8 text"),
-        ("latin-1", r"is no UTF-8 text\. Convert the file"),
-        ("empty", r"contains no text\. Expected at least one paragraph"),
-        ("html", r"contains no text"),
-        ("too large", r"has 64 MiB: expected at most 64"),
-        ("unreadable", r"cannot be read \(Is a directory\)"),
+        ("a.txt", bytes(range(256)), r"is no UTF-8 text"),
+        ("a.txt", b"text\0text", r"is no UTF-8 text"),
+        ("a.txt", "Gebühren".encode("latin-1"), r"is no UTF-8 text\. Convert the file"),
+        ("a.txt", b"", r"contains no text\. Expected at least one paragraph"),
+        ("a.html", b"<html><title>Only a title</title><script>track()</script></html>", r"contains no text"),
+        ("a.pdf", b"no PDF at all", r"a\.pdf is no PDF, or is damaged"),
+        ("a.pdf", b"", r"a\.pdf is no PDF, or is damaged"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_explained(tmp_path: Path, kind: str, message: str) -> None:
+def test_a_file_without_text_is_explained(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        read_document(bad_file(tmp_path, kind))
+        read_document(tmp_path / name)
+
+
+def test_a_file_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    for pages, password, message in (
+        (["Secret."], "secret", r"a\.pdf is encrypted\. Save a copy without a password"),
+        (["", ""], "", r"contains no text.*may be images"),
+        ([""] * (MAX_PAGES + 1), "", r"has 2,001 pages: expected at most 2,000\. Split the file"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_document(write_pdf(path, pages, password=password))
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"a\.pdf is no PDF, or is damaged|contains no text"):
+        read_document(path)
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(DataError, match=r"has 64 MiB: expected at most 64"):
+        read_document(path)
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
+        read_document(tmp_path)
 
 
 def test_a_folder_without_documents_is_an_error(tmp_path: Path) -> None:
