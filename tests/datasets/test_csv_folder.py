@@ -61,6 +61,12 @@ def test_unknown_labels_and_missing_files_are_reported(tmp_path: Path) -> None:
         load(str(tmp_path / "own"))
 
 
+def test_a_folder_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "own", GOOD)
+    assert load("~/own").name == "own"
+
+
 def test_published_files_keep_their_name_in_any_folder(tmp_path: Path) -> None:
     for folder in ("data", "banking77", "Données № 7"):
         shutil.copytree(teller77.FOLDER, tmp_path / folder)
