@@ -208,19 +208,16 @@ class ChatEngine:
     def finish_together(self, pending_chats: Sequence[PendingChat]) -> list[ChatReply | Exception | None]:
         """`finish` for several chats with one search and one commit, in a fraction of the time.
 
-        Returns per chat what `finish` returns or raises; None if it needs another encoder pass, which would delay the
-        others: the next call makes that pass for all its chats. Raises `UsageError` for an argument that memory
-        refuses, and then nothing is stored.
+        Returns per chat what `finish` returns or raises; None if it needs another encoder pass: it can be given again
+        when the futures in `needed` are done. Raises `UsageError` for an argument that memory refuses, and then nothing
+        is stored.
         """
-        needed = list(dict.fromkeys(text for pending in pending_chats for text in pending.needed))
-        encodings = dict(zip(needed, self._encoded(needed), strict=True))
         results: list[ChatReply | Exception | None] = [None] * len(pending_chats)
         classified: dict[int, PendingChat] = {}
         replied: dict[int, PendingChat] = {}
         for number, pending in enumerate(pending_chats):
-            pending.known |= {text: encodings[text] for text in pending.needed}
             try:
-                if self._understand(pending, together=not pending.needed):
+                if self._understand(pending, together=True):
                     classified[number] = pending
             except Exception as error:  # noqa: BLE001  the caller of this chat gets any error
                 results[number] = error
@@ -245,12 +242,12 @@ class ChatEngine:
         pending.known |= {pending.message: pending.wait(), ".": self._no_message}
 
         def encode(texts: Sequence[str]) -> list[Encoded]:
+            pending.known |= {text: future.result() for text, future in pending.needed.items()}
             missing = [text for text in dict.fromkeys(texts) if text not in pending.known]
+            pending.needed = {text: self._encoder.submit(mask(text)) for text in missing}
             if missing and together:
-                pending.needed = missing
                 raise _AnotherPass
-            pending.known |= zip(missing, self._encoded(missing), strict=True)
-            return [pending.known[text] for text in texts]
+            return [pending.known[text] if text in pending.known else pending.needed[text].result() for text in texts]
 
         try:
             pending.turns = self._conversation(pending)

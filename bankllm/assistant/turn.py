@@ -120,8 +120,8 @@ class PendingChat:
     caller: Caller = field(default_factory=Caller)
     known: dict[str, Encoded] = field(default_factory=dict)
     """Text → its encoding, of the texts that understanding this message needed so far."""
-    needed: list[str] = field(default_factory=list)
-    """Texts without which the message could not be understood so far."""
+    needed: dict[str, Future[Encoded]] = field(default_factory=dict)
+    """Texts that are being encoded because the message cannot be understood without them."""
     started: float = field(default_factory=time.perf_counter)
     decision: Decision = field(default_factory=Decision)
     rights: Rights = "confirm"

@@ -360,6 +360,7 @@ def test_a_correction_of_several_clauses_says_what_it_withdraws_although_it_need
     pending = engine.begin(message, "CUST001", "talk")
     pending.encoded.result()
     assert engine.finish_together([pending]) == [None]
+    assert pending.needed, "the clauses are being encoded"
     [reply] = engine.finish_together([pending])
     assert isinstance(reply, ChatReply)
     assert "I have not done this: Transfer £50.00" in reply.reply

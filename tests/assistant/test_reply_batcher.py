@@ -1,74 +1,115 @@
 """Chats whose encodings arrive together are finished in one batch. A failed or unclear chat affects only itself."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from bankllm.assistant.reply_batcher import ReplyBatcher
+from bankllm.assistant.reply_batcher import AT_ONCE, ReplyBatcher
+
+
+class Chat(str):
+    """A message. One with `?` needs a text that is encoded meanwhile."""
+
+    needed: dict[str, Future[str]]
 
 
 class Engine:
-    """Answers `x` with `X` and records each batch; `!` fails, and `?` cannot be answered in a batch."""
+    """Answers `x` with `X` and records each batch; `!` fails, and `?` is answered when its text is encoded."""
 
     def __init__(self, answers_together: bool = True, refuses: str = "") -> None:
         self.answers_together, self.refuses = answers_together, refuses
         self.together: list[list[str]] = []
         self.alone: list[str] = []
+        self.go = threading.Event()
+        self.go.set()
 
-    def finish_together(self, exchanges: Sequence[str]) -> list[Any]:
-        self.together.append(list(exchanges))
-        if self.refuses in exchanges:
+    def finish_together(self, chats: Sequence[Chat]) -> list[Any]:
+        self.together.append([str(chat) for chat in chats])
+        assert self.go.wait(60)
+        if self.refuses in chats:
             raise ValueError(self.refuses)
-        return [ValueError(x) if "!" in x else None if "?" in x else x.upper() for x in exchanges]
+        return [self.answer(chat) for chat in chats]
 
-    def finish(self, exchange: str) -> str:
-        self.alone.append(exchange)
-        if exchange == self.refuses:
-            raise ValueError(exchange)
-        return exchange.upper()
+    def answer(self, chat: Chat) -> Any:
+        if "?" in chat and not chat.needed:
+            chat.needed = {"text": Future()}
+            threading.Thread(target=chat.needed["text"].set_result, args=("encoded",)).start()
+            return None
+        return ValueError(chat) if "!" in chat else chat.upper()
+
+    def finish(self, chat: Chat) -> str:
+        self.alone.append(str(chat))
+        if chat == self.refuses:
+            raise ValueError(chat)
+        return chat.upper()
 
 
-def answers(engine: Engine, *exchanges: str) -> list[Any]:
+def chats(*texts: str) -> list[Chat]:
+    made = [Chat(text) for text in texts]
+    for chat in made:
+        chat.needed = {}
+    return made
+
+
+def answers(engine: Engine, *texts: str) -> list[Any]:
     async def all_at_once() -> list[Any]:
-        reply_batcher: Any = ReplyBatcher()
-        return await asyncio.gather(*(reply_batcher.finish(engine, x) for x in exchanges), return_exceptions=True)
+        batcher: Any = ReplyBatcher()
+        return await asyncio.gather(*(batcher.finish(engine, chat) for chat in chats(*texts)), return_exceptions=True)
 
     return [str(found) for found in asyncio.run(all_at_once())]
 
 
 @pytest.mark.parametrize(
-    ("engine", "chats", "replies", "alone"),
+    ("engine", "texts", "replies", "together", "alone"),
     [
-        (Engine(), ["a", "b", "c"], ["A", "B", "C"], []),
-        (Engine(), ["a", "!b", "c?", "d"], ["A", "!b", "C?", "D"], ["c?"]),
-        (Engine(refuses="b"), ["a", "b", "c"], ["A", "b", "C"], ["a", "b", "c"]),
-        (Engine(answers_together=False), ["a", "b"], ["A", "B"], ["a", "b"]),
+        (Engine(), ["a", "b", "c"], ["A", "B", "C"], [["a", "b", "c"]], []),
+        (Engine(), ["a", "!b", "c?", "d"], ["A", "!b", "C?", "D"], [["a", "!b", "c?", "d"], ["c?"]], []),
+        (Engine(refuses="b"), ["a", "b", "c"], ["A", "b", "C"], [["a", "b", "c"]], ["a", "b", "c"]),
+        (Engine(answers_together=False), ["a", "b"], ["A", "B"], [], ["a", "b"]),
     ],
-    ids=["together", "one fails, one is unclear", "the batch fails", "the engine may wait"],
+    ids=["together", "one fails, one needs a text", "the batch fails", "the engine may wait"],
 )
 def test_chats_are_finished_together_and_else_singly(
-    engine: Engine, chats: list[str], replies: list[str], alone: list[str]
+    engine: Engine, texts: list[str], replies: list[str], together: list[list[str]], alone: list[str]
 ) -> None:
-    assert answers(engine, *chats) == replies
-    unclear = [[chat for chat in chats if "?" in chat]] if "c?" in chats else []
-    assert engine.together == ([chats, *unclear] if engine.answers_together else [])
+    assert answers(engine, *texts) == replies
+    assert engine.together == together
     assert sorted(engine.alone) == alone
+
+
+def test_chats_wait_for_the_next_batch_while_others_are_finished() -> None:
+    engine = Engine()
+    engine.go.clear()
+
+    async def come_one_after_the_other() -> list[str]:
+        batcher: Any = ReplyBatcher()
+        finishing = []
+        for number, chat in enumerate(chats("a", "b", "c", "d")):
+            finishing.append(asyncio.ensure_future(batcher.finish(engine, chat)))
+            while len(engine.together) < min(number + 1, AT_ONCE):
+                await asyncio.sleep(0.001)
+        engine.go.set()
+        return list(await asyncio.gather(*finishing))
+
+    assert asyncio.run(come_one_after_the_other()) == ["A", "B", "C", "D"]
+    assert engine.together == [["a"], ["b"], ["c", "d"]]
 
 
 def test_a_cancelled_chat_does_not_affect_the_others() -> None:
     engine = Engine()
 
     async def one_leaves() -> str:
-        reply_batcher: Any = ReplyBatcher()
-        leaving = asyncio.ensure_future(reply_batcher.finish(engine, "a"))
-        staying = asyncio.ensure_future(reply_batcher.finish(engine, "b"))
+        batcher: Any = ReplyBatcher()
+        leaving, staying = (asyncio.ensure_future(batcher.finish(engine, chat)) for chat in chats("a", "b"))
         await asyncio.sleep(0)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        return await staying
+        return str(await staying)
 
     assert asyncio.run(one_leaves()) == "B"
     assert engine.together == [["a", "b"]]
