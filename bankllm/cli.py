@@ -11,8 +11,9 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -31,9 +32,6 @@ from bankllm.util.progress import StatusLine
 from bankllm.util.terminal import message_width, prepare_output
 from bankllm.vectors.commands import index, search
 from bankllm.vectors.memory_commands import memory
-
-if TYPE_CHECKING:
-    from bankllm.evidence.manifest import Manifest
 
 app = typer.Typer(
     add_completion=False,
@@ -125,13 +123,7 @@ def run(
     typer.echo(f"profile {name}; data: {datasets.load(get_profile(name).dataset).describe()}")
     parameters = parse_assignments(parameter or [])
     again = _command("run", only=only, output=output, parameter=parameter)
-    folder, manifest = _run_notebooks(again, name, runs, only=only or (), resume=resume, parameters=parameters)
-    failed = [entry for entry in manifest.notebooks if entry.status != "done"]
-    typer.echo(f"Total time: {sum(entry.seconds for entry in manifest.notebooks) / 60:.1f} min. Run folder: {folder}")
-    if failed:
-        typer.echo(f"Failed or skipped: {', '.join(entry.name for entry in failed)}.", err=True)
-        typer.echo(f"Fix the cause, then continue with: {again} --resume {folder.name}", err=True)
-        raise typer.Exit(1)
+    folder = _run_notebooks(again, name, runs, only=only or (), resume=resume, parameters=parameters)
     if (folder / "RESULTS.html").exists():
         typer.echo(f"Report: {folder / 'RESULTS.html'}\nCheck every number: {_command('verify')} {folder}")
     typer.echo(f"Chat with the assistant: {_command('serve')}, then open http://127.0.0.1:8000")
@@ -210,13 +202,7 @@ def benchmark(
     plan(get_profile(name), only or ())  # an unknown name fails here, before the notebook starts
     parameters = {"only": ",".join(only)} if only else {}
     again = _command("benchmark", only=only, output=output)
-    folder, manifest = _run_notebooks(
-        again, name, _output_folder(output), only=["03"], resume=resume, parameters=parameters
-    )
-    if failed := [entry for entry in manifest.notebooks if entry.name.startswith("03") and entry.status != "done"]:
-        typer.echo(f"Failed: {failed[0].error}", err=True)
-        typer.echo(f"Fix the cause, then continue with: {again} --resume {folder.name}", err=True)
-        raise typer.Exit(1)
+    folder = _run_notebooks(again, name, _output_folder(output), only=["03"], resume=resume, parameters=parameters)
     for record in (record for record in read_records(folder) if record.notebook.startswith("03")):
         typer.echo(f"{record.title:<45} {format_value(record):>22}  {format_interval(record)}")
 
@@ -262,16 +248,28 @@ app.command()(index)
 app.command()(search)
 
 
-def _run_notebooks(again: str, *wanted: Any, **options: Any) -> "tuple[Path, Manifest]":
-    """Call `pipeline.run` with a status line. On Ctrl-C, `again` is the command that continues the run."""
+def _run_notebooks(again: str, profile: str, output: Path, *, only: Sequence[str], **options: Any) -> Path:
+    """Call `pipeline.run` with a status line and return the run's folder.
+
+    Ctrl-C or a failed notebook ends the command; `again` is the command that continues the run.
+    """
     from bankllm import pipeline
 
     try:
         with StatusLine(sys.stdout) as status:
-            return pipeline.run(*wanted, **options, report=status.line, watch=status.show)
+            watched = {"report": status.line, "watch": status.show}
+            folder, manifest = pipeline.run(profile, output, only=only, **options, **watched)
     except pipeline.RunInterrupted as interrupted:
         typer.echo(f"\n{interrupted} Continue with: {again} --resume {interrupted.folder.name}", err=True)
         raise typer.Exit(130) from None
+    typer.echo(f"Total time: {sum(entry.seconds for entry in manifest.notebooks) / 60:.1f} min. Run folder: {folder}")
+    chosen = {notebook.name for notebook in pipeline.select(only)}
+    missing = [entry for entry in manifest.notebooks if entry.name in chosen and entry.status != "done"]
+    if missing:
+        typer.echo("\n".join(f"{entry.name} {entry.status}: {entry.error}" for entry in missing), err=True)
+        typer.echo(f"Fix the cause, then continue with: {again} --resume {folder.name}", err=True)
+        raise typer.Exit(1)
+    return folder
 
 
 def _command(name: str, **options: Any) -> str:

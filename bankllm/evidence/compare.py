@@ -7,7 +7,7 @@ McNemar test decides whether their accuracies differ.
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,15 +45,10 @@ class Compared:
 
 def compare(folder_a: Path, folder_b: Path) -> list[Compared]:
     """Compares the second run with the first. Raises `RunError` if one of them has no records."""
-    machines = machine_differences(folder_a, folder_b)
-    compared = []
-    for id, a, b, why in pairs(folder_a, folder_b):
-        if a and b and not why and not machines:
-            judged = _judge(folder_a, a, folder_b, b)
-        else:
-            judged = "not comparable", "; ".join(filter(None, (why, machines if a and b else "")))
-        compared.append(Compared(id, a, b, *judged))
-    return compared
+    return [
+        Compared(id, a, b, *(_judge(folder_a, a, folder_b, b) if a and b and not why else ("not comparable", why)))
+        for id, a, b, why in pairs(folder_a, folder_b)
+    ]
 
 
 def lines(compared: list[Compared]) -> list[str]:
@@ -73,15 +68,21 @@ def lines(compared: list[Compared]) -> list[str]:
     return [*shown, f"{summary or 'nothing compared'}; {len(others)} not comparable"]
 
 
-def pairs(folder_a: Path, folder_b: Path) -> Iterator[tuple[str, Record | None, Record | None, str]]:
-    """Yields id, both records, and why they cannot be compared, apart from the machine; empty if they can."""
+def pairs(
+    folder_a: Path, folder_b: Path, machine_free: Container[str] = ()
+) -> Iterator[tuple[str, Record | None, Record | None, str]]:
+    """Yields id, both records, and why they cannot be compared; empty if they can.
+
+    Only records whose unit is in `machine_free` can be compared if the machines differ.
+    """
     first, second = _records(folder_a), _records(folder_b)
+    machines = _machine_differences(folder_a, folder_b)
     for id in dict.fromkeys([*first, *second]):
         a, b = first.get(id), second.get(id)
         if a is None or b is None:
             yield id, a, b, f"only in the {'second' if a is None else 'first'} run"
         else:
-            yield id, a, b, "; ".join(_differences(a, b))
+            yield id, a, b, "; ".join([*_differences(a, b), *(machines if a.unit not in machine_free else ())])
 
 
 def direction(record: Record) -> int:
@@ -94,12 +95,12 @@ def direction(record: Record) -> int:
     return -1 if record.unit in ("ms", "s", "bytes") else 0
 
 
-def machine_differences(folder_a: Path, folder_b: Path) -> str:
-    """Describes how the machines of two runs differ; empty if they are the same. Without a manifest it is unknown."""
+def _machine_differences(folder_a: Path, folder_b: Path) -> list[str]:
+    """Describes how the machines of two runs differ. Without a manifest it is unknown."""
     if not all((folder / MANIFEST).exists() for folder in (folder_a, folder_b)):
-        return "machine unknown: the run has no manifest"
+        return ["machine unknown: the run has no manifest"]
     a, b = (read_manifest(folder).environment for folder in (folder_a, folder_b))
-    return "; ".join(f"machine: {key} {a.get(key)} / {b.get(key)}" for key in MACHINE if a.get(key) != b.get(key))
+    return [f"machine: {key} {a.get(key)} / {b.get(key)}" for key in MACHINE if a.get(key) != b.get(key)]
 
 
 def _judge(folder_a: Path, a: Record, folder_b: Path, b: Record) -> tuple[str, str]:

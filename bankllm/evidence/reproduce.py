@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError
-from bankllm.evidence.compare import Compared, machine_differences, pairs
+from bankllm.evidence.compare import Compared, pairs
 from bankllm.evidence.format import COUNTED, format_value
-from bankllm.evidence.manifest import Manifest, read_manifest
+from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record
 from bankllm.evidence.statistics.statistic import STATISTICS
 
-Repeat = Callable[[str, Sequence[str], dict[str, Any]], tuple[Path, Manifest]]
-"""Runs notebooks: (profile, notebook names, parameters) → (new run folder, its manifest)."""
+Repeat = Callable[[str, Sequence[str], dict[str, Any]], Path]
+"""Runs notebooks: (profile, notebook names, parameters) → new run folder."""
 POINTS = 0.02
 """Tolerance of a share without an interval (macro-F1, a hit rate measured once): 2 percentage points."""
 ROUNDING = 1e-9
@@ -33,7 +33,7 @@ def reproduce(folder: Path, repeat: Repeat) -> tuple[Path, list[Compared]]:
     """Runs the finished notebooks of a run again with the same profile and parameters, and compares the records.
 
     Returns the new run folder and one result per record of the original. Raises `RunError` if the original has no
-    finished notebook, or if a notebook fails.
+    finished notebook.
     """
     manifest = read_manifest(folder)
     done = [entry.name for entry in manifest.notebooks if entry.status == "done"]
@@ -42,9 +42,7 @@ def reproduce(folder: Path, repeat: Repeat) -> tuple[Path, list[Compared]]:
             f"{folder} has no finished notebook, so there is nothing to reproduce. "
             f"Finish it first: bankllm run --resume {manifest.run_id}"
         )
-    again, repeated = repeat(manifest.profile, done, parameters_of(manifest.command))
-    if failed := [entry.name for entry in repeated.notebooks if entry.status != "done"]:
-        raise RunError(f"{again}: {', '.join(failed)} did not finish. Continue with: bankllm run --resume {again.name}")
+    again = repeat(manifest.profile, done, parameters_of(manifest.command))
     return again, judge_repetition(folder, again)
 
 
@@ -59,13 +57,10 @@ def parameters_of(command: str) -> dict[str, Any]:
 
 
 def judge_repetition(folder: Path, again: Path) -> list[Compared]:
-    machines = machine_differences(folder, again)
     judged = []
-    for id, record, repeated, why in pairs(folder, again):
+    for id, record, repeated, why in pairs(folder, again, machine_free=QUALITY_UNITS):
         if record is None:
             continue
-        if not why and record.unit not in QUALITY_UNITS:
-            why = machines
         if why or repeated is None or record.value is None or repeated.value is None:
             judged.append(Compared(id, record, repeated, "not comparable", why or "no value"))
             continue

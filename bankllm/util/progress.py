@@ -15,10 +15,9 @@ class RunProgress:
 
     def __init__(self, expected_s: Mapping[str, float], now: Callable[[], float] = time.monotonic) -> None:
         """`expected_s`: notebook → seconds that it takes on a reference machine, in the order of the run."""
-        self._todo = dict(expected_s)
-        self._now = now
-        self._notebook, self._cell, self._cells, self._section, self._step = "", 0, 0, "", ""
-        self._expected = self._elapsed_before = self._expected_before = 0.0
+        self._todo, self._now = dict(expected_s), now
+        self._notebook, self._cell, self._cells, self._step = "", 0, 0, ""
+        self._expected = self._took = self._should_have_taken = 0.0
         self._notebook_began = self._cell_began = now()
 
     def start_notebook(self, name: str, cells: int) -> None:
@@ -27,45 +26,40 @@ class RunProgress:
 
     def start_cell(self, cell: int, section: str) -> None:
         """`cell` counts from 1; `section` is the heading above the cell."""
-        self._cell, self._section, self._step, self._cell_began = cell, section, "", self._now()
+        self._cell, self._step, self._cell_began = cell, section, self._now()
 
     def write(self, output: str) -> None:
         """Take the last line that a cell has printed as the current step."""
-        lines = [line.strip() for line in output.splitlines() if line.strip()]
-        self._step = lines[-1] if lines else self._step
+        self._step = output.strip().rpartition("\n")[2] or self._step
 
     def flush(self) -> None:
         """papermill calls it after `write`."""
 
     def end_notebook(self) -> None:
-        self._elapsed_before += self._now() - self._notebook_began
-        self._expected_before += self._expected
+        self._took += self._now() - self._notebook_began
+        self._should_have_taken += self._expected
         self._notebook = ""
 
-    def left_s(self) -> float | None:
-        """Seconds left: what is expected, or more if the run was slower than expected so far. None if it is unknown.
+    def left_s(self) -> float:
+        """Seconds left: what is expected, or more if the notebooks before this one were slower than expected.
 
         A run that was faster promises no less: models may be cached, and a load lasts equally long everywhere.
         """
-        rest, here = sum(self._todo.values()), self._now() - self._notebook_began
-        if not self._expected:
-            return None
-        speed = max(1.0, (self._elapsed_before + here) / (self._expected_before + self._expected))
-        if self._expected_before:
-            speed = max(speed, self._elapsed_before / self._expected_before)
-        return max(0.0, self._expected * speed - here) + rest * speed
+        speed = max(1.0, self._took / self._should_have_taken) if self._should_have_taken else 1.0
+        here = max(0.0, self._expected * speed - (self._now() - self._notebook_began))
+        return here + sum(self._todo.values()) * speed
 
     def text(self) -> str:
         """One line, empty between two notebooks: `03 Fine-tuning, cell 14 of 40 (85 s), about 7 min left: ...`."""
         if not self._notebook:
             return ""
         left, late = self.left_s(), self._now() - self._notebook_began > self._expected
-        about = "longer than expected" if late else "less than 1 min left"
-        if left is not None and left >= 45:
-            about = f"{'more than' if late else 'about'} {left / 60:.0f} min left"
-        about = "" if left is None else f", {about}"
+        about = f"{'more than' if late else 'about'} {left / 60:.0f} min left"
+        if left < 45:
+            about = "longer than expected" if late else "less than 1 min left"
+        about = f", {about}" if self._expected else ""
         where = f"{self._notebook}, cell {self._cell} of {self._cells} ({self._now() - self._cell_began:.0f} s)"
-        return f"{where}{about}: {self._step or self._section}".rstrip(": ")
+        return f"{where}{about}: {self._step}".rstrip(": ")
 
 
 class StatusLine:
