@@ -5,6 +5,7 @@ Commands that belong to one package are defined in its `commands.py` and registe
 Exit codes: 0 success; 1 the command failed, or verification failed; 2 wrong usage; 130 interrupted by Ctrl-C.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -29,7 +30,7 @@ from bankllm.training.commands import train
 from bankllm.training.language_model.commands import evaluate, export
 from bankllm.util.processes import reach_loopback_directly
 from bankllm.util.progress import StatusLine
-from bankllm.util.terminal import message_width, prepare_output
+from bankllm.util.terminal import prepare_output
 from bankllm.vectors.commands import index, search
 from bankllm.vectors.memory_commands import memory
 
@@ -70,7 +71,8 @@ def main() -> None:
 def _fail(error: Exception, code: int) -> None:
     if "--debug" in sys.argv:
         raise error
-    message = textwrap.fill(f"Error: {error}", message_width(), break_long_words=False, break_on_hyphens=False)
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    message = textwrap.fill(f"Error: {error}", width, break_long_words=False, break_on_hyphens=False)
     sys.stderr.write(message + "\n")
     sys.exit(code)
 
@@ -274,11 +276,7 @@ def _run_notebooks(again: str, profile: str, output: Path, *, only: Sequence[str
 
 def _command(name: str, **options: Any) -> str:
     """A command as the user can type it, also if no environment is activated."""
-    program = ["bankllm"]
-    if not shutil.which("bankllm"):
-        own = Path(sys.executable).with_name("bankllm")
-        near = own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own
-        program = [str(near)] if own.exists() else [sys.executable, "-m", "bankllm"]
+    program = ["bankllm"] if shutil.which("bankllm") else [os.path.relpath(sys.executable), "-m", "bankllm"]
     given = {option: value if isinstance(value, list) else [value] for option, value in options.items() if value}
     return shlex.join([*program, name, *(f"--{option}={value}" for option in given for value in given[option])])
 

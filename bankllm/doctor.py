@@ -1,8 +1,6 @@
 """Check what this machine offers and which of it bankllm will use."""
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,6 +10,7 @@ from bankllm.errors import BankLLMError
 from bankllm.evidence.environment import environment_info
 from bankllm.model import base_models, smollm2
 from bankllm.settings import Settings, project_root
+from bankllm.util.writable_folders import is_writable
 
 
 @dataclass(frozen=True)
@@ -98,12 +97,9 @@ def _notebooks() -> Iterator[Check]:
 
 def _output(settings: Settings) -> Check:
     output = project_root() / settings.output
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            free = shutil.disk_usage(output).free / 2**30
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
+    if not is_writable(output):
         fix = "set BANKLLM_OUTPUT to a writable folder"
-        return Check("outputs", False, f"{settings.output} is not writable ({reason}); {fix}", required=True)
-    return Check("outputs", True, f"{settings.output} is writable, {free:.0f} GiB free")
+        return Check("outputs", False, f"{settings.output} is not writable; {fix}", required=True)
+    return Check(
+        "outputs", True, f"{settings.output} is writable, {shutil.disk_usage(output).free / 2**30:.0f} GiB free"
+    )

@@ -70,7 +70,7 @@ def package_of(module: str) -> str:
 
 def not_installed(extra: str) -> list[str]:
     """The packages of an extra that are not installed."""
-    return [name for name in packages()[extra] if not _is_installed(name)]
+    return [name for name in packages()[extra] if installed_version(name) is None]
 
 
 def explained(error: ModuleNotFoundError, command: str = "") -> ModuleNotFoundError:
@@ -91,9 +91,8 @@ def explained(error: ModuleNotFoundError, command: str = "") -> ModuleNotFoundEr
     )
 
 
-def _is_installed(package: str) -> bool:
+def installed_version(package: str) -> str | None:
     try:
-        version(package)
+        return version(package)
     except PackageNotFoundError:
-        return False
-    return True
+        return None

@@ -9,7 +9,6 @@ import os
 import platform
 import sqlite3
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
@@ -88,14 +87,8 @@ def gpus() -> list[dict[str, object]]:
 
 def libraries() -> dict[str, str | None]:
     """Returns the versions of bankllm, its dependencies and those of its extras; None for one that is not installed."""
-    versions: dict[str, str | None] = {"bankllm": __version__}
-    for extra, names in extras.packages().items():
-        if extra not in extras.DEVELOPING:
-            versions |= dict.fromkeys(names)
-    for name in versions:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
+    wanted = [names for extra, names in extras.packages().items() if extra not in extras.DEVELOPING]
+    return {"bankllm": __version__} | {name: extras.installed_version(name) for names in wanted for name in names}
 
 
 def _words(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bankllm.errors import RunError, UsageError
-from bankllm.evidence.csv_table import MAX_FILE_BYTES, Table, inside, read_table
+from bankllm.evidence.csv_table import Table, inside, read_table
 from bankllm.evidence.documents import Raw
 from bankllm.evidence.statistics.statistic import STATISTICS, Estimate
 from bankllm.util.file_hash import sha256_file
@@ -14,9 +14,9 @@ from bankllm.util.file_hash import sha256_file
 class RawFiles:
     """The raw files of a run. Each file is hashed once, and the table that was read last is cached."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hashes: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self._hashes: dict[str, str] = {}
+        self._hashes = dict(hashes or {})
         self._last: tuple[str, Table] | None = None
 
     def rows(self, raw: Raw) -> Table:
@@ -47,8 +47,6 @@ class RawFiles:
             path = inside(self.folder, name)
             if not path.is_file():
                 raise RunError(f"{name} is missing. Its records cannot be recomputed; restore the file.")
-            if (size := path.stat().st_size) > MAX_FILE_BYTES:
-                raise RunError(f"{name} has {size // 2**20} MiB, more than the limit of {MAX_FILE_BYTES // 2**20} MiB.")
             try:
                 self._hashes[name] = sha256_file(path)
             except OSError as error:

@@ -9,8 +9,6 @@ import unicodedata
 NEAREST = {"–": "-", "—": "-", "→": "->", "←": "<-", "×": "x", "≤": "<=", "≥": ">=", "‘": "'", "’": "'", "“": '"'}
 NEAREST |= {"”": '"', "·": ".", "•": "*", "ß": "ss", "µ": "u"}
 """ASCII for characters that Unicode does not decompose."""
-WIDTH = 100
-"""Maximum characters per line of a message."""
 
 
 def prepare_output() -> None:
@@ -21,15 +19,6 @@ def prepare_output() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="nearest-ascii")
-
-
-def message_width() -> int:
-    """The characters per line of a message on stderr. Some terminals do not know their width or report 0."""
-    try:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
-    except (OSError, ValueError):  # not a terminal
-        return WIDTH
-    return min(WIDTH, columns) if columns >= 20 else WIDTH
 
 
 def _nearest_ascii(error: UnicodeError) -> tuple[str, int]:

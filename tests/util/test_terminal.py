@@ -1,14 +1,13 @@
-"""Messages reach every terminal: any encoding, any width, closed or redirected."""
+"""Messages reach every terminal: any encoding, closed or redirected."""
 
 import io
 import os
-import pty
 import subprocess
 import sys
 
 import pytest
 
-from bankllm.util.terminal import message_width, prepare_output
+from bankllm.util.terminal import prepare_output
 
 MESSAGE = "Größe – … “ok” 50 × 3 → ≥ 1 µs 猫"
 PRINT = f"from bankllm.util.terminal import prepare_output; prepare_output(); print({MESSAGE!r})"
@@ -47,22 +46,3 @@ def test_closed_and_full_outputs_give_no_traceback(closing: str, command: str, c
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert done.returncode == code or "full" in closing or "head" in closing
-
-
-@pytest.mark.parametrize(("columns", "width"), [(0, 100), (5, 100), (40, 40), (500, 100)])
-def test_the_width_of_a_terminal_is_used_if_it_knows_one(
-    monkeypatch: pytest.MonkeyPatch, columns: int, width: int
-) -> None:
-    inside, outside = pty.openpty()
-    with open(outside, "w", encoding="utf-8") as stderr:  # noqa: PTH123
-        monkeypatch.setattr(sys, "stderr", stderr)
-        monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((columns, 24)))
-        assert message_width() == width
-    os.close(inside)
-
-
-def test_a_redirected_stderr_has_the_full_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    with open(os.devnull, "w", encoding="utf-8") as stderr:  # noqa: PTH123
-        monkeypatch.setattr(sys, "stderr", stderr)
-        assert message_width() == 100
-    assert message_width() <= 100

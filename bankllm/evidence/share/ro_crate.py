@@ -5,7 +5,7 @@ Research repositories and workflow tools can read this description. Specificatio
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bankllm import __version__
 from bankllm.evidence.format import format_value
@@ -13,12 +13,8 @@ from bankllm.evidence.manifest import MANIFEST, Manifest, data_of, models_of
 from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.report.render import REPOSITORY
 from bankllm.evidence.report.summary import headlines
-from bankllm.evidence.verification.run_checks import list_files
+from bankllm.evidence.verification.run_checks import hash_files
 from bankllm.util.atomic_files import write_text
-from bankllm.util.file_hash import sha256_file
-
-if TYPE_CHECKING:
-    from rocrate.rocrate import ROCrate
 
 METADATA = "ro-crate-metadata.json"
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
@@ -31,33 +27,37 @@ def write_crate(folder: Path, manifest: Manifest) -> Path | None:
     None is returned.
     """
     path = folder / METADATA
+    path.unlink(missing_ok=True)
     try:
         from rocrate.rocrate import ROCrate
     except ImportError:
-        path.unlink(missing_ok=True)
         return None
     records = read_records(folder)
     crate = ROCrate()
+
+    def add(id: str, type: str, **properties: Any) -> Any:
+        return crate.add_jsonld({"@id": id, "@type": type, **properties})
+
     crate.name = f"bankllm run {manifest.run_id}"
     crate.description = "Measurements of a banking assistant; `bankllm verify` recomputes each from its raw rows."
     crate.datePublished = manifest.started
-    crate.license = _add(crate, LICENCE, "CreativeWork", name="Apache License 2.0")
-    crate.root_dataset["variableMeasured"] = [_measured(crate, record) for record in headlines(records)]
-    names = sorted({MANIFEST, *list_files(folder)[0]} - {METADATA})
-    files = [_add_file(crate, folder, folder / name) for name in names if (folder / name).is_file()]
-    used = [
-        _add(crate, f"#data-{number}", "Dataset", name=name, **facts)
-        for number, (name, facts) in enumerate(sorted(data_of(records).items()), start=1)
+    crate.license = add(LICENCE, "CreativeWork", name="Apache License 2.0")
+    measured = [add(f"#{record.id}", "PropertyValue", **_facts(record)) for record in headlines(records)]
+    crate.root_dataset["variableMeasured"] = measured
+    facts = {name: {"sha256": sha256} for name, sha256 in hash_files(folder)[0].items()}
+    facts[MANIFEST] = {}  # it contains the sha256 of this description, which cannot contain the manifest's
+    files = [
+        crate.add_file(folder / name, dest_path=name, properties={"name": name, **properties})
+        for name, properties in facts.items()
     ]
-    used += [
-        _add(crate, f"#model-{name}", "CreativeWork", name=name, sha256=sha256)
-        for name, sha256 in sorted(models_of(records).items())
-    ]
+    data, models = sorted(data_of(records).items()), sorted(models_of(records).items())
+    used = [add(f"#data-{n}", "Dataset", name=name, **about) for n, (name, about) in enumerate(data, start=1)]
+    used += [add(f"#model-{name}", "CreativeWork", name=name, sha256=sha256) for name, sha256 in models]
     software = {"name": "bankllm", "softwareVersion": __version__, "url": REPOSITORY}
     if manifest.git_commit:
         software["version"] = manifest.git_commit
     action = crate.add_action(
-        _add(crate, "#bankllm", "SoftwareApplication", **software),
+        add("#bankllm", "SoftwareApplication", **software),
         identifier="#run",
         object=used,
         result=files,
@@ -73,28 +73,7 @@ def write_crate(folder: Path, manifest: Manifest) -> Path | None:
     return path
 
 
-def _add(crate: "ROCrate", id: str, type: str, **properties: Any) -> Any:
-    from rocrate.model.contextentity import ContextEntity
-
-    return crate.add(ContextEntity(crate, id, properties={"@type": type} | properties))
-
-
-def _measured(crate: "ROCrate", record: Record) -> Any:
-    properties = {
-        "propertyID": record.id,
-        "name": record.title,
-        "value": record.value,
-        "unitText": record.unit,
-        "description": f"{format_value(record)}, n = {record.n}",
-    }
-    if record.ci95:
-        properties |= {"minValue": record.ci95[0], "maxValue": record.ci95[1]}
-    return _add(crate, f"#{record.id}", "PropertyValue", **properties)
-
-
-def _add_file(crate: "ROCrate", folder: Path, path: Path) -> Any:
-    name = path.relative_to(folder).as_posix()
-    properties = {"name": name}
-    if name != MANIFEST:  # the manifest contains the sha256 of this description, which cannot contain the manifest's
-        properties |= {"contentSize": str(path.stat().st_size), "sha256": sha256_file(path)}
-    return crate.add_file(path, dest_path=name, properties=properties)
+def _facts(record: Record) -> dict[str, Any]:
+    facts: dict[str, Any] = {"propertyID": record.id, "name": record.title, "value": record.value}
+    facts |= {"unitText": record.unit, "description": f"{format_value(record)}, n = {record.n}"}
+    return facts | (dict(zip(("minValue", "maxValue"), record.ci95, strict=True)) if record.ci95 else {})

@@ -10,7 +10,7 @@ from collections import Counter
 from itertools import groupby
 from statistics import fmean, stdev, variance
 
-from bankllm.evidence.statistics.statistic import Z95, Estimate, Rows, grouped, numbers, statistic, t95, wilson
+from bankllm.evidence.statistics.statistic import T95, Z95, Estimate, Rows, grouped, numbers, statistic, wilson
 
 
 @statistic(unit="share", better="higher")
@@ -63,7 +63,8 @@ def accuracy_over_seeds(rows: Rows) -> Estimate:
         return Estimate(average, 1, why_no_ci95="one seed shows no spread")
     if not (spread := stdev(shares)):
         return Estimate(average, len(shares), why_no_ci95="every seed has the same accuracy: no spread to judge by")
-    half = t95(len(shares) - 1) * spread / math.sqrt(len(shares))
+    quantile = T95[min(len(shares) - 1, len(T95)) - 1]  # from 32 seeds on, a little too wide
+    half = quantile * spread / math.sqrt(len(shares))
     return Estimate(average, len(shares), (max(0.0, average - half), min(1.0, average + half)))
 
 

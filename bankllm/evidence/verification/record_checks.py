@@ -1,7 +1,7 @@
 """Check each record of a run: recompute it from its raw file, and apply the rules for its validity, unit and data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -87,9 +87,12 @@ def read_record_lines(folder: Path) -> tuple[list[Record], list[Finding]]:
     return records, findings
 
 
-def check_records(folder: Path, records: Sequence[Record]) -> list[Finding]:
-    """Returns one finding per record in the same order, then one per duplicate id, then one per lost exclusion."""
-    files = RawFiles(folder)
+def check_records(folder: Path, records: Sequence[Record], hashes: Mapping[str, str] | None = None) -> list[Finding]:
+    """Returns one finding per record in the same order, then one per duplicate id, then one per lost exclusion.
+
+    `hashes` are those of the raw files, if they are known.
+    """
+    files = RawFiles(folder, hashes)
     excluded = exclusions(folder)
     by_file = sorted(range(len(records)), key=lambda i: ((raw := records[i].raw) and raw.path) or "")
     findings = {i: check_record(files, records[i], excluded.get(records[i].id)) for i in by_file}

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bankllm.errors import RunError
-from bankllm.evidence.csv_table import inside
 from bankllm.evidence.documents import Manifest, Record, parse
 from bankllm.evidence.manifest import MANIFEST, data_of, left_by_tools, manifest_path, models_of, seal_of
 from bankllm.evidence.verification.page_checks import check_pages
@@ -25,12 +24,12 @@ def check_run(folder: Path) -> Verdict:
     """Checks a finished run against its own files. Raises `RunError` if there is no manifest."""
     manifest_path(folder)
     records, findings = read_record_lines(folder)
+    hashes, irregular = hash_files(folder)
     try:
-        findings += check_records(folder, records)
+        findings += check_records(folder, records, hashes)
     except RunError as error:
         findings.append(broken("raw", str(error)))
-    present, irregular = list_files(folder)
-    findings += [*irregular, *check_pages(folder, sorted(present), records)]
+    findings += [*irregular, *check_pages(folder, list(hashes), records)]
     try:
         text = read_text(folder, MANIFEST)
         manifest = parse(text, Manifest)
@@ -38,7 +37,9 @@ def check_run(folder: Path) -> Verdict:
         return Verdict((*findings, broken(MANIFEST, f"cannot be read: {error}")))
     findings += [broken(MANIFEST, problem) for problem in _manifest_faults(manifest, text, records)]
     if manifest.files:
-        findings += _check_files(folder, manifest.files, present)
+        findings += changed_files(manifest.files, hashes, "the manifest lists it")
+        unlisted = sorted(hashes.keys() - manifest.files.keys())
+        findings += [broken(name, "is in the run folder, but the manifest does not list it") for name in unlisted]
     return Verdict(tuple(findings))
 
 
@@ -94,37 +95,33 @@ def _manifest_faults(manifest: Manifest, text: str, records: Sequence[Record]) -
             yield f"marks {entry.name} as done, but does not list {name}"
 
 
-def list_files(folder: Path) -> tuple[set[str], list[Finding]]:
-    """Returns the files except the manifest and `LEFT_BY_TOOLS`, and a finding for each link or special file."""
-    names, irregular = set(), []
+def hash_files(folder: Path) -> tuple[dict[str, str], list[Finding]]:
+    """Returns path → sha256 of the regular files, and a finding for each link, special or unreadable file.
+
+    The manifest and `LEFT_BY_TOOLS` are left out.
+    """
+    hashes, irregular = {}, []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if left_by_tools(name):
             continue
-        if path.is_symlink():
-            irregular.append(broken(name, "is a symbolic link; a run folder must hold regular files"))
-        elif path.is_file():
-            names.add(name)
-        elif not path.is_dir():
-            irregular.append(broken(name, "is neither a regular file nor a folder"))
-    return names - {MANIFEST}, irregular
+        try:
+            if path.is_symlink():
+                irregular.append(broken(name, "is a symbolic link; a run folder must hold regular files"))
+            elif path.is_file():
+                hashes[name] = sha256_file(path)
+            elif not path.is_dir():
+                irregular.append(broken(name, "is neither a regular file nor a folder"))
+        except OSError as error:
+            irregular.append(broken(name, f"cannot be read ({error})"))
+    hashes.pop(MANIFEST, None)
+    return hashes, irregular
 
 
-def _check_files(folder: Path, listed: Mapping[str, str], present: set[str]) -> Iterator[Finding]:
+def changed_files(listed: Mapping[str, str], hashes: Mapping[str, str], why: str) -> Iterator[Finding]:
+    """Yields a finding for each file without its listed sha256; `why` says where that hash comes from."""
     for name, expected in sorted(listed.items()):
-        if problem := file_fault(folder, name, expected, "the manifest lists it"):
-            yield broken(name, problem)
-    for name in sorted(present - set(listed)):
-        yield broken(name, "is in the run folder, but the manifest does not list it")
-
-
-def file_fault(folder: Path, name: str, expected: str, why: str) -> str | None:
-    """Explains why a file does not have the expected sha256; None if it has. `why` says where the hash comes from."""
-    try:
-        path = inside(folder, name)
-        if not path.is_file():
-            return f"{why}, but it is missing"
-        found = sha256_file(path)
-    except (RunError, OSError) as error:
-        return f"{why}, but: {error}"
-    return None if found == expected else f"expected sha256 {expected[:12]}…, found {found[:12]}…"
+        if (found := hashes.get(name)) is None:
+            yield broken(name, f"{why}, but it is missing")
+        elif found != expected:
+            yield broken(name, f"expected sha256 {expected[:12]}…, found {found[:12]}…")

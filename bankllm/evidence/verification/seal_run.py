@@ -16,10 +16,9 @@ from bankllm.evidence.manifest import (
 )
 from bankllm.evidence.records import read_records
 from bankllm.evidence.report.render import changed_pages, renderer
-from bankllm.evidence.verification.run_checks import list_files
+from bankllm.evidence.verification.run_checks import hash_files
 from bankllm.evidence.verification.standalone import standalone
 from bankllm.util.atomic_files import atomic_writer
-from bankllm.util.file_hash import sha256_file
 
 
 def seal_run(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
@@ -27,7 +26,6 @@ def seal_run(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
     with atomic_writer(folder / VERIFIER) as file:
         file.write(standalone())
     (folder / "verify.py").unlink(missing_ok=True)  # the verifier of a run before 0.2 rejects the new manifest
-    files = {name: sha256_file(folder / name) for name in sorted(list_files(folder)[0])}
     records = read_records(folder)
     sealed = replace(
         manifest,
@@ -35,7 +33,7 @@ def seal_run(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
         finished=datetime.now(UTC),
         data=data_of(records),
         models=models_of(records),
-        files=files,
+        files=hash_files(folder)[0],
         renderer=None if changed_pages(folder) else renderer(),
         seal=UNSEALED,
     )

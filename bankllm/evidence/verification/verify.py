@@ -15,7 +15,7 @@ from bankllm.evidence.records import Record
 from bankllm.evidence.report.summary import measured_by_id
 from bankllm.evidence.verification.page_checks import claim_faults
 from bankllm.evidence.verification.record_checks import Finding, Verdict, broken, check_records, read_record_lines
-from bankllm.evidence.verification.run_checks import check_run, file_fault
+from bankllm.evidence.verification.run_checks import changed_files, check_run, hash_files
 
 TRAINING_FILE = "training.json"
 """A folder with this file is a trained classifier. Repeated here: `bankllm.model.artifact` has it, and evidence is
@@ -68,10 +68,8 @@ def _verify_artifact(folder: Path) -> Verdict:
     files = {name: sha256 for record in records for name, sha256 in record.conditions.get("files", {}).items()}
     if not files:
         findings.append(broken(TRAINING_FILE, "no record names the weights that it measured (conditions.files)"))
-    for name, expected in sorted(files.items()):
-        if problem := file_fault(folder, name, expected, "the records name it"):
-            findings.append(broken(name, problem))
-    return Verdict((*findings, *_check_card(folder, records)))
+    changed = changed_files(files, hash_files(folder)[0], "the records name it")
+    return Verdict((*findings, *changed, *_check_card(folder, records)))
 
 
 def _check_card(folder: Path, records: list[Record]) -> list[Finding]:

@@ -10,16 +10,15 @@ import pytest
 from bankllm.errors import RunError, UsageError
 from bankllm.evidence.records import read_records
 from bankllm.evidence.share.mlflow import log_run, metrics_of
-from tests.support.sealed_run import sealed_run
 
 
-def test_values_conditions_and_files_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_conditions_and_files_are_logged(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # MLflow 3 writes to a plain folder only if this variable is set. A server or database does not need it.
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    folder, store = sealed_run(tmp_path / "run"), (tmp_path / "mlruns").as_uri()
+    store = (tmp_path / "mlruns").as_uri()
     client = mlflow.MlflowClient(tracking_uri=store)
     logged = client.get_run(log_run(folder, store))
-    assert logged.info.run_name == "run"
+    assert logged.info.run_name == "one"
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics["training.lora_r8.accuracy"] == 0.93
     assert logged.data.metrics["training.lora_r8.accuracy.n"] == 200
@@ -31,15 +30,15 @@ def test_values_conditions_and_files_are_logged(tmp_path: Path, monkeypatch: pyt
     assert {"RESULTS.html", "records.jsonl", "manifest.json", "raw"} <= names
 
 
-def test_an_invalid_store_and_a_missing_extra_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_store_and_a_missing_extra_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     with pytest.raises(RunError, match="did not accept the run"):
-        log_run(sealed_run(tmp_path / "run"), "nonsense://x")
+        log_run(folder, "nonsense://x")
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(UsageError, match=r"MLflow is not installed\. .*bankllm\[share\]"):
-        log_run(tmp_path, "file:nowhere")
+        log_run(folder, "file:nowhere")
 
 
-def test_characters_that_mlflow_does_not_allow_are_replaced(tmp_path: Path) -> None:
-    record = replace(read_records(sealed_run(tmp_path / "run"))[0], id="recall@10")
+def test_characters_that_mlflow_does_not_allow_are_replaced(folder: Path) -> None:
+    record = replace(read_records(folder)[0], id="recall@10")
     assert set(metrics_of(record)) == {"recall_10", "recall_10.n", "recall_10.ci95_low", "recall_10.ci95_high"}
