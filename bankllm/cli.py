@@ -137,12 +137,11 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Recompute every number of a run from its raw rows. The exit code is 1 if verification fails."""
-    from bankllm.evidence.verification.run_checks import as_json as to_json
-    from bankllm.evidence.verification.run_checks import lines
+    from bankllm.evidence.verification.run_checks import as_text
     from bankllm.evidence.verification.verify import verify as check
 
     verdict = check(run_dir or latest_run())
-    typer.echo(to_json(verdict) if as_json else "\n".join(lines(verdict)))
+    typer.echo(as_text(verdict, as_json=as_json))
     if not verdict.holds:
         raise typer.Exit(1)
 
@@ -161,14 +160,11 @@ def reproduce(
 
     Each record is within the tolerance, outside it, or not comparable.
     """
-    from bankllm.evidence.reproduce import reproduce as repeat
+    from bankllm.evidence.reproduce import judge_repetition, repetition_of
 
-    repeated, comparisons = repeat(
-        require_verified(run_dir),
-        lambda profile, only, parameters: _run_notebooks(
-            _command("run", only=only, output=output), profile, _output_folder(output), only=only, parameters=parameters
-        ),
-    )
+    how = repetition_of(require_verified(run_dir))
+    repeated = _run_notebooks(_command("run", only=how["only"], output=output), output=_output_folder(output), **how)
+    comparisons = judge_repetition(run_dir, repeated)
     for record in comparisons:
         typer.echo(f"{record.outcome:<14}  {record.id}: {record.why}")
     count = Counter(record.outcome for record in comparisons)

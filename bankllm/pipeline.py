@@ -4,6 +4,7 @@ The folder holds the executed notebooks, the records with their raw rows, the re
 anybody can verify the run.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -24,7 +25,7 @@ from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, source_root
-from bankllm.util.atomic_files import check_writable, write_text
+from bankllm.util.atomic_files import check_writable, write_errors, write_text
 from bankllm.util.progress import RunProgress
 from bankllm.util.writable_folders import ensure_writable
 
@@ -205,16 +206,9 @@ def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:
 def _make_folder(output: Path, run_id: str) -> Path:
     """Create the run folder. If the name is taken (two runs started in the same second), append `-2`, `-3`, …"""
     for name in (run_id, *(f"{run_id}-{n}" for n in range(2, 100))):
-        try:
+        with write_errors(output / name), contextlib.suppress(FileExistsError):
             (output / name).mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise RunError(
-                f"No run can be written to {output} ({os.strerror(error.errno or 0)}). Expected a writable folder. "
-                "Choose another one with --output."
-            ) from error
-        return output / name
+            return output / name
     raise RunError(f"No run can be written to {output}: 99 runs started in this second. Choose another --output.")
 
 

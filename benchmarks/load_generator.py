@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bankllm.evidence.validity_marks import MAX_GENERATOR_CPU_SHARE
+from bankllm.evidence.record_rules import MAX_GENERATOR_CPU_SHARE
 from bankllm.loadtest.drivers.open_loop import MAX_LATENESS_MS, lateness_rows
 from bankllm.loadtest.load import LoadResult
 from bankllm.loadtest.runner import run_load

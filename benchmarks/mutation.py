@@ -29,7 +29,7 @@ TARGETS = {
     "datasets/csv_folder.py": "datasets/test_csv_folder.py",
     "evidence/claim_syntax.py": "evidence/test_claim_syntax.py",
     "evidence/format.py": "evidence/report/test_render.py",
-    "evidence/recompute.py": "evidence/test_csv_table.py evidence/test_records.py evidence/verification/test_verify.py",
+    "evidence/raw_files.py": "evidence/test_raw_files.py evidence/test_records.py evidence/verification/test_verify.py",
     "evidence/statistics/classification.py": "evidence/statistics/test_classification.py",
     "evidence/statistics/samples.py": "evidence/statistics/test_samples.py",
     "evidence/unbound_numbers.py": "evidence/test_unbound_numbers.py",

@@ -26,7 +26,7 @@ import wrk
 
 from bankllm import datasets
 from bankllm.errors import BankLLMError, ServerError
-from bankllm.evidence.validity_marks import MAX_GENERATOR_CPU_SHARE
+from bankllm.evidence.record_rules import MAX_GENERATOR_CPU_SHARE
 
 PARTS = ("peers", "ours", "idle")
 CONNECTIONS = 100

@@ -36,7 +36,7 @@ def test_the_package_runs_as_a_module() -> None:
         (["benchmark", "--profile", "smoke", "--only", "nonsense"], 2, "has no configuration nonsense."),
         (["run", "-p", "siez=3"], 2, "01_local_validation has no parameter siez."),
         (["run", "--resume", "none"], 1, "is not a run: manifest.json is missing"),
-        (["run", "--output", "/dev/null/x"], 1, "No run can be written"),
+        (["run", "--output", "/dev/null/x"], 1, "cannot be written"),
         (["verify", "/nowhere"], 1, "is not a run"),
         (["train", "out", "--method", "magic"], 2, "method"),
         (["train", "/dev/null/x", "--calibrate"], 1, "Nothing was trained. Choose a new folder"),

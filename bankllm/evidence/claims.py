@@ -14,8 +14,8 @@ from bankllm import __version__
 from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import INCOMPLETE, RUN, SYNTAXES, Token, find_tokens, parse_conditions
 from bankllm.evidence.format import PARTS, format_part
-from bankllm.evidence.known_facts import KNOWN_HASHES
 from bankllm.evidence.manifest import MANIFEST, read_manifest
+from bankllm.evidence.record_rules import KNOWN_HASHES
 from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.report.summary import measured_by_id
 from bankllm.evidence.unbound_numbers import CODE, blank, decode_document, read_document, unbound_numbers_in_results

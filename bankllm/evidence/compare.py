@@ -14,7 +14,7 @@ from pathlib import Path
 from bankllm.errors import RunError
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.manifest import MANIFEST, read_manifest
-from bankllm.evidence.recompute import RawFiles
+from bankllm.evidence.raw_files import RawFiles
 from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.statistics.classification import mcnemar
 from bankllm.evidence.statistics.statistic import STATISTICS

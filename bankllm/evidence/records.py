@@ -13,8 +13,8 @@ from bankllm.evidence.documents import Raw as Raw
 from bankllm.evidence.documents import Record as Record
 from bankllm.evidence.documents import as_json, parse
 from bankllm.evidence.manifest import RECORDS
-from bankllm.evidence.recompute import RawFiles
-from bankllm.evidence.validity_marks import load_faults, reasons
+from bankllm.evidence.raw_files import RawFiles
+from bankllm.evidence.record_rules import load_faults, reasons
 from bankllm.util.atomic_files import atomic_writer, write_text
 
 
@@ -31,7 +31,7 @@ def measure(
 ) -> Record:
     """Computes a statistic from a raw file of the run folder; `about` are title, notebook and unit of the record.
 
-    The record is invalid if `invalid_because`, the summary of the load (`validity_marks.load_faults`) or the statistic
+    The record is invalid if `invalid_because`, the summary of the load (`record_rules.load_faults`) or the statistic
     gives a reason. Raises `RunError` as `RawFiles.estimate` does.
     """
     about["title"] = one_line(about["title"])

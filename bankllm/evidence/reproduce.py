@@ -6,7 +6,6 @@ compared on any machine. Speed and memory are compared only if both runs were ma
 
 import itertools
 import shlex
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from bankllm.evidence.format import COUNTED, format_value
 from bankllm.evidence.manifest import read_manifest
 from bankllm.evidence.records import Record
 from bankllm.evidence.statistics.statistic import STATISTICS
+from bankllm.settings import parse_assignments
 
-Repeat = Callable[[str, Sequence[str], dict[str, Any]], Path]
-"""Runs notebooks: (profile, notebook names, parameters) → new run folder."""
 POINTS = 0.02
 """Tolerance of a share without an interval (macro-F1, a hit rate measured once): 2 percentage points."""
 ROUNDING = 1e-9
@@ -29,11 +27,10 @@ QUALITY_UNITS = ("share", "p", "cosine", *EXACT)
 """Units of records that do not depend on the speed of the machine."""
 
 
-def reproduce(folder: Path, repeat: Repeat) -> tuple[Path, list[Compared]]:
-    """Runs the finished notebooks of a run again with the same profile and parameters, and compares the records.
+def repetition_of(folder: Path) -> dict[str, Any]:
+    """Returns the arguments profile, only (the finished notebooks) and parameters of `pipeline.run` that repeat a run.
 
-    Returns the new run folder and one result per record of the original. Raises `RunError` if the original has no
-    finished notebook.
+    Raises `RunError` if it has no finished notebook.
     """
     manifest = read_manifest(folder)
     done = [entry.name for entry in manifest.notebooks if entry.status == "done"]
@@ -42,21 +39,14 @@ def reproduce(folder: Path, repeat: Repeat) -> tuple[Path, list[Compared]]:
             f"{folder} has no finished notebook, so there is nothing to reproduce. "
             f"Finish it first: bankllm run --resume {manifest.run_id}"
         )
-    again = repeat(manifest.profile, done, parameters_of(manifest.command))
-    return again, judge_repetition(folder, again)
-
-
-def parameters_of(command: str) -> dict[str, Any]:
-    """Returns the notebook parameters that a recorded command set with `-p` or `--parameter`."""
-    from bankllm.settings import parse_assignments
-
-    words = shlex.split(command)
+    words = shlex.split(manifest.command)
     given = [value for option, value in itertools.pairwise(words) if option in ("-p", "--parameter")]
     given += [word.partition("=")[2] for word in words if word.startswith("--parameter=")]
-    return parse_assignments(given)
+    return {"profile": manifest.profile, "only": done, "parameters": parse_assignments(given)}
 
 
 def judge_repetition(folder: Path, again: Path) -> list[Compared]:
+    """Returns one result per record of the original run in `folder`."""
     judged = []
     for id, record, repeated, why in pairs(folder, again, machine_free=QUALITY_UNITS):
         if record is None:

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from bankllm.errors import RunError
 from bankllm.evidence import records
-from bankllm.evidence.csv_table import read_table
 from bankllm.evidence.documents import as_json
 from bankllm.evidence.format import format_interval, format_value
 from bankllm.evidence.manifest import RECORDS
+from bankllm.evidence.raw_files import read_table
+from bankllm.evidence.record_rules import EXCLUSIONS_SUFFIX
 from bankllm.evidence.records import Raw, Record, one_line, read_records, write_records, write_rows
-from bankllm.evidence.validity_marks import EXCLUSIONS_SUFFIX
 from bankllm.evidence.verification.page_checks import COLUMNS
 from bankllm.profiles import Profile, get_profile
 from bankllm.settings import get_settings, project_root
-from bankllm.util.atomic_files import append_line, atomic_writer, cut_torn_line
+from bankllm.util.atomic_files import append_line, atomic_writer, cut_torn_line, write_errors
 from bankllm.util.file_hash import sha256_file
 
 if TYPE_CHECKING:
@@ -172,13 +172,8 @@ def open_run(notebook: str, profile: str = "", run_dir: str | Path = "") -> Run:
     settings = get_settings()
     chosen = get_profile(profile or settings.profile)
     folder = Path(run_dir) if run_dir else project_root() / settings.output / f"interactive-{chosen.name}"
-    try:
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"The run folder {folder} cannot be created ({os.strerror(error.errno or 0)}). "
-            "Choose another with --output or BANKLLM_OUTPUT."
-        ) from error
     cut_torn_line(folder / RECORDS)
     write_records(folder, [record for record in read_records(folder) if record.notebook != notebook])
     (folder / "raw" / f"{notebook[:2]}{EXCLUSIONS_SUFFIX}").unlink(missing_ok=True)

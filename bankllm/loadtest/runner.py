@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from bankllm.errors import NotMeasured, ServerError
-from bankllm.evidence.validity_marks import busy_fault
+from bankllm.evidence.record_rules import busy_fault
 from bankllm.loadtest.load import LOAD_DRIVERS, Load, LoadResult
 
 

@@ -19,7 +19,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     then renamed. Missing parent folders are created. Raises `RunError` if the file cannot be written.
     """
     temporary = None
-    with _explained(path):
+    with write_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -64,7 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def check_writable(path: Path) -> None:
     """Raise `RunError` if `atomic_writer` cannot write `path`. Call it before the work whose result goes there."""
-    with _explained(path):
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "")
@@ -82,7 +82,7 @@ def flush_to_disk(path: Path) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Append one line to a text file and flush it to disk (fsync), after `cut_torn_line`. Raises `RunError`."""
-    with _explained(path):
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         cut_torn_line(path)
         with path.open("ab") as file:
@@ -103,7 +103,8 @@ def cut_torn_line(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
+    """Turns an `OSError` of the block, which writes `path`, into a `RunError`."""
     try:
         yield
     except OSError as error:

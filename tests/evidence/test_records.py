@@ -63,5 +63,5 @@ def test_an_unknown_profile_and_an_unusable_folder_raise(tmp_path: Path) -> None
     with pytest.raises(UsageError, match=r"Unknown profile 'fast'\. Expected one of: smoke, quick, full"):
         open_run("01_local_validation", "fast", tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot be created"):
+    with pytest.raises(RunError, match="cannot be written"):
         open_run("01_local_validation", "smoke", tmp_path / "file" / "run")

@@ -8,7 +8,7 @@ import pytest
 
 from bankllm.errors import RunError
 from bankllm.evidence.manifest import read_manifest, write_manifest
-from bankllm.evidence.reproduce import judge_repetition, parameters_of, reproduce
+from bankllm.evidence.reproduce import judge_repetition, repetition_of
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
 
 
@@ -47,26 +47,13 @@ def test_on_another_machine_only_quality_is_compared(folder: Path, tmp_path: Pat
     assert found["chat.sequential.p50_ms"] == ("not comparable", "machine: cpu Sample CPU / Another")
 
 
-def test_parameters_are_parsed_from_the_recorded_command() -> None:
+def test_a_run_is_repeated_with_its_profile_notebooks_and_parameters(folder: Path) -> None:
+    how = {"profile": "quick", "only": ["01_local_validation"], "parameters": {"only": "lora_r8"}}
+    assert repetition_of(folder) == how
     command = "bankllm run --profile quick -p only=lora_r8 --parameter=users=5 --parameter seeds=2"
-    assert parameters_of(command) == {"only": "lora_r8", "seeds": 2, "users": 5}
-    assert parameters_of("bankllm run") == {}
-
-
-def test_reproduce_repeats_the_notebooks_with_the_same_profile_and_parameters(folder: Path, tmp_path: Path) -> None:
-    calls: list[Any] = []
-
-    def repeat(*how: Any) -> Any:
-        calls.extend(how)
-        return sealed_run(tmp_path / "again")
-
-    again, found = reproduce(folder, repeat)
-    assert again == tmp_path / "again"
-    assert calls == ["quick", ["01_local_validation"], {"only": "lora_r8"}]
-    assert {result.outcome for result in found} == {"within", "not comparable"}
-
-
-def test_a_run_without_a_finished_notebook_cannot_be_reproduced(folder: Path) -> None:
-    write_manifest(folder, replace(read_manifest(folder), notebooks=[]))
+    manifest = replace(read_manifest(folder), command=command)
+    write_manifest(folder, manifest)
+    assert repetition_of(folder)["parameters"] == {"only": "lora_r8", "seeds": 2, "users": 5}
+    write_manifest(folder, replace(manifest, notebooks=[]))
     with pytest.raises(RunError, match="has no finished notebook"):
-        reproduce(folder, lambda *how: folder)
+        repetition_of(folder)

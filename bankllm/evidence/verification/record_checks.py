@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Literal
 
 from bankllm.errors import RunError
-from bankllm.evidence.csv_table import inside
 from bankllm.evidence.documents import Record, parse
-from bankllm.evidence.known_facts import contradiction
 from bankllm.evidence.manifest import RECORDS
-from bankllm.evidence.recompute import RawFiles
+from bankllm.evidence.raw_files import RawFiles, inside
+from bankllm.evidence.record_rules import contradiction, exclusions, load_faults, reasons
 from bankllm.evidence.statistics.statistic import Estimate
-from bankllm.evidence.validity_marks import exclusions, load_faults, reasons
 
 RELATIVE_TOLERANCE = 1e-9
 """Tolerance between a recorded and a recomputed value: only the last digits of a float may differ."""
 MAX_TEXT_BYTES = 64 * 2**20
-"""Maximum size of a file that is read as a whole; the limits of raw files are in `csv_table`."""
+"""Maximum size of a file that is read as a whole; the limits of raw files are in `raw_files`."""
 
 Status = Literal["ok", "does not hold", "invalid", "not measured"]
 

@@ -43,18 +43,13 @@ def check_run(folder: Path) -> Verdict:
     return Verdict(tuple(findings))
 
 
-def lines(verdict: Verdict) -> Iterator[str]:
-    """Yields one line per finding, then the summary."""
+def as_text(verdict: Verdict, *, as_json: bool) -> str:
+    """Returns a line per finding and the summary, or as JSON `holds` and the fields of each of the `findings`."""
+    if as_json:
+        return json.dumps({"holds": verdict.holds, "findings": [vars(one) for one in verdict.findings]}, indent=2)
     width = max((len(finding.subject) for finding in verdict.findings), default=0)
-    for finding in verdict.findings:
-        yield f"{finding.status:<13}  {finding.subject:<{width}}  {finding.detail}"
-    yield verdict.summary()
-
-
-def as_json(verdict: Verdict) -> str:
-    """Returns the verdict as JSON: `holds`, and `findings` with `subject`, `status` and `detail` each."""
-    findings = [vars(finding) for finding in verdict.findings]
-    return json.dumps({"holds": verdict.holds, "findings": findings}, indent=2)
+    lines = [f"{one.status:<13}  {one.subject:<{width}}  {one.detail}" for one in verdict.findings]
+    return "\n".join([*lines, verdict.summary()])
 
 
 def main(folder: Path, arguments: Sequence[str]) -> int:
@@ -68,7 +63,7 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
     except RunError as error:
         print(error, file=sys.stderr)
         return 1
-    print(as_json(verdict) if "--json" in arguments else "\n".join(lines(verdict)))
+    print(as_text(verdict, as_json="--json" in arguments))
     return 0 if verdict.holds else 1
 
 

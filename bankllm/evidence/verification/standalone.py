@@ -29,7 +29,7 @@ sys.exit(main(Path(sys.argv[0]).resolve().parent, sys.argv[1:]))
 LIST_MODULES = """
 import sys
 sys.path.append(sys.argv[1])
-from bankllm.evidence.recompute import STATISTICS
+from bankllm.evidence.raw_files import STATISTICS
 from bankllm.evidence.verification import run_checks
 list(STATISTICS)
 print(*(module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "bankllm"), sep="\\n")

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence import csv_table
-from bankllm.evidence.csv_table import inside, read_table
-from bankllm.evidence.recompute import RawFiles
+from bankllm.evidence import raw_files
+from bankllm.evidence.raw_files import RawFiles, inside, read_table
 from bankllm.evidence.records import Raw, write_rows
 from bankllm.evidence.run import Run
 from bankllm.util.file_hash import sha256_file
@@ -93,12 +92,12 @@ def test_the_error_names_a_damaged_gzip_file(tmp_path: Path) -> None:
 def test_a_file_over_the_limits_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.csv.gz"
     write_rows(path, ({"ms": i / 7, "kind": "chat"} for i in range(20_000)))
-    monkeypatch.setattr(csv_table, "MAX_CELLS", 40_000)
+    monkeypatch.setattr(raw_files, "MAX_CELLS", 40_000)
     assert len(read_table(path, path.name)) == 20_000
-    monkeypatch.setattr(csv_table, "MAX_CELLS", 39_998)
+    monkeypatch.setattr(raw_files, "MAX_CELLS", 39_998)
     with pytest.raises(RunError, match="has more than 19,999 rows, the limit for 2 columns"):
         read_table(path, path.name)
-    monkeypatch.setattr(csv_table, "MAX_FILE_BYTES", 2**16)
+    monkeypatch.setattr(raw_files, "MAX_FILE_BYTES", 2**16)
     with pytest.raises(RunError, match="decompresses to more than the limit of 0 MiB"):
         read_table(path, path.name)
 

@@ -7,10 +7,9 @@ import pytest
 
 from bankllm import datasets
 from bankllm.errors import RunError
-from bankllm.evidence.known_facts import KNOWN_HASHES, identity_fault, unit_fault
+from bankllm.evidence.record_rules import KNOWN_HASHES, exclusions, identity_fault, load_faults, unit_fault
 from bankllm.evidence.records import write_rows
 from bankllm.evidence.run import Run, open_run
-from bankllm.evidence.validity_marks import exclusions, load_faults
 from bankllm.evidence.verification.verify import TRAINING_FILE, verify_records
 from bankllm.model import artifact
 from tests.support.sealed_run import BANKING77, TELLER77

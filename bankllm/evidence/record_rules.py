@@ -1,16 +1,27 @@
-"""Consistency rules for a record: its unit fits its statistic, and its data set and model match their names.
+"""Rules that verification applies to a record again, so that it detects a reason that was removed from the record.
 
-The hashes are repeated here on purpose, because the standalone verifier cannot load data or models. A test compares
-them with the loaders.
+A number must not be used for reasons of the statistic, such as too few samples, and for those in the raw files: the
+exclusions of a notebook (`raw/<number>_marks.csv`) and the summary of a load. A unit must fit the statistic, and a data
+set and a model their names. Their hashes are repeated here, because the standalone verifier cannot load data or models;
+a test compares them with the loaders.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from bankllm.errors import RunError
 from bankllm.evidence.documents import Record
+from bankllm.evidence.manifest import left_by_tools
+from bankllm.evidence.raw_files import inside, read_table
 from bankllm.evidence.statistics.statistic import COLUMN, COUNT, PER_SECOND, STATISTICS
 
+EXCLUSIONS_SUFFIX = "_marks.csv"
+SUMMARY = "_summary"
+BUSY, BECAUSE = "generator_cpu_share", "invalid_because"
+MAX_GENERATOR_CPU_SHARE = 0.9
+"""Maximum CPU share of a load generator, of one core. Above it, the generator's own delay distorts the latencies."""
 COLUMN_UNITS = {
     "ms": "ms",
     "s": "s",
@@ -36,6 +47,54 @@ KNOWN_HASHES = {
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": ("all-MiniLM-L6-v2",),
 }
 """sha256 of the test split of a data set, or of the weights of a model → its names."""
+
+
+def reasons(mark: str | None, load: Sequence[str], statistic: str | None) -> str | None:
+    """Joins the reasons of the notebook, the load summary and the statistic without repetitions."""
+    unique: list[str] = []
+    for reason in (mark, *load, statistic):
+        if reason and not any(reason in earlier for earlier in unique):
+            unique.append(reason)
+    return "; ".join(unique) or None
+
+
+def exclusions(folder: Path) -> dict[str, str]:
+    """Reads record id → the reason why its notebook excluded it. Raises `RunError` if a file is not readable."""
+    excluded: dict[str, str] = {}
+    found = sorted((folder / "raw").glob(f"*{EXCLUSIONS_SUFFIX}"))
+    for path in (path for path in found if not left_by_tools(path.name)):
+        for row in read_table(inside(folder, f"raw/{path.name}"), f"raw/{path.name}"):
+            if set(row) != {"id", BECAUSE}:
+                raise RunError(
+                    f"raw/{path.name}: expected the columns id and {BECAUSE}, found {', '.join(row) or 'neither'}."
+                )
+            excluded[row["id"]] = row[BECAUSE]
+    return excluded
+
+
+def load_faults(folder: Path, raw: str) -> list[str]:
+    """Returns the reasons in the summary of a load; `raw` is the path of the load's rows, or of its summary."""
+    head, _, name = raw.rpartition("/")
+    stem = name.partition(".")[0]
+    summaries = [raw] if stem.endswith(SUMMARY) else [f"{head}/{stem}{SUMMARY}.csv", f"{head}/{stem}{SUMMARY}.csv.gz"]
+    faults: dict[str, None] = {}
+    for summary in summaries:
+        if (folder / summary).is_file():
+            for row in read_table(inside(folder, summary), summary):
+                if because := row.get(BECAUSE) or busy_fault(row.get(BUSY) or "0"):
+                    faults[because] = None
+    return list(faults)
+
+
+def busy_fault(share: str | float) -> str | None:
+    """Explains why a load is invalid whose generator used this share of a core. Raises `RunError` for no number."""
+    try:
+        value = float(share)
+    except ValueError:
+        raise RunError(f"{BUSY} is {share!r}. Expected a number, the share of a core.") from None
+    if value <= MAX_GENERATOR_CPU_SHARE:
+        return None
+    return f"the load generator was busy for {value:.0%} of a core, over {MAX_GENERATOR_CPU_SHARE:.0%}"
 
 
 def contradiction(record: Record) -> str | None:
