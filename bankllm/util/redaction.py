@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, TypeAlias
 
-from stdnum import iban, luhn
+from stdnum import iban, luhn, numdb
 from stdnum.us import ssn
 
 ISSUERS = {
@@ -48,9 +48,10 @@ WEAK = ",:;*"
 GAP = re.compile(r"~*(?:[ ,-]~*){0,3}")
 """What may separate two groups of one number: up to three visible separators, any number of invisible characters."""
 GROUP = re.compile(r"[0-9]+")
+SEQUENCE = re.compile(rf"[0-9]+(?:{GAP.pattern}[0-9]+)*+")
+"""Groups of digits that only separators divide."""
 IBAN_START = re.compile(rf"(?=([A-Za-z]{{2}})({GAP.pattern})[0-9]{GAP.pattern}[0-9])")
 IBAN_CHARACTER = re.compile(rf"{GAP.pattern}([A-Za-z0-9])")
-MIN_IBAN, MAX_IBAN = 15, 34
 MASKED = r"(?! {4}[0-9]{4}\])"
 """Negative lookahead: the word before it is not the `card` or `SSN` of an existing mask, e.g. `[card …1111]`."""
 CARD_WORD = re.compile(
@@ -67,10 +68,10 @@ OTHER_NUMBER = re.compile(r"(?:phone|tel|mobile|call|fax|order|paid|pay|costs?|r
 """Before a number that is not a social security number, although its groups have 3, 2 and 4 digits."""
 ENTITY = re.compile(r"&nbsp;|&#160;|&#xa0;|%20|<br ?/?>", re.IGNORECASE)
 """A separator in text that was copied from a page or an e-mail."""
-EXTRAS = ([3], [4], [2, 2], [2, 4], [2, 2, 3], [2, 2, 4], [2, 4, 3], [2, 4, 4])
-"""Lengths of digit groups that may follow a card number: a security code, an expiry date, or both."""
 YEAR, MONTH, DAY = r"(?:19|20)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
 DATE = re.compile("|".join((YEAR + MONTH + DAY, YEAR + DAY + MONTH, DAY + MONTH + YEAR, MONTH + DAY + YEAR)))
+EXTRAS = re.compile(rf"(?:\d{{3,4}}|{MONTH} \d\d(?:\d\d)?(?: \d{{3,4}})?)?")
+"""Groups that may follow a card number: nothing, a security code, an expiry date, or both."""
 SSN_GROUPS = [3, 2, 4]
 HYPHENATED_SSN = re.compile(r"(?<!-)\d{3}-\d{2}-\d{4}(?!-)")
 MIN_DIGITS = sum(SSN_GROUPS)
@@ -183,7 +184,8 @@ def _account_numbers(text: str) -> Iterator[AccountNumber]:
     """All account numbers in a canonical text; they may overlap."""
     yield from _ibans(text)
     card_words, ssn_words = ([match.span() for match in word.finditer(text)] for word in (CARD_WORD, SSN_WORD))
-    for groups in _sequences(text):
+    for sequence in SEQUENCE.finditer(text):
+        groups = list(GROUP.finditer(text, *sequence.span()))
         yield from _cards(text, groups, card_words)
         yield from _ssns(text, groups, ssn_words)
 
@@ -191,16 +193,6 @@ def _account_numbers(text: str) -> Iterator[AccountNumber]:
 def _near(words: Sequence[tuple[int, int]], start: int, stop: int) -> bool:
     """Whether one of the words is at most `REACH` characters away from the number at `start` to `stop`."""
     return any(start - end <= REACH and begin - stop <= REACH for begin, end in words)
-
-
-def _sequences(text: str) -> list[list[re.Match[str]]]:
-    """Sequences of digit groups that only separators divide."""
-    sequences: list[list[re.Match[str]]] = []
-    for group in GROUP.finditer(text):
-        if not sequences or not GAP.fullmatch(text, sequences[-1][-1].end(), group.start()):
-            sequences.append([])
-        sequences[-1].append(group)
-    return sequences
 
 
 def _cards(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterator[AccountNumber]:
@@ -235,13 +227,8 @@ def _is_certain(card: Groups, before: Groups, after: Groups) -> bool:
         return False
     if lengths == [4, 4, 4, 1]:  # could also be the end of a longer number in groups of four
         return not before or len(before[-1][0]) != 4
-    return (_is_usual(card) and sum(lengths) > 13) or (not before and _are_extras(after))
-
-
-def _are_extras(groups: Groups) -> bool:
-    """Whether the groups after a card are empty, or only its security code or expiry date."""
-    lengths = _lengths(groups)
-    return not groups or (lengths in EXTRAS and (lengths[0] > 2 or 1 <= int(groups[0][0]) <= 12))
+    alone = not before and EXTRAS.fullmatch(" ".join(group[0] for group in after))
+    return bool(alone) or (_is_usual(card) and sum(lengths) > 13)
 
 
 def _may_be_card(text: str, groups: Groups) -> bool:
@@ -269,14 +256,19 @@ def _ibans(text: str) -> Iterator[AccountNumber]:
         if match[2] and not is_delimited:  # in "no 12…" or "de 12…" the letters are usually a word, not a country code
             continue
         stop, number = start, ""
-        while len(number) < MAX_IBAN and (character := IBAN_CHARACTER.match(text, stop)):
+        while len(number) < _iban_length(country.upper()) and (character := IBAN_CHARACTER.match(text, stop)):
             stop, number = character.end(), number + character[1]
-            if len(number) >= MIN_IBAN and iban.is_valid(number, check_country=False):  # also checks the length
-                tail = number[-1:] + text[stop : stop + 1]
-                continues = len(tail) == 2 and (tail.isdigit() or tail.isalpha())
-                if is_delimited or not continues:
-                    yield AccountNumber(0, start, stop, "IBAN", number[-SHOWN:].upper())
-                break
+        tail = number[-1:] + text[stop : stop + 1]
+        continues = len(tail) == 2 and (tail.isdigit() or tail.isalpha())
+        if (is_delimited or not continues) and number and iban.is_valid(number, check_country=False):
+            yield AccountNumber(0, start, stop, "IBAN", number[-SHOWN:].upper())
+
+
+@lru_cache
+def _iban_length(country: str) -> int:
+    """Length of the IBANs of a country; 0 if the country has none."""
+    country_info = numdb.get("iban").info(country)[0][1]
+    return 4 + sum(map(int, re.findall(r"(\d+)!", country_info["bban"]))) if country_info else 0
 
 
 def _ssns(text: str, groups: Groups, words: Sequence[tuple[int, int]]) -> Iterator[AccountNumber]:
