@@ -8,7 +8,7 @@ import pytest
 from bankllm.errors import RunError
 from bankllm.evidence.compare import compare, direction, lines
 from bankllm.evidence.records import read_records
-from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
+from tests.support.sealed_run import ENVIRONMENT, TELLER77, edit_text, recorded_run, sealed_run
 
 
 def outcome(first: Path, second: Path, id: str) -> tuple[str, str]:
@@ -16,8 +16,8 @@ def outcome(first: Path, second: Path, id: str) -> tuple[str, str]:
     return entry.outcome, entry.why
 
 
-def test_equal_runs_show_no_difference(folder: Path, tmp_path: Path) -> None:
-    compared = compare(folder, sealed_run(tmp_path / "second"))
+def test_equal_runs_show_no_difference(sealed_once: Path, folder: Path) -> None:
+    compared = compare(sealed_once, folder)
     assert {entry.outcome for entry in compared} == {"no detectable difference", "not comparable"}
     assert [(entry.id, entry.why) for entry in compared if entry.outcome == "not comparable"] == [
         ("chat.sequential.p99_ms", "invalid: p99 needs 662 samples, there are 200 (both runs)"),
@@ -27,20 +27,20 @@ def test_equal_runs_show_no_difference(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("slower", "expected"), [(2.0, "worse"), (0.5, "better"), (1.01, "no detectable difference")])
 def test_latency_is_compared_by_interval_and_lower_is_better(folder, tmp_path, slower: float, expected: str) -> None:
-    second = sealed_run(tmp_path / "second", slower=slower)
+    second = recorded_run(tmp_path / "second", slower=slower)
     assert outcome(folder, second, "chat.sequential.p95_ms")[0] == expected
 
 
 def test_equal_texts_are_compared_by_mcnemar_when_the_intervals_overlap(folder: Path, tmp_path: Path) -> None:
     """14 errors in 200 texts against 5 of these 14: the Wilson intervals overlap, the paired test is significant."""
-    second = sealed_run(tmp_path / "second", wrong=range(5))
+    second = recorded_run(tmp_path / "second", wrong=range(5))
     a, b = (next(r for r in read_records(f) if r.id == "training.lora_r8.accuracy") for f in (folder, second))
     assert a.ci95
     assert b.ci95
     assert a.ci95[1] > b.ci95[0]
     assert outcome(folder, second, a.id) == ("better", "exact McNemar on 200 texts, p = 0.0039")
     assert outcome(second, folder, a.id)[0] == "worse"
-    as_many = sealed_run(tmp_path / "as_many", wrong=range(100, 114))
+    as_many = recorded_run(tmp_path / "as_many", wrong=range(100, 114))
     assert outcome(folder, as_many, a.id)[0] == "no detectable difference"
 
 
@@ -55,19 +55,17 @@ def test_equal_texts_are_compared_by_mcnemar_when_the_intervals_overlap(folder: 
 def test_runs_with_other_data_or_another_machine_are_not_compared(
     folder: Path, tmp_path: Path, how, reason: str
 ) -> None:
-    compared = compare(folder, sealed_run(tmp_path / "second", **how))
+    compared = compare(folder, recorded_run(tmp_path / "second", **how))
     assert [entry.outcome for entry in compared] == ["not comparable"] * 8
     assert all(reason in entry.why for entry in compared)
     assert lines(compared)[-1] == "nothing compared; 8 not comparable"
 
 
-def test_a_record_of_only_one_run_is_not_comparable(folder: Path, tmp_path: Path) -> None:
+def test_a_record_of_only_one_run_is_not_comparable(sealed_once: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no records"):
         compare(folder, tmp_path)
-    second = sealed_run(tmp_path / "second")
-    lines = (second / "records.jsonl").read_text().splitlines(keepends=True)
-    (second / "records.jsonl").write_text("".join(lines[1:]))
-    assert outcome(folder, second, "training.lora_r8.accuracy") == ("not comparable", "only in the first run")
+    edit_text(folder / "records.jsonl", lambda text: text.partition("\n")[2])
+    assert outcome(sealed_once, folder, "training.lora_r8.accuracy") == ("not comparable", "only in the first run")
 
 
 def test_direction_tells_whether_higher_or_lower_is_better(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from bankllm.errors import RunError
 from bankllm.evidence.manifest import read_manifest, write_manifest
 from bankllm.evidence.reproduce import judge_repetition, repetition_of
-from tests.support.sealed_run import ENVIRONMENT, TELLER77, sealed_run
+from tests.support.sealed_run import ENVIRONMENT, TELLER77, recorded_run
 
 
 def results(folder: Path, again: Path) -> dict[str, tuple[str, str]]:
@@ -31,18 +31,18 @@ def results(folder: Path, again: Path) -> dict[str, tuple[str, str]]:
     ],
 )
 def test_tolerances(folder: Path, tmp_path: Path, how: dict[str, Any], id: str, outcome: str, why: str) -> None:
-    found = results(folder, sealed_run(tmp_path / "again", **how))[id]
+    found = results(folder, recorded_run(tmp_path / "again", **how))[id]
     assert found[0] == outcome
     assert why in found[1]
 
 
 def test_two_runs_with_100_percent_accuracy_are_within_the_tolerance(tmp_path: Path) -> None:
-    first, again = (sealed_run(tmp_path / name, wrong=()) for name in ("first", "again"))
+    first, again = (recorded_run(tmp_path / name, wrong=()) for name in ("first", "again"))
     assert results(first, again)["training.lora_r8.accuracy"][0] == "within"
 
 
 def test_on_another_machine_only_quality_is_compared(folder: Path, tmp_path: Path) -> None:
-    found = results(folder, sealed_run(tmp_path / "again", environment=ENVIRONMENT | {"cpu": "Another"}))
+    found = results(folder, recorded_run(tmp_path / "again", environment=ENVIRONMENT | {"cpu": "Another"}))
     assert found["training.lora_r8.accuracy"][0] == "within"
     assert found["chat.sequential.p50_ms"] == ("not comparable", "machine: cpu Sample CPU / Another")
 

@@ -12,7 +12,15 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from bankllm import __version__, datasets
 from bankllm.datasets.banking77 import SHA256
-from bankllm.evidence.manifest import MANIFEST, UNSEALED, Manifest, NotebookRun, seal_of, write_manifest
+from bankllm.evidence.manifest import (
+    MANIFEST,
+    UNSEALED,
+    Manifest,
+    NotebookRun,
+    read_manifest,
+    seal_of,
+    write_manifest,
+)
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
 from bankllm.evidence.share.ro_crate import write_crate
@@ -74,25 +82,10 @@ def add_excluded_loads(run: Run) -> None:
     run.measure("load.soak.memory", "maximum", "soak", title="Most memory in the soak", **soak)
 
 
-def sealed_run(
-    folder: Path,
-    *,
-    environment: dict[str, Any] = ENVIRONMENT,
-    complete: bool = True,
-    excluded: bool = False,
-    **how: Any,
-) -> Path:
-    """Writes and seals a run of the quick profile in `folder`; `how` are arguments of `fill`. Returns the folder.
-
-    With `excluded`, the run also has the records of `add_excluded_loads` and a plot.
-    """
+def recorded_run(folder: Path, *, environment: dict[str, Any] = ENVIRONMENT, **how: Any) -> Path:
+    """Writes the rows, records and manifest of a run of the quick profile; `how` are arguments of `fill`."""
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, NOTEBOOK, PROFILES["quick"])
-    fill(run, **how)
-    if excluded:
-        add_excluded_loads(run)
-        (folder / "plots").mkdir()
-        (folder / "plots/01_latency.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(200)))
+    fill(Run(folder, NOTEBOOK, PROFILES["quick"]), **how)
     manifest = Manifest(
         run_id=folder.name,
         profile="quick",
@@ -104,6 +97,21 @@ def sealed_run(
         notebooks=[NotebookRun(name=NOTEBOOK, status="done", seconds=1.0)],
     )
     write_manifest(folder, manifest)
+    return folder
+
+
+def sealed_run(folder: Path, *, complete: bool = True, excluded: bool = False, **how: Any) -> Path:
+    """Seals a `recorded_run`, and returns its folder.
+
+    With `excluded`, the run also has the records of `add_excluded_loads` and a plot.
+    """
+    manifest = read_manifest(recorded_run(folder, **how))
+    run = Run(folder, NOTEBOOK, PROFILES["quick"])
+    if excluded:
+        run.conditions |= how.get("data", BANKING77)
+        add_excluded_loads(run)
+        (folder / "plots").mkdir()
+        (folder / "plots/01_latency.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(200)))
     render(folder)
     write_notebook(run)
     write_crate(folder, manifest)
