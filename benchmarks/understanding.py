@@ -34,7 +34,7 @@ from bankllm.assistant.understanding import rules, tool_head
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.datasets import article_questions, tellerchat
 from bankllm.datasets.tellerchat import Understand
-from bankllm.evidence.csv_table import read_table
+from bankllm.evidence.raw_files import read_table
 from bankllm.evidence.statistics.statistic import STATISTICS
 from bankllm.training.language_model import task_scores
 from bankllm.vectors.embedder import Embedder

@@ -15,8 +15,8 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from bankllm.errors import RunError
-from bankllm.evidence.csv_table import read_table
 from bankllm.evidence.format import format_interval
+from bankllm.evidence.raw_files import read_table
 from bankllm.evidence.records import Raw, Record, measure, write_records, write_rows
 from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.base_models import BaseModel
