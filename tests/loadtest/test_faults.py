@@ -36,8 +36,10 @@ def serving(handler: Any, context: ssl.SSLContext | None = None) -> Iterator[int
         if context:
             server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        yield server.server_address[1]
-        server.shutdown()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
 
 
 class Ssh(socketserver.BaseRequestHandler):
@@ -47,7 +49,7 @@ class Ssh(socketserver.BaseRequestHandler):
 
 
 def test_a_port_without_http_is_an_error(tmp_path: Path) -> None:
-    expected = r"The program at http://127\.0\.0\.1:\d+ did not answer with HTTP"
+    expected = r"The program at http://127\.0\.0\.1:\d+/health did not answer with HTTP"
     with serving(Ssh) as port, pytest.raises(ServerError, match=expected):
         run_load(f"http://127.0.0.1:{port}", output=tmp_path, **ARGUMENTS)
 
