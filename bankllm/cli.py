@@ -255,8 +255,8 @@ def _run_notebooks(again: str, profile: str, output: Path, *, only: Sequence[str
 
     try:
         with StatusLine(sys.stdout) as status:
-            watched = {"report": status.line, "watch": status.show}
-            folder, manifest = pipeline.run(profile, output, only=only, **options, **watched)
+            options |= {"report": status.line, "watch": status.show}
+            folder, manifest = pipeline.run(profile, output, only=only, **options)
     except pipeline.RunInterrupted as interrupted:
         typer.echo(f"\n{interrupted} Continue with: {again} --resume {interrupted.folder.name}", err=True)
         raise typer.Exit(130) from None
