@@ -212,10 +212,13 @@ class Understanding:
 
     def _done(self, pending: PendingChat) -> str:
         """Return what became of the conversation's last action, if the message asks whether it is done."""
-        if not (self._desk and asks_if_done(pending.message)):
-            return ""
-        last = self._desk.latest(pending.customer_id, pending.conversation_id)
-        return last.result if last and last.state == "booked" else ""
+        last = self._last_booked(pending) if asks_if_done(pending.message) else None
+        return last.result if last else ""
+
+    def _last_booked(self, pending: PendingChat) -> Proposal | None:
+        """Return the conversation's last proposal, if it was booked."""
+        last = self._desk.latest(pending.customer_id, pending.conversation_id) if self._desk else None
+        return last if last and last.state == "booked" else None
 
     def _calls(self, pending: PendingChat, turns: Sequence[Message], encode: Encode, day: date) -> list[Call]:
         """Propose calls: by the model, else by rules. Without the head's encoder the intent chooses their tool."""
@@ -223,6 +226,9 @@ class Understanding:
         if decision.intent in TOOLS and decision.intent not in TOOL_NAMES:
             return [{"tool": decision.intent}]  # a tool of another package
         if is_no(pending.message) or P["nothing"].fullmatch(pending.message):
+            last = self._last_booked(pending) if "cancel" in pending.message.lower() else None
+            if last and last.tool == "transfer":  # one for a later day can be cancelled
+                return [{"tool": "cancel_transfer"}]
             return [{"tool": "small_talk", "answer": pending.message}]
         if P["polite"].fullmatch(pending.message):
             return [{"tool": "small_talk"}]

@@ -55,7 +55,7 @@ def other_option(
     if waited.tool in PROTECTS:
         cards = [card for card in view().cards if card.status in ("active", "frozen")]
         others = [card for card in cards if card.card_id != waited.arguments["card_id"]]
-        kind = {name: waited.arguments[name] for name in ("kind",) if name in waited.arguments}
+        kind = {name: value for name, value in waited.arguments.items() if name == "kind"}
         return {"tool": waited.tool, "card": others[0].last4, **kind} if len(others) == 1 else None
     if len(turns) < 2 or not turns[1].question:
         return None

@@ -286,7 +286,9 @@ def test_an_action_is_asked_about_proposed_and_done_once(engine: ChatEngine) -> 
     assert balance() == before - 5000
 
 
-@pytest.mark.parametrize("between", ["no wait, the other way round", "actually cancel that", "that is wrong", "🤔"])
+@pytest.mark.parametrize(
+    "between", ["no wait, the other way round", "please cancel the transfer", "that is wrong", "🤔"]
+)
 def test_a_yes_after_another_message_books_nothing(engine: ChatEngine, between: str) -> None:
     accounts = engine.bank.accounts("CUST001")
     assert engine.chat("move £200 from savings to current", "CUST001", "talk").pending_action is not None

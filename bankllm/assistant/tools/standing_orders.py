@@ -30,11 +30,8 @@ def look_up(request: Request, bank: Bank) -> Facts:
         sums[order.currency] += order.amount_minor
     total = " and ".join(format_money(minor, currency) for currency, minor in sums.items())
     payments = counted(len(orders), "regular payment") + (f"{when}, {total} in all" if when else "")
-    money = [f"{order.name} {format_money(order.amount_minor, order.currency)}" for order in orders]
-    dated = [
-        f"{what} {'on' if when else 'monthly, next'} {day(o.next_due)}" for what, o in zip(money, orders, strict=True)
-    ]
-    kinds = (order.kind.replace("_", " ").capitalize() for order in orders)
+    dated = [f"{_order(order)} {'on' if when else 'monthly, next'} {day(order.next_due)}" for order in orders]
+    kinds = [order.kind.replace("_", " ").capitalize() for order in orders]
     listed = "\n".join(f"- {kind}: {line}" for kind, line in zip(kinds, dated, strict=True))
     text = f"You have {payments}{', the next one first' if orders[1:] else ''}:\n{listed}"
     return Facts(text, (f"{payments}: {'; '.join(dated)}",), sources, result=result)
@@ -47,3 +44,7 @@ def _until(order: StandingOrder, last: str) -> Iterator[StandingOrder]:
         if due.isoformat() > last:
             return
         yield replace(order, next_due=due.isoformat())
+
+
+def _order(order: StandingOrder) -> str:
+    return f"{order.name} {format_money(order.amount_minor, order.currency)}"
