@@ -77,12 +77,12 @@ def corrected(
     labels |= {account.account_id: label for label, account in by_label(customer.accounts).items()}
     words = {
         "amount": format_money(kept["amount_minor"], kept["currency"]),
-        "to": labels[kept.get("payee_id") or kept["to_account_id"]],
-        "from": labels[kept["from_account_id"]],
+        "to": labels.get(kept.get("payee_id") or kept["to_account_id"], ""),
+        "from": labels.get(kept["from_account_id"], ""),
         **({"date": kept["date"]} if kept["date"] != today.isoformat() else {}),
         **({"reference": kept["reference"]} if "reference" in kept else {}),
     }
-    return [words | said]
+    return [{name: word for name, word in (words | said).items() if word}]
 
 
 def _is_another_wish(item: Item) -> bool:

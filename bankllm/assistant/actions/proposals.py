@@ -149,6 +149,7 @@ class ActionDesk:
         self._bank.require(customer_id)
         now, plan, refused = self._clock.latest(), None, None
         with audit.writing(self._bank) as db:
+            db.execute("DELETE FROM payment_holds WHERE expires_at <= ?", (now,))
             for waiting in select(db, f"{_CONVERSATION} AND state = 'proposed'", customer_id, conversation_id):
                 ended: State = "replaced" if waiting.at(now).state == "proposed" else "expired"
                 self._decide(db, waiting.model_copy(update={"state": ended}), now)
@@ -208,7 +209,6 @@ class ActionDesk:
         """
         now = self._clock.latest()
         with audit.writing(self._bank) as db:
-            db.execute("DELETE FROM payment_holds WHERE expires_at <= ?", (now,))
             db.execute("INSERT OR REPLACE INTO payment_holds VALUES (?, ?)", (customer_id, now + HOLD_S))
             audit.append(db, self._key, "payments_held", customer_id=customer_id)
 
