@@ -1,1 +1,1 @@
-"""Load drivers by name (`load.LOAD_DRIVERS`): ab and Locust are closed loops, `open_loop` is the open loop."""
+"""Load drivers by name (`load.LOAD_DRIVERS`): closed loops are ab, Locust and sequential; the others are open."""
