@@ -20,6 +20,7 @@ from bankllm.vectors.namespaces import Message
 
 Item = ReadyCall | Question | Facts
 P = patterns("waiting")
+STOLEN = patterns("patterns")["stolen"]
 PROTECTS = frozenset(("freeze_card", "report_card"))
 """Tools whose action is proposed again after any message without another wish: a stolen card must not stay active."""
 UNANSWERED = Facts("This is exactly what I would do. I have no other answer to what you wrote.")
@@ -66,7 +67,10 @@ def other_option(
 def corrected(
     calls: Sequence[Call], waited: Proposal, message: str, view: Callable[[], CustomerView], today: date
 ) -> Sequence[Call]:
-    """Return a transfer that names only what changes, with the other details of the one that waited."""
+    """Return a call that names only what changes, with the other details of the action that waited."""
+    if waited.tool == "freeze_card" and STOLEN.search(message):
+        last4 = next((card.last4 for card in view().cards if card.card_id == waited.arguments["card_id"]), "")
+        return [{"tool": "report_card", "kind": "stolen", "card": last4}]
     if waited.tool != "transfer" or [call["tool"] for call in calls] != ["transfer"]:
         return calls
     said = {name: words for name, words in calls[0].items() if name == "tool" or words in message}
