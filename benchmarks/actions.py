@@ -361,7 +361,8 @@ def model_conversations(number: int, adapter: Path | None) -> Counter[str]:
             customer = generator.choice(CUSTOMERS)
             talk, waiting = None, None
             for _ in range(generator.randint(3, 8)):
-                text = generator.choice(generator.choice([acting, acting, acting, texts, YES, YES, NO, OTHER])) or "-"
+                pools = [YES, YES, YES, NO, OTHER, acting] if waiting else [acting, acting, acting, texts, YES, OTHER]
+                text = generator.choice(generator.choice(pools)) or "-"
                 reply = engine.chat(text, customer, talk)
                 with engine.bank.writing() as db:
                     booked = {id_ for (id_,) in db.execute("SELECT action_id FROM actions WHERE state = 'booked'")}

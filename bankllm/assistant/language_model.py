@@ -6,12 +6,13 @@ left to rules, which read them more often right.
 
 from collections.abc import Sequence
 
-from bankllm.assistant.bank.tools import Call, call_schemas, parse_calls
+from bankllm.assistant.bank.tools import Call, call_schemas, copied_arguments, parse_calls
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.engine_client import CallersRequest
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_engine import cut_short, shared_engine, usable
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
+from bankllm.assistant.understanding.rules import MOVES
 from bankllm.errors import ModelError, UsageError
 from bankllm.model.generation import GenerationEngine, TextStream
 from bankllm.settings import Settings
@@ -41,16 +42,22 @@ class LanguageUnderstanding:
 
 
 def trusted(written: TextStream, messages: Sequence[str]) -> list[Call]:
-    """Return the calls in the model's output. Raises `GenerationFailed` if rules should read the messages instead."""
+    """Return the calls in the model's output. Raises `GenerationFailed` if the calls of the rules are to be taken."""
     if written.finish != "end":
         raise GenerationFailed(cut_short(written))
     try:
         found = parse_calls(written.written, messages)
     except UsageError:
         raise GenerationFailed("unreadable") from None
-    if found.dropped or written.confidence < SURE:
+    if found.dropped or written.confidence < SURE or any(_is_old(call, messages[-1]) for call in found.calls):
         raise GenerationFailed("unsure")
     return list(found.calls)
+
+
+def _is_old(call: Call, message: str) -> bool:
+    """Whether a call moves money by words of earlier messages only: after "maybe", nothing is proposed again."""
+    words = [call[argument] for argument in copied_arguments(call["tool"]) & call.keys()]
+    return call["tool"] in MOVES and bool(words) and not any(word in " ".join(message.split()) for word in words)
 
 
 def needs_model(calls: Sequence[Call], probability: float, message: str) -> bool:

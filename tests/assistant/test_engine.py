@@ -347,6 +347,13 @@ def test_rules_take_over_from_a_model_that_is_late_unsure_or_unreadable(
     assert "invented" not in reply.reply
 
 
+def test_a_model_does_not_propose_again_what_an_earlier_message_said(engine: ChatEngine) -> None:
+    assert engine.chat("transfer £50 to Mum", "CUST001", "talk").pending_action is not None
+    engine.understanding.model = LanguageUnderstanding(said('[{"tool":"transfer","amount":"£50","to":"Mum"}]'))
+    reply = engine.chat("maybe", "CUST001", "talk")
+    assert (reply.pending_action, reply.understanding_fallback) == (None, "unsure")
+
+
 def test_a_short_message_about_one_tool_needs_no_model(engine: ChatEngine) -> None:
     engine.understanding.model = LanguageUnderstanding(said('[{"tool":"standing_orders"}]'))
     reply = engine.chat(BALANCE, "CUST001")

@@ -1,7 +1,8 @@
 """Export a language model with its adapter merged into it: for transformers, or as GGUF for llama.cpp and Ollama."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bankllm.errors import ModelError, RunError, UsageError
@@ -29,15 +30,12 @@ def export_merged(base: base_models.BaseModel, adapter: Path | None, output: Pat
     Raises `UsageError` if the folder exists, `ModelError` if the adapter cannot be merged, and `RunError` if the folder
     cannot be written.
     """
-
-    def write(folder: Path) -> None:
+    with _new_folder(output) as folder:
         with quiet_loading():
             merged_model(base, adapter, settings).save_pretrained(folder)
         for path in Path(base_models.ready_to_load(base, settings)).iterdir():
             if path.name.startswith(("token", "chat_template", "special_tokens", "vocab", "merges")):
                 shutil.copy(path, folder)
-
-    _in_new_folder(output, write)
 
 
 def export_gguf(
@@ -46,12 +44,9 @@ def export_gguf(
     """Write `model.gguf`, with matrices of the type `weights`, and Ollama's `Modelfile`. Raises as `export_merged`."""
     if weights not in FILE_TYPES:
         raise UsageError(f"Expected one of the types {', '.join(FILE_TYPES)}, got {weights!r}.")
-
-    def write(folder: Path) -> None:
+    with _new_folder(output) as folder:
         write_gguf(merged_model(base, adapter, settings), base, weights, folder / GGUF)
         (folder / "Modelfile").write_text(MODELFILE, encoding="utf-8")
-
-    _in_new_folder(output, write)
 
 
 def push(folder: Path, repository: str, settings: Settings) -> None:
@@ -70,14 +65,15 @@ def push(folder: Path, repository: str, settings: Settings) -> None:
         ) from error
 
 
-def _in_new_folder(output: Path, write: Callable[[Path], None]) -> None:
-    """Call `write` with a folder that becomes `output` when it is complete."""
+@contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
+    """Yield a folder that becomes `output` when it is complete."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} exists. Choose a new or empty folder.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(output) as folder:
-            write(folder)
+            yield folder
     except ModelError:
         raise
     except Exception as error:  # safetensors has errors of its own for a full disk
