@@ -32,6 +32,10 @@ class ReadyCall:
     argument would answer another question."""
 
 
+NEXT = "next"
+"""Slot of a `Question` that is not asked: its `call` has the arguments of a `ReadyCall` to propose after a yes."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What the assistant must ask before it can run a call."""

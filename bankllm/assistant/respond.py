@@ -7,7 +7,7 @@ from bankllm.assistant.actions.plans import HELD
 from bankllm.assistant.actions.proposals import PLANS, ActionDesk
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.decision import ask_back
-from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, Request
+from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, Request
 from bankllm.assistant.turn import CallResult, PendingChat
 from bankllm.assistant.waiting import Item
 from bankllm.assistant.wording.responder import Reply, Responder
@@ -16,6 +16,7 @@ from bankllm.vectors.rows import Match
 BETWEEN = "\n\n"
 """Between two parts of a reply."""
 ONE_AT_A_TIME = "I ask about one thing at a time. Once this is settled, tell me again about the rest."
+AFTER_THIS = "I do one thing at a time. After your yes to this I ask you about the next one."
 WITHDRAWN = "I have not done this: {}. Tell me what you would like instead."
 UNASKED = ("knowledge", "small_talk")
 """Tools that answer another question than a correction such as "no, the other one"."""
@@ -31,6 +32,9 @@ def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Matc
     items = pending.items or [ask_back(pending.decision.alternatives, earlier)]
     asking = [item for item in items if _asks(item)]
     later = [Facts(ONE_AT_A_TIME)] if asking[1:] else []
+    if asking[1:] and all(isinstance(item, ReadyCall) for item in asking[:2]):
+        pending.question = Question(asking[1].tool, NEXT, "", call=asking[1].arguments)
+        later = [Facts(AFTER_THIS)]
     if pending.withdrawn and not any(not isinstance(item, Facts) and item.tool in PLANS for item in asking):
         asks = "?" in pending.message
         items = [one for one in pending.items if asks or isinstance(one, Facts) or one.tool not in UNASKED]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from bankllm.assistant.actions.proposals import Proposal
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.decision import Decision
-from bankllm.assistant.facts import Facts, Question, ReadyCall
+from bankllm.assistant.facts import NEXT, Facts, Question, ReadyCall
 from bankllm.assistant.fallbacks import Fallback
 from bankllm.assistant.wording.responder import Reply
 from bankllm.vectors.namespaces import Message
@@ -174,7 +174,7 @@ class PendingChat:
             intent=self.decision.intent,
             confidence=self.decision.confidence,
             calls=tuple(self.calls),
-            question=AskedBack(**vars(self.question)) if self.question else None,
+            question=AskedBack(**vars(self.question)) if self.question and self.question.slot != NEXT else None,
             understood_by=self.understood_by,
             understanding_fallback=self.understanding_fallback,
             handover_id=self.handover_id,

@@ -24,7 +24,7 @@ from bankllm.assistant.care.complaints import complaint_reply
 from bankllm.assistant.care.languages import language_reply
 from bankllm.assistant.care.replies import CareReply, care_reply
 from bankllm.assistant.decision import CLEAR, Decision, decide
-from bankllm.assistant.facts import TOOLS, Facts, Question, ReadyCall, tool_of
+from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model
@@ -33,6 +33,7 @@ from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding import rules
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED
+from bankllm.assistant.understanding.orders import changed_order
 from bankllm.assistant.understanding.problems import on_topic
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
@@ -106,6 +107,8 @@ class Understanding:
             return [Facts(cared.text, sources=cared.sources)]
         if not (is_yes(pending.message) or is_no(pending.message)):
             pending.withdrawn = pending.withdrawn or self._withdraw(pending)  # a second try finds nothing that waits
+        if (waited := pending.withdrawn) and (changed := changed_order(waited.tool, waited.arguments, pending.message)):
+            return [changed]
         items = self._understood(pending, encode)
         if pending.withdrawn and only_asks(pending.withdrawn, pending.message, items):
             withdrawn, pending.withdrawn = pending.withdrawn, None
@@ -116,6 +119,11 @@ class Understanding:
         turns, withdrawn = pending.turns, pending.withdrawn
         day, asked = today(self._settings), pending.message
         question = Question(**json.loads(turns[0].question)) if turns and turns[0].question else None
+        if question and question.slot == NEXT:
+            decided = self._decided(pending) if is_yes(pending.message) else None
+            if decided:
+                return [decided, ReadyCall(question.tool, question.call)]
+            question = None
         call = answered(question, pending.message, day) if question else None
         view = partial(self._view, pending.customer_id)
         call = call or (other_option(withdrawn, pending.message, turns, view, day) if withdrawn else None)

@@ -184,7 +184,7 @@ class ActionDesk:
 
     def latest(self, customer_id: str, conversation_id: str) -> Proposal | None:
         """The newest proposal of this conversation, in any state."""
-        return next(iter(self._read(_CONVERSATION, customer_id, conversation_id)), None)
+        return next(iter(self._read(_CONVERSATION, customer_id, conversation_id, limit=1)), None)
 
     def proposals(self, customer_id: str) -> list[Proposal]:
         """The customer's latest proposals in all conversations, newest first. Raises `UnknownCustomer`."""
@@ -270,9 +270,9 @@ class ActionDesk:
         about = {name: getattr(proposal, name) for name in ("customer_id", "action_id", "tool", "digest")}
         audit.append(db, self._key, proposal.state, **about, **more)
 
-    def _read(self, condition: str, *values: str) -> list[Proposal]:
+    def _read(self, condition: str, *values: str, limit: int = LISTED) -> list[Proposal]:
         with self._bank.reading() as db:
-            return [proposal.at(self._clock.latest()) for proposal in select(db, condition, *values, limit=LISTED)]
+            return [proposal.at(self._clock.latest()) for proposal in select(db, condition, *values, limit=limit)]
 
 
 def select(db: sqlite3.Connection, condition: str = "true", *values: str, limit: int = -1) -> list[Proposal]:

@@ -94,6 +94,7 @@ class TransactionQuery:
     minimum_minor: int | None = None
     """Of the amount without its sign."""
     maximum_minor: int | None = None
+    status: Literal["booked", "pending"] | None = None
     order: Literal["newest", "oldest", "largest", "smallest"] = "newest"
     limit: int | None = None
     own_transfers: bool = True

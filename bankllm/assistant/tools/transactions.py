@@ -1,11 +1,11 @@
 """A list of payments: the latest ones, or those that meet all conditions of the call."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from bankllm.assistant.bank.ledger import Bank, TransactionQuery
+from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
 from bankllm.assistant.bank.statement import MAX_ROWS, Statement, counted, line, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
-from bankllm.assistant.followups import wanted_count, wants_one
 
 USUAL_COUNT = 5
 """Transactions in a reply to a call without conditions."""
@@ -32,8 +32,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
         query = outward if bank.transactions(request.customer_id, replace(outward, limit=1)) else query
     usual = {name: getattr(query, name) for name in ("order", "limit", "direction", "own_transfers")}
     conditions = query != TransactionQuery(**usual)
-    usual_count = MAX_ROWS if conditions else wanted_count(request.message, USUAL_COUNT)
-    limit = min(query.limit or (1 if wants_one(request.message) else usual_count), MAX_ROWS)
+    limit = min(query.limit or (MAX_ROWS if conditions else USUAL_COUNT), MAX_ROWS)
     query = replace(query, limit=None if conditions else limit)
     statement = Statement(bank, request.customer_id, query, request.call.arguments.get("currency"))
     found, rows, (noun, nouns) = len(statement.rows), statement.rows[:limit], NOUN[query.kind or query.direction]
@@ -49,7 +48,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
         of_all = f" of {found:,}" if found > len(rows) else ""
         head = f"Your {len(rows)} {first}{of_all} {nouns}{about}{when}:"
         if conditions and found == len(rows):
-            head = f"You have {found:,} {nouns}{about}{when}, the {first} first:"
+            head = f"You have {found:,} {nouns}{about}{when}{_in_all(rows)}, the {first} first:"
         more = [f"… and {len(rows) - IN_TEXT:,} more."] if len(rows) > IN_TEXT else []
         text = "\n".join([head, *(f"- {line(row)}" for row in rows[:IN_TEXT]), *more])
     listed = "; ".join([*map(line, rows[:IN_LINES]), *(["…"] if len(rows) > IN_LINES else [])])
@@ -59,3 +58,10 @@ def look_up(request: Request, bank: Bank) -> Facts:
     period = statement.listed_period if conditions else ""
     fact = f"{counted(found, 'transaction')}{about}{period}{order}: {listed}"
     return Facts(text, (fact,), statement.sources, result=table(rows))
+
+
+def _in_all(rows: Sequence[Transaction]) -> str:
+    """The sum of rows of one currency that are all money in, or all money out."""
+    kinds = {(row.currency, row.amount_minor > 0) for row in rows}
+    total = format_money(abs(sum(row.amount_minor for row in rows)), rows[0].currency)
+    return f", {total} in all" if len(kinds) == 1 else ""

@@ -37,6 +37,8 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
         incoming, outgoing = P["income"].search(message), P["outgoing"].search(message)
         if bool(incoming) != bool(outgoing):
             added["direction"] = "in" if incoming else "out"
+    if call["tool"] == "transactions" and P["single"].search(message):
+        added["limit"] = "1"
     return {**added, **call} | ({"account": added["account"]} if _is_longer(added, call) else {})
 
 
@@ -45,6 +47,13 @@ def with_currency(call: Call, message: str) -> Call:
     amount = re.escape(call.get("amount", ""))
     found = re.search(rf"(?<!\w){amount} ?(?:{P['maybe_currency'].pattern})(?!\w)", message) if amount else None
     return {**call, "amount": found[0]} if found else call
+
+
+def with_status(call: Call, calls: int, message: str) -> Call:
+    """Return the list of payments with the status that the message names: the only call, or one about nothing else."""
+    about = call.keys() & {"merchant", "category", "period"}
+    wanted = call["tool"] == "transactions" and P["pending"].search(message) and (calls == 1 or not about)
+    return {**call, "status": "pending"} if wanted else call
 
 
 def _account(message: str, customer: CustomerView) -> str | None:

@@ -2,17 +2,19 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 from bankllm.assistant.understanding import WORDS
 
 SAME_NAME = 86
 """RapidFuzz's ratio from which two spellings are one name. Names of up to three letters must be equal."""
 _NICKNAMES = {nickname: name for name, nicknames in WORDS["nicknames"].items() for nickname in nicknames}
+_SPELLED = str.maketrans({"&": " and ", "+": " plus "} | dict.fromkeys("'’‘`.", ""))
+_WORDS = re.compile(r"[^\W_]+")
 
 
 def fitting(words: str, names: Iterable[str], *, partial: bool = True, typos: bool = True) -> list[str]:
@@ -21,40 +23,50 @@ def fitting(words: str, names: Iterable[str], *, partial: bool = True, typos: bo
     Case, accents, apostrophes and spaces do not count. Equal names come before names with more words ("Octopus Energy"
     for "octopus", if `partial`), and these before spelling errors ("Greggs" for "gregs", if `typos`).
     """
-    wanted = _full(words)
+    known, wanted = _known(tuple(names)), _full(words)
     tokens = _tokens(wanted)
-    joined, parts = "".join(tokens), set(tokens)
-    tests: tuple[Callable[[_Name], bool], ...] = (
-        lambda name: name.full == wanted,
-        lambda name: name.joined == joined,
-        lambda name: partial and parts <= name.parts,
-        lambda name: typos and _same(name.joined, joined),
-        lambda name: partial and typos and all(any(_same(part, token) for part in name.parts) for token in tokens),
-    )
-    known = _known(tuple(names))
-    found = ([name.written for name in known if test(name)] for test in tests[: len(tests) if tokens else 1])
-    return next(filter(None, found), [])
+    joined = "".join(tokens)
+    if found := known.full.get(wanted) or (known.joined.get(joined) if tokens else None):
+        return list(found)
+    if partial and tokens and (found := [name for name, parts in known.parts if parts.issuperset(tokens)]):
+        return found
+    if typos and len(joined) > 3:
+        similar = process.extract(joined, known.long, scorer=fuzz.ratio, score_cutoff=SAME_NAME, limit=None)
+        found = [name for key, *_ in similar for name in known.joined[key]]
+    if partial and typos and tokens and not found:
+        found = [name for name, parts in known.parts if all(any(_same(p, token) for p in parts) for token in tokens)]
+    return found or []
 
 
-class _Name(NamedTuple):
-    written: str
-    full: str
-    joined: str
-    parts: frozenset[str]
+class _Known(NamedTuple):
+    full: dict[str, list[str]]
+    """Spelling as `_full` gives it → names."""
+    joined: dict[str, list[str]]
+    """The words that tell the name from others, without spaces → names."""
+    long: list[str]
+    """Keys of `joined` that are long enough for spelling errors."""
+    parts: list[tuple[str, frozenset[str]]]
 
 
 @lru_cache(4096)
-def _known(names: tuple[str, ...]) -> tuple[_Name, ...]:
-    keys = {name: _full(name) for name in names}
-    return tuple(_Name(name, key, "".join(_tokens(key)), frozenset(key.split())) for name, key in keys.items())
+def _known(names: tuple[str, ...]) -> _Known:
+    known = _Known({}, {}, [], [])
+    for name in dict.fromkeys(names):
+        full = _full(name)
+        known.full.setdefault(full, []).append(name)
+        known.joined.setdefault("".join(_tokens(full)), []).append(name)
+        known.parts.append((name, frozenset(full.split())))
+    known.long.extend(key for key in known.joined if len(key) > 3)
+    return known
 
 
 @lru_cache(8192)
 def plain(text: str) -> str:
     """Lower case, without accents, apostrophes and punctuation; `&` and `+` become words."""
-    text = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    text = re.sub(r"['’‘`.]", "", text.replace("&", " and ").replace("+", " plus "))
-    return " ".join(re.findall(r"[^\W_]+", text))
+    text = text.casefold()
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join(_WORDS.findall(text.translate(_SPELLED)))
 
 
 def _full(words: str) -> str:

@@ -4,7 +4,7 @@ An order with a part that is not possible is refused as a whole: without the par
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,9 @@ POSSIBLE = "I can send one amount to one saved payee, or to another account of y
 LONGEST_NAME = 4
 """Words of the longest payee's name that is looked for."""
 IMPOSSIBLE = patterns("impossible")
+CHANGES = patterns("changes")
+FACTORS = {"double": 2, "triple": 3, "half": 0.5}
+"""Change → by what it multiplies the amount."""
 P = patterns("orders_to_pay")
 CARD = re.compile(rf"\b(?:{patterns('arguments')['card'].pattern})(?!\w)", re.IGNORECASE)
 
@@ -40,6 +43,25 @@ def impossible(call: Call, message: str, customer: CustomerView, today: date, *,
         own = accounts_named(words, customer.accounts) or P["no_source"].match(words) or _is_day(words, today)
         what = None if own else f"send money from “{words}”, only from your own accounts"
     return f"I cannot {what}. {POSSIBLE}" if what else None
+
+
+def changed_order(tool: str, arguments: Mapping[str, Any], message: str) -> ReadyCall | None:
+    """Return the order that waits for a yes as the message changes it; None if it says nothing of this kind."""
+    changed: dict[str, Any] = {}
+    if amount := arguments.get("amount_minor"):
+        times = next((factor for name, factor in FACTORS.items() if CHANGES[name].fullmatch(message)), None)
+        to = CHANGES["make_it"].fullmatch(message)
+        try:
+            money = amounts.amount(to[1]) if to else None
+        except UsageError:
+            money = None
+        changed = {"amount_minor": int(amount * times)} if times else {}
+        if money and money.currency in (None, arguments.get("currency")):
+            changed = {"amount_minor": money.amount_minor}
+    if arguments.get("to_account_id") and CHANGES["other_way"].search(message):
+        sides = ("from_account_id", "to_account_id")
+        changed = {side: arguments[other] for side, other in zip(sides, reversed(sides), strict=True)}
+    return ReadyCall(tool, {**arguments, **changed}) if changed else None
 
 
 def with_day(call: Call, message: str) -> Call:

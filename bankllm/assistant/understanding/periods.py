@@ -7,7 +7,7 @@ is not used: it reads no ranges, and takes "10/13" for a day of 2013.
 import calendar
 import re
 from datetime import date, timedelta
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from dateutil.easter import easter
@@ -31,6 +31,7 @@ DAYS_AGO = {
     "tonight": 0,
     "yesterday": 1,
     "yest": 1,
+    "yday": 1,
     "overnight": 1,
     "day before yesterday": 2,
 }
@@ -42,6 +43,9 @@ _RANGE = re.compile(
 )
 _NEIGHBOURS = re.compile(r"(?P<a>.+?)(?: and | or | & | ?/ ?)(?P<b>.+)")
 _WEEK = re.compile(rf"(?P<a>{WEEKDAY}) ?(?:to|-|until|till?|through) ?(?P<b>{WEEKDAY}) (?P<week>.*week.*)")
+_HOLIDAYS = [(re.compile(pattern), days) for pattern, days in WORDS["holidays"].items()]
+_PARTS = [(re.compile(pattern), part) for pattern, part in WORDS["parts"].items()]
+_HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter", "black friday")))
 _SPELLINGS = [(re.compile(rf"\b(?:{spelled})\b"), word) for word, spelled in WORDS["spellings"].items()]
 _UNIT = re.compile(
     r"(?:(this|current|last|previous|past|next|most recent) )?(?:(\d{1,3}) )?"
@@ -56,6 +60,7 @@ class DayRange(NamedTuple):
     """Last day, included."""
 
 
+@lru_cache(8192)
 def period(words: str, today: date) -> DayRange | None:
     """Return the days that the words mean on the day `today`; a period that lasts ends today.
 
@@ -72,6 +77,7 @@ def period(words: str, today: date) -> DayRange | None:
     return found and DayRange(found.date_from, min(found.date_to, today))
 
 
+@lru_cache(8192)
 def coming(words: str, today: date) -> DayRange | None:
     """Return the days from today on that the words mean; without a year, the next ones.
 
@@ -91,6 +97,7 @@ def coming(words: str, today: date) -> DayRange | None:
     return found and DayRange(max(found.date_from or today, today), found.date_to)
 
 
+@lru_cache(8192)
 def day(words: str, today: date, *, future: bool) -> date | None:
     """Return one day: the next such day for a transfer (`future`), else the latest one.
 
@@ -109,12 +116,12 @@ def day(words: str, today: date, *, future: bool) -> date | None:
     return found.date_from if found and found.date_from == found.date_to else None
 
 
-@cache
+@lru_cache(8192)
 def _plain(words: str) -> str:
     """Lower case, numbers in digits, one way to write a date, without words that change nothing."""
     text = " ".join(words.lower().replace("’", "'").split()).strip(" .,!?")
     text = re.sub(r"\b(?:a )?couple of\b", "2", re.sub(r"\b(?:a )?fortnight\b", "2 weeks", text))
-    text = re.sub(r"^an? (?=\w+ ago)", "1 ", text)
+    text = re.sub(r"^an? (?=\w+ ago)", "1 ", re.sub(r"\byear (?=20\d\d$)", "", text))
     text = re.sub(r"\b(20\d\d)-(\d\d)-(\d\d)\b", r"\3/\2/\1", text)
     text = re.sub(
         r"\b(?:whole |full )?month of (?=[a-z])",
@@ -129,7 +136,7 @@ def _plain(words: str) -> str:
         r"(?<!year )\b(\d{1,2})(?:/(\d{1,2})|\.(\d{1,2})(?=\.\d))(?:[/.](?:20)?(\d\d))?(?![\d/])", _spelled, text
     )
     text = re.sub(rf"\b({MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b", r"\2 \1", text)
-    text = re.sub(r"[^\W\d_]{4,}", _corrected, text.replace("this past ", "past "))
+    text = re.sub(r"[^\W\d_]{4,}", lambda match: corrected(match[0]), text.replace("this past ", "past "))
     text = text.replace("last night", "yesterday").replace("financial year", "tax year")
     for spelled, word in _SPELLINGS:
         text = spelled.sub(word, text)
@@ -142,10 +149,10 @@ def _unit_corrected(match: re.Match[str]) -> str:
     return f"{match[1]} {next((unit for unit in close if unit[0] == match[2][0]), match[2])}"
 
 
-def _corrected(match: re.Match[str]) -> str:
+@lru_cache(8192)
+def corrected(word: str) -> str:
     """Correct the name of a month or weekday with two letters exchanged, or one wrong letter in a long name."""
-    word = match[0]
-    if word in _NAMES:
+    if not word or word in _NAMES:
         return word
     close = (
         name
@@ -177,13 +184,15 @@ def _range(text: str, today: date) -> DayRange | None:
     to = DayRange(today, today) if end in ("now", "date") else _days(end, today)
     if to and (length := re.fullmatch(r"(?:last )?(\d{1,3}) (day|week|month|year)s?", begin)):
         return DayRange(to.date_to - relativedelta(**{f"{length[2]}s": int(length[1])}) + DAY, to.date_to)
+    if to is None:
+        return None
     same_month = re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)?", begin)
     if same_month and (month := re.search(rf"(?:{MONTH})(?:,? {YEAR})?$|of (?:this|last) month$", end)):
         begin = f"{begin} {month[0]}"
     elif (year := re.search(rf" {YEAR}$", end)) and not re.search(rf"{YEAR}$", begin):
         begin += year[0]
     since = _days(begin, today)
-    if since is None or to is None or since.date_from is None:
+    if since is None or since.date_from is None:
         return None
     start = since.date_from
     if same_month and start > to.date_to and re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)?", end):
@@ -201,7 +210,7 @@ def _open(text: str, today: date, future: bool = False) -> DayRange | None:
     if match is None:
         return None
     inner = _days(match[2] or match[3], today, future)
-    event = re.fullmatch(r"\D+(?: in| on|,) (.+)", match[2] or "")
+    event = re.fullmatch(r"\D+(?: (?:in|on)|,|(?= \d)) (.+)", match[2] or "")
     if inner is None and event and match[1] != "from":  # since I moved in May
         inner = _days(event[1], today)
     if inner is None or inner.date_from is None:
@@ -219,6 +228,11 @@ def _days(text: str, today: date, future: bool = False) -> DayRange | None:
         inner = _days(match[2] or match[3], today, future)
         edge = inner and (inner.date_from if match[1] in ("start", "beginning", "1st day") else inner.date_to)
         return DayRange(edge, edge) if edge else None
+    if match := re.fullmatch(r"(day|week|month|quarter|year) before (.+)", text):
+        later, unit = _days(match[2], today), UNITS[match[1]]
+        length = relativedelta(**{"days" if match[1] in ("day", "week") else "months": unit})
+        if later and later.date_from:
+            return DayRange(later.date_from - length, later.date_from - DAY)
     if match := re.fullmatch(r"(.+?)(?:,| of)? (last|this) year", text):
         return _days(f"{match[1]} {today.year - (match[2] == 'last')}", today, future)
     if (match := re.fullmatch(r"(1st|2nd) half of (.+)", text)) and (month := _days(match[2], today)):
@@ -288,17 +302,17 @@ def _named(text: str, today: date, future: bool) -> DayRange | None:
             else None
         )
     which, name, stated = re.fullmatch(rf"(this |last |past )?(.*?)(?:(?:^| of |,? )({YEAR})| of year)?", text).groups()  # type: ignore[union-attr]
+    if not _HAS_NAME.fullmatch(name) or not (name or stated):
+        return None
     year = int(stated or today.year)
-    if holiday := next((days for pattern, days in WORDS["holidays"].items() if re.fullmatch(pattern, name)), None):
+    if holiday := next((days for pattern, days in _HOLIDAYS if pattern.fullmatch(name)), None):
         start, length = date(year, *holiday), relativedelta(days=1)
     elif name in ("easter", "black friday"):
         november = date(year, 11, 29)
         start = easter(year) if name == "easter" else november - timedelta((november.weekday() - 4) % 7)
         length = relativedelta(days=1)
     else:
-        month, months = next((part for pattern, part in WORDS["parts"].items() if re.fullmatch(pattern, name)), (0, 0))
-        if not month or not (name or stated):
-            return None
+        month, months = next(part for pattern, part in _PARTS if pattern.fullmatch(name))
         start, length = date(year, month, 1), relativedelta(months=months)
     if not stated and future:
         start += relativedelta(years=start + length <= today)

@@ -10,7 +10,7 @@ from datetime import date
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.understanding import orders, patterns, readers
-from bankllm.assistant.understanding.completion import completed, with_currency
+from bankllm.assistant.understanding.completion import completed, with_currency, with_status
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.readers import Ask, CustomerView, P, Unread, Values
 
@@ -49,7 +49,7 @@ def resolve(
     if any(call["tool"] == "freeze_card" for call in calls):  # it can be undone, and a lost card may be found
         calls = [call for call in calls if (call["tool"], call.get("kind")) != ("report_card", "lost")]
     ready: list[ReadyCall | Question] = []
-    for call in [with_currency(call, message) for call in calls]:
+    for call in [with_status(with_currency(call, message), len(calls), message) for call in calls]:
         if (found := _ordered(call, calls, customer, today, message)) not in ready:
             ready.append(found)
     return ready

@@ -6,24 +6,19 @@ measures the calls on TellerChat.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 import numpy as np
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.understanding import patterns
-from bankllm.assistant.understanding.slots import P, Slots
+from bankllm.assistant.understanding.slots import SHORT, P, Slots
 from bankllm.assistant.understanding.tool_head import Embed, ToolHead
 
 SECOND = 0.5
 """Probability from which a tool is called beside the likeliest one."""
 R = patterns("routes")
-CLAUSE = 0.9
-"""Probability of a tool in one clause from which the clauses are read one by one."""
-MAX_CLAUSES = 12
-CLAUSE_WHOLE = 0.003
-"""Probability of that tool in the whole message, at least."""
 REPEATED = {
     "balance": ("account", "date"),
     "spending": ("merchant", "category", "period", "direction"),
@@ -32,6 +27,12 @@ REPEATED = {
 }
 """Tool → arguments of which several values make several calls: two shops, two months, two payees."""
 
+SUMS = frozenset(("spending", "transactions"))
+MISTAKEN = frozenset(("", "knowledge", "small_talk", "balance", "account_details", "card_status", "transfer"))
+"""What a message of few words is taken for, although it only names a merchant."""
+CHOSEN = patterns("wishes")
+"""Tool → words of a clause that choose it."""
+MAX_CLAUSES = 12
 LOOK_UPS = frozenset(("balance", "spending", "transactions", "standing_orders", "knowledge"))
 """Tools among which words decide against the head."""
 EXCLUSIVE = (frozenset(("merchant", "category")), frozenset(("minimum", "maximum")))
@@ -49,25 +50,28 @@ def propose(
 
     `embed` is the encoder that the head was trained on. `names` are the customer's own merchants and payees.
     """
-    messages = messages[-1 - MAX_EARLIER :]
     if P["nothing"].fullmatch(messages[-1]):
         return []
+    messages = [*messages[-1 - MAX_EARLIER : -1], R["thanks"].sub("", messages[-1])]
     whole = head.probabilities([messages], embed)[0]
-    if whole.argmax() == len(TOOL_NAMES):
-        pays = read("transfer", messages[-1:], head.ordinary, today, names) if R["pays"].match(messages[-1]) else []
-        return [call for call in pays if {"amount", "to"} <= call.keys()]
-    likely = [int(tool) for tool in (-whole[:-1]).argsort() if tool == whole.argmax() or whole[tool] > SECOND]
-    wishes = _by_clause(messages, whole, head, embed) or [(tool, messages[-1]) for tool in likely]
+    tool = [*TOOL_NAMES, ""][whole.argmax()]
+    if tool in ("", "knowledge") and R["pays"].match(messages[-1]):
+        pays = read("transfer", messages[-1:], head.ordinary, today, names)
+        if pays := [call for call in pays if {"amount", "to"} <= call.keys()]:
+            return pays
+    if tool == "transfer" and len(messages) == 1 and not R["order"].search(messages[0]):
+        pays = read("transfer", messages, head.ordinary, today, names)
+        tool = tool if any("amount" in call for call in pays) else "transactions"  # transfers that were made
+    if tool in MISTAKEN and _is_about(tool, messages, head, today, names):
+        tool = "transactions"
+    if not tool:
+        return []
+    likely = [tool, *(TOOL_NAMES[number] for number in np.flatnonzero(whole[:-1] > SECOND) if number != whole.argmax())]
+    wishes = _by_clause(messages[-1], tool, head, today, names) or [(messages, name) for name in likely]
     calls = [
         call
-        for tool, text in wishes
-        for call in read(
-            routed(TOOL_NAMES[tool], text, " ".join(messages[-2:-1])),
-            [*messages[:-1], text],
-            head.ordinary,
-            today,
-            names,
-        )
+        for texts, name in wishes
+        for call in read(routed(name, texts[-1], " ".join(texts[-2:-1])), texts, head.ordinary, today, names)
     ]
     tools = {call["tool"] for call in calls}
     if tools and tools < LOOK_UPS and P["details_too"].search(messages[-1]) and not re.search(r"\bhow\b", messages[-1]):
@@ -76,33 +80,71 @@ def propose(
     return calls[:MAX_CALLS]
 
 
-def _by_clause(
-    messages: Sequence[str], whole: np.ndarray, head: ToolHead, embed: Embed
-) -> list[tuple[int, str]] | None:
-    """Return several tools with the part of the message that asks for each; None if the message has one wish."""
+def _is_about(tool: str, messages: Sequence[str], head: ToolHead, today: date, names: Sequence[str]) -> bool:
+    """Whether a short message that orders and asks to explain nothing names a counterparty, or what is pending."""
     message = messages[-1]
+    if len(message.split()) > SHORT or R["explains"].search(message):
+        return False
+    if CHOSEN["transactions"].search(message):
+        return True
+    slots = Slots(message, head.ordinary, today, names)
+    ordered = any(R["order"].search(one) for one in messages)
+    if tool == "transfer" and not R["bounded"].search(message) and not slots.periods():
+        return False
+    return not ordered and bool(slots.own_names("merchant"))
+
+
+def _by_clause(
+    message: str, tool: str, head: ToolHead, today: date, names: Sequence[str]
+) -> list[tuple[list[str], str]]:
+    """Return several tools, each with the texts to read; empty if the message has one wish.
+
+    A clause has its own wish if closed lists of words choose its tool, or if it names a merchant or category and a
+    period, or asks by a word of its own. What such a clause lacks is taken from the one before it.
+    """
+    clauses = _clauses(message)
+    if not 1 < len(clauses) <= MAX_CLAUSES:
+        return []
+    sums = tool if tool in SUMS else "spending"
+    wishes: list[tuple[str, str, str]] = []
+    """Tool, text, and what makes it a wish."""
+    for clause in clauses:
+        slots = Slots(clause, head.ordinary, today, names)
+        chosen = next((name for name, words in CHOSEN.items() if words.search(clause)), "")
+        named = not chosen and bool(slots.own_names("merchant") or slots.categories())
+        if chosen and wishes and wishes[-1][2] != "chosen" and R["refers"].search(clause):
+            wishes[-1] = chosen, _between(message, wishes[-1][1], clause), "chosen"
+        elif chosen:
+            wishes.append((chosen, clause, "period" if chosen == "transfer" else "chosen"))
+        elif _is_wish(clause, slots, named, bool(wishes)):
+            wishes.append((sums, clause, "period"))
+        elif wishes:
+            wishes[-1] = wishes[-1][0], _between(message, wishes[-1][1], clause), wishes[-1][2]
+        elif named or R["transactions"].search(clause):
+            wishes.append((sums, clause, "named"))
+    if not any(kind == "chosen" and name in LOOK_UPS for name, _, kind in wishes):
+        wishes = [wish for wish in wishes if wish[2] != "named"]
+    others = sum(kind != "chosen" for _, _, kind in wishes)
+    if others + len({name for name, _, kind in wishes if kind == "chosen"}) < 2:
+        return []
+    earlier = [[text] if kind != "chosen" else [] for _, text, kind in wishes]
+    return [([*before, text], name) for before, (name, text, _) in zip([[], *earlier], wishes, strict=False)]
+
+
+def _is_wish(clause: str, slots: Slots, named: bool, follows: bool) -> bool:
+    """Whether a clause asks for payments that are not those of the clause before it."""
+    asks = follows and R["asks"].match(clause) is not None
+    own = bool(slots.periods()) or (follows and R["transactions"].search(clause) is not None)
+    return (named and (own or asks)) or (own and (asks or R["transactions"].search(clause) is not None))
+
+
+def _between(message: str, first: str, last: str) -> str:
+    return message[message.find(first) : message.find(last) + len(last)]
+
+
+def _clauses(message: str) -> list[str]:
     whole_ranges = P["between"].sub("\\1\0and ", message)  # "between the 3rd and the 9th" is one wish
-    parts = [part.replace("\0", " ") for part in P["clause"].split(whole_ranges)]
-    clauses = [part for part in parts if len(part.split()) > 1]
-    possible = {TOOL_NAMES[tool] for tool in np.flatnonzero(whole[:-1] > CLAUSE_WHOLE)}
-    if not 1 < len(clauses) <= MAX_CLAUSES or not (
-        len(possible) > 1 or ("transfer" in possible and re.search(r"\d", message))
-    ):
-        return None
-    said: list[tuple[int, str]] = []
-    rows = head.probabilities([[*messages[:-1], clause] for clause in clauses], embed)
-    for clause, row in zip(clauses, rows, strict=True):
-        tool = int(row.argmax())
-        if tool == len(TOOL_NAMES) or row[tool] <= CLAUSE or whole[tool] <= CLAUSE_WHOLE:
-            continue
-        before = next((number for number, wish in enumerate(said) if wish[0] == tool), None)
-        another = TOOL_NAMES[tool] == "transfer" and re.search(r"\d", clause) and not P["correction"].search(clause)
-        if before is None or another:
-            said.append((tool, clause))
-        else:
-            begin, end = message.find(said[before][1]), message.find(clause) + len(clause)
-            said[before] = tool, message[begin:end]
-    return said if len(said) > 1 else None
+    return [part.replace("\0", " ") for part in P["clause"].split(whole_ranges)]
 
 
 def routed(tool: str, message: str, earlier: str = "") -> str:
@@ -126,6 +168,10 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return "standing_orders"
     if tool not in LOOK_UPS or R["how_to"].search(message):
         return tool
+    if CHOSEN["transactions"].search(message):
+        return "transactions"
+    if R["bill"].search(message):
+        return "standing_orders"
     if tool == "knowledge" and R["transfer"].search(message):
         return "transfer"
     if R["dispute"].search(message):
@@ -140,6 +186,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return tool
     if tool == "balance" and not R["moved"].search(message):
         return tool
+    if R["bounded"].search(message):
+        return "transactions"  # a sum cannot leave out payments by their amount
     sums, lists = R["spending"].search(message), R["transactions"].search(message)
     if not sums and not lists:
         sums, lists = R["spending"].search(earlier), R["transactions"].search(earlier)
@@ -153,6 +201,8 @@ def read(
 ) -> list[Call]:
     """Return the calls of one tool for the last message; what it lacks is taken from the earlier ones."""
     found: dict[str, list[str]] = {}
+    spoken: list[str] = []
+    """Periods of all messages, the oldest first."""
     for message in reversed(messages):
         if tool in MOVES and message != messages[-1] and P["dropped"].search(message):
             break
@@ -161,12 +211,15 @@ def read(
             for name, values in Slots(message, ordinary, today, names).read(tool).items()
             if values
         }
+        spoken = [*values.get("period", ()), *spoken]
         if found and (tool in ("knowledge", "human_agent") or any(group <= found.keys() for group in COMPLETE)):
             break
         if tool == "balance" and message != messages[-1] and P["asks"].search(messages[-1]):
             values.pop("date", None)
         if values and not found and tool in MOVES and message != messages[-1]:
             return []
+        if message != messages[-1] and P["outgoing"].search(messages[-1]):
+            values.pop("direction", None)
         for group in EXCLUSIVE:
             if group & found.keys():
                 values = {name: value for name, value in values.items() if name not in group}
@@ -175,6 +228,8 @@ def read(
         found["direction"] = ["in", "out"]
     if tool == "spending" and len(found.get("period", ())) == 1 and (than := P["than"].search(messages[-1])):
         found["period"].insert(0, f"this {than[1]}")
+    if "period" in found:
+        found["period"] = list(_anchored(found["period"], spoken))
     if tool in MOVES and len(found.get("amount", ())) > 1:
         del found["amount"]  # which amount belongs to whom is asked
     if tool == "report_card":
@@ -184,3 +239,10 @@ def read(
         {"tool": tool} | {name: values[min(number, len(values) - 1)] for name, values in found.items()}
         for number in range(max(several, default=1))
     ]
+
+
+def _anchored(wanted: Sequence[str], spoken: Sequence[str]) -> Iterator[str]:
+    """Yield the periods; "the month before" becomes the one before the period that was named last."""
+    for words in wanted:
+        before, others = R["the_one_before"].fullmatch(words), [one for one in spoken if one != words]
+        yield f"{before[1]} {others[-1]}" if before and others else words

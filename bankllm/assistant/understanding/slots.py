@@ -14,6 +14,8 @@ Span = tuple[int, int]
 
 FREQUENT = 300
 """Words of a lower rank are never a name unless they have a capital letter."""
+NEW = 10**9
+"""Rank of a word that is not listed."""
 SHORT = 7
 """Words of a message in which any unknown word may be a merchant."""
 LONGEST = 11
@@ -21,6 +23,8 @@ LONGEST = 11
 P = patterns("patterns")
 ARGUMENTS = patterns("arguments")
 ORDERS = patterns("orders")
+_TOKEN = re.compile(r"[^\s|(\"'“‘][^\s|]*")
+_TRAILING = re.compile(r"(?:['’]s)?[.,;:?!)\"'”…]*$")
 _WORD = re.compile(r"[^\W_][\w'’&.*+-]*")
 _CATEGORIES = [words for name in ("near_categories", "categories") for pair in WORDS[name].items() for words in pair]
 _CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECASE)
@@ -55,22 +59,20 @@ class Slots:
             ][:1],
             "minimum": lambda: self._take(self._bound("minimum")),
             "maximum": lambda: self._take(self._bound("maximum")),
-            "amount": lambda: self._take(_final(self.message, list(self._runs(amounts.amount)))),
+            "amount": lambda: self._take(_final(self.message, list(self._runs(amounts.amount, _starts_amount)))),
             "account": lambda: self._take(self._known("account")[: MAX_CALLS if tool == "balance" else 1]),
             "card": lambda: self._take(self._known("card")[:1]),
             "to": lambda: self._take(
                 self._known("own_account")[:1] or self._named("payee", 2) or self._after("payee_after")
             ),
-            "direction": lambda: ["in"] if P["income"].search(self.message) else [],
         }
-        wanted = (
-            copied_arguments(tool)
-            | ({"order"} if tool == "transactions" else set())
-            | ({"direction"} if tool == "spending" else set())
-        )
+        wanted = copied_arguments(tool) | ({"order"} if tool == "transactions" else set())
         found = {argument: read() for argument, read in readers.items() if argument in wanted}
+        if tool == "spending":
+            saves = P["put_away"].search(self.message) and found["account"]
+            found["direction"] = ["in"] if P["income"].search(self.message) or saves else []
         if "merchant" in wanted:
-            categories = self._categories()
+            categories = self.categories()
             certain = categories and not all(P["weak_category"].fullmatch(self.message, *span) for span in categories)
             found["merchant"] = self._take(self._named("merchant", 4 if certain else 2 if categories else 1))
             if not found["merchant"]:
@@ -82,7 +84,7 @@ class Slots:
         return found
 
     def periods(self) -> list[str]:
-        return self._take(self._periods(lambda words: periods.period(words, self.today)))
+        return self._take(self._periods())
 
     def _unread_period(self) -> list[str]:
         """Find words that stand where a period stands and that no rule reads. The customer is asked what they mean."""
@@ -92,7 +94,7 @@ class Slots:
                 return [match[0]]
         return []
 
-    def _categories(self) -> list[Span]:
+    def categories(self) -> list[Span]:
         """Find words for categories; those that have other meanings too only where a category is likely."""
         known = self._known("category")
         likely = [
@@ -120,15 +122,16 @@ class Slots:
                 spans.append((start + quoted, end - quoted))
         return _final(self.message, spans)
 
-    def _runs(self, read: Callable[[str], object], start: re.Pattern[str] | None = None) -> Iterator[Span]:
+    def _runs(self, read: Callable[[str], object], starts: Callable[[re.Match[str]], object]) -> Iterator[Span]:
         """Yield the longest pieces of the message that `read` understands, or refuses with an error."""
-        tokens = [match.span() for match in re.finditer(r"[^\s|(\"'“‘][^\s|]*", self.rest)]
+        tokens = list(_TOKEN.finditer(self.rest))
         after = 0
-        for number, (begin, _) in enumerate(tokens):
-            if begin < after or (start and not start.match(self.rest, begin)):
+        for number, token in enumerate(tokens):
+            begin = token.start()
+            if begin < after or not starts(token):
                 continue
-            for _, end in reversed(tokens[number : number + LONGEST]):
-                piece = re.sub(r"(?:['’]s)?[.,;:?!)\"'”…]*$", "", self.rest[begin:end])
+            for end in reversed([token.end() for token in tokens[number : number + LONGEST]]):
+                piece = _TRAILING.sub("", self.rest[begin:end])
                 try:
                     understood = bool(piece) and "|" not in piece and read(piece) is not None
                 except UsageError:
@@ -146,12 +149,12 @@ class Slots:
 
         if future and (later := P["later"].search(self.rest)):
             return [later.span()]
-        spans = list(self._runs(lambda words: read(words) or None, P["period_start"]))
+        spans = list(self._runs(lambda words: read(words) or None, _starts_period))
         return _final(self.message, [span for span in spans if not P["unit"].fullmatch(self.message[slice(*span)])])
 
-    def _periods(self, read: Callable[[str], object]) -> list[Span]:
+    def _periods(self) -> list[Span]:
         spans = []
-        for start, end in self._runs(read, P["period_start"]):
+        for start, end in self._runs(lambda words: periods.period(words, self.today), _starts_period):
             piece, before, after = (
                 self.message[start:end].lower(),
                 self.message[:start].lower(),
@@ -185,11 +188,12 @@ class Slots:
         return words[0].isupper() and bool(fitting(words, self.names, partial=False))
 
     def _bound(self, which: str) -> list[Span]:
-        return [span for span in self._runs(amounts.amount) if P[which].search(self.rest[: span[0]])][:1]
+        found = self._runs(amounts.amount, _starts_amount)
+        return [span for span in found if P[which].search(self.rest[: span[0]])][:1]
 
     def _named(self, kind: str, least: int) -> list[Span]:
         """Find merchants or payees: a name of the customer's own, or words that are likely names."""
-        if own := self._own_names(kind, typos=False) or self._own_names(kind, typos=True):
+        if own := self.own_names(kind):
             return self._with_listed(own)[:MAX_CALLS]
         kinds = _WORD.sub(self._kind, self.rest)
         spans: list[Span] = []
@@ -211,8 +215,16 @@ class Slots:
             :MAX_CALLS
         ]
 
-    def _own_names(self, kind: str, *, typos: bool) -> list[Span]:
-        """Find the customer's own names. A word that is also an ordinary one ("three") must look like a name."""
+    def own_names(self, kind: str) -> list[Span]:
+        """Find the customer's own names: whole ones, else misspelt ones, else parts of one ("Aoife")."""
+        return (
+            self._fitting(kind, partial=False, typos=False)
+            or self._fitting(kind, partial=False, typos=True)
+            or self._fitting(kind, partial=True, typos=False)
+        )
+
+    def _fitting(self, kind: str, *, partial: bool, typos: bool) -> list[Span]:
+        """A word that is also an ordinary one ("three") must look like a name."""
         words = [match.span() for match in _WORD.finditer(self.rest)]
         spans: list[Span] = []
         for length in range(4, 0, -1):
@@ -222,9 +234,12 @@ class Slots:
                     length > 1 or piece.lower() not in self.ordinary or P[f"{kind}_link"].search(self.rest[:start])
                 )
                 likely = likely or (start and piece[0].isupper()) or P["verb_after"].match(self.rest[end:])
-                if not likely or any(start < last and first < end for first, last in spans):
+                ranks = [self.ordinary.get(word.lower().rstrip(".'’-"), NEW) for word in piece.split()]
+                rare = max(ranks) >= (FREQUENT if partial and length > 1 else NEW)
+                unknown = not (partial or typos) or (len(piece) > 3 and rare)
+                if not likely or not unknown or any(start < last and first < end for first, last in spans):
                     continue
-                found = fitting(piece, self.names, partial=False, typos=typos)
+                found = fitting(piece, self.names, partial=partial, typos=typos)
                 if found and (not typos or len(plain(found[0]).split()) == length):
                     spans.append((start, end))
         return _final(self.message, sorted(spans))
@@ -236,7 +251,13 @@ class Slots:
             start, end = match.span()
             beside = any(P["and"].fullmatch(self.rest[min(last, end) : max(start, first)]) for first, last in own)
             unknown = self._kind(match)[0] in "Cu"
-            if beside and unknown and (match[0][0].isupper() or fitting(match[0], self.names, typos=False)):
+            inside = any(first <= start and end <= last for first, last in own)
+            if (
+                beside
+                and unknown
+                and not inside
+                and (match[0][0].isupper() or fitting(match[0], self.names, typos=False))
+            ):
                 spans.append((start, end))
         return sorted(spans)
 
@@ -275,6 +296,15 @@ class Slots:
         text = asked[0] if len(asked) == 1 else self.message
         lead = P["lead"].match(text)
         return P["trail"].sub("", text[lead.end() if lead else 0 :]) or self.message
+
+
+def _starts_amount(token: re.Match[str]) -> object:
+    return P["amount_start"].match(token.string, token.start())
+
+
+def _starts_period(token: re.Match[str]) -> object:
+    word = token[0].lower().rstrip(".,;:?!")
+    return P["period_start"].match(token.string, token.start()) or periods.corrected(word) != word
 
 
 def _final(message: str, spans: list[Span]) -> list[Span]:

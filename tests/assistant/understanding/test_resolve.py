@@ -10,6 +10,7 @@ from hypothesis import strategies
 
 from bankllm.assistant.bank.tools import call_schemas
 from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.understanding.orders import changed_order
 from bankllm.assistant.understanding.resolve import REQUIRED, CustomerView, answered, resolve
 
 
@@ -361,3 +362,40 @@ def test_any_words_become_values_or_a_question(
             answered(found, words[0][1], today)
         else:
             assert not (found.unread and found.tool in REQUIRED)
+
+
+@pytest.mark.parametrize(
+    ("message", "changed"),
+    [
+        ("other way round", {"from_account_id": "A2", "to_account_id": "A1"}),
+        ("no, double it please", {"amount_minor": 4000}),
+        ("make it 60", {"amount_minor": 6000}),
+        ("make it tomorrow", {}),
+        ("make it 60 dollars", {}),
+        ("and my balance?", {}),
+    ],
+)
+def test_a_waiting_order_is_changed_by_closed_lists_of_words(message: str, changed: dict[str, Any]) -> None:
+    waiting = {"amount_minor": 2000, "currency": "GBP", "from_account_id": "A1", "to_account_id": "A2"}
+    expected = ReadyCall("transfer", waiting | changed) if changed else None
+    assert changed_order("transfer", waiting, message) == expected
+
+
+def test_pending_payments_are_listed(customer: CustomerView, today: date) -> None:
+    (found,) = resolve([{"tool": "transactions", "merchant": "Tesco"}], customer, today, "tesco pending")
+    assert found == ReadyCall("transactions", {"merchant": "Tesco", "status": "pending"})
+
+
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        ("what was the most recent payment", 1),
+        ("when did I last pay", 1),
+        ("the largest payments", None),
+        ("last month's purchases", None),
+    ],
+)
+def test_one_payment_is_told_from_several(customer: CustomerView, today: date, message: str, limit: int | None) -> None:
+    (found,) = resolve([{"tool": "transactions"}], customer, today, message)
+    assert isinstance(found, ReadyCall)
+    assert found.arguments.get("limit") == limit

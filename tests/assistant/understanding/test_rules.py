@@ -54,6 +54,12 @@ def test_several_wishes_are_several_calls(embedder: Embedder) -> None:
         ("what's the daily limit on my debit card?", ["card_status"]),
         ("Can I have it with my IBAN as well please?", ["account_details"]),
         ("transfer money to mum", ["transfer"]),
+        ("balance please, and what did I spend on fuel in september", ["balance", "spending"]),
+        ("my last 3 amazon payments and tell me when rent is due", ["transactions", "standing_orders"]),
+        ("how much is my rent", ["standing_orders"]),
+        ("what's the limit on my visa debit", ["card_status"]),
+        ("anything pending?", ["transactions"]),
+        ("transfers to savings this year", ["transactions"]),
         ("my sort code and a list of my direct debits", ["standing_orders", "account_details"]),
     ],
 )
@@ -74,6 +80,13 @@ def test_the_tools_of_a_message(embedder: Embedder, message: str, tools: list[st
         ("how much did i spend at costa last mnnthx", [("period", "last mnnthx")]),
         ("costa spending on curry night", [("period", "on curry night")]),
         ("how much at costa in the joint account", [("period", None)]),
+        ("costa in october. and pret in may", [("period", "october"), ("period", "may")]),
+        (
+            "what did i spend at costa last month and the month before",
+            [("period", "last month"), ("period", "month before last month")],
+        ),
+        ("costa payments between 50 and 60 pounds since august", [("minimum", "50")]),
+        ("pret over £5 in may", [("minimum", "£5")]),
     ],
 )
 def test_what_a_sum_is_about(embedder: Embedder, message: str, wanted: list[tuple[str, str | None]]) -> None:

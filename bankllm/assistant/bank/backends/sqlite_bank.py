@@ -68,6 +68,7 @@ CONDITIONS = {
     "date_to": "booked <= :date_to",
     "account_id": "account_id = :account_id",
     "kind": "kind = :kind",
+    "status": "status = :status",
     "direction": "(amount_minor > 0) = (:direction = 'in')",
     "own_transfers": "(:own_transfers OR kind <> 'own_transfer')",
     "minimum_minor": "ABS(amount_minor) >= :minimum_minor",
