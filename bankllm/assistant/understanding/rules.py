@@ -115,7 +115,7 @@ def _by_clause(
         if chosen and wishes and wishes[-1][2] != "chosen" and R["refers"].search(clause):
             wishes[-1] = chosen, _between(message, wishes[-1][1], clause), "chosen"
         elif chosen:
-            wishes.append((chosen, clause, "period" if chosen == "transfer" else "chosen"))
+            wishes.append((chosen, clause, "order" if chosen == "transfer" else "chosen"))
         elif _is_wish(clause, slots, named, bool(wishes)):
             wishes.append((sums, clause, "period"))
         elif wishes:
@@ -127,15 +127,15 @@ def _by_clause(
     others = sum(kind != "chosen" for _, _, kind in wishes)
     if others + len({name for name, _, kind in wishes if kind == "chosen"}) < 2:
         return []
-    earlier = [[text] if kind != "chosen" else [] for _, text, kind in wishes]
+    earlier = [[text] if name in SUMS and kind != "chosen" else [] for name, text, kind in wishes]
     return [([*before, text], name) for before, (name, text, _) in zip([[], *earlier], wishes, strict=False)]
 
 
 def _is_wish(clause: str, slots: Slots, named: bool, follows: bool) -> bool:
     """Whether a clause asks for payments that are not those of the clause before it."""
-    asks = follows and R["asks"].match(clause) is not None
-    own = bool(slots.periods()) or (follows and R["transactions"].search(clause) is not None)
-    return (named and (own or asks)) or (own and (asks or R["transactions"].search(clause) is not None))
+    asks, lists = follows and bool(R["asks"].match(clause)), bool(R["transactions"].search(clause))
+    own = bool(slots.periods()) or (follows and lists)
+    return (named and (own or asks)) or (own and (asks or lists))
 
 
 def _between(message: str, first: str, last: str) -> str:
