@@ -265,7 +265,7 @@ class Understanding:
         found: list[Call] = []
         said, message = messages[-1:], messages[-1]
         if self._fits:
-            found = rules.propose(said, self._head, embed, day, names)
+            found = rules.propose(said, self._head, embed, day, names, first=len(messages) == 1)
             polite = [call["tool"] for call in found] == ["small_talk"] and not asks(message)
             if len(messages) > 1 and not polite and not (found and stands_alone(message)):
                 said = messages

@@ -121,7 +121,9 @@ def _plain(words: str) -> str:
     """Lower case, numbers in digits, one way to write a date, without words that change nothing."""
     text = " ".join(words.lower().replace("’", "'").split()).strip(" .,!?")
     text = re.sub(r"\b(?:a )?couple of\b", "2", re.sub(r"\b(?:a )?fortnight\b", "2 weeks", text))
-    text = re.sub(r"^an? (?=\w+ ago)", "1 ", re.sub(r"\byear (?=20\d\d$)", "", text))
+    text = re.sub(
+        r"^an? (?=\w+ ago)", "1 ", re.sub(r"^((?:(?:for|in|during|the|whole) )*)year (?=20\d\d$)", r"\1", text)
+    )
     text = re.sub(r"\b(20\d\d)-(\d\d)-(\d\d)\b", r"\3/\2/\1", text)
     text = re.sub(
         r"\b(?:whole |full )?month of (?=[a-z])",

@@ -5,7 +5,6 @@
 measures the calls on TellerChat.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
@@ -44,11 +43,18 @@ MOVES = frozenset(("transfer", "set_limit"))
 
 
 def propose(
-    messages: Sequence[str], head: ToolHead, embed: Embed, today: date, names: Sequence[str] = ()
+    messages: Sequence[str],
+    head: ToolHead,
+    embed: Embed,
+    today: date,
+    names: Sequence[str] = (),
+    *,
+    first: bool = True,
 ) -> list[Call]:
     """Return the calls that the last message asks for; empty if it asks for nothing that a tool does.
 
-    `embed` is the encoder that the head was trained on. `names` are the customer's own merchants and payees.
+    `embed` is the encoder that the head was trained on. `names` are the customer's own merchants and payees. A message
+    that is not the `first` one may answer a question, so the tool that the head finds is kept.
     """
     if P["nothing"].fullmatch(messages[-1]):
         return []
@@ -59,10 +65,11 @@ def propose(
         pays = read("transfer", messages[-1:], head.ordinary, today, names)
         if pays := [call for call in pays if {"amount", "to"} <= call.keys()]:
             return pays
-    if tool == "transfer" and len(messages) == 1 and not R["order"].search(messages[0]):
+    first = first and len(messages) == 1
+    if tool == "transfer" and first and not R["order"].search(messages[0]):
         pays = read("transfer", messages, head.ordinary, today, names)
         tool = tool if any("amount" in call for call in pays) else "transactions"  # transfers that were made
-    if tool in MISTAKEN and _is_about(tool, messages, head, today, names):
+    if tool in MISTAKEN and first and _is_about(tool, messages, head, today, names):
         tool = "transactions"
     if not tool:
         return []
@@ -73,10 +80,6 @@ def propose(
         for texts, name in wishes
         for call in read(routed(name, texts[-1], " ".join(texts[-2:-1])), texts, head.ordinary, today, names)
     ]
-    tools = {call["tool"] for call in calls}
-    if tools and tools < LOOK_UPS and P["details_too"].search(messages[-1]) and not re.search(r"\bhow\b", messages[-1]):
-        unasked = {"knowledge"} if re.search(r"\bbalance|how much", messages[-1], re.I) else {"knowledge", "balance"}
-        calls = [*(call for call in calls if call["tool"] not in unasked), {"tool": "account_details"}]
     return calls[:MAX_CALLS]
 
 
@@ -124,6 +127,9 @@ def _by_clause(
             wishes.append((sums, clause, "named"))
     if not any(kind == "chosen" and name in LOOK_UPS for name, _, kind in wishes):
         wishes = [wish for wish in wishes if wish[2] != "named"]
+    if len(wishes) == 1 and wishes[0][2] == "order" and tool in LOOK_UPS:
+        (_, text, _), order = wishes[0], next(one for one in clauses if CHOSEN["transfer"].search(one))
+        return [([order], "transfer"), ([text.replace(order, "", 1).strip(" ,") or text], tool)]
     others = sum(kind != "chosen" for _, _, kind in wishes)
     if others + len({name for name, _, kind in wishes if kind == "chosen"}) < 2:
         return []

@@ -236,7 +236,7 @@ class Slots:
                 likely = likely or (start and piece[0].isupper()) or P["verb_after"].match(self.rest[end:])
                 ranks = [self.ordinary.get(word.lower().rstrip(".'’-"), NEW) for word in piece.split()]
                 rare = max(ranks) >= (FREQUENT if partial and length > 1 else NEW)
-                unknown = not (partial or typos) or (len(piece) > 3 and rare)
+                unknown = not (partial or typos) or (len(piece) > 3 and rare and not _CATEGORY.fullmatch(piece))
                 if not likely or not unknown or any(start < last and first < end for first, last in spans):
                     continue
                 found = fitting(piece, self.names, partial=partial, typos=typos)

@@ -60,7 +60,8 @@ def test_several_wishes_are_several_calls(embedder: Embedder) -> None:
         ("what's the limit on my visa debit", ["card_status"]),
         ("anything pending?", ["transactions"]),
         ("transfers to savings this year", ["transactions"]),
-        ("my sort code and a list of my direct debits", ["standing_orders", "account_details"]),
+        ("my sort code and a list of my direct debits", ["account_details", "standing_orders"]),
+        ("my balance with my IBAN", ["balance", "account_details"]),
     ],
 )
 def test_the_tools_of_a_message(embedder: Embedder, message: str, tools: list[str]) -> None:
