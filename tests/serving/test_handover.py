@@ -17,7 +17,8 @@ def test_route_needs_the_scope_and_is_absent_without_tokens(engine: ChatEngine, 
     engine.bank.close()
     engine.bank = bank
     settings = Settings(jwt_secret=SECRET, jwt_audience=AUDIENCE, today=date(2026, 11, 29))
-    handover_id = HandOverDesk(bank, settings).offer("CUST001", "talk", ["My card is stuck"])
+    engine.handovers = HandOverDesk(bank, settings)
+    handover_id = engine.handovers.offer("CUST001", "talk", ["My card is stuck"])
     path = f"/api/v1/handovers/{handover_id}"
     with TestClient(create_app(engine, settings)) as client:
         agent = bearer(token(sub="AGENT7", scope="handover:read"))
