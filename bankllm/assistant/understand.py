@@ -17,7 +17,7 @@ from cachetools import TTLCache
 from bankllm.assistant.actions.answers import answered as decide_action
 from bankllm.assistant.actions.proposals import PLANS, ActionClosed, ActionDesk, Proposal
 from bankllm.assistant.actions.yes_no import is_no, is_yes
-from bankllm.assistant.articles import LIKELY, ArticleSearch
+from bankllm.assistant.articles import ArticleSearch
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.bank.tools import MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.care.complaints import complaint_reply
@@ -299,8 +299,7 @@ class Understanding:
             return replace(item, arguments={**item.arguments, "article": decision.intent})
         for text in texts or [item.arguments["question"]]:
             if found := self.articles.best(text, encode([text])[0].vector):
-                sure = found.score >= LIKELY
-                return replace(item, arguments={**item.arguments, "article": found.article, "sure": sure})
+                return replace(item, arguments={**item.arguments, **found._asdict()})
         if decision.intent == "out_of_scope" and not decision.alternatives:
             return replace(item, arguments={**item.arguments, "article": "out_of_scope"})
         return UNKNOWN

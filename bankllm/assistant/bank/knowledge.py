@@ -15,14 +15,14 @@ class Article:
     updated: str = ""
     """ISO date of the last review; empty for small talk."""
     asked: tuple[str, ...] = ()
-    """Ways in which customers ask for the article, as texts for a search."""
+    """Ways in which customers ask for it, as texts for a search. No article answers those of `out_of_scope`."""
+    plain: tuple[str, ...] = ()
+    """The shortest ways of asking."""
 
 
 @cache
 def load_knowledge() -> dict[str, Article]:
     """Load the articles by id; an article that answers an intent has the intent's name."""
     articles = json.loads((DATA / "knowledge.json").read_text(encoding="utf-8"))
-    return {
-        id_: Article(row["title"], row["answer"], row.get("updated", ""), tuple(row.get("asked", ())))
-        for id_, row in articles.items()
-    }
+    listed = ("asked", "plain")
+    return {id_: Article(**row | {name: tuple(row.get(name, ())) for name in listed}) for id_, row in articles.items()}
