@@ -34,7 +34,7 @@ from bankllm.assistant.understanding import rules
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED
 from bankllm.assistant.understanding.orders import changed_order
-from bankllm.assistant.understanding.problems import on_topic
+from bankllm.assistant.understanding.problems import names_nothing, on_topic
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
 from bankllm.assistant.understanding.slots import P
@@ -174,6 +174,8 @@ class Understanding:
         alone = asked == said and (not pending.turns or stands_alone(said))
         if alone and self.articles.is_topic(decision, encode([said])[0].vector):
             ready = on_topic(ready, decision.intent, said)
+        elif alone and names_nothing(ready, said) and (found := self.articles.best(said, encode([said])[0].vector)):
+            ready = [ReadyCall("knowledge", found._asdict())] if found.sure else ready
         texts = [asked] if len(ready) == 1 else []
         if texts and pending.turns and asked == pending.message:
             texts.append(mask(f"{pending.turns[0].user_message} {asked}"))

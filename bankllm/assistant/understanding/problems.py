@@ -27,6 +27,8 @@ LOOK_UPS = frozenset(
 )
 UNNAMED = frozenset(("direction", "limit", "order", "reason"))
 """Arguments of a look-up that name nothing of the customer's."""
+PAYMENTS = frozenset(("balance", "spending", "transactions"))
+"""Look-ups that the head also takes questions about the bank for."""
 BESIDE = {
     "card_status": ("card_", "compromised_", "declined_card", "declined_cash", "pin_blocked", "virtual_card_not"),
     "standing_orders": ("automatic_top_up", "direct_debit"),
@@ -34,7 +36,7 @@ BESIDE = {
 """Look-up → beginnings of the topics to which its rows answer, beside the article if something is wrong."""
 WORDS = patterns("problems")
 """Acting tool → words without which a problem does not ask for it; `shows`: how a request for rows begins;
-`wrong`: what a problem says."""
+`wrong`: what a problem says; `own`: words that ask for the customer's own data."""
 ACTS = {
     "replace_card": ("card_about_to_expire", "card_arrival", "card_not_working", "lost_or_stolen_card"),
     "report_card": ("card_arrival", "compromised_card", "lost_or_stolen_card"),
@@ -55,6 +57,13 @@ def on_topic(items: Sequence[ReadyCall | Question], topic: str, message: str) ->
     if acts or rows_only or (kept and WORDS["shows"].match(message)):
         return list(items)
     return [*kept, ReadyCall("knowledge", {"article": topic})]
+
+
+def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
+    """Whether all that was understood is one look-up of nothing that the customer has: it may ask about the bank."""
+    if len(items) != 1 or not isinstance(items[0], ReadyCall) or WORDS["own"].search(message):
+        return False
+    return items[0].tool in PAYMENTS and not items[0].arguments.keys() - UNNAMED
 
 
 def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:
