@@ -190,6 +190,10 @@ def benchmark(
         list[str] | None,
         typer.Option(help="Train only this configuration, e.g. lora_r8. Repeat the option to train several."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster, whose nodes train; all of them must have access to the output."),
+    ] = None,
 ) -> None:
     """Train and compare every configuration of the profile (notebook 03 without a browser), and print the table."""
     from bankllm.evidence.format import format_interval, format_value
@@ -199,7 +203,12 @@ def benchmark(
     name = profile or get_settings().profile
     plan(get_profile(name), only or ())  # an unknown name fails here, before the notebook starts
     parameters = {"only": ",".join(only)} if only else {}
-    again = _command("benchmark", only=only, output=output)
+    if ray:
+        from bankllm.training.ray_sweep import connect_ray
+
+        with connect_ray(ray):  # a wrong address fails here, too
+            parameters["ray"] = ray
+    again = _command("benchmark", only=only, output=output, ray=ray)
     folder = _run_notebooks(again, name, _output_folder(output), only=["03"], resume=resume, parameters=parameters)
     for record in (record for record in read_records(folder) if record.notebook.startswith("03")):
         typer.echo(f"{record.title:<45} {format_value(record):>22}  {format_interval(record)}")

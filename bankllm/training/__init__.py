@@ -1,6 +1,6 @@
 """Training: fine-tune an intent classifier and save it as a folder that serving loads.
 
-`train.py` runs one training, `sweep.py` runs many; `methods/` has one file per method.
+`train.py` runs one training, `sweep.py` and `ray_sweep.py` run many; `methods/` has one file per method.
 """
 
 from os import PathLike

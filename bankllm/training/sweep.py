@@ -7,13 +7,10 @@ also after SIGKILL, skips finished configurations and resumes the interrupted on
 """
 
 import contextlib
-import csv
 import fcntl
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,52 +18,15 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from tqdm.auto import tqdm
 
 from bankllm.datasets import Dataset
-from bankllm.errors import NotMeasured, RunError, UsageError
-from bankllm.model.artifact import TRAINING_FILE, read_artifact
+from bankllm.errors import RunError, UsageError
 from bankllm.profiles import Profile
-from bankllm.training.artifact_records import COST, Costs
 from bankllm.training.cached_layers import FrozenCache
-from bankllm.training.checkpoint import made_from, refuse_other
 from bankllm.training.config import TrainConfig
 from bankllm.training.methods import METHODS
-from bankllm.training.model_card import ROWS
-from bankllm.training.train import Rows, TrainResult, train
+from bankllm.training.sweep_result import Evaluate, SweepResult, read_outcome, train_one
 
 TIMEOUT_S = 20.0
 """Seconds that a sweep waits for the lock on its folder. A killed notebook's kernel keeps it for a second or two."""
-Evaluate = Callable[[TrainResult], Rows]
-"""Turns the result of a training into the rows of its `rows.csv`."""
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    key: str
-    folder: Path
-    """The artifact folder, which `IntentClassifier.load` accepts. Missing if the training was not measured."""
-    config: TrainConfig
-    reason: str | None = None
-    """Why the training was not measured; None if it was."""
-
-    @property
-    def measured(self) -> bool:
-        return self.reason is None
-
-    @property
-    def costs(self) -> Costs:
-        """Raises `NotMeasured` with the reason if the training was not measured."""
-        if self.reason:
-            raise NotMeasured(f"{self.key} was not measured: {self.reason}")
-        return Costs.model_validate(_read(self.folder / COST)[0])
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        """The rows of `rows.csv`, all values as text; empty if the training was not measured."""
-        return [] if self.reason else _read(self.folder / ROWS)
-
-    def summary(self) -> str:
-        if self.reason:
-            return f"not measured: {self.reason}"
-        return f"trained in {self.costs.seconds:.1f} s, after {self.costs.encode_seconds:.1f} s of embedding"
 
 
 class PlannedTraining(NamedTuple):
@@ -115,15 +75,17 @@ def sweep(
     evaluate: Evaluate | None = None,
     report: Callable[[SweepResult], None] = lambda outcome: None,
     progress: bool = True,
+    ray: str | None = None,
 ) -> list[SweepResult]:
     """Train each configuration into `folder/<key>`. Configurations with a finished result are skipped.
 
     - `evaluate` makes the rows of each `rows.csv`. Without it, they are the predictions for `data.test`.
     - `report` is called with each outcome when it is on disk, also for skipped configurations.
+    - `ray`: address of a Ray cluster whose nodes train, and share the folder. Without it, this process trains.
 
     A training that cannot run on this machine (`NotMeasured`) becomes an outcome with the reason.
     Raises `UsageError` if a key is no folder name or `folder/<key>` holds another result, `RunError` if another process
-    runs a sweep in the folder, and every error of `train`.
+    runs a sweep in the folder, and every error of `train` and of `train_on_cluster`.
     """
     for key in plan:
         if not re.fullmatch(r"\w[\w.-]*", key, re.ASCII) or key.endswith(".checkpoint"):
@@ -133,50 +95,21 @@ def sweep(
             )
     with lock_folder(folder):
         for key, config in plan.items():
-            _read_outcome(key, config, data, folder)  # a wrong folder fails here, before any training
-        frozen, outcomes = FrozenCache(), []
-        for key, config in tqdm(plan.items(), desc="sweep", unit="training", disable=not progress):
-            outcomes.append(_train_one(key, config, data, folder, evaluate, progress, frozen))
-            report(outcomes[-1])
-    return outcomes
+            read_outcome(key, config, data, folder)  # a wrong folder fails here, before any training
+        if ray:
+            from bankllm.training.ray_sweep import train_on_cluster
 
-
-def _train_one(
-    key: str,
-    config: TrainConfig,
-    data: Dataset,
-    folder: Path,
-    evaluate: Evaluate | None,
-    progress: bool,
-    frozen: FrozenCache,
-) -> SweepResult:
-    """Train one configuration, or resume it from its files. Trainings share `frozen`, see `train`."""
-    for unfinished in folder.glob(f".{key}-????????"):  # of a process that was killed while it wrote
-        shutil.rmtree(unfinished)
-    for unfinished in folder.glob(f".{key}.checkpoint.*"):
-        unfinished.unlink()
-    outcome, checkpoint = _read_outcome(key, config, data, folder), folder / f"{key}.checkpoint"
-    if outcome is None:
-        outcome, rows = SweepResult(key, folder / key, config), evaluate or (lambda result: result.predictions)
-        try:
-            train(config, data, outcome.folder, progress, checkpoint, evaluate=rows, frozen=frozen)
-        except NotMeasured as reason:
-            return replace(outcome, reason=str(reason))
-    checkpoint.unlink(missing_ok=True)
-    return outcome
-
-
-def _read_outcome(key: str, config: TrainConfig, data: Dataset, folder: Path) -> SweepResult | None:
-    """Read the finished outcome of a key; None if there is none.
-
-    Raises `UsageError` if the artifact was made from another configuration or data set, and `ModelError` if it is
-    damaged.
-    """
-    home = folder / key
-    if not (home / TRAINING_FILE).is_file():
-        return None
-    refuse_other(read_artifact(home).training, made_from(config, data), home)
-    return SweepResult(key, home, config) if (home / ROWS).is_file() else None
+            trainings = train_on_cluster(plan, data, folder, evaluate, ray)
+        else:
+            frozen = FrozenCache()
+            trainings = (
+                train_one(key, config, data, folder, evaluate, progress, frozen) for key, config in plan.items()
+            )
+        outcomes = {}
+        for outcome in tqdm(trainings, desc="sweep", unit="training", total=len(plan), disable=not progress):
+            report(outcome)
+            outcomes[outcome.key] = outcome
+    return [outcomes[key] for key in plan]
 
 
 @contextlib.contextmanager
@@ -205,8 +138,3 @@ def lock_folder(folder: Path) -> Iterator[None]:
         ) from None
     finally:
         os.close(handle)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))

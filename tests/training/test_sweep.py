@@ -11,12 +11,14 @@ import pytest
 import torch
 
 import bankllm.training.sweep as sweep_module
+import bankllm.training.sweep_result as sweep_result
 from bankllm.datasets import Dataset, Split
 from bankllm.errors import NotMeasured, RunError, UsageError
 from bankllm.model.torch_classifier import IntentClassifier
 from bankllm.profiles import PROFILES, Profile, TrainingRun
 from bankllm.training.config import TrainConfig
-from bankllm.training.sweep import PlannedTraining, SweepResult, plan, sweep
+from bankllm.training.sweep import PlannedTraining, plan, sweep
+from bankllm.training.sweep_result import SweepResult
 from tests.support import ROOT
 from tests.support.server_client import until
 from tests.support.small_training import three_intents
@@ -66,13 +68,13 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     """Record the configuration of each training during the test."""
-    calls, original = [], sweep_module.train
+    calls, original = [], sweep_result.train
 
     def train(config: TrainConfig, *arguments: Any, **more: Any):
         calls.append(config)
         return original(config, *arguments, **more)
 
-    monkeypatch.setattr(sweep_module, "train", train)
+    monkeypatch.setattr(sweep_result, "train", train)
     return calls
 
 
