@@ -32,8 +32,9 @@ def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Matc
     items = pending.items or [ask_back(pending.decision.alternatives, earlier)]
     asking = [item for item in items if _asks(item)]
     later = [Facts(ONE_AT_A_TIME)] if asking[1:] else []
-    if asking[1:] and all(isinstance(item, ReadyCall) for item in asking[:2]):
-        pending.question = Question(asking[1].tool, NEXT, "", call=asking[1].arguments)
+    actions = [item for item in asking if isinstance(item, ReadyCall)]
+    if actions[1:] and asking[:2] == actions[:2]:
+        pending.question = Question(actions[1].tool, NEXT, "", call=actions[1].arguments)
         later = [Facts(AFTER_THIS)]
     if pending.withdrawn and not any(not isinstance(item, Facts) and item.tool in PLANS for item in asking):
         asks = "?" in pending.message
