@@ -233,8 +233,8 @@ def serve(
     responder: Annotated[
         str | None,
         typer.Option(
-            help="What words the replies: auto, template, model, transformers:MODEL, openai:URL#MODEL or your own.",
-            show_default="BANKLLM_RESPONDER, else auto",
+            help="What words the replies: template, model, transformers:MODEL, openai:URL#MODEL or your own.",
+            show_default="BANKLLM_RESPONDER, else template",
         ),
     ] = None,
     log_file: Annotated[Path | None, typer.Option(help="Also write the log to this file, e.g. logs/app.log.")] = None,

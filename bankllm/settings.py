@@ -101,9 +101,9 @@ class Settings(BaseSettings):
     workers; default: a process is started."""
     language_adapter: Path | None = None
     """Folder of the language model's LoRA adapter (`BANKLLM_LANGUAGE_ADAPTER`); default: the packaged adapter."""
-    responder: str = "auto"
-    """What generates the replies (`BANKLLM_RESPONDER`): `auto` (`model` if it is installed, else `template`),
-    `template`, `model`, `transformers:MODEL`, `openai:BASE-URL#MODEL`, or a registered scheme."""
+    responder: str = "template"
+    """What generates the replies (`BANKLLM_RESPONDER`): `template`, `model`, `transformers:MODEL`,
+    `openai:BASE-URL#MODEL`, or a registered scheme."""
     responder_timeout_s: float = Field(20, gt=0)
     """Timeout in seconds of one attempt to generate a complete reply (`BANKLLM_RESPONDER_TIMEOUT_S`)."""
     openai_api_key: SecretStr | None = Field(

@@ -30,7 +30,7 @@ def usable(settings: Settings) -> bool:
 def needs_engine(settings: Settings) -> bool:
     """Whether the model understands messages or words replies."""
     wanted = {settings.understanding, settings.responder}
-    return "model" in wanted or ("auto" in wanted and usable(settings))
+    return "model" in wanted or (settings.understanding == "auto" and usable(settings))
 
 
 def shared_engine(settings: Settings) -> EngineClient:

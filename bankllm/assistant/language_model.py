@@ -12,7 +12,7 @@ from bankllm.assistant.engine_client import CallersRequest
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_engine import cut_short, shared_engine, usable
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
-from bankllm.assistant.understanding.rules import MOVES
+from bankllm.assistant.understanding.rules import MOVES, routed
 from bankllm.errors import ModelError, UsageError
 from bankllm.model.generation import GenerationEngine, TextStream
 from bankllm.settings import Settings
@@ -51,6 +51,8 @@ def trusted(written: TextStream, messages: Sequence[str]) -> list[Call]:
         raise GenerationFailed("unreadable") from None
     if found.dropped or written.confidence < SURE or any(_is_old(call, messages[-1]) for call in found.calls):
         raise GenerationFailed("unsure")
+    if [call["tool"] for call in found.calls] == ["knowledge"] and routed("knowledge", messages[-1]) != "knowledge":
+        raise GenerationFailed("unsure")  # its words ask for the customer's own data
     return list(found.calls)
 
 

@@ -10,12 +10,11 @@ from bankllm.assistant.caller import Caller
 from bankllm.assistant.engine_client import CallersRequest
 from bankllm.assistant.facts import Facts, Request
 from bankllm.assistant.fallbacks import GenerationFailed
-from bankllm.assistant.language_engine import cut_short, shared_engine, usable
+from bankllm.assistant.language_engine import cut_short, shared_engine
 from bankllm.assistant.language_tasks import MAX_TOKENS, word_prompt
 from bankllm.assistant.wording.generating import MAX_NEW_TOKENS, GeneratingResponder
 from bankllm.assistant.wording.prompts import Messages, Prompt
-from bankllm.assistant.wording.responder import RESPONDERS, Responder
-from bankllm.assistant.wording.responders.template import TemplateResponder
+from bankllm.assistant.wording.responder import RESPONDERS
 from bankllm.errors import ModelError, UsageError
 from bankllm.model.generation import GenerationEngine, load
 from bankllm.settings import Settings
@@ -53,12 +52,6 @@ def make_model(rest: str, settings: Settings) -> GeneratingResponder:
         raise UsageError("The responder `model` has no address. Write only `model`, and set BANKLLM_LANGUAGE_ADAPTER.")
     model = LocalModel(shared_engine(settings), MAX_TOKENS)
     return GeneratingResponder(model, settings.responder_timeout_s, prompt)
-
-
-@RESPONDERS.register("auto")
-def make_auto(rest: str, settings: Settings) -> Responder:
-    """The assistant's own language model if it is installed, else the template."""
-    return make_model(rest, settings) if usable(settings) else TemplateResponder()
 
 
 @RESPONDERS.register("transformers")
