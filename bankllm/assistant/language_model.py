@@ -13,6 +13,7 @@ from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_engine import cut_short, shared_engine, usable
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
 from bankllm.assistant.understanding.rules import MOVES, routed
+from bankllm.assistant.understanding.slots import P
 from bankllm.errors import ModelError, UsageError
 from bankllm.model.generation import GenerationEngine, TextStream
 from bankllm.settings import Settings
@@ -51,9 +52,16 @@ def trusted(written: TextStream, messages: Sequence[str]) -> list[Call]:
         raise GenerationFailed("unreadable") from None
     if found.dropped or written.confidence < SURE or any(_is_old(call, messages[-1]) for call in found.calls):
         raise GenerationFailed("unsure")
-    if [call["tool"] for call in found.calls] == ["knowledge"] and routed("knowledge", messages[-1]) != "knowledge":
-        raise GenerationFailed("unsure")  # its words ask for the customer's own data
+    if any(_contradicts(call, messages[-1], alone=len(found.calls) == 1) for call in found.calls):
+        raise GenerationFailed("unsure")
     return list(found.calls)
+
+
+def _contradicts(call: Call, message: str, *, alone: bool) -> bool:
+    """Whether words of the message ask for another tool than the only call, or for money out instead of money in."""
+    if alone and call["tool"] in ("balance", "knowledge") and routed(call["tool"], message) != call["tool"]:
+        return True
+    return call.get("direction") == "in" and bool(P["outgoing"].search(message)) and not P["income"].search(message)
 
 
 def _is_old(call: Call, message: str) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from bankllm.errors import UsageError
 from bankllm.evidence.statistics.samples import percentile
 from bankllm.evidence.statistics.statistic import Estimate, Rows
-from bankllm.loadtest.replies import Question
+from bankllm.loadtest.reply_outcomes import LedgerQuestion
 from bankllm.util.processes import is_loopback
 from bankllm.util.registry import Registry
 
@@ -104,7 +104,7 @@ class Call(NamedTuple):
     kind: RequestKind
     body: Mapping[str, str] = {}
     """The JSON body; empty for a health check."""
-    question: Question | None = None
+    question: LedgerQuestion | None = None
     """The question in the body, if its answer is known."""
 
 
@@ -139,7 +139,7 @@ class Load:
     customers: Sequence[str]
     kind: Mix | None = None
     """Which requests are sent; None for the default of the driver."""
-    questions: Sequence[Question] = ()
+    questions: Sequence[LedgerQuestion] = ()
     """Questions with a known answer. If there are any, they are `QUESTION_SHARE` of the chats."""
     users: int = 100
     """Closed loop: concurrent users."""

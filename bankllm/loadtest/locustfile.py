@@ -21,7 +21,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from bankllm.loadtest.load import PATHS, Call, RequestRow, row
-from bankllm.loadtest.replies import Question, reply_columns
+from bankllm.loadtest.reply_outcomes import LedgerQuestion, reply_columns
 
 ANY = {"message": "What is my account balance?", "customer_id": "CUST001"}
 PLAN: dict[str, Any] = {"warm_up": 0, "wait_s": [1, 3], "timeout_s": 30, "seed": 0, "result": None}
@@ -44,7 +44,7 @@ class Recorder:
     def claim(self, opening: bool) -> tuple[Call, str]:
         """Claim the next planned request, and return it with its phase. Stops this user if all are claimed."""
         for number, (kind, body, question) in self.calls:
-            call = Call(kind, body, Question(*question) if question else None)
+            call = Call(kind, body, LedgerQuestion(*question) if question else None)
             return call, "warm_up" if number < PLAN["warm_up"] else "opening" if opening else "steady"
         raise StopUser
 

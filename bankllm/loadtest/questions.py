@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bankllm.assistant.bank.ledger import format_money
-from bankllm.loadtest.replies import Question
+from bankllm.loadtest.reply_outcomes import LedgerQuestion
 from bankllm.loadtest.runner import call_server
 
 MONTHS = 3
@@ -21,17 +21,17 @@ LISTED = 5
 Row = Mapping[str, Any]
 
 
-def questions_of(url: str, customers: Sequence[str], tokens: Mapping[str, str] | None = None) -> list[Question]:
+def questions_of(url: str, customers: Sequence[str], tokens: Mapping[str, str] | None = None) -> list[LedgerQuestion]:
     """Return questions about sums, lists, the largest payment and balances, in a fixed order.
 
     `tokens` is customer id → bearer token. Raises `ServerError` if the server does not return the rows.
     """
-    found: list[Question] = []
+    found: list[LedgerQuestion] = []
     for customer in customers:
         addresses = (f"{url}/api/v1/customers/{customer}/{what}" for what in ("transactions", "accounts"))
         rows, accounts = (call_server("GET", each, (tokens or {}).get(customer)).json() for each in addresses)
         for text, required, allowed in [*_about_payments(rows), *_about_balances(accounts)]:
-            found.append(Question(customer, text, required, allowed))
+            found.append(LedgerQuestion(customer, text, required, allowed))
     return found
 
 
@@ -46,7 +46,9 @@ def _about_payments(rows: Sequence[Row]) -> Iterator[tuple[str, list[str], list[
                 chosen = [row for row in mine if row[column] == value]
                 yield (words.format(value, name), *_sums(chosen))
                 if column == "counterparty" and len(chosen) <= LISTED:
-                    yield (f"Show my payments to {value} in {name}.", *_amounts(chosen))
+                    paid_each, other = _amounts(chosen)
+                    sums, parts = _sums(chosen)
+                    yield (f"Show my payments to {value} in {name}.", paid_each, [*other, *sums, *parts])
         largest = max((row for row in mine if not _refund(row)), key=lambda row: -row["amount_minor"])
         yield (f"What was my largest payment in {name}?", *_amounts([largest]))
 

@@ -8,7 +8,7 @@ import pytest
 
 from bankllm.errors import UsageError
 from bankllm.loadtest.load import COLUMNS, LOAD_DRIVERS, Load, piece_rows, row
-from bankllm.loadtest.replies import Question
+from bankllm.loadtest.reply_outcomes import LedgerQuestion
 from tests.support.queue_model import result
 
 LOAD: dict[str, Any] = {"url": "http://127.0.0.1:9", "driver": "ab", "messages": ["hi"], "customers": ["CUST001"]}
@@ -80,7 +80,7 @@ def test_a_load_sends_the_default_mix_of_its_driver() -> None:
 
 
 def test_most_chats_are_questions_of_their_customer() -> None:
-    questions = [Question(customer, f"total of {customer}", ["£5.00"]) for customer in ("CUST007", "CUST008")]
+    questions = [LedgerQuestion(customer, f"total of {customer}", ["£5.00"]) for customer in ("CUST007", "CUST008")]
     load = Load(**LOAD | {"driver": "open-loop", "rate": 1, "kind": "stream", "questions": questions})
     calls = list(islice(load.calls(), 1000))
     assert {call.kind for call in calls} == {"stream"}

@@ -8,7 +8,7 @@ import pytest
 
 from bankllm.errors import ServerError
 from bankllm.loadtest.questions import questions_of
-from bankllm.loadtest.replies import Question
+from bankllm.loadtest.reply_outcomes import LedgerQuestion
 from bankllm.loadtest.server_process import ServerProcess
 from tests.support.live_server import bank
 from tests.support.loadtest_app import REPLY
@@ -20,7 +20,10 @@ def test_right_answers_are_computed_from_the_complete_months_of_the_ledger(serve
     assert found == {
         "How much did I spend on groceries in October 2026?": spent,
         "total at Tesco in October 2026": spent,
-        "Show my payments to Tesco in October 2026.": ({"£12.50", "£10.00"}, {"£2.50", "€14.00"}),
+        "Show my payments to Tesco in October 2026.": (
+            {"£12.50", "£10.00"},
+            {"£2.50", "€14.00", "£20.00", "£22.50", "£0.00"},
+        ),
         "What was my largest payment in October 2026?": ({"£900.00"}, set()),
         "What is the balance of my current account?": ({"£1,204.50"}, {"£1,700.00", "£4.50", "£500.00"}),
     }
@@ -45,7 +48,7 @@ def test_a_server_without_the_rows_is_an_error(server: ServerProcess) -> None:
     ],
 )
 def test_a_reply_is_right_if_it_states_the_amounts_and_no_other(change: dict[str, Any], outcome: str) -> None:
-    question = Question("CUST001", "total at Tesco in October 2026", ["£1,020.00"], ["£1,022.50", "£2.50"])
+    question = LedgerQuestion("CUST001", "total at Tesco in October 2026", ["£1,020.00"], ["£1,022.50", "£2.50"])
     assert question.outcome(REPLY | change) == outcome
 
 

@@ -2,10 +2,12 @@
 
 import re
 import shutil
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from bankllm.assistant.engine import ChatEngine
 from bankllm.settings import Settings
 from tests.support.live_server import served
 
@@ -15,6 +17,12 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
 ]
+
+
+@pytest.fixture
+def engine(tmp_path):
+    with closing(ChatEngine.load(Settings(store=tmp_path / "store.sqlite"))) as made:
+        yield made
 
 
 @pytest.fixture
@@ -49,7 +57,7 @@ def test_conversation_by_keyboard_on_a_small_dark_screen(page):
     page.keyboard.press("Enter")
     answer = page.locator(".assistant").last
     expect(answer).to_contain_text("£4,907.60")
-    expect(answer).to_contain_text("account balance, 90 % confidence")
+    expect(answer).to_contain_text(re.compile(r"account balance, \d\d % confidence"))
     expect(answer).to_contain_text("ledger:ACC00101")
     expect(answer).to_contain_text("ms (queue")
     page.keyboard.type("and my card?")

@@ -29,7 +29,7 @@ from bankllm.loadtest.load import (
     piece_rows,
     row,
 )
-from bankllm.loadtest.replies import StreamedReply, reply_columns
+from bankllm.loadtest.reply_outcomes import StreamedReply, reply_columns
 
 HEAD_START_S = 0.05
 """Seconds between the start of the event loop and the first due time."""

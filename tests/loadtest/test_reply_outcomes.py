@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bankllm.loadtest.replies import Question, StreamedReply, carries_content, reply_columns
+from bankllm.loadtest.reply_outcomes import LedgerQuestion, StreamedReply, carries_content, reply_columns
 from tests.support.loadtest_app import REPLY
 
 
@@ -63,7 +63,7 @@ def test_a_complete_word_that_is_no_filler_carries_content(text: str, carries: b
 
 
 def test_the_columns_of_a_reply() -> None:
-    question = Question("CUST001", "total at Tesco", ["£5.00"])
+    question = LedgerQuestion("CUST001", "total at Tesco", ["£5.00"])
     assert reply_columns(question, REPLY | {"reply": "£5.00"}) == {
         "asked": "question",
         "answer": "right",

@@ -22,7 +22,7 @@ _MONEY = re.compile(rf"[{''.join(SYMBOLS.values())}]\d[\d,]*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
-class Question:
+class LedgerQuestion:
     customer_id: str
     text: str
     required: Sequence[str]
@@ -81,7 +81,7 @@ def carries_content(text: str) -> bool:
     return any(word.strip(PUNCTUATION) not in FILLER for word in complete if word.strip(PUNCTUATION))
 
 
-def reply_columns(question: Question | None, reply: Mapping[str, Any] | None) -> dict[str, str]:
+def reply_columns(question: LedgerQuestion | None, reply: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the columns of a chat's row that are read from the reply of `/api/v1/chat`, if there is one."""
     asked = {"asked": "question" if question else "text", "answer": "none" if question else ""}
     if reply is None or "responder" not in reply:
