@@ -22,7 +22,7 @@ from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.bank.tools import MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.care.complaints import complaint_reply
 from bankllm.assistant.care.languages import language_reply
-from bankllm.assistant.care.replies import CareReply, care_reply
+from bankllm.assistant.care.replies import OFFER, CareReply, care_reply
 from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.fallbacks import GenerationFailed
@@ -99,7 +99,8 @@ class Understanding:
         """
         (encoded,) = encode([pending.message])
         pending.decision = decide(encoded.probabilities, self._artifact)
-        if cared := self._care(pending.message, encoded.vector):
+        cared = self._care(pending.message, encoded.vector)
+        if cared and (cared.sure or not self.articles.is_topic(pending.decision, encoded.vector)):
             pending.decision, pending.kept = Decision(cared.intent), False
             self._withdraw(pending)
             if cared.holds_payments and self._desk:
@@ -109,7 +110,7 @@ class Understanding:
             pending.withdrawn = pending.withdrawn or self._withdraw(pending)  # a second try finds nothing that waits
         if (waited := pending.withdrawn) and (changed := changed_order(waited.tool, waited.arguments, pending.message)):
             return [changed]
-        items = self._understood(pending, encode)
+        items = [*self._understood(pending, encode), *([Facts(OFFER)] if cared else [])]
         if pending.withdrawn and only_asks(pending.withdrawn, pending.message, items):
             withdrawn, pending.withdrawn = pending.withdrawn, None
             return answer_and_ask(withdrawn, pending.message, items)

@@ -13,6 +13,7 @@ import torch
 from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.ledger import TransactionQuery, UnknownCustomer, format_money, open_bank
 from bankllm.assistant.bank.statement import line
+from bankllm.assistant.care.replies import OFFER
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.language_model import LanguageUnderstanding
 from bankllm.assistant.runtime import DEFAULT_ADAPTER
@@ -370,3 +371,12 @@ def test_a_correction_says_what_it_withdraws_although_it_needs_two_passes(engine
         [reply] = engine.finish_together([pending])
     assert isinstance(reply, ChatReply)
     assert "I have not done this: Transfer £50.00" in reply.reply
+
+
+def test_a_known_problem_that_may_be_distress_is_answered_with_the_offer_of_a_person(engine: ChatEngine) -> None:
+    reply = engine.chat("a stranger has my card number and is buying things", "CUST001")
+    assert OFFER in reply.reply
+    assert reply.question is not None
+    assert reply.question.tool == "report_card"
+    assert engine.actions is not None
+    assert not engine.actions.holds_payments("CUST001")

@@ -22,8 +22,10 @@ LABELS = ("ordinary", *KINDS)
 THRESHOLD = 0.44
 """Probability of any distress from which a message gets the fixed reply: about 2 % of ordinary messages full of
 look-alikes reach it."""
-POSSIBLE = 0.1
-"""Probability from which the ordinary reply ends with the offer of a person."""
+SURE = 0.8
+"""Probability from which the fixed reply also goes before a problem that the intent classifier recognises. Below it,
+the problem is answered, with the offer of a person: 0.8 % instead of 1.9 % of Banking77's messages get the fixed reply,
+and 2 of 171 messages of distress that are found get only the offer."""
 BUCKETS = 8192
 """Hash buckets for words and pairs of words."""
 _NUMBER = re.compile(r"[£€$]?\d[\d.,]*k?")

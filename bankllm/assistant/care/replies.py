@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bankllm.assistant.care.detection import POSSIBLE, THRESHOLD, detect, texts
+from bankllm.assistant.care.detection import SURE, detect, texts
 from bankllm.settings import Distress
 
 OFFER = "If something weighs on you, or you do not feel safe, say “person”: somebody in our team will listen."
@@ -21,7 +21,9 @@ class CareReply:
     intent: str = "human_agent"
     """What the reply and the metrics show: a person takes over. They never show the kind of distress."""
     holds_payments: bool = False
-    """Whether the customer may be about to pay a criminal."""
+    """Whether the customer surely may be about to pay a criminal."""
+    sure: bool = True
+    """If not, a message that is about a known problem gets the answer to it, and `OFFER`."""
 
 
 def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, str] | None = None) -> CareReply | None:
@@ -30,16 +32,12 @@ def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, st
     `vector` is the message's embedding of MiniLM, (384,). `helplines` is the setting: kind of distress → name and
     number, for the sentence about whom the customer can call. Raises `ModelError` for another embedding.
     """
-    kind, _ = detect(message, vector)
+    kind, probability = detect(message, vector)
     if kind is None:
         return None
     reply = texts()[kind]
     helpline = (helplines or {}).get(kind)
     parts = [reply["text"], *([reply["helpline"].format(helpline=helpline)] if helpline else []), reply["person"]]
     sources = tuple(f"knowledge:{article}" for article in reply["articles"])
-    return CareReply(" ".join(parts), sources, holds_payments=reply.get("holds_payments", False))
-
-
-def care_offer(message: str, vector: np.ndarray) -> str:
-    """Return the sentence that ends the ordinary reply to a message of possible distress; otherwise an empty text."""
-    return OFFER if POSSIBLE <= detect(message, vector)[1] < THRESHOLD else ""
+    sure = probability >= SURE
+    return CareReply(" ".join(parts), sources, holds_payments=sure and reply.get("holds_payments", False), sure=sure)
