@@ -131,9 +131,6 @@ def main() -> None:
     messages = read("care_messages.jsonl") + read("ordinary_messages.jsonl")
     found = detected(messages, embedder)
     report("written without sight of the training data", [(kind, one) for kind, one, _ in found])
-    offered = [(kind, share) for kind, one, share in found if one is None and share >= detection.POSSIBLE]
-    show("only the offer of a person", sum(kind != "ordinary" for kind, _ in offered), len(read("care_messages.jsonl")))
-    show("offer to ordinary ones", sum(kind == "ordinary" for kind, _ in offered), len(read("ordinary_messages.jsonl")))
     tests = detected(other_ordinary("test"), embedder)
     show("Teller77 and TellerChat", sum(one is not None for _, one, _ in tests), len(tests))
     languages([*messages, *other_ordinary("test"), *read(TRAIN.name), *other_ordinary("train")])
