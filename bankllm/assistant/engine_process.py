@@ -36,7 +36,7 @@ WEIGHTS = "Q8_0"
 """A third of the memory of 16 bits. Of 96 texts for TellerChat's test set 40 are exactly right, with 16 bits 39; 61 of
 64 texts that understand a message are the same, and 24 of 32 that word a reply."""
 NEEDED_BYTES = 900 * 2**20
-"""Memory with which the engine is started: the model takes 1.3 GB, and its cache of keys and values the rest."""
+"""Free memory without which the engine is not started; it has 737 MiB after some use."""
 RETRY_S, LONGEST_RETRY_S = 0.5, 60.0
 """Pause before a restart. It doubles each time that the engine ends within `LONGEST_RETRY_S` of its start."""
 NICENESS = 5

@@ -24,7 +24,7 @@ class Busy(Exception):
 class Turn:
     task: Task
     customer_id: str
-    """Whose requests are answered one after the other; empty for nobody's."""
+    """Whose requests are answered one after the other; empty for an unknown customer's."""
     deadline: float
     """A time of `time.monotonic`, which is the same in all processes."""
     arrived: float = field(default_factory=time.monotonic)

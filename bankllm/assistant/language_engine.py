@@ -27,10 +27,14 @@ def usable(settings: Settings) -> bool:
     return installed and adapter(settings).exists()
 
 
+def understands(settings: Settings) -> bool:
+    """Whether the model understands messages."""
+    return settings.understanding == "model" or (settings.understanding == "auto" and usable(settings))
+
+
 def needs_engine(settings: Settings) -> bool:
     """Whether the model understands messages or words replies."""
-    wanted = {settings.understanding, settings.responder}
-    return "model" in wanted or (settings.understanding == "auto" and usable(settings))
+    return understands(settings) or settings.responder == "model"
 
 
 def shared_engine(settings: Settings) -> EngineClient:

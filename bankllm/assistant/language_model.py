@@ -10,7 +10,7 @@ from bankllm.assistant.bank.tools import Call, call_schemas, copied_arguments, p
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.engine_client import CallersRequest
 from bankllm.assistant.fallbacks import GenerationFailed
-from bankllm.assistant.language_engine import cut_short, shared_engine, usable
+from bankllm.assistant.language_engine import cut_short, shared_engine, understands
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
 from bankllm.assistant.understanding.rules import MOVES, routed
 from bankllm.assistant.understanding.slots import P
@@ -82,6 +82,4 @@ def needs_model(calls: Sequence[Call], probability: float, message: str) -> bool
 
 def language_understanding(settings: Settings) -> LanguageUnderstanding | None:
     """Return what the setting `understanding` asks for; None stands for rules. Raises `ModelError` without a model."""
-    if settings.understanding == "rules" or (settings.understanding == "auto" and not usable(settings)):
-        return None
-    return LanguageUnderstanding(shared_engine(settings))
+    return LanguageUnderstanding(shared_engine(settings)) if understands(settings) else None

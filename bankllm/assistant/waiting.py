@@ -16,11 +16,11 @@ from bankllm.assistant.followups import asks, stands_alone
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.readers import CustomerView, by_label
 from bankllm.assistant.understanding.resolve import answered
+from bankllm.assistant.understanding.slots import P as SLOTS
 from bankllm.vectors.namespaces import Message
 
 Item = ReadyCall | Question | Facts
 P = patterns("waiting")
-STOLEN = patterns("patterns")["stolen"]
 PROTECTS = frozenset(("freeze_card", "report_card"))
 """Tools whose action is proposed again after any message without another wish: a stolen card must not stay active."""
 UNANSWERED = Facts("This is exactly what I would do. I have no other answer to what you wrote.")
@@ -39,8 +39,8 @@ def answer_and_ask(waited: Proposal, message: str, items: Sequence[Item]) -> lis
     A look-up that names nothing and an article are no answers to a question about the action ("is it from savings?").
     """
     whole = stands_alone(message)
-    told = [item for item in items if isinstance(item, Facts) or _is_told(item, whole)]
-    return [*(told or [UNANSWERED]), ReadyCall(waited.tool, waited.arguments)]
+    answers = [item for item in items if isinstance(item, Facts) or _is_answer(item, whole)]
+    return [*(answers or [UNANSWERED]), ReadyCall(waited.tool, waited.arguments)]
 
 
 def asks_if_done(message: str) -> bool:
@@ -68,7 +68,7 @@ def corrected(
     calls: Sequence[Call], waited: Proposal, message: str, view: Callable[[], CustomerView], today: date
 ) -> Sequence[Call]:
     """Return a call that names only what changes, with the other details of the action that waited."""
-    if waited.tool == "freeze_card" and STOLEN.search(message):
+    if waited.tool == "freeze_card" and SLOTS["stolen"].search(message):
         last4 = next((card.last4 for card in view().cards if card.card_id == waited.arguments["card_id"]), "")
         return [{"tool": "report_card", "kind": "stolen", "card": last4}]
     if waited.tool != "transfer" or [call["tool"] for call in calls] != ["transfer"]:
@@ -93,7 +93,7 @@ def _is_another_wish(item: Item) -> bool:
     return isinstance(item, Question) or (isinstance(item, ReadyCall) and item.tool in (*PLANS, "human_agent"))
 
 
-def _is_told(item: Item, whole: bool) -> bool:
+def _is_answer(item: Item, whole: bool) -> bool:
     if not isinstance(item, ReadyCall) or item.tool == "small_talk":
         return False
     named = whole if item.tool == "knowledge" else whole or item.arguments

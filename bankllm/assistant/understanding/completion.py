@@ -10,9 +10,8 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.understanding import patterns
 from bankllm.assistant.understanding.names import plain
 from bankllm.assistant.understanding.readers import CustomerView, accounts_named, by_label
-from bankllm.assistant.understanding.slots import Slots
+from bankllm.assistant.understanding.slots import P, Slots
 
-P = patterns("patterns")
 COMPLETED = frozenset(("balance", "spending", "transactions"))
 """Tools whose calls are completed."""
 ACCOUNT = re.compile(rf"\b(?:{patterns('arguments')['account'].pattern})(?!\w)", re.IGNORECASE)

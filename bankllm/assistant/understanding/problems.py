@@ -51,9 +51,7 @@ def on_topic(items: Sequence[ReadyCall | Question], topic: str, message: str) ->
         return [item for item in items if isinstance(item, Question) or not item.unread]
     kept = [item for item in items if _fits(item, topic, message)]
     acts = any(item.tool not in LOOK_UPS for item in kept)
-    rows_only = any(topic.startswith(BESIDE.get(item.tool, ("?",))) for item in kept) and not WORDS["wrong"].search(
-        message
-    )
+    rows_only = any(_is_beside(item, topic) for item in kept) and not WORDS["wrong"].search(message)
     if acts or rows_only or (kept and WORDS["shows"].match(message)):
         return list(items)
     return [*kept, ReadyCall("knowledge", {"article": topic})]
@@ -71,4 +69,8 @@ def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:
         words = WORDS.get(item.tool)
         return topic in ACTS.get(item.tool, (topic,)) and (words is None or bool(words.search(message)))
     named = isinstance(item, ReadyCall) and not item.unread and item.arguments.keys() - UNNAMED
-    return bool(named or WORDS["shows"].match(message) or topic.startswith(BESIDE.get(item.tool, ("?",))))
+    return bool(named or WORDS["shows"].match(message) or _is_beside(item, topic))
+
+
+def _is_beside(item: ReadyCall | Question, topic: str) -> bool:
+    return topic.startswith(BESIDE.get(item.tool, ()))
