@@ -80,7 +80,9 @@ def test_hanging_model_server_does_not_block_other_requests(tmp_path: Path) -> N
             assert client.get("/health/metrics").status_code == 200
             assert not any(chat.done() for chat in hanging)
             assert others == ["busy"] * 3
-            assert {chat.result()["fallback"] for chat in hanging} == {"time-out"}
+            ends = [chat.result()["fallback"] for chat in hanging]
+            # The circuit breaker may open before the last of the chats gives up.
+            assert set(ends) <= {"time-out", "resting"} and ends.count("time-out") >= FAILURES
         assert len(model.requests) < MAX_CONCURRENCY + FAILURES  # then the circuit breaker opens
         assert client.chat()["fallback"] == "resting"
         model.stalls_after = None
