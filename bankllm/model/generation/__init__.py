@@ -17,7 +17,7 @@ from bankllm.settings import Settings, get_settings
 __all__ = ["PACKAGED", "GenerationEngine", "GenerationRequest", "TextStream", "load"]
 
 PACKAGED = Path(__file__).parents[2] / "data" / "language"
-"""The adapter of `smollm2` that bankllm carries: TellerChat, rank 8."""
+"""The adapter of `smollm2` that bankllm carries, trained on TellerChat."""
 
 
 def load(

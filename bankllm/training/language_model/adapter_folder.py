@@ -14,12 +14,13 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 
-from bankllm.errors import RunError
+from bankllm.errors import ModelError, RunError, UsageError
 from bankllm.evidence.format import format_interval
 from bankllm.evidence.raw_files import read_table
 from bankllm.evidence.records import Raw, Record, measure, write_records, write_rows
 from bankllm.model.artifact import TRAINING_FILE
 from bankllm.model.base_models import BaseModel
+from bankllm.model.generation import check_base
 from bankllm.training.artifact_records import host
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.task_scores import ROUTED, UNDERSTAND, WORD, Metrics, by_phenomenon
@@ -67,15 +68,31 @@ MIN_EXAMPLES = 30
 
 
 def made_from(config: LanguageModelConfig, examples: Sequence[Example], source: str, base: BaseModel) -> dict[str, Any]:
-    """What identifies a training: settings, base model, and number and sha256 of the examples in their order."""
+    """What identifies a training: settings, base model, number and sha256 of the examples in their order, and start."""
     lines = "".join(f"{example.model_dump_json()}\n" for example in examples)
-    return {
+    made = {
         "dataset": source,
         "train_rows": len(examples),
         "rows_sha256": hashlib.sha256(lines.encode()).hexdigest(),
         **base.conditions(),
         "config": config.published,
     }
+    if config.start is not None:
+        check_base(config.start, base)
+        try:
+            earlier = json.loads((config.start / TRAINING_FILE).read_bytes())
+            rank, weights = earlier["config"]["rank"], sha256_file(config.start / WEIGHTS)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise ModelError(
+                f"The adapter {config.start} cannot be continued ({type(error).__name__}: {error}). Expected a folder "
+                "that `bankllm train --data` wrote."
+            ) from error
+        if rank != config.rank:
+            raise UsageError(f"The adapter {config.start} has rank {rank}, got rank {config.rank}. Use --rank {rank}.")
+        made["start"] = {"weights_sha256": weights} | {
+            key: earlier[key] for key in ("dataset", "train_rows", "rows_sha256", "config", "start") if key in earlier
+        }
+    return made
 
 
 def write(

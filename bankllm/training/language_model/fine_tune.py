@@ -35,7 +35,7 @@ from bankllm.training.train import count_weights
 
 with quiet_loading():
     from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import (
         AutoModelForCausalLM,
         PrinterCallback,
@@ -107,8 +107,8 @@ def fine_tune(
       examples resumes from it. Delete the folder after the result has been saved.
 
     Raises `DataError` if no example can be used or one is invalid, `UsageError` if the checkpoint belongs to another
-    training, `NotMeasured` if QLoRA cannot run on this machine, `ModelError` if the base model cannot be used or the
-    training diverges, and `RunError` if a file cannot be written.
+    training or the adapter to continue has another rank, `NotMeasured` if QLoRA cannot run on this machine,
+    `ModelError` if a model cannot be used or the training diverges, and `RunError` if a file cannot be written.
     """
     device, method = base_models.device(), METHODS.get(config.method)
     check_examples(examples, source)
@@ -174,9 +174,15 @@ def fine_tune(
 
 
 def adapted(config: LanguageModelConfig, base: base_models.BaseModel, device: str) -> Any:
-    """The base model with new LoRA matrices beside all linear layers except the output layer, on `device`."""
+    """The base model on `device` with LoRA matrices beside all linear layers except the output layer.
+
+    The matrices are new, or those of the adapter that the training continues.
+    """
     body = load_body(base, quantised=METHODS.get(config.method).quantised, device=device, kind=AutoModelForCausalLM)
     torch.manual_seed(config.seed)
+    if config.start is not None:
+        with quiet_loading():
+            return PeftModel.from_pretrained(body, str(config.start), is_trainable=True)
     lora = LoraConfig(task_type="CAUSAL_LM", r=config.rank, lora_alpha=config.scale, target_modules="all-linear")
     with quiet_loading():
         return get_peft_model(body, lora)

@@ -1,5 +1,6 @@
 """The settings of a language model's fine-tuning: `LanguageModelConfig(rank=8)`."""
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
@@ -17,6 +18,8 @@ class LanguageModelConfig(BaseModel):
     """`qlora` loads the base model in 4 bits."""
     base_model: str = "smollm2"
     """A causal language model, as `base_models.resolve` accepts it."""
+    start: Path | None = None
+    """Folder of an adapter of the same rank that the training continues; None: a new adapter."""
     rank: int = Field(8, ge=1, le=256)
     """Rank r of the LoRA matrices beside every linear layer except the output layer."""
     alpha: int | None = Field(None, gt=0)
@@ -39,8 +42,9 @@ class LanguageModelConfig(BaseModel):
 
     @property
     def published(self) -> dict[str, Any]:
-        """The settings with the published name of the base model, never a local path."""
-        return {**self.model_dump(mode="json"), "base_model": base_models.resolve(self.base_model).name}
+        """The settings with the published name of the base model and without the folder `start`: no local path."""
+        name = base_models.resolve(self.base_model).name
+        return {**self.model_dump(mode="json", exclude={"start"}), "base_model": name}
 
     @model_validator(mode="wrap")
     @classmethod

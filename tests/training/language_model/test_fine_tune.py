@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from bankllm.datasets.tellerchat import Understand, Word
-from bankllm.errors import DataError, RunError, UsageError
+from bankllm.errors import DataError, ModelError, RunError, UsageError
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import verify
 from bankllm.training.language_model import fine_tune as module
@@ -66,6 +66,24 @@ def test_an_interrupted_training_resumes_and_ends_with_the_same_weights(config, 
 
     with pytest.raises(UsageError, match=r"another training \(rank: stored 2, requested 3\)"):
         fine_tune(config.model_copy(update={"rank": 3}), examples, progress=False, checkpoint=folder)
+
+
+def test_a_training_continues_an_adapter_and_says_so(config, examples, tmp_path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    fine_tune(config, examples, first, progress=False)
+    more = config.model_copy(update={"start": first, "max_steps": 1, "learning_rate": 1e-9})
+    fine_tune(more, examples[:2], second, progress=False)
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (first, second))
+    assert all(torch.allclose(before[name].float(), after[name].float(), atol=1e-4) for name in before)
+    start = json.loads((second / "training.json").read_text())["start"]
+    assert (start["train_rows"], start["config"]["epochs"]) == (len(examples), 4)
+    assert start["weights_sha256"] in (second / "README.md").read_text()
+    assert str(first) not in (second / "training.json").read_text()
+
+    with pytest.raises(UsageError, match=r"has rank 2, got rank 3\. Use --rank 2"):
+        fine_tune(more.model_copy(update={"rank": 3}), examples, progress=False)
+    with pytest.raises(ModelError, match="cannot be continued"):
+        fine_tune(more.model_copy(update={"start": tmp_path}), examples, progress=False)
 
 
 def test_a_checkpoint_folder_with_other_files_is_refused(config, examples, tmp_path) -> None:
