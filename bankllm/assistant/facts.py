@@ -80,7 +80,7 @@ class Facts:
 Tool = Callable[[Request, Bank], Facts]
 """Returns facts of the request's customer only, and raises what the bank raises. Called from several threads."""
 TOOLS: Registry[Tool] = Registry("tool", "bankllm.tools", "bankllm.assistant.tools")
-"""Tool by its name in `bank/tools.py`. A tool with the name of an intent answers that intent."""
+"""Tool by its name in `data/tools.toml`. A tool with the name of an intent answers that intent."""
 INTENT_TOOLS = {
     "account_balance": "balance",
     "goodbye": "small_talk",

@@ -22,14 +22,6 @@ from bankllm.vectors.sqlite.clock import Clock
 LIFETIME_S = 24 * 3600
 LISTED = 20
 """The latest entries of each list that a summary keeps."""
-SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS handovers (
-        handover_id TEXT PRIMARY KEY,
-        expires_at REAL NOT NULL,
-        summary TEXT NOT NULL
-    )""",
-    *audit.SCHEMA,
-)
 
 
 class UnknownHandOver(BankLLMError):
@@ -61,12 +53,8 @@ class HandOverDesk:
     """
 
     def __init__(self, bank: SQLiteBank, settings: Settings) -> None:
-        """Create the tables of `SCHEMA` if they are missing. Raises `UsageError` as `audit.audit_key` does."""
-        self._bank, self._clock = bank, Clock()
-        with bank.writing() as db:
-            for statement in SCHEMA:
-                db.execute(statement)
-            self._key = audit.audit_key(settings, db)
+        """Raises `UsageError` as `audit.audit_key` does."""
+        self._bank, self._clock, self._key = bank, Clock(), audit.prepare(bank, settings)
 
     def offer(
         self,

@@ -1,7 +1,7 @@
 """The audit log: what was proposed, confirmed, cancelled and booked, as a chain of entries that is only appended to.
 
-It is a table of the ledger's file, and an entry is written in the transaction of the change that it records. Triggers
-refuse to change or delete an entry; the chain (`bankllm.util.hash_chain`, HMAC) shows it where someone got around them.
+It is a table of the ledger's file (`data/actions.sql`), and an entry is written in the transaction of the change that it
+records. Triggers refuse to change or delete an entry; the chain (`bankllm.util.hash_chain`, HMAC) shows it where someone got around them.
 An entry holds ids and digests, but no text of a message and no amount. After each commit the chain's last entry goes to
 the server's log, so that `bankllm audit --log` notices removed entries.
 """
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
+from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, run_script
 from bankllm.errors import LedgerError, UsageError
 from bankllm.settings import Settings
 from bankllm.util.hash_chain import Link, chained, link_of, parse, verify
@@ -26,20 +26,6 @@ logger = logging.getLogger(__name__)
 
 MIN_KEY_BYTES = 32
 _MAKE = "Create one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY, hash TEXT NOT NULL, entry TEXT NOT NULL)",
-    """CREATE TRIGGER IF NOT EXISTS audit_keeps BEFORE UPDATE ON audit BEGIN
-        SELECT RAISE(ABORT, 'the audit log is append-only');
-    END""",
-    """CREATE TRIGGER IF NOT EXISTS audit_keeps_all BEFORE DELETE ON audit BEGIN
-        SELECT RAISE(ABORT, 'the audit log is append-only');
-    END""",
-    # Also for INSERT OR REPLACE, which deletes a row without the trigger above.
-    """CREATE TRIGGER IF NOT EXISTS audit_appends BEFORE INSERT ON audit
-        WHEN NEW.number <> (SELECT COALESCE(MAX(number), 0) + 1 FROM audit) BEGIN
-        SELECT RAISE(ABORT, 'the audit log is append-only');
-    END""",
-)
 LETTERS, DIGITS = str.maketrans("0123456789", "ghijklmnop"), str.maketrans("ghijklmnop", "0123456789")
 """Between the digits of a hash and letters, so that nothing masks a part of it as an account number."""
 _HEAD = re.compile(r"audit head ([0-9]+) ([a-p]{64})\b")
@@ -49,6 +35,13 @@ def file_of(db: sqlite3.Connection) -> Path | None:
     """The file of a connection; None for a database in memory."""
     file = Path(db.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0])
     return file if file.is_absolute() else None  # a deserialised database has a relative name
+
+
+def prepare(bank: SQLiteBank, settings: Settings) -> bytes:
+    """Create the tables of `data/actions.sql` if they are missing; return `audit_key`, and raise as it does."""
+    with bank.writing() as db:
+        run_script(db, "actions.sql")
+        return audit_key(settings, db)
 
 
 @contextmanager

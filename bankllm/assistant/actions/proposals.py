@@ -53,29 +53,6 @@ PLANS: dict[str, Callable[[Situation, Wanted], Plan]] = {
     "unfreeze_card": plan_unfreeze_card,
 }
 """Acting tool → what makes its plan."""
-SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS actions (
-        number INTEGER PRIMARY KEY,
-        action_id TEXT NOT NULL UNIQUE,
-        customer_id TEXT NOT NULL REFERENCES customers,
-        conversation_id TEXT NOT NULL,
-        tool TEXT NOT NULL,
-        arguments TEXT NOT NULL,
-        text TEXT NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('proposed', 'booked', 'cancelled', 'expired', 'replaced', 'refused')),
-        proposed_at REAL NOT NULL,
-        decided_at REAL,
-        result TEXT NOT NULL DEFAULT ''
-    )""",
-    "CREATE INDEX IF NOT EXISTS actions_of_customer ON actions (customer_id, conversation_id)",
-    """CREATE UNIQUE INDEX IF NOT EXISTS actions_waiting ON actions (customer_id, conversation_id)
-        WHERE state = 'proposed'""",
-    "CREATE TABLE IF NOT EXISTS payment_holds (customer_id TEXT PRIMARY KEY, expires_at REAL NOT NULL)",
-    """CREATE TRIGGER IF NOT EXISTS actions_end BEFORE UPDATE ON actions WHEN OLD.state <> 'proposed' BEGIN
-        SELECT RAISE(ABORT, 'an action that was decided is never changed');
-    END""",
-    *audit.SCHEMA,
-)
 _STORED = ("action_id", "customer_id", "conversation_id", "tool", "arguments", "text", "state", "proposed_at", "result")
 _COLUMNS = ", ".join(_STORED)
 _CONVERSATION = "customer_id = ? AND conversation_id = ?"
@@ -133,12 +110,9 @@ class ActionDesk:
     """
 
     def __init__(self, bank: SQLiteBank, settings: Settings) -> None:
-        """Create the tables of `SCHEMA` if they are missing. Raises `UsageError` as `audit.audit_key` does."""
+        """Raises `UsageError` as `audit.audit_key` does."""
         self._bank, self.settings, self._clock = bank, settings, Clock()
-        with bank.writing() as db:
-            for statement in SCHEMA:
-                db.execute(statement)
-            self._key = audit.audit_key(settings, db)
+        self._key = audit.prepare(bank, settings)
 
     def propose(self, customer_id: str, conversation_id: str, call: ReadyCall) -> Proposal:
         """Keep a proposal for a call of an acting tool; it replaces the one that waits in this conversation.
