@@ -1,9 +1,9 @@
 """The audit log: what was proposed, confirmed, cancelled and booked, as a chain of entries that is only appended to.
 
-It is a table of the ledger's file (`data/actions.sql`), and an entry is written in the transaction of the change that it
-records. Triggers refuse to change or delete an entry; the chain (`bankllm.util.hash_chain`, HMAC) shows it where someone got around them.
-An entry holds ids and digests, but no text of a message and no amount. After each commit the chain's last entry goes to
-the server's log, so that `bankllm audit --log` notices removed entries.
+It is a table of the ledger's file (`data/actions.sql`), and an entry is written in the transaction of the change that
+it records. Triggers refuse to change or delete an entry; the chain (`bankllm.util.hash_chain`, HMAC) shows it where
+someone got around them. An entry holds ids and digests, but no text of a message and no amount. After each commit the
+chain's last entry goes to the server's log, so that `bankllm audit --log` notices removed entries.
 """
 
 import json

@@ -101,8 +101,7 @@ def checked_call(call: object) -> Call:
         value, values = call.get(name), arguments.get(name, [])
         fits = isinstance(value, str) and (0 < len(value) <= MAX_WORDS if values == "words" else value in values)
         if not fits and name != "tool":
-            expected = " or ".join(values) if isinstance(values, list) else f"a text of 1 to {MAX_WORDS} characters"
-            raise UsageError(
-                f"The call {json.dumps(call)[:120]} is not valid at {tool}.{name}: expected {expected or 'no argument'}."
-            )
+            expected = f"a text of 1 to {MAX_WORDS} characters" if values == "words" else " or ".join(values)
+            where = f"The call {json.dumps(call)[:120]} is not valid at {tool}.{name}"
+            raise UsageError(f"{where}: expected {expected or 'no such argument'}.")
     return call
