@@ -27,9 +27,10 @@ from bankllm.assistant.bank.ledger import TransactionQuery, open_bank
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.fallbacks import GenerationFailed
-from bankllm.assistant.language_model import language_understanding
-from bankllm.assistant.understanding import amounts, rules
+from bankllm.assistant.language_model import language_understanding, needs_model
+from bankllm.assistant.understanding import amounts
 from bankllm.assistant.understanding.resolve import CustomerView, resolve
+from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.evidence.statistics.statistic import wilson
 from bankllm.settings import get_settings
@@ -183,19 +184,20 @@ def outcome(bank: SQLiteBank, customer: str, means: dict[str, Any], ready: Seque
     return "right payments as another tool" if {tool, means["tool"]} == {"spending", "transactions"} else "wrong"
 
 
-def proposed(engine: str) -> Iterator[list[Call]]:
+def proposed(engine: str, views: Sequence[CustomerView]) -> Iterator[list[Call]]:
     """Yield the calls for each question; of what the model leaves unread, those of the rules, as in the service."""
     embedder, head = Embedder(), ToolHead.load()
     changed = {"understanding": engine, "reply_timeout_s": NO_DEADLINE_S}
     model = language_understanding(get_settings().model_copy(update=changed))
-    for question in QUESTIONS:
-        try:
-            if model is not None:
-                yield model.calls([question["message"]])
-                continue
-        except GenerationFailed as failure:
-            print(f"read by rules ({failure.reason}): {question['message']}")
-        yield rules.propose([question["message"]], head, embedder.encode, TODAY, tuple(READINGS["counterparties"]))
+    for question, view in zip(QUESTIONS, views, strict=True):
+        messages, rules = [question["message"]], Rules(head, embedder.encode, TODAY, view)
+        found = rules.propose(messages)
+        if model is not None and needs_model(messages, rules, found):
+            try:
+                found = model.calls(messages, rules, found)
+            except GenerationFailed as failure:
+                print(f"read by rules ({failure.reason}): {question['message']}")
+        yield found
 
 
 def main() -> None:
@@ -204,11 +206,11 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print the questions that are not right")
     arguments = parser.parse_args()
     bank = ledger()
-    views: dict[str, CustomerView] = {}
+    customers = [READINGS["accounts"].get(row["means"]["account"], ["", "Current account"])[1] for row in QUESTIONS]
+    known = {customer: CustomerView.of(bank, customer) for customer in set(customers)}
+    views = [known[customer] for customer in customers]
     counts: Counter[str] = Counter()
-    for row, found in zip(QUESTIONS, proposed(arguments.engine), strict=True):
-        customer = READINGS["accounts"].get(row["means"]["account"], ["", "Current account"])[1]
-        view = views.setdefault(customer, CustomerView.of(bank, customer))
+    for row, customer, view, found in zip(QUESTIONS, customers, views, proposed(arguments.engine, views), strict=True):
         ready = resolve(found, view, TODAY, row["message"])
         result = outcome(bank, customer, row["means"], ready)
         counts[result] += 1

@@ -30,7 +30,8 @@ from sklearn.model_selection import KFold
 from bankllm.assistant import articles
 from bankllm.assistant.bank.tools import TOOL_NAMES, Call
 from bankllm.assistant.linear_head import LinearHead
-from bankllm.assistant.understanding import rules, tool_head
+from bankllm.assistant.understanding import tool_head
+from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.datasets import article_questions, tellerchat
 from bankllm.datasets.tellerchat import Understand
@@ -98,7 +99,7 @@ def train(embedder: Embedder) -> None:
     for fitted, held_out in KFold(5, shuffle=True, random_state=0).split(features):
         head = fit([examples[row] for row in fitted], features[fitted])
         results += [
-            (examples[row], rules.propose(examples[row].messages, head, embedder.encode, date.today()))
+            (examples[row], Rules(head, embedder.encode, date.today()).propose(examples[row].messages))
             for row in held_out
         ]
     report("5-fold cross-validation", results)
@@ -192,7 +193,7 @@ def main() -> None:
     for example in examples:
         embedder.clear_cache()
         began = time.perf_counter()
-        results.append((example, rules.propose(example.messages, head, embedder.encode, date.today())))
+        results.append((example, Rules(head, embedder.encode, date.today()).propose(example.messages)))
         times.append(1000 * (time.perf_counter() - began))
     report("test set", results)
     print(f"  median {np.median(times):.1f} ms, 95 % {np.percentile(times, 95):.1f} ms a message")

@@ -12,8 +12,8 @@ from bankllm.assistant.engine_client import CallersRequest
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_engine import cut_short, shared_engine, understands
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
-from bankllm.assistant.understanding.rules import MOVES, routed
-from bankllm.assistant.understanding.slots import P
+from bankllm.assistant.understanding.agreement import agreed
+from bankllm.assistant.understanding.rules import MOVES, Rules
 from bankllm.errors import ModelError, UsageError
 from bankllm.model.generation import GenerationEngine, TextStream
 from bankllm.settings import Settings
@@ -31,18 +31,23 @@ class LanguageUnderstanding:
         self.name = engine.name
         self._engine = engine
 
-    def calls(self, messages: Sequence[str], caller: Caller | None = None) -> list[Call]:
-        """Return the calls for the last of the customer's messages. Raises `GenerationFailed` with the reason."""
+    def calls(
+        self, messages: Sequence[str], rules: Rules, by_rules: Sequence[Call], caller: Caller | None = None
+    ) -> list[Call]:
+        """Return the calls for the last of the customer's messages, which the rules read as `by_rules`.
+
+        Raises `GenerationFailed` with the reason.
+        """
         request = CallersRequest(understand_prompt(messages), MAX_TOKENS, task="understand", caller=caller or Caller())
         try:
             (stream,) = self._engine.generate([request])
             stream.text()
-            return trusted(stream, messages)
+            return trusted(stream, messages, rules, by_rules)
         except (UsageError, ModelError):
             raise GenerationFailed("failed") from None
 
 
-def trusted(written: TextStream, messages: Sequence[str]) -> list[Call]:
+def trusted(written: TextStream, messages: Sequence[str], rules: Rules, by_rules: Sequence[Call]) -> list[Call]:
     """Return the calls in the model's output. Raises `GenerationFailed` if the calls of the rules are to be taken."""
     if written.finish != "end":
         raise GenerationFailed(cut_short(written))
@@ -52,16 +57,10 @@ def trusted(written: TextStream, messages: Sequence[str]) -> list[Call]:
         raise GenerationFailed("unreadable") from None
     if found.dropped or written.confidence < SURE or any(_is_old(call, messages[-1]) for call in found.calls):
         raise GenerationFailed("unsure")
-    if any(_contradicts(call, messages[-1], alone=len(found.calls) == 1) for call in found.calls):
+    calls = agreed(found.calls, written.confidence, messages, rules, by_rules)
+    if calls is None:
         raise GenerationFailed("unsure")
-    return list(found.calls)
-
-
-def _contradicts(call: Call, message: str, *, alone: bool) -> bool:
-    """Whether words of the message ask for another tool than the only call, or for money out instead of money in."""
-    if alone and call["tool"] in ("balance", "knowledge") and routed(call["tool"], message) != call["tool"]:
-        return True
-    return call.get("direction") == "in" and bool(P["outgoing"].search(message)) and not P["income"].search(message)
+    return list(calls)
 
 
 def _is_old(call: Call, message: str) -> bool:
@@ -70,14 +69,14 @@ def _is_old(call: Call, message: str) -> bool:
     return call["tool"] in MOVES and bool(words) and not any(word in " ".join(message.split()) for word in words)
 
 
-def needs_model(calls: Sequence[Call], probability: float, message: str) -> bool:
-    """Whether the model should read what rules read as `calls`; `probability` is that of the likeliest tool.
+def needs_model(messages: Sequence[str], rules: Rules, by_rules: Sequence[Call]) -> bool:
+    """Whether the model should read what rules read as `by_rules`.
 
     One call of a likely tool needs no model if the tool has no arguments or the message is short.
     """
-    if len(calls) != 1 or probability < LIKELY:
+    if len(by_rules) != 1 or rules.probabilities(messages).max() < LIKELY:
         return True
-    return len(call_schemas()[calls[0]["tool"]]["properties"]) > 1 and len(message.split()) > SHORT
+    return len(call_schemas()[by_rules[0]["tool"]]["properties"]) > 1 and len(messages[-1].split()) > SHORT
 
 
 def language_understanding(settings: Settings) -> LanguageUnderstanding | None:

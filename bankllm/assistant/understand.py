@@ -30,13 +30,13 @@ from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model
 from bankllm.assistant.present_day import today
 from bankllm.assistant.turn import Encoded, PendingChat
-from bankllm.assistant.understanding import rules
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED
 from bankllm.assistant.understanding.orders import changed_order
 from bankllm.assistant.understanding.problems import names_nothing, on_topic
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
+from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.assistant.waiting import Item, answer_and_ask, asks_if_done, corrected, only_asks, other_option
@@ -246,39 +246,31 @@ class Understanding:
         messages = [*(turn.user_message for turn in reversed(turns[:MAX_EARLIER])), pending.message]
         if decision.intent == LATE_CARD and decision.confidence >= CLEAR:
             return [{"tool": "card_status"}]  # and not a new card
-        names = self._names(pending.customer_id)
-        found, unclear = self._by_rules(messages, encode, day, names)
+        rules = Rules(self._head, partial(_embedded, encode), day, self._customer(pending.customer_id))
+        found, unclear = self._by_rules(messages, rules)
         if self.model is not None and unclear:
             try:
-                found, pending.understood_by = self.model.calls(unclear, pending.caller), self.model.name
+                found = self.model.calls(unclear, rules, found, pending.caller)
+                pending.understood_by = self.model.name
             except GenerationFailed as failure:
                 pending.understanding_fallback = failure.reason
-        if found or decision.alternatives:
-            return found
-        return rules.read(tool_of(decision.intent), messages, self._head.ordinary, day, names)
+        return found if found or decision.alternatives else rules.read(tool_of(decision.intent), messages)
 
-    def _by_rules(
-        self, messages: Sequence[str], encode: Encode, day: date, names: Sequence[str]
-    ) -> tuple[list[Call], Sequence[str]]:
+    def _by_rules(self, messages: Sequence[str], rules: Rules) -> tuple[list[Call], Sequence[str]]:
         """Return the calls that rules propose, and the messages that a model should read; none if rules are sure."""
-
-        def embed(texts: Sequence[str]) -> np.ndarray:
-            return np.stack([each.vector for each in encode(texts)])
-
         found: list[Call] = []
         said, message = messages[-1:], messages[-1]
         if self._fits:
-            found = rules.propose(said, self._head, embed, day, names, first=len(messages) == 1)
+            found = rules.propose(said, first=len(messages) == 1)
             polite = [call["tool"] for call in found] == ["small_talk"] and not asks(message)
             if len(messages) > 1 and not polite and not (found and stands_alone(message)):
                 said = messages
-                found = rules.propose(said, self._head, embed, day, names)
+                found = rules.propose(said)
         if WANTS_PERSON.search(message) and {call["tool"] for call in found} <= {"knowledge", "small_talk"}:
             return [{"tool": "human_agent"}], ()
         if self.model is None or not found:
             return found, messages
-        unclear = needs_model(found, self._head.probabilities([said], embed)[0].max(), message)
-        return found, said if unclear else ()
+        return found, said if needs_model(said, rules, found) else ()
 
     def _in_context(self, pending: PendingChat, turns: Sequence[Message], encode: Encode) -> tuple[Decision, str]:
         """Classify an unclear message together with the turn before it; return the clearer decision, and its text."""
@@ -307,13 +299,12 @@ class Understanding:
             return replace(item, arguments={**item.arguments, "article": "out_of_scope"})
         return UNKNOWN
 
-    def _names(self, customer_id: str) -> list[str]:
-        """Names of merchants and payees; none if the ledger fails, which the tools then say."""
+    def _customer(self, customer_id: str) -> CustomerView:
+        """The view; an empty one if the ledger fails, which the tools then say."""
         try:
-            view = self._view(customer_id)
+            return self._view(customer_id)
         except LedgerError:
-            return []
-        return [*view.merchants, *(payee.name for payee in view.payees)]
+            return CustomerView()
 
     def _view(self, customer_id: str) -> CustomerView:
         with self._lock:
@@ -323,3 +314,7 @@ class Understanding:
             with self._lock:
                 self._views[customer_id] = view
         return view
+
+
+def _embedded(encode: Encode, texts: Sequence[str]) -> np.ndarray:
+    return np.stack([each.vector for each in encode(texts)])

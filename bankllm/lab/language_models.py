@@ -60,7 +60,8 @@ def answers(
     `adapters` has a folder, or None for the base model, by the name of the model. Tool calls are constrained by their
     schema. Rules, which answer as the model `rules`, cannot word a reply.
     """
-    read = [calls_text(calls) for calls, _ in evaluate_adapter.rules_calls(understand, progress=False)]
+    found = evaluate_adapter.rules_calls(understand, evaluate_adapter.packaged_rules(), progress=False)
+    read = [calls_text(calls) for calls in found]
     rules = understand_rows(understand, read)
     rows: dict[str, list[Row]] = {"understand": [{"model": "rules", **row} for row in rules], "word": []}
     rows["generation"] = []

@@ -46,6 +46,10 @@ _WEEK = re.compile(rf"(?P<a>{WEEKDAY}) ?(?:to|-|until|till?|through) ?(?P<b>{WEE
 _HOLIDAYS = [(re.compile(pattern), days) for pattern, days in WORDS["holidays"].items()]
 _PARTS = [(re.compile(pattern), part) for pattern, part in WORDS["parts"].items()]
 _HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter", "black friday")))
+_FILLER = re.compile(
+    r"\b(?:the|calendar|whole(?: of)?|entire|like|month of(?= [a-z])|year(?= 20\d\d$)) "
+    r"|^(?:all(?: of)?|throughout|so far) | so far$|,? inclusive$"
+)
 _SPELLINGS = [(re.compile(rf"\b(?:{spelled})\b"), word) for word, spelled in WORDS["spellings"].items()]
 _UNIT = re.compile(
     r"(?:(this|current|last|previous|past|next|most recent) )?(?:(\d{1,3}) )?"
@@ -75,6 +79,14 @@ def period(words: str, today: date) -> DayRange | None:
             f"“{words}” would be {found.date_from} to {found.date_to}. Expected an end after the beginning."
         )
     return found and DayRange(found.date_from, min(found.date_to, today))
+
+
+def readable(words: str, today: date) -> bool:
+    """Whether `period` or `day` understands the words, or refuses them with an error."""
+    try:
+        return (period(words, today) or day(words, today, future=False)) is not None
+    except UsageError:
+        return True
 
 
 @lru_cache(8192)
@@ -120,28 +132,20 @@ def day(words: str, today: date, *, future: bool) -> date | None:
 def _plain(words: str) -> str:
     """Lower case, numbers in digits, one way to write a date, without words that change nothing."""
     text = " ".join(words.lower().replace("’", "'").split()).strip(" .,!?")
-    text = re.sub(r"\b(?:a )?couple of\b", "2", re.sub(r"\b(?:a )?fortnight\b", "2 weeks", text))
-    text = re.sub(
-        r"^an? (?=\w+ ago)", "1 ", re.sub(r"^((?:(?:for|in|during|the|whole) )*)year (?=20\d\d$)", r"\1", text)
-    )
-    text = re.sub(r"\b(20\d\d)-(\d\d)-(\d\d)\b", r"\3/\2/\1", text)
-    text = re.sub(
-        r"\b(?:whole |full )?month of (?=[a-z])",
-        "",
-        re.sub(r"^ytd$|^(?:the )?year to date$|^all (?:of )?(?:this )?year$", "this year", text),
-    )
+    for spelled, word in _SPELLINGS:
+        text = spelled.sub(word, text)
+    text = re.sub(r"^an? (?=\w+ ago)", "1 ", text)
     text = alpha2digit(text, "en", threshold=0) if text.isascii() else text
-    text = re.sub(
-        r"\b20 (?=\d\d$)", "20", re.sub(r"\b(?:the|calendar|whole(?: of)?|like) | so far$|,? inclusive$", "", text)
-    )
+    text = re.sub(r"\b20 (?=\d\d$)", "20", _FILLER.sub("", text))
+    text = re.sub(r"\b(20\d\d)-(\d\d)\b(?!-)|(?<![\d/.-])(\d{1,2})[/.-](20\d\d)\b", _month_spelled, text)
+    text = re.sub(r"\b(20\d\d)-(\d\d)-(\d\d)\b", r"\3/\2/\1", text)
+    text = re.sub(r"\b(\d{1,2})-(\d{1,2})-((?:20)?\d\d)\b", r"\1/\2/\3", text)
     text = re.sub(
         r"(?<!year )\b(\d{1,2})(?:/(\d{1,2})|\.(\d{1,2})(?=\.\d))(?:[/.](?:20)?(\d\d))?(?![\d/])", _spelled, text
     )
+    text = re.sub(rf"(?<=\d )({MONTH}),? '?(2\d)\b|\b({MONTH}) '(2\d)\b", r"\1\3 20\2\4", text)
     text = re.sub(rf"\b({MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b", r"\2 \1", text)
-    text = re.sub(r"[^\W\d_]{4,}", lambda match: corrected(match[0]), text.replace("this past ", "past "))
-    text = text.replace("last night", "yesterday").replace("financial year", "tax year")
-    for spelled, word in _SPELLINGS:
-        text = spelled.sub(word, text)
+    text = re.sub(r"[^\W\d_]{4,}", lambda match: corrected(match[0]), text)
     return re.sub(r"\b(this|last|past|previous) (\w{4,6})$", _unit_corrected, text)
 
 
@@ -168,6 +172,11 @@ def _spelled(match: re.Match[str]) -> str:
     number = int(match[2] or match[3])
     month = MONTHS[number] if 0 < number < 13 else f"month {number}"
     return f"{match[1]} {month}" + (f" 20{match[4]}" if match[4] else "")
+
+
+def _month_spelled(match: re.Match[str]) -> str:
+    number = int(match[2] or match[3])
+    return f"{MONTHS[number] if 0 < number < 13 else f'month {number}'} {match[1] or match[4]}"
 
 
 def _range(text: str, today: date) -> DayRange | None:
@@ -208,12 +217,13 @@ def _range(text: str, today: date) -> DayRange | None:
 
 
 def _open(text: str, today: date, future: bool = False) -> DayRange | None:
-    match = re.fullmatch(r"(since|after|before|until|till?|up to|from) (.+)|(.+) onwards", text)
+    match = re.fullmatch(r"(since|after|before|until|till?|up to|from) (.+?)(?: onwards?)?|(.+) onwards?", text)
     if match is None:
         return None
     inner = _days(match[2] or match[3], today, future)
     event = re.fullmatch(r"\D+(?: (?:in|on)|,|(?= \d)) (.+)", match[2] or "")
-    if inner is None and event and match[1] != "from":  # since I moved in May
+    named = event and re.search(rf"\b(?:{MONTH}|{WEEKDAY})\b", event[0][: event.start(1)])
+    if inner is None and event and not named and match[1] != "from":  # since I moved in May
         inner = _days(event[1], today)
     if inner is None or inner.date_from is None:
         return None
@@ -226,9 +236,9 @@ def _open(text: str, today: date, future: bool = False) -> DayRange | None:
 
 def _days(text: str, today: date, future: bool = False) -> DayRange | None:
     """Read one unit of the calendar, or one day."""
-    if match := re.fullmatch(r"(start|beginning|end|1st day|last day) of (.+)|(month|year) end", text):
+    if match := re.fullmatch(r"(start|beginning|end|last) of (.+)|(month|year) end", text):
         inner = _days(match[2] or match[3], today, future)
-        edge = inner and (inner.date_from if match[1] in ("start", "beginning", "1st day") else inner.date_to)
+        edge = inner and (inner.date_from if match[1] in ("start", "beginning") else inner.date_to)
         return DayRange(edge, edge) if edge else None
     if match := re.fullmatch(r"(day|week|month|quarter|year) before (.+)", text):
         later, unit = _days(match[2], today), UNITS[match[1]]
@@ -241,15 +251,19 @@ def _days(text: str, today: date, future: bool = False) -> DayRange | None:
         middle = month.date_from and month.date_from + timedelta(14)
         if middle and month.date_from and month.date_from + timedelta(31) > month.date_to > middle:
             return DayRange(month.date_from, middle) if match[1] == "1st" else DayRange(middle + DAY, month.date_to)
-    if match := re.fullmatch(r"(1st|2nd|3rd|4th) week of (.+)", text):
-        month = _days(match[2], today)
-        start = month and month.date_from and month.date_from + timedelta(7 * int(match[1][0]) - 7)
-        return DayRange(start, start + timedelta(6)) if start else None
-    if match := re.fullmatch(r"week(end)? (?:of|commencing|beginning) (.+)|week (\d{1,2})", text):
-        named = match[2] and _days(match[2], today, future)
+    if match := re.fullmatch(r"(1st|2nd|3rd|4th|last)(?: (\d{1,2}))? (day|week)s? of (.+)", text):
+        whole, length = _days(match[4], today), timedelta(int(match[2] or 1) * UNITS[match[3]])
+        if whole and whole.date_from and match[1] == "last":
+            return DayRange(whole.date_to - length + DAY, whole.date_to)
+        start = whole and whole.date_from and whole.date_from + length * (int(match[1][0]) - 1)
+        return DayRange(start, start + length - DAY) if start else None
+    if match := re.fullmatch(r"week(end)? (?:of|commencing|beginning|(ending)) (.+)|week (\d{1,2})", text):
+        named = match[3] and _days(match[3], today, future)
+        if named and match[2]:
+            return DayRange(named.date_to - timedelta(6), named.date_to)
         monday = named and named.date_from and named.date_from - timedelta(named.date_from.weekday())
-        if match[3] and 0 < int(match[3]) < 54:
-            monday = date(today.year, 1, 4) + timedelta(7 * int(match[3]) - 7 - date(today.year, 1, 4).weekday())
+        if match[4] and 0 < int(match[4]) < 54:
+            monday = date(today.year, 1, 4) + timedelta(7 * int(match[4]) - 7 - date(today.year, 1, 4).weekday())
         return DayRange(monday + timedelta(5 if match[1] else 0), monday + timedelta(6)) if monday else None
     text = re.sub(r"^this (?:morning|afternoon|evening|arvo)$", "today", text)
     text = re.sub(r"(?<=\w) (?:early |late )?(?:morning|afternoon|evening|night)$", "", text)

@@ -52,6 +52,11 @@ class CustomerView:
     payday: date | None = None
     """Day of the latest salary."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of merchants and payees."""
+        return (*self.merchants, *(payee.name for payee in self.payees))
+
     @classmethod
     def of(cls, bank: Bank, customer_id: str) -> "CustomerView":
         """Read the view of a customer. Raises what the bank raises."""

@@ -5,13 +5,15 @@
 measures the calls on TellerChat.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
 
 from bankllm.assistant.bank.tools import MAX_CALLS, MAX_EARLIER, TOOL_NAMES, Call
 from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.readers import CustomerView
 from bankllm.assistant.understanding.slots import SHORT, P, Slots
 from bankllm.assistant.understanding.tool_head import Embed, ToolHead
 
@@ -42,99 +44,145 @@ MOVES = frozenset(("transfer", "set_limit"))
 """Tools that are not proposed from earlier messages only: the last one must name an argument."""
 
 
-def propose(
-    messages: Sequence[str],
-    head: ToolHead,
-    embed: Embed,
-    today: date,
-    names: Sequence[str] = (),
-    *,
-    first: bool = True,
-) -> list[Call]:
-    """Return the calls that the last message asks for; empty if it asks for nothing that a tool does.
+@dataclass(frozen=True)
+class Rules:
+    """What the rules read on one day for one customer."""
 
-    `embed` is the encoder that the head was trained on. `names` are the customer's own merchants and payees. A message
-    that is not the `first` one may answer a question, so the tool that the head finds is kept.
-    """
-    if P["nothing"].fullmatch(messages[-1]):
-        return []
-    messages = [*messages[-1 - MAX_EARLIER : -1], R["thanks"].sub("", messages[-1])]
-    whole = head.probabilities([messages], embed)[0]
-    tool = [*TOOL_NAMES, ""][whole.argmax()]
-    if tool in ("", "knowledge") and R["pays"].match(messages[-1]):
-        pays = read("transfer", messages[-1:], head.ordinary, today, names)
-        if pays := [call for call in pays if {"amount", "to"} <= call.keys()]:
-            return pays
-    first = first and len(messages) == 1
-    if tool == "transfer" and first and not R["order"].search(messages[0]):
-        pays = read("transfer", messages, head.ordinary, today, names)
-        tool = tool if any("amount" in call for call in pays) else "transactions"  # transfers that were made
-    if tool in MISTAKEN and first and _is_about(tool, messages, head, today, names):
-        tool = "transactions"
-    if not tool:
-        return []
-    likely = [tool, *(TOOL_NAMES[number] for number in np.flatnonzero(whole[:-1] > SECOND) if number != whole.argmax())]
-    wishes = _by_clause(messages[-1], tool, head, today, names) or [(messages, name) for name in likely]
-    calls = [
-        call
-        for texts, name in wishes
-        for call in read(routed(name, texts[-1], " ".join(texts[-2:-1])), texts, head.ordinary, today, names)
-    ]
-    return calls[:MAX_CALLS]
+    head: ToolHead
+    embed: Embed
+    """The encoder that the head was trained on."""
+    today: date
+    customer: CustomerView = field(default_factory=CustomerView)
+    """Whose merchants and payees are looked for."""
 
+    def propose(self, messages: Sequence[str], *, first: bool = True) -> list[Call]:
+        """Return the calls that the last message asks for; empty if it asks for nothing that a tool does.
 
-def _is_about(tool: str, messages: Sequence[str], head: ToolHead, today: date, names: Sequence[str]) -> bool:
-    """Whether a short message that orders and asks to explain nothing names a counterparty, or what is pending."""
-    message = messages[-1]
-    if len(message.split()) > SHORT or R["explains"].search(message):
-        return False
-    if CHOSEN["transactions"].search(message):
-        return True
-    slots = Slots(message, head.ordinary, today, names)
-    ordered = any(R["order"].search(one) for one in messages)
-    if tool == "transfer" and not R["bounded"].search(message) and not slots.periods():
-        return False
-    return not ordered and bool(slots.own_names("merchant"))
+        A message that is not the `first` one may answer a question, so the tool that the head finds is kept.
+        """
+        if P["nothing"].fullmatch(messages[-1]):
+            return []
+        messages = [*messages[-1 - MAX_EARLIER : -1], R["thanks"].sub("", messages[-1])]
+        whole = self.probabilities(messages)
+        tool = [*TOOL_NAMES, ""][whole.argmax()]
+        if tool in ("", "knowledge") and R["pays"].match(messages[-1]):
+            pays = self.read("transfer", messages[-1:])
+            if pays := [call for call in pays if {"amount", "to"} <= call.keys()]:
+                return pays
+        first = first and len(messages) == 1
+        if tool == "transfer" and first and not R["order"].search(messages[0]):
+            pays = self.read("transfer", messages)
+            tool = tool if any("amount" in call for call in pays) else "transactions"  # transfers that were made
+        if tool in MISTAKEN and first and self._is_about(tool, messages):
+            tool = "transactions"
+        if not tool:
+            return []
+        others = (number for number in np.flatnonzero(whole[:-1] > SECOND) if number != whole.argmax())
+        wishes = self._by_clause(messages[-1], tool)
+        wishes = wishes or [(messages, name) for name in (tool, *(TOOL_NAMES[number] for number in others))]
+        calls = [
+            call for texts, name in wishes for call in self.read(routed(name, texts[-1], " ".join(texts[-2:-1])), texts)
+        ]
+        return calls[:MAX_CALLS]
 
+    def probabilities(self, messages: Sequence[str]) -> np.ndarray:
+        """Return the head's probability of each tool, and of no tool."""
+        return self.head.probabilities([messages[-1 - MAX_EARLIER :]], self.embed)[0]
 
-def _by_clause(
-    message: str, tool: str, head: ToolHead, today: date, names: Sequence[str]
-) -> list[tuple[list[str], str]]:
-    """Return several tools, each with the texts to read; empty if the message has one wish.
+    def _is_about(self, tool: str, messages: Sequence[str]) -> bool:
+        """Whether a short message that orders and asks to explain nothing names a counterparty, or what is pending."""
+        message = messages[-1]
+        if R["explains"].search(message) or R["balance"].search(message):
+            return False
+        if len(message.split()) > SHORT and tool != "balance":
+            return False
+        if CHOSEN["transactions"].search(message):
+            return True
+        slots = self._slots(message)
+        ordered = any(R["order"].search(one) for one in messages)
+        if tool == "transfer" and not R["bounded"].search(message) and not slots.periods():
+            return False
+        return not ordered and bool(slots.own_names("merchant"))
 
-    A clause has its own wish if closed lists of words choose its tool, or if it names a merchant or category and a
-    period, or asks by a word of its own. What such a clause lacks is taken from the one before it.
-    """
-    clauses = _clauses(message)
-    if not 1 < len(clauses) <= MAX_CLAUSES:
-        return []
-    sums = tool if tool in SUMS else "spending"
-    wishes: list[tuple[str, str, str]] = []
-    """Tool, text, and what makes it a wish."""
-    for clause in clauses:
-        slots = Slots(clause, head.ordinary, today, names)
-        chosen = next((name for name, words in CHOSEN.items() if words.search(clause)), "")
-        named = not chosen and bool(slots.own_names("merchant") or slots.categories())
-        if chosen and wishes and wishes[-1][2] != "chosen" and R["refers"].search(clause):
-            wishes[-1] = chosen, _between(message, wishes[-1][1], clause), "chosen"
-        elif chosen:
-            wishes.append((chosen, clause, "order" if chosen == "transfer" else "chosen"))
-        elif _is_wish(clause, slots, named, bool(wishes)):
-            wishes.append((sums, clause, "period"))
-        elif wishes:
-            wishes[-1] = wishes[-1][0], _between(message, wishes[-1][1], clause), wishes[-1][2]
-        elif named or R["transactions"].search(clause):
-            wishes.append((sums, clause, "named"))
-    if not any(kind == "chosen" and name in LOOK_UPS for name, _, kind in wishes):
-        wishes = [wish for wish in wishes if wish[2] != "named"]
-    if len(wishes) == 1 and wishes[0][2] == "order" and tool in LOOK_UPS:
-        (_, text, _), order = wishes[0], next(one for one in clauses if CHOSEN["transfer"].search(one))
-        return [([order], "transfer"), ([text.replace(order, "", 1).strip(" ,") or text], tool)]
-    others = sum(kind != "chosen" for _, _, kind in wishes)
-    if others + len({name for name, _, kind in wishes if kind == "chosen"}) < 2:
-        return []
-    earlier = [[text] if name in SUMS and kind != "chosen" else [] for name, text, kind in wishes]
-    return [([*before, text], name) for before, (name, text, _) in zip([[], *earlier], wishes, strict=False)]
+    def _by_clause(self, message: str, tool: str) -> list[tuple[list[str], str]]:
+        """Return several tools, each with the texts to read; empty if the message has one wish.
+
+        A clause has its own wish if closed lists of words choose its tool, or if it names a merchant or category and a
+        period, or asks by a word of its own. What such a clause lacks is taken from the one before it.
+        """
+        clauses = _clauses(message)
+        if not 1 < len(clauses) <= MAX_CLAUSES:
+            return []
+        sums = tool if tool in SUMS else "spending"
+        wishes: list[tuple[str, str, str]] = []
+        """Tool, text, and what makes it a wish."""
+        for clause in clauses:
+            slots = self._slots(clause)
+            chosen = next((name for name, words in CHOSEN.items() if words.search(clause)), "")
+            named = not chosen and bool(slots.own_names("merchant") or slots.categories())
+            if chosen and wishes and wishes[-1][2] != "chosen" and R["refers"].search(clause):
+                wishes[-1] = chosen, _between(message, wishes[-1][1], clause), "chosen"
+            elif chosen:
+                wishes.append((chosen, clause, "order" if chosen == "transfer" else "chosen"))
+            elif _is_wish(clause, slots, named, bool(wishes)):
+                wishes.append((sums, clause, "period"))
+            elif wishes:
+                wishes[-1] = wishes[-1][0], _between(message, wishes[-1][1], clause), wishes[-1][2]
+            elif named or R["transactions"].search(clause):
+                wishes.append((sums, clause, "named"))
+        if not any(kind == "chosen" and name in LOOK_UPS for name, _, kind in wishes):
+            wishes = [wish for wish in wishes if wish[2] != "named"]
+        if len(wishes) == 1 and wishes[0][2] == "order" and tool in LOOK_UPS:
+            (_, text, _), order = wishes[0], next(one for one in clauses if CHOSEN["transfer"].search(one))
+            return [([order], "transfer"), ([text.replace(order, "", 1).strip(" ,") or text], tool)]
+        others = sum(kind != "chosen" for _, _, kind in wishes)
+        if others + len({name for name, _, kind in wishes if kind == "chosen"}) < 2:
+            return []
+        earlier = [[text] if name in SUMS and kind != "chosen" else [] for name, text, kind in wishes]
+        return [([*before, text], name) for before, (name, text, _) in zip([[], *earlier], wishes, strict=False)]
+
+    def read(self, tool: str, messages: Sequence[str]) -> list[Call]:
+        """Return the calls of one tool for the last message; what it lacks is taken from the earlier ones."""
+        found: dict[str, list[str]] = {}
+        spoken: list[str] = []
+        """Periods of all messages, the oldest first."""
+        for message in reversed(messages):
+            if tool in MOVES and message != messages[-1] and P["dropped"].search(message):
+                break
+            values = {
+                name: list(dict.fromkeys(values)) for name, values in self._slots(message).read(tool).items() if values
+            }
+            spoken = [*values.get("period", ()), *spoken]
+            if found and (tool in ("knowledge", "human_agent") or any(group <= found.keys() for group in COMPLETE)):
+                break
+            if tool == "balance" and message != messages[-1] and P["asks"].search(messages[-1]):
+                values.pop("date", None)
+            if values and not found and tool in MOVES and message != messages[-1]:
+                return []
+            if message != messages[-1] and P["outgoing"].search(messages[-1]):
+                values.pop("direction", None)
+            for group in EXCLUSIVE:
+                if group & found.keys():
+                    values = {name: value for name, value in values.items() if name not in group}
+            found = values | found
+        if tool == "spending" and P["in_and_out"].search(messages[-1]):
+            found["direction"] = ["in", "out"]
+        if tool == "spending" and len(found.get("period", ())) == 1 and (than := P["than"].search(messages[-1])):
+            found["period"].insert(0, f"this {than[1]}")
+        if "period" in found:
+            found["period"] = list(_anchored(found["period"], spoken))
+        if tool in MOVES and len(found.get("amount", ())) > 1:
+            del found["amount"]  # which amount belongs to whom is asked
+        if tool == "report_card":
+            found.setdefault("kind", ["lost"])
+        several = [len(values) for name, values in found.items() if name in REPEATED.get(tool, ())]
+        return [
+            {"tool": tool} | {name: values[min(number, len(values) - 1)] for name, values in found.items()}
+            for number in range(max(several, default=1))
+        ]
+
+    def _slots(self, message: str) -> Slots:
+        return Slots(message, self.head.ordinary, self.today, self.customer.names)
 
 
 def _is_wish(clause: str, slots: Slots, named: bool, follows: bool) -> bool:
@@ -200,51 +248,6 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
     if bool(sums) == bool(lists) and tool in ("spending", "transactions"):
         return tool
     return "transactions" if lists else "spending"
-
-
-def read(
-    tool: str, messages: Sequence[str], ordinary: Mapping[str, int], today: date, names: Sequence[str] = ()
-) -> list[Call]:
-    """Return the calls of one tool for the last message; what it lacks is taken from the earlier ones."""
-    found: dict[str, list[str]] = {}
-    spoken: list[str] = []
-    """Periods of all messages, the oldest first."""
-    for message in reversed(messages):
-        if tool in MOVES and message != messages[-1] and P["dropped"].search(message):
-            break
-        values = {
-            name: list(dict.fromkeys(values))
-            for name, values in Slots(message, ordinary, today, names).read(tool).items()
-            if values
-        }
-        spoken = [*values.get("period", ()), *spoken]
-        if found and (tool in ("knowledge", "human_agent") or any(group <= found.keys() for group in COMPLETE)):
-            break
-        if tool == "balance" and message != messages[-1] and P["asks"].search(messages[-1]):
-            values.pop("date", None)
-        if values and not found and tool in MOVES and message != messages[-1]:
-            return []
-        if message != messages[-1] and P["outgoing"].search(messages[-1]):
-            values.pop("direction", None)
-        for group in EXCLUSIVE:
-            if group & found.keys():
-                values = {name: value for name, value in values.items() if name not in group}
-        found = values | found
-    if tool == "spending" and P["in_and_out"].search(messages[-1]):
-        found["direction"] = ["in", "out"]
-    if tool == "spending" and len(found.get("period", ())) == 1 and (than := P["than"].search(messages[-1])):
-        found["period"].insert(0, f"this {than[1]}")
-    if "period" in found:
-        found["period"] = list(_anchored(found["period"], spoken))
-    if tool in MOVES and len(found.get("amount", ())) > 1:
-        del found["amount"]  # which amount belongs to whom is asked
-    if tool == "report_card":
-        found.setdefault("kind", ["lost"])
-    several = [len(values) for name, values in found.items() if name in REPEATED.get(tool, ())]
-    return [
-        {"tool": tool} | {name: values[min(number, len(values) - 1)] for name, values in found.items()}
-        for number in range(max(several, default=1))
-    ]
 
 
 def _anchored(wanted: Sequence[str], spoken: Sequence[str]) -> Iterator[str]:

@@ -68,6 +68,8 @@ class Slots:
         }
         wanted = copied_arguments(tool) | ({"order"} if tool == "transactions" else set())
         found = {argument: read() for argument, read in readers.items() if argument in wanted}
+        if found.get("minimum") and f"exactly {found['minimum'][0]}" in self.message:
+            found["maximum"] = found["minimum"]
         if tool == "spending":
             saves = P["put_away"].search(self.message) and found["account"]
             found["direction"] = ["in"] if P["income"].search(self.message) or saves else []

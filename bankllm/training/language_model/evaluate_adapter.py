@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tqdm.auto import tqdm
 
-from bankllm.assistant.bank.tools import MAX_EARLIER, Call, calls_schema
+from bankllm.assistant.bank.tools import Call, calls_schema
 from bankllm.assistant.language_tasks import MAX_TOKENS, calls_text
 from bankllm.datasets.tellerchat import Understand, Word
 from bankllm.evidence.records import Record
@@ -21,6 +21,9 @@ from bankllm.model.generation import GenerationEngine, GenerationRequest, TextSt
 from bankllm.training.language_model import adapter_folder
 from bankllm.training.language_model.task_scores import Row, understand_rows, word_rows
 from bankllm.training.language_model.token_rows import Example, task_of
+
+if TYPE_CHECKING:
+    from bankllm.assistant.understanding.rules import Rules  # needs packages of the extra `serve`
 
 T = TypeVar("T")
 TODAY = date(2026, 11, 17)
@@ -42,8 +45,9 @@ def evaluate(
     `ModelError` if an engine cannot be loaded, or stops generating.
     """
     records: list[Record] = []
-    read = rules_calls(understand, progress)
-    rows = understand_rows(understand, [calls_text(calls) for calls, _ in read])
+    rules = packaged_rules()
+    read = rules_calls(understand, rules, progress)
+    rows = understand_rows(understand, [calls_text(calls) for calls in read])
     adapter_folder.add_outputs(folder, {"understand_rules": rows})
     for adapter, suffix in [(folder, ""), *([(None, "_untuned")] if untuned else [])]:
         engine = load(adapter)
@@ -54,7 +58,7 @@ def evaluate(
                 rows = understand_rows(understand, [stream.written for stream in streams], confidence=sure)
                 outputs = {name: rows}
                 if name == "understand_free":
-                    outputs["understand_routed"] = routed_rows(understand, read, streams)
+                    outputs["understand_routed"] = routed_rows(understand, rules, read, streams)
                 adapter_folder.add_outputs(folder, outputs, {name: cost})
             name = f"word{suffix}"
             streams, cost = generate(engine, word, False, name if progress else None)
@@ -82,38 +86,36 @@ def generate(
     return streams, {"engine": engine.name, "requests": len(requests), "tokens": tokens, "seconds": seconds}
 
 
-def rules_calls(examples: Sequence[Understand], progress: bool = True) -> list[tuple[list[Call], bool]]:
-    """Return per example the calls of the encoder with rules, and whether a model should read it instead."""
-    from bankllm.assistant.language_model import needs_model  # needs packages of the extra `serve`, as rules do
-    from bankllm.assistant.understanding import rules
+def packaged_rules() -> "Rules":
+    """Return the rules without a customer, for the day of the data."""
+    from bankllm.assistant.understanding.rules import Rules
     from bankllm.assistant.understanding.tool_head import ToolHead
     from bankllm.vectors.embedder import Embedder
 
-    head, embed = ToolHead.load(), Embedder().encode
-    found = []
-    for example in tqdm(examples, desc="understand_rules", disable=not progress):
-        calls = rules.propose(example.messages, head, embed, TODAY)
-        likeliest = head.probabilities([example.messages[-1 - MAX_EARLIER :]], embed)[0].max()
-        found.append((calls, needs_model(calls, likeliest, example.messages[-1])))
-    return found
+    return Rules(ToolHead.load(), Embedder().encode, TODAY)
+
+
+def rules_calls(examples: Sequence[Understand], rules: "Rules", progress: bool = True) -> list[list[Call]]:
+    """Return per example the calls of the encoder with rules."""
+    return [rules.propose(one.messages) for one in tqdm(examples, desc="understand_rules", disable=not progress)]
 
 
 def routed_rows(
-    examples: Sequence[Understand], read: Sequence[tuple[list[Call], bool]], streams: Sequence[TextStream]
+    examples: Sequence[Understand], rules: "Rules", read: Sequence[list[Call]], streams: Sequence[TextStream]
 ) -> list[Row]:
     """Return the rows of what the service answers: `reader` is `rules`, `model`, or `rules instead` of an unsure one.
 
     `read` is the result of `rules_calls`; `streams` were generated without a constraint.
     """
     from bankllm.assistant.fallbacks import GenerationFailed
-    from bankllm.assistant.language_model import trusted
+    from bankllm.assistant.language_model import needs_model, trusted
 
     chosen, readers = [], []
-    for example, (calls, needs), stream in zip(examples, read, streams, strict=True):
+    for example, calls, stream in zip(examples, read, streams, strict=True):
         reader = "rules"
-        if needs:
+        if needs_model(example.messages, rules, calls):
             try:
-                calls, reader = trusted(stream, example.messages), "model"
+                calls, reader = trusted(stream, example.messages, rules, calls), "model"
             except GenerationFailed:
                 reader = "rules instead"
         chosen.append(calls_text(calls))

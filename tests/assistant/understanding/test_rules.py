@@ -7,7 +7,8 @@ from datetime import date
 import pytest
 
 from bankllm.assistant.bank.tools import Call, parse_calls
-from bankllm.assistant.understanding.rules import propose
+from bankllm.assistant.understanding.resolve import CustomerView
+from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.tool_head import HEAD, ToolHead
 from bankllm.datasets import tellerchat
 from bankllm.datasets.tellerchat import Understand
@@ -22,7 +23,7 @@ def embedder() -> Embedder:
 
 
 def proposed(embedder: Embedder, *messages: str, names: Sequence[str] = ()) -> list[Call]:
-    return propose(messages, ToolHead.load(), embedder.encode, TODAY, names)
+    return Rules(ToolHead.load(), embedder.encode, TODAY, CustomerView(merchants=names)).propose(messages)
 
 
 def test_one_wish(embedder: Embedder) -> None:
@@ -119,9 +120,9 @@ def test_nothing_is_proposed_without_a_wish(embedder: Embedder, message: str) ->
 
 
 def test_calls_are_valid_and_copied(embedder: Embedder) -> None:
-    head = ToolHead.load()
+    rules = Rules(ToolHead.load(), embedder.encode, TODAY)
     for example in tellerchat.load(Understand, "train")[::40]:
-        calls = propose(example.messages, head, embedder.encode, TODAY)
+        calls = rules.propose(example.messages)
         assert parse_calls(json.dumps(calls), example.messages) == (tuple(calls), ())
 
 

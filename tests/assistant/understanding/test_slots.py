@@ -6,11 +6,12 @@ from datetime import date
 import pytest
 
 from bankllm.assistant.bank.tools import parse_calls
-from bankllm.assistant.understanding.rules import read
+from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.slots import Slots
 from bankllm.assistant.understanding.tool_head import ToolHead
 from bankllm.datasets import tellerchat
 from bankllm.datasets.tellerchat import Understand
+from bankllm.vectors.embedder import Embedder
 
 TODAY = date(2026, 11, 29)
 ORDINARY = ToolHead.load().ordinary
@@ -79,8 +80,9 @@ def test_an_ordinary_word_is_a_name_only_where_a_name_can_be() -> None:
 
 
 def test_every_value_is_a_piece_of_the_message() -> None:
+    rules = Rules(ToolHead.load(), Embedder().encode, TODAY)
     for example in tellerchat.load(Understand, "train")[::5]:
         for call in example.calls:
-            calls = read(call["tool"], example.messages, ORDINARY, TODAY)
+            calls = rules.read(call["tool"], example.messages)
             calls = [one for one in calls if " before " not in one.get("period", "")]  # "month before last month"
             assert parse_calls(json.dumps(calls[:5]), example.messages).dropped == ()

@@ -1,0 +1,99 @@
+"""Check the questions that a language model read against what rules read in the same message.
+
+A model leaves out an account, copies half a period, or takes money out for money in. The rules find days, accounts and
+the customer's own names by closed lists, so that what they find must be in the calls.
+"""
+
+from collections.abc import Sequence
+
+from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.facts import ReadyCall
+from bankllm.assistant.understanding.names import fitting
+from bankllm.assistant.understanding.periods import readable
+from bankllm.assistant.understanding.resolve import INCOME, resolve
+from bankllm.assistant.understanding.rules import LOOK_UPS, SUMS, Rules, routed
+from bankllm.assistant.understanding.slots import P
+
+DAYS = ("period", "date")
+FOUND = (*DAYS, "account", "minimum", "maximum")
+"""Arguments that rules find by closed lists."""
+CONFIDENT, LIKELY = 0.8, 0.95
+"""The model's confidence from which money came in although no word of the message says so, and from which the message
+is about no category that the model left out."""
+
+
+def agreed(
+    calls: Sequence[Call], confidence: float, messages: Sequence[str], rules: Rules, by_rules: Sequence[Call]
+) -> Sequence[Call] | None:
+    """Return the model's calls with what they lack, or None if the calls of the rules are to be taken.
+
+    `confidence` is the model's probability of its least likely token.
+    """
+    tools, by_tools = {call["tool"] for call in calls}, {call["tool"] for call in by_rules}
+    if not calls:
+        return calls if confidence >= CONFIDENT else None
+    if by_tools > tools and by_tools - tools - SUMS:
+        return None  # a wish was lost
+    if not tools <= LOOK_UPS:
+        return calls
+    message = messages[-1]
+    if len(calls) > 1:
+        about = {(call.get("merchant"), call.get("category")) for call in calls}
+        whole = by_tools == tools and len(by_rules) == len(about) == 1 and _has_all(by_rules, calls)
+        unclear = not _has_all(calls, by_rules) or not _is_clear(calls, rules)
+        return None if whole or (unclear and _is_clear(by_rules, rules)) else calls
+    (call,) = calls
+    routes = {routed(call["tool"], message)} == by_tools != tools
+    if routes and (not tools | by_tools <= SUMS or call.keys() & {"minimum", "maximum"}):
+        return None
+    found = rules.read(call["tool"], messages)
+    if len(found) == 1:
+        calls = [_merged(call, found[0], confidence, message, rules)]
+    elif _has_all(found, calls) and (_is_clear(found, rules) or not _has_all(calls, found)):
+        return found
+    return found if not _is_clear(calls, rules) and _is_clear(found, rules) else calls
+
+
+def _merged(call: Call, found: Call, confidence: float, message: str, rules: Rules) -> Call:
+    """Return the model's call with the longer and the other values that the rules found."""
+    merged = dict(call)
+    for name in FOUND:
+        if name in found and _is_better(name, call.get(name, ""), found[name], confidence, rules):
+            merged[name] = found[name]
+    own, said = found.get("merchant", ""), call.get("merchant", call.get("category", ""))
+    if own and own != said and fitting(own, rules.customer.names, partial=False):
+        if said in own or not fitting(said, rules.customer.names):
+            merged = {name: words for name, words in merged.items() if name != "category"} | {"merchant": own}
+    elif not said and "category" in found and confidence < LIKELY:
+        merged["category"] = found["category"]
+    if call["tool"] == "spending":
+        merged |= {"direction": "in"} if found.get("direction") == "in" else {}
+        category = call.get("category", "").lower()
+        says_so = P["income"].search(message) or category in INCOME
+        if not says_so and (category or confidence < CONFIDENT or P["outgoing"].search(message)):
+            merged.pop("direction", None)
+    return merged
+
+
+def _is_better(name: str, said: str, found: str, confidence: float, rules: Rules) -> bool:
+    """Whether the rules' words for an argument are the longer or the surer ones."""
+    if name in DAYS:
+        return said in found and (bool(said) or name == "period") and readable(found, rules.today)
+    return not said or (confidence < CONFIDENT and said not in found and found not in said)
+
+
+def _has_all(calls: Sequence[Call], others: Sequence[Call]) -> bool:
+    """Whether the calls have each day, account and amount of the other ones, or a longer or shorter copy of it."""
+    words = [word for call in calls for word in call.values()]
+    return all(
+        any(call[name] in word or word in call[name] for word in words)
+        for call in others
+        for name in FOUND
+        if name in call
+    )
+
+
+def _is_clear(calls: Sequence[Call], rules: Rules) -> bool:
+    """Whether nothing is left to ask about the calls."""
+    ready = resolve(calls, rules.customer, rules.today)
+    return all(isinstance(one, ReadyCall) and not one.unread for one in ready)
