@@ -27,7 +27,7 @@ from bankllm.assistant.bank.ledger import TransactionQuery, open_bank
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.fallbacks import GenerationFailed
-from bankllm.assistant.language_model import language_understanding, needs_model
+from bankllm.assistant.language_model import language_understanding, needs_model, trusted
 from bankllm.assistant.understanding import amounts
 from bankllm.assistant.understanding.resolve import CustomerView, resolve
 from bankllm.assistant.understanding.rules import Rules
@@ -194,7 +194,7 @@ def proposed(engine: str, views: Sequence[CustomerView]) -> Iterator[list[Call]]
         found = rules.propose(messages)
         if model is not None and needs_model(messages, rules, found):
             try:
-                found = model.calls(messages, rules, found)
+                found = trusted(model.written(messages), messages, rules, found)
             except GenerationFailed as failure:
                 print(f"read by rules ({failure.reason}): {question['message']}")
         yield found

@@ -31,7 +31,7 @@ from bankllm.assistant.language_engine import needs_engine, shared_engine
 from bankllm.assistant.language_model import language_understanding
 from bankllm.assistant.respond import BETWEEN, hands_over, run, worded
 from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base, load_classifier, memory_embedder
-from bankllm.assistant.turn import ChatReply, Encoded, PendingChat, Rights
+from bankllm.assistant.turn import ChatReply, Encoded, NotYet, PendingChat, Rights
 from bankllm.assistant.understand import Understanding
 from bankllm.assistant.wording.responder import Responder, make_responder
 from bankllm.errors import ModelError, StoreError, UsageError
@@ -101,8 +101,9 @@ class ChatEngine:
         """Called with each complete reply, from every route; for metrics."""
         self.observe_first_word: Callable[[str, float], None] = lambda responder, seconds: None
         """Called with each reply's responder, and the time to its first words; for metrics."""
-        (self._no_message,) = self._encoded(["."])
+        self._no_message = self._encoder.submit(".")
         """Stands for the earlier messages of a new conversation."""
+        self._no_message.result()
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -208,9 +209,9 @@ class ChatEngine:
     def finish_together(self, pending_chats: Sequence[PendingChat]) -> list[ChatReply | Exception | None]:
         """`finish` for several chats with one search and one commit, in a fraction of the time.
 
-        Returns per chat what `finish` returns or raises; None if it needs another encoder pass: it can be given again
-        when the futures in `needed` are done. Raises `UsageError` for an argument that memory refuses, and then nothing
-        is stored.
+        Returns per chat what `finish` returns or raises; None if it needs another encoder pass or the language model:
+        it can be given again when the futures that it `waits_for` are done. Raises `UsageError` for an argument that
+        memory refuses, and then nothing is stored.
         """
         results: list[ChatReply | Exception | None] = [None] * len(pending_chats)
         classified: dict[int, PendingChat] = {}
@@ -234,25 +235,24 @@ class ChatEngine:
 
     @property
     def answers_together(self) -> bool:
-        """Whether `finish_together` may be used: no model and no other machine is waited for."""
-        return not (self.responder.waits or self.memory.store.remote or self.understanding.model)
+        """Whether `finish_together` may be used: a reply waits for no responder and for no other machine."""
+        return not (self.responder.waits or self.memory.store.remote)
 
     def _understand(self, pending: PendingChat, *, together: bool = False) -> bool:
-        """Wait for the encoder and set what is answered. With `together`, return False if it needs another pass."""
-        pending.known |= {pending.message: pending.wait(), ".": self._no_message}
+        """Wait for the encoder and set what is answered. With `together`, return False if it needs to wait again."""
+        pending.may_wait = not together
+        pending.wait()
+        pending.needed |= {pending.message: pending.encoded, ".": self._no_message}
 
         def encode(texts: Sequence[str]) -> list[Encoded]:
-            pending.known |= {text: future.result() for text, future in pending.needed.items()}
-            missing = [text for text in dict.fromkeys(texts) if text not in pending.known]
-            pending.needed = {text: self._encoder.submit(mask(text)) for text in missing}
-            if missing and together:
-                raise _AnotherPass
-            return [pending.known[text] if text in pending.known else pending.needed[text].result() for text in texts]
+            missing = [text for text in dict.fromkeys(texts) if text not in pending.needed]
+            pending.needed |= {text: self._encoder.submit(mask(text)) for text in missing}
+            return [pending.result(pending.needed[text]) for text in texts]
 
         try:
             pending.turns = self._conversation(pending)
             pending.items = self.understanding.items(pending, encode)
-        except _AnotherPass:
+        except NotYet:
             return False
         pending.end_stage("classify")
         return True
@@ -368,10 +368,6 @@ class ChatEngine:
             Encoded(probabilities, vector, began, scores.tokenise_s, ended)
             for probabilities, vector in zip(scores.probabilities, vectors, strict=True)
         ]
-
-
-class _AnotherPass(Exception):
-    """A text is needed that is not embedded yet."""
 
 
 def _new_conversation() -> str:

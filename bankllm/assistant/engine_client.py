@@ -101,16 +101,16 @@ class EngineClient:
         asked = request if isinstance(request, CallersRequest) else CallersRequest(**vars(request))
         plain = GenerationRequest(request.chat, request.max_tokens, request.schema)
         try:
-            connection = self._connected()
+            connection = self._connected(min(ANSWER_S, asked.caller.deadline - time.monotonic()))
             connection.send((plain, asked.task, asked.caller.customer_id, asked.caller.deadline))
         except (EOFError, OSError):
             raise GenerationFailed("unreachable") from None
         return RemoteStream(connection, asked, self.observe)
 
-    def _connected(self) -> Connection:
+    def _connected(self, timeout_s: float = ANSWER_S) -> Connection:
         """Connect. Raises `OSError` or `EOFError` if the process is down, is being killed, or hangs."""
         connection = Client(self._address, "AF_UNIX")
-        if not connection.poll(ANSWER_S):
+        if not connection.poll(max(0.0, timeout_s)):
             raise OSError("the language model's process does not answer")
         connection.recv()
         return connection

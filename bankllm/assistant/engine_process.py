@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ NEEDED_BYTES = 900 * 2**20
 """Free memory without which the engine is not started; it has 737 MiB after some use."""
 RETRY_S, LONGEST_RETRY_S = 0.5, 60.0
 """Pause before a restart. It doubles each time that the engine ends within `LONGEST_RETRY_S` of its start."""
-NICENESS = 5
-"""The encoder's passes and the rules go before the model, whose requests have another way to be answered."""
+NICENESS = 10
+"""Of the threads that generate: the encoder and the rules go before the model, whose requests they can answer."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -80,9 +81,11 @@ class EngineProcess:
         if (free := free_bytes()) < NEEDED_BYTES:
             return f"expected {NEEDED_BYTES >> 20} MiB of free memory, found {free >> 20} MiB"
         command = [sys.executable, "-m", "bankllm.assistant.engine_process", self.address, str(self._adapter or "")]
-        # The engine ends when its stdin does, and so with this process, even if that is killed.
+        # The engine ends when its stdin does, and so with this process, even if that is killed. Ctrl-C does not reach
+        # its process group. With a session of its own, its niceness would not count: Linux gives each session an equal
+        # share of the cores (sched_autogroup_enabled).
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
-        with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as self._process:
+        with subprocess.Popen(command, **pipes, text=True, process_group=0) as self._process:
             if self._closed.is_set():
                 self._process.kill()
             assert self._process.stderr is not None
@@ -103,7 +106,6 @@ def free_bytes() -> int:
 def main() -> None:
     address, adapter = sys.argv[1:]
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.nice(NICENESS)
     folder = Path(adapter) if adapter else None
     # In another process, which takes 1 GB for it and ends.
     writer = multiprocessing.get_context("spawn").Process(target=_write_file, args=(folder,))
@@ -113,7 +115,10 @@ def main() -> None:
         base = base_models.resolve("smollm2")
         if folder is not None:
             check_base(folder, base)
-        engine = OpenVinoEngine(base, folder, get_settings(), WEIGHTS)
+        # The threads that generate inherit the niceness of the thread that starts them. Those that accept and refuse
+        # requests keep theirs, so that no request waits for an answer from a process that gets no core.
+        with ThreadPoolExecutor(1, initializer=os.nice, initargs=(NICENESS,)) as nice:
+            engine = nice.submit(OpenVinoEngine, base, folder, get_settings(), WEIGHTS).result()
     except BankLLMError as error:
         sys.exit(" ".join(str(error).split()))
     turns = Turns()

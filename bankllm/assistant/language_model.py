@@ -4,11 +4,14 @@ It writes freely. A constraint would change only texts with an invalid call or a
 left to rules, which read them more often right.
 """
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from bankllm.assistant.bank.tools import Call, call_schemas, copied_arguments, parse_calls
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.engine_client import CallersRequest
+from bankllm.assistant.engine_turns import AT_ONCE
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_engine import cut_short, shared_engine, understands
 from bankllm.assistant.language_tasks import MAX_TOKENS, understand_prompt
@@ -20,6 +23,9 @@ from bankllm.settings import Settings
 
 SURE = 0.6
 """The model's probability of each token from which its calls are taken. Below it, rules are more often right."""
+MAX_ASKED = AT_ONCE + 2
+"""Messages of one process that the model reads or will read. Rules read further ones at once: what waits behind more
+would be late."""
 LIKELY, SHORT = 0.9, 6
 """Probability of a tool, and words of a message, from which and up to which rules need no model."""
 
@@ -30,25 +36,35 @@ class LanguageUnderstanding:
     def __init__(self, engine: GenerationEngine) -> None:
         self.name = engine.name
         self._engine = engine
+        self._free = threading.Semaphore(MAX_ASKED)
+        self._asking = ThreadPoolExecutor(MAX_ASKED, "understanding")
 
-    def calls(
-        self, messages: Sequence[str], rules: Rules, by_rules: Sequence[Call], caller: Caller | None = None
-    ) -> list[Call]:
-        """Return the calls for the last of the customer's messages, which the rules read as `by_rules`.
+    def ask(self, messages: Sequence[str], caller: Caller) -> Future[TextStream]:
+        """Return the future of `written`, which raises `GenerationFailed` at once if `MAX_ASKED` messages are read."""
+        if not self._free.acquire(blocking=False):
+            refused: Future[TextStream] = Future()
+            refused.set_exception(GenerationFailed("busy"))
+            return refused
+        future = self._asking.submit(self.written, messages, caller)
+        future.add_done_callback(lambda _: self._free.release())
+        return future
 
-        Raises `GenerationFailed` with the reason.
-        """
+    def written(self, messages: Sequence[str], caller: Caller | None = None) -> TextStream:
+        """Return the model's complete output about the last of the messages. Raises `GenerationFailed`."""
         request = CallersRequest(understand_prompt(messages), MAX_TOKENS, task="understand", caller=caller or Caller())
         try:
             (stream,) = self._engine.generate([request])
             stream.text()
-            return trusted(stream, messages, rules, by_rules)
+            return stream
         except (UsageError, ModelError):
             raise GenerationFailed("failed") from None
 
 
 def trusted(written: TextStream, messages: Sequence[str], rules: Rules, by_rules: Sequence[Call]) -> list[Call]:
-    """Return the calls in the model's output. Raises `GenerationFailed` if the calls of the rules are to be taken."""
+    """Return the calls in the model's output about the last of the messages, which the rules read as `by_rules`.
+
+    Raises `GenerationFailed` if the calls of the rules are to be taken.
+    """
     if written.finish != "end":
         raise GenerationFailed(cut_short(written))
     try:

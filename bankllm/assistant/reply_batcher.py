@@ -63,7 +63,7 @@ class ReplyBatcher:
             if isinstance(reply, Exception):
                 chat[1].set_exception(reply)
             elif reply is None and not failed:
-                passes = asyncio.gather(*map(asyncio.wrap_future, chat[0].needed.values()), return_exceptions=True)
-                passes.add_done_callback(lambda _, chat=chat: self._queue(engine, chat))  # type: ignore[misc]
+                waits = asyncio.gather(*map(asyncio.wrap_future, chat[0].waits_for), return_exceptions=True)
+                waits.add_done_callback(lambda _, chat=chat: self._queue(engine, chat))  # type: ignore[misc]
             else:
                 chat[1].set_result(reply)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -15,8 +15,10 @@ from bankllm.assistant.decision import Decision
 from bankllm.assistant.facts import NEXT, Facts, Question, ReadyCall
 from bankllm.assistant.fallbacks import Fallback
 from bankllm.assistant.wording.responder import Reply
+from bankllm.model.generation import TextStream
 from bankllm.vectors.namespaces import Message
 
+ResultT = TypeVar("ResultT")
 Rights = Literal["read", "propose", "confirm"]
 """What a connection may do: only read, also propose actions, or also confirm them."""
 
@@ -32,7 +34,8 @@ class Latency(BaseModel):
     encode: float
     """Encoder and head. This and `tokenise` are for all messages of the pass."""
     classify: float
-    """From probabilities to tool calls. A follow-up and a message of several clauses go through the encoder again."""
+    """From probabilities to tool calls. A follow-up and a message of several clauses go through the encoder again, and
+    the language model reads messages of which rules are unsure."""
     retrieve: float
     """Memory search and tools."""
     respond: float
@@ -105,6 +108,10 @@ class Encoded(NamedTuple):
     ended: float
 
 
+class NotYet(Exception):
+    """A chat that may not wait needs the result of a future that is not done."""
+
+
 @dataclass
 class PendingChat:
     """A chat on its way through the engine, which fills in the fields from `decision` on."""
@@ -118,10 +125,12 @@ class PendingChat:
     request_id: str
     encoded: Future[Encoded]
     caller: Caller = field(default_factory=Caller)
-    known: dict[str, Encoded] = field(default_factory=dict)
-    """Text → its encoding, of the texts that understanding this message needed so far."""
     needed: dict[str, Future[Encoded]] = field(default_factory=dict)
-    """Texts that are being encoded because the message cannot be understood without them."""
+    """Text → its encoding, of the texts that understanding this message needed so far."""
+    written: Future[TextStream] | None = None
+    """What the language model writes about the message, if it was asked."""
+    may_wait: bool = True
+    """Whether the thread that finishes this chat may wait for it."""
     started: float = field(default_factory=time.perf_counter)
     decision: Decision = field(default_factory=Decision)
     rights: Rights = "confirm"
@@ -153,11 +162,24 @@ class PendingChat:
     def wait(self) -> Encoded:
         """Wait for the encoder. Ends the stages `queue`, `tokenise` and `encode`."""
         encoded = self.encoded.result()
+        if self._stages:  # the chat had to wait again
+            return encoded
         self._last = time.perf_counter()
         in_pass = encoded.ended - encoded.began
         queue = self._last - self.started - in_pass
         self._stages = {"queue": queue, "tokenise": encoded.tokenise_s, "encode": in_pass - encoded.tokenise_s}
         return encoded
+
+    def result(self, future: Future[ResultT]) -> ResultT:
+        """Return what the future returns or raises. Raises `NotYet` if the chat would have to wait, and may not."""
+        if not self.may_wait and not future.done():
+            raise NotYet
+        return future.result()
+
+    @property
+    def waits_for(self) -> list[Future[Any]]:
+        """The futures after which a chat that may not wait can be tried again."""
+        return [*self.needed.values(), *([self.written] if self.written else [])]
 
     def end_stage(self, stage: str) -> None:
         now = time.perf_counter()

@@ -27,7 +27,7 @@ from bankllm.assistant.decision import CLEAR, Decision, decide
 from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, tool_of
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
-from bankllm.assistant.language_model import LanguageUnderstanding, needs_model
+from bankllm.assistant.language_model import LanguageUnderstanding, needs_model, trusted
 from bankllm.assistant.present_day import today
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
@@ -249,8 +249,9 @@ class Understanding:
         rules = Rules(self._head, partial(_embedded, encode), day, self._customer(pending.customer_id))
         found, unclear = self._by_rules(messages, rules)
         if self.model is not None and unclear:
+            pending.written = pending.written or self.model.ask(unclear, pending.caller)
             try:
-                found = self.model.calls(unclear, rules, found, pending.caller)
+                found = trusted(pending.result(pending.written), unclear, rules, found)
                 pending.understood_by = self.model.name
             except GenerationFailed as failure:
                 pending.understanding_fallback = failure.reason

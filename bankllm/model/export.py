@@ -28,8 +28,8 @@ from bankllm.util.file_hash import sha256_of
 if TYPE_CHECKING:
     from bankllm.model.torch_classifier import IntentClassifier
 
-FORMAT = 6
-"""Version of the output of `export_onnx`. Increase it when the output changes, so that cached graphs are not used."""
+SOURCES = [Path(__file__).with_name(name) for name in ("export.py", "export_graphs.py")]
+"""Code that determines the graph. A graph that other code exported is not used."""
 MAX_BYTES = 2**31 - 1
 """Maximum size of a single ONNX file in bytes, which is the limit of protocol buffers."""
 EXAMPLE = ["my card has not arrived yet", "hello", "where is it?"]
@@ -95,7 +95,9 @@ def _is_base(folder: Path) -> bool:
 def _key(folder: Path) -> str:
     """Return a hash of everything that determines the graph."""
     base = base_models.resolve(str(folder)) if _is_base(folder) else resolve_base(read_artifact(folder), folder.name)
-    digest = hashlib.sha256(f"{FORMAT} {onnxruntime.__version__} {base.sha256}".encode())
+    digest = hashlib.sha256(f"{onnxruntime.__version__} {base.sha256}".encode())
+    for path in SOURCES:
+        digest.update(path.read_bytes())
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
         digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
         digest.update(sha256_of(path).encode())

@@ -4,6 +4,8 @@ It has the untrained model, whose texts do not matter here.
 """
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 
 import psutil
@@ -13,7 +15,7 @@ from bankllm.assistant import engine_process
 from bankllm.assistant.bank.tools import calls_schema
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.engine_client import CallersRequest, EngineClient, Generated
-from bankllm.assistant.engine_process import EngineProcess
+from bankllm.assistant.engine_process import NICENESS, EngineProcess
 from bankllm.assistant.engine_turns import AT_ONCE
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.model import smollm2
@@ -59,6 +61,16 @@ def test_a_text_comes_with_its_times_and_tokens(client: EngineClient) -> None:
     assert 0 <= text.queue_s < text.first_s <= text.total_s
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own only on Linux")
+def test_only_the_threads_that_generate_give_way_to_the_server(client: EngineClient, process: EngineProcess) -> None:
+    [child] = [child for child in psutil.Process().children() if process.address in child.cmdline()]
+    niceness = {thread.id: os.getpriority(os.PRIO_PROCESS, thread.id) for thread in child.threads()}
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness[child.pid] == own
+    assert min(own + NICENESS, 19) in niceness.values()
+    assert os.getsid(child.pid) == os.getsid(0), "Linux may give each session an equal share of the cores"
+
+
 def test_a_deadline_and_a_caller_that_leaves_free_the_engine(client: EngineClient) -> None:
     callers = [Caller(f"C{number}") for number in range(AT_ONCE)]
     streams = client.generate([CallersRequest(CHAT, 8000, caller=caller) for caller in callers])
@@ -71,7 +83,7 @@ def test_a_deadline_and_a_caller_that_leaves_free_the_engine(client: EngineClien
         list(each)
     assert {stream.finish for stream in streams} == {"cancelled"}
     assert written(client, Caller("C1"), tokens=2) == "length", "8,000 tokens would take minutes"
-    assert written(client, Caller("C1", 0.5), tokens=8000) == "late"
+    assert written(client, Caller("C1", 3), tokens=8000) == "late"
 
 
 def test_a_prompt_without_room_and_a_constraint_that_cannot_be_met_fail_only_themselves(client: EngineClient) -> None:

@@ -12,13 +12,13 @@ from bankllm.assistant.reply_batcher import AT_ONCE, ReplyBatcher
 
 
 class Chat(str):
-    """A message. One with `?` needs a text that is encoded meanwhile."""
+    """A message. One with `?` waits for a future that another thread sets."""
 
-    needed: dict[str, Future[str]]
+    waits_for: list[Future[str]]
 
 
 class Engine:
-    """Answers `x` with `X` and records each batch; `!` fails, and `?` is answered when its text is encoded."""
+    """Answers `x` with `X` and records each batch; `!` fails, and `?` is answered when its future is done."""
 
     def __init__(self, answers_together: bool = True, refuses: str = "") -> None:
         self.answers_together, self.refuses = answers_together, refuses
@@ -35,9 +35,9 @@ class Engine:
         return [self.answer(chat) for chat in chats]
 
     def answer(self, chat: Chat) -> Any:
-        if "?" in chat and not chat.needed:
-            chat.needed = {"text": Future()}
-            threading.Thread(target=chat.needed["text"].set_result, args=("encoded",)).start()
+        if "?" in chat and not chat.waits_for:
+            chat.waits_for = [Future()]
+            threading.Thread(target=chat.waits_for[0].set_result, args=("encoded",)).start()
             return None
         return ValueError(chat) if "!" in chat else chat.upper()
 
@@ -51,7 +51,7 @@ class Engine:
 def chats(*texts: str) -> list[Chat]:
     made = [Chat(text) for text in texts]
     for chat in made:
-        chat.needed = {}
+        chat.waits_for = []
     return made
 
 
@@ -71,7 +71,7 @@ def answers(engine: Engine, *texts: str) -> list[Any]:
         (Engine(refuses="b"), ["a", "b", "c"], ["A", "b", "C"], [["a", "b", "c"]], ["a", "b", "c"]),
         (Engine(answers_together=False), ["a", "b"], ["A", "B"], [], ["a", "b"]),
     ],
-    ids=["together", "one fails, one needs a text", "the batch fails", "the engine may wait"],
+    ids=["together", "one fails, one waits", "the batch fails", "the engine may wait"],
 )
 def test_chats_are_finished_together_and_else_singly(
     engine: Engine, texts: list[str], replies: list[str], together: list[list[str]], alone: list[str]

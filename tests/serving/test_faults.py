@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from bankllm.assistant.wording.generating import FAILURES, MAX_CONCURRENCY
+from bankllm.assistant.wording.generating import MAX_CONCURRENCY
 from bankllm.errors import ServerError
 from bankllm.loadtest.server_process import ServerProcess
 from tests.support.openai_server import OpenAIServer
@@ -67,28 +67,20 @@ def test_store_on_a_full_disk_recovers(tmp_path: Path) -> None:
 
 def test_hanging_model_server_does_not_block_other_requests(tmp_path: Path) -> None:
     model = OpenAIServer("You can change the PIN in the app.")
-    model.stalls_after, model.stall_s = 0, 60
-    env = {"BANKLLM_RESPONDER_TIMEOUT_S": "8"}
-    options = ("--responder", f"openai:{model.url}#m")
-    with model, ServerProcess(store=tmp_path / "memory.db", env=env, options=options) as server:
+    model.stalls_after, model.stall_s = 0, 300
+    options, env = ("--responder", f"openai:{model.url}#m"), {"BANKLLM_RESPONDER_TIMEOUT_S": "300"}
+    article = "How do I change my PIN?"  # a text without figures leaves nothing out
+    with model, ServerProcess(store=tmp_path / "memory.db", options=options, env=env) as server:
         client = Client(server)
         with ThreadPoolExecutor(MAX_CONCURRENCY) as many:
-            hanging = [many.submit(client.chat) for _ in range(MAX_CONCURRENCY)]
-            until(lambda: len(model.requests) >= MAX_CONCURRENCY)
-            others = [client.chat(customer_id="CUST002")["fallback"] for _ in range(3)]
-            assert len(client.kept("CUST002")) == 1
+            hanging = [many.submit(client.chat, article) for _ in range(MAX_CONCURRENCY)]
+            until(lambda: len(model.requests) == MAX_CONCURRENCY)
+            assert [client.chat(customer_id="CUST002")["fallback"] for _ in range(3)] == ["busy"] * 3
+            assert client.kept("CUST002")
             assert client.get("/health/metrics").status_code == 200
             assert not any(chat.done() for chat in hanging)
-            assert others == ["busy"] * 3
-            ends = [chat.result()["fallback"] for chat in hanging]
-            # The circuit breaker may open before the last of the chats gives up.
-            assert set(ends) <= {"time-out", "resting"}
-            assert ends.count("time-out") >= FAILURES
-        assert len(model.requests) < MAX_CONCURRENCY + FAILURES  # then the circuit breaker opens
-        assert client.chat()["fallback"] == "resting"
-        model.stalls_after = None
-        article = "How do I change my PIN?"  # a text without figures leaves nothing out
-        until(lambda: client.chat(article)["responder"] == "openai:m", timeout_s=30)
+            model.stalls_after = None
+            assert {chat.result()["responder"] for chat in hanging} == {"openai:m"}
 
 
 def test_sigterm_ends_chats_whose_model_server_hangs(tmp_path: Path) -> None:
@@ -129,7 +121,7 @@ def test_external_uvicorn_drains_and_rejects_remote_requests_without_authenticat
         assert len(client.kept()) == 1
         os.kill(server.pid, signal.SIGTERM)
         # uvicorn drains, then raises SIGTERM again and exits by that signal.
-        assert psutil.Process(server.pid).wait(20) == -signal.SIGTERM
+        assert psutil.Process(server.pid).wait(60) == -signal.SIGTERM
     assert "Application shutdown complete" in log.read_text()
 
 

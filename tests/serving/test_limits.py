@@ -77,11 +77,11 @@ def test_large_content_length_is_rejected_before_the_body_is_sent(server):
 
 
 def test_slow_body_is_rejected_and_a_slow_reply_is_not(engine, monkeypatch):
-    monkeypatch.setattr(limits, "BODY_S", 0.5)
+    monkeypatch.setattr(limits, "BODY_S", 1.0)
     respond = engine.responder.stream
 
     def slowly(*args):
-        time.sleep(0.8)
+        time.sleep(1.2)
         return respond(*args)
 
     monkeypatch.setattr(engine.responder, "stream", slowly)

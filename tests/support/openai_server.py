@@ -31,7 +31,7 @@ class OpenAIServer:
         self.statuses: list[int] = []
         """Statuses of the next responses, in order; then 200."""
         self.stalls_after: int | None = None
-        """Number of pieces before it pauses; None for no pause."""
+        """Number of pieces before it pauses; None for no pause, and to end one."""
         self.stall_s = 3.0
         self.body: str | None = None
         """A body that is sent instead of a stream of chunks."""
@@ -66,8 +66,9 @@ class OpenAIServer:
     async def _chunks(self) -> AsyncIterator[str]:
         words = self.says.split(" ")
         for number, word in enumerate(words):
-            if number == self.stalls_after:
-                await asyncio.sleep(self.stall_s)
+            ends_s = time.monotonic() + self.stall_s
+            while number == self.stalls_after and time.monotonic() < ends_s:
+                await asyncio.sleep(0.01)
             yield _chunk({"content": word + (" " if number < len(words) - 1 else "")}, None)
         if self.finish_reason:
             yield _chunk({}, self.finish_reason)

@@ -19,11 +19,11 @@ class Client:
         self._url = server.url
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self._url + path, trust_env=False, timeout=60)
+        return httpx.get(self._url + path, trust_env=False, timeout=300)
 
     def post(self, text: str = BALANCE, customer_id: str = "CUST001") -> httpx.Response:
         body = {"message": text, "customer_id": customer_id}
-        return httpx.post(f"{self._url}/api/v1/chat", json=body, trust_env=False, timeout=60)
+        return httpx.post(f"{self._url}/api/v1/chat", json=body, trust_env=False, timeout=300)
 
     def chat(self, text: str = BALANCE, customer_id: str = "CUST001") -> dict[str, Any]:
         """The reply to a chat; asserts status 200."""

@@ -129,7 +129,7 @@ async def ask(answer: Answer, folder: Path) -> list[RequestRow]:
 
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        load = Load(url, "open-loop", **ARGUMENTS, rate=100, requests=3, timeout_s=0.5)
+        load = Load(url, "open-loop", **ARGUMENTS, rate=100, requests=3, timeout_s=2)
         return (await asyncio.to_thread(run_open_loop, load, folder)).rows
 
 
