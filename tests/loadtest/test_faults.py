@@ -133,7 +133,9 @@ def test_ctrl_c_stops_the_server_that_was_started(tmp_path: Path) -> None:
     def has_answered_a_chat() -> bool:
         with contextlib.suppress(httpx.HTTPError, psutil.Error, ValueError, IndexError):
             words = process.children()[0].cmdline()
-            metrics = httpx.get(f"http://127.0.0.1:{words[words.index('--port') + 1]}/metrics", trust_env=False).text
+            metrics = httpx.get(
+                f"http://127.0.0.1:{words[words.index('--port') + 1]}/metrics", trust_env=False, timeout=60
+            ).text
             return 'route="/api/v1/chat"' in metrics
         return False
 

@@ -54,7 +54,7 @@ def test_a_reply_is_right_if_it_states_the_amounts_and_no_other(change: dict[str
 
 @pytest.mark.slow
 def test_the_service_answers_the_questions_of_a_customer_right(tmp_path: Path) -> None:
-    with bank(tmp_path, BANKLLM_TODAY="2026-11-16") as server, httpx.Client(base_url=server.url) as client:
+    with bank(tmp_path, BANKLLM_TODAY="2026-11-16") as server, httpx.Client(base_url=server.url, timeout=60) as client:
         questions = questions_of(server.url, ["CUST002"])
         bodies = [{"message": each.text, "customer_id": each.customer_id} for each in questions]
         replies = [client.post("/api/v1/chat", json=body).json() for body in bodies]

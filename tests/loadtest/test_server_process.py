@@ -22,14 +22,14 @@ def test_a_server_is_ready_inside_the_block_and_stopped_after_it(tmp_path: Path)
         program=APP, store=tmp_path / "memory.db", env={"BANKLLM_MARK": "blue"}, log=tmp_path / "server.log"
     )
     with server:
-        assert httpx.get(f"{server.url}/health").json() == {"status": "healthy"}
+        assert httpx.get(f"{server.url}/health", timeout=60).json() == {"status": "healthy"}
         assert server.rss_bytes() > 10 * 2**20
         assert server.log_tail() == f"options: {tmp_path / 'memory.db'} blue"
         pid = server.pid
     assert server.returncode == -signal.SIGTERM  # uvicorn finishes its requests, then ends with the signal
     assert not psutil.pid_exists(pid)
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{server.url}/health")
+        httpx.get(f"{server.url}/health", timeout=60)
 
 
 def test_an_exit_during_the_start_is_an_error_with_the_end_of_the_log() -> None:

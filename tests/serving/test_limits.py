@@ -97,7 +97,7 @@ def test_slow_body_is_rejected_and_a_slow_reply_is_not(engine, monkeypatch):
         answer = line.makefile("rb").read()  # until the server closes
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"application/problem+json" in answer
-        assert httpx.post(url + CHAT, json=BALANCE, trust_env=False).status_code == 200
+        assert httpx.post(url + CHAT, json=BALANCE, trust_env=False, timeout=60).status_code == 200
 
 
 @pytest.mark.slow

@@ -43,7 +43,9 @@ def call(server: ServerProcess, name: str, headers: dict[str, str] | None = None
 
 
 def actions(server: ServerProcess) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = httpx.get(f"{server.url}/api/v1/customers/{ME}/actions", trust_env=False).json()
+    found: list[dict[str, Any]] = httpx.get(
+        f"{server.url}/api/v1/customers/{ME}/actions", trust_env=False, timeout=60
+    ).json()
     return found
 
 
@@ -99,13 +101,15 @@ def test_without_tokens_no_other_page_and_host_reaches_it(demo: ServerProcess) -
     accept = {"accept": "application/json, text/event-stream"}
     for headers in ({"origin": "https://evil.example"}, {"host": "evil.example"}, {"x-forwarded-for": "203.0.113.9"}):
         for method in ("POST", "GET", "DELETE"):
-            refused = httpx.request(method, f"{demo.url}/mcp", json=body, headers=accept | headers, trust_env=False)
+            refused = httpx.request(
+                method, f"{demo.url}/mcp", json=body, headers=accept | headers, trust_env=False, timeout=60
+            )
             assert refused.status_code == 403, (method, headers)
 
 
 def test_the_token_identifies_the_customer_and_needs_the_scope_to_propose(tmp_path: Path) -> None:
     with guarded(tmp_path, BANKLLM_MCP="1") as server:
-        assert httpx.post(f"{server.url}/mcp", json={}, trust_env=False).status_code == 401
+        assert httpx.post(f"{server.url}/mcp", json={}, trust_env=False, timeout=60).status_code == 401
         mine, weak = (bearer(token(sub=ME, scope=scope)) for scope in ("actions", None))
         tools = talk(server, lambda client: client.list_tools(), mine).tools
         assert not [tool for tool in tools if "customer_id" in tool.input_schema["properties"]]
@@ -117,4 +121,7 @@ def test_the_token_identifies_the_customer_and_needs_the_scope_to_propose(tmp_pa
 
 
 def test_it_is_not_there_unless_it_is_asked_for(server: ServerProcess) -> None:
-    assert httpx.post(f"{server.url}/mcp", json={}, headers=bearer(token()), trust_env=False).status_code == 404
+    assert (
+        httpx.post(f"{server.url}/mcp", json={}, headers=bearer(token()), trust_env=False, timeout=60).status_code
+        == 404
+    )

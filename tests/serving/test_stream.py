@@ -94,7 +94,7 @@ def events_in(text):
 
 def test_streamed_reply_equals_the_plain_reply(url, engine):
     *tokens, (kind, reply) = ask(url, BALANCE | {"conversation_id": "talk-1"})
-    plain = httpx.post(url + CHAT, json=BALANCE | {"conversation_id": "talk-2"}, trust_env=False).json()
+    plain = httpx.post(url + CHAT, json=BALANCE | {"conversation_id": "talk-2"}, trust_env=False, timeout=60).json()
     kept = engine.memory.for_user("CUST001").export()
     assert ({kind for kind, _ in tokens}, kind) == ({"token"}, "reply")
     assert "".join(data["text"] for _, data in tokens) == reply["reply"]

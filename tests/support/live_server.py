@@ -82,7 +82,7 @@ def request_bytes(path: str, body: bytes, *headers: str, method: str = "POST") -
 def connect(url: str) -> socket.socket:
     """A TCP connection to a server."""
     address = httpx.URL(url)
-    return socket.create_connection((address.host, address.port), timeout=20)
+    return socket.create_connection((address.host, address.port), timeout=60)
 
 
 def errors_of(caplog) -> list[str]:

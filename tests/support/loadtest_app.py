@@ -61,7 +61,7 @@ LEDGER: dict[str, list[dict[str, Any]]] = {
 
 def seen(url: str) -> list[dict[str, str]]:
     """Return the requests of one load that the server received, without the health checks before and after it."""
-    return httpx.get(f"{url}/seen", trust_env=False).json()[1:-1]
+    return httpx.get(f"{url}/seen", trust_env=False, timeout=60).json()[1:-1]
 
 
 def check_rows(result: LoadResult, arrived: list[dict[str, str]]) -> None:

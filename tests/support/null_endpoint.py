@@ -20,7 +20,7 @@ SEEN = 0
 
 def count(url: str) -> int:
     """Return the number of requests that the endpoint at `url` received."""
-    return int(httpx.get(f"{url}/seen", trust_env=False).text)
+    return int(httpx.get(f"{url}/seen", trust_env=False, timeout=60).text)
 
 
 class Endpoint(asyncio.Protocol):

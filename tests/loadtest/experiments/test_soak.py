@@ -55,6 +55,8 @@ def test_an_error_while_sampling_is_raised() -> None:
 
 def test_the_messages_of_each_customer_are_deleted(server: ServerProcess) -> None:
     delete_memory(server.url, ["CUST001", "CUST002"])
-    assert httpx.get(f"{server.url}/seen").json() == [{"kind": "delete", "customer_id": f"CUST00{n}"} for n in (1, 2)]
+    assert httpx.get(f"{server.url}/seen", timeout=60).json() == [
+        {"kind": "delete", "customer_id": f"CUST00{n}"} for n in (1, 2)
+    ]
     with pytest.raises(ServerError, match=r"DELETE .*CUST404/memory: expected success, found HTTP 404"):
         delete_memory(server.url, ["CUST404"])
