@@ -1,7 +1,8 @@
 """Chats that wait to be finished are finished together, in one thread and with one commit.
 
 This takes about half of the time of one thread per chat, which wait for each other at every lock. While `AT_ONCE`
-batches are finished, further chats wait for the next one; a single chat is not delayed.
+batches are finished, further chats wait for the next one; a single chat is not delayed. A chat that needs another pass
+of the encoder, or the language model, is tried again before the chats that came later.
 """
 
 import asyncio
@@ -32,8 +33,8 @@ class ReplyBatcher:
                 return reply
         return await run_sync(engine.finish, pending)
 
-    def _queue(self, engine: ChatEngine, chat: Waiting) -> None:
-        self._ready.append(chat)
+    def _queue(self, engine: ChatEngine, chat: Waiting, again: bool = False) -> None:
+        self._ready.insert(0 if again else len(self._ready), chat)
         # Runs after the callbacks of all chats whose encoder results came with this one.
         asyncio.get_running_loop().call_soon(self._start, engine)
 
@@ -64,6 +65,6 @@ class ReplyBatcher:
                 chat[1].set_exception(reply)
             elif reply is None and not failed:
                 waits = asyncio.gather(*map(asyncio.wrap_future, chat[0].waits_for), return_exceptions=True)
-                waits.add_done_callback(lambda _, chat=chat: self._queue(engine, chat))  # type: ignore[misc]
+                waits.add_done_callback(lambda _, chat=chat: self._queue(engine, chat, again=True))  # type: ignore[misc]
             else:
                 chat[1].set_result(reply)

@@ -23,6 +23,8 @@ class Engine:
     def __init__(self, answers_together: bool = True, refuses: str = "") -> None:
         self.answers_together, self.refuses = answers_together, refuses
         self.together: list[list[str]] = []
+        self.encoded: Future[str] | None = None
+        """What a chat with `?` waits for; None: a future that is soon done."""
         self.alone: list[str] = []
         self.go = threading.Event()
         self.go.set()
@@ -36,8 +38,9 @@ class Engine:
 
     def answer(self, chat: Chat) -> Any:
         if "?" in chat and not chat.waits_for:
-            chat.waits_for = [Future()]
-            threading.Thread(target=chat.waits_for[0].set_result, args=("encoded",)).start()
+            chat.waits_for = [self.encoded or Future()]
+            if self.encoded is None:
+                threading.Thread(target=chat.waits_for[0].set_result, args=("encoded",)).start()
             return None
         return ValueError(chat) if "!" in chat else chat.upper()
 
@@ -97,6 +100,30 @@ def test_chats_wait_for_the_next_batch_while_others_are_finished() -> None:
 
     assert asyncio.run(come_one_after_the_other()) == ["A", "B", "C", "D"]
     assert engine.together == [["a"], ["b"], ["c", "d"]]
+
+
+def test_a_chat_that_had_to_wait_goes_before_later_ones() -> None:
+    engine = Engine()
+    engine.encoded = Future()
+
+    async def one_waits() -> None:
+        batcher: Any = ReplyBatcher()
+        first, *later = chats("a?", "b", "c", "d")
+        finishing = [asyncio.ensure_future(batcher.finish(engine, first))]
+        while not first.waits_for:
+            await asyncio.sleep(0.001)
+        engine.go.clear()
+        for number, chat in enumerate(later):
+            finishing.append(asyncio.ensure_future(batcher.finish(engine, chat)))
+            while len(engine.together) < 1 + min(number + 1, AT_ONCE):
+                await asyncio.sleep(0.001)
+        engine.encoded.set_result("encoded")
+        await asyncio.gather(asyncio.wrap_future(engine.encoded))
+        engine.go.set()
+        await asyncio.gather(*finishing)
+
+    asyncio.run(one_waits())
+    assert engine.together == [["a?"], ["b"], ["c"], ["a?", "d"]]
 
 
 def test_a_cancelled_chat_does_not_affect_the_others() -> None:
