@@ -5,6 +5,7 @@ understood as tool calls (`understand`), code turns their words into values, eac
 them (`respond`), and the engine stores the turn.
 """
 
+import asyncio
 import json
 import logging
 import random
@@ -15,6 +16,7 @@ from typing import Self
 from weakref import WeakSet
 
 import numpy as np
+from anyio.to_thread import run_sync
 
 from bankllm.assistant.actions.proposals import ActionDesk
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
@@ -48,6 +50,11 @@ from bankllm.vectors.service import Message, VectorService, open_service
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 2000
+MAX_PASS, MAX_WAITING = 8, 256
+"""Texts per encoder pass, and texts that wait for one. Larger passes do not increase the texts per second, of which a
+few hundred are encoded, so that the last one waits about a second."""
+MAX_FINISHED, FINISHERS = 16, 2
+"""Chats that are finished together, and threads for it: one computes while the other waits for its commit."""
 STORE_WAIT_S = 3.0
 """Timeout per call when other processes share the store. A chat makes at most three calls."""
 RECALLED = 5
@@ -94,7 +101,10 @@ class ChatEngine:
         self.handovers = HandOverDesk(ledger, settings) if ledger else None
         self.understanding = Understanding(bank, memory.embedder, classifier.artifact, settings, model, self.actions)
         self._shares_embedding = has_same_base and embeds_as_base(classifier.artifact)
-        self._encoder = Batcher(self._encode, threads=encoder_threads, observe=lambda size: self.observe_batch(size))
+        self._encoder = Batcher(
+            self._encode, MAX_PASS, encoder_threads, MAX_WAITING, observe=lambda size: self.observe_batch(size)
+        )
+        self._finisher = Batcher(self.finish_together, MAX_FINISHED, FINISHERS)
         self.observe_batch: Callable[[int], None] = lambda size: None
         """Called with the number of messages of each encoder pass; for metrics."""
         self.observe_reply: Callable[[ChatReply], None] = lambda reply: None
@@ -188,6 +198,22 @@ class ChatEngine:
         parts = run(pending, self.bank, self.actions, None)
         return BETWEEN.join(facts.text for _, facts in parts), pending
 
+    async def reply(self, pending: PendingChat) -> ChatReply:
+        """`finish` for an event loop. Chats that wait for it are finished together, if possible.
+
+        That takes about half of the time of one thread per chat, which wait for each other at every lock. A chat that
+        needs another pass or the language model is tried again before later ones.
+        """
+        if self.responder.waits or self.memory.store.remote:  # each chat waits for a long time
+            return await run_sync(self.finish, pending)
+        reply = await asyncio.wrap_future(self._finisher.submit(pending))
+        while reply is None:
+            await asyncio.gather(*map(asyncio.wrap_future, pending.waits_for), return_exceptions=True)
+            reply = await asyncio.wrap_future(self._finisher.submit(pending, first=True))
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
     def finish(self, pending: PendingChat) -> ChatReply:
         """`stream`, without the pieces."""
         return [item for item in self.stream(pending) if isinstance(item, ChatReply)][-1]
@@ -232,11 +258,6 @@ class ChatEngine:
         for number, complete in zip(replied, self._store(list(replied.values())), strict=True):
             results[number] = complete
         return results
-
-    @property
-    def answers_together(self) -> bool:
-        """Whether `finish_together` may be used: a reply waits for no responder and for no other machine."""
-        return not (self.responder.waits or self.memory.store.remote)
 
     def _understand(self, pending: PendingChat, *, together: bool = False) -> bool:
         """Wait for the encoder and set what is answered. With `together`, return False if it needs to wait again."""
@@ -291,7 +312,7 @@ class ChatEngine:
     @property
     def waiting(self) -> int:
         """Approximate number of messages that wait for the encoder."""
-        return self._encoder.waiting.qsize()
+        return self._encoder.waiting
 
     def export(self, customer_id: str) -> list[dict[str, str]]:
         """All stored turns of a customer, see `CustomerMemory.export`. Raises `UnknownCustomer`, `StoreError`."""
@@ -309,7 +330,8 @@ class ChatEngine:
             caller.set()
 
     def close(self) -> None:
-        """Complete the queued encoder requests, then close memory and ledger."""
+        """Complete the queued chats, then close memory and ledger."""
+        self._finisher.close()
         self._encoder.close()
         self.memory.close()
         self.bank.close()

@@ -104,7 +104,8 @@ class EngineClient:
             connection = self._connected(min(ANSWER_S, asked.caller.deadline - time.monotonic()))
             connection.send((plain, asked.task, asked.caller.customer_id, asked.caller.deadline))
         except (EOFError, OSError):
-            raise GenerationFailed("unreachable") from None
+            late = time.monotonic() >= asked.caller.deadline
+            raise GenerationFailed("time-out" if late else "unreachable") from None
         return RemoteStream(connection, asked, self.observe)
 
     def _connected(self, timeout_s: float = ANSWER_S) -> Connection:

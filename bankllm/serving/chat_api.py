@@ -11,7 +11,6 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.assistant.reply_batcher import ReplyBatcher
 from bankllm.assistant.turn import ChatReply, PendingChat, Rights
 from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
 from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
@@ -48,7 +47,6 @@ class CustomerData(BaseModel):
 
 def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: RateLimit) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["chat"])
-    reply_batcher = ReplyBatcher()
     Given = Annotated[AccessToken, Depends(token)]
     Customer = Annotated[str | None, Depends(customer_of(token))]
 
@@ -62,7 +60,7 @@ def chat_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Rate
     async def chat(body: ChatRequest, request: Request, given: Given) -> Response:
         pending = begin(body, request, given)
         async with encoded(pending, request):
-            reply = await reply_batcher.finish(current(), pending)
+            reply = await current().reply(pending)
         # As FastAPI would serialise the model, without a second validation.
         return Response(reply.model_dump_json(), media_type="application/json")
 

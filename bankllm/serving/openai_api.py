@@ -181,7 +181,7 @@ def openai_routes(current: Callable[[], ChatEngine], token: ReadToken, limit: Ra
             raise await _invalid(request, str(error), "messages", last, "content") from error
         name, created = f"chatcmpl-{request.state.request_id}", int(time.time())
         async with encoded(pending, request):
-            reply = None if body.stream else await run_in_threadpool(engine.finish, pending)
+            reply = None if body.stream else await engine.reply(pending)
         if reply is None:
             return EventStream(_chunks(engine, pending, name, created, body, request.state.request_id), pending)
         message = {"role": "assistant", "content": reply.reply, "refusal": None}

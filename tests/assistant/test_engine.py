@@ -17,7 +17,6 @@ from bankllm.assistant.bank.statement import line
 from bankllm.assistant.care.replies import OFFER
 from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
 from bankllm.assistant.language_model import MAX_ASKED, LanguageUnderstanding
-from bankllm.assistant.reply_batcher import ReplyBatcher
 from bankllm.assistant.runtime import DEFAULT_ADAPTER
 from bankllm.assistant.turn import ChatReply
 from bankllm.assistant.wording.generating import GeneratingResponder
@@ -104,7 +103,6 @@ def test_chats_finished_together_are_answered_as_each_alone(
 ) -> None:
     messages = [(BALANCE, "CUST001"), (LATE, "CUST002"), ("hello", "CUST003")]
     alone = [engine.chat(*each) for each in messages]
-    assert engine.answers_together
     commits, upsert = [], engine.memory.store.upsert_many
     monkeypatch.setattr(engine.memory.store, "upsert_many", lambda groups: commits.append(upsert(groups)))
     together: list[Any] = engine.finish_together([engine.begin(*each) for each in messages])
@@ -151,8 +149,7 @@ def test_a_reply_says_when_the_template_stands_in_for_a_model(engine: ChatEngine
             assert "£" in messages[1]["content"]
 
     engine.responder = GeneratingResponder(Silent(), timeout_s=5)
-    assert not engine.answers_together
-    reply = engine.chat(BALANCE, "CUST001")
+    reply = asyncio.run(engine.reply(engine.begin(BALANCE, "CUST001")))
     assert (reply.responder, reply.fallback) == ("template", "not grounded")
     assert reply.reply.startswith("Your account balance")
 
@@ -354,9 +351,8 @@ def test_more_messages_than_the_model_can_read_are_read_by_rules_at_once(engine:
     text = "Could you please tell me what my account balance is?"
 
     async def ask() -> list[ChatReply]:
-        batcher = ReplyBatcher()
         chats = [engine.begin(text, f"CUST00{number + 1}") for number in range(MAX_ASKED + 2)]
-        first = asyncio.as_completed([batcher.finish(engine, chat) for chat in chats])
+        first = asyncio.as_completed(list(map(engine.reply, chats)))
         replies = [await next(first), await next(first)]
         language.go.set()
         return [*replies, *[await each for each in first]]

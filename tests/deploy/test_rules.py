@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bankllm.assistant.batcher import MAX_WAITING
+from bankllm.assistant.engine import MAX_WAITING
 from bankllm.loadtest.experiments.rate_sweep import OBJECTIVE_MS
 from tests.support.deployed import DEPLOY, services
 
