@@ -36,17 +36,22 @@ class LanguageUnderstanding:
     def __init__(self, engine: GenerationEngine) -> None:
         self.name = engine.name
         self._engine = engine
-        self._free = threading.Semaphore(MAX_ASKED)
+        self._lock, self._served = threading.Lock(), set[str]()
         self._asking = ThreadPoolExecutor(MAX_ASKED, "understanding")
 
     def ask(self, messages: Sequence[str], caller: Caller) -> Future[TextStream]:
-        """Return the future of `written`, which raises `GenerationFailed` at once if `MAX_ASKED` messages are read."""
-        if not self._free.acquire(blocking=False):
-            refused: Future[TextStream] = Future()
-            refused.set_exception(GenerationFailed("busy"))
-            return refused
+        """Return the future of `written`.
+
+        It raises `GenerationFailed` at once if `MAX_ASKED` messages are read, or another one of this customer.
+        """
+        with self._lock:
+            if len(self._served) >= MAX_ASKED or caller.customer_id in self._served:
+                refused: Future[TextStream] = Future()
+                refused.set_exception(GenerationFailed("busy"))
+                return refused
+            self._served.add(caller.customer_id)
         future = self._asking.submit(self.written, messages, caller)
-        future.add_done_callback(lambda _: self._free.release())
+        future.add_done_callback(lambda _: self._served.discard(caller.customer_id))
         return future
 
     def written(self, messages: Sequence[str], caller: Caller | None = None) -> TextStream:
