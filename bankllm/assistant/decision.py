@@ -27,6 +27,8 @@ class Decision(NamedTuple):
     confidence: float = 0.0
     alternatives: tuple[str, ...] = ()
     """Titles of the likeliest topics if the classifier abstained."""
+    is_topic: bool = False
+    """Whether the intent is a topic of Teller77, and no other article is nearer to the message."""
 
 
 def decide(probabilities: np.ndarray, artifact: ClassifierConfig) -> Decision:

@@ -26,6 +26,7 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.batcher import Batcher
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.care.languages import language_reply
+from bankllm.assistant.care.replies import OFFER
 from bankllm.assistant.decision import related
 from bankllm.assistant.facts import tool_of
 from bankllm.assistant.handover import HandOverDesk
@@ -285,7 +286,8 @@ class ChatEngine:
             assert pending.reply is not None
             memory, vector = self.memory.for_user(pending.customer_id), pending.encoded.result().vector
             asked = json.dumps(vars(pending.question)) if pending.question else ""
-            text = pending.reply.text[:MAX_TEXT_CHARACTERS]
+            parts = pending.reply.text.split(BETWEEN)
+            text = BETWEEN.join(part for part in parts if part != OFFER)[:MAX_TEXT_CHARACTERS]
             turn = Message(pending.message, text, pending.decision.intent, pending.conversation_id, asked)
             rows.append((pending.customer_id, [memory.row(turn, vector)]))
         try:

@@ -98,9 +98,10 @@ class Understanding:
         only asks something, the same action is proposed again.
         """
         (encoded,) = encode([pending.message])
-        pending.decision = decide(encoded.probabilities, self._artifact)
+        pending.decision = self._decide(encoded)
         cared = self._care(pending.message, encoded.vector)
-        if cared and (cared.sure or not self.articles.is_topic(pending.decision, encoded.vector)):
+        asks_on = pending.continues and asks(pending.message) and not stands_alone(pending.message)
+        if cared and cared.instead_of_answer(ambiguous=pending.decision.is_topic or asks_on):
             pending.decision, pending.kept = Decision(cared.intent), False
             self._withdraw(pending)
             if cared.holds_payments and self._desk:
@@ -110,11 +111,13 @@ class Understanding:
             pending.withdrawn = pending.withdrawn or self._withdraw(pending)  # a second try finds nothing that waits
         if (waited := pending.withdrawn) and (changed := changed_order(waited.tool, waited.arguments, pending.message)):
             return [changed]
-        items = [*self._understood(pending, encode), *([Facts(OFFER)] if cared else [])]
+        items = self._understood(pending, encode)
         if pending.withdrawn and only_asks(pending.withdrawn, pending.message, items):
             withdrawn, pending.withdrawn = pending.withdrawn, None
-            return answer_and_ask(withdrawn, pending.message, items)
-        return [] if items == [UNKNOWN] and pending.decision.alternatives else items
+            items = answer_and_ask(withdrawn, pending.message, items)
+        elif items == [UNKNOWN] and pending.decision.alternatives:
+            items = []
+        return [*items, Facts(OFFER)] if cared and items else items
 
     def _understood(self, pending: PendingChat, encode: Encode) -> list[Item]:
         turns, withdrawn = pending.turns, pending.withdrawn
@@ -173,7 +176,7 @@ class Understanding:
         if off_topic and not answers and len(ready) == 1 and isinstance(ready[0], Question):
             ready = [ReadyCall("knowledge", {"article": "out_of_scope"})]
         alone = asked == said and (not pending.turns or stands_alone(said))
-        if alone and self.articles.is_topic(decision, encode([said])[0].vector):
+        if alone and decision.is_topic:
             ready = on_topic(ready, decision.intent, said)
         elif alone and names_nothing(ready, said) and (found := self.articles.best(said, encode([said])[0].vector)):
             ready = [ReadyCall("knowledge", found._asdict())] if found.sure else ready
@@ -190,6 +193,10 @@ class Understanding:
         """Read the customer's names again, after an action may have changed them."""
         with self._lock:
             self._views.pop(customer_id, None)
+
+    def _decide(self, encoded: Encoded) -> Decision:
+        decision = decide(encoded.probabilities, self._artifact)
+        return decision._replace(is_topic=self.articles.is_topic(decision, encoded.vector))
 
     def _care(self, message: str, vector: np.ndarray) -> CareReply | None:
         """Return the fixed reply to a customer in distress; with another encoder only certain phrases are found."""
@@ -280,7 +287,7 @@ class Understanding:
         if not turns or not unclear:
             return alone, pending.message
         text = mask(f"{turns[0].user_message} {pending.message}")
-        together = decide(encode([text])[0].probabilities, self._artifact)
+        together = self._decide(encode([text])[0])
         clearer = not together.alternatives and together.confidence > alone.confidence
         return (together if clearer else alone), (text if clearer or is_follow_up(pending.message) else pending.message)
 
@@ -291,7 +298,7 @@ class Understanding:
         """
         if not isinstance(item, ReadyCall) or item.tool != "knowledge" or "article" in item.arguments:
             return item
-        if texts and self.articles.is_topic(decision, encode([texts[0]])[0].vector):
+        if texts and decision.is_topic:
             return replace(item, arguments={**item.arguments, "article": decision.intent})
         for text in texts or [item.arguments["question"]]:
             if found := self.articles.best(text, encode([text])[0].vector):

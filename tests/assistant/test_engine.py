@@ -398,3 +398,12 @@ def test_a_known_problem_that_may_be_distress_is_answered_with_the_offer_of_a_pe
     assert reply.question.tool == "report_card"
     assert engine.actions is not None
     assert not engine.actions.holds_payments("CUST001")
+    [turn] = engine.memory.for_user("CUST001").recent(1)
+    assert OFFER not in turn.assistant_response, "memory holds no sign of distress"
+
+
+def test_a_follow_up_in_a_conversation_of_distress_is_answered(engine: ChatEngine) -> None:
+    reply = engine.chat("I want to die", "CUST001", "talk")
+    assert (reply.intent, reply.calls) == ("human_agent", ())
+    reply = engine.chat("what happens if I go over it", "CUST001", "talk")
+    assert "knowledge:unarranged_overdraft" in reply.sources

@@ -19,13 +19,11 @@ FOLDER = Path(__file__).parents[2] / "data" / "care"
 HEAD = FOLDER / "head.safetensors"
 KINDS: tuple[Distress, ...] = get_args(Distress)
 LABELS = ("ordinary", *KINDS)
-THRESHOLD = 0.44
-"""Probability of any distress from which a message gets the fixed reply: about 2 % of ordinary messages full of
-look-alikes reach it."""
-SURE = 0.8
-"""Probability from which the fixed reply also goes before a problem that the intent classifier recognises. Below it,
-the problem is answered, with the offer of a person: 0.8 % instead of 1.9 % of Banking77's messages get the fixed reply,
-and 2 of 171 messages of distress that are found get only the offer."""
+POSSIBLE, THRESHOLD, SURE = 0.29, 0.7, 0.95
+"""Probabilities of any distress: from the first, the reply ends with the offer of a person; from the second, a message
+gets the fixed reply; from the third also one that may mean something else, because the intent classifier recognises its
+topic or because it continues a conversation. About 5, 2 and 1 % of ordinary messages full of look-alikes reach them,
+chosen on every other message of `benchmarks/care.py`."""
 BUCKETS = 8192
 """Hash buckets for words and pairs of words."""
 _NUMBER = re.compile(r"[£€$]?\d[\d.,]*k?")
@@ -53,8 +51,8 @@ def features(message: str, vector: np.ndarray) -> np.ndarray:
     return np.concatenate([vector, words]).astype(np.float32)
 
 
-def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> tuple[Distress | None, float]:
-    """Return the kind of distress, if any, and its probability, which is 1 for a certain phrase.
+def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> tuple[Distress, float]:
+    """Return the likeliest kind of distress and the probability of any, which is 1 for a certain phrase.
 
     Raises `ModelError` for an embedding of another model than the head's. Certain phrases count before the head, which
     may miss them in a long message.
@@ -68,6 +66,5 @@ def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> 
             f"Messages of distress are found in embeddings of {head.metadata['encoder']}; got one of {len(vector)} "
             "numbers. Pass the embedding of that model, or run benchmarks/care.py --train with yours."
         )
-    shares = head.probabilities(row[np.newaxis])[0]
-    distress = float(1 - shares[0])
-    return (KINDS[int(shares[1:].argmax())] if distress >= THRESHOLD else None), distress
+    ordinary, *shares = head.probabilities(row[np.newaxis])[0]
+    return KINDS[int(np.argmax(shares))], float(1 - ordinary)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bankllm.assistant.care.detection import SURE, detect, texts
+from bankllm.assistant.care.detection import POSSIBLE, SURE, THRESHOLD, detect, texts
 from bankllm.settings import Distress
 
 OFFER = "If something weighs on you, or you do not feel safe, say “person”: somebody in our team will listen."
@@ -22,8 +22,14 @@ class CareReply:
     """What the reply and the metrics show: a person takes over. They never show the kind of distress."""
     holds_payments: bool = False
     """Whether the customer surely may be about to pay a criminal."""
-    sure: bool = True
-    """If not, a message that is about a known problem gets the answer to it, and `OFFER`."""
+    probability: float = 1.0
+
+    def instead_of_answer(self, ambiguous: bool) -> bool:
+        """Whether this reply is sent. If not, the answer to the message ends with `OFFER`.
+
+        `ambiguous`: whether the message also means something else, such as a known problem.
+        """
+        return self.probability >= (SURE if ambiguous else THRESHOLD)
 
 
 def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, str] | None = None) -> CareReply | None:
@@ -33,11 +39,11 @@ def care_reply(message: str, vector: np.ndarray, helplines: Mapping[Distress, st
     number, for the sentence about whom the customer can call. Raises `ModelError` for another embedding.
     """
     kind, probability = detect(message, vector)
-    if kind is None:
+    if probability < POSSIBLE:
         return None
     reply = texts()[kind]
     helpline = (helplines or {}).get(kind)
     parts = [reply["text"], *([reply["helpline"].format(helpline=helpline)] if helpline else []), reply["person"]]
     sources = tuple(f"knowledge:{article}" for article in reply["articles"])
-    sure = probability >= SURE
-    return CareReply(" ".join(parts), sources, holds_payments=sure and reply.get("holds_payments", False), sure=sure)
+    holds = probability >= SURE and reply.get("holds_payments", False)
+    return CareReply(" ".join(parts), sources, holds_payments=holds, probability=probability)

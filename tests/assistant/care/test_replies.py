@@ -32,11 +32,14 @@ def replied() -> Replied:
         ("a man from your fraud team rang and says I must move my money to a safe account", "scam_under_way"),
         ("My wife died on Sunday, what happens to her account?", "bereavement"),
         ("I lost my job and cannot pay my mortgage this month", "cannot_pay"),
+        ("my partner made me take a loan and spends it, I was scared to say no", "abuse"),
+        ("he is in my laptop and wants me to read him the code", "scam_under_way"),
     ],
 )
 def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: str) -> None:
     reply = replied(message)
     assert reply is not None
+    assert reply.instead_of_answer(ambiguous=False)
     assert reply.text.startswith(texts()[kind]["text"])
     assert "a person in our" in reply.text or "trained person" in reply.text
     assert reply.intent == "human_agent"
@@ -47,6 +50,10 @@ def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: s
     [
         "kill my direct debit to the gym",
         "my phone died",
+        "this app is killing me, how do I switch off the alerts",
+        "what happens if I go over it",
+        "My late husband's pension goes in on the 5th, has it arrived",
+        "the scam shop refunded me, can you see it",
         "Can't pay at the till, my card was declined",
         "balance",
         "hi",
