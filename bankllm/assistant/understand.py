@@ -173,9 +173,11 @@ class Understanding:
         decision = pending.decision
         off_topic = decision.intent == "out_of_scope" and decision.confidence >= CLEAR and not decision.alternatives
         answers = bool(pending.turns and pending.turns[0].question and not asks(pending.message))
-        if off_topic and not answers and len(ready) == 1 and isinstance(ready[0], Question):
-            ready = [ReadyCall("knowledge", {"article": "out_of_scope"})]
         alone = asked == said and (not pending.turns or stands_alone(said))
+        bare = (alone and names_nothing(ready, said)) or (len(ready) == 1 and isinstance(ready[0], Question))
+        if off_topic and not answers and bare:
+            bank = {"article": "out_of_scope"} if isinstance(ready[0], Question) else {"question": said}
+            ready = [ReadyCall("knowledge", bank)]
         if alone and decision.is_topic:
             ready = on_topic(ready, decision.intent, said)
         elif alone and names_nothing(ready, said) and (found := self.articles.best(said, encode([said])[0].vector)):

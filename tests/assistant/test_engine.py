@@ -327,8 +327,9 @@ def test_a_connection_that_may_only_read_proposes_nothing(engine: ChatEngine) ->
 @pytest.mark.parametrize(
     ("written", "confidence", "tool", "reason"),
     [
-        ('[{"tool":"standing_orders"}]', 0.9, "standing_orders", None),
-        ('[{"tool":"standing_orders"}]', 0.5, "balance", "unsure"),
+        ('[{"tool":"account_details"}]', 0.96, "account_details", None),
+        ('[{"tool":"account_details"}]', 0.9, "balance", "unsure"),
+        ('[{"tool":"account_details"}]', 0.5, "balance", "unsure"),
         ('[{"tool":"balance","account":"invented"}]', 1, "balance", "unsure"),
         ("I think you want your balance", 1, "balance", "unreadable"),
         (None, 1, "balance", "time-out"),

@@ -11,15 +11,15 @@ from bankllm.assistant.facts import ReadyCall
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.periods import readable
 from bankllm.assistant.understanding.resolve import INCOME, resolve
-from bankllm.assistant.understanding.rules import LOOK_UPS, SUMS, Rules, routed
+from bankllm.assistant.understanding.rules import CHOSEN, LOOK_UPS, SUMS, Rules, routed
 from bankllm.assistant.understanding.slots import P
 
 DAYS = ("period", "date")
 FOUND = (*DAYS, "account", "minimum", "maximum")
 """Arguments that rules find by closed lists."""
 CONFIDENT, LIKELY = 0.8, 0.95
-"""The model's confidence from which money came in although no word of the message says so, and from which the message
-is about no category that the model left out."""
+"""The model's confidence from which money came in although no word of the message says so, and from which closed lists
+of words do not add a category or choose another tool."""
 
 
 def agreed(
@@ -30,22 +30,26 @@ def agreed(
     `confidence` is the model's probability of its least likely token.
     """
     tools, by_tools = {call["tool"] for call in calls}, {call["tool"] for call in by_rules}
+    message, earlier = messages[-1], " ".join(messages[-2:-1])
     if not calls:
         return calls if confidence >= CONFIDENT else None
     if by_tools > tools and by_tools - tools - SUMS:
         return None  # a wish was lost
-    if not tools <= LOOK_UPS:
-        return calls
-    message = messages[-1]
+    if confidence < LIKELY and any(name in CHOSEN and CHOSEN[name].search(message) for name in by_tools - tools):
+        return None  # words of a closed list name another tool
     if len(calls) > 1:
+        if not tools <= LOOK_UPS:
+            return calls
         about = {(call.get("merchant"), call.get("category")) for call in calls}
         whole = by_tools == tools and len(by_rules) == len(about) == 1 and _has_all(by_rules, calls)
         unclear = not _has_all(calls, by_rules) or not _is_clear(calls, rules)
         return None if whole or (unclear and _is_clear(by_rules, rules)) else calls
     (call,) = calls
-    routes = {routed(call["tool"], message)} == by_tools != tools
+    routes = {routed(call["tool"], message, earlier)} == by_tools != tools
     if routes and (not tools | by_tools <= SUMS or call.keys() & {"minimum", "maximum"}):
         return None
+    if call["tool"] not in LOOK_UPS:
+        return calls
     found = rules.read(call["tool"], messages)
     if len(found) == 1:
         calls = [_merged(call, found[0], confidence, message, rules)]
@@ -66,6 +70,8 @@ def _merged(call: Call, found: Call, confidence: float, message: str, rules: Rul
             merged = {name: words for name, words in merged.items() if name != "category"} | {"merchant": own}
     elif not said and "category" in found and confidence < LIKELY:
         merged["category"] = found["category"]
+    if "order" in found:
+        merged.setdefault("order", found["order"])
     if call["tool"] == "spending":
         merged |= {"direction": "in"} if found.get("direction") == "in" else {}
         category = call.get("category", "").lower()

@@ -47,7 +47,7 @@ _HOLIDAYS = [(re.compile(pattern), days) for pattern, days in WORDS["holidays"].
 _PARTS = [(re.compile(pattern), part) for pattern, part in WORDS["parts"].items()]
 _HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter", "black friday")))
 _FILLER = re.compile(
-    r"\b(?:the|calendar|whole(?: of)?|entire|like|month of(?= [a-z])|year(?= 20\d\d$)) "
+    r"\b(?:the|calendar|whole(?: of)?|entire|like|month of(?= [a-z])) "
     r"|^(?:all(?: of)?|throughout|so far) | so far$|,? inclusive$"
 )
 _SPELLINGS = [(re.compile(rf"\b(?:{spelled})\b"), word) for word, spelled in WORDS["spellings"].items()]
@@ -136,7 +136,7 @@ def _plain(words: str) -> str:
         text = spelled.sub(word, text)
     text = re.sub(r"^an? (?=\w+ ago)", "1 ", text)
     text = alpha2digit(text, "en", threshold=0) if text.isascii() else text
-    text = re.sub(r"\b20 (?=\d\d$)", "20", _FILLER.sub("", text))
+    text = re.sub(r"^((?:for|in|during) )?year (?=20\d\d$)|\b(20) (?=\d\d$)", r"\1\2", _FILLER.sub("", text))
     text = re.sub(r"\b(20\d\d)-(\d\d)\b(?!-)|(?<![\d/.-])(\d{1,2})[/.-](20\d\d)\b", _month_spelled, text)
     text = re.sub(r"\b(20\d\d)-(\d\d)-(\d\d)\b", r"\3/\2/\1", text)
     text = re.sub(r"\b(\d{1,2})-(\d{1,2})-((?:20)?\d\d)\b", r"\1/\2/\3", text)

@@ -95,16 +95,23 @@ def day(words: str, today: date, *, future: bool) -> Values:
     return {"date": found.isoformat()}
 
 
-def amount(words: str, name: str, customer: CustomerView, *, pays: bool) -> Values:
-    """Read money; money to pay must be in a currency of the customer's accounts."""
+def amount(words: str, name: str, customer: CustomerView) -> Values:
+    """Read money, which must be in a currency of the customer's accounts."""
     found = _accepted(lambda: amounts.amount(words), "Which amount do you mean?")
     if found is None:
         raise Ask(f"Which amount do you mean by {_quoted(words)}? For example: £50 or 12.50.")
     held = sorted({account.currency for account in customer.accounts})
-    if found.currency and pays and found.currency not in held:
+    if found.currency and held and found.currency not in held:
         wrong = f"You have no account in {found.currency}, only in {', '.join(held)}."
         raise Ask("Which amount do you mean?", wrong=wrong)
     return {name: found.amount_minor} | ({"currency": found.currency} if found.currency else {})
+
+
+def bound(words: str, name: str, customer: CustomerView) -> Values:
+    """Read the least or the largest amount of a list: of the account in its currency, if there is one such account."""
+    values = amount(words, name, customer)
+    held = [account for account in customer.accounts if account.currency == values.get("currency")]
+    return values | ({"account_id": held[0].account_id} if len(held) == 1 < len(customer.accounts) else {})
 
 
 def limit(words: str) -> Values:

@@ -117,7 +117,7 @@ def _resolved(call: Call, customer: CustomerView, today: date) -> ReadyCall | Qu
     for slot in dict.fromkeys((*REQUIRED.get(call["tool"], ()), *call)):
         try:
             if slot != "tool" and not (slot == "category" and "merchant" in call):
-                values |= _read(call, slot, customer, today)
+                values = _read(call, slot, customer, today) | values
             _check(call, values)
         except Ask as ask:
             return Question(call["tool"], slot, str(ask), ask.options, call)
@@ -150,9 +150,9 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
     read: dict[str, Callable[[], Values]] = {
         "period": lambda: readers.period(words, customer, today, future=tool == "standing_orders"),
         "date": lambda: readers.day(words, today, future=acts),
-        "amount": lambda: readers.amount(words, "amount_minor", customer, pays=acts),
-        "minimum": lambda: readers.amount(words, "minimum_minor", customer, pays=acts),
-        "maximum": lambda: readers.amount(words, "maximum_minor", customer, pays=acts),
+        "amount": lambda: readers.amount(words, "amount_minor", customer),
+        "minimum": lambda: readers.bound(words, "minimum_minor", customer),
+        "maximum": lambda: readers.bound(words, "maximum_minor", customer),
         "limit": lambda: readers.limit(words),
         "merchant": lambda: readers.subject("merchant", words, customer),
         "category": lambda: readers.subject("category", words, customer),

@@ -87,7 +87,8 @@ class Rules:
 
     def probabilities(self, messages: Sequence[str]) -> np.ndarray:
         """Return the head's probability of each tool, and of no tool."""
-        return self.head.probabilities([messages[-1 - MAX_EARLIER :]], self.embed)[0]
+        (found,) = self.head.probabilities([messages[-1 - MAX_EARLIER :]], self.embed)
+        return np.asarray(found)
 
     def _is_about(self, tool: str, messages: Sequence[str]) -> bool:
         """Whether a short message that orders and asks to explain nothing names a counterparty, or what is pending."""
@@ -206,6 +207,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
 
     A message that asks neither for a sum nor for a list asks as the one before it.
     """
+    if earlier and R["how_much"].fullmatch(message):
+        return "standing_orders" if routed("spending", earlier) == "standing_orders" else "spending"
     if tool in ("set_limit", "knowledge") and R["card_limit"].search(message):
         return "card_status"
     if tool == "knowledge" and P["stolen"].search(message) and R["card_order"].match(earlier):
@@ -251,7 +254,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
 
 
 def _anchored(wanted: Sequence[str], spoken: Sequence[str]) -> Iterator[str]:
-    """Yield the periods; "the month before" becomes the one before the period that was named last."""
+    """Yield the periods; "the month before" and days without a month become those of the period that was named last."""
     for words in wanted:
         before, others = R["the_one_before"].fullmatch(words), [one for one in spoken if one != words]
-        yield f"{before[1]} {others[-1]}" if before and others else words
+        month = R["of_month"].search(others[-1]) if others and R["days_only"].fullmatch(words) else None
+        yield f"{before[1]} {others[-1]}" if before and others else f"{words} of {month[0]}" if month else words

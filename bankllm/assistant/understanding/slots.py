@@ -288,7 +288,8 @@ class Slots:
         """Find the first word after one of the links that is rare enough for a name."""
         for link in P[links].finditer(self.rest):
             word = _WORD.match(self.rest, link.end())
-            if word and self.ordinary.get(word[0].lower(), FREQUENT) >= FREQUENT:
+            named = word and not P["no_name"].fullmatch(word[0])
+            if word and named and self.ordinary.get(word[0].lower(), FREQUENT) >= FREQUENT:
                 return [(word.start(), word.start() + len(word[0].rstrip(".'’-")))]
         return []
 

@@ -101,6 +101,7 @@ def test_a_reading_tool_says_what_fits_nothing(
         ("spending", {"period": "next month"}, "period", "begins on 2026-12-01", 0),
         ("spending", {"period": "between 9 and 3 May"}, "period", "an end after the beginning", 0),
         ("balance", {"date": "tomorrow"}, "date", "is 30 November 2026, which is in the future", 0),
+        ("transactions", {"minimum": "$50"}, "minimum", "You have no account in USD, only in EUR, GBP", 0),
         ("transactions", {"minimum": "£100", "maximum": "£20"}, "maximum", "No amount is above £100 and below £20", 0),
         ("transactions", {"limit": "0"}, "limit", "How many payments", 0),
         ("transfer", {}, "amount", "How much do you want to transfer?", 0),

@@ -110,6 +110,9 @@ def test_what_the_last_message_says_replaces_what_was_said_before(embedder: Embe
 def test_a_follow_up_takes_what_it_lacks_from_before(embedder: Embedder) -> None:
     calls = proposed(embedder, "how much did i spend at costa in may", "and june?")
     assert calls == [{"tool": "spending", "merchant": "costa", "period": "june"}]
+    (call,) = proposed(embedder, "costa spending from 1 to 15 september", "and from the 16th to the 30th")
+    assert call["period"] == "from the 16th to the 30th of september"
+    assert [call["tool"] for call in proposed(embedder, "when is rent due", "how much is it")] == ["standing_orders"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Rules copy the arguments of a known tool from a message."""
 
 import json
+import re
 from datetime import date
 
 import pytest
@@ -84,5 +85,6 @@ def test_every_value_is_a_piece_of_the_message() -> None:
     for example in tellerchat.load(Understand, "train")[::5]:
         for call in example.calls:
             calls = rules.read(call["tool"], example.messages)
-            calls = [one for one in calls if " before " not in one.get("period", "")]  # "month before last month"
+            composed = re.compile(" before | of ")  # "month before last month", "the 16th of September"
+            calls = [one for one in calls if not composed.search(one.get("period", ""))]
             assert parse_calls(json.dumps(calls[:5]), example.messages).dropped == ()
