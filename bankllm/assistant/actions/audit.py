@@ -6,7 +6,6 @@ someone got around them. An entry holds ids and digests, but no text of a messag
 chain's last entry goes to the server's log, so that `bankllm audit --log` notices removed entries.
 """
 
-import json
 import logging
 import re
 import secrets
@@ -17,10 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, run_script
+from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.errors import LedgerError, UsageError
 from bankllm.settings import Settings
-from bankllm.util.hash_chain import Link, chained, link_of, parse, verify
+from bankllm.util.hash_chain import Link, verify
+from bankllm.util.sqlite import append_link, chain_of, last_link, run_script
 
 logger = logging.getLogger(__name__)
 
@@ -49,21 +49,14 @@ def writing(bank: SQLiteBank) -> Iterator[sqlite3.Connection]:
     """A transaction; after its commit, the end of the audit log goes to the server's log."""
     with bank.writing() as db:
         yield db
-        head = last(db)
+        head = last_link(db, "audit")
     log_head(head)
 
 
 def append(db: sqlite3.Connection, key: bytes, event: str, **fields: Any) -> None:
     """Append an entry within the caller's transaction, see `writing`."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    entry = chained({"at": at, "event": event} | fields, last(db), key)
-    link = link_of(entry)
-    db.execute("INSERT INTO audit VALUES (?, ?, ?)", (link.number, link.hash, json.dumps(entry)))
-
-
-def last(db: sqlite3.Connection) -> Link | None:
-    row = db.execute("SELECT number, '', hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
-    return Link(*row) if row else None
+    append_link(db, "audit", {"at": at, "event": event} | fields, key)
 
 
 def log_head(link: Link | None) -> None:
@@ -84,7 +77,7 @@ def logged_heads(log: Path) -> list[Link]:
 
 def check_chain(db: sqlite3.Connection, key: bytes, kept: Iterable[Link] = ()) -> list[dict[str, Any]]:
     """Return the entries, oldest first. Raises `ChainBroken` if one was changed, removed, inserted or moved."""
-    entries = [parse(entry) for (entry,) in db.execute("SELECT entry FROM audit ORDER BY number")]
+    entries = chain_of(db, "audit")
     verify(entries, key, list(kept))
     return entries
 
@@ -109,7 +102,7 @@ def audit_key(settings: Settings, db: sqlite3.Connection) -> bytes:
         return secrets.token_bytes(MIN_KEY_BYTES)
     file = ledger.with_name(f"{ledger.name}.audit-key")
     try:
-        if not file.exists() and last(db) is None:
+        if not file.exists() and last_link(db, "audit") is None:
             file.touch(mode=0o600)
             file.write_text(secrets.token_hex(MIN_KEY_BYTES))
         return file.read_bytes()

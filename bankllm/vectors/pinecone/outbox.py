@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bankllm.errors import StoreError
+from bankllm.util.sqlite import transaction
 from bankllm.vectors.rows import Row
-from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, transaction
-from bankllm.vectors.sqlite.schema import NOW, REPLICATES_TO
+from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import COLUMNS, SQLiteStore
 
 PAGE_ENTRIES = 1000
 """Entries returned by one call of `next_entries`."""
+NOW = "(julianday('now') - 2440587.5) * 86400.0"
+"""SQL expression: seconds since 1970."""
+REPLICATES_TO = "replicates_to"
+"""Key in `meta` whose value names the index."""
 HIDE_S = 600.0
 """Time in seconds that a deleted row is hidden after its push; Pinecone normally applies a delete within seconds."""
 _ROW_GONE = "NOT EXISTS (SELECT 1 FROM rows WHERE namespace = o.namespace AND id = o.id)"

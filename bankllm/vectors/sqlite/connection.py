@@ -13,7 +13,8 @@ from pathlib import Path
 from threading import Lock
 
 from bankllm.errors import StoreError
-from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, check_vectors, open_file, store_errors, transaction
+from bankllm.util.sqlite import transaction
+from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, check_vectors, open_file, store_errors
 
 
 class FairLock:

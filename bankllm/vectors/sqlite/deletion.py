@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bankllm.util.hash_chain import Link, chained, check, link_of, parse, verify
+from bankllm.util.hash_chain import check, parse, verify
+from bankllm.util.sqlite import append_link, chain_of
 from bankllm.vectors.receipts import AskedBy, Receipt, places
 from bankllm.vectors.rows import COLLECTION
 from bankllm.vectors.sqlite.file import existing
-from bankllm.vectors.sqlite.schema import AGAIN, ENTRY, NOW, REPLICATES_TO
 
-_QUEUE = f"{ENTRY} SELECT ?1, value, 1, {NOW} FROM json_each(?2) WHERE true {AGAIN}"
-_REPLICATED = "SELECT 1 FROM meta WHERE key = ?"
+_QUEUE = """INSERT INTO outbox (namespace, id, known, queued_at)
+    SELECT ?1, value, 1, (julianday('now') - 2440587.5) * 86400.0 FROM json_each(?2) WHERE true
+    ON CONFLICT (namespace, id) DO UPDATE SET version = version + 1, refused = NULL,
+    queued_at = CASE WHEN pushed_at IS NULL THEN queued_at ELSE excluded.queued_at END, pushed_at = NULL"""
 _AMONG = "namespace = ?1 AND id IN (SELECT value FROM json_each(?2))"
 
 
@@ -30,7 +32,7 @@ def delete_rows(
     else:
         deleted = _column(db, f"SELECT id FROM rows WHERE {_AMONG} ORDER BY seq", *among)
     db.execute(f"DELETE FROM rows WHERE {_AMONG}", (namespace, json.dumps(deleted)))
-    if replicated := bool(_column(db, _REPLICATED, REPLICATES_TO)):
+    if replicated := bool(_column(db, "SELECT 1 FROM meta WHERE key = 'replicates_to'")):
         db.execute(_QUEUE, among)  # also rows that only other machines have
         if ids is None:  # its entry replaces the others, so that it precedes those of rows written later
             db.execute("DELETE FROM outbox WHERE namespace = ? AND id <> ''", (namespace,))
@@ -64,7 +66,7 @@ def check_receipt(path: Path, text: str) -> CheckedReceipt:
     receipt = parse(text)
     kept = check(receipt)
     with existing(path) as db:
-        entries = [parse(entry) for entry in _column(db, "SELECT entry FROM receipts ORDER BY number")]
+        entries = chain_of(db, "receipts")
         verify(entries, kept=[kept])
         rows, ids = f"SELECT count(*) FROM rows WHERE {_AMONG}", json.dumps(receipt["deleted_ids"] or [])
         (restored,) = _column(db, rows, receipt["namespace"], ids)
@@ -74,11 +76,8 @@ def check_receipt(path: Path, text: str) -> CheckedReceipt:
 
 
 def _append(db: sqlite3.Connection, **fields: Any) -> Receipt:
-    last = db.execute("SELECT number, '', hash FROM receipts ORDER BY number DESC LIMIT 1").fetchone()
-    entry = chained(fields | {"places": [asdict(place) for place in fields["places"]]}, Link(*last) if last else None)
-    receipt = Receipt(**fields, chain=link_of(entry))
-    db.execute("INSERT INTO receipts VALUES (?, ?, ?)", (receipt.chain.number, receipt.chain.hash, json.dumps(entry)))
-    return receipt
+    body = fields | {"places": [asdict(place) for place in fields["places"]]}
+    return Receipt(**fields, chain=append_link(db, "receipts", body))
 
 
 def _column(db: sqlite3.Connection, sql: str, *values: object) -> list[Any]:

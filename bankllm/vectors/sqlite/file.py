@@ -8,28 +8,20 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from bankllm.errors import StoreError
-from bankllm.vectors.sqlite.schema import APPLICATION_ID, FIRST_SCHEMA, SCHEMA, SCHEMA_VERSION
+from bankllm.util.sqlite import advice, run_script, transaction
 
+APPLICATION_ID = 0x42564543
+"""Value of `PRAGMA application_id` in the file header; identifies files written by bankllm."""
+FIRST_SCHEMA, SCHEMA_VERSION = 4, 5
+"""Schemas that can be read: 5 has `expires_at`; a file of schema 4 is migrated."""
 BUSY_TIMEOUT_S = 30.0
 """Maximum time in seconds that one call waits for other threads and processes that use the file."""
 FLOAT32 = np.dtype("<f4")
 """Stored vectors are little-endian on all machines."""
-
-_ADVICE = {
-    "SQLITE_BUSY": "Another process has locked the file; stop that process, or try again.",
-    "SQLITE_CANTOPEN": "Expected a path in a folder that exists and is writable.",
-    "SQLITE_CORRUPT": "The file is damaged or truncated; move it away and restore a backup.",
-    "SQLITE_IOERR": "Check the disk (free space, health, file size limits of this user) and that this user can write "
-    "the file and its journal files; then repeat the call.",
-    "SQLITE_FULL": "Free some disk space, then repeat the call.",
-    "SQLITE_NOTADB": "Expected a file that bankllm wrote; use another path, or move this file away.",
-    "SQLITE_READONLY": "Expected a file and a folder that this user can write; change the permissions or the path.",
-}
 
 
 def wal_is_safe(version: tuple[int, int, int]) -> bool:
@@ -70,7 +62,7 @@ def _open(path: Path | None, wait_s: float, wanted: tuple[int, str] | None = Non
             db.execute("PRAGMA secure_delete = ON")
             _schema(db, path)
             _set_journal(db, path)
-            with transaction(db, "IMMEDIATE"):
+            with transaction(db):
                 _check_size(db, path)
                 schema = _schema(db, path)  # another process may have created or migrated the file meanwhile
                 if not schema and wanted:
@@ -88,27 +80,13 @@ def _open(path: Path | None, wait_s: float, wanted: tuple[int, str] | None = Non
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection, kind: Literal["DEFERRED", "IMMEDIATE"]) -> Iterator[None]:
-    """Run the body in a transaction: commit at the end, roll back on an exception."""
-    db.execute(f"BEGIN {kind}")
-    try:
-        yield
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-
-
-@contextmanager
 def store_errors(path: Path | None) -> Iterator[None]:
     """Convert SQLite's errors to a `StoreError` with advice."""
     try:
         yield
     except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "")  # such as SQLITE_READONLY_DIRECTORY
-        advice = next((text for code, text in _ADVICE.items() if name.startswith(code)), "")
         message = f"The vector store {path or 'in memory'} failed: {error}. Data stored before is unchanged."
-        raise StoreError(f"{message} {advice}".rstrip()) from error
+        raise StoreError(f"{message} {advice(error)}".rstrip()) from error
 
 
 def read_meta(db: sqlite3.Connection) -> dict[str, str]:
@@ -143,7 +121,7 @@ def _schema(db: sqlite3.Connection, path: Path | None) -> int:
     if application == 0 and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return 0
     if application != APPLICATION_ID:
-        raise StoreError(f"{path} is another program's SQLite file. {_ADVICE['SQLITE_NOTADB']}")
+        raise StoreError(f"{path} is another program's SQLite file. {advice('SQLITE_NOTADB')}")
     schema = int(db.execute("PRAGMA user_version").fetchone()[0])
     if not FIRST_SCHEMA <= schema <= SCHEMA_VERSION:
         raise StoreError(
@@ -168,12 +146,11 @@ def _check_size(db: sqlite3.Connection, path: Path | None) -> None:
     pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     journal = db.execute("PRAGMA journal_mode").fetchone()[0]  # in WAL mode, pages may be only in the log
     if path is not None and journal != "wal" and 0 < path.stat().st_size < pages * size:
-        raise StoreError(f"{path} ends within its last page. {_ADVICE['SQLITE_CORRUPT']}")
+        raise StoreError(f"{path} ends within its last page. {advice('SQLITE_CORRUPT')}")
 
 
 def _create(db: sqlite3.Connection) -> None:
-    for statement in SCHEMA:
-        db.execute(statement)
+    run_script(db, "store.sql")
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -183,7 +160,7 @@ def _migrate(db: sqlite3.Connection) -> None:
 
     Until the commit, the file and its journal contain the complete old state, which SQLite restores after a crash.
     """
-    with transaction(db, "IMMEDIATE"):
+    with transaction(db):
         schema = db.execute("PRAGMA user_version").fetchone()[0]
         if schema == SCHEMA_VERSION:
             return  # another process was faster

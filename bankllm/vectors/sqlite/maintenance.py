@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bankllm.errors import StoreError
 from bankllm.util.atomic_files import flush_to_disk
-from bankllm.vectors.sqlite.file import existing, store_errors, transaction
+from bankllm.util.sqlite import transaction
+from bankllm.vectors.sqlite.file import existing, store_errors
 
 COMPACT_ON_CLOSE_BYTES, CLOSE_WAIT_MS = 256 * 2**20, 1000
 """`close` compacts files up to this size (1-2 s), and waits this long for other processes."""
@@ -61,7 +62,7 @@ def _compact(db: sqlite3.Connection) -> bool:
         return False
     db.execute("VACUUM")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # no effect in rollback-journal mode
-    with transaction(db, "IMMEDIATE"):  # keeps the mark if more rows were deleted in the meantime
+    with transaction(db):  # keeps the mark if more rows were deleted in the meantime
         db.execute("DELETE FROM meta WHERE key = 'removed' AND value = ?", removed)
     return True
 

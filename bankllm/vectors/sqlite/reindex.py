@@ -8,10 +8,11 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from bankllm.util.sqlite import transaction
 from bankllm.vectors.embedder import Encode
 from bankllm.vectors.passages import embed_texts
 from bankllm.vectors.rows import unit_vectors
-from bankllm.vectors.sqlite.file import FLOAT32, existing, read_meta, transaction
+from bankllm.vectors.sqlite.file import FLOAT32, existing, read_meta
 
 BATCH_ROWS = 256
 """Texts per call of the embedder."""
@@ -26,7 +27,7 @@ def reindex(path: Path, embed: Encode, dim: int, embedder_id: str) -> int:
     embedded: dict[str, bytes] = {}
     with existing(path) as db:
         while True:
-            with transaction(db, "IMMEDIATE"):
+            with transaction(db):
                 if read_meta(db) == wanted:
                     return 0
                 rows = db.execute("SELECT seq, text FROM rows").fetchall()

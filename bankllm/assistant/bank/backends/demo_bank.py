@@ -14,10 +14,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, create_schema, open_or_create, run_script
+from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, create_schema, open_or_create
 from bankllm.assistant.bank.ledger import BANKS, MINOR_DIGITS
 from bankllm.assistant.present_day import today
 from bankllm.settings import Settings, get_settings
+from bankllm.util.sqlite import run_script
 
 CUSTOMERS = tuple(f"CUST{number:03}" for number in range(1, 13))
 MONTHS = 15

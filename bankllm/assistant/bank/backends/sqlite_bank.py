@@ -25,8 +25,8 @@ from bankllm.assistant.bank.ledger import (
 )
 from bankllm.errors import LedgerError, UsageError
 from bankllm.settings import Settings
+from bankllm.util.sqlite import advice, run_script, transaction
 
-DATA = Path(__file__).parents[3] / "data"
 APPLICATION_ID = 0x424C4547
 """Value of `PRAGMA application_id` in the header of a ledger's file."""
 SCHEMA_VERSION = 1
@@ -35,14 +35,6 @@ BUSY_TIMEOUT_S, CREATION_S = 5.0, 60
 
 MAX_MINOR = 2**63 - 1
 """SQLite's largest integer."""
-ADVICE = {
-    "SQLITE_BUSY": "Another process has locked the file. Close it, or try again.",
-    "SQLITE_CANTOPEN": "Expected a file in a folder that this user can read and write. Correct BANKLLM_LEDGER.",
-    "SQLITE_CORRUPT": "The file is damaged. Restore it from a copy, and restart.",
-    "SQLITE_FULL": "The disk is full. Free some space, and try again.",
-    "SQLITE_NOTADB": "Expected an SQLite file with the tables of bankllm/data/ledger.sql. Correct BANKLLM_LEDGER.",
-    "SQLITE_READONLY": "Expected a file and a folder that this user can write. Change the permissions.",
-}
 OWN = "account_id IN (SELECT account_id FROM holders WHERE customer_id = :customer)"
 ACCOUNTS = f"""
     SELECT account_id, name, currency, iban, opened,
@@ -145,14 +137,8 @@ class SQLiteBank:
 
         Other threads and processes wait. Raises `LedgerError` if the file cannot be written.
         """
-        with self.reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
+        with self.reading() as db, transaction(db):
+            yield db
 
     def close(self) -> None:
         with self._lock:
@@ -186,9 +172,8 @@ def ledger_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "")  # such as SQLITE_BUSY_RECOVERY
-        advice = next((text for code, text in ADVICE.items() if name.startswith(code)), "Restart the service.")
-        raise LedgerError(f"The ledger cannot be used ({error}). {advice}") from error
+        what = advice(error) or "Restart the service."
+        raise LedgerError(f"The ledger cannot be used ({error}). {what}") from error
 
 
 def book(
@@ -215,12 +200,6 @@ def create_schema(db: sqlite3.Connection) -> None:
     run_script(db, "ledger.sql")
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def run_script(db: sqlite3.Connection, name: str, **values: str) -> None:
-    """Run the statements of a packaged file, which end with a semicolon and an empty line, in the open transaction."""
-    for statement in (DATA / name).read_text(encoding="utf-8").split(";\n\n"):
-        db.execute(statement, values)
 
 
 def open_or_create(path: Path, fill: Callable[[sqlite3.Connection], None] = create_schema) -> SQLiteBank:
