@@ -142,6 +142,11 @@ class Settings(BaseSettings):
             raise ValueError("a fixed day is only allowed where ENVIRONMENT is development")
         return value
 
+    @property
+    def present_day(self) -> date:
+        """`today`, else the system's day."""
+        return self.today or date.today()
+
 
 def get_settings() -> Settings:
     """Read the settings from the environment. Raises `UsageError` that names invalid variables without their values."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from bankllm.assistant.present_day import today
 from bankllm.errors import UsageError
 from bankllm.profiles import PROFILES, get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
@@ -58,9 +57,9 @@ def test_a_number_has_a_default_and_a_lower_limit(
 
 
 def test_a_fixed_day_is_for_development_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert today(get_settings()) == date.today()
+    assert get_settings().present_day == date.today()
     monkeypatch.setenv("BANKLLM_TODAY", "2026-11-29")
-    assert today(get_settings()) == date(2026, 11, 29)
+    assert get_settings().present_day == date(2026, 11, 29)
     monkeypatch.setenv("ENVIRONMENT", "production")
     with pytest.raises(UsageError, match=r"BANKLLM_TODAY.*only allowed where ENVIRONMENT is development"):
         get_settings()

@@ -4,7 +4,7 @@ A reply may state only what a tool returned. Each module in `tools/` also words 
 text or lets a language model word the facts again.
 """
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,7 +109,3 @@ def either_way(tool: Tool) -> Tool:
         return replace(facts, text=f"{facts.text} {other.text}", lines=(*facts.lines, *other.lines))
 
     return both
-
-
-def counted(rows: Sized, noun: str) -> str:
-    return f"The customer has {len(rows)} {noun}{'' if len(rows) == 1 else 's'}."

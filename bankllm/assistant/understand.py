@@ -28,7 +28,6 @@ from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, too
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.followups import asks, is_follow_up, stands_alone
 from bankllm.assistant.language_model import LanguageUnderstanding, needs_model, trusted
-from bankllm.assistant.present_day import today
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED
@@ -121,7 +120,7 @@ class Understanding:
 
     def _understood(self, pending: PendingChat, encode: Encode) -> list[Item]:
         turns, withdrawn = pending.turns, pending.withdrawn
-        day, asked = today(self._settings), pending.message
+        day, asked = self._settings.present_day, pending.message
         question = Question(**json.loads(turns[0].question)) if turns and turns[0].question else None
         if question and question.slot == NEXT:
             decided = self._decided(pending) if is_yes(pending.message) else None
@@ -189,7 +188,7 @@ class Understanding:
 
     def ready(self, call: Call, customer_id: str) -> list[Item]:
         """Return a call of another program, with its words as values, or the question to ask."""
-        return list(resolve([call], self._view(customer_id), today(self._settings)))
+        return list(resolve([call], self._view(customer_id), self._settings.present_day))
 
     def forget_view(self, customer_id: str) -> None:
         """Read the customer's names again, after an action may have changed them."""

@@ -24,15 +24,15 @@ YEARS = 4
 
 def plan_freeze_card(now: Situation, wanted: Wanted) -> Plan:
     card = _card(now, wanted, "active")
-    text = f"Freeze your {_named(card)}. Nobody can pay with it until you unfreeze it"
+    text = f"Freeze your {card.label}. Nobody can pay with it until you unfreeze it"
     return _status_plan(now, card, "frozen", {}, text, "You can unfreeze it at any time.")
 
 
 def plan_unfreeze_card(now: Situation, wanted: Wanted) -> Plan:
     card = _card(now, wanted, "frozen")
     if card.expires < f"{now.today:%Y-%m}":
-        raise ActionRefused(f"Your {_named(card)} expired in {card.expires}. Ask me for a new card.")
-    return _status_plan(now, card, "active", {}, f"Unfreeze your {_named(card)}", "You can pay with it again.")
+        raise ActionRefused(f"Your {card.label} expired in {card.expires}. Ask me for a new card.")
+    return _status_plan(now, card, "active", {}, f"Unfreeze your {card.label}", "You can pay with it again.")
 
 
 def plan_report_card(now: Situation, wanted: Wanted) -> Plan:
@@ -40,7 +40,7 @@ def plan_report_card(now: Situation, wanted: Wanted) -> Plan:
     if kind not in ("lost", "stolen"):
         raise ActionRefused("Was the card lost or stolen?")
     card = _card(now, wanted, "active", "frozen")
-    text = f"Report your {_named(card)} as {kind}. It is then blocked for good"
+    text = f"Report your {card.label} as {kind}. It is then blocked for good"
     return _status_plan(now, card, kind, {"kind": kind}, text, "Nobody can pay with it. Ask me for a new card.")
 
 
@@ -50,7 +50,7 @@ def plan_replace_card(now: Situation, wanted: Wanted) -> Plan:
     if any(
         (other.account_id, other.kind) == same for other in now.bank.cards(now.customer_id) if other.status == "ordered"
     ):
-        raise ActionRefused(f"A new card for your {_named(card)} is already on its way.")
+        raise ActionRefused(f"A new card for your {card.label} is already on its way.")
 
     def apply(action_id: str) -> Applied:
         now.db.execute(
@@ -66,22 +66,22 @@ def plan_replace_card(now: Situation, wanted: Wanted) -> Plan:
         )
         return "It should arrive within a week.", None
 
-    return Plan({"card_id": card.card_id}, f"Order a new card in place of your {_named(card)}", apply)
+    return Plan({"card_id": card.card_id}, f"Order a new card in place of your {card.label}", apply)
 
 
 def plan_set_limit(now: Situation, wanted: Wanted) -> Plan:
     card, amount = _card(now, wanted, "active", "frozen"), read_amount(wanted)
-    check_currency(wanted, card.currency, f"Your {_named(card)}")
+    check_currency(wanted, card.currency, f"Your {card.label}")
     if amount > MOST_LIMIT_MINOR:
         most = format_money(MOST_LIMIT_MINOR, card.currency)
         raise ActionRefused(f"A limit can be at most {most} a day.")
     if amount == card.limit_minor:
-        raise ActionRefused(f"The limit of your {_named(card)} is that already.")
+        raise ActionRefused(f"The limit of your {card.label} is that already.")
     if now.held and amount > card.limit_minor:
         raise ActionRefused(HELD)
     old, new = (format_money(minor, card.currency) for minor in (card.limit_minor, amount))
     arguments = {"card_id": card.card_id, "amount_minor": amount, "currency": card.currency}
-    text = f"Set the limit of your {_named(card)} to {new} a day, instead of {old}"
+    text = f"Set the limit of your {card.label} to {new} a day, instead of {old}"
     return Plan(arguments, text, _update(now, card, "limit_minor = ?", amount, then="It applies at once."))
 
 
@@ -104,10 +104,6 @@ def _card(now: Situation, wanted: Wanted, *statuses: str) -> Card:
     given = wanted.get("card_id")
     for card in cards:
         if card.card_id == given and card.status not in statuses:
-            raise ActionRefused(f"Your {_named(card)} is {card.status}, so this is not possible.")
+            raise ActionRefused(f"Your {card.label} is {card.status}, so this is not possible.")
     able = [card for card in cards if card.status in statuses]
-    return choose(able, given, "card", lambda card: card.card_id, _named)
-
-
-def _named(card: Card) -> str:
-    return f"{card.name} ending {card.last4}"
+    return choose(able, given, "card", "card_id", "label")

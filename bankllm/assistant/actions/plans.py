@@ -61,14 +61,21 @@ class Plan(NamedTuple):
     apply: Apply
 
 
-def choose(items: Sequence[T], wanted: object, what: str, id_of: Callable[[T], str], name: Callable[[T], str]) -> T:
-    """Return the item with the id `wanted`; if that is None, the only item. Raises `ActionRefused`."""
-    found = [item for item in items if wanted in (None, id_of(item))]
+def choose(items: Sequence[T], wanted: object, what: str, id_: str, name: str = "name") -> T:
+    """Return the item with the id `wanted`; if that is None, the only item. Raises `ActionRefused`.
+
+    `id_` and `name` are the attributes of an item that hold its id and what a question calls it.
+    """
+
+    def names(of: Sequence[T]) -> str:
+        return "; ".join(getattr(item, name) for item in of)
+
+    found = [item for item in items if wanted in (None, getattr(item, id_))]
     if not found:
-        had = f" You have: {'; '.join(map(name, items))}." if items else ""
+        had = f" You have: {names(items)}." if items else ""
         raise ActionRefused(f"I found no {what} for this.{had}")
     if len(found) > 1:
-        raise ActionRefused(f"Which {what} do you mean: {'; '.join(map(name, found))}?")
+        raise ActionRefused(f"Which {what} do you mean: {names(found)}?")
     return found[0]
 
 
@@ -85,7 +92,3 @@ def read_amount(wanted: Wanted) -> int:
 def check_currency(wanted: Wanted, currency: str, what: str) -> None:
     if (given := wanted.get("currency") or currency) != currency:
         raise ActionRefused(f"{what} is in {currency}, so I cannot use {given} for it.")
-
-
-def written(day: date) -> str:
-    return f"{day.day} {day:%B %Y}"

@@ -29,7 +29,6 @@ from bankllm.assistant.actions.plans import ActionRefused, Plan, Situation, Want
 from bankllm.assistant.actions.transfers import plan_cancel_transfer, plan_transfer
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.facts import ReadyCall
-from bankllm.assistant.present_day import today
 from bankllm.errors import BankLLMError
 from bankllm.settings import Settings
 from bankllm.vectors.sqlite.clock import Clock
@@ -130,7 +129,7 @@ class ActionDesk:
             try:
                 if call.tool == "cancel_transfer" and not call.arguments:
                     last = select(db, _CONVERSATION, customer_id, conversation_id, limit=1)
-                    _check_unsent(last, today(self.settings))
+                    _check_unsent(last, self.settings.present_day)
                 plan = self._plan(db, customer_id, conversation_id, call, now)
             except ActionRefused as error:
                 refused = error
@@ -229,7 +228,7 @@ class ActionDesk:
         if call.unread:
             raise ActionRefused(" ".join(call.unread))
         midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-        day = today(self.settings)
+        day = self.settings.present_day
         held = _is_held(db, customer_id, now)
         situation = Situation(self._bank, db, customer_id, conversation_id, day, midnight, held)
         return PLANS[call.tool](situation, call.arguments)

@@ -6,7 +6,7 @@ anything reads it. A transfer for a later day is written to the table `scheduled
 
 import re
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from bankllm.assistant.actions.plans import (
     HELD,
@@ -18,10 +18,10 @@ from bankllm.assistant.actions.plans import (
     check_currency,
     choose,
     read_amount,
-    written,
 )
 from bankllm.assistant.bank.backends.sqlite_bank import book
 from bankllm.assistant.bank.ledger import Account, Payee, format_money
+from bankllm.assistant.bank.statement import day as written
 
 DAILY_LIMIT_MINOR = 1_000_000
 """Of transfers to payees per customer and currency: £10,000.00; for the yen, which has no minor unit, ¥1,000,000."""
@@ -39,6 +39,22 @@ WAITING = """
     FROM scheduled JOIN accounts USING (account_id) LEFT JOIN payees USING (payee_id)
     LEFT JOIN accounts AS own ON own.account_id = to_account_id
     WHERE scheduled.customer_id = ? AND status = 'waiting' AND due > ? ORDER BY due, scheduled_id"""
+
+
+class Scheduled(NamedTuple):
+    """A transfer that waits for its day: a row of `WAITING`."""
+
+    scheduled_id: str
+    amount_minor: int
+    currency: str
+    date: str
+    to: str
+    payee_id: str | None
+    conversation_id: str
+
+    @property
+    def label(self) -> str:
+        return f"{format_money(self.amount_minor, self.currency)} to {self.to} on {written(self.date)}"
 
 
 def plan_transfer(now: Situation, wanted: Wanted) -> Plan:
@@ -73,9 +89,7 @@ def plan_transfer(now: Situation, wanted: Wanted) -> Plan:
     to = f"your {target.name}" if own else target.name
     when = f"today, {written(day)}" if day == now.today else f"on {written(day)}"
     noted = f", reference “{reference}”" if reference else ""
-    text = (
-        f"Transfer {money} from your {source.name} ending {source.ending} to {to} ending {target.ending} {when}{noted}"
-    )
+    text = f"Transfer {money} from your {source.label} to {to} ending {target.ending} {when}{noted}"
 
     def apply(action_id: str) -> Applied:
         if day > now.today:
@@ -106,39 +120,38 @@ def plan_cancel_transfer(now: Situation, wanted: Wanted) -> Plan:
 
     Otherwise it is the one that was scheduled in this conversation.
     """
-    fields = ("scheduled_id", "amount_minor", "currency", "date", "to", "payee_id", "conversation_id")
-    rows = now.db.execute(WAITING, (now.customer_id, now.today.isoformat())).fetchall()
-    waiting = [dict(zip(fields, row, strict=True)) for row in rows]
-    named = {name: wanted[name] for name in fields if wanted.get(name) is not None}
-    here = [row for row in waiting if row["conversation_id"] == now.conversation_id]
-    fitting = here if len(here) == 1 and not named else [row for row in waiting if named.items() <= row.items()]
+    rows = now.db.execute(WAITING, (now.customer_id, now.today.isoformat()))
+    waiting = [Scheduled(*row) for row in rows]
+    named = {name: wanted[name] for name in Scheduled._fields if wanted.get(name) is not None}
+    here = [one for one in waiting if one.conversation_id == now.conversation_id]
+    fitting = (
+        here if len(here) == 1 and not named else [one for one in waiting if named.items() <= one._asdict().items()]
+    )
     if not waiting:
         raise ActionRefused("No transfer of yours waits to be sent, so there is nothing to cancel.")
     if not fitting:
-        others = "; ".join(map(_described, waiting))
+        others = "; ".join(one.label for one in waiting)
         raise ActionRefused(f"No such transfer waits to be sent. What was sent cannot be undone. Waiting: {others}.")
-    chosen = choose(fitting, None, "transfer", lambda row: row["scheduled_id"], _described)
+    chosen = choose(fitting, None, "transfer", "scheduled_id", "label")
 
     def apply(action_id: str) -> Applied:
         now.db.execute(
             "UPDATE scheduled SET status = 'cancelled' WHERE scheduled_id = ? AND status = 'waiting'",
-            (chosen["scheduled_id"],),
+            (chosen.scheduled_id,),
         )
         return "It will not be sent.", None
 
-    return Plan({"scheduled_id": chosen["scheduled_id"]}, f"Cancel the transfer of {_described(chosen)}", apply)
+    return Plan({"scheduled_id": chosen.scheduled_id}, f"Cancel the transfer of {chosen.label}", apply)
 
 
 def _target(now: Situation, wanted: Wanted, accounts: tuple[Account, ...]) -> Account | Payee:
     if own := wanted.get("to_account_id"):
-        return choose(
-            accounts, own, "account of yours", lambda account: account.account_id, lambda account: account.name
-        )
+        return choose(accounts, own, "account of yours", "account_id")
     payees = now.bank.payees(now.customer_id)
     if not wanted.get("payee_id"):
         known = ", ".join(payee.name for payee in payees) or "none"
         raise ActionRefused(f"I can transfer only to a payee that you have saved. Your saved payees: {known}.")
-    return choose(payees, wanted["payee_id"], "saved payee", lambda payee: payee.payee_id, lambda payee: payee.name)
+    return choose(payees, wanted["payee_id"], "saved payee", "payee_id")
 
 
 def _source(wanted: Wanted, accounts: tuple[Account, ...]) -> Account:
@@ -148,7 +161,7 @@ def _source(wanted: Wanted, accounts: tuple[Account, ...]) -> Account:
     if given is None:
         others = [account for account in able if account.account_id != wanted.get("to_account_id")]
         able = [account for account in others if account.kind == "current"] or others
-    return choose(able, given, "account", lambda account: account.account_id, lambda account: account.name)
+    return choose(able, given, "account", "account_id")
 
 
 def _day(wanted: Wanted, today: date) -> date:
@@ -186,8 +199,3 @@ def _other_side(now: Situation, target: Account | Payee) -> str:
     if row is None:
         raise ActionRefused(f"This bank cannot send {target.currency}.")
     return str(row[0])
-
-
-def _described(row: dict[str, Any]) -> str:
-    money = format_money(row["amount_minor"], row["currency"])
-    return f"{money} to {row['to']} on {written(date.fromisoformat(row['date']))}"

@@ -52,6 +52,11 @@ class Account:
         """The last four digits of the account number."""
         return (self.account_number or self.iban)[-4:]
 
+    @property
+    def label(self) -> str:
+        """`Savings account ending 7730`."""
+        return f"{self.name} ending {self.ending}"
+
 
 @dataclass(frozen=True)
 class Transaction:
@@ -146,6 +151,11 @@ class Card:
     limit_minor: int
     """Spending limit per day."""
     currency: str
+
+    @property
+    def label(self) -> str:
+        """`Visa Debit ending 1234`."""
+        return f"{self.name} ending {self.last4}"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import fields
 from datetime import date
 from typing import Any
 
-from bankllm.assistant.bank.ledger import Account, Bank, Transaction, TransactionQuery, format_money
+from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
 
 MAX_ROWS = 100
 """Rows of a table in a result."""
@@ -23,9 +23,9 @@ def query_of(arguments: Mapping[str, Any]) -> TransactionQuery:
     return TransactionQuery(**{name: value for name, value in arguments.items() if name in QUERY})
 
 
-def day(iso: str, year: bool = True) -> str:
-    """`3 October 2026`, or `3 October`."""
-    when = date.fromisoformat(iso)
+def day(of: date | str, year: bool = True) -> str:
+    """`3 October 2026`, or `3 October`, of a day or its ISO date."""
+    when = date.fromisoformat(of) if isinstance(of, str) else of
     return f"{when.day} {calendar.month_name[when.month]}" + (f" {when.year}" if year else "")
 
 
@@ -84,11 +84,6 @@ def table(rows: Sequence[Transaction]) -> dict[str, Any]:
 def counted(number: int, noun: str) -> str:
     """`1 payment`, `14 payments`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def named(account: Account) -> str:
-    """`Savings account ending 7730`."""
-    return f"{account.name} ending {account.ending}"
 
 
 class Statement:

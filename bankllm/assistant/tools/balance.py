@@ -1,7 +1,7 @@
 """The balances of the customer's accounts, of one account, or at the end of one day."""
 
 from bankllm.assistant.bank.ledger import Account, Bank, format_money
-from bankllm.assistant.bank.statement import day, named
+from bankllm.assistant.bank.statement import day
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
 SHOWN = ("account_id", "name", "ending", "currency", "balance_minor", "available_minor", "overdraft_minor")
@@ -23,7 +23,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     one, dated = len(accounts) == 1, f" on {day(on)}" if on else ""
     verb = ("was" if on else "is") if one else ("were" if on else "are")
     lines = [
-        f"{named(a)}: balance{dated} {format_money(a.balance_minor, a.currency)}"
+        f"{a.label}: balance{dated} {format_money(a.balance_minor, a.currency)}"
         + ("" if on else f", available {format_money(a.available_minor, a.currency)}")
         for a in accounts
     ]

@@ -15,7 +15,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     result = {"rows": [asdict(card) for card in cards]}
     if not cards:
         return Facts("You have no cards.", ("The customer has no cards",), sources, result=result)
-    states = [f"{card.name} ending {card.last4}: {_state(card)}" for card in cards]
+    states = [f"{card.label}: {_state(card)}" for card in cards]
     text = f"Your card {states[0]}." if len(states) == 1 else "\n- ".join(["Your cards:", *states])
     lines = tuple(f"{card.kind.capitalize()} card ending {card.last4}: {_state(card)}" for card in cards)
     return Facts(text, lines, sources, result=result)

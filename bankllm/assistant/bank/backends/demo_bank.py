@@ -4,7 +4,6 @@ The same day gives the same ledger on every machine, and a month that is over ne
 day are given; what was paid before leads to them.
 """
 
-import calendar
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,9 +13,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from dateutil.relativedelta import relativedelta
+
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank, create_schema, open_or_create
 from bankllm.assistant.bank.ledger import BANKS, MINOR_DIGITS
-from bankllm.assistant.present_day import today
 from bankllm.settings import Settings, get_settings
 from bankllm.util.sqlite import run_script
 
@@ -50,7 +50,7 @@ class Payment(NamedTuple):
 @BANKS.register("demo")
 def open_demo(path: str, settings: Settings | None = None) -> SQLiteBank:
     """Open the demo bank at `path`; without a path, beside the store of the settings; without settings, in memory."""
-    day = today(settings or get_settings())
+    day = (settings or get_settings()).present_day
     if settings is not None and not path:
         path = str(settings.store.with_suffix(f".ledger-{day}.sqlite"))
     if path:
@@ -77,9 +77,10 @@ def fill(db: sqlite3.Connection, day: date) -> None:
     rules = _Rules(db)
     for customer in CUSTOMERS:
         for offset in range(-MONTHS, 1):
-            rows = [(str(payment.day), *payment[1:]) for payment in rules.payments(customer, _month(day, offset))]
+            month = day.replace(day=1) + relativedelta(months=offset)
+            rows = [(str(payment.day), *payment[1:]) for payment in rules.payments(customer, month)]
             db.executemany(f"INSERT INTO paid VALUES ({', '.join('?' * len(Payment._fields))})", rows)
-    run_script(db, "demo_books.sql", first=str(_month(day, -MONTHS)), day=str(day))
+    run_script(db, "demo_books.sql", first=str(day.replace(day=1) - relativedelta(months=MONTHS)), day=str(day))
 
 
 class _Rules:
@@ -146,15 +147,9 @@ class _Rules:
         return round(minor * rate * 10.0**digits)
 
 
-def _month(day: date, offset: int) -> date:
-    """The first day of the month that is `offset` months later."""
-    year, month = divmod(12 * day.year + day.month - 1 + offset, 12)
-    return date(year, month + 1, 1)
-
-
 def _on(month: date, day: int) -> date:
     """The day of that month, or its last day if it is shorter; −1: the last day from Monday to Friday."""
-    end = month.replace(day=calendar.monthrange(month.year, month.month)[1])
     if day > 0:
-        return min(end, month + timedelta(day - 1))
+        return month + relativedelta(day=day)
+    end = month + relativedelta(day=31)
     return end - timedelta(max(0, end.weekday() - 4))

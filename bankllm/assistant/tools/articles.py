@@ -1,0 +1,43 @@
+"""What needs no ledger: help articles, the hand-over to a person, and small talk."""
+
+import re
+
+from bankllm.assistant.bank.knowledge import load_knowledge
+from bankllm.assistant.bank.ledger import Bank
+from bankllm.assistant.facts import TOOLS, Facts, Request
+
+ASKED_BEFORE = "You asked about this before; if it is still open, ask me for a person."
+GOODBYE = re.compile(r"\b(?:thank\w*|thx|ta|cheers|(?:good)?bye|see you|good ?night|that'?s all)\b", re.IGNORECASE)
+NOTHING = "All right, nothing was done. What else can I do for you?"
+
+
+@TOOLS.register("knowledge")
+def article(request: Request, bank: Bank) -> Facts:
+    """The article that the search or the classifier chose (`article`)."""
+    id_ = request.call.arguments["article"]
+    found = load_knowledge()[id_]
+    text, sources = found.answer, [f"knowledge:{id_}"]
+    if not request.call.arguments.get("sure", True):
+        text = f"I am not certain that this is your question. About “{found.title}”: {text}"
+    if request.earlier is not None and id_ == request.intent:
+        text = f"{text} {ASKED_BEFORE}"
+        sources.append(f"memory:{request.earlier.id}")
+    result = {"article": id_, "title": found.title, "updated": found.updated}
+    return Facts(text, (f"About “{found.title}”: {found.answer}",), tuple(sources), result=result)
+
+
+@TOOLS.register("human_agent")
+def hand_over(request: Request, bank: Bank) -> Facts:
+    text, sources = load_knowledge()["human_agent"].answer, ["knowledge:human_agent"]
+    if request.earlier is not None:
+        text = f"{text} I will pass on what you wrote before: “{request.earlier.text}”."
+        sources.append(f"memory:{request.earlier.id}")
+    return Facts(text, sources=tuple(sources))
+
+
+@TOOLS.register("small_talk")
+def talk(request: Request, bank: Bank) -> Facts:
+    if request.call.arguments.get("answer"):
+        return Facts(NOTHING)
+    id_ = "goodbye" if GOODBYE.search(request.message) else "greeting"
+    return Facts(load_knowledge()[id_].answer, sources=(f"knowledge:{id_}",))
