@@ -72,7 +72,7 @@ class Facts:
     sources: tuple[str, ...] = ()
     """`ledger:<account>`, `knowledge:<article>`, `memory:<id>`."""
     private: tuple[str, ...] = ()
-    """Account numbers in `lines`, which a model on another machine must not see."""
+    """Names of payees in `lines`, which a model on another machine must not see."""
     result: dict[str, Any] | None = None
     """The facts as data, for `ChatReply.calls`: JSON values, amounts in minor units. `rows` is a table."""
 
@@ -106,6 +106,7 @@ def either_way(tool: Tool) -> Tool:
         other = tool(replace(request, call=replace(request.call, arguments=arguments)), bank)
         if not other.result or not other.result["count"]:
             return facts
-        return replace(facts, text=f"{facts.text} {other.text}", lines=(*facts.lines, *other.lines))
+        text, lines = f"{facts.text} {other.text}", (*facts.lines, *other.lines)
+        return replace(facts, text=text, lines=lines, private=other.private)
 
     return both

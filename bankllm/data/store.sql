@@ -5,6 +5,7 @@
 -- index; it is absent in a file that is not replicated.
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 
+-- `expires_at` is NULL for a row that does not expire.
 CREATE TABLE IF NOT EXISTS rows (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     namespace TEXT NOT NULL,
@@ -13,7 +14,6 @@ CREATE TABLE IF NOT EXISTS rows (
     vector BLOB NOT NULL,
     text TEXT NOT NULL,
     metadata TEXT NOT NULL,
-    -- NULL for a row that does not expire.
     expires_at REAL,
     UNIQUE (namespace, id)
 );

@@ -15,6 +15,8 @@ ROW = (
     *("original_currency", "original_minor", "rate"),
 )
 """Fields of a transaction in a table, if they have a value."""
+TO_PEOPLE = ("transfer", "standing_order")
+"""Kinds of payments whose counterparty is a payee."""
 QUERY = {field.name for field in fields(TransactionQuery)} - {"own_transfers"}
 
 
@@ -104,6 +106,9 @@ class Statement:
         missing = oldest and (query.date_from or "") < oldest[0].booked
         self.begins = f"The records of your payments begin on {day(oldest[0].booked)}." if missing else ""
         """Said about a period that begins before the records."""
+        people = (row.counterparty for row in self.rows if row.kind in TO_PEOPLE and row.counterparty)
+        self.private = tuple(dict.fromkeys(people))
+        """See `Facts.private`."""
         self.is_shop = any(row.kind in ("card", "refund") for row in self.rows)
         """Whether one pays at the counterparty, and not to a person or company."""
 

@@ -37,7 +37,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     begins = [statement.begins] if statement.begins else []
     text = " ".join([*(_text(total, statement, inward) for total in totals), *begins])
     lines = (*(line for total in totals for line in _lines(total, statement, inward)), *begins)
-    return Facts(text, lines, statement.sources, result=result)
+    return Facts(text, lines, statement.sources, statement.private, result)
 
 
 def _text(total: Total, statement: Statement, inward: bool) -> str:

@@ -9,7 +9,7 @@ from itertools import count
 from dateutil.relativedelta import relativedelta
 
 from bankllm.assistant.bank.ledger import Bank, StandingOrder, format_money
-from bankllm.assistant.bank.statement import counted, day, period
+from bankllm.assistant.bank.statement import TO_PEOPLE, counted, day, period
 from bankllm.assistant.facts import TOOLS, Facts, Request
 
 
@@ -34,7 +34,8 @@ def look_up(request: Request, bank: Bank) -> Facts:
     kinds = [order.kind.replace("_", " ").capitalize() for order in orders]
     listed = "\n".join(f"- {kind}: {line}" for kind, line in zip(kinds, dated, strict=True))
     text = f"You have {payments}{', the next one first' if orders[1:] else ''}:\n{listed}"
-    return Facts(text, (f"{payments}: {'; '.join(dated)}",), sources, result=result)
+    private = tuple(dict.fromkeys(order.name for order in orders if order.kind in TO_PEOPLE))
+    return Facts(text, (f"{payments}: {'; '.join(dated)}",), sources, private, result)
 
 
 def _until(order: StandingOrder, last: str) -> Iterator[StandingOrder]:

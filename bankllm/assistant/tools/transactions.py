@@ -57,7 +57,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
         order = f"; the {query.order}" if len(rows) == 1 else f"; the {len(rows)} {query.order}"
     period = statement.listed_period if conditions else ""
     fact = f"{counted(found, 'transaction')}{about}{period}{order}: {listed}"
-    return Facts(text, (fact,), statement.sources, result=table(rows))
+    return Facts(text, (fact,), statement.sources, statement.private, table(rows))
 
 
 def _in_all(rows: Sequence[Transaction]) -> str:

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 class LanguageModel(Protocol):
     name: str
     is_remote: bool
-    """Whether the prompt leaves this process; IBANs are then masked."""
+    """Whether the prompt leaves this machine; names of payees and account numbers are then masked."""
 
     def write(self, messages: Messages, emit: Callable[[str], object], stop: Caller) -> None:
         """Pass the text to `emit` in pieces until it ends or `stop` is set. Raises `GenerationFailed`."""

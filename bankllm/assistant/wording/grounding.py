@@ -13,7 +13,7 @@ from bankllm.util.figures import find_figures, known_figures
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"”’')\]]*(?=\s)|\S(?=\n)")
 _WORD = re.compile(r"(?:\[[^\]]*\]|[^\s\[])+(?=\s)")
-"""A complete word. A mask such as `[IBAN …0101]` is one word."""
+"""A complete word. A mask such as `[card …0101]` is one word."""
 LONG = 300
 """Characters of a sentence from which the rest of it is released only as a whole: the checks read it from the start."""
 

@@ -1,14 +1,16 @@
 """The prompt of the language model: instructions, and the list of facts for one message.
 
 The reply is checked against the list of facts, so the list never contains the customer's own words. These are passed as
-JSON strings, so that a text cannot end its quotation or look like a control token of the model.
+JSON strings, so that a text cannot end its quotation or look like a control token of the model. A model on another
+machine gets no account number, and a mask in place of the name of a payee.
 """
 
 import json
+import re
 from typing import NamedTuple
 
 from bankllm.assistant.facts import Facts, Request
-from bankllm.util.redaction import SHOWN, mask
+from bankllm.util.redaction import mask
 
 Messages = list[dict[str, str]]
 
@@ -26,29 +28,29 @@ class Prompt(NamedTuple):
     listing: str
     """The facts, one per line."""
     masked: dict[str, str]
-    """Mask → IBAN, without masks that stand for more than one IBAN."""
+    """Mask → name of a payee."""
 
     def unmasked(self, text: str) -> str:
-        for short, iban in self.masked.items():
-            text = text.replace(short, iban)
+        for short, name in self.masked.items():
+            text = text.replace(short, name)
         return text
 
 
 def make_prompt(request: Request, facts: Facts, remote: bool) -> Prompt:
-    """Build the prompt for one message. If `remote`, IBANs are masked, so that full IBANs never leave this machine."""
+    """Build the prompt for one message. If `remote`, `facts.private` and all account numbers are masked."""
     listing = "\n".join(facts.lines)
     written = f"The customer's message: {_quoted(request.message)}"
     if request.earlier:
         written = f"The customer wrote before: {_quoted(request.earlier.text)}\n{written}"
-    unique: dict[str, str] = {}
+    masked: dict[str, str] = {}
     if remote:
-        masks = {iban: f"[IBAN …{iban[-SHOWN:]}]" for iban in facts.private}
-        for iban, short in masks.items():
-            listing = listing.replace(iban, short)
+        masked = {f"[payee-{number}]": name for number, name in enumerate(facts.private, 1)}
+        for short, name in masked.items():
+            whole = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
+            listing, written = whole.sub(short, listing), whole.sub(short, written)
         listing, written = mask(listing), mask(written)
-        unique = {short: iban for iban, short in masks.items() if list(masks.values()).count(short) == 1}
     user = {"role": "user", "content": f"Facts:\n{listing}\n\n{written}"}
-    return Prompt([{"role": "system", "content": INSTRUCTIONS}, user], listing, unique)
+    return Prompt([{"role": "system", "content": INSTRUCTIONS}, user], listing, masked)
 
 
 def _quoted(text: str) -> str:

@@ -23,7 +23,7 @@ from tests.support.tiny_models import save_model_that_says
 IBAN = "GB47DEMO10000110000101"
 ASKED = Request("Where is it?", "CUST001", ReadyCall("knowledge"))
 BALANCE = Facts("You have £1,204.50.", ("Everyday: balance £1,204.50",), ("ledger:ACC1",))
-DETAILS = Facts(f"It is {IBAN}.", (f"Everyday: IBAN {IBAN}, opened 2020-01-02",), private=(IBAN,))
+SENT = Facts("You paid Mum £20.00.", ("Sent to Mum, October 2026: £20.00 in 1 payment",), private=("Mum",))
 CARD = Facts("Please wait.", ("About “A late card”: Please wait 5 to 10 working days.",))
 GROUNDED = "You have £1,204.50 in your account."
 INVENTED = "Good news! You have £9,999.00 in it. Enjoy."
@@ -120,19 +120,15 @@ def test_a_client_that_leaves_ends_a_reply_although_the_model_hangs() -> None:
     hangs.set()
 
 
-def test_iban_is_masked_for_a_remote_model_and_restored_for_the_customer() -> None:
-    remote = FakeModel("Your IBAN is [IBAN …0101].", is_remote=True)
-    assert respond(GeneratingResponder(remote, 5), DETAILS).text == f"Your IBAN is {IBAN}."
-    assert "[IBAN …0101]" in str(remote.asked)
-    assert "DEMO" not in str(remote.asked)
-    own = FakeModel(f"Your IBAN is {IBAN}.")
-    assert respond(GeneratingResponder(own, 5), DETAILS).fallback is None
-    assert IBAN in str(own.asked)
-    # IBANs with the same ending stay masked.
-    twin = "GB00DEMO99990101"
-    facts = Facts("…", (f"IBAN {IBAN}", f"IBAN {twin}"), private=(IBAN, twin))
-    said = "They are [IBAN …0101] and [IBAN …0101]."
-    assert generated(said, facts=facts, is_remote=True).text == said
+def test_a_remote_model_sees_no_payee_and_no_account_number() -> None:
+    asked = Request(f"how much did I send mum from {IBAN}? mumbling", "CUST001", ReadyCall("spending"))
+    remote = FakeModel("You sent [payee-1] £20.00 in October 2026.", is_remote=True)
+    assert respond(GeneratingResponder(remote, 5), SENT, asked).text == "You sent Mum £20.00 in October 2026."
+    assert "mumbling" in str(remote.asked)
+    assert not any(private in str(remote.asked) for private in ("Mum", " mum ", "DEMO"))
+    own = FakeModel("You sent Mum £20.00 in October 2026.")
+    assert respond(GeneratingResponder(own, 5), SENT, asked).fallback is None
+    assert "Sent to Mum" in str(own.asked)
 
 
 def test_message_cannot_be_mistaken_for_a_part_of_the_prompt() -> None:
