@@ -149,7 +149,5 @@ class _Rules:
 
 def _on(month: date, day: int) -> date:
     """The day of that month, or its last day if it is shorter; −1: the last day from Monday to Friday."""
-    if day > 0:
-        return month + relativedelta(day=day)
-    end = month + relativedelta(day=31)
-    return end - timedelta(max(0, end.weekday() - 4))
+    found: date = month + relativedelta(day=day if day > 0 else 31)
+    return found if day > 0 else found - timedelta(max(0, found.weekday() - 4))
