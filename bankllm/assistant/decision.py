@@ -1,13 +1,15 @@
 """What the classifier's probabilities mean: an intent, or an abstention with the likeliest topics."""
 
 import textwrap
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from bankllm.assistant.bank.knowledge import load_knowledge
-from bankllm.assistant.facts import Facts
+from bankllm.assistant.facts import Facts, tool_of
+from bankllm.errors import ModelError
 from bankllm.model.artifact import ClassifierConfig
 from bankllm.util.redaction import mask
 from bankllm.vectors.rows import Match
@@ -29,6 +31,16 @@ class Decision(NamedTuple):
     """Titles of the likeliest topics if the classifier abstained."""
     is_topic: bool = False
     """Whether the intent is a topic of Teller77, and no other article is nearer to the message."""
+
+
+def check_intents(intents: Iterable[str]) -> None:
+    """Raises `ModelError` if no tool and no article answers one of a classifier's intents."""
+    if unanswered := sorted(n for n in intents if tool_of(n) == "knowledge" and n not in load_knowledge()):
+        raise ModelError(
+            f"The classifier has intents without an answer: {', '.join(unanswered[:5])}. Expected Banking77's "
+            "intents and the assistant's; train on the data set `assistant`, add articles to knowledge.json, or "
+            "add a tool for them (CONTRIBUTING.md)."
+        )
 
 
 def decide(probabilities: np.ndarray, artifact: ClassifierConfig) -> Decision:

@@ -6,9 +6,6 @@ them (`respond`), and the engine stores the turn.
 """
 
 import asyncio
-import json
-import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -18,39 +15,32 @@ from weakref import WeakSet
 import numpy as np
 from anyio.to_thread import run_sync
 
+from bankllm.assistant import turn_memory
 from bankllm.assistant.actions.proposals import ActionDesk
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
-from bankllm.assistant.bank.knowledge import load_knowledge
 from bankllm.assistant.bank.ledger import Bank, open_bank
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.batcher import Batcher
 from bankllm.assistant.caller import Caller
 from bankllm.assistant.care.languages import language_reply
-from bankllm.assistant.care.replies import OFFER
-from bankllm.assistant.decision import related
-from bankllm.assistant.facts import tool_of
+from bankllm.assistant.decision import check_intents, related
 from bankllm.assistant.handover import HandOverDesk
 from bankllm.assistant.language_engine import needs_engine, shared_engine
 from bankllm.assistant.language_model import language_understanding
-from bankllm.assistant.respond import BETWEEN, hands_over, run, worded
+from bankllm.assistant.respond import BETWEEN, hands_over, run, summary, worded
 from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base, load_classifier, memory_embedder
-from bankllm.assistant.turn import ChatReply, Encoded, NotYet, PendingChat, Rights
+from bankllm.assistant.turn import ChatReply, Encoded, NotYet, PendingChat, Rights, checked
 from bankllm.assistant.understand import Understanding
 from bankllm.assistant.wording.responder import Responder, make_responder
-from bankllm.errors import ModelError, StoreError, UsageError
 from bankllm.model import base_models
 from bankllm.model.artifact import Classifier, ClassifierConfig
 from bankllm.settings import Settings, get_settings
 from bankllm.util.redaction import mask
-from bankllm.util.text import is_blank
-from bankllm.vectors.namespaces import MAX_TEXT_CHARACTERS
+from bankllm.util.text import random_id
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import Match, Query
-from bankllm.vectors.service import Message, VectorService, open_service
+from bankllm.vectors.rows import Match
+from bankllm.vectors.service import VectorService, open_service
 
-logger = logging.getLogger(__name__)
-
-MAX_MESSAGE_CHARACTERS = 2000
 MAX_PASS, MAX_WAITING = 8, 256
 """Texts per encoder pass, and texts that wait for one. Larger passes do not increase the texts per second, of which a
 few hundred are encoded, so that the last one waits about a second."""
@@ -58,12 +48,6 @@ MAX_FINISHED, FINISHERS = 16, 2
 """Chats that are finished together, and threads for it: one computes while the other waits for its commit."""
 STORE_WAIT_S = 3.0
 """Timeout per call when other processes share the store. A chat makes at most three calls."""
-RECALLED = 5
-"""How many of the customer's nearest earlier messages are considered."""
-LETTERS = str.maketrans("0123456789", "ghijklmnop")
-"""Replaces the digits in a new conversation's id, so that the id cannot read as an account number."""
-CONTEXT = 20
-"""The customer's latest turns among which the conversation's last turn is searched."""
 
 
 class ChatEngine:
@@ -80,28 +64,19 @@ class ChatEngine:
     ) -> None:
         """`encoder_threads`: parallel encoder passes. Raises `ModelError` if no tool answers one of the intents."""
         settings = settings or get_settings()
-        self.classifier = classifier
-        self.memory = memory
-        self.bank = bank
-        self.responder = responder
+        self.classifier, self.memory, self.bank, self.responder = classifier, memory, bank, responder
         self.model = model_name(classifier.artifact)
         self._timeout_s = settings.reply_timeout_s
         self._callers: WeakSet[Caller] = WeakSet()
-        articles = load_knowledge()
-        if unanswered := sorted(n for n in classifier.label_names if tool_of(n) == "knowledge" and n not in articles):
-            raise ModelError(
-                f"The classifier has intents without an answer: {', '.join(unanswered[:5])}. Expected Banking77's "
-                "intents and the assistant's; train on the data set `assistant`, add articles to knowledge.json, or "
-                "add a tool for them (CONTRIBUTING.md)."
-            )
-        has_same_base = memory.embedder.model_id.endswith(f"@{(classifier.artifact.base_sha256 or '')[:12]}")
+        check_intents(classifier.label_names)
         model = language_understanding(settings)
         self.language = shared_engine(settings) if needs_engine(settings) else None
         ledger = bank if isinstance(bank, SQLiteBank) else None
         self.actions = ActionDesk(ledger, settings) if ledger else None
         self.handovers = HandOverDesk(ledger, settings) if ledger else None
         self.understanding = Understanding(bank, memory.embedder, classifier.artifact, settings, model, self.actions)
-        self._shares_embedding = has_same_base and embeds_as_base(classifier.artifact)
+        base = f"@{(classifier.artifact.base_sha256 or '')[:12]}"
+        self._shares_embedding = embeds_as_base(classifier.artifact) and memory.embedder.model_id.endswith(base)
         self._encoder = Batcher(
             self._encode, MAX_PASS, encoder_threads, MAX_WAITING, observe=lambda size: self.observe_batch(size)
         )
@@ -155,30 +130,14 @@ class ChatEngine:
         rights: Rights = "confirm",
     ) -> PendingChat:
         """Check a message and queue it for the encoder, without waiting. Raises as `chat` does."""
-        if is_blank(message) or len(message) > MAX_MESSAGE_CHARACTERS:
-            raise UsageError(
-                f"Expected a message of 1 to {MAX_MESSAGE_CHARACTERS} characters, not only spaces; got {len(message)} "
-                "characters."
-            )
-        try:
-            message.encode()
-        except UnicodeEncodeError:  # JSON's escapes can write one half of a surrogate pair
-            raise UsageError(
-                "The message contains an unpaired surrogate, which is not a valid character. Send valid Unicode."
-            ) from None
-        if conversation_id and mask(conversation_id) != conversation_id:
-            raise UsageError(
-                "The conversation_id looks like an account number. Send the conversation_id of an earlier reply, or "
-                "omit it."
-            )
-        message = mask(message)
+        message = checked(message, conversation_id)
         self.bank.require(customer_id)
         caller = Caller(customer_id, self._timeout_s)
         self._callers.add(caller)
         return PendingChat(
             message=message,
             customer_id=customer_id,
-            conversation_id=conversation_id or _new_conversation(),
+            conversation_id=conversation_id or random_id(),
             continues=bool(conversation_id),
             request_id=request_id,
             rights=rights,
@@ -194,7 +153,7 @@ class ChatEngine:
         Raises `UnknownCustomer`, and `LedgerError` if the bank fails.
         """
         self.bank.require(customer_id)
-        pending = PendingChat("", customer_id, _new_conversation(), False, "", Future(), rights=rights)
+        pending = PendingChat("", customer_id, random_id(), False, "", Future(), rights=rights)
         pending.items = self.understanding.ready(call, customer_id)
         parts = run(pending, self.bank, self.actions, None)
         return BETWEEN.join(facts.text for _, facts in parts), pending
@@ -225,7 +184,7 @@ class ChatEngine:
         If its `fallback` is set, its text replaces the pieces. A turn is stored only if the caller reads to the end.
         """
         self._understand(pending)
-        (matches,) = self._recall([pending])
+        (matches,) = turn_memory.recall(self.memory, [pending])
         yield from self._answer(pending, matches)
         yield from self._store([pending])
 
@@ -249,7 +208,7 @@ class ChatEngine:
                     classified[number] = pending
             except Exception as error:  # noqa: BLE001  the caller of this chat gets any error
                 results[number] = error
-        recalled = self._recall(list(classified.values()))
+        recalled = turn_memory.recall(self.memory, list(classified.values()))
         for (number, pending), matches in zip(classified.items(), recalled, strict=True):
             try:
                 list(self._answer(pending, matches))
@@ -272,7 +231,7 @@ class ChatEngine:
             return [pending.result(pending.needed[text]) for text in texts]
 
         try:
-            pending.turns = self._conversation(pending)
+            pending.turns = turn_memory.turns_of(self.memory, pending)
             pending.items = self.understanding.items(pending, encode)
         except NotYet:
             return False
@@ -281,21 +240,7 @@ class ChatEngine:
 
     def _store(self, replied: Sequence[PendingChat]) -> list[ChatReply]:
         """Store the turns with one commit; return the complete replies."""
-        rows = []
-        for pending in filter(lambda pending: pending.kept, replied):
-            assert pending.reply is not None
-            memory, vector = self.memory.for_user(pending.customer_id), pending.encoded.result().vector
-            asked = json.dumps(vars(pending.question)) if pending.question else ""
-            parts = pending.reply.text.split(BETWEEN)
-            text = BETWEEN.join(part for part in parts if part != OFFER)[:MAX_TEXT_CHARACTERS]
-            turn = Message(pending.message, text, pending.decision.intent, pending.conversation_id, asked)
-            rows.append((pending.customer_id, [memory.row(turn, vector)]))
-        try:
-            self.memory.store.upsert_many(rows)
-        except StoreError as error:
-            logger.error("the turns of %d chats were not stored; their replies are sent: %s", len(rows), error)
-            for pending in replied:
-                pending.unavailable += ("storing",)
+        turn_memory.store(self.memory, replied)
         complete = [pending.complete(self.model) for pending in replied]
         for reply in complete:
             self.observe_reply(reply)
@@ -342,37 +287,11 @@ class ChatEngine:
         futures = [self._encoder.submit(mask(text)) for text in texts]
         return [future.result() for future in futures]
 
-    def _conversation(self, pending: PendingChat) -> list[Message]:
-        """The latest turns of this conversation, the newest first; none if it is new or memory fails."""
-        if not pending.continues:
-            return []
-        try:
-            turns = self.memory.for_user(pending.customer_id).recent(CONTEXT)
-        except StoreError:
-            return []
-        return [turn for turn in turns if turn.conversation_id == pending.conversation_id]
-
-    def _recall(self, pending_chats: Sequence[PendingChat]) -> list[list[Match]]:
-        """For each chat the customer's nearest earlier messages; none, and `unavailable` is set, if memory fails."""
-        queries = [Query(pending.customer_id, pending.encoded.result().vector) for pending in pending_chats]
-        try:
-            return self.memory.store.search_many(queries, RECALLED)
-        except StoreError as error:
-            logger.error("the memory cannot be searched, so the replies do not use earlier messages: %s", error)
-            for pending in pending_chats:
-                pending.unavailable = ("memory",)
-            return [[] for _ in pending_chats]
-
     def _answer(self, pending: PendingChat, matches: list[Match]) -> Iterator[str]:
         """Run the calls, and yield the pieces of the reply; afterwards `pending.reply` is set."""
         parts = run(pending, self.bank, self.actions, related(matches, pending.decision))
         if self.handovers is not None and hands_over(pending):
-            earlier = list(reversed(pending.turns))
-            asked = [*(turn.user_message for turn in earlier), pending.message]
-            understood = [f"{call.tool} {json.dumps(call.arguments)}" for call in pending.calls]
-            tried = [turn.assistant_response for turn in earlier]
-            ids = (pending.customer_id, pending.conversation_id)
-            pending.handover_id = self.handovers.offer(*ids, asked, understood, tried)
+            pending.handover_id = self.handovers.offer(*summary(pending))
         pending.end_stage("retrieve")
         first_s = 0.0
         for piece in worded(self.responder, parts):
@@ -394,8 +313,6 @@ class ChatEngine:
         ]
 
 
-def _new_conversation() -> str:
-    return f"{random.getrandbits(128):032x}".translate(LETTERS)
 
 
 def model_name(artifact: ClassifierConfig) -> str:

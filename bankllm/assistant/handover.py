@@ -6,7 +6,6 @@ A contact centre reads it with the id that the reply names. Every offer and ever
 which holds ids, but nothing of the summary.
 """
 
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -17,6 +16,7 @@ from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.errors import BankLLMError
 from bankllm.settings import Settings
 from bankllm.util.redaction import mask
+from bankllm.util.text import random_id
 from bankllm.vectors.sqlite.clock import Clock
 
 LIFETIME_S = 24 * 3600
@@ -68,7 +68,7 @@ class HandOverDesk:
         self._bank.require(customer_id)
         now = self._clock.latest()
         made = HandOver(
-            handover_id=secrets.token_hex(16).translate(audit.LETTERS),
+            handover_id=random_id(),
             customer_id=customer_id,
             conversation_id=conversation_id,
             created_at=datetime.fromtimestamp(now, UTC),

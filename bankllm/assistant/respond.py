@@ -1,5 +1,6 @@
 """Run what was understood, and word the facts, one part of the reply after the other."""
 
+import json
 from collections.abc import Iterator
 
 from bankllm.assistant.actions.answers import proposed
@@ -53,6 +54,15 @@ def hands_over(pending: PendingChat) -> bool:
     """Whether a person takes over: the customer wants one, is in distress, or was not understood."""
     lost = not pending.items and not pending.withdrawn
     return lost or not pending.kept or any(call.tool == "human_agent" for call in pending.calls)
+
+
+def summary(pending: PendingChat) -> tuple[str, str, list[str], list[str], list[str]]:
+    """The arguments of `HandOverDesk.offer`: who asks, what was asked and understood, and what was tried."""
+    earlier = list(reversed(pending.turns))
+    asked = [*(turn.user_message for turn in earlier), pending.message]
+    understood = [f"{call.tool} {json.dumps(call.arguments)}" for call in pending.calls]
+    tried = [turn.assistant_response for turn in earlier]
+    return pending.customer_id, pending.conversation_id, asked, understood, tried
 
 
 def worded(responder: Responder, parts: list[Part]) -> Iterator[str | Reply]:

@@ -15,12 +15,37 @@ from bankllm.assistant.decision import Decision
 from bankllm.assistant.facts import NEXT, Facts, Question, ReadyCall
 from bankllm.assistant.fallbacks import Fallback
 from bankllm.assistant.wording.responder import Reply
+from bankllm.errors import UsageError
 from bankllm.model.generation import TextStream
+from bankllm.util.redaction import mask
+from bankllm.util.text import is_blank
 from bankllm.vectors.namespaces import Message
 
 ResultT = TypeVar("ResultT")
+MAX_MESSAGE_CHARACTERS = 2000
 Rights = Literal["read", "propose", "confirm"]
 """What a connection may do: only read, also propose actions, or also confirm them."""
+
+
+def checked(message: str, conversation_id: str | None) -> str:
+    """Return a customer's message with account numbers masked. Raises `UsageError` for one that is no message."""
+    if is_blank(message) or len(message) > MAX_MESSAGE_CHARACTERS:
+        raise UsageError(
+            f"Expected a message of 1 to {MAX_MESSAGE_CHARACTERS} characters, not only spaces; got {len(message)} "
+            "characters."
+        )
+    try:
+        message.encode()
+    except UnicodeEncodeError:  # JSON's escapes can write one half of a surrogate pair
+        raise UsageError(
+            "The message contains an unpaired surrogate, which is not a valid character. Send valid Unicode."
+        ) from None
+    if conversation_id and mask(conversation_id) != conversation_id:
+        raise UsageError(
+            "The conversation_id looks like an account number. Send the conversation_id of an earlier reply, or "
+            "omit it."
+        )
+    return mask(message)
 
 
 class Latency(BaseModel):

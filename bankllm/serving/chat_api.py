@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 
-from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.assistant.turn import ChatReply, PendingChat, Rights
+from bankllm.assistant.engine import ChatEngine
+from bankllm.assistant.turn import MAX_MESSAGE_CHARACTERS, ChatReply, PendingChat, Rights
 from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
 from bankllm.serving.errors import READ_REFUSED, REFUSED, problem_of
 from bankllm.serving.limits import RateLimit

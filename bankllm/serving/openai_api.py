@@ -21,8 +21,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
-from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
-from bankllm.assistant.turn import ChatReply, PendingChat, Rights
+from bankllm.assistant.engine import ChatEngine
+from bankllm.assistant.turn import MAX_MESSAGE_CHARACTERS, ChatReply, PendingChat, Rights
 from bankllm.errors import UsageError
 from bankllm.serving.auth import ACTIONS_SCOPE, AccessToken, ReadToken, customer_of, require_same_customer
 from bankllm.serving.errors import OPENAI_PREFIX, READ_REFUSED, REFUSED, openai_error, problem_of

@@ -15,10 +15,10 @@ from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.ledger import TransactionQuery, UnknownCustomer, format_money, open_bank
 from bankllm.assistant.bank.statement import line
 from bankllm.assistant.care.replies import OFFER
-from bankllm.assistant.engine import MAX_MESSAGE_CHARACTERS, ChatEngine
+from bankllm.assistant.engine import ChatEngine
 from bankllm.assistant.language_model import MAX_ASKED, LanguageUnderstanding
 from bankllm.assistant.runtime import DEFAULT_ADAPTER
-from bankllm.assistant.turn import ChatReply
+from bankllm.assistant.turn import MAX_MESSAGE_CHARACTERS, ChatReply
 from bankllm.assistant.wording.generating import GeneratingResponder
 from bankllm.assistant.wording.responders.template import TemplateResponder
 from bankllm.errors import ModelError, UsageError

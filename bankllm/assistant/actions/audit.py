@@ -21,13 +21,12 @@ from bankllm.errors import LedgerError, UsageError
 from bankllm.settings import Settings
 from bankllm.util.hash_chain import Link, verify
 from bankllm.util.sqlite import append_link, chain_of, last_link, run_script
+from bankllm.util.text import DIGITS, LETTERS
 
 logger = logging.getLogger(__name__)
 
 MIN_KEY_BYTES = 32
 _MAKE = "Create one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
-LETTERS, DIGITS = str.maketrans("0123456789", "ghijklmnop"), str.maketrans("ghijklmnop", "0123456789")
-"""Between the digits of a hash and letters, so that nothing masks a part of it as an account number."""
 _HEAD = re.compile(r"audit head ([0-9]+) ([a-p]{64})\b")
 
 

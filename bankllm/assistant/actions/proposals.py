@@ -9,7 +9,6 @@ the action is booked once or not at all.
 import hashlib
 import hmac
 import json
-import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -31,6 +30,7 @@ from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.facts import ReadyCall
 from bankllm.errors import BankLLMError
 from bankllm.settings import Settings
+from bankllm.util.text import random_id
 from bankllm.vectors.sqlite.clock import Clock
 
 State = Literal["proposed", "booked", "cancelled", "expired", "replaced", "refused"]
@@ -135,7 +135,7 @@ class ActionDesk:
                 refused = error
             else:
                 made = Proposal(
-                    action_id=secrets.token_hex(16).translate(audit.LETTERS),
+                    action_id=random_id(),
                     customer_id=customer_id,
                     conversation_id=conversation_id,
                     tool=call.tool,
