@@ -16,6 +16,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
@@ -28,6 +29,7 @@ from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import Question, ReadyCall
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_model import language_understanding, needs_model, trusted
+from bankllm.assistant.tools.spending import counting, sums
 from bankllm.assistant.understanding import amounts
 from bankllm.assistant.understanding.resolve import CustomerView, resolve
 from bankllm.assistant.understanding.rules import Rules
@@ -153,7 +155,8 @@ def answer(bank: SQLiteBank, customer: str, tool: str, arguments: dict[str, Any]
     known = {name: value for name, value in arguments.items() if name in TransactionQuery.__dataclass_fields__}
     query = TransactionQuery(**known)
     if tool == "spending":
-        return [(total.currency, total.amount_minor) for total in bank.spending(customer, query)]
+        rows = bank.transactions(customer, replace(query, direction=None, limit=None))
+        return [(total.currency, total.amount_minor) for total in sums(counting(rows, query), query)]
     return [
         (row.account_id, row.booked, row.amount_minor, row.counterparty) for row in bank.transactions(customer, query)
     ]

@@ -107,30 +107,8 @@ class TransactionQuery:
     kind: str | None = None
     """See `Transaction.kind`."""
 
-    @property
-    def with_refunds_in(self) -> bool:
-        """Whether a refund is money in: money from a merchant. Otherwise it is less money out."""
-        return self.direction == "in" and bool(self.merchant or self.kind == "refund")
-
 
 LATEST = TransactionQuery(limit=5)
-
-
-@dataclass(frozen=True)
-class Total:
-    """A sum in one currency; refunds are taken off money out, and are money in from a named merchant only."""
-
-    currency: str
-    amount_minor: int
-    """Money out less refunds, or money in."""
-    count: int
-    """Number of payments, without refunds."""
-    refunded_minor: int = 0
-    refunds: int = 0
-    """Number of refunds."""
-    pending_minor: int = 0
-    """The part of `amount_minor` that is pending."""
-    pending: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,12 +185,6 @@ class Bank(Protocol):
         """
 
     def transactions(self, customer_id: str, query: TransactionQuery = LATEST) -> tuple[Transaction, ...]: ...
-
-    def spending(self, customer_id: str, query: TransactionQuery = LATEST) -> list[Total]:
-        """Return the sums of what `transactions` returns for the query, one per currency, largest count first.
-
-        `query.direction` defaults to `out`; `order` and `limit` are not used.
-        """
 
     def cards(self, customer_id: str) -> tuple[Card, ...]: ...
 

@@ -92,10 +92,13 @@ class Statement:
     """The customer's accounts and transactions that a query is about, and its conditions in words."""
 
     def __init__(self, bank: Bank, customer_id: str, query: TransactionQuery, currency: str | None = None) -> None:
-        """`currency` is that of the least and the largest amount. Raises what the bank raises."""
+        """`currency` is that of the least and the largest amount; without it all currencies count.
+
+        Raises what the bank raises.
+        """
         self.query = query
         self.accounts = [a for a in bank.accounts(customer_id) if query.account_id in (None, a.account_id)]
-        self.rows = bank.transactions(customer_id, query)
+        self.rows = [r for r in bank.transactions(customer_id, query) if currency in (None, r.currency)]
         self.currency = currency or self.accounts[0].currency
         self.sources = tuple(f"ledger:{account.account_id}" for account in self.accounts)
         first = query.date_from

@@ -6,12 +6,50 @@ neither, unless the customer asks for them, about money into an account, or abou
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bankllm.assistant.bank.ledger import Bank, Total, Transaction, format_money
+from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
 from bankllm.assistant.bank.statement import Statement, counted, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
+
+
+@dataclass(frozen=True)
+class Total:
+    """A sum in one currency."""
+
+    currency: str
+    amount_minor: int
+    """Money out less refunds, or money in."""
+    count: int
+    """Number of payments, without refunds."""
+    refunded_minor: int = 0
+    refunds: int = 0
+    """Number of refunds."""
+    pending_minor: int = 0
+    """The part of `amount_minor` that is pending."""
+    pending: int = 0
+
+
+def counting(rows: Sequence[Transaction], query: TransactionQuery) -> list[Transaction]:
+    """Return the rows that count as money in, or as money out where `query.direction` is not `in`."""
+    inward = query.direction == "in"
+    with_refunds = inward and (query.merchant or query.kind == "refund")
+    return [row for row in rows if inward == bool(row.amount_minor > 0 and (with_refunds or row.kind != "refund"))]
+
+
+def sums(rows: Sequence[Transaction], query: TransactionQuery) -> list[Total]:
+    """Return the sums of rows that count, one per currency, that of most rows first."""
+    sign = 1 if query.direction == "in" else -1
+    totals = []
+    for currency in sorted({row.currency for row in rows}):
+        own = [row for row in rows if row.currency == currency]
+        back = [row.amount_minor for row in own if row.kind == "refund"]
+        pending = [row.amount_minor for row in own if row.status == "pending"]
+        amount = sign * sum(row.amount_minor for row in own)
+        count = len(own) - len(back)
+        totals.append(Total(currency, amount, count, sum(back), len(back), sign * sum(pending), len(pending)))
+    return sorted(totals, key=lambda total: -total.count - total.refunds)
 
 
 @TOOLS.register("spending")
@@ -22,11 +60,9 @@ def look_up(request: Request, bank: Bank) -> Facts:
     kind = next((a.kind for a in bank.accounts(request.customer_id) if a.account_id == query.account_id), None)
     own = query.category == "own transfers" or kind == "savings" or (kind is not None and inward)
     query = replace(query, limit=None, order="newest", direction="in" if inward else None, own_transfers=own)
-    counted_in = query.with_refunds_in
     statement = Statement(bank, request.customer_id, query, request.call.arguments.get("currency"))
-    # As `Bank.spending` counts.
-    rows = [r for r in statement.rows if inward == (r.amount_minor > 0 and (counted_in or r.kind != "refund"))]
-    totals = bank.spending(request.customer_id, query) or [Total(statement.currency, 0, 0)]
+    rows = counting(statement.rows, query)
+    totals = sums(rows, query) or [Total(statement.currency, 0, 0)]
     result = {
         "direction": "in" if inward else "out",
         "totals": [asdict(total) for total in totals],

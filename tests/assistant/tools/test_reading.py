@@ -197,6 +197,13 @@ def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
         ),
         (
             "transactions",
+            "CUST001",
+            {"minimum_minor": 5000, "currency": "USD"},
+            "I found no transactions of $50.00 or more.",
+            "",
+        ),
+        (
+            "transactions",
             "CUST011",
             {"date_from": "2026-10-22", "date_to": "2026-10-22"},
             "- 22 October 2026 Own transfer -£76.82\n- 22 October 2026 Own transfer +€90.00\n",

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,6 @@ from bankllm.assistant.bank.ledger import (
     Card,
     Payee,
     StandingOrder,
-    Total,
     Transaction,
     TransactionQuery,
     UnknownCustomer,
@@ -66,10 +65,6 @@ CONDITIONS = {
     "minimum_minor": "ABS(amount_minor) >= :minimum_minor",
     "maximum_minor": "ABS(amount_minor) <= :maximum_minor",
 }
-TOTALS = """
-    SELECT currency, {sign} * SUM(amount_minor), SUM(kind <> 'refund'), SUM(amount_minor * (kind = 'refund')),
-        SUM(kind = 'refund'), {sign} * SUM(amount_minor * (status = 'pending')), SUM(status = 'pending')
-    FROM transactions WHERE {where} GROUP BY currency ORDER BY COUNT(*) DESC, currency"""
 
 
 class SQLiteBank:
@@ -98,12 +93,6 @@ class SQLiteBank:
         values["limit"] = -1 if query.limit is None else query.limit
         sql = f"SELECT {COLUMNS} FROM transactions WHERE {where} ORDER BY {ORDERS[query.order]} LIMIT :limit"
         return tuple(Transaction(*row) for row in self._rows(sql, values))
-
-    def spending(self, customer_id: str, query: TransactionQuery = LATEST) -> list[Total]:
-        inward = query.direction == "in"
-        where, values = self._conditions(customer_id, replace(query, direction=None))
-        where += f" AND (amount_minor > 0 AND (kind <> 'refund' OR {query.with_refunds_in})) = {inward}"
-        return [Total(*row) for row in self._rows(TOTALS.format(sign=1 if inward else -1, where=where), values)]
 
     def cards(self, customer_id: str) -> tuple[Card, ...]:
         return self._all(Card, "customer_cards", "card_id", customer_id)
