@@ -11,7 +11,7 @@ import pytest
 from bankllm.errors import UsageError
 from bankllm.vectors.rows import Match, Query, Row
 from bankllm.vectors.service import VectorService, open_service
-from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite import matrices
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.fake_embedder import fake_embedder
 from tests.support.fake_embedder import vectors as embed
@@ -30,7 +30,7 @@ TEXTS = [
 @pytest.fixture(params=["small", "large"])
 def service(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VectorService]:
     if request.param == "large":  # loaded in parts
-        monkeypatch.setattr(store_module, "LOAD_ROWS", 2)
+        monkeypatch.setattr(matrices, "LOAD_ROWS", 2)
     with open_service(path, embedder=fake_embedder()) as opened:
         opened.collection("notes").add(TEXTS)
         yield opened

@@ -1,7 +1,6 @@
 """`SQLiteStore`: rows with their vectors in one SQLite file, with exact search.
 
-The matrices of namespaces are cached, and each search first reads the rows that any process has written since. They
-are multiplied without holding the lock.
+Searches run on copies of the vectors in memory, see `matrices`.
 """
 
 import json
@@ -9,16 +8,13 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from cachetools import LRUCache
 
 from bankllm.errors import StoreError, UsageError
-from bankllm.vectors.filters import values_of
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.receipts import AskedBy, Receipt
 from bankllm.vectors.rows import Match, Query, Row, check_id, check_namespace, check_top_k, checked, unit_vectors
@@ -27,8 +23,7 @@ from bankllm.vectors.sqlite.connection import SharedConnection
 from bankllm.vectors.sqlite.deletion import delete_rows
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S, FLOAT32, decode_vectors, wal_is_safe
 from bankllm.vectors.sqlite.maintenance import compact_on_close
-from bankllm.vectors.sqlite.matrix import Hit, Matrix, Version
-from bankllm.vectors.sqlite.neighbor_graph import NeighborGraph
+from bankllm.vectors.sqlite.matrices import Matrices
 from bankllm.vectors.sqlite.retention import OWN_TTL, retain
 
 logger = logging.getLogger(__name__)
@@ -38,20 +33,13 @@ _UPSERT = f"""INSERT INTO rows (namespace, id, created_at, vector, text, metadat
     ON CONFLICT (namespace, id) DO UPDATE SET
     created_at = excluded.created_at, vector = excluded.vector, text = excluded.text, metadata = excluded.metadata,
     expires_at = excluded.expires_at"""
-_VERSION = """SELECT (SELECT min(seq) FROM rows WHERE namespace = :namespace),
-    (SELECT generation FROM generations WHERE namespace = :namespace)"""
 _SWEPT = "SELECT namespace, count(*) FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? GROUP BY 1"
 _SWEEP = "DELETE FROM rows WHERE seq IN (SELECT seq FROM rows WHERE expires_at <= ? LIMIT ?)"
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
-_EXPIRED = "SELECT seq FROM rows INDEXED BY rows_by_expiry WHERE expires_at <= ? AND namespace = ?"
-_ROWS = "SELECT seq, vector, metadata, created_at FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
-_TEXTS = "SELECT text FROM rows WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
-_MATCHES = "SELECT seq, id, text, metadata, created_at FROM rows WHERE seq IN (SELECT value FROM json_each(?))"
 COLUMNS = "id, text, vector, metadata, created_at, expires_at"
 """Columns of `rows` that `to_rows` converts."""
-SLICE_ROWS, LOAD_ROWS = 500, 2048
-"""Rows per commit of a sweep (about 20 ms), and vectors per read of a large namespace (a few milliseconds). Other
-threads run in between."""
+SLICE_ROWS = 500
+"""Rows per commit of a sweep (about 20 ms); other threads run in between."""
 SWEEP_EVERY_S = 60.0
 """Seconds after which a write also deletes the expired rows."""
 
@@ -84,16 +72,14 @@ class SQLiteStore:
         """
         if approximate_above is not None and find_spec("usearch") is None:
             raise UsageError("An approximate index needs the package usearch. Run: pip install 'bankllm[approximate]'")
-        self._approximate_above = approximate_above
         self.path, self.dim, self.embedder_id = path, dim, embedder_id
-        limit = max(1, cache_bytes)
-        self._matrices: LRUCache[str, Matrix] = LRUCache(limit, getsizeof=lambda matrix: min(matrix.nbytes, limit))
         self._writer = self._reader = SharedConnection(path, dim, embedder_id, wait_s)
         # Only in WAL mode can a reader run during a commit. In other modes a second connection would have to wait.
         self._wal = path is not None and wal_is_safe(sqlite3.sqlite_version_info)
         if self._wal:
             self._reader = SharedConnection(path, dim, embedder_id, wait_s)
         self._clock = Clock()
+        self._matrices = Matrices(self._reader, self._clock, dim, cache_bytes, approximate_above)
         self._swept = -SWEEP_EVERY_S
         try:
             self.sweep()
@@ -103,7 +89,7 @@ class SQLiteStore:
 
     @property
     def cached_bytes(self) -> int:
-        return int(self._matrices.currsize)
+        return self._matrices.nbytes
 
     def upsert(self, namespace: str, rows: Sequence[Row]) -> None:
         """Write all rows or none; a row with an existing id replaces the stored row. Returns when they are on disk."""
@@ -158,60 +144,7 @@ class SQLiteStore:
 
     def _search(self, query: Query, top_k: int, others: Sequence[Match] = ()) -> list[Match]:
         """Search for a query of `_checked`. `others` are matches from elsewhere that are ranked with the rows."""
-        cosines = [match.score for match in others]
-        while True:
-            matrix, visible = self._loaded(query)
-            hits = matrix.search(query, top_k, visible, cosines)
-            with self._reader.reading() as db:
-                if _version(db, query.namespace) == matrix.version:  # else rows were deleted or replaced meanwhile
-                    return _matches(db, matrix, hits, others)
-
-    def _loaded(self, query: Query) -> tuple[Matrix, np.ndarray | None]:
-        """Return the namespace's matrix with all rows, and which of them the query may find (None: all)."""
-        matrix, complete = None, False
-        while not complete:
-            with self._reader.reading() as db:
-                matrix, complete = self._load_some(db, query, matrix)
-                visible = self._visible(db, query, matrix) if complete else None
-        assert matrix is not None
-        return matrix, visible
-
-    def _visible(self, db: sqlite3.Connection, query: Query, matrix: Matrix) -> np.ndarray | None:
-        """Return which rows of the matrix have not expired and pass the filter, (rows,) bool; None if all."""
-        expired = [seq for (seq,) in db.execute(_EXPIRED, (self._clock.latest(), query.namespace))]
-        visible = ~np.isin(matrix.seqs[: matrix.rows], expired) if expired else None
-        if query.where is None:
-            return visible
-        passing = query.where.passing(matrix.metadata[: matrix.rows])
-        return passing if visible is None else passing & visible
-
-    def _load_some(self, db: sqlite3.Connection, query: Query, loaded: Matrix | None = None) -> tuple[Matrix, bool]:
-        """Bring the namespace's matrix up to date, by at most `LOAD_ROWS` rows; return it and whether it is complete.
-
-        Words are loaded only if the query needs them. `loaded` is the matrix of the previous call, which the cache may
-        have evicted.
-        """
-        namespace = query.namespace
-        version = _version(db, namespace)
-        matrix = self._matrices.pop(namespace, loaded)
-        if matrix is None or matrix.version != version:
-            coming = db.execute("SELECT count(*) FROM rows WHERE namespace = ?", (namespace,)).fetchone()[0]
-            matrix = Matrix.empty(version, self.dim, coming)
-        found = db.execute(_ROWS, (namespace, matrix.seq_before(matrix.rows), LOAD_ROWS)).fetchall()
-        if found:
-            seqs, blobs, metadata, times = zip(*found, strict=True)
-            parsed = json.loads(f"[{','.join(metadata)}]")  # in one call, so that the rows share their keys
-            values = list(map(values_of, parsed, times))
-            matrix = matrix.extended(seqs, decode_vectors(blobs, self.dim), values)
-        complete = len(found) < LOAD_ROWS
-        if complete and query.mode != "dense" and matrix.words.rows < matrix.rows:
-            after = matrix.seq_before(matrix.words.rows)
-            matrix = matrix.with_texts([text for (text,) in db.execute(_TEXTS, (namespace, after, LOAD_ROWS))])
-            complete = matrix.words.rows == matrix.rows
-        if self._approximate_above is not None and matrix.rows > self._approximate_above and matrix.graph is None:
-            matrix = replace(matrix, graph=NeighborGraph(self.dim))
-        self._matrices[namespace] = matrix
-        return matrix, complete
+        return self._matrices.search(query, top_k, others)
 
     def delete(self, namespace: str, ids: Sequence[str] | None = None, asked_by: AskedBy = "library") -> Receipt:
         """Delete the rows with these ids, or all rows of the namespace, and return the receipt, in one transaction.
@@ -252,25 +185,12 @@ class SQLiteStore:
             self._writer.write(_SWEEP, [(now, SLICE_ROWS)])
         if found:
             self._forget_copies([namespace for namespace, _ in found])
-        self._drop_outdated()
+        self._matrices.drop_outdated()
         return removed
-
-    def _drop_outdated(self) -> None:
-        """Drop the matrices of namespaces in which another process has deleted or replaced rows."""
-        with self._reader.exclusive():
-            cached = list(self._matrices)
-        for start in range(0, len(cached), SLICE_ROWS):
-            with self._reader.reading() as db:
-                for namespace in cached[start : start + SLICE_ROWS]:
-                    matrix = self._matrices.get(namespace)
-                    if matrix is not None and matrix.version != _version(db, namespace):
-                        del self._matrices[namespace]
 
     def _forget_copies(self, namespaces: Sequence[str]) -> None:
         """Drop deleted vectors from memory now, not at the next search, and deleted rows from a write-ahead log."""
-        with self._reader.exclusive():
-            for namespace in namespaces:
-                self._matrices.pop(namespace, None)
+        self._matrices.forget(namespaces)
         if self._wal:
             with self._writer.exclusive() as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -308,25 +228,3 @@ class SQLiteStore:
         """Compact the file if rows were deleted, then close it; a second call has no effect."""
         self._writer.close(lambda db: compact_on_close(db, self.path))
         self._reader.close()
-
-
-def _version(db: sqlite3.Connection, namespace: str) -> Version:
-    """Return the namespace's oldest seq and its generation: both stay the same while rows are only added.
-
-    The generation is reset when the namespace becomes empty, but later rows then have a new oldest seq (AUTOINCREMENT).
-    """
-    version: Version = db.execute(_VERSION, {"namespace": namespace}).fetchone()
-    return version
-
-
-def _matches(db: sqlite3.Connection, matrix: Matrix, hits: Sequence[Hit], others: Sequence[Match] = ()) -> list[Match]:
-    seqs = [int(matrix.seqs[hit.at]) for hit in hits if hit.at < matrix.rows]
-    found = {seq: columns for seq, *columns in db.execute(_MATCHES, (json.dumps(seqs),))}
-    matches = []
-    for hit in hits:
-        if hit.at < matrix.rows:
-            id_, text, metadata, created_at = found[int(matrix.seqs[hit.at])]
-            matches.append(Match(id_, hit.score, text, json.loads(metadata), created_at, *hit[2:]))
-        else:
-            matches.append(replace(others[hit.at - matrix.rows], fused=hit.fused))
-    return matches

@@ -12,8 +12,7 @@ import pytest
 
 from bankllm.errors import UsageError
 from bankllm.vectors.rows import Row, unit_vectors
-from bankllm.vectors.sqlite import neighbor_graph
-from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite import matrices, neighbor_graph
 from bankllm.vectors.sqlite.neighbor_graph import MAX_TOP_K, NeighborGraph
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.server_client import until
@@ -51,7 +50,7 @@ class Counted(NeighborGraph):
 @pytest.fixture
 def store(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteStore]:
     """A store with `ROWS` rows of one customer, whose graph is ready."""
-    monkeypatch.setattr(store_module, "NeighborGraph", Counted)
+    monkeypatch.setattr(matrices, "NeighborGraph", Counted)
     with closing(SQLiteStore(path, DIM, "embedder", approximate_above=1000)) as store:
         store.upsert("CUST001", [message(*item) for item in enumerate(clustered(ROWS))])
         store.upsert("CUST002", [message(number, vector) for number, vector in enumerate(clustered(900, seed=7))])

@@ -10,7 +10,7 @@ import pytest
 
 from bankllm.vectors.rows import Row
 from bankllm.vectors.service import VectorService, open_service
-from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite import matrices
 from bankllm.vectors.sqlite.retention import lifetimes, overview
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.fake_embedder import fake_embedder
@@ -92,7 +92,7 @@ def test_the_overview_counts_rows_by_the_time_they_expire(path: Path) -> None:
 def test_the_vectors_of_a_namespace_that_another_process_deleted_leave_memory_at_the_next_sweep(
     path: Path, journal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "SLICE_ROWS", 1)
+    monkeypatch.setattr(matrices, "CHECKED", 1)
     with closing(SQLiteStore(path, DIM, EMBEDDER)) as store, closing(SQLiteStore(path, DIM, EMBEDDER)) as other:
         for customer in ("CUST001", "CUST002"):
             store.upsert(customer, [row("a", 1)])

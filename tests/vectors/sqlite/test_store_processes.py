@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bankllm.vectors.rows import Query
-from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite import matrices
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.store_model import CUSTOMERS, DIM, EMBEDDER, expected_texts, row, texts, vector_of
 
@@ -19,7 +19,7 @@ def test_threads_on_two_stores_match_the_model(
 ) -> None:
     """Each thread changes only ids that start with its name, and checks these rows after every step."""
     if large:  # the rows are loaded in parts
-        monkeypatch.setattr(store_module, "LOAD_ROWS", 4)
+        monkeypatch.setattr(matrices, "LOAD_ROWS", 4)
     one = SQLiteStore(path, DIM, EMBEDDER)
     other = SQLiteStore(path, DIM, EMBEDDER, cache_bytes=0)
     with closing(one), closing(other):

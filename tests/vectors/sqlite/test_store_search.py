@@ -12,7 +12,7 @@ from threading import Event
 
 import pytest
 
-from bankllm.vectors.sqlite import store as store_module
+from bankllm.vectors.sqlite import matrices
 from bankllm.vectors.sqlite.matrix import Matrix
 from bankllm.vectors.sqlite.store import SQLiteStore
 from tests.support.store_model import DIM, EMBEDDER, expected_texts, row, texts
@@ -22,7 +22,7 @@ MODEL = {f"m{seed}": seed for seed in range(1, 31)}
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOAD_ROWS", 4)
+    monkeypatch.setattr(matrices, "LOAD_ROWS", 4)
 
 
 @pytest.fixture
