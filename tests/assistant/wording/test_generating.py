@@ -87,13 +87,6 @@ def test_empty_text_is_replaced_and_facts_that_must_not_be_worded_are_sent_as_th
     assert generated(facts=facts) == template(facts, "abstained")
 
 
-def test_only_a_remote_model_is_retried() -> None:
-    assert generated(LOST, GROUNDED, is_remote=True) == Reply(GROUNDED, "fake", None)
-    assert generated(LOST, LOST, is_remote=True).fallback == "unreachable"
-    assert generated(LOST).fallback == "unreachable"
-    assert generated(GenerationFailed("refused"), is_remote=True).fallback == "refused"
-
-
 def test_model_is_stopped_when_the_client_disconnects() -> None:
     stopped = threading.Event()
 
@@ -231,6 +224,7 @@ def test_breaker_opens_after_transient_failures_only() -> None:
     reasons = [respond(responder, CARD).fallback for _ in range(5)]
     assert reasons == ["unreachable", "refused", "unreachable", "unreachable", "resting"]
     assert len(model.asked) == 7
+    assert generated(LOST, GROUNDED).fallback == "unreachable", "only a remote model is asked again"
     assert respond(responder, CARD) == template(CARD, "resting")
 
 
@@ -292,12 +286,6 @@ def test_local_model_from_several_threads(honest: Path) -> None:
     assert "".join(pieces) == WAIT
     with ThreadPoolExecutor(4) as pool:
         assert {reply.text for reply in pool.map(respond, [responder] * 8, [CARD] * 8)} == {WAIT}
-
-
-@pytest.mark.slow
-def test_local_model_that_invents(tmp_path: Path) -> None:
-    inventing = save_model_that_says("You have £9,312 today!", tmp_path / "inventing")
-    assert respond(local(inventing), BALANCE) == template(BALANCE, "not grounded")
 
 
 @pytest.mark.slow
