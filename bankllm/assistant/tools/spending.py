@@ -83,7 +83,7 @@ def _text(total: Total, statement: Statement, inward: bool) -> str:
     paid = format_money(total.amount_minor + total.refunded_minor, total.currency)
     refunds, when = counted(total.refunds, "refund"), statement.period
     if not total.count and not total.refunds:
-        wanted = "refunds" if statement.query.kind == "refund" else "money" if inward else "payments"
+        wanted = "refunds" if statement.query.kind == "refund" else "money received" if inward else "payments"
         return f"I found no {wanted}{statement.about('from' if inward else 'to')}{when}."
     if inward:
         text = f"You received {amount}{statement.about('from')}{when}, in {_entries(total)}."
