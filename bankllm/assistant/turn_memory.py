@@ -11,8 +11,7 @@ from bankllm.assistant.care.replies import OFFER
 from bankllm.assistant.respond import BETWEEN
 from bankllm.assistant.turn import PendingChat
 from bankllm.errors import StoreError
-from bankllm.vectors.namespaces import MAX_TEXT_CHARACTERS
-from bankllm.vectors.rows import Match, Query
+from bankllm.vectors.rows import MAX_TEXT_CHARACTERS, Match, Query
 from bankllm.vectors.service import Message, VectorService
 
 RECALLED = 5

@@ -126,7 +126,7 @@ def check_target(user: str | None, collection: str | None) -> None:
 def _read(source: str) -> tuple[list[str], list[str]]:
     """Return texts and their intents; the intents are empty if the source is a text file."""
     from bankllm import datasets
-    from bankllm.vectors.namespaces import MAX_TEXT_CHARACTERS
+    from bankllm.vectors.rows import MAX_TEXT_CHARACTERS
 
     path = Path("/dev/stdin" if source == "-" else source).expanduser()
     if path.suffix and not path.exists():

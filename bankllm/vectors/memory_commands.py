@@ -139,8 +139,7 @@ def retention(
 
 def _namespace(user: str | None, collection: str | None) -> str:
     """Raises `UsageError` unless one valid name is given."""
-    from bankllm.vectors.namespaces import check_name
-    from bankllm.vectors.rows import COLLECTION
+    from bankllm.vectors.rows import COLLECTION, check_name
 
     check_target(user, collection)
     what, name = ("user_id", user or "") if collection is None else ("collection name", collection)

@@ -18,24 +18,29 @@ from tqdm.auto import tqdm
 
 from bankllm.errors import UsageError
 from bankllm.util.redaction import mask, mask_metadata
-from bankllm.util.text import is_blank
 from bankllm.vectors.chunking import Documents, is_below, read_documents
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.filters import Filter
 from bankllm.vectors.fusion import Mode
 from bankllm.vectors.passages import embed_texts, query_parts
 from bankllm.vectors.receipts import AskedBy, Receipt
-from bankllm.vectors.rows import COLLECTION, Match, MetadataValue, Query, Row, expiry
+from bankllm.vectors.rows import (
+    COLLECTION,
+    Match,
+    MetadataValue,
+    Query,
+    Row,
+    check_count,
+    check_name,
+    check_text,
+    expiry,
+)
 from bankllm.vectors.sqlite.store import SQLiteStore
 
-MAX_TEXT_CHARACTERS = 4000
-"""Limit of a message and of a reply; both then fit Pinecone's limit of 40 KB of metadata per record."""
 COMMIT_CHUNKS = 512
 """Chunks of documents per commit; after an interrupt, at most so many are embedded again."""
 MAX_DOCUMENT_CHARACTERS, MAX_RECORD_BYTES = 16_000, 38_000
 """Limits of a query and of a text in a collection, and of such a text in UTF-8 with its metadata."""
-MAX_NAME_CHARACTERS = 128
-"""Maximum length of a user id or collection name."""
 
 MessageId = NewType("MessageId", str)
 _Item = tuple[str, str, Mapping[str, MetadataValue]]
@@ -174,7 +179,7 @@ class CustomerMemory(_Namespace):
         """
         for message in messages:
             message.check()
-        _check_count("vectors", len(messages), vectors)
+        check_count("vectors", len(messages), vectors)
         ids = [MessageId(uuid4().hex) for _ in messages]
         items = [(id_, turn.user_message, turn.metadata()) for id_, turn in zip(ids, messages, strict=True)]
         self._store.upsert(self._name, self._rows(items, vectors, progress, ttl_s))
@@ -221,8 +226,8 @@ class Collection(_Namespace):
             raise UsageError("add expects a list of texts, got one str. Pass a list, as in add(['my card is lost']).")
         for number, text in enumerate(texts):
             check_text(f"text {number}", text, MAX_DOCUMENT_CHARACTERS)
-        _check_count("metadata", len(texts), metadata)
-        _check_count("vectors", len(texts), vectors)
+        check_count("metadata", len(texts), metadata)
+        check_count("vectors", len(texts), vectors)
         mappings = [{} for _ in texts] if metadata is None else metadata
         for number, item in enumerate(mappings):
             size = len(json.dumps(dict(item), ensure_ascii=False, default=str).encode(errors="replace"))
@@ -275,31 +280,6 @@ class Collection(_Namespace):
 def _hash(text: str) -> str:
     """Return the id of a text, which tells nothing about its account numbers."""
     return hashlib.sha256(mask(text).encode(errors="surrogatepass")).hexdigest()[:32]
-
-
-def check_name(what: str, name: str) -> None:
-    """Raises `UsageError` unless `name` has 1–128 printable ASCII characters without spaces, or is `__default__`."""
-    valid = isinstance(name, str) and 1 <= len(name) <= MAX_NAME_CHARACTERS
-    if not valid or not all("!" <= character <= "~" for character in name) or name == "__default__":
-        raise UsageError(
-            f"Expected a {what} of 1–{MAX_NAME_CHARACTERS} printable ASCII characters without spaces (and not "
-            f"'__default__', Pinecone's default namespace), got {str(name)[:40]!r}. Use another name."
-        )
-
-
-def check_text(name: str, text: str, limit: int = MAX_TEXT_CHARACTERS) -> None:
-    """Raises `UsageError` if the argument `name` is not a str, is blank, or is longer than `limit` characters."""
-    if not isinstance(text, str) or is_blank(text):
-        raise UsageError(f"{name} is empty: expected 1–{limit} characters of text.")
-    if len(text) > limit:
-        raise UsageError(f"{name} has {len(text)} characters: expected at most {limit}. Shorten or split the text.")
-
-
-def _check_count(what: str, texts: int, found: Sequence[object] | np.ndarray | None) -> None:
-    if found is not None and len(found) != texts:
-        raise UsageError(
-            f"Expected the same number of {what} as texts: got {texts} texts, {len(found)} {what}. Pass one per text."
-        )
 
 
 def _message(row: Row) -> Message:

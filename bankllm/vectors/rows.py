@@ -15,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from bankllm.errors import UsageError
+from bankllm.util.text import is_blank
 from bankllm.vectors.filters import Filter
 from bankllm.vectors.fusion import FoundBy, Mode
 
@@ -24,6 +25,10 @@ RESERVED_METADATA = frozenset({"customer_id", "text", "created_at", "created_s",
 """Metadata keys that Pinecone records use in addition to the caller's keys."""
 COLLECTION = "collection "
 """Prefix of a collection's namespace. It contains a space, so it cannot be that of a customer."""
+MAX_TEXT_CHARACTERS = 4000
+"""Limit of a message and of a reply; both then fit Pinecone's limit of 40 KB of metadata per record."""
+MAX_NAME_CHARACTERS = 128
+"""Maximum length of a user id or collection name."""
 MAX_ID_CHARACTERS = 512
 """Pinecone's limit for record ids and namespace names."""
 MAX_TTL_S = 100 * 365.25 * 86_400
@@ -86,6 +91,31 @@ def check_namespace(namespace: str) -> None:
         raise UsageError(
             f"Expected a namespace of at most {MAX_ID_CHARACTERS} characters after percent-encoding, got "
             f"{len(quote(namespace, safe=''))}. Use a shorter name."
+        )
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises `UsageError` unless `name` has 1–128 printable ASCII characters without spaces, or is `__default__`."""
+    valid = isinstance(name, str) and 1 <= len(name) <= MAX_NAME_CHARACTERS
+    if not valid or not all("!" <= character <= "~" for character in name) or name == "__default__":
+        raise UsageError(
+            f"Expected a {what} of 1–{MAX_NAME_CHARACTERS} printable ASCII characters without spaces (and not "
+            f"'__default__', Pinecone's default namespace), got {str(name)[:40]!r}. Use another name."
+        )
+
+
+def check_text(name: str, text: str, limit: int = MAX_TEXT_CHARACTERS) -> None:
+    """Raises `UsageError` if the argument `name` is not a str, is blank, or is longer than `limit` characters."""
+    if not isinstance(text, str) or is_blank(text):
+        raise UsageError(f"{name} is empty: expected 1–{limit} characters of text.")
+    if len(text) > limit:
+        raise UsageError(f"{name} has {len(text)} characters: expected at most {limit}. Shorten or split the text.")
+
+
+def check_count(what: str, texts: int, found: Sequence[object] | np.ndarray | None) -> None:
+    if found is not None and len(found) != texts:
+        raise UsageError(
+            f"Expected the same number of {what} as texts: got {texts} texts, {len(found)} {what}. Pass one per text."
         )
 
 
