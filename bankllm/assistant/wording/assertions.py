@@ -5,8 +5,8 @@
 The rules compare words, so they find common faults and not every one; `benchmarks/guard.py` measures them.
 """
 
-import calendar
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Literal, NamedTuple
 
+from bankllm.assistant.bank.knowledge import DATA
 from bankllm.util.figures import find_figures, known_figures
 
 Fault = Literal["figure", "swapped", "dropped", "negation", "promise"]
@@ -25,50 +26,10 @@ _NOTHING = re.compile(r"^Not (?:found|understood)|^0 |\bin 0 payments\b")
 _MONEY = re.compile(r"(?:[£€$¥]|\b[A-Z]{3} )(\d[\d,]*(?:\.\d+)?)|\b(\d[\d,]*(?:\.\d+)?) [A-Z]{3}\b")
 _ENDING = re.compile(r"(?<=ending )\d+")
 _BALANCE = re.compile(rf"\bbalance (?:on [\w ]+? )?([-−]?)({_MONEY.pattern})")
-_COMMON = frozenset(
-    (
-        "a about abroad account accounts all also an and any are article as at available balance been but by can "
-        "card cards cash did do does each ending everyone expires for from get got had has have he her his holds "
-        "how i if in into is it its just last latest me monthly more my named new newest next no not now of off on "
-        "one only or our out over paid pay payment payments pending received regular sent she since so spent "
-        "standing order still than that the their them then there they this to total transaction transactions "
-        "until up us was we were what when where which who will with withdrawals you your "
-        f"{' '.join(calendar.month_name).lower()}"
-    ).split()
-)
-"""Words that do not tell which fact a sentence is about."""
-_NEGATOR = re.compile(
-    r"\b(?:not|no|never|nothing|none|neither|nor|cannot|nobody|except|isn|aren|wasn|weren|don|doesn|didn|haven|"
-    r"hasn|hadn|won|wouldn|can['’]t|couldn|shouldn|needn)\b(?!(?:['’]t)? (?:higher|lower|more|less)\b)",
-    re.IGNORECASE,
-)
-_OPPOSITES = {
-    **dict.fromkeys(("frozen", "blocked", "inactive", "expired"), "active"),
-    **dict.fromkeys(("declined", "refused", "rejected"), "accepted"),
-    "closed": "open",
-    "free": "costs",
-    "nothing": "costs",
-    "impossible": "possible",
-}
-"""Word → the word that it denies."""
-_IN = re.compile(
-    r"\byou(?:['’]ve| have)? received\b|\b(?:refunded|credited)\b|\b(?:sent|paid|gave) you\b", re.IGNORECASE
-)
-_OUT = re.compile(r"\byou(?:['’]ve| have)? (?:paid|spent|sent)\b|\b(?:went out|took|charged)\b", re.IGNORECASE)
-_OVERDRAWN = re.compile(r"\b(?:overdrawn|owe[ds]?|below zero|minus|negative|debt)\b|[-−](?=[£€$¥\d])", re.IGNORECASE)
-_ACTION = re.compile(
-    r"\b(?:I|[Ww]e)(?:['’]ve| have)(?: just| already| now)? (?!(?:no|not|only|found|looked|checked|searched)\b)\w+"
-    r"|\b(?:I|[Ww]e)(?:['’]m| am|['’]re| are) \w+ing\b"
-    r"|\b(?:I|[Ww]e)(?:['’]ll| will| shall| can)? (?:can )?(?:promise|guarantee)\b"
-    r"|\b(?:I|[Ww]e)(?:['’]ll| will| shall)\b(?! (?:need|leave|find|see)\b)"
-)
-_FUTURE = re.compile(r"(?:\b(?:will|shall|going to)|['’]ll)(?: not| also| then| be| have)* (\w+)", re.IGNORECASE)
-_HARMLESS = {"find", "leave", "need", "see"}
-_OFFER = re.compile(
-    r"\b(?:guarant|goodwill|approv|qualif|eligib|entitl|waiv|compensat|discount|unblock|unfroz|cancelled|"
-    r"(?:been|was|were) (?:told|informed))\w*",
-    re.IGNORECASE,
-)
+_GUARD = tomllib.loads((DATA / "guard.toml").read_text(encoding="utf-8"))
+"""The words that are looked for, see the comments of the file."""
+_COMMON, _OPPOSITES = frozenset(_GUARD["common"].split()), _GUARD["opposites"]
+P = {name: re.compile(pattern) for name, pattern in _GUARD["patterns"].items()}
 
 
 class _Unit(NamedTuple):
@@ -117,7 +78,7 @@ class Claims:
         return (
             bool(self._plain)
             and not self._positive
-            and not (_NEGATOR.search(reply) or {"0", "?"} & {*stated, reply[-1:]})
+            and not (P["negator"].search(reply) or {"0", "?"} & {*stated, reply[-1:]})
         )
 
     @cached_property
@@ -180,9 +141,9 @@ class Claims:
         if any(said & _words(fact) for fact in self._plain if fact not in self._positive and fact not in about):
             return False  # the sentence may deny that fact
         after_colon = re.sub(r"^(?:[^ :]+(?: [^ :]+){0,6}: |(?:no|yes)\b[,.]? *)", "", sentence, flags=re.IGNORECASE)
-        denied = bool(_NEGATOR.search(after_colon)) and not re.search(r"\bI\b|\bentr(?:y|ies)\b", sentence)
+        denied = bool(P["negator"].search(after_colon)) and not re.search(r"\bI\b|\bentr(?:y|ies)\b", sentence)
         return any(
-            (denied and not _NEGATOR.search(fact)) or self._opposes(said, set(_tokens(fact))) for fact in about
+            (denied and not P["negator"].search(fact)) or self._opposes(said, set(_tokens(fact))) for fact in about
         ) or any(self._opposes(said, set(_tokens(fact))) for fact in self._positive if said & {*_ENDING.findall(fact)})
 
     def _opposes(self, said: set[str], known: set[str]) -> bool:
@@ -198,10 +159,12 @@ class Claims:
         """Whether a sentence takes money out for money in, or an overdraft for money that is there."""
         said = set(_tokens(sentence))
         signs = [found[1] for fact in about if (found := _BALANCE.search(fact)) and said & _amounts(found[2])]
-        if signs and any(signs) != bool(_OVERDRAWN.search(sentence)):
+        if signs and any(signs) != bool(P["overdrawn"].search(sentence)):
             return True
         ways = {_direction(fact) for fact in about if said & _amounts(fact)}
-        return bool((ways == {"in"} and _OUT.search(sentence)) or (ways == {"out"} and _IN.search(sentence)))
+        return bool(
+            (ways == {"in"} and P["money_out"].search(sentence)) or (ways == {"out"} and P["money_in"].search(sentence))
+        )
 
     def _contradicts_article(self, sentence: str) -> bool:
         """Whether a clause has the words of an article's clause, and only one of the two is negated."""
@@ -226,12 +189,11 @@ class Claims:
     def _promises(self, sentence: str) -> bool:
         """Whether a sentence claims an action or offers something that no fact has."""
         known = " ".join(self.facts).casefold()
-        if (found := _ACTION.search(sentence)) and found[0].casefold() not in known:
+        if (found := P["action"].search(sentence)) and found[0].casefold() not in known:
             return True
-        verbs = [found[1][:5] for found in _FUTURE.finditer(sentence) if found[1] not in _HARMLESS]
-        return any(
-            word.casefold() not in known for word in [*verbs, *(found[0][:6] for found in _OFFER.finditer(sentence))]
-        )
+        verbs = [found[1][:5] for found in P["future"].finditer(sentence) if found[1] not in _GUARD["harmless"]]
+        offers = [found[0][:6] for found in P["offer"].finditer(sentence)]
+        return any(word.casefold() not in known for word in [*verbs, *offers])
 
 
 def _tokens(text: str) -> list[str]:
@@ -267,8 +229,8 @@ def _amounts(text: str) -> set[str]:
 def _clause(text: str) -> _Clause:
     words = [word for word in _tokens(text) if word not in _COMMON]
     opposed = {_stem(_OPPOSITES[word]) for word in words if word in _OPPOSITES}
-    stems = {_stem(_OPPOSITES.get(word, word)) for word in words if not _NEGATOR.match(word) or word in _OPPOSITES}
-    negated = bool(_NEGATOR.search(re.sub(r"\bno more than\b|\bnothing\b", "", text)))
+    stems = {_stem(_OPPOSITES.get(word, word)) for word in words if not P["negator"].match(word) or word in _OPPOSITES}
+    negated = bool(P["negator"].search(re.sub(r"\bno more than\b|\bnothing\b", "", text)))
     return _Clause(frozenset(stems), negated, frozenset(opposed))
 
 
