@@ -313,8 +313,6 @@ class ChatEngine:
         ]
 
 
-
-
 def model_name(artifact: ClassifierConfig) -> str:
     """For replies and metrics, e.g. `all-MiniLM-L6-v2+probe`. A base model in a folder is named without its path."""
     return f"{base_models.resolve(artifact.base_model).name}+{artifact.method}"
