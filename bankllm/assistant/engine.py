@@ -28,12 +28,17 @@ from bankllm.assistant.handover import HandOverDesk
 from bankllm.assistant.language_engine import needs_engine, shared_engine
 from bankllm.assistant.language_model import language_understanding
 from bankllm.assistant.respond import BETWEEN, hands_over, run, summary, worded
-from bankllm.assistant.runtime import DEFAULT_ADAPTER, embeds_as_base, load_classifier, memory_embedder
+from bankllm.assistant.runtime import (
+    DEFAULT_ADAPTER,
+    chat_encoder,
+    load_classifier,
+    memory_embedder,
+    model_name,
+)
 from bankllm.assistant.turn import ChatReply, Encoded, NotYet, PendingChat, Rights, checked
 from bankllm.assistant.understand import Understanding
 from bankllm.assistant.wording.responder import Responder, make_responder
-from bankllm.model import base_models
-from bankllm.model.artifact import Classifier, ClassifierConfig
+from bankllm.model.artifact import Classifier
 from bankllm.settings import Settings, get_settings
 from bankllm.util.redaction import mask
 from bankllm.util.text import random_id
@@ -75,11 +80,8 @@ class ChatEngine:
         self.actions = ActionDesk(ledger, settings) if ledger else None
         self.handovers = HandOverDesk(ledger, settings) if ledger else None
         self.understanding = Understanding(bank, memory.embedder, classifier.artifact, settings, model, self.actions)
-        base = f"@{(classifier.artifact.base_sha256 or '')[:12]}"
-        self._shares_embedding = embeds_as_base(classifier.artifact) and memory.embedder.model_id.endswith(base)
-        self._encoder = Batcher(
-            self._encode, MAX_PASS, encoder_threads, MAX_WAITING, observe=lambda size: self.observe_batch(size)
-        )
+        encode = chat_encoder(classifier, memory.embedder)
+        self._encoder = Batcher(encode, MAX_PASS, encoder_threads, MAX_WAITING, lambda size: self.observe_batch(size))
         self._finisher = Batcher(self.finish_together, MAX_FINISHED, FINISHERS)
         self.observe_batch: Callable[[int], None] = lambda size: None
         """Called with the number of messages of each encoder pass; for metrics."""
@@ -301,18 +303,3 @@ class ChatEngine:
             else:
                 pending.reply = piece
                 self.observe_first_word(piece.responder, first_s)
-
-    def _encode(self, messages: list[str]) -> list[Encoded]:
-        began = time.perf_counter()
-        scores = self.classifier.score(messages)
-        vectors = scores.embeddings if self._shares_embedding else self.memory.embedder.encode(messages)
-        ended = time.perf_counter()
-        return [
-            Encoded(probabilities, vector, began, scores.tokenise_s, ended)
-            for probabilities, vector in zip(scores.probabilities, vectors, strict=True)
-        ]
-
-
-def model_name(artifact: ClassifierConfig) -> str:
-    """For replies and metrics, e.g. `all-MiniLM-L6-v2+probe`. A base model in a folder is named without its path."""
-    return f"{base_models.resolve(artifact.base_model).name}+{artifact.method}"

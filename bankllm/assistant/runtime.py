@@ -1,7 +1,10 @@
 """Load the served classifier in its inference runtime: an ONNX graph on a CPU, torch on a GPU (`BANKLLM_INFERENCE`)."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+from bankllm.assistant.turn import Encoded
 from bankllm.model import base_models
 from bankllm.model.artifact import Classifier, ClassifierConfig, read_artifact
 from bankllm.model.sentence_pooling import sentence_pooling
@@ -57,3 +60,26 @@ def embeds_as_base(artifact: ClassifierConfig) -> bool:
     if artifact.method != "probe" or base is None or base.max_length is None:
         return False
     return artifact.pooling == base.pooling and artifact.max_length >= base.max_length
+
+
+def chat_encoder(classifier: Classifier, embedder: Embedder) -> Callable[[list[str]], list[Encoded]]:
+    """Return the encoder pass of messages: one for intent and embedding, if the classifier embeds as the embedder."""
+    base = f"@{(classifier.artifact.base_sha256 or '')[:12]}"
+    shares_embedding = embeds_as_base(classifier.artifact) and embedder.model_id.endswith(base)
+
+    def encode(messages: list[str]) -> list[Encoded]:
+        began = time.perf_counter()
+        scores = classifier.score(messages)
+        vectors = scores.embeddings if shares_embedding else embedder.encode(messages)
+        ended = time.perf_counter()
+        return [
+            Encoded(probabilities, vector, began, scores.tokenise_s, ended)
+            for probabilities, vector in zip(scores.probabilities, vectors, strict=True)
+        ]
+
+    return encode
+
+
+def model_name(artifact: ClassifierConfig) -> str:
+    """For replies and metrics, e.g. `all-MiniLM-L6-v2+probe`. A base model in a folder is named without its path."""
+    return f"{base_models.resolve(artifact.base_model).name}+{artifact.method}"

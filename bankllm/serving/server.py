@@ -15,8 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import uvicorn
 from fastapi import FastAPI
 
-from bankllm.assistant.engine import model_name
-from bankllm.assistant.runtime import DEFAULT_ADAPTER
+from bankllm.assistant.runtime import DEFAULT_ADAPTER, model_name
 from bankllm.errors import ServerError
 from bankllm.model.artifact import read_artifact
 from bankllm.serving.app import create_app, load_engine
