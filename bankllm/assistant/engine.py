@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 from anyio.to_thread import run_sync
 
-from bankllm.assistant import turn_memory
+from bankllm.assistant import runtime, turn_memory
 from bankllm.assistant.actions.proposals import ActionDesk
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.bank.ledger import Bank, open_bank
@@ -28,13 +28,6 @@ from bankllm.assistant.handover import HandOverDesk
 from bankllm.assistant.language_engine import needs_engine, shared_engine
 from bankllm.assistant.language_model import language_understanding
 from bankllm.assistant.respond import BETWEEN, hands_over, run, summary, worded
-from bankllm.assistant.runtime import (
-    DEFAULT_ADAPTER,
-    chat_encoder,
-    load_classifier,
-    memory_embedder,
-    model_name,
-)
 from bankllm.assistant.turn import ChatReply, Encoded, NotYet, PendingChat, Rights, checked
 from bankllm.assistant.understand import Understanding
 from bankllm.assistant.wording.responder import Responder, make_responder
@@ -70,7 +63,7 @@ class ChatEngine:
         """`encoder_threads`: parallel encoder passes. Raises `ModelError` if no tool answers one of the intents."""
         settings = settings or get_settings()
         self.classifier, self.memory, self.bank, self.responder = classifier, memory, bank, responder
-        self.model = model_name(classifier.artifact)
+        self.model = runtime.model_name(classifier.artifact)
         self._timeout_s = settings.reply_timeout_s
         self._callers: WeakSet[Caller] = WeakSet()
         check_intents(classifier.label_names)
@@ -80,7 +73,7 @@ class ChatEngine:
         self.actions = ActionDesk(ledger, settings) if ledger else None
         self.handovers = HandOverDesk(ledger, settings) if ledger else None
         self.understanding = Understanding(bank, memory.embedder, classifier.artifact, settings, model, self.actions)
-        encode = chat_encoder(classifier, memory.embedder)
+        encode = runtime.chat_encoder(classifier, memory.embedder)
         self._encoder = Batcher(encode, MAX_PASS, encoder_threads, MAX_WAITING, lambda size: self.observe_batch(size))
         self._finisher = Batcher(self.finish_together, MAX_FINISHED, FINISHERS)
         self.observe_batch: Callable[[int], None] = lambda size: None
@@ -102,8 +95,8 @@ class ChatEngine:
         """
         responder = make_responder(settings.responder, settings)
         bank = open_bank(settings.ledger, settings)
-        classifier, threads = load_classifier(settings.adapter or DEFAULT_ADAPTER, settings)
-        embedder = memory_embedder(classifier, settings)
+        classifier, threads = runtime.load_classifier(settings.adapter or runtime.DEFAULT_ADAPTER, settings)
+        embedder = runtime.memory_embedder(classifier, settings)
         memory = open_service(settings.store, settings, embedder=embedder, wait_s=STORE_WAIT_S)
         try:
             engine = cls(classifier, memory, bank, responder, threads, settings)
