@@ -93,7 +93,7 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     with two_workers(tmp_path) as server:
         workers = workers_of(server)
         os.kill(server.pid, signal.SIGKILL)
-        gone, alive = psutil.wait_procs(workers, timeout=20)
+        gone, alive = psutil.wait_procs(workers, timeout=120)
         assert (len(gone), alive) == (2, [])
 
 
