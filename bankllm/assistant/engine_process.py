@@ -16,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -115,12 +114,11 @@ def main() -> None:
         base = base_models.resolve("smollm2")
         if folder is not None:
             check_base(folder, base)
-        # The threads that generate inherit the niceness of the thread that starts them. Those that accept and refuse
-        # requests keep theirs, so that no request waits for an answer from a process that gets no core.
-        with ThreadPoolExecutor(1, initializer=os.nice, initargs=(NICENESS,)) as nice:
-            engine = nice.submit(OpenVinoEngine, base, folder, get_settings(), WEIGHTS).result()
+        engine = OpenVinoEngine(base, folder, get_settings(), WEIGHTS)
     except BankLLMError as error:
         sys.exit(" ".join(str(error).split()))
+    if sys.platform == "linux":
+        _give_way()
     turns = Turns()
     Path(address).unlink(missing_ok=True)  # of an engine that was killed
     with Listener(address, "AF_UNIX", backlog=64) as listener:
@@ -158,6 +156,18 @@ def _serve(client: Connection, engine: GenerationEngine, turns: Turns) -> None:
             client.send(("unreadable",))
         except (BankLLMError, RuntimeError, ValueError):  # a grammar that cannot be compiled, among others
             client.send(("failed",))
+
+
+def _give_way() -> None:
+    """Lower the priority of the threads that generate, after they have loaded the model.
+
+    Those that accept and refuse requests keep theirs: else requests wait for a process that gets no core.
+    """
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    for thread in psutil.Process().threads():
+        if thread.id != threading.get_native_id():
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.setpriority(os.PRIO_PROCESS, thread.id, own + NICENESS)
 
 
 def _end_with_parent() -> None:

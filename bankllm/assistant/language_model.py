@@ -5,6 +5,7 @@ left to rules, which read them more often right.
 """
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -42,12 +43,14 @@ class LanguageUnderstanding:
     def ask(self, messages: Sequence[str], caller: Caller) -> Future[TextStream]:
         """Return the future of `written`.
 
-        It raises `GenerationFailed` at once if `MAX_ASKED` messages are read, or another one of this customer.
+        It raises `GenerationFailed` at once if the time is over, if `MAX_ASKED` messages are read, or another one of
+        this customer.
         """
+        late = time.monotonic() >= caller.deadline
         with self._lock:
-            if len(self._served) >= MAX_ASKED or caller.customer_id in self._served:
+            if late or len(self._served) >= MAX_ASKED or caller.customer_id in self._served:
                 refused: Future[TextStream] = Future()
-                refused.set_exception(GenerationFailed("busy"))
+                refused.set_exception(GenerationFailed("time-out" if late else "busy"))
                 return refused
             self._served.add(caller.customer_id)
         future = self._asking.submit(self.written, messages, caller)

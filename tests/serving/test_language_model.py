@@ -64,7 +64,7 @@ def test_replies_go_on_while_the_engine_is_killed_and_it_comes_back(server: Serv
             killed.kill()
             until(lambda: "unreachable" in reasons)
             seen = len(reasons)
-            until(lambda: {"unreachable"} != set(reasons[seen:]) and len(reasons) > seen)
+            until(lambda: {"unreachable"} != set(reasons[seen:]) and len(reasons) > seen, timeout_s=240)
         finally:
             ended.set()
         for each in chats:
