@@ -6,6 +6,7 @@ It has the untrained model, whose texts do not matter here.
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -83,7 +84,11 @@ def test_a_deadline_and_a_caller_that_leaves_free_the_engine(client: EngineClien
         list(each)
     assert {stream.finish for stream in streams} == {"cancelled"}
     assert written(client, Caller("C1"), tokens=2) == "length", "8,000 tokens would take minutes"
-    assert written(client, Caller("C1", 3), tokens=8000) == "late"
+    late = Caller("C1")
+    [stream] = client.generate([CallersRequest(CHAT, 8000, caller=late)])
+    for _ in stream:
+        late.deadline = time.monotonic()
+    assert stream.finish == "late"
 
 
 def test_a_prompt_without_room_and_a_constraint_that_cannot_be_met_fail_only_themselves(client: EngineClient) -> None:
