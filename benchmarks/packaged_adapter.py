@@ -16,16 +16,20 @@ from bankllm.training.language_model.fine_tune import fine_tune
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.token_rows import Example
 
-FIRST = 5885
-"""Number of *understand* examples of the first stage."""
+FIRST = {Understand: 5885, Word: 1475}
+"""Number of examples of the first stage. The files have the later ones behind them."""
 
 
 def stages() -> list[tuple[dict[str, object], list[Example]]]:
-    understand, word = load(Understand, "train"), load(Word, "train")
-    first: list[Example] = [*understand[:FIRST], *word]
+    first: list[Example] = []
+    later: list[Example] = []
+    for task, count in FIRST.items():
+        examples = load(task, "train")
+        first += examples[:count]
+        later += examples[count:]
     return [
         ({"epochs": 3, "learning_rate": 2e-3}, first),
-        ({"epochs": 1, "learning_rate": 1e-3}, [*understand[FIRST:], *first[::3]]),
+        ({"epochs": 1, "learning_rate": 1e-3}, [*later, *first[::3]]),
     ]
 
 

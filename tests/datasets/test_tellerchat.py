@@ -24,7 +24,7 @@ def pattern(example: Understand) -> str:
 
 def test_the_sets_have_the_documented_size_and_variety() -> None:
     train, test = tellerchat.load(Understand, "train"), tellerchat.load(Understand, "test")
-    assert (len(train), len(test)) == (5885, 689)
+    assert (len(train), len(test)) == (8956, 689)
     tools = Counter(call["tool"] for example in test for call in example.calls)
     assert len(tools) == 16
     assert min(tools.values()) >= 10
@@ -40,7 +40,7 @@ def test_no_test_message_has_the_pattern_of_a_training_message() -> None:
 
 def test_a_packaged_reply_states_what_is_required_and_no_other_figure() -> None:
     train, test = tellerchat.load(Word, "train"), tellerchat.load(Word, "test")
-    assert (len(train), len(test)) == (1475, 258)
+    assert (len(train), len(test)) == (1930, 258)
     assert not {example.message for example in train} & {example.message for example in test}
     for example in (*train, *test):
         known = FIGURE.findall(" ".join(example.facts))
