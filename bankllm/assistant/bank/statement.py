@@ -107,8 +107,11 @@ class Statement:
         self.period, self.listed_period = period(first, query.date_to), listed_period(first, query.date_to)
         oldest = bank.transactions(customer_id, TransactionQuery(order="oldest", limit=1)) if query.date_from else ()
         missing = oldest and (query.date_from or "") < oldest[0].booked
-        self.begins = f"The records of your payments begin on {day(oldest[0].booked)}." if missing else ""
-        """Said about a period that begins before the records."""
+        self.note = f"The records of your payments begin on {day(oldest[0].booked)}." if missing else ""
+        """What the customer may not expect: a period that begins before the records, a currency without an account."""
+        held = sorted({account.currency for account in self.accounts})
+        if currency not in (None, *held):
+            self.note = f"You have no account in {currency}, only in {', '.join(held)}."
         people = (row.counterparty for row in self.rows if row.kind in TO_PEOPLE and row.counterparty)
         self.private = tuple(dict.fromkeys(people))
         """See `Facts.private`."""

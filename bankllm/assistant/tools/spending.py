@@ -70,9 +70,9 @@ def look_up(request: Request, bank: Bank) -> Facts:
         "by_category": _sums(rows, inward, lambda row: row.category),
         **table(rows),
     }
-    begins = [statement.begins] if statement.begins else []
-    text = " ".join([*(_text(total, statement, inward) for total in totals), *begins])
-    lines = (*(line for total in totals for line in _lines(total, statement, inward)), *begins)
+    notes = [statement.note] if statement.note else []
+    text = " ".join([*(_text(total, statement, inward) for total in totals), *notes])
+    lines = (*(line for total in totals for line in _lines(total, statement, inward)), *notes)
     return Facts(text, lines, statement.sources, statement.private, result)
 
 

@@ -39,7 +39,7 @@ def look_up(request: Request, bank: Bank) -> Facts:
     at = "from" if query.direction == "in" else "at" if statement.is_shop else "to" if rows else "with"
     about, when = statement.about(at), statement.period if conditions else ""
     if not rows:
-        text = f"I found no {nouns}{about}{when}. {statement.begins}".strip()
+        text = f"I found no {nouns}{about}{when}. {statement.note}".strip()
         return Facts(text, (text,), statement.sources, result=table(()))
     first = FIRST[query.order]
     if len(rows) == 1:

@@ -199,7 +199,7 @@ def test_a_balance_agrees_with_sql(bank: SQLiteBank, ledger: Path) -> None:
             "transactions",
             "CUST001",
             {"minimum_minor": 5000, "currency": "USD"},
-            "I found no transactions of $50.00 or more.",
+            "I found no transactions of $50.00 or more. You have no account in USD, only in GBP.",
             "",
         ),
         (
