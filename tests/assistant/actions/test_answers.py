@@ -1,8 +1,6 @@
 """Only a listed yes of the same conversation books; the replies say what would be done and what was done."""
 
-import pytest
-
-from bankllm.assistant.actions.answers import ASK, answered, proposed
+from bankllm.assistant.actions.answers import ASK, NOTHING_WAITS, answered, proposed
 from bankllm.assistant.actions.proposals import ActionDesk
 from bankllm.assistant.facts import ReadyCall
 
@@ -23,6 +21,7 @@ def test_a_proposal_asks_and_a_yes_books_it_once(desk: ActionDesk) -> None:
     assert facts.sources == ("ledger:ACC00301",)
     assert facts.result == proposal.model_dump(mode="json")
     assert say(desk, "yes, but make it £20") is None
+    assert say(desk, "OK", "another talk") == NOTHING_WAITS
     assert say(desk, "yes", "another talk") == say(desk, "yes", who="CUST004") == say(desk, "no", who="CUST004")
     assert desk.pending(ME, TALK) == proposal
     done = say(desk, "Yes, please!")
@@ -30,17 +29,6 @@ def test_a_proposal_asks_and_a_yes_books_it_once(desk: ActionDesk) -> None:
     assert done.startswith(f"Done: {proposal.text}.")
     assert say(desk, "yes") == "That is done already, and it was not done a second time."
     assert say(desk, "no") == "This is done already, so it cannot be cancelled here."
-
-
-def test_a_no_cancels(desk: ActionDesk) -> None:
-    proposed(desk, ME, TALK, CALL)
-    assert say(desk, "nein danke") == "Cancelled. Nothing was done."
-    assert say(desk, "ja") == "This was cancelled, and nothing was done. Tell me again if you want it after all."
-
-
-@pytest.mark.parametrize("message", ["yes", "no", "OK"])
-def test_a_yes_without_a_proposal(message: str, desk: ActionDesk) -> None:
-    assert say(desk, message) == "There is nothing to confirm or cancel. Tell me what you would like me to do."
 
 
 def test_what_is_not_possible_or_not_allowed_is_a_reply(desk: ActionDesk) -> None:
