@@ -240,11 +240,19 @@ def _days(text: str, today: date, future: bool = False) -> DayRange | None:
         inner = _days(match[2] or match[3], today, future)
         edge = inner and (inner.date_from if match[1] in ("start", "beginning") else inner.date_to)
         return DayRange(edge, edge) if edge else None
-    if match := re.fullmatch(r"(day|week|month|quarter|year) before (.+)", text):
-        later, unit = _days(match[2], today), UNITS[match[1]]
-        length = relativedelta(**{"days" if match[1] in ("day", "week") else "months": unit})
-        if later and later.date_from:
-            return DayRange(later.date_from - length, later.date_from - DAY)
+    if match := re.fullmatch(r"(day|week|weekend|month|quarter|year) (before|after) (.+)", text):
+        near, unit = _days(match[3], today), UNITS[match[1]]
+        length = relativedelta(**{"months" if match[1] in ("month", "quarter", "year") else "days": unit})
+        if near and near.date_from:
+            start = near.date_from - length if match[2] == "before" else near.date_to + DAY
+            if match[1] == "weekend":
+                start, length = start + timedelta((5 - start.weekday()) % 7), relativedelta(days=2)
+            return DayRange(start, start + length - DAY)
+    if (match := re.fullmatch(r"(early|mid|late)[ -](?:in )?(.+)", text)) and (month := _days(match[2], today)):
+        if month.date_from and month.date_from.day == 1 and month.date_to < month.date_from + timedelta(31):
+            first, last = {"early": (1, 10), "mid": (11, 20), "late": (21, 31)}[match[1]]
+            return DayRange(*[month.date_from + relativedelta(day=number) for number in (first, last)])
+        return None
     if match := re.fullmatch(r"(.+?)(?:,| of)? (last|this) year", text):
         return _days(f"{match[1]} {today.year - (match[2] == 'last')}", today, future)
     if (match := re.fullmatch(r"(1st|2nd) half of (.+)", text)) and (month := _days(match[2], today)):
