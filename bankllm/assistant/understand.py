@@ -4,7 +4,6 @@
 """
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -48,10 +47,6 @@ from bankllm.vectors.namespaces import Message
 
 VIEW_TTL_S, VIEWS_KEPT = 60.0, 4096
 """For how long, and of how many customers, the names of merchants, payees and cards are kept."""
-WANTS_PERSON = re.compile(
-    r"\b(?:give|get|want|need|talk|speak|chat|connect)\b.{0,20}\b(?:human|person|agent|advis[eo]r|operator)\b",
-    re.IGNORECASE,
-)
 LATE_CARD = "card_arrival"
 """Intent of customers whose card has not arrived: they get its status, and the article."""
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))
@@ -275,8 +270,6 @@ class Understanding:
             if len(messages) > 1 and not polite and not (found and stands_alone(message)):
                 said = messages
                 found = rules.propose(said)
-        if WANTS_PERSON.search(message) and {call["tool"] for call in found} <= {"knowledge", "small_talk"}:
-            return [{"tool": "human_agent"}], ()
         if self.model is None or not found:
             return found, messages
         return found, said if needs_model(said, rules, found) else ()

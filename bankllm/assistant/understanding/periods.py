@@ -25,16 +25,7 @@ MONTH = "|".join(f"{name}|{name[:3]}" for name in MONTHS[1:]) + "|sept"
 WEEKDAY = "mon(?:day)?|tue(?:s|sday)?|wed(?:nesday)?|thu(?:r|rs|rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?"
 UNITS = {"day": 1, "week": 7, "weekend": 7, "month": 1, "quarter": 3, "year": 12, "tax year": 12}
 """Unit of the calendar → days, or from `month` on months."""
-DAYS_AGO = {
-    "tomorrow": -1,
-    "today": 0,
-    "tonight": 0,
-    "yesterday": 1,
-    "yest": 1,
-    "yday": 1,
-    "overnight": 1,
-    "day before yesterday": 2,
-}
+DAYS_AGO = {"tomorrow": -1, "today": 0, "yesterday": 1}
 _NAMES = [*MONTHS[1:], *(name.lower() for name in calendar.day_name), "week", "month", "year"]
 _RANGE = re.compile(
     r"between (?P<a>.+?) and (?P<b>.+)"
@@ -49,6 +40,7 @@ _HAS_NAME = re.compile("|".join((*WORDS["holidays"], *WORDS["parts"], "easter", 
 _FILLER = re.compile(
     r"\b(?:the|calendar|whole(?: of)?|entire|like|month of(?= [a-z])) "
     r"|^(?:all(?: of)?|throughout|so far) | so far$|,? inclusive$"
+    r"|(?<=\w) (?:early |late )?(?:morning|afternoon|evening|night)$"
 )
 _SPELLINGS = [(re.compile(rf"\b(?:{spelled})\b"), word) for word, spelled in WORDS["spellings"].items()]
 _UNIT = re.compile(
@@ -273,8 +265,6 @@ def _days(text: str, today: date, future: bool = False) -> DayRange | None:
         if match[4] and 0 < int(match[4]) < 54:
             monday = date(today.year, 1, 4) + timedelta(7 * int(match[4]) - 7 - date(today.year, 1, 4).weekday())
         return DayRange(monday + timedelta(5 if match[1] else 0), monday + timedelta(6)) if monday else None
-    text = re.sub(r"^this (?:morning|afternoon|evening|arvo)$", "today", text)
-    text = re.sub(r"(?<=\w) (?:early |late )?(?:morning|afternoon|evening|night)$", "", text)
     if text in DAYS_AGO:
         return DayRange(*[today - timedelta(DAYS_AGO[text])] * 2)
     if match := re.fullmatch(rf"(?:(this|last|next) )?({WEEKDAY})", text):

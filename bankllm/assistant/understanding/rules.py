@@ -65,6 +65,8 @@ class Rules:
         messages = [*messages[-1 - MAX_EARLIER : -1], R["thanks"].sub("", messages[-1])]
         whole = self.probabilities(messages)
         tool = [*TOOL_NAMES, ""][whole.argmax()]
+        if tool in ("", "knowledge", "small_talk") and R["wants_person"].search(messages[-1]):
+            return [{"tool": "human_agent"}]
         if tool in ("", "knowledge") and R["pays"].match(messages[-1]):
             pays = self.read("transfer", messages[-1:])
             if pays := [call for call in pays if {"amount", "to"} <= call.keys()]:
