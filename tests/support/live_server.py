@@ -35,7 +35,8 @@ def bank(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
     removed = {name: "" for name in os.environ if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_"))}
     own = {"BANKLLM_OFFLINE": "1", "BANKLLM_UNDERSTANDING": "rules", "BANKLLM_RESPONDER": "template"}
     settings = removed | {"ENVIRONMENT": "development"} | own | env
-    return ServerProcess(store=folder / "memory.sqlite", log=folder / "server.log", env=settings, workers=workers)
+    files = {"store": folder / "memory.sqlite", "log": folder / "server.log"}
+    return ServerProcess(**files, env=settings, workers=workers, timeout_s=240)  # the machine may be busy
 
 
 def guarded(folder: Path, workers: int = 1, **env: str) -> ServerProcess:
