@@ -209,8 +209,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
 
     A message that asks neither for a sum nor for a list asks as the one before it.
     """
-    if earlier and R["how_much"].fullmatch(message):
-        return "standing_orders" if routed("spending", earlier) == "standing_orders" else "spending"
+    if R["how_much"].fullmatch(message):
+        return "standing_orders" if earlier and routed("spending", earlier) == "standing_orders" else "spending"
     if tool in ("set_limit", "knowledge") and R["card_limit"].search(message):
         return "card_status"
     if tool == "knowledge" and P["stolen"].search(message) and R["card_order"].match(earlier):

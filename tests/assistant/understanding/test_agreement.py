@@ -45,6 +45,7 @@ def test_the_rules_answer_where_the_model_lost_a_wish_or_a_day(rules: Rules) -> 
     assert checked(rules, "my balance, and freeze my debit card", {"tool": "balance"}) is None
     assert checked(rules, "When's the next Tesco payment?", {"tool": "transactions", "merchant": "Tesco"}) is None
     assert checked(rules, "what's coming out next week", confidence=0.6) is None
+    assert checked(rules, "how much?", {"tool": "balance"}) is None
     calls = checked(rules, "Tesco in May and in June", {"tool": "spending", "merchant": "Tesco", "period": "May"}) or []
     assert [call["period"] for call in calls] == ["May", "June"]
 

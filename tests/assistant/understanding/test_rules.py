@@ -112,6 +112,8 @@ def test_a_follow_up_takes_what_it_lacks_from_before(embedder: Embedder) -> None
     assert calls == [{"tool": "spending", "merchant": "costa", "period": "june"}]
     (call,) = proposed(embedder, "costa spending from 1 to 15 september", "and from the 16th to the 30th")
     assert call["period"] == "from the 16th to the 30th of september"
+    (call,) = proposed(embedder, "how much interest did my savings earn in October", "and in total over 2026")
+    assert call["period"] == "2026"
     assert [call["tool"] for call in proposed(embedder, "when is rent due", "how much is it")] == ["standing_orders"]
 
 
