@@ -1,6 +1,6 @@
 """Find the help article that answers a question, by meaning and words, with an honest "nothing fits".
 
-    score = cosine similarity + how far that with the nearest plain way of asking exceeds NEAR
+    score = cosine similarity + how far that with the nearest way of asking exceeds NEAR
             + WORDS · BM25 + CODES · BM25 of numbers and codes
 
 The vector of an article is the mean of the vectors of its title, its answer and the ways in which customers ask for it;
@@ -32,12 +32,12 @@ from bankllm.vectors.sqlite.words import Words
 logger = logging.getLogger(__name__)
 
 VECTORS = FOLDER / "articles.safetensors"
-NAMES = ("articles", "plain", "unanswered")
-"""Groups of vectors: of the articles, of the plain ways to ask for them, and of questions that no article answers."""
+NAMES = ("articles", "asked", "unanswered")
+"""Groups of vectors: of the articles, of all ways to ask for them, and of questions that no article answers."""
 NEAR, WORDS, CODES = 0.55, 0.03, 0.05
 """Parameters of a score, chosen among ways of asking (`asked`) that were left out of the articles, Teller77's test
 texts, and everyday questions, so that none loses much."""
-FITS = 0.13
+FITS = 0.12
 """Least amount by which the best score must exceed the similarity with a question that no article answers. `FITS` and
 `SURE` were chosen on every other question of `datasets.article_questions`."""
 SURE = 0.08
@@ -63,19 +63,20 @@ class ArticleSearch:
         if vectors is None:
             logger.info("the articles are embedded, because the packaged vectors are of another model or text")
             vectors = _vectors(embedder)
-        self._vectors, self._plain, self._unanswered = (vectors[name] for name in NAMES)
+        self._vectors, self._asked, self._unanswered = (vectors[name] for name in NAMES)
         self._ids = list(articles)
         topics = teller77.intent_definitions()
         self._topics = {id_: row for id_, row in zip(articles, self._vectors, strict=True) if id_ in topics}
         self._others = np.stack([row for id_, row in zip(articles, self._vectors, strict=True) if id_ not in topics])
-        self._firsts = np.cumsum([0, *(len(article.plain) for article in articles.values())])[:-1]
-        texts = ["\n".join((each.title, each.answer, *each.asked, *each.plain)) for each in articles.values()]
+        ways = list(map(_ways, articles.values()))
+        self._firsts = np.cumsum([0, *map(len, ways)])[:-1]
+        texts = ["\n".join((article.answer, *way)) for article, way in zip(articles.values(), ways, strict=True)]
         self._words = Words.empty().extended(texts)
 
     def best(self, question: str, vector: np.ndarray) -> Found | None:
         """Return the best article for a question with its embedding (dim,); None if no article fits."""
         words, codes = self._words.scores(question)
-        near = np.maximum(np.maximum.reduceat(self._plain @ vector, self._firsts) - NEAR, 0)
+        near = np.maximum(np.maximum.reduceat(self._asked @ vector, self._firsts) - NEAR, 0)
         scores = self._vectors @ vector + near + WORDS * words + (0 if codes is None else CODES * codes)
         *_, second, first = np.argsort(scores)
         if scores[first] < FITS + (self._unanswered @ vector).max():
@@ -104,6 +105,10 @@ def _articles() -> dict[str, Article]:
     return {id_: article for id_, article in load_knowledge().items() if article.updated}
 
 
+def _ways(article: Article) -> list[str]:
+    return [article.title, *article.asked, *article.plain]
+
+
 def _vectors(embedder: Embedder) -> dict[str, np.ndarray]:
     """Return (n, dim) float32 vectors of unit length, by the names of `NAMES`."""
     data = teller77.load(get_settings())
@@ -115,8 +120,8 @@ def _vectors(embedder: Embedder) -> dict[str, np.ndarray]:
         texts = [article.title, f"{article.title}\n{article.answer}", *article.asked]
         parts = [_unit(embedder.encode(group).mean(axis=0)) for group in (texts, examples[id_]) if group]
         means.append(_unit(np.sum(parts, axis=0)))
-    plain = [text for article in _articles().values() for text in article.plain]
-    groups = np.stack(means), embedder.encode(plain), embedder.encode(load_knowledge()["out_of_scope"].asked)
+    ways = [text for article in _articles().values() for text in _ways(article)]
+    groups = np.stack(means), embedder.encode(ways), embedder.encode(load_knowledge()["out_of_scope"].asked)
     return dict(zip(NAMES, groups, strict=True))
 
 

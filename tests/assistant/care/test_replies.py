@@ -50,6 +50,7 @@ def test_distress_gets_its_written_reply(replied: Replied, message: str, kind: s
     [
         "kill my direct debit to the gym",
         "my phone died",
+        "i'm dead",
         "this app is killing me, how do I switch off the alerts",
         "what happens if I go over it",
         "My late husband's pension goes in on the 5th, has it arrived",
