@@ -9,6 +9,7 @@ from bankllm.assistant.actions.proposals import PLANS, ActionDesk
 from bankllm.assistant.bank.ledger import Bank
 from bankllm.assistant.decision import ask_back
 from bankllm.assistant.facts import NEXT, TOOLS, Facts, Question, ReadyCall, Request
+from bankllm.assistant.tools.spending import together
 from bankllm.assistant.turn import CallResult, PendingChat
 from bankllm.assistant.waiting import Item
 from bankllm.assistant.wording.responder import Reply, Responder
@@ -46,6 +47,8 @@ def run(pending: PendingChat, bank: Bank, desk: ActionDesk | None, earlier: Matc
         call = item if isinstance(item, ReadyCall) else ReadyCall("")
         request = Request(pending.message, pending.customer_id, call, pending.decision.intent, earlier, pending.caller)
         parts.append((request, _facts(item, request, bank, desk, pending)))
+    if total := together(parts):
+        parts.append((Request(pending.message, pending.customer_id, ReadyCall("")), total))
     pending.sources = tuple(dict.fromkeys(source for _, facts in parts for source in facts.sources))
     return parts
 

@@ -128,6 +128,7 @@ class Statement:
         if query.maximum_minor is not None:
             words += " and" if query.minimum_minor is not None else " of"
             words += f" {format_money(query.maximum_minor, self.currency)} or less"
+        words += {"card": " by card", "own_transfer": " from your other accounts"}.get(query.kind or "", "")
         words += f" still {query.status}" if query.status == "pending" else ""
         if query.account_id:
             words += f" {'into' if query.direction == 'in' else 'from'} the {self.accounts[0].name}"

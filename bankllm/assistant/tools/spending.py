@@ -4,14 +4,20 @@ Refunds are taken off money out, and are money in from a named merchant only. Tr
 neither, unless the customer asks for them, about money into an account, or about a savings account.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, format_money
 from bankllm.assistant.bank.statement import Statement, counted, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
+
+TOGETHER = re.compile(r"\b(?:total|sum|together|altogether|combined|in all|add(?:ed)? up)\b", re.IGNORECASE)
+"""Words of a customer who wants several sums added up."""
+DAYS = frozenset(("date_from", "date_to"))
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,28 @@ def look_up(request: Request, bank: Bank) -> Facts:
     text = " ".join([*(_text(total, statement, inward) for total in totals), *notes])
     lines = (*(line for total in totals for line in _lines(total, statement, inward)), *notes)
     return Facts(text, lines, statement.sources, statement.private, result)
+
+
+def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
+    """Return the sum of the sums of several merchants, or of several periods, if the message asks for it.
+
+    None if they are in several currencies, or if a payment could be in two of them.
+    """
+    asked = [dict(request.call.arguments) for request, _ in answers]
+    results = [facts.result or {} for _, facts in answers]
+    if len(asked) < 2 or any(request.call.tool != "spending" for request, _ in answers):
+        return None
+    totals = [total for result in results for total in result.get("totals", ())]
+    one_each = all(len(result.get("totals", ())) == 1 for result in results)
+    if not one_each or len({total["currency"] for total in totals}) > 1 or not TOGETHER.search(answers[0][0].message):
+        return None
+    differ = {name for one in asked for name in one if any(one[name] != other.get(name) for other in asked)}
+    apart = differ == {"merchant"} and len({one.get("merchant") for one in asked}) == len(asked)
+    if differ and differ <= DAYS and all(one.keys() >= DAYS for one in asked):
+        days = sorted((one["date_from"], one["date_to"]) for one in asked)
+        apart = all(last < first for (_, last), (first, _) in pairwise(days))
+    amount = sum(total["amount_minor"] for total in totals)
+    return Facts(f"Together that is {format_money(amount, totals[0]['currency'])}.") if apart else None
 
 
 def _text(total: Total, statement: Statement, inward: bool) -> str:

@@ -17,6 +17,8 @@ NOUN = {
     "in": ("payment in", "payments in"),
     "out": ("payment out", "payments out"),
     "refund": ("refund", "refunds"),
+    "card": ("payment", "payments"),
+    "own_transfer": ("transfer", "transfers"),
 }
 """By kind or direction: singular and plural."""
 

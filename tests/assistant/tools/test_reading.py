@@ -14,6 +14,7 @@ from bankllm.assistant.bank.backends.demo_bank import CUSTOMERS
 from bankllm.assistant.bank.backends.sqlite_bank import SQLiteBank
 from bankllm.assistant.bank.ledger import format_money
 from bankllm.assistant.facts import TOOLS, Facts, ReadyCall, Request
+from bankllm.assistant.tools.spending import together
 
 OCTOBER = {"date_from": "2026-10-01", "date_to": "2026-10-31"}
 YEAR = {"date_from": "2026-01-01", "date_to": "2026-11-29"}
@@ -312,6 +313,22 @@ def test_without_conditions_the_call_says_how_many(bank: SQLiteBank) -> None:
     months = ask(bank, "transactions", message="transactions for the last 3 months", date_from="2026-08-29")
     assert months.result is not None
     assert months.result["count"] == 100
+
+
+def test_sums_of_merchants_or_months_are_added_up_where_no_payment_is_in_two(bank: SQLiteBank) -> None:
+    def total(message: str, *asked: dict[str, str]) -> Facts | None:
+        calls = [Request(message, "CUST001", ReadyCall("spending", one)) for one in asked]
+        return together([(call, TOOLS.get("spending")(call, bank)) for call in calls])
+
+    both = [{"merchant": name, **OCTOBER} for name in ("Tesco", "Shell")]
+    sums = [ask(bank, "spending", **one).result for one in both]
+    amount = sum(one["totals"][0]["amount_minor"] for one in sums if one)
+    assert total("Tesco and Shell in October, in total", *both) == Facts(
+        f"Together that is {format_money(amount, 'GBP')}."
+    )
+    assert total("Tesco or Shell, where do I spend more", *both) is None
+    assert total("in total", both[0], {"category": "groceries", **OCTOBER}) is None
+    assert total("in total", OCTOBER, YEAR) is None
 
 
 @pytest.mark.parametrize("tool", ["spending", "transactions"])
