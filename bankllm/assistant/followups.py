@@ -5,7 +5,7 @@ import re
 COMPLETE_WORDS = 4
 """Words of the shortest message that is read without the ones before it."""
 
-_OPENING = r"^\W*(?:(?:oh|ok(?:ay)?|right|hm+|ah|so|thanks)\b\W*)*"
+_OPENING = r"^\W*(?:(?:oh|ok(?:ay)?|right|hm+|ah|so|now|thanks)\b\W*)*"
 _CONTINUATION = re.compile(rf"{_OPENING}(and|also|what about|how about|same|then|plus)\b", re.IGNORECASE)
 _REFERS = re.compile(
     r"\b(?:it|its|that|this|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"

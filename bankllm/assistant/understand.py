@@ -51,6 +51,8 @@ LATE_CARD = "card_arrival"
 """Intent of customers whose card has not arrived: they get its status, and the article."""
 WITHOUT_NAMES = frozenset(("tool", "question", "reason", "answer", "order", "direction"))
 """Parts of a call that name nothing of the customer's."""
+SEVERAL = frozenset(("card", "category", "merchant"))
+"""Arguments whose question is also answered by "both"."""
 UNKNOWN = Facts(
     "I do not know the answer to that, and I would rather not guess. Ask me in other words, or say “person” and I will "
     "hand you over to our team."
@@ -126,8 +128,8 @@ class Understanding:
         view = partial(self._view, pending.customer_id)
         call = call or (other_option(withdrawn, pending.message, turns, view, day) if withdrawn else None)
         calls: Sequence[Call]
-        if question and question.slot == "card" and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
-            calls = [{"tool": question.tool, **question.call, "card": option} for option in question.options]
+        if question and question.slot in SEVERAL and ANSWERS["both"].fullmatch(pending.message.strip(" .!,")):
+            calls = [{"tool": question.tool, **question.call, question.slot: one} for one in question.options]
         elif call:
             calls = [call]
         elif question and is_yes(pending.message):

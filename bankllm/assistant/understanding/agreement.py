@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from bankllm.assistant.bank.tools import Call
 from bankllm.assistant.facts import ReadyCall
+from bankllm.assistant.understanding.completion import SUBJECTS
 from bankllm.assistant.understanding.names import fitting
 from bankllm.assistant.understanding.periods import readable
 from bankllm.assistant.understanding.resolve import INCOME, resolve
@@ -42,6 +43,8 @@ def agreed(
             return calls
         about = {(call.get("merchant"), call.get("category")) for call in calls}
         whole = by_tools == tools and len(by_rules) == len(about) == 1 and _has_all(by_rules, calls)
+        if about == {(None, None)} and by_rules and all(call.keys() & SUBJECTS for call in by_rules):
+            return None  # of what the payments are was lost
         unclear = not _has_all(calls, by_rules) or not _is_clear(calls, rules)
         return None if whole or (unclear and _is_clear(by_rules, rules)) else calls
     (call,) = calls

@@ -31,6 +31,8 @@ def beyond(
     if tools & (READS | SHOWS) and P["secret"].search(message):
         return REPLIES["secret"]
     found = next((name for name in _COMPUTED if P[name].search(message)), "")
+    if found == "together" and len(calls) > 1 and tools == {"spending"}:
+        return ""  # `tools.spending.together` adds them up
     return REPLIES[found] if found and tools & READS else ""
 
 

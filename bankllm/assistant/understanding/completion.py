@@ -14,6 +14,8 @@ from bankllm.assistant.understanding.slots import P, Slots
 
 COMPLETED = frozenset(("balance", "spending", "transactions"))
 """Tools whose calls are completed."""
+SUBJECTS = frozenset(("merchant", "category"))
+"""Arguments that say of what the payments are."""
 ACCOUNT = re.compile(rf"\b(?:{patterns('arguments')['account'].pattern})(?!\w)", re.IGNORECASE)
 
 
@@ -32,6 +34,20 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
         added |= {} if P["less_refunds"].search(message) else {"kind": "refund"}
     if account := _account(message, customer):
         added["account"] = account
+        category = call.get("category", "").lower()
+        if category in account.lower() and message.lower().count(category) == 1:
+            call = {name: words for name, words in call.items() if name != "category"}
+    refused = P["not_account"].search(message)
+    if refused and accounts_named(refused[1], customer.accounts):
+        call = {name: words for name, words in call.items() if name != "account"}
+        added["account"] = _account(message.replace(refused[0], " "), customer) or refused[0]
+    elif account and call["tool"] == "spending" and not call.keys() & SUBJECTS and P["put_away"].search(message):
+        kinds = {one.kind for one in accounts_named(account, customer.accounts)}
+        moved = {"kind": "own_transfer"} if P["moved_in"].search(message) else {}
+        added |= {"direction": "in", **moved} if kinds == {"savings"} else {}
+    if call["tool"] != "balance" and not call.keys() & SUBJECTS and P["card_payments"].search(message):
+        call = {name: words for name, words in call.items() if name != "direction"}
+        added["kind"] = "card"
     if call["tool"] == "transactions" and "direction" not in call and "kind" not in added:
         incoming, outgoing = P["income"].search(message), P["outgoing"].search(message)
         if bool(incoming) != bool(outgoing):

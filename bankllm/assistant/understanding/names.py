@@ -7,11 +7,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rapidfuzz import fuzz, process
+from rapidfuzz.distance import OSA
 
 from bankllm.assistant.understanding import WORDS
 
 SAME_NAME = 86
 """RapidFuzz's ratio from which two spellings are one name. Names of up to three letters must be equal."""
+LONGEST_NAME = 4
+"""Words of the longest name of a merchant that is not one of the customer's."""
 _NICKNAMES = {nickname: name for name, nicknames in WORDS["nicknames"].items() for nickname in nicknames}
 _SPELLED = str.maketrans({"&": " and ", "+": " plus "} | dict.fromkeys("'’‘`.", ""))
 _WORDS = re.compile(r"[^\W_]+")
@@ -32,7 +35,9 @@ def fitting(words: str, names: Iterable[str], *, partial: bool = True, typos: bo
         return found
     if typos and len(joined) > 3:
         similar = process.extract(joined, known.long, scorer=fuzz.ratio, score_cutoff=SAME_NAME, limit=None)
-        found = [name for key, *_ in similar for name in known.joined[key]]
+        swapped = [key for key in known.long if sorted(key) == sorted(joined) and OSA.distance(key, joined) == 1]
+        found = [name for key in [*(key for key, *_ in similar), *swapped] for name in known.joined[key]]
+        found = list(dict.fromkeys(found))
     if partial and typos and tokens and not found:
         found = [name for name, parts in known.parts if all(any(_same(p, token) for p in parts) for token in tokens)]
     return found or []

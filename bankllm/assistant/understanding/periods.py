@@ -22,11 +22,11 @@ DAY = timedelta(1)
 YEAR = r"(?:19|20)\d\d"
 MONTHS = [name.lower() for name in calendar.month_name]
 MONTH = "|".join(f"{name}|{name[:3]}" for name in MONTHS[1:]) + "|sept"
-WEEKDAY = "mon(?:day)?|tue(?:s|sday)?|wed(?:nesday)?|thu(?:r|rs|rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?"
+WEEKDAY = "mon(?:day)?|tue(?:s|sday)?|wed(?:s|nesday)?|thu(?:r|rs|rsday)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?"
 UNITS = {"day": 1, "week": 7, "weekend": 7, "month": 1, "quarter": 3, "year": 12, "tax year": 12}
 """Unit of the calendar → days, or from `month` on months."""
 DAYS_AGO = {"tomorrow": -1, "today": 0, "yesterday": 1}
-_NAMES = [*MONTHS[1:], *(name.lower() for name in calendar.day_name), "week", "month", "year"]
+_NAMES = [*MONTHS[1:], "sept", *(name.lower() for name in calendar.day_name), "week", "month", "year"]
 _RANGE = re.compile(
     r"between (?P<a>.+?) and (?P<b>.+)"
     r"|(?:from )?(?P<c>.+?) (?:(?:through |up )?to(?: and including)?|till?|until|through|thru) (?P<d>.+)"
@@ -136,6 +136,7 @@ def _plain(words: str) -> str:
         r"(?<!year )\b(\d{1,2})(?:/(\d{1,2})|\.(\d{1,2})(?=\.\d))(?:[/.](?:20)?(\d\d))?(?![\d/])", _spelled, text
     )
     text = re.sub(rf"(?<=\d )({MONTH}),? '?(2\d)\b|\b({MONTH}) '(2\d)\b", r"\1\3 20\2\4", text)
+    text = re.sub(rf"\b({MONTH}) (\d{{1,2}}) ?[-–] ?(\d{{1,2}})$", r"\2 \1 - \3 \1", text)
     text = re.sub(rf"\b({MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b", r"\2 \1", text)
     text = re.sub(r"[^\W\d_]{4,}", lambda match: corrected(match[0]), text)
     return re.sub(r"\b(this|last|past|previous) (\w{4,6})$", _unit_corrected, text)
@@ -209,6 +210,7 @@ def _range(text: str, today: date) -> DayRange | None:
 
 
 def _open(text: str, today: date, future: bool = False) -> DayRange | None:
+    text = re.sub(r"^since .+? ?\((?:on |from )?([^()]+)\)$", r"since \1", text)  # since the clocks went back (25 Oct)
     match = re.fullmatch(r"(since|after|before|until|till?|up to|from) (.+?)(?: onwards?)?|(.+) onwards?", text)
     if match is None:
         return None

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from bankllm.assistant.bank.ledger import Account, Bank, Card, Payee, TransactionQuery
 from bankllm.assistant.understanding import amounts, patterns, periods
-from bankllm.assistant.understanding.names import fitting, plain
+from bankllm.assistant.understanding.names import LONGEST_NAME, fitting, plain
 from bankllm.errors import UsageError
 
 Values = dict[str, Any]
@@ -17,6 +17,7 @@ Labelled = TypeVar("Labelled", Account, Payee)
 SHOWN = 40
 """Longest piece of a customer's words that a reply repeats."""
 P = patterns("resolve")
+PLAIN = patterns("patterns")["plain_word"]
 CATEGORIES = patterns("categories")
 NEAR_CATEGORIES = patterns("near_categories")
 CURRENCIES = patterns("currencies")
@@ -129,12 +130,19 @@ def subject(slot: str, words: str, customer: CustomerView) -> Values:
     text = P["article"].sub("", plain(words))
     if near := [name for name in customer.categories if _means(NEAR_CATEGORIES, name, text)]:
         raise Ask("Which category do you mean?", near, f"There is no category {_quoted(words)}.")
+    if len(words.split()) > LONGEST_NAME or PLAIN.fullmatch(words):
+        raise Unread(f"I did not understand {_quoted(words)}. Please name a merchant, a category, or days.")
     raise Unread(f"There is no {slot} {_quoted(words)} in your accounts.")
 
 
 def account(words: str, name: str, customer: CustomerView, *, pays: bool) -> Values:
     if not pays and P["all_accounts"].search(words):
         return {}
+    if not pays and (other := P["not_this"].fullmatch(words)):
+        left = [one for one in customer.accounts if one not in accounts_named(other[1], customer.accounts)]
+        if len(left) != 1:
+            raise Ask("Which account do you mean?", by_label(left))
+        return {name: left[0].account_id}
     found = accounts_named(words, customer.accounts)
     labels = list(by_label(found or customer.accounts))
     if len(found) > 1 or (pays and not found):

@@ -85,7 +85,18 @@ class Rules:
         calls = [
             call for texts, name in wishes for call in self.read(routed(name, texts[-1], " ".join(texts[-2:-1])), texts)
         ]
-        return calls[:MAX_CALLS]
+        return self._with_subject(calls, messages[-1])[:MAX_CALLS]
+
+    def _with_subject(self, calls: list[Call], message: str) -> list[Call]:
+        """Give sums of which no clause names a merchant or category the only one that the message names."""
+        if len(calls) < 2 or any(call["tool"] not in SUMS or call.keys() & {"merchant", "category"} for call in calls):
+            return calls
+        slots = self._slots(message)
+        slots.periods()
+        own, categories = slots.own_names("merchant"), slots.categories()
+        name, found = ("merchant", own) if own else ("category", categories)
+        words = {message[slice(*span)] for span in found}
+        return [{**call, name: min(words)} for call in calls] if len(words) == 1 else calls
 
     def probabilities(self, messages: Sequence[str]) -> np.ndarray:
         """Return the head's probability of each tool, and of no tool."""
@@ -243,7 +254,8 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
         return "balance"
     if tool == "knowledge" or (tool == "standing_orders" and not R["past"].search(message)):
         return tool
-    if tool == "balance" and not R["moved"].search(message):
+    earned = P["income"].search(message) and not CHOSEN["balance"].search(message)
+    if tool == "balance" and not earned and not R["moved"].search(message):
         return tool
     if R["bounded"].search(message):
         return "transactions"  # a sum cannot leave out payments by their amount

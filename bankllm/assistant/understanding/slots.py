@@ -4,9 +4,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 
+from rapidfuzz.distance import OSA
+
 from bankllm.assistant.bank.tools import MAX_CALLS, copied_arguments
 from bankllm.assistant.understanding import WORDS, amounts, patterns, periods
-from bankllm.assistant.understanding.names import fitting, plain
+from bankllm.assistant.understanding.names import LONGEST_NAME, fitting, plain
 from bankllm.errors import UsageError
 
 Span = tuple[int, int]
@@ -23,11 +25,12 @@ LONGEST = 11
 P = patterns("patterns")
 ARGUMENTS = patterns("arguments")
 ORDERS = patterns("orders")
-_TOKEN = re.compile(r"[^\s|(\"'“‘][^\s|]*")
+_TOKEN = re.compile(r"[^\s|(\"'“‘<>≤≥][^\s|]*")
 _TRAILING = re.compile(r"(?:['’]s)?[.,;:?!)\"'”…]*$")
 _WORD = re.compile(r"[^\W_][\w'’&.*+-]*")
 _CATEGORIES = [words for name in ("near_categories", "categories") for pair in WORDS[name].items() for words in pair]
 _CATEGORY = re.compile(rf"(?<!\w)(?:{'|'.join(_CATEGORIES)})(?!\w)", re.IGNORECASE)
+CATEGORY_NAMES = tuple(WORDS["categories"])
 _DATE = re.compile(rf"{periods.MONTH}|(?:{periods.WEEKDAY})s?", re.IGNORECASE)
 _TITLES = frozenset(("mr.", "mrs.", "ms.", "dr.", "st.", "messrs."))
 _NAME = re.compile(r"(?P<who>(?:u+ )*)(?P<name>C+(?: (?:k+ |& ){0,2}C+)*)|u+(?: u+)*")
@@ -105,8 +108,17 @@ class Slots:
             if P["before_category"].search(self.rest[: match.start()])
             or P["after_category"].match(self.rest[match.end() :])
         ]
+        misspelt = [match.span() for match in _WORD.finditer(self.rest) if self._is_category(match[0])]
+        known += [one for one in misspelt if not any(one[0] < end and start < one[1] for start, end in known)]
         spans = likely + [one for one in known if not any(one[0] < end and start < one[1] for start, end in likely)]
         return _final(self.message, sorted(spans))
+
+    def _is_category(self, word: str) -> bool:
+        """Whether an unknown word is a misspelt category: "salray"."""
+        if len(word) < 5 or word.lower() in self.ordinary:
+            return False
+        found = fitting(word, CATEGORY_NAMES, partial=False)
+        return bool(found) and found[0][0] == word[0].lower()
 
     def _take(self, spans: Sequence[Span]) -> list[str]:
         """Return the values at `spans`, and hide them from the arguments that are read later."""
@@ -166,10 +178,16 @@ class Slots:
                 start += len("from the ") if piece.startswith("from the ") else len("from ")
             modal = piece == "may" and re.match(r" (?:i|we|you|he|she|they|be|have|it)\b", after)
             unit = P["unit"].fullmatch(piece)
-            if not modal and not (unit and not re.search(r"\b(?:the|at|of|over|within|for) (?:the )?$", before)):
+            named = re.search(r"\b(?:the|at|of|over|within|for) (?:the )?(?:whole |entire |full )?$", before)
+            if not modal and not (unit and not named):
                 spans.append((start, end))
         for match in P["since"].finditer(self.message):
             start, end = match.start(), match.start() + len(match[0].rstrip())
+            day = re.match(r" ?\(([^()]+)\)", self.message[end:])
+            if day and periods.readable(day[1], self.today):  # since the clocks went back (25 Oct)
+                end += day.end()
+                spans = [span for span in spans if span[1] <= start or end <= span[0]] + [(start, end)]
+                continue
             known = next((span[1] for span in spans if span[0] == start), start)
             if known == start or not P["since_ends"].match(self.message[known:end] + "\n"):
                 spans = [span for span in spans if not start <= span[0] < end] + [(start, end)]
@@ -180,10 +198,23 @@ class Slots:
 
     def _joined(self, spans: list[Span]) -> list[Span]:
         """Keep the last of several periods, and those before it that belong to the same list or comparison."""
+        for place, since in enumerate(spans):
+            if any(self._begins(day, since) for day in spans[place + 1 :]):
+                return spans[: place + 1]
         for number in range(len(spans) - 1, 0, -1):
             if not P["joins"].fullmatch(self.message[spans[number - 1][1] : spans[number][0]]):
                 return spans[number:]
         return spans
+
+    def _begins(self, day: Span, since: Span) -> bool:
+        """Whether a day only says when the period before it begins: "since Easter", "the 5th of April"."""
+        whole = self.message[slice(*since)]
+        try:
+            first, days = periods.period(self.message[slice(*day)], self.today), periods.period(whole, self.today)
+        except UsageError:
+            return False
+        begins = first and days and first.date_from == first.date_to == days.date_from
+        return bool(begins) and whole.lower().startswith("since ")
 
     def _is_name(self, span: Span) -> bool:
         words = self.message[slice(*span)]
@@ -202,6 +233,8 @@ class Slots:
         scores: list[int] = []
         for match in _NAME.finditer(kinds):
             start, end = match.span("name") if match["name"] else match.span()
+            if len(self.rest[start:end].split()) > LONGEST_NAME:
+                continue
             before, capital = self.rest[: match.start()], kinds[start] == "C"
             score = 2 * bool(P[f"{kind}_link"].search(before)) + bool(P["verb_after"].match(self.rest[end:]))
             score += 2 * (capital and start > 0 and not re.search(r"[.?!] $", before))
@@ -236,8 +269,9 @@ class Slots:
                     length > 1 or piece.lower() not in self.ordinary or P[f"{kind}_link"].search(self.rest[:start])
                 )
                 likely = likely or (start and piece[0].isupper()) or P["verb_after"].match(self.rest[end:])
-                ranks = [self.ordinary.get(word.lower().rstrip(".'’-"), NEW) for word in piece.split()]
-                rare = max(ranks) >= (FREQUENT if partial and length > 1 else NEW)
+                telling = [word for word in piece.split() if plain(word) not in WORDS["in_names"]["any"]]
+                ranks = [self.ordinary.get(word.lower().rstrip(".'’-"), NEW) for word in telling]
+                rare = max(ranks, default=0) >= (FREQUENT if partial and len(telling) > 1 else NEW)
                 unknown = not (partial or typos) or (len(piece) > 3 and rare and not _CATEGORY.fullmatch(piece))
                 if not likely or not unknown or any(start < last and first < end for first, last in spans):
                     continue
@@ -268,14 +302,18 @@ class Slots:
         base = re.sub(r"['’]s$", "", word)
         if base.lower() in self.ordinary:
             word = base
+        shouted = self.message.isupper()
         known = (
             word.lower() in self.ordinary
+            or P["plain_word"].fullmatch(word) is not None
+            or ((shouted or word.islower()) and self._is_misspelt(word.lower()))
             or word[0].isdigit()
             or _DATE.fullmatch(word) is not None
             or (len(word) < 3 and word.islower())
         )
         capital = (
             word[0].isupper()
+            and not shouted
             and not word.startswith("I'")
             and word not in ("I", "The")
             and (match.start() > 0 or not known)
@@ -284,11 +322,18 @@ class Slots:
         kind = "C" if capital else "k" if word.lower() in ("of", "the") else "." if known else "u"
         return kind * len(word) + match[0][len(word) :]
 
+    def _is_misspelt(self, word: str) -> bool:
+        """Whether an unknown word is a frequent one with two letters exchanged, or with one wrong letter of many."""
+        frequent = (other for other, rank in self.ordinary.items() if rank < FREQUENT and other[0] == word[0])
+        return len(word) > 3 and any(
+            OSA.distance(word, other) == 1 and (len(other) > 6 or sorted(word) == sorted(other)) for other in frequent
+        )
+
     def _after(self, links: str) -> list[Span]:
         """Find the first word after one of the links that is rare enough for a name."""
         for link in P[links].finditer(self.rest):
             word = _WORD.match(self.rest, link.end())
-            named = word and not P["no_name"].fullmatch(word[0])
+            named = word and not P["no_name"].fullmatch(word[0]) and not P["plain_word"].fullmatch(word[0])
             if word and named and self.ordinary.get(word[0].lower(), FREQUENT) >= FREQUENT:
                 return [(word.start(), word.start() + len(word[0].rstrip(".'’-")))]
         return []

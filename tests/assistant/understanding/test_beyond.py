@@ -27,6 +27,8 @@ from bankllm.assistant.understanding.tool_head import ToolHead
         ("spending", "how much did I spend in euros this summer", "currency"),
         ("spending", "how much was my trip to venice in august", "trip"),
         ("balance", "total of both", "together"),
+        ("spending", "no. with october together", "together"),
+        ("spending", "And in total for both?", "together"),
         ("spending", "what's 2+2", "sum"),
         ("account_details", "whats my full card number and cvv", "secret"),
         ("balance", "what is today's balance", ""),

@@ -78,6 +78,7 @@ def test_words_become_values(
     ("tool", "words", "unread"),
     [
         ("spending", {"merchant": "Lidl"}, "There is no merchant “Lidl” in your accounts."),
+        ("spending", {"merchant": "APP HAS LOGGED ME OUT"}, "I did not understand “APP HAS LOGGED ME OUT”."),
         ("transactions", {"category": "<script>"}, "There is no category “<script>” in your accounts."),
         ("balance", {"account": "ISA"}, "You have no account “ISA”. You have: Current account, Savings account,"),
     ],
@@ -121,6 +122,7 @@ def test_a_reading_tool_says_what_fits_nothing(
         ("transfer", {"amount": "5", "to": "savings", "from_": "savings"}, "from", "stay in the same account", 0),
         ("transfer", {"amount": "5", "to": "mum", "from_": "isa"}, "from", "Which account do you mean by “isa”", 4),
         ("report_card", {"card": "visa"}, "kind", "What happened to the card: lost or stolen?", 2),
+        ("transactions", {"account": "not the joint"}, "account", "Current account, Savings account or EUR travel", 3),
         ("spending", {"direction": "in"}, "period", "For which days do you want to know it?", 0),
         ("freeze_card", {"card": "amex"}, "card", "You have no card “amex”. Which card do you mean: Visa", 2),
         ("set_limit", {"card": "visa"}, "amount", "What is the new limit?", 0),
@@ -192,6 +194,8 @@ def test_questions_are_answered_one_by_one(customer: CustomerView, today: date) 
         ("standing_orders", "bills due before the 10th", {"date_from": "2026-11-29", "date_to": "2026-12-09"}),
         ("standing_orders", "due in the next 14 days", {"date_from": "2026-11-29", "date_to": "2026-12-13"}),
         ("transactions", "did they ever refund me", {"kind": "refund"}),
+        ("transactions", "how many card payments did I make", {"kind": "card"}),
+        ("balance", "what is in the joint account, not the savings", {"account_id": "A3"}),
     ],
 )
 def test_a_call_is_completed_from_its_message(

@@ -31,6 +31,20 @@ ORDINARY = ToolHead.load().ordinary
             {"merchant": ["Netflix", "Spotify"], "period": ["this year"]},
         ),
         ("spending", "what did I earn from Upwork", {"merchant": ["Upwork"], "direction": ["in"]}),
+        ("transactions", "aldi >50 quid", {"merchant": ["aldi"], "minimum": ["50 quid"]}),
+        (
+            "spending",
+            "petrol since the clocks went back (25 oct)",
+            {"category": ["petrol"], "period": ["since the clocks went back (25 oct)"]},
+        ),
+        (
+            "spending",
+            "How much on petrol since Easter of this year? Easter Sunday fell on the 5th of April.",
+            {"category": ["petrol"], "period": ["since Easter of this year"]},
+        ),
+        ("spending", "salray in october", {"category": ["salray"], "period": ["october"]}),
+        ("spending", "jsut september", {"period": ["september"]}),
+        ("transactions", "WHAT WENT OUT ON THE 28TH", {"period": ["28TH"]}),
         ("spending", "petrol on the 31st of February", {"category": ["petrol"], "period": ["31st of February"]}),
         (
             "transactions",
@@ -78,6 +92,11 @@ def test_an_ordinary_word_is_a_name_only_where_a_name_can_be() -> None:
     assert Slots("what did it cost", ORDINARY, TODAY, names).read("spending")["merchant"] == []
     assert Slots("at marks and spencer", ORDINARY, TODAY, names).read("spending")["merchant"] == ["marks and spencer"]
     assert Slots("EDF and E.ON, just tell me E.ON", ORDINARY, TODAY, names).read("spending")["merchant"] == ["E.ON"]
+
+
+def test_one_ordinary_word_is_no_part_of_a_name() -> None:
+    names = ("Whole Foods", "Gap")
+    assert Slots("for the whole year I mean", ORDINARY, TODAY, names).read("spending")["merchant"] == []
 
 
 def test_every_value_is_a_piece_of_the_message() -> None:
