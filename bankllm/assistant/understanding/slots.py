@@ -178,8 +178,8 @@ class Slots:
                 start += len("from the ") if piece.startswith("from the ") else len("from ")
             modal = piece == "may" and re.match(r" (?:i|we|you|he|she|they|be|have|it)\b", after)
             unit = P["unit"].fullmatch(piece)
-            named = re.search(r"\b(?:the|at|of|over|within|for) (?:the )?(?:whole |entire |full )?$", before)
-            if not modal and not (unit and not named):
+            whole = re.search(r"\b(?:the|at|of|over|within|for) (?:the )?(?:whole |entire |full )?$", before)
+            if not modal and not (unit and not whole):
                 spans.append((start, end))
         for match in P["since"].finditer(self.message):
             start, end = match.start(), match.start() + len(match[0].rstrip())
