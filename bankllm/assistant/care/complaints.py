@@ -9,10 +9,13 @@ ARTICLE = "complaint_make"
 OFFER = "Say “person”, and I will hand you over to somebody who takes your complaint, with what you wrote here."
 _COMPLAINT = re.compile(
     r"(?<!can't )(?<!cannot )(?<!cant )(?<!no )(?<!not )(?<!n't a )\bcomplain(?:t|ts|ing)?\b"
-    r"|\bgrievance\b|\bombudsman\b"
+    r"|\bgrievance\b|\bombudsman\b|\bdissatisfaction\b|\bwho (?:do|can|should) i escalate\b"
+    r"|\byour (?:\w+ )?(?:app|bank|service|website|system|staff|chat ?bot)\b.{0,80}"
+    r"\b(?:sort|fix) (?:it|this|that|yourselves)\b"
+    r"|\byour (?:\w+ )?(?:app|website|system)\b.{0,30}\b(?:log|kick|throw|lock)\w* me out\b.{0,30}\b(?:times|again)\b"
     r"|\b(?:your|this|the) (?:service|bank|app|treatment)(?: of your staff)? (?:is|was) (?:a disgrace|appalling|a joke|"
     r"disgraceful|unacceptable|outrageous|disgusting|shocking)\b"
-    r"|\bthis is (?:a disgrace|appalling|disgraceful|totally unacceptable|outrageous)\b"
+    r"|\bthis is (?:a disgrace|appalling|disgraceful|(?:totally |simply )?unacceptable|outrageous)\b"
     r"|\b(?:very|extremely|deeply|really|so) (?:unhappy|dissatisfied|disappointed) with (?:you|your|the|this)\b",
     re.IGNORECASE,
 )

@@ -41,8 +41,8 @@ def packaged_head() -> LinearHead:
 
 
 @cache
-def _phrases() -> dict[Distress, re.Pattern[str]]:
-    return {kind: re.compile("|".join(texts()[kind]["certain"]), re.IGNORECASE) for kind in KINDS}
+def _phrases(key: str) -> dict[Distress, re.Pattern[str]]:
+    return {kind: re.compile("|".join(texts()[kind][key]), re.IGNORECASE) for kind in KINDS if key in texts()[kind]}
 
 
 def features(message: str, vector: np.ndarray) -> np.ndarray:
@@ -52,13 +52,14 @@ def features(message: str, vector: np.ndarray) -> np.ndarray:
 
 
 def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> tuple[Distress, float]:
-    """Return the likeliest kind of distress and the probability of any, which is 1 for a certain phrase.
+    """Return the likeliest kind of distress and the probability of any.
 
-    Raises `ModelError` for an embedding of another model than the head's. Certain phrases count before the head, which
-    may miss them in a long message.
+    It is 1 for a certain phrase, and at least `THRESHOLD` for a likely one. Certain phrases count before the head,
+    which may miss them in a long message. Raises `ModelError` for an embedding of another model than the head's.
     """
-    for kind, phrase in _phrases().items():
-        if phrase.search(message.replace("’", "'")):
+    said = message.replace("’", "'")
+    for kind, phrase in _phrases("certain").items():
+        if phrase.search(said):
             return kind, 1.0
     head, row = head or packaged_head(), features(message, vector)
     if len(row) != head.weight.shape[1]:
@@ -67,4 +68,7 @@ def detect(message: str, vector: np.ndarray, head: LinearHead | None = None) -> 
             "numbers. Pass the embedding of that model, or run benchmarks/care.py --train with yours."
         )
     ordinary, *shares = head.probabilities(row[np.newaxis])[0]
+    for kind, phrase in _phrases("likely").items():
+        if 1 - ordinary < THRESHOLD and phrase.search(said):
+            return kind, THRESHOLD
     return KINDS[int(np.argmax(shares))], float(1 - ordinary)

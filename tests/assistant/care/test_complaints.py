@@ -14,6 +14,8 @@ from bankllm.assistant.care.complaints import OFFER, complaint_reply
         "I’m very unhappy with the way I was treated",
         "Your service is appalling.",
         "formal grievance against a member of staff",
+        "YOUR APP HAS LOGGED ME OUT NINE TIMES TODAY. SORT IT",
+        "I wish to register my dissatisfaction with your young man at the counter",
     ],
 )
 def test_complaint_gets_the_article_and_a_person(message: str) -> None:
@@ -25,7 +27,10 @@ def test_complaint_gets_the_article_and_a_person(message: str) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["can't complain, all good", "No complaints, thanks", "what's my balance", "I love your app", "refund from ASOS"],
+    [
+        *("can't complain, all good", "No complaints, thanks", "what's my balance", "I love your app"),
+        *("refund from ASOS", "HOW MUCH DID I SPEND AT TESCO THIS WEEK", "can your app sort my payments by date"),
+    ],
 )
 def test_other_messages_do_not(message: str) -> None:
     assert complaint_reply(message) is None
