@@ -25,6 +25,7 @@ def test_every_listed_word_is_read_in_any_case_and_punctuation_and_is_never_both
         *("Yes.", "yes, please!", "YES", "Sí", "d’accord", "ｙｅｓ", "go ahead", "はい。", "\u200fنعم", "tak, proszę"),
         *("sure, go for it", "yep do that please", "ok send it then", "ok please do it then", "fine. yes"),
         *("yes yes yes come on", "yes, thank you very much", "ok thanks yes", "ja bitte, danke", "oui, allez-y"),
+        *("aye", "aye, do it mate", "och aye", "yes ta"),
     ],
 )
 def test_usual_forms_of_yes(message: str) -> None:
@@ -47,7 +48,11 @@ def test_anything_else_is_neither(message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", ["hmm actually no, leave it", "no, cancel it please", "oh wait, stop", "nein danke", "please do not"]
+    "message",
+    [
+        *("hmm actually no, leave it", "no, cancel it please", "oh wait, stop", "nein danke", "please do not"),
+        *("nope dont bother", "naw, no need", "don't worry about it"),
+    ],
 )
 def test_usual_forms_of_no(message: str) -> None:
     assert is_no(message)
