@@ -30,8 +30,8 @@ from bankllm.assistant.language_model import LanguageUnderstanding, needs_model,
 from bankllm.assistant.turn import Encoded, PendingChat
 from bankllm.assistant.understanding.beyond import beyond
 from bankllm.assistant.understanding.completion import COMPLETED
-from bankllm.assistant.understanding.orders import changed_order
-from bankllm.assistant.understanding.problems import names_nothing, on_topic
+from bankllm.assistant.understanding.orders import changed_order, declines, takes_back
+from bankllm.assistant.understanding.problems import names_nothing, names_shop, on_topic
 from bankllm.assistant.understanding.readers import P as ANSWERS
 from bankllm.assistant.understanding.resolve import CustomerView, answered, resolve
 from bankllm.assistant.understanding.rules import Rules
@@ -57,6 +57,7 @@ UNKNOWN = Facts(
     "I do not know the answer to that, and I would rather not guess. Ask me in other words, or say “person” and I will "
     "hand you over to our team."
 )
+NOTHING_ORDERED = ReadyCall("small_talk", {"answer": "no"})
 CONFIRM_ELSEWHERE = "I cannot confirm or cancel anything here. Nothing was done. Please answer in the bank's own chat."
 Encode = Callable[[Sequence[str]], list[Encoded]]
 
@@ -113,7 +114,7 @@ class Understanding:
             items = answer_and_ask(withdrawn, pending.message, items)
         elif items == [UNKNOWN] and pending.decision.alternatives:
             items = []
-        return [*items, Facts(OFFER)] if cared and items else items
+        return [*items, Facts(OFFER)] if cared and items and not names_shop(items, pending.message) else items
 
     def _understood(self, pending: PendingChat, encode: Encode) -> list[Item]:
         turns, withdrawn = pending.turns, pending.withdrawn
@@ -124,7 +125,8 @@ class Understanding:
             if decided:
                 return [decided, ReadyCall(question.tool, question.call)]
             question = None
-        call = answered(question, pending.message, day) if question else None
+        declined = declines(pending.message)
+        call = answered(question, pending.message, day) if question and not declined else None
         view = partial(self._view, pending.customer_id)
         call = call or (other_option(withdrawn, pending.message, turns, view, day) if withdrawn else None)
         calls: Sequence[Call]
@@ -145,6 +147,8 @@ class Understanding:
                 return [fixed if isinstance(fixed, Facts) else Facts(fixed)]
             pending.decision, asked = self._in_context(pending, turns, encode)
             calls = self._calls(pending, turns, encode, day)
+            if turns and takes_back(calls, pending.message):
+                return [NOTHING_ORDERED]
             if withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
                 return []  # “actually cancel that” means what was proposed, and no other transfer
             calls = corrected(calls, withdrawn, pending.message, view, day) if withdrawn else calls
@@ -153,7 +157,7 @@ class Understanding:
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
         unsaid = not items or items == [UNKNOWN] or ([call["tool"] for call in calls] == ["knowledge"])
         if question and question.tool in PLANS and unsaid and not asks(pending.message):
-            return [question]  # what was said is no other wish, and no answer either
+            return [NOTHING_ORDERED if declined else question]  # what was said is no other wish, and no answer either
         return items
 
     def _resolved(

@@ -4,7 +4,7 @@ An order with a part that is not possible is refused as a whole: without the par
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -62,6 +62,39 @@ def changed_order(tool: str, arguments: Mapping[str, Any], message: str) -> Read
         sides = ("from_account_id", "to_account_id")
         changed = {side: arguments[other] for side, other in zip(sides, reversed(sides), strict=True)}
     return ReadyCall(tool, {**arguments, **changed}) if changed else None
+
+
+def declines(message: str) -> bool:
+    """Whether the customer will do without the bank: "no. I shall give it to her in person"."""
+    if not P["plan"].search(message):
+        return False
+    says_no = P["says_no"].match(message) and not P["restates"].search(message)
+    return bool(says_no or P["without_bank"].search(message))
+
+
+def takes_back(calls: Sequence[Call], message: str) -> bool:
+    """Whether the message takes an order back, from which a transfer was read all the same.
+
+    It takes back what it declines, and what it says no to without an argument of another order. “In person” is no wish
+    for a person.
+    """
+    transfers = [call for call in calls if call["tool"] == "transfer"]
+    if declines(message):
+        in_person = P["without_bank"].search(message) and any(call["tool"] == "human_agent" for call in calls)
+        return bool(transfers or in_person)
+    said = any(words in message for call in transfers for name, words in call.items() if name != "tool")
+    return bool(transfers and P["says_no"].match(message) and not said)
+
+
+def frozen_or_not(call: Call, message: str) -> Call:
+    """Return a call that freezes or unfreezes a card with the tool that the message names, which may be the opposite.
+
+    "Freeze it again" after an unfreeze was read as another unfreeze.
+    """
+    freezes, unfreezes = P["freezes"].search(message), P["unfreezes"].search(message)
+    if call["tool"] not in ("freeze_card", "unfreeze_card") or bool(freezes) == bool(unfreezes):
+        return call
+    return {**call, "tool": "freeze_card" if freezes else "unfreeze_card"}
 
 
 def with_day(call: Call, message: str) -> Call:

@@ -10,8 +10,9 @@ measures how many messages get the article of their intent.
 
 from collections.abc import Sequence
 
-from bankllm.assistant.facts import Question, ReadyCall
+from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.understanding import patterns
+from bankllm.assistant.understanding.slots import SHORT
 
 LOOK_UPS = frozenset(
     (
@@ -62,6 +63,13 @@ def names_nothing(items: Sequence[ReadyCall | Question], message: str) -> bool:
     if len(items) != 1 or not isinstance(items[0], ReadyCall) or WORDS["own"].search(message):
         return False
     return items[0].tool in PAYMENTS and not items[0].arguments.keys() - UNNAMED
+
+
+def names_shop(items: Sequence[ReadyCall | Question | Facts], message: str) -> bool:
+    """Whether a few words ask for payments to a merchant, whose name may mean something else: "just eat this month"."""
+    return len(message.split()) < SHORT and all(
+        isinstance(item, ReadyCall) and "merchant" in item.arguments for item in items
+    )
 
 
 def _fits(item: ReadyCall | Question, topic: str, message: str) -> bool:

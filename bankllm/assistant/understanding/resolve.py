@@ -108,7 +108,7 @@ def _ordered(
         if reason := orders.impossible(call, message, customer, today, alone=alone):
             return ReadyCall("transfer", {}, (reason,))
     if "card" in REQUIRED.get(call["tool"], ()):
-        call = orders.with_card(call, message)
+        call = orders.frozen_or_not(orders.with_card(call, message), message)
     return _resolved(call, customer, today)
 
 

@@ -14,6 +14,7 @@ from bankllm.assistant.understanding.tool_head import ToolHead
         ("balance", "show balance of account ACC00201", "other"),
         ("balance", "balance for acc 10000201", "other"),
         ("balance", "my wife grace has an account with you whats in it", "other"),
+        ("balance", "How much does Daniel have in his own current account?", "other"),
         ("spending", "what did customer CUST002 spend last month", "other"),
         ("spending", "how much did my neighbour spend at tesco", "other"),
         ("transfer", "transfer £10 from ACC00201 to mum", "other"),
