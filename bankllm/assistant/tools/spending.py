@@ -15,7 +15,7 @@ from bankllm.assistant.bank.ledger import Bank, Transaction, TransactionQuery, f
 from bankllm.assistant.bank.statement import Statement, counted, query_of, table
 from bankllm.assistant.facts import TOOLS, Facts, Request, either_way
 
-TOGETHER = re.compile(r"\b(?:total|sum|together|altogether|combined|in all|add(?:ed)? up)\b", re.IGNORECASE)
+TOGETHER = re.compile(r"\b(?:total|sum|together|altogether|combined|in all|add(?:ed)? up)\b|\+", re.IGNORECASE)
 """Words of a customer who wants several sums added up."""
 DAYS = frozenset(("date_from", "date_to"))
 

@@ -185,6 +185,7 @@ def test_questions_are_answered_one_by_one(customer: CustomerView, today: date) 
         ("transactions", "what did Mum send me", {"direction": "in"}),
         ("transactions", "what did I pay Mum", {"direction": "out"}),
         ("transactions", "all payments in May", {}),
+        ("transactions", "when did I get paid", {"direction": "in"}),
         ("balance", "how much is in the EUR travel account", {"account_id": "A4"}),
         ("balance", "what is my current balance", {}),
         ("standing_orders", "what leaves my joint account", {}),
