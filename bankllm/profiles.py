@@ -57,6 +57,8 @@ class Profile(BaseModel):
     stream_requests: int
     """Number of sequential streamed chats that notebook 01 measures, and of chats per tool in the comparison of
     streams of notebook 02."""
+    conversations: int | None = None
+    """Number of graded conversations that notebook 01 holds, in equal distances; None: all."""
     load_users: int
     """Number of concurrent users of the closed-loop drivers in notebook 02's first run."""
     load_requests: int

@@ -1,4 +1,4 @@
-"""The dialogues of `tests/conversations/*.yaml`, and how a reply and the final ledger are graded.
+"""Graded conversations: the dialogues of `tests/conversations/*.yaml`, and how a reply and the ledger are graded.
 
 A dialogue has an `id`, a `customer` of the demo bank (generated up to `TODAY`), 2 to 8 `turns`, and the `final` state
 of the ledger. A turn says something (`say`), presses the button of a proposal (`press`), or sends a whole history to
@@ -21,7 +21,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from bankllm.assistant.bank.ledger import MINOR_DIGITS
 
-FOLDER = Path(__file__).parents[1] / "tests" / "conversations"
+PACKAGE = Path(__file__).parents[1]
+FOLDER = next(
+    folder for folder in (PACKAGE / "conversations", PACKAGE.parent / "tests" / "conversations") if folder.is_dir()
+)
+"""Of a wheel, or of a checkout."""
 TODAY = date(2026, 11, 16)
 """A Monday: `BANKLLM_TODAY` of the server, and the last day of the ledger."""
 ACTING = {"cancel_transfer", "freeze_card", "replace_card", "report_card", "set_limit", "transfer", "unfreeze_card"}
@@ -144,12 +148,15 @@ class Dialogue(Part):
     """The name of its file."""
 
 
-def load(folder: Path = FOLDER) -> list[Dialogue]:
-    return [
+def load(count: int | None = None) -> list[Dialogue]:
+    """Return the dialogues, or `count` of them in equal distances, the same ones each time."""
+    dialogues = [
         Dialogue(**row, theme=path.stem)
-        for path in sorted(folder.glob("*.yaml"))
+        for path in sorted(FOLDER.glob("*.yaml"))
         for row in yaml.safe_load(path.read_text(encoding="utf-8"))
     ]
+    count = count or len(dialogues)
+    return [dialogues[number * len(dialogues) // count] for number in range(count)]
 
 
 class Answer(Part):

@@ -1,1 +1,0 @@
-"""Conversations with the real service; `benchmarks/conversation_bank.py` describes the files."""
