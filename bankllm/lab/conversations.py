@@ -23,7 +23,7 @@ from bankllm.assistant.bank.ledger import open_bank
 from bankllm.lab.conversation_bank import TODAY, Answer, Dialogue, Turn, faults, final_faults, reading, reset
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.model.generation import PACKAGED
-from bankllm.settings import Settings
+from bankllm.settings import get_settings
 
 KEY, AUDIENCE = "a key of the conversations, 32 bytes or more", "conversations"
 WAIT_S = 120
@@ -159,7 +159,7 @@ def desk(folder: Path, engine: str = "auto", responder: str = "template", adapte
     `engine`: who understands, as in `BANKLLM_UNDERSTANDING`: `auto`, `model` or `rules`.
     """
     ledger, fresh = folder / "ledger.sqlite", folder / "fresh.sqlite"
-    open_bank(f"demo:{ledger}", Settings(today=TODAY)).close()
+    open_bank(f"demo:{ledger}", get_settings().model_copy(update={"today": TODAY})).close()
     others = {name: "" for name in os.environ if name.startswith(("BANKLLM_", "OPENAI_", "PINECONE_"))}
     env = {
         "ENVIRONMENT": "development",
