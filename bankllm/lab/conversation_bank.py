@@ -30,8 +30,10 @@ TODAY = date(2026, 11, 16)
 """A Monday: `BANKLLM_TODAY` of the server, and the last day of the ledger."""
 ACTING = {"cancel_transfer", "freeze_card", "replace_card", "report_card", "set_limit", "transfer", "unfreeze_card"}
 """Tools whose calls are graded by the proposal and the ledger, not by `calls`."""
-TABLES = ("customers", "accounts", "holders", "entries", "postings", "pending", "cards", "payees", "standing_orders")
-TABLES += ("scheduled",)
+TABLES = (
+    *("customers", "accounts", "holders", "entries", "postings", "pending", "cards", "payees", "standing_orders"),
+    "scheduled",
+)
 NEVER = r"Traceback|\bNone\b|\bnull\b|\{\""
 """What no reply contains."""
 VIEWS = """
@@ -69,11 +71,11 @@ def _iso(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-class Part(BaseModel):
+class DialoguePart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Expect(Part):
+class Expect(DialoguePart):
     calls: Annotated[list[dict[str, Any]] | None, BeforeValidator(_iso)] = None
     """Calls with `tool` and the arguments that are graded: a value, a list of accepted values, or null for an argument
     that must be absent. Further calls fail the turn, except of acting tools and `small_talk`, of `knowledge` where the
@@ -103,7 +105,7 @@ class Expect(Part):
     """The HTTP status, or the accepted ones."""
 
 
-class Turn(Part):
+class DialogueTurn(DialoguePart):
     say: str | None = None
     press: Literal["confirm", "cancel"] | None = None
     messages: list[dict[str, str]] | None = None
@@ -121,28 +123,28 @@ class Turn(Part):
     expect: Expect = Expect()
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "Turn":
+    def _one_kind(self) -> "DialogueTurn":
         if sum(given is not None for given in (self.say, self.press, self.messages)) != 1:
             raise ValueError("a turn has one of say, press and messages")
         return self
 
 
-class Query(Part):
+class LedgerQuery(DialoguePart):
     query: str
     equals: Annotated[Any, BeforeValidator(_iso)]
     """A value, or a list of rows."""
 
 
-class Final(Part):
+class Final(DialoguePart):
     changes: list[str] = []
     """The tables of the ledger that may differ from the fresh copy."""
-    sql: list[Query] = []
+    sql: list[LedgerQuery] = []
 
 
-class Dialogue(Part):
+class Dialogue(DialoguePart):
     id: str
     customer: str
-    turns: Annotated[list[Turn], Field(min_length=2, max_length=8)]
+    turns: Annotated[list[DialogueTurn], Field(min_length=2, max_length=8)]
     final: Final = Final()
     theme: str = ""
     """The name of its file."""
@@ -159,7 +161,7 @@ def load(count: int | None = None) -> list[Dialogue]:
     return [dialogues[number * len(dialogues) // count] for number in range(count)]
 
 
-class Answer(Part):
+class TurnAnswer(DialoguePart):
     """What came back for one turn."""
 
     status: int
@@ -191,7 +193,7 @@ def reading(live: Path, start: Path, customer: str) -> Iterator[sqlite3.Connecti
         yield db
 
 
-def faults(expect: Expect, answer: Answer, db: sqlite3.Connection) -> list[str]:
+def faults(expect: Expect, answer: TurnAnswer, db: sqlite3.Connection) -> list[str]:
     """Return what is wrong with an answer, as sentences."""
     allowed = expect.status if isinstance(expect.status, list) else [expect.status]
     found = [f"expected HTTP {expect.status}, got {answer.status}"] if answer.status not in allowed else []
@@ -290,7 +292,7 @@ def _misfits(wanted: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[st
     ]
 
 
-def _pending_faults(expect: Expect, answer: Answer) -> list[str]:
+def _pending_faults(expect: Expect, answer: TurnAnswer) -> list[str]:
     wanted, got = expect.pending, answer.proposal
     if wanted == "any":
         return []
@@ -323,7 +325,7 @@ def _forms(value: str) -> list[str]:
     return [value, f"{day.day} {day:%B}", f"{day:%B} {day.day}", f"{day.day} {day:%b}", f"{day:%b} {day.day}"]
 
 
-def _table(answer: Answer) -> list[dict[str, Any]]:
+def _table(answer: TurnAnswer) -> list[dict[str, Any]]:
     results = [call["result"] for call in answer.calls if call["tool"] == "transactions" and call.get("result")]
     return [row for result in results for row in result.get("rows", [])]
 

@@ -20,7 +20,16 @@ import httpx
 import jwt
 
 from bankllm.assistant.bank.ledger import open_bank
-from bankllm.lab.conversation_bank import TODAY, Answer, Dialogue, Turn, faults, final_faults, reading, reset
+from bankllm.lab.conversation_bank import (
+    TODAY,
+    Dialogue,
+    DialogueTurn,
+    TurnAnswer,
+    faults,
+    final_faults,
+    reading,
+    reset,
+)
 from bankllm.loadtest.server_process import ServerProcess
 from bankllm.model.generation import PACKAGED
 from bankllm.settings import get_settings
@@ -93,7 +102,7 @@ class Talk:
     def __post_init__(self) -> None:
         self.client = httpx.Client(base_url=self.desk.url, timeout=WAIT_S, trust_env=False)
 
-    def take(self, turn: Turn) -> Answer:
+    def take(self, turn: DialogueTurn) -> TurnAnswer:
         if turn.wait_minutes:
             with closing(sqlite3.connect(self.desk.ledger)) as db, db:
                 older = "UPDATE actions SET proposed_at = proposed_at - ? WHERE state = 'proposed'"
@@ -109,7 +118,7 @@ class Talk:
             body["conversation_id"] = self.conversation
         response = self._post("/api/v1/chat", body)
         if response.status_code != 200:
-            return Answer(status=response.status_code, text=response.text)
+            return TurnAnswer(status=response.status_code, text=response.text)
         reply = response.json()
         self.conversation = reply["conversation_id"]
         proposal = reply.get("pending_action")
@@ -117,7 +126,7 @@ class Talk:
         is_new = proposal is not None and proposal["action_id"] not in known
         if proposal is not None and is_new:
             self.proposals.append(proposal)
-        return Answer(
+        return TurnAnswer(
             status=200,
             text=reply["reply"],
             calls=[dict(call) for call in reply.get("calls", [])],
@@ -126,10 +135,10 @@ class Talk:
             is_new=is_new,
         )
 
-    def _press(self, turn: Turn) -> Answer:
+    def _press(self, turn: DialogueTurn) -> TurnAnswer:
         """The button, as often as the turn says, at the same time; the answer with the worst status."""
         if len(self.proposals) < max(1, turn.proposal):
-            return Answer(status=0, text="There is no proposal with a button.")
+            return TurnAnswer(status=0, text="There is no proposal with a button.")
         proposal = self.proposals[turn.proposal - 1]
         path = f"/api/v1/customers/{self.customer}/actions/{proposal['action_id']}/{turn.press}"
         body = {"digest": turn.digest or proposal["digest"]}
@@ -137,15 +146,15 @@ class Talk:
         with ThreadPoolExecutor(turn.times) as pool:
             responses = list(pool.map(lambda _: self._post(path, body, presser), range(turn.times)))
         worst = max(responses, key=lambda response: response.status_code)
-        return Answer(status=worst.status_code, text=worst.text if worst.status_code >= 400 else "")
+        return TurnAnswer(status=worst.status_code, text=worst.text if worst.status_code >= 400 else "")
 
-    def _complete(self, messages: Sequence[Mapping[str, str]]) -> Answer:
+    def _complete(self, messages: Sequence[Mapping[str, str]]) -> TurnAnswer:
         """A history that the client has made up."""
         body = {"model": "bankllm", "messages": messages, "user": self.customer}
         response = self._post("/v1/chat/completions", body)
         if response.status_code != 200:
-            return Answer(status=response.status_code, text=response.text)
-        return Answer(status=200, text=response.json()["choices"][0]["message"]["content"])
+            return TurnAnswer(status=response.status_code, text=response.text)
+        return TurnAnswer(status=200, text=response.json()["choices"][0]["message"]["content"])
 
     def _post(self, path: str, body: Mapping[str, Any], customer: str = "") -> httpx.Response:
         claims = {"sub": customer or self.customer, "aud": AUDIENCE, "scope": "actions", "exp": time.time() + 600}
@@ -184,13 +193,13 @@ def desk(folder: Path, engine: str = "auto", responder: str = "template", adapte
         yield Desk(server.url, ledger, fresh, folder / "start.sqlite")
 
 
-def said(turn: Turn) -> str:
+def said(turn: DialogueTurn) -> str:
     if turn.press:
         return f"[{turn.press}{f' by {turn.as_}' if turn.as_ else ''}]"
     return turn.say if turn.say is not None else str(turn.messages)
 
 
-def got(answer: Answer) -> str:
+def got(answer: TurnAnswer) -> str:
     calls = [f"{call['tool']}({', '.join(f'{k}={v}' for k, v in call['arguments'].items())})" for call in answer.calls]
     proposed = f" | proposes {answer.proposal['tool']} {answer.proposal['arguments']}" if answer.proposal else ""
     return f"{answer.text!r} | {', '.join(calls) or 'no calls'}{proposed}"

@@ -17,10 +17,10 @@ from bankllm.assistant.bank.tools import TOOL_NAMES
 from bankllm.lab.conversation_bank import (
     FOLDER,
     TODAY,
-    Answer,
     Dialogue,
     Expect,
     Final,
+    TurnAnswer,
     covered,
     faults,
     final_faults,
@@ -96,7 +96,7 @@ def test_an_amount_and_words_are_graded(reply: str, wrong: int, demo_of_today: P
     sql = "SELECT balance_minor FROM my_accounts WHERE kind = 'current'"
     expect = Expect(money=[sql], words=["current"], not_words=["sav.ngs"])
     with reading(demo_of_today, demo_of_today, "CUST001") as db:
-        assert len(faults(expect, Answer(status=200, text=reply), db)) == wrong
+        assert len(faults(expect, TurnAnswer(status=200, text=reply), db)) == wrong
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_amount_and_words_are_graded(reply: str, wrong: int, demo_of_today: P
 )
 def test_calls_are_graded(calls: list[tuple[str, dict[str, str]]], wrong: int, demo_of_today: Path) -> None:
     wanted = {"tool": "spending", "merchant": "Lidl", "date_from": ["2026-10-01", "2026-10-02"], "category": None}
-    answer = Answer(status=200, text="Well.", calls=[{"tool": tool, "arguments": given} for tool, given in calls])
+    answer = TurnAnswer(status=200, text="Well.", calls=[{"tool": tool, "arguments": given} for tool, given in calls])
     with reading(demo_of_today, demo_of_today, "CUST001") as db:
         assert len(faults(Expect(calls=[wanted]), answer, db)) == wrong
 
@@ -130,7 +130,7 @@ def test_calls_are_graded(calls: list[tuple[str, dict[str, str]]], wrong: int, d
 )
 def test_proposals_are_graded(expected: dict, got: tuple[str, dict] | None, wrong: int, demo_of_today: Path) -> None:
     proposal = {"action_id": "a", "tool": got[0], "arguments": got[1]} if got else None
-    answer = Answer(status=200, text="Shall I?", proposal=proposal, is_new=got is not None, asks=True)
+    answer = TurnAnswer(status=200, text="Shall I?", proposal=proposal, is_new=got is not None, asks=True)
     with reading(demo_of_today, demo_of_today, "CUST001") as db:
         assert len(faults(Expect(**expected), answer, db)) == wrong
 
