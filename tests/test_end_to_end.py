@@ -42,7 +42,7 @@ def test_a_smoke_run_produces_a_report_that_verifies(tmp_path: Path) -> None:
         card = folder / "adapters" / configuration / "README.md"
         assert card.read_text(encoding="utf-8").startswith("---")
     on_texts = {id_ for id_, record in records.items() if "corpus" in record.conditions}
-    of_texts = ("assistant.conversations", "vectors.articles", "vectors.answerable", "language.")
+    of_texts = ("chat.conversations", "vectors.articles", "vectors.answerable", "language.")
     assert on_texts == {id_ for id_ in records if id_.startswith(of_texts)}
     others = [records[id_].conditions["dataset"] for id_ in records.keys() - on_texts]
     assert {name.split("[")[0] for name in others} == {"teller77"}
