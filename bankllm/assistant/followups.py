@@ -9,7 +9,7 @@ _OPENING = r"^\W*(?:(?:oh|ok(?:ay)?|right|hm+|ah|so|now|thanks)\b\W*)*"
 _CONTINUATION = re.compile(rf"{_OPENING}(and|also|what about|how about|same|then|plus)\b", re.IGNORECASE)
 _REFERS = re.compile(
     r"\b(?:it|its|that|this|them|those|these|they|their|he|she|his|her|him|ones?|same|there|others?|another|instead|again"
-    r"|rather|sorry|actually|already|no|not|mean|meant|make|only|just|already|more|rest)\b",
+    r"|rather|sorry|actually|already|no|not|mean|meant|make|only|just|more|rest)\b",
     re.IGNORECASE,
 )
 """Words that refer to an earlier message, or correct it."""
