@@ -26,8 +26,8 @@ from bankllm.model.generation.gguf_file import cached_gguf
 from bankllm.model.generation.openvino_engine import OpenVinoEngine
 from bankllm.model.generation.transformers_engine import TransformersEngine
 from bankllm.settings import get_settings
-from bankllm.training.language_model.evaluate_adapter import subset
 from bankllm.training.language_model.token_rows import task_of
+from bankllm.util.sampling import subset
 
 OPENVINO: dict[str, dict[str, Any]] = {
     "openvino F16": {},

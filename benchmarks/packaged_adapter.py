@@ -1,4 +1,4 @@
-"""Train the packaged adapter of the language model anew, in its two stages: about 2.5 hours on one core.
+"""Train the packaged adapter of the language model again, in its two stages: about 2.5 hours on one core.
 
     python benchmarks/packaged_adapter.py OUT
 

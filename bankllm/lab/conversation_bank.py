@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bankllm.assistant.bank.ledger import MINOR_DIGITS
+from bankllm.util.sampling import subset
 
 PACKAGE = Path(__file__).parents[1]
 FOLDER = next(
@@ -157,8 +158,7 @@ def load(count: int | None = None) -> list[Dialogue]:
         for path in sorted(FOLDER.glob("*.yaml"))
         for row in yaml.safe_load(path.read_text(encoding="utf-8"))
     ]
-    count = count or len(dialogues)
-    return [dialogues[number * len(dialogues) // count] for number in range(count)]
+    return subset(dialogues, count)
 
 
 class TurnAnswer(DialoguePart):

@@ -15,6 +15,7 @@ from bankllm.training.language_model import evaluate_adapter
 from bankllm.training.language_model.fine_tune import fine_tune
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from bankllm.training.language_model.task_scores import Row, understand_rows, word_rows
+from bankllm.util.sampling import subset
 
 
 def trained(
@@ -48,7 +49,6 @@ def trained(
 def tests(profile: Profile) -> tuple[list[Understand], list[Word]]:
     """The test examples of the profile, in equal distances."""
     understand, word = profile.language_tests or (None, None)
-    subset = evaluate_adapter.subset
     return subset(load(Understand, "test"), understand), subset(load(Word, "test"), word)
 
 

@@ -28,14 +28,15 @@ def evaluate(
     from bankllm.evidence.format import format_interval, format_value
     from bankllm.model import generation
     from bankllm.training.language_model import evaluate_adapter as evaluation
+    from bankllm.util.sampling import subset
 
     if not is_language_model(adapter):
         raise UsageError(f"{adapter} is no adapter of a language model. Expected one of `bankllm train --data`.")
     records = evaluation.evaluate(
         adapter,
         lambda folder: generation.load(base_model, folder, engine=engine),
-        evaluation.subset(load(Understand, "test"), examples),
-        evaluation.subset(load(Word, "test"), examples),
+        subset(load(Understand, "test"), examples),
+        subset(load(Word, "test"), examples),
         untuned=untuned,
     )
     for record in records:
@@ -109,7 +110,7 @@ def _check_export(adapter: Path, folder: Path, name: str, base: Any, examples: i
     from bankllm.evidence.format import format_interval, format_value
     from bankllm.settings import get_settings
     from bankllm.training.language_model import adapter_folder, parity
-    from bankllm.training.language_model.evaluate_adapter import subset
+    from bankllm.util.sampling import subset
 
     tests = subset(load(Understand, "test"), examples), subset(load(Word, "test"), examples)
     rows = parity.parity(adapter, folder, base, *tests, get_settings())

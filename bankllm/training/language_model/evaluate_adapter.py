@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
@@ -25,7 +25,6 @@ from bankllm.training.language_model.token_rows import Example, task_of
 if TYPE_CHECKING:
     from bankllm.assistant.understanding.rules import Rules  # needs packages of the extra `serve`
 
-T = TypeVar("T")
 TODAY = date(2026, 11, 17)
 """The day of TellerChat's examples, from which rules count relative dates. An evaluation gives the same on any day."""
 
@@ -121,10 +120,3 @@ def routed_rows(
         chosen.append(calls_text(calls))
         readers.append(reader)
     return understand_rows(examples, chosen, reader=readers)
-
-
-def subset(examples: Sequence[T], count: int | None) -> list[T]:
-    """Return `count` examples in equal distances, the same ones each time; all if there are fewer, or for None."""
-    if count is None or count >= len(examples):
-        return list(examples)
-    return [examples[number * len(examples) // count] for number in range(count)]

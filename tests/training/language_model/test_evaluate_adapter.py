@@ -10,7 +10,7 @@ from bankllm.errors import ModelError
 from bankllm.evidence.records import read_records
 from bankllm.evidence.verification.verify import verify
 from bankllm.model import generation
-from bankllm.training.language_model.evaluate_adapter import evaluate, subset
+from bankllm.training.language_model.evaluate_adapter import evaluate
 from bankllm.training.language_model.fine_tune import fine_tune
 from bankllm.training.language_model.fine_tune_config import LanguageModelConfig
 from tests.support import Cli
@@ -50,11 +50,6 @@ def test_outputs_of_adapter_base_and_rules_are_compared(adapter: Path, tiny_base
     assert records["speed_word_untuned_tokens_per_s"].value
     verdict = verify(adapter)
     assert verdict.holds, verdict.summary()
-
-
-def test_a_subset_is_spread_over_the_test_set() -> None:
-    assert subset(range(10), 4) == [0, 2, 5, 7]
-    assert subset(range(3), 4) == subset(range(3), None) == [0, 1, 2]
 
 
 def test_an_adapter_of_another_base_is_refused(adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
