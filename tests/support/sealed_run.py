@@ -1,5 +1,6 @@
 """Small finished runs made by the real code: rows as notebooks write them, records, pages, notebooks, a seal."""
 
+import base64
 import gzip
 import json
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from bankllm import __version__, datasets
 from bankllm.datasets.banking77 import SHA256
+from bankllm.evidence.documents import parse
 from bankllm.evidence.manifest import (
     MANIFEST,
     UNSEALED,
@@ -24,7 +26,11 @@ from bankllm.evidence.manifest import (
 from bankllm.evidence.report.render import render
 from bankllm.evidence.run import Run
 from bankllm.evidence.share.ro_crate import write_crate
+from bankllm.evidence.verification.crate_checks import METADATA, crate_facts
+from bankllm.evidence.verification.record_checks import read_record_lines
+from bankllm.evidence.verification.run_checks import hash_files
 from bankllm.evidence.verification.seal_run import seal_run
+from bankllm.lab import tables
 from bankllm.model.base_models import MINILM_SHA256
 from bankllm.profiles import PROFILES
 from bankllm.util.file_hash import sha256_file
@@ -119,25 +125,46 @@ def sealed_run(folder: Path, *, complete: bool = True, excluded: bool = False, *
     return folder
 
 
-def write_notebook(run: Run) -> None:
-    """Writes the executed notebook of a run, which shows its table of records and a page."""
-    table = run.table()
+def write_notebook(run: Run, folded: bool = False) -> None:
+    """Writes the executed notebook of a run, which shows its table of records, a page and its plots."""
+    table, page = run.table(), {"text/markdown": (run.folder / "RESUME.md").read_text()}
     bundle = {"text/html": table._repr_html_(), "text/plain": table.to_string()}
-    page = {"text/markdown": (run.folder / "RESUME.md").read_text()}
-    outputs = [new_output("execute_result", data=bundle, execution_count=1), new_output("display_data", data=page)]
+    if folded:
+        bundle = {"text/html": tables.folded("All records", table.reset_index()).data}
+    plots = sorted((run.folder / "plots").glob(f"{run.notebook[:2]}_*.png"))
+    images = [{"image/png": base64.b64encode(plot.read_bytes()).decode()} for plot in plots]
+    outputs = [new_output("execute_result", data=bundle, execution_count=1)]
+    outputs += [new_output("display_data", data=data) for data in (page, *images)]
     (run.folder / "notebooks").mkdir(exist_ok=True)
     notebook = new_notebook(cells=[new_code_cell("run.table()", outputs=outputs)])
     nbformat.write(notebook, run.folder / "notebooks" / f"{run.notebook}.ipynb")
 
 
 def reseal(folder: Path, **changes: Any) -> None:
-    """Hashes and seals a run again as an attacker can, with `changes` of the manifest; the renderer stays."""
-    path = folder / MANIFEST
+    """Hashes and seals a run again as an attacker can, with `changes` of the manifest; the renderer stays.
+
+    The RO-Crate, if it was not edited itself, is made to agree with the manifest, the records and the files.
+    """
+    path, crate = folder / MANIFEST, folder / METADATA
+    manifest = json.loads(path.read_text()) | changes
+    if crate.is_file() and sha256_file(crate) == manifest["files"].get(METADATA):
+        update_crate(folder, crate, manifest)
     names = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file() and f != path}
     files = {name: sha256_file(file) for name, file in names.items()}
-    manifest = json.loads(path.read_text()) | changes | {"files": files, "seal": UNSEALED}
+    manifest |= {"files": files, "seal": UNSEALED}
     text = json.dumps(manifest, indent=2)
     path.write_text(text.replace(UNSEALED, seal_of(text.encode(), UNSEALED)))
+
+
+def update_crate(folder: Path, crate: Path, manifest: dict[str, Any]) -> None:
+    try:
+        facts = crate_facts(parse(json.dumps(manifest), Manifest), read_record_lines(folder)[0], hash_files(folder)[0])
+    except ValueError:
+        return  # the manifest is damaged
+    graph = json.loads(crate.read_text())
+    for entity in graph["@graph"]:
+        entity |= facts.get(entity["@id"], {})
+    crate.write_text(json.dumps(graph))
 
 
 def edit_text(path: Path, edit: Callable[[str], str]) -> None:

@@ -153,7 +153,7 @@ def test_the_evidence_verifies_and_the_card_states_the_numbers_of_the_records(lo
 TAMPERINGS = [
     ("README.md", r"value: 0\.75\n", "value: 0.85\n", "model-index: expected Accuracy 0.75, as in the records, found"),
     ("README.md", r"75\.0 %", "95.0 %", "accuracy: expected '75.0 %' as in the record, found '95.0 %'"),
-    ("README.md", None, None, "the model card cannot be read (FileNotFoundError"),
+    ("README.md", None, None, "README.md is missing"),
     ("raw/predictions.csv", ",cash,", ",card,", "raw/predictions.csv was changed"),
     ("head.safetensors", None, None, "the records name it, but it is missing"),
     ("training.json", '"cash"', '"coin"', "expected sha256"),

@@ -1,9 +1,12 @@
-"""Check the numbers on the pages and in the executed notebooks of a run against its records.
+"""Check the numbers and plots on the pages and in the executed notebooks of a run against its records and plots.
 
 Every number that is bound to a record must equal the text of the record: a claim (`claim_syntax`) on a page or in the
-Markdown output of a notebook, and a row of a table that `Run.table` displayed.
+Markdown output of a notebook, and a row of a table that `Run.table` displayed, as HTML or as text. A plot must be an
+image of its notebook, and an image of a page must be a plot.
 """
 
+import binascii
+import hashlib
 import html
 import json
 import re
@@ -20,19 +23,34 @@ PAGES = ("RESULTS.md", "RESULTS.html", "RESUME.md")
 COLUMNS = ("what", "value", "95 % interval", "n", "status")
 """Columns of `Run.table` after the id."""
 CELL = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>", re.DOTALL)
+TEXT_CELL = re.compile(r"(\S.*?)(\.\.\.)?(?: {2,}|$)")
+IMAGE = re.compile(r"data:image/[\w+.-]+;base64,([^\"')\s>]*)")
 
 
-def check_pages(folder: Path, names: Sequence[str], records: Sequence[Record]) -> list[Finding]:
-    """Returns findings for each page and notebook among the files `names` of the run; one `ok` if it has no fault."""
+def check_pages(folder: Path, hashes: Mapping[str, str], records: Sequence[Record]) -> list[Finding]:
+    """Returns findings for each page and notebook of the run, one `ok` if it has no fault, and for each false plot.
+
+    `hashes` has path → sha256 of the files of the run.
+    """
     by_id = {record.id: record for record in records}
+    plots = {name: sha256 for name, sha256 in hashes.items() if name.startswith("plots/") and name.endswith(".png")}
     findings = []
-    for name in names:
+    for name in hashes:
         notebook = name.startswith("notebooks/") and name.endswith(".ipynb")
         if not notebook and name not in PAGES:
             continue
         try:
             text = read_text(folder, name)
-            faults = list(_notebook_faults(text, by_id) if notebook else claim_faults(text, by_id))
+            if notebook:
+                outputs = _outputs(text)
+                faults = [fault for output in outputs for fault in _output_faults(output, by_id)]
+                shown = {_hash(output.get("image/png", "")) for output in outputs}
+                mine = [plot for plot in plots if plot[6:9] == name[10:13]]  # the number, such as 01_
+                findings += [broken(plot, f"is no image of {name}") for plot in mine if plots[plot] not in shown]
+            else:
+                faults = list(claim_faults(text, by_id))
+                if not {_hash(image) for image in IMAGE.findall(text)} <= set(plots.values()):
+                    faults.append("shows an image that is no file in plots/")
         except RunError as error:
             faults = [str(error)]
         findings += [broken(name, fault) for fault in faults]
@@ -50,36 +68,64 @@ def claim_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
             yield f"line {token.line}: {token.id}: expected {expected!r} as in the record, found {token.text!r}"
 
 
-def _notebook_faults(text: str, records: Mapping[str, Record]) -> Iterator[str]:
+def _hash(image: str) -> str:
+    """Returns the sha256 of an image in base64; empty if it is none."""
     try:
-        outputs = [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", ())]
-        parts = [(kind, "".join(part)) for o in outputs for kind, part in o.get("data", {}).items() if "text" in kind]
+        return hashlib.sha256(binascii.a2b_base64(image)).hexdigest()
+    except ValueError:
+        return ""
+
+
+def _outputs(notebook: str) -> list[dict[str, str]]:
+    """Returns the outputs of a notebook: MIME type → text. Raises `RunError` if it is not a notebook."""
+    try:
+        data = [output.get("data", {}) for cell in json.loads(notebook)["cells"] for output in cell.get("outputs", ())]
+        kinds = ("text/plain", "text/html", "text/markdown", "image/png")
+        return [{kind: "".join(bundle[kind]) for kind in kinds if kind in bundle} for bundle in data]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        yield f"is not a valid notebook ({error!r})"
-        return
-    for kind, part in parts:
-        if kind == "text/markdown":
-            yield from claim_faults(part, records)
-        elif kind == "text/html":
-            for table in part.split("<table")[1:]:
-                yield from _table_faults(table, records)
+        raise RunError(f"is not a valid notebook ({error!r})") from error
 
 
-def _table_faults(table: str, records: Mapping[str, Record]) -> Iterator[str]:
-    """Yields the faults of a table that `Run.table` made: its second header row is `id` and empty cells."""
+def _output_faults(output: Mapping[str, str], records: Mapping[str, Record]) -> Iterator[str]:
+    yield from claim_faults(output.get("text/markdown", ""), records)
+    tables = [_table_rows(table) for table in output.get("text/html", "").split("<table")[1:]]
+    for names, *rows in filter(None, tables):
+        for id, *cells in filter(None, rows):
+            yield from _row_faults(id, dict(zip(names[1:], cells, strict=False)), records)
+    for line in output.get("text/plain", "").splitlines() if any(tables) else ():
+        id, _, rest = line.partition(" ")
+        known = _shown(records[id]).values() if id in records else ()
+        for cell, cut in TEXT_CELL.findall(rest.strip()) if known else ():
+            if cell != "..." and not any(cell == text or (cut and text.startswith(cell)) for text in known):
+                yield f"text of {id}: expected a part of its record, found {cell!r}"
+
+
+def _table_rows(table: str) -> list[list[str]]:
+    """Returns the names of the columns, which start with the id, and the rows of a table that `Run.table` made.
+
+    Empty for another table. If the id is the index, pandas writes its name into a second header row.
+    """
     rows = [[" ".join(html.unescape(cell).split()) for cell in CELL.findall(row)] for row in table.split("<tr")[1:]]
-    if [row[:1] for row in rows[:2]] != [[""], ["id"]] or "what" not in rows[0]:
+    if [row[:1] for row in rows[:2]] == [[""], ["id"]]:
+        del rows[1]
+    return rows if rows and rows[0][:1] in ([""], ["id"]) and "what" in rows[0] else []
+
+
+def _row_faults(id: str, cells: Mapping[str, str], records: Mapping[str, Record]) -> Iterator[str]:
+    if {id, *cells.values()} <= {"...", "…"}:
+        return  # pandas omits the middle rows of a long table
+    if (record := records.get(id)) is None:
+        yield f"shows {id}, but this run has no such record"
         return
-    for id, *cells in filter(None, rows[2:]):
-        if {id, *cells} <= {"...", "…"}:
-            continue  # pandas omits the middle rows of a long table
-        if (record := records.get(id)) is None:
-            yield f"shows {id}, but this run has no such record"
-            continue
-        shown = (record.title, format_value(record), format_interval(record), str(record.n), record.status)
-        expected = dict(zip(COLUMNS, shown, strict=True))
-        for name, cell in zip(rows[0][1:], cells, strict=False):
-            text = " ".join(expected.get(name, cell).split())
-            cut = len(cell) > 40 and cell.endswith("...") and text.startswith(cell[:-3].rstrip())  # by pandas
-            if cell != text and not cut:
-                yield f"{name} of {id}: expected {text!r} as in the record, found {cell!r}"
+    expected = _shown(record)
+    for name, cell in cells.items():
+        text = expected.get(name, cell)
+        cut = len(cell) > 40 and cell.endswith("...") and text.startswith(cell[:-3].rstrip())  # by pandas
+        if cell != text and not cut:
+            yield f"{name} of {id}: expected {text!r} as in the record, found {cell!r}"
+
+
+def _shown(record: Record) -> dict[str, str]:
+    """Returns the cells of a record in `Run.table`, with single spaces."""
+    cells = (record.title, format_value(record), format_interval(record), str(record.n), record.status)
+    return dict(zip(COLUMNS, (" ".join(cell.split()) for cell in cells), strict=True))

@@ -1,7 +1,7 @@
 """Check each record of a run: recompute it from its raw file, and apply the rules for its validity, unit and data."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -140,3 +140,12 @@ def _difference(record: Record, recomputed: Estimate, because: str | None) -> st
     if record.valid == bool(because):
         return "recorded as invalid, but no reason was found"
     return None
+
+
+def changed_files(listed: Mapping[str, str], hashes: Mapping[str, str], why: str) -> Iterator[Finding]:
+    """Yields a finding for each file without its listed sha256; `why` says where that hash comes from."""
+    for name, expected in sorted(listed.items()):
+        if (found := hashes.get(name)) is None:
+            yield broken(name, f"{why}, but it is missing")
+        elif found != expected:
+            yield broken(name, f"expected sha256 {expected[:12]}…, found {found[:12]}…")

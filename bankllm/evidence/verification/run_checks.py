@@ -2,17 +2,20 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bankllm.errors import RunError
 from bankllm.evidence.documents import Manifest, Record, parse
 from bankllm.evidence.manifest import MANIFEST, data_of, left_by_tools, manifest_path, models_of, seal_of
+from bankllm.evidence.verification.artifact_checks import check_artifacts
+from bankllm.evidence.verification.crate_checks import METADATA, check_crate
 from bankllm.evidence.verification.page_checks import check_pages
 from bankllm.evidence.verification.record_checks import (
     Finding,
     Verdict,
     broken,
+    changed_files,
     check_records,
     read_record_lines,
     read_text,
@@ -29,13 +32,16 @@ def check_run(folder: Path) -> Verdict:
         findings += check_records(folder, records, hashes)
     except RunError as error:
         findings.append(broken("raw", str(error)))
-    findings += [*irregular, *check_pages(folder, list(hashes), records)]
+    findings += [*irregular, *check_pages(folder, hashes, records)]
     try:
         text = read_text(folder, MANIFEST)
         manifest = parse(text, Manifest)
     except (RunError, ValueError, RecursionError) as error:
         return Verdict((*findings, broken(MANIFEST, f"cannot be read: {error}")))
     findings += [broken(MANIFEST, problem) for problem in _manifest_faults(manifest, text, records)]
+    findings += check_artifacts(folder, hashes, manifest.left_out, records)
+    if METADATA in manifest.files:
+        findings += check_crate(folder, manifest, records)
     if manifest.files:
         findings += changed_files(manifest.files, hashes, "the manifest lists it")
         unlisted = sorted(hashes.keys() - manifest.files.keys())
@@ -111,12 +117,3 @@ def hash_files(folder: Path) -> tuple[dict[str, str], list[Finding]]:
             irregular.append(broken(name, f"cannot be read ({error})"))
     hashes.pop(MANIFEST, None)
     return hashes, irregular
-
-
-def changed_files(listed: Mapping[str, str], hashes: Mapping[str, str], why: str) -> Iterator[Finding]:
-    """Yields a finding for each file without its listed sha256; `why` says where that hash comes from."""
-    for name, expected in sorted(listed.items()):
-        if (found := hashes.get(name)) is None:
-            yield broken(name, f"{why}, but it is missing")
-        elif found != expected:
-            yield broken(name, f"expected sha256 {expected[:12]}…, found {found[:12]}…")

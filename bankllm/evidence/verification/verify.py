@@ -5,22 +5,18 @@ run must still follow from its raw rows, fit their units and data sets, and be t
 cannot detect invented rows, or a false commit or machine.
 """
 
-import re
 from pathlib import Path
 
 from bankllm.errors import RunError
-from bankllm.evidence.claim_syntax import find_tokens
 from bankllm.evidence.manifest import MANIFEST, RECORDS, read_manifest
 from bankllm.evidence.records import Record
-from bankllm.evidence.report.summary import measured_by_id
-from bankllm.evidence.verification.page_checks import claim_faults
+from bankllm.evidence.verification.artifact_checks import check_card, check_named_files
 from bankllm.evidence.verification.record_checks import Finding, Verdict, broken, check_records, read_record_lines
-from bankllm.evidence.verification.run_checks import changed_files, check_run, hash_files
+from bankllm.evidence.verification.run_checks import check_run, hash_files
 
 TRAINING_FILE = "training.json"
 """A folder with this file is a trained classifier. Repeated here: `bankllm.model.artifact` has it, and evidence is
 imported without models. A test compares both."""
-CARD = "README.md"
 
 
 def verify(folder: str | Path) -> Verdict:
@@ -63,34 +59,5 @@ def _check_records(folder: Path) -> tuple[list[Record], tuple[Finding, ...]]:
 
 
 def _verify_artifact(folder: Path) -> Verdict:
-    records, checked = _check_records(folder)
-    findings = list(checked)
-    files = {name: sha256 for record in records for name, sha256 in record.conditions.get("files", {}).items()}
-    if not files:
-        findings.append(broken(TRAINING_FILE, "no record names the weights that it measured (conditions.files)"))
-    changed = changed_files(files, hash_files(folder)[0], "the records name it")
-    return Verdict((*findings, *changed, *_check_card(folder, records)))
-
-
-def _check_card(folder: Path, records: list[Record]) -> list[Finding]:
-    """Checks the model card: values in `model-index` equal the records exactly, and the claims in its text agree."""
-    from yaml import YAMLError, safe_load
-
-    try:
-        text = (folder / CARD).read_text(encoding="utf-8")
-        header = re.match(r"\s*---\n(.*?)\n---", text, re.DOTALL)
-        models = (safe_load(header[1]) or {}).get("model-index", []) if header else []
-        metrics = [metric for model in models for result in model["results"] for metric in result["metrics"]]
-        results = [(metric["name"], metric["value"]) for metric in metrics]
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, YAMLError) as error:
-        return [broken(CARD, f"the model card cannot be read ({type(error).__name__}: {error})")]
-    measured = measured_by_id(records)
-    faults = list(claim_faults(text, measured))
-    values = {record.title: record.value for record in measured.values()}
-    for name, found in results:
-        if (value := values.get(name)) != found:
-            faults.append(f"model-index: expected {name} {value}, as in the records, found {found}")
-    if faults:
-        return [broken(CARD, fault) for fault in faults]
-    numbers = len(results) + len(list(find_tokens(text)))
-    return [Finding(CARD, "ok", f"{numbers} numbers agree with their records")]
+    records, findings = _check_records(folder)
+    return Verdict((*findings, *check_named_files(records, hash_files(folder)[0]), *check_card(folder, records)))

@@ -8,7 +8,8 @@ import pytest
 from rocrate.rocrate import ROCrate
 
 from bankllm.evidence.manifest import read_manifest
-from bankllm.evidence.share.ro_crate import METADATA, write_crate
+from bankllm.evidence.share.ro_crate import write_crate
+from bankllm.evidence.verification.crate_checks import METADATA
 from bankllm.evidence.verification.verify import verify
 
 
