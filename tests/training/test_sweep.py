@@ -222,7 +222,7 @@ def test_a_profile_becomes_a_plan():
         assert len(plan(other)) == sum(len(entry.seeds) for entry in other.training)  # no key is used twice
     labels = [planned.label for planned in made.values()]
     assert labels[:3] == ["LoRA r=4 seed 0", "LoRA r=4 seed 1", "LoRA r=4 seed 2"]
-    assert len(labels) == len(set(labels)) == 2 + 3 * 8
+    assert len(labels) == len(set(labels)) == 2 + 3 * 8 + 2
     assert list(plan(PROFILES["full"], only=["probe", "qlora_r8"])) == [*(f"qlora_r8_s{n}" for n in range(3)), "probe"]
     with pytest.raises(UsageError, match=r"full has no configuration lora_r9. Choose from: lora_r4, lora_r8, .*probe"):
         plan(PROFILES["full"], only=["probe", "lora_r9"])
