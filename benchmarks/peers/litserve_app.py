@@ -1,6 +1,7 @@
 """Peer server: the same classifier in LitServe, with dynamic batching.
 
-pip install --target build/peers -c requirements.lock litserve==0.2.19
+grep -v '^mcp' requirements.lock > build/constraints.txt
+pip install --target build/peers -c build/constraints.txt litserve==0.2.19 'mcp<2'
 PYTHONPATH=build/peers python benchmarks/peers/litserve_app.py --model FOLDER --port 8000
 """
 
