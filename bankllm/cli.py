@@ -115,6 +115,9 @@ def run(
         list[str] | None,
         typer.Option("--parameter", "-p", help="Notebook parameter as name=value. Repeat the option to set several."),
     ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of this machine in USD an hour, for the price of chats.")
+    ] = None,
 ) -> None:
     """Run the notebooks in order, write the results to outputs/<run-id>/, and print the path of the report."""
     from bankllm import datasets
@@ -123,7 +126,8 @@ def run(
     runs = _output_folder(output)
     name = read_manifest(runs / resume).profile if resume else profile or get_settings().profile
     typer.echo(f"profile {name}; data: {datasets.load(get_profile(name).dataset).describe()}")
-    parameters = parse_assignments(parameter or [])
+    parameter = (parameter or []) + ([] if price_per_hour is None else [f"price_per_hour={price_per_hour}"])
+    parameters = parse_assignments(parameter)
     again = _command("run", only=only, output=output, parameter=parameter)
     folder = _run_notebooks(again, name, runs, only=only or (), resume=resume, parameters=parameters)
     if (folder / "RESULTS.html").exists():

@@ -121,7 +121,7 @@ def run(
 
     If a notebook fails, the following ones still run, except the report. With `resume`, the run with that id continues
     with its profile, and notebooks that are done are not executed again, except the report if another notebook was.
-    `parameters` are passed to every chosen notebook, which must declare them in its `parameters` cell.
+    Each chosen notebook gets those `parameters` that its `parameters` cell declares; one of them must declare each.
 
     `report` gets a line per notebook. `watch` is called once, with a function that says where the run is at the moment.
 
@@ -130,7 +130,7 @@ def run(
     `RunInterrupted` on Ctrl-C.
     """
     chosen = select(only)
-    check_parameters(chosen, parameters or {})
+    declared = check_parameters(chosen, parameters or {})
     if resume is None:
         settings = get_profile(profile)
         folder, manifest = _start(settings, output)
@@ -155,7 +155,8 @@ def run(
             continue
         others = [other for other in manifest.notebooks if other.name != name]
         try:
-            entry = _execute_or_skip(notebook, folder, settings, others, parameters or {}, report, progress)
+            own = {key: value for key, value in (parameters or {}).items() if key in declared[name]}
+            entry = _execute_or_skip(notebook, folder, settings, others, own, report, progress)
         except KeyboardInterrupt:
             raise RunInterrupted(folder) from None
         manifest = replace(manifest, notebooks=sorted([*others, entry], key=lambda run: run.name))
@@ -170,18 +171,23 @@ def run(
     return folder, manifest
 
 
-def check_parameters(chosen: Sequence[Notebook], parameters: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for a parameter that a notebook does not declare, where papermill would only warn."""
+def check_parameters(chosen: Sequence[Notebook], parameters: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return notebook name → its parameters. Raise `UsageError` for one that no notebook has: papermill only warns."""
     import papermill
 
+    declared = dict[str, set[str]]()
     for notebook in chosen:
         try:
-            declared = papermill.inspect_notebook(str(notebook.path))
+            declared[notebook.name] = set(papermill.inspect_notebook(str(notebook.path)))
         except ValueError as error:
             raise RunError(f"{notebook.path.name} names no kernel. Run and save it once in Jupyter.") from error
-        if unknown := sorted({*parameters, "profile", "run_dir"} - set(declared)):
-            names = ", ".join(declared) or "none"
+        if unknown := sorted({"profile", "run_dir"} - declared[notebook.name]):
+            names = ", ".join(sorted(declared[notebook.name])) or "none"
             raise UsageError(f"{notebook.name} has no parameter {', '.join(unknown)}. Its parameters are: {names}.")
+    if unknown := sorted(set(parameters).difference(*declared.values())):
+        names = "; ".join(f"{name}: {', '.join(sorted(its))}" for name, its in declared.items())
+        raise UsageError(f"No chosen notebook has a parameter {', '.join(unknown)}. Their parameters are: {names}.")
+    return declared
 
 
 def _start(profile: Profile, output: Path) -> tuple[Path, Manifest]:

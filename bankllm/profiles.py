@@ -87,6 +87,8 @@ class Profile(BaseModel):
     """Offered rates of notebook 02's curve of degradation, in requests per second."""
     curve_step_s: float
     """Duration in seconds of each of these rates; extended until there are enough requests for a p50."""
+    cost_chats: tuple[int, int]
+    """Number of chats per chunk when notebook 02 measures what chats cost, without and with the language model."""
     model_soak_s: float
     """Duration in seconds of notebook 02's soak test of the language model's path; 0: no soak test."""
     memory_intents: int | None = None

@@ -92,10 +92,9 @@ class CpuClock:
     @classmethod
     def read(cls, server: ServerProcess) -> Self:
         all_ = psutil.cpu_times()
-        process = psutil.Process(server.pid)
-        times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
         busy = all_.user + all_.nice + all_.system + all_.irq + all_.softirq + all_.steal
-        return cls(busy, sum(each.user + each.system for each in times))
+        used = server.usage()
+        return cls(busy, used["server_cpu_s"] + used["engine_cpu_s"])
 
 
 def chats(messages: Sequence[str], customers: Sequence[str]) -> list[Call]:

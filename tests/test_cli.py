@@ -34,7 +34,7 @@ def test_the_package_runs_as_a_module() -> None:
         (["run", "--only", "9"], 2, "Unknown notebook '9'."),
         (["run", "-p", "nonsense"], 2, "Expected name=value, such as epochs=3, got 'nonsense'."),
         (["benchmark", "--profile", "smoke", "--only", "nonsense"], 2, "has no configuration nonsense."),
-        (["run", "-p", "siez=3"], 2, "01_local_validation has no parameter siez."),
+        (["run", "-p", "siez=3"], 2, "No chosen notebook has a parameter siez. Their parameters"),
         (["run", "--resume", "none"], 1, "is not a run: manifest.json is missing"),
         (["run", "--output", "/dev/null/x"], 1, "cannot be written"),
         (["verify", "/nowhere"], 1, "is not a run"),

@@ -231,6 +231,23 @@ def test_a_notebook_is_added_as_one_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert verify(run).holds
 
 
+def test_a_parameter_reaches_the_notebooks_that_declare_it_and_one_must(notebooks: Path) -> None:
+    path = notebooks / "02_load_testing.ipynb"
+    write(path, [])
+    path.write_text(path.read_text().replace("size = 1", "price = 0"))
+    chosen = pipeline.select(["1", "2"])
+    declared = pipeline.check_parameters(chosen, {"price": 3, "size": 2})
+    assert declared == {
+        "01_local_validation": {"profile", "run_dir", "size"},
+        path.stem: {"profile", "run_dir", "price"},
+    }
+    expected = (
+        r"No chosen notebook has a parameter pirce\. Their parameters are: 01_local_validation: profile, run_dir, size;"
+    )
+    with pytest.raises(UsageError, match=expected):
+        pipeline.check_parameters(chosen, {"pirce": 3})
+
+
 def test_notebooks_that_cannot_run_are_refused(
     notebooks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,9 +39,10 @@ def repetition_of(folder: Path) -> dict[str, Any]:
             f"{folder} has no finished notebook, so there is nothing to reproduce. "
             f"Finish it first: bankllm run --resume {manifest.run_id}"
         )
-    words = shlex.split(manifest.command)
-    given = [value for option, value in itertools.pairwise(words) if option in ("-p", "--parameter")]
-    given += [word.partition("=")[2] for word in words if word.startswith("--parameter=")]
+    words = [word.split("=", 1) if word.startswith("--") else [word] for word in shlex.split(manifest.command)]
+    options = list(itertools.pairwise(itertools.chain(*words)))
+    given = [value for option, value in options if option in ("-p", "--parameter")]
+    given += [f"price_per_hour={value}" for option, value in options if option == "--price-per-hour"]
     return {"profile": manifest.profile, "only": done, "parameters": parse_assignments(given)}
 
 

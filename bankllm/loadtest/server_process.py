@@ -31,6 +31,8 @@ DEMO_SETTINGS = {
 """Variables that would make the server refuse the requests of a notebook, if they are exported for another server."""
 RULES_ONLY = {"BANKLLM_UNDERSTANDING": "rules", "BANKLLM_RESPONDER": "template"}
 """Variables for a server without a language model."""
+ENGINE = "bankllm.assistant.engine_process"
+"""Module of the language model's process."""
 STOP_TIMEOUT_S = 15
 """Seconds between SIGTERM and SIGKILL: more than the server needs to finish its requests (10 s) and to close."""
 
@@ -112,6 +114,22 @@ class ServerProcess:
         """Resident memory of the server and its workers, in bytes."""
         server = psutil.Process(self.pid)
         return sum(process.memory_info().rss for process in (server, *server.children(recursive=True)))
+
+    def usage(self) -> dict[str, float]:
+        """CPU time in s since their start, and memory in bytes, of the server's processes and of the language model's.
+
+        The memory is the proportional set size on Linux, which counts pages that processes share once, else the unique
+        set size.
+        """
+        used = {f"{part}_{what}": 0.0 for part in ("server", "engine") for what in ("cpu_s", "memory_bytes")}
+        server = psutil.Process(self.pid)
+        for process in (server, *server.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
+                part = "engine" if ENGINE in process.cmdline() else "server"
+                times, memory = process.cpu_times(), process.memory_full_info()
+                used[f"{part}_cpu_s"] += times.user + times.system
+                used[f"{part}_memory_bytes"] += getattr(memory, "pss", memory.uss)
+        return used
 
     def log_tail(self) -> str:
         """Return the last lines of the server's log. A temporary log is deleted at the end of the `with` block."""

@@ -54,6 +54,9 @@ def test_a_run_is_repeated_with_its_profile_notebooks_and_parameters(folder: Pat
     manifest = replace(read_manifest(folder), command=command)
     write_manifest(folder, manifest)
     assert repetition_of(folder)["parameters"] == {"only": "lora_r8", "seeds": 2, "users": 5}
+    for price in ("--price-per-hour 0.1", "--price-per-hour=0.1"):
+        write_manifest(folder, replace(manifest, command=f"bankllm run {price}"))
+        assert repetition_of(folder)["parameters"] == {"price_per_hour": 0.1}
     write_manifest(folder, replace(manifest, notebooks=[]))
     with pytest.raises(RunError, match="has no finished notebook"):
         repetition_of(folder)

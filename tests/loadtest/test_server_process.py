@@ -24,6 +24,10 @@ def test_a_server_is_ready_inside_the_block_and_stopped_after_it(tmp_path: Path)
     with server:
         assert httpx.get(f"{server.url}/health", timeout=60).json() == {"status": "healthy"}
         assert server.rss_bytes() > 10 * 2**20
+        used = server.usage()
+        assert 0.1 < used["server_cpu_s"] < 60
+        assert 10 * 2**20 < used["server_memory_bytes"] <= server.rss_bytes()
+        assert (used["engine_cpu_s"], used["engine_memory_bytes"]) == (0, 0)
         assert server.log_tail() == f"options: {tmp_path / 'memory.db'} blue"
         pid = server.pid
     assert server.returncode == -signal.SIGTERM  # uvicorn finishes its requests, then ends with the signal

@@ -1,4 +1,4 @@
-"""Statistics of work per second: throughput, goodput, and the knee of a rate sweep.
+"""Statistics of work per second: throughput, goodput, the knee of a rate sweep, and what the work costs.
 
 Columns of times are in seconds on the same clock, latencies in ms; an error is empty for a success.
 """
@@ -6,7 +6,7 @@ Columns of times are in seconds on the same clock, latencies in ms; an error is 
 import math
 
 from bankllm.evidence.statistics.samples import percentile
-from bankllm.evidence.statistics.statistic import PER_SECOND, Estimate, Rows, grouped, numbers, statistic
+from bankllm.evidence.statistics.statistic import PER_SECOND, T95, Estimate, Rows, grouped, numbers, statistic
 
 MIN_ACHIEVED_SHARE = 0.95
 """Share of the offered rate that the server must achieve, for `knee`."""
@@ -96,3 +96,35 @@ def share_knee(rows: Rows, offered: str, column: str, equals: str, least_share: 
             return Estimate(highest, len(rows), why_no_ci95=f"one sweep: {too_much}, none between")
         highest = rate
     return Estimate(highest, len(rows), invalid_because="no rate was too much: the knee lies higher")
+
+
+@statistic(unit="s/1000 {per}", better="lower")
+def consumption(rows: Rows, before: str, after: str, per: str) -> Estimate:
+    """CPU seconds per 1,000 pieces of work. Each row is a chunk: a clock `before` and `after` it, and its pieces.
+
+    The interval is that of a ratio of two sums over the chunks, by linearisation with Student's t (Cochran, Sampling
+    Techniques, 3rd ed., section 2.11).
+    """
+    return _per_piece(rows, before, after, per, 1000)
+
+
+@statistic(unit="USD/million {per}", better="lower")
+def price(rows: Rows, before: str, after: str, per: str, price_per_hour: float, cores: int) -> Estimate:
+    """Price of a million pieces of work on a machine of `cores` cores that costs `price_per_hour` and is always busy.
+
+    Computed and estimated as `consumption`.
+    """
+    return _per_piece(rows, before, after, per, 1e6 * price_per_hour / 3600 / cores)
+
+
+def _per_piece(rows: Rows, before: str, after: str, per: str, factor: float) -> Estimate:
+    n, pieces = len(rows), numbers(rows, per)
+    spent = [end - start for start, end in zip(numbers(rows, before), numbers(rows, after), strict=True)]
+    if not (total := math.fsum(pieces)):
+        return Estimate(None, n, invalid_because=f"no {per}")
+    each = math.fsum(spent) / total
+    if n < 3:
+        return Estimate(factor * each, n, why_no_ci95="fewer than 3 chunks")
+    squares = math.fsum((used - each * count) ** 2 for used, count in zip(spent, pieces, strict=True))
+    half = T95[min(n - 1, len(T95)) - 1] * math.sqrt(n / (n - 1) * squares) / total
+    return Estimate(factor * each, n, (max(0.0, factor * (each - half)), factor * (each + half)))

@@ -1,1 +1,1 @@
-"""Load drivers by name (`load.LOAD_DRIVERS`): closed loops are ab, Locust and sequential; the others are open."""
+"""Load drivers by name (`load.LOAD_DRIVERS`): closed loops are ab, Locust, closed-loop and sequential."""

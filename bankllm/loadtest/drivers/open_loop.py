@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -59,7 +60,7 @@ LOAD_DRIVERS.add("open-loop", LoadDriver(run_open_loop, "open", ("chat", "stream
 
 
 def send(load: Load) -> LoadResult:
-    """Send the requests of a load when they are due, or one after the other without a rate, from a thread."""
+    """Send the requests of a load when they are due, or without a rate by users who never pause, from a thread."""
     import resource
 
     import uvloop
@@ -112,8 +113,9 @@ class Generator:
         try:
             async with session, asyncio.TaskGroup() as group:
                 if self.load.rate is None:
-                    for number, call in zip(range(self.load.total), self.load.calls(), strict=False):
-                        await self._send(session, number, None, call)
+                    calls = enumerate(islice(self.load.calls(), self.load.total))
+                    for _ in range(self.load.users):
+                        group.create_task(self._send_in_turn(session, calls))
                     return
                 times = due_times(self.load.rate, self.load.arrivals, self.load.seed)
                 for number, due, call in zip(range(self.load.total), times, self.load.calls(), strict=False):
@@ -138,6 +140,10 @@ class Generator:
         self.interrupted = True
         if self._loop is not None and self._sending is not None:
             self._loop.call_soon_threadsafe(self._sending.cancel)
+
+    async def _send_in_turn(self, session: Any, calls: Iterator[tuple[int, Call]]) -> None:
+        for number, call in calls:
+            await self._send(session, number, None, call)
 
     async def _send(self, session: Any, number: int, due: float | None, call: Call) -> None:
         import aiohttp

@@ -107,6 +107,34 @@ def of_sweep(name: str, steps: Sequence[Step], raw: str) -> Iterator[Measure]:
     yield from percentiles(key, f"Latency at the knee ({label})", "latency_ms", BRIEF, **common)
 
 
+def of_cost(chunks: str, chats: str, *, price_per_hour: float, cores: int, **rest: Any) -> Iterator[Measure]:
+    """Yield what chats cost by path, of one user and of many, and how many chats ask the language model.
+
+    `chunks` and `chats` are the raw files with the rows of `unit_cost.measure_cost`. Without a price, `price_per_hour`
+    is 0, and there are no records of money.
+    """
+    for path, what in (("rules", "rules and templates"), ("model", "as installed, with the language model")):
+        for load, label in (("busy", "many users"), ("one", "one user")):
+            key, title = f"load.cost.{path}.{load}", f"{what}, {label}"
+            common: Measure = {"raw": chunks, "where": {"path": path, "load": load}, **rest}
+            clock = {"before": "all_before_s", "after": "all_after_s", "per": "chats", **common}
+            yield record(f"{key}.cpu", f"CPU time of 1,000 chats ({title})", "s/1000 chats", "consumption", **clock)
+            about = {"column": "memory_bytes", **common}
+            yield record(f"{key}.memory", f"Peak memory ({title})", "bytes", "maximum", **about)
+            if price_per_hour:
+                paid: Measure = {"price_per_hour": price_per_hour, "cores": cores, **clock}
+                title = f"Price of a million chats ({title}; {price_per_hour:g} USD an hour for {cores} cores)"
+                yield record(f"{key}.price", title, "USD/million chats", "price", **paid)
+    engine = {"before": "engine_before_s", "after": "engine_after_s", "per": "texts", "raw": chunks, **rest}
+    for load, label in (("busy", "several at once"), ("one", "one at a time")):
+        title = f"CPU time of 1,000 texts of the language model, {label}"
+        where = {"path": "model", "load": load}
+        yield record(f"load.cost.texts.{load}.cpu", title, "s/1000 texts", "consumption", where=where, **engine)
+    title = "Chats that ask the language model"
+    share: Measure = {"column": "consulted", "equals": "yes", "raw": chats, "where": {"path": "model"}, **rest}
+    yield record("load.cost.consulted", title, "share", "proportion", **share)
+
+
 def of_crosscheck(table: str, requests: str) -> Iterator[Measure]:
     """Yield the share of comparisons that agree (raw file `table`) and the spread of the drivers (`requests`)."""
     title = "Comparisons of the load tools, and with the server's histogram, that are within tolerance"

@@ -102,3 +102,15 @@ def test_a_knee_by_share_is_the_last_rate_before_too_few_rows_have_the_value() -
     )
     everywhere = s.share_knee(rows, **arguments, least_share=0.5)
     assert (everywhere.value, everywhere.invalid_because) == (32, "no rate was too much: the knee lies higher")
+
+
+def test_the_cost_of_work_is_that_of_its_chunks_together() -> None:
+    chunks = text_rows(before=[1.0, 2.0, 5.0], after=[2.0, 5.0, 7.0], chats=[100, 200, 300])
+    found = s.consumption(chunks, "before", "after", "chats")
+    assert (found.value, found.n) == (pytest.approx(10), 3)
+    # Residuals 0, 1 and -1 around 10 s per 1,000 chats: 4.303 × √(3/2 × 2) / 600 × 1,000.
+    assert found.ci95 == (0.0, pytest.approx(10 + 4.3027 * 3**0.5 / 0.6, rel=1e-4))
+    paid = s.price(chunks, "before", "after", "chats", price_per_hour=0.72, cores=2)
+    assert paid.value == pytest.approx(0.01 * 1e6 / 3600 * 0.36)
+    assert s.consumption(chunks[:2], "before", "after", "chats").why_no_ci95 == "fewer than 3 chunks"
+    assert s.consumption(text_rows(a=[1], b=[2], n=[0]), "a", "b", "n").invalid_because == "no n"

@@ -1,4 +1,4 @@
-"""Sequential requests to a real server: one row per request, with the stages that the server reports."""
+"""Users without pauses and a real server: one row per request, with the stages that the server reports."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -30,3 +30,16 @@ def test_each_request_is_sent_after_the_reply_to_the_one_before(server: ServerPr
 def test_several_users_are_an_error(server: ServerProcess, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"Expected 1 to 1 users .*; found 2"):
         run_load(server.url, "sequential", users=2, output=tmp_path, **ARGUMENTS)
+
+
+def test_each_of_several_users_waits_for_the_reply(server: ServerProcess, tmp_path: Path) -> None:
+    load = {"messages": ["hang"], "customers": ["CUST001"], "users": 4}
+    result = run_load(server.url, "closed-loop", requests=8, output=tmp_path, **load)
+    assert [row["status"] for row in result.rows] == 8 * [200]
+    for row in result.rows:
+        in_progress = [
+            other for other in result.rows if float(other["sent_s"]) <= float(row["sent_s"]) < float(other["done_s"])
+        ]
+        assert len(in_progress) <= 4
+    assert result.seconds < 8 * 3 / 2
+    assert {row["encode_ms"] for row in result.rows} == {1.5}
