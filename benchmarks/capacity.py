@@ -1,0 +1,204 @@
+"""The knees of one worker, predicted from the cost of chats in a run, beside the measured ones; and a plan of servers.
+
+python benchmarks/capacity.py outputs/RUN [--customers 1000] [--price-per-hour 0.10] [--json]
+
+The run needs notebook 02 (`bankllm run --profile quick --only 02`), whose section on costs measures chats of one user
+and of many. The sweep and the curve of the run are not used for the prediction. docs/guides/capacity.md explains the
+plan.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any, cast
+
+from bankllm.assistant.engine_turns import AT_ONCE
+from bankllm.errors import BankLLMError, UsageError
+from bankllm.evidence.raw_files import inside, read_table
+from bankllm.evidence.statistics.rates import consumption, goodput, knee, share_knee
+from bankllm.evidence.statistics.samples import maximum, percentile, proportion
+from bankllm.evidence.statistics.statistic import Rows, grouped
+from bankllm.loadtest.experiments.rate_sweep import NOT_DEGRADED, SERVED, knee_of, sweep
+from bankllm.loadtest.load import MAX_RATE
+from bankllm.loadtest.simulation import SimulatedService, Station, offer
+
+SEEDS = range(3)
+STEP_S, MAX_STEPS = 4, 12
+"""Of the simulated sweep, which takes no time, and so can be finer than a measured one."""
+UTILISATION = 0.7
+"""Share of the capacity that is used at the planned rate: the knee leaves nothing for bursts and failed machines."""
+REPLICA_CORES = 2
+"""Cores of a machine, for the numbers of machines."""
+MODEL_REQUESTS = 600
+
+
+def rows_of(run: Path, name: str) -> Rows:
+    path = f"raw/02_{name}.csv.gz"
+    if not (run / path).is_file():
+        raise UsageError(f"{run}: {path} is missing. Run notebook 02: bankllm run --profile quick --only 02")
+    return read_table(inside(run, path), path)
+
+
+def select(rows: Rows, **wanted: str) -> Rows:
+    found = [each for each in rows if wanted.items() <= each.items() and not each.get("error")]
+    if not found:
+        raise UsageError(f"Expected rows with {wanted}; found none among {len(rows)}. Run notebook 02 again.")
+    return found
+
+
+def total(rows: Rows, column: str) -> float:
+    return math.fsum(float(each[column]) for each in rows)
+
+
+def service_of(chunks: Rows, chats: Rows) -> SimulatedService:
+    """Return the service that the rows of `unit_cost.measure_cost` describe.
+
+    Many users keep all cores busy, so cores / (chats per second) is the time of a chat among many. The time of a text
+    among several is that in the rows, and the texts in progress follow from Little's law.
+    """
+    fast = [float(each["service_ms"]) / 1000 for each in select(chats, path="rules", load="one")]
+    busy = select(chunks, path="rules", load="busy")
+    cores, each_s = int(busy[0]["cores"]), total(busy, "seconds") / total(busy, "chats")
+    chat = Station(cores, fast, cores * each_s / fmean(fast), float(busy[0]["users"]))
+    asked = select(chats, path="model", load="one")
+    alone, together = (
+        [
+            float(each["classify_ms"]) / 1000
+            for each in rows
+            if each["consulted"] == "yes" and each["fallback"] != "busy"
+        ]
+        for rows in (asked, select(chats, path="model", load="busy"))
+    )
+    if not alone or not together:
+        return SimulatedService(chat)
+    in_progress = sum(together) / total(select(chunks, path="model", load="busy"), "seconds")
+    model = Station(AT_ONCE, alone, fmean(together) / fmean(alone), max(1.0, in_progress))
+    return SimulatedService(chat, model, sum(each["consulted"] == "yes" for each in asked) / len(asked))
+
+
+def simulated_knee(service: SimulatedService) -> float:
+    """Return the median knee of simulated sweeps of chats that rules answer, in requests per second."""
+    rules = SimulatedService(service.chat)
+    found = []
+    for seed in SEEDS:
+        offered = partial(offer, rules, seed=seed)
+        steps = sweep(offered, first_rate=60, step_s=STEP_S, max_steps=MAX_STEPS, max_s=math.inf)
+        found.append(knee_of(steps) or 0.0)
+    return median(found)
+
+
+def simulated_steps(service: SimulatedService, measured: Rows) -> dict[float, Rows]:
+    """Return offered rate → simulated rows, at the rates and with the numbers of requests of measured rows."""
+    steps = {}
+    for given, step in sorted(grouped(measured, "offered_per_s").items(), key=lambda item: float(item[0])):
+        results = (offer(service, rate=float(given), requests=len(step), seed=seed) for seed in SEEDS)
+        steps[float(given)] = cast(Rows, [row for result in results for row in result.measured])
+    return steps
+
+
+def side_by_side(service: SimulatedService, measured: Rows) -> Iterator[dict[str, Any]]:
+    by_rate = {float(given): step for given, step in grouped(measured, "offered_per_s").items()}
+    for rate, predicted in simulated_steps(service, measured).items():
+        line: dict[str, Any] = {"offered/s": rate}
+        for name, rows in (("measured", by_rate[rate]), ("predicted", predicted)):
+            line[f"p95 ms, {name}"] = percentile(rows, "latency_ms", 0.95).value
+            share = len(SEEDS) if name == "predicted" else 1  # the seeds overlap in time
+            line[f"goodput/s, {name}"] = (goodput(rows, **SERVED).value or 0) / share
+            line[f"by the model, {name}"] = proportion(rows, "served_by", "model").value
+            line[f"had time, {name}"] = share_of_time(rows)
+        yield line
+
+
+def model_knee(service: SimulatedService) -> float:
+    """Return the highest rate at which the model has time for 90 % of the chats, of rates 5 % apart; 0 if none is."""
+    highest, rate = 0.0, 0.05
+    while rate < MAX_RATE:
+        rows = cast(Rows, offer(service, rate=rate, requests=MODEL_REQUESTS).measured)
+        if (share_of_time(rows) or 0) < NOT_DEGRADED["least_share"]:
+            return highest
+        highest, rate = rate, 1.05 * rate
+    return highest
+
+
+def share_of_time(rows: Rows) -> float | None:
+    """Return the share of the chats for which the model had time, or that needed none."""
+    return proportion(rows, NOT_DEGRADED["column"], NOT_DEGRADED["equals"]).value
+
+
+def plan(chunks: Rows, service: SimulatedService, per_s: float, price_per_hour: float | None) -> dict[str, Any]:
+    """Return cores, replicas, memory and money for `per_s` chats per second, by the formulas of the capacity guide."""
+    chat_s, text_s = (
+        (consumption(select(chunks, path=path, load="busy"), f"{part}_before_s", f"{part}_after_s", per).value or 0)
+        / 1000
+        for path, part, per in (("rules", "all", "chats"), ("model", "engine", "texts"))
+    )
+    texts_per_s = per_s * service.consulted
+    memory = {
+        part: maximum(select(chunks, path="model"), f"{part}_memory_bytes").value or 0 for part in ("server", "engine")
+    }
+    cores = {"workers": per_s * chat_s / UTILISATION, "engines": texts_per_s * text_s / UTILISATION}
+    replicas = {part: math.ceil(each / REPLICA_CORES) for part, each in cores.items()}
+    gib = replicas["workers"] * memory["server"] / 2**30 + replicas["engines"] * memory["engine"] / 2**30
+    planned = {"chats/s": per_s, "CPU s per chat": chat_s, "texts/s": texts_per_s, "CPU s per text": text_s}
+    planned |= {f"cores of {part}": each for part, each in cores.items()}
+    planned |= {f"{part} ({REPLICA_CORES} cores each)": each for part, each in replicas.items()} | {"memory GiB": gib}
+    if price_per_hour is not None:
+        planned["USD/h"] = price_per_hour * sum(replicas.values())
+    return planned
+
+
+def report(run: Path, per_s: float, price_per_hour: float | None) -> dict[str, Any]:
+    chunks, measured = rows_of(run, "cost"), rows_of(run, "sweep_chat_w1")
+    service, curve = service_of(chunks, rows_of(run, "cost_chats")), rows_of(run, "curve")
+    judged = [each for each in measured if each["judged"] == "yes"]
+    knees = {"rules": (knee(judged, "offered_per_s", **SERVED), simulated_knee(service))}
+    if service.model:
+        knees["model"] = (share_knee(curve, "offered_per_s", **NOT_DEGRADED), model_knee(service))
+    return {
+        "service": {"cores": service.chat.servers, "chat s": fmean(service.chat.times_s)}
+        | {"chat factor": service.chat.busy_factor, "consulted": service.consulted}
+        | ({"text s": fmean(service.model.times_s), "text factor": service.model.busy_factor} if service.model else {}),
+        "knees": {
+            path: {"measured/s": found.value, "why": found.why_no_ci95 or found.invalid_because}
+            | {"predicted/s": predicted, "apart": predicted / found.value - 1 if found.value else None}
+            for path, (found, predicted) in knees.items()
+        },
+        "sweep": list(side_by_side(SimulatedService(service.chat), judged)),
+        "curve": list(side_by_side(service, curve)) if service.model else [],
+        "plan": plan(chunks, service, per_s, price_per_hour),
+    }
+
+
+def show(name: str, found: Any) -> Iterator[str]:
+    yield f"\n{name}"
+    for line in found if isinstance(found, list) else [found]:
+        yield "  " + ", ".join(
+            f"{key} {f'{value:.4g}' if isinstance(value, float) else value}" for key, value in line.items()
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a run with notebook 02")
+    parser.add_argument("--customers", type=float, default=1000, help="chats per second of the plan")
+    parser.add_argument("--price-per-hour", type=float, help=f"price of a machine with {REPLICA_CORES} cores, in USD")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    try:
+        found = report(options.run, options.customers, options.price_per_hour)
+    except BankLLMError as error:
+        sys.exit(f"Error: {error}")
+    print(
+        json.dumps(found, indent=1)
+        if options.json
+        else "\n".join(line for each in found for line in show(each, found[each]))
+    )
+
+
+if __name__ == "__main__":
+    main()

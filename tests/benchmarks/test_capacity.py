@@ -1,0 +1,86 @@
+"""`benchmarks/capacity.py` on a run whose rows come from a service with known capacities."""
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bankllm.errors import UsageError
+from bankllm.evidence.records import write_rows
+from bankllm.loadtest.experiments import rate_sweep
+from bankllm.loadtest.simulation import SimulatedService, Station, offer
+from benchmarks import capacity
+
+TRUTH = SimulatedService(Station(2, [0.01], 2 / 300 / 0.01, 32), Station(4, [0.4], 2.0, 4), consulted=0.7)
+"""300 chats per second; a text takes 0.4 s alone, and 0.8 s among four."""
+
+
+def chats(path: str, load: str, service_ms: float, classify_ms: float, consulted: int) -> list[dict[str, Any]]:
+    about = {"path": path, "load": load, "service_ms": service_ms, "fallback": "", "error": ""}
+    return [
+        about
+        | {"consulted": "yes" if number < consulted else "no", "classify_ms": classify_ms if number < consulted else 1}
+        for number in range(10)
+    ]
+
+
+def chunk(path: str, load: str, users: int, seconds: float, number: int, texts: int, cpu_s: float) -> dict[str, Any]:
+    about = {"path": path, "load": load, "users": users, "chunk": number, "chats": 30, "texts": texts, "cores": 2}
+    about |= {"seconds": seconds, "all_before_s": 1, "all_after_s": 1 + cpu_s, "engine_before_s": 0}
+    return about | {"engine_after_s": cpu_s, "server_memory_bytes": 2**29, "engine_memory_bytes": 2**30}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    costs = [chunk("rules", "one", 1, 0.3, n, 0, 0.2) for n in range(3)]
+    costs += [chunk("rules", "busy", 32, 0.1, n, 0, 0.18) for n in range(3)]
+    costs += [chunk("model", "one", 1, 8.4, n, 21, 12.6) for n in range(3)]
+    costs += [chunk("model", "busy", 4, 2 / 3, n, 21, 6.3) for n in range(3)]
+    asked = [*chats("rules", "one", 10, 1, 0), *chats("rules", "busy", 100, 1, 0)]
+    asked += [*chats("model", "one", 410, 400, 7), *chats("model", "busy", 810, 800, 7)]
+    swept = partial(offer, SimulatedService(TRUTH.chat), seed=11)
+    steps = rate_sweep.sweep(swept, first_rate=60, step_s=4, max_steps=10, max_s=1e9)
+    curve = rate_sweep.curve(partial(offer, TRUTH, seed=12), [1, 2, 4, 16], step_s=60)
+    tables = {"cost": costs, "cost_chats": asked, "sweep_chat_w1": rate_sweep.rows_of(steps, "chat_w1")}
+    for name, rows in {**tables, "curve": rate_sweep.rows_of(curve, "model")}.items():
+        write_rows(raw / f"02_{name}.csv.gz", rows)
+    return tmp_path
+
+
+def test_the_prediction_from_costs_is_within_a_quarter_of_the_measured_knees(run: Path) -> None:
+    found = capacity.report(run, per_s=1000, price_per_hour=0.1)
+    assert found["service"]["chat factor"] == pytest.approx(TRUTH.chat.busy_factor)
+    assert found["service"]["text factor"] == pytest.approx(2)
+    assert found["service"]["consulted"] == 0.7
+    assert abs(found["knees"]["rules"]["apart"]) < 0.25
+    assert found["knees"]["rules"]["predicted/s"] == pytest.approx(300, rel=0.15)
+    knee = found["knees"]["model"]
+    assert knee["measured/s"] <= knee["predicted/s"] * 1.25
+    for line in found["curve"]:
+        assert line["by the model, predicted"] == pytest.approx(line["by the model, measured"], abs=0.15)
+    assert found["curve"][0]["by the model, predicted"] > 0.6 > found["curve"][-1]["by the model, predicted"]
+    lines = "\n".join(line for name in found for line in capacity.show(name, found[name]))
+    assert "apart" in lines
+
+
+def test_the_plan_follows_the_formulas_of_the_guide(run: Path) -> None:
+    chunks = capacity.rows_of(run, "cost")
+    plan = capacity.plan(chunks, TRUTH, per_s=1000, price_per_hour=0.1)
+    assert plan["CPU s per chat"] == pytest.approx(0.18 / 30)
+    assert plan["cores of workers"] == pytest.approx(1000 * 0.006 / 0.7)
+    assert plan["texts/s"] == pytest.approx(700)
+    assert plan["cores of engines"] == pytest.approx(700 * 0.3 / 0.7)
+    machines = math.ceil(6 / 0.7 / 2) + math.ceil(700 * 0.3 / 0.7 / 2)
+    assert plan["USD/h"] == pytest.approx(0.1 * machines)
+    assert plan["memory GiB"] == pytest.approx(5 * 0.5 + 150)
+    assert "USD/h" not in capacity.plan(chunks, TRUTH, per_s=10, price_per_hour=None)
+
+
+def test_a_run_without_costs_is_refused(run: Path) -> None:
+    (run / "raw/02_cost.csv.gz").unlink()
+    with pytest.raises(UsageError, match=r"02_cost\.csv\.gz is missing\. Run notebook 02"):
+        capacity.report(run, per_s=1000, price_per_hour=None)
