@@ -25,7 +25,7 @@ def format_interval(record: Record) -> str:
     if record.ci95 is None:
         return f"none: {record.why_no_ci95}" if record.why_no_ci95 else "–"
     low, high = (_quantity(end, record.unit) for end in record.ci95)
-    unit = low.rpartition(" ")[2]
+    unit = low.partition(" ")[2]
     return f"{low.removesuffix(' ' + unit)} – {high}" if high.endswith(unit) else f"{low} – {high}"
 
 

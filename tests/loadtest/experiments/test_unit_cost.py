@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bankllm.evidence.format import format_interval
 from bankllm.evidence.run import Run
 from bankllm.evidence.verification.verify import verify_records
 from bankllm.loadtest.experiments import load_records
@@ -81,6 +82,7 @@ def test_the_records_of_costs_verify(
     per_chat_s = SERVER_S + ENGINE_S / 4
     assert found["load.cost.model.busy.cpu"].value == pytest.approx(1000 * per_chat_s)
     assert found["load.cost.model.busy.cpu"].ci95 == pytest.approx((1000 * per_chat_s, 1000 * per_chat_s))
+    assert format_interval(found["load.cost.model.busy.cpu"]) == "129.0 – 129.0 s/1000 chats"
     assert found["load.cost.texts.one.cpu"].value == pytest.approx(1000 * ENGINE_S)
     assert found["load.cost.model.busy.memory"].value == 1100 + 2 * CHUNKS * 8
     assert found["load.cost.consulted"].value == 0.5
