@@ -1,4 +1,4 @@
-"""Open, check and migrate a store's SQLite file, and run transactions on it.
+"""Open and check a store's SQLite file, and run transactions on it.
 
 Every commit is synced (`synchronous = FULL`), and deleted bytes are overwritten (`secure_delete`). The journal mode is
 WAL, or a rollback journal (`TRUNCATE`) if this SQLite version has a WAL bug (see `wal_is_safe`).
@@ -16,8 +16,7 @@ from bankllm.util.sqlite import advice, run_script, transaction
 
 APPLICATION_ID = 0x42564543
 """Value of `PRAGMA application_id` in the file header; identifies files written by bankllm."""
-FIRST_SCHEMA, SCHEMA_VERSION = 4, 5
-"""Schemas that can be read: 5 has `expires_at`; a file of schema 4 is migrated."""
+SCHEMA_VERSION = 5
 BUSY_TIMEOUT_S = 30.0
 """Maximum time in seconds that one call waits for other threads and processes that use the file."""
 FLOAT32 = np.dtype("<f4")
@@ -33,9 +32,9 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
 
 
 def open_file(path: Path | None, dim: int, embedder_id: str, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
-    """Open or create a store's file and migrate an older schema; `None` opens a private in-memory database.
+    """Open or create a store's file; `None` opens a private in-memory database.
 
-    Raises `StoreError` for a file that is damaged, was written by another program, has a newer schema, is read-only, or
+    Raises `StoreError` for a file that is damaged, was written by another program, has another schema, is read-only, or
     holds vectors of another embedder. Such a file is not changed.
     """
     return _open(path, wait_s, (dim, embedder_id))
@@ -43,7 +42,7 @@ def open_file(path: Path | None, dim: int, embedder_id: str, wait_s: float = BUS
 
 @contextmanager
 def existing(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open an existing store's file of any embedder and migrate an older schema; errors are those of `open_file`."""
+    """Open an existing store's file of any embedder; errors are those of `open_file`."""
     if not path.is_file() or not path.stat().st_size:
         raise StoreError(
             f"There is no file {path}, or it is empty. Expected a vector store that bankllm wrote; check the path "
@@ -64,15 +63,12 @@ def _open(path: Path | None, wait_s: float, wanted: tuple[int, str] | None = Non
             _set_journal(db, path)
             with transaction(db):
                 _check_size(db, path)
-                schema = _schema(db, path)  # another process may have created or migrated the file meanwhile
-                if not schema and wanted:
+                if not _schema(db, path) and wanted:  # another process may have created the file meanwhile
                     _create(db)
                     db.executemany("INSERT INTO meta VALUES (?, ?)", zip(("dim", "embedder"), wanted, strict=True))
                 if wanted:
                     db.execute("DELETE FROM meta WHERE false")  # fails if the file is read-only; BEGIN does not
                     check_vectors(db, path, *wanted)
-            if 0 < schema < SCHEMA_VERSION:
-                _migrate(db)
         except BaseException:
             db.close()
             raise
@@ -123,10 +119,10 @@ def _schema(db: sqlite3.Connection, path: Path | None) -> int:
     if application != APPLICATION_ID:
         raise StoreError(f"{path} is another program's SQLite file. {advice('SQLITE_NOTADB')}")
     schema = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if not FIRST_SCHEMA <= schema <= SCHEMA_VERSION:
+    if schema != SCHEMA_VERSION:
         raise StoreError(
-            f"{path} has schema {schema}, but this bankllm reads the schemas {FIRST_SCHEMA} to {SCHEMA_VERSION}. Use "
-            "the bankllm that wrote it, or another path."
+            f"{path} has schema {schema}, but this bankllm reads schema {SCHEMA_VERSION}. Use the bankllm that wrote "
+            "it, or another path."
         )
     return schema
 
@@ -153,20 +149,3 @@ def _create(db: sqlite3.Connection) -> None:
     run_script(db, "store.sql")
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _migrate(db: sqlite3.Connection) -> None:
-    """Bring a file of an older schema to `SCHEMA_VERSION` in one transaction; the next open repeats a killed one.
-
-    Until the commit, the file and its journal contain the complete old state, which SQLite restores after a crash.
-    """
-    with transaction(db):
-        schema = db.execute("PRAGMA user_version").fetchone()[0]
-        if schema == SCHEMA_VERSION:
-            return  # another process was faster
-        code = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
-        for kind, name in db.execute(code).fetchall():
-            db.execute(f"DROP {kind} IF EXISTS {name}")
-        db.execute("DROP TABLE IF EXISTS reindexed")
-        db.execute("ALTER TABLE rows ADD COLUMN expires_at REAL")
-        _create(db)

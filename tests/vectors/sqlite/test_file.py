@@ -1,7 +1,6 @@
-"""Opening a store's file: rejected files stay unchanged, older schemas are migrated, settings are durable."""
+"""Opening a store's file: rejected files stay unchanged, settings are durable."""
 
 import os
-import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,9 +9,7 @@ import pytest
 
 from bankllm.errors import StoreError
 from bankllm.vectors.sqlite.file import open_file, wal_is_safe
-from bankllm.vectors.sqlite.store import SQLiteStore
-from tests.support.killed import run_until
-from tests.support.store_model import DIM, EMBEDDER, MODEL, expected_texts, sql, texts
+from tests.support.store_model import DIM, EMBEDDER, sql
 
 
 def assert_refused(path: Path, message: str, dim: int = DIM, embedder_id: str = EMBEDDER) -> None:
@@ -29,36 +26,9 @@ def test_files_of_other_programs_and_of_other_schemas(filled: Path, tmp_path: Pa
     sql(other, "CREATE TABLE theirs (x)")
     assert_refused(other, "another program's SQLite file")
     sql(filled, "PRAGMA user_version = 6")
-    assert_refused(filled, "has schema 6, but this bankllm reads the schemas 4 to 5. Use the bankllm that wrote it")
-    sql(filled, "PRAGMA user_version = 3")
-    assert_refused(filled, "has schema 3, but this bankllm reads the schemas 4 to 5")
-
-
-def to_schema_4(path: Path) -> None:
-    """Turn a new file into one of schema 4, whose rows do not expire."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("DROP INDEX rows_by_expiry")
-        db.execute("ALTER TABLE rows DROP COLUMN expires_at")
-        db.execute("PRAGMA user_version = 4")
-
-
-def schema_of(path: Path) -> list[tuple[str, str, str]]:
-    found = sql(path, "SELECT type, name, sql FROM sqlite_master ORDER BY type, name")
-    return [(kind, name, " ".join((code or "").split())) for kind, name, code in found]
-
-
-@pytest.mark.parametrize("moment", ["", "ALTER TABLE", "CREATE INDEX", "PRAGMA user_version ="])
-def test_a_file_of_schema_4_is_migrated_even_if_the_process_was_killed(filled: Path, moment: str) -> None:
-    wanted_schema = schema_of(filled)
-    to_schema_4(filled)
-    if moment:
-        code = "from bankllm.vectors.sqlite import file\nwith file.existing(path): pass"
-        assert run_until(filled, code, moment, 1).returncode == -signal.SIGKILL
-    with closing(SQLiteStore(filled, DIM, EMBEDDER)) as store:
-        assert texts(store, "CUST001") == expected_texts(MODEL)
-        assert {found.expires_at for found in store.export("CUST001")} == {None}
-    assert sql(filled, "PRAGMA user_version") == [(5,)]
-    assert schema_of(filled) == wanted_schema
+    assert_refused(filled, "has schema 6, but this bankllm reads schema 5. Use the bankllm that wrote it")
+    sql(filled, "PRAGMA user_version = 4")
+    assert_refused(filled, "has schema 4, but this bankllm reads schema 5")
 
 
 def test_another_embedders_vectors(filled: Path) -> None:
