@@ -32,7 +32,7 @@ from bankllm.evidence.verification.run_checks import hash_files
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.lab import tables
 from bankllm.model.base_models import MINILM_SHA256
-from bankllm.profiles import PROFILES
+from bankllm.profiles import PROFILES, ProfileName
 from bankllm.util.file_hash import sha256_file
 
 NOTEBOOK = "01_local_validation"
@@ -88,14 +88,16 @@ def add_excluded_loads(run: Run) -> None:
     run.measure("load.soak.memory", "maximum", "soak", title="Most memory in the soak", **soak)
 
 
-def recorded_run(folder: Path, *, environment: dict[str, Any] = ENVIRONMENT, **how: Any) -> Path:
-    """Writes the rows, records and manifest of a run of the quick profile; `how` are arguments of `fill`."""
+def recorded_run(
+    folder: Path, *, environment: dict[str, Any] = ENVIRONMENT, profile: ProfileName = "quick", **how: Any
+) -> Path:
+    """Writes the rows, records and manifest of a run; `how` are arguments of `fill`."""
     folder.mkdir(parents=True, exist_ok=True)
-    fill(Run(folder, NOTEBOOK, PROFILES["quick"]), **how)
+    fill(Run(folder, NOTEBOOK, PROFILES[profile]), **how)
     manifest = Manifest(
         run_id=folder.name,
-        profile="quick",
-        command="bankllm run --profile quick -p only=lora_r8",
+        profile=profile,
+        command=f"bankllm run --profile {profile} -p only=lora_r8",
         started=datetime(2026, 11, 23, 10, 15, tzinfo=UTC),
         git_commit="d" * 40,
         git_dirty=False,

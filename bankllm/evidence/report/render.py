@@ -6,6 +6,7 @@ depend only on the records, the manifest and the plots of the run, so `bankllm r
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,8 @@ from bankllm.evidence.format import describe_how, format_interval, format_part, 
 from bankllm.evidence.manifest import MANIFEST, data_of, models_of, read_manifest
 from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.report import summary
-from bankllm.evidence.report.resume import Wordings, latex
+from bankllm.evidence.report.resume import FACTS, ONE_LINE, Wordings, latex
+from bankllm.evidence.report.roadmap import judge_targets
 from bankllm.util.atomic_files import write_text
 
 TEMPLATES = ("RESULTS.md", "RESULTS.html", "RESUME.md", "CITATION.cff")
@@ -97,7 +99,6 @@ def _environment() -> Environment:
         "sentence": lambda text: text[:1].upper() + text[1:],
         "cell": lambda text: text.replace("<!--", "&lt;!--").replace("|", r"\|"),  # of a Markdown table
         "latex": latex,
-        "matching": summary.matching,
         "md": lambda record, part="": claim_syntax.markdown(record.id, format_part(record, part), part),
         "html": lambda record, part="": Markup(claim_syntax.hypertext(record.id, format_part(record, part), part)),
     }
@@ -105,24 +106,22 @@ def _environment() -> Environment:
 
 
 def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
-    topics = summary.by_topic(records)
-    training = summary.training_table(records)
-    wordings = Wordings(records)
-    columns = {column for row in training.values() for column in row}
+    judged = judge_targets(records)
     on_banking77 = any(r.id.startswith("training.") and r.conditions.get("dataset") == "banking77" for r in records)
     return {
         "run": about(folder, records),
         "version": __version__,
         "repository": REPOSITORY,
-        "sections": topics,
-        "plots": summary.plots_by_topic(folder, topics),
-        "headlines": summary.headlines(records),
+        "sections": summary.sections(folder, records),
+        "headlines": [(each, summary.HEADLINES.get(each.id, each.title)) for each in summary.headlines(records)],
         "records": records,
-        "training": training,
-        "training_columns": {column: title for column, title in summary.TRAINING_COLUMNS.items() if column in columns},
+        "judged": judged,
+        "statuses": Counter(each.status for each in judged),
+        "folded_from": summary.FOLDED_FROM,
         "on_banking77": on_banking77,
         "missing": [record for record in records if record.status != "measured"],
         "line": {record.id: number for number, record in enumerate(records, start=1)},
-        "wordings": wordings,
-        "say": wordings.say,
+        "facts": FACTS,
+        "one_line": ONE_LINE,
+        "wordings": Wordings(records),
     }
