@@ -22,12 +22,13 @@ from bankllm import __version__, extras
 from bankllm.assistant.actions.commands import audit
 from bankllm.assistant.commands import chat
 from bankllm.errors import BankLLMError, RunError, UsageError
-from bankllm.evidence.commands import claims, latest_run, publish, report, require_verified
+from bankllm.evidence.commands import KeyOption, attest, claims, publish, report, require_verified, verify
 from bankllm.loadtest.commands import loadtest
 from bankllm.profiles import get_profile
 from bankllm.settings import get_settings, parse_assignments, project_root
 from bankllm.training.commands import train
 from bankllm.training.language_model.commands import evaluate, export
+from bankllm.util.atomic_files import write_text
 from bankllm.util.processes import reach_loopback_directly
 from bankllm.util.progress import StatusLine
 from bankllm.util.terminal import prepare_output
@@ -135,21 +136,8 @@ def run(
     typer.echo(f"Chat with the assistant: {_command('serve')}, then open http://127.0.0.1:8000")
 
 
-@app.command()
-def verify(
-    run_dir: Annotated[Path | None, typer.Argument(help="Run folder.", show_default="the newest complete run")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Recompute every number of a run from its raw rows. The exit code is 1 if verification fails."""
-    from bankllm.evidence.verification.run_checks import as_text
-    from bankllm.evidence.verification.verify import verify as check
-
-    verdict = check(run_dir or latest_run())
-    typer.echo(as_text(verdict, as_json=as_json))
-    if not verdict.holds:
-        raise typer.Exit(1)
-
-
+app.command()(verify)
+app.command()(attest)
 app.command()(report)
 app.command()(publish)
 app.command()(claims)
@@ -159,13 +147,20 @@ app.command()(claims)
 def reproduce(
     run_dir: Annotated[Path, typer.Argument(help="Run folder to repeat.")],
     output: OutputOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Repeat a run on this machine with the same notebooks and profile, and compare the records of both runs.
 
-    Each record is within the tolerance, outside it, or not comparable.
+    Each record is within the tolerance, outside it, or not comparable. The results are a statement, which --key signs
+    and puts beside the run.
     """
-    from bankllm.evidence.reproduce import judge_repetition, repetition_of
+    from bankllm.evidence.reproduce import judge_repetition, repetition_of, reproduction_of
+    from bankllm.evidence.statements import statement_about
 
+    if key:
+        from bankllm.evidence.attestation.signing import read_private_key
+
+        read_private_key(key)  # a wrong key fails here, before the notebooks start
     how = repetition_of(require_verified(run_dir))
     repeated = _run_notebooks(_command("run", only=how["only"], output=output), output=_output_folder(output), **how)
     comparisons = judge_repetition(run_dir, repeated)
@@ -174,6 +169,12 @@ def reproduce(
     count = Counter(record.outcome for record in comparisons)
     summary = ", ".join(f"{count[outcome]} {outcome}" for outcome in ("within", "outside", "not comparable"))
     typer.echo(f"{summary}. Run folder: {repeated}")
+    statement = repeated.with_name(f"{repeated.name}.reproduction.json")
+    write_text(statement, statement_about(run_dir, reproduction_of(run_dir, repeated, comparisons)))
+    if key:
+        attest(run_dir, key, statement=statement)
+    else:
+        typer.echo(f"Sign it: {_command('attest', statement=statement, key='FILE')} {run_dir}")
     if count["outside"] or not count["within"]:
         raise typer.Exit(1)
 

@@ -28,6 +28,7 @@ OTHER_NAMES = {
 }
 """Module → package, where the names differ in more than `_` and `-`."""
 COMMANDS = {
+    "attest": "attest",
     "audit": "serve",
     "benchmark": "notebooks",
     "export": "serve",
@@ -40,6 +41,7 @@ COMMANDS = {
     "search": "vectors",
     "serve": "serve",
     "train": "train",
+    "verify": "attest",
 }
 """Command → the extra with everything that it needs."""
 

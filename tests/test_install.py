@@ -21,7 +21,15 @@ pytestmark = [pytest.mark.install, pytest.mark.timeout(3600)]
 
 DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((project_root() / "docs").rglob("*.md")))
 COMMANDS = dict.fromkeys(re.findall(r"^bankllm (.*?)(?: +#.*)?$", DOCS, re.MULTILINE))
-OTHERS = ("serve", "benchmark", "run", "reproduce", "memory reindex", "claims")
+OTHERS = (
+    "serve",
+    "benchmark",
+    "run",
+    "reproduce",
+    "memory reindex",
+    "claims",
+    "attest outputs/20260101T120000Z-quick --statement",
+)
 """Commands that serve until Ctrl-C, train for hours, or refer to files of the reader."""
 
 
@@ -69,7 +77,7 @@ def test_the_plain_wheel_verifies_a_run_and_names_what_it_lacks(tmp_path: Path, 
     assert "HOLDS: " in command(tmp_path, "bankllm verify outputs/reference")
     shutil.copy(project_root() / "README.md", tmp_path)
     command(tmp_path, "bankllm claims README.md")
-    assert "pip install 'bankllm[cluster,load,notebooks,offline,serve,share,train,vectors]'" in command(
+    assert "pip install 'bankllm[attest,cluster,keyless,load,notebooks,offline,serve,share,train,vectors]'" in command(
         tmp_path, "bankllm doctor"
     )
     for line, extra in (("serve", "serve"), ("run", "notebooks"), ("index teller77 --user A", "vectors")):

@@ -1,5 +1,6 @@
-"""CLI commands on a finished run: `bankllm report`, `bankllm publish` and `bankllm claims`."""
+"""CLI commands on a finished run: `bankllm verify`, `attest`, `report`, `publish` and `claims`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,82 @@ from bankllm.errors import RunError, UsageError
 from bankllm.settings import get_settings, project_root
 
 RunArgument = Annotated[Path | None, typer.Argument(help="Run folder.", show_default="the newest complete run")]
+
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(help="Private key that signs, e.g. alice.key. The name of the file is that of the signer."),
+]
+
+
+def verify(
+    run_dir: RunArgument = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    attestations: Annotated[
+        bool, typer.Option("--attestations", help="Also check who signed the run and who reproduced it.")
+    ] = False,
+    keys: Annotated[
+        list[Path] | None, typer.Option(help="Public key that you trust, e.g. alice.pub. Repeat for several.")
+    ] = None,
+    identity: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IDENTITY,ISSUER", help="Identity that you trust: a@example.org,https://accounts.google.com."
+        ),
+    ] = None,
+) -> None:
+    """Recompute every number of a run from its raw rows. The exit code is 1 if verification fails."""
+    from bankllm.evidence.verification.run_checks import as_text
+    from bankllm.evidence.verification.verify import verify as check
+
+    if attestations != bool(keys or identity):
+        raise UsageError("--attestations checks signatures against the keys that you trust: name them with --keys FILE")
+    folder = run_dir or latest_run()
+    verdict = check(folder)
+    if attestations:
+        from bankllm.evidence.attestation.attest import check_attestations
+
+        trusted = {name: issuer for name, _, issuer in (one.partition(",") for one in identity or ())}
+        if not all(trusted.values()):
+            raise UsageError("Expected --identity IDENTITY,ISSUER, such as a@example.org,https://accounts.google.com")
+        verdict = replace(verdict, findings=(*verdict.findings, *check_attestations(folder, keys or [], trusted)))
+    typer.echo(as_text(verdict, as_json=as_json))
+    if not verdict.holds:
+        raise typer.Exit(1)
+
+
+def attest(
+    run_dir: RunArgument = None,
+    key: KeyOption = None,
+    keyless: Annotated[
+        bool, typer.Option("--keyless", help="Sign with an identity through Sigstore. Its log is public.")
+    ] = False,
+    statement: Annotated[
+        Path | None, typer.Option(help="Sign this statement, which `bankllm reproduce` wrote about the run.")
+    ] = None,
+    new_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only make a key: FILE, and FILE's name with .pub.")
+    ] = None,
+) -> None:
+    """Sign a run that verifies: who made it, from which commit, on which machine. Writes to RUN/attestations/."""
+    if new_key:
+        if run_dir or key or keyless or statement:
+            raise UsageError("--new-key only makes a key. Then sign: bankllm attest RUN --key FILE")
+        from bankllm.evidence.attestation.signing import new_key as make
+
+        public = make(new_key)
+        typer.echo(public.read_text(encoding="utf-8"), nl=False)
+        typer.echo(f"Publish {public}. Keep {new_key} secret: whoever has it can sign in your name.")
+        return
+    if bool(key) == keyless:
+        raise UsageError("Expected --key FILE or --keyless. Make a key: bankllm attest --new-key alice.key")
+    from bankllm.evidence.attestation.attest import attest as sign
+    from bankllm.evidence.verification.verify import verify
+
+    folder = run_dir or latest_run()
+    signed = sign(folder, verify(folder), key, statement.read_bytes() if statement else None)
+    typer.echo(f"Signed: {signed}")
+    if statement:
+        typer.echo(f"Send it, with the public key, to who publishes the run. The results page: bankllm report {folder}")
 
 
 def report(
@@ -32,16 +109,26 @@ def report(
 
         typer.echo(f"Logged as MLflow run {log_run(folder, mlflow)}.")  # the URI may hold a password
         return
-    from bankllm.evidence.manifest import read_manifest
+    from bankllm.evidence.manifest import ATTESTATIONS, MANIFEST, read_manifest
     from bankllm.evidence.report.render import render
     from bankllm.evidence.share.ro_crate import write_crate
     from bankllm.evidence.verification.seal_run import seal_run
+    from bankllm.util.file_hash import sha256_file
 
+    before = sha256_file(folder / MANIFEST)
+    attested = any((folder / ATTESTATIONS).glob("*.json"))
+    if attested:
+        from bankllm.evidence.attestation.attest import show_reproductions
+
+        for line in show_reproductions(folder):
+            typer.echo(f"Not on the page: {line}", err=True)
     manifest = read_manifest(folder)
     for page in render(folder):
         typer.echo(page)
     typer.echo(write_crate(folder, manifest) or "No RO-Crate was written. It needs: pip install 'bankllm[share]'")
     seal_run(folder, manifest, complete=manifest.complete)
+    if attested and sha256_file(folder / MANIFEST) != before:
+        typer.echo(f"The manifest changed, so who made this run must sign it again: bankllm attest {folder} --key FILE")
 
 
 def _compare(first: Path, second: Path) -> None:

@@ -107,8 +107,8 @@ class Manifest:
     """sha256 of `manifest.json` itself, computed with zeros in place of the seal. It is not a signature."""
 
 
-def as_json(document: Record | Manifest, indent: int | None = None) -> str:
-    """Returns the JSON text that `parse` reads; without `indent`, in one line. Lone surrogates are replaced by `?`."""
+def as_json(document: Any, indent: int | None = None) -> str:
+    """Returns the JSON text of a dataclass; without `indent`, in one line. Lone surrogates are replaced by `?`."""
     style: dict[str, Any] = {"indent": indent} if indent else {"separators": (",", ":")}
     text = json.dumps(asdict(document), ensure_ascii=False, allow_nan=False, default=datetime.isoformat, **style)
     return text.encode(errors="replace").decode()

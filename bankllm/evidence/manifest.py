@@ -1,6 +1,7 @@
 """`manifest.json` of a run: reading and writing it, its seal (a hash of it), and the data and models of the records."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +16,11 @@ from bankllm.util.atomic_files import write_text
 MANIFEST = "manifest.json"
 RECORDS = "records.jsonl"
 VERIFIER = "verify.pyz"
+ATTESTATIONS = "attestations"
+"""Folder of the signed statements about a run. They are added after the run is sealed, so it need not list them."""
+UNSEALED_FILE = re.compile(rf"{ATTESTATIONS}/(?:\w[\w.-]*\.(?:dsse\.json|sigstore\.json|pub)|\.\w[\w.-]*\.\w{{8}})")
+"""Path of a file that the manifest need not list: a signed statement, a public key, or what was not written whole."""
+MAX_ATTESTATION_BYTES = 4 * 2**20
 UNSEALED = "0" * 64
 """Placeholder for the seal while the hash is computed."""
 DATA_KEYS = ("train_rows", "test_rows", "intents", "train_sha256", "test_sha256")
@@ -35,6 +41,11 @@ no run has files with such names, and verification neither reads them nor counts
 def left_by_tools(name: str) -> bool:
     """Whether a path in a run, with forward slashes, is or is inside one of `LEFT_BY_TOOLS`."""
     return any(fnmatchcase(part, pattern) for part in name.lower().split("/") for pattern in LEFT_BY_TOOLS)
+
+
+def may_be_unsealed(folder: Path, name: str) -> bool:
+    """Whether a regular file may be in a sealed run although the manifest does not list it."""
+    return bool(UNSEALED_FILE.fullmatch(name)) and (folder / name).stat().st_size <= MAX_ATTESTATION_BYTES
 
 
 def manifest_path(folder: Path) -> Path:

@@ -6,14 +6,18 @@ compared on any machine. Speed and memory are compared only if both runs were ma
 
 import itertools
 import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, cast
 
 from bankllm.errors import RunError
 from bankllm.evidence.compare import Compared, pairs
 from bankllm.evidence.format import COUNTED, format_value
 from bankllm.evidence.manifest import read_manifest
-from bankllm.evidence.records import Record
+from bankllm.evidence.records import Record, read_records
+from bankllm.evidence.statements import Outcome, RepeatedRecord, Reproduction, facts_of
 from bankllm.evidence.statistics.statistic import STATISTICS
 from bankllm.settings import parse_assignments
 
@@ -25,6 +29,8 @@ EXACT = tuple(unit for unit in COUNTED if unit != "requests")
 """Units of counts, which must be equal. A different count means that the code changed."""
 QUALITY_UNITS = ("share", "p", "cosine", *EXACT)
 """Units of records that do not depend on the speed of the machine."""
+
+SPREAD: dict[str, Callable[[Sequence[float]], float]] = {"median": median, "max": max}
 
 
 def repetition_of(folder: Path) -> dict[str, Any]:
@@ -59,6 +65,64 @@ def judge_repetition(folder: Path, again: Path) -> list[Compared]:
         why = f"original {format_value(record)}, repeated {format_value(repeated)}; tolerance: {tolerance}"
         judged.append(Compared(id, record, repeated, "within" if holds else "outside", why))
     return judged
+
+
+def reproduction_of(folder: Path, again: Path, judged: Sequence[Compared]) -> Reproduction:
+    """Returns the predicate of the statement that the run in `again` repeats the one in `folder`."""
+    records = [
+        RepeatedRecord(
+            id=one.id,
+            outcome=cast(Outcome, one.outcome),
+            why=one.why,
+            original=one.a.value if one.a else None,
+            repeated=one.b.value if one.b else None,
+        )
+        for one in judged
+    ]
+    return Reproduction(
+        run=facts_of(folder),
+        repeated=facts_of(again),
+        verdict=dict(Counter(one.outcome for one in records)),
+        spread=spread(records, {record.id: record for record in read_records(folder)}),
+        records=records,
+    )
+
+
+def reproduction_faults(folder: Path, claimed: Reproduction) -> Iterator[str]:
+    """Yields what is wrong in a reproduction of the run in `folder`: outcomes, counts and spread are computed again."""
+    records = {record.id: record for record in read_records(folder)}
+    if [one.id for one in claimed.records] != list(records):
+        yield "does not have one result for each record of this run"
+        return
+    for one in claimed.records:
+        record = records[one.id]
+        if one.original != record.value:
+            yield f"{one.id}: the original value is {record.value}, not {one.original}"
+        elif one.outcome != "not comparable":
+            if record.value is None or one.repeated is None:
+                yield f"{one.id}: {one.outcome} the tolerance, but a value is missing"
+            elif (one.outcome == "within") != _tolerated(record, record.value, one.repeated)[0]:
+                yield f"{one.id}: {one.repeated} is not {one.outcome} the tolerance of {record.value}"
+    if claimed.verdict != Counter(one.outcome for one in claimed.records):
+        yield "its counts are not those of its records"
+    elif claimed.spread != spread(claimed.records, records):
+        yield "its spread is not that of its records"
+
+
+def spread(repeated: Sequence[RepeatedRecord], records: Mapping[str, Record]) -> dict[str, float]:
+    """Returns how far the compared values lie apart, as median and maximum; without the keys that no record has.
+
+    `share_…` is the difference of shares (0 … 1), and `factor_…` the larger value divided by the smaller one.
+    """
+    found: dict[str, list[float]] = {"share": [], "factor": []}
+    for one in repeated:
+        if one.outcome != "not comparable" and one.original is not None and one.repeated is not None:
+            smaller, larger = sorted((abs(one.original), abs(one.repeated)))
+            if records[one.id].unit == "share":
+                found["share"].append(round(abs(one.repeated - one.original), 9))
+            elif records[one.id].unit not in QUALITY_UNITS and smaller:
+                found["factor"].append(round(larger / smaller, 9))
+    return {f"{key}_{what}": of(seen) for key, seen in found.items() if seen for what, of in SPREAD.items()}
 
 
 def _tolerated(record: Record, first: float, again: float) -> tuple[bool, str]:

@@ -24,6 +24,7 @@ from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.report import summary
 from bankllm.evidence.report.resume import FACTS, ONE_LINE, Wordings, latex
 from bankllm.evidence.report.roadmap import judge_targets
+from bankllm.evidence.statements import shown_reproductions
 from bankllm.util.atomic_files import write_text
 
 TEMPLATES = ("RESULTS.md", "RESULTS.html", "RESUME.md", "CITATION.cff")
@@ -124,4 +125,5 @@ def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
         "facts": FACTS,
         "one_line": ONE_LINE,
         "wordings": Wordings(records),
+        "reproductions": shown_reproductions(folder),
     }

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bankllm.errors import RunError
-from bankllm.evidence.manifest import MANIFEST, Manifest, left_by_tools, read_manifest, write_manifest
+from bankllm.evidence.manifest import ATTESTATIONS, MANIFEST, Manifest, left_by_tools, read_manifest, write_manifest
 from bankllm.evidence.share.ro_crate import write_crate
 from bankllm.evidence.verification.seal_run import seal_run
 from bankllm.evidence.verification.verify import verify
@@ -47,7 +47,9 @@ def publish(run: Path, target: Path) -> Manifest:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         copy = Path(temporary) / target.name
-        shutil.copytree(run, copy, ignore=lambda folder, names: _left_out(Path(folder).relative_to(run), names))
+        shutil.copytree(
+            run, copy, ignore=lambda folder, names: _left_out(Path(folder).relative_to(run), names, manifest)
+        )
         for notebook in copy.glob("notebooks/*.ipynb"):
             write_text(notebook, _without_paths(notebook.read_text(encoding="utf-8")))
         left_out = {name: sha256 for name, sha256 in manifest.files.items() if not (copy / name).exists()}
@@ -63,7 +65,9 @@ def publish(run: Path, target: Path) -> Manifest:
     return published
 
 
-def _left_out(folder: Path, names: list[str]) -> set[str]:
+def _left_out(folder: Path, names: list[str], manifest: Manifest) -> set[str]:
+    if folder.name == ATTESTATIONS:  # the others are about the manifest of the original
+        return {name for name in names if f"{ATTESTATIONS}/{name}" not in manifest.files}
     tables = {".csv", ".gz"} if folder.parts[:1] == (TRAININGS,) else set()
     return {name for name in names if Path(name).suffix in WEIGHTS | tables or left_by_tools(name)}
 

@@ -13,7 +13,7 @@ from bankllm.evidence.records import read_records
 from bankllm.evidence.report.render import REPOSITORY
 from bankllm.evidence.report.summary import headlines
 from bankllm.evidence.verification.crate_checks import METADATA, crate_facts
-from bankllm.evidence.verification.run_checks import hash_files
+from bankllm.evidence.verification.run_checks import files_to_seal
 from bankllm.util.atomic_files import write_text
 
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
@@ -41,7 +41,7 @@ def write_crate(folder: Path, manifest: Manifest) -> Path | None:
     crate.description = "Measurements of a banking assistant; `bankllm verify` recomputes each from its raw rows."
     crate.datePublished = manifest.started
     crate.license = add(LICENCE, "CreativeWork", name="Apache License 2.0")
-    hashes = hash_files(folder)[0]
+    hashes = files_to_seal(folder, manifest.files)
     facts = crate_facts(manifest, records, hashes)
     ids = [f"#{record.id}" for record in headlines(records)]
     crate.root_dataset["variableMeasured"] = [add(id, "PropertyValue", **facts[id]) for id in ids]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from bankllm.errors import RunError
 from bankllm.evidence.documents import Record, parse
@@ -18,7 +18,7 @@ RELATIVE_TOLERANCE = 1e-9
 MAX_TEXT_BYTES = 64 * 2**20
 """Maximum size of a file that is read as a whole; the limits of raw files are in `raw_files`."""
 
-Status = Literal["ok", "does not hold", "invalid", "not measured"]
+Status = Literal["ok", "invalid", "not measured", "does not hold"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,11 @@ class Verdict:
     def count(self, status: Status) -> int:
         return sum(finding.status == status for finding in self.findings)
 
+    def counts(self) -> dict[str, int]:
+        return {status: self.count(status) for status in get_args(Status)}
+
     def summary(self) -> str:
-        counts = ", ".join(f"{self.count(s)} {s}" for s in ("ok", "invalid", "not measured", "does not hold"))
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts().items())
         return f"{'HOLDS' if self.holds else 'DOES NOT HOLD'}: {counts}"
 
 

@@ -2,12 +2,20 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from bankllm.errors import RunError
 from bankllm.evidence.documents import Manifest, Record, parse
-from bankllm.evidence.manifest import MANIFEST, data_of, left_by_tools, manifest_path, models_of, seal_of
+from bankllm.evidence.manifest import (
+    MANIFEST,
+    data_of,
+    left_by_tools,
+    manifest_path,
+    may_be_unsealed,
+    models_of,
+    seal_of,
+)
 from bankllm.evidence.verification.artifact_checks import check_artifacts
 from bankllm.evidence.verification.crate_checks import METADATA, check_crate
 from bankllm.evidence.verification.page_checks import check_pages
@@ -44,7 +52,7 @@ def check_run(folder: Path) -> Verdict:
         findings += check_crate(folder, manifest, records)
     if manifest.files:
         findings += changed_files(manifest.files, hashes, "the manifest lists it")
-        unlisted = sorted(hashes.keys() - manifest.files.keys())
+        unlisted = (name for name in sorted(hashes.keys() - manifest.files.keys()) if not may_be_unsealed(folder, name))
         findings += [broken(name, "is in the run folder, but the manifest does not list it") for name in unlisted]
     return Verdict(tuple(findings))
 
@@ -117,3 +125,9 @@ def hash_files(folder: Path) -> tuple[dict[str, str], list[Finding]]:
             irregular.append(broken(name, f"cannot be read ({error})"))
     hashes.pop(MANIFEST, None)
     return hashes, irregular
+
+
+def files_to_seal(folder: Path, listed: Container[str]) -> dict[str, str]:
+    """Returns path → sha256 of the files that a manifest lists: all but those of `attestations/` not in `listed`."""
+    hashes = hash_files(folder)[0]
+    return {name: sha for name, sha in hashes.items() if name in listed or not may_be_unsealed(folder, name)}

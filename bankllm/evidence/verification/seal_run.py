@@ -16,7 +16,7 @@ from bankllm.evidence.manifest import (
 )
 from bankllm.evidence.records import read_records
 from bankllm.evidence.report.render import changed_pages, renderer
-from bankllm.evidence.verification.run_checks import hash_files
+from bankllm.evidence.verification.run_checks import files_to_seal
 from bankllm.evidence.verification.standalone import standalone
 from bankllm.util.atomic_files import atomic_writer
 
@@ -30,10 +30,10 @@ def seal_run(folder: Path, manifest: Manifest, *, complete: bool) -> Manifest:
     sealed = replace(
         manifest,
         complete=complete,
-        finished=datetime.now(UTC),
+        finished=manifest.finished or datetime.now(UTC),
         data=data_of(records),
         models=models_of(records),
-        files=hash_files(folder)[0],
+        files=files_to_seal(folder, manifest.files),
         renderer=None if changed_pages(folder) else renderer(),
         seal=UNSEALED,
     )
