@@ -138,12 +138,12 @@ def plan(chunks: Rows, service: SimulatedService, per_s: float, price_per_hour: 
         for path, part, per in (("rules", "all", "chats"), ("model", "engine", "texts"))
     )
     texts_per_s = per_s * service.consulted
-    memory = {
-        part: maximum(select(chunks, path="model"), f"{part}_memory_bytes").value or 0 for part in ("server", "engine")
-    }
+    memory, installed = (
+        maximum(select(chunks, path=path, load="busy"), "all_memory_bytes").value or 0 for path in ("rules", "model")
+    )
     cores = {"workers": per_s * chat_s / UTILISATION, "engines": texts_per_s * text_s / UTILISATION}
     replicas = {part: math.ceil(each / REPLICA_CORES) for part, each in cores.items()}
-    gib = replicas["workers"] * memory["server"] / 2**30 + replicas["engines"] * memory["engine"] / 2**30
+    gib = (replicas["workers"] * memory + replicas["engines"] * (installed - memory)) / 2**30
     planned = {"chats/s": per_s, "CPU s per chat": chat_s, "texts/s": texts_per_s, "CPU s per text": text_s}
     planned |= {f"cores of {part}": each for part, each in cores.items()}
     planned |= {f"{part} ({REPLICA_CORES} cores each)": each for part, each in replicas.items()} | {"memory GiB": gib}

@@ -93,8 +93,7 @@ class CpuClock:
     def read(cls, server: ServerProcess) -> Self:
         all_ = psutil.cpu_times()
         busy = all_.user + all_.nice + all_.system + all_.irq + all_.softirq + all_.steal
-        used = server.usage()
-        return cls(busy, used["server_cpu_s"] + used["engine_cpu_s"])
+        return cls(busy, server.usage()["all_cpu_s"])
 
 
 def chats(messages: Sequence[str], customers: Sequence[str]) -> list[Call]:

@@ -116,19 +116,19 @@ class ServerProcess:
         return sum(process.memory_info().rss for process in (server, *server.children(recursive=True)))
 
     def usage(self) -> dict[str, float]:
-        """CPU time in s since their start, and memory in bytes, of the server's processes and of the language model's.
+        """`{all,engine}_cpu_s`, the CPU time since the start in s, and `{all,engine}_memory_bytes`.
 
-        The memory is the proportional set size on Linux, which counts pages that processes share once, else the unique
-        set size.
+        `engine` is the language model's process. The memory is the proportional set size on Linux, which counts pages
+        that processes share once, else the unique set size.
         """
-        used = {f"{part}_{what}": 0.0 for part in ("server", "engine") for what in ("cpu_s", "memory_bytes")}
+        used = {f"{part}_{what}": 0.0 for part in ("all", "engine") for what in ("cpu_s", "memory_bytes")}
         server = psutil.Process(self.pid)
         for process in (server, *server.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
-                part = "engine" if ENGINE in process.cmdline() else "server"
                 times, memory = process.cpu_times(), process.memory_full_info()
-                used[f"{part}_cpu_s"] += times.user + times.system
-                used[f"{part}_memory_bytes"] += getattr(memory, "pss", memory.uss)
+                for part in ("all", "engine") if ENGINE in process.cmdline() else ("all",):
+                    used[f"{part}_cpu_s"] += times.user + times.system
+                    used[f"{part}_memory_bytes"] += getattr(memory, "pss", memory.uss)
         return used
 
     def log_tail(self) -> str:

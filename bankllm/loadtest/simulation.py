@@ -1,7 +1,4 @@
-"""Predict how a server behaves at an offered rate, from measured service times.
-
-    steps = sweep(partial(offer, service), first_rate=60, step_s=2, max_steps=7, max_s=60)
-    knee_of(steps)    # benchmarks/capacity.py does this with a run's rows
+"""Predict how a server behaves at an offered rate, from measured service times (`benchmarks/capacity.py`).
 
 Chats arrive as a Poisson process at a first-in, first-out queue with one server per core. Those that ask the language
 model then go through the admission of the service: one text a customer, `AT_ONCE` texts that are generated, a few that

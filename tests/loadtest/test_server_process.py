@@ -25,8 +25,8 @@ def test_a_server_is_ready_inside_the_block_and_stopped_after_it(tmp_path: Path)
         assert httpx.get(f"{server.url}/health", timeout=60).json() == {"status": "healthy"}
         assert server.rss_bytes() > 10 * 2**20
         used = server.usage()
-        assert 0.1 < used["server_cpu_s"] < 60
-        assert 10 * 2**20 < used["server_memory_bytes"] <= server.rss_bytes()
+        assert 0.1 < used["all_cpu_s"] < 60
+        assert 10 * 2**20 < used["all_memory_bytes"] <= server.rss_bytes()
         assert (used["engine_cpu_s"], used["engine_memory_bytes"]) == (0, 0)
         assert server.log_tail() == f"options: {tmp_path / 'memory.db'} blue"
         pid = server.pid

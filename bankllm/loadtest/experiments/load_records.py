@@ -119,7 +119,7 @@ def of_cost(chunks: str, chats: str, *, price_per_hour: float, cores: int, **res
             common: Measure = {"raw": chunks, "where": {"path": path, "load": load}, **rest}
             clock = {"before": "all_before_s", "after": "all_after_s", "per": "chats", **common}
             yield record(f"{key}.cpu", f"CPU time of 1,000 chats ({title})", "s/1000 chats", "consumption", **clock)
-            about = {"column": "memory_bytes", **common}
+            about = {"column": "all_memory_bytes", **common}
             yield record(f"{key}.memory", f"Peak memory ({title})", "bytes", "maximum", **about)
             if price_per_hour:
                 paid: Measure = {"price_per_hour": price_per_hour, "cores": cores, **clock}

@@ -39,14 +39,9 @@ def measure_cost(
             chunks.append(
                 about
                 | {"chunk": number, "chats": len(rows), "texts": texts, "seconds": result.seconds}
-                | {"cores": usable_cores(), "generator_cpu_s": (result.generator_cpu_share or 0) * result.seconds}
-                | {f"{name}_before_s": _cpu_s(before, name) for name in ("all", "engine")}
-                | {f"{name}_after_s": _cpu_s(after, name) for name in ("all", "engine")}
-                | {name: after[name] for name in ("server_memory_bytes", "engine_memory_bytes")}
-                | {"memory_bytes": after["server_memory_bytes"] + after["engine_memory_bytes"]}
+                | {"cores": usable_cores()}
+                | {f"{part}_before_s": before[f"{part}_cpu_s"] for part in ("all", "engine")}
+                | {f"{part}_after_s": after[f"{part}_cpu_s"] for part in ("all", "engine")}
+                | {name: after[name] for name in ("all_memory_bytes", "engine_memory_bytes")}
             )
     return chunks, asked
-
-
-def _cpu_s(usage: Mapping[str, float], part: str) -> float:
-    return usage["engine_cpu_s"] + (usage["server_cpu_s"] if part == "all" else 0)
