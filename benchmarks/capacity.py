@@ -67,11 +67,7 @@ def service_of(chunks: Rows, chats: Rows) -> SimulatedService:
     chat = Station(cores, fast, cores * each_s / fmean(fast), float(busy[0]["users"]))
     asked = select(chats, path="model", load="one")
     alone, together = (
-        [
-            float(each["classify_ms"]) / 1000
-            for each in rows
-            if each["consulted"] == "yes" and each["fallback"] != "busy"
-        ]
+        [float(each["classify_ms"]) / 1000 for each in rows if each["generated"] == "yes"]
         for rows in (asked, select(chats, path="model", load="busy"))
     )
     if not alone or not together:

@@ -19,11 +19,9 @@ TRUTH = SimulatedService(Station(2, [0.01], 2 / 300 / 0.01, 32), Station(4, [0.4
 
 def chats(path: str, load: str, service_ms: float, classify_ms: float, consulted: int) -> list[dict[str, Any]]:
     about = {"path": path, "load": load, "service_ms": service_ms, "fallback": "", "error": ""}
-    return [
-        about
-        | {"consulted": "yes" if number < consulted else "no", "classify_ms": classify_ms if number < consulted else 1}
-        for number in range(10)
-    ]
+    asked = {"consulted": "yes", "generated": "yes", "classify_ms": classify_ms}
+    others = {"consulted": "no", "generated": "no", "classify_ms": 1}
+    return [about | (asked if number < consulted else others) for number in range(10)]
 
 
 def chunk(path: str, load: str, users: int, seconds: float, number: int, texts: int, cpu_s: float) -> dict[str, Any]:

@@ -55,10 +55,10 @@ def test_each_chunk_has_its_chats_texts_and_clocks(measured: tuple[list[RequestR
         spent = float(each["all_after_s"]) - float(each["all_before_s"])
         assert spent == pytest.approx(2 * ENGINE_S + 8 * SERVER_S)
     assert len(chats) == 2 * CHUNKS * 8
-    assert {(each["consulted"], each["fallback"], each["served_by"]) for each in chats} == {
-        ("no", "", "rules"),
-        ("yes", "", "model"),
-        ("yes", "busy", "rules"),
+    assert {(each["consulted"], each["generated"], each["fallback"], each["served_by"]) for each in chats} == {
+        ("no", "no", "", "rules"),
+        ("yes", "yes", "", "model"),
+        ("yes", "no", "busy", "rules"),
     }
 
 
