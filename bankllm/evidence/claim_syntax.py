@@ -2,10 +2,10 @@ r"""Syntax of a claim: a number on a page that names the record it comes from.
 
 Markdown  <!-- claim: chat.sequential.p95_ms dataset=banking77 profile=quick -->12.3 ms<!-- /claim -->
 HTML      <data class="claim" value="chat.sequential.p95_ms">12.3 ms</data>
-LaTeX     \claim{chat.sequential.p95_ms}{12.3~ms}, with \providecommand{\claim}[2]{#2}
+LaTeX     \claim[dataset=banking77]{chat.sequential.p95_ms}{12.3~ms}, with \providecommand{\claim}[3][]{#3}
 
-The text is the value of the record. `ID#ci95` shows the 95 % interval and `ID#n` the number of samples. In Markdown,
-`name=value` conditions may follow the id; the record must have them.
+The text is the value of the record. `ID#ci95` shows the 95 % interval and `ID#n` the number of samples. Conditions
+`name=value` are optional, and not for HTML; the record must have them. LaTeX names its run after `%`, as in Markdown.
 """
 
 import html
@@ -27,11 +27,13 @@ HTML_CLAIM = re.compile(
     re.DOTALL,
 )
 LATEX_CLAIM = re.compile(
-    r"(?P<open>\\claim\s*\{\s*(?P<id>(?:[\w.@-]|\\_)+)(?:\\?#(?P<part>\w+))?\s*\}\s*\{)"
+    r"(?P<open>\\claim\s*(?:\[(?P<conditions>[^]=]+=[^]]*)\]\s*)?\{\s*(?P<id>(?:[\w.@-]|\\_)+)(?:\\?#(?P<part>\w+))?\s*\}\s*\{)"
     r"(?P<text>(?:\\.|[^{}\\]|\{(?:\\.|[^{}\\])*\})*)(?P<close>\})",
     re.DOTALL,
 )
-INCOMPLETE = re.compile(r"<!--\s*/?claim\b.*?-->|<data\b[^>]*\bclass=[\"']claim[\"'][^>]*>|\\claim\s*\{", re.DOTALL)
+INCOMPLETE = re.compile(
+    r"<!--\s*/?claim\b.*?-->|<data\b[^>]*\bclass=[\"']claim[\"'][^>]*>|\\claim\s*(?:\[[^]=]+=[^]]*\]\s*)?\{", re.DOTALL
+)
 """What begins or ends a claim; an error if it is outside of the claims above."""
 RUN = re.compile(r"<!--\s*claims-run:\s*(?P<run>\S+)(?P<conditions>(?:\s+[^\s>][^>]*?)?)\s*-->")
 
@@ -63,7 +65,7 @@ class Token:
     line: int
     """Line number in the page, from 1."""
     conditions: str = ""
-    """Unparsed conditions (`parse_conditions`); only Markdown claims have them."""
+    """Unparsed conditions (`parse_conditions`); HTML claims have none."""
 
 
 def markdown(id: str, text: str, part: str = "") -> str:

@@ -4,7 +4,6 @@ A file can name its run once, with a path relative to the file: `<!-- claims-run
 The records must fulfil the conditions after the run and after the id of a claim.
 """
 
-import html
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -15,10 +14,11 @@ from bankllm.errors import RunError
 from bankllm.evidence.claim_syntax import INCOMPLETE, RUN, SYNTAXES, Token, find_tokens, parse_conditions
 from bankllm.evidence.format import PARTS, format_part
 from bankllm.evidence.manifest import MANIFEST, read_manifest
+from bankllm.evidence.prose import CODE, blank, without_markup
 from bankllm.evidence.record_rules import KNOWN_HASHES
 from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.report.summary import measured_by_id
-from bankllm.evidence.unbound_numbers import CODE, blank, decode_document, read_document, unbound_numbers_in_results
+from bankllm.evidence.unbound_numbers import decode_document, read_document, unbound_numbers_in_results
 from bankllm.evidence.verification.verify import verify
 from bankllm.util.atomic_files import atomic_writer
 
@@ -100,7 +100,7 @@ def same_figure(one: str, two: str) -> bool:
     """
 
     def canonical(text: str) -> str:
-        text = html.unescape(re.sub(r"\\(?:text|math)\w+|\\,|\\[;: ]|\\!|[~${}*`]", "", text))
+        text = re.sub(r"\\(?:text|math)\w+|[\\~${}*`]", "", without_markup(text))
         text = re.sub(r"\s", "", text).strip("_").translate(SAME_CHARACTERS).replace("--", "-")
         text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
         return SAME_UNITS.sub(lambda unit: UNITS[unit[0].lower()], re.sub(r"(?<=\d),(?=\d)", ".", text))

@@ -157,7 +157,7 @@ def publish(
 
 
 def claims(
-    files: Annotated[list[Path], typer.Argument(help="Markdown files; with --scan also notebooks, HTML and LaTeX.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of Markdown, HTML or LaTeX; with --scan also notebooks.")],
     write: Annotated[bool, typer.Option("--write", help="Fill in the claims.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Check the claims (the default).")] = False,
     scan: Annotated[bool, typer.Option("--scan", help="Find placeholders and numbers without a claim.")] = False,
@@ -166,7 +166,7 @@ def claims(
         typer.Option("--run", help="Run folder.", show_default="the run that the file names, else the newest"),
     ] = None,
 ) -> None:
-    """Check or fill in the claims of Markdown files: numbers that name a record, <!-- claim: ID -->…<!-- /claim -->."""
+    """Check or fill in the claims of files: numbers that name a record, <!-- claim: ID -->…<!-- /claim -->."""
     from bankllm.evidence import unbound_numbers
     from bankllm.evidence.claims import audit_claims, run_named_in, write_claims
 

@@ -12,55 +12,70 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bankllm.errors import RunError
-from bankllm.evidence.claim_syntax import CLAIM, HTML_CLAIM, LATEX_CLAIM
+from bankllm.evidence.prose import CODE, blank, prose_of, without_markup
 
+WORDS = (
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|sixty|seventy|eighty|"
+    "ninety|hundred|thousand|million"
+)
 UNIT = (
     r"(?P<unit>(?i:milliseconds?|m?secs?|microseconds?|seconds?|minutes?|mins?|hours?|hrs?|per ?cent|pct|fold|rps|qps|"
-    r"percentage points?|pp|[a-z]+ (?:per|an?) (?:second|minute|hour)|(?:kilo|mega|giga|tera|[kmgt]i?)?bytes?|"
+    r"percentage points?|pp|pts|bps|(?:[a-z]+ )?(?:per|an?) (?:second|minute|hour)|"
+    r"(?:kilo|mega|giga|tera|[kmgt]i?)?bytes?|orders? of magnitude|"
     r"times(?= (?:as|faster|slower|more|less|higher|lower|smaller|larger|fewer|better)\b))|"
-    r"ms|[µμ]s|us|s|h|[%％‰]|[a-z]+/(?:s(?:ec|econd)?|min(?:ute)?|h(?:our)?)|[kKMGT]i?B|×|x)(?:/[a-z]+)?(?![\w/])"
+    r"ms|[µμ]s|us|s|h|[%％‰]|[A-Za-z]+/(?:s(?:ec|econd)?|min(?:ute)?|h(?:our)?|op)|[kKMGT]i?B|k?Wh?|×|x)"
+    r"(?:/[a-z]+)?(?![\w/])"
 )
-"""Units of time, share, rate, size and ratio as prose writes them."""
-DIGITS = r"(?:\d+(?:[,.' \u00a0\u2009\u202f]\d{3}(?!\d))*(?:[.,]\d+)?|\.\d+)(?:[eE][+-]?\d+|[kM](?= ))?"
-GAP = r"(?:[ \u00a0\u2009\u202f]{0,9}|-)"
+"""Units of time, share, rate, size, energy and ratio as prose writes them."""
+DIGITS = r"(?:\d+(?:[,.' \u00a0\u2009\u202f]\d{3}(?!\d))*(?:[.,]\d+)?|\.\d+)(?:[eE][+-]?\d+|[kKM]\+?(?= ))?"
+NUMERAL = rf"(?i:(?:{WORDS})(?:[ -](?:and )?(?:{WORDS}))*(?:\b|(?=fold)))"
+GAP = r"(?:[ \u00a0\u2009\u202f]{0,25}|-)"
 NUMBER = re.compile(
-    rf"(?:(?<![\w.,/-])|(?<=\d/)|(?<=\d[hm]))[~≈<>≤≥]? ?(?!(?:19|20)\d0s\b){DIGITS}(?: ?[–—±-] ?{DIGITS})?{GAP}{UNIT}"
+    rf"(?:(?<![\w.,/-])|(?<=\d/)|(?<=\d[hm]))(?:[~≈<>≤≥] ?|[+−-])?(?!(?:19|20)\d0s\b)(?:{DIGITS}|{NUMERAL})"
+    rf"(?: ?(?:[–—±→/-]|->|\+/-|to) ?(?:{DIGITS}|{NUMERAL}))*{GAP}{UNIT}"
 )
+METRIC_NAME = (
+    r"(?i:accuracy|f1|recall|precision|r(?=@)|ndcg|mrr|auc|brier|ece|kappa|κ|bleu|rouge(?:-\w)?|perplexity|loss|r(?:²|\^2)"
+    r"|scored?|errors?|difference|p(?= ?<))(?:@\d+)?"
+)
+DECIMAL = r"(?:\d*\.\d+|0,\d+|\d(?=e-))(?:e-?\d+)?(?![\d.]*\d)"
+LINK = r"[ :=<>≈~(\[→]{1,30}"
 METRIC = re.compile(
-    r"(?i:accuracy|(?:macro-|micro-)?f1|recall(?:@\d+)?|precision|ndcg(?:@\d+)?|mrr|auc)"
-    r"(?: score)?(?: ?[:=]| of| is| was| ?→)? (?P<number>[01]?\.\d+)\b(?!\.)"
+    rf"\b{METRIC_NAME}(?:{LINK}(?!(?:in|with|version|section|threshold)\b)[a-z]+){{0,7}}{LINK}"
+    rf"(?P<figure>{DECIMAL}(?:(?:,| to| and| ?[–→±]) ?{DECIMAL})*)"
 )
-"""A share without a unit."""
-LABEL_WITH_UNIT = re.compile(rf"[(\[,/] ?{UNIT}[)\]]?$")
-NUMERIC_CELL = re.compile(r"\W*\d[\d.,]*\W*")
-CONVENTION, DIMENSION = re.compile(r" ?(?:confidence\b|intervals?\b|CI\b)"), re.compile(r" ?\d")
-EXCEPTIONS = {"%": CONVENTION, "percent": CONVENTION, "×": DIMENSION, "x": DIMENSION}
-"""Unit → text after a number that is no measurement: the 95 % of an interval, the × of dimensions (15,000 × 384)."""
-CODE = re.compile(
-    r"```.*?```|~~~.*?~~~|`[^`\n]*`|<(pre|code)\b.*?</\1>|\\begin\{(verbatim|lstlisting)\}.*?\\end\{\2\}", re.DOTALL
+"""A measured quantity without a unit, a few words before its value."""
+PART = r"(?:half|(?:an?|one|two|three) (?:third|quarter|fifth|tenth)s?|[½⅓⅔¼¾]|\d/\d)"
+RESOURCE = r"(?:memory|latency|time|size|costs?|throughput|speed|accuracy|errors?|energy)"
+FIGURES = (
+    NUMBER,
+    METRIC,
+    re.compile(rf"(?<![\w.]){DECIMAL} (?:{METRIC_NAME}|points)\b"),
+    re.compile(rf"(?<![\w.]){DECIMAL} *\(?(?:±|\+/-) *{DECIMAL}\)?"),
+    re.compile(rf"(?i)\b(?:{WORDS}) (?:in|out of) (?:every |a )?(?!one|two)(?:{WORDS})\b"),
+    re.compile(r"(?i)\b(?:in|took|takes|after) (?P<figure>\d+:\d\d:\d\d)\b"),
+    re.compile(r"[$€£]0?\.\d+|(?<![\w.])0\.\d+ (?:USD|EUR|GBP)\b"),
+    re.compile(
+        r"(?i)\b(?:twice|double|half) as [a-z]+|\ban order of magnitude|\b(?:zero|0) (?:failed|failures|errors)\b"
+    ),
+    re.compile(
+        rf"(?i){PART} +(?:of )?(?:the |its )?(?:[a-z]+ )?{RESOURCE}\b|\b{RESOURCE} (?:doubled|tripled|halved)\b"
+    ),
 )
-NOT_PROSE = re.compile(
-    r"<!--.*?-->|\]\([^)\n]*\)|https?://\S+|\\(?:label|ref|includegraphics|v?h?space)\*?(?:\[[^]]*\])?\{[^}]*\}|"
-    r"<style.*?</style>|<script.*?</script>",
-    re.DOTALL,
+"""Spellings of a measured figure. The group `figure` is the figure, if it is not the whole match."""
+SHARE = re.compile(
+    r"(?<![\w.,/-])(?<!(?i:step|page|part) )(?!(?:19|20)\d\d/)"
+    r"(?P<part>[1-9]\d*)(?: ?/ ?| (?:out )?of )(?!(?:19|20)\d\d\b)(?P<whole>[1-9]\d+)(?![\w/-]|\.\d)"
 )
-LATEX, LATEX_COMMENT = re.compile(r"\\(?:documentclass|begin|item|section)\b"), re.compile(r"(?<!\\)%.*")
-QUANTITY = re.compile(r"\\(?:SI|qty)(?:\[[^]]*\])?\{(?P<number>[^}]*)\}\{(?P<unit>[^}]*)\}")
-"""A number and its unit in LaTeX's package siunitx."""
-SIUNITX = {
-    "milli": "m",
-    "micro": "µ",
-    "kilo": "k",
-    "mega": "M",
-    "giga": "G",
-    "second": "s",
-    "percent": "%",
-    "byte": "B",
-}
-SPELLINGS = re.compile(
-    r"\\[,;:! ]|(?<=[\d$])~|&(?:nbsp|thinsp|#160|#xa0);|(?<=\d)\{,\}(?=\d)|[*$]+|</?(?:b|strong|em|i)>|(?<!\w)_|_(?!\w)"
-)
-"""Spaces and emphasis of Markdown, HTML and LaTeX between or around a number and its unit."""
+"""240/246; the part is at most the whole, unlike 24/7."""
+SEPARATOR, CELL = re.compile(r"[|&]|\\\\"), re.compile(r"(?:[^|&\\]+|\\(?!\\))+")
+LABEL = re.compile(rf"[(\[,/] ?{UNIT}[)\]]?$|^{METRIC_NAME}(?: score)?$")
+"""A cell that names what the numbers below or beside it are."""
+NUMERIC_CELL, DECIMAL_CELL = re.compile(r"\W*\d[\d.,]*\W*"), re.compile(r"\W*\d*\.\d+\W*")
+SETTING = re.compile(r"\b(?i:time[sd]? ?out|expires?|retry|limit(?:ed|s)?)(?: (?:after|to|of|in|is))* ?$")
+"""Text before a number that someone chose."""
+CONVENTION = re.compile(r"(?<=[%t]) ?(?:confidence\b|intervals?\b|CI\b)|(?<=[×x]) ?\d")
+"""Text after a number that is no measurement: the 95 % of an interval, the × of dimensions (15,000 × 384)."""
 HEADING = re.compile(
     r"^ {0,3}(?P<marks>#{1,6})[ \t]+(?P<title>.*)$|<h(?P<html>[1-6])\b[^>]*>(?P<heading>.*?)</h"
     r"|\\(?P<section>chapter|(?:sub)*section|paragraph)\*?\{(?P<name>[^}]*)\}",
@@ -100,21 +115,35 @@ class UnboundNumber(NamedTuple):
 def find_unbound_numbers(text: str) -> Iterator[UnboundNumber]:
     """Yields the unbound numbers of a text in order, except in blocks marked `<!-- not measured here: source -->`."""
     exempt = _exempt_lines(text)
-    header: list[str] = []
-    for number, line in enumerate(_plain(_prose(text)).split("\n"), start=1):
-        cells = [cell.strip() for cell in re.split(r"[|&]|\\\\", line.strip().strip("|"))]
-        header = (header or cells) if len(cells) > 1 else []
+    labels: list[str] = []
+    for number, line in enumerate(without_markup(prose_of(text)).split("\n"), start=1):
+        cells = list(CELL.finditer(line)) if SEPARATOR.search(line) else []
+        labels = (labels or [cell[0].strip() for cell in cells]) if cells else []
         if number in exempt:
             continue
-        for label, cell in zip(header, cells, strict=False):
-            if NUMERIC_CELL.fullmatch(cell) and any(map(LABEL_WITH_UNIT.search, (label, cells[0]))):
-                yield UnboundNumber(number, line.index(cell), cell)
-        for match in NUMBER.finditer(line):
-            unit = match["unit"]
-            if not (unit in EXCEPTIONS and EXCEPTIONS[unit].match(line, match.end())):
-                yield UnboundNumber(number, match.start(), " ".join(match[0].split()))
-        for match in METRIC.finditer(line):
-            yield UnboundNumber(number, match.start("number"), match["number"])
+        end = 0
+        for start, stop in sorted({*_figures(line), *_figures_in_cells(labels, cells)}):
+            if start >= end:
+                end = stop
+                yield UnboundNumber(number, start, " ".join(line[start:stop].split()))
+
+
+def _figures(line: str) -> Iterator[tuple[int, int]]:
+    for pattern in FIGURES:
+        for match in pattern.finditer(line):
+            if not (CONVENTION.match(line, match.end()) or SETTING.search(line[: match.start()])):
+                yield match.span("figure" if "figure" in pattern.groupindex else 0)
+    yield from (match.span() for match in SHARE.finditer(line) if int(match["part"]) <= int(match["whole"]))
+
+
+def _figures_in_cells(labels: list[str], cells: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
+    """Yields the numbers with a label in their column or row, and those of a row with more than one decimal number."""
+    is_result = sum(bool(DECIMAL_CELL.fullmatch(cell[0])) for cell in cells) > 1
+    for label, cell in zip(labels, cells, strict=False):
+        named = any(map(LABEL.search, (label, cells[0][0].strip())))
+        if (is_result and DECIMAL_CELL.fullmatch(cell[0])) or (named and NUMERIC_CELL.fullmatch(cell[0])):
+            start = cell.start() + len(cell[0]) - len(cell[0].lstrip())
+            yield start, start + len(cell[0].strip())
 
 
 def unbound_numbers_in_results(text: str) -> Iterator[UnboundNumber]:
@@ -160,30 +189,6 @@ def decode_document(file: Path) -> tuple[str, str]:
     return text, encoding
 
 
-def blank(text: str, *patterns: re.Pattern[str]) -> str:
-    """Replaces all matches by spaces. Line and column numbers do not change."""
-    for pattern in patterns:
-        text = pattern.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-    return text
-
-
-def _prose(text: str) -> str:
-    """Replaces claims, code, comments and URLs by spaces."""
-    comments = (LATEX_COMMENT,) if LATEX.search(text) else ()
-    text = blank(text, CLAIM, HTML_CLAIM, LATEX_CLAIM, CODE, NOT_PROSE, *comments)
-    return text.replace("\\%", " %")
-
-
-def _plain(prose: str) -> str:
-    """Replaces the spellings of LaTeX, HTML and emphasis by a number, a space and a unit."""
-
-    def quantity(match: re.Match[str]) -> str:
-        unit = re.sub(r"\\([a-z]+)", lambda word: SIUNITX.get(word[1], word[1]), match["unit"])
-        return f"{match['number']} {unit}".ljust(len(match[0]))
-
-    return SPELLINGS.sub(lambda match: " " * (not match[0].startswith("{")), QUANTITY.sub(quantity, prose))
-
-
 def _results_lines(text: str) -> set[int]:
     inside: set[int] = set()
     level, marked = 0, False
@@ -223,7 +228,7 @@ def _exempt_lines(text: str) -> set[int]:
 
 def _placeholders(text: str, is_code: bool) -> Iterator[UnboundNumber]:
     pattern = re.compile(rf"(?<![\w$])(?:{PLACEHOLDER_WORDS})(?!\w)") if is_code else PLACEHOLDER
-    for number, line in enumerate((text if is_code else _prose(text)).split("\n"), start=1):
+    for number, line in enumerate((text if is_code else prose_of(text)).split("\n"), start=1):
         for match in pattern.finditer(line):
             yield UnboundNumber(number, match.start(), match[0], "placeholder")
 

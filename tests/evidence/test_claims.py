@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bankllm.errors import RunError
-from bankllm.evidence.claim_syntax import CLAIM
+from bankllm.evidence.claim_syntax import CLAIM, LATEX_CLAIM
 from bankllm.evidence.claims import audit_claims, write_claims
 from tests.support.sealed_run import ENVIRONMENT, TELLER77, replace_text, sealed_run
 
@@ -76,6 +76,69 @@ def test_writing_changes_only_the_claims(tmp_path: Path, folder: Path, encoding:
     assert fault.startswith(f"{file}:9: chat.sequential.p95_ms: expected '190.0 ms'")
 
 
+LATEX_PAGE = r"""% !TEX encoding = the one of the test
+% <!-- claims-run: runs/one profile=quick -->
+\documentclass{article}
+\newcommand\claim[3][]{#3}
+\section*{Café results} % 12 ms in a comment
+\item Accuracy \claim[dataset=banking77]{training.lora\_r8.accuracy}{?}
+  (\claim{training.lora_r8.accuracy\#ci95}{?}), p95 \textbf{\claim{chat.sequential.p95_ms}{?}}
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", ["", "\n", "\n\n"])
+def test_writing_latex_changes_only_the_claims(
+    tmp_path: Path, folder: Path, encoding: str, end: str, last: str
+) -> None:
+    text = (LATEX_PAGE.rstrip("\n") + last).replace("\n", end)
+    file = tmp_path / "cv.tex"
+    file.write_bytes(text.encode(encoding))
+    assert write_claims(file, folder) == 3
+    written = file.read_bytes().decode(encoding)
+    for claim in (
+        r"accuracy}{93.0 \%}",
+        r"\#ci95}{88.6 -- 95.8 \%}",
+        r"\textbf{\claim{chat.sequential.p95_ms}{190.0 ms}}",
+    ):
+        assert claim in written
+    assert LATEX_CLAIM.sub(r"\g<open>?\g<close>", written) == text
+    assert audit_claims(file, folder) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("dataset=banking77", "dataset=teller77", ":6: training.lora_r8.accuracy: the claim requires dataset=teller77"),
+        (r"\textbf{", r"8\,ms \textbf{", ":7: '8 ms' is in a results section and has no claim"),
+        (r"accuracy}{93.0 \%}", "accuracy}", r":6: '\\claim[dataset=banking77]{' is not a complete claim"),
+    ],
+)
+def test_a_fault_in_latex_is_reported(tmp_path: Path, folder: Path, old: str, new: str, expected: str) -> None:
+    file = tmp_path / "cv.tex"
+    file.write_text(LATEX_PAGE, encoding="utf-8")
+    write_claims(file, folder)
+    replace_text(file, old, new)
+    (fault,) = audit_claims(file, folder)
+    assert expected in fault
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        *("# Results #", "Results\n=======", "  ## Results  ", "**Results**", "<h2 id=r>Results</h2>", "Results\n---"),
+        *(r"\subsection*{Results}", "\t# Results", "##   Results {#results}"),
+    ],
+)
+def test_writing_keeps_the_style_of_headings(tmp_path: Path, folder: Path, heading: str) -> None:
+    text = f"{heading}\n\n<!-- claim: chat.sequential.p95_ms -->?<!-- /claim -->  \n\ttrailing \n"
+    file = tmp_path / "README.md"
+    file.write_text(text, encoding="utf-8")
+    write_claims(file, folder)
+    assert file.read_text(encoding="utf-8") == text.replace("?", "190.0 ms")
+
+
 VALUE, INTERVAL = (f"<!--claim:training.lora_r8.accuracy{part}\n-->{{}}<!--/claim-->" for part in ("", "#ci95"))
 TEX, TEX_P95 = r"\claim{{training.lora\_r8.accuracy}}{{{}}}", r"\claim {{chat.sequential.p95_ms}} {{{}}}"
 HTML = "<data title='p95' value='chat.sequential.p95_ms' class='claim'>{}</data>"
@@ -83,7 +146,8 @@ SPELLED = [
     *((VALUE, text) for text in ("93.0%", "**93.0 %**", "93,0&nbsp;%", "93.0\u202f%", "93.0 percent", "93.0 per cent")),
     *((INTERVAL, text) for text in ("88.6-95.8%", "88.6 — 95.8 %")),
     *((TEX, text) for text in (r"93.0\%", r"93.0\,\%", r"$93.0\%$", r"\textbf{93.0}~\%")),
-    *((TEX_P95, text) for text in ("190.0~ms", r"190.0\;ms", "190.0{~}milliseconds")),
+    *((TEX_P95, text) for text in ("190.0~ms", r"190.0\;ms", "190.0{~}milliseconds", r"\SI{190.0}{ms}")),
+    *((TEX_P95, text) for text in (r"\qty{190.0}{\milli\second}", r"$190.0$\,ms", r"\textbf{190.0\,ms}")),
     *((HTML, text) for text in ("190.0&#160;ms", "190.0ms")),
 ]
 

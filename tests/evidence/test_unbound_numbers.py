@@ -1,6 +1,7 @@
 """Numbers that look measured and placeholders are found; claims, code and conventions are not."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,41 @@ def test_results_sections_end_at_the_next_heading_of_their_level() -> None:
 def test_results_headings_of_every_style_are_found(heading: str) -> None:
     text = f"# Tool\n\n1 ms\n\n{heading}\n\n2 ms\n\nTool\n====\n\n3 ms\n"
     assert [number.text for number in unbound_numbers_in_results(text)] == ["2 ms"]
+
+
+def marked(text: str) -> tuple[str, list[range]]:
+    """Returns the text without its marks ⟦ and ⟧, and the characters of each figure that they enclose."""
+    figures, plain = [], ""
+    for part in re.split(r"(⟦[^⟧]*⟧)", text):
+        shown = part.strip("⟦⟧")
+        if part.startswith("⟦"):
+            figures.append(range(len(plain), len(plain) + len(shown)))
+        plain += shown
+    return plain, figures
+
+
+def examples(name: str) -> list[str]:
+    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]
+
+
+def test_at_least_95_percent_of_the_figures_that_people_write_are_found() -> None:
+    figures, missed = 0, []
+    for text, expected in map(marked, examples("figures_people_write.jsonl")):
+        starts = [0, *(end + 1 for end, character in enumerate(text) if character == "\n")]
+        found = [(starts[n.line - 1] + n.column, len(n.text)) for n in find_unbound_numbers(text)]
+        hit = {position for start, length in found for position in range(start, start + length)}
+        figures += len(expected)
+        missed += [text[f.start : f.stop] for f in expected if not hit.intersection(f)]
+    assert figures >= 150
+    assert len(missed) <= 0.05 * figures, missed
+
+
+def test_at_most_2_percent_of_the_paragraphs_without_a_figure_are_reported() -> None:
+    paragraphs = examples("numbers_without_figures.jsonl")
+    reported = [text for text in paragraphs if list(find_unbound_numbers(text))]
+    assert len(paragraphs) >= 200
+    assert len(reported) <= 0.02 * len(paragraphs), reported
 
 
 CELLS = [
