@@ -7,7 +7,7 @@ depend only on the records, the manifest and the plots of the run, so `bankllm r
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def _environment() -> Environment:
         autoescape=lambda name: bool(name and ".html" in name),
         keep_trailing_newline=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "value": format_value,
         "interval": format_interval,
         "base64": lambda path: base64.b64encode(path.read_bytes()).decode("ascii"),
@@ -103,6 +103,7 @@ def _environment() -> Environment:
         "md": lambda record, part="": claim_syntax.markdown(record.id, format_part(record, part), part),
         "html": lambda record, part="": Markup(claim_syntax.hypertext(record.id, format_part(record, part), part)),
     }
+    environment.filters |= filters
     return environment
 
 
