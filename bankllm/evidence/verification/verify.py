@@ -1,8 +1,8 @@
 """Verify a run or a trained classifier: recompute every record, and check that no file was changed.
 
-Limits: a hash is not a signature. A person who edits a run can compute new hashes and a new seal. The numbers of such a
-run must still follow from its raw rows, fit their units and data sets, and be the same on every page. Verification
-cannot detect invented rows, or a false commit or machine.
+Limits: a hash is not a signature (`attestation/` has those). A person who edits a run can compute new hashes and a new
+seal. The numbers of such a run must still follow from its raw rows, fit their units and data sets, and be the same on
+every page. Verification cannot detect invented rows, or a false commit or machine.
 """
 
 from pathlib import Path

@@ -114,6 +114,7 @@ def test_only_trusted_keys_count(signed: Path, keys: Path, bankllm: Cli) -> None
     assert (done.returncode, "HOLDS: 12 ok" in done.stdout) == (0, True), done.stdout + done.stderr
     assert bankllm("verify", str(signed), "--attestations").returncode == 2
     assert bankllm("verify", str(signed), *trusted).returncode == 2
+    assert bankllm("verify", str(signed), "--attestations", "--identity", "a@example.org").returncode == 2
     assert bankllm("verify", str(signed), "--attestations", "--keys", str(keys / "none.pub")).returncode == 1
 
 
