@@ -22,7 +22,7 @@ from bankllm.evidence.format import describe_how, format_interval, format_part, 
 from bankllm.evidence.manifest import MANIFEST, data_of, models_of, read_manifest
 from bankllm.evidence.records import Record, read_records
 from bankllm.evidence.report import summary
-from bankllm.evidence.report.resume import FACTS, ONE_LINE, Wordings, latex
+from bankllm.evidence.report.resume import Wordings, latex
 from bankllm.evidence.report.roadmap import judge_targets
 from bankllm.evidence.statements import shown_reproductions
 from bankllm.util.atomic_files import write_text
@@ -123,8 +123,6 @@ def _context(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
         "on_banking77": on_banking77,
         "missing": [record for record in records if record.status != "measured"],
         "line": {record.id: number for number, record in enumerate(records, start=1)},
-        "facts": FACTS,
-        "one_line": ONE_LINE,
         "wordings": Wordings(records),
         "reproductions": shown_reproductions(folder),
     }

@@ -1,11 +1,10 @@
-"""The sentences of `RESUME.md`: their numbers are bound to records, and what the run lacks is named as not measured.
+"""Fill the wordings of `templates/RESUME.md.j2` with numbers that are bound to records.
 
-No reader has to fill in a blank by hand.
+What the run lacks is named as not measured, so that no reader fills in a blank by hand.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from bankllm.evidence import claim_syntax
 from bankllm.evidence.format import format_part
@@ -14,100 +13,6 @@ from bankllm.evidence.report.summary import best_training, measured_by_id
 
 FIELD = re.compile(r"\{([\w.@-]+)(?:#(\w+))?\}")
 """A field of a wording: `{RECORD_ID}`, `{RECORD_ID#PART}`, or one of the names of `Wordings`."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    """What one bullet and one sentence of the résumé say."""
-
-    bullet: str
-    """Beginning of the bullet."""
-    sentence: str
-    """Beginning of the sentence in the paragraph."""
-    phrases: Mapping[str, Sequence[str]]
-    """Name of what is said → its wordings, the most informative first."""
-
-
-FACTS = (
-    Fact(
-        "Models",
-        "",
-        {
-            "accuracy of the classifier": (
-                "fine-tuned {model} ({configuration}) to {best} test accuracy on {dataset} (95 % interval {best#ci95}, "
-                "n = {best#n}) in {best_train_s}",
-                "fine-tuned {model} ({configuration}) to {best} test accuracy on {dataset} (95 % interval {best#ci95}, "
-                "n = {best#n})",
-            ),
-            "understanding of the language model": (
-                "tuned {language_model} to turn {tuned.understand_exact} of {tuned.understand_exact#n} messages into "
-                "exactly the right tool calls ({language.untuned.understand_exact} before tuning, "
-                "{language.rules.understand_exact} by rules)",
-                "tuned {language_model} to turn {tuned.understand_exact} of {tuned.understand_exact#n} messages into "
-                "exactly the right tool calls",
-            ),
-            "grounded wording": ("{tuned.word_grounded} of its replies without an ungrounded figure",),
-            "speed of generation": ("{tuned.tokens_per_s} generated",),
-        },
-    ),
-    Fact(
-        "Service",
-        "Served them as a FastAPI chat with ",
-        {
-            "latency": (
-                "p50 {chat.sequential.p50_ms} and p95 {chat.sequential.p95_ms} one request at a time",
-                "p50 {chat.sequential.p50_ms} one request at a time",
-            ),
-            "first word": ("the first word of a streamed reply after {chat.stream.first.p50_ms} (median)",),
-            "throughput": (
-                "{load.ab.throughput} under load, {load.ab.ok} of requests without an error",
-                "{load.locust.throughput} under load, {load.locust.ok} of requests without an error",
-            ),
-            "latency under load": (
-                "p95 {load.openloop.p95_ms} for arrivals at a fixed rate",
-                "p95 {load.locust.p95_ms} under load",
-                "p95 {load.ab.p95_ms} under load",
-            ),
-            "cost": (
-                "{load.cost.rules.busy.cpu} of CPU time, {load.cost.model.busy.cpu} with the language model "
-                "({load.cost.model.busy.price})",
-                "{load.cost.rules.busy.cpu} of CPU time, {load.cost.model.busy.cpu} with the language model",
-                "{load.cost.rules.busy.cpu} of CPU time",
-            ),
-            "capacity of the language model": ("the language model serving nine of ten chats up to {load.model.knee}",),
-            "goodput and degradation": (
-                "at {busiest}/s offered, goodput {busiest.goodput}, {busiest.share} of the chats served by the "
-                "language model and {busiest.wrong} of the questions answered wrong",
-            ),
-            "graded conversations": (
-                "{chat.conversations.passed} of {chat.conversations.passed#n} graded conversations passed, "
-                "such as transfers, hostile input and people in need",
-            ),
-        },
-    ),
-    Fact(
-        "Memory",
-        "Gave them a durable memory with ",
-        {
-            "search": (
-                "semantic search over {vectors.indexed} at p95 {vectors.total.p95_ms} end to end",
-                "semantic search over {vectors.indexed} at p50 {vectors.total.p50_ms} end to end",
-            ),
-            "ranking": ("{vectors.articles.hybrid.ndcg} nDCG@10 on questions about bank articles",),
-        },
-    ),
-)
-ONE_LINE = {
-    "accuracy": ("{best} on {dataset} with {configuration}",),
-    "understanding": ("{tuned.understand_exact} exactly right tool calls by {language_model}",),
-    "latency": ("p95 {chat.sequential.p95_ms} per chat", "p50 {chat.sequential.p50_ms} per chat"),
-    "first word": ("first word after {chat.stream.first.p50_ms}",),
-    "throughput": ("{load.ab.throughput} under load",),
-    "graded conversations": (
-        "{chat.conversations.passed} of {chat.conversations.passed#n} graded conversations passed",
-    ),
-    "search": ("semantic search over {vectors.indexed} at p95 {vectors.total.p95_ms}",),
-}
 CURVE = "load.model.at_"
 
 
