@@ -20,7 +20,7 @@ class Comparison:
     columns: dict[str, str]
     """Last part of the id → column title."""
 
-    def of(self, records: Sequence[Record]) -> "Table":
+    def of(self, records: Sequence[Record]) -> "ComparisonTable":
         """The table of a run's measured records, without empty columns."""
         rows: dict[str, dict[str, Record]] = {}
         for record in measured_by_id(records).values():
@@ -29,11 +29,11 @@ class Comparison:
                 title = record.conditions.get("configuration", re.sub(r"(?<=\d)_(?=\d)", ".", row).replace("_", " "))
                 rows.setdefault(title, {})[column] = record
         used = {column for row in rows.values() for column in row}
-        return Table(self, {column: title for column, title in self.columns.items() if column in used}, rows)
+        return ComparisonTable(self, {column: title for column, title in self.columns.items() if column in used}, rows)
 
 
 @dataclass(frozen=True)
-class Table:
+class ComparisonTable:
     """A comparison in one run."""
 
     comparison: Comparison
@@ -171,7 +171,7 @@ class Section:
     chapter: Chapter
     records: list[Record]
     main: list[Record]
-    tables: list[Table]
+    tables: list[ComparisonTable]
     plots: list[Path]
 
 
