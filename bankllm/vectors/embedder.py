@@ -1,15 +1,13 @@
 """Text embeddings of sentence-transformers models, computed by an ONNX graph and cached in this process.
 
 The graph of a model is exported once and kept in `BANKLLM_CACHE`. sentence-transformers computes the same vectors on a
-GPU, if ONNX Runtime is not installed, and for models with parts that the graph does not have.
+GPU, and for models with parts that the graph does not have.
 
 A vector reveals much of its text, so it stays in the cache for at most `TTL_S`: what one process forgets also leaves
 the caches of the others.
 """
 
 import hashlib
-import importlib.util
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -149,15 +147,7 @@ def _load(base: base_models.BaseModel, settings: Settings) -> Encode:
     """Load the model in the runtime that the settings and the machine allow."""
     base = replace(base, location=base_models.ready_to_load(base, settings))
     folder = Path(base.location)
-    plain = sentence_pooling(folder) is not None
-    without = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
-    if plain and without:
-        warnings.warn(
-            f"Texts are embedded in torch, which is slower, because {', '.join(without)} cannot be imported. Run: "
-            "pip install 'bankllm[vectors]'",
-            stacklevel=3,
-        )
-    if not plain or without or base_models.runs_in_torch(settings):
+    if sentence_pooling(folder) is None or base_models.runs_in_torch(settings):
         return _sentence_transformer(base, base_models.device(settings))
     from bankllm.model.export import cached_export
     from bankllm.model.onnx_classifier import OnnxClassifier

@@ -114,10 +114,8 @@ def test_the_graph_gives_the_vectors_of_sentence_transformers(loaded: Embedder) 
     np.testing.assert_allclose(alone, expected, atol=1e-5)
 
 
-def test_without_onnx_runtime_torch_gives_the_same_vectors(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.warns(UserWarning, match=r"embedded in torch, which is slower, because onnxruntime cannot be imported"):
-        torch_embedder = Embedder()
+def test_torch_gives_the_same_vectors(embedder: Embedder) -> None:
+    torch_embedder = Embedder(settings=Settings(inference="torch"))
     assert torch_embedder.model_id == embedder.model_id
     np.testing.assert_allclose(torch_embedder.encode(["my card", "hi"]), embedder.encode(["my card", "hi"]), atol=1e-5)
 
