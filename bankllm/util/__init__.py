@@ -1,1 +1,1 @@
-"""Helpers without any knowledge of models or services: atomic files, child processes, a circuit breaker, redaction."""
+"""Helpers without any knowledge of models or services: atomic files, child processes, hash chains, redaction."""

@@ -19,14 +19,14 @@ from bankllm.settings import Settings, get_settings
 from bankllm.vectors.embedder import Embedder
 from bankllm.vectors.filters import Filter
 from bankllm.vectors.fusion import Mode
-from bankllm.vectors.namespaces import Collection, CustomerMemory, Message, MessageId
+from bankllm.vectors.namespaces import Collection, CustomerMemory, Message
 from bankllm.vectors.pinecone.index import PineconeIndex
 from bankllm.vectors.pinecone.replicated import ReplicatedStore
 from bankllm.vectors.rows import Match, check_ttl
 from bankllm.vectors.sqlite.file import BUSY_TIMEOUT_S
 from bankllm.vectors.sqlite.store import SQLiteStore
 
-__all__ = ["CustomerMemory", "Message", "MessageId", "VectorService", "open_service"]
+__all__ = ["CustomerMemory", "Message", "VectorService", "open_service"]
 
 
 class VectorService:
@@ -54,19 +54,6 @@ class VectorService:
 
     def collection(self, name: str) -> Collection:
         return Collection(self.store, self.embedder, name)
-
-    def store_message(
-        self,
-        user_id: str,
-        user_message: str,
-        assistant_response: str,
-        intent: str,
-        *,
-        vector: np.ndarray | None = None,
-        ttl_s: float | None = None,
-    ) -> MessageId:
-        """Store one turn and return its id after the commit, see `CustomerMemory.store`."""
-        return self.for_user(user_id).store(user_message, assistant_response, intent, vector=vector, ttl_s=ttl_s)
 
     def semantic_search(
         self,

@@ -127,7 +127,7 @@ def test_the_time_to_live_of_a_call_a_customer_and_the_setting(
     monkeypatch.setenv("BANKLLM_MEMORY_TTL_S", "100")
     with open_service(path, embedder=fake_embedder()) as service:
         service.for_user("CUST001").store("setting", "", "")
-        service.store_message("CUST001", "call", "", "", ttl_s=200)
+        service.for_user("CUST001").store("call", "", "", ttl_s=200)
         service.store.retain("CUST002", 300)
         service.for_user("CUST002").store_many([Message("customer")])
         service.for_user("CUST001").store_many([Message("for ever")], ttl_s=math.inf)

@@ -227,7 +227,7 @@ MESSAGE = f"please block my card {CARD} 12/29 now"
 def test_the_service_masks_all_stored_texts(tmp_path: Path) -> None:
     path, given = tmp_path / "memory.sqlite", vectors([MESSAGE])
     with open_service(path, embedder=fake_embedder()) as service:
-        service.store_message("CUST001", MESSAGE, f"I block {CARD}.", "lost_or_stolen_card")
+        service.for_user("CUST001").store(MESSAGE, f"I block {CARD}.", "lost_or_stolen_card")
         service.for_user("CUST001").store_many([Message(MESSAGE, f"I block {CARD}.")], vectors=given)
         row = service.for_user("CUST001").row(Message(MESSAGE, f"I block {CARD}."), given[0])
         service.store.upsert("CUST001", [row])

@@ -26,9 +26,9 @@ def memory(embedder: Embedder, tmp_path: Path) -> Iterator[VectorService]:
 
 
 def test_a_message_is_found_by_its_meaning(memory: VectorService) -> None:
-    card = memory.store_message("CUST001", "I lost my debit card", "I have frozen it.", "lost_or_stolen_card")
-    memory.store_message("CUST001", "How do I change my PIN?", "At any cash machine.", "change_pin")
-    memory.store_message("CUST002", "My card is missing", "Frozen.", "lost_or_stolen_card")
+    card = memory.for_user("CUST001").store("I lost my debit card", "I have frozen it.", "lost_or_stolen_card")
+    memory.for_user("CUST001").store("How do I change my PIN?", "At any cash machine.", "change_pin")
+    memory.for_user("CUST002").store("My card is missing", "Frozen.", "lost_or_stolen_card")
     match = memory.semantic_search("my card is missing", 1, user_id="CUST001")[0]
     assert (match.id, match.text) == (card, "I lost my debit card")
     assert match.metadata == {"assistant_response": "I have frozen it.", "intent": "lost_or_stolen_card"}
@@ -37,7 +37,7 @@ def test_a_message_is_found_by_its_meaning(memory: VectorService) -> None:
 def test_a_given_vector_is_not_embedded_again(memory: VectorService, monkeypatch: pytest.MonkeyPatch) -> None:
     vector = memory.embedder.encode(["I lost my card"])[0]
     monkeypatch.setattr(memory.embedder, "encode", None)
-    memory.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card", vector=vector)
+    memory.for_user("CUST001").store("I lost my card", "Frozen.", "lost_or_stolen_card", vector=vector)
     match = memory.semantic_search("I lost my card", user_id="CUST001", vector=vector)[0]
     assert match.score == pytest.approx(1, abs=1e-6)
 
@@ -46,7 +46,7 @@ def test_a_reply_is_optional_but_limited_in_length(memory: VectorService) -> Non
     memory.for_user("CUST001").store_many([Message("hello")])
     assert memory.semantic_search("hello", user_id="CUST001")[0].metadata["assistant_response"] == ""
     with pytest.raises(UsageError, match="assistant_response has 4001 characters"):
-        memory.store_message("CUST001", "hello", "x" * 4001, "greeting")
+        memory.for_user("CUST001").store("hello", "x" * 4001, "greeting")
 
 
 def test_a_store_of_another_embedder_is_rejected(embedder: Embedder) -> None:
@@ -64,7 +64,7 @@ def test_a_key_replicates_the_memory_to_pinecone(
     monkeypatch.setenv("PINECONE_CONTROLLER_HOST", server.url)
     monkeypatch.setenv("PINECONE_INDEX_NAME", "assistant")
     with open_service(tmp_path / "memory.sqlite", embedder=embedder) as service:
-        service.store_message("CUST001", "I lost my card", "Frozen.", "lost_or_stolen_card")
+        service.for_user("CUST001").store("I lost my card", "Frozen.", "lost_or_stolen_card")
         drain(service.store)
         assert (service.backlog(), service.store.remote, service.store.count()) == ((0, 0.0), True, 1)
     assert [len(records) for records in server.namespaces.values()] == [1]
