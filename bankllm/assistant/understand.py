@@ -37,7 +37,7 @@ from bankllm.assistant.understanding.resolve import CustomerView, answered, reso
 from bankllm.assistant.understanding.rules import Rules
 from bankllm.assistant.understanding.slots import P
 from bankllm.assistant.understanding.tool_head import ToolHead
-from bankllm.assistant.waiting import Item, answer_and_ask, asks_if_done, corrected, only_asks, other_option
+from bankllm.assistant.waiting import Item, answer_and_ask, answering, asks_if_done, corrected, only_asks, other_option
 from bankllm.errors import LedgerError, ModelError
 from bankllm.model.artifact import ClassifierConfig
 from bankllm.settings import Settings
@@ -152,6 +152,7 @@ class Understanding:
             if withdrawn and [call["tool"] for call in calls] == ["cancel_transfer"]:
                 return []  # “actually cancel that” means what was proposed, and no other transfer
             calls = corrected(calls, withdrawn, pending.message, view, day) if withdrawn else calls
+            calls = answering(calls, question) if question else calls
             if refused := beyond(pending.message, calls, pending.customer_id, self._head.ordinary, view):
                 return [Facts(refused)]
         items = self._resolved(calls, pending, asked, encode, day, "" if call else pending.message)
@@ -174,7 +175,7 @@ class Understanding:
         off_topic = decision.intent == "out_of_scope" and decision.confidence >= CLEAR and not decision.alternatives
         answers = bool(pending.turns and pending.turns[0].question and not asks(pending.message))
         alone = asked == said and (not pending.turns or stands_alone(said))
-        bare = (alone and names_nothing(ready, said)) or (len(ready) == 1 and isinstance(ready[0], Question))
+        bare = (alone and names_nothing(ready, said)) or (len(ready) == 1 and _is_open(ready[0]))
         if off_topic and not answers and bare:
             bank = {"article": "out_of_scope"} if isinstance(ready[0], Question) else {"question": said}
             ready = [ReadyCall("knowledge", bank)]
@@ -322,6 +323,11 @@ class Understanding:
             with self._lock:
                 self._views[customer_id] = view
         return view
+
+
+def _is_open(item: ReadyCall | Question) -> bool:
+    """Whether it is a question for something else than which of several payees is meant."""
+    return isinstance(item, Question) and not (item.slot == "to" and item.options)
 
 
 def _embedded(encode: Encode, texts: Sequence[str]) -> np.ndarray:

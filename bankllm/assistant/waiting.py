@@ -10,7 +10,7 @@ from datetime import date
 
 from bankllm.assistant.actions.proposals import PLANS, Proposal
 from bankllm.assistant.bank.ledger import format_money
-from bankllm.assistant.bank.tools import Call
+from bankllm.assistant.bank.tools import Call, call_schemas
 from bankllm.assistant.facts import Facts, Question, ReadyCall
 from bankllm.assistant.followups import asks, stands_alone
 from bankllm.assistant.understanding import patterns
@@ -28,7 +28,8 @@ UNANSWERED = Facts("This is exactly what I would do. I have no other answer to w
 
 def only_asks(waited: Proposal, message: str, items: Sequence[Item]) -> bool:
     """Whether the message, read as `items`, corrects nothing and wishes nothing else."""
-    if P["corrects"].search(message) or any(_is_another_wish(item) for item in items):
+    corrects = P["corrects"].search(message) and not (P["affirms"].match(message) and asks(message))
+    if corrects or any(_is_another_wish(item) for item in items):
         return False
     return waited.tool in PROTECTS or asks(message) or P["asks"].search(message) is not None
 
@@ -51,7 +52,7 @@ def other_option(
     waited: Proposal, message: str, turns: Sequence[Message], view: Callable[[], CustomerView], today: date
 ) -> Call | None:
     """Return the call with the other card, or with the other one of two options that were asked about."""
-    if not P["other"].search(message):
+    if not P["other"].search(message) or asks(message):
         return None
     if waited.tool in PROTECTS:
         cards = [card for card in view().cards if card.status in ("active", "frozen")]
@@ -87,6 +88,13 @@ def corrected(
         **({"reference": kept["reference"]} if "reference" in kept else {}),
     }
     return [{name: word for name, word in (words | said).items() if word}]
+
+
+def answering(calls: Sequence[Call], question: Question) -> Sequence[Call]:
+    """Return the calls; an order that answers the question about an unfinished one keeps what that had named."""
+    required = call_schemas()[question.tool]["required"]
+    same = [call["tool"] for call in calls] == [question.tool] and question.tool in PLANS
+    return [{**question.call, **calls[0]}] if same and not calls[0].keys() >= set(required) else calls
 
 
 def _is_another_wish(item: Item) -> bool:

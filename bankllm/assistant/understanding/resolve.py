@@ -58,7 +58,7 @@ def resolve(
 def answered(question: Question, message: str, today: date) -> Call | None:
     """Return the question's call with its slot filled from the customer's next message; None if it is no answer.
 
-    What the message says beyond the answer must be an amount or a day of the same order.
+    What the message says beyond the answer must be an amount, a day or an account of the same order.
     """
     if question.tool == "transfer" and any(pattern.search(message) for pattern in orders.IMPOSSIBLE.values()):
         return None
@@ -69,6 +69,9 @@ def answered(question: Question, message: str, today: date) -> Call | None:
     if not more and question.slot == "amount" and (to := P["to_whom"].fullmatch(message.strip())):
         call = {"tool": question.tool, **question.call, "to": to[1]} if question.tool == "transfer" else None
     for words in more:
+        if call and question.tool == "transfer" and (source := P["from_account"].fullmatch(words.strip())):
+            call = {**call, "from": source[1]}
+            continue
         asked = [Question(question.tool, slot, "", call=call or {}) for slot in MORE.get(question.tool, ())]
         call = next(filter(None, (_filled(one, words, today) for one in asked)), None) if call else None
     return call

@@ -222,7 +222,9 @@ def routed(tool: str, message: str, earlier: str = "") -> str:
     """
     if R["how_much"].fullmatch(message):
         return "standing_orders" if earlier and routed("spending", earlier) == "standing_orders" else "spending"
-    if tool in ("set_limit", "knowledge") and R["card_limit"].search(message):
+    if (tool in ("set_limit", "knowledge") and R["card_limit"].search(message)) or R["a_day"].search(message):
+        return "card_status"
+    if tool == "report_card" and R["refused"].search(message):
         return "card_status"
     if tool == "knowledge" and P["stolen"].search(message) and R["card_order"].match(earlier):
         return "report_card"

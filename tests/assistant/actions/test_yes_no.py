@@ -25,7 +25,7 @@ def test_every_listed_word_is_read_in_any_case_and_punctuation_and_is_never_both
         *("Yes.", "yes, please!", "YES", "Sí", "d’accord", "ｙｅｓ", "go ahead", "はい。", "\u200fنعم", "tak, proszę"),
         *("sure, go for it", "yep do that please", "ok send it then", "ok please do it then", "fine. yes"),
         *("yes yes yes come on", "yes, thank you very much", "ok thanks yes", "ja bitte, danke", "oui, allez-y"),
-        *("aye", "aye, do it mate", "och aye", "yes ta"),
+        *("aye", "aye, do it mate", "och aye", "yes ta", "yes please and thank you", "that's the one, yes"),
     ],
 )
 def test_usual_forms_of_yes(message: str) -> None:
@@ -35,7 +35,18 @@ def test_usual_forms_of_yes(message: str) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        *("", " ", "?", "yes?", "yes, but make it £20", "yes and freeze my card", "yes no", "no, yes", "yes 50"),
+        *(
+            "",
+            " ",
+            "?",
+            "yes?",
+            "yes, but make it £20",
+            "yes and freeze my card",
+            "that's the one",
+            "yes no",
+            "no, yes",
+            "yes 50",
+        ),
         *("I said yes to my mum", "don't say yes", "yes" * 30, "y e s", "yes\0no", "ye", "ja nein", "نعم؟", "yes ❌"),
         *("ok thanks", "thanks", "fine", "d'accord, merci", "sure, but from savings", "do it tomorrow"),
         *("yes, thanks, ja", "yes of course not", "yes hm", "go for it?", "hold on"),

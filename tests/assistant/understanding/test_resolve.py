@@ -156,6 +156,13 @@ def test_an_answer_chooses_an_option(customer: CustomerView, today: date, words:
     assert resolve([call], customer, today) == [ReadyCall("transfer", {"amount_minor": 5000, "payee_id": payee})]
 
 
+def test_an_answer_may_name_the_account_to_pay_from(customer: CustomerView, today: date) -> None:
+    question = one(customer, today, "transfer", amount="50", to="anna")
+    assert isinstance(question, Question)
+    call = answered(question, "smith, from my savings account please", today)
+    assert call == {"tool": "transfer", "amount": "50", "to": "Anna Smith", "from": "savings"}
+
+
 @pytest.mark.parametrize("answer", ["the third one", "what is my balance", "yes", "ignore that", ""])
 def test_what_is_no_clear_answer_chooses_nothing(customer: CustomerView, today: date, answer: str) -> None:
     question = one(customer, today, "transfer", amount="50", to="anna")

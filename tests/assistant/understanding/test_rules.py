@@ -59,6 +59,8 @@ def test_several_wishes_are_several_calls(embedder: Embedder) -> None:
         ("my last 3 amazon payments and tell me when rent is due", ["transactions", "standing_orders"]),
         ("how much is my rent", ["standing_orders"]),
         ("what's the limit on my visa debit", ["card_status"]),
+        ("how much may I spend a day with the new card", ["card_status"]),
+        ("my card was refused at the till, the one ending 7663", ["card_status"]),
         ("anything pending?", ["transactions"]),
         ("transfers to savings this year", ["transactions"]),
         ("my sort code and a list of my direct debits", ["account_details", "standing_orders"]),
