@@ -20,6 +20,7 @@ import httpx
 import jwt
 
 from bankllm.assistant.bank.ledger import open_bank
+from bankllm.errors import ServerError
 from bankllm.lab.conversation_bank import (
     TODAY,
     Dialogue,
@@ -190,7 +191,21 @@ def desk(folder: Path, engine: str = "auto", responder: str = "template", adapte
         # The server has added its tables.
         with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(fresh)) as target:
             source.backup(target)
-        yield Desk(server.url, ledger, fresh, folder / "start.sqlite")
+        held = Desk(server.url, ledger, fresh, folder / "start.sqlite")
+        if engine == "model":
+            _wait_for_model(held)
+        yield held
+
+
+def _wait_for_model(desk: Desk) -> None:
+    """Ask until the model answers: it may load for longer than the server waits. Raises `ServerError`."""
+    talk, end = Talk(desk, {}, "CUST001"), time.monotonic() + WAIT_S
+    body = {"message": "my balance, and what I spent on coffee in October", "customer_id": talk.customer}
+    with talk.client:
+        while talk._post("/api/v1/chat", body).json()["understood_by"] == "rules":
+            if time.monotonic() > end:
+                raise ServerError(f"Expected the language model to answer within {WAIT_S} s; it did not. See the log.")
+            time.sleep(1)
 
 
 def said(turn: DialogueTurn) -> str:
