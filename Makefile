@@ -35,9 +35,9 @@ coverage: $(STAMP)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered
 
-# The long ones, run every night by .github/workflows/nightly.yml: about 10, 30 and 15 minutes.
+# The long ones, run every night by .github/workflows/nightly.yml: about 5, 30 and 15 minutes. -rP prints what they counted.
 test-tamper: $(STAMP)
-	$(PYTEST) -m tamper tests
+	$(PYTEST) -m tamper -rP tests
 
 test-install: $(STAMP)
 	$(BIN)/python -m pytest -m install tests/test_install.py
