@@ -79,7 +79,7 @@ def _quantity(match: re.Match[str]) -> str:
 MARKUP: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (BADGE, lambda badge: re.sub(r"[-_/]", " ", badge[0]).replace("%25", "%  ")),
     (TAG, _visible),
-    (ENTITY, lambda entity: html.unescape(entity[0])),
+    (ENTITY, lambda entity: html.unescape(entity[0]).replace("\n", " ")),
     (SPACES, lambda _: ""),
     (MATH, lambda math: f" {math[1]}"),
     (FRACTION, lambda fraction: f"{fraction[1]}/{fraction[2]}"),

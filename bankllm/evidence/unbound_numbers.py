@@ -19,24 +19,24 @@ WORDS = (
     "ninety|hundred|thousand|million"
 )
 UNIT = (
-    r"(?P<unit>(?i:milliseconds?|m?secs?|microseconds?|seconds?|minutes?|mins?|hours?|hrs?|per ?cent|pct|fold|rps|qps|"
-    r"percentage points?|pp|pts|bps|(?:[a-z]+ )?(?:per|an?) (?:second|minute|hour)|"
+    r"(?P<unit>(?i:milliseconds?|m?secs?|microseconds?|seconds?|minutes?|mins?|hours?|hrs?|per ?cent|pct|fold|"
+    r"[rqf]ps|percentage points?|pp|pts|bps|(?:[a-z]+[ -]){0,2}(?:per|an?)[ -](?:second|minute|hour|day)|[a-z]+ daily|"
     r"(?:kilo|mega|giga|tera|[kmgt]i?)?bytes?|orders? of magnitude|"
     r"times(?= (?:as|faster|slower|more|less|higher|lower|smaller|larger|fewer|better)\b))|"
-    r"ms|[µμ]s|us|s|h|[%％‰]|[A-Za-z]+/(?:s(?:ec|econd)?|min(?:ute)?|h(?:our)?|op)|[kKMGT]i?B|k?Wh?|×|x)"
+    r"ms|[µμ]s|us|s|h|[%％‰]|[A-Za-z]+/(?:s(?:ec|econd)?|min(?:ute)?|h(?:our)?|day|op)|[kKMGT]i?B|k?Wh?|×|x)"
     r"(?:/[a-z]+)?(?![\w/])"
 )
 """Units of time, share, rate, size, energy and ratio as prose writes them."""
-DIGITS = r"(?:\d+(?:[,.' \u00a0\u2009\u202f]\d{3}(?!\d))*(?:[.,]\d+)?|\.\d+)(?:[eE][+-]?\d+|[kKM]\+?(?= ))?"
-NUMERAL = rf"(?i:(?:{WORDS})(?:[ -](?:and )?(?:{WORDS}))*(?:\b|(?=fold)))"
-GAP = r"(?:[ \u00a0\u2009\u202f]{0,25}|-)"
+DIGITS = r"(?:\d+(?:[,.' \u00a0\u2009\u202f]\d{3}(?!\d))*(?:[.,]\d+)?|\.\d+)(?:[eE][+-]?\d+|[kKM]?\+?(?= ))?"
+NUMERAL = rf"(?i:(?:{WORDS})(?:[ -](?:and )?(?:{WORDS})){{0,5}}+(?:\b|(?=fold)))"
+GAP = r"(?:[ \u00a0\u2009\u202f]{0,25}+|-)"
 NUMBER = re.compile(
     rf"(?:(?<![\w.,/-])|(?<=\d/)|(?<=\d[hm]))(?:[~≈<>≤≥] ?|[+−-])?(?!(?:19|20)\d0s\b)(?:{DIGITS}|{NUMERAL})"
-    rf"(?: ?(?:[–—±→/-]|->|\+/-|to) ?(?:{DIGITS}|{NUMERAL}))*{GAP}{UNIT}"
+    rf"(?: ?(?:[–—±→/-]|->|\+/-|to) ?(?:{DIGITS}|{NUMERAL})){{0,3}}{GAP}{UNIT}"
 )
 METRIC_NAME = (
     r"(?i:accuracy|f1|recall|precision|r(?=@)|ndcg|mrr|auc|brier|ece|kappa|κ|bleu|rouge(?:-\w)?|perplexity|loss|r(?:²|\^2)"
-    r"|scored?|errors?|difference|p(?= ?<))(?:@\d+)?"
+    r"|scored?|errors?|difference|p(?= ?<))(?:@\d+)?(?:-value)?"
 )
 DECIMAL = r"(?:\d*\.\d+|0,\d+|\d(?=e-))(?:e-?\d+)?(?![\d.]*\d)"
 LINK = r"[ :=<>≈~(\[→]{1,30}"
@@ -54,7 +54,8 @@ FIGURES = (
     re.compile(rf"(?<![\w.]){DECIMAL} *\(?(?:±|\+/-) *{DECIMAL}\)?"),
     re.compile(rf"(?i)\b(?:{WORDS}) (?:in|out of) (?:every |a )?(?!one|two)(?:{WORDS})\b"),
     re.compile(r"(?i)\b(?:in|took|takes|after) (?P<figure>\d+:\d\d:\d\d)\b"),
-    re.compile(r"[$€£]0?\.\d+|(?<![\w.])0\.\d+ (?:USD|EUR|GBP)\b"),
+    re.compile(r"[$€£](?:0?\.\d+|\d+[kKM]\b)|(?<![\w.])0\.\d+ (?:USD|EUR|GBP)\b"),
+    re.compile(r"\b\d+[kKM]\+? (?=users|customers|requests|messages)"),
     re.compile(
         r"(?i)\b(?:twice|double|half) as [a-z]+|\ban order of magnitude|\b(?:zero|0) (?:failed|failures|errors)\b"
     ),
@@ -122,7 +123,8 @@ def find_unbound_numbers(text: str) -> Iterator[UnboundNumber]:
         if number in exempt:
             continue
         end = 0
-        for start, stop in sorted({*_figures(line), *_figures_in_cells(labels, cells)}):
+        spans = {*_figures(line), *_figures_in_cells(labels, cells)}
+        for start, stop in sorted(spans, key=lambda span: (span[0], -span[1])):
             if start >= end:
                 end = stop
                 yield UnboundNumber(number, start, " ".join(line[start:stop].split()))

@@ -33,6 +33,13 @@ from bankllm.evidence.unbound_numbers import find_unbound_numbers, scan, unbound
         *((text, "12 ms") for text in (r"12\,ms", "12~ms", "$12$~ms", r"\SI{12}{\milli\second}", "p95=12 ms")),
         (r"$93.5\,\%$", "93.5 %"),
         ("3.2 times faster", "3.2 times"),
+        *(
+            (text, text)
+            for text in ("41 frames-per-second", "90 FPS", "300+ requests per second", "45M requests daily")
+        ),
+        *((text, text) for text in ("4,000 read requests per second", "9M requests/day", "$5K")),
+        ("10K users and a 13B model", "10K"),
+        ("An F1-value of 0.71", "0.71"),
         ("accuracy of 0.935", "0.935"),
         ("macro-F1: .91", ".91"),
         ("| p95 (ms) | 12.3 |", "12.3"),
