@@ -6,7 +6,7 @@ neither, unless the customer asks for them, about money into an account, or abou
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -89,6 +89,9 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
     """
     asked = [dict(request.call.arguments) for request, _ in answers]
     results = [facts.result or {} for _, facts in answers]
+    tools = {request.call.tool for request, _ in answers}
+    if len(answers) > 1 and tools == {"standing_orders"} and TOGETHER.search(answers[0][0].message):
+        return _each_month([row for result in results for row in result.get("rows", ())])
     if len(asked) < 2 or any(request.call.tool != "spending" for request, _ in answers):
         return None
     totals = [total for result in results for total in result.get("totals", ())]
@@ -102,6 +105,15 @@ def together(answers: Sequence[tuple[Request, Facts]]) -> Facts | None:
         apart = all(last < first for (_, last), (first, _) in pairwise(days))
     amount = sum(total["amount_minor"] for total in totals)
     return Facts(f"Together that is {format_money(amount, totals[0]['currency'])}.") if apart else None
+
+
+def _each_month(orders: Sequence[Mapping[str, Any]]) -> Facts | None:
+    """The sum of regular payments in one currency, each counted once."""
+    amounts = {order["order_id"]: order["amount_minor"] for order in orders}
+    currencies = {order["currency"] for order in orders}
+    if len(amounts) < 2 or len(currencies) > 1:
+        return None
+    return Facts(f"Together that is {format_money(sum(amounts.values()), currencies.pop())} each month.")
 
 
 def _text(total: Total, statement: Statement, inward: bool) -> str:

@@ -1,16 +1,22 @@
 """Standing orders, direct debits and subscriptions, by the day on which they are due next, or all of a period."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from itertools import count
+from typing import Any
 
 from dateutil.relativedelta import relativedelta
 
-from bankllm.assistant.bank.ledger import Bank, StandingOrder, format_money
-from bankllm.assistant.bank.statement import TO_PEOPLE, counted, day, period
+from bankllm.assistant.bank.ledger import Bank, StandingOrder, Transaction, TransactionQuery, format_money
+from bankllm.assistant.bank.statement import TO_PEOPLE, counted, day, month, period
 from bankllm.assistant.facts import TOOLS, Facts, Request
+
+SUBJECTS = frozenset(("merchant", "category", "to_account_id"))
+"""Arguments that say of which payments the monthly amount is asked."""
+MONTHS = 3
+"""Months that are summed where no order repeats."""
 
 
 @TOOLS.register("standing_orders")
@@ -21,14 +27,13 @@ def look_up(request: Request, bank: Bank) -> Facts:
         when = f" due{period(days['date_from'], days['date_to'])}"
         due = [one for order in orders for one in _until(order, days["date_to"]) if one.next_due >= days["date_from"]]
         orders = sorted(due, key=lambda order: order.next_due)
+    elif days.keys() & SUBJECTS:
+        return _costs(request, bank, orders)
     result = {"rows": [asdict(order) for order in orders]}
     if not orders:
         text = f"You have no standing orders, direct debits or subscriptions{when}."
         return Facts(text, (text,), sources, result=result)
-    sums = Counter[str]()
-    for order in orders:
-        sums[order.currency] += order.amount_minor
-    total = " and ".join(format_money(minor, currency) for currency, minor in sums.items())
+    total = " and ".join(format_money(minor, currency) for currency, minor in _sums(orders).items())
     payments = counted(len(orders), "regular payment") + (f"{when}, {total} in all" if when else "")
     dated = [f"{_order(order)} {'on' if when else 'monthly, next'} {day(order.next_due)}" for order in orders]
     kinds = [order.kind.replace("_", " ").capitalize() for order in orders]
@@ -49,3 +54,54 @@ def _until(order: StandingOrder, last: str) -> Iterator[StandingOrder]:
 
 def _order(order: StandingOrder) -> str:
     return f"{order.name} {format_money(order.amount_minor, order.currency)}"
+
+
+def _costs(request: Request, bank: Bank, orders: list[StandingOrder]) -> Facts:
+    """What one payment costs each month: by orders, or the sums of the latest months if no order is for it."""
+    named = {name: words for name, words in request.call.arguments.items() if name in SUBJECTS}
+    held = {account.account_id: account.name for account in bank.accounts(request.customer_id)}
+    rows: Sequence[Transaction] = ()
+    if "to_account_id" in named:
+        about = f"your {held[named['to_account_id']]}"
+        wanted = held[named["to_account_id"]].lower()
+        orders = [order for order in orders if order.kind == "standing_order" and wanted in order.name.lower()]
+    else:
+        about = named.get("merchant") or named["category"]
+        rows = bank.transactions(request.customer_id, TransactionQuery(**named))
+        paid = {row.counterparty for row in rows} | {named.get("merchant")}
+        orders = [order for order in orders if order.name in paid]
+    accounts = {order.account_id for order in orders} or {row.account_id for row in rows}
+    sources = tuple(f"ledger:{account}" for account in sorted(accounts or held))
+    private = tuple(dict.fromkeys(order.name for order in orders if order.kind in TO_PEOPLE))
+    result: dict[str, Any] = {"rows": [asdict(order) for order in orders]}
+    if orders:
+        what = f" {'to' if named.keys() & {'merchant', 'to_account_id'} else 'on'} {about}"
+        total = " and ".join(format_money(minor, currency) for currency, minor in _sums(orders).items())
+        names = [f"{_order(order)} " for order in orders] if orders[1:] or "category" in named else [""]
+        each = [f"{name}{_repeats(order)}" for name, order in zip(names, orders, strict=True)]
+        text = f"You pay {total} each month{what}{': ' if names[0] else ' '}{'; '.join(each)}."
+        return Facts(text, (text,), sources, private, result)
+    text = f"I found no standing order, direct debit or subscription for {about}."
+    months = sorted({row.booked[:7] for row in rows}, reverse=True)[:MONTHS]
+    if months:
+        sums = (_of_month([row for row in rows if row.booked[:7] == each]) for each in months)
+        text += f" By month you had: {'; '.join(sums)}."
+    return Facts(text, (text,), sources, result=result)
+
+
+def _repeats(order: StandingOrder) -> str:
+    return f"by {order.kind.replace('_', ' ')}, next on {day(order.next_due)}"
+
+
+def _of_month(rows: Sequence[Transaction]) -> str:
+    """`£958.20 received in October 2026`."""
+    (currency, *_), total = [row.currency for row in rows], sum(row.amount_minor for row in rows)
+    way = "received" if total > 0 else "paid"
+    return f"{format_money(abs(total), currency)} {way} in {month(rows[0].booked)}"
+
+
+def _sums(orders: Sequence[StandingOrder]) -> Counter[str]:
+    sums = Counter[str]()
+    for order in orders:
+        sums[order.currency] += order.amount_minor
+    return sums

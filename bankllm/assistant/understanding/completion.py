@@ -45,6 +45,9 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
         kinds = {one.kind for one in accounts_named(account, customer.accounts)}
         moved = {"kind": "own_transfer"} if P["moved_in"].search(message) else {}
         added |= {"direction": "in", **moved} if kinds == {"savings"} else {}
+    elif account and call["tool"] in ("spending", "transactions") and P["pays_off"].search(message):
+        if {one.kind for one in accounts_named(account, customer.accounts)} == {"credit"}:
+            return {**call, "account": account, "direction": "in", "kind": "own_transfer"}
     if call["tool"] != "balance" and not call.keys() & SUBJECTS and P["card_payments"].search(message):
         call = {name: words for name, words in call.items() if name != "direction"}
         added["kind"] = "card"

@@ -122,14 +122,19 @@ def limit(words: str) -> Values:
     return {"limit": found}
 
 
-def subject(slot: str, words: str, customer: CustomerView) -> Values:
-    """Read a merchant or a category. People and models take one for the other."""
+def subject(slot: str, words: str, customer: CustomerView, *, near: bool = False) -> Values:
+    """Read a merchant or a category. People and models take one for the other.
+
+    With `near`, words for a part of a category mean the category, if there is one such.
+    """
     readers = (_merchant, _category) if slot == "merchant" else (_category, _merchant)
     if found := readers[0](words, customer) or readers[1](words, customer):
         return found
     text = P["article"].sub("", plain(words))
-    if near := [name for name in customer.categories if _means(NEAR_CATEGORIES, name, text)]:
-        raise Ask("Which category do you mean?", near, f"There is no category {_quoted(words)}.")
+    if near_ones := [name for name in customer.categories if _means(NEAR_CATEGORIES, name, text)]:
+        if near and len(near_ones) == 1:
+            return {"category": near_ones[0]}
+        raise Ask("Which category do you mean?", near_ones, f"There is no category {_quoted(words)}.")
     if len(words.split()) > LONGEST_NAME or PLAIN.fullmatch(words):
         raise Unread(f"I did not understand {_quoted(words)}. Please name a merchant, a category, or days.")
     raise Unread(f"There is no {slot} {_quoted(words)} in your accounts.")

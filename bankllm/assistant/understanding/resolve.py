@@ -157,7 +157,7 @@ def _read(call: Call, slot: str, customer: CustomerView, today: date) -> Values:
         "minimum": lambda: readers.bound(words, "minimum_minor", customer),
         "maximum": lambda: readers.bound(words, "maximum_minor", customer),
         "limit": lambda: readers.limit(words),
-        "merchant": lambda: readers.subject("merchant", words, customer),
+        "merchant": lambda: readers.subject("merchant", words, customer, near=tool == "standing_orders"),
         "category": lambda: readers.subject("category", words, customer),
         "account": lambda: readers.account(words, "account_id", customer, pays=acts),
         "from": lambda: readers.account(words, "from_account_id", customer, pays=acts),

@@ -63,6 +63,8 @@ class Rules:
         if P["nothing"].fullmatch(messages[-1]):
             return []
         messages = [*messages[-1 - MAX_EARLIER : -1], R["thanks"].sub("", messages[-1])]
+        if regular := self._regular(messages):
+            return regular
         whole = self.probabilities(messages)
         tool = [*TOOL_NAMES, ""][whole.argmax()]
         if tool in ("", "knowledge", "small_talk") and R["wants_person"].search(messages[-1]):
@@ -86,6 +88,24 @@ class Rules:
             call for texts, name in wishes for call in self.read(routed(name, texts[-1], " ".join(texts[-2:-1])), texts)
         ]
         return self._with_subject(calls, messages[-1])[:MAX_CALLS]
+
+    def _regular(self, messages: Sequence[str]) -> list[Call]:
+        """Return the calls about what is paid each month; empty if the last message asks nothing of that kind.
+
+        A few words after such a question ask the same about another payment.
+        """
+        message, slots = messages[-1], self._slots(messages[-1])
+        monthly = [bool(R["monthly"].search(one) and not R["not_monthly"].search(one)) for one in messages[-2:]]
+        if slots.periods() or R["how_to"].search(message) or R["pays"].match(message) or P["dated"].search(message):
+            return []
+        found = slots.regular()
+        whole = R["whole_question"].fullmatch(slots.rest) and found["merchant"] and not R["not_monthly"].search(message)
+        follows = len(message.split()) <= SHORT and len(monthly) > 1 and monthly[0] and found["merchant"]
+        if not (monthly[-1] or whole or follows):
+            return []
+        if found["to"] and R["own_money"].search(message):
+            return [{"tool": "standing_orders", "to": found["to"][0]}]
+        return [{"tool": "standing_orders", "merchant": name} for name in found["merchant"][:MAX_CALLS]]
 
     def _with_subject(self, calls: list[Call], message: str) -> list[Call]:
         """Give sums of which no clause names a merchant or category the only one that the message names."""

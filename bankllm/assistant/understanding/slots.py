@@ -88,6 +88,16 @@ class Slots:
             found["period"] = self._unread_period()
         return found
 
+    def regular(self) -> dict[str, list[str]]:
+        """Return the names and categories in the order of the message, and the account that money goes to (`to`)."""
+        self.periods()
+        to = self._take(self._known("own_account")[:1])
+        to = to or [match[0] for match in [P["saves"].search(self.rest)] if match]
+        categories = self.categories()
+        own = self._with_listed(self.own_names("merchant"))
+        inside = [one for one in categories if not any(start < one[1] and one[0] < end for start, end in own)]
+        return {"merchant": self._take(sorted(own + inside)), "to": to}
+
     def periods(self) -> list[str]:
         return self._take(self._periods())
 
