@@ -37,6 +37,10 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
         category = call.get("category", "").lower()
         if category in account.lower() and message.lower().count(category) == 1:
             call = {name: words for name, words in call.items() if name != "category"}
+    if account and call["tool"] in ("spending", "transactions") and P["pays_off"].search(message):
+        kinds = {one.kind for one in accounts_named(account, customer.accounts)}
+        paid = {"direction": "in", "kind": "own_transfer"} if kinds == {"credit"} else {}
+        return {**call, "account": account, **paid}
     refused = P["not_account"].search(message)
     if refused and accounts_named(refused[1], customer.accounts):
         call = {name: words for name, words in call.items() if name != "account"}
@@ -45,9 +49,6 @@ def completed(call: Call, message: str, customer: CustomerView, today: date) -> 
         kinds = {one.kind for one in accounts_named(account, customer.accounts)}
         moved = {"kind": "own_transfer"} if P["moved_in"].search(message) else {}
         added |= {"direction": "in", **moved} if kinds == {"savings"} else {}
-    elif account and call["tool"] in ("spending", "transactions") and P["pays_off"].search(message):
-        if {one.kind for one in accounts_named(account, customer.accounts)} == {"credit"}:
-            return {**call, "account": account, "direction": "in", "kind": "own_transfer"}
     if call["tool"] != "balance" and not call.keys() & SUBJECTS and P["card_payments"].search(message):
         call = {name: words for name, words in call.items() if name != "direction"}
         added["kind"] = "card"
