@@ -238,7 +238,7 @@ def serve(
     responder: Annotated[
         str | None,
         typer.Option(
-            help="What words the replies: template, model, transformers:MODEL, openai:URL#MODEL or your own.",
+            help="What words the replies: template, model, openai:URL#MODEL or your own.",
             show_default="BANKLLM_RESPONDER, else template",
         ),
     ] = None,

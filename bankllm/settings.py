@@ -102,8 +102,8 @@ class Settings(BaseSettings):
     language_adapter: Path | None = None
     """Folder of the language model's LoRA adapter (`BANKLLM_LANGUAGE_ADAPTER`); default: the packaged adapter."""
     responder: str = "template"
-    """What generates the replies (`BANKLLM_RESPONDER`): `template`, `model`, `transformers:MODEL`,
-    `openai:BASE-URL#MODEL`, or a registered scheme."""
+    """What generates the replies (`BANKLLM_RESPONDER`): `template`, `model`, `openai:BASE-URL#MODEL`,
+    or a registered scheme."""
     responder_timeout_s: float = Field(20, gt=0)
     """Timeout in seconds of one attempt to generate a complete reply (`BANKLLM_RESPONDER_TIMEOUT_S`)."""
     openai_api_key: SecretStr | None = Field(

@@ -112,7 +112,7 @@ def test_profiles_have_the_documented_sizes() -> None:
         ("BANKLLM_NOTEBOOKS", "notes~", "notes~"),
         ("BANKLLM_LEDGER", "sqlite:~/bank.sqlite", "sqlite:HOME/bank.sqlite"),
         ("BANKLLM_LEDGER", "demo:", "demo:"),
-        ("BANKLLM_RESPONDER", "transformers:~/model", "transformers:HOME/model"),
+        ("BANKLLM_RESPONDER", "mine:~/model", "mine:HOME/model"),
         ("BANKLLM_RESPONDER", "openai:http://127.0.0.1:1/~me//v1#m", "openai:http://127.0.0.1:1/~me//v1#m"),
     ],
 )

@@ -1,11 +1,9 @@
 """Generated replies: grounded ones are used; the template replaces invented, empty and failed ones."""
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +13,10 @@ from bankllm.assistant.facts import Facts, ReadyCall, Request
 from bankllm.assistant.fallbacks import Fallback, GenerationFailed
 from bankllm.assistant.wording.generating import FAILURES, MAX_CONCURRENCY, GeneratingResponder
 from bankllm.assistant.wording.responder import Reply, Responder, make_responder
+from bankllm.assistant.wording.responders.local_model import LocalModel
 from bankllm.errors import ModelError, UsageError
 from bankllm.settings import Settings
 from tests.support.openai_server import OpenAIServer
-from tests.support.tiny_models import save_model_that_says
 
 IBAN = "GB47DEMO10000110000101"
 ASKED = Request("Where is it?", "CUST001", ReadyCall("knowledge"))
@@ -136,7 +134,7 @@ def test_message_cannot_be_mistaken_for_a_part_of_the_prompt() -> None:
         ("", r"Unknown responder ''\. Expected one of: "),
         ("gpt", "Unknown responder 'gpt'"),
         ("template:x", "Write only `template`"),
-        ("transformers:", "Expected transformers:<hub id or folder>"),
+        ("transformers:x", "Unknown responder 'transformers'"),
         *((f"openai:{rest}", "Expected openai:<base-url>#<model>") for rest in ("", "http://h/v1", "ftp://h#m", "#m")),
         ("openai:http://me:hush@h/v1#m", "Expected openai:<base-url>#<model>"),
     ],
@@ -147,12 +145,8 @@ def test_invalid_address_is_refused_with_the_expected_form_and_not_shown(address
     assert "hush" not in str(caught.value)
 
 
-def test_template_is_the_default_and_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_template_is_the_default() -> None:
     assert make_responder(Settings().responder, Settings()).name == "template"
-    with pytest.raises(ModelError, match="No model folder"):
-        make_responder(f"transformers:{tmp_path}/none", Settings(offline=True))
-    with pytest.raises(ModelError, match=r"cannot be loaded: .* has no config\.json"):
-        make_responder(f"transformers:{tmp_path}", Settings(offline=True))
 
 
 @pytest.fixture
@@ -269,35 +263,45 @@ def test_server_that_stops_and_restarts() -> None:
         assert respond(responder, CARD).responder == "openai:small"
 
 
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model_that_says(WAIT, tmp_path_factory.mktemp("models") / "honest")
+class FakeEngine:
+    """Generates one text word by word, which ends for the reason `finish`."""
+
+    name = "engine"
+
+    def __init__(self, finish: str = "end", error: Exception | None = None) -> None:
+        self.finish, self.error, self.was_cancelled = finish, error, False
+
+    def generate(self, requests: list[Any]) -> list[Any]:
+        if self.error:
+            raise self.error
+        return [self]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["Please", *(f" {word}" for word in WAIT.split()[1:])])
+
+    def cancel(self) -> None:
+        self.was_cancelled = True
 
 
-def local(folder: Path) -> Responder:
-    return make_responder(f"transformers:{folder}", Settings(offline=True, device="cpu"))
+def own_model(engine: FakeEngine) -> Responder:
+    return GeneratingResponder(LocalModel(engine), 5)  # type: ignore[arg-type]  # it has what the responder uses
 
 
-@pytest.mark.slow
-def test_local_model_from_several_threads(honest: Path) -> None:
-    responder = local(honest)
-    pieces, reply = stream(responder, CARD)
-    assert reply == Reply(WAIT, "transformers:honest", None)
-    assert "".join(pieces) == WAIT
-    with ThreadPoolExecutor(4) as pool:
-        assert {reply.text for reply in pool.map(respond, [responder] * 8, [CARD] * 8)} == {WAIT}
+def test_own_model_words_a_reply() -> None:
+    assert respond(own_model(FakeEngine()), CARD) == Reply(WAIT, "engine", None)
 
 
-@pytest.mark.slow
-def test_local_model_that_does_not_end_is_cut_off_and_left_free_after_a_disconnect(honest: Path) -> None:
-    endless = honest.with_name("endless")
-    shutil.copytree(honest, endless)
-    (endless / "generation_config.json").write_text('{"eos_token_id": 0, "pad_token_id": 0}')
-    responder = local(endless)
-    begun = responder.stream(ASKED, CARD)
-    assert next(begun) == "Please"
-    begun.close()  # type: ignore[attr-defined]  # it is a generator
-    assert respond(responder, CARD).fallback == "cut off"
+def test_own_model_that_is_cut_off_or_fails_is_replaced() -> None:
+    assert respond(own_model(FakeEngine("length")), CARD).fallback == "cut off"
+    assert respond(own_model(FakeEngine(error=ModelError("closed"))), CARD).fallback == "failed"
+
+
+def test_own_model_stops_when_the_client_has_left() -> None:
+    engine, caller, shown = FakeEngine(), Caller(), list[str]()
+    caller.set()
+    LocalModel(engine).write([], shown.append, caller)  # type: ignore[arg-type]
+    assert engine.was_cancelled
+    assert not shown
 
 
 @pytest.mark.parametrize(

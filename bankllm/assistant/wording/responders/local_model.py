@@ -1,8 +1,4 @@
-"""Language models on this machine.
-
-`model` is the assistant's own, which was trained to word facts (`BANKLLM_LANGUAGE_ADAPTER`); `transformers:MODEL` is
-any other, from a Hub id or a folder.
-"""
+"""The responder `model`: the assistant's own language model, trained to word facts (`BANKLLM_LANGUAGE_ADAPTER`)."""
 
 from collections.abc import Callable
 
@@ -12,11 +8,11 @@ from bankllm.assistant.facts import Facts, Request
 from bankllm.assistant.fallbacks import GenerationFailed
 from bankllm.assistant.language_engine import cut_short, shared_engine
 from bankllm.assistant.language_tasks import MAX_TOKENS, word_prompt
-from bankllm.assistant.wording.generating import MAX_NEW_TOKENS, GeneratingResponder
+from bankllm.assistant.wording.generating import GeneratingResponder
 from bankllm.assistant.wording.prompts import Messages, Prompt
 from bankllm.assistant.wording.responder import RESPONDERS
 from bankllm.errors import ModelError, UsageError
-from bankllm.model.generation import GenerationEngine, load
+from bankllm.model.generation import GenerationEngine
 from bankllm.settings import Settings
 
 
@@ -25,12 +21,12 @@ class LocalModel:
 
     is_remote = False
 
-    def __init__(self, engine: GenerationEngine, max_tokens: int) -> None:
-        self.name, self._engine, self._max_tokens = engine.name, engine, max_tokens
+    def __init__(self, engine: GenerationEngine) -> None:
+        self.name, self._engine = engine.name, engine
 
     def write(self, messages: Messages, emit: Callable[[str], object], stop: Caller) -> None:
         try:
-            (stream,) = self._engine.generate([CallersRequest(messages, self._max_tokens, caller=stop)])
+            (stream,) = self._engine.generate([CallersRequest(messages, MAX_TOKENS, caller=stop)])
             for piece in stream:
                 if stop.is_set():
                     stream.cancel()
@@ -50,16 +46,4 @@ def prompt(request: Request, facts: Facts, remote: bool) -> Prompt:
 def make_model(rest: str, settings: Settings) -> GeneratingResponder:
     if rest:
         raise UsageError("The responder `model` has no address. Write only `model`, and set BANKLLM_LANGUAGE_ADAPTER.")
-    model = LocalModel(shared_engine(settings), MAX_TOKENS)
-    return GeneratingResponder(model, settings.responder_timeout_s, prompt)
-
-
-@RESPONDERS.register("transformers")
-def make_transformers(rest: str, settings: Settings) -> GeneratingResponder:
-    if not rest:
-        raise UsageError(
-            "The responder `transformers:` names no model. Expected transformers:<hub id or folder>. Correct "
-            "--responder or BANKLLM_RESPONDER."
-        )
-    engine = load(rest, engine="transformers", settings=settings)
-    return GeneratingResponder(LocalModel(engine, MAX_NEW_TOKENS), settings.responder_timeout_s)
+    return GeneratingResponder(LocalModel(shared_engine(settings)), settings.responder_timeout_s, prompt)
