@@ -66,11 +66,14 @@ def fields(wanted: str, /, file: str = "records.jsonl", **changes: Any) -> Chang
 
 
 def column(name: str, wanted: str) -> Change:
-    """Halves every second number of a column of a CSV file, or replaces every second text."""
+    """Halves every second number of a column of a CSV file, or replaces every second text, and that of the second row.
+
+    Some columns count only in rows with an odd number.
+    """
 
     def edit(text: str) -> str:
         rows = list(csv.DictReader(io.StringIO(text)))
-        for row in rows[::2]:
+        for row in (*rows[::2], *rows[1:2]):
             row[wanted] = f"{float(row[wanted]) / 2:g}" if re.fullmatch(r"\d+(\.\d+)?", row[wanted]) else "other"
         output = io.StringIO()
         writer = csv.DictWriter(output, list(rows[0]), lineterminator="\n")
